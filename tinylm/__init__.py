@@ -1,0 +1,1 @@
+"""tinylm: small language models on a from-scratch tensor and autograd engine."""

@@ -1,0 +1,385 @@
+"""The tape: nodes that remember which op made a tensor, and the walk back through them.
+
+A `Node` is one application of an op. The walk keeps a heap of nodes ordered by age and always
+takes the youngest: every consumer of a tensor is younger than the node that made it, so a node is
+taken only when its gradient is complete. No recursion, no counting pass, and a checkpoint can
+add nodes in the middle of the walk, because they are younger than all that is still to come.
+
+Tensors are duck-typed here: anything with data, grad, grad_buffer, requires_grad, node, output.
+"""
+
+import contextlib
+import heapq
+import itertools
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from types import CodeType
+from typing import Any
+
+from tinylm.backend import Array, array_module, default_generator
+from tinylm.errors import AnomalyError, AutogradError, ShapeError
+
+
+class _Mode(threading.local):
+    recording = True
+    anomaly = False
+
+
+mode = _Mode()
+_age = itertools.count()
+
+
+class Node:
+    """One application of an op: what is needed to run its vjp, and to name it in a message."""
+
+    __slots__ = ("age", "cells", "code", "inputs", "offset", "op", "outputs", "parents", "settings", "version", "vjp")
+
+    def __init__(
+        self,
+        op: Any,
+        inputs: Sequence[Any],
+        settings: tuple[tuple[Any, ...], dict[str, Any]],
+        parents: list[Any],
+        vjp: Callable[..., Any] | None,
+        cells: list[list[int]],
+        code: CodeType,
+        offset: int,
+    ) -> None:
+        self.age = next(_age)
+        self.op = op
+        self.inputs = inputs  # as the caller passed them: for create_graph and for `explain`
+        self.settings = settings
+        self.parents: Any = parents  # parallel to the vjp's results: a tensor, or None for no gradient
+        self.vjp: Any = vjp
+        self.cells = cells  # the version counters of inputs and outputs, and their sum when recorded
+        self.version = 0
+        for cell in cells:
+            self.version += cell[0]
+        self.code = code
+        self.offset = offset
+        self.outputs: Any = None  # for several outputs: a maker of zeros for each
+
+    def __lt__(self, other: "Node") -> bool:  # heapq takes the youngest first
+        return self.age > other.age
+
+    def where(self) -> str:
+        """'file:line' of the call that made this node."""
+        line = self.code.co_firstlineno
+        for start, end, number in self.code.co_lines():
+            if start <= self.offset < end and number is not None:
+                line = number
+                break
+        return f"{self.code.co_filename}:{line}"
+
+    def __repr__(self) -> str:
+        return f"<{self.op.name} at {self.where()}>"
+
+    def check(self) -> None:
+        """AutogradError when the graph was freed or a value of this node changed since."""
+        if self.parents is None:
+            raise AutogradError(
+                f"backward through {self.op.name} ({self.where()}) a second time: its graph was freed; pass retain_graph=True the first time"
+            )
+        version = 0
+        for cell in self.cells:
+            version += cell[0]
+        if version != self.version:
+            raise AutogradError(
+                f"backward through {self.op.name} ({self.where()}): an input or output was changed in place after it was recorded"
+            )
+
+
+class Recompute:
+    """The op of a checkpoint's node: runs its function again and lets the walk go on inside."""
+
+    name = "checkpoint"
+
+    def __init__(self, fn: Callable[..., Any], state: tuple[int, int]) -> None:
+        self.fn = fn
+        self.state = state
+
+    def __call__(self, inputs: Sequence[Any]) -> tuple[Any, ...]:
+        now = default_generator.state
+        default_generator.state = self.state  # so that dropout draws the same masks
+        try:
+            with _set_recording(True):
+                out = self.fn(*inputs)
+        finally:
+            default_generator.state = now
+        return out if isinstance(out, tuple) else (out,)
+
+
+def checkpoint(fn: Callable[..., Any], *inputs: Any) -> Any:
+    """fn(*inputs), storing only the inputs: the backward pass runs fn again to get the rest.
+
+    fn takes and returns tensors (one or a tuple) and may use captured parameters, which get
+    their gradients too. Dropout repeats its masks. Chen et al. 2016, arXiv:1604.06174.
+    """
+    if not mode.recording:
+        return fn(*inputs)
+    again = Recompute(fn, default_generator.state)
+    with no_grad():
+        out = fn(*inputs)
+    outputs = [o.detach() for o in (out if isinstance(out, tuple) else (out,))]
+    parents = [x if getattr(x, "requires_grad", False) else None for x in inputs]
+    cells = [x.version_cell for x in inputs if hasattr(x, "version_cell")]
+    caller = sys._getframe(1)
+    node = Node(again, inputs, ((), {}), parents, None, cells, caller.f_code, caller.f_lasti)
+    if len(outputs) > 1:
+        node.outputs = [None] * len(outputs)
+    for i, o in enumerate(outputs):
+        o.node, o.output, o.requires_grad = node, i, o.dtype.kind == "f"
+    return tuple(outputs) if isinstance(out, tuple) else outputs[0]
+
+
+# ---------------------------------------------------------------- modes
+
+
+@contextlib.contextmanager
+def _set_recording(value: bool) -> Iterator[None]:
+    before, mode.recording = mode.recording, value
+    try:
+        yield
+    finally:
+        mode.recording = before
+
+
+def no_grad() -> contextlib.AbstractContextManager[None]:
+    """Within it nothing is recorded: results do not require gradients. Also a decorator."""
+    return _set_recording(False)
+
+
+@contextlib.contextmanager
+def detect_anomaly() -> Iterator[None]:
+    """Within it, forward and backward stop with AnomalyError at the first op whose value or
+    gradient is NaN or infinite although its inputs are finite, naming the op, the line that
+    called it and its inputs' statistics. Every value is inspected: slow, for debugging."""
+    before, mode.anomaly = mode.anomaly, True
+    try:
+        yield
+    finally:
+        mode.anomaly = before
+
+
+def _raw(x: Any) -> Any:
+    return x.data if hasattr(x, "requires_grad") else x
+
+
+def _not_finite(x: Any) -> str | None:
+    x = _raw(x)
+    if getattr(x, "dtype", None) is None or x.dtype.kind != "f":
+        return None
+    xp = array_module(x)
+    if bool(xp.isnan(x).any()):
+        return "NaN"
+    return "an infinity" if bool(xp.isinf(x).any()) else None
+
+
+def _statistics(inputs: Sequence[Any]) -> str:
+    lines = []
+    for i, x in enumerate(inputs):
+        x = _raw(x)
+        if getattr(x, "dtype", None) is None or x.size == 0:
+            lines.append(f"argument {i}: {x!r}")
+        else:
+            lines.append(f"argument {i}: {x.dtype}{x.shape} min {float(x.min()):.6g} max {float(x.max()):.6g} mean {float(x.mean()):.6g}")
+    return "; ".join(lines)
+
+
+def check_value(name: str, where: str, value: Any, inputs: Sequence[Any], what: str) -> None:
+    """In anomaly mode: AnomalyError when `value` is the first not to be finite."""
+    bad = _not_finite(value)
+    if bad and not any(_not_finite(x) for x in inputs):
+        raise AnomalyError(f"{name} ({where}) produced {bad} in its {what}; {_statistics(inputs)}")
+
+
+# ---------------------------------------------------------------- the walk
+
+
+def _seed_gradient(y: Any, gradient: Any) -> Array:
+    if not y.requires_grad:
+        raise AutogradError("backward on a tensor that does not depend on anything that requires a gradient")
+    if gradient is None:
+        if y.data.size != 1:
+            raise AutogradError(f"backward on a tensor of shape {y.shape} needs a cotangent: only a scalar has an obvious one")
+        return array_module(y.data).ones_like(y.data)
+    if tuple(gradient.shape) != tuple(y.shape):
+        raise ShapeError(f"the cotangent has shape {tuple(gradient.shape)}, the tensor {tuple(y.shape)}")
+    return gradient
+
+
+def _vjp(node: Node, slots: list[Any], create_graph: bool) -> Sequence[Any]:
+    """Runs the node's vjp on its outputs' gradients; absent ones of several outputs are zeros."""
+    vjp = node.vjp
+    if create_graph:
+        vjp = node.op.record_vjp(node.inputs, node.settings)
+    if node.outputs is None:
+        return vjp(slots[0])
+    slots = [make() if s is None else s for s, make in zip(slots, node.outputs, strict=True)]
+    if create_graph:
+        slots = [node.op.as_tensor(s) for s in slots]
+    return vjp(*slots)
+
+
+def _walk(
+    y: Any, dy: Any, leaf: Callable[[Any, Any], None], create_graph: bool, retain_graph: bool, plan: "_Plan | None" = None
+) -> None:
+    """Carries dy from y back to the leaves, handing each leaf's gradients to `leaf(tensor, g)`."""
+    if y.node is None:
+        leaf(y, dy)
+        return
+    slots: list[Any] = [None] * (1 if y.node.outputs is None else len(y.node.outputs))
+    slots[y.output] = dy
+    pending: dict[Node, list[Any]] = {y.node: slots}
+    owned: set[tuple[int, int]] = set()  # sums that this walk allocated and may add into
+    heap = [y.node]
+
+    def arrive(tensor: Any, g: Any) -> None:
+        node = tensor.node
+        if node is None:
+            leaf(tensor, g)
+            return
+        slots = pending.get(node)
+        if slots is None:
+            if plan is not None and not plan.reaches(node):
+                return
+            slots = pending[node] = [None] * (1 if node.outputs is None else len(node.outputs))
+            heapq.heappush(heap, node)
+        i = tensor.output
+        total = slots[i]
+        if total is None:
+            slots[i] = g
+        elif (node.age, i) in owned and not create_graph:
+            array_module(total).add(total, g, out=total)
+        else:
+            slots[i] = total + g
+            if total.ndim:  # NumPy's sum of two 0-d arrays is a scalar, which cannot be added into
+                owned.add((node.age, i))
+
+    while heap:
+        node = heapq.heappop(heap)
+        slots = pending.pop(node)
+        if plan is not None and plan.take(node, slots):
+            continue
+        node.check()
+        if isinstance(node.op, Recompute):
+            outputs = node.op(node.inputs)
+            if not retain_graph:
+                node.inputs = node.parents = None
+            for out, g in zip(outputs, slots, strict=True):
+                if g is not None and out.requires_grad:
+                    arrive(out, g)
+            continue
+        grads = _vjp(node, slots, create_graph)
+        if mode.anomaly:
+            for g in grads:
+                check_value(node.op.name, node.where(), g, [*slots, *node.inputs], "gradient")
+        for tensor, g in zip(node.parents, grads, strict=True):
+            if tensor is None or g is None:
+                continue
+            if g.shape != tensor.data.shape:
+                raise ShapeError(
+                    f"the vjp of {node.op.name} ({node.where()}) returned a gradient of shape {g.shape} for an argument of shape {tensor.shape}"
+                )
+            if g.dtype != tensor.data.dtype:
+                g = g.astype(tensor.data.dtype)
+            arrive(tensor, g)
+        if not retain_graph:
+            node.vjp = node.inputs = node.parents = None
+        del grads, slots
+
+
+def _accumulate(tensor: Any, g: Array) -> None:
+    """Adds g into tensor.grad; in place only in a buffer made for this tensor's gradients."""
+    if not tensor.requires_grad:
+        return
+    buffer = tensor.grad_buffer
+    if tensor.grad is None:
+        if buffer is None:
+            tensor.grad = array_module(g).array(g, order="C")  # a copy: a vjp may return one array twice, or a view
+        else:
+            buffer[...] = g
+            tensor.grad = buffer
+    elif tensor.grad is buffer:
+        array_module(buffer).add(buffer, g, out=buffer)
+    else:
+        tensor.grad = tensor.grad + g
+
+
+def backward(y: Any, gradient: Any = None, retain_graph: bool = False) -> None:
+    """Adds dy/dx to x.grad for every leaf x that requires a gradient and took part in y.
+
+    y: a tensor; `gradient` its cotangent (an array or tensor of y's shape), 1 by default when y
+    has one element. The graph is freed as it is consumed unless `retain_graph`.
+    Errors: AutogradError when y has no graph, the graph was freed, or a value changed since.
+    """
+    dy = _seed_gradient(y, gradient)
+    _walk(y, _raw(dy), _accumulate, create_graph=False, retain_graph=retain_graph)
+
+
+class _Plan:
+    """For `grad`: which nodes lead to a wanted tensor, and the gradients found so far."""
+
+    def __init__(self, y: Any, wanted: Sequence[Any]) -> None:
+        self.found: dict[tuple[int, int], Any] = {}
+        self.leaves = {id(x) for x in wanted if x.node is None}
+        self.stops: dict[Node, set[int]] = {}
+        for x in wanted:
+            if x.node is not None:
+                self.stops.setdefault(x.node, set()).add(x.output)
+        self.below: dict[Node, bool] = {}  # does something that the node consumed lead to a wanted tensor?
+        nodes, stack = set(), [y.node] if y.node is not None else []
+        while stack:
+            node = stack.pop()
+            if node in nodes:
+                continue
+            nodes.add(node)
+            if node.parents is not None:  # a freed node is reported by the walk
+                stack.extend(t.node for t in node.parents if t is not None and t.node is not None)
+        for node in sorted(nodes, key=lambda n: n.age):
+            self.below[node] = (
+                node.parents is None
+                or isinstance(node.op, Recompute)  # what its function captured is known only when it runs
+                or any(id(t) in self.leaves or (t.node is not None and self.reaches(t.node)) for t in node.parents if t is not None)
+            )
+
+    def reaches(self, node: Node) -> bool:
+        """True when the walk must visit the node (nodes made during the walk always are)."""
+        return node in self.stops or self.below.get(node, True)
+
+    def take(self, node: Node, slots: list[Any]) -> bool:
+        """Keeps a wanted gradient; True when the walk need not go on below the node."""
+        for i in self.stops.get(node, ()):
+            if slots[i] is not None:
+                self.found[node.age, i] = slots[i]
+        return not self.below.get(node, True)
+
+    def leaf(self, tensor: Any, g: Any) -> None:
+        if id(tensor) in self.leaves:
+            key = (id(tensor), -1)
+            self.found[key] = self.found[key] + g if key in self.found else g
+
+    def result(self, x: Any) -> Any:
+        return self.found.get((id(x), -1) if x.node is None else (x.node.age, x.output))
+
+
+def grad(y: Any, xs: Any, gradient: Any = None, *, create_graph: bool = False, retain_graph: bool | None = None) -> Any:
+    """dy/dx for each x, as tensors in a list (one tensor when xs is one); touches no `.grad`.
+
+    xs may be leaves or intermediate tensors; one that y does not depend on gives None. With
+    `create_graph` the results carry a graph of their own, so they can be differentiated again;
+    `retain_graph` defaults to it.
+    """
+    wanted = list(xs) if isinstance(xs, (list, tuple)) else [xs]
+    for i, x in enumerate(wanted):
+        if not x.requires_grad:
+            raise AutogradError(f"grad: argument {i} of shape {x.shape} does not require a gradient")
+    dy = _seed_gradient(y, gradient)
+    dy = y.as_tensor(dy) if create_graph else _raw(dy)
+    plan = _Plan(y, wanted)
+    with _set_recording(create_graph):
+        _walk(y, dy, plan.leaf, create_graph, create_graph if retain_graph is None else retain_graph, plan)
+    found = [plan.result(x) for x in wanted]
+    results = [g if g is None or create_graph else y.as_tensor(g) for g in found]
+    return results if isinstance(xs, (list, tuple)) else results[0]

@@ -1,0 +1,42 @@
+"""The exceptions of tinylm. Each message names the value, where it stood and what was expected.
+
+Every one is a `TinylmError` and also the built-in exception that a NumPy user would expect, so
+`except ValueError` and `except TinylmError` both work. The scripts print a `TinylmError` as one
+line and exit with status 2.
+"""
+
+
+class TinylmError(Exception):
+    """Base of everything tinylm raises on purpose."""
+
+
+class ShapeError(TinylmError, ValueError):
+    """Arrays whose shapes or dtypes do not fit the operation."""
+
+
+class RangeError(TinylmError, IndexError):
+    """An index or token id outside its range."""
+
+
+class DeviceError(TinylmError, RuntimeError):
+    """A device that is unknown, missing, or mixed with another one."""
+
+
+class AutogradError(TinylmError, RuntimeError):
+    """A backward pass that cannot be run: no graph, a freed graph, a value changed since."""
+
+
+class AnomalyError(TinylmError, FloatingPointError):
+    """A NaN or an infinity, with the operation that first produced it."""
+
+
+class ConfigError(TinylmError, ValueError):
+    """A setting outside what it may be."""
+
+
+class DataError(TinylmError, ValueError):
+    """A text, corpus or data file that cannot be used."""
+
+
+class CheckpointError(TinylmError, ValueError):
+    """A run folder, checkpoint or state dict that is damaged, foreign or does not fit."""

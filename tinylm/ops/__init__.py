@@ -1,0 +1,111 @@
+"""Every op by its name, and the operators and NumPy-named methods of Tensor.
+
+As a module this is also the "NumPy" of tensors: `array_module(tensor)` returns it, so an op body
+that is run again on tensors computes with the functions below.
+"""
+
+import sys as _sys
+from typing import Any
+
+from tinylm import backend as _backend
+from tinylm.dispatch import hidden_files as _hidden_files
+from tinylm.ops.activations import ACTIVATIONS as ACTIVATIONS
+from tinylm.ops.activations import gelu, identity, relu, sigmoid, silu
+from tinylm.ops.attention import scaled_dot_product_attention
+from tinylm.ops.comparisons import argmax, equal, greater, greater_equal, less, less_equal, not_equal, ones_like, zeros_like
+from tinylm.ops.lookups import embedding, getitem, index_add, scatter_add, take_along_axis
+from tinylm.ops.normalizations import layer_norm, rms_norm
+from tinylm.ops.pointwise import (
+    abs,
+    add,
+    astype,
+    clip,
+    divide,
+    erf,
+    exp,
+    log,
+    log1p,
+    maximum,
+    minimum,
+    multiply,
+    negative,
+    power,
+    sign,
+    sqrt,
+    subtract,
+    tanh,
+    where,
+)
+from tinylm.ops.probabilities import binary_cross_entropy_with_logits, cross_entropy, log_softmax, nll_loss, softmax
+from tinylm.ops.products import linear, matmul
+from tinylm.ops.randomness import dropout
+from tinylm.ops.reductions import logsumexp, max, mean, min, sum, var
+from tinylm.ops.devices import to_device
+from tinylm.ops.shapes import broadcast_to, concatenate, expand_dims, pad, reshape, split, squeeze, stack, swapaxes, transpose
+from tinylm.tensor import Tensor, raw_index
+
+__all__ = [
+    "abs", "add", "arange", "argmax", "astype", "binary_cross_entropy_with_logits", "broadcast_to", "clip", "concatenate",
+    "cross_entropy", "divide", "dropout", "embedding", "equal", "erf", "exp", "expand_dims", "gelu", "getitem", "greater",
+    "greater_equal", "identity", "index_add", "layer_norm", "less", "less_equal", "linear", "log", "log1p", "log_softmax",
+    "logsumexp", "matmul", "max", "maximum", "mean", "min", "minimum", "multiply", "negative", "nll_loss", "not_equal",
+    "ones_like", "pad", "power", "relu", "reshape", "rms_norm", "scaled_dot_product_attention", "scatter_add", "sigmoid",
+    "sign", "silu", "softmax", "split", "sqrt", "squeeze", "stack", "subtract", "sum", "swapaxes", "take_along_axis", "tanh",
+    "to_device", "transpose", "var", "where", "zeros_like",
+]  # fmt: skip
+
+
+def arange(start: int, stop: int | None = None, step: int = 1, *, device: str = "cpu") -> Tensor:
+    """The integers from start (0 when only one bound is given) up to stop, as a tensor on `device`."""
+    start, stop = (0, start) if stop is None else (start, stop)
+    return Tensor(_backend.device_namespace(device).arange(start, stop, step))
+
+
+def _reflected(function: Any) -> Any:
+    return lambda self, other: function(other, self)
+
+
+def _several(function: Any) -> Any:
+    """A method that takes its axes or sizes one by one or as a tuple: x.reshape(2, 3)."""
+
+    def method(self: Tensor, *sizes: Any) -> Tensor:
+        return function(self, sizes[0] if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes or None)
+
+    return method
+
+
+def _to(self: Tensor, device: str | None = None, dtype: Any = None) -> Tensor:
+    """The tensor on another device or in another dtype (itself when nothing changes)."""
+    out = self if dtype is None or self.dtype == dtype else astype(self, dtype)
+    return out if device is None or _same_device(out.device, device) else to_device(out, device)
+
+
+def _same_device(a: str, b: str) -> bool:
+    return _backend.parse_device(a) == _backend.parse_device(b)
+
+
+for _name, _op in {
+    "add": add, "sub": subtract, "mul": multiply, "truediv": divide, "pow": power, "matmul": matmul,
+}.items():  # fmt: skip
+    setattr(Tensor, f"__{_name}__", _op)
+    setattr(Tensor, f"__r{_name}__", _reflected(_op))
+for _name, _op in {
+    "neg": negative, "abs": abs, "eq": equal, "ne": not_equal, "lt": less, "le": less_equal, "gt": greater, "ge": greater_equal,
+}.items():  # fmt: skip
+    setattr(Tensor, f"__{_name}__", _op)
+for _op in (
+    argmax, astype, broadcast_to, clip, dropout, exp, expand_dims, gelu, log, log_softmax, logsumexp, max, mean, min, relu,
+    sigmoid, silu, softmax, split, sqrt, squeeze, sum, swapaxes, tanh, var,
+):  # fmt: skip
+    setattr(Tensor, _op.op.name, _op)
+for _name, _value in {
+    "__getitem__": lambda self, key: getitem(self, raw_index(key)),
+    "reshape": _several(reshape),
+    "transpose": _several(transpose),
+    "T": property(transpose),
+    "to": _to,
+}.items():
+    setattr(Tensor, _name, _value)
+
+_hidden_files.add(__file__)
+_backend.register_tensor_namespace(Tensor, _sys.modules[__name__])

@@ -1,0 +1,76 @@
+"""The nonlinear functions of neural layers, element by element."""
+
+import math
+
+from tinylm.backend import array_module, constant
+from tinylm.dispatch import op
+
+
+@op
+def identity(x, /):
+    """x.  dx = dy.  A node of its own around x, where one is wanted."""
+    return x, lambda dy: (dy,)
+
+
+@op
+def sigmoid(x, /):
+    """σ(x) = 1 / (1 + e^-x), without overflow.  dx = dy y (1 - y)."""
+    y = array_module(x).sigmoid(x)
+    return y, lambda dy: (dy * (y * (1 - y)),)
+
+
+@op
+def relu(x, /):
+    """max(x, 0).  dx = dy where x > 0, else 0."""
+    xp = array_module(x)
+    return xp.maximum(x, 0), lambda dy: (dy * (constant(x) > 0),)
+
+
+_SQRT_HALF = math.sqrt(0.5)
+_INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
+_SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
+
+
+@op
+def gelu(x, /, approximate="none"):
+    """x Φ(x), Φ the normal distribution function (Hendrycks & Gimpel 2016, arXiv:1606.08415).
+
+    "none": Φ(x) = (1 + erf(x/√2)) / 2, with derivative Φ(x) + x φ(x), φ(x) = e^(-x²/2)/√(2π).
+    "tanh": Φ(x) ≈ (1 + t) / 2, t = tanh(u), u = √(2/π) (x + 0.044715 x³).
+    """
+    xp = array_module(x)
+    if approximate == "tanh":
+        square = x * x
+        t = xp.tanh(x * (_SQRT_2_OVER_PI * (1 + 0.044715 * square)))
+
+        def vjp_tanh(dy):
+            du = _SQRT_2_OVER_PI * (1 + 3 * 0.044715 * square)
+            return (dy * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * du),)
+
+        return 0.5 * x * (1 + t), vjp_tanh
+    if approximate != "none":
+        raise ValueError(f"gelu: approximate is {approximate!r}, expected 'none' or 'tanh'")
+    cdf = xp.erf(x * _SQRT_HALF)
+    cdf += 1
+    cdf *= 0.5
+
+    def vjp(dy):
+        slope = xp.exp(x * x * -0.5)
+        slope *= x
+        slope *= _INV_SQRT_2PI
+        slope += cdf
+        slope *= dy
+        return (slope,)
+
+    return x * cdf, vjp
+
+
+@op
+def silu(x, /):
+    """x σ(x), also called swish.  dx = dy σ (1 + x (1 - σ)).  Elfwing et al. 2017, arXiv:1702.03118."""
+    s = array_module(x).sigmoid(x)
+    return x * s, lambda dy: (dy * (s * (1 + x * (1 - s))),)
+
+
+# What `linear` and the layers accept as `activation`.
+ACTIVATIONS = {"relu": relu, "gelu": gelu, "silu": silu, "sigmoid": sigmoid}

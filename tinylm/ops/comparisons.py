@@ -1,0 +1,58 @@
+"""Functions without a derivative: comparisons, constants and positions. Nothing is recorded."""
+
+from tinylm.backend import array_module
+from tinylm.dispatch import op
+
+
+@op
+def equal(a, b, /):
+    """a == b, boolean."""
+    return array_module(a, b).equal(a, b), None
+
+
+@op
+def not_equal(a, b, /):
+    """a != b, boolean."""
+    return array_module(a, b).not_equal(a, b), None
+
+
+@op
+def less(a, b, /):
+    """a < b, boolean."""
+    return array_module(a, b).less(a, b), None
+
+
+@op
+def less_equal(a, b, /):
+    """a <= b, boolean."""
+    return array_module(a, b).less_equal(a, b), None
+
+
+@op
+def greater(a, b, /):
+    """a > b, boolean."""
+    return array_module(a, b).greater(a, b), None
+
+
+@op
+def greater_equal(a, b, /):
+    """a >= b, boolean."""
+    return array_module(a, b).greater_equal(a, b), None
+
+
+@op
+def zeros_like(x, /):
+    """Zeros of x's shape, dtype and device."""
+    return array_module(x).zeros_like(x), None
+
+
+@op
+def ones_like(x, /):
+    """Ones of x's shape, dtype and device."""
+    return array_module(x).ones_like(x), None
+
+
+@op
+def argmax(x, /, axis=None):
+    """The position of the largest element along `axis` (of the flattened array for None)."""
+    return array_module(x).argmax(x, axis=axis), None

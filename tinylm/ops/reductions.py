@@ -1,0 +1,102 @@
+"""Sums, means, extremes: functions that remove axes. `axis` is None (all), an integer or several."""
+
+import builtins
+
+from tinylm.backend import Array, array_module, constant
+from tinylm.dispatch import op
+
+
+def spread(dy: Array, shape: tuple[int, ...], axis: int | tuple[int, ...] | None, keepdims: bool) -> Array:
+    """The adjoint of summing: dy repeated along the axes that the reduction removed."""
+    xp = array_module(dy)
+    if axis is not None and not keepdims:
+        dy = xp.expand_dims(dy, axis)
+    return xp.broadcast_to(dy, shape)
+
+
+def _count(shape: tuple[int, ...], axis: int | tuple[int, ...] | None) -> int:
+    axes = range(len(shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
+    n = 1
+    for i in axes:
+        n *= shape[i]
+    return n
+
+
+@op
+def sum(x, /, axis=None, keepdims=False):
+    """Σ x.  dx = dy, repeated along the summed axes."""
+    y = array_module(x).sum(x, axis=axis, keepdims=keepdims)
+    return y, lambda dy: (spread(dy, x.shape, axis, keepdims),)
+
+
+@op
+def mean(x, /, axis=None, keepdims=False):
+    """Σ x / n.  dx = dy / n, repeated."""
+    n = _count(x.shape, axis)
+    y = array_module(x).mean(x, axis=axis, keepdims=keepdims)
+    return y, lambda dy: (spread(dy / n, x.shape, axis, keepdims),)
+
+
+@op
+def var(x, /, axis=None, *, ddof=0, keepdims=False):
+    """Σ (x - mean)² / (n - ddof).  dx = dy 2 (x - mean) / (n - ddof)."""
+    xp = array_module(x)
+    n = _count(x.shape, axis) - ddof
+    centred = x - xp.mean(x, axis=axis, keepdims=True)
+    y = xp.sum(centred * centred, axis=axis, keepdims=keepdims) / n
+    return y, lambda dy: (spread(dy * (2 / n), x.shape, axis, keepdims) * centred,)
+
+
+def _extreme_vjp(x: Array, y: Array, axis: int | tuple[int, ...] | None, keepdims: bool):
+    """dy goes to the extreme element, in equal parts where several are."""
+
+    def vjp(dy):
+        chosen = constant(x) == spread(constant(y), x.shape, axis, keepdims)
+        share = chosen / chosen.sum(axis=axis, keepdims=True)
+        return (spread(dy, x.shape, axis, keepdims) * share.astype(x.dtype),)
+
+    return vjp
+
+
+@op
+def max(x, /, axis=None, keepdims=False):
+    """The largest element.  dy goes to it, in equal parts where several are largest."""
+    y = array_module(x).max(x, axis=axis, keepdims=keepdims)
+    return y, _extreme_vjp(x, y, axis, keepdims)
+
+
+@op
+def min(x, /, axis=None, keepdims=False):
+    """The smallest element.  dy goes to it, in equal parts where several are smallest."""
+    y = array_module(x).min(x, axis=axis, keepdims=keepdims)
+    return y, _extreme_vjp(x, y, axis, keepdims)
+
+
+@op
+def logsumexp(x, /, axis=None, keepdims=False):
+    """log Σ eˣ, shifted by the maximum so that nothing overflows.  dx = dy e^(x - y), the softmax."""
+    xp = array_module(x)
+    shift = finite_max(x, axis)
+    total = xp.sum(xp.exp(x - shift), axis=axis, keepdims=True)
+    kept = xp.log(total) + shift
+    y = kept if keepdims else xp.reshape(kept, _reduced(x.shape, axis))
+
+    def vjp(dy):
+        finite = xp.where(constant(kept) == -float("inf"), 0.0, kept)  # a row of -inf has gradient 0
+        return (spread(dy, x.shape, axis, keepdims) * xp.exp(x - finite),)
+
+    return y, vjp
+
+
+def _reduced(shape: tuple[int, ...], axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
+    axes = range(len(shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
+    gone = {i % builtins.max(len(shape), 1) for i in axes}
+    return tuple(n for i, n in enumerate(shape) if i not in gone)
+
+
+def finite_max(x: Array, axis: int | tuple[int, ...] | None) -> Array:
+    """The maximum along axis as a constant; 0 where it is infinite, so that x - max is no NaN."""
+    raw = constant(x)
+    xp = array_module(raw)
+    top = xp.max(raw, axis=axis, keepdims=True)
+    return xp.where(xp.isfinite(top), top, xp.zeros_like(top))

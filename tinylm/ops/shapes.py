@@ -1,0 +1,96 @@
+"""Functions that move elements without changing them. The adjoint moves dy back."""
+
+import math
+
+from tinylm.backend import array_module, sum_to
+from tinylm.dispatch import op
+
+
+@op
+def reshape(x, /, shape):
+    """The same elements in another shape (one -1 is worked out).  dx = dy in the old shape."""
+    return array_module(x).reshape(x, shape), lambda dy: (array_module(dy).reshape(dy, x.shape),)
+
+
+@op
+def transpose(x, /, axes=None):
+    """The axes in another order (reversed for None).  dx = dy in the old order."""
+
+    def vjp(dy):
+        back = None if axes is None else sorted(range(len(axes)), key=lambda i: axes[i] % len(axes))
+        return (array_module(dy).transpose(dy, back),)
+
+    return array_module(x).transpose(x, axes), vjp
+
+
+@op
+def swapaxes(x, /, axis1, axis2):
+    """Two axes exchanged.  dx = dy with them exchanged back."""
+    return array_module(x).swapaxes(x, axis1, axis2), lambda dy: (array_module(dy).swapaxes(dy, axis1, axis2),)
+
+
+@op
+def expand_dims(x, /, axis):
+    """New axes of length 1 at `axis`.  dx = dy without them."""
+    return array_module(x).expand_dims(x, axis), lambda dy: (array_module(dy).reshape(dy, x.shape),)
+
+
+@op
+def squeeze(x, /, axis=None):
+    """Axes of length 1 removed (all of them for None).  dx = dy with them."""
+    return array_module(x).squeeze(x, axis), lambda dy: (array_module(dy).reshape(dy, x.shape),)
+
+
+@op
+def broadcast_to(x, /, shape):
+    """x repeated to `shape` by NumPy's broadcasting.  dx = dy summed over the repeats."""
+    return array_module(x).broadcast_to(x, shape), lambda dy: (sum_to(dy, x.shape),)
+
+
+@op(sequence=True)
+def concatenate(arrays, /, axis=0):
+    """The arrays joined along an existing axis.  Each gets its own stretch of dy."""
+
+    def vjp(dy):
+        at, parts, start = axis % dy.ndim, [], 0
+        for a in arrays:
+            stop = start + a.shape[at]
+            parts.append(dy[(slice(None),) * at + (slice(start, stop),)])
+            start = stop
+        return parts
+
+    return array_module(*arrays).concatenate(arrays, axis), vjp
+
+
+@op(sequence=True)
+def stack(arrays, /, axis=0):
+    """The arrays joined along a new axis.  Each gets its own slice of dy."""
+
+    def vjp(dy):
+        at = (slice(None),) * (axis % dy.ndim)
+        return [dy[(*at, i)] for i in range(len(arrays))]
+
+    return array_module(*arrays).stack(arrays, axis), vjp
+
+
+@op
+def split(x, /, indices_or_sections, axis=0):
+    """x cut along `axis` into that many equal parts, or at those indices: a tuple of tensors.
+    dx = the parts' cotangents joined."""
+    parts = tuple(array_module(x).split(x, indices_or_sections, axis))
+    return parts, lambda *dys: (array_module(*dys).concatenate(dys, axis),)
+
+
+@op
+def pad(x, /, pad_width, constant_values=0.0):
+    """x with pad_width = ((before, after), ...) constants around it.  dx = the inner part of dy."""
+    widths = [tuple(p) for p in pad_width]
+    if len(widths) != len(x.shape):
+        raise ValueError(f"pad: {len(widths)} pairs of widths for an array of shape {x.shape}")
+    inner = tuple(slice(before, before + n) for (before, _), n in zip(widths, x.shape, strict=True))
+    return array_module(x).pad(x, widths, constant_values=constant_values), lambda dy: (dy[inner],)
+
+
+def as_rows(x, width):
+    """x (..., width) as a matrix (rows, width): one BLAS product serves all leading axes."""
+    return array_module(x).reshape(x, (math.prod(x.shape[:-1]), width))
