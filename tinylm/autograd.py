@@ -23,10 +23,14 @@ from tinylm.errors import AnomalyError, AutogradError, ShapeError
 
 class _Mode(threading.local):
     recording = True
-    anomaly = False
+
+
+class _Anomaly:
+    detect = False
 
 
 mode = _Mode()
+anomaly = _Anomaly()  # for all threads: a plain attribute, since every op reads it
 _age = itertools.count()
 
 
@@ -43,6 +47,7 @@ class Node:
         parents: list[Any],
         vjp: Callable[..., Any] | None,
         cells: list[list[int]],
+        version: int,
         code: CodeType,
         offset: int,
     ) -> None:
@@ -52,16 +57,11 @@ class Node:
         self.settings = settings
         self.parents: Any = parents  # parallel to the vjp's results: a tensor, or None for no gradient
         self.vjp: Any = vjp
-        self.cells = cells  # the version counters of inputs and outputs, and their sum when recorded
-        self.version = 0
-        for cell in cells:
-            self.version += cell[0]
+        self.cells = cells  # the version counters of inputs and outputs,
+        self.version = version  # and their sum when recorded
         self.code = code
         self.offset = offset
         self.outputs: Any = None  # for several outputs: a maker of zeros for each
-
-    def __lt__(self, other: "Node") -> bool:  # heapq takes the youngest first
-        return self.age > other.age
 
     def where(self) -> str:
         """'file:line' of the call that made this node."""
@@ -75,19 +75,15 @@ class Node:
     def __repr__(self) -> str:
         return f"<{self.op.name} at {self.where()}>"
 
-    def check(self) -> None:
-        """AutogradError when the graph was freed or a value of this node changed since."""
+    def complain(self) -> None:
+        """AutogradError: the graph was freed, or a value of this node changed since."""
         if self.parents is None:
             raise AutogradError(
                 f"backward through {self.op.name} ({self.where()}) a second time: its graph was freed; pass retain_graph=True the first time"
             )
-        version = 0
-        for cell in self.cells:
-            version += cell[0]
-        if version != self.version:
-            raise AutogradError(
-                f"backward through {self.op.name} ({self.where()}): an input or output was changed in place after it was recorded"
-            )
+        raise AutogradError(
+            f"backward through {self.op.name} ({self.where()}): an input or output was changed in place after it was recorded"
+        )
 
 
 class Recompute:
@@ -125,7 +121,7 @@ def checkpoint(fn: Callable[..., Any], *inputs: Any) -> Any:
     parents = [x if getattr(x, "requires_grad", False) else None for x in inputs]
     cells = [x.version_cell for x in inputs if hasattr(x, "version_cell")]
     caller = sys._getframe(1)
-    node = Node(again, inputs, ((), {}), parents, None, cells, caller.f_code, caller.f_lasti)
+    node = Node(again, inputs, ((), {}), parents, None, cells, sum(c[0] for c in cells), caller.f_code, caller.f_lasti)
     if len(outputs) > 1:
         node.outputs = [None] * len(outputs)
     for i, o in enumerate(outputs):
@@ -155,11 +151,11 @@ def detect_anomaly() -> Iterator[None]:
     """Within it, forward and backward stop with AnomalyError at the first op whose value or
     gradient is NaN or infinite although its inputs are finite, naming the op, the line that
     called it and its inputs' statistics. Every value is inspected: slow, for debugging."""
-    before, mode.anomaly = mode.anomaly, True
+    before, anomaly.detect = anomaly.detect, True
     try:
         yield
     finally:
-        mode.anomaly = before
+        anomaly.detect = before
 
 
 def _raw(x: Any) -> Any:
@@ -222,72 +218,80 @@ def _vjp(node: Node, slots: list[Any], create_graph: bool) -> Sequence[Any]:
     return vjp(*slots)
 
 
-def _walk(
-    y: Any, dy: Any, leaf: Callable[[Any, Any], None], create_graph: bool, retain_graph: bool, plan: "_Plan | None" = None
-) -> None:
+def _walk(y: Any, dy: Any, leaf: Callable[[Any, Any], None], create_graph: bool, retain_graph: bool, plan: "_Plan | None" = None) -> None:
     """Carries dy from y back to the leaves, handing each leaf's gradients to `leaf(tensor, g)`."""
-    if y.node is None:
-        leaf(y, dy)
-        return
-    slots: list[Any] = [None] * (1 if y.node.outputs is None else len(y.node.outputs))
-    slots[y.output] = dy
-    pending: dict[Node, list[Any]] = {y.node: slots}
+    pending: dict[Node, list[Any]] = {}  # the gradient of each output so far
     owned: set[tuple[int, int]] = set()  # sums that this walk allocated and may add into
-    heap = [y.node]
-
-    def arrive(tensor: Any, g: Any) -> None:
-        node = tensor.node
-        if node is None:
-            leaf(tensor, g)
-            return
-        slots = pending.get(node)
-        if slots is None:
-            if plan is not None and not plan.reaches(node):
-                return
-            slots = pending[node] = [None] * (1 if node.outputs is None else len(node.outputs))
-            heapq.heappush(heap, node)
-        i = tensor.output
-        total = slots[i]
-        if total is None:
-            slots[i] = g
-        elif (node.age, i) in owned and not create_graph:
-            array_module(total).add(total, g, out=total)
-        else:
-            slots[i] = total + g
-            if total.ndim:  # NumPy's sum of two 0-d arrays is a scalar, which cannot be added into
-                owned.add((node.age, i))
-
-    while heap:
-        node = heapq.heappop(heap)
-        slots = pending.pop(node)
-        if plan is not None and plan.take(node, slots):
-            continue
-        node.check()
-        if isinstance(node.op, Recompute):
-            outputs = node.op(node.inputs)
-            if not retain_graph:
-                node.inputs = node.parents = None
-            for out, g in zip(outputs, slots, strict=True):
-                if g is not None and out.requires_grad:
-                    arrive(out, g)
-            continue
-        grads = _vjp(node, slots, create_graph)
-        if mode.anomaly:
-            for g in grads:
-                check_value(node.op.name, node.where(), g, [*slots, *node.inputs], "gradient")
-        for tensor, g in zip(node.parents, grads, strict=True):
+    heap: list[tuple[int, Node]] = []
+    targets: Sequence[Any] = [y]
+    grads: Sequence[Any] = [dy]
+    while True:
+        for tensor, g in zip(targets, grads):  # noqa: B905 (the lengths were compared)
             if tensor is None or g is None:
                 continue
-            if g.shape != tensor.data.shape:
-                raise ShapeError(
-                    f"the vjp of {node.op.name} ({node.where()}) returned a gradient of shape {g.shape} for an argument of shape {tensor.shape}"
-                )
-            if g.dtype != tensor.data.dtype:
-                g = g.astype(tensor.data.dtype)
-            arrive(tensor, g)
+            source = tensor.node
+            if source is None:
+                leaf(tensor, g)
+                continue
+            slots = pending.get(source)
+            if slots is None:
+                if plan is not None and not plan.reaches(source):
+                    continue
+                slots = pending[source] = [None] if source.outputs is None else [None] * len(source.outputs)
+                heapq.heappush(heap, (-source.age, source))
+            i = tensor.output
+            total = slots[i]
+            if total is None:
+                slots[i] = g
+            elif (source.age, i) in owned and not create_graph:
+                array_module(total).add(total, g, out=total)
+            else:
+                slots[i] = total + g
+                if total.ndim:  # NumPy's sum of two 0-d arrays is a scalar, which cannot be added into
+                    owned.add((source.age, i))
+        if not heap:
+            return
+
+        node = heapq.heappop(heap)[1]
+        slots = pending.pop(node)
+        if plan is not None and plan.take(node, slots):
+            targets = grads = ()
+            continue
+        version = 0
+        for cell in node.cells:
+            version += cell[0]
+        targets = node.parents
+        if targets is None or version != node.version:
+            node.complain()
+        if node.vjp is None:  # a checkpoint: its function runs again, and the walk goes on inside
+            targets, grads = node.op(node.inputs), slots
+            targets = [t if t.requires_grad else None for t in targets]
+        else:
+            grads = node.vjp(slots[0]) if node.outputs is None and not create_graph else _vjp(node, slots, create_graph)
+            if anomaly.detect:
+                for g in grads:
+                    check_value(node.op.name, node.where(), g, [*slots, *node.inputs], "gradient")
+            grads = _fitted(node, grads)
         if not retain_graph:
             node.vjp = node.inputs = node.parents = None
-        del grads, slots
+        del slots
+
+
+def _fitted(node: Node, grads: Sequence[Any]) -> Sequence[Any]:
+    """The gradients in their tensors' dtypes; ShapeError for a vjp that breaks its contract."""
+    if len(grads) != len(node.parents):
+        raise ShapeError(f"the vjp of {node.op.name} ({node.where()}) returned {len(grads)} gradients for {len(node.parents)} arguments")
+    for i, (tensor, g) in enumerate(zip(node.parents, grads)):  # noqa: B905
+        if tensor is None or g is None:
+            continue
+        data = tensor.data
+        if g.shape != data.shape:
+            raise ShapeError(
+                f"the vjp of {node.op.name} ({node.where()}) returned a gradient of shape {g.shape} for an argument of shape {tensor.shape}"
+            )
+        if g.dtype is not data.dtype and g.dtype != data.dtype:
+            grads = [*grads[:i], g.astype(data.dtype), *grads[i + 1 :]]
+    return grads
 
 
 def _accumulate(tensor: Any, g: Array) -> None:

@@ -47,6 +47,13 @@ def sum_to(x: Array, shape: tuple[int, ...]) -> Array:
     return array_module(x).reshape(x, shape) if lead else x
 
 
+def sum_like(x: Array, a: Any) -> Array | None:
+    """x summed down to the shape of the argument a; None when a is a Python number."""
+    if isinstance(a, (int, float)):
+        return None
+    return x if x.shape == a.shape else sum_to(x, a.shape)
+
+
 def is_basic_index(key: Any) -> bool:
     """True when x[key] is a view: only integers, slices, None and Ellipsis."""
     parts = key if isinstance(key, tuple) else (key,)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tinylm.autograd import Node, check_value, mode
+from tinylm.autograd import Node, anomaly, check_value, mode
 from tinylm.backend import array_module, default_generator, device_of
 from tinylm.errors import ConfigError, DeviceError
 from tinylm.tensor import Tensor, as_array
@@ -84,25 +84,20 @@ def _check_devices(name: str, arrays: Sequence[Any]) -> None:
         raise DeviceError(f"{name}: the arguments are on different devices, {' and '.join(sorted(devices))}")
 
 
-def _wrap(value: Any, arrays: Sequence[Any]) -> Tensor:
-    """A tensor around a result; a view shares its base's version counter."""
-    if type(value) is not np.ndarray:
-        value = array_module(value, *arrays).asarray(value)
-    out = Tensor.__new__(Tensor)
-    out.data = value
-    out.grad = out.grad_buffer = out.node = None
-    out.requires_grad = False
-    out.output = 0
-    out.version_cell = [0]
-    return out
-
-
-def _share_version(out: Tensor, inputs: Sequence[Any]) -> None:
+def _wrap(value: Any, inputs: Sequence[Any], arrays: Sequence[Any]) -> Tensor:
+    """A tensor around a result; a view shares the version counter of what it looks into."""
+    out = Tensor(value if type(value) is np.ndarray else array_module(value, *arrays).asarray(value))
     base = out.data.base
     for x in inputs:
         if isinstance(x, Tensor) and (x.data is base or x.data is out.data or (base is not None and x.data.base is base)):
             out.version_cell = x.version_cell
-            return
+            break
+    return out
+
+
+def _caller(frame: Any) -> Any:
+    """The frame that called the op, past thin wrappers."""
+    return frame.f_back if frame.f_code.co_filename in hidden_files else frame
 
 
 _PLAIN = frozenset({int, float, bool, type(None)})
@@ -145,70 +140,84 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool) -> Any:
     if sequence and count != 1:
         raise TypeError(f"@op(sequence=True): {body.__name__} must have one array parameter before '/'")
     record = Op(body.__name__, body, count, sequence)
-    new_node, get_frame = Node, sys._getframe
+    kernels, get_frame, ndarray, new = record.kernels, sys._getframe, np.ndarray, Tensor.__new__  # locals: this is the hot path
 
     @functools.wraps(body)
     def call(*args: Any, **settings: Any) -> Any:
-        extra = args[count:]
-        if len(args) < count and not only:  # arrays given by name
-            args = (*args, *(settings.pop(n) for n in names[len(args) :] if n in settings))
-        inputs: Sequence[Any] = tuple(args[0]) if sequence else args[:count]
-        arrays: list[Any] = []
-        parents: list[Any] = []
-        cells: list[list[int]] = []
+        if len(args) == count:
+            inputs, extra = args, ()
+        else:
+            if len(args) < count and not only:  # arrays given by name
+                args = (*args, *(settings.pop(n) for n in names[len(args) :] if n in settings))
+            inputs, extra = args[:count], args[count:]
+        if sequence:
+            inputs = tuple(inputs[0])
+        arrays, parents, cells = [], [], []
         track = foreign = False
+        version = 0
         for a in inputs:
             if isinstance(a, Tensor):
                 data = a.data
                 arrays.append(data)
-                cells.append(a.version_cell)
+                cell = a.version_cell
+                cells.append(cell)
+                version += cell[0]
                 if a.requires_grad:
                     track = True
                     parents.append(a)
                 else:
                     parents.append(None)
-                if type(data) is not np.ndarray:
+                if type(data) is not ndarray:
                     foreign = True
             else:
                 if type(a) not in _PLAIN:
                     a = _raw(a)
-                    if type(a) is not np.ndarray:
-                        foreign = True
+                    foreign = foreign or type(a) is not ndarray
                 arrays.append(a)
                 parents.append(None)
         if foreign:
             _check_devices(record.name, arrays)
         if random and settings.get("key") is None:
             settings["key"] = default_generator.next_key()
-        if record.kernels or sequence:
+
+        if kernels or extra or sequence:
             value, vjp = record.compute(arrays, extra, settings)
-        elif extra:
-            value, vjp = body(*arrays, *extra, **settings)
         else:
             value, vjp = body(*arrays, **settings)
-        several = type(value) is tuple
-        outputs = [_wrap(v, arrays) for v in value] if several else [_wrap(value, arrays)]
-        if mode.anomaly:
-            caller = get_frame(1)
-            if caller.f_code.co_filename in hidden_files:
-                caller = caller.f_back
-            for v in outputs:
-                check_value(record.name, f"{caller.f_code.co_filename}:{caller.f_lineno}", v, inputs, "value")
-        for out in outputs:
-            if cells and (out.data.base is not None or out.data is arrays[0]):
-                _share_version(out, inputs)
+
+        if type(value) is tuple:
+            outputs = tuple(_wrap(v, inputs, arrays) for v in value)
+        else:
+            if type(value) is not ndarray or value.base is not None or value is arrays[0]:
+                out = _wrap(value, inputs, arrays)
+            else:
+                out = new(Tensor)
+                out.data = value
+                out.grad = out.grad_buffer = out.node = None
+                out.requires_grad = False
+                out.output = 0
+                out.version_cell = [0]
+            outputs = (out,)
+        if anomaly.detect:
+            where = _caller(get_frame(1))
+            for out in outputs:
+                check_value(record.name, f"{where.f_code.co_filename}:{where.f_lineno}", out, inputs, "value")
         if track and vjp is not None and mode.recording:
-            caller = get_frame(1)
-            if caller.f_code.co_filename in hidden_files:
-                caller = caller.f_back
+            where = get_frame(1)
+            if where.f_code.co_filename in hidden_files:
+                where = _caller(where)
             for out in outputs:
                 cells.append(out.version_cell)
-            node = new_node(record, inputs, (extra, settings), parents, vjp, cells, caller.f_code, caller.f_lasti)
-            if several:
+                version += out.version_cell[0]
+            node = Node(record, inputs, (extra, settings), parents, vjp, cells, version, where.f_code, where.f_lasti)
+            if len(outputs) == 1:
+                out.node = node
+                out.requires_grad = True
+            else:
                 node.outputs = [functools.partial(array_module(v.data).zeros, v.shape, v.dtype) for v in outputs]
-            for i, out in enumerate(outputs):
-                out.node, out.output, out.requires_grad = node, i, out.data.dtype.kind == "f"
-        return tuple(outputs) if several else outputs[0]
+                for i, out in enumerate(outputs):
+                    out.node, out.output, out.requires_grad = node, i, out.data.dtype.kind == "f"
+        return outputs if type(value) is tuple else out
 
     call.op = record  # type: ignore[attr-defined]
     return call

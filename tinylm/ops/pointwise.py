@@ -8,28 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from tinylm.backend import Array, array_module, constant, is_number, sum_to
+from tinylm.backend import Array, array_module, constant, is_number, sum_like, sum_to
 from tinylm.dispatch import op
 
 
 @op
 def add(a, b, /):
     """a + b.  da = dy, db = dy."""
-
-    def vjp(dy):
-        return (None if is_number(a) else sum_to(dy, a.shape)), (None if is_number(b) else sum_to(dy, b.shape))
-
-    return a + b, vjp
+    return a + b, lambda dy: (sum_like(dy, a), sum_like(dy, b))
 
 
 @op
 def subtract(a, b, /):
     """a - b.  da = dy, db = -dy."""
-
-    def vjp(dy):
-        return (None if is_number(a) else sum_to(dy, a.shape)), (None if is_number(b) else sum_to(-dy, b.shape))
-
-    return a - b, vjp
+    return a - b, lambda dy: (sum_like(dy, a), sum_like(-dy, b))
 
 
 @op
