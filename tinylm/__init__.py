@@ -1,1 +1,45 @@
-"""tinylm: small language models on a from-scratch tensor and autograd engine."""
+"""tinylm: small language models on a from-scratch tensor and autograd engine.
+
+`import tinylm` gives Tensor, every op by its name, the autograd functions, and the packages nn,
+optim, models, data, train, decode, verify and explain, which are loaded when first used.
+"""
+
+import importlib
+from typing import Any
+
+from tinylm.autograd import checkpoint, detect_anomaly, grad, no_grad
+from tinylm.backend import manual_seed
+from tinylm.dispatch import kernel, op, update
+from tinylm.errors import TinylmError
+from tinylm.ops import *  # noqa: F403
+from tinylm.ops import __all__ as _ops
+from tinylm.tensor import Tensor
+
+__version__ = "0.1.0"
+
+_PACKAGES = ("nn", "optim", "models", "data", "train", "decode", "verify", "explain")
+
+__all__ = [  # noqa: PLE0604
+    "Tensor",
+    "TinylmError",
+    "checkpoint",
+    "detect_anomaly",
+    "grad",
+    "kernel",
+    "manual_seed",
+    "no_grad",
+    "op",
+    "update",
+    *_PACKAGES,
+    *_ops,
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return importlib.import_module(f"tinylm.{name}")
+    raise AttributeError(f"module 'tinylm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -100,6 +100,7 @@ def _caller(frame: Any) -> Any:
     return frame.f_back if frame.f_code.co_filename in hidden_files else frame
 
 
+_NO_SETTINGS: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
 _PLAIN = frozenset({int, float, bool, type(None)})
 
 
@@ -209,7 +210,7 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool) -> Any:
             for out in outputs:
                 cells.append(out.version_cell)
                 version += out.version_cell[0]
-            node = Node(record, inputs, (extra, settings), parents, vjp, cells, version, where.f_code, where.f_lasti)
+            node = Node(record, inputs, (extra, settings) if extra or settings else _NO_SETTINGS, parents, vjp, cells, version, where.f_code, where.f_lasti)
             if len(outputs) == 1:
                 out.node = node
                 out.requires_grad = True

@@ -1,0 +1,13 @@
+"""Layers, with PyTorch's names, parameter shapes and defaults."""
+
+from tinylm.nn import init as init
+from tinylm.nn.attentions import MultiheadAttention as MultiheadAttention
+from tinylm.nn.dropout_layer import Dropout as Dropout
+from tinylm.nn.embeddings import Embedding as Embedding
+from tinylm.nn.linear_layers import Linear as Linear
+from tinylm.nn.modules import Module as Module
+from tinylm.nn.modules import ModuleList as ModuleList
+from tinylm.nn.modules import Parameter as Parameter
+from tinylm.nn.modules import Sequential as Sequential
+from tinylm.nn.norms import LayerNorm as LayerNorm
+from tinylm.nn.norms import RMSNorm as RMSNorm

@@ -1,0 +1,55 @@
+"""Initial weights: PyTorch's defaults, drawn from tinylm's own seeded generator on the CPU."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tinylm.backend import default_generator
+from tinylm.nn.modules import Parameter
+
+
+def uniform(shape: tuple[int, ...], bound: float) -> Parameter:
+    """U(-bound, bound), float32."""
+    return Parameter(default_generator.numpy().uniform(-bound, bound, shape).astype(np.float32))
+
+
+def normal(shape: tuple[int, ...], std: float = 1.0) -> Parameter:
+    """N(0, std²), float32."""
+    return Parameter((default_generator.numpy().standard_normal(shape, np.float32) * np.float32(std)))
+
+
+def zeros(shape: tuple[int, ...]) -> Parameter:
+    """Zeros, float32."""
+    return Parameter(np.zeros(shape, np.float32))
+
+
+def ones(shape: tuple[int, ...]) -> Parameter:
+    """Ones, float32."""
+    return Parameter(np.ones(shape, np.float32))
+
+
+def xavier_uniform(shape: tuple[int, int]) -> Parameter:
+    """U(-b, b) with b = √(6 / (fan_in + fan_out)), shape (out, in).  Glorot & Bengio 2010, eq. 16."""
+    return uniform(shape, math.sqrt(6 / (shape[0] + shape[1])))
+
+
+def fill_normal(parameter: Parameter, std: float) -> None:
+    """Draws the parameter anew from N(0, std²), in place."""
+    values: Any = default_generator.numpy().standard_normal(parameter.shape, np.float32) * np.float32(std)
+    _fill(parameter, values)
+
+
+def fill_uniform(parameter: Parameter, bound: float) -> None:
+    """Draws the parameter anew from U(-bound, bound), in place."""
+    _fill(parameter, default_generator.numpy().uniform(-bound, bound, parameter.shape))
+
+
+def fill(parameter: Parameter, value: float) -> None:
+    """Sets every element, in place."""
+    _fill(parameter, value)
+
+
+def _fill(parameter: Parameter, values: Any) -> None:
+    parameter.data[...] = values
+    parameter.bump_version()

@@ -1,0 +1,213 @@
+"""Module and Parameter: named state, found by walking attributes."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from tinylm import backend
+from tinylm.backend import Array
+from tinylm.errors import CheckpointError
+from tinylm.tensor import Tensor
+
+
+class Parameter(Tensor):
+    """A tensor that a Module counts among its parameters; it requires a gradient by default."""
+
+    __slots__ = ()
+
+    def __init__(self, array: Any, requires_grad: bool = True) -> None:
+        super().__init__(array, requires_grad)
+
+
+class Module:
+    """A layer or model: attributes that are Parameters, buffers or Modules, and a `forward`.
+
+    Names are attribute paths joined by dots, in order of assignment, as in PyTorch. A parameter
+    reached by two paths (tied weights) is counted once; the state dict lists both paths.
+    """
+
+    def __init__(self) -> None:
+        self.training = True
+        self._buffers: dict[str, bool] = {}  # name -> saved in the state dict
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.forward(*args, **kwargs)
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """State that is not trained: moved by `to` and, if persistent, saved."""
+        self._buffers[name] = persistent
+        setattr(self, name, tensor)
+
+    # ---- walking
+
+    def named_children(self) -> Iterator[tuple[str, "Module"]]:
+        """The modules among the attributes, by name."""
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
+        """This module ("") and all below it, by path."""
+        yield prefix, self
+        for name, child in self.named_children():
+            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
+
+    def modules(self) -> Iterator["Module"]:
+        """This module and all below it."""
+        for _, module in self.named_modules():
+            yield module
+
+    def _named_state(self) -> Iterator[tuple[str, Tensor]]:
+        """Every parameter and persistent buffer by path, tied ones once for each path."""
+        for path, module in self.named_modules():
+            for name, value in vars(module).items():
+                if isinstance(value, Parameter) or (isinstance(value, Tensor) and module._buffers.get(name, False)):
+                    yield (f"{path}.{name}" if path else name), value
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Each parameter once, by its first path."""
+        seen: set[int] = set()
+        for name, value in self._named_state():
+            if isinstance(value, Parameter) and id(value) not in seen:
+                seen.add(id(value))
+                yield name, value
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Each parameter once."""
+        for _, parameter in self.named_parameters():
+            yield parameter
+
+    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
+        """Every buffer by path, saved or not."""
+        for path, module in self.named_modules():
+            for name in module._buffers:
+                value = getattr(module, name)
+                if value is not None:
+                    yield (f"{path}.{name}" if path else name), value
+
+    def num_parameters(self) -> int:
+        """How many numbers are trained; tied weights count once."""
+        return sum(p.size for p in self.parameters())
+
+    # ---- state
+
+    def state_dict(self) -> dict[str, Array]:
+        """Copies of all parameters and persistent buffers by path, on their own device."""
+        return {name: value.data.copy() for name, value in self._named_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
+        """Copies arrays (NumPy, CuPy, tensors, or CPU torch tensors) into the parameters and buffers by name.
+
+        Nothing is written unless everything fits. Errors: CheckpointError naming every missing,
+        unexpected (both only if strict) and misshapen key.
+        """
+        own = dict(self._named_state())
+        problems = []
+        if strict:
+            problems += [f"missing {name!r} {own[name].shape}" for name in own if name not in state]
+            problems += [f"unexpected {name!r}" for name in state if name not in own]
+        arrays = {}
+        for name, value in state.items():
+            if name not in own:
+                continue
+            array = value.data if isinstance(value, Tensor) else value
+            array = np.asarray(array.detach()) if hasattr(array, "detach") else array
+            if tuple(array.shape) != own[name].shape:
+                problems.append(f"misshapen {name!r}: {tuple(array.shape)}, expected {own[name].shape}")
+            arrays[name] = array
+        if problems:
+            raise CheckpointError(f"the state does not fit {type(self).__name__}: {'; '.join(problems)}")
+        for name, array in arrays.items():
+            target = own[name]
+            target.data[...] = backend.to_device(array, target.device).astype(target.dtype, copy=False)
+            target.bump_version()
+
+    def to(self, device: str | None = None, dtype: Any = None) -> "Module":
+        """Moves parameters, their gradients and buffers to a device and floating dtype, in place. Returns self."""
+        for module in self.modules():
+            for name, value in vars(module).items():
+                if isinstance(value, Parameter) or name in module._buffers:
+                    if value is not None:
+                        _convert(value, device, dtype)
+        return self
+
+    def train(self, mode: bool = True) -> "Module":
+        """Training mode (dropout active), or evaluation mode for False. Returns self."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> "Module":
+        """Evaluation mode: dropout does nothing. Returns self."""
+        return self.train(False)
+
+    def apply(self, fn: Callable[["Module"], Any]) -> "Module":
+        """fn(module) on every module below, then on this one. Returns self."""
+        for child in dict(self.named_children()).values():
+            child.apply(fn)
+        fn(self)
+        return self
+
+    def zero_grad(self) -> None:
+        """Forgets all gradients."""
+        for p in self.parameters():
+            p.grad = None
+
+    def __repr__(self) -> str:
+        children = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()]
+        body = "".join(f"\n  {line}" for line in children)
+        return f"{type(self).__name__}({self.extra_repr()}{body}{chr(10) if body else ''})"
+
+    def extra_repr(self) -> str:
+        """The settings shown by repr."""
+        return ""
+
+
+def _convert(tensor: Tensor, device: str | None, dtype: Any) -> None:
+    def converted(array: Array) -> Array:
+        if dtype is not None and array.dtype.kind == "f":
+            array = array.astype(dtype, copy=False)
+        return array if device is None else backend.to_device(array, device)
+
+    tensor.data = converted(tensor.data)
+    tensor.grad = None if tensor.grad is None else converted(tensor.grad)
+    tensor.grad_buffer = None
+    tensor.bump_version()
+
+
+class ModuleList(Module):
+    """Modules by position: the names are "0", "1", ..."""
+
+    def __init__(self, modules: Any = ()) -> None:
+        super().__init__()
+        for module in modules:
+            self.append(module)
+
+    def append(self, module: Module) -> None:
+        """Adds a module at the end."""
+        setattr(self, str(len(self)), module)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self.named_children())
+
+    def __iter__(self) -> Iterator[Module]:
+        return (child for _, child in self.named_children())
+
+    def __getitem__(self, index: int) -> Module:
+        return list(self)[index]
+
+
+class Sequential(ModuleList):
+    """Modules applied one after the other."""
+
+    def __init__(self, *modules: Module) -> None:
+        super().__init__(modules)
+
+    def forward(self, x: Any) -> Any:
+        for module in self:
+            x = module(x)
+        return x

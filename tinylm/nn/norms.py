@@ -1,0 +1,66 @@
+"""Layer norm and RMS norm layers."""
+
+import math
+from typing import Any
+
+from tinylm import ops
+from tinylm.errors import ShapeError
+from tinylm.nn import init
+from tinylm.nn.modules import Module
+from tinylm.tensor import Tensor
+
+
+class _Norm(Module):
+    """Over the trailing axes `normalized_shape`, as one flattened axis."""
+
+    def __init__(self, normalized_shape: int | tuple[int, ...], eps: float) -> None:
+        super().__init__()
+        self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        self.eps = eps
+
+    def over_last_axis(self, op: Any, x: Tensor, *parameters: Tensor | None) -> Tensor:
+        shape = self.normalized_shape
+        if x.shape[x.ndim - len(shape) :] != shape:
+            raise ShapeError(f"{type(self).__name__}: x has shape {x.shape}, its last axes should be {shape}")
+        if len(shape) == 1:
+            return op(x, *parameters, eps=self.eps)
+        flat = ops.reshape(x, (*x.shape[: x.ndim - len(shape)], math.prod(shape)))
+        return ops.reshape(op(flat, *(None if p is None else ops.reshape(p, (-1,)) for p in parameters), eps=self.eps), x.shape)
+
+    def extra_repr(self) -> str:
+        return f"{self.normalized_shape}, eps={self.eps}"
+
+
+class LayerNorm(_Norm):
+    """weight (x - mean) / √(var + eps) + bias over the last axes; see ops.layer_norm.
+
+    weight (normalized_shape) ones and bias zeros; none of them if not elementwise_affine, no bias
+    if not bias.
+    """
+
+    def __init__(
+        self, normalized_shape: int | tuple[int, ...], eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True
+    ) -> None:
+        super().__init__(normalized_shape, eps)
+        self.weight = init.ones(self.normalized_shape) if elementwise_affine else None
+        self.bias = init.zeros(self.normalized_shape) if elementwise_affine and bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.over_last_axis(ops.layer_norm, x, self.weight, self.bias)
+
+
+class RMSNorm(_Norm):
+    """weight x / √(mean(x²) + eps) over the last axes; see ops.rms_norm.
+
+    eps None is the smallest relative step of x's dtype, as in PyTorch.
+    """
+
+    def __init__(self, normalized_shape: int | tuple[int, ...], eps: float | None = None, elementwise_affine: bool = True) -> None:
+        super().__init__(normalized_shape, eps if eps is not None else 0.0)
+        self._eps_of_dtype = eps is None
+        self.weight = init.ones(self.normalized_shape) if elementwise_affine else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self._eps_of_dtype:
+            self.eps = 2.0**-52 if x.dtype.itemsize == 8 else 2.0**-23
+        return self.over_last_axis(ops.rms_norm, x, self.weight)
