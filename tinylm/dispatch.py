@@ -136,6 +136,7 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool) -> Any:
     arrays_named = only or [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     names = [p.name for p in arrays_named]
     count = len(names)
+    required = sum(p.default is p.empty for p in arrays_named)
     if count == 0:
         raise TypeError(f"@op: {body.__name__} has no array parameters")
     if sequence and count != 1:
@@ -150,6 +151,8 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool) -> Any:
         else:
             if len(args) < count and not only:  # arrays given by name
                 args = (*args, *(settings.pop(n) for n in names[len(args) :] if n in settings))
+            if required <= len(args) < count:
+                args = (*args, *(None,) * (count - len(args)))  # optional arrays by omission
             inputs, extra = args[:count], args[count:]
         if sequence:
             inputs = tuple(inputs[0])
