@@ -173,7 +173,10 @@ def _convert(tensor: Tensor, device: str | None, dtype: Any) -> None:
             array = array.astype(dtype, copy=False)
         return array if device is None else backend.to_device(array, device)
 
-    tensor.data = converted(tensor.data)
+    data = converted(tensor.data)
+    if data is tensor.data:
+        return
+    tensor.data = data
     tensor.grad = None if tensor.grad is None else converted(tensor.grad)
     tensor.grad_buffer = None
     tensor.bump_version()

@@ -1,0 +1,129 @@
+"""GPT: a decoder-only Transformer with learned positions and pre-norm blocks.
+
+Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.3. Parameter
+names equal those of Hugging Face's GPT-2, except that projections are (out, in) as in nn.Linear.
+"""
+
+import math
+from dataclasses import dataclass
+
+from tinylm import nn, ops
+from tinylm.errors import ConfigError, ShapeError
+from tinylm.tensor import Tensor
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """The shape of a GPT. The defaults, with 65 characters, have 0.8 million parameters."""
+
+    vocab_size: int = 65
+    block_size: int = 64  # the longest context, in tokens
+    n_layer: int = 4
+    n_head: int = 4
+    n_embd: int = 128
+    dropout: float = 0.0
+    bias: bool = False  # in projections and layer norms
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}: expected at least 1")
+        if self.n_embd % self.n_head:
+            raise ConfigError(f"the width n_embd {self.n_embd} is not divisible by n_head {self.n_head}")
+
+
+class CausalSelfAttention(nn.Module):
+    """x -> W_o Attention(W_q x, W_k x, W_v x), each position looking at itself and the ones before."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.n_head, self.dropout = config.n_head, config.dropout
+        self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd, config.bias)
+        self.c_proj = nn.Linear(config.n_embd, config.n_embd, config.bias)
+
+    def forward(self, x: Tensor, residual: Tensor | None) -> Tensor:
+        """x (N, T, C) -> (N, T, C), plus residual."""
+        n, t, c = x.shape
+        qkv = self.c_attn(x).reshape(n, t, 3, self.n_head, c // self.n_head).transpose(2, 0, 3, 1, 4)  # (3, N, heads, T, C/heads)
+        dropout = self.dropout if self.training else 0.0
+        y = ops.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], causal=True, dropout=dropout)
+        return self.c_proj(y.transpose(0, 2, 1, 3).reshape(n, t, c), residual)
+
+
+class MLP(nn.Module):
+    """x -> W_2 gelu(W_1 x), four times as wide inside."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd, config.bias)
+        self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd, config.bias)
+
+    def forward(self, x: Tensor, residual: Tensor | None) -> Tensor:
+        return self.c_proj(self.c_fc(x, activation="gelu"), residual)
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x)); dropout on both branches."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(config.n_embd, bias=config.bias)
+        self.attn = CausalSelfAttention(config)
+        self.ln_2 = nn.LayerNorm(config.n_embd, bias=config.bias)
+        self.mlp = MLP(config)
+        self.drop = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and self.drop.p > 0:
+            x = x + self.drop(self.attn(self.ln_1(x), None))
+            return x + self.drop(self.mlp(self.ln_2(x), None))
+        x = self.attn(self.ln_1(x), x)  # without dropout the sum is part of the last projection
+        return self.mlp(self.ln_2(x), x)
+
+
+class _Transformer(nn.Module):
+    """The trunk, under the name that GPT-2's checkpoints give it."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.wte = nn.Embedding(config.vocab_size, config.n_embd)
+        self.wpe = nn.Embedding(config.block_size, config.n_embd)
+        self.drop = nn.Dropout(config.dropout)
+        self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.ln_f = nn.LayerNorm(config.n_embd, bias=config.bias)
+
+
+class GPT(nn.Module):
+    """Logits of the next token at every position: ids (N, T) -> (N, T, vocab_size).
+
+    The output projection is the token embedding itself. Initial weights: N(0, 0.02²), the
+    projections onto the residual stream N(0, 0.02²/(2 n_layer)), biases zero.
+    """
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.transformer = _Transformer(config)
+        self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        self.lm_head.weight = self.transformer.wte.weight
+        for name, p in self.named_parameters():
+            if name.endswith("c_proj.weight"):
+                nn.init.fill_normal(p, 0.02 / math.sqrt(2 * config.n_layer))
+            elif p.ndim == 2:
+                nn.init.fill_normal(p, 0.02)
+            elif name.endswith("bias"):
+                nn.init.fill(p, 0.0)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """ids (N, T) integers with T <= block_size -> logits (N, T, vocab_size).
+
+        Errors: ShapeError for a longer context; RangeError for ids outside the vocabulary.
+        """
+        if ids.ndim != 2 or ids.shape[1] > self.config.block_size:
+            raise ShapeError(f"GPT: ids have shape {ids.shape}, expected (N, T) with T at most block_size {self.config.block_size}")
+        trunk = self.transformer
+        positions = ops.arange(ids.shape[1], device=ids.device)
+        x = trunk.drop(trunk.wte(ids) + trunk.wpe(positions))
+        for block in trunk.h:
+            x = block(x)
+        return self.lm_head(trunk.ln_f(x))

@@ -1,0 +1,12 @@
+"""Optimisers, learning-rate schedules and gradient clipping."""
+
+from tinylm.optim.adam import Adam as Adam
+from tinylm.optim.adam import AdamW as AdamW
+from tinylm.optim.clipping import clip_grad_norm_ as clip_grad_norm_
+from tinylm.optim.optimizer import Optimizer as Optimizer
+from tinylm.optim.schedules import Constant as Constant
+from tinylm.optim.schedules import Noam as Noam
+from tinylm.optim.schedules import Schedule as Schedule
+from tinylm.optim.schedules import WarmupCosine as WarmupCosine
+from tinylm.optim.schedules import WarmupLinear as WarmupLinear
+from tinylm.optim.sgd import SGD as SGD

@@ -1,0 +1,80 @@
+"""Learning rates as functions of the step (0 for the first one)."""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+from tinylm.errors import ConfigError
+
+
+class Schedule(Protocol):
+    """Anything that maps a step to a learning rate."""
+
+    def __call__(self, step: int) -> float: ...
+
+
+@dataclass(frozen=True)
+class Constant:
+    """lr after a linear warmup of `warmup` steps."""
+
+    lr: float
+    warmup: int = 0
+
+    def __call__(self, step: int) -> float:
+        return self.lr * _warmed(step, self.warmup)
+
+
+@dataclass(frozen=True)
+class WarmupCosine:
+    """Linear warmup to lr, then half a cosine down to min_lr at step `steps`, then min_lr.
+
+    Loshchilov & Hutter 2016, arXiv:1608.03983, eq. 5, without restarts.
+    """
+
+    lr: float
+    min_lr: float
+    warmup: int
+    steps: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.warmup <= self.steps:
+            raise ConfigError(f"warmup {self.warmup} is out of range: expected 0 to the schedule's {self.steps} steps")
+
+    def __call__(self, step: int) -> float:
+        if step < self.warmup:
+            return self.lr * _warmed(step, self.warmup)
+        done = min((step - self.warmup) / max(self.steps - self.warmup, 1), 1.0)
+        return self.min_lr + 0.5 * (1 + math.cos(math.pi * done)) * (self.lr - self.min_lr)
+
+
+@dataclass(frozen=True)
+class WarmupLinear:
+    """Linear warmup to lr, then a straight line down to min_lr at step `steps`, then min_lr."""
+
+    lr: float
+    min_lr: float
+    warmup: int
+    steps: int
+
+    def __call__(self, step: int) -> float:
+        if step < self.warmup:
+            return self.lr * _warmed(step, self.warmup)
+        done = min((step - self.warmup) / max(self.steps - self.warmup, 1), 1.0)
+        return self.lr + (self.min_lr - self.lr) * done
+
+
+@dataclass(frozen=True)
+class Noam:
+    """scale d_model^-½ min(t^-½, t warmup^-1.5), t = step + 1.  Vaswani et al. 2017, eq. 3."""
+
+    d_model: int
+    warmup: int
+    scale: float = 1.0
+
+    def __call__(self, step: int) -> float:
+        t = step + 1
+        return self.scale * self.d_model**-0.5 * min(t**-0.5, t * max(self.warmup, 1) ** -1.5)
+
+
+def _warmed(step: int, warmup: int) -> float:
+    return min((step + 1) / (warmup + 1), 1.0)
