@@ -87,7 +87,7 @@ def _scatter_add(xp: Any) -> Any:
     return scatter_add
 
 
-def _index_add(a: Array, key: Any, values: Array) -> Array:
+def _index_add(a: Array, values: Array, key: Any) -> Array:
     """a with `values` added at the distinct positions [key]; a is given up and may be overwritten."""
     a[key] += values
     return a
