@@ -141,7 +141,7 @@ def _set_recording(value: bool) -> Iterator[None]:
         mode.recording = before
 
 
-def no_grad() -> contextlib.AbstractContextManager[None]:
+def no_grad() -> "contextlib._GeneratorContextManager[None]":
     """Within it nothing is recorded: results do not require gradients. Also a decorator."""
     return _set_recording(False)
 
