@@ -1,7 +1,7 @@
 """tinylm: small language models on a from-scratch tensor and autograd engine.
 
 `import tinylm` gives Tensor, every op by its name, the autograd functions, and the packages nn,
-optim, models, data, train, decode, verify and explain, which are loaded when first used.
+optim, models, data, train, decode and verify, which are loaded when first used.
 """
 
 import importlib
@@ -17,7 +17,7 @@ from tinylm.tensor import Tensor
 
 __version__ = "0.1.0"
 
-_PACKAGES = ("nn", "optim", "models", "data", "train", "decode", "verify", "explain")
+_PACKAGES = ("nn", "optim", "models", "data", "train", "decode", "verify")
 
 __all__ = [  # noqa: PLE0604
     "Tensor",

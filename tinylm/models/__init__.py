@@ -2,3 +2,5 @@
 
 from tinylm.models.gpt import GPT as GPT
 from tinylm.models.gpt import GPTConfig as GPTConfig
+from tinylm.models.language_model import LanguageModel as LanguageModel
+from tinylm.models.transformer_lm import TransformerModel as TransformerModel

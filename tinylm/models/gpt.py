@@ -6,9 +6,11 @@ names equal those of Hugging Face's GPT-2, except that projections are (out, in)
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from tinylm import nn, ops
 from tinylm.errors import ConfigError, ShapeError
+from tinylm.models.language_model import LanguageModel
 from tinylm.tensor import Tensor
 
 
@@ -93,7 +95,7 @@ class _Transformer(nn.Module):
         self.ln_f = nn.LayerNorm(config.n_embd, bias=config.bias)
 
 
-class GPT(nn.Module):
+class GPT(LanguageModel):
     """Logits of the next token at every position: ids (N, T) -> (N, T, vocab_size).
 
     The output projection is the token embedding itself. Initial weights: N(0, 0.02²), the
@@ -103,6 +105,7 @@ class GPT(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.config = config
+        self.vocab_size, self.block_size = config.vocab_size, config.block_size
         self.transformer = _Transformer(config)
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         self.lm_head.weight = self.transformer.wte.weight
@@ -127,3 +130,6 @@ class GPT(nn.Module):
         for block in trunk.h:
             x = block(x)
         return self.lm_head(trunk.ln_f(x))
+
+    def advance(self, ids: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        return self.forward(ids), None

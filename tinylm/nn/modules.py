@@ -61,7 +61,7 @@ class Module:
         for _, module in self.named_modules():
             yield module
 
-    def _named_state(self) -> Iterator[tuple[str, Tensor]]:
+    def named_state(self) -> Iterator[tuple[str, Tensor]]:
         """Every parameter and persistent buffer by path, tied ones once for each path."""
         for path, module in self.named_modules():
             for name, value in vars(module).items():
@@ -71,7 +71,7 @@ class Module:
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Each parameter once, by its first path."""
         seen: set[int] = set()
-        for name, value in self._named_state():
+        for name, value in self.named_state():
             if isinstance(value, Parameter) and id(value) not in seen:
                 seen.add(id(value))
                 yield name, value
@@ -97,7 +97,7 @@ class Module:
 
     def state_dict(self) -> dict[str, Array]:
         """Copies of all parameters and persistent buffers by path, on their own device."""
-        return {name: value.data.copy() for name, value in self._named_state()}
+        return {name: value.data.copy() for name, value in self.named_state()}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
         """Copies arrays (NumPy, CuPy, tensors, or CPU torch tensors) into the parameters and buffers by name.
@@ -105,7 +105,7 @@ class Module:
         Nothing is written unless everything fits. Errors: CheckpointError naming every missing,
         unexpected (both only if strict) and misshapen key.
         """
-        own = dict(self._named_state())
+        own = dict(self.named_state())
         problems = []
         if strict:
             problems += [f"missing {name!r} {own[name].shape}" for name in own if name not in state]

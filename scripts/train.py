@@ -1,0 +1,151 @@
+"""Trains a language model, writes a run folder, and shows what the model has learned.
+
+With nothing given: a character GPT on the shipped Tiny Shakespeare, on the CPU, a few minutes.
+"""
+
+import dataclasses
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import console
+import tyro
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+import tinylm
+from tinylm.data import load_text
+from tinylm.decode import generate
+from tinylm.errors import ConfigError
+from tinylm.train import Run, TrainConfig
+from tinylm.train.runs import new_folder, read_config
+
+FREE_ON_RESUME = {"steps", "device", "log_every", "eval_every", "save_every"}
+
+
+@dataclass(frozen=True)
+class Arguments(TrainConfig):
+    """Trains a language model. The defaults train a character GPT of 0.8 million parameters on Tiny
+    Shakespeare. A run folder holds config.json, metrics.jsonl, summary.json, model.safetensors and
+    checkpoints/."""
+
+    out: Path | None = None
+    """the run folder; runs/<model>-<data> by default"""
+    resume: Path | None = None
+    """continue the run in this folder, with its settings; --steps may be raised"""
+    dry_run: bool = False
+    """three steps on the first 20,000 characters, in a temporary folder"""
+
+
+class Display:
+    """A live bar on a terminal, a line a record elsewhere."""
+
+    def __init__(self, steps: int, start: int) -> None:
+        columns = (
+            TextColumn("step"), MofNCompleteColumn(), BarColumn(),
+            TextColumn("loss {task.fields[loss]}  val {task.fields[val]}  {task.fields[speed]} tokens/s  left"), TimeRemainingColumn(),
+        )  # fmt: skip
+        self.live = sys.stdout.isatty()
+        self.bar = Progress(*columns, disable=not self.live)
+        self.task = self.bar.add_task("", total=steps, completed=start, loss="-", val="-", speed="-")
+        self.steps, self.start, self.began = steps, start, time.monotonic()
+        self.printed = 0.0
+
+    def __call__(self, record: dict[str, Any]) -> None:
+        if "val_loss" in record:
+            self.bar.update(self.task, val=f"{record['val_loss']:.4f}")
+            if not self.live:
+                print(f"step {record['step']}/{self.steps}  validation loss {record['val_loss']:.4f}", flush=True)
+            return
+        self.bar.update(
+            self.task, completed=record["step"], loss=f"{record['loss']:.4f}", speed=f"{record['tokens_per_second']:,.0f}"
+        )
+        now = time.monotonic()
+        if not self.live and (now - self.printed > 5 or record["step"] == self.steps):
+            self.printed = now
+            left = (now - self.began) / (record["step"] - self.start) * (self.steps - record["step"])
+            print(
+                f"step {record['step']}/{self.steps}  loss {record['loss']:.4f}  "
+                f"{record['tokens_per_second']:,.0f} tokens/s  {left:.0f} s left",
+                flush=True,
+            )
+
+
+def parse(argv: list[str]) -> Arguments:
+    """The command line; with --resume the defaults are the run's own settings."""
+    folder = None
+    for i, word in enumerate(argv):
+        if word == "--resume" and i + 1 < len(argv):
+            folder = Path(argv[i + 1])
+        elif word.startswith("--resume="):
+            folder = Path(word.partition("=")[2])
+    if folder is None:
+        return tyro.cli(Arguments, args=argv, description=Arguments.__doc__)
+    saved, _ = read_config(folder)
+    arguments = tyro.cli(Arguments, args=argv, default=Arguments(**saved.to_json(), resume=folder))
+    for name, value in saved.to_json().items():
+        if name not in FREE_ON_RESUME and getattr(arguments, name) != value:
+            flag = name.replace("_", "-")
+            raise ConfigError(f"--{flag} {getattr(arguments, name)}: the run in {folder} was made with {value}, which a resume cannot change")
+    if arguments.out is not None:
+        raise ConfigError("--out and --resume do not go together: a resumed run stays in its folder")
+    return arguments
+
+
+def main() -> int:
+    arguments = parse(sys.argv[1:])
+    config = TrainConfig(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(TrainConfig)})
+    tinylm.backend.device_namespace(config.device)
+    text = load_text(config.data)
+    tokenizer = None
+    if arguments.dry_run:
+        config, text = dataclasses.replace(config, steps=3, log_every=1), text[:20_000]
+        folder = Path(tempfile.mkdtemp(prefix="tinylm-"))
+    elif arguments.resume is not None:
+        folder = arguments.resume
+        _, tokenizer = read_config(folder)
+    else:
+        folder = arguments.out or new_folder(config)
+    try:
+        return train(config, folder, text, tokenizer, resume=arguments.resume is not None and not arguments.dry_run)
+    finally:
+        if arguments.dry_run:
+            shutil.rmtree(folder)
+
+
+def train(config: TrainConfig, folder: Path, text: str, tokenizer: Any, resume: bool) -> int:
+    run = Run(config, folder, text, tokenizer, resume=resume)
+    tokens, validation = len(run.train_ids), len(run.val_ids)
+    print(f"{config.model} with {run.model.num_parameters():,} parameters on {config.data}: {tokens:,} tokens, {validation:,} for validation")
+    print(f"run folder {folder}; Ctrl-C stops after the step under way, --resume {folder} continues", flush=True)
+
+    def stop(signum: int, frame: Any) -> None:
+        run.stop_requested = True
+        signal.signal(signum, signal.default_int_handler)  # a second Ctrl-C does not wait
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    display = Display(config.steps, run.progress.step)
+    with display.bar:
+        summary = run.train(display)
+    if summary is None:
+        print(f"stopped at step {run.progress.step}; continue with: python scripts/train.py --resume {folder}")
+        return 130
+    print(
+        f"validation loss {summary['val_loss']:.4f} nats/token over the whole split ({summary['val_nats_per_byte']:.4f} nats/byte), "
+        f"{summary['train_seconds']:.0f} s of training, {summary['tokens_per_second']:,.0f} tokens/s"
+    )
+    print("a sample:", flush=True)
+    start = run.tokenizer.encode("\n") if "\n" in run.tokenizer.characters else run.train_ids[:1]
+    for token in generate(run.model, start.tolist(), 300, temperature=0.8, device=config.device):
+        print(run.tokenizer.decode([token]), end="", flush=True)
+    print()
+    return 0
+
+
+if __name__ == "__main__":
+    console.run(main)

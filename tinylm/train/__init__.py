@@ -1,0 +1,6 @@
+"""Training runs and their folders."""
+
+from tinylm.train.config import TrainConfig as TrainConfig
+from tinylm.train.loop import Run as Run
+from tinylm.train.metrics import validation_loss as validation_loss
+from tinylm.train.runs import load_run as load_run

@@ -1,0 +1,113 @@
+"""Everything a training run is made of, as one frozen record: the command line is derived from it
+and the run folder stores it."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tinylm.errors import CheckpointError, ConfigError
+from tinylm.models import GPT, GPTConfig, LanguageModel
+from tinylm.optim import AdamW, Optimizer, Schedule, WarmupCosine
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run. The defaults train a character GPT of 0.8 million parameters on Tiny Shakespeare."""
+
+    model: Literal["gpt"] = "gpt"
+    """which language model to train"""
+    data: str = "tinyshakespeare"
+    """a shipped corpus, a UTF-8 text file, or a folder of .txt files; the last 10 % validate"""
+    tokenizer: Literal["char"] = "char"
+    """what a token is"""
+    device: str = "cpu"
+    """'cpu', 'cuda' or 'cuda:N'"""
+    steps: int = 2000
+    """the step to stop at; a stopped run can be resumed with more"""
+    schedule_steps: int = 2000
+    """the step at which the learning rate has come down to its minimum, whatever --steps says"""
+    seed: int = 0
+    """of weights, batches and dropout"""
+
+    block_size: int = 64
+    """context length, in tokens"""
+    n_layer: int = 4
+    """layers"""
+    n_head: int = 4
+    """attention heads a layer"""
+    n_embd: int = 128
+    """width"""
+    dropout: float = 0.0
+    """probability of dropping an activation in training"""
+    bias: bool = False
+    """biases in projections and layer norms"""
+
+    batch_size: int = 12
+    """blocks a step"""
+    lr: float = 1e-3
+    """peak learning rate, after the warmup"""
+    min_lr: float = 1e-4
+    """learning rate at the end of the cosine"""
+    warmup: int = 100
+    """steps of linear warmup"""
+    beta1: float = 0.9
+    """AdamW's decay of the mean gradient"""
+    beta2: float = 0.99
+    """AdamW's decay of the mean squared gradient"""
+    weight_decay: float = 0.1
+    """AdamW's decay of matrices; vectors have none"""
+    clip: float = 1.0
+    """the largest norm of all gradients together"""
+
+    log_every: int = 10
+    """steps between lines of metrics.jsonl"""
+    eval_every: int = 500
+    """steps between validations; the best one is kept in checkpoints/"""
+    save_every: int = 500
+    """steps between checkpoints to resume from"""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "block_size", "schedule_steps", "log_every", "eval_every", "save_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}: expected at least 1")
+        if self.steps < 0:
+            raise ConfigError(f"steps is {self.steps}: expected at least 0")
+        for name in ("lr", "min_lr", "weight_decay"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}: expected at least 0")
+        if not self.clip > 0:
+            raise ConfigError(f"clip is {self.clip}: expected more than 0")
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as JSON takes it."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Any) -> "TrainConfig":
+        """The record that `to_json` gave. Errors: CheckpointError naming what does not fit."""
+        if not isinstance(record, dict):
+            raise CheckpointError("the run's config is not a record")
+        names = {f.name for f in dataclasses.fields(cls)}
+        if set(record) != names:
+            raise CheckpointError(f"the run's config does not fit: missing {sorted(names - set(record))}, unexpected {sorted(set(record) - names)}")
+        return cls(**record)
+
+
+def build_model(config: TrainConfig, vocab_size: int) -> LanguageModel:
+    """The untrained model that the record describes."""
+    shape = {f.name: getattr(config, f.name) for f in dataclasses.fields(GPTConfig) if f.name != "vocab_size"}
+    return GPT(GPTConfig(vocab_size=vocab_size, **shape))
+
+
+def build_optimizer(config: TrainConfig, model: LanguageModel) -> Optimizer:
+    """AdamW with weight decay on matrices only."""
+    groups = [
+        {"params": [p for p in model.parameters() if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return AdamW([g for g in groups if g["params"]], lr=config.lr, betas=(config.beta1, config.beta2))
+
+
+def build_schedule(config: TrainConfig) -> Schedule:
+    """Linear warmup, then half a cosine."""
+    return WarmupCosine(config.lr, config.min_lr, config.warmup, config.schedule_steps)

@@ -1,0 +1,171 @@
+"""The training loop: batches, gradients, updates, validations, checkpoints."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinylm import backend, ops
+from tinylm.data import RandomBlocks, split_ids
+from tinylm.data.tokenizers import CharTokenizer
+from tinylm.errors import AnomalyError, CheckpointError
+from tinylm.models import LanguageModel
+from tinylm.tensor import Tensor
+from tinylm.train.checkpoints import model_arrays, read_arrays, write_arrays, write_json
+from tinylm.train.config import TrainConfig, build_model, build_optimizer, build_schedule
+from tinylm.train.metrics import MetricsLog, validation_loss
+
+Report = Callable[[dict[str, Any]], None]
+
+
+@dataclass
+class Progress:
+    """Where a run stands; saved with every checkpoint."""
+
+    step: int = 0
+    train_seconds: float = 0.0
+    val_loss: float | None = None  # of the last validation
+    best_step: int = -1
+    best_val_loss: float = float("inf")
+
+
+class Run:
+    """One training run in a folder: made fresh, or resumed from its last checkpoint.
+
+    After a resume everything is as if the run had never stopped: weights, optimiser, random
+    numbers and batches, bit for bit on one machine.
+    """
+
+    def __init__(self, config: TrainConfig, folder: Path, text: str, tokenizer: CharTokenizer | None = None, resume: bool = False) -> None:
+        self.config, self.folder = config, folder
+        backend.device_namespace(config.device)  # a missing device is reported before anything is made
+        backend.default_generator.seed(config.seed)
+        self.tokenizer = tokenizer or CharTokenizer(text)
+        ids = self.tokenizer.encode(text)
+        self.train_ids, self.val_ids = split_ids(ids, config.block_size)
+        self.bytes_per_token = len(self.tokenizer.decode(self.val_ids[1:]).encode("utf-8")) / (len(self.val_ids) - 1)
+        self.batches = RandomBlocks(self.train_ids, config.block_size, config.batch_size, config.seed)
+        self.model: LanguageModel = build_model(config, self.tokenizer.vocab_size)
+        self.model.to(config.device)
+        self.optimizer = build_optimizer(config, self.model)
+        self.schedule = build_schedule(config)
+        self.progress = Progress()
+        self.stop_requested = False  # set it (from a signal handler, say) to stop after the step under way
+        if resume:
+            self._restore()
+        else:
+            if (folder / "config.json").exists():
+                raise CheckpointError(f"{folder} holds a run already: continue it with --resume, or choose another --out")
+            write_json(folder / "config.json", {"train": config.to_json(), "tokenizer": self.tokenizer.to_json()})
+        self.log = MetricsLog(folder / "metrics.jsonl", self.progress.step)
+
+    # ---- the loop
+
+    def train(self, report: Report = lambda record: None) -> dict[str, Any] | None:
+        """Trains up to config.steps and returns the summary, which it also writes; None when it was
+        asked to stop before, with a checkpoint to resume from.
+
+        `report` gets each record that metrics.jsonl gets. Errors: AnomalyError when the loss or
+        the gradient norm is no longer finite; the last checkpoint then stands.
+        """
+        config, progress = self.config, self.progress
+        self.model.train()
+        mark, mark_step = time.perf_counter(), progress.step
+        losses: Any = 0.0
+        while progress.step < config.steps and not self.stop_requested:
+            loss, norm = self._step(progress.step)
+            losses = losses + loss  # on the device: nothing is copied until a record is due
+            progress.step += 1
+            step = progress.step
+            due = step == config.steps
+            if step % config.log_every == 0 or due or self.stop_requested:
+                mean = float(losses) / (step - mark_step)
+                elapsed = time.perf_counter() - mark
+                progress.train_seconds += elapsed
+                if not np.isfinite(mean):
+                    raise AnomalyError(f"the training loss is {mean} between steps {mark_step + 1} and {step}: try a lower learning rate")
+                speed = (step - mark_step) * config.batch_size * config.block_size / elapsed
+                self._record(
+                    report, step=step, loss=mean, lr=self.schedule(step - 1), grad_norm=float(norm),
+                    tokens_per_second=speed, train_seconds=progress.train_seconds,
+                )  # fmt: skip
+                losses, mark_step = 0.0, step
+                if step % config.eval_every == 0 or due:
+                    self._validate(report)
+                if step % config.save_every == 0 or due or self.stop_requested:
+                    self.save()
+                mark = time.perf_counter()
+        return self._summary() if progress.step >= config.steps else None
+
+    def _step(self, k: int) -> tuple[Any, Any]:
+        """One update; (loss, gradient norm) as 0-d arrays on the device."""
+        x, y = (Tensor(backend.to_device(a, self.config.device)) for a in self.batches[k])
+        logits, _ = self.model.advance(x)
+        loss = ops.cross_entropy(logits, y)
+        self.optimizer.zero_grad()
+        loss.backward()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule(k)
+        norm = self.optimizer.step(max_norm=self.config.clip)
+        return loss.data, norm
+
+    def _record(self, report: Report, **record: Any) -> None:
+        self.log.write(record)
+        report(record)
+
+    def _validate(self, report: Report) -> None:
+        step = self.progress.step
+        loss = self.progress.val_loss = validation_loss(self.model, self.val_ids, self.config.device)
+        self._record(report, step=step, val_loss=loss)
+        if loss < self.progress.best_val_loss:
+            self.progress.best_val_loss, self.progress.best_step = loss, step
+            write_arrays(self.folder / "checkpoints" / "best.safetensors", model_arrays(self.model), {"step": step, "val_loss": loss})
+
+    def _summary(self) -> dict[str, Any]:
+        progress = self.progress
+        if progress.val_loss is None:  # no step was made
+            self._validate(lambda record: None)
+        loss: Any = progress.val_loss
+        tokens = progress.step * self.config.batch_size * self.config.block_size
+        summary = {
+            "val_loss": loss,
+            "val_nats_per_byte": loss / self.bytes_per_token,
+            "best_val_loss": progress.best_val_loss,
+            "best_step": progress.best_step,
+            "steps": progress.step,
+            "parameters": self.model.num_parameters(),
+            "train_seconds": progress.train_seconds,
+            "tokens_per_second": tokens / progress.train_seconds if progress.train_seconds else 0.0,
+        }
+        write_arrays(self.folder / "model.safetensors", model_arrays(self.model), {"step": progress.step, "val_loss": loss})
+        write_json(self.folder / "summary.json", summary)
+        return summary
+
+    # ---- checkpoints
+
+    def save(self) -> None:
+        """Writes checkpoints/last.safetensors: all that a resume needs, in one file."""
+        arrays = {f"model.{name}": a for name, a in model_arrays(self.model).items()}
+        arrays |= {f"optimizer.{name}": a for name, a in self.optimizer.state_dict().items()}
+        record = {"progress": vars(self.progress), "generator": list(backend.default_generator.state)}
+        write_arrays(self.folder / "checkpoints" / "last.safetensors", arrays, record)
+
+    def _restore(self) -> None:
+        path = self.folder / "checkpoints" / "last.safetensors"
+        arrays, record = read_arrays(path)
+        parts: dict[str, dict[str, np.ndarray]] = {"model": {}, "optimizer": {}}
+        for name, array in arrays.items():
+            part, _, rest = name.partition(".")
+            parts.setdefault(part, {})[rest] = array
+        self.model.load_state_dict(parts["model"])
+        self.optimizer.load_state_dict(parts["optimizer"])
+        try:
+            self.progress = Progress(**record["progress"])
+            seed, count = record["generator"]
+            backend.default_generator.state = (int(seed), int(count))
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path} has no usable record of its progress: {json.dumps(record)[:100]}") from error

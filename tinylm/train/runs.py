@@ -1,0 +1,49 @@
+"""Finding and loading run folders."""
+
+from pathlib import Path
+from typing import Any
+
+from tinylm.data.tokenizers import CharTokenizer, from_json
+from tinylm.errors import CheckpointError
+from tinylm.models import LanguageModel
+from tinylm.train.checkpoints import read_arrays, read_json
+from tinylm.train.config import TrainConfig, build_model
+
+
+def new_folder(config: TrainConfig, parent: Path = Path("runs")) -> Path:
+    """runs/<model>-<data>, with -2, -3, ... where that exists."""
+    name = f"{config.model}-{Path(config.data).stem or 'data'}"
+    folder, n = parent / name, 2
+    while folder.exists():
+        folder, n = parent / f"{name}-{n}", n + 1
+    return folder
+
+
+def read_config(folder: Path) -> tuple[TrainConfig, CharTokenizer]:
+    """(config, tokenizer) of a run folder. Errors: CheckpointError when it is none."""
+    if not folder.is_dir():
+        raise CheckpointError(f"no run folder {str(folder)!r}")
+    record: Any = read_json(folder / "config.json")
+    if not isinstance(record, dict) or set(record) != {"train", "tokenizer"}:
+        raise CheckpointError(f"{folder / 'config.json'} is not the config of a tinylm run")
+    return TrainConfig.from_json(record["train"]), from_json(record["tokenizer"])
+
+
+def load_run(folder: Path, device: str = "cpu") -> tuple[LanguageModel, CharTokenizer, TrainConfig]:
+    """(model in evaluation mode, tokenizer, config) from a finished or stopped run: its
+    model.safetensors, or the last checkpoint when it was stopped before writing one.
+
+    Errors: CheckpointError when the folder is no run, is damaged, or holds another model's weights.
+    """
+    config, tokenizer = read_config(folder)
+    model = build_model(config, tokenizer.vocab_size)
+    path = folder / "model.safetensors"
+    if path.exists():
+        arrays, _ = read_arrays(path)
+    else:
+        stored, _ = read_arrays(folder / "checkpoints" / "last.safetensors")
+        arrays = {name.removeprefix("model."): a for name, a in stored.items() if name.startswith("model.")}
+    model.load_state_dict(arrays)
+    model.to(device)
+    model.eval()
+    return model, tokenizer, config
