@@ -11,3 +11,8 @@ from tinylm.nn.modules import Parameter as Parameter
 from tinylm.nn.modules import Sequential as Sequential
 from tinylm.nn.norms import LayerNorm as LayerNorm
 from tinylm.nn.norms import RMSNorm as RMSNorm
+from tinylm.nn.positions import PositionalEncoding as PositionalEncoding
+from tinylm.nn.transformers import TransformerDecoder as TransformerDecoder
+from tinylm.nn.transformers import TransformerDecoderLayer as TransformerDecoderLayer
+from tinylm.nn.transformers import TransformerEncoder as TransformerEncoder
+from tinylm.nn.transformers import TransformerEncoderLayer as TransformerEncoderLayer

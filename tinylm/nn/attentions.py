@@ -14,10 +14,10 @@ from tinylm.tensor import Tensor
 class MultiheadAttention(Module):
     """MultiHead(Q, K, V) = Concat(head_1 ... head_h) W_O, head_i = Attention(Q W_i, K W_i, V W_i).
 
-    Vaswani et al. 2017, section 3.2.2. Parameters as in PyTorch: in_proj_weight (3E, E) holding
-    W_Q, W_K, W_V (or q_proj_weight (E, E), k_proj_weight (E, kdim), v_proj_weight (E, vdim) when
-    kdim or vdim differ from E), in_proj_bias (3E,), out_proj.weight (E, E), out_proj.bias (E,).
-    Inputs are (T, N, E), or (N, T, E) if batch_first.
+    Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2. Parameters as in PyTorch: in_proj_weight
+    (3E, E) holding W_Q, W_K, W_V (or q_proj_weight (E, E), k_proj_weight (E, kdim), v_proj_weight
+    (E, vdim) when kdim or vdim differ from E), in_proj_bias (3E,), out_proj.weight (E, E),
+    out_proj.bias (E,). Inputs are (T, N, E), or (N, T, E) if batch_first.
     Errors: ConfigError when embed_dim is not a multiple of num_heads.
     """
 
@@ -27,6 +27,7 @@ class MultiheadAttention(Module):
         num_heads: int,
         dropout: float = 0.0,
         bias: bool = True,
+        *,
         kdim: int | None = None,
         vdim: int | None = None,
         batch_first: bool = False,
@@ -34,6 +35,8 @@ class MultiheadAttention(Module):
         super().__init__()
         if num_heads <= 0 or embed_dim % num_heads:
             raise ConfigError(f"embed_dim {embed_dim} is not a multiple of num_heads {num_heads}")
+        if not 0 <= dropout <= 1:
+            raise ConfigError(f"dropout probability {dropout} is out of range: expected 0 to 1")
         self.embed_dim, self.num_heads, self.dropout, self.batch_first = embed_dim, num_heads, dropout, batch_first
         self.same_dim = kdim in (None, embed_dim) and vdim in (None, embed_dim)
         if self.same_dim:
@@ -47,19 +50,6 @@ class MultiheadAttention(Module):
         if self.out_proj.bias is not None:
             init.fill(self.out_proj.bias, 0.0)
 
-    def _project(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
-        """The three projections; one matrix product when the inputs are one tensor."""
-        e, bias = self.embed_dim, self.in_proj_bias
-        if self.same_dim and query is key and key is value:
-            both = ops.linear(query, self.in_proj_weight, bias)
-            return [both[..., i * e : (i + 1) * e] for i in range(3)]
-        if self.same_dim:
-            weights = [self.in_proj_weight[i * e : (i + 1) * e] for i in range(3)]
-        else:
-            weights = [self.q_proj_weight, self.k_proj_weight, self.v_proj_weight]
-        biases = [None if bias is None else bias[i * e : (i + 1) * e] for i in range(3)]
-        return [ops.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True)]
-
     def forward(
         self,
         query: Tensor,
@@ -72,54 +62,108 @@ class MultiheadAttention(Module):
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """(output, weights): output like query; weights (N, T, S), or (N, heads, T, S) if not averaged,
-        None if not need_weights.
-
-        As in PyTorch, boolean masks are True where attention is NOT allowed and floating ones are
-        added: key_padding_mask (N, S), attn_mask (T, S) or (N heads, T, S). is_causal alone, without
-        attn_mask, lets each query see the keys up to its own position.
-        """
-        if query.ndim != 3:
-            raise ShapeError(f"MultiheadAttention: query has shape {query.shape}, expected three axes")
-        to_heads = (0, 2, 1, 3) if self.batch_first else (1, 2, 0, 3)  # -> (N, heads, T, E / heads)
-        heads = [
-            x.reshape(*x.shape[:2], self.num_heads, self.embed_dim // self.num_heads).transpose(to_heads)
-            for x in self._project(query, key, value)
-        ]
-        batch, _, steps, width = heads[0].shape
-        mask = merged_mask(attn_mask, key_padding_mask, batch, self.num_heads)
-        result = ops.scaled_dot_product_attention(
-            *heads,
-            mask,
-            causal=is_causal and attn_mask is None,
-            dropout=self.dropout if self.training else 0.0,
-            scale=1 / math.sqrt(width),
-            return_weights=need_weights,
+        None if not need_weights. The masks are those of `attend`."""
+        y, weights = self.attend(
+            query, key, value, attn_mask=attn_mask, key_padding_mask=key_padding_mask, is_causal=is_causal, need_weights=need_weights
         )
-        y, weights = result if need_weights else (result, None)
-        y = y.transpose((0, 2, 1, 3) if self.batch_first else (2, 0, 1, 3))
-        y = self.out_proj(y.reshape(*y.shape[:2], self.embed_dim))
         if weights is not None and average_attn_weights:
             weights = weights.mean(axis=1)
-        return y, weights
+        return self.out_proj(y), weights
+
+    def attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *,
+        attn_mask: Any = None,
+        key_padding_mask: Any = None,
+        is_causal: bool = False,
+        need_weights: bool = False,
+        cache: list[Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """(Concat(head_1 ... head_h), weights (N, heads, T, S) or None): all but the product with W_O.
+
+        As in PyTorch, boolean masks are True where attention is NOT allowed and floating ones are
+        added: attn_mask (T, S) or (N heads, T, S), key_padding_mask (N, S). is_causal lets each
+        query see the keys up to its own position, counted from the last; an attn_mask given with
+        it is taken to say the same and is not read. A query that may look nowhere gives zeros.
+        cache: a list, empty or [keys, values] of earlier steps, each (N, heads, S, E / heads). This
+        call's are appended to them, the list then holds all, and all are attended to.
+        Errors: ShapeError naming the input or mask that does not fit.
+        """
+        self._check(query, key, value)
+        split = (0, 2, 1, 3) if self.batch_first else (1, 2, 0, 3)  # -> (N, heads, T, E / heads)
+        q, k, v = (
+            x.reshape(*x.shape[:2], self.num_heads, self.embed_dim // self.num_heads).transpose(split)
+            for x in self._project(query, key, value)
+        )
+        if cache is not None:
+            if cache:
+                k, v = ops.concatenate([cache[0], k], axis=2), ops.concatenate([cache[1], v], axis=2)
+            cache[:] = [k, v]
+        mask = merged_mask(None if is_causal else attn_mask, key_padding_mask, (*q.shape[:3], k.shape[2]), q.dtype)
+        dropout = self.dropout if self.training else 0.0
+        result = ops.scaled_dot_product_attention(q, k, v, mask, causal=is_causal, dropout=dropout, return_weights=need_weights)
+        y, weights = result if need_weights else (result, None)
+        y = y.transpose((0, 2, 1, 3) if self.batch_first else (2, 0, 1, 3))
+        return y.reshape(*y.shape[:2], self.embed_dim), weights
+
+    def _project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
+        """Q W_Q, K W_K, V W_V, each (..., E): one matrix product for each distinct input."""
+        bias = self.in_proj_bias
+        if self.same_dim and query is key and key is value:
+            return ops.split(ops.linear(query, self.in_proj_weight, bias), 3, axis=-1)
+        biases = (None,) * 3 if bias is None else ops.split(bias, 3)
+        if not self.same_dim:
+            weights = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
+        elif key is value:
+            e = self.embed_dim
+            weight_q, weight_kv = ops.split(self.in_proj_weight, [e])
+            bias_q, bias_kv = (None, None) if bias is None else ops.split(bias, [e])
+            return ops.linear(query, weight_q, bias_q), *ops.split(ops.linear(key, weight_kv, bias_kv), 2, axis=-1)
+        else:
+            weights = ops.split(self.in_proj_weight, 3)
+        return tuple(ops.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True))
+
+    def _check(self, query: Tensor, key: Tensor, value: Tensor) -> None:
+        batch = 0 if self.batch_first else 1
+        axes = "(N, T, E)" if self.batch_first else "(T, N, E)"
+        for name, x in (("query", query), ("key", key), ("value", value)):
+            if x.ndim != 3:
+                raise ShapeError(f"MultiheadAttention: {name} has shape {x.shape}, expected {axes}")
+            if x.shape[batch] != query.shape[batch]:
+                raise ShapeError(f"MultiheadAttention: {name} has shape {x.shape}, its batch should be {query.shape[batch]} in {axes}")
+        if key.shape[:2] != value.shape[:2]:
+            raise ShapeError(f"MultiheadAttention: key {key.shape} and value {value.shape} differ in length")
 
     def extra_repr(self) -> str:
         return f"embed_dim={self.embed_dim}, num_heads={self.num_heads}"
 
 
-def merged_mask(attn_mask: Any, key_padding_mask: Any, batch: int, heads: int) -> Any:
-    """PyTorch's two masks as one that broadcasts to (N, heads, T, S): boolean with True where
-    attention is allowed, or floating to add; None without masks."""
+def merged_mask(attn_mask: Any, key_padding_mask: Any, shape: tuple[int, int, int, int], dtype: Any) -> Any:
+    """PyTorch's two masks as the one that ops.scaled_dot_product_attention takes for scores of
+    `shape` (N, heads, T, S): boolean, True where attention IS allowed; or of `dtype`, to add; None
+    without masks."""
+    batch, heads, steps, keys = shape
     masks = []
     if attn_mask is not None:
-        m = Tensor.as_tensor(attn_mask)
-        masks.append(m.reshape(batch, heads, *m.shape[1:]) if m.ndim == 3 else m)
+        m = _checked("attn_mask", attn_mask, [(steps, keys), (batch * heads, steps, keys)])
+        masks.append(m.reshape(shape) if m.ndim == 3 else m)
     if key_padding_mask is not None:
-        m = Tensor.as_tensor(key_padding_mask)
-        masks.append(m.reshape(batch, 1, 1, m.shape[1]))
+        masks.append(_checked("key_padding_mask", key_padding_mask, [(batch, keys)]).reshape(batch, 1, 1, keys))
     if not masks:
         return None
     if all(m.dtype.kind == "b" for m in masks):
-        forbidden = masks[0].data if len(masks) == 1 else masks[0].data | masks[1].data
-        return ~forbidden
-    added = [ops.where(m, -math.inf, 0.0).astype("float32") if m.dtype.kind == "b" else m for m in masks]
+        return ~(masks[0].data | masks[-1].data)
+    added = [(ops.where(m, -math.inf, 0.0) if m.dtype.kind == "b" else m).astype(dtype) for m in masks]
     return added[0] if len(added) == 1 else added[0] + added[1]
+
+
+def _checked(name: str, mask: Any, shapes: list[tuple[int, ...]]) -> Tensor:
+    mask = Tensor.as_tensor(mask)
+    if mask.shape not in shapes:
+        raise ShapeError(f"MultiheadAttention: {name} has shape {mask.shape}, expected {' or '.join(map(str, shapes))}")
+    if mask.dtype.kind not in "bf":
+        raise ShapeError(f"MultiheadAttention: {name} has dtype {mask.dtype}, expected boolean or floating")
+    return mask

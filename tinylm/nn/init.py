@@ -16,7 +16,7 @@ def uniform(shape: tuple[int, ...], bound: float) -> Parameter:
 
 def normal(shape: tuple[int, ...], std: float = 1.0) -> Parameter:
     """N(0, std²), float32."""
-    return Parameter((default_generator.numpy().standard_normal(shape, np.float32) * np.float32(std)))
+    return Parameter(default_generator.numpy().standard_normal(shape, np.float32) * np.float32(std))
 
 
 def zeros(shape: tuple[int, ...]) -> Parameter:
