@@ -1,0 +1,92 @@
+"""Says what works on this machine and how to mend what does not."""
+
+import importlib
+import importlib.metadata
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import console
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tinylm import backend
+from tinylm.dispatch import registry
+from tinylm.errors import TinylmError
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Says what works on this machine and how to mend what does not. Exit status 1 when something
+    that the CPU needs is broken; a missing GPU is no fault."""
+
+    dry_run: bool = False
+    """accepted for symmetry with the other scripts: the whole check takes a second"""
+
+
+def package(name: str) -> str:
+    importlib.import_module(name)
+    return f"{name} {importlib.metadata.version(name)}"
+
+
+def arithmetic() -> str:
+    import numpy as np
+
+    import tinylm
+
+    x = tinylm.Tensor(np.arange(3.0), requires_grad=True)
+    (x * x).backward(np.ones(3))
+    assert x.grad is not None
+    if x.grad.tolist() != [0.0, 2.0, 4.0]:
+        raise TinylmError(f"the derivative of x² at 0, 1, 2 came out as {x.grad.tolist()}: reinstall NumPy")
+    return f"{len(registry)} ops, a gradient computed"
+
+
+def writable() -> str:
+    with tempfile.TemporaryFile(dir=Path.cwd()):
+        return f"{Path.cwd()} can be written"
+
+
+def cuda() -> str:
+    space = backend.device_namespace("cuda")
+    properties = space.cuda.runtime.getDeviceProperties(0)
+    space.arange(3).sum()  # compiles a kernel: shows that NVRTC and the headers are there
+    return f"CuPy {importlib.import_module('cupy').__version__} on {properties['name'].decode()}"
+
+
+CHECKS: list[tuple[str, Callable[[], str], bool]] = [
+    ("python", lambda: f"Python {platform.python_version()} on {platform.machine()}, {os.cpu_count()} cores", True),
+    *[(name, lambda name=name: package(name), True) for name in ("numpy", "scipy", "safetensors", "tokenizers", "tyro", "rich", "matplotlib")],
+    ("engine", arithmetic, True),
+    ("folder", writable, True),
+    ("torch", lambda: package("torch") + ", used by the tests only", False),
+    ("cuda", cuda, False),
+]
+
+
+def main() -> int:
+    tyro.cli(Arguments, description=Arguments.__doc__)
+    table = Table("", "check", "finding", box=None)
+    broken = False
+    for name, check, needed in CHECKS:
+        try:
+            table.add_row("[green]ok", name, escape(check()))
+        except (ImportError, importlib.metadata.PackageNotFoundError) as error:
+            remedy = "pip install -e ." if needed else 'pip install -e ".[test]"'
+            table.add_row("[red]broken" if needed else "[yellow]absent", name, escape(f"{error}: {remedy}"))
+            broken |= needed
+        except (TinylmError, OSError) as error:
+            table.add_row("[red]broken" if needed else "[yellow]absent", name, escape(str(error)))
+            broken |= needed
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,100 @@
+"""Corpora, the character tokenizer and batches."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinylm.data import CharTokenizer, RandomBlocks, consecutive_blocks, load_text, split_ids
+from tinylm.data.corpora import LABELLED, PAIRS, TEXTS
+from tinylm.data.tokenizers import from_json
+from tinylm.errors import DataError
+
+
+def test_the_shipped_corpora_are_what_the_readme_says() -> None:
+    lines = (TEXTS["tinyshakespeare"].parents[1] / "README.md").read_text(encoding="utf-8")
+    for path in (*TEXTS.values(), *PAIRS.values(), *LABELLED.values()):
+        assert hashlib.sha256(path.read_bytes()).hexdigest() in lines, path
+    assert len(load_text("tinyshakespeare")) == 1_115_394
+
+
+def test_a_file_and_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "b.txt").write_bytes("zwei\r\nä".encode())
+    (tmp_path / "a.txt").write_bytes("\ufeffone\n".encode())
+    (tmp_path / "c.md").write_text("no", encoding="utf-8")
+    assert load_text(tmp_path / "b.txt") == "zwei\nä"
+    assert load_text(tmp_path) == "one\n\nzwei\nä\n"
+
+
+def test_bad_files(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such data: 'nothing'"):
+        load_text("nothing")
+    with pytest.raises(DataError, match=r"holds no \.txt files"):
+        load_text(tmp_path)
+    for name, content, message in [
+        ("empty.txt", b" \n", "is empty"),
+        ("latin.txt", "Käse".encode("latin-1"), "not UTF-8 text: byte 0xe4 at position 1"),
+        ("binary.txt", b"ab\0c", "a zero byte at position 2"),
+    ]:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=message):
+            load_text(tmp_path / name)
+
+
+@given(st.text(min_size=1))
+def test_characters_round_trip(text: str) -> None:
+    tokenizer = from_json(CharTokenizer(text).to_json())
+    ids = tokenizer.encode(text)
+    assert tokenizer.decode(ids) == text
+    assert tokenizer.vocab_size == len(set(text))
+    assert ids.dtype == np.int64
+
+
+def test_unknown_characters() -> None:
+    tokenizer = CharTokenizer("abc")
+    with pytest.raises(DataError, match="unknown character 'é' at position 2"):
+        tokenizer.encode("abé")
+    assert tokenizer.encode("").size == 0
+    with pytest.raises(DataError, match="at least one"):
+        CharTokenizer("")
+    with pytest.raises(DataError, match="not a tokenizer record"):
+        from_json({"kind": "magic"})
+
+
+@given(st.integers(2, 60), st.integers(1, 9), st.integers(1, 4))
+def test_consecutive_blocks_cover_every_target_once(n: int, block: int, batch: int) -> None:
+    ids = np.arange(n)
+    seen = []
+    for x, y in consecutive_blocks(ids, block, batch):
+        assert x.shape == y.shape
+        assert x.shape[0] <= batch
+        np.testing.assert_array_equal(x + 1, y)
+        seen += y.reshape(-1).tolist()
+    assert seen == list(range(1, n))
+
+
+def test_random_blocks_depend_on_seed_and_number_alone() -> None:
+    ids = np.arange(50)
+    blocks = RandomBlocks(ids, 8, 4, seed=3)
+    x, y = blocks[7]
+    assert x.shape == y.shape == (4, 8)
+    np.testing.assert_array_equal(x + 1, y)
+    np.testing.assert_array_equal(RandomBlocks(ids, 8, 4, seed=3)[7][0], x)
+    assert not np.array_equal(blocks[8][0], x)
+    assert not np.array_equal(RandomBlocks(ids, 8, 4, seed=4)[7][0], x)
+    starts = np.concatenate([blocks[k][0][:, 0] for k in range(200)])
+    assert set(starts) == set(range(42))  # every start that leaves room for the targets
+
+
+def test_too_short_data() -> None:
+    train, validation = split_ids(np.arange(100), 8)
+    assert (len(train), len(validation)) == (90, 10)
+    with pytest.raises(DataError, match=r"9 tokens give 8 for training, where a block of 8 needs 9"):
+        split_ids(np.arange(9), 8)
+    with pytest.raises(DataError, match="1 for validation"):
+        split_ids(np.arange(10), 4)
+    with pytest.raises(DataError, match="too short"):
+        RandomBlocks(np.arange(8), 8, 1, 0)
