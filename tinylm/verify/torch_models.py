@@ -1,0 +1,75 @@
+"""Models written with PyTorch, to hold tinylm's against: parity tests and the benchmark use them.
+
+State-dict names equal those of the tinylm models. Importing this file imports PyTorch.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from tinylm.models.gpt import GPTConfig
+
+
+class _Attention(nn.Module):
+    def __init__(self, c: GPTConfig) -> None:
+        super().__init__()
+        self.n_head, self.dropout = c.n_head, c.dropout
+        self.c_attn = nn.Linear(c.n_embd, 3 * c.n_embd, bias=c.bias)
+        self.c_proj = nn.Linear(c.n_embd, c.n_embd, bias=c.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        n, t, c = x.shape
+        q, k, v = (part.view(n, t, self.n_head, -1).transpose(1, 2) for part in self.c_attn(x).split(c, dim=2))
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=self.dropout if self.training else 0.0)
+        return self.c_proj(y.transpose(1, 2).reshape(n, t, c))
+
+
+class _MLP(nn.Module):
+    def __init__(self, c: GPTConfig) -> None:
+        super().__init__()
+        self.c_fc = nn.Linear(c.n_embd, 4 * c.n_embd, bias=c.bias)
+        self.c_proj = nn.Linear(4 * c.n_embd, c.n_embd, bias=c.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.c_proj(F.gelu(self.c_fc(x)))
+
+
+class _Block(nn.Module):
+    def __init__(self, c: GPTConfig) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(c.n_embd, bias=c.bias)
+        self.attn = _Attention(c)
+        self.ln_2 = nn.LayerNorm(c.n_embd, bias=c.bias)
+        self.mlp = _MLP(c)
+        self.drop = nn.Dropout(c.dropout)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.drop(self.attn(self.ln_1(x)))
+        return x + self.drop(self.mlp(self.ln_2(x)))
+
+
+class TorchGPT(nn.Module):
+    """tinylm.models.GPT in PyTorch: ids (N, T) -> logits (N, T, vocab_size)."""
+
+    def __init__(self, c: GPTConfig) -> None:
+        super().__init__()
+        self.config = c
+        parts: dict[str, Any] = {
+            "wte": nn.Embedding(c.vocab_size, c.n_embd),
+            "wpe": nn.Embedding(c.block_size, c.n_embd),
+            "drop": nn.Dropout(c.dropout),
+            "h": nn.ModuleList(_Block(c) for _ in range(c.n_layer)),
+            "ln_f": nn.LayerNorm(c.n_embd, bias=c.bias),
+        }
+        self.transformer = nn.ModuleDict(parts)
+        self.lm_head = nn.Linear(c.n_embd, c.vocab_size, bias=False)
+        self.lm_head.weight = parts["wte"].weight
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        parts: Any = self.transformer
+        x = parts["drop"](parts["wte"](ids) + parts["wpe"](torch.arange(ids.shape[1])))
+        for block in parts["h"]:
+            x = block(x)
+        return self.lm_head(parts["ln_f"](x))
