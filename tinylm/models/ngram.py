@@ -34,9 +34,9 @@ class NgramLM:
         γ(h) = (D1 N1(h) + D2 N2(h) + D3 N3+(h)) / Σ_v c(h v)
 
     where N_k(h) is how many different tokens follow h with count k, and γ = 1 without a first term
-    when nothing follows h. The model is p_order; near the start of a text, p_n for the n - 1 tokens there
-    are. c counts occurrences for n = order. For n < order it counts the different left neighbours
-    of the n-gram (in how many contexts is it new?), the start of a sentence being one of them.
+    when nothing follows h. The model is p_order; within the first tokens of a text, p_n with all the
+    n-1 tokens there are. For n = order, c counts occurrences. For n < order it counts the different
+    left neighbours of the n-gram, the start of a sentence being one of them.
     Every level has its own three discounts, see `estimate_discounts`. They are positive, so that
     every token of the vocabulary has a positive probability, seen or not.
 
@@ -123,7 +123,7 @@ class NgramLM:
         for level in self._levels:
             rows = _find(level.codes, contexts * self.vocab_size + tokens)
             p = level.shares[rows] + level.backoffs[contexts] * p
-            contexts = _shifted(rows, [0])
+            contexts = _shifted(rows, slice(1))
         return np.log(p[before.size :])
 
     def next_log_probabilities(self, context: Any) -> np.ndarray:
@@ -136,9 +136,7 @@ class NgramLM:
         p = np.full(self.vocab_size, 1 / self.vocab_size)
         for level in self._levels:
             first = contexts[-1] * self.vocab_size
-            if first < 0:
-                break  # an absent context has no longer ones
-            start, stop = np.searchsorted(level.codes, [first, first + self.vocab_size])
+            start, stop = np.searchsorted(level.codes, [first, first + self.vocab_size])  # nothing for an absent context
             p *= level.backoffs[contexts[-1]]
             p[level.codes[start:stop] - first] += level.shares[start:stop]
             contexts[1:] = _find(level.codes, contexts[:-1] * self.vocab_size + before)
@@ -157,10 +155,11 @@ class NgramLM:
         "contexts.n": its first n-1 tokens, as a position in the arrays of n-1; "tokens.n": its last token;
         "counts.n". Sorted by context, then token.
         """
-        state = {}
+        state: dict[str, np.ndarray] = {}
         for n, level in enumerate(self._levels, 1):
             contexts, tokens = np.divmod(level.codes, self.vocab_size)
-            state |= {f"contexts.{n}": contexts.astype(np.uint32), f"tokens.{n}": tokens.astype(np.uint32), f"counts.{n}": level.counts.copy()}
+            for kind, values in (("contexts", contexts), ("tokens", tokens), ("counts", level.counts)):
+                state[f"{kind}.{n}"] = values.astype(np.uint32)
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
