@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tinylm.errors import ConfigError
+from tinylm.errors import ConfigError, ShapeError
 from tinylm.nn.attentions import MultiheadAttention
 from tinylm.nn.dropout_layer import Dropout
 from tinylm.nn.linear_layers import Linear
@@ -175,6 +175,8 @@ class _Stack(Module):
 
     def _through(self, x: Tensor, cache: Sequence[list[Tensor]] | None, layer_args: tuple[Any, ...]) -> Tensor:
         caches = [None] * len(self.layers) if cache is None else cache
+        if len(caches) != len(self.layers):
+            raise ShapeError(f"the cache has {len(caches)} members, expected one for each of the {len(self.layers)} layers")
         for layer, layer_cache in zip(self.layers, caches, strict=True):
             x = layer(x, *layer_args, cache=layer_cache)
         return x if self.norm is None else self.norm(x)
