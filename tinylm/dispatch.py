@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tinylm.autograd import Node, anomaly, check_value, mode
+from tinylm.autograd import Node, anomaly, check_value, grad, mode
 from tinylm.backend import array_module, default_generator, device_of
 from tinylm.errors import ConfigError, DeviceError
 from tinylm.tensor import Tensor, as_array
@@ -23,7 +23,15 @@ launches: Counter[tuple[str, str]] = Counter()  # (op, "cpu" or "cuda") -> how o
 registry: dict[str, "Op"] = {}  # every op of tinylm itself, by name
 updates: dict[str, "Update"] = {}
 
-hidden_files: set[str] = set()  # thin wrappers around ops: messages name the line that called them
+
+
+class _Wrappers:
+    """The namespace of the thin wrappers around ops: messages name the line that called them."""
+
+    namespace: dict[str, Any] | None = None
+
+
+wrappers = _Wrappers()
 
 _kernels_allowed = os.environ.get("TINYLM_KERNELS", "auto")
 if _kernels_allowed not in ("auto", "reference"):
@@ -52,9 +60,10 @@ class _Kernels:
 class Op(_Kernels):
     """What `@op` knows of an op: its name, body and kernels."""
 
-    def __init__(self, name: str, body: Callable[..., Any], count: int, sequence: bool) -> None:
+    def __init__(self, name: str, body: Callable[..., Any], count: int, sequence: bool, composed: Callable[..., Any] | None = None) -> None:
         super().__init__(name)
         self.body = body
+        self.composed = composed  # the same function of small ops, for derivatives of derivatives
         self.count = count  # how many leading arguments are arrays
         self.sequence = sequence  # the one array argument is a sequence of arrays
         self.as_tensor = Tensor.as_tensor
@@ -71,11 +80,32 @@ class Op(_Kernels):
         return self.body(*args, **settings)
 
     def record_vjp(self, inputs: Sequence[Any], settings: tuple[tuple[Any, ...], dict[str, Any]]) -> Callable[..., Any]:
-        """The vjp of the body run again on tensors, so that what it computes is recorded too."""
+        """The vjp of the body (or composed twin) run again on tensors, so that what it computes is recorded too."""
         args: list[Any] = [Tensor(x) if getattr(x, "dtype", None) is not None and not isinstance(x, Tensor) and x.dtype.kind == "f" else x for x in inputs]
         args = [x.data if isinstance(x, Tensor) and x.dtype.kind != "f" else x for x in args]
         extra, named = settings
+        if self.composed is not None:
+            return _composed_vjp(self.composed, args, extra, named)
         return self.body(*([args] if self.sequence else args), *extra, **named)[1]
+
+
+def _composed_vjp(twin: Callable[..., Any], inputs: Sequence[Any], extra: tuple[Any, ...], settings: dict[str, Any]) -> Callable[..., Any]:
+    """The vjp of a function of small ops, with a graph of its own. It is run on aliases of the
+    inputs: its gradients stop there, while a derivative of them goes on to the inputs."""
+    ops = array_module(*inputs)
+    aliases = [ops.identity(x) if isinstance(x, Tensor) and x.requires_grad else x for x in inputs]
+    wanted = [x for x in aliases if isinstance(x, Tensor) and x.requires_grad]
+    value = twin(*aliases, *extra, **settings)
+    outputs = value if isinstance(value, tuple) else (value,)
+
+    def joined(parts: Sequence[Any]) -> Tensor:
+        return ops.concatenate([ops.reshape(y, (-1,)) for y in parts])  # several outputs: one walk for all
+
+    def vjp(*dys: Any) -> list[Any]:
+        found = iter(grad(joined(outputs), wanted, joined(dys), create_graph=True))
+        return [next(found) if isinstance(x, Tensor) and x.requires_grad else None for x in aliases]
+
+    return vjp
 
 
 def _check_devices(name: str, arrays: Sequence[Any]) -> None:
@@ -84,8 +114,11 @@ def _check_devices(name: str, arrays: Sequence[Any]) -> None:
         raise DeviceError(f"{name}: the arguments are on different devices, {' and '.join(sorted(devices))}")
 
 
-def _wrap(value: Any, inputs: Sequence[Any], arrays: Sequence[Any]) -> Tensor:
-    """A tensor around a result; a view shares the version counter of what it looks into."""
+def _wrap(value: Any, inputs: Sequence[Any], arrays: Sequence[Any]) -> Any:
+    """A tensor around a result, a tuple around several; a view shares the version counter of what
+    it looks into."""
+    if type(value) is tuple:
+        return tuple(_wrap(v, inputs, arrays) for v in value)
     out = Tensor(value if type(value) is np.ndarray else array_module(value, *arrays).asarray(value))
     base = out.data.base
     for x in inputs:
@@ -95,9 +128,12 @@ def _wrap(value: Any, inputs: Sequence[Any], arrays: Sequence[Any]) -> Tensor:
     return out
 
 
-def _caller(frame: Any) -> Any:
-    """The frame that called the op, past thin wrappers."""
-    return frame.f_back if frame.f_code.co_filename in hidden_files else frame
+def _inspect(name: str, out: Any, inputs: Sequence[Any], caller: Any) -> None:
+    """In anomaly mode: AnomalyError when an output is the first value not to be finite."""
+    if caller.f_globals is wrappers.namespace:
+        caller = caller.f_back
+    for value in out if type(out) is tuple else (out,):
+        check_value(name, f"{caller.f_code.co_filename}:{caller.f_lineno}", value, inputs, "value")
 
 
 _NO_SETTINGS: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
@@ -112,7 +148,9 @@ def _raw(x: Any) -> Any:
     return as_array(x)
 
 
-def op(body: Callable[..., Any] | None = None, *, sequence: bool = False, random: bool = False) -> Any:
+def op(
+    body: Callable[..., Any] | None = None, *, sequence: bool = False, random: bool = False, composed: Callable[..., Any] | None = None
+) -> Any:
     """Makes a differentiable operation of a body on raw arrays.
 
     body(arrays, /, settings) returns (value, vjp); vjp(dy) returns one gradient an array argument,
@@ -121,16 +159,18 @@ def op(body: Callable[..., Any] | None = None, *, sequence: bool = False, random
     parameters before `/` are the arrays (without a `/`: all positional ones).
     sequence: the one array parameter is a sequence of arrays, with a gradient each.
     random: the body takes a setting `key`, drawn from the default generator when not given.
+    composed: for a body that cannot run on tensors, its twin: a function of the same arguments made
+    of other ops, which returns the value alone and serves derivatives of derivatives.
     """
     if body is None:
-        return functools.partial(op, sequence=sequence, random=random)
-    made = _make(body, sequence, random)
+        return functools.partial(op, sequence=sequence, random=random, composed=composed)
+    made = _make(body, sequence, random, composed)
     if body.__module__.startswith("tinylm.ops."):
         registry[made.op.name] = made.op
     return made
 
 
-def _make(body: Callable[..., Any], sequence: bool, random: bool) -> Any:
+def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Callable[..., Any] | None) -> Any:
     parameters = inspect.signature(body).parameters.values()
     only = [p for p in parameters if p.kind is p.POSITIONAL_ONLY]
     arrays_named = only or [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
@@ -141,7 +181,7 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool) -> Any:
         raise TypeError(f"@op: {body.__name__} has no array parameters")
     if sequence and count != 1:
         raise TypeError(f"@op(sequence=True): {body.__name__} must have one array parameter before '/'")
-    record = Op(body.__name__, body, count, sequence)
+    record = Op(body.__name__, body, count, sequence, composed)
     kernels, get_frame, ndarray, new = record.kernels, sys._getframe, np.ndarray, Tensor.__new__  # locals: this is the hot path
 
     @functools.wraps(body)
@@ -158,14 +198,11 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool) -> Any:
             inputs = tuple(inputs[0])
         arrays, parents, cells = [], [], []
         track = foreign = False
-        version = 0
         for a in inputs:
             if isinstance(a, Tensor):
                 data = a.data
                 arrays.append(data)
-                cell = a.version_cell
-                cells.append(cell)
-                version += cell[0]
+                cells.append(a.version_cell)
                 if a.requires_grad:
                     track = True
                     parents.append(a)
@@ -189,39 +226,32 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool) -> Any:
         else:
             value, vjp = body(*arrays, **settings)
 
-        if type(value) is tuple:
-            outputs = tuple(_wrap(v, inputs, arrays) for v in value)
+        if type(value) is not ndarray or value.base is not None or value is arrays[0]:
+            out: Any = _wrap(value, inputs, arrays)
         else:
-            if type(value) is not ndarray or value.base is not None or value is arrays[0]:
-                out = _wrap(value, inputs, arrays)
-            else:
-                out = new(Tensor)
-                out.data = value
-                out.grad = out.grad_buffer = out.node = None
-                out.requires_grad = False
-                out.output = 0
-                out.version_cell = [0]
-            outputs = (out,)
+            out = new(Tensor)
+            out.data = value
+            out.grad = out.grad_buffer = out.node = None
+            out.requires_grad = False
+            out.output = 0
+            out.version_cell = [0]
         if anomaly.detect:
-            where = _caller(get_frame(1))
-            for out in outputs:
-                check_value(record.name, f"{where.f_code.co_filename}:{where.f_lineno}", out, inputs, "value")
+            _inspect(record.name, out, inputs, get_frame(1))
         if track and vjp is not None and mode.recording:
-            where = get_frame(1)
-            if where.f_code.co_filename in hidden_files:
-                where = _caller(where)
-            for out in outputs:
+            caller = get_frame(1)
+            if caller.f_globals is wrappers.namespace:
+                caller = caller.f_back
+            node = Node(record, inputs, (extra, settings) if extra or settings else _NO_SETTINGS, parents, vjp, cells, caller.f_code, caller.f_lasti)
+            if type(out) is tuple:
+                node.outputs = [functools.partial(array_module(v.data).zeros, v.shape, v.dtype) for v in out]
+                for i, each in enumerate(out):
+                    cells.append(each.version_cell)
+                    each.node, each.output, each.requires_grad = node, i, each.data.dtype.kind == "f"
+            else:
                 cells.append(out.version_cell)
-                version += out.version_cell[0]
-            node = Node(record, inputs, (extra, settings) if extra or settings else _NO_SETTINGS, parents, vjp, cells, version, where.f_code, where.f_lasti)
-            if len(outputs) == 1:
                 out.node = node
                 out.requires_grad = True
-            else:
-                node.outputs = [functools.partial(array_module(v.data).zeros, v.shape, v.dtype) for v in outputs]
-                for i, out in enumerate(outputs):
-                    out.node, out.output, out.requires_grad = node, i, out.data.dtype.kind == "f"
-        return outputs if type(value) is tuple else out
+        return out
 
     call.op = record  # type: ignore[attr-defined]
     return call

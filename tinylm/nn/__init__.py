@@ -12,6 +12,12 @@ from tinylm.nn.modules import Sequential as Sequential
 from tinylm.nn.norms import LayerNorm as LayerNorm
 from tinylm.nn.norms import RMSNorm as RMSNorm
 from tinylm.nn.positions import PositionalEncoding as PositionalEncoding
+from tinylm.nn.recurrents import GRU as GRU
+from tinylm.nn.recurrents import LSTM as LSTM
+from tinylm.nn.recurrents import RNN as RNN
+from tinylm.nn.recurrents import GRUCell as GRUCell
+from tinylm.nn.recurrents import LSTMCell as LSTMCell
+from tinylm.nn.recurrents import RNNCell as RNNCell
 from tinylm.nn.transformers import TransformerDecoder as TransformerDecoder
 from tinylm.nn.transformers import TransformerDecoderLayer as TransformerDecoderLayer
 from tinylm.nn.transformers import TransformerEncoder as TransformerEncoder

@@ -8,7 +8,7 @@ import sys as _sys
 from typing import Any
 
 from tinylm import backend as _backend
-from tinylm.dispatch import hidden_files as _hidden_files
+from tinylm.dispatch import wrappers as _wrappers
 from tinylm.ops.activations import ACTIVATIONS as ACTIVATIONS
 from tinylm.ops.activations import gelu, identity, relu, sigmoid, silu
 from tinylm.ops.attention import scaled_dot_product_attention
@@ -39,6 +39,7 @@ from tinylm.ops.pointwise import (
 from tinylm.ops.probabilities import binary_cross_entropy_with_logits, cross_entropy, log_softmax, nll_loss, softmax
 from tinylm.ops.products import linear, matmul
 from tinylm.ops.randomness import dropout
+from tinylm.ops.recurrence import gru, lstm, rnn
 from tinylm.ops.reductions import logsumexp, max, mean, min, sum, var
 from tinylm.ops.devices import to_device
 from tinylm.ops.shapes import broadcast_to, concatenate, expand_dims, pad, reshape, split, squeeze, stack, swapaxes, transpose
@@ -47,9 +48,9 @@ from tinylm.tensor import Tensor, raw_index
 __all__ = [
     "abs", "add", "arange", "argmax", "astype", "binary_cross_entropy_with_logits", "broadcast_to", "clip", "concatenate",
     "cross_entropy", "divide", "dropout", "embedding", "equal", "erf", "exp", "expand_dims", "gelu", "getitem", "greater",
-    "greater_equal", "identity", "index_add", "layer_norm", "less", "less_equal", "linear", "log", "log1p", "log_softmax",
-    "logsumexp", "matmul", "max", "maximum", "mean", "min", "minimum", "multiply", "negative", "nll_loss", "not_equal",
-    "ones_like", "pad", "power", "relu", "reshape", "rms_norm", "scaled_dot_product_attention", "scatter_add", "sigmoid",
+    "greater_equal", "gru", "identity", "index_add", "layer_norm", "less", "less_equal", "linear", "log", "log1p", "log_softmax",
+    "logsumexp", "lstm", "matmul", "max", "maximum", "mean", "min", "minimum", "multiply", "negative", "nll_loss", "not_equal",
+    "ones_like", "pad", "power", "relu", "reshape", "rms_norm", "rnn", "scaled_dot_product_attention", "scatter_add", "sigmoid",
     "sign", "silu", "softmax", "split", "sqrt", "squeeze", "stack", "subtract", "sum", "swapaxes", "take_along_axis", "tanh",
     "to_device", "transpose", "var", "where", "zeros_like",
 ]  # fmt: skip
@@ -107,5 +108,5 @@ for _name, _value in {
 }.items():
     setattr(Tensor, _name, _value)
 
-_hidden_files.add(__file__)
+_wrappers.namespace = globals()
 _backend.register_tensor_namespace(Tensor, _sys.modules[__name__])

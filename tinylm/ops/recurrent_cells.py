@@ -1,0 +1,88 @@
+"""Recurrent layers step by step: the formulas as one reads them, made of small ops.
+
+These are the composed twins of the fused ops in `recurrence.py`. They run on arrays and on tensors
+alike; on tensors they can be differentiated any number of times.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tinylm.backend import Array, array_module, raw_module
+
+
+def _affine(x: Array, weight: Array, bias: Array | None) -> Array:
+    xp = array_module(x, weight, bias)
+    y = xp.matmul(x, xp.transpose(weight))
+    return y if bias is None else y + bias
+
+
+def rnn_cell(x, h, weight_ih, weight_hh, bias_ih, bias_hh, nonlinearity):
+    """h' = φ(W_ih x + b_ih + W_hh h + b_hh), φ one of 'tanh', 'relu', 'sigmoid'."""
+    z = _affine(x, weight_ih, bias_ih) + _affine(h, weight_hh, bias_hh)
+    xp = array_module(z)
+    return xp.maximum(z, 0) if nonlinearity == "relu" else getattr(xp, nonlinearity)(z)
+
+
+def lstm_cell(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
+    """c' = σ(f) c + σ(i) tanh(g), h' = σ(o) tanh(c'), (i, f, g, o) = W_ih x + b_ih + W_hh h + b_hh."""
+    z = _affine(x, weight_ih, bias_ih) + _affine(h, weight_hh, bias_hh)
+    xp = array_module(z)
+    i, f, g, o = xp.split(z, 4, axis=-1)
+    c = xp.sigmoid(f) * c + xp.sigmoid(i) * xp.tanh(g)
+    return xp.sigmoid(o) * xp.tanh(c), c
+
+
+def gru_cell(x, h, weight_ih, weight_hh, bias_ih, bias_hh):
+    """h' = (1 - z) n + z h, n = tanh(W_in x + b_in + r (W_hn h + b_hn)), r and z as σ of sums like an RNN's."""
+    xp = array_module(x, h, weight_ih, weight_hh)
+    xr, xz, xn = xp.split(_affine(x, weight_ih, bias_ih), 3, axis=-1)
+    hr, hz, hn = xp.split(_affine(h, weight_hh, bias_hh), 3, axis=-1)
+    r, z = xp.sigmoid(xr + hr), xp.sigmoid(xz + hz)
+    return (1 - z) * xp.tanh(xn + r * hn) + z * h
+
+
+def _unrolled(
+    step: Callable[..., Sequence[Array]], x: Array, states: Sequence[Array | None], hidden: int, reverse: bool, lengths: Any
+) -> tuple[Array, ...]:
+    """(outputs (T, N, H), final states ...) of new states = step(x[t], states): the first state is
+    the output. Past a sequence's length the output is 0 and the states stay as they are."""
+    xp, raw = array_module(x, *states), raw_module(x)
+    steps, batch = x.shape[:2]
+    running = None
+    if lengths is not None:
+        running = (raw.arange(steps)[:, None] < raw.asarray(lengths))[..., None]
+        x = xp.where(running, x, 0.0)
+    now = [raw.zeros((batch, hidden), x.dtype) if s is None else s for s in states]
+    outputs: list[Any] = [None] * steps
+    for t in range(steps)[:: -1 if reverse else 1]:
+        new = step(x[t], *now)
+        outputs[t] = new[0] if running is None else xp.where(running[t], new[0], 0.0)
+        now = list(new) if running is None else [xp.where(running[t], a, b) for a, b in zip(new, now, strict=True)]
+    return xp.stack(outputs), *now
+
+
+def rnn_steps(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, nonlinearity="tanh", reverse=False, lengths=None):
+    """The twin of `rnn`."""
+
+    def step(x_t, h):
+        return (rnn_cell(x_t, h, weight_ih, weight_hh, bias_ih, bias_hh, nonlinearity),)
+
+    return _unrolled(step, x, [h0], weight_hh.shape[1], reverse, lengths)
+
+
+def lstm_steps(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, c0=None, /, *, reverse=False, lengths=None):
+    """The twin of `lstm`."""
+
+    def step(x_t, h, c):
+        return lstm_cell(x_t, h, c, weight_ih, weight_hh, bias_ih, bias_hh)
+
+    return _unrolled(step, x, [h0, c0], weight_hh.shape[1], reverse, lengths)
+
+
+def gru_steps(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, reverse=False, lengths=None):
+    """The twin of `gru`."""
+
+    def step(x_t, h):
+        return (gru_cell(x_t, h, weight_ih, weight_hh, bias_ih, bias_hh),)
+
+    return _unrolled(step, x, [h0], weight_hh.shape[1], reverse, lengths)

@@ -1,0 +1,104 @@
+"""What the recurrent ops share: the order of the steps, sequences of several lengths, whole-sequence products."""
+
+from typing import Any
+
+import numpy as np
+
+from tinylm.backend import Array, array_module
+from tinylm.errors import ShapeError
+from tinylm.ops.shapes import as_rows
+
+
+class Scan:
+    """The order of the steps, and the batch sorted by falling length: the sequences that run at
+    step t are the first n rows, and the others keep their state, so the last state is the final
+    one. `steps` lists (t, n)."""
+
+    def __init__(self, x: Array, hidden: int, reverse: bool, lengths: Any) -> None:
+        steps, batch = x.shape[:2]
+        self.xp = xp = array_module(x)
+        self.hidden, self.reverse = hidden, reverse
+        counts = [batch] * steps
+        self.order: Any = None
+        if lengths is not None:
+            lengths = _checked_lengths(lengths, steps, batch)
+            order = np.argsort(-lengths, kind="stable")
+            running = np.arange(steps)[:, None] < lengths[order]
+            counts = running.sum(axis=1).tolist()
+            self.order, self.back = xp.asarray(order), xp.asarray(np.argsort(order))
+            self.running = xp.asarray(running[:, :, None])
+        self.steps = list(enumerate(counts))[:: -1 if reverse else 1]
+
+    def sorted(self, a: Array) -> Array:
+        """A sequence (T, N, C), 0 where it does not run, or a state (N, C), in sorted order."""
+        if self.order is None:
+            return a
+        return a[self.order] if a.ndim == 2 else self.xp.where(self.running, a[:, self.order], 0)
+
+    def restored(self, a: Array) -> Array:
+        """The same, back in the caller's order."""
+        if self.order is None:
+            return a
+        return a[self.back] if a.ndim == 2 else self.xp.where(self.running, a, 0)[:, self.back]
+
+    def states(self, first: Array | None, like: Array) -> tuple[Array, Array]:
+        """(before, after), (T, N, H) each: two views of one buffer, a step apart, so that what is
+        written to after[t] is before[the next step]."""
+        steps, batch = like.shape[:2]
+        buffer = self.xp.empty((steps + 1, batch, self.hidden), like.dtype)
+        before, after = (buffer[1:], buffer[:-1]) if self.reverse else (buffer[:-1], buffer[1:])
+        before[self.steps[0][0]] = 0 if first is None else self.sorted(first)
+        return before, after
+
+    def final(self, states: Array) -> Array:
+        """The states after the last step, (N, H), in the caller's order."""
+        return self.restored(states[self.steps[-1][0]].copy())
+
+
+def _checked_lengths(lengths: Any, steps: int, batch: int) -> np.ndarray:
+    lengths = np.asarray(lengths)
+    if lengths.shape != (batch,) or lengths.dtype.kind not in "iu":
+        raise ShapeError(f"lengths have dtype {lengths.dtype} and shape {lengths.shape}, expected {batch} integers")
+    for n in lengths:
+        if not 1 <= n <= steps:
+            raise ShapeError(f"length {n} is out of range: expected 1 to {steps}, the steps of x")
+    return lengths.astype(np.int64)
+
+
+def check_shapes(name: str, gates: int, x: Array, weight_ih: Array, weight_hh: Array, biases: Any, states: Any) -> None:
+    """ShapeError unless everything fits x (T, N, in), T > 0, and weight_hh (gates H, H)."""
+    if x.ndim != 3 or x.shape[0] == 0:
+        raise ShapeError(f"{name}: x has shape {x.shape}, expected (steps, batch, features) with at least one step")
+    hidden = weight_hh.shape[-1]
+    rows = gates * hidden
+    expected: list[tuple[str, Array, tuple[int, ...]]] = [("weight_ih", weight_ih, (rows, x.shape[2]))]
+    expected += [("weight_hh", weight_hh, (rows, hidden))]
+    expected += [("a bias", b, (rows,)) for b in biases]
+    expected += [("an initial state", s, (x.shape[1], hidden)) for s in states]
+    for what, array, shape in expected:
+        if array is not None and array.shape != shape:
+            raise ShapeError(f"{name}: {what} has shape {array.shape}, expected {shape}, with x {x.shape} and {hidden} hidden units")
+
+
+def input_products(x: Array, weight: Array, *biases: Array | None) -> Array:
+    """W x_t + biases for every step: (T, N, rows of W)."""
+    xp = array_module(x, weight)
+    y = xp.matmul(as_rows(x, x.shape[2]), weight.T)
+    for bias in biases:
+        if bias is not None:
+            y += bias
+    return y.reshape(*x.shape[:2], weight.shape[0])
+
+
+def input_gradient(dz: Array, weight: Array) -> Array:
+    """dx_t = dz_t W for every step, as one product."""
+    return array_module(dz).matmul(as_rows(dz, dz.shape[2]), weight).reshape(*dz.shape[:2], weight.shape[1])
+
+
+def weight_gradient(dz: Array, x: Array) -> Array:
+    """Σ_t dz_tᵀ x_t: one product over all T N rows."""
+    return array_module(dz).matmul(as_rows(dz, dz.shape[2]).T, as_rows(x, x.shape[2]))
+
+
+def bias_gradient(dz: Array, bias: Array | None) -> Array | None:
+    return None if bias is None else array_module(dz).sum(dz, axis=(0, 1))
