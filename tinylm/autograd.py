@@ -31,13 +31,13 @@ class _Anomaly:
 
 mode = _Mode()
 anomaly = _Anomaly()  # for all threads: a plain attribute, since every op reads it
-_age = itertools.count()
+clock = itertools.count(1)  # ticks with every node and every in-place write, so their order is known
 
 
 class Node:
     """One application of an op: what is needed to run its vjp, and to name it in a message."""
 
-    __slots__ = ("age", "cells", "code", "inputs", "offset", "op", "outputs", "parents", "settings", "version", "vjp")
+    __slots__ = ("age", "cells", "code", "inputs", "offset", "op", "outputs", "parents", "settings", "vjp")
 
     def __init__(
         self,
@@ -47,18 +47,16 @@ class Node:
         parents: list[Any],
         vjp: Callable[..., Any] | None,
         cells: list[list[int]],
-        version: int,
         code: CodeType,
         offset: int,
     ) -> None:
-        self.age = next(_age)
+        self.age = next(clock)
         self.op = op
         self.inputs = inputs  # as the caller passed them: for create_graph and for `explain`
         self.settings = settings
         self.parents: Any = parents  # parallel to the vjp's results: a tensor, or None for no gradient
         self.vjp: Any = vjp
-        self.cells = cells  # the version counters of inputs and outputs,
-        self.version = version  # and their sum when recorded
+        self.cells = cells  # when the inputs and outputs were last written in place; shared with the tensors
         self.code = code
         self.offset = offset
         self.outputs: Any = None  # for several outputs: a maker of zeros for each
@@ -121,7 +119,7 @@ def checkpoint(fn: Callable[..., Any], *inputs: Any) -> Any:
     parents = [x if getattr(x, "requires_grad", False) else None for x in inputs]
     cells = [x.version_cell for x in inputs if hasattr(x, "version_cell")]
     caller = sys._getframe(1)
-    node = Node(again, inputs, ((), {}), parents, None, cells, sum(c[0] for c in cells), caller.f_code, caller.f_lasti)
+    node = Node(again, inputs, ((), {}), parents, None, cells, caller.f_code, caller.f_lasti)
     if len(outputs) > 1:
         node.outputs = [None] * len(outputs)
     for i, o in enumerate(outputs):
@@ -257,19 +255,20 @@ def _walk(y: Any, dy: Any, leaf: Callable[[Any, Any], None], create_graph: bool,
         if plan is not None and plan.take(node, slots):
             targets = grads = ()
             continue
-        version = 0
-        for cell in node.cells:
-            version += cell[0]
         targets = node.parents
-        if targets is None or version != node.version:
+        if targets is None:
             node.complain()
+        age = node.age
+        for cell in node.cells:
+            if cell[0] > age:
+                node.complain()
         if node.vjp is None:  # a checkpoint: its function runs again, and the walk goes on inside
             targets, grads = node.op(node.inputs), slots
             targets = [t if t.requires_grad else None for t in targets]
         else:
             grads = node.vjp(slots[0]) if node.outputs is None and not create_graph else _vjp(node, slots, create_graph)
             if anomaly.detect:
-                for g in grads:
+                for g in [g for g, tensor in zip(grads, node.parents) if tensor is not None]:  # noqa: B905
                     check_value(node.op.name, node.where(), g, [*slots, *node.inputs], "gradient")
             grads = _fitted(node, grads)
         if not retain_graph:

@@ -38,7 +38,7 @@ class Tensor:
         self.requires_grad = requires_grad
         self.node = None  # None: a leaf
         self.output = 0  # which of the node's outputs this is
-        self.version_cell: list[int] = [0]  # how often it was written in place; views share it
+        self.version_cell: list[int] = [0]  # when it was last written in place; views share the list
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -63,7 +63,7 @@ class Tensor:
 
     @property
     def version(self) -> int:
-        """How many sanctioned in-place writes this tensor, or one it shares memory with, has had."""
+        """Grows with every sanctioned in-place write to this tensor or one it shares memory with; 0 at first."""
         return self.version_cell[0]
 
     def numpy(self) -> np.ndarray:
@@ -93,7 +93,7 @@ class Tensor:
 
     def bump_version(self) -> None:
         """Says that the array was written in place: a backward pass that needs the old value fails."""
-        self.version_cell[0] += 1
+        self.version_cell[0] = next(autograd.clock)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         """Writes in place, outside the graph; refused where a gradient would be silently lost."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinylm.data import CharTokenizer, RandomBlocks, consecutive_blocks, load_text, split_ids
+from tinylm.data import CharTokenizer, ShuffledBlocks, consecutive_blocks, load_text, split_ids
 from tinylm.data.corpora import LABELLED, PAIRS, TEXTS
 from tinylm.data.tokenizers import from_json
 from tinylm.errors import DataError
@@ -76,17 +76,29 @@ def test_consecutive_blocks_cover_every_target_once(n: int, block: int, batch: i
     assert seen == list(range(1, n))
 
 
-def test_random_blocks_depend_on_seed_and_number_alone() -> None:
-    ids = np.arange(50)
-    blocks = RandomBlocks(ids, 8, 4, seed=3)
-    x, y = blocks[7]
-    assert x.shape == y.shape == (4, 8)
-    np.testing.assert_array_equal(x + 1, y)
-    np.testing.assert_array_equal(RandomBlocks(ids, 8, 4, seed=3)[7][0], x)
-    assert not np.array_equal(blocks[8][0], x)
-    assert not np.array_equal(RandomBlocks(ids, 8, 4, seed=4)[7][0], x)
-    starts = np.concatenate([blocks[k][0][:, 0] for k in range(200)])
-    assert set(starts) == set(range(42))  # every start that leaves room for the targets
+@given(st.integers(9, 90), st.integers(1, 8), st.integers(1, 5), st.integers(0, 3))
+def test_shuffled_blocks_use_each_block_once_an_epoch(n: int, block: int, batch: int, seed: int) -> None:
+    ids = np.arange(n)
+    blocks = ShuffledBlocks(ids, block, batch, seed)
+    per_epoch = blocks.blocks_per_epoch
+    rows = np.concatenate([blocks[k][0] for k in range(3 * per_epoch)])
+    for x, y in (blocks[k] for k in range(3)):
+        assert x.shape == y.shape == (batch, block)
+        np.testing.assert_array_equal(x + 1, y)
+    for epoch in range(2):
+        seen = np.sort(rows[epoch * per_epoch : (epoch + 1) * per_epoch], axis=None)
+        np.testing.assert_array_equal(seen, seen[0] + np.arange(per_epoch * block))  # one stretch, no gap, no repeat
+        assert len(seen) > n - 2 * block - 1
+
+
+def test_a_batch_depends_on_seed_and_number_alone() -> None:
+    ids = np.arange(200)
+    blocks = ShuffledBlocks(ids, 8, 4, seed=3)
+    later = blocks[70][0]
+    assert not np.array_equal(blocks[8][0], later)
+    np.testing.assert_array_equal(ShuffledBlocks(ids, 8, 4, seed=3)[70][0], later)
+    np.testing.assert_array_equal(blocks[70][0], later)
+    assert not np.array_equal(ShuffledBlocks(ids, 8, 4, seed=4)[70][0], later)
 
 
 def test_too_short_data() -> None:
@@ -97,4 +109,4 @@ def test_too_short_data() -> None:
     with pytest.raises(DataError, match="1 for validation"):
         split_ids(np.arange(10), 4)
     with pytest.raises(DataError, match="too short"):
-        RandomBlocks(np.arange(8), 8, 1, 0)
+        ShuffledBlocks(np.arange(8), 8, 1, 0)

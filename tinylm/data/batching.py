@@ -23,20 +23,36 @@ def split_ids(ids: np.ndarray, block_size: int, validation: float = 0.1) -> tupl
     return ids[:cut], ids[cut:]
 
 
-class RandomBlocks:
-    """Random stretches of a text: batch k is a function of the seed and k alone, so a run that is
-    stopped and resumed sees what it would have seen."""
+class ShuffledBlocks:
+    """Blocks of a text in random order, epoch after epoch.
+
+    An epoch cuts the text into neighbouring blocks, from a random start, and shuffles them, so each
+    token is a target about once an epoch. Batch k is a function of the seed and k alone: a run that
+    is stopped and resumed sees what it would have seen.
+    """
 
     def __init__(self, ids: np.ndarray, block_size: int, batch_size: int, seed: int) -> None:
         if len(ids) < block_size + 1:
             raise DataError(f"the data is too short: {len(ids)} tokens, a block of {block_size} needs {block_size + 1}")
         self.ids, self.block_size, self.batch_size, self.seed = ids, block_size, batch_size, seed
+        self._shift = min(block_size, len(ids) - block_size)  # how many starts an epoch may choose from
+        self.blocks_per_epoch = (len(ids) - self._shift) // block_size
         self._offsets = np.arange(block_size + 1)
+        self._epochs: dict[int, np.ndarray] = {}
+
+    def _starts(self, epoch: int) -> np.ndarray:
+        """Where the blocks of an epoch begin, in the order in which they are used."""
+        if epoch not in self._epochs:
+            draw = np.random.Generator(philox((self.seed, epoch)))
+            first = draw.integers(self._shift)
+            self._epochs = {e: s for e, s in self._epochs.items() if e == epoch - 1}
+            self._epochs[epoch] = first + self.block_size * draw.permutation(self.blocks_per_epoch)
+        return self._epochs[epoch]
 
     def __getitem__(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """(inputs, targets) of batch k, each (batch_size, block_size); a target is the next input."""
-        draw = np.random.Generator(philox((self.seed, k)))
-        starts = draw.integers(0, len(self.ids) - self.block_size, self.batch_size)
+        numbers = range(k * self.batch_size, (k + 1) * self.batch_size)
+        starts = np.array([self._starts(n // self.blocks_per_epoch)[n % self.blocks_per_epoch] for n in numbers])
         rows = self.ids[starts[:, None] + self._offsets]
         return rows[:, :-1], rows[:, 1:]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinylm import backend, ops
-from tinylm.data import RandomBlocks, split_ids
+from tinylm.data import ShuffledBlocks, split_ids
 from tinylm.data.tokenizers import CharTokenizer
 from tinylm.errors import AnomalyError, CheckpointError
 from tinylm.models import LanguageModel
@@ -48,7 +48,7 @@ class Run:
         ids = self.tokenizer.encode(text)
         self.train_ids, self.val_ids = split_ids(ids, config.block_size)
         self.bytes_per_token = len(self.tokenizer.decode(self.val_ids[1:]).encode("utf-8")) / (len(self.val_ids) - 1)
-        self.batches = RandomBlocks(self.train_ids, config.block_size, config.batch_size, config.seed)
+        self.batches = ShuffledBlocks(self.train_ids, config.block_size, config.batch_size, config.seed)
         self.model: LanguageModel = build_model(config, self.tokenizer.vocab_size)
         self.model.to(config.device)
         self.optimizer = build_optimizer(config, self.model)
