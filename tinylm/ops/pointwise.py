@@ -4,6 +4,7 @@ Every docstring gives the value and the derivative. A broadcast argument gets it
 `sum_to`, the adjoint of broadcasting. Derivatives at kinks follow PyTorch.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,8 @@ def negative(x, /):
 
 @op
 def power(a, b, /):
-    """a ** b.  da = dy b a^(b-1), db = dy a^b log a (both 0 where b = 0, db 0 where a = 0 <= b)."""
+    """a ** b.  da = dy b a^(b-1), db = dy a^b log a (both 0 where b = 0, db 0 where a = 0 <= b,
+    NaN where a < 0)."""
     xp = array_module(a, b)
     y = a**b
 
@@ -63,10 +65,11 @@ def power(a, b, /):
             da = dy * (b * a ** (b - 1)) if b != 0 else xp.zeros_like(dy)
         elif not is_number(a):
             b_is_0 = constant(b) == 0
-            da = sum_to(dy * xp.where(b_is_0, 0.0, b * a ** xp.where(b_is_0, 1.0, b - 1)), a.shape)
-        if not is_number(b):
+            da = sum_to(dy * xp.where(b_is_0, 0.0, b * a ** xp.where(b_is_0, 1, b - 1)), a.shape)
+        if not is_number(b) and b.dtype.kind == "f":
             flat = (constant(a) == 0) & (constant(b) >= 0)
-            db = sum_to(dy * xp.where(flat, 0.0, y * xp.log(xp.where(flat, 1.0, a))), b.shape)
+            base = xp.where(flat, 1.0, xp.where(constant(a) < 0, math.nan, a))  # NaN, yet no warning where db is not asked for
+            db = sum_to(dy * xp.where(flat, 0.0, y * xp.log(base)), b.shape)
         return da, db
 
     return y, vjp
