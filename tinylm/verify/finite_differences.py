@@ -47,10 +47,10 @@ def gradcheck(
     """Checks the gradients of fn(*arrays, **settings) against central differences.
 
     fn: a function of tensors, such as an op, that returns one floating tensor or several. Floating
-    arrays are copied to float64; integers, booleans, None, numbers and strings are passed through.
-    A tensor among `arrays` is varied where it stands, so parameters that fn captures can be
-    checked: gradcheck(lambda *_: model(x), *model.parameters()); it must be float64. A list is a
-    sequence of arrays. Random ops draw the same numbers at each evaluation.
+    arrays, also those in a list, are copied to float64 tensors; anything else (integers, masks,
+    None, numbers, indices) is passed through. A tensor among `arrays` is varied where it stands and
+    must be float64, so parameters that fn captures can be checked:
+    gradcheck(lambda *_: model(x), *model.parameters()). Random ops draw the same numbers each time.
     mode: "full" compares the whole Jacobian, "directions" compares cᵀ J u for random u and c;
     by default the size decides. order 2 checks `grad(..., create_graph=True)` of a random cᵀ f,
     in the arrays and in c, against differences of the first gradient.
@@ -111,20 +111,22 @@ def _variables(arrays: Sequence[Any]) -> tuple[list[Any], list[tuple[str, Tensor
     variables: list[tuple[str, Tensor]] = []
 
     def prepared(x: Any, label: str) -> Any:
-        if isinstance(x, (list, tuple)):
+        if isinstance(x, (list, tuple)) and x and all(map(_is_floating, x)):
             return [prepared(member, f"{label}[{i}]") for i, member in enumerate(x)]
-        if x is None or isinstance(x, (bool, int, float, str)):
+        if not _is_floating(x):
             return x
-        tensor = x if isinstance(x, Tensor) else Tensor(x)
-        if tensor.dtype.kind == "f":
-            if tensor is not x:
-                tensor = Tensor(array_module(tensor.data).array(tensor.data, dtype=np.float64))
-            elif tensor.dtype != np.float64:
-                raise ConfigError(f"gradcheck: {label} is a tensor of dtype {tensor.dtype}: expected float64 (module.to(dtype='float64'))")
-            variables.append((label, tensor))
+        tensor = x if isinstance(x, Tensor) else Tensor(array_module(x).array(x, dtype=np.float64))
+        if tensor.dtype != np.float64:
+            raise ConfigError(f"gradcheck: {label} is a tensor of dtype {tensor.dtype}: expected float64 (module.to(dtype='float64'))")
+        variables.append((label, tensor))
         return tensor
 
     return [prepared(x, f"argument {i}") for i, x in enumerate(arrays)], variables
+
+
+def _is_floating(x: Any) -> bool:
+    """True for a floating array or tensor; a NumPy scalar is a number."""
+    return not isinstance(x, np.generic) and getattr(getattr(x, "dtype", None), "kind", None) == "f"
 
 
 class _Check:

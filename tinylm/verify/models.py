@@ -1,0 +1,48 @@
+"""The models that are compared with PyTorch: name -> a function that builds both and a batch.
+
+To add one, write a function that returns (tinylm model, torch model, batch) as `parity.compare`
+takes them, small and with dropout off, and decorate it with @comparison. PyTorch is imported inside.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinylm import nn
+
+Builder = Callable[[], tuple[nn.Module, Any, Any]]
+MODELS: dict[str, Builder] = {}
+
+
+def comparison(builder: Builder) -> Builder:
+    """Registers a builder under its own name."""
+    MODELS[builder.__name__] = builder
+    return builder
+
+
+@comparison
+def multihead_attention() -> tuple[nn.Module, Any, Any]:
+    """Self-attention over 3 sequences of 5 steps, with a causal mask and padding."""
+    import torch
+
+    x = np.random.default_rng(0).standard_normal((5, 3, 8))
+    batch = {
+        "query": x,
+        "key": x,
+        "value": x,
+        "key_padding_mask": np.arange(5) >= np.array([[5], [3], [4]]),
+        "attn_mask": np.triu(np.ones((5, 5), bool), 1),
+    }
+    return nn.MultiheadAttention(8, 2), _randomised(torch.nn.MultiheadAttention(8, 2)), batch
+
+
+def _randomised(torch_model: Any) -> Any:
+    """Every parameter moved off its initial value, so that biases are not zero."""
+    import torch
+
+    random = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in torch_model.parameters():
+            p += 0.3 * torch.randn(p.shape, generator=random)
+    return torch_model

@@ -1,0 +1,217 @@
+"""Samples of the functions that work along axes or move elements: reductions, shapes, lookups."""
+
+import numpy as np
+
+from tinylm.verify.samples.registry import Rng, Sample, Samples, distinct, normal, sample, samples_for
+
+
+@samples_for("sum", "mean", "max", "min", "logsumexp")
+def _reductions(rng: Rng) -> Samples:
+    x = distinct(rng, 2, 3, 4)
+    yield sample("all", x)
+    yield sample("all kept", x, keepdims=True)
+    yield sample("last axis", x, -1)
+    yield sample("middle axis kept", x, 1, True)
+    yield sample("two axes", x, (0, 2))
+    yield sample("two axes kept", x, axis=(-1, 0), keepdims=True)
+    yield sample("0-d", distinct(rng))
+    yield sample("axis of length 1", distinct(rng, 3, 1), 1)
+    yield sample("empty", normal(rng, 0, 3), axis=1)
+    yield sample("empty kept", normal(rng, 2, 0, 3), axis=-1, keepdims=True)
+
+
+@samples_for("sum")
+def _sum(rng: Rng) -> Samples:
+    yield from _reductions(rng)
+    yield sample("of nothing", normal(rng, 0, 3), axis=0)
+
+
+@samples_for("logsumexp")
+def _logsumexp(rng: Rng) -> Samples:
+    yield from _reductions(rng)
+    yield sample("large values", distinct(rng, 3, 4) + 1000, -1)
+
+
+@samples_for("var")
+def _var(rng: Rng) -> Samples:
+    x = normal(rng, 2, 3, 4)
+    yield sample("all", x)
+    yield sample("last axis", x, -1)
+    yield sample("middle axis kept", x, 1, keepdims=True)
+    yield sample("two axes", x, (0, 2))
+    yield sample("unbiased", x, -1, ddof=1)
+    yield sample("unbiased two axes kept", x, axis=(1, 2), ddof=1, keepdims=True)
+    yield sample("empty", normal(rng, 0, 3), axis=1)
+
+
+@samples_for("argmax")
+def _argmax(rng: Rng) -> Samples:
+    yield sample("all", distinct(rng, 3, 4))
+    yield sample("last axis", distinct(rng, 3, 4), -1)
+    yield sample("first axis", distinct(rng, 3, 4), axis=0)
+    yield sample("empty", normal(rng, 0, 3), 1)
+
+
+@samples_for("softmax", "log_softmax")
+def _softmax(rng: Rng) -> Samples:
+    yield sample("last axis", normal(rng, 3, 4))
+    yield sample("first axis", normal(rng, 3, 4), 0)
+    yield sample("middle axis", normal(rng, 2, 3, 2), axis=1)
+    yield sample("one element", normal(rng, 3, 1))
+    yield sample("vector", normal(rng, 5))
+    yield sample("large values", normal(rng, 2, 4) + np.array([[1000.0], [-1000.0]]))
+    yield sample("empty", normal(rng, 0, 4))
+
+
+# ---------------------------------------------------------------- shapes
+
+
+@samples_for("reshape")
+def _reshape(rng: Rng) -> Samples:
+    x = normal(rng, 2, 3, 4)
+    yield sample("matrix", x, (6, 4))
+    yield sample("one size worked out", x, (3, -1))
+    yield sample("flat", x, -1)
+    yield sample("0-d", normal(rng, 1, 1), ())
+    yield sample("empty", normal(rng, 0, 3), (3, 0))
+
+
+@samples_for("transpose")
+def _transpose(rng: Rng) -> Samples:
+    x = normal(rng, 2, 3, 4)
+    yield sample("reversed", x)
+    yield sample("cycle", x, (1, 2, 0))
+    yield sample("negative axes", x, axes=(0, -1, 1))
+    yield sample("empty", normal(rng, 0, 3))
+
+
+@samples_for("swapaxes")
+def _swapaxes(rng: Rng) -> Samples:
+    yield sample("last two", normal(rng, 2, 3, 4), -1, -2)
+    yield sample("first and last", normal(rng, 2, 3, 4), 0, 2)
+    yield sample("empty", normal(rng, 0, 3), 0, 1)
+
+
+@samples_for("expand_dims")
+def _expand_dims(rng: Rng) -> Samples:
+    yield sample("front", normal(rng, 2, 3), 0)
+    yield sample("back", normal(rng, 2, 3), -1)
+    yield sample("two", normal(rng, 2, 3), (0, 2))
+    yield sample("empty", normal(rng, 0), 1)
+
+
+@samples_for("squeeze")
+def _squeeze(rng: Rng) -> Samples:
+    yield sample("all", normal(rng, 1, 3, 1))
+    yield sample("one", normal(rng, 1, 3, 1), -1)
+    yield sample("two", normal(rng, 1, 3, 1), axis=(0, 2))
+    yield sample("empty", normal(rng, 1, 0))
+
+
+@samples_for("broadcast_to")
+def _broadcast_to(rng: Rng) -> Samples:
+    yield sample("new axis", normal(rng, 3), (2, 3))
+    yield sample("stretched axis", normal(rng, 2, 1), (2, 3))
+    yield sample("both", normal(rng, 3, 1), (2, 3, 4))
+    yield sample("0-d", normal(rng), (2, 2))
+    yield sample("unchanged", normal(rng, 2, 2), (2, 2))
+    yield sample("empty", normal(rng, 1, 3), (0, 3))
+
+
+@samples_for("concatenate", "stack")
+def _concatenate(rng: Rng) -> Samples:
+    yield sample("first axis", [normal(rng, 2, 3), normal(rng, 2, 3)])
+    yield sample("last axis", [normal(rng, 2, 3), normal(rng, 2, 3), normal(rng, 2, 3)], -1)
+    yield sample("one array", [normal(rng, 2, 3)], axis=1)
+    yield sample("one array twice", [x := normal(rng, 3), x])
+    yield sample("empty", [normal(rng, 0, 3), normal(rng, 0, 3)], 1)
+
+
+@samples_for("concatenate")
+def _concatenate_unequal(rng: Rng) -> Samples:
+    yield from _concatenate(rng)
+    yield sample("unequal lengths", [normal(rng, 2, 1), normal(rng, 2, 0), normal(rng, 2, 4)], 1)
+
+
+@samples_for("split")
+def _split(rng: Rng) -> Samples:
+    yield sample("equal parts", normal(rng, 4, 3), 2)
+    yield sample("at indices", normal(rng, 2, 6), [1, 4], -1)
+    yield sample("an empty part", normal(rng, 2, 4), (2, 2), axis=1)
+    yield sample("one part", normal(rng, 3), 1)
+    yield sample("empty", normal(rng, 0, 4), 2, 1)
+
+
+@samples_for("pad")
+def _pad(rng: Rng) -> Samples:
+    yield sample("zeros", normal(rng, 2, 3), ((1, 0), (2, 1)))
+    yield sample("another value", normal(rng, 3), [(0, 2)], constant_values=1.5)
+    yield sample("nothing", normal(rng, 2, 2), ((0, 0), (0, 0)))
+    yield sample("empty", normal(rng, 0, 2), ((1, 1), (0, 0)))
+
+
+# ---------------------------------------------------------------- lookups
+
+
+_KEYS = [
+    ("integer", 1),
+    ("last", -1),
+    ("slice", slice(1, 3)),
+    ("negative step", slice(None, None, -2)),
+    ("columns", (slice(None), slice(0, 2))),
+    ("ellipsis", (..., 2)),
+    ("new axes", (None, 1, None)),
+    ("element", (3, 2)),
+    ("rows with repeats", np.array([2, 0, 2, -2])),
+    ("rows of rows", np.array([[0, 3], [3, 3]])),
+    ("pairs with repeats", (np.array([0, 3, 0]), np.array([1, 2, 1]))),
+    ("broadcast pairs", (np.array([[0], [2]]), np.array([1, 2]))),
+    ("slice and array", (slice(1, None), np.array([2, 2, 0]))),
+    ("integer and array", (1, np.array([2, 2]))),
+    ("mask of elements", np.arange(12).reshape(4, 3) % 3 == 1),
+    ("mask of rows", np.array([True, False, True, True])),
+    ("mask of columns", (slice(None), np.array([True, False, True]))),
+    ("no rows", slice(2, 2)),
+    ("no positions", np.zeros(0, np.int64)),
+    ("everything", ...),
+]
+
+
+@samples_for("getitem")
+def _getitem(rng: Rng) -> Samples:
+    x = normal(rng, 4, 3)
+    for note, key in _KEYS:
+        yield sample(note, x, key)
+    yield sample("empty", normal(rng, 0, 3), slice(None))
+
+
+@samples_for("scatter_add")
+def _scatter_add(rng: Rng) -> Samples:
+    for note, key in _KEYS:
+        yield sample(note, normal(rng, *np.zeros((4, 3))[key].shape), key, (4, 3))
+
+
+@samples_for("index_add")
+def _index_add(rng: Rng) -> Samples:
+    for note, key in _KEYS:
+        if "repeats" not in note and note not in ("rows of rows", "slice and array", "integer and array"):  # positions must differ
+            yield sample(note, normal(rng, 4, 3), normal(rng, *np.zeros((4, 3))[key].shape), key)
+
+
+@samples_for("take_along_axis")
+def _take_along_axis(rng: Rng) -> Samples:
+    yield sample("last axis", normal(rng, 3, 4), rng.integers(0, 4, (3, 2)), -1)
+    yield sample("first axis", normal(rng, 3, 4), rng.integers(0, 3, (2, 4)), axis=0)
+    yield sample("repeats", normal(rng, 2, 3), np.array([[1, 1, 1], [0, 2, 0]]), 1)
+    yield sample("three axes", normal(rng, 2, 3, 2), rng.integers(0, 3, (2, 1, 2)), 1)
+    yield sample("empty", normal(rng, 3, 4), np.zeros((3, 0), np.int64), 1)
+
+
+@samples_for("embedding")
+def _embedding(rng: Rng) -> Samples:
+    ids = np.array([[0, 3, 3], [1, 0, 3]])
+    yield sample("repeats", ids, normal(rng, 5, 2))
+    yield Sample("padding", (ids, normal(rng, 4, 3)), {"padding_idx": 3}, derivative=False)
+    yield sample("one id", np.array(2), normal(rng, 4, 3))
+    yield sample("small integers", ids.astype(np.int32), normal(rng, 4, 1))
+    yield sample("empty", ids[:, :0], normal(rng, 4, 3))

@@ -1,0 +1,119 @@
+"""Samples of the functions that layers are made of: products, norms, losses, attention, recurrence."""
+
+import numpy as np
+
+from tinylm.verify.samples.registry import Rng, Samples, nonzero, normal, sample, samples_for
+
+
+@samples_for("matmul")
+def _matmul(rng: Rng) -> Samples:
+    yield sample("matrices", normal(rng, 2, 3), normal(rng, 3, 4))
+    yield sample("batches", normal(rng, 2, 3, 4), normal(rng, 2, 4, 2))
+    yield sample("batch and matrix", normal(rng, 2, 3, 4), normal(rng, 4, 2))
+    yield sample("matrix and batch", normal(rng, 3, 4), normal(rng, 2, 4, 2))
+    yield sample("broadcast batches", normal(rng, 2, 1, 2, 3), normal(rng, 3, 3, 2))
+    yield sample("vector and matrix", normal(rng, 3), normal(rng, 3, 2))
+    yield sample("matrix and vector", normal(rng, 2, 3), normal(rng, 3))
+    yield sample("vectors", normal(rng, 4), normal(rng, 4))
+    yield sample("batch and vector", normal(rng, 2, 3, 4), normal(rng, 4))
+    yield sample("vector and batch", normal(rng, 3), normal(rng, 2, 3, 2))
+    yield sample("no rows", normal(rng, 0, 3), normal(rng, 3, 2))
+    yield sample("nothing to sum", normal(rng, 2, 0), normal(rng, 0, 3))
+
+
+@samples_for("linear")
+def _linear(rng: Rng) -> Samples:
+    yield sample("bias", normal(rng, 3, 2), normal(rng, 4, 2), normal(rng, 4))
+    yield sample("no bias", normal(rng, 3, 2), normal(rng, 4, 2))
+    yield sample("leading axes", normal(rng, 2, 3, 2), normal(rng, 4, 2), normal(rng, 4))
+    yield sample("vector", normal(rng, 2), normal(rng, 4, 2), normal(rng, 4))
+    yield sample("residual", normal(rng, 2, 3, 2), normal(rng, 4, 2), normal(rng, 4), normal(rng, 2, 3, 4))
+    yield sample("residual, no bias", normal(rng, 3, 2), normal(rng, 4, 2), None, normal(rng, 3, 4))
+    for activation in ("relu", "gelu", "silu", "sigmoid"):
+        yield sample(activation, normal(rng, 3, 2), normal(rng, 4, 2), normal(rng, 4), activation=activation)
+    yield sample("gelu, residual", normal(rng, 3, 2), normal(rng, 4, 2), normal(rng, 4), normal(rng, 3, 4), activation="gelu")
+    yield sample("empty", normal(rng, 0, 2), normal(rng, 4, 2), normal(rng, 4))
+
+
+@samples_for("layer_norm")
+def _layer_norm(rng: Rng) -> Samples:
+    yield sample("weight and bias", normal(rng, 3, 4), normal(rng, 4), normal(rng, 4))
+    yield sample("leading axes", normal(rng, 2, 3, 4), normal(rng, 4), normal(rng, 4))
+    yield sample("no bias", normal(rng, 3, 4), normal(rng, 4))
+    yield sample("neither", normal(rng, 3, 4))
+    yield sample("bias alone", normal(rng, 3, 4), None, normal(rng, 4))
+    yield sample("vector, large eps", normal(rng, 4), normal(rng, 4), normal(rng, 4), eps=0.1)
+    yield sample("empty", normal(rng, 0, 4), normal(rng, 4), normal(rng, 4))
+
+
+@samples_for("rms_norm")
+def _rms_norm(rng: Rng) -> Samples:
+    yield sample("weight", normal(rng, 3, 4), normal(rng, 4))
+    yield sample("leading axes", normal(rng, 2, 3, 4), normal(rng, 4))
+    yield sample("no weight", normal(rng, 3, 4))
+    yield sample("vector, large eps", normal(rng, 4), normal(rng, 4), eps=0.1)
+    yield sample("empty", normal(rng, 0, 4), normal(rng, 4))
+
+
+# ---------------------------------------------------------------- losses
+
+
+@samples_for("cross_entropy", "nll_loss")
+def _losses(rng: Rng) -> Samples:
+    targets = np.array([1, 0, 4, 1])
+    for reduction in ("mean", "sum", "none"):
+        yield sample(reduction, normal(rng, 4, 5), targets, reduction=reduction)
+        yield sample(f"{reduction}, some ignored", normal(rng, 4, 5), np.array([1, -100, 4, -100]), reduction=reduction)
+    yield sample("leading axes", normal(rng, 2, 2, 5), targets.reshape(2, 2))
+    yield sample("another ignore_index", normal(rng, 4, 5), targets, ignore_index=1)
+    yield sample("one row", normal(rng, 5), np.array(3))
+    yield sample("empty", normal(rng, 0, 5), targets[:0], reduction="sum")
+
+
+@samples_for("cross_entropy")
+def _cross_entropy(rng: Rng) -> Samples:
+    yield from _losses(rng)
+    targets = np.array([1, -100, 4, 1])
+    for reduction in ("mean", "sum", "none"):
+        yield sample(f"smoothed, {reduction}", normal(rng, 4, 5), targets, label_smoothing=0.1, reduction=reduction)
+    yield sample("large values", normal(rng, 3, 4) * 3 + 500, targets[[0, 3, 0]])
+
+
+@samples_for("binary_cross_entropy_with_logits")
+def _binary_cross_entropy(rng: Rng) -> Samples:
+    for reduction in ("mean", "sum", "none"):
+        yield sample(reduction, nonzero(rng, 3, 2), rng.random((3, 2)), reduction=reduction)
+    yield sample("large values", nonzero(rng, 4) * 40, rng.random(4))
+    yield sample("0-d", nonzero(rng), rng.random(()))
+    yield sample("empty", normal(rng, 0, 2), rng.random((0, 2)), reduction="sum")
+
+
+# ---------------------------------------------------------------- attention
+
+
+@samples_for("scaled_dot_product_attention")
+def _attention(rng: Rng) -> Samples:
+    def qkv(*lead: int, steps: int = 3, keys: int = 4, width: int = 2, out: int = 2) -> list[np.ndarray]:
+        return [normal(rng, *lead, steps, width), normal(rng, *lead, keys, width), normal(rng, *lead, keys, out)]
+
+    allowed = np.array([[True, False, True, True], [False, True, False, False], [True, True, True, False]])
+    yield sample("plain", *qkv())
+    yield sample("heads", *qkv(2, 2))
+    yield sample("causal", *qkv(2, steps=4), causal=True)
+    yield sample("causal, more keys", *qkv(steps=2), causal=True)
+    yield sample("causal, more queries", *qkv(steps=5, keys=3), causal=True)
+    yield sample("boolean mask", *qkv(2), allowed)
+    yield sample("mask broadcast over heads", *qkv(2, 2), rng.random((2, 1, 3, 4)) < 0.8)
+    yield sample("a query that may look nowhere", *qkv(), allowed & [[True], [False], [True]])
+    yield sample("floating mask", *qkv(2), normal(rng, 3, 4))
+    yield sample("floating mask broadcast", *qkv(2, 2), normal(rng, 2, 1, 1, 4))
+    yield sample("floating mask, causal", *qkv(steps=4), normal(rng, 4, 4), causal=True)
+    yield sample("scale", *qkv(), scale=0.3)
+    yield sample("value width", *qkv(2, out=3))
+    yield sample("shared keys", normal(rng, 2, 3, 2), normal(rng, 4, 2), normal(rng, 1, 4, 2))
+    yield sample("weights", *qkv(), return_weights=True)
+    yield sample("dropout", *qkv(2), dropout=0.4, key=(5, 1))
+    yield sample("dropout, causal, weights", *qkv(steps=4), causal=True, dropout=0.3, return_weights=True, key=(5, 2))
+    yield sample("one position", *qkv(2, steps=1, keys=1))
+    yield sample("no queries", *qkv(steps=0))
+    yield sample("empty batch", *qkv(0))
