@@ -1,6 +1,7 @@
 """Sums, means, extremes: functions that remove axes. `axis` is None (all), an integer or several."""
 
 import builtins
+import math
 
 from tinylm.backend import Array, array_module, constant
 from tinylm.dispatch import op
@@ -74,16 +75,17 @@ def min(x, /, axis=None, keepdims=False):
 
 @op
 def logsumexp(x, /, axis=None, keepdims=False):
-    """log Σ eˣ, shifted by the maximum so that nothing overflows.  dx = dy e^(x - y), the softmax."""
+    """log Σ eˣ, shifted by the maximum m so that nothing overflows.  dx = dy e^(x - m) / Σ e^(x - m), the softmax."""
     xp = array_module(x)
     shift = finite_max(x, axis)
     total = xp.sum(xp.exp(x - shift), axis=axis, keepdims=True)
-    kept = xp.log(total) + shift
+    nothing = constant(total) == 0  # a row of -inf: its value is -inf, its gradient 0
+    total = xp.where(nothing, 1.0, total)
+    kept = xp.log(total) + xp.where(nothing, -math.inf, shift)
     y = kept if keepdims else xp.reshape(kept, _reduced(x.shape, axis))
 
     def vjp(dy):
-        finite = xp.where(constant(kept) == -float("inf"), 0.0, kept)  # a row of -inf has gradient 0
-        return (spread(dy, x.shape, axis, keepdims) * xp.exp(x - finite),)
+        return (spread(dy, x.shape, axis, keepdims) * (xp.exp(x - shift) / total),)  # e^(x - y) would lose digits to a large y
 
     return y, vjp
 
