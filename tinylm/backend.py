@@ -227,8 +227,8 @@ def to_numpy(array: Array) -> np.ndarray:
 
 def check_ids(ids: Array, size: int, what: str) -> None:
     """RangeError unless ids are integers in [0, size); `what` names them in the message."""
-    if ids.dtype.kind not in "iu":
-        raise ShapeError(f"{what} must be integers, got {ids.dtype}")
+    if not hasattr(ids, "dtype") or ids.dtype.kind not in "iu":
+        raise ShapeError(f"{what} must be an array of integers, got {getattr(ids, 'dtype', type(ids).__name__)}")
     if ids.size == 0:
         return
     low, high = int(ids.min()), int(ids.max())
