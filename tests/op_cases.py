@@ -1,0 +1,102 @@
+"""Every op x sample x implementation x device, for the tests that hold for all of them.
+
+The implementations of an op are its body ("reference") and each kernel registered for the device.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinylm import backend, dispatch, ops
+from tinylm.autograd import grad
+from tinylm.dispatch import registry
+from tinylm.tensor import Tensor
+from tinylm.verify.finite_differences import flatten
+from tinylm.verify.samples import Sample, makers, samples_of
+
+DEVICES = ("cpu", "cuda")
+
+
+def is_floating(x: Any) -> bool:
+    return isinstance(x, np.ndarray) and x.dtype.kind == "f"
+
+
+def members(args: Any) -> list[Any]:
+    """The arguments with the members of sequences in their place."""
+    return [m for a in args for m in (a if isinstance(a, list) else [a])]
+
+
+def differentiable(name: str, sample: Sample) -> bool:
+    """True when the op has a vjp for this sample (one without is excluded by that alone)."""
+    return any(map(is_floating, members(sample.args))) and registry[name].body(*padded(name, sample), **sample.settings)[1] is not None
+
+
+def padded(name: str, sample: Sample) -> list[Any]:
+    """The arguments for the bare body."""
+    return [*sample.args, *[None] * (registry[name].count - len(sample.args))]
+
+
+def cases(dtype: str, which: Any = lambda name, sample: True) -> list[Any]:
+    """pytest parameters (name, sample, implementation, device); the device is a fixture's parameter."""
+    return [
+        pytest.param(name, sample, implementation, device, id=f"{name}-{sample.note.replace(' ', '_')}-{implementation}-{device}")
+        for name, record in registry.items()
+        if name in makers
+        for sample in samples_of(name)
+        if which(name, sample)
+        for device in DEVICES
+        for implementation in ("reference", *(["kernel"] if (device, dtype) in record.kernels else []))
+    ]
+
+
+def parametrize(dtype: str, which: Any = lambda name, sample: True) -> Any:
+    return pytest.mark.parametrize(("name", "sample", "implementation", "device"), cases(dtype, which), indirect=["device"])
+
+
+def use(implementation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the dispatcher choose the references, or kernels wherever one fits."""
+    monkeypatch.setattr(dispatch, "_kernels_allowed", "reference" if implementation == "reference" else "auto")
+
+
+def moved(x: Any, device: str, dtype: Any = None) -> Any:
+    """Arrays (and the members of lists) on the device, floating ones in the dtype; the rest as it is."""
+    if isinstance(x, list):
+        return [moved(m, device, dtype) for m in x]
+    if not isinstance(x, np.ndarray):
+        return x
+    return backend.to_device(x.astype(dtype) if dtype is not None and x.dtype.kind == "f" else x, device)
+
+
+def run(name: str, args: Any, settings: dict[str, Any], seed: int = 0) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
+    """The op's outputs, and the gradients of its floating arrays under a random cotangent."""
+    tensors = [[Tensor(m, requires_grad=True) for m in a] if isinstance(a, list) and a and hasattr(a[0], "dtype") else _leaf(a) for a in args]
+    out = getattr(ops, name)(*tensors, **settings)
+    outputs = list(out) if isinstance(out, tuple) else [out]
+    leaves = [t for t in members(tensors) if isinstance(t, Tensor) and t.requires_grad]
+    floating = [y for y in outputs if y.requires_grad]
+    gradients: list[Any] = []
+    if floating:
+        joined = flatten(floating)
+        cotangent = np.random.default_rng(seed).standard_normal(joined.size).astype(joined.dtype)
+        cotangent.flags.writeable = False
+        found = grad(joined, leaves, backend.to_device(cotangent, joined.device))
+        gradients = [None if g is None else g.numpy() for g in found]
+    return [y.numpy() for y in outputs], gradients
+
+
+def _leaf(a: Any) -> Any:
+    return Tensor(a, requires_grad=True) if hasattr(a, "dtype") and a.dtype.kind == "f" else a
+
+
+def layouts(x: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """The same values in other memory layouts, and read-only."""
+    wide = np.zeros((*x.shape, 2), x.dtype)
+    wide[..., 0] = x
+    fixed = x.copy()
+    fixed.flags.writeable = False
+    yield "Fortran order", x.copy(order="F")
+    yield "every second element", wide[..., 0]
+    yield "negative strides", np.asarray(np.flip(np.flip(x).copy()))
+    yield "read-only", fixed
