@@ -1,5 +1,7 @@
-"""Continues a prompt with a trained language model, streaming the text."""
+"""Continues prompts with a trained language model, streaming the text."""
 
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -8,28 +10,48 @@ import console
 import tyro
 
 import tinylm
-from tinylm.decode import generate
+from tinylm import backend
+from tinylm.data.corpora import read_text
+from tinylm.data.tokenizers import StreamDecoder, Tokenizer
+from tinylm.decode import Sampling, generate, generate_batch
+from tinylm.decode.sampling import until
+from tinylm.decode.scoring import line_break
+from tinylm.errors import ConfigError
+from tinylm.models import LanguageModel, NgramLM
 from tinylm.train import load_run
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Continues a prompt with the model of a run folder. The prompt is printed too."""
+    """Continues a prompt with the model of a run folder. The prompt is printed too. Past a
+    Transformer's context length the context slides in half blocks: it is cut to its newer half."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """the run folder that scripts/train.py wrote"""
     prompt: str = "\n"
     """the text to continue; its characters must be known to the model"""
+    prompts: Path | None = None
+    """instead: a UTF-8 file with a prompt a line, continued together, a line of the output for each"""
     tokens: int = 500
     """how many tokens to add"""
+    greedy: bool = False
+    """always the likeliest token; the settings below then do not matter"""
     temperature: float = 0.8
     """below 1 the likely tokens become likelier, above 1 rarer ones do"""
     top_k: int | None = None
     """draw from the K likeliest tokens only"""
     top_p: float = 1.0
     """draw from the fewest tokens whose probabilities reach P"""
+    min_p: float = 0.0
+    """drop tokens below P times the likeliest one's probability"""
+    repetition_penalty: float = 1.0
+    """above 1, tokens that occurred become less likely"""
+    stop: tuple[str, ...] = ()
+    """end the text before the first of these"""
     seed: int = 0
     """the same seed gives the same text"""
+    cache: bool = True
+    """keep the keys and values, or the state, of what was read; --no-cache recomputes all, for comparison"""
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
     dry_run: bool = False
@@ -38,20 +60,64 @@ class Arguments:
 
 def main() -> None:
     arguments = tyro.cli(Arguments, description=Arguments.__doc__)
-    model, tokenizer, _ = load_run(arguments.run, arguments.device)
-    ids = tokenizer.encode(arguments.prompt).tolist()
-    tinylm.manual_seed(arguments.seed)
-    stream = generate(
-        model, ids, 3 if arguments.dry_run else arguments.tokens, device=arguments.device,
-        temperature=arguments.temperature, top_k=arguments.top_k, top_p=arguments.top_p,
+    sampling = Sampling(
+        arguments.greedy, arguments.temperature, arguments.top_k, arguments.top_p, arguments.min_p, arguments.repetition_penalty
     )  # fmt: skip
-    first = next(stream, None)  # a bad setting is reported before anything is printed
-    print(arguments.prompt, end="", flush=True)
-    if first is not None:
-        print(tokenizer.decode([first]), end="", flush=True)
-    for token in stream:
-        print(tokenizer.decode([token]), end="", flush=True)
+    backend.device_namespace(arguments.device)
+    model, tokenizer, _ = load_run(arguments.run, arguments.device)
+    if sampling.top_k is not None and sampling.top_k > tokenizer.vocab_size:
+        raise ConfigError(f"top_k {sampling.top_k} is larger than the vocabulary, {tokenizer.vocab_size}")
+    tinylm.manual_seed(arguments.seed)
+    if arguments.prompts is not None:
+        many(arguments, sampling, model, tokenizer)
+        return
+    ids = tokenizer.encode(arguments.prompt).tolist()
+    stream = stream_text(arguments, sampling, model, tokenizer, ids)
+    first = next(stream, "")  # a bad setting is reported before anything is printed
+    sys.stdout.write(arguments.prompt + first)
+    for piece in stream:
+        sys.stdout.write(piece)
+        sys.stdout.flush()
     print()
+
+
+def settings(arguments: Arguments, tokenizer: Tokenizer) -> dict:
+    forbidden = [] if tokenizer.unknown_id is None else [tokenizer.unknown_id]
+    return {"device": arguments.device, "forbidden": forbidden, "use_cache": arguments.cache}
+
+
+def stream_text(
+    arguments: Arguments, sampling: Sampling, model: LanguageModel | NgramLM, tokenizer: Tokenizer, ids: list[int]
+) -> Iterator[str]:
+    def pieces() -> Iterator[str]:
+        decoder = StreamDecoder(tokenizer)
+        for token in generate(model, ids, 3 if arguments.dry_run else arguments.tokens, sampling, **settings(arguments, tokenizer)):
+            yield decoder.push(token)
+        yield decoder.finish()
+
+    return until(pieces(), arguments.stop)
+
+
+def many(arguments: Arguments, sampling: Sampling, model: LanguageModel | NgramLM, tokenizer: Tokenizer) -> None:
+    """A line for each prompt: the prompt and its continuation, line breaks shown as '\\n'. Prompts of
+    one length in tokens share a batch; each has a random stream of its own."""
+    prompts = read_text(arguments.prompts).splitlines()
+    start = line_break(tokenizer).tolist()
+    encoded = [tokenizer.encode(p).tolist() or start for p in prompts]
+    streams = [backend.default_generator.numpy() for _ in prompts]
+    texts = [""] * len(prompts)
+    for length in sorted({len(ids) for ids in encoded}):
+        rows = [i for i, ids in enumerate(encoded) if len(ids) == length]
+        steps = generate_batch(
+            model, [encoded[i] for i in rows], 3 if arguments.dry_run else arguments.tokens, sampling,
+            randoms=[streams[i] for i in rows], **settings(arguments, tokenizer),
+        )  # fmt: skip
+        columns = list(steps)
+        for place, i in enumerate(rows):
+            text = tokenizer.decode([column[place] for column in columns])
+            texts[i] = "".join(until(iter([text]), arguments.stop))
+    for prompt, text in zip(prompts, texts, strict=True):
+        print((prompt + text).replace("\\", "\\\\").replace("\n", "\\n"))
 
 
 if __name__ == "__main__":

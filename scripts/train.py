@@ -17,11 +17,13 @@ import console
 import tyro
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-import tinylm
+from tinylm import backend
 from tinylm.data import load_text
-from tinylm.decode import generate
+from tinylm.data.tokenizers import StreamDecoder
+from tinylm.decode import Sampling, generate
+from tinylm.decode.scoring import line_break
 from tinylm.errors import ConfigError
-from tinylm.train import Run, TrainConfig
+from tinylm.train import Counting, Run, TrainConfig, default_config
 from tinylm.train.runs import new_folder, read_config
 
 FREE_ON_RESUME = {"steps", "device", "log_every", "eval_every", "save_every"}
@@ -30,8 +32,8 @@ FREE_ON_RESUME = {"steps", "device", "log_every", "eval_every", "save_every"}
 @dataclass(frozen=True)
 class Arguments(TrainConfig):
     """Trains a language model. The defaults train a character GPT of 0.8 million parameters on Tiny
-    Shakespeare. A run folder holds config.json, metrics.jsonl, summary.json, model.safetensors and
-    checkpoints/."""
+    Shakespeare; --model lstm --help shows the defaults of another model. A run folder holds
+    config.json, metrics.jsonl, summary.json, model.safetensors and checkpoints/."""
 
     out: Path | None = None
     """the run folder; runs/<model>-<data> by default"""
@@ -75,16 +77,24 @@ class Display:
             )
 
 
-def parse(argv: list[str]) -> Arguments:
-    """The command line; with --resume the defaults are the run's own settings."""
-    folder = None
+def value_of(flag: str, argv: list[str]) -> str | None:
+    """The last value of a flag on the command line, before it is parsed."""
+    found = None
     for i, word in enumerate(argv):
-        if word == "--resume" and i + 1 < len(argv):
-            folder = Path(argv[i + 1])
-        elif word.startswith("--resume="):
-            folder = Path(word.partition("=")[2])
-    if folder is None:
-        return tyro.cli(Arguments, args=argv, description=Arguments.__doc__)
+        if word == flag and i + 1 < len(argv):
+            found = argv[i + 1]
+        elif word.startswith(f"{flag}="):
+            found = word.partition("=")[2]
+    return found
+
+
+def parse(argv: list[str]) -> Arguments:
+    """The command line. The defaults are those of the model, or with --resume the run's own settings."""
+    resumed, model = value_of("--resume", argv), value_of("--model", argv) or "gpt"
+    if resumed is None:
+        base = default_config(model)
+        return tyro.cli(Arguments, args=argv, description=Arguments.__doc__, default=Arguments(**base.to_json()))
+    folder = Path(resumed)
     saved, _ = read_config(folder)
     arguments = tyro.cli(Arguments, args=argv, default=Arguments(**saved.to_json(), resume=folder))
     for name, value in saved.to_json().items():
@@ -93,13 +103,15 @@ def parse(argv: list[str]) -> Arguments:
             raise ConfigError(f"--{flag} {getattr(arguments, name)}: the run in {folder} was made with {value}, which a resume cannot change")
     if arguments.out is not None:
         raise ConfigError("--out and --resume do not go together: a resumed run stays in its folder")
+    if saved.model == "ngram":
+        raise ConfigError(f"the run in {folder} counts n-grams, which is done in one go: there is nothing to resume")
     return arguments
 
 
 def main() -> int:
     arguments = parse(sys.argv[1:])
     config = TrainConfig(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(TrainConfig)})
-    tinylm.backend.device_namespace(config.device)
+    backend.device_namespace(config.device)
     text = load_text(config.data)
     tokenizer = None
     if arguments.dry_run:
@@ -111,16 +123,46 @@ def main() -> int:
     else:
         folder = arguments.out or new_folder(config)
     try:
+        if config.model == "ngram":
+            return count(config, folder, text)
         return train(config, folder, text, tokenizer, resume=arguments.resume is not None and not arguments.dry_run)
     finally:
         if arguments.dry_run:
             shutil.rmtree(folder)
 
 
+def introduce(run: Run | Counting) -> None:
+    config, tokens, validation = run.config, len(run.train_ids), len(run.val_ids)
+    print(f"{config.model} on {config.data}: {tokens:,} tokens of {run.tokenizer.vocab_size:,} kinds, {validation:,} more for validation")
+
+
+def conclude(run: Run | Counting, summary: dict[str, Any]) -> None:
+    """The result and a sample."""
+    print(
+        f"validation loss {summary['val_loss']:.4f} nats/token over the whole split ({summary['val_nats_per_byte']:.4f} nats/byte), "
+        f"{summary['parameters']:,} parameters, {summary['train_seconds']:.0f} s of training, {summary['tokens_per_second']:,.0f} tokens/s"
+    )
+    print("a sample:", flush=True)
+    start = line_break(run.tokenizer).tolist() or run.train_ids[:1].tolist()
+    forbidden = [] if run.tokenizer.unknown_id is None else [run.tokenizer.unknown_id]
+    decoder = StreamDecoder(run.tokenizer)
+    for token in generate(run.model, start, 300, Sampling(temperature=0.8), device=run.config.device, forbidden=forbidden):
+        print(decoder.push(token), end="", flush=True)
+    print(decoder.finish())
+
+
+def count(config: TrainConfig, folder: Path, text: str) -> int:
+    run = Counting(config, folder, text)
+    introduce(run)
+    print(f"run folder {folder}", flush=True)
+    conclude(run, run.train())
+    return 0
+
+
 def train(config: TrainConfig, folder: Path, text: str, tokenizer: Any, resume: bool) -> int:
     run = Run(config, folder, text, tokenizer, resume=resume)
-    tokens, validation = len(run.train_ids), len(run.val_ids)
-    print(f"{config.model} with {run.model.num_parameters():,} parameters on {config.data}: {tokens:,} tokens, {validation:,} for validation")
+    introduce(run)
+    print(f"{run.model.num_parameters():,} parameters")
     print(f"run folder {folder}; Ctrl-C stops after the step under way, --resume {folder} continues", flush=True)
 
     def stop(signum: int, frame: Any) -> None:
@@ -135,15 +177,7 @@ def train(config: TrainConfig, folder: Path, text: str, tokenizer: Any, resume: 
     if summary is None:
         print(f"stopped at step {run.progress.step}; continue with: python scripts/train.py --resume {folder}")
         return 130
-    print(
-        f"validation loss {summary['val_loss']:.4f} nats/token over the whole split ({summary['val_nats_per_byte']:.4f} nats/byte), "
-        f"{summary['train_seconds']:.0f} s of training, {summary['tokens_per_second']:,.0f} tokens/s"
-    )
-    print("a sample:", flush=True)
-    start = run.tokenizer.encode("\n") if "\n" in run.tokenizer.characters else run.train_ids[:1]
-    for token in generate(run.model, start.tolist(), 300, temperature=0.8, device=config.device):
-        print(run.tokenizer.decode([token]), end="", flush=True)
-    print()
+    conclude(run, summary)
     return 0
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinylm.data import CharTokenizer, ShuffledBlocks, consecutive_blocks, load_text, split_ids
+from tinylm.data import CharTokenizer, ParallelStreams, ShuffledBlocks, consecutive_blocks, load_text, split_text
 from tinylm.data.corpora import LABELLED, PAIRS, TEXTS
 from tinylm.data.tokenizers import from_json
 from tinylm.errors import DataError
@@ -101,12 +101,26 @@ def test_a_batch_depends_on_seed_and_number_alone() -> None:
     assert not np.array_equal(ShuffledBlocks(ids, 8, 4, seed=4)[70][0], later)
 
 
+@given(st.integers(2, 8), st.integers(1, 5), st.integers(0, 60), st.integers(0, 3))
+def test_parallel_streams_continue_from_batch_to_batch(block: int, batch: int, extra: int, seed: int) -> None:
+    ids = np.arange((batch + 1) * block + extra)
+    streams = ParallelStreams(ids, block, batch, seed)
+    previous = None
+    for k in range(2 * streams.batches_per_epoch + 1):
+        x, y = streams[k]
+        assert x.shape == y.shape == (batch, block)
+        np.testing.assert_array_equal(x + 1, y)
+        assert streams.starts_afresh(k) == (k % streams.batches_per_epoch == 0)
+        if previous is not None and not streams.starts_afresh(k):
+            np.testing.assert_array_equal(x[:, 0], previous[:, -1])
+        previous = y
+    epoch = np.concatenate([streams[k][1] for k in range(streams.batches_per_epoch)], axis=1)
+    assert len(np.unique(epoch)) == epoch.size  # no token is a target twice
+
+
 def test_too_short_data() -> None:
-    train, validation = split_ids(np.arange(100), 8)
-    assert (len(train), len(validation)) == (90, 10)
-    with pytest.raises(DataError, match=r"9 tokens give 8 for training, where a block of 8 needs 9"):
-        split_ids(np.arange(9), 8)
-    with pytest.raises(DataError, match="1 for validation"):
-        split_ids(np.arange(10), 4)
+    assert split_text("abcdefghij") == ("abcdefghi", "j")
     with pytest.raises(DataError, match="too short"):
         ShuffledBlocks(np.arange(8), 8, 1, 0)
+    with pytest.raises(DataError, match=r"39 tokens, 4 streams with a block of 8 each need 40"):
+        ParallelStreams(np.arange(39), 8, 4, 0)

@@ -129,7 +129,7 @@ def test_bad_input() -> None:
     with pytest.raises(ConfigError, match="n_layer is 0"):
         GPTConfig(n_layer=0)
     model = GPT(SMALL)
-    with pytest.raises(ShapeError, match=r"\(1, 13\).*block_size 12"):
+    with pytest.raises(ShapeError, match=r"\(1, 13\).*block_size of 12"):
         model(Tensor(np.zeros((1, 13), np.int64)))
     with pytest.raises(RangeError, match="token id 17 is out of range: expected 0 to 16"):
         model(Tensor(np.full((1, 3), 17)))

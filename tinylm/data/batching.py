@@ -8,19 +8,10 @@ from tinylm.backend import philox
 from tinylm.errors import DataError
 
 
-def split_ids(ids: np.ndarray, block_size: int, validation: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
-    """(training, validation): the first 1 - validation of the ids, and the rest.
-
-    Errors: DataError when the training part has no block and its targets, or the validation part
-    has no target.
-    """
-    cut = int(len(ids) * (1 - validation))
-    if cut < block_size + 1 or len(ids) - cut < 2:
-        raise DataError(
-            f"the data is too short: {len(ids)} tokens give {cut} for training, where a block of {block_size} "
-            f"needs {block_size + 1}, and {len(ids) - cut} for validation, which needs 2"
-        )
-    return ids[:cut], ids[cut:]
+def split_text(text: str, validation: float = 0.1) -> tuple[str, str]:
+    """(training, validation): the first 1 - validation of the characters, and the rest."""
+    cut = int(len(text) * (1 - validation))
+    return text[:cut], text[cut:]
 
 
 class ShuffledBlocks:
@@ -40,6 +31,10 @@ class ShuffledBlocks:
         self._offsets = np.arange(block_size + 1)
         self._epochs: dict[int, np.ndarray] = {}
 
+    def starts_afresh(self, k: int) -> bool:
+        """True: no batch continues the one before it."""
+        return True
+
     def _starts(self, epoch: int) -> np.ndarray:
         """Where the blocks of an epoch begin, in the order in which they are used."""
         if epoch not in self._epochs:
@@ -54,6 +49,36 @@ class ShuffledBlocks:
         numbers = range(k * self.batch_size, (k + 1) * self.batch_size)
         starts = np.array([self._starts(n // self.blocks_per_epoch)[n % self.blocks_per_epoch] for n in numbers])
         rows = self.ids[starts[:, None] + self._offsets]
+        return rows[:, :-1], rows[:, 1:]
+
+
+class ParallelStreams:
+    """A text cut into batch_size long streams that are read side by side, a block a batch: each
+    batch continues the one before it, which is what a recurrent model's carried state needs.
+
+    An epoch begins at a random start of less than a block. Batch k is a function of the seed and k.
+    """
+
+    def __init__(self, ids: np.ndarray, block_size: int, batch_size: int, seed: int) -> None:
+        self.ids, self.block_size, self.batch_size, self.seed = ids, block_size, batch_size, seed
+        self.batches_per_epoch = (len(ids) - block_size) // batch_size // block_size
+        if self.batches_per_epoch < 1:
+            raise DataError(
+                f"the data is too short: {len(ids)} tokens, {batch_size} streams with a block of {block_size} each "
+                f"need {(batch_size + 1) * block_size}"
+            )
+
+    def starts_afresh(self, k: int) -> bool:
+        """True for the first batch of an epoch, whose state starts at zero."""
+        return k % self.batches_per_epoch == 0
+
+    def __getitem__(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """(inputs, targets) of batch k, each (batch_size, block_size); a target is the next input."""
+        epoch, column = divmod(k, self.batches_per_epoch)
+        first = np.random.Generator(philox((self.seed, epoch))).integers(self.block_size)
+        length = self.batches_per_epoch * self.block_size
+        starts = first + length * np.arange(self.batch_size) + column * self.block_size
+        rows = self.ids[starts[:, None] + np.arange(self.block_size + 1)]
         return rows[:, :-1], rows[:, 1:]
 
 

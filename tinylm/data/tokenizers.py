@@ -1,11 +1,32 @@
-"""From text to token ids and back."""
+"""From text to token ids and back: characters, words, or byte-pair pieces."""
 
+import re
+from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from tinylm.errors import DataError
+from tinylm.errors import ConfigError, DataError
+
+
+class Tokenizer(Protocol):
+    """What a run needs of a tokenizer. Decoding what was encoded gives the text back, but for words
+    that the vocabulary lacks."""
+
+    kind: str
+    unknown_id: int | None  # the token that stands for what the vocabulary lacks; None: there is none
+
+    @property
+    def vocab_size(self) -> int: ...
+    def encode(self, text: str) -> np.ndarray:
+        """The ids of a text, int64."""
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` needs to make the same tokenizer."""
 
 
 class CharTokenizer:
@@ -13,6 +34,7 @@ class CharTokenizer:
     the text it was made from, so an unknown character is an error and nothing is lost."""
 
     kind = "char"
+    unknown_id = None
 
     def __init__(self, characters: Iterable[str]) -> None:
         self.characters = sorted(set(characters))
@@ -25,7 +47,7 @@ class CharTokenizer:
         return len(self.characters)
 
     def encode(self, text: str) -> np.ndarray:
-        """The ids of a text, int64. Errors: DataError naming the first unknown character and its position."""
+        """The ids of a text. Errors: DataError naming the first unknown character and its position."""
         points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
         ids = np.searchsorted(self._points, points)
         known = self._points[np.minimum(ids, self.vocab_size - 1)] == points
@@ -35,16 +57,141 @@ class CharTokenizer:
         return ids.astype(np.int64)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids."""
         return "".join([self.characters[i] for i in ids])
 
     def to_json(self) -> dict[str, Any]:
-        """What `from_json` needs to make the same tokenizer."""
         return {"kind": self.kind, "characters": "".join(self.characters)}
 
 
-def from_json(record: dict[str, Any]) -> CharTokenizer:
+_WORD = re.compile(r"\n| ?\w+(?:['’]\w+)*| ?[^\w\s]+|\s")
+_UNKNOWN = "<unk>"
+
+
+class WordTokenizer:
+    """One id a word, number, run of punctuation, newline or stray space. A token keeps the space
+    before it, so that decoding is joining; what is not in the vocabulary becomes <unk>, id 0."""
+
+    kind = "word"
+    unknown_id = 0
+
+    def __init__(self, words: Iterable[str]) -> None:
+        """words: the vocabulary without <unk>, in the order of their ids from 1."""
+        self.words = [_UNKNOWN, *words]
+        self._ids = {w: i for i, w in enumerate(self.words)}
+        if len(self._ids) < len(self.words):
+            raise DataError("a word stands twice in the vocabulary")
+
+    @classmethod
+    def train(cls, text: str, min_count: int = 2) -> "WordTokenizer":
+        """The words that a text has at least min_count times, the commonest first, ties by spelling."""
+        if min_count < 1:
+            raise ConfigError(f"min_count is {min_count}: expected at least 1")
+        counts = Counter(_WORD.findall(text))
+        counts.pop(_UNKNOWN, None)
+        return cls(w for w, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if n >= min_count)
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self.words)
+
+    def encode(self, text: str) -> np.ndarray:
+        return np.array([self._ids.get(w, 0) for w in _WORD.findall(text)], np.int64)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return "".join([self.words[i] for i in ids])
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "words": self.words[1:]}
+
+
+class BpeTokenizer:
+    """Byte-pair encoding over UTF-8 bytes (Sennrich et al. 2015, arXiv:1508.07909; on bytes as in
+    GPT-2): pieces of words, every byte being a piece, so that no text is unknown and none is lost."""
+
+    kind = "bpe"
+    unknown_id = None
+
+    def __init__(self, definition: str) -> None:
+        """definition: the JSON of the `tokenizers` library."""
+        from tokenizers import Tokenizer as Library
+
+        try:
+            self._library = Library.from_str(definition)
+        except Exception as error:  # the library raises plain Exceptions
+            raise DataError(f"not a BPE tokenizer: {error}") from error
+
+    @classmethod
+    def train(cls, text: str, vocab_size: int = 1024) -> "BpeTokenizer":
+        """At most vocab_size pieces (a short text yields fewer): the 256 bytes and the commonest merges."""
+        from tokenizers import Tokenizer as Library
+        from tokenizers import decoders, models, pre_tokenizers, trainers
+
+        if vocab_size < 256:
+            raise ConfigError(f"vocab_size is {vocab_size}: byte-pair encoding needs at least the 256 bytes")
+        library = Library(models.BPE())
+        library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        library.decoder = decoders.ByteLevel()
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        trainer = trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=alphabet, show_progress=False)
+        library.train_from_iterator(text.splitlines(keepends=True), trainer)
+        return cls(library.to_str())
+
+    @property
+    def vocab_size(self) -> int:
+        return self._library.get_vocab_size()
+
+    def encode(self, text: str) -> np.ndarray:
+        # Line by line, since pieces never cross a line break that was never seen inside one.
+        lines = self._library.encode_batch(text.splitlines(keepends=True))
+        return np.array([i for line in lines for i in line.ids], np.int64)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return self._library.decode(list(ids), skip_special_tokens=False)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "definition": self._library.to_str()}
+
+
+def train_tokenizer(kind: str, text: str, *, min_count: int = 2, vocab_size: int = 1024) -> Tokenizer:
+    """The tokenizer of that kind for a training text."""
+    if kind == "char":
+        return CharTokenizer(text)
+    if kind == "word":
+        return WordTokenizer.train(text, min_count)
+    if kind == "bpe":
+        return BpeTokenizer.train(text, vocab_size)
+    raise ConfigError(f"tokenizer {kind!r}: expected 'char', 'word' or 'bpe'")
+
+
+def from_json(record: Any) -> Tokenizer:
     """The tokenizer that `to_json` described. Errors: DataError when the record is not one."""
-    if record.get("kind") != "char" or not isinstance(record.get("characters"), str):
-        raise DataError(f"not a tokenizer record: {str(record)[:80]}")
-    return CharTokenizer(record["characters"])
+    content = {"char": ("characters", str, CharTokenizer), "word": ("words", list, WordTokenizer), "bpe": ("definition", str, BpeTokenizer)}
+    kind = record.get("kind") if isinstance(record, dict) else None
+    if kind in content:
+        field, expected, make = content[kind]
+        if isinstance(record.get(field), expected):
+            return make(record[field])
+    raise DataError(f"not a tokenizer record: {str(record)[:80]}")
+
+
+class StreamDecoder:
+    """Decodes ids one at a time: text is given out as soon as its bytes make whole characters."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self._held: list[int] = []
+
+    def push(self, token: int) -> str:
+        """The text that this token completes, possibly none."""
+        self._held.append(token)
+        text = self.tokenizer.decode(self._held)
+        if text.endswith("\ufffd") and len(self._held) < 8:  # the bytes of a character may still be to come
+            return ""
+        self._held.clear()
+        return text
+
+    def finish(self) -> str:
+        """Whatever is left."""
+        text = self.tokenizer.decode(self._held) if self._held else ""
+        self._held.clear()
+        return text

@@ -1,4 +1,9 @@
-"""Using a trained language model."""
+"""Using a trained language model: generation and scoring."""
 
+from tinylm.decode.sampling import Sampling as Sampling
 from tinylm.decode.sampling import generate as generate
-from tinylm.decode.sampling import next_distribution as next_distribution
+from tinylm.decode.sampling import generate_batch as generate_batch
+from tinylm.decode.scoring import Score as Score
+from tinylm.decode.scoring import score_text as score_text
+from tinylm.decode.scoring import token_log_probabilities as token_log_probabilities
+from tinylm.decode.stepping import Stepper as Stepper

@@ -1,68 +1,151 @@
 """Drawing text from a language model, a token at a time."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from tinylm import backend
-from tinylm.autograd import no_grad
+from tinylm.decode.stepping import Stepper
 from tinylm.errors import ConfigError
-from tinylm.models import LanguageModel
-from tinylm.tensor import Tensor
+from tinylm.models import LanguageModel, NgramLM
 
 
-def next_distribution(logits: np.ndarray, temperature: float = 1.0, top_k: int | None = None, top_p: float = 1.0) -> np.ndarray:
-    """softmax(logits / temperature), float64, kept to the top_k likeliest tokens and then to the
-    fewest likeliest whose probabilities reach top_p, and rescaled.
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is drawn from the model's distribution p.
 
-    logits (V,).  top_p is nucleus sampling: Holtzman et al. 2019, arXiv:1904.09751, section 3.1.
-    Errors: ConfigError for a temperature of 0 or below, top_k outside 1 to V, top_p outside (0, 1].
+    In this order: tokens of the context are made less likely by repetition_penalty r, which turns
+    log p into r log p (Keskar et al. 2019, arXiv:1909.05858, section 4.1, on log-probabilities);
+    p becomes p^(1/temperature), rescaled; only the top_k likeliest tokens stay; of these the fewest
+    whose probabilities reach top_p (nucleus sampling, Holtzman et al. 2019, arXiv:1904.09751); and
+    those of at least min_p times the likeliest one's probability (Nguyen et al. 2024,
+    arXiv:2407.01082). Or greedy: always the likeliest token, ties by the smaller id.
+    Errors: ConfigError for a value outside its range.
     """
-    if not temperature > 0:
-        raise ConfigError(f"temperature {temperature}: expected more than 0")
-    if top_k is not None and not 1 <= top_k <= logits.size:
-        raise ConfigError(f"top_k {top_k} is out of range: expected 1 to the vocabulary's {logits.size}")
-    if not 0 < top_p <= 1:
-        raise ConfigError(f"top_p {top_p} is out of range: expected more than 0, at most 1")
-    scaled = logits.astype(np.float64) / temperature
-    p = np.exp(scaled - scaled.max())
-    p /= p.sum()
-    order = np.argsort(-p, kind="stable")  # likeliest first, ties by id
-    kept = logits.size if top_k is None else top_k
-    if top_p < 1:
-        reached = np.cumsum(p[order[:kept]]) / p[order[:kept]].sum()
-        kept = int(np.searchsorted(reached, top_p * (1 - 1e-12))) + 1
-    p[order[kept:]] = 0
-    return p / p.sum()
+
+    greedy: bool = False
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ConfigError(f"temperature {self.temperature}: expected more than 0 (for the likeliest token always, use greedy)")
+        if self.top_k is not None and self.top_k < 1:
+            raise ConfigError(f"top_k {self.top_k}: expected at least 1")
+        if not 0 < self.top_p <= 1:
+            raise ConfigError(f"top_p {self.top_p} is out of range: expected more than 0, at most 1")
+        if not 0 <= self.min_p <= 1:
+            raise ConfigError(f"min_p {self.min_p} is out of range: expected 0 to 1")
+        if not self.repetition_penalty >= 1:
+            raise ConfigError(f"repetition_penalty {self.repetition_penalty}: expected at least 1")
+
+    def distribution(self, log_p: np.ndarray, context: np.ndarray | None = None) -> np.ndarray:
+        """The probabilities to draw from, (V,) float64, for log-probabilities (V,) after `context`."""
+        if self.top_k is not None and self.top_k > log_p.size:
+            raise ConfigError(f"top_k {self.top_k} is larger than the vocabulary, {log_p.size}")
+        scaled = log_p.astype(np.float64)
+        if self.repetition_penalty != 1 and context is not None:
+            seen = np.unique(context)
+            scaled[seen] *= self.repetition_penalty
+        if self.greedy:
+            chosen = np.zeros(log_p.size)
+            chosen[np.argmax(scaled)] = 1
+            return chosen
+        scaled = scaled / self.temperature
+        p = np.exp(scaled - scaled.max())
+        p /= p.sum()
+        order = np.argsort(-p, kind="stable")  # likeliest first, ties by id
+        kept = p.size if self.top_k is None else self.top_k
+        if self.top_p < 1:
+            reached = np.cumsum(p[order[:kept]]) / p[order[:kept]].sum()
+            kept = int(np.searchsorted(reached, self.top_p * (1 - 1e-12))) + 1
+        p[order[kept:]] = 0
+        p[p < self.min_p * p[order[0]]] = 0
+        return p / p.sum()
 
 
 def generate(
-    model: LanguageModel,
+    model: LanguageModel | NgramLM,
     prompt: Sequence[int],
     tokens: int,
+    sampling: Sampling | None = None,
     *,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float = 1.0,
     device: str = "cpu",
     random: np.random.Generator | None = None,
+    forbidden: Sequence[int] = (),
+    use_cache: bool = True,
 ) -> Iterator[int]:
-    """Yields `tokens` ids that continue the prompt, each drawn from `next_distribution`.
+    """Yields `tokens` ids that continue the prompt.
 
-    A context longer than the model's block_size is cut to its last block_size tokens. random: by
-    default the next stream of the seeded generator, so the same seed gives the same text.
+    random: by default the next stream of the seeded generator, so the same seed gives the same
+    text. forbidden: ids that are never drawn, such as <unk>. Past a Transformer's block_size the
+    context slides as `Stepper` says.
     """
-    if not len(prompt):
+    for row in generate_batch(model, [prompt], tokens, sampling, device=device, randoms=[random], forbidden=forbidden, use_cache=use_cache):
+        yield row[0]
+
+
+def generate_batch(
+    model: LanguageModel | NgramLM,
+    prompts: Sequence[Sequence[int]],
+    tokens: int,
+    sampling: Sampling | None = None,
+    *,
+    device: str = "cpu",
+    randoms: Sequence[np.random.Generator | None] | None = None,
+    forbidden: Sequence[int] = (),
+    use_cache: bool = True,
+) -> Iterator[list[int]]:
+    """Yields `tokens` times the next id of each prompt. The prompts have the same length in tokens.
+
+    Each row draws from a random stream of its own, so its text does not depend on the others'.
+    Errors: ConfigError for an empty prompt or a negative number of tokens.
+    """
+    sampling = sampling or Sampling()
+    if any(not len(p) for p in prompts):
         raise ConfigError("the prompt is empty: the model needs at least one token to continue")
+    if len({len(p) for p in prompts}) > 1:
+        raise ConfigError("the prompts of a batch must have the same length in tokens")
     if tokens < 0:
         raise ConfigError(f"tokens {tokens}: expected at least 0")
-    random = random or backend.default_generator.numpy()
-    context = list(prompt)
-    model.eval()
+    streams = [r or backend.default_generator.numpy() for r in (randoms or [None] * len(prompts))]
+    stepper = Stepper(model, device, use_cache)
+    new = np.array(prompts, np.int64)
     for _ in range(tokens):
-        ids = np.array([context[-model.block_size :] if model.block_size else context], np.int64)
-        with no_grad():
-            logits, _ = model.advance(Tensor(backend.to_device(ids, device)))
-        p = next_distribution(backend.to_numpy(logits.data)[0, -1], temperature, top_k, top_p)
-        context.append(int(random.choice(p.size, p=p)))
-        yield context[-1]
+        log_p = stepper.feed(new)
+        log_p[:, list(forbidden)] = -np.inf
+        assert stepper.seen is not None
+        rows = [sampling.distribution(row, seen) for row, seen in zip(log_p, stepper.seen, strict=True)]
+        new = np.array([[draw(p, r)] for p, r in zip(rows, streams, strict=True)], np.int64)
+        yield new[:, 0].tolist()
+
+
+def draw(p: np.ndarray, random: np.random.Generator) -> int:
+    """One token by inverting the distribution function at a uniform number."""
+    cumulative = np.cumsum(p)
+    return int(np.searchsorted(cumulative, random.random() * cumulative[-1], side="right"))
+
+
+def until(pieces: Iterator[str], stops: Sequence[str]) -> Iterator[str]:
+    """Passes text on until one of the stop strings appears, which is left out; text that may be the
+    beginning of one is held back until it is known."""
+    held = ""
+    longest = max((len(s) for s in stops), default=0)
+    for piece in pieces:
+        held += piece
+        found = [held.find(s) for s in stops if s in held]
+        if found:
+            yield held[: min(found)]
+            return
+        safe = len(held)
+        for n in range(1, min(longest, len(held)) + 1):
+            if any(s.startswith(held[-n:]) for s in stops):
+                safe = len(held) - n
+        if safe:
+            yield held[:safe]
+            held = held[safe:]
+    yield held

@@ -3,4 +3,6 @@
 from tinylm.models.gpt import GPT as GPT
 from tinylm.models.gpt import GPTConfig as GPTConfig
 from tinylm.models.language_model import LanguageModel as LanguageModel
+from tinylm.models.ngram import NgramLM as NgramLM
+from tinylm.models.rnn_lm import RNNModel as RNNModel
 from tinylm.models.transformer_lm import TransformerModel as TransformerModel

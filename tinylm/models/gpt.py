@@ -5,6 +5,7 @@ names equal those of Hugging Face's GPT-2, except that projections are (out, in)
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,12 +44,18 @@ class CausalSelfAttention(nn.Module):
         self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd, config.bias)
         self.c_proj = nn.Linear(config.n_embd, config.n_embd, config.bias)
 
-    def forward(self, x: Tensor, residual: Tensor | None) -> Tensor:
-        """x (N, T, C) -> (N, T, C), plus residual."""
+    def forward(self, x: Tensor, residual: Tensor | None, cache: list[Tensor] | None = None) -> Tensor:
+        """x (N, T, C) -> (N, T, C), plus residual. cache: empty or [keys, values] of the earlier
+        positions, each (N, heads, S, C/heads); it takes up the new ones."""
         n, t, c = x.shape
         qkv = self.c_attn(x).reshape(n, t, 3, self.n_head, c // self.n_head).transpose(2, 0, 3, 1, 4)  # (3, N, heads, T, C/heads)
+        q, k, v = qkv[0], qkv[1], qkv[2]
+        if cache is not None:
+            if cache:
+                k, v = ops.concatenate([cache[0], k], axis=2), ops.concatenate([cache[1], v], axis=2)
+            cache[:] = [k, v]
         dropout = self.dropout if self.training else 0.0
-        y = ops.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], causal=True, dropout=dropout)
+        y = ops.scaled_dot_product_attention(q, k, v, causal=True, dropout=dropout)
         return self.c_proj(y.transpose(0, 2, 1, 3).reshape(n, t, c), residual)
 
 
@@ -75,11 +82,11 @@ class Block(nn.Module):
         self.mlp = MLP(config)
         self.drop = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cache: list[Tensor] | None = None) -> Tensor:
         if self.training and self.drop.p > 0:
-            x = x + self.drop(self.attn(self.ln_1(x), None))
+            x = x + self.drop(self.attn(self.ln_1(x), None, cache))
             return x + self.drop(self.mlp(self.ln_2(x), None))
-        x = self.attn(self.ln_1(x), x)  # without dropout the sum is part of the last projection
+        x = self.attn(self.ln_1(x), x, cache)  # without dropout the sum is part of the last projection
         return self.mlp(self.ln_2(x), x)
 
 
@@ -117,19 +124,25 @@ class GPT(LanguageModel):
             elif name.endswith("bias"):
                 nn.init.fill(p, 0.0)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """ids (N, T) integers with T <= block_size -> logits (N, T, vocab_size).
+    def forward(self, ids: Tensor, cache: Sequence[list[Tensor]] | None = None) -> Tensor:
+        """ids (N, T) integers -> logits (N, T, vocab_size).
 
-        Errors: ShapeError for a longer context; RangeError for ids outside the vocabulary.
+        cache: for step-by-step decoding, a list for each layer, empty before the first step; ids are
+        then the continuation of what the cache has seen.
+        Errors: ShapeError when positions pass block_size; RangeError for ids outside the vocabulary.
         """
-        if ids.ndim != 2 or ids.shape[1] > self.config.block_size:
-            raise ShapeError(f"GPT: ids have shape {ids.shape}, expected (N, T) with T at most block_size {self.config.block_size}")
+        past = cache[0][0].shape[2] if cache and cache[0] else 0
+        if ids.ndim != 2 or past + ids.shape[1] > self.config.block_size:
+            after = f" after {past}" if past else ""
+            raise ShapeError(f"GPT: ids have shape {ids.shape}{after}, expected (N, T) within a block_size of {self.config.block_size}")
         trunk = self.transformer
-        positions = ops.arange(ids.shape[1], device=ids.device)
+        positions = ops.arange(past, past + ids.shape[1], device=ids.device)
         x = trunk.drop(trunk.wte(ids) + trunk.wpe(positions))
-        for block in trunk.h:
-            x = block(x)
+        for i, block in enumerate(trunk.h):
+            x = block(x, None if cache is None else cache[i])
         return self.lm_head(trunk.ln_f(x))
 
     def advance(self, ids: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        return self.forward(ids), None
+        """As LanguageModel.advance; the state is a [keys, values] pair for each layer."""
+        cache: list[list[Tensor]] = [list(pair) for pair in state] if state else [[] for _ in self.transformer.h]
+        return self.forward(ids, cache), cache

@@ -6,20 +6,27 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tinylm.errors import CheckpointError, ConfigError
-from tinylm.models import GPT, GPTConfig, LanguageModel
+from tinylm.models import GPT, GPTConfig, LanguageModel, RNNModel, TransformerModel
 from tinylm.optim import AdamW, Optimizer, Schedule, WarmupCosine
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A training run. The defaults train a character GPT of 0.8 million parameters on Tiny Shakespeare."""
+    """A training run. The defaults train a character GPT of 0.8 million parameters on Tiny Shakespeare.
 
-    model: Literal["gpt"] = "gpt"
-    """which language model to train"""
+    The settings of a model that another model has no use for are ignored by it.
+    """
+
+    model: Literal["gpt", "transformer", "rnn", "lstm", "gru", "ngram"] = "gpt"
+    """which language model to train; each has defaults of its own for what follows"""
     data: str = "tinyshakespeare"
     """a shipped corpus, a UTF-8 text file, or a folder of .txt files; the last 10 % validate"""
-    tokenizer: Literal["char"] = "char"
+    tokenizer: Literal["char", "word", "bpe"] = "char"
     """what a token is"""
+    min_count: int = 2
+    """word tokenizer: rarer words become <unk>"""
+    bpe_size: int = 1024
+    """bpe tokenizer: how many pieces"""
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
     steps: int = 2000
@@ -30,17 +37,23 @@ class TrainConfig:
     """of weights, batches and dropout"""
 
     block_size: int = 64
-    """context length, in tokens"""
+    """context length in tokens; for recurrent models, how far back a gradient goes"""
     n_layer: int = 4
     """layers"""
     n_head: int = 4
     """attention heads a layer"""
     n_embd: int = 128
-    """width"""
+    """width: of embeddings and layers"""
+    n_hidden: int = 512
+    """transformer: width inside the feed-forward"""
     dropout: float = 0.0
     """probability of dropping an activation in training"""
     bias: bool = False
-    """biases in projections and layer norms"""
+    """gpt: biases in projections and layer norms"""
+    nonlinearity: Literal["tanh", "relu", "sigmoid"] = "tanh"
+    """rnn: of the hidden state"""
+    order: int = 7
+    """ngram: a token depends on the order - 1 before it"""
 
     batch_size: int = 12
     """blocks a step"""
@@ -67,7 +80,7 @@ class TrainConfig:
     """steps between checkpoints to resume from"""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "block_size", "schedule_steps", "log_every", "eval_every", "save_every"):
+        for name in ("batch_size", "block_size", "n_layer", "n_hidden", "schedule_steps", "log_every", "eval_every", "save_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}: expected at least 1")
         if self.steps < 0:
@@ -93,10 +106,40 @@ class TrainConfig:
         return cls(**record)
 
 
+# What differs from TrainConfig's own defaults, which are the GPT's.
+_RECURRENT = {
+    "n_layer": 2, "n_embd": 256, "block_size": 64, "batch_size": 32, "dropout": 0.1, "lr": 3e-3, "min_lr": 1e-4, "weight_decay": 0.01,
+    "steps": 1000, "schedule_steps": 1000,
+}  # fmt: skip
+MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
+    "gpt": {},
+    "transformer": {"dropout": 0.05},
+    "rnn": {**_RECURRENT, "lr": 1e-3},
+    "lstm": _RECURRENT,
+    "gru": _RECURRENT,
+    "ngram": {"steps": 1, "schedule_steps": 1, "warmup": 0},
+}
+
+
+def default_config(model: str) -> TrainConfig:
+    """The settings that `--model` brings. Errors: ConfigError for an unknown model."""
+    if model not in MODEL_DEFAULTS:
+        raise ConfigError(f"model {model!r}: expected one of {', '.join(MODEL_DEFAULTS)}")
+    return dataclasses.replace(TrainConfig(), model=model, **MODEL_DEFAULTS[model])  # type: ignore[arg-type]
+
+
 def build_model(config: TrainConfig, vocab_size: int) -> LanguageModel:
-    """The untrained model that the record describes."""
-    shape = {f.name: getattr(config, f.name) for f in dataclasses.fields(GPTConfig) if f.name != "vocab_size"}
-    return GPT(GPTConfig(vocab_size=vocab_size, **shape))
+    """The untrained neural model that the record describes."""
+    if config.model == "gpt":
+        shape = {f.name: getattr(config, f.name) for f in dataclasses.fields(GPTConfig) if f.name != "vocab_size"}
+        return GPT(GPTConfig(vocab_size=vocab_size, **shape))
+    if config.model == "transformer":
+        model = TransformerModel(vocab_size, config.n_embd, config.n_head, config.n_hidden, config.n_layer, config.dropout)
+        model.block_size = config.block_size  # the lengths it is trained on; its positions would go further
+        return model
+    return RNNModel(
+        config.model, vocab_size, config.n_embd, config.n_embd, config.n_layer, config.dropout, nonlinearity=config.nonlinearity
+    )  # fmt: skip
 
 
 def build_optimizer(config: TrainConfig, model: LanguageModel) -> Optimizer:

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from tinylm import backend, ops
-from tinylm.data import ShuffledBlocks, split_ids
-from tinylm.data.tokenizers import CharTokenizer
-from tinylm.errors import AnomalyError, CheckpointError
-from tinylm.models import LanguageModel
+from tinylm.data import ParallelStreams, ShuffledBlocks, Tokenizer, split_text, train_tokenizer
+from tinylm.errors import AnomalyError, CheckpointError, DataError
+from tinylm.models import LanguageModel, NgramLM
 from tinylm.tensor import Tensor
 from tinylm.train.checkpoints import model_arrays, read_arrays, write_arrays, write_json
 from tinylm.train.config import TrainConfig, build_model, build_optimizer, build_schedule
@@ -33,6 +32,56 @@ class Progress:
     best_val_loss: float = float("inf")
 
 
+RECURRENT = ("rnn", "lstm", "gru")
+
+
+def prepare(config: TrainConfig, text: str, tokenizer: Tokenizer | None) -> tuple[Tokenizer, np.ndarray, np.ndarray, float]:
+    """(tokenizer, training ids, validation ids, validation bytes a token).
+
+    Words and byte pairs are learned from the training part alone; the characters are those of the
+    whole text, since an unknown one could not be scored at all.
+    """
+    train_text, val_text = split_text(text)
+    if tokenizer is None:
+        source = text if config.tokenizer == "char" else train_text
+        tokenizer = train_tokenizer(config.tokenizer, source, min_count=config.min_count, vocab_size=config.bpe_size)
+    train_ids, val_ids = tokenizer.encode(train_text), tokenizer.encode(val_text)
+    if len(train_ids) < config.block_size + 1 or len(val_ids) < 2:
+        raise DataError(
+            f"the data is too short: {len(train_ids)} tokens for training, where a block of {config.block_size} "
+            f"needs {config.block_size + 1}, and {len(val_ids)} for validation, which needs 2"
+        )
+    first = len(tokenizer.decode(val_ids[:1].tolist()).encode("utf-8"))
+    return tokenizer, train_ids, val_ids, (len(val_text.encode("utf-8")) - first) / (len(val_ids) - 1)
+
+
+def start_folder(config: TrainConfig, folder: Path, tokenizer: Tokenizer) -> None:
+    """Makes the run folder with its config.json. Errors: CheckpointError when it holds a run already."""
+    if (folder / "config.json").exists():
+        raise CheckpointError(f"{folder} holds a run already: continue it with --resume, or choose another --out")
+    write_json(folder / "config.json", {"train": config.to_json(), "tokenizer": tokenizer.to_json()})
+
+
+def finish(
+    folder: Path, model: LanguageModel | NgramLM, arrays: dict[str, Any], progress: Progress, bytes_per_token: float, tokens: int
+) -> dict[str, Any]:
+    """Writes model.safetensors and summary.json and returns the summary."""
+    loss: Any = progress.val_loss
+    summary = {
+        "val_loss": loss,
+        "val_nats_per_byte": loss / bytes_per_token,
+        "best_val_loss": progress.best_val_loss,
+        "best_step": progress.best_step,
+        "steps": progress.step,
+        "parameters": model.num_parameters(),
+        "train_seconds": progress.train_seconds,
+        "tokens_per_second": tokens / progress.train_seconds if progress.train_seconds else 0.0,
+    }
+    write_arrays(folder / "model.safetensors", arrays, {"step": progress.step, "val_loss": loss})
+    write_json(folder / "summary.json", summary)
+    return summary
+
+
 class Run:
     """One training run in a folder: made fresh, or resumed from its last checkpoint.
 
@@ -40,15 +89,14 @@ class Run:
     numbers and batches, bit for bit on one machine.
     """
 
-    def __init__(self, config: TrainConfig, folder: Path, text: str, tokenizer: CharTokenizer | None = None, resume: bool = False) -> None:
+    def __init__(self, config: TrainConfig, folder: Path, text: str, tokenizer: Tokenizer | None = None, resume: bool = False) -> None:
         self.config, self.folder = config, folder
         backend.device_namespace(config.device)  # a missing device is reported before anything is made
         backend.default_generator.seed(config.seed)
-        self.tokenizer = tokenizer or CharTokenizer(text)
-        ids = self.tokenizer.encode(text)
-        self.train_ids, self.val_ids = split_ids(ids, config.block_size)
-        self.bytes_per_token = len(self.tokenizer.decode(self.val_ids[1:]).encode("utf-8")) / (len(self.val_ids) - 1)
-        self.batches = ShuffledBlocks(self.train_ids, config.block_size, config.batch_size, config.seed)
+        self.tokenizer, self.train_ids, self.val_ids, self.bytes_per_token = prepare(config, text, tokenizer)
+        batches = ParallelStreams if config.model in RECURRENT else ShuffledBlocks
+        self.batches = batches(self.train_ids, config.block_size, config.batch_size, config.seed)
+        self.state: list[Tensor] | None = None  # what a recurrent model carries from batch to batch
         self.model: LanguageModel = build_model(config, self.tokenizer.vocab_size)
         self.model.to(config.device)
         self.optimizer = build_optimizer(config, self.model)
@@ -58,9 +106,7 @@ class Run:
         if resume:
             self._restore()
         else:
-            if (folder / "config.json").exists():
-                raise CheckpointError(f"{folder} holds a run already: continue it with --resume, or choose another --out")
-            write_json(folder / "config.json", {"train": config.to_json(), "tokenizer": self.tokenizer.to_json()})
+            start_folder(config, folder, self.tokenizer)
         self.log = MetricsLog(folder / "metrics.jsonl", self.progress.step)
 
     # ---- the loop
@@ -104,10 +150,12 @@ class Run:
     def _step(self, k: int) -> tuple[Any, Any]:
         """One update; (loss, gradient norm) as 0-d arrays on the device."""
         x, y = (Tensor(backend.to_device(a, self.config.device)) for a in self.batches[k])
-        logits, _ = self.model.advance(x)
+        logits, state = self.model.advance(x, None if self.batches.starts_afresh(k) else self.state)
         loss = ops.cross_entropy(logits, y)
         self.optimizer.zero_grad()
         loss.backward()
+        if self.config.model in RECURRENT:
+            self.state = [s.detach() for s in state]  # truncated backpropagation through time
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule(k)
         norm = self.optimizer.step(max_norm=self.config.clip)
@@ -129,21 +177,8 @@ class Run:
         progress = self.progress
         if progress.val_loss is None:  # no step was made
             self._validate(lambda record: None)
-        loss: Any = progress.val_loss
         tokens = progress.step * self.config.batch_size * self.config.block_size
-        summary = {
-            "val_loss": loss,
-            "val_nats_per_byte": loss / self.bytes_per_token,
-            "best_val_loss": progress.best_val_loss,
-            "best_step": progress.best_step,
-            "steps": progress.step,
-            "parameters": self.model.num_parameters(),
-            "train_seconds": progress.train_seconds,
-            "tokens_per_second": tokens / progress.train_seconds if progress.train_seconds else 0.0,
-        }
-        write_arrays(self.folder / "model.safetensors", model_arrays(self.model), {"step": progress.step, "val_loss": loss})
-        write_json(self.folder / "summary.json", summary)
-        return summary
+        return finish(self.folder, self.model, model_arrays(self.model), progress, self.bytes_per_token, tokens)
 
     # ---- checkpoints
 
@@ -151,6 +186,7 @@ class Run:
         """Writes checkpoints/last.safetensors: all that a resume needs, in one file."""
         arrays = {f"model.{name}": a for name, a in model_arrays(self.model).items()}
         arrays |= {f"optimizer.{name}": a for name, a in self.optimizer.state_dict().items()}
+        arrays |= {f"state.{i}": s.data for i, s in enumerate(self.state or [])}
         record = {"progress": vars(self.progress), "generator": list(backend.default_generator.state)}
         write_arrays(self.folder / "checkpoints" / "last.safetensors", arrays, record)
 
@@ -163,6 +199,8 @@ class Run:
             parts.setdefault(part, {})[rest] = array
         self.model.load_state_dict(parts["model"])
         self.optimizer.load_state_dict(parts["optimizer"])
+        carried = parts.get("state", {})
+        self.state = [Tensor(backend.to_device(carried[str(i)], self.config.device)) for i in range(len(carried))] or None
         try:
             self.progress = Progress(**record["progress"])
             seed, count = record["generator"]

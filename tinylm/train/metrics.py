@@ -10,27 +10,62 @@ from tinylm import backend, ops
 from tinylm.autograd import no_grad
 from tinylm.data.batching import consecutive_blocks
 from tinylm.errors import CheckpointError
-from tinylm.models import LanguageModel
+from tinylm.models import LanguageModel, NgramLM
 from tinylm.tensor import Tensor
 
 
-def validation_loss(model: LanguageModel, ids: np.ndarray, device: str, batch_size: int = 32) -> float:
-    """Mean -log p of every token but the first, in nats, in blocks that do not overlap.
+def validation_loss(model: LanguageModel | NgramLM, ids: np.ndarray, device: str = "cpu", batch_size: int = 32) -> float:
+    """Mean -log p of every token but the first, in nats, each token scored once.
 
-    Each token sees at most the tokens before it in its own block, so this is an upper bound of
-    what a sliding window would give. The model is in evaluation mode meanwhile.
+    A Transformer sees blocks that do not overlap: each token has the tokens before it in its own
+    block, so this is an upper bound of what a sliding window would give. Recurrent models carry
+    their state, n-gram models see order - 1 tokens. The model is in evaluation mode meanwhile.
     """
-    total, count, training = 0.0, 0, model.training
+    if isinstance(model, NgramLM):
+        return -float(model.log_probabilities(ids[1:], ids[:1]).mean())
+    training = model.training
     model.eval()
     try:
         with no_grad():
-            for x, y in consecutive_blocks(ids, model.block_size or len(ids), batch_size):
-                logits, _ = model.advance(Tensor(backend.to_device(x, device)))
-                total += ops.cross_entropy(logits, Tensor(backend.to_device(y, device)), reduction="sum").item()
-                count += y.size
+            if model.block_size is None:
+                return _carried_loss(model, ids, device, batch_size)
+            total = 0.0
+            for x, y in consecutive_blocks(ids, model.block_size, batch_size):
+                logits, _ = model.advance(_on(x, device))
+                total += ops.cross_entropy(logits, _on(y, device), reduction="sum").item()
+            return total / (len(ids) - 1)
     finally:
         model.train(training)
-    return total / count
+
+
+_WARMUP, _CHUNK = 512, 128
+
+
+def _carried_loss(model: LanguageModel, ids: np.ndarray, device: str, streams: int) -> float:
+    """A recurrent model over the whole text, in several streams at once for speed: each one first
+    reads the 512 tokens before its first target, after which its state is that of one long pass for
+    all that can be measured. The first stream starts at the beginning with a state of zeros."""
+    n = len(ids) - 1
+    streams = max(1, min(streams, n // (4 * _WARMUP)))
+    length = -(-n // streams)  # of a stream; the last one may be shorter
+    starts = length * np.arange(streams)
+    state, total = None, 0.0
+    if streams > 1:
+        before = ids[np.maximum(starts[:, None] - _WARMUP, 0) + np.arange(_WARMUP)]
+        _, state = model.advance(_on(before, device))
+        for s in state:
+            s.data[:, 0] = 0
+    for at in range(0, length, _CHUNK):
+        steps = min(_CHUNK, length - at)
+        where = starts[:, None] + at + np.arange(steps)
+        y = np.where(where < n, ids[np.minimum(where + 1, n)], -100)
+        logits, state = model.advance(_on(ids[np.minimum(where, n)], device), state)
+        total += ops.cross_entropy(logits, _on(y, device), reduction="sum", ignore_index=-100).item()
+    return total / n
+
+
+def _on(array: np.ndarray, device: str) -> Tensor:
+    return Tensor(backend.to_device(np.ascontiguousarray(array), device))
 
 
 class MetricsLog:

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from tinylm.data.tokenizers import CharTokenizer, from_json
-from tinylm.errors import CheckpointError
-from tinylm.models import LanguageModel
+from tinylm.data.tokenizers import Tokenizer, from_json
+from tinylm.errors import CheckpointError, DataError
+from tinylm.models import LanguageModel, NgramLM
 from tinylm.train.checkpoints import read_arrays, read_json
 from tinylm.train.config import TrainConfig, build_model
 
@@ -19,23 +19,30 @@ def new_folder(config: TrainConfig, parent: Path = Path("runs")) -> Path:
     return folder
 
 
-def read_config(folder: Path) -> tuple[TrainConfig, CharTokenizer]:
+def read_config(folder: Path) -> tuple[TrainConfig, Tokenizer]:
     """(config, tokenizer) of a run folder. Errors: CheckpointError when it is none."""
     if not folder.is_dir():
         raise CheckpointError(f"no run folder {str(folder)!r}")
     record: Any = read_json(folder / "config.json")
     if not isinstance(record, dict) or set(record) != {"train", "tokenizer"}:
         raise CheckpointError(f"{folder / 'config.json'} is not the config of a tinylm run")
-    return TrainConfig.from_json(record["train"]), from_json(record["tokenizer"])
+    try:
+        return TrainConfig.from_json(record["train"]), from_json(record["tokenizer"])
+    except DataError as error:
+        raise CheckpointError(f"{folder / 'config.json'} is damaged: {error}") from error
 
 
-def load_run(folder: Path, device: str = "cpu") -> tuple[LanguageModel, CharTokenizer, TrainConfig]:
+def load_run(folder: Path, device: str = "cpu") -> tuple[LanguageModel | NgramLM, Tokenizer, TrainConfig]:
     """(model in evaluation mode, tokenizer, config) from a finished or stopped run: its
     model.safetensors, or the last checkpoint when it was stopped before writing one.
 
     Errors: CheckpointError when the folder is no run, is damaged, or holds another model's weights.
     """
     config, tokenizer = read_config(folder)
+    if config.model == "ngram":
+        counts = NgramLM(tokenizer.vocab_size, config.order)
+        counts.load_state_dict(read_arrays(folder / "model.safetensors")[0])
+        return counts, tokenizer, config
     model = build_model(config, tokenizer.vocab_size)
     path = folder / "model.safetensors"
     if path.exists():

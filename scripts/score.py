@@ -1,0 +1,94 @@
+"""The probability of texts under a trained language model."""
+
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import console
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tinylm.data.corpora import read_text
+from tinylm.decode import Score, score_text
+from tinylm.errors import ConfigError, DataError
+from tinylm.train import load_run
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Scores texts with the model of a run folder: the log-probability of each token and of the
+    whole, perplexity, bits per byte. A text is scored as if it followed a line break, the beginning
+    of a sentence (BOS). A text longer than a Transformer's context is read in windows that advance
+    by half a context, each token scored once. Unknown words are scored as <unk> and counted; an
+    unknown character is an error."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """the run folder that scripts/train.py wrote"""
+    texts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """the texts to score, each on its own"""
+    file: Path | None = None
+    """instead: a UTF-8 file, scored as one text"""
+    sentences: bool = False
+    """every text, or every line of the file that is not empty, is a sentence: its line break (EOS) is scored too"""
+    tokens: bool = True
+    """show each token; --no-tokens shows the totals only"""
+    device: str = "cpu"
+    """'cpu', 'cuda' or 'cuda:N'"""
+    dry_run: bool = False
+    """the first 100 characters of each text only"""
+
+
+def main() -> None:
+    arguments = tyro.cli(Arguments, description=Arguments.__doc__)
+    if bool(arguments.texts) == (arguments.file is not None):
+        raise ConfigError("give texts to score, or --file, and not both")
+    texts = list(arguments.texts)
+    if arguments.file is not None:
+        text = read_text(arguments.file)
+        texts = [line for line in text.split("\n") if line.strip()] if arguments.sentences else [text]
+    model, tokenizer, _ = load_run(arguments.run, arguments.device)
+    scores = []
+    for number, text in enumerate(texts, 1):
+        try:
+            scores.append(score_text(model, tokenizer, text[:100] if arguments.dry_run else text, sentence=arguments.sentences, device=arguments.device))
+        except DataError as error:
+            raise DataError(f"text {number}: {error}") from error
+    screen = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+    if arguments.tokens and arguments.file is None:
+        for score in scores:
+            table = Table("token", "log p", "p", box=None)
+            for token, log_p in zip(score.tokens, score.log_probabilities.tolist(), strict=True):
+                table.add_row(escape(repr(token)), f"{log_p:.4f}", f"{math.exp(log_p):.4f}")
+            screen.print(table)
+            screen.print()
+    table = Table("text", "tokens", "unknown", "log p (nats)", "perplexity", "bits/byte", box=None)
+    for score in scores:
+        shown = score.text if len(score.text) <= 30 else score.text[:29] + "…"
+        row(table, repr(shown), score)
+    if len(scores) > 1:
+        row(table, f"all {len(scores)}", total(scores))
+    screen.print(table)
+
+
+def total(scores: list[Score]) -> Score:
+    import numpy as np
+
+    return Score(
+        "", [t for s in scores for t in s.tokens], np.concatenate([s.log_probabilities for s in scores]),
+        sum(s.unknown for s in scores), sum(s.bytes for s in scores),
+    )  # fmt: skip
+
+
+def row(table: Table, name: str, score: Score) -> None:
+    table.add_row(
+        escape(name), f"{len(score.tokens):,}", f"{score.unknown:,}", f"{score.log_probability:.4f}",
+        f"{score.perplexity:.4f}", f"{score.bits_per_byte:.4f}",
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    console.run(main)

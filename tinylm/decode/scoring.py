@@ -1,0 +1,106 @@
+"""The probability of a text: token by token, as perplexity, as bits per byte."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinylm import backend
+from tinylm.autograd import no_grad
+from tinylm.data.tokenizers import Tokenizer
+from tinylm.decode.stepping import log_softmax
+from tinylm.errors import ConfigError, DataError
+from tinylm.models import LanguageModel, NgramLM
+from tinylm.tensor import Tensor
+
+_CHUNK = 256  # tokens that a recurrent model reads at once
+
+
+def token_log_probabilities(model: LanguageModel | NgramLM, ids: np.ndarray, device: str = "cpu") -> np.ndarray:
+    """log p(ids[t] | ids[..t-1]) for t = 1, 2, ...: (len(ids) - 1,) float64, in nats.
+
+    n-gram models see their order - 1 tokens, recurrent models everything. A Transformer sees windows
+    of block_size tokens that advance by half a block: each token is scored once, with at least
+    block_size/2 tokens before it where the text has them.
+    """
+    if len(ids) < 2:
+        return np.zeros(0)
+    if isinstance(model, NgramLM):
+        return model.log_probabilities(ids[1:], ids[:1])
+    model.eval()
+    parts, state = [], None
+    block = model.block_size
+    with no_grad():
+        done = 0  # how many tokens after the first have been scored
+        while done < len(ids) - 1:
+            start = done if block is None else max(0, done - (block - max(block // 2, 1)) if done else 0)
+            stop = min(start + (block or _CHUNK), len(ids) - 1)
+            x = Tensor(backend.to_device(np.ascontiguousarray(ids[None, start:stop]), device))
+            logits, state = model.advance(x, state if block is None else None)
+            log_p = log_softmax(backend.to_numpy(logits.data)[0, done - start :])
+            parts.append(log_p[np.arange(stop - done), ids[done + 1 : stop + 1]])
+            done = stop
+    return np.concatenate(parts)
+
+
+@dataclass(frozen=True)
+class Score:
+    """The probability of a text under a model."""
+
+    text: str
+    tokens: list[str]  # what was scored, token by token
+    log_probabilities: np.ndarray  # of each, in nats
+    unknown: int  # how many of them stand for words that the model does not know
+    bytes: int  # length of what was scored, in UTF-8
+
+    @property
+    def log_probability(self) -> float:
+        """log p of the whole text, in nats."""
+        return float(self.log_probabilities.sum())
+
+    @property
+    def perplexity(self) -> float:
+        """exp(-log p / tokens); NaN when nothing was scored."""
+        n = len(self.tokens)
+        return math.exp(min(-self.log_probability / n, 700)) if n else math.nan
+
+    @property
+    def bits_per_byte(self) -> float:
+        """-log2 p / bytes: comparable between tokenizers; NaN when nothing was scored."""
+        return -self.log_probability / math.log(2) / self.bytes if self.bytes else math.nan
+
+
+def score_text(model: LanguageModel | NgramLM, tokenizer: Tokenizer, text: str, *, sentence: bool = False, device: str = "cpu") -> Score:
+    """log p of a text as if it followed a line break, the models' beginning of a sentence (BOS).
+
+    sentence: also score the line break after it, the end of the sentence (EOS), so that sentences of
+    all lengths together have probability 1. A model that has never seen a line break has neither:
+    then the text's first token is not scored, having nothing before it, and `sentence` is an error.
+    Words that the vocabulary lacks are scored as <unk> and counted.
+    Errors: DataError for an empty text or characters that the tokenizer does not know.
+    """
+    if not text:
+        raise DataError("there is no text to score")
+    start = line_break(tokenizer)
+    if sentence and not len(start):
+        raise ConfigError("the model has never seen a line break, so sentences have no end for it")
+    body = tokenizer.encode(text)
+    if sentence:
+        body = np.concatenate([body, start])
+    ids = np.concatenate([start[-1:], body])
+    scored = ids[1:]
+    unknown = 0 if tokenizer.unknown_id is None else int((scored == tokenizer.unknown_id).sum())
+    size = len(text.encode("utf-8")) + (len("\n") if sentence else 0)
+    if not len(start):
+        size -= len(tokenizer.decode(ids[:1].tolist()).encode("utf-8"))
+    log_p = token_log_probabilities(model, ids, device)
+    return Score(text, [tokenizer.decode([i]) for i in scored.tolist()], log_p, unknown, size)
+
+
+def line_break(tokenizer: Tokenizer) -> np.ndarray:
+    """The ids of a line break; empty when the tokenizer cannot express one."""
+    try:
+        ids = tokenizer.encode("\n")
+    except DataError:
+        return np.zeros(0, np.int64)
+    return ids if tokenizer.unknown_id not in ids.tolist() else np.zeros(0, np.int64)

@@ -1,0 +1,68 @@
+"""RNNModel: a language model out of recurrent layers.
+
+The recurrent model of PyTorch's word-level language modelling example, with its names.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tinylm import nn
+from tinylm.errors import ConfigError
+from tinylm.models.language_model import LanguageModel
+from tinylm.tensor import Tensor
+
+
+class RNNModel(LanguageModel):
+    """Logits of the next token at every position, and the state to go on with.
+
+    logits = decoder(drop(rnn(drop(encoder(ids))))).
+    rnn_type: 'rnn', 'lstm' or 'gru'; ntoken: how many tokens there are; ninp: the width of the
+    embedding; nhid: hidden units a layer; nlayers: layers; dropout: on the embedding, between the
+    layers and on the output; tie_weights: the decoder's weight is the embedding itself (needs
+    ninp = nhid; Press & Wolf 2016, arXiv:1608.05859); nonlinearity of an 'rnn': 'tanh', 'relu' or
+    'sigmoid'. Embedding and decoder start as U(-0.1, 0.1), the decoder's bias as zeros.
+    """
+
+    def __init__(
+        self,
+        rnn_type: str,
+        ntoken: int,
+        ninp: int,
+        nhid: int,
+        nlayers: int,
+        dropout: float = 0.5,
+        tie_weights: bool = False,
+        nonlinearity: str = "tanh",
+    ) -> None:
+        super().__init__()
+        kinds = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+        if rnn_type not in kinds:
+            raise ConfigError(f"rnn_type {rnn_type!r}: expected 'rnn', 'lstm' or 'gru'")
+        if tie_weights and ninp != nhid:
+            raise ConfigError(f"tied weights need ninp = nhid, got {ninp} and {nhid}")
+        self.vocab_size, self.block_size = ntoken, None
+        self.drop = nn.Dropout(dropout)
+        self.encoder = nn.Embedding(ntoken, ninp)
+        settings: dict[str, Any] = {"nonlinearity": nonlinearity} if rnn_type == "rnn" else {}
+        self.rnn = kinds[rnn_type](ninp, nhid, nlayers, dropout=dropout, **settings)
+        self.decoder = nn.Linear(nhid, ntoken)
+        if tie_weights:
+            self.decoder.weight = self.encoder.weight
+        else:
+            nn.init.fill_uniform(self.decoder.weight, 0.1)
+        nn.init.fill_uniform(self.encoder.weight, 0.1)
+        assert self.decoder.bias is not None
+        nn.init.fill(self.decoder.bias, 0.0)
+
+    def forward(self, ids: Tensor, hidden: Any = None) -> tuple[Tensor, Any]:
+        """ids (T, N), sequence first, and the layers' state (zeros for None) -> logits
+        (T, N, ntoken) and the new state: h (nlayers, N, nhid), or (h, c) for an LSTM."""
+        y, hidden = self.rnn(self.drop(self.encoder(ids)), hidden)
+        return self.decoder(self.drop(y)), hidden
+
+    def advance(self, ids: Tensor, state: Sequence[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
+        """As LanguageModel.advance; the state is [h], or [h, c] for an LSTM."""
+        several = isinstance(self.rnn, nn.LSTM)
+        hidden = None if state is None else tuple(state) if several else state[0]
+        logits, hidden = self.forward(ids.transpose(1, 0), hidden)
+        return logits.transpose(1, 0, 2), list(hidden) if several else [hidden]

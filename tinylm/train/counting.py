@@ -1,0 +1,32 @@
+"""Training an n-gram model: counting, in a run folder like any other."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from tinylm.data import Tokenizer
+from tinylm.models import NgramLM
+from tinylm.train.config import TrainConfig
+from tinylm.train.loop import Progress, finish, prepare, start_folder
+from tinylm.train.metrics import MetricsLog, validation_loss
+
+
+class Counting:
+    """The n-gram twin of `Run`: one step, the counting of the training text."""
+
+    def __init__(self, config: TrainConfig, folder: Path, text: str, tokenizer: Tokenizer | None = None) -> None:
+        self.config, self.folder = config, folder
+        self.tokenizer, self.train_ids, self.val_ids, self.bytes_per_token = prepare(config, text, tokenizer)
+        self.model = NgramLM(self.tokenizer.vocab_size, config.order)
+        start_folder(config, folder, self.tokenizer)
+        self.log = MetricsLog(folder / "metrics.jsonl")
+
+    def train(self) -> dict[str, Any]:
+        """Counts, validates, and returns the summary, which it also writes."""
+        began = time.perf_counter()
+        self.model.fit(self.train_ids)
+        seconds = time.perf_counter() - began
+        loss = validation_loss(self.model, self.val_ids)
+        self.log.write({"step": 1, "val_loss": loss})
+        progress = Progress(step=1, train_seconds=seconds, val_loss=loss, best_step=1, best_val_loss=loss)
+        return finish(self.folder, self.model, self.model.state_dict(), progress, self.bytes_per_token, len(self.train_ids))
