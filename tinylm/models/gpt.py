@@ -48,8 +48,8 @@ class CausalSelfAttention(nn.Module):
         """x (N, T, C) -> (N, T, C), plus residual. cache: empty or [keys, values] of the earlier
         positions, each (N, heads, S, C/heads); it takes up the new ones."""
         n, t, c = x.shape
-        qkv = self.c_attn(x).reshape(n, t, 3, self.n_head, c // self.n_head).transpose(2, 0, 3, 1, 4)  # (3, N, heads, T, C/heads)
-        q, k, v = qkv[0], qkv[1], qkv[2]
+        heads = (part.reshape(n, t, self.n_head, c // self.n_head) for part in ops.split(self.c_attn(x), 3, axis=-1))
+        q, k, v = (h.transpose(0, 2, 1, 3) for h in heads)  # each (N, heads, T, C/heads)
         if cache is not None:
             if cache:
                 k, v = ops.concatenate([cache[0], k], axis=2), ops.concatenate([cache[1], v], axis=2)
