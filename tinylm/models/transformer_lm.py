@@ -25,6 +25,9 @@ class TransformerModel(LanguageModel):
 
     def __init__(self, ntoken: int, ninp: int, nhead: int, nhid: int, nlayers: int, dropout: float = 0.5) -> None:
         super().__init__()
+        for name, value in (("ntoken", ntoken), ("ninp", ninp), ("nhead", nhead), ("nhid", nhid), ("nlayers", nlayers)):
+            if value < 1:
+                raise ConfigError(f"{name} is {value}: expected at least 1")
         self.ninp = ninp
         self.pos_encoder = nn.PositionalEncoding(ninp, dropout)
         self.transformer_encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(ninp, nhead, nhid, dropout), nlayers)

@@ -3,6 +3,7 @@
 State-dict names equal those of the tinylm models. Importing this file imports PyTorch.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -73,3 +74,39 @@ class TorchGPT(nn.Module):
         for block in parts["h"]:
             x = block(x)
         return self.lm_head(parts["ln_f"](x))
+
+
+class TorchPositionalEncoding(nn.Module):
+    """tinylm.nn.PositionalEncoding in PyTorch."""
+
+    pe: torch.Tensor
+
+    def __init__(self, d_model: int, dropout: float, max_len: int = 5000) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        angles = torch.arange(max_len)[:, None] * torch.exp(torch.arange(0, d_model, 2) * (-math.log(10000.0) / d_model))
+        pe = torch.zeros(max_len, 1, d_model)
+        pe[:, 0, 0::2] = torch.sin(angles)
+        pe[:, 0, 1::2] = torch.cos(angles[:, : d_model // 2])
+        self.register_buffer("pe", pe)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.dropout(x + self.pe[: x.shape[0]])
+
+
+class TorchTransformerModel(nn.Module):
+    """tinylm.models.TransformerModel in PyTorch: ids (T, N) -> logits (T, N, ntoken)."""
+
+    def __init__(self, ntoken: int, ninp: int, nhead: int, nhid: int, nlayers: int, dropout: float = 0.5) -> None:
+        super().__init__()
+        self.ninp = ninp
+        self.pos_encoder = TorchPositionalEncoding(ninp, dropout)
+        layer = nn.TransformerEncoderLayer(ninp, nhead, nhid, dropout)
+        self.transformer_encoder = nn.TransformerEncoder(layer, nlayers, enable_nested_tensor=False)
+        self.encoder = nn.Embedding(ntoken, ninp)
+        self.decoder = nn.Linear(ninp, ntoken)
+
+    def forward(self, src: torch.Tensor, has_mask: bool = True) -> torch.Tensor:
+        mask = nn.Transformer.generate_square_subsequent_mask(src.shape[0], dtype=self.decoder.weight.dtype) if has_mask else None
+        x = self.pos_encoder(self.encoder(src) * math.sqrt(self.ninp))
+        return self.decoder(self.transformer_encoder(x, mask, is_causal=has_mask))
