@@ -37,6 +37,35 @@ def multihead_attention() -> tuple[nn.Module, Any, Any]:
     return nn.MultiheadAttention(8, 2), _randomised(torch.nn.MultiheadAttention(8, 2)), batch
 
 
+@comparison
+def transformer_model() -> tuple[nn.Module, Any, Any]:
+    """The language model of 2 encoder layers, on 3 sequences of 7 tokens."""
+    from tinylm.models import TransformerModel
+    from tinylm.verify.torch_models import TorchTransformerModel
+
+    shape = (17, 16, 2, 24, 2, 0.0)
+    ids = np.random.default_rng(0).integers(0, 17, (7, 3))
+    return TransformerModel(*shape), _randomised(TorchTransformerModel(*shape)), {"src": ids}
+
+
+@comparison
+def transformer_decoder() -> tuple[nn.Module, Any, Any]:
+    """2 pre-norm decoder layers with GELU: a causal target of 5 steps, a padded memory of 4."""
+    import torch
+
+    rng = np.random.default_rng(0)
+    settings: dict[str, Any] = {"dim_feedforward": 12, "dropout": 0.0, "activation": "gelu", "norm_first": True}
+    batch = {
+        "tgt": rng.standard_normal((5, 3, 8)),
+        "memory": rng.standard_normal((4, 3, 8)),
+        "tgt_mask": np.triu(np.ones((5, 5), bool), 1),
+        "memory_key_padding_mask": np.arange(4) >= np.array([[4], [2], [3]]),
+    }
+    ours = nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2, **settings), 2, nn.LayerNorm(8))
+    theirs = torch.nn.TransformerDecoder(torch.nn.TransformerDecoderLayer(8, 2, **settings), 2, torch.nn.LayerNorm(8))
+    return ours, _randomised(theirs), batch
+
+
 def _randomised(torch_model: Any) -> Any:
     """Every parameter moved off its initial value, so that biases are not zero."""
     import torch
