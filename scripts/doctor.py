@@ -17,8 +17,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from tinylm import backend
-from tinylm.dispatch import registry
 from tinylm.errors import TinylmError
+from tinylm.kernel_registry import registry
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,10 @@ def cuda() -> str:
 
 CHECKS: list[tuple[str, Callable[[], str], bool]] = [
     ("python", lambda: f"Python {platform.python_version()} on {platform.machine()}, {os.cpu_count()} cores", True),
-    *[(name, lambda name=name: package(name), True) for name in ("numpy", "scipy", "safetensors", "tokenizers", "tyro", "rich", "matplotlib")],
+    *[
+        (name, lambda name=name: package(name), True)
+        for name in ("numpy", "scipy", "safetensors", "tokenizers", "tyro", "rich", "matplotlib")
+    ],
     ("engine", arithmetic, True),
     ("folder", writable, True),
     ("torch", lambda: package("torch") + ", used by the tests only", False),

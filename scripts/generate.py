@@ -18,6 +18,7 @@ from tinylm.decode.sampling import until
 from tinylm.decode.scoring import line_break
 from tinylm.errors import ConfigError
 from tinylm.models import LanguageModel, NgramLM
+from tinylm.random_streams import default_generator
 from tinylm.train import load_run
 
 
@@ -104,7 +105,7 @@ def many(arguments: Arguments, sampling: Sampling, model: LanguageModel | NgramL
     prompts = read_text(arguments.prompts).splitlines()
     start = line_break(tokenizer).tolist()
     encoded = [tokenizer.encode(p).tolist() or start for p in prompts]
-    streams = [backend.default_generator.numpy() for _ in prompts]
+    streams = [default_generator.numpy() for _ in prompts]
     texts = [""] * len(prompts)
     for length in sorted({len(ids) for ids in encoded}):
         rows = [i for i, ids in enumerate(encoded) if len(ids) == length]

@@ -54,7 +54,11 @@ def main() -> None:
     scores = []
     for number, text in enumerate(texts, 1):
         try:
-            scores.append(score_text(model, tokenizer, text[:100] if arguments.dry_run else text, sentence=arguments.sentences, device=arguments.device))
+            scores.append(
+                score_text(
+                    model, tokenizer, text[:100] if arguments.dry_run else text, sentence=arguments.sentences, device=arguments.device
+                )
+            )
         except DataError as error:
             raise DataError(f"text {number}: {error}") from error
     screen = Console(width=None if sys.stdout.isatty() else 100, highlight=False)

@@ -63,9 +63,7 @@ class Display:
             if not self.live:
                 print(f"step {record['step']}/{self.steps}  validation loss {record['val_loss']:.4f}", flush=True)
             return
-        self.bar.update(
-            self.task, completed=record["step"], loss=f"{record['loss']:.4f}", speed=f"{record['tokens_per_second']:,.0f}"
-        )
+        self.bar.update(self.task, completed=record["step"], loss=f"{record['loss']:.4f}", speed=f"{record['tokens_per_second']:,.0f}")
         now = time.monotonic()
         if not self.live and (now - self.printed > 5 or record["step"] == self.steps):
             self.printed = now
@@ -100,7 +98,9 @@ def parse(argv: list[str]) -> Arguments:
     for name, value in saved.to_json().items():
         if name not in FREE_ON_RESUME and getattr(arguments, name) != value:
             flag = name.replace("_", "-")
-            raise ConfigError(f"--{flag} {getattr(arguments, name)}: the run in {folder} was made with {value}, which a resume cannot change")
+            raise ConfigError(
+                f"--{flag} {getattr(arguments, name)}: the run in {folder} was made with {value}, which a resume cannot change"
+            )
     if arguments.out is not None:
         raise ConfigError("--out and --resume do not go together: a resumed run stays in its folder")
     if saved.model == "ngram":

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from tinylm.backend import Generator
 from tinylm.nn import Module
 from tinylm.ops.randomness import keep_mask
+from tinylm.random_streams import Generator
 from tinylm.tensor import Tensor
 from tinylm.verify.reports import joint_norm, relative_error
 

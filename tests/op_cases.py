@@ -11,7 +11,7 @@ import pytest
 
 from tinylm import backend, dispatch, ops
 from tinylm.autograd import grad
-from tinylm.dispatch import registry
+from tinylm.kernel_registry import registry
 from tinylm.tensor import Tensor
 from tinylm.verify.finite_differences import flatten
 from tinylm.verify.samples import Sample, makers, samples_of
@@ -61,9 +61,9 @@ def use(implementation: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def moved(x: Any, device: str, dtype: Any = None) -> Any:
-    """Arrays (and the members of lists) on the device, floating ones in the dtype; the rest as it is."""
-    if isinstance(x, list):
-        return [moved(m, device, dtype) for m in x]
+    """Arrays (and the members of lists and tuples) on the device, floating ones in the dtype; the rest as it is."""
+    if isinstance(x, (list, tuple)):
+        return type(x)(moved(m, device, dtype) for m in x)
     if not isinstance(x, np.ndarray):
         return x
     return backend.to_device(x.astype(dtype) if dtype is not None and x.dtype.kind == "f" else x, device)
@@ -71,7 +71,9 @@ def moved(x: Any, device: str, dtype: Any = None) -> Any:
 
 def run(name: str, args: Any, settings: dict[str, Any], seed: int = 0) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
     """The op's outputs, and the gradients of its floating arrays under a random cotangent."""
-    tensors = [[Tensor(m, requires_grad=True) for m in a] if isinstance(a, list) and a and hasattr(a[0], "dtype") else _leaf(a) for a in args]
+    tensors = [
+        [Tensor(m, requires_grad=True) for m in a] if isinstance(a, list) and a and hasattr(a[0], "dtype") else _leaf(a) for a in args
+    ]
     out = getattr(ops, name)(*tensors, **settings)
     outputs = list(out) if isinstance(out, tuple) else [out]
     leaves = [t for t in members(tensors) if isinstance(t, Tensor) and t.requires_grad]

@@ -7,19 +7,22 @@ optim, models, data, train, decode and verify, which are loaded when first used.
 import importlib
 from typing import Any
 
-from tinylm.autograd import checkpoint, detect_anomaly, grad, no_grad
-from tinylm.backend import manual_seed
-from tinylm.dispatch import kernel, op, update
+from tinylm.anomalies import detect_anomaly
+from tinylm.autograd import grad, no_grad
+from tinylm.checkpointing import checkpoint
+from tinylm.dispatch import op
 from tinylm.errors import TinylmError
+from tinylm.kernel_registry import kernel, update
 from tinylm.ops import *  # noqa: F403
 from tinylm.ops import __all__ as _ops
+from tinylm.random_streams import manual_seed
 from tinylm.tensor import Tensor
 
 __version__ = "0.1.0"
 
 _PACKAGES = ("nn", "optim", "models", "data", "train", "decode", "verify")
 
-__all__ = [  # noqa: PLE0604
+__all__ = [
     "Tensor",
     "TinylmError",
     "checkpoint",

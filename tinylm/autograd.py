@@ -11,26 +11,21 @@ Tensors are duck-typed here: anything with data, grad, grad_buffer, requires_gra
 import contextlib
 import heapq
 import itertools
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import CodeType
 from typing import Any
 
-from tinylm.backend import Array, array_module, default_generator
-from tinylm.errors import AnomalyError, AutogradError, ShapeError
+from tinylm.anomalies import anomaly, check_value
+from tinylm.backend import Array, array_module
+from tinylm.errors import AutogradError, ShapeError
 
 
 class _Mode(threading.local):
     recording = True
 
 
-class _Anomaly:
-    detect = False
-
-
 mode = _Mode()
-anomaly = _Anomaly()  # for all threads: a plain attribute, since every op reads it
 clock = itertools.count(1)  # ticks with every node and every in-place write, so their order is known
 
 
@@ -52,7 +47,7 @@ class Node:
     ) -> None:
         self.age = next(clock)
         self.op = op
-        self.inputs = inputs  # as the caller passed them: for create_graph and for `explain`
+        self.inputs: Any = inputs  # as the caller passed them: for create_graph and for `explain`
         self.settings = settings
         self.parents: Any = parents  # parallel to the vjp's results: a tensor, or None for no gradient
         self.vjp: Any = vjp
@@ -77,61 +72,19 @@ class Node:
         """AutogradError: the graph was freed, or a value of this node changed since."""
         if self.parents is None:
             raise AutogradError(
-                f"backward through {self.op.name} ({self.where()}) a second time: its graph was freed; pass retain_graph=True the first time"
+                f"backward through {self.op.name} ({self.where()}) a second time: its graph was freed; pass retain_graph=True first"
             )
         raise AutogradError(
             f"backward through {self.op.name} ({self.where()}): an input or output was changed in place after it was recorded"
         )
 
 
-class Recompute:
-    """The op of a checkpoint's node: runs its function again and lets the walk go on inside."""
-
-    name = "checkpoint"
-
-    def __init__(self, fn: Callable[..., Any], state: tuple[int, int]) -> None:
-        self.fn = fn
-        self.state = state
-
-    def __call__(self, inputs: Sequence[Any]) -> tuple[Any, ...]:
-        now = default_generator.state
-        default_generator.state = self.state  # so that dropout draws the same masks
-        try:
-            with _set_recording(True):
-                out = self.fn(*inputs)
-        finally:
-            default_generator.state = now
-        return out if isinstance(out, tuple) else (out,)
-
-
-def checkpoint(fn: Callable[..., Any], *inputs: Any) -> Any:
-    """fn(*inputs), storing only the inputs: the backward pass runs fn again to get the rest.
-
-    fn takes and returns tensors (one or a tuple) and may use captured parameters, which get
-    their gradients too. Dropout repeats its masks. Chen et al. 2016, arXiv:1604.06174.
-    """
-    if not mode.recording:
-        return fn(*inputs)
-    again = Recompute(fn, default_generator.state)
-    with no_grad():
-        out = fn(*inputs)
-    outputs = [o.detach() for o in (out if isinstance(out, tuple) else (out,))]
-    parents = [x if getattr(x, "requires_grad", False) else None for x in inputs]
-    cells = [x.version_cell for x in inputs if hasattr(x, "version_cell")]
-    caller = sys._getframe(1)
-    node = Node(again, inputs, ((), {}), parents, None, cells, caller.f_code, caller.f_lasti)
-    if len(outputs) > 1:
-        node.outputs = [None] * len(outputs)
-    for i, o in enumerate(outputs):
-        o.node, o.output, o.requires_grad = node, i, o.dtype.kind == "f"
-    return tuple(outputs) if isinstance(out, tuple) else outputs[0]
-
-
 # ---------------------------------------------------------------- modes
 
 
 @contextlib.contextmanager
-def _set_recording(value: bool) -> Iterator[None]:
+def set_recording(value: bool) -> Iterator[None]:
+    """Within it, ops are recorded or not."""
     before, mode.recording = mode.recording, value
     try:
         yield
@@ -141,54 +94,14 @@ def _set_recording(value: bool) -> Iterator[None]:
 
 def no_grad() -> "contextlib._GeneratorContextManager[None]":
     """Within it nothing is recorded: results do not require gradients. Also a decorator."""
-    return _set_recording(False)
+    return set_recording(False)
 
 
-@contextlib.contextmanager
-def detect_anomaly() -> Iterator[None]:
-    """Within it, forward and backward stop with AnomalyError at the first op whose value or
-    gradient is NaN or infinite although its inputs are finite, naming the op, the line that
-    called it and its inputs' statistics. Every value is inspected: slow, for debugging."""
-    before, anomaly.detect = anomaly.detect, True
-    try:
-        yield
-    finally:
-        anomaly.detect = before
+# ---------------------------------------------------------------- the walk
 
 
 def _raw(x: Any) -> Any:
     return x.data if hasattr(x, "requires_grad") else x
-
-
-def _not_finite(x: Any) -> str | None:
-    x = _raw(x)
-    if getattr(x, "dtype", None) is None or x.dtype.kind != "f":
-        return None
-    xp = array_module(x)
-    if bool(xp.isnan(x).any()):
-        return "NaN"
-    return "an infinity" if bool(xp.isinf(x).any()) else None
-
-
-def _statistics(inputs: Sequence[Any]) -> str:
-    lines = []
-    for i, x in enumerate(inputs):
-        x = _raw(x)
-        if getattr(x, "dtype", None) is None or x.size == 0:
-            lines.append(f"argument {i}: {x!r}")
-        else:
-            lines.append(f"argument {i}: {x.dtype}{x.shape} min {float(x.min()):.6g} max {float(x.max()):.6g} mean {float(x.mean()):.6g}")
-    return "; ".join(lines)
-
-
-def check_value(name: str, where: str, value: Any, inputs: Sequence[Any], what: str) -> None:
-    """In anomaly mode: AnomalyError when `value` is the first not to be finite."""
-    bad = _not_finite(value)
-    if bad and not any(_not_finite(x) for x in inputs):
-        raise AnomalyError(f"{name} ({where}) produced {bad} in its {what}; {_statistics(inputs)}")
-
-
-# ---------------------------------------------------------------- the walk
 
 
 def _seed_gradient(y: Any, gradient: Any) -> Array:
@@ -221,7 +134,7 @@ def _walk(y: Any, dy: Any, leaf: Callable[[Any, Any], None], create_graph: bool,
     pending: dict[Node, list[Any]] = {}  # the gradient of each output so far
     owned: set[tuple[int, int]] = set()  # sums that this walk allocated and may add into
     heap: list[tuple[int, Node]] = []
-    targets: Sequence[Any] = [y]
+    targets: Any = [y]
     grads: Sequence[Any] = [dy]
     while True:
         for tensor, g in zip(targets, grads):  # noqa: B905 (the lengths were compared)
@@ -343,7 +256,7 @@ class _Plan:
         for node in sorted(nodes, key=lambda n: n.age):
             self.below[node] = (
                 node.parents is None
-                or isinstance(node.op, Recompute)  # what its function captured is known only when it runs
+                or node.vjp is None  # a checkpoint: what its function captured is known only when it runs
                 or any(id(t) in self.leaves or (t.node is not None and self.reaches(t.node)) for t in node.parents if t is not None)
             )
 
@@ -381,7 +294,7 @@ def grad(y: Any, xs: Any, gradient: Any = None, *, create_graph: bool = False, r
     dy = _seed_gradient(y, gradient)
     dy = y.as_tensor(dy) if create_graph else _raw(dy)
     plan = _Plan(y, wanted)
-    with _set_recording(create_graph):
+    with set_recording(create_graph):
         _walk(y, dy, plan.leaf, create_graph, create_graph if retain_graph is None else retain_graph, plan)
     found = [plan.result(x) for x in wanted]
     results = [g if g is None or create_graph else y.as_tensor(g) for g in found]

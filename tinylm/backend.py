@@ -1,4 +1,4 @@
-"""Devices: which array module an array belongs to, moving arrays, and random numbers.
+"""Devices: which array module an array belongs to, and moving arrays.
 
 An array on the CPU is a NumPy array, an array on a GPU is a CuPy array, and nothing else in
 tinylm knows the difference: op bodies ask `array_module` for "the NumPy of these arrays".
@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinylm.errors import ConfigError, DeviceError, RangeError, ShapeError
+from tinylm.errors import DeviceError, RangeError, ShapeError
 
 Array: TypeAlias = Any  # a numpy.ndarray or a cupy.ndarray; inside a re-run op body also a Tensor
 
@@ -100,6 +100,7 @@ def is_number(x: Any) -> bool:
 
 # ---------------------------------------------------------------- which module owns an array
 
+
 def _namespace(module: Any, special: str) -> Namespace:
     extra = {"scatter_add": _scatter_add(module), "index_add": _index_add, "to_device": lambda x, device: to_device(x, device)}
     return Namespace(module, special, **extra)
@@ -172,7 +173,7 @@ def parse_device(device: str) -> tuple[str, int]:
 
 
 def device_of(array: Array) -> str:
-    """"cpu" or "cuda:N"."""
+    """ "cpu" or "cuda:N"."""
     return "cpu" if isinstance(array, (np.ndarray, np.generic)) else f"cuda:{array.device.id}"
 
 
@@ -182,7 +183,9 @@ def cuda_namespace() -> Any:
         cupy: Any = importlib.import_module("cupy")
     except ModuleNotFoundError as error:
         if error.name != "cupy":
-            raise DeviceError(f"CuPy is installed but broken (it needs {error.name!r}): reinstall it with pip install 'tinylm[gpu]'") from error
+            raise DeviceError(
+                f"CuPy is installed but broken (it needs {error.name!r}): reinstall it with pip install 'tinylm[gpu]'"
+            ) from error
         raise DeviceError("device 'cuda' needs CuPy, which is not installed: pip install 'tinylm[gpu]'") from error
     except ImportError as error:
         reason = str(error).strip().splitlines()
@@ -234,51 +237,3 @@ def check_ids(ids: Array, size: int, what: str) -> None:
     low, high = int(ids.min()), int(ids.max())
     if low < 0 or high >= size:
         raise RangeError(f"{what} {low if low < 0 else high} is out of range: expected 0 to {size - 1}")
-
-
-# ---------------------------------------------------------------- random numbers
-
-
-class Generator:
-    """A seed and a counter: every draw takes the next key, so the state is two integers.
-
-    A key (seed, n) selects one stream of Philox4x64-10 (Salmon et al. 2011). The dropout op
-    receives its key as a setting, so running it again repeats the mask.
-    """
-
-    def __init__(self, seed: int = 0) -> None:
-        self.seed(seed)
-
-    def seed(self, seed: int) -> None:
-        if not 0 <= int(seed) < 2**64:
-            raise ConfigError(f"seed {seed} is out of range: expected 0 to 2**64 - 1")
-        self.state = (int(seed), 0)
-
-    def next_key(self) -> tuple[int, int]:
-        """The key of a fresh stream."""
-        seed, count = self.state
-        self.state = (seed, count + 1)
-        return seed, count
-
-    def numpy(self) -> np.random.Generator:
-        """A NumPy Generator on a fresh stream: for initial weights, shuffles and sampling."""
-        return np.random.Generator(philox(self.next_key()))
-
-
-def philox(key: tuple[int, int]) -> np.random.Philox:
-    """NumPy's Philox4x64-10 at counter 0 of the stream that `key` selects."""
-    return np.random.Philox(key=np.array(key, np.uint64))
-
-
-def random_uint32(key: tuple[int, int], size: int) -> np.ndarray:
-    """`size` uniform 32-bit integers: the raw 64-bit words of the stream, low half first."""
-    words = philox(key).random_raw((size + 1) // 2)
-    return words.astype("<u8", copy=False).view("<u4")[:size]
-
-
-default_generator = Generator(0)
-
-
-def manual_seed(seed: int) -> None:
-    """Seeds every random number that tinylm draws: initial weights, dropout, shuffling, sampling."""
-    default_generator.seed(seed)

@@ -1,4 +1,4 @@
-"""@op, @kernel, @update: from a function on raw arrays to one on tensors.
+"""@op: from a function on raw arrays to one on tensors.
 
 An op's body computes a value and its vjp on raw arrays. `@op` unwraps the tensors, lets the body
 or a faster kernel do the work, wraps the result, and records a node when a gradient is needed.
@@ -6,23 +6,19 @@ or a faster kernel do the work, wraps the result, and records a node when a grad
 
 import functools
 import inspect
-import os
 import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from tinylm.autograd import Node, anomaly, check_value, grad, mode
-from tinylm.backend import array_module, default_generator, device_of
-from tinylm.errors import ConfigError, DeviceError
+from tinylm.anomalies import anomaly, check_value
+from tinylm.autograd import Node, grad, mode
+from tinylm.backend import array_module, device_of
+from tinylm.errors import DeviceError
+from tinylm.kernel_registry import Kernels, launches, registry
+from tinylm.random_streams import default_generator
 from tinylm.tensor import Tensor, as_array
-
-launches: Counter[tuple[str, str]] = Counter()  # (op, "cpu" or "cuda") -> how often its kernel ran
-registry: dict[str, "Op"] = {}  # every op of tinylm itself, by name
-updates: dict[str, "Update"] = {}
-
 
 
 class _Wrappers:
@@ -33,31 +29,8 @@ class _Wrappers:
 
 wrappers = _Wrappers()
 
-_kernels_allowed = os.environ.get("TINYLM_KERNELS", "auto")
-if _kernels_allowed not in ("auto", "reference"):
-    raise ConfigError(f"TINYLM_KERNELS is {_kernels_allowed!r}: expected 'auto' or 'reference'")
 
-
-class _Kernels:
-    """The faster implementations of one op, by (device kind, dtype name)."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.kernels: dict[tuple[str, str], Callable[..., Any]] = {}
-
-    def choose(self, arrays: Sequence[Any]) -> tuple[Callable[..., Any], str] | None:
-        """The kernel for these arrays (all floating ones must share its device and dtype)."""
-        if not self.kernels or _kernels_allowed == "reference":
-            return None
-        kinds = {(device_of(a).partition(":")[0], a.dtype.name) for a in arrays if getattr(a, "dtype", None) is not None and a.dtype.kind == "f"}
-        if len(kinds) != 1:
-            return None
-        kind = kinds.pop()
-        found = self.kernels.get(kind)
-        return None if found is None else (found, kind[0])
-
-
-class Op(_Kernels):
+class Op(Kernels):
     """What `@op` knows of an op: its name, body and kernels."""
 
     def __init__(self, name: str, body: Callable[..., Any], count: int, sequence: bool, composed: Callable[..., Any] | None = None) -> None:
@@ -81,7 +54,9 @@ class Op(_Kernels):
 
     def record_vjp(self, inputs: Sequence[Any], settings: tuple[tuple[Any, ...], dict[str, Any]]) -> Callable[..., Any]:
         """The vjp of the body (or composed twin) run again on tensors, so that what it computes is recorded too."""
-        args: list[Any] = [Tensor(x) if getattr(x, "dtype", None) is not None and not isinstance(x, Tensor) and x.dtype.kind == "f" else x for x in inputs]
+        args: list[Any] = [
+            Tensor(x) if getattr(x, "dtype", None) is not None and not isinstance(x, Tensor) and x.dtype.kind == "f" else x for x in inputs
+        ]
         args = [x.data if isinstance(x, Tensor) and x.dtype.kind != "f" else x for x in args]
         extra, named = settings
         if self.composed is not None:
@@ -196,7 +171,9 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Call
             inputs, extra = args[:count], args[count:]
         if sequence:
             inputs = tuple(inputs[0])
-        arrays, parents, cells = [], [], []
+        arrays: list[Any] = []
+        parents: list[Any] = []
+        cells: list[Any] = []
         track = foreign = False
         for a in inputs:
             if isinstance(a, Tensor):
@@ -238,10 +215,12 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Call
         if anomaly.detect:
             _inspect(record.name, out, inputs, get_frame(1))
         if track and vjp is not None and mode.recording:
-            caller = get_frame(1)
+            caller: Any = get_frame(1)
             if caller.f_globals is wrappers.namespace:
                 caller = caller.f_back
-            node = Node(record, inputs, (extra, settings) if extra or settings else _NO_SETTINGS, parents, vjp, cells, caller.f_code, caller.f_lasti)
+            node = Node(
+                record, inputs, (extra, settings) if extra or settings else _NO_SETTINGS, parents, vjp, cells, caller.f_code, caller.f_lasti
+            )
             if type(out) is tuple:
                 node.outputs = [functools.partial(array_module(v.data).zeros, v.shape, v.dtype) for v in out]
                 for i, each in enumerate(out):
@@ -255,51 +234,3 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Call
 
     call.op = record  # type: ignore[attr-defined]
     return call
-
-
-class Update(_Kernels):
-    """An in-place update on raw arrays: called like its reference, a kernel when one fits."""
-
-    def __init__(self, body: Callable[..., None]) -> None:
-        super().__init__(body.__name__)
-        self.body = body
-        functools.update_wrapper(self, body)
-
-    def __call__(self, *arrays: Any, **settings: Any) -> None:
-        chosen = self.choose(arrays)
-        if chosen is not None and chosen[0](*arrays, **settings) is not NotImplemented:
-            launches[self.name, chosen[1]] += 1
-            return
-        self.body(*arrays, **settings)
-
-
-def update(body: Callable[..., None]) -> Update:
-    """Makes an in-place update without gradient (an optimiser's step) of a body on raw arrays,
-    so that kernels can be registered for it as for an op."""
-    made = Update(body)
-    if body.__module__.startswith("tinylm."):
-        updates[made.name] = made
-    return made
-
-
-def kernel(target: str | Any, *, device: str, dtypes: Sequence[str] = ("float32",)) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Registers a faster implementation of an op or update (its name, or the op itself).
-
-    It takes the same arguments and keeps the same contract as the body, and may return
-    NotImplemented for shapes or layouts it does not serve: the body then does the work.
-    TINYLM_KERNELS=reference disables them all.
-    """
-    if device not in ("cpu", "cuda"):
-        raise ConfigError(f"kernel device {device!r}: expected 'cpu' or 'cuda'")
-    holder: Any = (registry.get(target) or updates.get(target)) if isinstance(target, str) else getattr(target, "op", target)
-    if holder is None:
-        raise ConfigError(f"kernel for an unknown op {target!r}")
-
-    def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        for dtype in dtypes:
-            if (device, dtype) in holder.kernels:
-                raise ConfigError(f"{holder.name} has a kernel for {device} {dtype} already")
-            holder.kernels[device, dtype] = function
-        return function
-
-    return register

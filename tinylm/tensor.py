@@ -58,7 +58,7 @@ class Tensor:
 
     @property
     def device(self) -> str:
-        """"cpu" or "cuda:N"."""
+        """ "cpu" or "cuda:N"."""
         return backend.device_of(self.data)
 
     @property
@@ -178,5 +178,3 @@ def as_array(x: Any) -> Array:
     if array.dtype.kind not in "fiub":
         raise ShapeError(f"a tensor holds numbers, got {type(x).__name__} of dtype {array.dtype}")
     return array
-
-

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinylm
-from tinylm.backend import Generator, default_generator
 from tinylm.errors import ConfigError, RangeError, ShapeError
 from tinylm.models import TransformerModel
 from tinylm.optim import AdamW
+from tinylm.random_streams import Generator, default_generator
 from tinylm.tensor import Tensor
 from tinylm.verify.torch_models import TorchTransformerModel
 

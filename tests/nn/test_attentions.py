@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinylm import Tensor, nn
-from tinylm.backend import Generator, default_generator
 from tinylm.errors import ConfigError, ShapeError
 from tinylm.nn.attentions import merged_mask
+from tinylm.random_streams import Generator, default_generator
 
 
 def some_masks(rng: np.random.Generator, kind: str, shape: tuple[int, ...]) -> np.ndarray:

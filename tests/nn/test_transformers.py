@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinylm import Tensor, nn
-from tinylm.backend import Generator, default_generator
 from tinylm.errors import ConfigError, ShapeError
+from tinylm.random_streams import Generator, default_generator
 
 later = {n: ~np.tri(n, dtype=bool) for n in range(1, 13)}  # PyTorch's square subsequent masks
 

@@ -5,7 +5,7 @@ import pytest
 from op_cases import differentiable, is_floating, layouts, members, moved, parametrize, run, use
 
 import tinylm
-from tinylm.dispatch import launches, registry
+from tinylm.kernel_registry import launches, registry
 from tinylm.verify import compare_op, gradcheck
 from tinylm.verify.reports import joint_norm, relative_error
 
@@ -76,7 +76,10 @@ def check_layouts(name, sample, implementation, device, monkeypatch, dtype, tole
     for variants in zip(*map(layouts, arrays), strict=False):
         kept = [x.copy() for _, x in variants]
         new = iter([x for _, x in variants])
-        swapped = [[next(new) for _ in a] if isinstance(a, list) and is_floating(a[0]) else next(new) if isinstance(a, np.ndarray) else a for a in args]
+        swapped = [
+            [next(new) for _ in a] if isinstance(a, list) and is_floating(a[0]) else next(new) if isinstance(a, np.ndarray) else a
+            for a in args
+        ]
         values2, gradients2 = run(name, moved(swapped, device), sample.settings)
         for (layout, x), before in zip(variants, kept, strict=True):
             np.testing.assert_array_equal(x, before, err_msg=f"{layout}: an input was written to")

@@ -94,7 +94,7 @@ def test_an_update_counts_as_an_in_place_write() -> None:
     y = p * p
     y.backward(np.ones(3), retain_graph=True)
     optimizer.step()
-    with pytest.raises(tinylm.errors.AutogradError, match="multiply .*changed in place"):
+    with pytest.raises(tinylm.errors.AutogradError, match=r"multiply .*changed in place"):
         y.backward(np.ones(3))
 
 

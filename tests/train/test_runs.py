@@ -133,7 +133,6 @@ def test_bad_settings_and_data(tmp_path: Path) -> None:
         Run(SMALL, tmp_path / "run", TEXT)
 
 
-
 def test_damaged_and_foreign_runs(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no run folder"):
         load_run(tmp_path / "nothing")
@@ -172,7 +171,8 @@ def test_arrays_of_any_layout_are_saved_right(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     base = rng.standard_normal((4, 6))
     arrays = {
-        "transposed": base.T, "sliced": base[1:, ::2], "broadcast": np.broadcast_to(base[0], (3, 6)), "scalar": np.array(3.0), "ids": np.arange(3),
+        "transposed": base.T, "sliced": base[1:, ::2], "broadcast": np.broadcast_to(base[0], (3, 6)),
+        "scalar": np.array(3.0), "ids": np.arange(3),
     }  # fmt: skip
     write_arrays(tmp_path / "a.safetensors", arrays, {"step": 3})
     back, record = read_arrays(tmp_path / "a.safetensors")

@@ -15,7 +15,10 @@ class Tokenizer(Protocol):
     that the vocabulary lacks."""
 
     kind: str
-    unknown_id: int | None  # the token that stands for what the vocabulary lacks; None: there is none
+
+    @property
+    def unknown_id(self) -> int | None:
+        """The token that stands for what the vocabulary lacks; None: there is none."""
 
     @property
     def vocab_size(self) -> int: ...
@@ -165,7 +168,11 @@ def train_tokenizer(kind: str, text: str, *, min_count: int = 2, vocab_size: int
 
 def from_json(record: Any) -> Tokenizer:
     """The tokenizer that `to_json` described. Errors: DataError when the record is not one."""
-    content = {"char": ("characters", str, CharTokenizer), "word": ("words", list, WordTokenizer), "bpe": ("definition", str, BpeTokenizer)}
+    content: dict[Any, tuple[str, type, Any]] = {
+        "char": ("characters", str, CharTokenizer),
+        "word": ("words", list, WordTokenizer),
+        "bpe": ("definition", str, BpeTokenizer),
+    }
     kind = record.get("kind") if isinstance(record, dict) else None
     if kind in content:
         field, expected, make = content[kind]

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinylm import backend
 from tinylm.decode.stepping import Stepper
 from tinylm.errors import ConfigError
 from tinylm.models import LanguageModel, NgramLM
+from tinylm.random_streams import default_generator
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def generate_batch(
         raise ConfigError("the prompts of a batch must have the same length in tokens")
     if tokens < 0:
         raise ConfigError(f"tokens {tokens}: expected at least 0")
-    streams = [r or backend.default_generator.numpy() for r in (randoms or [None] * len(prompts))]
+    streams = [r or default_generator.numpy() for r in (randoms or [None] * len(prompts))]
     stepper = Stepper(model, device, use_cache)
     new = np.array(prompts, np.int64)
     for _ in range(tokens):

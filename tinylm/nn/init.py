@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from tinylm.backend import default_generator
 from tinylm.nn.modules import Parameter
+from tinylm.random_streams import default_generator
 
 
 def uniform(shape: tuple[int, ...], bound: float) -> Parameter:

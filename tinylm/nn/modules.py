@@ -7,7 +7,7 @@ import numpy as np
 
 from tinylm import backend
 from tinylm.backend import Array
-from tinylm.errors import CheckpointError
+from tinylm.errors import CheckpointError, ConfigError
 from tinylm.tensor import Tensor
 
 
@@ -127,12 +127,16 @@ class Module:
             target.bump_version()
 
     def to(self, device: str | None = None, dtype: Any = None) -> "Module":
-        """Moves parameters, their gradients and buffers to a device and floating dtype, in place. Returns self."""
+        """Moves parameters, their gradients and buffers to a device and floating dtype, in place. Returns self.
+
+        Errors: ConfigError for a dtype that is not floating; DeviceError for a device that is not to be had.
+        """
+        if dtype is not None and np.dtype(dtype).kind != "f":
+            raise ConfigError(f"dtype {np.dtype(dtype)} for {type(self).__name__}: expected a floating one")
         for module in self.modules():
             for name, value in vars(module).items():
-                if isinstance(value, Parameter) or name in module._buffers:
-                    if value is not None:
-                        _convert(value, device, dtype)
+                if (isinstance(value, Parameter) or name in module._buffers) and value is not None:
+                    _convert(value, device, dtype)
         return self
 
     def train(self, mode: bool = True) -> "Module":

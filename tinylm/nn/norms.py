@@ -3,6 +3,8 @@
 import math
 from typing import Any
 
+import numpy as np
+
 from tinylm import ops
 from tinylm.errors import ShapeError
 from tinylm.nn import init
@@ -13,19 +15,21 @@ from tinylm.tensor import Tensor
 class _Norm(Module):
     """Over the trailing axes `normalized_shape`, as one flattened axis."""
 
-    def __init__(self, normalized_shape: int | tuple[int, ...], eps: float) -> None:
+    def __init__(self, normalized_shape: int | tuple[int, ...], eps: float | None) -> None:
         super().__init__()
         self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
         self.eps = eps
 
     def over_last_axis(self, op: Any, x: Tensor, *parameters: Tensor | None) -> Tensor:
         shape = self.normalized_shape
+        eps = float(np.finfo(x.dtype).eps) if self.eps is None else self.eps
         if x.shape[x.ndim - len(shape) :] != shape:
             raise ShapeError(f"{type(self).__name__}: x has shape {x.shape}, its last axes should be {shape}")
         if len(shape) == 1:
-            return op(x, *parameters, eps=self.eps)
+            return op(x, *parameters, eps=eps)
         flat = ops.reshape(x, (*x.shape[: x.ndim - len(shape)], math.prod(shape)))
-        return ops.reshape(op(flat, *(None if p is None else ops.reshape(p, (-1,)) for p in parameters), eps=self.eps), x.shape)
+        rows = (None if p is None else ops.reshape(p, (-1,)) for p in parameters)
+        return ops.reshape(op(flat, *rows, eps=eps), x.shape)
 
     def extra_repr(self) -> str:
         return f"{self.normalized_shape}, eps={self.eps}"
@@ -56,11 +60,8 @@ class RMSNorm(_Norm):
     """
 
     def __init__(self, normalized_shape: int | tuple[int, ...], eps: float | None = None, elementwise_affine: bool = True) -> None:
-        super().__init__(normalized_shape, eps if eps is not None else 0.0)
-        self._eps_of_dtype = eps is None
+        super().__init__(normalized_shape, eps)
         self.weight = init.ones(self.normalized_shape) if elementwise_affine else None
 
     def forward(self, x: Tensor) -> Tensor:
-        if self._eps_of_dtype:
-            self.eps = 2.0**-52 if x.dtype.itemsize == 8 else 2.0**-23
         return self.over_last_axis(ops.rms_norm, x, self.weight)

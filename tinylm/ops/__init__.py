@@ -13,6 +13,7 @@ from tinylm.ops.activations import ACTIVATIONS as ACTIVATIONS
 from tinylm.ops.activations import gelu, identity, relu, sigmoid, silu
 from tinylm.ops.attention import scaled_dot_product_attention
 from tinylm.ops.comparisons import argmax, equal, greater, greater_equal, less, less_equal, not_equal, ones_like, zeros_like
+from tinylm.ops.devices import to_device
 from tinylm.ops.lookups import embedding, getitem, index_add, scatter_add, take_along_axis
 from tinylm.ops.normalizations import layer_norm, rms_norm
 from tinylm.ops.pointwise import (
@@ -41,7 +42,6 @@ from tinylm.ops.products import linear, matmul
 from tinylm.ops.randomness import dropout
 from tinylm.ops.recurrence import gru, lstm, rnn
 from tinylm.ops.reductions import logsumexp, max, mean, min, sum, var
-from tinylm.ops.devices import to_device
 from tinylm.ops.shapes import broadcast_to, concatenate, expand_dims, pad, reshape, split, squeeze, stack, swapaxes, transpose
 from tinylm.tensor import Tensor, raw_index
 

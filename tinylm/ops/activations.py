@@ -4,6 +4,7 @@ import math
 
 from tinylm.backend import array_module, constant
 from tinylm.dispatch import op
+from tinylm.errors import ConfigError
 
 
 @op
@@ -49,7 +50,7 @@ def gelu(x, /, approximate="none"):
 
         return 0.5 * x * (1 + t), vjp_tanh
     if approximate != "none":
-        raise ValueError(f"gelu: approximate is {approximate!r}, expected 'none' or 'tanh'")
+        raise ConfigError(f"gelu: approximate is {approximate!r}, expected 'none' or 'tanh'")
     cdf = xp.erf(x * _SQRT_HALF)
     cdf += 1
     cdf *= 0.5

@@ -10,9 +10,7 @@ from tinylm.ops.randomness import keep_mask
 
 
 @op(random=True)
-def scaled_dot_product_attention(
-    q, k, v, mask=None, /, *, causal=False, dropout=0.0, scale=None, return_weights=False, key=None
-):
+def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout=0.0, scale=None, return_weights=False, key=None):
     """Y = softmax(scale Q Kᵀ + mask) V.  Vaswani et al. 2017, arXiv:1706.03762, eq. 1.
 
     q (..., T, D), k (..., S, D), v (..., S, E) -> y (..., T, E); scale 1/√D by default.

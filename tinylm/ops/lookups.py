@@ -34,9 +34,7 @@ def take_along_axis(x, indices, /, axis):
         raise ShapeError(f"take_along_axis: indices have {indices.ndim} axes, x has {x.ndim}")
     axis = axis % x.ndim
     xp = raw_module(x)
-    key = tuple(
-        constant(indices) if i == axis else xp.arange(n).reshape((-1,) + (1,) * (x.ndim - 1 - i)) for i, n in enumerate(x.shape)
-    )
+    key = tuple(constant(indices) if i == axis else xp.arange(n).reshape((-1,) + (1,) * (x.ndim - 1 - i)) for i, n in enumerate(x.shape))
     return x[key], lambda dy: (array_module(dy).scatter_add(dy, key, x.shape), None)
 
 

@@ -3,9 +3,10 @@
 import math
 from typing import Any
 
-from tinylm.backend import Array, array_module, random_uint32, raw_module
+from tinylm.backend import Array, array_module, raw_module
 from tinylm.dispatch import op
 from tinylm.errors import ConfigError
+from tinylm.random_streams import random_uint32
 
 
 def keep_mask(x: Array, shape: tuple[int, ...], p: float, key: tuple[int, int]) -> Array:

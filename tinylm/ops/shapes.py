@@ -4,6 +4,7 @@ import math
 
 from tinylm.backend import array_module, sum_to
 from tinylm.dispatch import op
+from tinylm.errors import ShapeError
 
 
 @op
@@ -86,7 +87,7 @@ def pad(x, /, pad_width, constant_values=0.0):
     """x with pad_width = ((before, after), ...) constants around it.  dx = the inner part of dy."""
     widths = [tuple(p) for p in pad_width]
     if len(widths) != len(x.shape):
-        raise ValueError(f"pad: {len(widths)} pairs of widths for an array of shape {x.shape}")
+        raise ShapeError(f"pad: {len(widths)} pairs of widths for an array of shape {x.shape}")
     inner = tuple(slice(before, before + n) for (before, _), n in zip(widths, x.shape, strict=True))
     return array_module(x).pad(x, widths, constant_values=constant_values), lambda dy: (dy[inner],)
 

@@ -5,15 +5,17 @@ from collections.abc import Iterable
 from typing import Any
 
 from tinylm.backend import Array, array_module
-from tinylm.dispatch import update
 from tinylm.errors import ConfigError
+from tinylm.kernel_registry import update
 from tinylm.optim.optimizer import Optimizer
 
 _BLOCK = 1 << 14  # elements at a time: the nine arrays of one block stay in the L2 cache
 
 
 @update
-def adamw(values: Array, grads: Array, exp_avg: Array, exp_avg_sq: Array, /, *, lr, betas, eps, weight_decay, decoupled, step, grad_scale) -> None:
+def adamw(
+    values: Array, grads: Array, exp_avg: Array, exp_avg_sq: Array, /, *, lr, betas, eps, weight_decay, decoupled, step, grad_scale
+) -> None:
     """One step on flat arrays, in place.
 
     g = grad_scale grads (+ weight_decay w unless decoupled);  m = β1 m + (1 - β1) g;

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tinylm.backend import Array, array_module
-from tinylm.dispatch import update
+from tinylm.kernel_registry import update
 from tinylm.tensor import Tensor
 
 

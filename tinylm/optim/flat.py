@@ -66,6 +66,7 @@ class FlatParameters:
             if p.data is not self.views[i]:
                 raise ConfigError(f"parameter {i} of shape {p.shape} was moved after the optimiser was made: make the optimiser last")
             if p.grad is not None and p.grad is not p.grad_buffer:
+                assert p.grad_buffer is not None
                 p.grad_buffer[...] = p.grad
                 p.grad = p.grad_buffer
         i = 0

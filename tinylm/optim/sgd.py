@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from tinylm.backend import Array
-from tinylm.dispatch import update
 from tinylm.errors import ConfigError
+from tinylm.kernel_registry import update
 from tinylm.optim.optimizer import Optimizer
 
 

@@ -102,7 +102,9 @@ class TrainConfig:
             raise CheckpointError("the run's config is not a record")
         names = {f.name for f in dataclasses.fields(cls)}
         if set(record) != names:
-            raise CheckpointError(f"the run's config does not fit: missing {sorted(names - set(record))}, unexpected {sorted(set(record) - names)}")
+            raise CheckpointError(
+                f"the run's config does not fit: missing {sorted(names - set(record))}, unexpected {sorted(set(record) - names)}"
+            )
         return cls(**record)
 
 

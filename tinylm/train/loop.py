@@ -13,6 +13,7 @@ from tinylm import backend, ops
 from tinylm.data import ParallelStreams, ShuffledBlocks, Tokenizer, split_text, train_tokenizer
 from tinylm.errors import AnomalyError, CheckpointError, DataError
 from tinylm.models import LanguageModel, NgramLM
+from tinylm.random_streams import default_generator
 from tinylm.tensor import Tensor
 from tinylm.train.checkpoints import model_arrays, read_arrays, write_arrays, write_json
 from tinylm.train.config import TrainConfig, build_model, build_optimizer, build_schedule
@@ -92,7 +93,7 @@ class Run:
     def __init__(self, config: TrainConfig, folder: Path, text: str, tokenizer: Tokenizer | None = None, resume: bool = False) -> None:
         self.config, self.folder = config, folder
         backend.device_namespace(config.device)  # a missing device is reported before anything is made
-        backend.default_generator.seed(config.seed)
+        default_generator.seed(config.seed)
         self.tokenizer, self.train_ids, self.val_ids, self.bytes_per_token = prepare(config, text, tokenizer)
         batches = ParallelStreams if config.model in RECURRENT else ShuffledBlocks
         self.batches = batches(self.train_ids, config.block_size, config.batch_size, config.seed)
@@ -187,7 +188,7 @@ class Run:
         arrays = {f"model.{name}": a for name, a in model_arrays(self.model).items()}
         arrays |= {f"optimizer.{name}": a for name, a in self.optimizer.state_dict().items()}
         arrays |= {f"state.{i}": s.data for i, s in enumerate(self.state or [])}
-        record = {"progress": vars(self.progress), "generator": list(backend.default_generator.state)}
+        record = {"progress": vars(self.progress), "generator": list(default_generator.state)}
         write_arrays(self.folder / "checkpoints" / "last.safetensors", arrays, record)
 
     def _restore(self) -> None:
@@ -204,6 +205,6 @@ class Run:
         try:
             self.progress = Progress(**record["progress"])
             seed, count = record["generator"]
-            backend.default_generator.state = (int(seed), int(count))
+            default_generator.state = (int(seed), int(count))
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path} has no usable record of its progress: {json.dumps(record)[:100]}") from error

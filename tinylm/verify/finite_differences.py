@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from tinylm.autograd import grad, no_grad
-from tinylm.backend import array_module, default_generator
+from tinylm.backend import array_module
 from tinylm.dispatch import op
 from tinylm.errors import ConfigError
+from tinylm.random_streams import default_generator
 from tinylm.tensor import Tensor
 from tinylm.verify.reports import Report, Row, joint_norm, relative_error
 

@@ -12,6 +12,7 @@ import numpy as np
 from tinylm import backend, ops
 from tinylm.autograd import grad
 from tinylm.errors import ShapeError
+from tinylm.kernel_registry import registry
 from tinylm.nn import Module
 from tinylm.tensor import Tensor
 from tinylm.verify.finite_differences import flatten
@@ -66,14 +67,15 @@ def compare_op(name: str, sample: Sample, *, order: int = 1, device: str = "cpu"
     random cotangents. With order 2 instead the gradients of those gradients, in the arguments and in
     the cotangent, by `create_graph` and by PyTorch's double backward.
     """
+    count = registry[name].count  # behind the arrays come settings by position
     ours = [_tensor(a, device) for a in sample.args]
-    theirs = [to_torch(a) for a in sample.args]
+    theirs = [*map(to_torch, sample.args[:count]), *sample.args[count:]]
     y = list(_members(getattr(ops, name)(*ours, **sample.settings)))
     r = list(_members(torch_reference(name)(*theirs, **sample.settings)))
     pairs = _outputs(y, r)
     wanted = [
         (f"argument {i}", x, t)
-        for i, (x, t) in enumerate(zip(_members(ours), _members(theirs), strict=True))
+        for i, (x, t) in enumerate(zip(_members(ours[:count]), _members(theirs[:count]), strict=True))
         if isinstance(x, Tensor) and x.requires_grad
     ]
     names = [f"{'second ' * (order == 2)}gradient of {label}" for label, _, _ in wanted]
@@ -87,9 +89,9 @@ Pair = tuple[str, Any, Any]  # a name, a NumPy array of ours and one of theirs
 
 def _tensor(x: Any, device: str) -> Any:
     """A tensor that requires a gradient for a floating array, the array on the device for others;
-    lists member by member, anything else as it is."""
-    if isinstance(x, list):
-        return [_tensor(member, device) for member in x]
+    lists and tuples (indices) member by member, anything else as it is."""
+    if isinstance(x, (list, tuple)):
+        return type(x)(_tensor(member, device) for member in x)
     if not isinstance(x, np.ndarray):
         return x
     if x.dtype.kind != "f":

@@ -202,9 +202,7 @@ def binary_cross_entropy_with_logits(torch, logits, targets, reduction="mean"):
 
 
 @reference
-def scaled_dot_product_attention(
-    torch, q, k, v, mask=None, *, causal=False, dropout=0.0, scale=None, return_weights=False, key=None
-):
+def scaled_dot_product_attention(torch, q, k, v, mask=None, *, causal=False, dropout=0.0, scale=None, return_weights=False, key=None):
     """Product, softmax, mask and product, as in the paper, since tinylm's causal mask, dropout mask
     and weights have no place in PyTorch's own function."""
     scores = q @ k.mT * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)

@@ -103,6 +103,7 @@ def _expand_dims(rng: Rng) -> Samples:
 @samples_for("squeeze")
 def _squeeze(rng: Rng) -> Samples:
     yield sample("all", normal(rng, 1, 3, 1))
+    yield sample("all, others kept", normal(rng, 2, 1, 3))
     yield sample("one", normal(rng, 1, 3, 1), -1)
     yield sample("two", normal(rng, 1, 3, 1), axis=(0, 2))
     yield sample("empty", normal(rng, 1, 0))
