@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinylm import backend, dispatch, ops
+from tinylm import backend, kernel_registry, ops
 from tinylm.autograd import grad
 from tinylm.kernel_registry import registry
 from tinylm.tensor import Tensor
@@ -57,7 +57,7 @@ def parametrize(dtype: str, which: Any = lambda name, sample: True) -> Any:
 
 def use(implementation: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the dispatcher choose the references, or kernels wherever one fits."""
-    monkeypatch.setattr(dispatch, "_kernels_allowed", "reference" if implementation == "reference" else "auto")
+    monkeypatch.setattr(kernel_registry, "_kernels_allowed", "reference" if implementation == "reference" else "auto")
 
 
 def moved(x: Any, device: str, dtype: Any = None) -> Any:

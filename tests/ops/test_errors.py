@@ -1,0 +1,48 @@
+"""What an op refuses, and the one line that says why."""
+
+import re
+
+import numpy as np
+import pytest
+
+import tinylm
+from tinylm import Tensor
+from tinylm.errors import ConfigError, RangeError, ShapeError, TinylmError
+
+X = np.ones((2, 3))
+T = Tensor(X)
+CASES = [
+    (lambda: tinylm.embedding(np.array([0, 5]), X), RangeError, "embedding: token id 5 is out of range: expected 0 to 1"),
+    (lambda: tinylm.embedding(np.array([-1]), X), RangeError, "token id -1 is out of range"),
+    (lambda: tinylm.embedding(np.array([0.0]), X), ShapeError, "must be an array of integers, got float64"),
+    (lambda: tinylm.embedding(1, T), ShapeError, "must be an array of integers, got int"),
+    (lambda: tinylm.cross_entropy(T, np.array([0, 3])), RangeError, "target 3 is out of range: expected 0 to 2"),
+    (lambda: tinylm.cross_entropy(T, np.array([0, -1])), RangeError, "target -1 is out of range"),
+    (lambda: tinylm.cross_entropy(T, np.array([0, 1, 2])), ShapeError, "targets have shape (3,), expected (2,)"),
+    (lambda: tinylm.cross_entropy(T, np.array([0.0, 1.0])), ShapeError, "target must be an array of integers, got float64"),
+    (lambda: tinylm.nll_loss(T, np.array([0, 3])), RangeError, "target 3 is out of range"),
+    (lambda: tinylm.cross_entropy(T, np.array([0, 1]), reduction="max"), ConfigError, "reduction 'max': expected 'mean', 'sum' or 'none'"),
+    (lambda: tinylm.binary_cross_entropy_with_logits(T, np.ones(3)), ShapeError, "targets have shape (3,), expected (2, 3)"),
+    (lambda: tinylm.linear(T, np.ones((4, 2))), ShapeError, "x has shape (2, 3), its last axis should be 2"),
+    (lambda: tinylm.linear(T, X, activation="softplus"), ConfigError, "activation 'softplus'"),
+    (lambda: tinylm.scaled_dot_product_attention(T, np.ones((2, 4)), T), ShapeError, "q (2, 3), k (2, 4), v (2, 3)"),
+    (lambda: tinylm.scaled_dot_product_attention(T, T, np.ones((3, 3))), ShapeError, "v (3, 3)"),
+    (lambda: tinylm.take_along_axis(T, np.array([0]), 0), ShapeError, "indices have 1 axes, x has 2"),
+    (lambda: tinylm.gelu(T, "quick"), ValueError, "approximate is 'quick'"),
+    (lambda: tinylm.pad(T, ((1, 1),)), ValueError, "1 pairs of widths for an array of shape (2, 3)"),
+    (lambda: tinylm.exp(Tensor(["a"])), ShapeError, "a tensor holds numbers"),
+    (lambda: tinylm.exp(np.array([1j])), ShapeError, "dtype complex128"),
+]
+
+
+@pytest.mark.parametrize(("call", "kind", "message"), CASES, ids=[message for *_, message in CASES])
+def test_refused(call, kind, message):
+    with pytest.raises(kind, match=re.escape(message)) as caught:
+        call()
+    assert isinstance(caught.value, TinylmError)
+    assert "\n" not in str(caught.value)
+
+
+def test_shapes_that_do_not_broadcast_are_numpys_error():
+    with pytest.raises(ValueError, match="broadcast"):
+        T + np.ones(4)
