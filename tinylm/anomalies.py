@@ -4,6 +4,8 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from tinylm.backend import array_module
 from tinylm.errors import AnomalyError
 
@@ -32,7 +34,7 @@ def _raw(x: Any) -> Any:
 
 
 def _not_finite(x: Any) -> str | None:
-    x = _raw(x)
+    x = np.asarray(x) if isinstance(x, float) else _raw(x)  # -inf is often a number: where(mask, scores, -inf)
     if getattr(x, "dtype", None) is None or x.dtype.kind != "f":
         return None
     xp = array_module(x)
