@@ -105,8 +105,9 @@ class _Transformer(nn.Module):
 class GPT(LanguageModel):
     """Logits of the next token at every position: ids (N, T) -> (N, T, vocab_size).
 
-    The output projection is the token embedding itself. Initial weights: N(0, 0.02²), the
-    projections onto the residual stream N(0, 0.02²/(2 n_layer)), biases zero.
+    The output projection is the token embedding itself. Initial weights: N(0, s²), the projections
+    onto the residual stream N(0, s²/(2 n_layer)), biases zero. s = 0.02 √(768 / n_embd), which is
+    GPT-2's 0.02 at GPT-2's own width; narrower models would learn slowly from weights so small.
     """
 
     def __init__(self, config: GPTConfig) -> None:
@@ -116,11 +117,12 @@ class GPT(LanguageModel):
         self.transformer = _Transformer(config)
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         self.lm_head.weight = self.transformer.wte.weight
+        std = 0.02 * math.sqrt(768 / config.n_embd)
         for name, p in self.named_parameters():
             if name.endswith("c_proj.weight"):
-                nn.init.fill_normal(p, 0.02 / math.sqrt(2 * config.n_layer))
+                nn.init.fill_normal(p, std / math.sqrt(2 * config.n_layer))
             elif p.ndim == 2:
-                nn.init.fill_normal(p, 0.02)
+                nn.init.fill_normal(p, std)
             elif name.endswith("bias"):
                 nn.init.fill(p, 0.0)
 
