@@ -101,5 +101,8 @@ def test_empty_arrays_and_integers_have_statistics_too():
     def broken(a, b, /):
         return np.array([np.nan]), None
 
-    with tinylm.detect_anomaly(), pytest.raises(AnomalyError, match=re.escape("argument 0: array([], dtype=float64); argument 1: int64(1,)")):
+    with (
+        tinylm.detect_anomaly(),
+        pytest.raises(AnomalyError, match=re.escape("argument 0: array([], dtype=float64); argument 1: int64(1,)")),
+    ):
         broken(np.zeros(0), np.array([3]))

@@ -111,6 +111,8 @@ def _seed_gradient(y: Any, gradient: Any) -> Array:
         if y.data.size != 1:
             raise AutogradError(f"backward on a tensor of shape {y.shape} needs a cotangent: only a scalar has an obvious one")
         return array_module(y.data).ones_like(y.data)
+    if not hasattr(gradient, "shape"):
+        gradient = array_module(y.data).asarray(gradient, y.dtype)  # a number, or nested lists
     if tuple(gradient.shape) != tuple(y.shape):
         raise ShapeError(f"the cotangent has shape {tuple(gradient.shape)}, the tensor {tuple(y.shape)}")
     return gradient
@@ -191,15 +193,17 @@ def _walk(y: Any, dy: Any, leaf: Callable[[Any, Any], None], create_graph: bool,
 
 def _fitted(node: Node, grads: Sequence[Any]) -> Sequence[Any]:
     """The gradients in their tensors' dtypes; ShapeError for a vjp that breaks its contract."""
-    if len(grads) != len(node.parents):
-        raise ShapeError(f"the vjp of {node.op.name} ({node.where()}) returned {len(grads)} gradients for {len(node.parents)} arguments")
+    if type(grads) not in (tuple, list) or len(grads) != len(node.parents):
+        got = f"{len(grads)} gradients" if type(grads) in (tuple, list) else f"{type(grads).__name__}, not a tuple of gradients,"
+        raise ShapeError(f"the vjp of {node.op.name} ({node.where()}) returned {got} for {len(node.parents)} arguments")
     for i, (tensor, g) in enumerate(zip(node.parents, grads)):  # noqa: B905
         if tensor is None or g is None:
             continue
         data = tensor.data
-        if g.shape != data.shape:
+        shape = getattr(g, "shape", type(g).__name__)
+        if shape != data.shape:
             raise ShapeError(
-                f"the vjp of {node.op.name} ({node.where()}) returned a gradient of shape {g.shape} for an argument of shape {tensor.shape}"
+                f"the vjp of {node.op.name} ({node.where()}) returned a gradient of shape {shape} for an argument of shape {tensor.shape}"
             )
         if g.dtype is not data.dtype and g.dtype != data.dtype:
             grads = [*grads[:i], g.astype(data.dtype), *grads[i + 1 :]]

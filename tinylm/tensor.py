@@ -70,6 +70,12 @@ class Tensor:
         """The values as a NumPy array; on the CPU the very memory, so treat it as read-only."""
         return backend.to_numpy(self.data)
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """For np.asarray(tensor): the values; refused where a gradient would be silently lost."""
+        if self.requires_grad and autograd.mode.recording:
+            raise AutogradError(f"NumPy would lose the gradient of this tensor (shape {self.shape}): use .numpy() for its values")
+        return np.array(self.numpy(), dtype, copy=copy)
+
     def item(self) -> Any:
         """The Python number of a tensor with one element."""
         if self.size != 1:
