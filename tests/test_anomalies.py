@@ -21,17 +21,16 @@ def here(offset=0):
 
 def test_the_forward_names_op_line_and_statistics():
     x = Tensor(np.array([-1.0, 2.0]), requires_grad=True)
+    where = here(2)
     with tinylm.detect_anomaly(), pytest.raises(AnomalyError) as caught:
-        y, where = None, here(1)
-        y = tinylm.log(x)
-    assert y is None
+        tinylm.log(x)
     assert str(caught.value) == f"log ({where}) produced NaN in its value; argument 0: float64(2,) min -1 max 2 mean 0.5"
 
 
 def test_operators_are_named_by_the_users_line():
     x = Tensor(np.array([1.0, 0.0]))
+    where = here(2)
     with tinylm.detect_anomaly(), pytest.raises(AnomalyError) as caught:
-        where = here(1)
         1 / x
     assert f"divide ({where}) produced an infinity in its value; argument 0: 1; argument 1: float64(2,)" in str(caught.value)
 

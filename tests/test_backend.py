@@ -1,0 +1,189 @@
+"""Devices and their errors, the namespaces of arrays, and the few functions NumPy lacks."""
+
+import sys
+import types
+
+import numpy as np
+import pytest
+from scipy import special
+
+import tinylm
+from tinylm import Tensor, backend
+from tinylm.errors import DeviceError, RangeError, ShapeError
+
+# ---------------------------------------------------------------- devices
+
+
+@pytest.mark.parametrize(
+    ("device", "expected"), [("cpu", ("cpu", 0)), ("cuda", ("cuda", 0)), ("cuda:0", ("cuda", 0)), ("cuda:12", ("cuda", 12))]
+)
+def test_device_names(device, expected):
+    assert backend.parse_device(device) == expected
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:x", "cuda:", "cuda:-1", "cpu:0", "", "CPU", "cuda:1:2"])
+def test_unknown_devices(device):
+    with pytest.raises(DeviceError, match=f"unknown device {device!r}: expected 'cpu', 'cuda' or 'cuda:N'"):
+        backend.device_namespace(device)
+    with pytest.raises(DeviceError, match="unknown device"):
+        tinylm.nn.Linear(2, 2).to(device)
+
+
+@pytest.fixture
+def fake_cupy(monkeypatch):
+    """Puts a stand-in for the cupy module in place; only for this test."""
+
+    def install(count=None, error=None):
+        module = types.ModuleType("cupy")
+        module.ndarray = type("ndarray", (), {})
+
+        def device_count():
+            if error is not None:
+                raise error
+            return count
+
+        module.cuda = types.SimpleNamespace(runtime=types.SimpleNamespace(getDeviceCount=device_count))
+        monkeypatch.setitem(sys.modules, "cupy", module)
+        monkeypatch.setattr(backend, "_namespaces", dict(backend._namespaces))
+
+    return install
+
+
+def test_cupy_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)  # import raises ModuleNotFoundError
+
+    def missing(name):
+        raise ModuleNotFoundError("No module named 'cupy'", name="cupy")
+
+    monkeypatch.setattr(backend.importlib, "import_module", missing)
+    with pytest.raises(DeviceError, match=r"needs CuPy, which is not installed: pip install 'tinylm\[gpu\]'"):
+        Tensor([1.0]).to("cuda")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            ModuleNotFoundError("No module named 'fastrlock'", name="fastrlock"),
+            "CuPy is installed but broken .it needs 'fastrlock'.: reinstall",
+        ),
+        (
+            ImportError("libcuda.so.1: cannot open shared object file\nmore"),
+            r"does not import \(libcuda.so.1: cannot open shared object file\)",
+        ),
+        (ImportError(""), r"does not import \(no reason given\)"),
+    ],
+)
+def test_cupy_does_not_import(error, message, monkeypatch):
+    def broken(name):
+        raise error
+
+    monkeypatch.setattr(backend.importlib, "import_module", broken)
+    with pytest.raises(DeviceError, match=message) as caught:
+        Tensor([1.0]).to("cuda")
+    assert "\n" not in str(caught.value)
+
+
+def test_no_driver_no_gpu_and_no_such_gpu(fake_cupy):
+    fake_cupy(error=RuntimeError("cudaErrorInsufficientDriver"))
+    with pytest.raises(DeviceError, match=r"needs an NVIDIA driver and a GPU \(cudaErrorInsufficientDriver\)"):
+        backend.device_namespace("cuda")
+    fake_cupy(count=0)
+    with pytest.raises(DeviceError, match="the driver reports none"):
+        backend.device_namespace("cuda")
+    fake_cupy(count=2)
+    assert backend.device_namespace("cuda:1") is backend.device_namespace("cuda")
+    with pytest.raises(DeviceError, match=r"device 'cuda:2' does not exist: this machine has 2 \(cuda:0 to cuda:1\)"):
+        backend.device_namespace("cuda:2")
+
+
+def test_to_the_device_it_is_on():
+    a = np.ones(2)
+    assert backend.to_device(a, "cpu") is a
+    assert backend.to_numpy(a) is a
+    assert backend.device_of(a) == "cpu"
+    assert backend.device_of(np.float32(1)) == "cpu"
+
+
+# ---------------------------------------------------------------- namespaces
+
+
+def test_array_module():
+    numpy = backend.array_module(np.ones(1))
+    assert numpy.exp is np.exp
+    assert backend.array_module() is backend.array_module(None, 1.0) is numpy
+    assert backend.array_module(Tensor(1.0)) is backend.array_module(np.ones(1), tinylm.nn.Parameter(np.ones(1))) is tinylm.ops
+    assert backend.raw_module(Tensor(1.0)) is numpy
+    assert backend.array_module(np.ones(1).view(type("Sub", (np.ndarray,), {}))) is numpy
+    np.testing.assert_array_equal(numpy.erf(0.5), special.erf(0.5))
+    np.testing.assert_array_equal(numpy.sigmoid(0.5), special.expit(0.5))
+    with pytest.raises(AttributeError, match="no_such_function"):
+        numpy.no_such_function  # noqa: B018
+
+
+def test_constant():
+    a = np.ones(2)
+    assert backend.constant(a) is a
+    assert backend.constant(Tensor(a)) is a
+    assert backend.constant(2.0) == 2.0
+
+
+# ---------------------------------------------------------------- functions
+
+
+@pytest.mark.parametrize(
+    ("shape", "target"),
+    [
+        ((2, 3), (2, 3)),
+        ((2, 3), (3,)),
+        ((2, 3), (1, 3)),
+        ((2, 3), (2, 1)),
+        ((2, 3), ()),
+        ((4, 2, 3), (2, 1)),
+        ((0, 3), (3,)),
+        ((0, 3), (1, 1)),
+    ],
+)
+def test_sum_to_is_the_adjoint_of_broadcasting(shape, target):
+    """⟨broadcast(x), y⟩ = ⟨x, sum_to(y)⟩."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal(target), rng.standard_normal(shape)
+    summed = backend.sum_to(y, target)
+    assert summed.shape == target
+    np.testing.assert_allclose((np.broadcast_to(x, shape) * y).sum(), (x * summed).sum())
+    assert backend.sum_like(y, 2.0) is None
+    np.testing.assert_array_equal(backend.sum_like(y, x), summed)
+
+
+@pytest.mark.parametrize(
+    ("key", "basic"),
+    [
+        *((key, True) for key in [1, slice(None), ..., None, (0, slice(2), None, ...), np.int64(1)]),
+        *((key, False) for key in [True, np.True_, np.array([1]), (0, np.array([1])), [1]]),
+    ],
+)
+def test_basic_indices(key, basic):
+    assert backend.is_basic_index(key) is basic
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_scatter_add_repeats_add_up_the_same_each_time(dtype):
+    rng = np.random.default_rng(0)
+    ids, values = rng.integers(0, 7, (50, 4)), rng.standard_normal((50, 4, 3)).astype(dtype)
+    scatter_add = backend.array_module(values).scatter_add
+    result = scatter_add(values, ids, (9, 3))
+    expected = np.zeros((9, 3))
+    np.add.at(expected, ids, values.astype(np.float64))
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
+    assert result.dtype == dtype
+    assert result.tobytes() == scatter_add(values.copy(), ids.copy(), (9, 3)).tobytes()
+
+
+def test_check_ids():
+    backend.check_ids(np.array([0, 4]), 5, "id")
+    backend.check_ids(np.array([], np.int64), 0, "id")
+    for bad, message in [(5, "id 5 is out of range: expected 0 to 4"), (-1, "id -1 is out of range")]:
+        with pytest.raises(RangeError, match=message):
+            backend.check_ids(np.array([0, bad]), 5, "id")
+    with pytest.raises(ShapeError, match="id must be an array of integers, got float64"):
+        backend.check_ids(np.array([1.0]), 5, "id")
