@@ -100,7 +100,7 @@ def test_is_causal_is_the_square_subsequent_mask():
     later = ~np.tri(5, dtype=bool)
     expected, weights = attention(x, x, x, attn_mask=later)
     assert (weights.data[:, later] == 0).all()
-    for mask in (None, later):
+    for mask in (None, later, ~later):  # the mask is not read then
         np.testing.assert_allclose(attention(x, x, x, attn_mask=mask, is_causal=True)[0].data, expected.data, rtol=1e-12)
     padding = np.array([[False] * 5, [False, False, False, True, True]])
     both, _ = attention(x, x, x, attn_mask=later, key_padding_mask=padding)

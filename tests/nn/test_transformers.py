@@ -135,6 +135,10 @@ def test_dropout_equals_pytorch_with_the_same_masks(kind, norm_first, dtype):
     theirs = replay_dropout(getattr(torch.nn, f"Transformer{kind}")(layer, 2, **more), generator)
     randomise(theirs, rng)
     ours = getattr(nn, f"Transformer{kind}")(getattr(nn, f"Transformer{kind}Layer")(8, 2, 12, 0.3, norm_first=norm_first), 2)
+    their_modules = dict(theirs.named_modules())
+    for i, (name, module) in enumerate(ours.named_modules()):
+        if isinstance(module, nn.Dropout):  # one p each, so that no two can be confused
+            module.p = their_modules[name].p = 0.1 + 0.05 * i % 0.5
     inputs = [rng.standard_normal((5, 3, 8)), rng.standard_normal((4, 3, 8))][: 1 if kind == "Encoder" else 2]
     masks = {"mask" if kind == "Encoder" else "tgt_mask": np.where(later[5], -np.inf, 0.0)}
     before = default_generator.state
@@ -142,6 +146,15 @@ def test_dropout_equals_pytorch_with_the_same_masks(kind, norm_first, dtype):
     assert_parity(ours, theirs, inputs, masks=masks, dtype=dtype)
     draws = {"Encoder": 4, "Decoder": 6}[kind]
     assert default_generator.state[1] == generator.state[1] == before[1] + 2 * draws
+
+
+def test_memory_is_causal_is_a_mask_of_the_memory():
+    layer = nn.TransformerDecoderLayer(8, 2, 12).to(dtype="float64").eval()
+    rng = np.random.default_rng(6)
+    tgt, memory = Tensor(rng.standard_normal((5, 3, 8))), Tensor(rng.standard_normal((5, 3, 8)))
+    expected = layer(tgt, memory, memory_mask=later[5]).data
+    assert not np.allclose(layer(tgt, memory).data, expected)
+    np.testing.assert_allclose(layer(tgt, memory, memory_is_causal=True).data, expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["Encoder", "Decoder"])
