@@ -14,28 +14,10 @@ from tinylm.autograd import grad
 from tinylm.kernel_registry import registry
 from tinylm.tensor import Tensor
 from tinylm.verify.finite_differences import flatten
-from tinylm.verify.samples import Sample, makers, samples_of
+from tinylm.verify.op_checks import members
+from tinylm.verify.samples import makers, samples_of
 
 DEVICES = ("cpu", "cuda")
-
-
-def is_floating(x: Any) -> bool:
-    return isinstance(x, np.ndarray) and x.dtype.kind == "f"
-
-
-def members(args: Any) -> list[Any]:
-    """The arguments with the members of sequences in their place."""
-    return [m for a in args for m in (a if isinstance(a, list) else [a])]
-
-
-def differentiable(name: str, sample: Sample) -> bool:
-    """True when the op has a vjp for this sample (one without is excluded by that alone)."""
-    return any(map(is_floating, members(sample.args))) and registry[name].body(*padded(name, sample), **sample.settings)[1] is not None
-
-
-def padded(name: str, sample: Sample) -> list[Any]:
-    """The arguments for the bare body."""
-    return [*sample.args, *[None] * (registry[name].count - len(sample.args))]
 
 
 def cases(dtype: str, which: Any = lambda name, sample: True) -> list[Any]:
@@ -58,15 +40,6 @@ def parametrize(dtype: str, which: Any = lambda name, sample: True) -> Any:
 def use(implementation: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the dispatcher choose the references, or kernels wherever one fits."""
     monkeypatch.setattr(kernel_registry, "_kernels_allowed", "reference" if implementation == "reference" else "auto")
-
-
-def moved(x: Any, device: str, dtype: Any = None) -> Any:
-    """Arrays (and the members of lists and tuples) on the device, floating ones in the dtype; the rest as it is."""
-    if isinstance(x, (list, tuple)):
-        return type(x)(moved(m, device, dtype) for m in x)
-    if not isinstance(x, np.ndarray):
-        return x
-    return backend.to_device(x.astype(dtype) if dtype is not None and x.dtype.kind == "f" else x, device)
 
 
 def run(name: str, args: Any, settings: dict[str, Any], seed: int = 0) -> tuple[list[np.ndarray], list[np.ndarray | None]]:

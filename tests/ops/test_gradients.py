@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from op_cases import differentiable, is_floating, layouts, members, moved, parametrize, run, use
+from op_cases import layouts, parametrize, run, use
 
 import tinylm
 from tinylm.kernel_registry import launches, registry
-from tinylm.verify import compare_op, gradcheck
+from tinylm.verify import compare_op, gradcheck, samples_of
+from tinylm.verify.op_checks import differentiable, is_floating, members, on_device
 from tinylm.verify.reports import joint_norm, relative_error
 
 ORDERS = pytest.mark.parametrize("order", [1, 2])
@@ -16,7 +17,7 @@ ORDERS = pytest.mark.parametrize("order", [1, 2])
 @ORDERS
 def test_against_finite_differences(name, sample, implementation, device, order, monkeypatch):
     use(implementation, monkeypatch)
-    report = gradcheck(getattr(tinylm, name), *moved(list(sample.args), device), order=order, **sample.settings)
+    report = gradcheck(getattr(tinylm, name), *on_device(list(sample.args), device), order=order, **sample.settings)
     assert report.ok, report
 
 
@@ -31,11 +32,11 @@ def test_against_pytorch(name, sample, implementation, device, order, monkeypatc
 @parametrize("float32")
 def test_single_precision(name, sample, implementation, device, monkeypatch):
     """float32 beside float64 on the same (rounded) numbers; dtypes and shapes are kept."""
-    args = moved(list(sample.args), "cpu", "float32")
+    args = on_device(list(sample.args), "cpu", "float32")
     use("reference", monkeypatch)
-    values, gradients = run(name, moved(args, "cpu", "float64"), sample.settings)
+    values, gradients = run(name, on_device(args, "cpu", "float64"), sample.settings)
     use(implementation, monkeypatch)
-    values32, gradients32 = run(name, moved(args, device), sample.settings)
+    values32, gradients32 = run(name, on_device(args, device), sample.settings)
 
     for a, b in zip(values32, values, strict=True):
         assert a.shape == b.shape
@@ -70,8 +71,8 @@ def test_layouts_of_kernels(name, sample, implementation, device, monkeypatch):
 
 def check_layouts(name, sample, implementation, device, monkeypatch, dtype, tolerance):
     use(implementation, monkeypatch)
-    args = moved(list(sample.args), "cpu", dtype)
-    values, gradients = run(name, moved(args, device), sample.settings)
+    args = on_device(list(sample.args), "cpu", dtype)
+    values, gradients = run(name, on_device(args, device), sample.settings)
     arrays = [x for x in members(args) if isinstance(x, np.ndarray)]
     for variants in zip(*map(layouts, arrays), strict=False):
         kept = [x.copy() for _, x in variants]
@@ -80,7 +81,7 @@ def check_layouts(name, sample, implementation, device, monkeypatch, dtype, tole
             [next(new) for _ in a] if isinstance(a, list) and is_floating(a[0]) else next(new) if isinstance(a, np.ndarray) else a
             for a in args
         ]
-        values2, gradients2 = run(name, moved(swapped, device), sample.settings)
+        values2, gradients2 = run(name, on_device(swapped, device), sample.settings)
         for (layout, x), before in zip(variants, kept, strict=True):
             np.testing.assert_array_equal(x, before, err_msg=f"{layout}: an input was written to")
         for a, b in zip([*values2, *gradients2], [*values, *gradients], strict=True):
@@ -91,11 +92,9 @@ def check_layouts(name, sample, implementation, device, monkeypatch, dtype, tole
 
 @pytest.mark.parametrize("name", [name for name, record in registry.items() if record.kernels])
 def test_every_kernel_runs_on_some_sample(name):
-    from tinylm.verify import samples_of
-
     for kind, dtype in registry[name].kernels:
         if kind == "cpu":
             launches.clear()
             for sample in samples_of(name):
-                run(name, moved(list(sample.args), "cpu", dtype), sample.settings)
+                run(name, on_device(list(sample.args), "cpu", dtype), sample.settings)
             assert launches[name, kind], f"the {kind} {dtype} kernel of {name} declined every sample"
