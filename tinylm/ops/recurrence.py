@@ -119,7 +119,6 @@ def lstm(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, c0=None, 
     gates = input_products(x, weight_ih, bias_ih, bias_hh)  # z_t, then in its place i, f, g, o
     h_before, h = scan.states(h0, gates)
     c_before, c = scan.states(c0, gates)
-    tanh_c = xp.empty_like(c)
     w_hh = xp.ascontiguousarray(weight_hh.T)
     product, work = xp.empty_like(gates[0]), xp.empty_like(c[0])
     half = xp.full(4 * hidden, 0.5, gates.dtype)
@@ -132,7 +131,7 @@ def lstm(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, c0=None, 
         i, f, g, o = _blocks(z, hidden)
         c_t = xp.multiply(f, c_before[t, :n], out=c[t, :n])
         c_t += xp.multiply(i, g, out=work[:n])
-        xp.multiply(o, xp.tanh(c_t, out=tanh_c[t, :n]), out=h[t, :n])
+        xp.multiply(o, xp.tanh(c_t, out=work[:n]), out=h[t, :n])
         h[t, n:], c[t, n:] = h_before[t, n:], c_before[t, n:]
 
     def vjp(dy, dh_n, dc_n):
@@ -144,8 +143,9 @@ def lstm(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, c0=None, 
             i, f, g, o = _blocks(z, hidden)
             di, df, dg, do = _blocks(dz_t, hidden)
             dh_t += dy[t, :n]
-            xp.multiply(dh_t, tanh_c[t, :n], out=do)
-            xp.multiply(tanh_c[t, :n], tanh_c[t, :n], out=work_t)
+            xp.tanh(c[t, :n], out=work_t)  # computed again: spares a (T, N, H) buffer
+            xp.multiply(dh_t, work_t, out=do)
+            work_t *= work_t
             xp.subtract(1, work_t, out=work_t)
             work_t *= o
             work_t *= dh_t
