@@ -140,7 +140,7 @@ def op(
     if body is None:
         return functools.partial(op, sequence=sequence, random=random, composed=composed)
     made = _make(body, sequence, random, composed)
-    if body.__module__.startswith("tinylm.ops."):
+    if str(body.__module__).startswith("tinylm.ops."):  # it is None in code run by exec
         registry[made.op.name] = made.op
     return made
 

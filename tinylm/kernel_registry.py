@@ -63,7 +63,7 @@ def update(body: Callable[..., None]) -> Update:
     """Makes an in-place update without gradient (an optimiser's step) of a body on raw arrays,
     so that kernels can be registered for it as for an op."""
     made = Update(body)
-    if body.__module__.startswith("tinylm."):
+    if str(body.__module__).startswith("tinylm."):
         updates[made.name] = made
     return made
 
