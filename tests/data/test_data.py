@@ -1,4 +1,4 @@
-"""Corpora, the character tokenizer and batches."""
+"""Corpora and batches."""
 
 import hashlib
 from pathlib import Path
@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinylm.data import CharTokenizer, ParallelStreams, ShuffledBlocks, consecutive_blocks, load_text, split_text
+from tinylm.data import ParallelStreams, ShuffledBlocks, consecutive_blocks, load_text, split_text
 from tinylm.data.corpora import LABELLED, PAIRS, TEXTS
-from tinylm.data.tokenizers import from_json
 from tinylm.errors import DataError
 
 
@@ -42,26 +41,6 @@ def test_bad_files(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(DataError, match=message):
             load_text(tmp_path / name)
-
-
-@given(st.text(min_size=1))
-def test_characters_round_trip(text: str) -> None:
-    tokenizer = from_json(CharTokenizer(text).to_json())
-    ids = tokenizer.encode(text)
-    assert tokenizer.decode(ids) == text
-    assert tokenizer.vocab_size == len(set(text))
-    assert ids.dtype == np.int64
-
-
-def test_unknown_characters() -> None:
-    tokenizer = CharTokenizer("abc")
-    with pytest.raises(DataError, match="unknown character 'é' at position 2"):
-        tokenizer.encode("abé")
-    assert tokenizer.encode("").size == 0
-    with pytest.raises(DataError, match="at least one"):
-        CharTokenizer("")
-    with pytest.raises(DataError, match="not a tokenizer record"):
-        from_json({"kind": "magic"})
 
 
 @given(st.integers(2, 60), st.integers(1, 9), st.integers(1, 4))

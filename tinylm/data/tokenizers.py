@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tinylm.errors import ConfigError, DataError
+from tinylm.errors import ConfigError, DataError, RangeError
 
 
 class Tokenizer(Protocol):
@@ -23,13 +23,33 @@ class Tokenizer(Protocol):
     @property
     def vocab_size(self) -> int: ...
     def encode(self, text: str) -> np.ndarray:
-        """The ids of a text, int64."""
+        """The ids of a text, int64. Errors: DataError for a text that cannot be encoded."""
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids."""
+        """The text of ids. Errors: RangeError for an id outside the vocabulary."""
+
+    def first_bytes(self, text: str) -> int:
+        """How many bytes of a text's UTF-8 its first token stands for."""
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` needs to make the same tokenizer."""
+
+
+def _in_vocabulary(ids: Iterable[int], size: int) -> list[int]:
+    """The ids as a list; RangeError for one that is not from 0 to size - 1."""
+    listed = list(ids)
+    for i in listed:
+        if not 0 <= i < size:
+            raise RangeError(f"token id {i} is out of range: expected 0 to {size - 1}")
+    return listed
+
+
+def _utf8(text: str) -> bytes:
+    """The text's bytes. Errors: DataError for half a surrogate pair, as undecodable arguments leave behind."""
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(f"{text[error.start]!r} at position {error.start} is no character: the text is not valid Unicode") from error
 
 
 class CharTokenizer:
@@ -56,11 +76,16 @@ class CharTokenizer:
         known = self._points[np.minimum(ids, self.vocab_size - 1)] == points
         if not known.all():
             at = int(np.argmin(known))
-            raise DataError(f"unknown character {text[at]!r} at position {at}: the model knows {''.join(self.characters)!r}")
+            listed = "".join(self.characters[:100])
+            more = "" if self.vocab_size <= 100 else f" and {self.vocab_size - 100} more"
+            raise DataError(f"unknown character {text[at]!r} at position {at}: the model knows {listed!r}{more}")
         return ids.astype(np.int64)
 
     def decode(self, ids: Iterable[int]) -> str:
-        return "".join([self.characters[i] for i in ids])
+        return "".join([self.characters[i] for i in _in_vocabulary(ids, self.vocab_size)])
+
+    def first_bytes(self, text: str) -> int:
+        return len(_utf8(text[:1]))
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind, "characters": "".join(self.characters)}
@@ -80,6 +105,8 @@ class WordTokenizer:
     def __init__(self, words: Iterable[str]) -> None:
         """words: the vocabulary without <unk>, in the order of their ids from 1."""
         self.words = [_UNKNOWN, *words]
+        if not all(isinstance(w, str) for w in self.words):
+            raise DataError("a word of the vocabulary is no text")
         self._ids = {w: i for i, w in enumerate(self.words)}
         if len(self._ids) < len(self.words):
             raise DataError("a word stands twice in the vocabulary")
@@ -89,19 +116,25 @@ class WordTokenizer:
         """The words that a text has at least min_count times, the commonest first, ties by spelling."""
         if min_count < 1:
             raise ConfigError(f"min_count is {min_count}: expected at least 1")
-        counts = Counter(_WORD.findall(text))
-        counts.pop(_UNKNOWN, None)
-        return cls(w for w, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if n >= min_count)
+        counts = sorted(Counter(_WORD.findall(text)).items(), key=lambda item: (-item[1], item[0]))
+        words = [w for w, n in counts if n >= min_count]
+        if not words:
+            raise DataError(f"no word of the text occurs {min_count} times (min_count)")
+        return cls(words)
 
     @property
     def vocab_size(self) -> int:
         return len(self.words)
 
     def encode(self, text: str) -> np.ndarray:
+        _utf8(text)
         return np.array([self._ids.get(w, 0) for w in _WORD.findall(text)], np.int64)
 
     def decode(self, ids: Iterable[int]) -> str:
-        return "".join([self.words[i] for i in ids])
+        return "".join([self.words[i] for i in _in_vocabulary(ids, self.vocab_size)])
+
+    def first_bytes(self, text: str) -> int:
+        return len(_utf8(_WORD.findall(text)[0])) if text else 0
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind, "words": self.words[1:]}
@@ -144,12 +177,17 @@ class BpeTokenizer:
         return self._library.get_vocab_size()
 
     def encode(self, text: str) -> np.ndarray:
-        # Line by line, since pieces never cross a line break that was never seen inside one.
+        _utf8(text)
+        # Line by line, as in training: no piece crosses a line break.
         lines = self._library.encode_batch(text.splitlines(keepends=True))
         return np.array([i for line in lines for i in line.ids], np.int64)
 
     def decode(self, ids: Iterable[int]) -> str:
-        return self._library.decode(list(ids), skip_special_tokens=False)
+        return self._library.decode(_in_vocabulary(ids, self.vocab_size), skip_special_tokens=False)
+
+    def first_bytes(self, text: str) -> int:
+        pieces = self._library.encode(text.splitlines(keepends=True)[0]).tokens if text else [""]
+        return len(pieces[0])  # a piece is spelled with a letter for each byte
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind, "definition": self._library.to_str()}
@@ -168,37 +206,40 @@ def train_tokenizer(kind: str, text: str, *, min_count: int = 2, vocab_size: int
 
 def from_json(record: Any) -> Tokenizer:
     """The tokenizer that `to_json` described. Errors: DataError when the record is not one."""
-    content: dict[Any, tuple[str, type, Any]] = {
-        "char": ("characters", str, CharTokenizer),
-        "word": ("words", list, WordTokenizer),
-        "bpe": ("definition", str, BpeTokenizer),
-    }
-    kind = record.get("kind") if isinstance(record, dict) else None
-    if kind in content:
-        field, expected, make = content[kind]
-        if isinstance(record.get(field), expected):
+    contents: list[tuple[str, str, type, Any]] = [
+        ("char", "characters", str, CharTokenizer),
+        ("word", "words", list, WordTokenizer),
+        ("bpe", "definition", str, BpeTokenizer),
+    ]
+    for kind, field, expected, make in contents:
+        if isinstance(record, dict) and record.get("kind") == kind and isinstance(record.get(field), expected):
             return make(record[field])
     raise DataError(f"not a tokenizer record: {str(record)[:80]}")
 
 
 class StreamDecoder:
-    """Decodes ids one at a time: text is given out as soon as its bytes make whole characters."""
+    """Decodes ids one at a time: a character is given out as soon as its last byte is there, and
+    all that is given out, joined, is the decoding of all the ids."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        self._held: list[int] = []
+        self._held: list[int] = []  # the tokens since all was last given out
+        self._given = 0  # how much of their text was
 
     def push(self, token: int) -> str:
         """The text that this token completes, possibly none."""
         self._held.append(token)
         text = self.tokenizer.decode(self._held)
-        if text.endswith("\ufffd") and len(self._held) < 8:  # the bytes of a character may still be to come
-            return ""
-        self._held.clear()
-        return text
+        # A U+FFFD at the end may be a character whose other bytes are still to come; one before it stays.
+        whole = len(text) - text.endswith("\ufffd")
+        new = text[self._given : whole]
+        self._given = whole
+        if whole == len(text):
+            self._held, self._given = [], 0
+        return new
 
     def finish(self) -> str:
         """Whatever is left."""
-        text = self.tokenizer.decode(self._held) if self._held else ""
-        self._held.clear()
-        return text
+        left = self.tokenizer.decode(self._held)[self._given :]
+        self._held, self._given = [], 0
+        return left

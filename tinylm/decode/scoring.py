@@ -92,7 +92,7 @@ def score_text(model: LanguageModel | NgramLM, tokenizer: Tokenizer, text: str, 
     unknown = 0 if tokenizer.unknown_id is None else int((scored == tokenizer.unknown_id).sum())
     size = len(text.encode("utf-8")) + (len("\n") if sentence else 0)
     if not len(start):
-        size -= len(tokenizer.decode(ids[:1].tolist()).encode("utf-8"))
+        size -= tokenizer.first_bytes(text)
     log_p = token_log_probabilities(model, ids, device)
     return Score(text, [tokenizer.decode([i]) for i in scored.tolist()], log_p, unknown, size)
 

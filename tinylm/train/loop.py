@@ -52,8 +52,8 @@ def prepare(config: TrainConfig, text: str, tokenizer: Tokenizer | None) -> tupl
             f"the data is too short: {len(train_ids)} tokens for training, where a block of {config.block_size} "
             f"needs {config.block_size + 1}, and {len(val_ids)} for validation, which needs 2"
         )
-    first = len(tokenizer.decode(val_ids[:1].tolist()).encode("utf-8"))
-    return tokenizer, train_ids, val_ids, (len(val_text.encode("utf-8")) - first) / (len(val_ids) - 1)
+    scored = len(val_text.encode("utf-8")) - tokenizer.first_bytes(val_text)  # the first token has nothing before it
+    return tokenizer, train_ids, val_ids, scored / (len(val_ids) - 1)
 
 
 def start_folder(config: TrainConfig, folder: Path, tokenizer: Tokenizer) -> None:
