@@ -38,6 +38,9 @@ class RNNModel(LanguageModel):
         kinds = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
         if rnn_type not in kinds:
             raise ConfigError(f"rnn_type {rnn_type!r}: expected 'rnn', 'lstm' or 'gru'")
+        for name, value in (("ntoken", ntoken), ("ninp", ninp), ("nhid", nhid), ("nlayers", nlayers)):
+            if value < 1:
+                raise ConfigError(f"{name} is {value}: expected at least 1")
         if tie_weights and ninp != nhid:
             raise ConfigError(f"tied weights need ninp = nhid, got {ninp} and {nhid}")
         self.vocab_size, self.block_size = ntoken, None
