@@ -152,3 +152,27 @@ def test_cross_entropy_with_every_target_ignored_is_nan_as_in_pytorch():
     with pytest.warns(RuntimeWarning, match="invalid value"):
         loss = tinylm.cross_entropy(Tensor(np.zeros((2, 3))), np.array([-100, -100]))
     assert math.isnan(loss.item())
+
+
+def test_a_masked_class_in_an_ignored_row_does_not_reach_the_loss():
+    logits = np.array([[-np.inf, 0.0, 1.0], [-np.inf, 2.0, 1.0]])
+    targets = np.array([-100, 1])
+    for name, x in [("cross_entropy", logits), ("nll_loss", logits)]:
+        report = compare_op(name, Sample("ignored", (x, targets), {}))
+        assert report.ok, report
+        assert np.isfinite(getattr(tinylm, name)(Tensor(x), targets).item())
+
+
+def test_single_precision_does_not_suffer_from_large_logits():
+    rng = np.random.default_rng(0)
+    z = (rng.standard_normal((6, 9)) * 3 + 500).astype(np.float32)
+    targets = rng.integers(0, 9, 6)
+
+    def results(x):
+        t = Tensor(x, requires_grad=True)
+        loss = tinylm.cross_entropy(t, targets)
+        loss.backward()
+        return loss.data, t.grad
+
+    for a, b in zip(results(z), results(z.astype(np.float64)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-8)

@@ -6,7 +6,7 @@ from typing import Any
 from tinylm.backend import Array, array_module, check_ids, constant
 from tinylm.dispatch import op
 from tinylm.errors import ConfigError, ShapeError
-from tinylm.ops.reductions import finite_max, logsumexp
+from tinylm.ops.reductions import finite_max
 from tinylm.ops.shapes import as_rows
 
 
@@ -84,20 +84,23 @@ def cross_entropy(logits, targets, /, *, ignore_index=-100, label_smoothing=0.0,
     z = as_rows(logits, classes)
     ids, valid = _targets(targets, logits.shape[:-1], classes, ignore_index, z.dtype)
     smooth = label_smoothing
-    lses, losses = [], []
+    logs, losses = [], []
     for rows in _chunks(z.shape[0], classes):
-        lse = _lse(z[rows])
-        picked = z[rows][_positions(ids[rows])]
-        loss = lse - picked if not smooth else lse - (1 - smooth) * picked - smooth * xp.mean(z[rows], axis=-1)
-        lses.append(lse)
-        losses.append(loss * valid[rows])
+        shift = finite_max(z[rows], -1)  # kept apart from log Σ: their sum would lose digits to large logits
+        centred = z[rows] - shift
+        log_total = xp.log(xp.sum(xp.exp(centred), axis=-1))
+        loss = log_total - (1 - smooth) * centred[_positions(ids[rows])]
+        if smooth:
+            loss = loss - smooth * xp.mean(centred, axis=-1)
+        logs.append((shift, log_total))
+        losses.append(xp.where(valid[rows] == 0, 0.0, loss))
     loss, factors = _reduce(_joined(losses), valid, reduction, logits.shape[:-1])
 
     def vjp(dy):
         g = factors(dy)
         parts = []
-        for rows, lse in zip(_chunks(z.shape[0], classes), lses, strict=True):
-            d = xp.exp(z[rows] - lse[:, None])
+        for rows, (shift, log_total) in zip(_chunks(z.shape[0], classes), logs, strict=True):
+            d = xp.exp(z[rows] - shift - log_total[:, None])
             if smooth:
                 d = d - smooth / classes
             d *= g[rows][:, None]
@@ -105,10 +108,6 @@ def cross_entropy(logits, targets, /, *, ignore_index=-100, label_smoothing=0.0,
         return xp.reshape(_joined(parts), logits.shape), None
 
     return loss, vjp
-
-
-def _lse(z: Array) -> Array:
-    return logsumexp.op.body(z, axis=-1)[0]
 
 
 def _positions(ids: Array) -> tuple[Array, Array]:
@@ -123,7 +122,7 @@ def nll_loss(log_probabilities, targets, /, *, ignore_index=-100, reduction="mea
     z = as_rows(log_probabilities, log_probabilities.shape[-1])
     ids, valid = _targets(targets, log_probabilities.shape[:-1], z.shape[-1], ignore_index, z.dtype)
     at = _positions(ids)
-    loss, factors = _reduce(-z[at] * valid, valid, reduction, log_probabilities.shape[:-1])
+    loss, factors = _reduce(xp.where(valid == 0, 0.0, -z[at]), valid, reduction, log_probabilities.shape[:-1])
 
     def vjp(dy):
         return xp.reshape(xp.scatter_add(-factors(dy), at, z.shape), log_probabilities.shape), None
