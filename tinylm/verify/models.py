@@ -37,6 +37,46 @@ def multihead_attention() -> tuple[nn.Module, Any, Any]:
     return nn.MultiheadAttention(8, 2), _randomised(torch.nn.MultiheadAttention(8, 2)), batch
 
 
+def _recurrent(name: str) -> tuple[nn.Module, Any, Any]:
+    """2 layers in both directions, from given initial states."""
+    import torch
+
+    rng = np.random.default_rng(0)
+    settings: dict[str, Any] = {"num_layers": 2, "bidirectional": True}
+    states = [rng.standard_normal((4, 3, 6)) for _ in range(2 if name == "LSTM" else 1)]
+    batch = [rng.standard_normal((5, 3, 4)), tuple(states) if name == "LSTM" else states[0]]
+    return getattr(nn, name)(4, 6, **settings), _randomised(getattr(torch.nn, name)(4, 6, **settings)), batch
+
+
+@comparison
+def rnn() -> tuple[nn.Module, Any, Any]:
+    """The simple recurrent layer, 5 steps of 3 sequences."""
+    return _recurrent("RNN")
+
+
+@comparison
+def lstm() -> tuple[nn.Module, Any, Any]:
+    """The LSTM layer, 5 steps of 3 sequences."""
+    return _recurrent("LSTM")
+
+
+@comparison
+def gru() -> tuple[nn.Module, Any, Any]:
+    """The GRU layer, 5 steps of 3 sequences."""
+    return _recurrent("GRU")
+
+
+@comparison
+def gpt() -> tuple[nn.Module, Any, Any]:
+    """GPT with tied embeddings: 2 blocks, on 3 sequences of 7 tokens."""
+    from tinylm.models.gpt import GPT, GPTConfig
+    from tinylm.verify.torch_models import TorchGPT
+
+    config = GPTConfig(vocab_size=17, block_size=8, n_layer=2, n_head=2, n_embd=12, bias=True)
+    ids = np.random.default_rng(0).integers(0, 17, (3, 7))
+    return GPT(config), _randomised(TorchGPT(config)), [ids]
+
+
 @comparison
 def transformer_model() -> tuple[nn.Module, Any, Any]:
     """The language model of 2 encoder layers, on 3 sequences of 7 tokens."""

@@ -31,10 +31,10 @@ def compare(
     model takes over torch_model's state dict, whose names must be its own. The runs are made on
     float64 copies of both, in torch_model's training mode, so that neither's dtype nor gradients
     change; dropout must be off (p = 0 or eval mode), since PyTorch draws other masks.
-    batch: the arguments of both, NumPy arrays or None, by position or (a mapping) by name. Under
-    random cotangents for all floating outputs, the gradient of every named parameter and of every
-    floating argument is compared. The rows go the way of the data: outputs, then gradients from the
-    last parameter back to the first, so the first failure shows where the two part.
+    batch: the arguments of both, NumPy arrays, tuples of them or None, by position or (a mapping) by
+    name. Under random cotangents for all floating outputs, the gradient of every named parameter and
+    of every floating argument is compared. The rows go the way of the data: outputs, then gradients
+    from the last parameter back to the first, so the first failure shows where the two part.
     Errors: CheckpointError when the state does not fit, ShapeError when the outputs do not.
     """
     model.load_state_dict(torch_model.state_dict())
@@ -55,8 +55,11 @@ def compare(
     xs: dict[str, Tensor] = {f"gradient of {name}": p for name, p in reversed(list(ours.named_parameters()))}
     ts = {f"gradient of {name}": p for name, p in theirs.named_parameters()}
     for k, x in our_args.items():
-        if isinstance(x, Tensor) and x.requires_grad:
-            xs[f"gradient of argument {k}"], ts[f"gradient of argument {k}"] = x, their_args[k]
+        pairs_of_k = list(zip(_members(x), _members(their_args[k]), strict=True))
+        for i, (a, b) in enumerate(pairs_of_k):
+            if isinstance(a, Tensor) and a.requires_grad:
+                name = f"gradient of argument {k}" + (f"[{i}]" if len(pairs_of_k) > 1 else "")
+                xs[name], ts[name] = a, b
     names = list(xs)
     gradients = _gradients(names, y, r, list(xs.values()), [ts[name] for name in names], order=1, rng=np.random.default_rng(seed))
     return Report(f"{type(model).__name__} against PyTorch", tolerance, (*_rows(pairs), *_rows(gradients)))

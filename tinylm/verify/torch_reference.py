@@ -29,11 +29,11 @@ def torch_reference(name: str) -> Callable[..., Any]:
 
 def to_torch(x: Any) -> Any:
     """A torch tensor with an array's values, float64 and requiring its gradient if they are floating;
-    a list member by member; anything else as it is."""
+    a list or tuple member by member; anything else as it is."""
     import torch
 
-    if isinstance(x, list):
-        return [to_torch(member) for member in x]
+    if isinstance(x, (list, tuple)):
+        return type(x)(to_torch(member) for member in x)
     if not isinstance(x, np.ndarray):
         return x
     return torch.tensor(x, dtype=torch.float64, requires_grad=True) if x.dtype.kind == "f" else torch.tensor(x)

@@ -16,6 +16,7 @@ def _reductions(rng: Rng) -> Samples:
     yield sample("two axes kept", x, axis=(-1, 0), keepdims=True)
     yield sample("0-d", distinct(rng))
     yield sample("axis of length 1", distinct(rng, 3, 1), 1)
+    yield sample("wide", distinct(rng, 3, 67), -1)
     yield sample("empty", normal(rng, 0, 3), axis=1)
     yield sample("empty kept", normal(rng, 2, 0, 3), axis=-1, keepdims=True)
 
@@ -58,6 +59,7 @@ def _softmax(rng: Rng) -> Samples:
     yield sample("first axis", normal(rng, 3, 4), 0)
     yield sample("middle axis", normal(rng, 2, 3, 2), axis=1)
     yield sample("one element", normal(rng, 3, 1))
+    yield sample("wide", normal(rng, 5, 67))
     yield sample("vector", normal(rng, 5))
     yield sample("large values", normal(rng, 2, 4) + np.array([[1000.0], [-1000.0]]))
     yield sample("empty", normal(rng, 0, 4))
@@ -215,4 +217,5 @@ def _embedding(rng: Rng) -> Samples:
     yield Sample("padding", (ids, normal(rng, 4, 3)), {"padding_idx": 3}, derivative=False)
     yield sample("one id", np.array(2), normal(rng, 4, 3))
     yield sample("small integers", ids.astype(np.int32), normal(rng, 4, 1))
+    yield sample("wide", rng.integers(0, 11, (4, 9)), normal(rng, 11, 67))
     yield sample("empty", ids[:, :0], normal(rng, 4, 3))

@@ -17,6 +17,7 @@ def _matmul(rng: Rng) -> Samples:
     yield sample("vectors", normal(rng, 4), normal(rng, 4))
     yield sample("batch and vector", normal(rng, 2, 3, 4), normal(rng, 4))
     yield sample("vector and batch", normal(rng, 3), normal(rng, 2, 3, 2))
+    yield sample("wide", normal(rng, 2, 17, 33), normal(rng, 33, 19))
     yield sample("no rows", normal(rng, 0, 3), normal(rng, 3, 2))
     yield sample("nothing to sum", normal(rng, 2, 0), normal(rng, 0, 3))
 
@@ -32,6 +33,9 @@ def _linear(rng: Rng) -> Samples:
     for activation in ("relu", "gelu", "silu", "sigmoid"):
         yield sample(activation, normal(rng, 3, 2), normal(rng, 4, 2), normal(rng, 4), activation=activation)
     yield sample("gelu, residual", normal(rng, 3, 2), normal(rng, 4, 2), normal(rng, 4), normal(rng, 3, 4), activation="gelu")
+    wide = normal(rng, 2, 9, 33), normal(rng, 35, 33), normal(rng, 35), normal(rng, 2, 9, 35)
+    yield sample("wide", *wide)
+    yield sample("wide, gelu", *wide, activation="gelu")
     yield sample("empty", normal(rng, 0, 2), normal(rng, 4, 2), normal(rng, 4))
 
 
@@ -43,6 +47,7 @@ def _layer_norm(rng: Rng) -> Samples:
     yield sample("neither", normal(rng, 3, 4))
     yield sample("bias alone", normal(rng, 3, 4), None, normal(rng, 4))
     yield sample("vector, large eps", normal(rng, 4), normal(rng, 4), normal(rng, 4), eps=0.1)
+    yield sample("wide", normal(rng, 5, 67), normal(rng, 67), normal(rng, 67))
     yield sample("empty", normal(rng, 0, 4), normal(rng, 4), normal(rng, 4))
 
 
@@ -52,6 +57,7 @@ def _rms_norm(rng: Rng) -> Samples:
     yield sample("leading axes", normal(rng, 2, 3, 4), normal(rng, 4))
     yield sample("no weight", normal(rng, 3, 4))
     yield sample("vector, large eps", normal(rng, 4), normal(rng, 4), eps=0.1)
+    yield sample("wide", normal(rng, 5, 67), normal(rng, 67))
     yield sample("empty", normal(rng, 0, 4), normal(rng, 4))
 
 
@@ -65,6 +71,7 @@ def _losses(rng: Rng) -> Samples:
         yield sample(reduction, normal(rng, 4, 5), targets, reduction=reduction)
         yield sample(f"{reduction}, some ignored", normal(rng, 4, 5), np.array([1, -100, 4, -100]), reduction=reduction)
     yield sample("leading axes", normal(rng, 2, 2, 5), targets.reshape(2, 2))
+    yield sample("wide", normal(rng, 5, 67), np.array([66, 0, -100, 31, 31]))
     yield sample("another ignore_index", normal(rng, 4, 5), targets, ignore_index=1)
     yield sample("one row", normal(rng, 5), np.array(3))
     yield sample("empty", normal(rng, 0, 5), targets[:0], reduction="sum")
@@ -115,5 +122,6 @@ def _attention(rng: Rng) -> Samples:
     yield sample("dropout", *qkv(2), dropout=0.4, key=(5, 1))
     yield sample("dropout, causal, weights", *qkv(steps=4), causal=True, dropout=0.3, return_weights=True, key=(5, 2))
     yield sample("one position", *qkv(2, steps=1, keys=1))
+    yield sample("wide", *qkv(1, 2, steps=9, keys=9, width=16, out=16), causal=True)
     yield sample("no queries", *qkv(steps=0))
     yield sample("empty batch", *qkv(0))

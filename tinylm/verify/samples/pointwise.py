@@ -23,6 +23,7 @@ def _binary(rng: Rng) -> Samples:
     yield sample("integer number", nonzero(rng, 3), 2)
     yield sample("integer array", nonzero(rng, 2, 3), np.array([1, -2, 3]))
     yield sample("boolean array", nonzero(rng, 2, 3), np.array([True, True, True]))
+    yield sample("wide", *pair((3, 67), (67,)))
     yield sample("empty", normal(rng, 0, 3), nonzero(rng, 3))
 
 
@@ -44,6 +45,7 @@ def _unary(rng: Rng) -> Samples:
     yield sample("0-d", nonzero(rng))
     yield sample("four axes", nonzero(rng, 2, 1, 3, 2))
     yield sample("large values", nonzero(rng, 5) * 4)
+    yield sample("wide", nonzero(rng, 3, 67))
     yield sample("empty", normal(rng, 2, 0))
 
 
@@ -51,6 +53,7 @@ def _unary(rng: Rng) -> Samples:
 def _gelu(rng: Rng) -> Samples:
     yield from _unary(rng)
     yield sample("tanh form", normal(rng, 3, 4), approximate="tanh")
+    yield sample("tanh form, wide", normal(rng, 3, 67), approximate="tanh")
     yield sample("tanh form by position", normal(rng, 4), "tanh")
 
 
@@ -102,6 +105,7 @@ def _dropout(rng: Rng) -> Samples:
     yield sample("a tenth", normal(rng, 3, 7), p=0.1, key=(3, 0))
     yield sample("none", normal(rng, 4), 0, key=(1, 2))
     yield sample("everything", normal(rng, 4), 1, key=(1, 2))
+    yield sample("wide", normal(rng, 3, 67), 0.3, key=(2**64 - 1, 2**40))
     yield sample("0-d", normal(rng), 0.5, key=(1, 7))
     yield sample("empty", normal(rng, 0, 3), 0.5, key=(1, 2))
 
