@@ -91,7 +91,8 @@ def check_layouts(name, sample, implementation, device, monkeypatch, dtype, tole
 
 
 @pytest.mark.parametrize("name", [name for name, record in registry.items() if record.kernels])
-def test_every_kernel_runs_on_some_sample(name):
+def test_every_kernel_runs_on_some_sample(name, monkeypatch):
+    use("kernel", monkeypatch)
     for kind, dtype in registry[name].kernels:
         if kind == "cpu":
             launches.clear()
