@@ -90,12 +90,14 @@ def check_layouts(name, sample, implementation, device, monkeypatch, dtype, tole
                 np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance, err_msg=variants[0][0])
 
 
-@pytest.mark.parametrize("name", [name for name, record in registry.items() if record.kernels])
-def test_every_kernel_runs_on_some_sample(name, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "dtype", "device"),
+    [(name, dtype, kind) for name, record in registry.items() for kind, dtype in record.kernels],
+    indirect=["device"],
+)
+def test_every_kernel_runs_on_some_sample(name, dtype, device, monkeypatch):
     use("kernel", monkeypatch)
-    for kind, dtype in registry[name].kernels:
-        if kind == "cpu":
-            launches.clear()
-            for sample in samples_of(name):
-                run(name, on_device(list(sample.args), "cpu", dtype), sample.settings)
-            assert launches[name, kind], f"the {kind} {dtype} kernel of {name} declined every sample"
+    launches.clear()
+    for sample in samples_of(name):
+        run(name, on_device(list(sample.args), device, dtype), sample.settings)
+    assert launches[name, device], f"the {device} {dtype} kernel of {name} declined every sample"
