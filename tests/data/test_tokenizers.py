@@ -1,7 +1,6 @@
 """Tokenizers: what is encoded and decoded comes back, vocabularies, records, errors, streaming."""
 
 import json
-import re
 
 import numpy as np
 import pytest
@@ -53,12 +52,12 @@ def test_words_lose_nothing_but_unknown_ones(text):
     assert ids.dtype == np.int64
     pieces = [WORD.decode([i]) for i in ids]
     assert WORD.decode(ids) == "".join(pieces)
-    # Each unknown token stands for some text, and what is between them is in the text unchanged.
-    assert re.fullmatch("".join("(.+)" if i == 0 else re.escape(p) for i, p in zip(ids, pieces, strict=True)), text, re.DOTALL)
     if text:
         own = again(WordTokenizer.train(text, min_count=1))
-        assert 0 not in own.encode(text)
-        assert own.decode(own.encode(text)) == text
+        words = [own.decode([i]) for i in own.encode(text)]
+        assert "".join(words) == text
+        assert "<unk>" not in words
+        assert pieces == [word if word in WORD.words else "<unk>" for word in words]
 
 
 @given(st.text(min_size=1))

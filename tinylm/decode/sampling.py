@@ -1,12 +1,13 @@
 """Drawing text from a language model, a token at a time."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tinylm.decode.stepping import Stepper
-from tinylm.errors import ConfigError
+from tinylm.errors import AnomalyError, ConfigError
 from tinylm.models import LanguageModel, NgramLM
 from tinylm.random_streams import default_generator
 
@@ -32,7 +33,7 @@ class Sampling:
     repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
+        if not 0 < self.temperature < math.inf:
             raise ConfigError(f"temperature {self.temperature}: expected more than 0 (for the likeliest token always, use greedy)")
         if self.top_k is not None and self.top_k < 1:
             raise ConfigError(f"top_k {self.top_k}: expected at least 1")
@@ -40,13 +41,18 @@ class Sampling:
             raise ConfigError(f"top_p {self.top_p} is out of range: expected more than 0, at most 1")
         if not 0 <= self.min_p <= 1:
             raise ConfigError(f"min_p {self.min_p} is out of range: expected 0 to 1")
-        if not self.repetition_penalty >= 1:
+        if not 1 <= self.repetition_penalty < math.inf:
             raise ConfigError(f"repetition_penalty {self.repetition_penalty}: expected at least 1")
 
     def distribution(self, log_p: np.ndarray, context: np.ndarray | None = None) -> np.ndarray:
-        """The probabilities to draw from, (V,) float64, for log-probabilities (V,) after `context`."""
+        """The probabilities to draw from, (V,) float64, for log-probabilities (V,) after `context`.
+
+        Errors: ConfigError for a top_k larger than V; AnomalyError for a NaN or when nothing is possible.
+        """
         if self.top_k is not None and self.top_k > log_p.size:
             raise ConfigError(f"top_k {self.top_k} is larger than the vocabulary, {log_p.size}")
+        if not log_p.max() > -math.inf:  # a NaN is the maximum
+            raise AnomalyError(f"no token can be drawn: the largest log-probability is {log_p.max()}")
         scaled = log_p.astype(np.float64)
         if self.repetition_penalty != 1 and context is not None:
             seen = np.unique(context)
@@ -55,8 +61,8 @@ class Sampling:
             chosen = np.zeros(log_p.size)
             chosen[np.argmax(scaled)] = 1
             return chosen
-        scaled = scaled / self.temperature
-        p = np.exp(scaled - scaled.max())
+        with np.errstate(over="ignore"):  # far below the maximum at a temperature near 0: -inf, a probability of 0
+            p = np.exp((scaled - scaled.max()) / self.temperature)
         p /= p.sum()
         order = np.argsort(-p, kind="stable")  # likeliest first, ties by id
         kept = p.size if self.top_k is None else self.top_k
@@ -103,15 +109,17 @@ def generate_batch(
     """Yields `tokens` times the next id of each prompt. The prompts have the same length in tokens.
 
     Each row draws from a random stream of its own, so its text does not depend on the others'.
-    Errors: ConfigError for an empty prompt or a negative number of tokens.
+    Errors: ConfigError for an empty prompt, a negative number of tokens or a vocabulary forbidden as a whole.
     """
     sampling = sampling or Sampling()
-    if any(not len(p) for p in prompts):
+    if not len(prompts) or any(not len(p) for p in prompts):
         raise ConfigError("the prompt is empty: the model needs at least one token to continue")
     if len({len(p) for p in prompts}) > 1:
         raise ConfigError("the prompts of a batch must have the same length in tokens")
     if tokens < 0:
         raise ConfigError(f"tokens {tokens}: expected at least 0")
+    if len(set(forbidden)) >= model.vocab_size:
+        raise ConfigError("every token of the vocabulary is forbidden")
     streams = [r or default_generator.numpy() for r in (randoms or [None] * len(prompts))]
     stepper = Stepper(model, device, use_cache)
     new = np.array(prompts, np.int64)
@@ -131,15 +139,20 @@ def draw(p: np.ndarray, random: np.random.Generator) -> int:
 
 
 def until(pieces: Iterator[str], stops: Sequence[str]) -> Iterator[str]:
-    """Passes text on until one of the stop strings appears, which is left out; text that may be the
-    beginning of one is held back until it is known."""
+    """Passes text on until one of the stop strings is complete, which is left out; text that may be
+    the beginning of one is held back until it is known. How the text is cut into pieces does not matter.
+
+    Errors: ConfigError for an empty stop string.
+    """
+    if "" in stops:
+        raise ConfigError("a stop string is empty")
     held = ""
     longest = max((len(s) for s in stops), default=0)
     for piece in pieces:
         held += piece
-        found = [held.find(s) for s in stops if s in held]
+        found = [(held.find(s) + len(s), held.find(s)) for s in stops if s in held]
         if found:
-            yield held[: min(found)]
+            yield held[: min(found)[1]]  # the first to be complete; of several the longest
             return
         safe = len(held)
         for n in range(1, min(longest, len(held)) + 1):
