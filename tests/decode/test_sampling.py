@@ -88,35 +88,27 @@ def test_ties_go_to_the_smaller_id():
 
 
 @given(
-    weights=st.lists(st.floats(0, 1), min_size=1, max_size=12).filter(lambda w: sum(w) > 1e-3),
-    temperature=st.floats(0.05, 20),
+    weights=st.lists(st.integers(0, 20), min_size=1, max_size=12).filter(any),
+    square=st.booleans(),
     top_k=st.none() | st.integers(1, 12),
-    top_p=st.floats(0.01, 1),
-    min_p=st.floats(0, 1),
+    top_p=st.integers(1, 100),
+    min_p=st.integers(0, 99),
 )
-def test_what_is_kept_is_the_least_that_the_settings_ask_for(weights, temperature, top_k, top_p, min_p):
-    """The settings one after the other, in plain words."""
-    p = [w / sum(weights) for w in weights]
-    top_k = None if top_k is None else min(top_k, len(p))
+def test_what_is_kept_is_the_least_that_the_settings_ask_for(weights, square, top_k, top_p, min_p):
+    """The settings one after the other, with whole numbers: a limit is reached or missed without rounding."""
+    top_k = None if top_k is None else min(top_k, len(weights))
     with np.errstate(divide="ignore"):
-        found = Sampling(False, temperature, top_k, top_p, min_p).distribution(np.log(p))
-    tempered = [(w / max(p)) ** (1 / temperature) for w in p]
-    best = sorted(range(len(p)), key=lambda i: (-tempered[i], i))[:top_k]
-    total, kept, reached = sum(tempered[i] for i in best), [], 0.0
+        log_p = np.log(np.array(weights) / sum(weights))
+    # a little off the whole percents, where no weight lies
+    sampling = Sampling(temperature=0.5 if square else 1.0, top_k=top_k, top_p=top_p / 100, min_p=min_p / 100 + 1e-6)
+    tempered = [w**2 if square else w for w in weights]
+    best = sorted(range(len(weights)), key=lambda i: (-tempered[i], i))[:top_k]
+    total, reached, expected = sum(tempered[i] for i in best), 0, np.zeros(len(weights))
     for i in best:
-        if reached < top_p * total * (1 - 1e-9):
-            kept.append(i)
+        if 100 * reached < top_p * total and tempered[i] >= sampling.min_p * max(tempered):
+            expected[i] = tempered[i]
         reached += tempered[i]
-    kept = [i for i in kept if tempered[i] >= min_p * tempered[best[0]] * (1 - 1e-9)]
-    borderline = {i for i in range(len(p)) if i not in kept and found[i] > 0} | {i for i in kept if found[i] == 0 and tempered[i] > 0}
-    assert abs(found.sum() - 1) < 1e-12
-    assert (found >= 0).all()
-    if not borderline:  # rounding may decide otherwise exactly at a limit
-        expected = np.zeros(len(p))
-        expected[kept] = [tempered[i] for i in kept]
-        np.testing.assert_allclose(found, expected / expected.sum(), rtol=1e-9, atol=1e-300)
-    else:
-        assert len(borderline) == 1
+    np.testing.assert_allclose(sampling.distribution(log_p), expected / expected.sum(), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize(
