@@ -1,6 +1,7 @@
 """The probability of a text: token by token, as perplexity, as bits per byte."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,26 +22,36 @@ def token_log_probabilities(model: LanguageModel | NgramLM, ids: np.ndarray, dev
 
     n-gram models see their order - 1 tokens, recurrent models everything. A Transformer sees windows
     of block_size tokens that advance by half a block: each token is scored once, with at least
-    block_size/2 tokens before it where the text has them.
+    block_size/2 tokens before it where the text has them. The model is in evaluation mode meanwhile.
+    Errors: RangeError for ids outside the vocabulary.
     """
+    backend.check_ids(ids, model.vocab_size, "token id")
     if len(ids) < 2:
         return np.zeros(0)
     if isinstance(model, NgramLM):
         return model.log_probabilities(ids[1:], ids[:1])
+    training = model.training
     model.eval()
-    parts, state = [], None
-    block = model.block_size
-    with no_grad():
-        done = 0  # how many tokens after the first have been scored
-        while done < len(ids) - 1:
-            start = done if block is None else max(0, done - (block - max(block // 2, 1)) if done else 0)
-            stop = min(start + (block or _CHUNK), len(ids) - 1)
-            x = Tensor(backend.to_device(np.ascontiguousarray(ids[None, start:stop]), device))
-            logits, state = model.advance(x, state if block is None else None)
-            log_p = log_softmax(backend.to_numpy(logits.data)[0, done - start :])
-            parts.append(log_p[np.arange(stop - done), ids[done + 1 : stop + 1]])
-            done = stop
-    return np.concatenate(parts)
+    try:
+        with no_grad():
+            return np.concatenate(list(_scored_parts(model, ids, device)))
+    finally:
+        model.train(training)
+
+
+def _scored_parts(model: LanguageModel, ids: np.ndarray, device: str) -> Iterator[np.ndarray]:
+    """The log-probabilities window by window, or for a recurrent model chunk by chunk."""
+    block, state = model.block_size, None
+    overlap = 0 if block is None else block - max(block // 2, 1)  # what a window shares with the one before it
+    done = 0  # how many tokens after the first have been scored
+    while done < len(ids) - 1:
+        start = max(done - overlap, 0)
+        stop = min(start + (block or _CHUNK), len(ids) - 1)
+        x = Tensor(backend.to_device(np.ascontiguousarray(ids[None, start:stop]), device))
+        logits, state = model.advance(x, state if block is None else None)
+        log_p = log_softmax(backend.to_numpy(logits.data)[0, done - start :])
+        yield log_p[np.arange(stop - done), ids[done + 1 : stop + 1]]
+        done = stop
 
 
 @dataclass(frozen=True)
@@ -61,8 +72,8 @@ class Score:
     @property
     def perplexity(self) -> float:
         """exp(-log p / tokens); NaN when nothing was scored."""
-        n = len(self.tokens)
-        return math.exp(min(-self.log_probability / n, 700)) if n else math.nan
+        loss = -self.log_probability / len(self.tokens) if self.tokens else math.nan
+        return math.inf if loss > 709 else math.exp(loss)
 
     @property
     def bits_per_byte(self) -> float:

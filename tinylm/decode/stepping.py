@@ -20,7 +20,7 @@ class Stepper:
     context would pass its block_size, it is cut to its newest block_size/2 tokens, whose keys and
     values are computed anew at their new positions; so the context slides in half blocks, and the
     cost is that of about two tokens a token. use_cache False computes everything anew at each step,
-    with the same cuts and so the same distributions.
+    with the same cuts and so the same distributions. The model is put into evaluation mode.
     """
 
     def __init__(self, model: LanguageModel | NgramLM, device: str = "cpu", use_cache: bool = True) -> None:
