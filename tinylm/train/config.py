@@ -3,7 +3,7 @@ and the run folder stores it."""
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from tinylm.errors import CheckpointError, ConfigError
 from tinylm.models import GPT, GPTConfig, LanguageModel, RNNModel, TransformerModel
@@ -105,6 +105,10 @@ class TrainConfig:
             raise CheckpointError(
                 f"the run's config does not fit: missing {sorted(names - set(record))}, unexpected {sorted(set(record) - names)}"
             )
+        for field in dataclasses.fields(cls):
+            value, choices, kind = record[field.name], get_args(field.type), field.type
+            if not (value in choices if choices else type(value) is kind or (kind is float and type(value) is int)):
+                raise CheckpointError(f"the run's config does not fit: {field.name} is {value!r}")
         return cls(**record)
 
 
@@ -116,7 +120,7 @@ _RECURRENT = {
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "gpt": {},
     "transformer": {"dropout": 0.05},
-    "rnn": {**_RECURRENT, "lr": 1e-3},
+    "rnn": {**_RECURRENT, "lr": 1e-3, "steps": 3000, "schedule_steps": 3000},
     "lstm": _RECURRENT,
     "gru": _RECURRENT,
     "ngram": {"steps": 1, "schedule_steps": 1, "warmup": 0},
@@ -137,6 +141,9 @@ def build_model(config: TrainConfig, vocab_size: int) -> LanguageModel:
         return GPT(GPTConfig(vocab_size=vocab_size, **shape))
     if config.model == "transformer":
         model = TransformerModel(vocab_size, config.n_embd, config.n_head, config.n_hidden, config.n_layer, config.dropout)
+        longest = model.pos_encoder.pe.shape[0]
+        if config.block_size > longest:
+            raise ConfigError(f"block_size is {config.block_size}: a transformer has positions for {longest} at most")
         model.block_size = config.block_size  # the lengths it is trained on; its positions would go further
         return model
     return RNNModel(

@@ -47,10 +47,11 @@ def prepare(config: TrainConfig, text: str, tokenizer: Tokenizer | None) -> tupl
         source = text if config.tokenizer == "char" else train_text
         tokenizer = train_tokenizer(config.tokenizer, source, min_count=config.min_count, vocab_size=config.bpe_size)
     train_ids, val_ids = tokenizer.encode(train_text), tokenizer.encode(val_text)
-    if len(train_ids) < config.block_size + 1 or len(val_ids) < 2:
+    what, needed = ("order", config.order) if config.model == "ngram" else ("block_size", config.block_size + 1)
+    if len(train_ids) < needed or len(val_ids) < 2:
         raise DataError(
-            f"the data is too short: {len(train_ids)} tokens for training, where a block of {config.block_size} "
-            f"needs {config.block_size + 1}, and {len(val_ids)} for validation, which needs 2"
+            f"the data is too short: {len(train_ids)} tokens for training, where {what} {getattr(config, what)} needs {needed}, "
+            f"and {len(val_ids)} for validation, which needs 2"
         )
     scored = len(val_text.encode("utf-8")) - tokenizer.first_bytes(val_text)  # the first token has nothing before it
     return tokenizer, train_ids, val_ids, scored / (len(val_ids) - 1)
@@ -116,20 +117,23 @@ class Run:
         """Trains up to config.steps and returns the summary, which it also writes; None when it was
         asked to stop before, with a checkpoint to resume from.
 
-        `report` gets each record that metrics.jsonl gets. Errors: AnomalyError when the loss or
-        the gradient norm is no longer finite; the last checkpoint then stands.
+        `report` gets each record that metrics.jsonl gets: every log_every steps, and whenever
+        the run validates, saves or stops. Errors: AnomalyError when a loss or the gradient norm is
+        no longer finite; the last checkpoint then stands.
         """
         config, progress = self.config, self.progress
         self.model.train()
         mark, mark_step = time.perf_counter(), progress.step
         losses: Any = 0.0
-        while progress.step < config.steps and not self.stop_requested:
+        stopping = self.stop_requested
+        while progress.step < config.steps and not stopping:
             loss, norm = self._step(progress.step)
             losses = losses + loss  # on the device: nothing is copied until a record is due
             progress.step += 1
-            step = progress.step
-            due = step == config.steps
-            if step % config.log_every == 0 or due or self.stop_requested:
+            step, stopping = progress.step, self.stop_requested
+            validates = step % config.eval_every == 0 or step == config.steps
+            saves = step % config.save_every == 0 or step == config.steps
+            if step % config.log_every == 0 or validates or saves or stopping:
                 mean = float(losses) / (step - mark_step)
                 elapsed = time.perf_counter() - mark
                 progress.train_seconds += elapsed
@@ -141,12 +145,15 @@ class Run:
                     tokens_per_second=speed, train_seconds=progress.train_seconds,
                 )  # fmt: skip
                 losses, mark_step = 0.0, step
-                if step % config.eval_every == 0 or due:
+                if validates:
                     self._validate(report)
-                if step % config.save_every == 0 or due or self.stop_requested:
+                if saves:
                     self.save()
                 mark = time.perf_counter()
-        return self._summary() if progress.step >= config.steps else None
+        if progress.step < config.steps:
+            self.save()
+            return None
+        return self._summary()
 
     def _step(self, k: int) -> tuple[Any, Any]:
         """One update; (loss, gradient norm) as 0-d arrays on the device."""
@@ -169,6 +176,8 @@ class Run:
     def _validate(self, report: Report) -> None:
         step = self.progress.step
         loss = self.progress.val_loss = validation_loss(self.model, self.val_ids, self.config.device)
+        if not np.isfinite(loss):
+            raise AnomalyError(f"the validation loss is {loss} after step {step}: try a lower learning rate")
         self._record(report, step=step, val_loss=loss)
         if loss < self.progress.best_val_loss:
             self.progress.best_val_loss, self.progress.best_step = loss, step
@@ -178,6 +187,7 @@ class Run:
         progress = self.progress
         if progress.val_loss is None:  # no step was made
             self._validate(lambda record: None)
+            self.save()
         tokens = progress.step * self.config.batch_size * self.config.block_size
         return finish(self.folder, self.model, model_arrays(self.model), progress, self.bytes_per_token, tokens)
 

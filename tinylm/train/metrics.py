@@ -9,7 +9,7 @@ import numpy as np
 from tinylm import backend, ops
 from tinylm.autograd import no_grad
 from tinylm.data.batching import consecutive_blocks
-from tinylm.errors import CheckpointError
+from tinylm.errors import CheckpointError, DataError
 from tinylm.models import LanguageModel, NgramLM
 from tinylm.tensor import Tensor
 
@@ -20,7 +20,10 @@ def validation_loss(model: LanguageModel | NgramLM, ids: np.ndarray, device: str
     A Transformer sees blocks that do not overlap: each token has the tokens before it in its own
     block, so this is an upper bound of what a sliding window would give. Recurrent models carry
     their state, n-gram models see order - 1 tokens. The model is in evaluation mode meanwhile.
+    Errors: DataError for fewer than two tokens.
     """
+    if len(ids) < 2:
+        raise DataError(f"a loss over {len(ids)} tokens: expected at least 2, since the first one is not scored")
     if isinstance(model, NgramLM):
         return -float(model.log_probabilities(ids[1:], ids[:1]).mean())
     training = model.training

@@ -39,18 +39,23 @@ def load_run(folder: Path, device: str = "cpu") -> tuple[LanguageModel | NgramLM
     Errors: CheckpointError when the folder is no run, is damaged, or holds another model's weights.
     """
     config, tokenizer = read_config(folder)
+    model: LanguageModel | NgramLM
     if config.model == "ngram":
-        counts = NgramLM(tokenizer.vocab_size, config.order)
-        counts.load_state_dict(read_arrays(folder / "model.safetensors")[0])
-        return counts, tokenizer, config
-    model = build_model(config, tokenizer.vocab_size)
+        model = NgramLM(tokenizer.vocab_size, config.order)
+    else:
+        model = build_model(config, tokenizer.vocab_size)
     path = folder / "model.safetensors"
     if path.exists():
         arrays, _ = read_arrays(path)
     else:
-        stored, _ = read_arrays(folder / "checkpoints" / "last.safetensors")
+        path = folder / "checkpoints" / "last.safetensors"
+        stored, _ = read_arrays(path)
         arrays = {name.removeprefix("model."): a for name, a in stored.items() if name.startswith("model.")}
-    model.load_state_dict(arrays)
-    model.to(device)
-    model.eval()
+    try:
+        model.load_state_dict(arrays)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} does not hold the model that config.json describes: {error}") from error
+    if isinstance(model, LanguageModel):
+        model.to(device)
+        model.eval()
     return model, tokenizer, config
