@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 import console
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.table import Table
 
@@ -196,9 +195,9 @@ def import_seconds() -> float:
 
 def main() -> None:
     if sys.argv[1:2] == ["--worker"]:  # a fresh process that `measure` started
-        worker(sys.argv[2], tyro.cli(Arguments, args=sys.argv[3:]))
+        worker(sys.argv[2], console.parse(Arguments, args=sys.argv[3:]))
         return
-    arguments = tyro.cli(Arguments, description=Arguments.__doc__)
+    arguments = console.parse(Arguments, description=Arguments.__doc__)
     backend.device_namespace(arguments.device)
     screen = Console(width=None if sys.stdout.isatty() else 120)
     costs = Table("engine", "µs", box=None)

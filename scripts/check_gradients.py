@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import console
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.table import Table
 
@@ -29,7 +28,7 @@ class Arguments:
 
 
 def main() -> int:
-    arguments = tyro.cli(Arguments, description=Arguments.__doc__)
+    arguments = console.parse(Arguments, description=Arguments.__doc__)
     backend.device_namespace(arguments.device)
     out = Console(width=None if sys.stdout.isatty() else 120)
     table = Table("", "op", "samples", "1st order", "2nd order", title="largest relative error against finite differences", box=None)

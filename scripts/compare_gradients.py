@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import console
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.table import Table
 
@@ -60,7 +59,7 @@ def largest(reports: list[Report], gradients: bool) -> str:
 
 
 def main() -> int:
-    arguments = tyro.cli(Arguments, description=Arguments.__doc__)
+    arguments = console.parse(Arguments, description=Arguments.__doc__)
     try:
         importlib.import_module("torch")
     except ImportError as error:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import console
-import tyro
 from rich.console import Console
 from rich.table import Table
 
@@ -38,7 +37,7 @@ class Arguments:
 
 
 def main() -> None:
-    arguments = tyro.cli(Arguments, description=Arguments.__doc__)
+    arguments = console.parse(Arguments, description=Arguments.__doc__)
     for model in arguments.models:
         if model not in MODEL_DEFAULTS:
             raise ConfigError(f"model {model!r}: expected one of {', '.join(MODEL_DEFAULTS)}")

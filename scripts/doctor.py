@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import console
-import tyro
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -74,7 +73,7 @@ CHECKS: list[tuple[str, Callable[[], str], bool]] = [
 
 
 def main() -> int:
-    tyro.cli(Arguments, description=Arguments.__doc__)
+    console.parse(Arguments, description=Arguments.__doc__)
     table = Table("", "check", "finding", box=None)
     broken = False
     for name, check, needed in CHECKS:

@@ -16,7 +16,7 @@ from tinylm.data.tokenizers import StreamDecoder, Tokenizer
 from tinylm.decode import Sampling, generate, generate_batch
 from tinylm.decode.sampling import until
 from tinylm.decode.scoring import line_break
-from tinylm.errors import ConfigError
+from tinylm.errors import ConfigError, DataError
 from tinylm.models import LanguageModel, NgramLM
 from tinylm.random_streams import default_generator
 from tinylm.train import load_run
@@ -29,8 +29,8 @@ class Arguments:
 
     run: Annotated[Path, tyro.conf.Positional]
     """the run folder that scripts/train.py wrote"""
-    prompt: str = "\n"
-    """the text to continue; its characters must be known to the model"""
+    prompt: str | None = None
+    """the text to continue, a line break by default; its characters must be known to the model"""
     prompts: Path | None = None
     """instead: a UTF-8 file with a prompt a line, continued together, a line of the output for each"""
     tokens: int = 500
@@ -60,7 +60,7 @@ class Arguments:
 
 
 def main() -> None:
-    arguments = tyro.cli(Arguments, description=Arguments.__doc__)
+    arguments = console.parse(Arguments, description=Arguments.__doc__)
     sampling = Sampling(
         arguments.greedy, arguments.temperature, arguments.top_k, arguments.top_p, arguments.min_p, arguments.repetition_penalty
     )  # fmt: skip
@@ -72,10 +72,13 @@ def main() -> None:
     if arguments.prompts is not None:
         many(arguments, sampling, model, tokenizer)
         return
-    ids = tokenizer.encode(arguments.prompt).tolist()
+    prompt = "\n" if arguments.prompt is None else arguments.prompt
+    ids = (line_break(tokenizer) if arguments.prompt is None else tokenizer.encode(prompt)).tolist()
+    if arguments.prompt is None and not ids:
+        raise ConfigError("the model has never seen a line break, so it needs a --prompt")
     stream = stream_text(arguments, sampling, model, tokenizer, ids)
     first = next(stream, "")  # a bad setting is reported before anything is printed
-    sys.stdout.write(arguments.prompt + first)
+    sys.stdout.write(prompt + first)
     for piece in stream:
         sys.stdout.write(piece)
         sys.stdout.flush()
@@ -102,9 +105,13 @@ def stream_text(
 def many(arguments: Arguments, sampling: Sampling, model: LanguageModel | NgramLM, tokenizer: Tokenizer) -> None:
     """A line for each prompt: the prompt and its continuation, line breaks shown as '\\n'. Prompts of
     one length in tokens share a batch; each has a random stream of its own."""
-    prompts = read_text(arguments.prompts).splitlines()
-    start = line_break(tokenizer).tolist()
-    encoded = [tokenizer.encode(p).tolist() or start for p in prompts]
+    prompts = read_text(arguments.prompts).removesuffix("\n").split("\n")
+    encoded = []
+    for number, prompt in enumerate(prompts, 1):
+        try:
+            encoded.append((tokenizer.encode(prompt) if prompt else line_break(tokenizer)).tolist())
+        except DataError as error:
+            raise DataError(f"{arguments.prompts}, line {number}: {error}") from error
     streams = [default_generator.numpy() for _ in prompts]
     texts = [""] * len(prompts)
     for length in sorted({len(ids) for ids in encoded}):

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 import console
+import numpy as np
 import tyro
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from tinylm.data.corpora import read_text
 from tinylm.decode import Score, score_text
@@ -43,30 +44,23 @@ class Arguments:
 
 
 def main() -> None:
-    arguments = tyro.cli(Arguments, description=Arguments.__doc__)
+    arguments = console.parse(Arguments, description=Arguments.__doc__)
     if bool(arguments.texts) == (arguments.file is not None):
         raise ConfigError("give texts to score, or --file, and not both")
-    texts = list(arguments.texts)
-    if arguments.file is not None:
-        text = read_text(arguments.file)
-        texts = [line for line in text.split("\n") if line.strip()] if arguments.sentences else [text]
     model, tokenizer, _ = load_run(arguments.run, arguments.device)
     scores = []
-    for number, text in enumerate(texts, 1):
+    for name, text in named_texts(arguments):
+        text = text[:100] if arguments.dry_run else text
         try:
-            scores.append(
-                score_text(
-                    model, tokenizer, text[:100] if arguments.dry_run else text, sentence=arguments.sentences, device=arguments.device
-                )
-            )
+            scores.append(score_text(model, tokenizer, text, sentence=arguments.sentences, device=arguments.device))
         except DataError as error:
-            raise DataError(f"text {number}: {error}") from error
+            raise DataError(f"{name}: {error}") from error
     screen = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
     if arguments.tokens and arguments.file is None:
         for score in scores:
             table = Table("token", "log p", "p", box=None)
             for token, log_p in zip(score.tokens, score.log_probabilities.tolist(), strict=True):
-                table.add_row(escape(repr(token)), f"{log_p:.4f}", f"{math.exp(log_p):.4f}")
+                table.add_row(Text(repr(token)), f"{log_p:.4f}", f"{math.exp(log_p):.4f}")
             screen.print(table)
             screen.print()
     table = Table("text", "tokens", "unknown", "log p (nats)", "perplexity", "bits/byte", box=None)
@@ -78,9 +72,17 @@ def main() -> None:
     screen.print(table)
 
 
-def total(scores: list[Score]) -> Score:
-    import numpy as np
+def named_texts(arguments: Arguments) -> list[tuple[str, str]]:
+    """What to score, each with its name for error messages."""
+    if arguments.file is None:
+        return [(f"text {i}", text) for i, text in enumerate(arguments.texts, 1)]
+    text = read_text(arguments.file)
+    if not arguments.sentences:
+        return [(str(arguments.file), text)]
+    return [(f"{arguments.file}, line {i}", line) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
 
+
+def total(scores: list[Score]) -> Score:
     return Score(
         "", [t for s in scores for t in s.tokens], np.concatenate([s.log_probabilities for s in scores]),
         sum(s.unknown for s in scores), sum(s.bytes for s in scores),
@@ -89,7 +91,7 @@ def total(scores: list[Score]) -> Score:
 
 def row(table: Table, name: str, score: Score) -> None:
     table.add_row(
-        escape(name), f"{len(score.tokens):,}", f"{score.unknown:,}", f"{score.log_probability:.4f}",
+        Text(name), f"{len(score.tokens):,}", f"{score.unknown:,}", f"{score.log_probability:.4f}",
         f"{score.perplexity:.4f}", f"{score.bits_per_byte:.4f}",
     )  # fmt: skip
 

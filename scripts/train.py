@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import console
-import tyro
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tinylm import backend
@@ -91,10 +90,10 @@ def parse(argv: list[str]) -> Arguments:
     resumed, model = value_of("--resume", argv), value_of("--model", argv) or "gpt"
     if resumed is None:
         base = default_config(model)
-        return tyro.cli(Arguments, args=argv, description=Arguments.__doc__, default=Arguments(**base.to_json()))
+        return console.parse(Arguments, args=argv, description=Arguments.__doc__, default=Arguments(**base.to_json()))
     folder = Path(resumed)
     saved, _ = read_config(folder)
-    arguments = tyro.cli(Arguments, args=argv, default=Arguments(**saved.to_json(), resume=folder))
+    arguments = console.parse(Arguments, args=argv, default=Arguments(**saved.to_json(), resume=folder))
     for name, value in saved.to_json().items():
         if name not in FREE_ON_RESUME and getattr(arguments, name) != value:
             flag = name.replace("_", "-")

@@ -50,7 +50,8 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, record: Any) -> None:
     """A JSON file, indented, written whole or not at all."""
-    write_atomically(path, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode("utf-8"))
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(path, text.encode("utf-8", "backslashreplace"))  # an undecodable path becomes a \u escape, which is JSON
 
 
 def read_json(path: Path) -> Any:

@@ -1,0 +1,141 @@
+"""scripts/generate.py as a person runs it."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from script_helpers import ends_well, fails_with_one_line, script, script_here
+
+from tinylm.decode import Sampling, generate
+from tinylm.train import Counting, Run, default_config, load_run
+
+TEXT = "the quick brown fox jumps over the lazy dog.\nthe dog sleeps, the fox doesn't: \\o/\n" * 20
+MODELS = {"gpt": "char", "lstm": "word", "ngram": "bpe"}  # and the tokenizer each is tested with
+
+
+def trained(folder: Path, model: str, tokenizer: str, text: str) -> Path:
+    config = dataclasses.replace(
+        default_config(model), tokenizer=tokenizer, bpe_size=280, n_layer=1, n_embd=32, block_size=16, batch_size=8, order=4,
+        steps=30, schedule_steps=30, warmup=2, lr=2e-2, dropout=0.0,
+    )  # fmt: skip
+    (Counting if model == "ngram" else Run)(config, folder, text).train()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    parent = tmp_path_factory.mktemp("runs")
+    return {model: trained(parent / model, model, tokenizer, TEXT) for model, tokenizer in MODELS.items()}
+
+
+def generated(*arguments: object) -> str:
+    return ends_well(script_here("generate.py", *arguments))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_what_is_printed_is_what_the_library_generates(runs: dict[str, Path], model: str) -> None:
+    """Prompt, continuation, line break; past the block size."""
+    lm, tokenizer, _ = load_run(runs[model])
+    greedy = tokenizer.decode(generate(lm, tokenizer.encode("the fox").tolist(), 60, Sampling(greedy=True)))
+    shown = ends_well(script("generate.py", runs[model], "--prompt", "the fox", "--tokens", 60, "--greedy", "--seed", 5))
+    assert shown == f"the fox{greedy}\n"
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_text_is_seeded_and_the_same_without_the_cache(runs: dict[str, Path], model: str) -> None:
+    settings = [runs[model], "--prompt", "the", "--tokens", 40, "--temperature", 1.5, "--top-k", 8]
+    texts = [generated(*settings, *more) for more in (["--seed", 1], ["--seed", 1, "--no-cache"], ["--seed", 2])]
+    assert texts[0] == texts[1] != texts[2]
+    assert "<unk>" not in "".join(texts)
+    assert all(text.startswith("the") for text in texts)
+
+
+def test_settings(runs: dict[str, Path]) -> None:
+    run = runs["gpt"]
+    plain = generated(run, "--tokens", 80, "--greedy")
+    assert plain.startswith("\n")  # the prompt is a line break
+    assert len(plain) == 1 + 80 + 1
+    word = plain.split()[1]
+    assert generated(run, "--tokens", 80, "--greedy", "--stop", "@@", word) == plain[: plain.index(word)] + "\n"
+    for setting in (["--top-k", 1], ["--top-p", 1e-9], ["--min-p", 1], ["--temperature", 1e-9]):
+        assert generated(run, "--tokens", 80, *setting) == plain
+    assert generated(run, "--tokens", 80, "--greedy", "--repetition-penalty", 5) != plain
+    assert generated(run, "--prompt", "fox", "--tokens", 0) == "fox\n"
+    assert len(generated(run, "--prompt", "fox", "--dry-run")) == len("fox") + 3 + 1
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_many_prompts(runs: dict[str, Path], model: str, tmp_path: Path) -> None:
+    """A line each, in order, whatever their lengths; each the same as on its own."""
+    lm, tokenizer, _ = load_run(runs[model])
+    prompts = ["the", "", "the fox", "dog", " the quick", "\\o/"]
+    file = tmp_path / "prompts.txt"
+    file.write_text("\n".join(prompts) + "\n", encoding="utf-8")
+    shown = generated(runs[model], "--prompts", file, "--tokens", 25, "--greedy", "--stop", ",").split("\n")
+    forbidden = [] if tokenizer.unknown_id is None else [tokenizer.unknown_id]
+    expected = []
+    for prompt in prompts:
+        ids = tokenizer.encode(prompt or "\n").tolist()
+        text = tokenizer.decode(generate(lm, ids, 25, Sampling(greedy=True), forbidden=forbidden))
+        expected.append((prompt + text.partition(",")[0]).replace("\\", "\\\\").replace("\n", "\\n"))
+    assert shown == [*expected, ""]
+    seeded = [generated(runs[model], "--prompts", file, "--tokens", 9, "--seed", seed) for seed in (3, 3, 4)]
+    assert seeded[0] == seeded[1] != seeded[2]
+
+
+def test_characters_that_the_terminal_lacks_are_spelled_out(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", "ngram", "char", "é😀" * 100)
+    result = script("generate.py", run, "--prompt", "é", "--tokens", 3, "--greedy", PYTHONIOENCODING="ascii")
+    assert (result.returncode, result.stdout) == (0, "\\xe9\\U0001f600\\xe9\\U0001f600\n")
+    assert generated(run, "--prompt", "é", "--tokens", 3, "--greedy") == "é😀é😀\n"
+
+
+def test_bad_input_is_one_line_and_status_2(runs: dict[str, Path], tmp_path: Path) -> None:
+    size = load_run(runs["gpt"])[1].vocab_size
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("the\nfox\nété\n", encoding="utf-8")
+    empty = tmp_path / "empty.txt"
+    empty.write_text("\n", encoding="utf-8")
+    for arguments, message in [
+        (["--temperature", 0], "temperature 0.0: expected more than 0"),
+        (["--temperature", -1], "temperature -1.0"),
+        (["--temperature", "nan"], "temperature nan"),
+        (["--top-k", 0], "top_k 0: expected at least 1"),
+        (["--top-k", size + 1], f"top_k {size + 1} is larger than the vocabulary, {size}"),
+        (["--top-k", size + 1, "--greedy"], f"top_k {size + 1} is larger than the vocabulary, {size}"),
+        (["--top-p", 0], "top_p 0.0 is out of range"),
+        (["--min-p", 2], "min_p 2.0 is out of range"),
+        (["--repetition-penalty", 0.5], "repetition_penalty 0.5: expected at least 1"),
+        (["--tokens", -1], "tokens -1: expected at least 0"),
+        (["--tokens", "many"], "--tokens: invalid literal for int() with base 10: 'many'"),
+        (["--seed", -1], "seed -1 is out of range"),
+        (["--stop", ""], "a stop string is empty"),
+        (["--prompt", ""], "the prompt is empty"),
+        (["--prompt", "été"], "unknown character 'é' at position 0: the model knows"),
+        (["--prompts", prompts], "prompts.txt, line 3: unknown character 'é' at position 0"),
+        (["--prompts", empty], "empty.txt is empty"),
+        (["--prompts", tmp_path / "none"], "none: No such file or directory"),
+        (["--device", "tpu"], "unknown device 'tpu'"),
+    ]:
+        fails_with_one_line(script_here("generate.py", runs["gpt"], *arguments), message)
+    undecodable = b"\xff".decode("utf-8", "surrogateescape")  # as it comes from a terminal
+    fails_with_one_line(script_here("generate.py", runs["ngram"], "--prompt", undecodable), "is no character")
+    fails_with_one_line(script_here("generate.py", tmp_path / "none"), "no run folder")
+    fails_with_one_line(script_here("generate.py"), "Missing from")
+
+
+def test_run_folders_that_do_not_fit(runs: dict[str, Path], tmp_path: Path) -> None:
+    single = trained(tmp_path / "single", "ngram", "char", "one line only " * 20)
+    fails_with_one_line(script_here("generate.py", single), "never seen a line break, so it needs a --prompt")
+    assert generated(single, "--prompt", "on", "--tokens", 6, "--greedy") == "one only\n"
+    mixed = trained(tmp_path / "mixed", "gpt", "word", TEXT)
+    (mixed / "model.safetensors").write_bytes((runs["lstm"] / "model.safetensors").read_bytes())
+    fails_with_one_line(script_here("generate.py", mixed), "does not hold the model that config.json describes: the state does not fit GPT")
+    (mixed / "config.json").write_text("{}", encoding="utf-8")
+    fails_with_one_line(script_here("generate.py", mixed), "is not the config of a tinylm run")
+
+
+def test_help() -> None:
+    shown = generated("--help")
+    for flag in ("--prompt ", "--prompts ", "--greedy", "--stop ", "--no-cache", "--dry-run"):
+        assert flag in shown

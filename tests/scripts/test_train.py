@@ -1,0 +1,141 @@
+"""scripts/train.py as a person runs it, for every model; dry runs and help of the other long-running scripts."""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from script_helpers import SCRIPTS, ends_well, fails_with_one_line, script, script_here
+
+TEXT = "the quick brown fox jumps over the lazy dog.\n" * 40
+SHAPE = ["--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--block-size", "16", "--batch-size", "4", "--log-every", "5"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "fox.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    return path
+
+
+def trained(*arguments: object) -> str:
+    return ends_well(script("train.py", *arguments))
+
+
+@pytest.fixture(scope="module")
+def run(data: Path) -> Path:
+    folder = data.parent / "run"
+    shown = trained("--data", data, "--out", folder, "--steps", 10, *SHAPE)
+    assert "validation loss" in shown
+    assert "tokens/s" in shown
+    assert "a sample:" in shown
+    assert json.loads((folder / "summary.json").read_text(encoding="utf-8"))["steps"] == 10
+    return folder
+
+
+@pytest.mark.parametrize("name", ["train.py", "doctor.py", "benchmark.py", "compare_models.py"])
+def test_dry_runs_leave_nothing_behind(name: str, tmp_path: Path) -> None:
+    result = script(name, "--dry-run", cwd=tmp_path, TMPDIR=str(tmp_path))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("model", "tokenizer"), [("transformer", "char"), ("rnn", "word"), ("lstm", "char"), ("gru", "bpe"), ("ngram", "word")]
+)
+def test_every_model_trains(model: str, tokenizer: str, tmp_path: Path) -> None:
+    """With its own defaults, on the shipped text."""
+    result = script("train.py", "--model", model, "--tokenizer", tokenizer, "--dry-run", cwd=tmp_path, TMPDIR=str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert f"{model} on tinyshakespeare" in result.stdout
+    shown, _, sample = result.stdout.partition("a sample:\n")
+    assert "nats/token over the whole split" in shown
+    assert len(sample) > 300  # characters at least, for tokens of one or more
+    assert "<unk>" not in sample
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["train.py", "doctor.py", "benchmark.py", "compare_models.py"])
+def test_help(name: str) -> None:
+    assert "--dry-run" in ends_well(script_here(name, "--help"))
+
+
+def test_help_shows_the_defaults_of_the_model() -> None:
+    shown = " ".join(ends_well(script_here("train.py", "--model=lstm", "--help")).split())
+    assert "(default: 0.003)" in shown
+    assert "(default: 1000)" in shown
+
+
+def test_the_default_folder_is_never_overwritten(data: Path, tmp_path: Path) -> None:
+    for name in ("gpt-fox", "gpt-fox-2"):
+        assert script("train.py", "--data", data, "--steps", 1, *SHAPE, cwd=tmp_path).returncode == 0
+        assert (tmp_path / "runs" / name / "summary.json").exists()
+
+
+def test_resume_keeps_the_settings(run: Path) -> None:
+    trained("--resume", run, "--steps", 15)
+    assert json.loads((run / "summary.json").read_text(encoding="utf-8"))["steps"] == 15
+    fails_with_one_line(script_here("train.py", "--resume", run, "--n-embd", 32), "--n-embd 32: the run in")
+    fails_with_one_line(script_here("train.py", "--resume", run, "--out", "x"), "--out and --resume")
+
+
+def test_the_other_models_stop_and_go_on(data: Path, tmp_path: Path) -> None:
+    trained("--model", "lstm", "--tokenizer", "word", "--data", data, "--out", tmp_path / "lstm", "--steps", 2, *SHAPE)
+    assert "gru" not in trained("--resume", tmp_path / "lstm", "--steps", 4)
+    assert json.loads((tmp_path / "lstm" / "summary.json").read_text(encoding="utf-8"))["steps"] == 4
+    fails_with_one_line(script_here("train.py", "--resume", tmp_path / "lstm", "--model", "gru"), "--model gru: the run in")
+    trained("--model", "ngram", "--order", 3, "--data", data, "--out", tmp_path / "ngram")
+    fails_with_one_line(script_here("train.py", "--resume", tmp_path / "ngram"), "nothing to resume")
+
+
+def test_ctrl_c_saves(data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command = [sys.executable, str(SCRIPTS / "train.py"), "--data", str(data), "--out", str(folder), "--steps", "1000000", *SHAPE]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    for _ in range(600):
+        if (folder / "metrics.jsonl").exists() and (folder / "metrics.jsonl").read_text(encoding="utf-8"):
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"--resume {folder}" in output
+    assert (folder / "checkpoints" / "last.safetensors").exists()
+
+
+def test_bad_input_is_one_line_and_status_2(run: Path, data: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.txt"
+    out = tmp_path / "never"
+    for content, message in [(b"", "is empty"), (b"\xff\xfe\x00", "not UTF-8"), (b"a\0b" * 1000, "zero byte"), (b"abc", "too short")]:
+        bad.write_bytes(content)
+        fails_with_one_line(script_here("train.py", "--data", bad, "--out", out), message)
+    fails_with_one_line(script_here("train.py", "--data", tmp_path / "none.txt", "--out", out), "no such data")
+    fails_with_one_line(script_here("train.py", "--data", data, "--n-embd", 30, "--out", out), "not divisible by n_head 4")
+    fails_with_one_line(script_here("train.py", "--device", "tpu", "--out", out), "unknown device 'tpu'")
+    assert not out.exists()
+    fails_with_one_line(script_here("train.py", "--resume", tmp_path), "config.json")
+    for model, flag, value, message in [
+        ("ngram", "--order", 0, "order is 0: expected 1 to 9"),
+        ("lstm", "--n-layer", 0, "n_layer is 0"),
+        ("lstm", "--batch-size", 400, "400 streams with a block of 64 each need"),
+        ("mamba", "--steps", 1, "model 'mamba': expected one of gpt, transformer, rnn, lstm, gru, ngram"),
+        ("gpt", "--warmup", 3000, "warmup 3000 is out of range"),
+        ("gpt", "--seed", -1, "seed -1 is out of range"),
+        ("gpt", "--steps", "abc", "--steps: invalid literal for int() with base 10: 'abc' (--help"),
+        ("gpt", "--tokenizer", "magic", "invalid choice 'magic' for argument '--tokenizer'"),
+        ("gpt", "--magic", 1, "Unrecognized options: --magic"),
+    ]:
+        fails_with_one_line(script_here("train.py", "--model", model, flag, value, "--data", data, "--out", out), message)
+    assert not out.exists()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("cupy") is not None, reason="CuPy is installed here")
+def test_a_missing_gpu_is_one_line(data: Path, tmp_path: Path) -> None:
+    fails_with_one_line(script_here("train.py", "--device", "cuda", "--out", tmp_path / "never"), "needs CuPy, which is not installed")
+    assert not (tmp_path / "never").exists()
