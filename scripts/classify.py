@@ -111,7 +111,8 @@ def train(arguments: Train) -> None:
         f"(naive Bayes {100 * summary['naive_bayes_accuracy']:.2f} %), {summary['parameters']:,} parameters, "
         f"{summary['train_seconds']:.1f} s of training"
     )
-    print(f"run folder {folder}")
+    if not arguments.dry_run:
+        print(f"run folder {folder}")
 
 
 def new_folder(config: ClassifierConfig) -> Path:

@@ -1,0 +1,212 @@
+"""The three classifiers against the same models written with PyTorch, padding, and what they can learn."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from helpers import ReplayedDropout, assert_parity, randomise, replay_dropout
+
+from tinylm import ops
+from tinylm.errors import ConfigError, RangeError, ShapeError
+from tinylm.models.classifier import BagClassifier, Ensemble, LSTMClassifier, TextClassifier, TransformerClassifier
+from tinylm.optim import AdamW
+from tinylm.random_streams import Generator, default_generator
+from tinylm.tensor import Tensor
+
+VOCAB, WIDTH, HIDDEN, BUCKETS = 13, 8, 6, 17
+KINDS = ["bag", "lstm", "transformer"]
+kinds = pytest.mark.parametrize("kind", KINDS)
+
+
+def make(kind: str, dropout: float = 0.0, layers: int = 1) -> TextClassifier:
+    if kind == "bag":
+        return BagClassifier(VOCAB, WIDTH, BUCKETS, dropout, dropout)
+    if kind == "lstm":
+        return LSTMClassifier(VOCAB, WIDTH, HIDDEN, layers, dropout)
+    return TransformerClassifier(VOCAB, WIDTH, 2, HIDDEN, layers, dropout)
+
+
+class TorchBag(torch.nn.Module):
+    """One text after the other, one word and word pair after the other."""
+
+    def __init__(self, drop):
+        super().__init__()
+        self.register_buffer("ratios", torch.randn(VOCAB + BUCKETS))
+        self.encoder = torch.nn.Embedding(VOCAB + BUCKETS, WIDTH)
+        self.decoder = torch.nn.Linear(WIDTH, 1)
+        self.drop = drop
+
+    def forward(self, ids, lengths):
+        steps = ids.shape[1]
+        keep = self.drop(torch.ones(*ids.shape[:1], 2 * steps - 1, 1, dtype=self.ratios.dtype))
+        rows = []
+        for text, length, kept in zip(ids.tolist(), lengths.tolist(), keep, strict=True):
+            words = [(i, a) for i, a in enumerate(text[:length])]
+            pairs = [
+                (steps + i, VOCAB + (116049371 * a + b) % BUCKETS)
+                for i, (a, b) in enumerate(zip(text[: length - 1], text[1:length], strict=True))
+            ]
+            terms = [kept[i] * self.ratios[row] * self.encoder.weight[row] for i, row in words + pairs]
+            rows.append(sum(terms) / math.sqrt(2 * length - 1))
+        return self.decoder(self.drop(torch.stack(rows)))[:, 0]
+
+
+class TorchLSTM(torch.nn.Module):
+    """Packed sequences; the maximum of each text on its own."""
+
+    def __init__(self, drop, layers):
+        super().__init__()
+        self.encoder = torch.nn.Embedding(VOCAB, WIDTH)
+        self.rnn = torch.nn.LSTM(WIDTH, HIDDEN, layers, bidirectional=True)
+        self.decoder = torch.nn.Linear(2 * HIDDEN, 1)
+        self.drop = drop
+
+    def forward(self, ids, lengths):
+        x = self.drop(self.encoder(ids.T))
+        packed = torch.nn.utils.rnn.pack_padded_sequence(x, torch.tensor(lengths), enforce_sorted=False)
+        y, _ = torch.nn.utils.rnn.pad_packed_sequence(self.rnn(packed)[0])
+        most = torch.stack([y[:length, n].amax(dim=0) for n, length in enumerate(lengths.tolist())])
+        return self.decoder(self.drop(most))[:, 0]
+
+
+class TorchPositions(torch.nn.Module):
+    def __init__(self, drop):
+        super().__init__()
+        angles = np.arange(5000)[:, None] * 10000.0 ** (-np.arange(0, WIDTH, 2) / WIDTH)
+        pe = np.stack([np.sin(angles), np.cos(angles)], axis=2).reshape(5000, 1, WIDTH)
+        self.register_buffer("pe", torch.tensor(pe))
+        self.drop = drop
+
+    def forward(self, x):
+        return self.drop(x + self.pe[: x.shape[0]])
+
+
+class TorchTransformer(torch.nn.Module):
+    def __init__(self, drop, layers, p):
+        super().__init__()
+        self.encoder = torch.nn.Embedding(VOCAB, WIDTH)
+        self.pos_encoder = TorchPositions(drop)
+        layer = torch.nn.TransformerEncoderLayer(WIDTH, 2, HIDDEN, p, norm_first=True)
+        self.transformer_encoder = torch.nn.TransformerEncoder(layer, layers, torch.nn.LayerNorm(WIDTH), enable_nested_tensor=False)
+        self.decoder = torch.nn.Linear(WIDTH, 1)
+        self.drop = drop
+
+    def forward(self, ids, lengths):
+        x = self.pos_encoder(self.encoder(ids.T) * math.sqrt(WIDTH))
+        beyond = torch.arange(ids.shape[1]) >= torch.tensor(lengths)[:, None]
+        mask = torch.zeros(beyond.shape, dtype=x.dtype).masked_fill(beyond, -math.inf)
+        y = self.transformer_encoder(x, src_key_padding_mask=mask)
+        means = torch.stack([y[:length, n].mean(dim=0) for n, length in enumerate(lengths.tolist())])
+        return self.decoder(self.drop(means))[:, 0]
+
+
+def make_torch(kind, layers=1, drop=None, p=0.0):
+    drop = drop or torch.nn.Identity()
+    if kind == "bag":
+        return TorchBag(drop)
+    return TorchLSTM(drop, layers) if kind == "lstm" else TorchTransformer(drop, layers, p)
+
+
+LENGTHS = [np.array([7, 1, 4, 6]), np.array([5]), np.array([1, 1]), np.array([2, 3, 3])]
+
+
+@kinds
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("lengths", LENGTHS, ids=str)
+def test_equals_pytorch(kind, dtype, layers, lengths):
+    """Logits and the gradient of every parameter."""
+    rng = np.random.default_rng(0)
+    torch.manual_seed(0)
+    theirs = make_torch(kind, layers)
+    randomise(theirs, rng)
+    ids = rng.integers(0, VOCAB, (len(lengths), int(lengths.max())))
+    assert_parity(make(kind, layers=layers), theirs, [ids], settings={"lengths": lengths}, dtype=dtype)
+
+
+@kinds
+def test_dropout_equals_pytorch_with_the_same_masks(kind):
+    rng, generator = np.random.default_rng(1), Generator()
+    torch.manual_seed(1)
+    theirs = make_torch(kind, drop=ReplayedDropout(0.3, generator), p=0.3)
+    theirs = replay_dropout(theirs, generator)
+    randomise(theirs, rng)
+    before = generator.state = default_generator.state
+    ours = make(kind, dropout=0.3)
+    generator.state = default_generator.state
+    assert generator.state != before
+    assert_parity(ours, theirs, [rng.integers(0, VOCAB, (4, 7))], settings={"lengths": LENGTHS[0]})
+    assert generator.state == default_generator.state  # as many masks on both sides
+
+
+@kinds
+def test_padding_changes_nothing(kind):
+    """The logit of a text alone is its logit beside a longer one, whatever stands beyond its end."""
+    rng = np.random.default_rng(2)
+    model = make(kind, dropout=0.5).to(dtype="float64").eval()
+    ids = rng.integers(0, VOCAB, (3, 9))
+    together = model(Tensor(ids), np.array([3, 9, 1])).data
+    alone = [model(Tensor(ids[n : n + 1, :length]), np.array([length])).data[0] for n, length in enumerate([3, 9, 1])]
+    np.testing.assert_allclose(together, alone, rtol=1e-12, atol=1e-14)
+    ids[0, 3:], ids[2, 1:] = 0, VOCAB - 1
+    np.testing.assert_array_equal(model(Tensor(ids), np.array([3, 9, 1])).data, together)
+
+
+@kinds
+def test_a_tiny_set_is_learned_by_heart(kind):
+    """Every text of the one class is one of the other class backwards: words alone do not tell."""
+    rng = np.random.default_rng(3)
+    half = rng.permuted(np.tile(np.arange(6), (8, 1)), axis=1)
+    ids, labels = np.concatenate([half, half[:, ::-1]]), np.repeat([1.0, 0.0], 8).astype(np.float32)
+    model = {
+        "bag": lambda: BagClassifier(VOCAB, 16, 64),
+        "lstm": lambda: LSTMClassifier(VOCAB, 16, 16),
+        "transformer": lambda: TransformerClassifier(VOCAB, 16, 2, 32),
+    }[kind]()
+    optimizer = AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
+    for _ in range(150):
+        loss = ops.binary_cross_entropy_with_logits(model(Tensor(ids), np.full(16, 6)), Tensor(labels))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.05
+
+
+def test_log_count_ratios_by_hand():
+    """Class 1: "1 2", class 0: "1" and "3": counts plus one over their sum, words and pairs together."""
+    model = BagClassifier(4, 2, 5)
+    pair = 4 + (116049371 * 1 + 2) % 5
+    model.weigh([np.array([1, 2]), np.array([1]), np.array([3])], np.array([1, 0, 0]))
+    counts = np.ones((2, 9))
+    counts[1, [1, 2, pair]] += 1
+    counts[0, [1, 3]] += 1
+    np.testing.assert_allclose(model.ratios.data, np.log(counts[1] / 12) - np.log(counts[0] / 11), rtol=1e-6, atol=1e-7)
+
+
+def test_an_ensemble_is_the_mean_of_its_members():
+    members = [make("lstm") for _ in range(3)]
+    ids, lengths = np.random.default_rng(4).integers(0, VOCAB, (4, 7)), LENGTHS[0]
+    expected = np.mean([m(Tensor(ids), lengths).data for m in members], axis=0)
+    assert np.std([m(Tensor(ids), lengths).data for m in members], axis=0).min() > 0
+    np.testing.assert_allclose(Ensemble(members)(Tensor(ids), lengths).data, expected, rtol=1e-6)
+
+
+@kinds
+def test_bad_input_is_refused(kind):
+    model = make(kind)
+    for lengths, message in [([0, 2], "lengths from 0 to 2: expected 1 to 3"), ([1, 4], "1 to 4"), ([1], r"\(N,\)"), ([1.0, 2.0], "float64")]:
+        with pytest.raises(ShapeError, match=message):
+            model(Tensor(np.zeros((2, 3), np.int64)), np.array(lengths))
+    for word in (VOCAB, -1):
+        with pytest.raises(RangeError, match=f"id {word} is out of range: expected 0 to {VOCAB - 1}"):
+            model(Tensor(np.array([[word, 1]])), np.array([2]))
+
+
+def test_bad_sizes_are_refused():
+    with pytest.raises(ConfigError, match="buckets is 0: expected at least 1"):
+        BagClassifier(VOCAB, WIDTH, 0)
+    with pytest.raises(ConfigError, match="hidden_size is 0"):
+        LSTMClassifier(VOCAB, WIDTH, 0)
+    with pytest.raises(ConfigError, match="heads is 0: expected at least 1"):
+        TransformerClassifier(VOCAB, WIDTH, 0, HIDDEN)
