@@ -111,6 +111,13 @@ def test_what_is_kept_is_the_least_that_the_settings_ask_for(weights, square, to
     np.testing.assert_allclose(sampling.distribution(log_p), expected / expected.sum(), rtol=1e-12, atol=0)
 
 
+@pytest.mark.parametrize(("size", "kept"), [(10, 8), (12, 6), (20, 1), (20, 13)])
+def test_a_nucleus_reached_but_for_rounding(size, kept):
+    """kept of size equal tokens have exactly top_p; their floating sum falls a little short."""
+    p = Sampling(top_p=kept / size).distribution(np.log(np.ones(size) / size))
+    assert np.count_nonzero(p) == kept
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [

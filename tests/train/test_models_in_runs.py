@@ -1,6 +1,7 @@
 """Every model and tokenizer through a training run: learning, loading, resuming, validation over a whole split."""
 
 import dataclasses
+import itertools
 import json
 import math
 from pathlib import Path
@@ -12,6 +13,7 @@ from tinylm.data import split_text
 from tinylm.decode import token_log_probabilities
 from tinylm.errors import AnomalyError, CheckpointError, ConfigError, DataError
 from tinylm.models import NgramLM, RNNModel
+from tinylm.tensor import Tensor
 from tinylm.train import Counting, Run, TrainConfig, default_config, load_run, validation_loss
 from tinylm.train.config import MODEL_DEFAULTS
 from tinylm.train.runs import read_config
@@ -127,6 +129,28 @@ def test_a_resumed_recurrent_run_is_the_same_run(model: str, tmp_path: Path) -> 
     forgetful.train()
     with pytest.raises(AssertionError):  # a state that is lost would be noticed
         assert_same_run(forgetful, whole)
+
+
+@pytest.mark.parametrize("model", RECURRENT)
+def test_the_state_is_carried_within_an_epoch(model: str, tmp_path: Path) -> None:
+    """Each step starts from the state that the one before ended with; an epoch starts from none."""
+    run = Run(small(model, batch_size=16), tmp_path / "run", TEXT)
+    assert run.batches.batches_per_epoch == 12
+    calls, advance = [], run.model.advance
+
+    def watched(ids: Tensor, state: list[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
+        logits, after = advance(ids, state)
+        if run.model.training:
+            assert all(s.node is None for s in state or [])  # gradients end at the block
+            calls.append((state, after))
+        return logits, after
+
+    run.model.advance = watched  # type: ignore[method-assign, assignment]
+    run.train()
+    assert [k for k, (state, _) in enumerate(calls) if state is None] == [0, 12]
+    for (_, after), (state, _) in itertools.pairwise(calls):
+        for a, b in zip(after if state else [], state or [], strict=True):
+            np.testing.assert_array_equal(a.data, b.data)
 
 
 @pytest.mark.parametrize("stop_at", [0, 7])

@@ -14,7 +14,7 @@ import pytest
 from tinylm.errors import AnomalyError, CheckpointError, ConfigError, DataError
 from tinylm.tensor import Tensor
 from tinylm.train import Run, TrainConfig, load_run, validation_loss
-from tinylm.train.checkpoints import read_arrays, write_arrays, write_atomically
+from tinylm.train.checkpoints import read_arrays, read_json, write_arrays, write_atomically, write_json
 from tinylm.train.runs import read_config
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 40
@@ -180,6 +180,14 @@ def test_arrays_of_any_layout_are_saved_right(tmp_path: Path) -> None:
     for name, array in arrays.items():
         np.testing.assert_array_equal(back[name], array, err_msg=name)
         assert back[name].shape == array.shape
+
+
+def test_any_path_can_be_stored_as_json(tmp_path: Path) -> None:
+    """One that is not UTF-8 too; what is text stays readable."""
+    record = {"data": os.fsdecode(b"caf\xe9.txt"), "characters": "é😀"}
+    write_json(tmp_path / "a.json", record)
+    assert read_json(tmp_path / "a.json") == record
+    assert "é😀" in (tmp_path / "a.json").read_text(encoding="utf-8")
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
