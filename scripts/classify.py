@@ -26,6 +26,7 @@ from tinylm.train.classification import (
     mean_interval,
     naive_bayes_accuracy,
     prepare_split,
+    start_classifier,
     train_classifier,
     train_run,
 )
@@ -135,7 +136,8 @@ def compare(arguments: Compare) -> None:
         for k in range(SPLITS):
             print(f"{name}, split {k} ...", file=sys.stderr, flush=True)
             part = prepare_split(data, k, config.min_count)
-            model = train_classifier(dataclasses.replace(config, split=k), part)
+            model = start_classifier(config, part)
+            train_classifier(model, config, part)
             accuracies.append(100 * accuracy(logits_of(model, part.test_texts), part.test_labels))
         mean, low, high = mean_interval(np.subtract(accuracies, baseline))
         label = name if config.members == 1 else f"{name} x {config.members}"

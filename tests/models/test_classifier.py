@@ -1,5 +1,6 @@
 """The three classifiers against the same models written with PyTorch, padding, and what they can learn."""
 
+import itertools
 import math
 
 import numpy as np
@@ -43,10 +44,7 @@ class TorchBag(torch.nn.Module):
         rows = []
         for text, length, kept in zip(ids.tolist(), lengths.tolist(), keep, strict=True):
             words = [(i, a) for i, a in enumerate(text[:length])]
-            pairs = [
-                (steps + i, VOCAB + (116049371 * a + b) % BUCKETS)
-                for i, (a, b) in enumerate(zip(text[: length - 1], text[1:length], strict=True))
-            ]
+            pairs = [(steps + i, VOCAB + (116049371 * a + b) % BUCKETS) for i, (a, b) in enumerate(itertools.pairwise(text[:length]))]
             terms = [kept[i] * self.ratios[row] * self.encoder.weight[row] for i, row in words + pairs]
             rows.append(sum(terms) / math.sqrt(2 * length - 1))
         return self.decoder(self.drop(torch.stack(rows)))[:, 0]
@@ -195,7 +193,12 @@ def test_an_ensemble_is_the_mean_of_its_members():
 @kinds
 def test_bad_input_is_refused(kind):
     model = make(kind)
-    for lengths, message in [([0, 2], "lengths from 0 to 2: expected 1 to 3"), ([1, 4], "1 to 4"), ([1], r"\(N,\)"), ([1.0, 2.0], "float64")]:
+    for lengths, message in [
+        ([0, 2], "lengths from 0 to 2: expected 1 to 3"),
+        ([1, 4], "1 to 4"),
+        ([1], r"\(N,\)"),
+        ([1.0, 2.0], "float64"),
+    ]:
         with pytest.raises(ShapeError, match=message):
             model(Tensor(np.zeros((2, 3), np.int64)), np.array(lengths))
     for word in (VOCAB, -1):

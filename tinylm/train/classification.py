@@ -48,20 +48,26 @@ def prepare_split(data: LabelledTexts, split: int, min_count: int = 1) -> Split:
     return Split(tokenizer, parts[0], data.labels[train], parts[1], data.labels[test])
 
 
-def train_classifier(config: ClassifierConfig, part: Split, report: Report = lambda record: None) -> Ensemble:
-    """A model in evaluation mode, trained on the training part; `report` gets a record an epoch and member.
+def start_classifier(config: ClassifierConfig, part: Split) -> Ensemble:
+    """An untrained model, its weights drawn from the seed; a bag's ratios are counted in the training part."""
+    default_generator.seed(config.seed)
+    model = build_classifier(config, part.tokenizer.vocab_size)
+    for member in model.members:
+        if isinstance(member, BagClassifier):
+            member.weigh(part.train_texts, part.train_labels)
+    return model
+
+
+def train_classifier(model: Ensemble, config: ClassifierConfig, part: Split, report: Report = lambda record: None) -> None:
+    """Trains the members one after the other on the training part and leaves the model in evaluation mode;
+    `report` gets a record an epoch and member.
 
     Errors: AnomalyError when a loss is no longer finite.
     """
-    default_generator.seed(config.seed)
-    model = build_classifier(config, part.tokenizer.vocab_size)
     for number, member in enumerate(model.members, 1):
-        if isinstance(member, BagClassifier):
-            member.weigh(part.train_texts, part.train_labels)
         for record in _train_member(member, part.train_texts, part.train_labels, config):
             report({"member": number, **record})
     model.eval()
-    return model
 
 
 def _train_member(model: Module, texts: Sequence[np.ndarray], labels: np.ndarray, config: ClassifierConfig) -> Iterator[dict[str, Any]]:
@@ -148,6 +154,7 @@ def train_run(config: ClassifierConfig, data: LabelledTexts, folder: Path, repor
     part = prepare_split(data, config.split, config.min_count)
     if (folder / "config.json").exists():
         raise CheckpointError(f"{folder} holds a run already: choose another --out")
+    model = start_classifier(config, part)  # settings that do not fit are reported before anything is written
     record = {"task": TASK, "train": dataclasses.asdict(config), "tokenizer": part.tokenizer.to_json(), "labels": list(data.names)}
     write_json(folder / "config.json", record)
     log = MetricsLog(folder / "metrics.jsonl")
@@ -157,7 +164,7 @@ def train_run(config: ClassifierConfig, data: LabelledTexts, folder: Path, repor
         report(line)
 
     began = time.perf_counter()
-    model = train_classifier(config, part, both)
+    train_classifier(model, config, part, both)
     seconds = time.perf_counter() - began
     summary = {
         "accuracy": accuracy(logits_of(model, part.test_texts), part.test_labels),
