@@ -139,7 +139,7 @@ class Run:
                 progress.train_seconds += elapsed
                 if not np.isfinite(mean):
                     raise AnomalyError(f"the training loss is {mean} between steps {mark_step + 1} and {step}: try a lower learning rate")
-                speed = (step - mark_step) * config.batch_size * config.block_size / elapsed
+                speed = self.tokens_between(mark_step, step) / elapsed
                 self._record(
                     report, step=step, loss=mean, lr=self.schedule(step - 1), grad_norm=float(norm),
                     tokens_per_second=speed, train_seconds=progress.train_seconds,
@@ -169,13 +169,21 @@ class Run:
         norm = self.optimizer.step(max_norm=self.config.clip)
         return loss.data, norm
 
+    def tokens_between(self, first: int, stop: int) -> int:
+        """How many tokens the steps from `first` up to `stop` train on."""
+        return (stop - first) * self.config.batch_size * self.config.block_size
+
+    def validation_loss(self) -> float:
+        """The loss over the whole validation part, in nats a token."""
+        return validation_loss(self.model, self.val_ids, self.config.device)
+
     def _record(self, report: Report, **record: Any) -> None:
         self.log.write(record)
         report(record)
 
     def _validate(self, report: Report) -> None:
         step = self.progress.step
-        loss = self.progress.val_loss = validation_loss(self.model, self.val_ids, self.config.device)
+        loss = self.progress.val_loss = self.validation_loss()
         if not np.isfinite(loss):
             raise AnomalyError(f"the validation loss is {loss} after step {step}: try a lower learning rate")
         self._record(report, step=step, val_loss=loss)
@@ -188,7 +196,7 @@ class Run:
         if progress.val_loss is None:  # no step was made
             self._validate(lambda record: None)
             self.save()
-        tokens = progress.step * self.config.batch_size * self.config.block_size
+        tokens = self.tokens_between(0, progress.step)
         return finish(self.folder, self.model, model_arrays(self.model), progress, self.bytes_per_token, tokens)
 
     # ---- checkpoints

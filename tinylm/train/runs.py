@@ -24,6 +24,8 @@ def read_config(folder: Path) -> tuple[TrainConfig, Tokenizer]:
     if not folder.is_dir():
         raise CheckpointError(f"no run folder {str(folder)!r}")
     record: Any = read_json(folder / "config.json")
+    if isinstance(record, dict) and "task" in record:
+        raise CheckpointError(f"the run in {folder} is not a language model's: it was trained for {str(record['task'])[:40]}")
     if not isinstance(record, dict) or set(record) != {"train", "tokenizer"}:
         raise CheckpointError(f"{folder / 'config.json'} is not the config of a tinylm run")
     try:

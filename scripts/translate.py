@@ -1,0 +1,234 @@
+"""Machine translation: trains a translator on pairs of sentences, tests it beside two baselines, and uses it."""
+
+import dataclasses
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import console
+import tyro
+from train import FREE_ON_RESUME, Display, value_of
+
+from tinylm import backend
+from tinylm.data.corpora import read_text
+from tinylm.data.pairs import Pair, Pairs, load_pairs
+from tinylm.errors import ConfigError, DataError
+from tinylm.models.translation_baselines import NearestSentence, WordLexicon
+from tinylm.train.checkpoints import write_json
+from tinylm.train.translation import SentenceTranslator, TranslationConfig, TranslationRun, default_config, load_translator, read_config
+
+BEAMS = 4
+
+
+@dataclass(frozen=True)
+class Train(TranslationConfig):
+    """Trains a translator, 90 % of the pairs for training and 5 % for validation, and tests it on the
+    rest: BLEU and chrF (sacrebleu) of greedy decoding and of 4 beams, beside the target of the nearest
+    training sentence (TF-IDF) and a word-for-word translation (IBM Model 1). --model lstm --help shows
+    the defaults of another model. A run folder holds config.json, metrics.jsonl, summary.json,
+    model.safetensors and checkpoints/."""
+
+    out: Path | None = None
+    """the run folder; runs/translate-<model>-<data> by default"""
+    resume: Path | None = None
+    """continue the run in this folder, with its settings; --steps may be raised"""
+    dry_run: bool = False
+    """three steps of a tiny model on 200 pairs, in a temporary folder"""
+
+
+@dataclass(frozen=True)
+class Translate:
+    """Prints a translation a line, each as soon as it is ready. A source longer than the model's block
+    or empty is an error naming its line."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """the run folder that 'translate.py train' wrote"""
+    texts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """the sentences; with neither sentences nor --file, the lines of the standard input"""
+    file: Path | None = None
+    """instead: the lines of a UTF-8 file"""
+    beams: int = BEAMS
+    """hypotheses kept at each step; 1 is greedy"""
+    alpha: float = 0.6
+    """of the length penalty ((5 + n) / 6)^alpha; larger favours longer translations"""
+    device: str = "cpu"
+    """'cpu', 'cuda' or 'cuda:N'"""
+    dry_run: bool = False
+    """the first sentence only"""
+
+
+# ---------------------------------------------------------------- train
+
+
+def parse_train(argv: list[str]) -> Train:
+    """The command line. The defaults are those of the model, or with --resume the run's own settings."""
+    resumed = value_of("--resume", argv)
+    if resumed is None:
+        base = default_config(value_of("--model", argv) or "transformer")
+        return console.parse(Train, args=argv, prog="translate.py train", default=Train(**base.to_json()))
+    folder = Path(resumed)
+    saved, _ = read_config(folder)
+    arguments = console.parse(Train, args=argv, prog="translate.py train", default=Train(**saved.to_json(), resume=folder))
+    for name, value in saved.to_json().items():
+        if name not in FREE_ON_RESUME and getattr(arguments, name) != value:
+            flag = f"--{name.replace('_', '-')} {getattr(arguments, name)}"
+            raise ConfigError(f"{flag}: the run in {folder} was made with {value}, which a resume cannot change")
+    if arguments.out is not None:
+        raise ConfigError("--out and --resume do not go together: a resumed run stays in its folder")
+    if arguments.dry_run:
+        raise ConfigError("--dry-run and --resume do not go together: a dry run leaves nothing behind")
+    return arguments
+
+
+def train(argv: list[str]) -> int:
+    arguments = parse_train(argv)
+    config = TranslationConfig(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(TranslationConfig)})
+    backend.device_namespace(config.device)
+    pairs = load_pairs(config.data)
+    if pairs.skipped:
+        print(f"{pairs.skipped} unusable lines of {config.data} skipped, the first: {pairs.first_skipped}", file=sys.stderr)
+    if not arguments.dry_run:
+        return train_in(arguments.resume or arguments.out or new_folder(config), config, pairs, arguments.resume is not None)
+    config = dataclasses.replace(config, steps=3, log_every=1, n_layer=1, n_embd=32, n_hidden=32, bpe_size=400)
+    pairs = dataclasses.replace(pairs, train=pairs.train[:200], validation=pairs.validation[:20], test=pairs.test[:3])
+    folder = Path(tempfile.mkdtemp(prefix="tinylm-"))
+    try:
+        return train_in(folder, config, pairs, resume=False)
+    finally:
+        shutil.rmtree(folder)
+
+
+def train_in(folder: Path, config: TranslationConfig, pairs: Pairs, resume: bool) -> int:
+    run = TranslationRun(config, folder, pairs, resume)
+    parts = f"{len(pairs.train):,} for training, {len(pairs.validation):,} for validation, {len(pairs.test):,} for the test"
+    print(f"{config.model} on {config.data}: pairs: {parts}; {run.vocabulary.size:,} kinds of tokens")
+    if run.too_long:
+        print(f"{run.too_long:,} pairs with more than {config.block_size} tokens on a side are left out of training and validation")
+    print(f"{run.model.num_parameters():,} parameters")
+    print(f"run folder {folder}; Ctrl-C stops after the step under way, train --resume {folder} continues", flush=True)
+
+    def stop(signum: int, frame: Any) -> None:
+        run.stop_requested = True
+        signal.signal(signum, signal.default_int_handler)  # a second Ctrl-C does not wait
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    display = Display(config.steps, run.progress.step)
+    try:
+        with display.bar:
+            summary = run.train(display)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if summary is None:
+        print(f"stopped at step {run.progress.step}; continue with: python scripts/translate.py train --resume {folder}")
+        return 130
+    print(
+        f"validation loss {summary['val_loss']:.4f} nats/token ({summary['val_nats_per_byte']:.4f} nats/byte), "
+        f"{summary['train_seconds']:.0f} s of training, {summary['tokens_per_second']:,.0f} target tokens/s"
+    )
+    translator = SentenceTranslator(run.model, run.vocabulary, config.block_size, config.device)
+    write_json(folder / "summary.json", {**summary, "test": test(translator, pairs.train, pairs.test)})
+    return 0
+
+
+def test(translator: SentenceTranslator, known: Sequence[Pair], pairs: Sequence[Pair]) -> dict[str, Any]:
+    """Scores on the test pairs, printed with 10 of the sentences."""
+    fitting = [pair for pair in pairs if translator.fits(pair[0])]
+    if not fitting:
+        raise DataError(f"no source of the test part has at most {translator.block_size} tokens")
+    sources, references = [source for source, _ in fitting], [target for _, target in fitting]
+    left_out = f", {len(pairs) - len(fitting)} longer sources left out" if len(fitting) < len(pairs) else ""
+    print(f"testing on {len(fitting):,} sentences{left_out}", flush=True)
+    outputs = {
+        "nearest": NearestSentence(known).translate(sources),
+        "lexicon": WordLexicon(known).translate(sources),
+        "greedy": list(translator.translate_all(sources, beams=1)),
+        f"beam {BEAMS}": list(translator.translate_all(sources, beams=BEAMS)),
+    }
+    scores = {name: score(texts, references) for name, texts in outputs.items()}
+    for name, values in scores.items():
+        print(f"{name:8}  BLEU {values['bleu']:5.2f}  chrF {values['chrf']:5.2f}")
+    for i in [round(n * (len(fitting) - 1) / 9) for n in range(10)] if len(fitting) > 10 else range(len(fitting)):
+        print(f"\nsource     {sources[i]}\nreference  {references[i]}")
+        for name, texts in outputs.items():
+            print(f"{name:9}  {texts[i]}")
+    return {"sentences": len(fitting), "left_out": len(pairs) - len(fitting), **scores}
+
+
+def score(texts: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+    """Corpus BLEU (13a tokens, case kept) and chrF, 0 to 100."""
+    import sacrebleu
+
+    return {
+        "bleu": sacrebleu.corpus_bleu(list(texts), [list(references)]).score,
+        "chrf": sacrebleu.corpus_chrf(list(texts), [list(references)]).score,
+    }
+
+
+def new_folder(config: TranslationConfig) -> Path:
+    """runs/translate-<model>-<data>, with -2, -3, ... where that exists."""
+    name = f"translate-{config.model}-{Path(config.data).stem}"
+    folder, n = Path("runs") / name, 2
+    while folder.exists():
+        folder, n = Path("runs") / f"{name}-{n}", n + 1
+    return folder
+
+
+# ---------------------------------------------------------------- run
+
+
+def translate(argv: list[str]) -> int:
+    arguments = console.parse(Translate, args=argv, prog="translate.py run")
+    if arguments.texts and arguments.file is not None:
+        raise ConfigError("give sentences or --file, not both")
+    if arguments.beams < 1:
+        raise ConfigError(f"--beams {arguments.beams}: expected at least 1")
+    backend.device_namespace(arguments.device)
+    translator = load_translator(arguments.run, arguments.device)
+    for name, text in sentences(arguments):
+        try:
+            result = translator.translate(text, arguments.beams, arguments.alpha)
+        except DataError as error:
+            raise DataError(f"{name}: {error}") from error
+        print(" ".join(result.split()), flush=True)  # a line each, whatever the model wrote
+        if arguments.dry_run:
+            break
+    return 0
+
+
+def sentences(arguments: Translate) -> Iterator[tuple[str, str]]:
+    """What to translate, each with its name for error messages; the standard input as it comes."""
+    if arguments.texts:
+        yield from ((f"text {i}", text) for i, text in enumerate(arguments.texts, 1))
+    elif arguments.file is not None:
+        lines = read_text(arguments.file).removesuffix("\n").split("\n")
+        yield from ((f"{arguments.file}, line {i}", line) for i, line in enumerate(lines, 1))
+    else:
+        for number, raw in enumerate(iter(sys.stdin.buffer.readline, b""), 1):
+            try:
+                yield f"standard input, line {number}", raw.decode("utf-8").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                raise DataError(f"standard input, line {number} is not UTF-8: byte {raw[error.start]:#04x}") from error
+
+
+COMMANDS = {"train": train, "run": translate}
+
+
+def main() -> int:
+    command, *argv = sys.argv[1:] or ["--help"]
+    if command in ("-h", "--help"):
+        print(f"{__doc__}\n\nusage: translate.py train [--help]      trains and tests; with nothing more, English to Spanish")
+        print("       translate.py run RUN [TEXT ...]  translates with a trained model; run --help for more")
+        return 0
+    if command not in COMMANDS:
+        raise ConfigError(f"command {command!r}: expected 'train' or 'run' (--help says more)")
+    return COMMANDS[command](argv)
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,159 @@
+"""Beam search against all sequences, greedy against beam 1."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from tinylm.decode.beams import Hypothesis, beam_search, greedy, length_penalty
+from tinylm.decode.stepping import log_softmax
+from tinylm.errors import AnomalyError, ConfigError
+from tinylm.tensor import Tensor
+
+BOS, EOS, A, B = range(4)
+V, LONGEST = 4, 4
+ASK = {"bos": BOS, "eos": EOS, "max_tokens": LONGEST}
+
+
+class Prefixes:
+    """A state: what each row has read."""
+
+    def __init__(self, rows: list[tuple[int, ...]]) -> None:
+        self.rows = rows
+
+    def select(self, rows: np.ndarray) -> "Prefixes":
+        return Prefixes([self.rows[i] for i in rows])
+
+
+class Table:
+    """A model with logits of its own after every prefix."""
+
+    def __init__(self, seed: int, spread: float = 2.0) -> None:
+        self.seed, self.spread = seed, spread
+
+    def logits(self, prefix: tuple[int, ...]) -> np.ndarray:
+        return self.spread * np.random.default_rng([self.seed, *prefix]).standard_normal(V)
+
+    def step(self, ids: Tensor, state: Prefixes) -> tuple[Tensor, Prefixes]:
+        assert len(ids.data) == len(state.rows)
+        rows = [(*row, int(i)) for row, i in zip(state.rows, ids.data, strict=True)]
+        return Tensor(np.stack([self.logits(row) for row in rows])), Prefixes(rows)
+
+
+START = Prefixes([()])
+
+
+def log_p(model: Table, tokens: list[int]) -> float:
+    """Of the tokens and the end after them."""
+    row, total = (BOS,), 0.0
+    for token in [*tokens, EOS]:
+        total += log_softmax(model.logits(row)[None])[0, token]
+        row = (*row, token)
+    return total
+
+
+def every_finished(model: Table, alpha: float, forbidden: tuple[int, ...] = ()) -> list[tuple[float, list[int]]]:
+    """(score, tokens) of all sequences with at most LONGEST tokens, the end included; the best first."""
+    words = [t for t in range(V) if t != EOS and t not in forbidden]
+    every = [list(tokens) for n in range(LONGEST) for tokens in itertools.product(words, repeat=n)]
+    return sorted(((log_p(model, t) / ((5 + len(t) + 1) / 6) ** alpha, t) for t in every), reverse=True)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 2.0])
+@pytest.mark.parametrize("forbidden", [(), (BOS,)])
+def test_a_wide_beam_is_exact(alpha: float, forbidden: tuple[int, ...]) -> None:
+    lengths = set()
+    for seed in range(20):
+        model = Table(seed)
+        best, tokens = every_finished(model, alpha, forbidden)[0]
+        found = beam_search(model, START, **ASK, beams=300, alpha=alpha, forbidden=forbidden)
+        assert found[0].tokens == tokens
+        assert found[0].finished
+        assert found[0].score(alpha) == pytest.approx(best, rel=1e-12)
+        scores = [h.score(alpha) for h in found]
+        assert scores == sorted(scores, reverse=True)
+        assert all(h.log_probability == pytest.approx(log_p(model, h.tokens), rel=1e-12) for h in found)
+        lengths.add(len(tokens))
+    assert len(lengths) > 1  # the penalty had something to weigh
+
+
+def test_the_penalty_makes_longer_ones_win() -> None:
+    models = [Table(seed) for seed in range(20)]
+    total = [sum(len(beam_search(m, START, **ASK, beams=300, alpha=alpha)[0].tokens) for m in models) for alpha in (0.0, 3.0)]
+    assert total[1] > total[0]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_greedy_is_one_beam(seed: int) -> None:
+    model = Table(seed)
+    one = greedy(model, START, **ASK)
+    assert beam_search(model, START, **ASK, beams=1) == [one]
+    row = (BOS,)
+    for token in one.tokens:
+        assert token == int(np.argmax(model.logits(row)))
+        row = (*row, token)
+    assert one.finished == (len(one.tokens) < LONGEST)
+    if one.finished:
+        assert int(np.argmax(model.logits(row))) == EOS
+        assert one.log_probability == pytest.approx(log_p(model, one.tokens), rel=1e-12)
+
+
+def narrow(model: Table, beams: int, alpha: float) -> list[tuple[float, list[int]]]:
+    """The same search by sorting lists, with no early end."""
+    live: list[tuple[float, list[int]]] = [(0.0, [])]
+    finished: list[tuple[float, list[int]]] = []
+    for _ in range(LONGEST):
+        grown = [
+            (total + log_softmax(model.logits((BOS, *tokens))[None])[0, t], [*tokens, t]) for total, tokens in live for t in range(V)
+        ]  # fmt: skip
+        grown = sorted(grown, reverse=True)[: beams - len(finished)]
+        finished += [(total / length_penalty(len(tokens), alpha), tokens[:-1]) for total, tokens in grown if tokens[-1] == EOS]
+        live = [(total, tokens) for total, tokens in grown if tokens[-1] != EOS]
+    return sorted(finished, reverse=True)
+
+
+@pytest.mark.parametrize("beams", [2, 3, 5])
+def test_narrow_beams_against_lists(beams: int) -> None:
+    ended_early = 0
+    for seed in range(20):
+        expected = narrow(Table(seed), beams, 0.6)
+        found = beam_search(Table(seed), START, **ASK, beams=beams, alpha=0.6)
+        if not expected:
+            assert not any(h.finished for h in found)
+            continue
+        assert found[0].tokens == expected[0][1]
+        assert found[0].score(0.6) == pytest.approx(expected[0][0], rel=1e-12)
+        ended_early += len(found) < len(expected)
+    assert ended_early < 20
+
+
+def test_what_never_ends_is_given_unfinished() -> None:
+    model = Table(0)
+    found = beam_search(model, START, **ASK, beams=3, forbidden=[EOS])
+    assert len(found) == 3
+    assert not any(h.finished for h in found)
+    assert all(len(h.tokens) == LONGEST and EOS not in h.tokens for h in found)
+    one = greedy(model, START, **ASK, forbidden=[EOS, A])
+    assert not one.finished
+    assert len(one.tokens) == LONGEST
+    assert not {EOS, A} & set(one.tokens)
+
+
+def test_the_score() -> None:
+    assert length_penalty(1, 0.7) == 1
+    assert length_penalty(7, 0.5) == pytest.approx(math.sqrt(2))
+    assert Hypothesis([A] * 6, -3.0, True).score(0.5) == pytest.approx(-3 / math.sqrt(2))  # the end counts
+    assert Hypothesis([A] * 7, -3.0, False).score(0.5) == pytest.approx(-3 / math.sqrt(2))
+
+
+def test_bad_settings_and_nan_are_refused() -> None:
+    with pytest.raises(ConfigError, match="beams is 0"):
+        beam_search(Table(0), START, **ASK, beams=0)
+    with pytest.raises(ConfigError, match="alpha is -1"):
+        beam_search(Table(0), START, **ASK, alpha=-1)
+    broken = Table(0, spread=math.nan)
+    with pytest.raises(AnomalyError, match="NaN"):
+        greedy(broken, START, **ASK)
+    with pytest.raises(AnomalyError, match="NaN"):
+        beam_search(broken, START, **ASK)

@@ -1,0 +1,185 @@
+"""Translators against PyTorch, and what they must not see."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from helpers import assert_parity, randomise
+
+from tinylm.autograd import no_grad
+from tinylm.errors import ConfigError, ShapeError
+from tinylm.models.translator import RecurrentTranslator, TranslationModel, Translator
+from tinylm.tensor import Tensor
+
+V, D, S, T, N = 11, 8, 6, 5, 4
+LENGTHS = np.array([6, 3, 1, 5])
+
+
+class TransformerTwin(torch.nn.Module):
+    """torch.nn.Transformer between an embedding and its transpose."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = torch.nn.Embedding(V, D)
+        self.positions = torch.nn.Module()
+        angles = np.arange(16)[:, None] / 10000 ** (np.arange(0, D, 2) / D)
+        pe = np.stack([np.sin(angles), np.cos(angles)], -1).reshape(16, 1, D)
+        self.positions.register_buffer("pe", torch.tensor(pe.astype(np.float32)))
+        whole = torch.nn.Transformer(D, 2, 2, 2, 12, dropout=0.0, norm_first=True)
+        self.encoder, self.decoder, self.whole = whole.encoder, whole.decoder, [whole]
+
+    def forward(self, source: torch.Tensor, target: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        padding = torch.arange(source.shape[1])[None] >= lengths[:, None]
+        future = torch.triu(torch.ones(target.shape[1], target.shape[1], dtype=torch.bool), 1)
+        y = self.whole[0](
+            self._embed(source), self._embed(target), tgt_mask=future,
+            src_key_padding_mask=padding, memory_key_padding_mask=padding,
+        )  # fmt: skip
+        return y.transpose(0, 1) @ self.embedding.weight.T
+
+    def _embed(self, ids: torch.Tensor) -> torch.Tensor:
+        x = self.embedding(ids.T) * math.sqrt(D)
+        return x + self.positions.pe[: len(x)]
+
+
+class LSTMTwin(torch.nn.Module):
+    """Two torch LSTMs; each source is reversed and read up to its end, packed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = torch.nn.Embedding(V, D)
+        self.encoder = torch.nn.LSTM(D, D, 2)
+        self.decoder = torch.nn.LSTM(D, D, 2)
+
+    def forward(self, source: torch.Tensor, target: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        rows = [self.embedding(row[:n].flip(0)) for row, n in zip(source, lengths, strict=True)]
+        _, state = self.encoder(torch.nn.utils.rnn.pack_sequence(rows, enforce_sorted=False))
+        y, _ = self.decoder(self.embedding(target.T), state)
+        return y.transpose(0, 1) @ self.embedding.weight.T
+
+
+def transformer() -> Translator:
+    return Translator(V, D, 2, 12, 2, dropout=0.0, max_len=16)
+
+
+def recurrent() -> RecurrentTranslator:
+    return RecurrentTranslator(V, D, 2, dropout=0.0)
+
+
+BOTH = pytest.mark.parametrize("make", [transformer, recurrent])
+
+
+@pytest.fixture
+def data() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(1)
+    return rng.integers(0, V, (N, S)), rng.integers(0, V, (N, T))
+
+
+def logits(model: TranslationModel, source: np.ndarray, target: np.ndarray, lengths: np.ndarray = LENGTHS) -> np.ndarray:
+    with no_grad():
+        return model(Tensor(source), lengths, Tensor(target)).data
+
+
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor:UserWarning")  # PyTorch's word about a speed-up of its own
+@pytest.mark.parametrize(("make", "twin"), [(transformer, TransformerTwin), (recurrent, LSTMTwin)])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_parity_with_torch(make: Callable, twin: type, dtype: str, data: tuple[np.ndarray, np.ndarray]) -> None:
+    theirs = twin()
+    randomise(theirs, np.random.default_rng(2))
+
+    def call(module, source, target, lengths):
+        if isinstance(module, TranslationModel):
+            return module(source, lengths.data, target)
+        return module(source, target, lengths)
+
+    assert_parity(make(), theirs, [*data, LENGTHS], call=call, dtype=dtype)
+
+
+@BOTH
+def test_future_targets_change_no_past_logits(make: Callable, data: tuple[np.ndarray, np.ndarray]) -> None:
+    model, (source, target) = make(), data
+    before = logits(model, source, target)
+    for t in range(1, T):
+        changed = target.copy()
+        changed[:, t:] = (changed[:, t:] + 1) % V
+        after = logits(model, source, changed)
+        np.testing.assert_array_equal(after[:, :t], before[:, :t])
+        assert (after[:, t] != before[:, t]).any()
+
+
+@BOTH
+def test_padding_changes_nothing_and_the_source_everything(make: Callable, data: tuple[np.ndarray, np.ndarray]) -> None:
+    model, (source, target) = make().to(dtype="float64"), data
+    padding = np.arange(S) >= LENGTHS[:, None]
+    before = logits(model, source, target)
+    np.testing.assert_array_equal(logits(model, np.where(padding, (source + 1) % V, source), target), before)
+    for row, n in enumerate(LENGTHS):  # alone and without padding
+        alone = logits(model, source[row : row + 1, :n], target[row : row + 1], LENGTHS[row : row + 1])
+        np.testing.assert_allclose(alone[0], before[row], rtol=1e-12, atol=1e-12)
+        for place in range(n):  # each token of the source counts, and so does its place
+            changed = source[row : row + 1, :n].copy()
+            changed[0, place] = (changed[0, place] + 1) % V
+            assert np.abs(logits(model, changed, target[row : row + 1], LENGTHS[row : row + 1]) - alone).max() > 1e-6
+
+
+@BOTH
+def test_steps_give_the_logits_of_the_whole(make: Callable, data: tuple[np.ndarray, np.ndarray]) -> None:
+    """Also when rows change places on the way, and without touching the state that a step starts from."""
+    model, (source, target) = make().to(dtype="float64"), data
+    whole, rows = logits(model, source, target), np.array([2, 0, 0, 3, 1])
+    with no_grad():
+        state = model.encode(Tensor(source), LENGTHS)
+        for t in range(T):
+            if t == 2:
+                state, target, whole = state.select(rows), target[rows], whole[rows]
+            first, new = model.step(Tensor(target[:, t]), state)
+            again, _ = model.step(Tensor(target[:, t]), state)
+            np.testing.assert_array_equal(first.data, again.data)
+            np.testing.assert_allclose(first.data, whole[:, t], rtol=1e-12, atol=1e-12)
+            state = new
+
+
+@BOTH
+def test_one_embedding_serves_everything(make: Callable) -> None:
+    model = make()
+    assert [name for name, _ in model.named_parameters() if "embedding" in name] == ["embedding.weight"]
+    assert not any(shape == (V,) for shape in (p.shape for p in model.parameters()))
+
+
+def test_layers_of_a_translator_start_apart() -> None:
+    model = transformer()
+    a, b = (layer.self_attn.in_proj_weight.data for layer in model.encoder.layers)
+    assert (a != b).all()
+    assert 0.5 < model.embedding.weight.data.std() * math.sqrt(D) < 1.5
+
+
+@BOTH
+def test_dropout_works_in_training_only(make: Callable, data: tuple[np.ndarray, np.ndarray]) -> None:
+    model = Translator(V, D, 2, 12, 2, 0.5, 16) if make is transformer else RecurrentTranslator(V, D, 2, 0.5)
+    assert (logits(model, *data) != logits(model, *data)).any()
+    model.eval()
+    np.testing.assert_array_equal(logits(model, *data), logits(model, *data))
+
+
+@BOTH
+def test_lengths_that_do_not_fit_are_refused(make: Callable, data: tuple[np.ndarray, np.ndarray]) -> None:
+    model = make()
+    with pytest.raises(ShapeError, match=r"source has shape \(4, 6\) and its lengths \(3,\)"):
+        logits(model, *data, LENGTHS[:3])
+    for bad in (0, 7):
+        with pytest.raises(ShapeError, match=f"source lengths are .*{bad}.*, expected 1 to 6"):
+            logits(model, *data, np.array([6, 3, 1, bad]))
+
+
+def test_sizes_below_one_are_refused() -> None:
+    with pytest.raises(ConfigError, match="num_layers is 0: expected at least 1"):
+        RecurrentTranslator(V, D, 0)
+    with pytest.raises(ConfigError, match="dim_feedforward is 0: expected at least 1"):
+        Translator(V, D, 2, 0, 1)
+
+
+def test_a_sentence_longer_than_max_len_is_refused() -> None:
+    with pytest.raises(ShapeError, match="at most 16 positions"):
+        logits(transformer(), np.zeros((1, 17), int), np.zeros((1, 1), int), np.array([17]))

@@ -1,0 +1,124 @@
+"""Decoding a sequence-to-sequence model: greedy, and by beam search."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from tinylm import backend
+from tinylm.autograd import no_grad
+from tinylm.decode.stepping import log_softmax
+from tinylm.errors import AnomalyError, ConfigError
+from tinylm.tensor import Tensor
+
+
+class State(Protocol):
+    """What a model keeps between steps, a row a sequence."""
+
+    def select(self, rows: np.ndarray) -> Any: ...
+
+
+class Steps(Protocol):
+    """A model that decodes: (logits (N, V), new state) after ids (N,)."""
+
+    def step(self, ids: Tensor, state: Any) -> tuple[Tensor, Any]: ...
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A decoded sequence: its ids without begin and end, log p in nats (of the end too if finished)."""
+
+    tokens: list[int]
+    log_probability: float
+    finished: bool
+
+    def score(self, alpha: float) -> float:
+        """log p divided by `length_penalty` of all its tokens, the end included."""
+        return self.log_probability / length_penalty(len(self.tokens) + self.finished, alpha)
+
+
+def length_penalty(n: int, alpha: float) -> float:
+    """((5 + n) / 6)^α: 1 for α = 0; otherwise it makes up for what each further token costs.
+    Wu et al. 2016, arXiv:1609.08144, eq. 14."""
+    return ((5 + n) / 6) ** alpha
+
+
+def greedy(
+    model: Steps, state: State, *, bos: int, eos: int, max_tokens: int, forbidden: Sequence[int] = (), device: str = "cpu"
+) -> Hypothesis:
+    """Always the likeliest token, ties by the smaller id, until `eos` or max_tokens of them, eos included.
+
+    state: of one sequence, as `encode` gives it. forbidden: ids never chosen; probabilities are
+    not rescaled for their absence. Errors: AnomalyError for a NaN.
+    """
+    tokens: list[int] = []
+    total, last = 0.0, bos
+    for _ in range(max_tokens):
+        log_p, state = _next(model, np.array([last]), state, forbidden, device)
+        last = int(np.argmax(log_p[0]))
+        total += float(log_p[0, last])
+        if last == eos:
+            return Hypothesis(tokens, total, True)
+        tokens.append(last)
+    return Hypothesis(tokens, total, False)
+
+
+def beam_search(
+    model: Steps,
+    state: State,
+    *,
+    bos: int,
+    eos: int,
+    max_tokens: int,
+    beams: int = 4,
+    alpha: float = 0.6,
+    forbidden: Sequence[int] = (),
+    device: str = "cpu",
+) -> list[Hypothesis]:
+    """The best sequences found, at most `beams` of them, the best score first.
+
+    At each step every live hypothesis is extended by every token, and as many of the likeliest
+    results are kept as there are free places. One that ends with `eos` is finished and occupies its
+    place for good, so that one beam is `greedy` and beams enough for all sequences are an exhaustive
+    search (Sutskever et al. 2014, arXiv:1409.3215, section 3.2). The search ends when no place is
+    free, when max_tokens are reached (eos included), or when no live hypothesis could still
+    overtake the best finished one. Unfinished ones are given only where none is finished.
+    Otherwise as `greedy`. Errors: ConfigError for beams < 1 or alpha < 0; AnomalyError for a NaN.
+    """
+    if beams < 1:
+        raise ConfigError(f"beams is {beams}: expected at least 1")
+    if not 0 <= alpha < math.inf:
+        raise ConfigError(f"alpha is {alpha}: expected at least 0")
+    live, totals = [[bos]], np.zeros(1)
+    finished: list[Hypothesis] = []
+    largest = length_penalty(max_tokens, alpha)
+    for _ in range(max_tokens):
+        log_p, state = _next(model, np.array([tokens[-1] for tokens in live]), state, forbidden, device)
+        candidates = (totals[:, None] + log_p).ravel()
+        order = np.argsort(-candidates, kind="stable")[: beams - len(finished)]
+        parents, chosen = np.divmod(order[candidates[order] > -math.inf], log_p.shape[1])
+        ended = chosen == eos
+        for parent in parents[ended]:
+            finished.append(Hypothesis(live[parent][1:], float(candidates[parent * log_p.shape[1] + eos]), True))
+        parents, chosen = parents[~ended], chosen[~ended]
+        live = [[*live[parent], int(token)] for parent, token in zip(parents, chosen, strict=True)]
+        totals = candidates[parents * log_p.shape[1] + chosen]
+        # log p only falls and the penalty only grows, so this is the most that a live one can reach
+        if not live or (finished and totals.max() / largest <= max(h.score(alpha) for h in finished)):
+            break
+        state = state.select(parents)
+    results = finished or [Hypothesis(tokens[1:], float(total), False) for tokens, total in zip(live, totals, strict=True)]
+    return sorted(results, key=lambda h: -h.score(alpha))
+
+
+def _next(model: Steps, last: np.ndarray, state: State, forbidden: Sequence[int], device: str) -> tuple[np.ndarray, Any]:
+    """(log-probabilities (N, V) of the next token, state)."""
+    with no_grad():
+        logits, state = model.step(Tensor(backend.to_device(last, device)), state)
+    log_p = log_softmax(backend.to_numpy(logits.data))
+    if np.isnan(log_p).any():
+        raise AnomalyError("the model gave a NaN for the next token")
+    log_p[:, list(forbidden)] = -math.inf
+    return log_p, state

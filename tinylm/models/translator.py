@@ -1,0 +1,188 @@
+"""Sequence-to-sequence models: a Transformer and a recurrent one without attention.
+
+Both give p(target | source) = Π_t p(target[t] | target[..t-1], source) and share one interface:
+`forward` for training, `encode` and then `step` for decoding a token at a time.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinylm import nn, ops
+from tinylm.backend import array_module, to_device
+from tinylm.errors import ConfigError, ShapeError
+from tinylm.tensor import Tensor
+
+
+@dataclass(frozen=True)
+class AttentionState:
+    """What a decoding Translator keeps: memory (S, N, d), its padding mask (N, S), and for each
+    decoder layer a [keys, values] pair of the target so far, empty before the first token."""
+
+    memory: Tensor
+    padding: Tensor
+    cache: list[list[Tensor]]
+
+    def select(self, rows: np.ndarray) -> "AttentionState":
+        """The state whose row i is this one's row rows[i]; a row may be taken often or never."""
+        cache = [[x[rows] for x in pair] for pair in self.cache]
+        return AttentionState(self.memory[:, rows], self.padding[rows], cache)
+
+
+@dataclass(frozen=True)
+class RecurrentState:
+    """What a decoding RecurrentTranslator keeps: h and c, each (layers, N, d)."""
+
+    h: Tensor
+    c: Tensor
+
+    def select(self, rows: np.ndarray) -> "RecurrentState":
+        """As AttentionState.select."""
+        return RecurrentState(self.h[:, rows], self.c[:, rows])
+
+
+class TranslationModel(nn.Module):
+    """What training and decoding ask of a translation model. One embedding (vocab_size, d) serves the
+    source, the target and, transposed, the logits (Press & Wolf 2016, arXiv:1608.05859)."""
+
+    embedding: nn.Embedding
+    vocab_size: int
+
+    def forward(self, source: Tensor, source_lengths: Any, target_in: Tensor) -> Tensor:
+        """Logits (N, T, vocab_size) of the token after each of target_in (N, T).
+
+        source (N, S) ids, padded at the end; source_lengths: N integers from 1 to S; target_in begins
+        with the id that begins a sentence. What stands in the padding changes nothing.
+        Errors: ShapeError, RangeError.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def encode(self, source: Tensor, source_lengths: Any) -> Any:
+        """The state before the first target token."""
+        raise NotImplementedError(f"{type(self).__name__} has no encode")
+
+    def step(self, ids: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Logits (N, vocab_size) of the token after ids (N,), and the state with them; the old state
+        is left as it was."""
+        raise NotImplementedError(f"{type(self).__name__} has no step")
+
+    def logits(self, y: Tensor) -> Tensor:
+        """y (..., d) times the embedding's transpose."""
+        return ops.linear(y, self.embedding.weight)
+
+
+class Translator(TranslationModel):
+    """An encoder-decoder Transformer (Vaswani et al. 2017, arXiv:1706.03762) with pre-norm layers
+    (Xiong et al. 2020, arXiv:2002.04745).
+
+    memory = encoder(√d E[source] + PE),  logits = decoder(√d E[target] + PE, memory) Eᵀ.
+    vocab_size: how many tokens there are; d_model: the width d; nhead: heads of attention;
+    dim_feedforward: width inside the feed-forward; num_layers: of the encoder and of the decoder;
+    max_len: the longest source or target. Matrices of the layers start Glorot-uniform, the embedding
+    as N(0, 1/d).
+    """
+
+    def __init__(
+        self, vocab_size: int, d_model: int, nhead: int, dim_feedforward: int, num_layers: int, dropout: float = 0.1, max_len: int = 128
+    ) -> None:
+        super().__init__()
+        _check_sizes(vocab_size=vocab_size, d_model=d_model, nhead=nhead, dim_feedforward=dim_feedforward, num_layers=num_layers)
+        self.vocab_size, self.d_model = vocab_size, d_model
+        self.embedding = nn.Embedding(vocab_size, d_model)
+        self.positions = nn.PositionalEncoding(d_model, dropout, max_len)
+        sizes = d_model, nhead, dim_feedforward, dropout
+        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(*sizes, norm_first=True), num_layers, nn.LayerNorm(d_model))
+        self.decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(*sizes, norm_first=True), num_layers, nn.LayerNorm(d_model))
+        for stack in (self.encoder, self.decoder):
+            for p in stack.parameters():
+                if p.ndim > 1:  # drawn for each layer anew: copies would all begin alike
+                    nn.init.fill_uniform(p, math.sqrt(6 / sum(p.shape)))
+        nn.init.fill_normal(self.embedding.weight, d_model**-0.5)
+
+    def forward(self, source: Tensor, source_lengths: Any, target_in: Tensor) -> Tensor:
+        y, _ = self._decode(target_in, self.encode(source, source_lengths))
+        return self.logits(y.transpose(1, 0, 2))
+
+    def encode(self, source: Tensor, source_lengths: Any) -> AttentionState:
+        padding = Tensor(to_device(padding_mask(source, source_lengths), source.device))
+        memory = self.encoder(self._embed(source, 0), src_key_padding_mask=padding)
+        return AttentionState(memory, padding, [[] for _ in self.decoder.layers])
+
+    def step(self, ids: Tensor, state: AttentionState) -> tuple[Tensor, AttentionState]:
+        y, state = self._decode(ids.reshape(-1, 1), state)
+        return self.logits(y[0]), state
+
+    def _decode(self, ids: Tensor, state: AttentionState) -> tuple[Tensor, AttentionState]:
+        """The decoder's output (T, N, d) for ids (N, T) that follow what the state has seen."""
+        cache = [list(pair) for pair in state.cache]
+        seen = cache[0][0].shape[2] if cache[0] else 0
+        y = self.decoder(
+            self._embed(ids, seen), state.memory, memory_key_padding_mask=state.padding, tgt_is_causal=True, cache=cache
+        )  # fmt: skip
+        return y, AttentionState(state.memory, state.padding, cache)
+
+    def _embed(self, ids: Tensor, start: int) -> Tensor:
+        """√d E[ids] + PE, (T, N, d) for ids (N, T)."""
+        return self.positions(self.embedding(ids.transpose(1, 0)) * math.sqrt(self.d_model), start)
+
+
+class RecurrentTranslator(TranslationModel):
+    """An LSTM that reads the source and an LSTM that writes the target from the first one's final
+    state, without attention (Sutskever et al. 2014, arXiv:1409.3215).
+
+    The source is read backwards (their section 3.3), so that its beginning is near the target's.
+    vocab_size: how many tokens there are; width: of the embedding and of the hidden states, equal
+    since the embedding also makes the logits; num_layers: of each LSTM; dropout: on embeddings,
+    between layers and on the output. The embedding starts as U(-0.1, 0.1).
+    """
+
+    def __init__(self, vocab_size: int, width: int, num_layers: int, dropout: float = 0.1) -> None:
+        super().__init__()
+        _check_sizes(vocab_size=vocab_size, width=width, num_layers=num_layers)
+        self.vocab_size = vocab_size
+        self.embedding = nn.Embedding(vocab_size, width)
+        self.drop = nn.Dropout(dropout)
+        self.encoder = nn.LSTM(width, width, num_layers, dropout=dropout)
+        self.decoder = nn.LSTM(width, width, num_layers, dropout=dropout)
+        nn.init.fill_uniform(self.embedding.weight, 0.1)
+
+    def forward(self, source: Tensor, source_lengths: Any, target_in: Tensor) -> Tensor:
+        y, _ = self._decode(target_in, self.encode(source, source_lengths))
+        return self.logits(y.transpose(1, 0, 2))
+
+    def encode(self, source: Tensor, source_lengths: Any) -> RecurrentState:
+        lengths = np.asarray(source_lengths)
+        padding = padding_mask(source, lengths)
+        places = np.arange(source.shape[1])
+        backwards = to_device(np.where(padding, places, lengths[:, None] - 1 - places), source.device)
+        rows = array_module(source.data).arange(source.shape[0])[:, None]
+        x = self.drop(self.embedding(source[rows, backwards].transpose(1, 0)))
+        _, (h, c) = self.encoder(x, lengths=lengths)
+        return RecurrentState(h, c)
+
+    def step(self, ids: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
+        y, state = self._decode(ids.reshape(-1, 1), state)
+        return self.logits(y[0]), state
+
+    def _decode(self, ids: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
+        """The decoder's output (T, N, width) for ids (N, T) that follow what the state has seen."""
+        y, (h, c) = self.decoder(self.drop(self.embedding(ids.transpose(1, 0))), (state.h, state.c))
+        return self.drop(y), RecurrentState(h, c)
+
+
+def padding_mask(source: Tensor, lengths: Any) -> np.ndarray:
+    """(N, S) booleans, True where a sequence has ended. Errors: ShapeError for lengths that do not fit."""
+    lengths = np.asarray(lengths)
+    if source.ndim != 2 or lengths.shape != source.shape[:1]:
+        raise ShapeError(f"source has shape {source.shape} and its lengths {lengths.shape}, expected (N, S) and (N,)")
+    if lengths.min() < 1 or lengths.max() > source.shape[1]:
+        raise ShapeError(f"source lengths are {lengths.min()} to {lengths.max()}, expected 1 to {source.shape[1]}")
+    return np.arange(source.shape[1]) >= lengths[:, None]
+
+
+def _check_sizes(**sizes: int) -> None:
+    for name, value in sizes.items():
+        if value < 1:
+            raise ConfigError(f"{name} is {value}: expected at least 1")

@@ -1,0 +1,298 @@
+"""Training translators: the record of a run, the run itself, and loading it again."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from tinylm import backend, ops
+from tinylm.autograd import no_grad
+from tinylm.data.pairs import Batch, BucketedBatches, Pair, Pairs, Vocabulary, make_batch, padded
+from tinylm.data.tokenizers import BpeTokenizer, from_json
+from tinylm.decode.beams import beam_search, greedy
+from tinylm.errors import CheckpointError, ConfigError, DataError
+from tinylm.models.translator import RecurrentTranslator, TranslationModel, Translator
+from tinylm.optim import AdamW, WarmupCosine
+from tinylm.random_streams import default_generator
+from tinylm.tensor import Tensor
+from tinylm.train.checkpoints import read_arrays, read_json, write_json
+from tinylm.train.loop import Progress, Run
+from tinylm.train.metrics import MetricsLog
+
+TASK = "translation"
+
+
+@dataclass(frozen=True)
+class TranslationConfig:
+    """A translator and its training. The settings of a model that another has no use for are ignored by it."""
+
+    model: Literal["transformer", "lstm"] = "transformer"
+    """an encoder-decoder Transformer, or two LSTMs without attention; each has defaults of its own"""
+    data: str = "web-rv1909"
+    """the shipped English-Spanish verses, or a UTF-8 file of lines 'source TAB target'"""
+    bpe_size: int = 2048
+    """how many byte-pair pieces both languages share"""
+    device: str = "cpu"
+    """'cpu', 'cuda' or 'cuda:N'"""
+    steps: int = 1500
+    """the step to stop at; a stopped run can be resumed with more"""
+    schedule_steps: int = 1500
+    """the step at which the learning rate has come down to its minimum, whatever --steps says"""
+    seed: int = 0
+    """of weights, batches and dropout"""
+
+    block_size: int = 128
+    """the longest source or target in tokens, end included; longer pairs are left out"""
+    n_layer: int = 3
+    """layers of the encoder, and of the decoder"""
+    n_head: int = 4
+    """transformer: attention heads a layer"""
+    n_embd: int = 192
+    """width: of the embedding and the layers"""
+    n_hidden: int = 512
+    """transformer: width inside the feed-forward"""
+    dropout: float = 0.1
+    """probability of dropping an activation in training"""
+
+    batch_tokens: int = 2048
+    """target tokens a step at most, padding included"""
+    label_smoothing: float = 0.1
+    """share of the target's probability that is spread over all tokens in training"""
+    lr: float = 1e-3
+    """peak learning rate, after the warmup"""
+    min_lr: float = 1e-5
+    """learning rate at the end of the cosine"""
+    warmup: int = 200
+    """steps of linear warmup"""
+    weight_decay: float = 0.01
+    """AdamW's decay of matrices; vectors have none"""
+    clip: float = 1.0
+    """the largest norm of all gradients together"""
+
+    log_every: int = 10
+    """steps between lines of metrics.jsonl"""
+    eval_every: int = 250
+    """steps between validations; the best one is kept in checkpoints/"""
+    save_every: int = 250
+    """steps between checkpoints to resume from"""
+
+    def __post_init__(self) -> None:
+        for name in (
+            "block_size",
+            "n_layer",
+            "n_hidden",
+            "n_embd",
+            "batch_tokens",
+            "schedule_steps",
+            "log_every",
+            "eval_every",
+            "save_every",
+        ):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}: expected at least 1")
+        if self.steps < 0:
+            raise ConfigError(f"steps is {self.steps}: expected at least 0")
+        for name in ("lr", "min_lr", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} is {getattr(self, name)}: expected at least 0")
+        if not 0 <= self.label_smoothing < 1:
+            raise ConfigError(f"label_smoothing is {self.label_smoothing}: expected 0 to below 1")
+        if not self.clip > 0:
+            raise ConfigError(f"clip is {self.clip}: expected more than 0")
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as JSON takes it."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Any) -> "TranslationConfig":
+        """The record that `to_json` gave. Errors: CheckpointError for one that does not fit."""
+        fields = {f.name: f for f in dataclasses.fields(cls)}
+        if not isinstance(record, dict) or set(record) != set(fields):
+            raise CheckpointError("the translation's config does not fit this version of tinylm")
+        for name, field in fields.items():
+            value, choices, kind = record[name], get_args(field.type), field.type
+            if not (value in choices if choices else type(value) is kind or (kind is float and type(value) is int)):
+                raise CheckpointError(f"the translation's config does not fit: {name} is {value!r}")
+        return cls(**record)
+
+
+MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
+    "transformer": {},
+    "lstm": {"n_layer": 2, "n_embd": 256, "dropout": 0.2, "lr": 2e-3},
+}
+
+
+def default_config(model: str) -> TranslationConfig:
+    """The settings that `--model` brings. Errors: ConfigError for an unknown model."""
+    if model not in MODEL_DEFAULTS:
+        raise ConfigError(f"model {model!r}: expected one of {', '.join(MODEL_DEFAULTS)}")
+    return dataclasses.replace(TranslationConfig(), model=model, **MODEL_DEFAULTS[model])  # type: ignore[arg-type]
+
+
+def build_translator(config: TranslationConfig, vocab_size: int) -> TranslationModel:
+    """The untrained model that the record describes."""
+    if config.model == "lstm":
+        return RecurrentTranslator(vocab_size, config.n_embd, config.n_layer, config.dropout)
+    return Translator(
+        vocab_size, config.n_embd, config.n_head, config.n_hidden, config.n_layer, config.dropout, max_len=config.block_size
+    )  # fmt: skip
+
+
+class TranslationRun(Run):
+    """A training run of a translator: the loop, checkpoints and resume of `Run`, on pairs of sentences."""
+
+    config: TranslationConfig  # type: ignore[assignment]
+    model: TranslationModel  # type: ignore[assignment]
+    batches: BucketedBatches  # type: ignore[assignment]
+
+    def __init__(self, config: TranslationConfig, folder: Path, pairs: Pairs, resume: bool = False) -> None:
+        """Errors: CheckpointError when the folder holds a run already; DataError when no pair is short enough."""
+        self.config, self.folder = config, folder
+        backend.device_namespace(config.device)
+        default_generator.seed(config.seed)
+        self.vocabulary = read_config(folder)[1] if resume else Vocabulary.train(pairs.train, config.bpe_size)
+        train, self.too_long = self._encoded(pairs.train)
+        self.validation, left_out = self._encoded(pairs.validation)
+        if not train or not self.validation:
+            raise DataError(f"no pair of the training or validation part has at most block_size {config.block_size} tokens on each side")
+        self.too_long += left_out
+        scored = sum(len(target) for _, target in self.validation)
+        self.bytes_per_token = sum(len(self.vocabulary.decode(t).encode("utf-8")) for _, t in self.validation) / scored
+        self.batches = BucketedBatches(train, config.batch_tokens, config.seed, self.vocabulary)
+        self.state = None  # nothing is carried from batch to batch
+        self.model = build_translator(config, self.vocabulary.size)
+        self.model.to(config.device)
+        groups = [
+            {"params": [p for p in self.model.parameters() if p.ndim >= 2], "weight_decay": config.weight_decay},
+            {"params": [p for p in self.model.parameters() if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        self.optimizer = AdamW(groups, lr=config.lr, betas=(0.9, 0.98))
+        self.schedule = WarmupCosine(config.lr, config.min_lr, config.warmup, config.schedule_steps)
+        self.progress = Progress()
+        self.stop_requested = False
+        if resume:
+            self._restore()
+        else:
+            if (folder / "config.json").exists():
+                raise CheckpointError(f"{folder} holds a run already: continue it with --resume, or choose another --out")
+            record = {"task": TASK, "train": config.to_json(), "tokenizer": self.vocabulary.tokenizer.to_json()}
+            write_json(folder / "config.json", record)
+        self.log = MetricsLog(folder / "metrics.jsonl", self.progress.step)
+
+    def _encoded(self, pairs: Sequence[Pair]) -> tuple[list[tuple[np.ndarray, np.ndarray]], int]:
+        """(the ids of the pairs that fit into a block on both sides, how many do not)."""
+        encoded = [(self.vocabulary.encode(source), self.vocabulary.encode(target)) for source, target in pairs]
+        fitting = [pair for pair in encoded if max(map(len, pair)) <= self.config.block_size]
+        return fitting, len(encoded) - len(fitting)
+
+    def _loss(self, batch: Batch, **settings: Any) -> Tensor:
+        on_device = functools.partial(backend.to_device, device=self.config.device)
+        source, target_in, target_out = (Tensor(on_device(x.copy())) for x in (batch.source, batch.target_in, batch.target_out))
+        logits = self.model(source, batch.source_lengths, target_in)
+        return ops.cross_entropy(logits, target_out, ignore_index=self.vocabulary.pad, **settings)
+
+    def _step(self, k: int) -> tuple[Any, Any]:
+        """One update; (loss, norm of all gradients), both on the device."""
+        loss = self._loss(self.batches[k], label_smoothing=self.config.label_smoothing)
+        self.optimizer.zero_grad()
+        loss.backward()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule(k)
+        return loss.data, self.optimizer.step(max_norm=self.config.clip)
+
+    def tokens_between(self, first: int, stop: int) -> int:
+        return self.batches.target_tokens(first, stop)
+
+    def validation_loss(self) -> float:
+        """Mean -log p of every target token of the validation part, ends included, in nats, not smoothed."""
+        ordered = sorted(self.validation, key=lambda pair: len(pair[1]))
+        self.model.eval()
+        total = tokens = 0.0
+        with no_grad():
+            for start in range(0, len(ordered), 32):
+                batch = make_batch(ordered[start : start + 32], self.vocabulary)
+                total += self._loss(batch, reduction="sum").item()
+                tokens += batch.target_tokens
+        self.model.train()
+        return total / tokens
+
+
+def read_config(folder: Path) -> tuple[TranslationConfig, Vocabulary]:
+    """(config, vocabulary) of a translator's run folder. Errors: CheckpointError when it is none."""
+    if not folder.is_dir():
+        raise CheckpointError(f"no run folder {str(folder)!r}")
+    record = read_json(folder / "config.json")
+    if not isinstance(record, dict) or record.get("task") != TASK:
+        raise CheckpointError(f"the run in {folder} was trained for another task: expected one of scripts/translate.py")
+    try:
+        tokenizer = from_json(record.get("tokenizer"))
+    except DataError as error:
+        raise CheckpointError(f"{folder / 'config.json'} is damaged: {error}") from error
+    if not isinstance(tokenizer, BpeTokenizer):
+        raise CheckpointError(f"{folder / 'config.json'} is damaged: its tokenizer is {tokenizer.kind!r}, expected 'bpe'")
+    return TranslationConfig.from_json(record.get("train")), Vocabulary(tokenizer)
+
+
+class SentenceTranslator:
+    """A trained translator from text to text."""
+
+    def __init__(self, model: TranslationModel, vocabulary: Vocabulary, block_size: int, device: str = "cpu") -> None:
+        self.model, self.vocabulary, self.block_size, self.device = model, vocabulary, block_size, device
+        model.eval()
+
+    def fits(self, text: str) -> bool:
+        """Whether a source is not longer than the block."""
+        return len(self.vocabulary.encode(text)) <= self.block_size
+
+    def translate(self, text: str, beams: int = 4, alpha: float = 0.6) -> str:
+        """The translation of one sentence by beam search; greedy for one beam.
+
+        Errors: DataError for an empty source or one longer than the block.
+        """
+        if not text.strip():
+            raise DataError("there is no text to translate")
+        v = self.vocabulary
+        source, lengths = padded([v.encode(text)], v.pad)
+        if source.shape[1] > self.block_size:
+            raise DataError(f"the source has {source.shape[1]} tokens, its end included: expected at most {self.block_size} (block_size)")
+        with no_grad():
+            state = self.model.encode(Tensor(backend.to_device(source, self.device)), lengths)
+        settings: dict[str, Any] = {
+            "bos": v.bos, "eos": v.eos, "max_tokens": self.block_size, "forbidden": [v.pad, v.bos], "device": self.device,
+        }  # fmt: skip
+        if beams == 1:
+            return v.decode(greedy(self.model, state, **settings).tokens)
+        return v.decode(beam_search(self.model, state, beams=beams, alpha=alpha, **settings)[0].tokens)
+
+    def translate_all(self, texts: Sequence[str], beams: int = 4, alpha: float = 0.6) -> Iterator[str]:
+        """Translations one by one, in order."""
+        return (self.translate(text, beams, alpha) for text in texts)
+
+
+def load_translator(folder: Path, device: str = "cpu") -> SentenceTranslator:
+    """The translator of a finished or stopped run: its model.safetensors, or the last checkpoint when
+    it was stopped before writing one.
+
+    Errors: CheckpointError when the folder is none of a translator's, is damaged, or holds another model's weights.
+    """
+    config, vocabulary = read_config(folder)
+    model = build_translator(config, vocabulary.size)
+    path = folder / "model.safetensors"
+    if path.exists():
+        arrays, _ = read_arrays(path)
+    else:
+        path = folder / "checkpoints" / "last.safetensors"
+        stored, _ = read_arrays(path)
+        arrays = {name.removeprefix("model."): a for name, a in stored.items() if name.startswith("model.")}
+    try:
+        model.load_state_dict(arrays)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} does not hold the model that config.json describes: {error}") from error
+    model.to(device)
+    return SentenceTranslator(model, vocabulary, config.block_size, device)
