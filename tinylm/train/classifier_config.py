@@ -70,11 +70,11 @@ class ClassifierConfig:
 
 # What differs from ClassifierConfig's own defaults, which are the bag's. All were chosen on a validation
 # part of the training parts, never on a test part.
-_SEQUENCE = {"width": 32, "min_count": 2, "epochs": 8}
+_SEQUENCE = {"members": 5, "width": 32, "min_count": 2, "epochs": 8}
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "bag": {},
     "lstm": {**_SEQUENCE, "hidden": 32, "dropout": 0.5},
-    "transformer": {**_SEQUENCE, "dropout": 0.3, "lr": 2e-3},
+    "transformer": {**_SEQUENCE, "dropout": 0.3, "lr": 4e-3},
 }
 
 
