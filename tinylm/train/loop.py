@@ -183,7 +183,9 @@ class Run:
 
     def _validate(self, report: Report) -> None:
         step = self.progress.step
+        drawn = default_generator.state
         loss = self.progress.val_loss = self.validation_loss()
+        default_generator.state = drawn  # ops with dropout draw keys even at rate 0: when a run validates must not change it
         if not np.isfinite(loss):
             raise AnomalyError(f"the validation loss is {loss} after step {step}: try a lower learning rate")
         self._record(report, step=step, val_loss=loss)
