@@ -20,7 +20,8 @@ from tinylm.data.pairs import Pair, Pairs, load_pairs
 from tinylm.errors import ConfigError, DataError
 from tinylm.models.translation_baselines import NearestSentence, WordLexicon
 from tinylm.train.checkpoints import write_json
-from tinylm.train.translation import SentenceTranslator, TranslationConfig, TranslationRun, default_config, load_translator, read_config
+from tinylm.train.translation import SentenceTranslator, TranslationRun, load_translator, read_config
+from tinylm.train.translation_config import TranslationConfig, default_config
 
 BEAMS = 4
 
@@ -147,8 +148,8 @@ def test(translator: SentenceTranslator, known: Sequence[Pair], pairs: Sequence[
     outputs = {
         "nearest": NearestSentence(known).translate(sources),
         "lexicon": WordLexicon(known).translate(sources),
-        "greedy": list(translator.translate_all(sources, beams=1)),
-        f"beam {BEAMS}": list(translator.translate_all(sources, beams=BEAMS)),
+        "greedy": [translator.translate(source, beams=1) for source in sources],
+        f"beam {BEAMS}": [translator.translate(source, beams=BEAMS) for source in sources],
     }
     scores = {name: score(texts, references) for name, texts in outputs.items()}
     for name, values in scores.items():

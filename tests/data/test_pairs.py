@@ -69,7 +69,7 @@ def test_bad_lines_are_counted_up_to_one_percent(tmp_path: Path) -> None:
 
 
 def test_files_of_no_use_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such data: 'nowhere.tsv'"):
+    with pytest.raises(DataError, match=r"no such data: 'nowhere\.tsv'"):
         load_pairs("nowhere.tsv")
     with pytest.raises(DataError, match="no line that can be used, expected 'source TAB target': line 1 has no tab"):
         load_pairs(tsv(tmp_path, ["a", "b"]))

@@ -16,7 +16,8 @@ from tinylm.models.translator import RecurrentTranslator, Translator
 from tinylm.tensor import Tensor
 from tinylm.train import Run, load_run
 from tinylm.train.config import default_config as language_model_config
-from tinylm.train.translation import TranslationConfig, TranslationRun, default_config, load_translator, read_config
+from tinylm.train.translation import TranslationRun, load_translator, read_config
+from tinylm.train.translation_config import TranslationConfig, default_config
 
 ANIMALS = {"cat": "gato", "dog": "perro", "bird": "pájaro", "horse": "caballo", "wolf": "lobo"}
 DOES = {"sleeps": "duerme", "eats": "come", "runs": "corre", "sings": "canta"}

@@ -1,5 +1,8 @@
-"""Using a trained language model: generation and scoring."""
+"""Using a trained model: generation, scoring, and decoding of translations."""
 
+from tinylm.decode.beams import Hypothesis as Hypothesis
+from tinylm.decode.beams import beam_search as beam_search
+from tinylm.decode.beams import greedy as greedy
 from tinylm.decode.sampling import Sampling as Sampling
 from tinylm.decode.sampling import generate as generate
 from tinylm.decode.sampling import generate_batch as generate_batch

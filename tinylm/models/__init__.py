@@ -1,4 +1,4 @@
-"""Language models."""
+"""Language models and translators."""
 
 from tinylm.models.gpt import GPT as GPT
 from tinylm.models.gpt import GPTConfig as GPTConfig
@@ -6,3 +6,5 @@ from tinylm.models.language_model import LanguageModel as LanguageModel
 from tinylm.models.ngram import NgramLM as NgramLM
 from tinylm.models.rnn_lm import RNNModel as RNNModel
 from tinylm.models.transformer_lm import TransformerModel as TransformerModel
+from tinylm.models.translator import RecurrentTranslator as RecurrentTranslator
+from tinylm.models.translator import Translator as Translator
