@@ -17,15 +17,16 @@ def test_python_blocks_run(block: str) -> None:
 
 
 def test_commands_exist() -> None:
-    commands = re.findall(r"python scripts/(\w+\.py)([^\n#`]*)", README)
+    commands = re.findall(r"python scripts/(\w+\.py)( (?:train|run|compare)\b)?([^\n#`]*)", README)
     assert commands
-    helps: dict[str, str] = {}
-    for name, rest in commands:
-        if name not in helps:
-            result = subprocess.run([sys.executable, str(ROOT / "scripts" / name), "--help"], capture_output=True, text=True, check=True)
-            helps[name] = result.stdout
+    helps: dict[tuple[str, ...], str] = {}
+    for name, part, rest in commands:
+        key = (name, *part.split())
+        if key not in helps:
+            command = [sys.executable, str(ROOT / "scripts" / name), *part.split(), "--help"]
+            helps[key] = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         for flag in re.findall(r"--[\w-]+", rest):
-            assert flag in helps[name], f"{name} {flag}"
+            assert flag in helps[key], f"{' '.join(key)} {flag}"
 
 
 def test_named_files_exist() -> None:
