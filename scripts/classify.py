@@ -31,6 +31,7 @@ from tinylm.train.classification import (
     train_run,
 )
 from tinylm.train.classifier_config import MODEL_DEFAULTS, ClassifierConfig, default_config
+from tinylm.train.runs import new_folder
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def train(arguments: Train) -> None:
     config = ClassifierConfig(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(ClassifierConfig)})
     config = shortened(config, arguments.dry_run)
     data = load(config.data, arguments.dry_run)
-    folder = Path(tempfile.mkdtemp(prefix="tinylm-")) if arguments.dry_run else arguments.out or new_folder(config)
+    folder = Path(tempfile.mkdtemp(prefix="tinylm-")) if arguments.dry_run else arguments.out or new_folder(config.model, config.data)
 
     def show(record: dict) -> None:
         print(f"model {record['member']}/{config.members}  epoch {record['epoch']}/{config.epochs}  loss {record['loss']:.4f}", flush=True)
@@ -114,15 +115,6 @@ def train(arguments: Train) -> None:
     )
     if not arguments.dry_run:
         print(f"run folder {folder}")
-
-
-def new_folder(config: ClassifierConfig) -> Path:
-    """runs/<model>-<data>, with -2, -3, ... where that exists."""
-    name = f"{config.model}-{Path(config.data).stem}"
-    folder, n = Path("runs") / name, 2
-    while folder.exists():
-        folder, n = Path("runs") / f"{name}-{n}", n + 1
-    return folder
 
 
 def compare(arguments: Compare) -> None:

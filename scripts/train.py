@@ -120,7 +120,7 @@ def main() -> int:
         folder = arguments.resume
         _, tokenizer = read_config(folder)
     else:
-        folder = arguments.out or new_folder(config)
+        folder = arguments.out or new_folder(config.model, config.data)
     try:
         if config.model == "ngram":
             return count(config, folder, text)

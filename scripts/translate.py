@@ -20,6 +20,7 @@ from tinylm.data.pairs import Pair, Pairs, load_pairs
 from tinylm.errors import ConfigError, DataError
 from tinylm.models.translation_baselines import NearestSentence, WordLexicon
 from tinylm.train.checkpoints import write_json
+from tinylm.train.runs import new_folder
 from tinylm.train.translation import SentenceTranslator, TranslationRun, load_translator, read_config
 from tinylm.train.translation_config import TranslationConfig, default_config
 
@@ -94,7 +95,12 @@ def train(argv: list[str]) -> int:
     if pairs.skipped:
         print(f"{pairs.skipped} unusable lines of {config.data} skipped, the first: {pairs.first_skipped}", file=sys.stderr)
     if not arguments.dry_run:
-        return train_in(arguments.resume or arguments.out or new_folder(config), config, pairs, arguments.resume is not None)
+        return train_in(
+            arguments.resume or arguments.out or new_folder(f"translate-{config.model}", config.data),
+            config,
+            pairs,
+            arguments.resume is not None,
+        )
     config = dataclasses.replace(config, steps=3, log_every=1, n_layer=1, n_embd=32, n_hidden=32, bpe_size=400)
     pairs = dataclasses.replace(pairs, train=pairs.train[:200], validation=pairs.validation[:20], test=pairs.test[:3])
     folder = Path(tempfile.mkdtemp(prefix="tinylm-"))
@@ -169,15 +175,6 @@ def score(texts: Sequence[str], references: Sequence[str]) -> dict[str, float]:
         "bleu": sacrebleu.corpus_bleu(list(texts), [list(references)]).score,
         "chrf": sacrebleu.corpus_chrf(list(texts), [list(references)]).score,
     }
-
-
-def new_folder(config: TranslationConfig) -> Path:
-    """runs/translate-<model>-<data>, with -2, -3, ... where that exists."""
-    name = f"translate-{config.model}-{Path(config.data).stem}"
-    folder, n = Path("runs") / name, 2
-    while folder.exists():
-        folder, n = Path("runs") / f"{name}-{n}", n + 1
-    return folder
 
 
 # ---------------------------------------------------------------- run

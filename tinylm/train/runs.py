@@ -6,13 +6,14 @@ from typing import Any
 from tinylm.data.tokenizers import Tokenizer, from_json
 from tinylm.errors import CheckpointError, DataError
 from tinylm.models import LanguageModel, NgramLM
+from tinylm.nn import Module
 from tinylm.train.checkpoints import read_arrays, read_json
 from tinylm.train.config import TrainConfig, build_model
 
 
-def new_folder(config: TrainConfig, parent: Path = Path("runs")) -> Path:
-    """runs/<model>-<data>, with -2, -3, ... where that exists."""
-    name = f"{config.model}-{Path(config.data).stem or 'data'}"
+def new_folder(kind: str, data: str, parent: Path = Path("runs")) -> Path:
+    """runs/<kind>-<data>, with -2, -3, ... where that exists."""
+    name = f"{kind}-{Path(data).stem or 'data'}"
     folder, n = parent / name, 2
     while folder.exists():
         folder, n = parent / f"{name}-{n}", n + 1
@@ -34,18 +35,12 @@ def read_config(folder: Path) -> tuple[TrainConfig, Tokenizer]:
         raise CheckpointError(f"{folder / 'config.json'} is damaged: {error}") from error
 
 
-def load_run(folder: Path, device: str = "cpu") -> tuple[LanguageModel | NgramLM, Tokenizer, TrainConfig]:
-    """(model in evaluation mode, tokenizer, config) from a finished or stopped run: its
-    model.safetensors, or the last checkpoint when it was stopped before writing one.
+def load_weights(model: Module | NgramLM, folder: Path) -> None:
+    """Fills the model from a finished or stopped run: from its model.safetensors, or from the last
+    checkpoint when it was stopped before writing one.
 
-    Errors: CheckpointError when the folder is no run, is damaged, or holds another model's weights.
+    Errors: CheckpointError when the file is missing or damaged, or holds another model's weights.
     """
-    config, tokenizer = read_config(folder)
-    model: LanguageModel | NgramLM
-    if config.model == "ngram":
-        model = NgramLM(tokenizer.vocab_size, config.order)
-    else:
-        model = build_model(config, tokenizer.vocab_size)
     path = folder / "model.safetensors"
     if path.exists():
         arrays, _ = read_arrays(path)
@@ -57,6 +52,20 @@ def load_run(folder: Path, device: str = "cpu") -> tuple[LanguageModel | NgramLM
         model.load_state_dict(arrays)
     except CheckpointError as error:
         raise CheckpointError(f"{path} does not hold the model that config.json describes: {error}") from error
+
+
+def load_run(folder: Path, device: str = "cpu") -> tuple[LanguageModel | NgramLM, Tokenizer, TrainConfig]:
+    """(model in evaluation mode, tokenizer, config) from a finished or stopped run.
+
+    Errors: CheckpointError when the folder is no run, is damaged, or holds another model's weights.
+    """
+    config, tokenizer = read_config(folder)
+    model: LanguageModel | NgramLM
+    if config.model == "ngram":
+        model = NgramLM(tokenizer.vocab_size, config.order)
+    else:
+        model = build_model(config, tokenizer.vocab_size)
+    load_weights(model, folder)
     if isinstance(model, LanguageModel):
         model.to(device)
         model.eval()

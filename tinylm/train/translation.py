@@ -17,9 +17,10 @@ from tinylm.models.translator import TranslationModel
 from tinylm.optim import AdamW, WarmupCosine
 from tinylm.random_streams import default_generator
 from tinylm.tensor import Tensor
-from tinylm.train.checkpoints import read_arrays, read_json, write_json
+from tinylm.train.checkpoints import read_json, write_json
 from tinylm.train.loop import Progress, Run
 from tinylm.train.metrics import MetricsLog
+from tinylm.train.runs import load_weights
 from tinylm.train.translation_config import TranslationConfig, build_translator
 
 TASK = "translation"
@@ -160,16 +161,6 @@ def load_translator(folder: Path, device: str = "cpu") -> SentenceTranslator:
     """
     config, vocabulary = read_config(folder)
     model = build_translator(config, vocabulary.size)
-    path = folder / "model.safetensors"
-    if path.exists():
-        arrays, _ = read_arrays(path)
-    else:
-        path = folder / "checkpoints" / "last.safetensors"
-        stored, _ = read_arrays(path)
-        arrays = {name.removeprefix("model."): a for name, a in stored.items() if name.startswith("model.")}
-    try:
-        model.load_state_dict(arrays)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path} does not hold the model that config.json describes: {error}") from error
+    load_weights(model, folder)
     model.to(device)
     return SentenceTranslator(model, vocabulary, config.block_size, device)
