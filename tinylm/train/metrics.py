@@ -15,28 +15,30 @@ from tinylm.tensor import Tensor
 
 
 def validation_loss(model: LanguageModel | NgramLM, ids: np.ndarray, device: str = "cpu", batch_size: int = 32) -> float:
-    """Mean -log p of every token but the first, in nats, each token scored once.
+    """Mean -log p of every token but the first, in nats: the mean of `token_losses`."""
+    return float(token_losses(model, ids, device, batch_size).mean())
+
+
+def token_losses(model: LanguageModel | NgramLM, ids: np.ndarray, device: str = "cpu", batch_size: int = 32) -> np.ndarray:
+    """-log p of every token but the first, in nats, each token scored once: len(ids) - 1 float64.
 
     A Transformer sees blocks that do not overlap: each token has the tokens before it in its own
-    block, so this is an upper bound of what a sliding window would give. Recurrent models carry
+    block, so their mean is an upper bound of what a sliding window would give. Recurrent models carry
     their state, n-gram models see order - 1 tokens. The model is in evaluation mode meanwhile.
     Errors: DataError for fewer than two tokens.
     """
     if len(ids) < 2:
         raise DataError(f"a loss over {len(ids)} tokens: expected at least 2, since the first one is not scored")
     if isinstance(model, NgramLM):
-        return -float(model.log_probabilities(ids[1:], ids[:1]).mean())
+        return -model.log_probabilities(ids[1:], ids[:1])
     training = model.training
     model.eval()
     try:
         with no_grad():
             if model.block_size is None:
-                return _carried_loss(model, ids, device, batch_size)
-            total = 0.0
-            for x, y in consecutive_blocks(ids, model.block_size, batch_size):
-                logits, _ = model.advance(_on(x, device))
-                total += ops.cross_entropy(logits, _on(y, device), reduction="sum").item()
-            return total / (len(ids) - 1)
+                return _carried_losses(model, ids, device, batch_size)
+            blocks = consecutive_blocks(ids, model.block_size, batch_size)
+            return np.concatenate([_losses(model.advance(_on(x, device))[0], y, device).ravel() for x, y in blocks])
     finally:
         model.train(training)
 
@@ -44,7 +46,7 @@ def validation_loss(model: LanguageModel | NgramLM, ids: np.ndarray, device: str
 _WARMUP, _CHUNK = 512, 128
 
 
-def _carried_loss(model: LanguageModel, ids: np.ndarray, device: str, streams: int) -> float:
+def _carried_losses(model: LanguageModel, ids: np.ndarray, device: str, streams: int) -> np.ndarray:
     """A recurrent model over the whole text, in several streams at once for speed: each one first
     reads the 512 tokens before its first target, after which its state is that of one long pass for
     all that can be measured. The first stream starts at the beginning with a state of zeros."""
@@ -52,7 +54,7 @@ def _carried_loss(model: LanguageModel, ids: np.ndarray, device: str, streams: i
     streams = max(1, min(streams, n // (4 * _WARMUP)))
     length = -(-n // streams)  # of a stream; the last one may be shorter
     starts = length * np.arange(streams)
-    state, total = None, 0.0
+    state, losses = None, []
     if streams > 1:
         before = ids[np.maximum(starts[:, None] - _WARMUP, 0) + np.arange(_WARMUP)]
         _, state = model.advance(_on(before, device))
@@ -60,11 +62,14 @@ def _carried_loss(model: LanguageModel, ids: np.ndarray, device: str, streams: i
             s.data[:, 0] = 0
     for at in range(0, length, _CHUNK):
         steps = min(_CHUNK, length - at)
-        where = starts[:, None] + at + np.arange(steps)
-        y = np.where(where < n, ids[np.minimum(where + 1, n)], -100)
-        logits, state = model.advance(_on(ids[np.minimum(where, n)], device), state)
-        total += ops.cross_entropy(logits, _on(y, device), reduction="sum", ignore_index=-100).item()
-    return total / n
+        where = np.minimum(starts[:, None] + at + np.arange(steps), n - 1)  # the last stream may end before the others
+        logits, state = model.advance(_on(ids[where], device), state)
+        losses.append(_losses(logits, ids[where + 1], device))
+    return np.concatenate(losses, axis=1).ravel()[:n]
+
+
+def _losses(logits: Tensor, targets: np.ndarray, device: str) -> np.ndarray:
+    return backend.to_numpy(ops.cross_entropy(logits, _on(targets, device), reduction="none").data).astype(np.float64)
 
 
 def _on(array: np.ndarray, device: str) -> Tensor:

@@ -1,0 +1,79 @@
+"""The loss of trained language models over a whole validation split: alone, mixed, and learning as they go."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import console
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from tinylm.data import load_text, split_text
+from tinylm.errors import ConfigError
+from tinylm.models import LanguageModel
+from tinylm.train import load_run
+from tinylm.train.dynamic_evaluation import dynamic_losses
+from tinylm.train.metrics import token_losses
+from tinylm.train.mixing import mix
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Prints the mean loss of each run over the whole validation split (the last 10 %) of its data,
+    in nats a token. Of several runs with the same tokens it also prints their mixture, whose weights
+    are learned as the text is read. With --dynamic the models go on learning from each segment after
+    they have scored it (n-gram models excepted)."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """the run folders that scripts/train.py wrote"""
+    dynamic: float | None = None
+    """the learning rate of dynamic evaluation; 0.1 suits the recurrent presets"""
+    data: str | None = None
+    """another corpus, file or folder than the first run's own"""
+    device: str = "cpu"
+    """'cpu', 'cuda' or 'cuda:N'"""
+    dry_run: bool = False
+    """the first 2,000 tokens only"""
+
+
+def main() -> None:
+    arguments = console.parse(Arguments, description=Arguments.__doc__)
+    if not arguments.runs:
+        raise ConfigError("no run folder given: expected at least one")
+    if arguments.dynamic is not None and not arguments.dynamic > 0:
+        raise ConfigError(f"--dynamic {arguments.dynamic}: expected more than 0")
+    screen = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+    table = Table("model", "nats/token", "standard error", box=None)
+    losses: list[np.ndarray] = []
+    data, tokens = arguments.data, None
+    for folder in arguments.runs:
+        model, tokenizer, config = load_run(folder, arguments.device)
+        data = data or config.data
+        if tokens is None:
+            tokens = tokenizer.to_json()
+            ids = tokenizer.encode(split_text(load_text(data))[1])[: 2_000 if arguments.dry_run else None]
+        elif tokenizer.to_json() != tokens:
+            raise ConfigError(f"{folder} has other tokens than {arguments.runs[0]}: only models of the same tokens can be mixed")
+        if arguments.dynamic is not None and isinstance(model, LanguageModel):
+            losses.append(dynamic_losses(model, ids, arguments.dynamic, device=arguments.device))
+            name = f"{folder}, learning as it goes"
+        else:
+            losses.append(token_losses(model, ids, arguments.device))
+            name = str(folder)
+        row(table, name, losses[-1])
+    if len(losses) > 1:
+        mixed, weights = mix(losses)
+        row(table, f"mixed, {' and '.join(f'{w:.2f}' for w in weights)} at the end", mixed)
+    screen.print(table)
+
+
+def row(table: Table, name: str, losses: np.ndarray) -> None:
+    error = losses.std() / np.sqrt(len(losses))
+    table.add_row(name, f"{losses.mean():.4f}", f"{error:.4f}")
+
+
+if __name__ == "__main__":
+    console.run(main)
