@@ -8,7 +8,9 @@ import pytest
 import torch
 from helpers import assert_parity, randomise
 
+from tinylm import nn
 from tinylm.autograd import no_grad
+from tinylm.decode.beams import beam_search
 from tinylm.errors import ConfigError, ShapeError
 from tinylm.models.translator import RecurrentTranslator, TranslationModel, Translator
 from tinylm.tensor import Tensor
@@ -139,6 +141,65 @@ def test_steps_give_the_logits_of_the_whole(make: Callable, data: tuple[np.ndarr
             np.testing.assert_array_equal(first.data, again.data)
             np.testing.assert_allclose(first.data, whole[:, t], rtol=1e-12, atol=1e-12)
             state = new
+
+
+@BOTH
+def test_one_source_serves_many_targets(make: Callable, data: tuple[np.ndarray, np.ndarray]) -> None:
+    model, (source, target) = make().to(dtype="float64"), data
+    source, lengths = np.repeat(source[:1], N, 0), np.full(N, S - 1)
+    whole = logits(model, source, target, lengths)
+    with no_grad():
+        state = model.encode(Tensor(source[:1]), lengths[:1]).select(np.zeros(N, int))
+        for t in range(T):
+            y, state = model.step(Tensor(target[:, t]), state)
+            np.testing.assert_allclose(y.data, whole[:, t], rtol=1e-12, atol=1e-12)
+            state, target, whole = state.select(np.arange(N)[::-1]), target[::-1], whole[::-1]
+
+
+def test_a_source_is_projected_once_and_not_copied(data: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
+    model, (source, target) = transformer(), data
+    with no_grad():
+        first = model.encode(Tensor(source[:1]), LENGTHS[:1])
+        monkeypatch.delattr(nn.MultiheadAttention, "keys_and_values")
+        state = first.select(np.zeros(N, int))
+        for t in range(T):
+            state = model.step(Tensor(target[:, t]), state)[1].select(np.array([1, 0, 3, 3]))
+    for before, after in zip(first.memory, state.memory, strict=True):
+        assert all(np.shares_memory(a.data, b.data) for a, b in zip(before, after, strict=True))
+
+
+class WholePrefix:
+    """Decodes without a carried state: each step is `forward` on all tokens so far."""
+
+    class State:
+        def __init__(self, prefixes: np.ndarray) -> None:
+            self.prefixes = prefixes
+
+        def select(self, rows: np.ndarray) -> "WholePrefix.State":
+            return WholePrefix.State(self.prefixes[rows])
+
+    def __init__(self, model: TranslationModel, source: np.ndarray) -> None:
+        self.model, self.source = model, source
+
+    def step(self, ids: Tensor, state: "WholePrefix.State") -> tuple[Tensor, "WholePrefix.State"]:
+        prefixes = np.concatenate([state.prefixes, ids.data[:, None]], axis=1)
+        source = np.repeat(self.source, len(prefixes), 0)
+        y = self.model(Tensor(source), np.full(len(source), source.shape[1]), Tensor(prefixes))
+        return y[:, -1], WholePrefix.State(prefixes)
+
+
+@BOTH
+def test_beam_search_finds_what_it_finds_on_whole_prefixes(make: Callable, data: tuple[np.ndarray, np.ndarray]) -> None:
+    model, (source, _) = make().to(dtype="float64"), data
+    for p in model.parameters():  # far enough from their beginnings for every beam to differ
+        p.data[:] *= 2
+    search: dict = {"bos": 0, "eos": 1, "max_tokens": 10, "beams": 4, "forbidden": [0]}
+    for row in source[:, None]:
+        with no_grad():
+            found = beam_search(model, model.encode(Tensor(row), [S]), **search)
+        expected = beam_search(WholePrefix(model, row), WholePrefix.State(np.zeros((1, 0), int)), **search)
+        assert [h.tokens for h in found] == [h.tokens for h in expected]
+        np.testing.assert_allclose([h.log_probability for h in found], [h.log_probability for h in expected], rtol=1e-12)
 
 
 @BOTH

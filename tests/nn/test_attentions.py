@@ -150,6 +150,32 @@ def test_a_cache_equals_one_causal_call(batch_first, parts):
     assert [c.shape for c in cache] == [(2, 2, sum(parts), 3)] * 2
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("dims", [{}, {"kdim": 4, "vdim": 5}])
+@pytest.mark.parametrize("bias", [False, True])
+def test_keys_and_values_stand_for_the_key_and_the_value(batch_first, dims, bias):
+    rng = np.random.default_rng(7)
+    attention = nn.MultiheadAttention(6, 2, bias=bias, batch_first=batch_first, **dims).to(dtype="float64")
+    for p in attention.parameters():
+        p.data[:] += 0.1 * rng.standard_normal(p.shape)
+    query, key, value = (rng.standard_normal((3, 3, width)) for width in (6, dims.get("kdim", 6), dims.get("vdim", 6)))
+    padding = np.array([[False, False, False], [False, True, True], [False, False, True]])
+    cotangent = rng.standard_normal((3, 3, 6))
+    found = []
+    for shared in (False, True):
+        for projected in (False, True):
+            attention.zero_grad()
+            q, k = Tensor(query, requires_grad=True), Tensor(key, requires_grad=True)
+            v = k if shared and not dims else Tensor(value, requires_grad=True)
+            pair = attention.keys_and_values(k, v) if projected else (k, v)
+            y, _ = attention(q, *pair, key_padding_mask=padding)
+            y.backward(cotangent)
+            found.append([y.data, q.grad, k.grad, v.grad, *(p.grad for p in attention.parameters())])
+        assert all(shape == (3, 2, 3, 3) for shape in (x.shape for x in attention.keys_and_values(k, v)))
+        for a, b in zip(*found[-2:], strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
 def test_initial_weights_are_pytorchs():
     attention = nn.MultiheadAttention(64, 4)
     assert not attention.in_proj_bias.data.any()
@@ -185,6 +211,11 @@ def test_inputs_that_do_not_fit():
         attention(x, x[:, :1], x)
     with pytest.raises(ShapeError, match=r"key \(4, 2, 6\) and value \(5, 2, 6\) differ in length"):
         attention(x, x[:4], x)
+    keys, values = attention.keys_and_values(x, x)
+    with pytest.raises(ShapeError, match=r"the keys have shape \(1, 2, 5, 3\), expected \(2, 2, 5, 3\) for a query \(5, 2, 6\)"):
+        attention(x, keys[:1], values[:1])
+    with pytest.raises(ShapeError, match=r"the values have shape \(2, 2, 4, 3\), expected \(2, 2, 5, 3\)"):
+        attention(x, keys, values[:, :, :4])
     with pytest.raises(ShapeError, match="last axis should be 6"):
         attention(x[..., :5], x[..., :5], x[..., :5])
     with pytest.raises(ConfigError, match="embed_dim 6 is not a multiple of num_heads 4"):

@@ -210,6 +210,28 @@ def test_cached_steps_equal_one_causal_call(kind, norm_first):
         model(Tensor(x), *memory, cache=[[]], **causal)
 
 
+@pytest.mark.parametrize("norm_first", [False, True])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_a_decoder_takes_keys_and_values_for_its_memory(norm_first, batch_first):
+    layer = nn.TransformerDecoderLayer(8, 2, 12, 0.0, norm_first=norm_first, batch_first=batch_first)
+    model, rng = nn.TransformerDecoder(layer, 2).to(dtype="float64"), np.random.default_rng(8)
+    for p in model.parameters():
+        p.data[:] += 0.1 * rng.standard_normal(p.shape)
+    x, memory, cotangent = (rng.standard_normal((4, 4, 8)) for _ in range(3))
+    padding = np.arange(4) >= np.array([[4], [2], [3], [1]])
+    found = []
+    for projected in (False, True):
+        model.zero_grad()
+        source = Tensor(memory, requires_grad=True)
+        y = model(Tensor(x), model.keys_and_values(source) if projected else source, memory_key_padding_mask=padding)
+        y.backward(cotangent)
+        found.append([y.data, source.grad, *(p.grad for p in model.parameters())])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+    with pytest.raises(ShapeError, match="the memory has 1 members, expected one for each of the 2 layers"):
+        model(Tensor(x), model.keys_and_values(Tensor(memory))[:1])
+
+
 # ---------------------------------------------------------------- positions
 
 

@@ -18,17 +18,20 @@ from tinylm.tensor import Tensor
 
 @dataclass(frozen=True)
 class AttentionState:
-    """What a decoding Translator keeps: memory (S, N, d), its padding mask (N, S), and for each
-    decoder layer a [keys, values] pair of the target so far, empty before the first token."""
+    """What a decoding Translator keeps: for each decoder layer the keys and values of the source, each
+    (N, heads, S, d / heads), and a [keys, values] pair of the target so far, empty before the first
+    token; and the source's padding mask (N, S). One source alone has one row, whatever the targets are."""
 
-    memory: Tensor
+    memory: list[tuple[Tensor, Tensor]]
     padding: Tensor
     cache: list[list[Tensor]]
 
     def select(self, rows: np.ndarray) -> "AttentionState":
         """The state whose row i is this one's row rows[i]; a row may be taken often or never."""
         cache = [[x[rows] for x in pair] for pair in self.cache]
-        return AttentionState(self.memory[:, rows], self.padding[rows], cache)
+        if self.padding.shape[0] == 1:  # all rows translate the same source: no copies of it
+            return AttentionState(self.memory, self.padding, cache)
+        return AttentionState([(k[rows], v[rows]) for k, v in self.memory], self.padding[rows], cache)
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ class Translator(TranslationModel):
     def encode(self, source: Tensor, source_lengths: Any) -> AttentionState:
         padding = Tensor(to_device(padding_mask(source, source_lengths), source.device))
         memory = self.encoder(self._embed(source, 0), src_key_padding_mask=padding)
-        return AttentionState(memory, padding, [[] for _ in self.decoder.layers])
+        return AttentionState(self.decoder.keys_and_values(memory), padding, [[] for _ in self.decoder.layers])
 
     def step(self, ids: Tensor, state: AttentionState) -> tuple[Tensor, AttentionState]:
         y, state = self._decode(ids.reshape(-1, 1), state)
@@ -118,9 +121,10 @@ class Translator(TranslationModel):
         """The decoder's output (T, N, d) for ids (N, T) that follow what the state has seen."""
         cache = [list(pair) for pair in state.cache]
         seen = cache[0][0].shape[2] if cache[0] else 0
-        y = self.decoder(
-            self._embed(ids, seen), state.memory, memory_key_padding_mask=state.padding, tgt_is_causal=True, cache=cache
-        )  # fmt: skip
+        memory, padding = state.memory, state.padding
+        if padding.shape[0] < len(ids):
+            memory, padding = [(_rows(k, len(ids)), _rows(v, len(ids))) for k, v in memory], _rows(padding, len(ids))
+        y = self.decoder(self._embed(ids, seen), memory, memory_key_padding_mask=padding, tgt_is_causal=True, cache=cache)
         return y, AttentionState(state.memory, state.padding, cache)
 
     def _embed(self, ids: Tensor, start: int) -> Tensor:
@@ -180,6 +184,11 @@ def padding_mask(source: Tensor, lengths: Any) -> np.ndarray:
     if lengths.min() < 1 or lengths.max() > source.shape[1]:
         raise ShapeError(f"source lengths are {lengths.min()} to {lengths.max()}, expected 1 to {source.shape[1]}")
     return np.arange(source.shape[1]) >= lengths[:, None]
+
+
+def _rows(x: Tensor, n: int) -> Tensor:
+    """x (1, ...) as n equal rows, without a copy."""
+    return ops.broadcast_to(x, (n, *x.shape[1:]))
 
 
 def _check_sizes(**sizes: int) -> None:

@@ -90,45 +90,57 @@ class MultiheadAttention(Module):
         it is taken to say the same and is not read. A query that may look nowhere gives zeros.
         cache: a list, empty or [keys, values] of earlier steps, each (N, heads, S, E / heads). This
         call's are appended to them, the list then holds all, and all are attended to.
+        key and value may also be what `keys_and_values` made of them.
         Errors: ShapeError naming the input or mask that does not fit.
         """
         self._check(query, key, value)
-        split = (0, 2, 1, 3) if self.batch_first else (1, 2, 0, 3)  # -> (N, heads, T, E / heads)
-        q, k, v = (
-            x.reshape(*x.shape[:2], self.num_heads, self.embed_dim // self.num_heads).transpose(split)
-            for x in self._project(query, key, value)
-        )
+        if key.ndim == 3 and self.same_dim and query is key and key is value:  # one matrix product makes all three
+            x = ops.linear(query, self.in_proj_weight, self.in_proj_bias)
+            q, k, v = (self._heads(part) for part in ops.split(x, 3, axis=-1))
+        else:
+            q = self._heads(self._project(query, 0, 1))
+            k, v = (key, value) if key.ndim == 4 else self.keys_and_values(key, value)
         if cache is not None:
             if cache:
                 k, v = ops.concatenate([cache[0], k], axis=2), ops.concatenate([cache[1], v], axis=2)
             cache[:] = [k, v]
-        mask = merged_mask(None if is_causal else attn_mask, key_padding_mask, (*q.shape[:3], k.shape[2]), q.dtype)
+        scores = q.shape[0], self.num_heads, q.shape[2], k.shape[2]
+        mask = merged_mask(None if is_causal else attn_mask, key_padding_mask, scores, q.dtype)
         dropout = self.dropout if self.training else 0.0
         result = ops.scaled_dot_product_attention(q, k, v, mask, causal=is_causal, dropout=dropout, return_weights=need_weights)
         y, weights = result if need_weights else (result, None)
         y = y.transpose((0, 2, 1, 3) if self.batch_first else (2, 0, 1, 3))
         return y.reshape(*y.shape[:2], self.embed_dim), weights
 
-    def _project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
-        """Q W_Q, K W_K, V W_V, each (..., E): one matrix product for each distinct input."""
-        bias = self.in_proj_bias
-        if self.same_dim and query is key and key is value:
-            return ops.split(ops.linear(query, self.in_proj_weight, bias), 3, axis=-1)
-        biases = (None,) * 3 if bias is None else ops.split(bias, 3)
-        if not self.same_dim:
-            weights = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
-        elif key is value:
-            e = self.embed_dim
-            weight_q, weight_kv = ops.split(self.in_proj_weight, [e])
-            bias_q, bias_kv = (None, None) if bias is None else ops.split(bias, [e])
-            return ops.linear(query, weight_q, bias_q), *ops.split(ops.linear(key, weight_kv, bias_kv), 2, axis=-1)
+    def keys_and_values(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """K W_K and V W_V, each (N, heads, S, E / heads): `attend` takes them in place of key and value,
+        which spares many calls with the same ones the projections."""
+        if self.same_dim and key is value:
+            k, v = ops.split(self._project(key, 1, 3), 2, axis=-1)
         else:
-            weights = ops.split(self.in_proj_weight, 3)
-        return tuple(ops.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True))
+            k, v = self._project(key, 1, 2), self._project(value, 2, 3)
+        return self._heads(k), self._heads(v)
+
+    def _project(self, x: Tensor, first: int, stop: int) -> Tensor:
+        """x times those of W_Q, W_K, W_V from number `first` to before `stop`, side by side."""
+        rows = slice(first * self.embed_dim, stop * self.embed_dim)
+        weight = self.in_proj_weight[rows] if self.same_dim else (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)[first]
+        return ops.linear(x, weight, None if self.in_proj_bias is None else self.in_proj_bias[rows])
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """(T, N, E), or (N, T, E) if batch_first, to (N, heads, T, E / heads)."""
+        x = x.reshape(*x.shape[:2], self.num_heads, self.embed_dim // self.num_heads)
+        return x.transpose((0, 2, 1, 3) if self.batch_first else (1, 2, 0, 3))
 
     def _check(self, query: Tensor, key: Tensor, value: Tensor) -> None:
         batch = 0 if self.batch_first else 1
         axes = "(N, T, E)" if self.batch_first else "(T, N, E)"
+        if key.ndim == 4 and query.ndim == 3:
+            made = query.shape[batch], self.num_heads, key.shape[2], self.embed_dim // self.num_heads
+            for name, x in (("keys", key), ("values", value)):
+                if x.shape != made:
+                    raise ShapeError(f"MultiheadAttention: the {name} have shape {x.shape}, expected {made} for a query {query.shape}")
+            return
         for name, x in (("query", query), ("key", key), ("value", value)):
             if x.ndim != 3:
                 raise ShapeError(f"MultiheadAttention: {name} has shape {x.shape}, expected {axes}")

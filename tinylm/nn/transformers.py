@@ -12,6 +12,8 @@ from tinylm.nn.modules import Module, ModuleList
 from tinylm.nn.norms import LayerNorm
 from tinylm.tensor import Tensor
 
+Memory = Tensor | tuple[Tensor, Tensor]  # what a decoder looks at, or the keys and values that an attention made of it
+
 
 class _Layer(Module):
     """What encoder and decoder layers share: residual branches around attention and feed-forward."""
@@ -30,12 +32,13 @@ class _Layer(Module):
         """norm(x + f(x)) (post-norm) or x + f(norm(x)) (pre-norm), where branch(h, x) = x + f(h)."""
         return branch(norm(x), x) if self.norm_first else norm(branch(x, x))
 
-    def _attention(self, attention: MultiheadAttention, dropout: Dropout, memory: Tensor | None = None, **masks: Any) -> Any:
+    def _attention(self, attention: MultiheadAttention, dropout: Dropout, memory: Memory | None = None, **masks: Any) -> Any:
         """The branch x + dropout(attention(h, memory, memory)), self-attention without memory."""
 
         def branch(h: Tensor, x: Tensor) -> Tensor:
             source = h if memory is None else memory
-            heads, _ = attention.attend(h, source, source, **masks)
+            key, value = source if isinstance(source, tuple) else (source, source)
+            heads, _ = attention.attend(h, key, value, **masks)
             return _add(x, heads, attention.out_proj, dropout)
 
         return branch
@@ -139,7 +142,7 @@ class TransformerDecoderLayer(_Layer):
     def forward(
         self,
         tgt: Tensor,
-        memory: Tensor,
+        memory: Memory,
         tgt_mask: Any = None,
         memory_mask: Any = None,
         tgt_key_padding_mask: Any = None,
@@ -148,7 +151,8 @@ class TransformerDecoderLayer(_Layer):
         memory_is_causal: bool = False,
         cache: list[Tensor] | None = None,
     ) -> Tensor:
-        """Masks as in MultiheadAttention.attend, and so is the cache, which serves self_attn."""
+        """Masks as in MultiheadAttention.attend, and so is the cache, which serves self_attn. memory may
+        also be what multihead_attn.keys_and_values made of it."""
         to_self = self._attention(
             self.self_attn, self.dropout1, attn_mask=tgt_mask, key_padding_mask=tgt_key_padding_mask, is_causal=tgt_is_causal, cache=cache
         )
@@ -173,12 +177,13 @@ class _Stack(Module):
         self.layers = ModuleList(copy.deepcopy(layer) for _ in range(num_layers))
         self.norm = norm
 
-    def _through(self, x: Tensor, cache: Sequence[list[Tensor]] | None, layer_args: tuple[Any, ...]) -> Tensor:
+    def _through(self, x: Tensor, cache: Sequence[list[Tensor]] | None, layer_args: Sequence[tuple[Any, ...]]) -> Tensor:
+        """layer_args: those of each layer, between x and cache."""
         caches = [None] * len(self.layers) if cache is None else cache
         if len(caches) != len(self.layers):
             raise ShapeError(f"the cache has {len(caches)} members, expected one for each of the {len(self.layers)} layers")
-        for layer, layer_cache in zip(self.layers, caches, strict=True):
-            x = layer(x, *layer_args, cache=layer_cache)
+        for layer, args, layer_cache in zip(self.layers, layer_args, caches, strict=True):
+            x = layer(x, *args, cache=layer_cache)
         return x if self.norm is None else self.norm(x)
 
 
@@ -197,7 +202,7 @@ class TransformerEncoder(_Stack):
         cache: Sequence[list[Tensor]] | None = None,
     ) -> Tensor:
         """Every layer gets the same masks, and its own member of `cache`: see MultiheadAttention.attend."""
-        return self._through(src, cache, (mask, src_key_padding_mask, is_causal))
+        return self._through(src, cache, [(mask, src_key_padding_mask, is_causal)] * len(self.layers))
 
 
 class TransformerDecoder(_Stack):
@@ -209,7 +214,7 @@ class TransformerDecoder(_Stack):
     def forward(
         self,
         tgt: Tensor,
-        memory: Tensor,
+        memory: Tensor | Sequence[Memory],
         tgt_mask: Any = None,
         memory_mask: Any = None,
         tgt_key_padding_mask: Any = None,
@@ -218,6 +223,16 @@ class TransformerDecoder(_Stack):
         memory_is_causal: bool = False,
         cache: Sequence[list[Tensor]] | None = None,
     ) -> Tensor:
-        """Every layer gets the same masks, and its own member of `cache`: see MultiheadAttention.attend."""
+        """Every layer gets the same masks, and its own member of `cache`: see MultiheadAttention.attend.
+        memory: the same for every layer, or what `keys_and_values` made of it."""
         masks = (tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask, tgt_is_causal, memory_is_causal)
-        return self._through(tgt, cache, (memory, *masks))
+        memories = [memory] * len(self.layers) if isinstance(memory, Tensor) else memory
+        if len(memories) != len(self.layers):
+            raise ShapeError(f"the memory has {len(memories)} members, expected one for each of the {len(self.layers)} layers")
+        return self._through(tgt, cache, [(one, *masks) for one in memories])
+
+    def keys_and_values(self, memory: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """What each layer's attention makes of the memory, (N, heads, S, d_model / heads) each: to be
+        given to `forward` in its place when the target comes piece by piece."""
+        layers: list[Any] = list(self.layers)
+        return [layer.multihead_attn.keys_and_values(memory, memory) for layer in layers]
