@@ -1,4 +1,4 @@
-"""Models written with PyTorch, to hold tinylm's against: parity tests and the benchmark use them.
+"""Models written with PyTorch, to hold tinylm's against: parity tests, the benchmark and comparisons use them.
 
 State-dict names equal those of the tinylm models. Importing this file imports PyTorch.
 """
@@ -110,3 +110,33 @@ class TorchTransformerModel(nn.Module):
         mask = nn.Transformer.generate_square_subsequent_mask(src.shape[0], dtype=self.decoder.weight.dtype) if has_mask else None
         x = self.pos_encoder(self.encoder(src) * math.sqrt(self.ninp))
         return self.decoder(self.transformer_encoder(x, mask, is_causal=has_mask))
+
+
+class TorchTranslator(nn.Module):
+    """tinylm.models.translator.Translator in PyTorch: the two halves of torch.nn.Transformer between an
+    embedding and its transpose. Takes ids (N, S), lengths (N,) and ids (N, T), gives logits (N, T, vocab_size).
+    """
+
+    def __init__(
+        self, vocab_size: int, d_model: int, nhead: int, dim_feedforward: int, num_layers: int, dropout: float = 0.1, max_len: int = 128
+    ) -> None:
+        super().__init__()
+        self.d_model = d_model
+        self.embedding = nn.Embedding(vocab_size, d_model)
+        self.positions = TorchPositionalEncoding(d_model, dropout, max_len)
+        layer = nn.TransformerEncoderLayer(d_model, nhead, dim_feedforward, dropout, norm_first=True)
+        whole = nn.Transformer(
+            d_model, nhead, num_decoder_layers=num_layers, dim_feedforward=dim_feedforward, dropout=dropout, norm_first=True,
+            custom_encoder=nn.TransformerEncoder(layer, num_layers, nn.LayerNorm(d_model), enable_nested_tensor=False),  # or it warns
+        )  # fmt: skip
+        self.encoder, self.decoder = whole.encoder, whole.decoder
+
+    def forward(self, source: torch.Tensor, lengths: torch.Tensor, target_in: torch.Tensor) -> torch.Tensor:
+        padding = torch.arange(source.shape[1], device=source.device) >= lengths[:, None]
+        future = torch.ones(target_in.shape[1], target_in.shape[1], dtype=torch.bool, device=source.device).triu(1)
+        memory = self.encoder(self._embed(source), src_key_padding_mask=padding)
+        y = self.decoder(self._embed(target_in), memory, tgt_mask=future, memory_key_padding_mask=padding, tgt_is_causal=True)
+        return F.linear(y.transpose(0, 1), self.embedding.weight)
+
+    def _embed(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.positions(self.embedding(ids.T) * math.sqrt(self.d_model))
