@@ -18,6 +18,8 @@ from tinylm.ops import __all__ as _ops
 from tinylm.random_streams import manual_seed
 from tinylm.tensor import Tensor
 
+importlib.import_module("tinylm.bindings.cuda")  # last: it registers kernels for the ops above
+
 __version__ = "0.1.0"
 
 _PACKAGES = ("nn", "optim", "models", "data", "train", "decode", "verify")

@@ -1,0 +1,49 @@
+// Sums and maxima over a warp and over a block, shared by the kernels that serve one row a block.
+// The order of additions depends on blockDim alone, so results are the same in every run.
+// blockDim.x is a multiple of 32, and all threads of the block must call.
+
+__device__ __forceinline__ float warp_sum(float v) {
+    for (int offset = 16; offset > 0; offset >>= 1) v += __shfl_xor_sync(0xffffffffu, v, offset);
+    return v;
+}
+
+__device__ __forceinline__ float larger(float a, float b) {  // unlike fmaxf: NaN stays NaN, as in NumPy
+    return a > b || a != a ? a : b;
+}
+
+__device__ __forceinline__ float warp_max(float v) {
+    for (int offset = 16; offset > 0; offset >>= 1) v = larger(v, __shfl_xor_sync(0xffffffffu, v, offset));
+    return v;
+}
+
+// Every thread gets the sum of all threads' v. `scratch` holds 32 floats.
+__device__ __forceinline__ float block_sum(float v, float* scratch) {
+    v = warp_sum(v);
+    if (blockDim.x == 32) return v;
+    __syncthreads();  // scratch may still be read by the reduction before this one
+    if ((threadIdx.x & 31) == 0) scratch[threadIdx.x >> 5] = v;
+    __syncthreads();
+    v = (threadIdx.x & 31) < (blockDim.x >> 5) ? scratch[threadIdx.x & 31] : 0.f;
+    return warp_sum(v);  // each warp adds the few partial sums for itself
+}
+
+// Every thread gets the largest of all threads' v. `scratch` holds 32 floats.
+__device__ __forceinline__ float block_max(float v, float* scratch) {
+    v = warp_max(v);
+    if (blockDim.x == 32) return v;
+    __syncthreads();
+    if ((threadIdx.x & 31) == 0) scratch[threadIdx.x >> 5] = v;
+    __syncthreads();
+    return warp_max(scratch[(threadIdx.x & 31) < (blockDim.x >> 5) ? (threadIdx.x & 31) : 0]);
+}
+
+// Sums a tile of 8 rows of 32 columns, v from each thread of a block of (32, 8): the threads with
+// threadIdx.y = 0 get their column's sum. `tile` holds 256 floats.
+__device__ __forceinline__ float tile_column_sum(float v, float* tile) {
+    __syncthreads();  // the tile may still be read by the sum before this one
+    tile[threadIdx.y * 32 + threadIdx.x] = v;
+    __syncthreads();
+    if (threadIdx.y == 0)
+        for (int y = 1; y < 8; ++y) v += tile[y * 32 + threadIdx.x];
+    return v;
+}

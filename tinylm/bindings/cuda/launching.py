@@ -1,0 +1,133 @@
+"""Finding, compiling and launching the CUDA kernels of kernels/cuda.
+
+Nothing here imports CuPy: its RawModule comes from the namespace of the arrays that a kernel is
+launched on, so importing tinylm on a machine without a GPU costs nothing.
+"""
+
+import functools
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinylm.backend import Array, array_module
+from tinylm.errors import ShapeError
+
+OPTIONS = ("-std=c++17",)  # CuPy adds the architecture and -ftz=true
+
+_MOST_THREADS, _MOST_SHARED = 1024, 48 * 1024  # a block's, on every GPU without asking for more
+_LARGEST_GRID = (2**31 - 1, 65535, 65535)
+_NULL = np.uintp(0)  # CuPy takes None for "no argument at all", a crash
+
+_INCLUDE = re.compile(r'^#include "([\w.]+)"[^\n]*$', re.MULTILINE)
+_KERNEL = re.compile(r'extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(([^)]*)\)')
+_TYPES = {
+    "float": np.float32,
+    "int": np.int32,
+    "unsigned int": np.uint32,
+    "long long": np.int64,
+    "unsigned long long": np.uint64,
+    "bool": np.bool_,
+}
+
+
+@functools.cache
+def folder() -> Path:
+    """kernels/cuda: within the package when it was installed from a wheel, else beside it."""
+    package = Path(__file__).resolve().parents[2]
+    installed = package / "_kernels" / "cuda"
+    return installed if installed.is_dir() else package.parent / "kernels" / "cuda"
+
+
+@functools.cache
+def source(name: str) -> str:
+    """The text of kernels/cuda/<name>.cu with its #include "..." lines replaced by the files they
+    name: the compiler needs no search path, and CuPy's cache sees every change."""
+    text = (folder() / f"{name}.cu").read_text(encoding="utf-8")
+
+    def included(match: re.Match[str]) -> str:
+        header = (folder() / match[1]).read_text(encoding="utf-8")
+        line = text.count("\n", 0, match.start()) + 2
+        return f'#line 1 "{match[1]}"\n{header}\n#line {line} "{name}.cu"'
+
+    return _INCLUDE.sub(included, text)
+
+
+def signatures(text: str) -> dict[str, list[tuple[type[np.generic], bool]]]:
+    """(scalar type, whether it is a pointer) for each parameter of each kernel in a source."""
+    found = {}
+    for kernel, parameters in _KERNEL.findall(text):
+        types = []
+        for parameter in parameters.split(","):
+            declared = re.sub(r"\b(const|__restrict__)\b", "", parameter).replace("*", " * ").split()
+            types.append((_TYPES[" ".join(w for w in declared[:-1] if w != "*")], "*" in declared))
+        found[kernel] = types
+    return found
+
+
+class CudaSource:
+    """One file of kernels/cuda, compiled when one of its kernels is first launched on a device."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._modules: dict[int, Any] = {}
+        self._functions: dict[tuple[str, int], Any] = {}
+
+    @functools.cached_property
+    def signatures(self) -> dict[str, list[tuple[type[np.generic], bool]]]:
+        return signatures(source(self.name))
+
+    def launch(self, kernel: str, grid: tuple[int, ...], block: tuple[int, ...], *args: Any, shared_mem: int = 0) -> None:
+        """Runs `kernel` on the device of its first argument, an array; an empty grid runs nothing.
+
+        args: for a pointer a C-contiguous array of the pointer's dtype, or None for a null pointer;
+        for a scalar a number, which gets the parameter's type. shared_mem: bytes of dynamic shared memory.
+        Errors: ShapeError for arguments or a launch that the kernel's declaration or the hardware does not allow.
+        """
+        if 0 in grid:
+            return
+        self._check_launch(kernel, grid, block, shared_mem)
+        types = self.signatures[kernel]
+        if len(args) != len(types):
+            raise ShapeError(f"{kernel}: {len(args)} arguments for {len(types)} parameters")
+        values = [_argument(kernel, i, a, *types[i]) for i, a in enumerate(args)]
+        with args[0].device as device:
+            self._function(kernel, device.id, args[0])(grid, block, tuple(values), shared_mem=shared_mem)
+
+    def _check_launch(self, kernel: str, grid: tuple[int, ...], block: tuple[int, ...], shared_mem: int) -> None:
+        threads = int(np.prod(block))
+        if not 0 < threads <= _MOST_THREADS or any(n > most for n, most in zip(grid, _LARGEST_GRID, strict=False)):
+            raise ShapeError(f"{kernel}: a grid of {grid} blocks of {block} threads is beyond the hardware's limits")
+        if shared_mem > _MOST_SHARED:
+            raise ShapeError(f"{kernel}: {shared_mem} bytes of shared memory a block, at most {_MOST_SHARED} can be had")
+
+    def _function(self, kernel: str, device: int, array: Array) -> Any:
+        found = self._functions.get((kernel, device))
+        if found is None:
+            if device not in self._modules:
+                self._modules[device] = array_module(array).RawModule(code=source(self.name), options=OPTIONS)
+            found = self._functions[kernel, device] = self._modules[device].get_function(kernel)
+        return found
+
+
+def _argument(kernel: str, index: int, value: Any, kind: type[np.generic], pointer: bool) -> Any:
+    if not pointer:
+        return kind(value)  # OverflowError when it does not fit
+    if value is None:
+        return _NULL
+    if value.dtype != kind or not value.flags.c_contiguous:
+        raise ShapeError(
+            f"{kernel}: argument {index} has dtype {value.dtype} and strides {value.strides}, expected contiguous {np.dtype(kind)}"
+        )
+    return value
+
+
+def contiguous(x: Array, dtype: Any = None) -> Array:
+    """x in C order (and in dtype), itself when it is so already."""
+    return array_module(x).ascontiguousarray(x, dtype)
+
+
+def row_threads(columns: int) -> int:
+    """Threads of a block that serves one row: whole warps, about four columns a thread."""
+    return min(max(-(-columns // 128), 1), 16) * 32
