@@ -1,0 +1,127 @@
+"""NVRTC, NVIDIA's compiler for CUDA C at run time, called without CuPy, driver or GPU.
+
+It is the compiler that CuPy hands the kernels to, and its package carries the assembler as well,
+so a kernel goes all the way to machine code, and the assembler says how many registers it takes
+and whether it spills.
+"""
+
+import ctypes
+import functools
+import importlib.metadata
+import re
+from collections.abc import Set
+from dataclasses import dataclass
+from typing import Any
+
+PACKAGES = ("nvidia-cuda-nvrtc-cu12", "nvidia-cuda-nvrtc")
+
+# What CuPy 14.2 passes besides the caller's options, in its order; it adds --std=c++17 when the caller
+# names no standard, and search paths, which sources without #include have no use for.
+CUPY_OPTIONS = ("--std=c++17", "-ftz=true", "-arch=sm_{arch}", "--device-as-default-execution-space")
+
+
+def options_of_cupy(options: tuple[str, ...], arch: int) -> list[str]:
+    """The whole command line for a RawModule with these options on a GPU of compute capability arch / 10."""
+    named = any(re.match(r"--?std\b", option) for option in options)
+    return [*options, *(option.format(arch=arch) for option in CUPY_OPTIONS[named:])]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one kernel takes of the GPU, by the assembler."""
+
+    registers: int
+    stack: int  # bytes of local memory a thread: arrays that found no registers
+    spills: int  # bytes written to and read from local memory for want of registers
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """code: the cubin, empty when the compiler refused; complaints: errors and warnings; kernels: by name."""
+
+    code: bytes
+    complaints: str
+    kernels: dict[str, Usage]
+
+
+@functools.cache
+def library() -> Any:
+    """libnvrtc of the installed package. Errors: LookupError when there is none."""
+    for package in PACKAGES:
+        try:
+            files = importlib.metadata.files(package) or []
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        paths = {kind: str(f.locate()) for f in files for kind in ("nvrtc-builtins", "nvrtc") if f.name.startswith(f"lib{kind}.so.")}
+        if "nvrtc" in paths:
+            ctypes.CDLL(paths["nvrtc-builtins"], ctypes.RTLD_GLOBAL)
+            found = ctypes.CDLL(paths["nvrtc"])
+            found.nvrtcGetErrorString.restype = ctypes.c_char_p
+            return found
+    raise LookupError(f"NVRTC is not installed: pip install {PACKAGES[0]}, or the test extra")
+
+
+def _call(name: str, *arguments: Any) -> None:
+    status = getattr(library(), name)(*arguments)
+    if status:
+        raise RuntimeError(f"{name}: {library().nvrtcGetErrorString(status).decode()}")
+
+
+def _fetch(program: ctypes.c_void_p, what: str) -> bytes:
+    size = ctypes.c_size_t()
+    _call(f"nvrtcGet{what}Size", program, ctypes.byref(size))
+    buffer = ctypes.create_string_buffer(size.value)
+    _call(f"nvrtcGet{what}", program, buffer)
+    return buffer.raw
+
+
+def version() -> tuple[int, int]:
+    """NVRTC's version."""
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    _call("nvrtcVersion", ctypes.byref(major), ctypes.byref(minor))
+    return major.value, minor.value
+
+
+def compile_cubin(source: str, name: str, arch: int, options: tuple[str, ...] = ()) -> Compiled:
+    """Machine code for sm_<arch> of CUDA C, compiled as CuPy would with these options of a RawModule."""
+    program = ctypes.c_void_p()
+    _call("nvrtcCreateProgram", ctypes.byref(program), source.encode(), name.encode(), 0, None, None)
+    try:
+        arguments = [option.encode() for option in [*options_of_cupy(options, arch), "--ptxas-options=-v"]]
+        status = library().nvrtcCompileProgram(program, len(arguments), (ctypes.c_char_p * len(arguments))(*arguments))
+        log = _fetch(program, "ProgramLog").rstrip(b"\0").decode()
+        code = b"" if status else _fetch(program, "CUBIN")
+    finally:
+        _call("nvrtcDestroyProgram", ctypes.byref(program))
+    return Compiled(code, _complaints(log), _usages(log))
+
+
+def _complaints(log: str) -> str:
+    """The log without the assembler's account of each kernel."""
+    account = re.compile(r"ptxas info\b|(ptxas\s+\.)?\s*\d+ bytes stack frame|\s*$")
+    return "\n".join(line for line in log.splitlines() if not account.match(line))
+
+
+def _usages(log: str) -> dict[str, Usage]:
+    found = {}
+    for part in log.split("Compiling entry function '")[1:]:
+        stack, stores, loads = (int(n) for n in re.findall(r"(\d+) bytes (?:stack frame|spill stores|spill loads)", part)[:3])
+        registers = re.search(r"Used (\d+) registers", part)
+        assert registers is not None, part
+        found[part.partition("'")[0]] = Usage(int(registers[1]), stack, stores + loads)
+    return found
+
+
+def faults(source: str, name: str, arch: int, options: tuple[str, ...], bound: Set[str]) -> list[str]:
+    """Everything wrong with a source on sm_<arch>, a sentence each: what the compiler complains of, what goes
+    to local memory, and kernels that are not among the names `bound` to something that launches them."""
+    compiled = compile_cubin(source, name, arch, options)
+    found = [compiled.complaints] if compiled.complaints else []
+    for kernel, use in compiled.kernels.items():
+        if use.stack or use.spills:
+            found.append(f"{kernel} keeps {use.stack} bytes a thread in local memory, {use.spills} bytes of spills move there and back")
+        if kernel not in bound:
+            found.append(f"no binding launches {kernel}")
+    if not compiled.kernels and not found:
+        found.append("there is no kernel in it")
+    return [f"{name} for sm_{arch}: {fault}" for fault in found]
