@@ -1,0 +1,221 @@
+"""How far language models see: a copy task across noise, and the loss by the length of the context."""
+
+import io
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import console
+import numpy as np
+import tyro
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import tinylm
+from tinylm.data import load_text, split_text
+from tinylm.data.copy_task import CopyTask
+from tinylm.decode.context import log_probabilities_given, sample_positions
+from tinylm.errors import ConfigError, DataError
+from tinylm.models import LanguageModel, NgramLM
+from tinylm.train import load_run
+from tinylm.train.checkpoints import write_atomically, write_json
+from tinylm.train.copying import COPIERS, copier_config, recall, train_copier
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Trains small models to repeat a few random symbols after a gap of random noise, and prints the
+    share of symbols they repeat rightly by the length of the gap. All are trained on the same
+    sequences, of all gaps, and tested on fresh ones. Writes copy.json and copy.png."""
+
+    out: Path = Path("runs/long_range")
+    """the folder for what is written"""
+    models: tuple[str, ...] = tuple(COPIERS)
+    """which of them"""
+    gaps: tuple[int, ...] = (5, 10, 20, 30, 50, 75, 100)
+    """the gaps to test, in tokens; training has gaps up to the longest"""
+    steps: int = 3000
+    """training steps, of 32 sequences each"""
+    sequences: int = 500
+    """sequences to test a gap with"""
+    seed: int = 0
+    """of weights and sequences"""
+    dry_run: bool = False
+    """two steps each, 20 sequences a gap, and nothing written"""
+
+
+@dataclass(frozen=True)
+class Context:
+    """Prints the mean loss of the same validation tokens by how many tokens before them a model is
+    given, with its standard error. '-': longer than a Transformer's block. Recurrent models start
+    from a state of zeros. The runs must have been trained on the same data with the same tokenizer.
+    Writes context.json and context.png."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """the run folders that scripts/train.py wrote"""
+    out: Path = Path("runs/long_range")
+    """the folder for what is written"""
+    contexts: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+    """how many tokens to give"""
+    positions: int = 2000
+    """validation tokens to score, drawn at random"""
+    seed: int = 0
+    """of their choice"""
+    device: str = "cpu"
+    """'cpu', 'cuda' or 'cuda:N'"""
+    dry_run: bool = False
+    """10 positions, and nothing written"""
+
+
+class Curve(NamedTuple):
+    """What is drawn for a model."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    error: Sequence[float]  # of y, drawn as bars
+
+
+def copy(arguments: Copy) -> None:
+    if not arguments.gaps:
+        raise ConfigError("gaps: expected at least one")
+    check("steps", 1, arguments.steps)
+    check("sequences", 1, arguments.sequences)
+    check("gap", 1, *arguments.gaps)
+    tinylm.manual_seed(arguments.seed)  # refuses what is no seed
+    task, longest = CopyTask(), max(arguments.gaps)
+    steps, count = (2, 20) if arguments.dry_run else (arguments.steps, arguments.sequences)
+    changes = {"steps": steps, "schedule_steps": steps, "warmup": min(100, steps), "seed": arguments.seed}
+    configs = {model: copier_config(model, task, longest, **changes) for model in arguments.models}
+    results: dict[str, list[float]] = {}
+    for name, config in configs.items():
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        model = train_copier(task, config, longest, show)
+        results[name] = [recall(model, task, gap, count, arguments.seed) for gap in arguments.gaps]
+    table = Table("symbols recalled, %", *(f"gap {gap}" for gap in arguments.gaps), box=None)
+    for name, accuracies in (*results.items(), ("chance", [task.chance] * len(arguments.gaps))):
+        table.add_row(name, *(f"{100 * a:.1f}" for a in accuracies))
+    screen().print(table)
+    if not arguments.dry_run:
+        record = {"gaps": arguments.gaps, "accuracy": results, "chance": task.chance, "sequences": count, "task": vars(task)}
+        record["models"] = {name: config.to_json() for name, config in configs.items()}
+        curves = {name: Curve(arguments.gaps, *percent(accuracies, count * task.payload)) for name, accuracies in results.items()}
+        figure, axes = new_figure("gap, tokens of noise", "symbols recalled, %", curves)
+        axes.axhline(100 * task.chance, color="grey", linestyle=":", label="chance")
+        axes.set_ylim(0, 103)
+        write(arguments.out, "copy", record, figure)
+
+
+def percent(accuracies: list[float], symbols: int) -> tuple[list[float], list[float]]:
+    """In per cent, with the standard errors, each from so many symbols."""
+    return [100 * a for a in accuracies], [100 * math.sqrt(a * (1 - a) / symbols) for a in accuracies]
+
+
+def show(record: dict[str, Any]) -> None:
+    print(f"  step {record['step']}  loss {record['loss']:.4f}", file=sys.stderr, flush=True)
+
+
+def context(arguments: Context) -> None:
+    if not (arguments.runs and arguments.contexts):
+        raise ConfigError(f"{'contexts' if arguments.runs else 'runs'}: expected at least one")
+    check("positions", 2, arguments.positions)
+    check("context", 1, *arguments.contexts)
+    tinylm.manual_seed(arguments.seed)  # refuses what is no seed
+    models, ids = load_models(arguments.runs, arguments.device)
+    count = 10 if arguments.dry_run else arguments.positions
+    positions = sample_positions(len(ids), max(arguments.contexts), count, arguments.seed)
+    curves: dict[str, Curve] = {}
+    for name, model in models.items():
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        contexts = [c for c in arguments.contexts if reaches(model, c)]
+        losses = [-log_probabilities_given(model, ids, positions, c, arguments.device) for c in contexts]
+        errors = [float(loss.std(ddof=1)) / math.sqrt(len(loss)) for loss in losses]
+        curves[name] = Curve(contexts, [float(loss.mean()) for loss in losses], errors)
+    table = Table("tokens given", box=None)
+    for name in curves:
+        table.add_column(Text(name))
+    for c in arguments.contexts:
+        cells = [{x: f"{y:.4f} ± {e:.4f}" for x, y, e in zip(*curve, strict=True)} for curve in curves.values()]
+        table.add_row(str(c), *(cell.get(c, "-") for cell in cells))
+    screen().print(table)
+    print(f"nats/token, mean ± standard error of the same {len(positions):,} validation tokens")
+    if not arguments.dry_run:
+        runs = {name: {"contexts": c.x, "loss": c.y, "standard_error": c.error} for name, c in curves.items()}
+        figure, axes = new_figure("tokens given before", "nats/token", curves)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(arguments.contexts, [str(c) for c in arguments.contexts])
+        write(arguments.out, "context", {"positions": positions.tolist(), "runs": runs}, figure)
+
+
+def check(name: str, least: int, *values: int) -> None:
+    if min(values) < least:
+        raise ConfigError(f"{name} is {min(values)}: expected at least {least}")
+
+
+def load_models(folders: Sequence[Path], device: str) -> tuple[dict[str, LanguageModel | NgramLM], np.ndarray]:
+    """The models by folder, and the validation ids, which must be the same for all."""
+    models: dict[str, LanguageModel | NgramLM] = {}
+    first: Any = None
+    for folder in folders:
+        model, tokenizer, config = load_run(folder, device)
+        try:
+            ids = tokenizer.encode(split_text(load_text(config.data))[1])
+        except DataError as error:
+            raise DataError(f"the data of {folder}: {error}") from error
+        if first is not None and not (tokenizer.to_json() == first[0] and np.array_equal(ids, first[1])):
+            raise ConfigError(f"{folders[0]} and {folder} do not validate on the same tokens: expected one data set and one tokenizer")
+        first = first or (tokenizer.to_json(), ids)
+        models[str(folder)] = model
+    return models, first[1]
+
+
+def reaches(model: LanguageModel | NgramLM, context: int) -> bool:
+    return isinstance(model, NgramLM) or model.block_size is None or context <= model.block_size
+
+
+def new_figure(x: str, y: str, curves: dict[str, Curve]) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.add_subplot(xlabel=x, ylabel=y)
+    for name, curve in curves.items():
+        axes.errorbar(curve.x, curve.y, curve.error, marker="o", markersize=4, capsize=2, label=name)
+    axes.grid(alpha=0.3)
+    return figure, axes
+
+
+def write(folder: Path, name: str, record: dict[str, Any], figure: Figure) -> None:
+    """name.json and name.png, in place of earlier ones."""
+    figure.axes[0].legend()
+    image = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(image)
+    write_json(folder / f"{name}.json", record)
+    write_atomically(folder / f"{name}.png", image.getvalue())
+    print(f"written: {folder / name}.json and .png")
+
+
+def screen() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+
+
+COMMANDS = {"copy": (Copy, copy), "context": (Context, context)}
+
+
+def main() -> None:
+    command, *argv = sys.argv[1:] or ["--help"]
+    if command in ("-h", "--help"):
+        print(f"{__doc__}\n\nusage: long_range.py copy [--help]               a copy task, some minutes of training")
+        print("       long_range.py context RUN ... [--help]    trained models by the length of their context")
+        return
+    if command not in COMMANDS:
+        raise ConfigError(f"command {command!r}: expected 'copy' or 'context' (--help says more)")
+    kind, function = COMMANDS[command]
+    function(console.parse(kind, args=argv, prog=f"long_range.py {command}", description=kind.__doc__))
+
+
+if __name__ == "__main__":
+    console.run(main)

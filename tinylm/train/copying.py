@@ -1,0 +1,88 @@
+"""Training language models on the copy task, and testing how far they remember."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from tinylm import ops
+from tinylm.autograd import no_grad
+from tinylm.data.copy_task import IGNORED, CopyTask
+from tinylm.errors import ConfigError
+from tinylm.models import LanguageModel, NgramLM
+from tinylm.random_streams import default_generator, philox
+from tinylm.tensor import Tensor
+from tinylm.train.config import TrainConfig, build_model, build_optimizer, build_schedule, default_config
+from tinylm.train.loop import Report
+
+# All see the same sequences. The learning rates are those with the lowest training loss out of several.
+_COMMON = {
+    "n_layer": 1, "n_embd": 128, "dropout": 0.0, "batch_size": 32, "steps": 3000, "schedule_steps": 3000, "warmup": 100,
+    "min_lr": 1e-5, "weight_decay": 0.0, "log_every": 500,
+}  # fmt: skip
+COPIERS: dict[str, dict[str, Any]] = {
+    "ngram": {},
+    "rnn": {"lr": 1e-3},
+    "lstm": {"lr": 3e-3},
+    "transformer": {"n_layer": 2, "n_embd": 64, "n_hidden": 256, "lr": 1e-3},
+}
+_TESTING = 1 << 32  # added to the gap: keys of random streams that no training step has
+
+
+def copier_config(model: str, task: CopyTask, longest: int, **changes: Any) -> TrainConfig:
+    """The settings of a small model for gaps up to `longest`. Errors: ConfigError for an unknown model."""
+    if model not in COPIERS:
+        raise ConfigError(f"model {model!r}: expected one of {', '.join(COPIERS)}")
+    settings = {**_COMMON, **COPIERS[model], "block_size": task.length(longest) - 1, **changes}
+    return dataclasses.replace(default_config(model), **settings)
+
+
+def training_sequences(task: CopyTask, longest: int, config: TrainConfig, step: int) -> np.ndarray:
+    """The sequences of a step, a function of config.seed and the step alone. They have one gap,
+    log-uniform from 1 to `longest`: where short ones are rare, recurrent models do not start to learn."""
+    rng = np.random.Generator(philox((config.seed, step)))
+    return task.sequences(round(longest ** rng.random()), config.batch_size, rng)
+
+
+def train_copier(task: CopyTask, config: TrainConfig, longest: int, report: Report = lambda record: None) -> LanguageModel | NgramLM:
+    """A model trained on config.steps batches, the loss being that of the repeated payload alone;
+    an n-gram model counts the same sequences. It is in evaluation mode.
+
+    `report` gets a record with the mean loss every log_every steps. Errors: AnomalyError when the
+    gradient is no longer finite.
+    """
+    if config.model == "ngram":
+        batches = (training_sequences(task, longest, config, step) for step in range(config.steps))
+        return NgramLM(task.vocab_size, config.order).fit([row for rows in batches for row in rows])
+    default_generator.seed(config.seed)
+    model = build_model(config, task.vocab_size)
+    optimizer, schedule = build_optimizer(config, model), build_schedule(config)
+    losses = []
+    for step in range(config.steps):
+        rows = training_sequences(task, longest, config, step)
+        logits, _ = model.advance(Tensor(rows[:, :-1]))
+        loss = ops.cross_entropy(logits, Tensor(task.targets(rows)), ignore_index=IGNORED)
+        optimizer.zero_grad()
+        loss.backward()
+        for group in optimizer.param_groups:
+            group["lr"] = schedule(step)
+        optimizer.step(max_norm=config.clip)
+        losses.append(loss.item())
+        if (step + 1) % config.log_every == 0:
+            report({"step": step + 1, "loss": float(np.mean(losses[-config.log_every :]))})
+    model.eval()
+    return model
+
+
+def recall(model: LanguageModel | NgramLM, task: CopyTask, gap: int, count: int, seed: int = 0) -> float:
+    """The share of symbols of the repeated payload, each after the true ones before it, that are
+    the model's likeliest token: over `count` sequences of a gap, which training has not drawn."""
+    rows = task.sequences(gap, count, np.random.Generator(philox((seed, _TESTING + gap))))
+    first = rows.shape[1] - task.payload
+    if isinstance(model, NgramLM):
+        guesses = np.array([[model.next_log_probabilities(row[:t]).argmax() for t in range(first, len(row))] for row in rows])
+    else:
+        with no_grad():
+            logits, _ = model.advance(Tensor(rows[:, :-1]))
+        guesses = logits.numpy()[:, first - 1 :].argmax(-1)
+    return float((guesses == rows[:, first:]).mean())
