@@ -1,8 +1,7 @@
-"""Machine translation: trains a translator on pairs of sentences, tests it beside two baselines, and uses it."""
+"""Machine translation: trains translators on pairs of sentences, tests them beside two baselines, and uses them."""
 
 import dataclasses
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -12,19 +11,18 @@ from typing import Annotated, Any
 
 import console
 import tyro
-from train import FREE_ON_RESUME, Display, value_of
+from train import FREE_ON_RESUME, value_of
+from translate_compare import compare
+from translate_parts import BEAMS, baselines, fitting, load, score, shortened, show, sizes, train_watched, translations
 
 from tinylm import backend
 from tinylm.data.corpora import read_text
-from tinylm.data.pairs import Pair, Pairs, load_pairs
+from tinylm.data.pairs import Pair, Pairs
 from tinylm.errors import ConfigError, DataError
-from tinylm.models.translation_baselines import NearestSentence, WordLexicon
 from tinylm.train.checkpoints import write_json
 from tinylm.train.runs import new_folder
 from tinylm.train.translation import SentenceTranslator, TranslationRun, load_translator, read_config
 from tinylm.train.translation_config import TranslationConfig, default_config
-
-BEAMS = 4
 
 
 @dataclass(frozen=True)
@@ -91,18 +89,10 @@ def train(argv: list[str]) -> int:
     arguments = parse_train(argv)
     config = TranslationConfig(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(TranslationConfig)})
     backend.device_namespace(config.device)
-    pairs = load_pairs(config.data)
-    if pairs.skipped:
-        print(f"{pairs.skipped} unusable lines of {config.data} skipped, the first: {pairs.first_skipped}", file=sys.stderr)
+    pairs, config = load(config.data, arguments.dry_run), shortened(config, arguments.dry_run)
     if not arguments.dry_run:
-        return train_in(
-            arguments.resume or arguments.out or new_folder(f"translate-{config.model}", config.data),
-            config,
-            pairs,
-            arguments.resume is not None,
-        )
-    config = dataclasses.replace(config, steps=3, log_every=1, n_layer=1, n_embd=32, n_hidden=32, bpe_size=400)
-    pairs = dataclasses.replace(pairs, train=pairs.train[:200], validation=pairs.validation[:20], test=pairs.test[:3])
+        folder = arguments.resume or arguments.out or new_folder(f"translate-{config.model}", config.data)
+        return train_in(folder, config, pairs, arguments.resume is not None)
     folder = Path(tempfile.mkdtemp(prefix="tinylm-"))
     try:
         return train_in(folder, config, pairs, resume=False)
@@ -112,32 +102,11 @@ def train(argv: list[str]) -> int:
 
 def train_in(folder: Path, config: TranslationConfig, pairs: Pairs, resume: bool) -> int:
     run = TranslationRun(config, folder, pairs, resume)
-    parts = f"{len(pairs.train):,} for training, {len(pairs.validation):,} for validation, {len(pairs.test):,} for the test"
-    print(f"{config.model} on {config.data}: pairs: {parts}; {run.vocabulary.size:,} kinds of tokens")
-    if run.too_long:
-        print(f"{run.too_long:,} pairs with more than {config.block_size} tokens on a side are left out of training and validation")
-    print(f"{run.model.num_parameters():,} parameters")
-    print(f"run folder {folder}; Ctrl-C stops after the step under way, train --resume {folder} continues", flush=True)
-
-    def stop(signum: int, frame: Any) -> None:
-        run.stop_requested = True
-        signal.signal(signum, signal.default_int_handler)  # a second Ctrl-C does not wait
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    display = Display(config.steps, run.progress.step)
-    try:
-        with display.bar:
-            summary = run.train(display)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    print(f"{config.model} on {config.data}: pairs: {sizes(pairs)}; {run.vocabulary.size:,} kinds of tokens")
+    summary = train_watched(run)
     if summary is None:
         print(f"stopped at step {run.progress.step}; continue with: python scripts/translate.py train --resume {folder}")
         return 130
-    print(
-        f"validation loss {summary['val_loss']:.4f} nats/token ({summary['val_nats_per_byte']:.4f} nats/byte), "
-        f"{summary['train_seconds']:.0f} s of training, {summary['tokens_per_second']:,.0f} target tokens/s"
-    )
     translator = SentenceTranslator(run.model, run.vocabulary, config.block_size, config.device)
     write_json(folder / "summary.json", {**summary, "test": test(translator, pairs.train, pairs.test)})
     return 0
@@ -145,36 +114,13 @@ def train_in(folder: Path, config: TranslationConfig, pairs: Pairs, resume: bool
 
 def test(translator: SentenceTranslator, known: Sequence[Pair], pairs: Sequence[Pair]) -> dict[str, Any]:
     """Scores on the test pairs, printed with 10 of the sentences."""
-    fitting = [pair for pair in pairs if translator.fits(pair[0])]
-    if not fitting:
-        raise DataError(f"no source of the test part has at most {translator.block_size} tokens")
-    sources, references = [source for source, _ in fitting], [target for _, target in fitting]
-    left_out = f", {len(pairs) - len(fitting)} longer sources left out" if len(fitting) < len(pairs) else ""
-    print(f"testing on {len(fitting):,} sentences{left_out}", flush=True)
-    outputs = {
-        "nearest": NearestSentence(known).translate(sources),
-        "lexicon": WordLexicon(known).translate(sources),
-        "greedy": [translator.translate(source, beams=1) for source in sources],
-        f"beam {BEAMS}": [translator.translate(source, beams=BEAMS) for source in sources],
-    }
+    sources, references = fitting(translator, pairs)
+    outputs = baselines(known, sources) | translations(translator, sources)
     scores = {name: score(texts, references) for name, texts in outputs.items()}
     for name, values in scores.items():
         print(f"{name:8}  BLEU {values['bleu']:5.2f}  chrF {values['chrf']:5.2f}")
-    for i in [round(n * (len(fitting) - 1) / 9) for n in range(10)] if len(fitting) > 10 else range(len(fitting)):
-        print(f"\nsource     {sources[i]}\nreference  {references[i]}")
-        for name, texts in outputs.items():
-            print(f"{name:9}  {texts[i]}")
-    return {"sentences": len(fitting), "left_out": len(pairs) - len(fitting), **scores}
-
-
-def score(texts: Sequence[str], references: Sequence[str]) -> dict[str, float]:
-    """Corpus BLEU (13a tokens, case kept) and chrF, 0 to 100."""
-    import sacrebleu
-
-    return {
-        "bleu": sacrebleu.corpus_bleu(list(texts), [list(references)]).score,
-        "chrf": sacrebleu.corpus_chrf(list(texts), [list(references)]).score,
-    }
+    show(sources, references, outputs)
+    return {"sentences": len(sources), "left_out": len(pairs) - len(sources), **scores}
 
 
 # ---------------------------------------------------------------- run
@@ -214,17 +160,18 @@ def sentences(arguments: Translate) -> Iterator[tuple[str, str]]:
                 raise DataError(f"standard input, line {number} is not UTF-8: byte {raw[error.start]:#04x}") from error
 
 
-COMMANDS = {"train": train, "run": translate}
+COMMANDS = {"train": train, "compare": compare, "run": translate}
 
 
 def main() -> int:
     command, *argv = sys.argv[1:] or ["--help"]
     if command in ("-h", "--help"):
         print(f"{__doc__}\n\nusage: translate.py train [--help]      trains and tests; with nothing more, English to Spanish")
+        print("       translate.py compare [--help]    trains and tests a Transformer, an LSTM, and the Transformer in PyTorch")
         print("       translate.py run RUN [TEXT ...]  translates with a trained model; run --help for more")
         return 0
     if command not in COMMANDS:
-        raise ConfigError(f"command {command!r}: expected 'train' or 'run' (--help says more)")
+        raise ConfigError(f"command {command!r}: expected 'train', 'compare' or 'run' (--help says more)")
     return COMMANDS[command](argv)
 
 

@@ -1,0 +1,112 @@
+"""What the commands of translate.py share: the pairs, training that a person watches, and the test of translators."""
+
+import dataclasses
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from train import Display
+
+from tinylm.data.pairs import Pair, Pairs, load_pairs
+from tinylm.errors import DataError
+from tinylm.models.translation_baselines import NearestSentence, WordLexicon
+from tinylm.train.translation import SentenceTranslator, TranslationRun
+from tinylm.train.translation_config import TranslationConfig
+
+BEAMS = 4
+Outputs = dict[str, list[str]]  # what each system makes of the test sentences
+
+
+def load(source: str, dry_run: bool) -> Pairs:
+    """The pairs, and a word about lines that could not be used; 200 of them in a dry run."""
+    pairs = load_pairs(source)
+    if pairs.skipped:
+        print(f"{pairs.skipped} unusable lines of {source} skipped, the first: {pairs.first_skipped}", file=sys.stderr)
+    if dry_run:
+        pairs = dataclasses.replace(pairs, train=pairs.train[:200], validation=pairs.validation[:20], test=pairs.test[:3])
+    return pairs
+
+
+def sizes(pairs: Pairs) -> str:
+    """How many pairs each part has."""
+    return f"{len(pairs.train):,} for training, {len(pairs.validation):,} for validation, {len(pairs.test):,} for the test"
+
+
+def shortened(config: TranslationConfig, dry_run: bool) -> TranslationConfig:
+    """Three steps of a tiny model in a dry run."""
+    tiny = {"steps": 3, "log_every": 1, "n_layer": 1, "n_embd": 32, "n_hidden": 32, "bpe_size": 400}
+    return dataclasses.replace(config, **tiny) if dry_run else config
+
+
+def train_watched(run: TranslationRun) -> dict[str, Any] | None:
+    """Trains, showing how it goes, and gives the summary; None when Ctrl-C stopped it, after the step under way."""
+    if run.too_long:
+        print(f"{run.too_long:,} pairs with more than {run.config.block_size} tokens on a side are left out of training and validation")
+    print(f"{run.model.num_parameters():,} parameters")
+    print(f"run folder {run.folder}; Ctrl-C stops after the step under way", flush=True)
+
+    def stop(signum: int, frame: Any) -> None:
+        run.stop_requested = True
+        signal.signal(signum, signal.default_int_handler)  # a second Ctrl-C does not wait
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    display = Display(run.config.steps, run.progress.step)
+    try:
+        with display.bar:
+            summary = run.train(display)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if summary is not None:
+        print(
+            f"validation loss {summary['val_loss']:.4f} nats/token ({summary['val_nats_per_byte']:.4f} nats/byte), "
+            f"{summary['train_seconds']:.0f} s of training, {summary['tokens_per_second']:,.0f} target tokens/s"
+        )
+    return summary
+
+
+# ---------------------------------------------------------------- the test
+
+
+def fitting(translator: SentenceTranslator, pairs: Sequence[Pair]) -> tuple[list[str], list[str]]:
+    """(sources, references) of the pairs whose source fits into the model's block, their number printed."""
+    chosen = [pair for pair in pairs if translator.fits(pair[0])]
+    if not chosen:
+        raise DataError(f"no source of the test part has at most {translator.block_size} tokens")
+    left_out = f", {len(pairs) - len(chosen)} longer sources left out" if len(chosen) < len(pairs) else ""
+    print(f"testing on {len(chosen):,} sentences{left_out}", flush=True)
+    return [source for source, _ in chosen], [target for _, target in chosen]
+
+
+def baselines(known: Sequence[Pair], sources: Sequence[str]) -> Outputs:
+    """What counting alone makes of the sources, given the training pairs."""
+    return {"nearest": NearestSentence(known).translate(sources), "lexicon": WordLexicon(known).translate(sources)}
+
+
+def translations(translator: SentenceTranslator, sources: Sequence[str]) -> Outputs:
+    """What a translator makes of them, by greedy decoding and by beam search."""
+    return {
+        "greedy": [translator.translate(source, beams=1) for source in sources],
+        f"beam {BEAMS}": [translator.translate(source, beams=BEAMS) for source in sources],
+    }
+
+
+def score(texts: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+    """Corpus BLEU (13a tokens, case kept) and chrF, 0 to 100."""
+    import sacrebleu
+
+    return {
+        "bleu": sacrebleu.corpus_bleu(list(texts), [list(references)]).score,
+        "chrf": sacrebleu.corpus_chrf(list(texts), [list(references)]).score,
+    }
+
+
+def show(sources: Sequence[str], references: Sequence[str], outputs: Outputs) -> None:
+    """10 of the sentences, evenly spread, with the output of every system."""
+    last = len(sources) - 1
+    width = max(len(name) for name in ("reference", *outputs))
+    for i in [round(n * last / 9) for n in range(10)] if last > 9 else range(len(sources)):
+        print()
+        for name, texts in {"source": sources, "reference": references, **outputs}.items():
+            print(f"{name:{width}}  {texts[i]}")
