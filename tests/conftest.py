@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from cuda_on_cpu.fixtures import emulated_cuda  # noqa: F401
 from hypothesis import settings
 
 import tinylm

@@ -1,0 +1,101 @@
+// The kernel's memory in the normal run: each array between two unreadable pages, wild addresses and
+// undefined operations turned into messages.
+#include "cuda_cpu_runtime.h"
+#include <csignal>
+#include <sys/mman.h>
+
+constexpr uint64_t PAGE = 4096;
+
+CuMemory::CuMemory(CuLaunch* of) : launch(of) {
+  for (int i = 0; i < launch->regions_count; ++i) {
+    const uint64_t bytes = launch->regions[i].bytes, room = (bytes + PAGE - 1) / PAGE * PAGE;
+    mapped_bytes[i] = room + 2 * PAGE;
+    mapped[i] = (char*)mmap(nullptr, mapped_bytes[i], PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (room) mprotect(mapped[i] + PAGE, room, PROT_READ | PROT_WRITE);
+    // One order finds what reads behind the end, another what reads before the beginning. Vectors of 16
+    // bytes must find their alignment, so a few bytes may be left: they hold NaN and must stay so.
+    at[i] = mapped[i] + PAGE + (launch->order == 1 ? 0 : (room - bytes) / 16 * 16);
+    std::memset(mapped[i] + PAGE, 0xff, room);
+    std::memcpy(at[i], launch->regions[i].initial, bytes);
+  }
+}
+CuMemory::~CuMemory() {
+  for (int i = 0; i < launch->regions_count; ++i) munmap(mapped[i], mapped_bytes[i]);
+}
+bool CuMemory::finish() const {
+  for (int i = 0; i < launch->regions_count; ++i) {
+    const char *begin = mapped[i] + PAGE, *end = mapped[i] + mapped_bytes[i] - PAGE, *behind = at[i] + launch->regions[i].bytes;
+    for (const char* p = begin; p < end; ++p)
+      if ((p < at[i] || p >= behind) && *p != char(0xff)) {
+        std::snprintf(launch->error, sizeof launch->error, "out of bounds: a write to byte %lld of argument %d, which has %lld", (long long)(p - at[i]),
+                      first_argument(i), (long long)launch->regions[i].bytes);
+        return false;
+      }
+    std::memcpy(launch->regions[i].result, at[i], launch->regions[i].bytes);
+  }
+  return true;
+}
+int CuMemory::first_argument(int region) const {
+  int argument = 0;
+  while (launch->arguments[argument].region != region) ++argument;
+  return argument;
+}
+
+// ---------------------------------------------------------------- wild addresses
+
+namespace {
+
+const CuMemory* memory;
+struct sigaction before[2];
+constexpr int SIGNALS[] = {SIGSEGV, SIGBUS};
+
+void on_fault(int, siginfo_t* info, void*) {
+  const char* address = (const char*)info->si_addr;
+  for (int i = 0; i < memory->launch->regions_count; ++i) {
+    if (address < memory->mapped[i] || address >= memory->mapped[i] + memory->mapped_bytes[i]) continue;
+    const long long offset = address - memory->at[i], bytes = memory->launch->regions[i].bytes;
+    cu_abort("thread (%u, %u, %u): out of bounds of argument %d: byte %lld of %lld", threadIdx.x, threadIdx.y, threadIdx.z, memory->first_argument(i), offset, bytes);
+  }
+  cu_abort("thread (%u, %u, %u): out of bounds: an address in no argument (or more than 60 KB of local variables)", threadIdx.x, threadIdx.y, threadIdx.z);
+}
+
+}  // namespace
+
+CuFaults::CuFaults(const CuMemory* of) {
+  memory = of;
+  static char handler_stack[64 * 1024];
+  stack_t stack{};
+  stack.ss_sp = handler_stack, stack.ss_size = sizeof handler_stack;
+  sigaltstack(&stack, nullptr);
+  struct sigaction action{};
+  action.sa_sigaction = on_fault;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;  // left for the scheduler, not by returning
+  for (int i = 0; i < 2; ++i) sigaction(SIGNALS[i], &action, &before[i]);
+}
+CuFaults::~CuFaults() {
+  for (int i = 0; i < 2; ++i) sigaction(SIGNALS[i], &before[i], nullptr);
+}
+
+// ---------------------------------------------------------------- undefined behaviour
+
+// The functions that -fsanitize=undefined calls. The first thing each is given begins with the place.
+struct CuSource { const char* file; unsigned line, column; };
+#define UNDEFINED(name, what)                                                                            \
+  extern "C" [[noreturn]] void __ubsan_handle_##name##_abort(CuSource* at) {                             \
+    cu_abort("line %u: undefined behaviour: %s", at->line, what);                                        \
+  }
+UNDEFINED(add_overflow, "signed integer overflow in +")
+UNDEFINED(sub_overflow, "signed integer overflow in -")
+UNDEFINED(mul_overflow, "signed integer overflow in *")
+UNDEFINED(negate_overflow, "signed integer overflow in a negation")
+UNDEFINED(divrem_overflow, "division by zero, or overflow in a division")
+UNDEFINED(shift_out_of_bounds, "a shift by a negative number or by the width or more")
+UNDEFINED(out_of_bounds, "an index outside its array")
+UNDEFINED(type_mismatch_v1, "a null or misaligned pointer")
+UNDEFINED(pointer_overflow, "pointer arithmetic that overflows")
+UNDEFINED(load_invalid_value, "a bool or enum that is none")
+UNDEFINED(float_cast_overflow, "a floating number outside the range of the integer type")
+UNDEFINED(vla_bound_not_positive, "an array of no or negative length")
+UNDEFINED(nonnull_arg, "a null pointer where none is allowed")
+extern "C" [[noreturn]] void __ubsan_handle_builtin_unreachable(CuSource* at) { cu_abort("line %u: undefined behaviour: unreachable code", at->line); }
+extern "C" [[noreturn]] void __ubsan_handle_missing_return(CuSource* at) { cu_abort("line %u: undefined behaviour: no return value", at->line); }

@@ -1,0 +1,315 @@
+// Blocks, warps and threads of a launch. Compiled without any sanitizer: only the kernels are instrumented.
+#include "cuda_cpu_runtime.h"
+#include <cstdarg>
+#include <sys/mman.h>
+#include <thread>
+#include <utility>
+#include <vector>
+#include <xmmintrin.h>
+
+#ifdef CU_TSAN
+extern "C" {
+void* __tsan_get_current_fiber();
+void* __tsan_create_fiber(unsigned);
+void __tsan_destroy_fiber(void*);
+void __tsan_switch_to_fiber(void*, unsigned);
+void __tsan_acquire(void*);
+void __tsan_release(void*);
+}
+#define TSAN(...) __VA_ARGS__
+#else
+#define TSAN(...)
+extern "C" char __start_cu_shared[] __attribute__((weak, visibility("hidden")));
+extern "C" char __stop_cu_shared[] __attribute__((weak, visibility("hidden")));
+#endif
+
+CU_PER_BLOCK CuPlace cu_place;
+
+// cu_switch(&here, there): keeps this fiber's registers on its stack and goes on with the other fiber.
+asm(R"(
+.text
+.hidden cu_switch
+.globl cu_switch
+cu_switch:
+  pushq %rbp
+  pushq %rbx
+  pushq %r12
+  pushq %r13
+  pushq %r14
+  pushq %r15
+  movq %rsp, (%rdi)
+  movq %rsi, %rsp
+  popq %r15
+  popq %r14
+  popq %r13
+  popq %r12
+  popq %rbx
+  popq %rbp
+  ret
+)");
+extern "C" void cu_switch(void** here, void* there);
+
+namespace {
+
+constexpr size_t STACK = 64 * 1024, PAGE = 4096;
+enum State { READY, AT_BARRIER, IN_WARP, DONE };
+
+struct Thread {
+  void* stack_pointer;
+  State state;
+  int line, source;                 // where it waits, and the lane it wants to read from (-1: none)
+  unsigned mask;
+  uint64_t value;
+  uint3 index;
+  // For TSan. Sync variables alternate: else a fast warp's next barrier would seem to order a slow one.
+  void* fiber;
+  char warp_sync[2];
+  unsigned barriers, meetings;
+};
+struct Warp {
+  uint64_t lanes[32];               // the values of the last meeting
+  char parity[32];
+};
+struct Block {
+  CuLaunch* launch;
+  void (*enter)(void**);
+  void** arguments;
+  std::vector<Thread> threads;
+  std::vector<Warp> warps;
+  std::vector<char> shared;
+  char* stacks;
+  void* scheduler;
+  void* scheduler_fiber;
+  int count, current;
+  bool failed;
+  uint64_t random;
+  char barrier_sync[2], start_sync, end_sync;
+};
+CU_PER_BLOCK Block* running;
+
+void fail(Block* b, const char* format, va_list values) {
+  if (!b->failed) {
+    const int n = std::snprintf(b->launch->error, sizeof b->launch->error, "block (%u, %u, %u): ", blockIdx.x, blockIdx.y, blockIdx.z);
+    std::vsnprintf(b->launch->error + n, sizeof b->launch->error - n, format, values);
+  }
+  b->failed = true;
+}
+bool fail(Block* b, const char* format, ...) {
+  va_list values;
+  va_start(values, format);
+  fail(b, format, values);
+  va_end(values);
+  return false;
+}
+
+// ---------------------------------------------------------------- fibers
+
+void give_turn_back() {
+  Block* b = running;
+  TSAN(__tsan_switch_to_fiber(b->scheduler_fiber, 1);)
+  cu_switch(&b->threads[b->current].stack_pointer, b->scheduler);
+}
+void thread_main() {
+  Block* b = running;
+  TSAN(__tsan_acquire(&b->start_sync);)
+  b->enter(b->arguments);
+  b->threads[b->current].state = DONE;
+  TSAN(__tsan_release(&b->end_sync);)
+  give_turn_back();
+}
+void give_turn(Block* b, int i) {
+  b->current = i;
+  threadIdx = b->threads[i].index;
+  TSAN(__tsan_switch_to_fiber(b->threads[i].fiber, 1);)
+  cu_switch(&b->scheduler, b->threads[i].stack_pointer);
+}
+char* map_stacks() {  // room for 1,024 threads, each with an unreadable page below
+  char* stacks = (char*)mmap(nullptr, 1024 * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  for (int i = 0; i < 1024; ++i) mprotect(stacks + i * STACK, PAGE, PROT_NONE);
+  return stacks;
+}
+void create(Block* b, int i) {
+  const dim3 d = b->launch->block;
+  Thread& t = b->threads[i];
+  t = Thread{};
+  t.index = {i % d.x, i / d.x % d.y, i / (d.x * d.y)};
+  void** top = (void**)(b->stacks + (i + 1) * STACK);
+  std::memset(top - 8, 0, 8 * sizeof(void*));  // six registers, the first return address, and one that is never used
+  top[-2] = (void*)thread_main;
+  t.stack_pointer = top - 8;
+  TSAN(t.fiber = __tsan_create_fiber(0);)
+}
+
+// ---------------------------------------------------------------- the order of turns
+
+struct Order { int count, at[32]; };  // at most 32 warps, at most 32 lanes
+
+Order arrange(Block* b, int low, int high) {
+  Order order;
+  order.count = high - low;
+  for (int i = 0; i < order.count; ++i) order.at[i] = b->launch->order == 1 ? high - 1 - i : low + i;
+  if (b->launch->order < 2) return order;
+  for (unsigned i = order.count; i > 1; --i) {
+    b->random ^= b->random << 13, b->random ^= b->random >> 7, b->random ^= b->random << 17;
+    std::swap(order.at[i - 1], order.at[unsigned(b->random) % i]);
+  }
+  return order;
+}
+
+bool group_complete(Block* b, int low, int high, const Thread& first, bool& complete) {
+  complete = true;
+  for (int j = 0; j < 32; ++j) {
+    if (!(first.mask >> j & 1)) continue;
+    if (low + j >= high || b->threads[low + j].state == DONE)
+      return fail(b, "line %d: mask 0x%x names lane %d, which exited or does not exist", first.line, first.mask, j);
+    const Thread& other = b->threads[low + j];
+    complete = complete && other.state == IN_WARP && other.mask == first.mask && other.line == first.line;
+  }
+  return true;
+}
+// Lets the lanes of warp w that have all met go on; true when there were any.
+bool release_warp(Block* b, int w) {
+  const int low = 32 * w, high = low + 32 < b->count ? low + 32 : b->count;
+  bool any = false;
+  for (int i = low; i < high; ++i) {
+    if (b->threads[i].state != IN_WARP) continue;
+    const Thread first = b->threads[i];
+    if (!(first.mask >> (i - low) & 1)) return fail(b, "line %d: lane %d is not in its own mask 0x%x", first.line, i - low, first.mask);
+    bool complete;
+    if (!group_complete(b, low, high, first, complete)) return false;
+    if (!complete) continue;
+    for (int j = 0; j < 32; ++j) {
+      if (!(first.mask >> j & 1)) continue;
+      Thread& t = b->threads[low + j];
+      if (t.source >= 0 && !(t.mask >> t.source & 1))
+        return fail(b, "line %d: lane %d reads lane %d, which is outside mask 0x%x", t.line, j, t.source, t.mask);
+      b->warps[w].lanes[j] = t.value;
+      b->warps[w].parity[j] = t.meetings & 1;
+      t.state = READY;
+    }
+    any = true;
+  }
+  return any;
+}
+// Lets all threads go on when every one of them waits at the same barrier; false at the end of the block.
+bool release_barrier(Block* b) {
+  int left = 0, waiting = -1, gone = -1, stuck = -1;
+  for (int i = 0; i < b->count; ++i) {
+    const State s = b->threads[i].state;
+    left += s != DONE;
+    (s == DONE ? gone : s == AT_BARRIER ? waiting : stuck) = i;
+  }
+  if (!left) return false;
+  if (stuck >= 0)
+    return fail(b, "deadlock: thread %d waits at line %d for lanes of mask 0x%x that never come", stuck, b->threads[stuck].line, b->threads[stuck].mask);
+  const int line = b->threads[waiting].line;
+  if (gone >= 0) return fail(b, "__syncthreads at line %d: thread %d waits, thread %d has exited", line, waiting, gone);
+  for (int i = 0; i < b->count; ++i)
+    if (b->threads[i].line != line)
+      return fail(b, "__syncthreads diverges: thread %d is at line %d, thread %d at line %d", i, b->threads[i].line, waiting, line);
+  for (Thread& t : b->threads) t.state = READY;
+  return true;
+}
+
+void run_block(Block* b) {
+  running = b;
+  b->count = b->launch->block.x * b->launch->block.y * b->launch->block.z;
+  b->threads.resize(b->count);
+  b->warps.resize((b->count + 31) / 32);
+  b->shared.assign(b->launch->shared_bytes, char(0xff));  // NaN
+#ifndef CU_TSAN
+  if (__start_cu_shared) std::memset(__start_cu_shared, 0xff, __stop_cu_shared - __start_cu_shared);
+#endif
+  TSAN(b->scheduler_fiber = __tsan_get_current_fiber(); __tsan_release(&b->start_sync);)
+  for (int i = 0; i < b->count; ++i) create(b, i);
+  do {
+    const Order warps = arrange(b, 0, b->warps.size());
+    for (int k = 0; k < warps.count; ++k) {
+      const int low = 32 * warps.at[k], high = low + 32 < b->count ? low + 32 : b->count;
+      do {  // a warp runs ahead of the others as far as it can
+        const Order lanes = arrange(b, low, high);
+        for (int i = 0; i < lanes.count; ++i)
+          if (b->threads[lanes.at[i]].state == READY && !b->failed) give_turn(b, lanes.at[i]);
+      } while (!b->failed && release_warp(b, warps.at[k]));
+    }
+  } while (!b->failed && release_barrier(b));
+  TSAN(__tsan_acquire(&b->end_sync); for (Thread& t : b->threads) __tsan_destroy_fiber(t.fiber);)
+}
+
+}  // namespace
+
+// ---------------------------------------------------------------- called by kernels
+
+void cu_syncthreads(int line) {
+  Block* b = running;
+  Thread& t = b->threads[b->current];
+  t.state = AT_BARRIER;
+  t.line = line;
+  [[maybe_unused]] char* sync = &b->barrier_sync[t.barriers++ & 1];
+  TSAN(__tsan_release(sync);)
+  give_turn_back();
+  TSAN(__tsan_acquire(sync);)
+}
+const uint64_t* cu_meet(unsigned mask, uint64_t value, int source, [[maybe_unused]] bool orders_memory, int line) {
+  Block* b = running;
+  Thread& t = b->threads[b->current];
+  t.state = IN_WARP;
+  t.mask = mask, t.value = value, t.source = source, t.line = line;
+  ++t.meetings;
+  Warp& warp = b->warps[b->current / 32];
+  TSAN(if (orders_memory) __tsan_release(&t.warp_sync[t.meetings & 1]);)
+  give_turn_back();
+  TSAN(if (orders_memory) for (int j = 0; j < 32; ++j)
+    if (mask >> j & 1) __tsan_acquire(&b->threads[b->current / 32 * 32 + j].warp_sync[int(warp.parity[j])]);)
+  return warp.lanes;
+}
+void* cu_dynamic_shared() { return running->shared.data(); }
+void cu_abort(const char* format, ...) {
+  va_list values;
+  va_start(values, format);
+  fail(running, format, values);
+  for (;;) give_turn_back();
+}
+
+// ---------------------------------------------------------------- a launch
+
+extern "C" int cu_run(const CuKernel* kernel, CuLaunch* launch) {
+  launch->error[0] = 0;
+  const CuMemory memory(launch);
+  std::vector<uint64_t> storage(launch->arguments_count);
+  std::vector<void*> arguments(launch->arguments_count);
+  for (int i = 0; i < launch->arguments_count; ++i) {
+    const CuArgument& a = launch->arguments[i];
+    storage[i] = a.region < 0 ? a.value : (uint64_t)(memory.at[a.region] + a.value);
+    arguments[i] = &storage[i];
+  }
+  bool failed = false;
+  const auto one = [&](uint64_t i, char* stacks) {
+    cu_place.threads = launch->block, cu_place.blocks = launch->grid;
+    blockIdx = {unsigned(i % launch->grid.x), unsigned(i / launch->grid.x % launch->grid.y), unsigned(i / launch->grid.x / launch->grid.y)};
+    Block b{};
+    b.launch = launch, b.enter = kernel->enter, b.arguments = arguments.data(), b.stacks = stacks;
+    b.random = 0x9e3779b97f4a7c15ull * (launch->order + 1) + i;
+    const unsigned rounding = _mm_getcsr();
+    _mm_setcsr(rounding | 0x8040);  // CuPy compiles with -ftz=true
+    run_block(&b);
+    _mm_setcsr(rounding);
+    failed |= b.failed;
+  };
+  const uint64_t blocks = (uint64_t)launch->grid.x * launch->grid.y * launch->grid.z;
+#ifdef CU_TSAN
+  std::vector<std::thread> all;  // none is joined before all are started: blocks have no order
+  for (uint64_t i = 0; i < blocks; ++i)
+    all.emplace_back([&, i] {
+      char* stacks = map_stacks();
+      one(i, stacks);
+      munmap(stacks, 1024 * STACK);
+    });
+  for (std::thread& t : all) t.join();
+#else
+  static char* const stacks = map_stacks();
+  const CuFaults faults(&memory);
+  for (uint64_t i = 0; i < blocks && !failed; ++i) one(launch->order == 1 ? blocks - 1 - i : i, stacks);
+#endif
+  return failed || !memory.finish();
+}

@@ -1,0 +1,78 @@
+"""What CuPy has: names and parameters from cupy_api.json, and the check of a call against them."""
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+TABLE: dict[str, Any] = json.loads(Path(__file__).with_name("cupy_api.json").read_text(encoding="utf-8"))
+VERSION: str = TABLE["version"]
+
+
+class Parameters:
+    """A function's parameters, written "a, axis=, *, dtype="."""
+
+    def __init__(self, text: str) -> None:
+        self.positional: list[str] = []
+        self.keyword: set[str] = set()
+        self.required: set[str] = set()
+        self.any_positional = self.any_keyword = False
+        only_keyword = False
+        for part in filter(None, text.split(", ")):
+            name = part.rstrip("=")
+            if name == "/":
+                self.keyword.clear()
+            elif name.startswith("**"):
+                self.any_keyword = True
+            elif name.startswith("*"):
+                only_keyword, self.any_positional = True, name != "*"
+            else:
+                if not only_keyword:
+                    self.positional.append(name)
+                self.keyword.add(name)
+                if part == name:
+                    self.required.add(name)
+
+    def refuse(self, args: tuple[Any, ...], named: dict[str, Any]) -> str | None:
+        """Why the function does not take these arguments, or None."""
+        given = set(self.positional[: len(args)])
+        if len(args) > len(self.positional) and not self.any_positional:
+            return f"{len(args)} positional arguments, at most {len(self.positional)} are taken"
+        if unknown := set(named) - self.keyword:
+            if not self.any_keyword:
+                return f"unknown argument {sorted(unknown)[0]!r}"
+        if twice := given & set(named):
+            return f"argument {sorted(twice)[0]!r} is given twice"
+        if missing := self.required - given - set(named):
+            return f"argument {sorted(missing)[0]!r} is missing"
+        return None
+
+
+@functools.cache
+def kind_of(owner: str, name: str) -> str | None:
+    """ "function", "ufunc", "class" or "value", or None for a name that CuPy has not."""
+    found = TABLE[owner].get(name)
+    return None if found is None else found.split(" ")[0]
+
+
+@functools.cache
+def _parameters(owner: str, name: str) -> Parameters | None:
+    head, _, text = TABLE[owner][name].partition(" ")
+    if head == "ufunc":
+        return Parameters("".join(f"x{i}, " for i in range(int(text))) + "/, out=, *, casting=, dtype=")
+    return Parameters(text) if head == "function" and (text or TABLE[owner][name].endswith(" ")) else None
+
+
+def check_call(owner: str, name: str, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+    """TypeError unless CuPy's function takes these arguments (those without a known signature take all)."""
+    parameters = _parameters(owner, name)
+    reason = None if parameters is None else parameters.refuse(args, named)
+    if reason is not None:
+        raise TypeError(f"{owner}.{name}: {reason} (CuPy {VERSION})")
+
+
+def missing(owner: str, name: str) -> AttributeError:
+    """The error for a name that CuPy has not, or that this stand-in does not offer."""
+    if name in TABLE[owner]:
+        return AttributeError(f"{owner}.{name} exists in CuPy {VERSION}, but the stand-in does not have it yet")
+    return AttributeError(f"{owner} of CuPy {VERSION} has no attribute {name!r}")

@@ -1,0 +1,279 @@
+"""cupy.ndarray on a NumPy array, with the border between host and device kept.
+
+It is no numpy.ndarray, and NumPy never sees what is inside. In every call, operator and index a NumPy
+array is refused, also where CuPy would upload it without a word.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from .api import check_call, kind_of, missing
+from .synchronisation import synchronise
+
+SCALARS = (bool, int, float, complex, np.generic)
+IMPLICIT = "Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array explicitly."
+
+
+def inside(x: Any, where: str) -> Any:
+    """The NumPy arrays behind device arrays, also those in lists, tuples and dicts; TypeError for a host array."""
+    if isinstance(x, ndarray):
+        return x._raw
+    if isinstance(x, np.ndarray):
+        raise TypeError(f"{where}: Unsupported type {type(x)}: a host array in a device call")
+    if isinstance(x, (list, tuple)):
+        return type(x)(inside(i, where) for i in x)
+    if isinstance(x, dict):
+        return {k: inside(v, where) for k, v in x.items()}
+    return x
+
+
+def outside(result: Any, args: tuple[Any, ...] = ()) -> Any:
+    """Device arrays around what NumPy gave; a scalar becomes a 0-d array, a view knows what it looks into."""
+    if isinstance(result, (np.ndarray, np.generic)):
+        made = ndarray._around(np.asarray(result))
+        if made._raw.base is not None:
+            made._base = _owner(made._raw.base, args)
+        return made
+    if isinstance(result, (list, tuple)):
+        return type(result)(outside(r, args) for r in result)
+    return result
+
+
+def _owner(base: Any, args: tuple[Any, ...]) -> "ndarray | None":
+    """The device array among the arguments whose memory `base` is."""
+    for a in args:
+        if isinstance(a, (list, tuple)):
+            found = _owner(base, tuple(a))
+            if found is not None:
+                return found
+        elif isinstance(a, ndarray) and (a._raw is base or a._raw.base is base):
+            return a if a._base is None else a._base
+    return None
+
+
+def call(f: Callable[..., Any], name: str, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    """f on the arrays behind the device arrays, its result around device arrays again."""
+    result = f(*inside(args, name), **inside(named, name))
+    out = named.get("out")
+    return outside(result, args) if out is None else out
+
+
+class _Flags:
+    """The flags that CuPy has: there is no `writeable`."""
+
+    def __init__(self, raw: np.ndarray) -> None:
+        self._raw = raw
+
+    def __getattr__(self, name: str) -> Any:
+        if kind_of("cupy.flags", name) is None:
+            raise missing("cupy.flags", name)
+        return getattr(self._raw.flags, name)
+
+
+class ndarray:
+    """cupy.ndarray."""
+
+    __module__ = "cupy"
+    __slots__ = ("__weakref__", "_base", "_raw")
+    __array_priority__ = 100
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, shape: Any, dtype: Any = float) -> None:
+        object.__setattr__(self, "_raw", poisoned(shape, dtype))
+        object.__setattr__(self, "_base", None)
+
+    @classmethod
+    def _around(cls, raw: np.ndarray) -> "ndarray":
+        self = object.__new__(cls)
+        object.__setattr__(self, "_raw", raw)
+        object.__setattr__(self, "_base", None)
+        return self
+
+    # ------------------------------------------------------------ the border
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise TypeError(IMPLICIT)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *args: Any, **named: Any) -> Any:
+        from .modules import cupy
+
+        return getattr(getattr(cupy, ufunc.__name__), method)(*args, **named)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, named: Any) -> Any:
+        from .modules import cupy
+
+        if function.__module__ != "numpy":
+            return NotImplemented
+        return getattr(cupy, function.__name__)(*args, **named)
+
+    # ------------------------------------------------------------ attributes and methods
+
+    def __getattr__(self, name: str) -> Any:
+        kind = kind_of("cupy.ndarray", name)
+        if kind is None or not hasattr(self._raw, name) or name in ("data", "ctypes", "dump", "dumps", "tofile", "flat"):
+            raise missing("cupy.ndarray", name)
+        found = getattr(self._raw, name)
+        if kind == "function":
+            return functools.partial(_method, self, name, found)
+        return outside(found, (self,)) if isinstance(found, np.ndarray) else found
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "_base":
+            object.__setattr__(self, name, value)
+        elif name in ("shape", "dtype", "strides"):
+            raise AttributeError(f"the stand-in does not set {name!r} in place: use reshape or view")
+        else:
+            raise missing("cupy.ndarray", name)
+
+    @property
+    def flags(self) -> _Flags:
+        return _Flags(self._raw)
+
+    @property
+    def base(self) -> "ndarray | None":
+        return self._base
+
+    @property
+    def device(self) -> Any:
+        from .modules import cuda
+
+        return cuda.Device(0)
+
+    def get(self, stream: Any = None, order: str = "C", out: Any = None, blocking: bool = True) -> np.ndarray:
+        if blocking:
+            synchronise("get()")
+        if out is None:
+            return self._raw.copy(order=order)
+        out[...] = self._raw
+        return out
+
+    def set(self, arr: np.ndarray, stream: Any = None) -> None:
+        if not isinstance(arr, np.ndarray) or arr.dtype != self.dtype or arr.shape != self.shape:
+            raise ValueError(f"set() needs a host array of {self.dtype} and shape {self.shape}")
+        self._raw[...] = arr
+
+    def __getitem__(self, key: Any) -> "ndarray":
+        return outside(self._raw[_index(key)], (self,))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raw_key = _index(key, masks_wait=isinstance(value, ndarray) and value.size > 1)
+        parts = raw_key if isinstance(raw_key, tuple) else (raw_key,)
+        if any(isinstance(p, (np.ndarray, list)) and np.asarray(p).dtype != bool for p in parts):
+            hits = np.zeros(self.shape, np.int32)
+            np.add.at(hits, raw_key, 1)
+            if hits.size and hits.max() > 1:
+                raise IndexError("a[key] = value with a position twice in the key: which value stays is undefined on a GPU")
+        self._raw[raw_key] = inside(value, "setitem")
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    def __iter__(self) -> Iterator["ndarray"]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        synchronise("repr()")
+        return f"cupy.{self._raw!r}"
+
+    def __str__(self) -> str:
+        synchronise("str()")
+        return str(self._raw)
+
+    def __copy__(self) -> "ndarray":
+        return ndarray._around(self._raw.copy())
+
+    def __deepcopy__(self, memo: Any) -> "ndarray":
+        return ndarray._around(self._raw.copy())
+
+
+def poisoned(shape: Any, dtype: Any = float, order: str = "C") -> np.ndarray:
+    """An array that nobody has written to: NaNs, or integers of -1."""
+    raw = np.empty(shape, dtype, order)
+    raw.reshape(-1, order="A").view(np.uint8)[...] = 0xFF if raw.dtype != bool else 1
+    return raw
+
+
+def _method(self: ndarray, name: str, found: Callable[..., Any], *args: Any, **named: Any) -> Any:
+    check_call("cupy.ndarray", name, (self, *args), named)
+    if name in ("item", "tolist", "tobytes", "nonzero"):
+        synchronise(f"{name}()")
+    return (
+        outside(found(*inside(args, name), **inside(named, name)), (self,)) if named.get("out") is None else call(found, name, args, named)
+    )
+
+
+def _index(key: Any, masks_wait: bool = True) -> Any:
+    """The key for the array behind; picking by a mask makes the host wait for the number of hits."""
+    parts = key if isinstance(key, tuple) else (key,)
+    if masks_wait and any(isinstance(p, ndarray) and p.dtype == bool for p in parts):
+        synchronise("an index that is a boolean mask")
+    return tuple(inside(p, "index") for p in parts) if isinstance(key, tuple) else inside(key, "index")
+
+
+# ---------------------------------------------------------------- operators
+
+_BINARY = {
+    "add": "add",
+    "sub": "subtract",
+    "mul": "multiply",
+    "truediv": "true_divide",
+    "floordiv": "floor_divide",
+    "mod": "remainder",
+    "pow": "power",
+    "matmul": "matmul",
+    "and": "bitwise_and",
+    "or": "bitwise_or",
+    "xor": "bitwise_xor",
+    "lshift": "left_shift",
+    "rshift": "right_shift",
+}
+_COMPARISONS = {"lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal", "eq": "equal", "ne": "not_equal"}
+
+
+def _operator(function: str, reflected: bool = False, in_place: bool = False) -> Callable[[ndarray, Any], Any]:
+    f: Any = getattr(np, function)
+
+    def operator(a: ndarray, b: Any) -> Any:
+        if not isinstance(b, (ndarray, *SCALARS)):
+            if isinstance(b, np.ndarray):
+                raise TypeError(f"{function}: Unsupported type {type(b)}: a host array beside a device array")
+            return NotImplemented
+        other = b._raw if type(b) is ndarray else b
+        if in_place:
+            f(a._raw, other, out=a._raw)
+            return a
+        return outside(f(other, a._raw) if reflected else f(a._raw, other))
+
+    return operator
+
+
+for _name, _function in _BINARY.items():
+    setattr(ndarray, f"__{_name}__", _operator(_function))
+    setattr(ndarray, f"__r{_name}__", _operator(_function, reflected=True))
+    if _name != "matmul":  # CuPy has no __imatmul__
+        setattr(ndarray, f"__i{_name}__", _operator(_function, in_place=True))
+for _name, _function in _COMPARISONS.items():
+    setattr(ndarray, f"__{_name}__", _operator(_function))
+
+
+def _unary(name: str) -> Callable[[ndarray], ndarray]:
+    return lambda self: outside(getattr(self._raw, name)())
+
+
+for _name in ("__neg__", "__pos__", "__abs__", "__invert__"):
+    setattr(ndarray, _name, _unary(_name))
+
+
+def _to_python(name: str) -> Callable[[ndarray], Any]:
+    def convert(self: ndarray) -> Any:
+        synchronise(f"{name.strip('_')}()")
+        return getattr(self._raw, name)()
+
+    return convert
+
+
+for _name in ("__bool__", "__int__", "__float__", "__complex__"):  # there is no __index__
+    setattr(ndarray, _name, _to_python(_name))

@@ -1,0 +1,52 @@
+"""cupy.RawModule and its functions: the kernels run in the emulator."""
+
+from typing import Any
+
+import numpy as np
+
+from ..emulator import Kernel, Module
+from .api import check_call, missing
+from .arrays import ndarray
+
+
+class RawKernel:
+    """A kernel of a RawModule."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self.name = kernel.name
+
+    def __call__(self, grid: Any, block: Any, args: Any, *, shared_mem: int = 0) -> None:
+        if not all(isinstance(x, tuple) for x in (grid, block, args)):
+            raise TypeError(f"{self.name}: grid, block and args must be tuples")
+        for i, a in enumerate(args):
+            if isinstance(a, np.ndarray):
+                raise TypeError(f"{self.name}: argument {i} is a numpy.ndarray of shape {a.shape}, which is on the host")
+        self._kernel(grid, block, tuple(a._raw if isinstance(a, ndarray) else a for a in args), shared_mem=shared_mem)
+
+    @property
+    def max_dynamic_shared_size_bytes(self) -> int:
+        return self._kernel.max_dynamic_shared_size_bytes
+
+    @max_dynamic_shared_size_bytes.setter
+    def max_dynamic_shared_size_bytes(self, value: int) -> None:
+        self._kernel.max_dynamic_shared_size_bytes = value
+
+    def __getattr__(self, name: str) -> Any:
+        raise missing("cupy.RawKernel", name)
+
+
+class RawModule:
+    """cupy.RawModule, from the text of a kernel file."""
+
+    def __init__(self, *, code: str, options: tuple[str, ...] = (), backend: str = "nvrtc", name_expressions: Any = None) -> None:
+        if not isinstance(options, tuple) or backend != "nvrtc" or name_expressions is not None:
+            raise TypeError("the stand-in's RawModule takes a tuple of options, the backend 'nvrtc' and no name_expressions")
+        self._module = Module(code, options)
+
+    def get_function(self, name: str) -> RawKernel:
+        check_call("cupy.RawModule", "get_function", (self, name), {})
+        return RawKernel(self._module.get_function(name))
+
+    def __getattr__(self, name: str) -> Any:
+        raise missing("cupy.RawModule", name)
