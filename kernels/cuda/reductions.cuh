@@ -37,6 +37,16 @@ __device__ __forceinline__ float block_max(float v, float* scratch) {
     return warp_max(scratch[(threadIdx.x & 31) < (blockDim.x >> 5) ? (threadIdx.x & 31) : 0]);
 }
 
+// v itself, or 0 for an infinity or NaN: what a row is shifted by before exp, so that x - shift is no NaN.
+__device__ __forceinline__ float finite_or_zero(float v) { return v - v == 0.f ? v : 0.f; }
+
+// The largest element of a row, NaN if there is one. columns > 0; `scratch` holds 32 floats.
+__device__ __forceinline__ float row_max(const float* x, int columns, float* scratch) {
+    float top = x[threadIdx.x < columns ? threadIdx.x : 0];
+    for (int i = threadIdx.x; i < columns; i += blockDim.x) top = larger(top, x[i]);
+    return block_max(top, scratch);
+}
+
 // Sums a tile of 8 rows of 32 columns, v from each thread of a block of (32, 8): the threads with
 // threadIdx.y = 0 get their column's sum. `tile` holds 256 floats.
 __device__ __forceinline__ float tile_column_sum(float v, float* tile) {

@@ -1,5 +1,7 @@
 """Optimisers, learning-rate schedules and gradient clipping."""
 
+import importlib
+
 from tinylm.optim.adam import Adam as Adam
 from tinylm.optim.adam import AdamW as AdamW
 from tinylm.optim.clipping import clip_grad_norm_ as clip_grad_norm_
@@ -10,3 +12,5 @@ from tinylm.optim.schedules import Schedule as Schedule
 from tinylm.optim.schedules import WarmupCosine as WarmupCosine
 from tinylm.optim.schedules import WarmupLinear as WarmupLinear
 from tinylm.optim.sgd import SGD as SGD
+
+importlib.import_module("tinylm.bindings.cuda.updates")  # last: it registers kernels for the updates above

@@ -1,0 +1,77 @@
+"""Softmax, log-softmax and cross-entropy, over the last axis."""
+
+from tinylm.backend import array_module, check_ids
+from tinylm.bindings.cuda.launching import CudaSource, contiguous, row_threads
+from tinylm.kernel_registry import kernel
+
+_SOFTMAX, _LOG_SOFTMAX, _CROSS_ENTROPY = CudaSource("softmax"), CudaSource("log_softmax"), CudaSource("cross_entropy")
+_TOTAL_THREADS = 1024
+
+
+def _of_rows(file, forward, backward, x, axis):
+    """(value, vjp) of a function of each row, by the kernels forward (x, y) and backward (y, dy, dx)."""
+    if x.ndim == 0 or x.shape[-1] == 0 or axis not in (-1, x.ndim - 1):
+        return NotImplemented
+    xp = array_module(x)
+    shape, columns = x.shape, x.shape[-1]
+    x = contiguous(x)
+    grid, block = (x.size // columns,), (row_threads(columns),)
+    y = xp.empty_like(x)
+    file.launch(forward, grid, block, x, y, columns)
+
+    def vjp(dy):
+        dx = xp.empty(shape, y.dtype)
+        file.launch(backward, grid, block, y, contiguous(dy, y.dtype), dx, columns)
+        return (dx,)
+
+    return y, vjp
+
+
+@kernel("softmax", device="cuda")
+def softmax(x, /, axis=-1):
+    return _of_rows(_SOFTMAX, "softmax_forward", "softmax_backward", x, axis)
+
+
+@kernel("log_softmax", device="cuda")
+def log_softmax(x, /, axis=-1):
+    return _of_rows(_LOG_SOFTMAX, "log_softmax_forward", "log_softmax_backward", x, axis)
+
+
+@kernel("cross_entropy", device="cuda")
+def cross_entropy(logits, targets, /, *, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
+    if (
+        logits.ndim == 0
+        or logits.shape[-1] == 0
+        or targets.shape != logits.shape[:-1]
+        or targets.dtype.kind not in "iu"
+        or reduction not in ("mean", "sum", "none")
+    ):
+        return NotImplemented
+    xp = array_module(logits)
+    shape, classes = logits.shape, logits.shape[-1]
+    z = contiguous(logits).reshape(-1, classes)
+    check_ids(targets * (targets != ignore_index), classes, "target")
+    ids = contiguous(targets, xp.int64).reshape(-1)
+    rows, block = z.shape[0], (row_threads(classes),)
+    losses, shift, log_total = (xp.empty(rows, z.dtype) for _ in range(3))
+    _CROSS_ENTROPY.launch(
+        "cross_entropy_forward", (rows,), block, z, ids, losses, shift, log_total, classes, ignore_index, label_smoothing
+    )  # fmt: skip
+    count = None
+    if reduction == "none":
+        value = losses.reshape(targets.shape)
+    else:
+        value, total = xp.empty((), z.dtype), xp.empty((), z.dtype)
+        mean = reduction == "mean"
+        _CROSS_ENTROPY.launch("cross_entropy_total", (1,), (_TOTAL_THREADS,), losses, ids, value, total, rows, ignore_index, mean)
+        count = total if mean else None
+
+    def vjp(dy):
+        dz = xp.empty_like(z)
+        _CROSS_ENTROPY.launch(
+            "cross_entropy_backward", (rows,), block, z, ids, shift, log_total, contiguous(dy, z.dtype), reduction == "none", count,
+            dz, classes, ignore_index, label_smoothing,
+        )  # fmt: skip
+        return dz.reshape(shape), None
+
+    return value, vjp
