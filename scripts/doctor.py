@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import console
+import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+import tinylm
 from tinylm import backend
 from tinylm.errors import TinylmError
 from tinylm.kernel_registry import registry
@@ -35,10 +37,6 @@ def package(name: str) -> str:
 
 
 def arithmetic() -> str:
-    import numpy as np
-
-    import tinylm
-
     x = tinylm.Tensor(np.arange(3.0), requires_grad=True)
     (x * x).backward(np.ones(3))
     assert x.grad is not None
@@ -55,8 +53,16 @@ def writable() -> str:
 def cuda() -> str:
     space = backend.device_namespace("cuda")
     properties = space.cuda.runtime.getDeviceProperties(0)
-    space.arange(3).sum()  # compiles a kernel: shows that NVRTC and the headers are there
-    return f"CuPy {importlib.import_module('cupy').__version__} on {properties['name'].decode()}"
+    name = properties["name"].decode()
+    try:
+        x = tinylm.Tensor(space.ones((2, 64), np.float32), requires_grad=True)
+        tinylm.layer_norm(x @ x.swapaxes(0, 1)).sum().backward()  # cuBLAS, CuPy's own kernels and one of tinylm's
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise TinylmError(
+            f'{name} is there, but computing on it fails ({reason}): pip install "cupy-cuda12x[ctk]" brings all it needs'
+        ) from error
+    return f"CuPy {space.__version__} on {name}, compute capability {properties['major']}.{properties['minor']}, a gradient computed"
 
 
 CHECKS: list[tuple[str, Callable[[], str], bool]] = [

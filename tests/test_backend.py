@@ -1,8 +1,5 @@
 """Devices and their errors, the namespaces of arrays, and the few functions NumPy lacks."""
 
-import sys
-import types
-
 import numpy as np
 import pytest
 from scipy import special
@@ -27,74 +24,6 @@ def test_unknown_devices(device):
         backend.device_namespace(device)
     with pytest.raises(DeviceError, match="unknown device"):
         tinylm.nn.Linear(2, 2).to(device)
-
-
-@pytest.fixture
-def fake_cupy(monkeypatch):
-    """Puts a stand-in for the cupy module in place; only for this test."""
-
-    def install(count=None, error=None):
-        module = types.ModuleType("cupy")
-        module.ndarray = type("ndarray", (), {})
-
-        def device_count():
-            if error is not None:
-                raise error
-            return count
-
-        module.cuda = types.SimpleNamespace(runtime=types.SimpleNamespace(getDeviceCount=device_count))
-        monkeypatch.setitem(sys.modules, "cupy", module)
-        monkeypatch.setattr(backend, "_namespaces", dict(backend._namespaces))
-
-    return install
-
-
-def test_cupy_is_missing(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", None)  # import raises ModuleNotFoundError
-
-    def missing(name):
-        raise ModuleNotFoundError("No module named 'cupy'", name="cupy")
-
-    monkeypatch.setattr(backend.importlib, "import_module", missing)
-    with pytest.raises(DeviceError, match=r"needs CuPy, which is not installed: pip install 'tinylm\[gpu\]'"):
-        Tensor([1.0]).to("cuda")
-
-
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [
-        (
-            ModuleNotFoundError("No module named 'fastrlock'", name="fastrlock"),
-            "CuPy is installed but broken .it needs 'fastrlock'.: reinstall",
-        ),
-        (
-            ImportError("libcuda.so.1: cannot open shared object file\nmore"),
-            r"does not import \(libcuda.so.1: cannot open shared object file\)",
-        ),
-        (ImportError(""), r"does not import \(no reason given\)"),
-    ],
-)
-def test_cupy_does_not_import(error, message, monkeypatch):
-    def broken(name):
-        raise error
-
-    monkeypatch.setattr(backend.importlib, "import_module", broken)
-    with pytest.raises(DeviceError, match=message) as caught:
-        Tensor([1.0]).to("cuda")
-    assert "\n" not in str(caught.value)
-
-
-def test_no_driver_no_gpu_and_no_such_gpu(fake_cupy):
-    fake_cupy(error=RuntimeError("cudaErrorInsufficientDriver"))
-    with pytest.raises(DeviceError, match=r"needs an NVIDIA driver and a GPU \(cudaErrorInsufficientDriver\)"):
-        backend.device_namespace("cuda")
-    fake_cupy(count=0)
-    with pytest.raises(DeviceError, match="the driver reports none"):
-        backend.device_namespace("cuda")
-    fake_cupy(count=2)
-    assert backend.device_namespace("cuda:1") is backend.device_namespace("cuda")
-    with pytest.raises(DeviceError, match=r"device 'cuda:2' does not exist: this machine has 2 \(cuda:0 to cuda:1\)"):
-        backend.device_namespace("cuda:2")
 
 
 def test_to_the_device_it_is_on():

@@ -17,7 +17,7 @@ from types import CodeType
 from typing import Any
 
 from tinylm.anomalies import anomaly, check_value
-from tinylm.backend import Array, array_module
+from tinylm.backend import Array, array_module, make_current
 from tinylm.errors import AutogradError, ShapeError
 
 
@@ -107,6 +107,7 @@ def _raw(x: Any) -> Any:
 def _seed_gradient(y: Any, gradient: Any) -> Array:
     if not y.requires_grad:
         raise AutogradError("backward on a tensor that does not depend on anything that requires a gradient")
+    make_current(y.data)
     if gradient is None:
         if y.data.size != 1:
             raise AutogradError(f"backward on a tensor of shape {y.shape} needs a cotangent: only a scalar has an obvious one")

@@ -5,11 +5,13 @@ tinylm knows the difference: op bodies ask `array_module` for "the NumPy of thes
 """
 
 import importlib
+import sys
 import types
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from tinylm.cuda_probe import load_cupy
 from tinylm.errors import DeviceError, RangeError, ShapeError
 
 Array: TypeAlias = Any  # a numpy.ndarray or a cupy.ndarray; inside a re-run op body also a Tensor
@@ -179,61 +181,93 @@ def device_of(array: Array) -> str:
 
 def cuda_namespace() -> Any:
     """CuPy's namespace, or a DeviceError that says which piece is missing and how to get it."""
-    try:
-        cupy: Any = importlib.import_module("cupy")
-    except ModuleNotFoundError as error:
-        if error.name != "cupy":
-            raise DeviceError(
-                f"CuPy is installed but broken (it needs {error.name!r}): reinstall it with pip install 'tinylm[gpu]'"
-            ) from error
-        raise DeviceError("device 'cuda' needs CuPy, which is not installed: pip install 'tinylm[gpu]'") from error
-    except ImportError as error:
-        reason = str(error).strip().splitlines()
-        raise DeviceError(f"CuPy is installed but does not import ({reason[0] if reason else 'no reason given'}): reinstall it") from error
-    if cupy.ndarray not in _namespaces:
-        try:
-            count = cupy.cuda.runtime.getDeviceCount()
-        except Exception as error:
-            raise DeviceError(f"device 'cuda' needs an NVIDIA driver and a GPU ({error}): see nvidia-smi") from error
-        if count == 0:
-            raise DeviceError("device 'cuda' needs an NVIDIA GPU: the driver reports none (see nvidia-smi)")
+    if getattr(sys.modules.get("cupy"), "ndarray", None) not in _namespaces:
+        cupy = load_cupy()
         _namespaces[cupy.ndarray] = _namespace(cupy, "cupyx.scipy.special")
-    return _namespaces[cupy.ndarray]
+    return _namespaces[sys.modules["cupy"].ndarray]
 
 
 def device_namespace(device: str) -> Any:
-    """The namespace that makes arrays on `device`; DeviceError when it is not to be had."""
+    """The namespace that makes arrays on `device`; DeviceError when it is not to be had.
+
+    CuPy makes arrays, and computes, on its current GPU: a GPU that is asked for becomes the current one.
+    """
     kind, index = parse_device(device)
     if kind == "cpu":
         return _numpy
     space = cuda_namespace()
-    count = space.cuda.runtime.getDeviceCount()
+    runtime = space.cuda.runtime
+    count = runtime.getDeviceCount()
     if index >= count:
         raise DeviceError(f"device {device!r} does not exist: this machine has {count} (cuda:0 to cuda:{count - 1})")
+    if runtime.getDevice() != index:
+        space.cuda.Device(index).use()
     return space
 
 
+def make_current(array: Array) -> None:
+    """Has CuPy compute on the GPU where the array is."""
+    if not isinstance(array, (np.ndarray, np.generic)):
+        device = array.device
+        if device.id != array_module(array).cuda.runtime.getDevice():
+            device.use()
+
+
 def to_device(array: Array, device: str) -> Array:
-    """The same values on `device`; the array itself when it is there already."""
+    """The same values on `device`; the array itself when it is there already.
+
+    From the host to a GPU nothing is waited for: CuPy copies the values to pinned memory at once, so
+    that `array` may be overwritten, and queues the transfer from there before what is computed next.
+    The other way waits for the GPU, and then raises what `check_ids` found there.
+    """
     space = device_namespace(device)
-    kind, index = parse_device(device)
-    if kind == "cpu":
-        return array if isinstance(array, np.ndarray) else array.get()
-    with space.cuda.Device(index):
+    if space is not _numpy:
         return space.asarray(array)
+    if isinstance(array, (np.ndarray, np.generic)):
+        return array
+    values = array.get()
+    _raise_found()
+    return values
 
 
 def to_numpy(array: Array) -> np.ndarray:
     """A NumPy array with the values (the array itself when it is one)."""
-    return to_device(array, "cpu")
+    return array if isinstance(array, np.ndarray) else np.asarray(to_device(array, "cpu"))
+
+
+# ---------------------------------------------------------------- ids
+
+# (device, what, size) of each check made on a GPU -> the largest id met since a value last came from there
+_largest: dict[tuple[str, str, int], Array] = {}
 
 
 def check_ids(ids: Array, size: int, what: str) -> None:
-    """RangeError unless ids are integers in [0, size); `what` names them in the message."""
+    """RangeError unless ids are integers in [0, size); `what` names them in the message.
+
+    Looking at ids on a GPU would stall it. They are checked there, and the error comes with the next
+    value that is copied to the host, which waits for the GPU anyway; until then kernels meet such
+    ids and must stay within their arrays all the same.
+    """
     if not hasattr(ids, "dtype") or ids.dtype.kind not in "iu":
         raise ShapeError(f"{what} must be an array of integers, got {getattr(ids, 'dtype', type(ids).__name__)}")
     if ids.size == 0:
         return
-    low, high = int(ids.min()), int(ids.max())
-    if low < 0 or high >= size:
-        raise RangeError(f"{what} {low if low < 0 else high} is out of range: expected 0 to {size - 1}")
+    if isinstance(ids, np.ndarray):
+        low, high = int(ids.min()), int(ids.max())
+        if low < 0 or high >= size:
+            raise RangeError(f"{what} {low if low < 0 else high} is out of range: expected 0 to {size - 1}")
+        return
+    largest = ids.astype(np.int64, copy=False).view(np.uint64).max()  # a negative number is a huge one
+    key = (device_of(ids), what, size)
+    if key in _largest:
+        largest = array_module(largest).maximum(_largest[key], largest)
+    _largest[key] = largest
+
+
+def _raise_found() -> None:
+    """RangeError for the first check on a GPU that met an id out of range."""
+    checks = [(what, size, largest.get()) for (_, what, size), largest in _largest.items()]
+    _largest.clear()
+    for what, size, largest in checks:
+        if largest >= size:
+            raise RangeError(f"{what} {int(largest.view(np.int64))} is out of range: expected 0 to {size - 1}")

@@ -14,7 +14,7 @@ import numpy as np
 
 from tinylm.anomalies import anomaly, check_value
 from tinylm.autograd import Node, grad, mode
-from tinylm.backend import array_module, device_of
+from tinylm.backend import array_module, device_of, make_current
 from tinylm.errors import DeviceError
 from tinylm.kernel_registry import Kernels, launches, registry
 from tinylm.random_streams import default_generator
@@ -83,10 +83,13 @@ def _composed_vjp(twin: Callable[..., Any], inputs: Sequence[Any], extra: tuple[
     return vjp
 
 
-def _check_devices(name: str, arrays: Sequence[Any]) -> None:
-    devices = {device_of(a) for a in arrays if hasattr(a, "dtype")}
-    if len(devices) > 1:
-        raise DeviceError(f"{name}: the arguments are on different devices, {' and '.join(sorted(devices))}")
+def _choose_device(name: str, arrays: Sequence[Any]) -> None:
+    """Computes where the arrays are. Errors: DeviceError when they are not in one place."""
+    found = {device_of(a): a for a in arrays if hasattr(a, "dtype")}
+    if len(found) > 1:
+        raise DeviceError(f"{name}: the arguments are on different devices, {' and '.join(sorted(found))}")
+    for a in found.values():
+        make_current(a)
 
 
 def _wrap(value: Any, inputs: Sequence[Any], arrays: Sequence[Any]) -> Any:
@@ -194,7 +197,7 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Call
                 arrays.append(a)
                 parents.append(None)
         if foreign:
-            _check_devices(record.name, arrays)
+            _choose_device(record.name, arrays)
         if random and settings.get("key") is None:
             settings["key"] = default_generator.next_key()
 

@@ -80,7 +80,7 @@ class Tensor:
         """The Python number of a tensor with one element."""
         if self.size != 1:
             raise ShapeError(f"item() needs a tensor with one element, this one has shape {self.shape}")
-        return self.data.item()
+        return self.numpy().item()
 
     def detach(self) -> "Tensor":
         """The same array without the graph."""
@@ -117,13 +117,13 @@ class Tensor:
         return self.shape[0]
 
     def __bool__(self) -> bool:
-        return bool(self.data)
+        return bool(self.numpy())
 
     def __float__(self) -> float:
-        return float(self.data)
+        return float(self.numpy())
 
     def __int__(self) -> int:
-        return int(self.data)
+        return int(self.numpy())
 
     def __repr__(self) -> str:
         grad = ", requires_grad=True" if self.requires_grad else ""

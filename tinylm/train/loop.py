@@ -134,14 +134,14 @@ class Run:
             validates = step % config.eval_every == 0 or step == config.steps
             saves = step % config.save_every == 0 or step == config.steps
             if step % config.log_every == 0 or validates or saves or stopping:
-                mean = float(losses) / (step - mark_step)
+                mean = float(backend.to_numpy(losses)) / (step - mark_step)
                 elapsed = time.perf_counter() - mark
                 progress.train_seconds += elapsed
                 if not np.isfinite(mean):
                     raise AnomalyError(f"the training loss is {mean} between steps {mark_step + 1} and {step}: try a lower learning rate")
                 speed = self.tokens_between(mark_step, step) / elapsed
                 self._record(
-                    report, step=step, loss=mean, lr=self.schedule(step - 1), grad_norm=float(norm),
+                    report, step=step, loss=mean, lr=self.schedule(step - 1), grad_norm=float(backend.to_numpy(norm)),
                     tokens_per_second=speed, train_seconds=progress.train_seconds,
                 )  # fmt: skip
                 losses, mark_step = 0.0, step

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from tinylm import backend
 from tinylm.data.tokenizers import Tokenizer, from_json
 from tinylm.errors import CheckpointError, DataError
 from tinylm.models import LanguageModel, NgramLM
@@ -57,8 +58,10 @@ def load_weights(model: Module | NgramLM, folder: Path) -> None:
 def load_run(folder: Path, device: str = "cpu") -> tuple[LanguageModel | NgramLM, Tokenizer, TrainConfig]:
     """(model in evaluation mode, tokenizer, config) from a finished or stopped run.
 
-    Errors: CheckpointError when the folder is no run, is damaged, or holds another model's weights.
+    Errors: CheckpointError when the folder is no run, is damaged, or holds another model's weights;
+    DeviceError for a device that is not to be had.
     """
+    backend.device_namespace(device)
     config, tokenizer = read_config(folder)
     model: LanguageModel | NgramLM
     if config.model == "ngram":
