@@ -21,7 +21,8 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 def trained(folder: Path, model: str, text: Path, **changes: object) -> Path:
     settings = {
-        "n_layer": 1, "n_embd": 16, "block_size": 8, "batch_size": 8, "order": 3, "steps": 10, "schedule_steps": 10, "warmup": 2, "lr": 1e-2,
+        "n_layer": 1, "n_embd": 16, "block_size": 8, "batch_size": 8, "order": 3,
+        "steps": 10, "schedule_steps": 10, "warmup": 2, "lr": 1e-2,
     }  # fmt: skip
     config = dataclasses.replace(default_config(model), data=str(text), **(settings | changes))  # type: ignore[arg-type]
     (Counting if model == "ngram" else Run)(config, folder, text.read_text(encoding="utf-8")).train()
@@ -121,7 +122,7 @@ def test_copying_is_tested_and_written(tmp_path: Path) -> None:
 
 def test_bad_settings_of_copying(tmp_path: Path) -> None:
     for arguments, message in [
-        (["--models", "ngram", "oracle"], "model 'oracle': expected one of ngram, rnn, lstm, transformer"),
+        (["--models", "ngram", "oracle"], "model 'oracle': expected one of ngram, rnn, lstm, gpt"),
         (["--gaps", 5, 0], "gap is 0: expected at least 1"),
         (["--gaps"], "gaps: expected at least one"),
         (["--steps", 0], "steps is 0: expected at least 1"),
@@ -138,7 +139,7 @@ def test_bad_settings_of_copying(tmp_path: Path) -> None:
 
 def test_dry_runs_write_nothing(runs: dict[str, Path], tmp_path: Path) -> None:
     shown = rows(script("long_range.py", "copy", "--dry-run", cwd=tmp_path))
-    assert [cells[0] for cells in shown[1:]] == ["ngram", "rnn", "lstm", "transformer", "chance"]
+    assert [cells[0] for cells in shown[1:]] == ["ngram", "rnn", "lstm", "gpt", "chance"]
     shown = rows(script_here("long_range.py", "context", runs["gru"], "--contexts", 1, 4, "--dry-run", "--out", tmp_path))
     assert "10" in shown[-1]
     assert list(tmp_path.iterdir()) == []
