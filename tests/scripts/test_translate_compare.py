@@ -3,11 +3,15 @@
 import json
 import math
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import sacrebleu
-from script_helpers import Result, ends_well, fails_with_one_line, script, script_here
+from script_helpers import SCRIPTS, Result, ends_well, fails_with_one_line, script, script_here
 
 from tinylm.train.translation import load_translator, read_config
 from tinylm.train.translation_config import default_config
@@ -120,6 +124,22 @@ def test_finished_runs_are_used_and_others_refused(runs: tuple[Path, str], data:
         stopped = compare("--data", data, "--out", tmp_path / "runs", *TINY, "--models", name)
         assert stopped.returncode == 2
         assert stopped.stderr.startswith(f"error: the run in {tmp_path / 'runs' / name} has not come to its end: {advice} ")
+
+
+def test_ctrl_c_stops_and_says_how_to_go_on(data: Path, tmp_path: Path) -> None:
+    command = [sys.executable, SCRIPTS / "translate.py", "compare", "--data", data, "--out", tmp_path, *TINY, "--steps", 10**6]
+    folder = tmp_path / "transformer"
+    metrics = folder / "metrics.jsonl"
+    with subprocess.Popen([*map(str, command), "--models", "transformer"], stdout=subprocess.PIPE, text=True) as process:
+        while not metrics.exists() or not metrics.read_text():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out = process.communicate()[0]
+    assert process.returncode == 130
+    advice = f"continue it with: python scripts/translate.py train --resume {folder}"
+    assert out.splitlines()[-1] == f"stopped; before the next comparison, {advice}"
+    assert (folder / "checkpoints/last.safetensors").exists()
 
 
 def test_errors_are_one_line(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from tinylm import backend
 from tinylm.data.pairs import Batch, Pairs
 from tinylm.errors import ConfigError
 from tinylm.train.translation import TranslationRun
@@ -31,7 +32,8 @@ class TorchTranslationRun(TranslationRun):
             self.vocabulary.size, config.n_embd, config.n_head, config.n_hidden, config.n_layer, config.dropout, config.block_size
         )  # fmt: skip
         self.torch_model.to(config.device, getattr(torch, str(self.model.embedding.weight.dtype)))
-        self.torch_model.load_state_dict({name: torch.from_numpy(array) for name, array in self.model.state_dict().items()})
+        weights = {name: torch.from_numpy(backend.to_numpy(array)) for name, array in self.model.state_dict().items()}
+        self.torch_model.load_state_dict(weights)  # the names are the same
         groups = [
             {"params": [p for p in self.torch_model.parameters() if p.ndim >= 2], "weight_decay": config.weight_decay},
             {"params": [p for p in self.torch_model.parameters() if p.ndim < 2], "weight_decay": 0.0},
@@ -46,7 +48,8 @@ class TorchTranslationRun(TranslationRun):
             group["lr"] = self.schedule(k)
         norm = torch.nn.utils.clip_grad_norm_(self.torch_model.parameters(), self.config.clip)
         self.torch_optimizer.step()
-        return loss.detach(), norm
+        from_dlpack = backend.device_namespace(self.config.device).from_dlpack  # the same memory as an array
+        return from_dlpack(loss.detach()), from_dlpack(norm)
 
     def _torch_loss(self, batch: Batch) -> torch.Tensor:
         arrays = batch.source, batch.source_lengths, batch.target_in, batch.target_out
