@@ -8,6 +8,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from tinylm.backend import Array, array_module
 from tinylm.errors import ConfigError
 from tinylm.tensor import Tensor
@@ -19,7 +21,7 @@ def aligned_zeros(xp: Any, size: int, dtype: Any) -> Array:
     """A zeroed 1-D array whose first element lies on a 64-byte boundary."""
     item = dtype.itemsize
     raw = xp.zeros(size + _ALIGNMENT // item, dtype)
-    address = raw.ctypes.data if hasattr(raw, "ctypes") else raw.data.ptr
+    address = raw.ctypes.data if isinstance(raw, np.ndarray) else 0  # CuPy's memory begins at multiples of 512 bytes
     skip = (-address % _ALIGNMENT) // item
     return raw[skip : skip + size]
 
