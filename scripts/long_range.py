@@ -111,7 +111,7 @@ def copy(arguments: Copy) -> None:
 
 
 def percent(accuracies: list[float], symbols: int) -> tuple[list[float], list[float]]:
-    """In per cent, with the standard errors, each from so many symbols."""
+    """In per cent, with the standard errors of so many symbols, taken as independent of one another."""
     return [100 * a for a in accuracies], [100 * math.sqrt(a * (1 - a) / symbols) for a in accuracies]
 
 
