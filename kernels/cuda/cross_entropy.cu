@@ -33,7 +33,8 @@ extern "C" __global__ void cross_entropy_forward(const float* __restrict__ logit
     total = logf(block_sum(total, scratch));
     sum = block_sum(sum, scratch);
     if (threadIdx.x == 0) {
-        float loss = total - (1.f - smoothing) * (z[target] - top);
+        const float chosen = target >= 0 && target < classes ? z[target] : nanf("");  // an id out of range is reported later
+        float loss = total - (1.f - smoothing) * (chosen - top);
         if (smoothing != 0.f) loss -= smoothing * (sum / classes);
         losses[blockIdx.x] = loss;
         shift[blockIdx.x] = top;

@@ -1,15 +1,27 @@
-// The gradient of an embedding table: dweight[v] = Σ dy[r] over the positions r where ids[r] = v.
+// Rows of an embedding table, and the table's gradient.
 //
-//   ids (n), sorted; order (n), the position that each came from; dy (n, columns)
-//   ->  dweight (vocabulary, columns), the row padding_idx zero (-1: no such row)
+//   embedding_rows:      y[r] = weight[ids[r]];  ids (n), weight (vocabulary, columns)  ->  y (n, columns)
+//   embedding_gradient:  dweight[v] = Σ dy[r] over the positions r where ids[r] = v;
+//                        ids (n), sorted; order (n), the position that each came from; dy (n, columns)
+//                        ->  dweight (vocabulary, columns), the row padding_idx zero (-1: no such row)
 //
-// In plain C:  for (r = 0; r < n; ++r) for (c = 0; c < columns; ++c) dweight[ids[r]][c] += dy[r][c];
+// In plain C the gradient is:
+//   for (r = 0; r < n; ++r) for (c = 0; c < columns; ++c) dweight[ids[r]][c] += dy[r][c];
 //
-// One launch = the whole table. A block of 32 × 8 threads owns 32 columns of one row of the table:
-// it finds the row's run of equal ids by bisection and adds up 8 positions at a time. No atomics:
-// with ids sorted stably, the order of additions is fixed by the ids alone. Every row is written,
-// so that the table needs no zeroing first.
+// embedding_rows: one block a position. An id out of range, which is reported only later, gives NaN.
+// embedding_gradient: one launch = the whole table. A block of 32 × 8 threads owns 32 columns of one
+// row of the table: it finds the row's run of equal ids by bisection and adds up 8 positions at a
+// time. No atomics: with ids sorted stably, the order of additions is fixed by the ids alone. Every
+// row is written, so that the table needs no zeroing first.
 #include "reductions.cuh"
+
+extern "C" __global__ void embedding_rows(const long long* __restrict__ ids, const float* __restrict__ weight, float* __restrict__ y,
+                                          long long vocabulary, int columns) {
+    const long long v = ids[blockIdx.x];
+    const bool known = v >= 0 && v < vocabulary;
+    for (int i = threadIdx.x; i < columns; i += blockDim.x)
+        y[(long long)blockIdx.x * columns + i] = known ? weight[v * columns + i] : nanf("");
+}
 
 // How many of the sorted ids are below v.
 __device__ __forceinline__ long long count_below(const long long* ids, long long n, long long v) {

@@ -125,7 +125,9 @@ def _argument(kernel: str, index: int, value: Any, kind: type[np.generic], point
 
 def contiguous(x: Array, dtype: Any = None) -> Array:
     """x in C order (and in dtype), itself when it is so already."""
-    return array_module(x).asarray(x, dtype, order="C")  # unlike ascontiguousarray it keeps a 0-d array as it is
+    if x.flags.c_contiguous and (dtype is None or x.dtype == dtype):
+        return x
+    return array_module(x).asarray(x, dtype, order="C")
 
 
 def row_threads(columns: int) -> int:

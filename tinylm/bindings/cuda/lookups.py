@@ -1,7 +1,7 @@
-"""Embedding: the lookup is the library's, the gradient of the table a kernel."""
+"""Embedding: rows of a table, and the table's gradient in a fixed order."""
 
 from tinylm.backend import array_module, check_ids
-from tinylm.bindings.cuda.launching import CudaSource, contiguous
+from tinylm.bindings.cuda.launching import CudaSource, contiguous, row_threads
 from tinylm.bindings.cuda.reductions import TILE, tiles
 from tinylm.kernel_registry import kernel
 
@@ -14,17 +14,18 @@ def embedding(ids, weight, /, *, padding_idx=None):
         return NotImplemented
     check_ids(ids, weight.shape[0], "embedding: token id")
     xp = array_module(weight)
-    rows, columns = weight.shape
-    dtype = weight.dtype
+    shape, (rows, columns), dtype = ids.shape, weight.shape, weight.dtype
+    ids = contiguous(ids, xp.int64).reshape(-1)
+    y = xp.empty((*shape, columns), dtype)
+    _EMBEDDING.launch("embedding_rows", (ids.size,), (row_threads(columns),), ids, contiguous(weight), y, rows, columns)
 
     def vjp(dy):
-        flat = contiguous(ids, xp.int64).reshape(-1)
-        order = xp.argsort(flat, kind="stable")
+        order = xp.argsort(ids, kind="stable")
         dweight = xp.empty((rows, columns), dtype)
         _EMBEDDING.launch(
-            "embedding_gradient", (rows, tiles(columns)), TILE, flat[order], order, contiguous(dy, dtype), dweight,
-            flat.size, columns, -1 if padding_idx is None else padding_idx,
+            "embedding_gradient", (rows, tiles(columns)), TILE, ids[order], order, contiguous(dy, dtype), dweight,
+            ids.size, columns, -1 if padding_idx is None else padding_idx,
         )  # fmt: skip
         return None, dweight
 
-    return weight[ids], vjp
+    return y, vjp

@@ -1,0 +1,21 @@
+"""CUDA kernels run on a GPU, or in the emulator where there is none."""
+
+from collections.abc import Iterator
+
+import pytest
+from cuda_on_cpu.fixtures import gpu_required, has_gpu
+
+from tinylm import kernel_registry
+
+
+@pytest.fixture
+def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The device "cuda", with its kernels switched on and their launches counted from zero."""
+    if not has_gpu():
+        if gpu_required():
+            pytest.fail("TINYLM_REQUIRE_CUDA=1, but there is no GPU")
+        request.getfixturevalue("emulated_cuda")
+    monkeypatch.setattr(kernel_registry, "_kernels_allowed", "auto")
+    kernel_registry.launches.clear()
+    yield
+    kernel_registry.launches.clear()

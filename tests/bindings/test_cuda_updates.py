@@ -1,0 +1,93 @@
+"""AdamW and the squared norm on a GPU against their references in float64."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import assert_close
+
+from tinylm import backend, optim
+from tinylm.kernel_registry import launches
+from tinylm.nn import Parameter
+from tinylm.optim.adam import adamw
+from tinylm.optim.clipping import grad_norm, squared_norm
+
+pytestmark = pytest.mark.usefixtures("cuda")
+
+SETTINGS = {"lr": 0.1, "betas": (0.8, 0.95), "eps": 1e-4, "weight_decay": 0.3, "step": 3}
+SIZES = [1, 255, 256, 257, 5000, 0]
+
+
+def arrays(size: int, dtype: str = "float32") -> list[np.ndarray]:
+    rng = np.random.default_rng(size)
+    values, grads, exp_avg, exp_avg_sq = (rng.standard_normal(size).astype("float32").astype(dtype) for _ in range(4))
+    return [values, grads, exp_avg, exp_avg_sq**2]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("decoupled", [True, False])
+@pytest.mark.parametrize("scale", [None, 0.25])
+def test_adamw(size: int, decoupled: bool, scale: float | None) -> None:
+    expected, found = arrays(size, "float64"), [backend.to_device(a, "cuda") for a in arrays(size)]
+    on_device = None if scale is None else backend.to_device(np.array(scale, np.float32), "cuda")
+    adamw(*expected, decoupled=decoupled, grad_scale=scale, **SETTINGS)
+    adamw(*found, decoupled=decoupled, grad_scale=on_device, **SETTINGS)
+    assert launches == {("adamw", "cuda"): 1}
+    names = ("values", "grads", "exp_avg", "exp_avg_sq")
+    assert_close({n: (f.get(), e.astype(np.float32)) for n, f, e in zip(names, found, expected, strict=True)}, 1e-6)
+    np.testing.assert_array_equal(found[1].get(), arrays(size)[1])
+
+
+def test_adamw_declines_what_is_not_flat() -> None:
+    values, *rest = (backend.to_device(a, "cuda") for a in arrays(12))
+    wide = [a.reshape(3, 4) for a in (values, *rest)]
+    adamw(*wide, decoupled=True, grad_scale=None, **SETTINGS)
+    strided = [a[::2] for a in (values, *rest)]
+    adamw(*strided, decoupled=True, grad_scale=None, **SETTINGS)
+    assert not launches
+
+
+@pytest.mark.parametrize("size", [*SIZES, 300_000])
+def test_squared_norm(size: int) -> None:
+    g = np.random.default_rng(size).standard_normal(size).astype(np.float32)
+    total = backend.to_device(np.array(2, np.float32), "cuda")
+    squared_norm(backend.to_device(g, "cuda"), total)
+    assert launches == {("squared_norm", "cuda"): 1}
+    assert total.get() == pytest.approx(2 + np.sum(g.astype(np.float64) ** 2), rel=1e-6)
+
+
+def test_the_norm_of_several_gradients_and_of_one_that_is_not_finite() -> None:
+    a, b = (backend.to_device(np.array(x, np.float32), "cuda") for x in ([3.0], [[0.0, 4.0]]))
+    assert grad_norm([a, b]).get() == 5
+    assert np.isnan(grad_norm([a, a * np.float32(np.nan)]).get())
+    strided = backend.to_device(np.arange(6, dtype=np.float32), "cuda")[::2]
+    launches.clear()
+    squared_norm(strided, total := backend.to_device(np.zeros((), np.float32), "cuda"))
+    assert total.get() == 20
+    assert not launches
+
+
+@pytest.mark.parametrize("kind", [optim.Adam, optim.AdamW])
+def test_steps_with_clipping(kind: Any) -> None:
+    """Whole steps, with a parameter that has no gradient in one of them."""
+
+    def train(device: str, dtype: str) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng(0)
+
+        def draw(shape: tuple[int, ...]) -> Any:
+            return backend.to_device(rng.standard_normal(shape).astype("float32").astype(dtype), device)
+
+        parameters = [Parameter(draw(shape)) for shape in [(3, 5), (7,), (), (20, 30)]]
+        optimizer = kind(parameters, lr=0.1, weight_decay=0.2)
+        for step in range(4):
+            for p in parameters:
+                p.grad = draw(p.shape)
+            if step == 2:
+                parameters[1].grad = None
+            optimizer.step(max_norm=0.5)
+        return {str(p.shape): p.numpy() for p in parameters}
+
+    found = train("cuda", "float32")
+    assert launches["adamw", "cuda"] == 1 + 1 + 2 + 3  # a launch for each stretch of parameters updated equally often
+    expected = train("cpu", "float64")
+    assert_close({k: (found[k], expected[k].astype(np.float32)) for k in expected}, 1e-5)

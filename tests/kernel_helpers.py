@@ -1,0 +1,47 @@
+"""Holding a CUDA kernel against the op's reference in float64: the values, and every gradient."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from helpers import TOLERANCES, assert_close
+from op_cases import run
+
+from tinylm import backend
+from tinylm.kernel_registry import launches
+
+Arrays = Sequence[np.ndarray | None]
+
+
+def _cast(arrays: Arrays, dtype: str) -> list[Any]:
+    return [a.astype(dtype) if a is not None and a.dtype.kind == "f" else a for a in arrays]
+
+
+def results(name: str, arrays: Arrays, dtype: str, device: str, settings: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The op's outputs and gradients by name, computed on `device` in `dtype` from float32 values."""
+    rounded = _cast(_cast(arrays, "float32"), dtype)
+    outputs, gradients = run(name, [None if a is None else backend.to_device(a, device) for a in rounded], dict(settings))
+    found = {f"output {i}": y for i, y in enumerate(outputs)}
+    return found | {f"gradient {i}": g for i, g in enumerate(gradients) if g is not None}
+
+
+def assert_agrees(name: str, *arrays: np.ndarray | None, **settings: Any) -> dict[str, np.ndarray]:
+    """The kernel runs, and agrees with the reference in float64 to 10⁻⁵ of each array's norm. Returns what it gave."""
+    before = launches[name, "cuda"]
+    found = results(name, arrays, "float32", "cuda", settings)
+    assert launches[name, "cuda"] == before + 1, f"the kernel of {name} did not run"
+    assert_close(_paired(found, results(name, arrays, "float64", "cpu", settings)), TOLERANCES["float32"])
+    return found
+
+
+def assert_declines(name: str, *arrays: np.ndarray | None, **settings: Any) -> None:
+    """The kernel leaves the work to the reference, which does it."""
+    before = launches[name, "cuda"]
+    found = results(name, arrays, "float32", "cuda", settings)
+    assert launches[name, "cuda"] == before, f"the kernel of {name} ran"
+    assert_close(_paired(found, results(name, arrays, "float64", "cpu", settings)), TOLERANCES["float32"])
+
+
+def _paired(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    assert found.keys() == expected.keys()
+    return {k: (found[k], expected[k].astype(np.float32)) for k in expected}
