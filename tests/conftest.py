@@ -4,6 +4,7 @@ import os
 
 import pytest
 from cuda_on_cpu.fixtures import emulated_cuda  # noqa: F401
+from device_helpers import cuda  # noqa: F401
 from hypothesis import settings
 
 import tinylm

@@ -1,11 +1,11 @@
-"""Between the host and a GPU: tensors, modules, optimisers and ids, on the stand-in for CuPy."""
+"""Between the host and a GPU, or its emulation: tensors, modules, optimisers and ids."""
 
 from collections.abc import Callable
 from typing import Any
 
-import cuda_on_cpu.stand_in.synchronisation as synchronisation
 import numpy as np
 import pytest
+from device_helpers import waits_for_nothing
 
 import tinylm
 from tinylm import Tensor, backend, nn
@@ -15,12 +15,6 @@ from tinylm.optim import SGD, AdamW, Optimizer, clip_grad_norm_
 from tinylm.verify.reports import relative_error
 
 
-@pytest.fixture
-def cupy(emulated_cuda: Any) -> Any:
-    yield emulated_cuda
-    backend._largest.clear()  # what a test left to be found belongs to it alone
-
-
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
@@ -28,12 +22,12 @@ def normal(*shape: int, seed: int = 0) -> np.ndarray:
 # ---------------------------------------------------------------- arrays and tensors
 
 
-def test_a_tensor_there_and_back(cupy: Any) -> None:
+def test_a_tensor_there_and_back(cuda: Any) -> None:
     """Values, dtype and gradient; itself when it is there already."""
     x, cotangent = Tensor(normal(3, 4), requires_grad=True), normal(3, 4, seed=1)
     there = x.to("cuda")
     assert (x.device, there.device) == ("cpu", "cuda:0")
-    assert type(there.data) is cupy.ndarray
+    assert type(there.data) is cuda.ndarray
     assert there.to("cuda") is there
     assert there.to("cuda:0") is there
     back = (there * 2).to("cpu")
@@ -44,22 +38,22 @@ def test_a_tensor_there_and_back(cupy: Any) -> None:
     assert repr(there).endswith("device='cuda:0', requires_grad=True)")
 
 
-def test_two_devices_in_one_op(cupy: Any) -> None:
+def test_two_devices_in_one_op(cuda: Any) -> None:
     x = Tensor(normal(2))
     with pytest.raises(DeviceError, match="add: the arguments are on different devices, cpu and cuda:0"):
         x + x.to("cuda")
 
 
-def test_what_is_sent_may_be_overwritten(cupy: Any) -> None:
+def test_what_is_sent_may_be_overwritten(cuda: Any) -> None:
     """Nothing is waited for, and the values are those of the call."""
     batch = np.arange(12).reshape(3, 4)
-    with synchronisation.allow_synchronize(False):
+    with waits_for_nothing():
         sent = backend.to_device(batch[:, 1:], "cuda")
     batch[...] = -1
     np.testing.assert_array_equal(backend.to_numpy(sent), [[1, 2, 3], [5, 6, 7], [9, 10, 11]])
 
 
-def test_numbers_of_tensors_on_a_gpu(cupy: Any) -> None:
+def test_numbers_of_tensors_on_a_gpu(cuda: Any) -> None:
     one = Tensor(np.float32(2.5)).to("cuda")
     assert one.item() == float(one) == 2.5
     assert (int(one), bool(one)) == (2, True)
@@ -85,7 +79,7 @@ class Small(Module):
         return self.norm(self.again(tinylm.tanh(self.first(x))) + self.shift) * self.scale
 
 
-def test_a_module_moves_with_its_gradients_and_buffers(cupy: Any) -> None:
+def test_a_module_moves_with_its_gradients_and_buffers(cuda: Any) -> None:
     module, x, dy = Small(), normal(5, 4), normal(5, 4, seed=1)
     module(Tensor(x)).backward(dy)
     expected = {name: p.grad.copy() for name, p in module.named_parameters()}
@@ -105,7 +99,7 @@ def test_a_module_moves_with_its_gradients_and_buffers(cupy: Any) -> None:
 
 
 @pytest.mark.parametrize(("home", "other"), [("cpu", "cuda"), ("cuda", "cpu")])
-def test_a_state_dict_of_another_device(cupy: Any, home: str, other: str) -> None:
+def test_a_state_dict_of_another_device(cuda: Any, home: str, other: str) -> None:
     source, target = Small(seed=7).to(home), Small().to(other)
     state = source.state_dict()
     assert {backend.device_of(a).partition(":")[0] for a in state.values()} == {home}
@@ -127,13 +121,13 @@ def updated(module: Module, optimizer: Optimizer, steps: range) -> None:
     for k in steps:
         optimizer.zero_grad()
         module(Tensor(normal(5, 4, seed=k)).to(device)).backward(backend.to_device(normal(5, 4, seed=k + 100), device))
-        with synchronisation.allow_synchronize(False):
+        with waits_for_nothing():
             optimizer.step(max_norm=0.5)
 
 
 @pytest.mark.parametrize(("home", "other"), [("cpu", "cuda"), ("cuda", "cpu")])
 @pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
-def test_an_optimiser_goes_on_on_another_device(cupy: Any, make: Callable[[Any], Optimizer], home: str, other: str) -> None:
+def test_an_optimiser_goes_on_on_another_device(cuda: Any, make: Callable[[Any], Optimizer], home: str, other: str) -> None:
     module = Small()
     updated(module, make(module.parameters()), range(5))  # the whole way on the CPU
     before, after = Small().to(home), Small().to(other)
@@ -148,12 +142,12 @@ def test_an_optimiser_goes_on_on_another_device(cupy: Any, make: Callable[[Any],
         assert relative_error(p.numpy(), expected.data, float(np.linalg.norm(expected.data))) < 1e-5, name
 
 
-def test_clipping_waits_for_nothing(cupy: Any) -> None:
+def test_clipping_waits_for_nothing(cuda: Any) -> None:
     module, reference = Small().to("cuda"), Small()
     for m in (module, reference):
         for i, p in enumerate(m.parameters()):
             p.grad = backend.to_device(normal(*p.shape, seed=i), p.device)
-    with synchronisation.allow_synchronize(False):
+    with waits_for_nothing():
         norm = clip_grad_norm_(module.parameters(), 0.5)
     np.testing.assert_allclose(backend.to_numpy(norm), clip_grad_norm_(reference.parameters(), 0.5), rtol=1e-6)
     for p, expected in zip(module.parameters(), reference.parameters(), strict=True):
@@ -164,9 +158,9 @@ def test_clipping_waits_for_nothing(cupy: Any) -> None:
 
 
 @pytest.mark.parametrize(("dtype", "bad"), [(np.int32, 5), (np.int32, -1), (np.int64, 9), (np.int64, -1), (np.uint8, 5)])
-def test_an_id_out_of_range_is_reported_with_the_next_value(cupy: Any, dtype: Any, bad: int) -> None:
+def test_an_id_out_of_range_is_reported_with_the_next_value(cuda: Any, dtype: Any, bad: int) -> None:
     ids = backend.to_device(np.array([[0, 4], [bad, 1]], dtype), "cuda")
-    with synchronisation.allow_synchronize(False):
+    with waits_for_nothing():
         backend.check_ids(ids, 5, "token id")
         backend.check_ids(backend.to_device(np.array([4]), "cuda"), 5, "token id")  # a later good one hides nothing
     loss = Tensor(normal()).to("cuda")
@@ -175,7 +169,7 @@ def test_an_id_out_of_range_is_reported_with_the_next_value(cupy: Any, dtype: An
     assert loss.item() == normal()  # it is said once
 
 
-def test_ids_in_range_on_a_gpu(cupy: Any) -> None:
+def test_ids_in_range_on_a_gpu(cuda: Any) -> None:
     for ids, size in [(np.array([0, 4]), 5), (np.array([], np.int64), 0)]:
         backend.check_ids(backend.to_device(ids, "cuda"), size, "id")
     assert Tensor(np.arange(3)).to("cuda").numpy().tolist() == [0, 1, 2]
@@ -183,7 +177,7 @@ def test_ids_in_range_on_a_gpu(cupy: Any) -> None:
         backend.check_ids(backend.to_device(normal(2), "cuda"), 5, "id")
 
 
-def test_checks_are_kept_apart_and_do_not_pile_up(cupy: Any) -> None:
+def test_checks_are_kept_apart_and_do_not_pile_up(cuda: Any) -> None:
     for _ in range(10):
         backend.check_ids(backend.to_device(np.array([6]), "cuda"), 7, "token id")
         backend.check_ids(backend.to_device(np.array([6]), "cuda"), 5, "position")
@@ -192,9 +186,9 @@ def test_checks_are_kept_apart_and_do_not_pile_up(cupy: Any) -> None:
         backend.to_numpy(backend.to_device(np.zeros(1), "cuda"))
 
 
-def test_a_loss_of_targets_out_of_range(cupy: Any) -> None:
+def test_a_loss_of_targets_out_of_range(cuda: Any) -> None:
     logits = Tensor(backend.to_device(normal(3, 5), "cuda"), requires_grad=True)
-    with synchronisation.allow_synchronize(False):
+    with waits_for_nothing():
         loss = tinylm.cross_entropy(logits, Tensor(np.array([0, 5, -100])).to("cuda"))
         loss.backward()
     with pytest.raises(RangeError, match="target 5 is out of range: expected 0 to 4"):

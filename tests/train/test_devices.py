@@ -1,12 +1,12 @@
-"""Training on a GPU, on the stand-in for CuPy: nothing waits within a step, and runs move between devices."""
+"""Training on a GPU or its emulation: nothing waits within a step, and runs move between devices."""
 
 import dataclasses
 from pathlib import Path
 from typing import Any
 
-import cuda_on_cpu.stand_in.synchronisation as synchronisation
 import numpy as np
 import pytest
+from device_helpers import waits_for_nothing
 
 from tinylm import backend
 from tinylm.data import load_text
@@ -27,10 +27,10 @@ def config_of(model: str, **changes: Any) -> Any:
 
 
 @pytest.mark.parametrize("model", ["gpt", "transformer", "rnn", "lstm", "gru"])
-def test_a_step_waits_for_nothing(emulated_cuda: Any, tmp_path: Path, model: str) -> None:
+def test_a_step_waits_for_nothing(cuda: Any, tmp_path: Path, model: str) -> None:
     run = Run(config_of(model, device="cuda"), tmp_path / "run", TEXT)
     launches.clear()
-    with synchronisation.allow_synchronize(False):
+    with waits_for_nothing():
         for k in range(2):  # the second has a state to carry, and an optimiser that has begun
             loss, norm = run._step(k)
     assert np.isfinite(float(backend.to_numpy(loss)))
@@ -39,13 +39,13 @@ def test_a_step_waits_for_nothing(emulated_cuda: Any, tmp_path: Path, model: str
 
 
 @pytest.mark.parametrize("model", ["transformer", "lstm"])
-def test_a_step_of_a_translator_waits_for_nothing(emulated_cuda: Any, tmp_path: Path, model: Any) -> None:
+def test_a_step_of_a_translator_waits_for_nothing(cuda: Any, tmp_path: Path, model: Any) -> None:
     pairs = [(f"the {a} sees the {b}", f"el {b} ve al {a}") for a in ("dog", "cat", "man") for b in ("bird", "tree", "sun")] * 3
     config = TranslationConfig(
         model=model, n_layer=1, n_head=2, n_embd=16, n_hidden=32, block_size=24, bpe_size=300, batch_tokens=100, device="cuda"
     )
     run = TranslationRun(config, tmp_path / "run", Pairs(pairs, pairs[:3], pairs[:3], 0, ""))
-    with synchronisation.allow_synchronize(False):
+    with waits_for_nothing():
         for k in range(2):
             loss, _ = run._step(k)
     assert np.isfinite(float(backend.to_numpy(loss)))
@@ -53,7 +53,7 @@ def test_a_step_of_a_translator_waits_for_nothing(emulated_cuda: Any, tmp_path: 
 
 @pytest.mark.parametrize("model", ["gpt", "lstm"])
 @pytest.mark.parametrize(("first", "second"), [("cpu", "cuda"), ("cuda", "cpu")])
-def test_a_run_goes_on_on_another_device(emulated_cuda: Any, tmp_path: Path, model: str, first: str, second: str) -> None:
+def test_a_run_goes_on_on_another_device(cuda: Any, tmp_path: Path, model: str, first: str, second: str) -> None:
     """Weights, optimiser, carried state, batches and dropout masks: as if it had stayed on the CPU."""
     Run(config_of(model), tmp_path / "whole", TEXT).train()
     Run(config_of(model, steps=2, device=first), tmp_path / "moved", TEXT).train()
@@ -69,7 +69,7 @@ def test_a_run_goes_on_on_another_device(emulated_cuda: Any, tmp_path: Path, mod
     assert {p.device for p in model_there.parameters()} == {"cuda:0"}
 
 
-def test_a_target_out_of_range_stops_the_run_before_it_is_saved(emulated_cuda: Any, tmp_path: Path) -> None:
+def test_a_target_out_of_range_stops_the_run_before_it_is_saved(cuda: Any, tmp_path: Path) -> None:
     run = Run(config_of("gpt", device="cuda", save_every=2), tmp_path / "run", TEXT)
 
     class Broken(type(run.batches)):  # type: ignore[misc]

@@ -1,0 +1,38 @@
+"""The device "cuda" for a test: the machine's GPU, or its emulation."""
+
+import contextlib
+import importlib
+from typing import Any
+
+import pytest
+from cuda_on_cpu.fixtures import gpu_required, has_gpu
+
+from tinylm import backend, kernel_registry
+from tinylm.errors import DeviceError
+
+
+def real_gpu() -> Any:
+    """CuPy's namespace on a machine with a GPU; without one the test is skipped, or fails under TINYLM_REQUIRE_CUDA=1."""
+    try:
+        return backend.device_namespace("cuda")
+    except DeviceError as error:
+        if gpu_required():
+            pytest.fail(f"TINYLM_REQUIRE_CUDA=1, but {error}")
+        pytest.skip(f"needs a GPU: {error}")
+
+
+@pytest.fixture
+def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module cupy, of a GPU or of the emulation, with tinylm's kernels switched on."""
+    if has_gpu() or gpu_required():
+        real_gpu()
+    else:
+        request.getfixturevalue("emulated_cuda")
+    monkeypatch.setattr(kernel_registry, "_kernels_allowed", "auto")
+    monkeypatch.setattr(backend, "_largest", {})  # what a test leaves to be found belongs to it alone
+    return importlib.import_module("cupy")
+
+
+def waits_for_nothing() -> contextlib.AbstractContextManager[None]:
+    """Within it, whatever makes the host wait for the GPU raises."""
+    return importlib.import_module("cupyx").allow_synchronize(False)
