@@ -1,6 +1,7 @@
 """How far language models see: a copy task across noise, and the loss by the length of the context."""
 
 import io
+import itertools
 import math
 import sys
 from collections.abc import Sequence
@@ -180,15 +181,15 @@ def reaches(model: LanguageModel | NgramLM, context: int) -> bool:
 def new_figure(x: str, y: str, curves: dict[str, Curve]) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot(xlabel=x, ylabel=y)
-    for name, curve in curves.items():
-        axes.errorbar(curve.x, curve.y, curve.error, marker="o", markersize=4, capsize=2, label=name)
+    for (name, curve), style in zip(curves.items(), itertools.cycle(("-", "--", "-.", ":"))):  # equal curves show through each other
+        axes.errorbar(curve.x, curve.y, curve.error, linestyle=style, marker="o", markersize=4, capsize=2, label=name)
     axes.grid(alpha=0.3)
     return figure, axes
 
 
 def write(folder: Path, name: str, record: dict[str, Any], figure: Figure) -> None:
     """name.json and name.png, in place of earlier ones."""
-    figure.axes[0].legend()
+    figure.legend(loc="outside right upper")
     image = io.BytesIO()
     FigureCanvasAgg(figure).print_png(image)
     write_json(folder / f"{name}.json", record)
