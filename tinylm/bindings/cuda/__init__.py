@@ -3,6 +3,7 @@
 Those of the optimisers' updates are in `updates`, which tinylm.optim imports.
 """
 
+from tinylm.bindings.cuda import attention as attention
 from tinylm.bindings.cuda import lookups as lookups
 from tinylm.bindings.cuda import normalizations as normalizations
 from tinylm.bindings.cuda import probabilities as probabilities

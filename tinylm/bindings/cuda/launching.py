@@ -7,7 +7,7 @@ launched on, so importing tinylm on a machine without a GPU costs nothing.
 import functools
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -66,6 +66,12 @@ def signatures(text: str) -> dict[str, list[tuple[type[np.generic], bool]]]:
     return found
 
 
+class Strided(NamedTuple):
+    """An array argument in any layout, for a kernel that is also given the strides."""
+
+    array: Array
+
+
 class CudaSource:
     """One file of kernels/cuda, compiled when one of its kernels is first launched on a device."""
 
@@ -81,7 +87,7 @@ class CudaSource:
     def launch(self, kernel: str, grid: tuple[int, ...], block: tuple[int, ...], *args: Any, shared_mem: int = 0) -> None:
         """Runs `kernel` on the device of its first argument, an array; an empty grid runs nothing.
 
-        args: for a pointer a C-contiguous array of the pointer's dtype, or None for a null pointer;
+        args: for a pointer a C-contiguous array of the pointer's dtype, a Strided one, or None for a null pointer;
         for a scalar a number, which gets the parameter's type. shared_mem: bytes of dynamic shared memory.
         Errors: ShapeError for arguments or a launch that the kernel's declaration or the hardware does not allow.
         """
@@ -116,7 +122,10 @@ def _argument(kernel: str, index: int, value: Any, kind: type[np.generic], point
         return kind(value)  # OverflowError when it does not fit
     if value is None:
         return _NULL
-    if value.dtype != kind or not value.flags.c_contiguous:
+    any_layout = isinstance(value, Strided)
+    if any_layout:
+        value = value.array
+    if value.dtype != kind or not (any_layout or value.flags.c_contiguous):
         raise ShapeError(
             f"{kernel}: argument {index} has dtype {value.dtype} and strides {value.strides}, expected contiguous {np.dtype(kind)}"
         )

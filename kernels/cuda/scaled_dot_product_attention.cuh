@@ -1,0 +1,330 @@
+// Y = softmax(scale Q Kᵀ, masked) V and its gradients, float32, never holding the (T, S) weights.
+//
+// q (N, heads, T, D), k (N, heads, S, D), v (N, heads, S, E) -> y (N, heads, T, E), D and E at most 128.
+// Inputs are read where they lie: q[n, h, t, d] is q[n q_batch + h q_head + t q_row + d], so that heads cut out
+// of one projection need no copy. Outputs are made in the order (N, T, heads, E), the rows of the next
+// projection. mask, boolean or null, is True where a query may look; a stride is 0 along an axis it is
+// broadcast over. causal: query i sees keys up to i + S - T. A query that may look nowhere gives zeros.
+// dropout: the weight with index i in (N, heads, T, S) is multiplied by keep_scale if the 32-bit word i of the
+// Philox stream (seed, stream) is at least `threshold`, else by 0. Backward draws the same words again.
+//
+// Plain version, for one query i:
+//     s_j = scale q_i k_j where i may look at j, -inf elsewhere;  lse_i = log Σ_j exp(s_j);
+//     p_j = exp(s_j - lse_i);  y_i = Σ_j p_j m_j v_j, m_j from dropout;
+//     backward: δ_i = dy_i y_i,  ds_j = p_j (m_j dy_i v_j - δ_i),
+//               dq_i = scale Σ_j ds_j k_j,  dv_j = Σ_i p_j m_j dy_i,  dk_j = scale Σ_i ds_j q_i.
+//
+// Fast version (Dao 2023, arXiv:2307.08691): a block keeps a tile of queries in shared memory and walks over
+// the tiles of keys, up to the last key that a query of its may see; for dk and dv it keeps keys and walks
+// over queries. Scores exist for a tile at a time, in registers, and what was summed is scaled down when a
+// larger score turns up, so one walk does: memory traffic grows with T + S for each tile, not with T S.
+// Backward computes the scores twice, once for dq and once for dk and dv, so that every sum has one owner
+// and one order, without atomics.
+
+// This file is included after attention_tiles.cuh and philox.cuh by a short .cu file for each WIDTH that D and E
+// are padded to, which says what WIDTH, C and the R of the kernels are. Blocks of 128 threads: N heads ceil(rows / 16 R),
+// rows T, or S for dk and dv.
+
+#define NEGATIVE_INFINITY __int_as_float(0xff800000)
+
+// ---------------------------------------------------------------- dropout
+
+struct Dropout {
+    Word seed, stream;
+    unsigned threshold;  // 0: none
+    float keep_scale;
+};
+
+// Which of the 32-bit words 8 block to 8 block + 7 are kept, a bit each; the low half of a 64-bit word comes first.
+__device__ unsigned char kept_in_block(const Dropout& d, Word block) {
+    Word words[4];
+    philox(d.seed, d.stream, block, words);
+    unsigned bits = 0;
+#pragma unroll
+    for (int i = 0; i < 8; ++i) bits |= (static_cast<unsigned>(words[i / 2] >> (i % 2 * 32)) >= d.threshold ? 1u : 0u) << i;
+    return static_cast<unsigned char>(bits);
+}
+
+// 0 or keep_scale for the weight in `column` of a tile row that begins at index `first`.
+__device__ float keep_factor(const unsigned char* kept, const Dropout& d, Word first, int column) {
+    const int at = static_cast<int>(first & 7) + column;
+    return kept[at >> 3] >> (at & 7) & 1 ? d.keep_scale : 0.f;
+}
+
+// ---------------------------------------------------------------- the arguments of all three kernels
+
+struct Strided {  // (N, heads, rows, columns), the columns side by side
+    const float* start;
+    Long batch, head, row;
+};
+
+struct Attention {
+    Strided q, k, v;
+    const bool* mask;  // null: none
+    int heads, steps, keys, width, out_width;  // heads, T, S, D, E
+    Long mask_batch, mask_head, mask_row, mask_column;
+    int causal;
+    float scale;
+    Dropout dropout;
+
+    __device__ Matrix part(const Strided& x, int lead, int rows, int columns) const {
+        return {x.start + (lead / heads * x.batch + lead % heads * x.head), x.row, rows, columns};
+    }
+
+    __device__ const bool* mask_of(int lead) const {
+        return mask == nullptr ? nullptr : mask + (lead / heads * mask_batch + lead % heads * mask_head);
+    }
+
+    // Whether `query` may look at `key`, by a mask of mask_of.
+    __device__ bool sees(const bool* mask_part, int query, int key) const {
+        if (query >= steps || key >= keys || (causal && key > query + keys - steps)) return false;
+        return mask_part == nullptr || mask_part[query * mask_row + key * mask_column];
+    }
+
+    // The keys that some query before `query` may look at are those before this one.
+    __device__ int keys_before(int query) const { return causal ? min(keys, query + keys - steps) : keys; }
+    // No query before this one may look at `key` or a later key.
+    __device__ int queries_from(int key) const { return causal ? max(0, key - (keys - steps)) : 0; }
+
+    // Where row `row` of `rows` begins in an output (N, rows, heads, columns).
+    __device__ Long output(int lead, int row, int rows, int columns) const {
+        return ((static_cast<Long>(lead / heads) * rows + row) * heads + lead % heads) * columns;
+    }
+
+    // The index in (N, heads, T, S).
+    __device__ Word weight(int lead, int query, int key) const { return (static_cast<Word>(lead) * steps + query) * keys + key; }
+
+    // For QUERIES queries, the bits of COUNT keys from `key` on: its weights begin anywhere in a block of words.
+    template <int QUERIES, int COUNT>
+    __device__ void draw(unsigned char (*kept)[COUNT / 8 + 1], int lead, int query, int key) const {
+        if (dropout.threshold == 0) return;
+        for (int i = threadIdx.x; i < QUERIES * (COUNT / 8 + 1); i += THREADS) {
+            const int r = i / (COUNT / 8 + 1), b = i % (COUNT / 8 + 1);
+            kept[r][b] = kept_in_block(dropout, weight(lead, query + r, key) / 8 + b);
+        }
+    }
+};
+
+// ---------------------------------------------------------------- y and lse: a block an (entry, head, tile of queries)
+
+extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_attention_forward(
+    float* y, float* lse,
+    const float* q, const float* k, const float* v, const bool* mask, int heads, int steps, int keys, int width, int out_width,
+    long long q_batch, long long q_head, long long q_row, long long k_batch, long long k_head, long long k_row, long long v_batch,
+    long long v_head, long long v_row, long long mask_batch, long long mask_head, long long mask_row, long long mask_column, int causal,
+    float scale, unsigned long long seed, unsigned long long stream, unsigned int threshold, float keep_scale) {
+    const Attention a = {{q, q_batch, q_head, q_row}, {k, k_batch, k_head, k_row}, {v, v_batch, v_head, v_row}, mask, heads, steps, keys,
+                         width, out_width, mask_batch, mask_head, mask_row, mask_column, causal, scale,
+                         {seed, stream, threshold, keep_scale}};
+    constexpr int R = FORWARD_R;
+    __shared__ float4 q_s[16 * R][WIDTH / 4 + 1], k_s[8 * C][WIDTH / 4 + 1], v_s[8 * C][WIDTH / 4 + 1], w[16 * R][2 * C + 1];
+    __shared__ unsigned char kept[16 * R][C + 1];
+    const int tx = lane_column(), ty = lane_row(), tiles = (steps + 16 * R - 1) / (16 * R);
+    const int lead = blockIdx.x / tiles, query0 = (tiles - 1 - blockIdx.x % tiles) * 16 * R;  // the longest walks first
+    const int end = a.keys_before(query0 + 16 * R);
+    const Matrix q_all = a.part(a.q, lead, steps, width), k_all = a.part(a.k, lead, keys, width);
+    const Matrix v_all = a.part(a.v, lead, keys, out_width);
+    const bool* mask_part = a.mask_of(lead);
+    float largest[R], total[R];
+    float4 sum[R][WIDTH / 32];
+    clear<R>(sum);
+#pragma unroll
+    for (int i = 0; i < R; ++i) largest[i] = NEGATIVE_INFINITY, total[i] = 0.f;
+    load<16 * R>(q_s, q_all, query0, scale);
+
+    for (int key0 = 0; key0 < end; key0 += 8 * C) {
+        load<8 * C>(k_s, k_all, key0, 1.f);
+        load<8 * C>(v_s, v_all, key0, 1.f);
+        a.draw<16 * R, 8 * C>(kept, lead, query0, key0);
+        __syncthreads();
+        float s[R][C];
+        products<R>(s, q_s, k_s);
+#pragma unroll
+        for (int i = 0; i < R; ++i) {
+            const int r = ty + 16 * i;
+            float m = largest[i];
+#pragma unroll
+            for (int j = 0; j < C; ++j) {
+                if (!a.sees(mask_part, query0 + r, key0 + tx + 8 * j)) s[i][j] = NEGATIVE_INFINITY;
+                m = fmaxf(m, s[i][j]);
+            }
+            m = row_max(m);
+            const float base = m == NEGATIVE_INFINITY ? 0.f : m;  // nothing to look at yet: all exponentials are 0
+            const float correction = expf(largest[i] - base);
+            float part = 0.f;
+#pragma unroll
+            for (int j = 0; j < C; ++j) {
+                s[i][j] = expf(s[i][j] - base);
+                part += s[i][j];
+                if (threshold) s[i][j] *= keep_factor(kept[r], a.dropout, a.weight(lead, query0 + r, key0), tx + 8 * j);
+            }
+            total[i] = total[i] * correction + row_sum(part);
+            largest[i] = m;
+#pragma unroll
+            for (int h = 0; h < WIDTH / 32; ++h) sum[i][h] = times(sum[i][h], correction);
+        }
+        share<R>(w, s);
+        accumulate<R>(sum, w, v_s);
+        __syncthreads();
+    }
+
+#pragma unroll
+    for (int i = 0; i < R; ++i) {
+        const int query = query0 + ty + 16 * i;
+        if (query >= steps) continue;
+        const float inverse = total[i] == 0.f ? 0.f : 1.f / total[i];
+#pragma unroll
+        for (int h = 0; h < WIDTH / 32; ++h)
+            store_four(y + a.output(lead, query, steps, out_width), 4 * tx + 32 * h, out_width, times(sum[i][h], inverse));
+        if (tx == 0) lse[static_cast<Long>(lead) * steps + query] = total[i] == 0.f ? 0.f : largest[i] + logf(total[i]);
+    }
+}
+
+// ---------------------------------------------------------------- dq and δ: a block an (entry, head, tile of queries)
+
+extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_attention_query_gradient(
+    const float* y, const float* lse, float* delta, float* dq, const float* dy, long long dy_batch, long long dy_head, long long dy_row,
+    const float* q, const float* k, const float* v, const bool* mask, int heads, int steps, int keys, int width, int out_width,
+    long long q_batch, long long q_head, long long q_row, long long k_batch, long long k_head, long long k_row, long long v_batch,
+    long long v_head, long long v_row, long long mask_batch, long long mask_head, long long mask_row, long long mask_column, int causal,
+    float scale, unsigned long long seed, unsigned long long stream, unsigned int threshold, float keep_scale) {
+    const Attention a = {{q, q_batch, q_head, q_row}, {k, k_batch, k_head, k_row}, {v, v_batch, v_head, v_row}, mask, heads, steps, keys,
+                         width, out_width, mask_batch, mask_head, mask_row, mask_column, causal, scale,
+                         {seed, stream, threshold, keep_scale}};
+    constexpr int R = BACKWARD_R;
+    __shared__ float4 q_s[16 * R][WIDTH / 4 + 1], dy_s[16 * R][WIDTH / 4 + 1], w[16 * R][2 * C + 1];
+    __shared__ float4 k_s[8 * C][WIDTH / 4 + 1], v_s[8 * C][WIDTH / 4 + 1];
+    __shared__ unsigned char kept[16 * R][C + 1];
+    const int tx = lane_column(), ty = lane_row(), tiles = (steps + 16 * R - 1) / (16 * R);
+    const int lead = blockIdx.x / tiles, query0 = (tiles - 1 - blockIdx.x % tiles) * 16 * R;
+    const int end = a.keys_before(query0 + 16 * R);
+    const Matrix q_all = a.part(a.q, lead, steps, width), k_all = a.part(a.k, lead, keys, width);
+    const Matrix v_all = a.part(a.v, lead, keys, out_width);
+    const Matrix dy_all = a.part({dy, dy_batch, dy_head, dy_row}, lead, steps, out_width);
+    const bool* mask_part = a.mask_of(lead);
+    load<16 * R>(q_s, q_all, query0, scale);
+    load<16 * R>(dy_s, dy_all, query0, 1.f);
+    __syncthreads();
+
+    float row_lse[R], row_delta[R];
+    float4 sum[R][WIDTH / 32];
+    clear<R>(sum);
+#pragma unroll
+    for (int i = 0; i < R; ++i) {
+        const int r = ty + 16 * i, query = query0 + r;
+        const Matrix y_row = {y + a.output(lead, query, steps, out_width), 0, query < steps, out_width};  // no row beyond T
+        float part = 0.f;
+#pragma unroll
+        for (int h = 0; h < WIDTH / 32; ++h) part = dot(dy_s[r][tx + 8 * h], four(y_row, 0, 4 * tx + 32 * h), part);
+        row_delta[i] = row_sum(part);
+        row_lse[i] = 0.f;
+        if (query < steps) {
+            row_lse[i] = lse[static_cast<Long>(lead) * steps + query];
+            if (tx == 0) delta[static_cast<Long>(lead) * steps + query] = row_delta[i];
+        }
+    }
+
+    for (int key0 = 0; key0 < end; key0 += 8 * C) {
+        load<8 * C>(k_s, k_all, key0, 1.f);
+        load<8 * C>(v_s, v_all, key0, 1.f);
+        a.draw<16 * R, 8 * C>(kept, lead, query0, key0);
+        __syncthreads();
+        float s[R][C], ds[R][C];
+        products<R>(s, q_s, k_s);
+        products<R>(ds, dy_s, v_s);  // dy_i v_j
+#pragma unroll
+        for (int i = 0; i < R; ++i) {
+            const int r = ty + 16 * i;
+#pragma unroll
+            for (int j = 0; j < C; ++j) {
+                const float p = a.sees(mask_part, query0 + r, key0 + tx + 8 * j) ? expf(s[i][j] - row_lse[i]) : 0.f;
+                if (threshold) ds[i][j] *= keep_factor(kept[r], a.dropout, a.weight(lead, query0 + r, key0), tx + 8 * j);
+                ds[i][j] = p * (ds[i][j] - row_delta[i]);
+            }
+        }
+        share<R>(w, ds);
+        accumulate<R>(sum, w, k_s);
+        __syncthreads();
+    }
+
+#pragma unroll
+    for (int i = 0; i < R; ++i) {
+        const int query = query0 + ty + 16 * i;
+        if (query >= steps) continue;
+#pragma unroll
+        for (int h = 0; h < WIDTH / 32; ++h)
+            store_four(dq + a.output(lead, query, steps, width), 4 * tx + 32 * h, width, times(sum[i][h], scale));
+    }
+}
+
+// ---------------------------------------------------------------- dk and dv: a block an (entry, head, tile of keys)
+
+extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_attention_key_value_gradients(
+    const float* lse, const float* delta, float* dk, float* dv, const float* dy, long long dy_batch, long long dy_head, long long dy_row,
+    const float* q, const float* k, const float* v, const bool* mask, int heads, int steps, int keys, int width, int out_width,
+    long long q_batch, long long q_head, long long q_row, long long k_batch, long long k_head, long long k_row, long long v_batch,
+    long long v_head, long long v_row, long long mask_batch, long long mask_head, long long mask_row, long long mask_column, int causal,
+    float scale, unsigned long long seed, unsigned long long stream, unsigned int threshold, float keep_scale) {
+    const Attention a = {{q, q_batch, q_head, q_row}, {k, k_batch, k_head, k_row}, {v, v_batch, v_head, v_row}, mask, heads, steps, keys,
+                         width, out_width, mask_batch, mask_head, mask_row, mask_column, causal, scale,
+                         {seed, stream, threshold, keep_scale}};
+    constexpr int R = BACKWARD_R;
+    __shared__ float4 k_s[16 * R][WIDTH / 4 + 1], v_s[16 * R][WIDTH / 4 + 1], w[16 * R][2 * C + 1];
+    __shared__ float4 q_s[8 * C][WIDTH / 4 + 1], dy_s[8 * C][WIDTH / 4 + 1];
+    __shared__ float lse_s[8 * C], delta_s[8 * C];
+    __shared__ unsigned char kept[8 * C][2 * R + 1];
+    const int tx = lane_column(), ty = lane_row(), tiles = (keys + 16 * R - 1) / (16 * R);
+    const int lead = blockIdx.x / tiles, key0 = blockIdx.x % tiles * 16 * R;
+    const Matrix q_all = a.part(a.q, lead, steps, width), k_all = a.part(a.k, lead, keys, width);
+    const Matrix v_all = a.part(a.v, lead, keys, out_width);
+    const Matrix dy_all = a.part({dy, dy_batch, dy_head, dy_row}, lead, steps, out_width);
+    const bool* mask_part = a.mask_of(lead);
+    float4 dk_sum[R][WIDTH / 32], dv_sum[R][WIDTH / 32];
+    clear<R>(dk_sum);
+    clear<R>(dv_sum);
+    load<16 * R>(k_s, k_all, key0, 1.f);
+    load<16 * R>(v_s, v_all, key0, 1.f);
+
+    for (int query0 = a.queries_from(key0); query0 < steps; query0 += 8 * C) {
+        load<8 * C>(q_s, q_all, query0, scale);
+        load<8 * C>(dy_s, dy_all, query0, 1.f);
+        a.draw<8 * C, 16 * R>(kept, lead, query0, key0);
+        if (threadIdx.x < 8 * C) {
+            const int query = query0 + threadIdx.x;
+            lse_s[threadIdx.x] = query < steps ? lse[static_cast<Long>(lead) * steps + query] : 0.f;
+            delta_s[threadIdx.x] = query < steps ? delta[static_cast<Long>(lead) * steps + query] : 0.f;
+        }
+        __syncthreads();
+        float p[R][C], ds[R][C];
+        products<R>(p, k_s, q_s);
+        products<R>(ds, v_s, dy_s);
+#pragma unroll
+        for (int i = 0; i < R; ++i) {
+            const int r = ty + 16 * i;
+#pragma unroll
+            for (int j = 0; j < C; ++j) {
+                const int c = tx + 8 * j;
+                p[i][j] = a.sees(mask_part, query0 + c, key0 + r) ? expf(p[i][j] - lse_s[c]) : 0.f;
+                const float keep = threshold ? keep_factor(kept[c], a.dropout, a.weight(lead, query0 + c, key0), r) : 1.f;
+                ds[i][j] = p[i][j] * (ds[i][j] * keep - delta_s[c]);
+                p[i][j] *= keep;
+            }
+        }
+        share<R>(w, p);
+        accumulate<R>(dv_sum, w, dy_s);
+        share<R>(w, ds);
+        accumulate<R>(dk_sum, w, q_s);  // q_s carries the scale
+        __syncthreads();
+    }
+
+#pragma unroll
+    for (int i = 0; i < R; ++i) {
+        const int key = key0 + ty + 16 * i;
+        if (key >= keys) continue;
+#pragma unroll
+        for (int h = 0; h < WIDTH / 32; ++h) {
+            store_four(dk + a.output(lead, key, keys, width), 4 * tx + 32 * h, width, dk_sum[i][h]);
+            store_four(dv + a.output(lead, key, keys, out_width), 4 * tx + 32 * h, out_width, dv_sum[i][h]);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+"""Scaled dot-product attention that never holds the (T, S) weights."""
+
+import math
+
+from tinylm.backend import array_module
+from tinylm.bindings.cuda.launching import CudaSource, Strided, contiguous
+from tinylm.kernel_registry import kernel
+
+_ROWS = {32: (64, 32), 64: (64, 32), 128: (32, 16)}  # widest D or E -> rows of a block's tile, 16 FORWARD_R and 16 BACKWARD_R
+_SOURCES = {width: CudaSource(f"scaled_dot_product_attention_{width}") for width in _ROWS}
+_THREADS = (128,)
+
+
+@kernel("scaled_dot_product_attention", device="cuda")
+def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout=0.0, scale=None, return_weights=False, key=None):
+    if return_weights or not 0 <= dropout < 1 or not _serves(q, k, v) or not _serves_mask(mask, q, k):
+        return NotImplemented
+    xp, ndim, dtype = array_module(q), q.ndim, q.dtype
+    q, k, v = _strided(q, dtype), _strided(k, dtype), _strided(v, dtype)
+    (batch, heads, steps, width), (keys, out_width) = q.shape, v.shape[2:]
+    padded = next(n for n in _ROWS if n >= max(width, out_width))
+    forward_rows, backward_rows = _ROWS[padded]
+    launch = _SOURCES[padded].launch
+
+    masks = (None, 0, 0, 0, 0) if mask is None else _mask(mask, ndim)
+    seed, stream = key if dropout else (0, 0)
+    shared = (
+        Strided(q), Strided(k), Strided(v), masks[0], heads, steps, keys, width, out_width,
+        *_strides(q), *_strides(k), *_strides(v), *masks[1:], causal, 1 / math.sqrt(width) if scale is None else scale,
+        seed, stream, min(round(dropout * 2**32), 2**32 - 1), 1 / (1 - dropout),
+    )  # fmt: skip
+
+    def blocks(length, rows):
+        return (batch * heads * -(-length // rows),)
+
+    def made(length, columns):
+        return xp.empty((batch, length, heads, columns), dtype)
+
+    y, lse = made(steps, out_width), xp.empty((batch, heads, steps), dtype)
+    launch("scaled_dot_product_attention_forward", blocks(steps, forward_rows), _THREADS, y, lse, *shared)
+
+    def vjp(dy):
+        dy = _strided(dy, dtype)
+        delta, dq, dk, dv = xp.empty_like(lse), made(steps, width), made(keys, width), made(keys, out_width)
+        cotangent = Strided(dy), *_strides(dy)
+        name = "scaled_dot_product_attention_query_gradient"
+        launch(name, blocks(steps, backward_rows), _THREADS, y, lse, delta, dq, *cotangent, *shared)
+        name = "scaled_dot_product_attention_key_value_gradients"
+        launch(name, blocks(keys, backward_rows), _THREADS, lse, delta, dk, dv, *cotangent, *shared)
+        return _restored(dq, ndim), _restored(dk, ndim), _restored(dv, ndim), None
+
+    return _restored(y, ndim), vjp
+
+
+def _serves(q, k, v):
+    """Whether the shapes fit, with the same one or two leading axes (or none) and rows that a tile holds."""
+    if not 2 <= q.ndim <= 4 or q.shape[:-2] != k.shape[:-2] or k.shape[:-1] != v.shape[:-1] or q.shape[-1] != k.shape[-1]:
+        return False
+    return k.shape[-2] > 0 and min(q.shape[-1], v.shape[-1]) > 0 and max(q.shape[-1], v.shape[-1]) <= max(_ROWS)
+
+
+def _serves_mask(mask, q, k):
+    """Whether there is no mask, or a boolean one that broadcasts to the weights. A floating one has a
+    gradient, which is a (T, S) matrix at least."""
+    if mask is None:
+        return True
+    full = (*q.shape[:-1], k.shape[-2])
+    return mask.dtype.kind == "b" and mask.ndim <= q.ndim and all(n in (1, m) for n, m in zip(mask.shape[::-1], full[::-1], strict=False))
+
+
+def _four_axes(x):
+    """x (T, D), (N, T, D) or (N, heads, T, D) as the last, a view."""
+    return x if x.ndim == 4 else x[:, None] if x.ndim == 3 else x[None, None]
+
+
+def _strided(x, dtype):
+    """x in dtype as (N, heads, T, D), itself or a view wherever its rows lie in one piece."""
+    x = _four_axes(x)
+    return x if x.dtype == dtype and x.strides[3] == x.itemsize else contiguous(x, dtype)
+
+
+def _strides(x):
+    """How many elements apart the entries of each axis but the last are."""
+    return [s // x.itemsize for s in x.strides[:3]]
+
+
+def _mask(mask, ndim):
+    """(the mask, its four strides), 0 along an axis it is broadcast over."""
+    mask = _four_axes(mask[(None,) * (ndim - mask.ndim)])
+    return Strided(mask), *(0 if n == 1 else s for n, s in zip(mask.shape, mask.strides, strict=True))
+
+
+def _restored(x, ndim):
+    """An output (N, T, heads, columns) with the caller's axes."""
+    return x.transpose(0, 2, 1, 3) if ndim == 4 else x.reshape(x.shape[3 - ndim : 2] + x.shape[3:])
