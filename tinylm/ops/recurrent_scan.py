@@ -6,7 +6,6 @@ import numpy as np
 
 from tinylm.backend import Array, array_module
 from tinylm.errors import ShapeError
-from tinylm.ops.shapes import as_rows
 
 
 class Scan:
@@ -80,10 +79,15 @@ def check_shapes(name: str, gates: int, x: Array, weight_ih: Array, weight_hh: A
             raise ShapeError(f"{name}: {what} has shape {array.shape}, expected {shape}, with x {x.shape} and {hidden} hidden units")
 
 
+def _rows(x: Array) -> Array:
+    """x (T, N, C) as a matrix (T N, C)."""
+    return x.reshape(x.shape[0] * x.shape[1], x.shape[2])
+
+
 def input_products(x: Array, weight: Array, *biases: Array | None) -> Array:
     """W x_t + biases for every step: (T, N, rows of W)."""
     xp = array_module(x, weight)
-    y = xp.matmul(as_rows(x, x.shape[2]), weight.T)
+    y = xp.matmul(_rows(x), weight.T)
     for bias in biases:
         if bias is not None:
             y += bias
@@ -92,12 +96,12 @@ def input_products(x: Array, weight: Array, *biases: Array | None) -> Array:
 
 def input_gradient(dz: Array, weight: Array) -> Array:
     """dx_t = dz_t W for every step, as one product."""
-    return array_module(dz).matmul(as_rows(dz, dz.shape[2]), weight).reshape(*dz.shape[:2], weight.shape[1])
+    return array_module(dz).matmul(_rows(dz), weight).reshape(*dz.shape[:2], weight.shape[1])
 
 
 def weight_gradient(dz: Array, x: Array) -> Array:
     """Σ_t dz_tᵀ x_t: one product over all T N rows."""
-    return array_module(dz).matmul(as_rows(dz, dz.shape[2]).T, as_rows(x, x.shape[2]))
+    return array_module(dz).matmul(_rows(dz).T, _rows(x))
 
 
 def bias_gradient(dz: Array, bias: Array | None) -> Array | None:

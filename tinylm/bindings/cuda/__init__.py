@@ -9,3 +9,4 @@ from tinylm.bindings.cuda import normalizations as normalizations
 from tinylm.bindings.cuda import probabilities as probabilities
 from tinylm.bindings.cuda import products as products
 from tinylm.bindings.cuda import randomness as randomness
+from tinylm.bindings.cuda import recurrence as recurrence
