@@ -1,6 +1,7 @@
 """Every op x sample x implementation x device, for the tests that hold for all of them.
 
-The implementations of an op are its body ("reference") and each kernel registered for the device.
+The implementations of an op are its body ("reference") and each kernel registered for the device. The
+devices are the CPU and a GPU, or "emulated" in its place where there is none: see tests/cuda_on_cpu.
 """
 
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cuda_on_cpu.fixtures import gpu_required, has_gpu
 
 from tinylm import backend, kernel_registry, ops
 from tinylm.autograd import grad
@@ -17,7 +19,12 @@ from tinylm.verify.finite_differences import flatten
 from tinylm.verify.op_checks import members
 from tinylm.verify.samples import makers, samples_of
 
-DEVICES = ("cpu", "cuda")
+DEVICES = ("cpu", "cuda" if has_gpu() or gpu_required() else "emulated")
+
+
+def kind(device: str) -> str:
+    """ "cpu" or "cuda", as kernels are registered."""
+    return "cpu" if device == "cpu" else "cuda"
 
 
 def cases(dtype: str, which: Any = lambda name, sample: True) -> list[Any]:
@@ -29,7 +36,7 @@ def cases(dtype: str, which: Any = lambda name, sample: True) -> list[Any]:
         for sample in samples_of(name)
         if which(name, sample)
         for device in DEVICES
-        for implementation in ("reference", *(["kernel"] if (device, dtype) in record.kernels else []))
+        for implementation in ("reference", *(["kernel"] if (kind(device), dtype) in record.kernels else []))
     ]
 
 

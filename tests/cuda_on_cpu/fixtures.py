@@ -1,13 +1,31 @@
 """pytest fixtures that put the stand-in for CuPy, and with it the emulator, in place for a test."""
 
+import functools
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tinylm import backend
+from tinylm.errors import DeviceError
 
 from . import emulator, stand_in
+
+
+def gpu_required() -> bool:
+    """TINYLM_REQUIRE_CUDA=1: a missing GPU fails the tests that need one, and nothing is emulated in its place."""
+    return os.environ.get("TINYLM_REQUIRE_CUDA") == "1"
+
+
+@functools.cache
+def has_gpu() -> bool:
+    """Whether the device "cuda" is to be had on this machine; asked before any stand-in is in place."""
+    try:
+        backend.device_namespace("cuda")
+    except DeviceError:
+        return False
+    return True
 
 
 @pytest.fixture
@@ -20,5 +38,6 @@ def emulated_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     if reason := emulator.unavailable():
         pytest.skip(reason)
     monkeypatch.setattr(backend, "_namespaces", {k: v for k, v in backend._namespaces.items() if k.__module__ != "cupy"})
+    monkeypatch.setattr(backend, "_largest", {})  # checks of ids that nobody has asked for
     with stand_in.installed() as cupy:
         yield cupy

@@ -1,8 +1,7 @@
-"""The device of a test: the CPU, and a GPU where there is one."""
-
-import os
+"""The device of a test: the CPU, and a GPU or, where there is none, its emulation."""
 
 import pytest
+from cuda_on_cpu.fixtures import gpu_required
 
 from tinylm import backend
 from tinylm.errors import DeviceError
@@ -10,11 +9,15 @@ from tinylm.errors import DeviceError
 
 @pytest.fixture
 def device(request):
-    """The parameter's device; without a GPU "cuda" is skipped, or fails under TINYLM_REQUIRE_CUDA=1."""
+    """The parameter's device, "emulated" as "cuda" on the stand-in for CuPy; without a GPU "cuda" is
+    skipped, or fails under TINYLM_REQUIRE_CUDA=1."""
+    if request.param == "emulated":
+        request.getfixturevalue("emulated_cuda")
+        return "cuda"
     try:
         backend.device_namespace(request.param)
     except DeviceError as error:
-        if os.environ.get("TINYLM_REQUIRE_CUDA") == "1":
+        if gpu_required():
             pytest.fail(f"TINYLM_REQUIRE_CUDA=1, but {error}")
         pytest.skip(str(error))
     return request.param

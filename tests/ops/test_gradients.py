@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from op_cases import layouts, parametrize, run, use
+from op_cases import DEVICES, kind, layouts, parametrize, run, use
 
 import tinylm
 from tinylm.kernel_registry import launches, registry
@@ -92,7 +92,7 @@ def check_layouts(name, sample, implementation, device, monkeypatch, dtype, tole
 
 @pytest.mark.parametrize(
     ("name", "dtype", "device"),
-    [(name, dtype, kind) for name, record in registry.items() for kind, dtype in record.kernels],
+    [(name, dtype, device) for name, record in registry.items() for device in DEVICES for k, dtype in record.kernels if k == kind(device)],
     indirect=["device"],
 )
 def test_every_kernel_runs_on_some_sample(name, dtype, device, monkeypatch):

@@ -122,7 +122,7 @@ def _as_cpp(code: str, names: Sequence[str]) -> str:
 
 
 def _run(command: Sequence[str], text: str | None = None) -> str:
-    done = subprocess.run(command, input=text, capture_output=True, text=True)
+    done = subprocess.run(command, input=text, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})
     if done.returncode:
         raise BuildError(f"g++ failed:\n{done.stderr}")
     return done.stdout

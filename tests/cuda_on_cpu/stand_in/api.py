@@ -38,9 +38,8 @@ class Parameters:
         given = set(self.positional[: len(args)])
         if len(args) > len(self.positional) and not self.any_positional:
             return f"{len(args)} positional arguments, at most {len(self.positional)} are taken"
-        if unknown := set(named) - self.keyword:
-            if not self.any_keyword:
-                return f"unknown argument {sorted(unknown)[0]!r}"
+        if (unknown := set(named) - self.keyword) and not self.any_keyword:
+            return f"unknown argument {sorted(unknown)[0]!r}"
         if twice := given & set(named):
             return f"argument {sorted(twice)[0]!r} is given twice"
         if missing := self.required - given - set(named):

@@ -1,0 +1,86 @@
+"""Launches written down, and repeated by programs built with AddressSanitizer and ThreadSanitizer.
+
+A program that passed is not run again with the same launches: its name in the cache says so.
+"""
+
+import os
+import struct
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .building import build, cache, digest
+from .launching import Kernel
+
+OPTIONS = {  # for the symbolizer's sake no more than is needed to read a report
+    "asan": {"ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0"},
+    "tsan": {"TSAN_OPTIONS": "halt_on_error=1:exitcode=66:report_signal_unsafe=0"},
+}
+
+
+class SanitizerError(AssertionError):
+    """A sanitizer's report."""
+
+
+class Recorder:
+    """While it is entered: every launch, one of each configuration, by kernel file."""
+
+    def __init__(self) -> None:
+        self.launches: dict[tuple[str, tuple[str, ...]], dict[Any, bytes]] = {}
+
+    def __enter__(self) -> "Recorder":
+        Kernel.recorder = self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        Kernel.recorder = None
+
+    def add(
+        self,
+        kernel: Kernel,
+        grid: Sequence[int],
+        block: Sequence[int],
+        shared_mem: int,
+        initial: Sequence[np.ndarray],
+        expected: Sequence[np.ndarray],
+        arguments: Sequence[tuple[int, int]],
+    ) -> None:
+        """Called by every launch. What replay.cpp reads, in its order."""
+        of_file = self.launches.setdefault((kernel.module.code, kernel.module.options), {})
+        key = (kernel.name, *grid, *block, shared_mem, *[x.size for x in initial], *arguments)
+        if key in of_file:
+            return
+        name = kernel.name.encode()
+        parts = [struct.pack("<I", len(name)), name, struct.pack("<7I", *grid, *block, shared_mem), struct.pack("<I", len(initial))]
+        for before, after in zip(initial, expected, strict=True):
+            parts += [struct.pack("<Q", before.size), before.tobytes(), after.tobytes()]
+        parts.append(struct.pack("<I", len(arguments)))
+        parts += [struct.pack("<qQ", region, value) for region, value in arguments]
+        of_file[key] = b"".join(parts)
+
+
+def replay(recorder: Recorder, mode: str) -> int:
+    """Repeats the recorded launches under "asan" or "tsan"; how many programs had to run.
+
+    Errors: SanitizerError with the first report.
+    """
+    ran = 0
+    for (code, options), launches in recorder.launches.items():
+        text = struct.pack("<I", len(launches)) + b"".join(launches[key] for key in sorted(launches, key=repr))
+        passed = cache() / f"{digest(code, mode, *options, text)}.passed"
+        if passed.exists():
+            continue
+        program = build(code, mode, options)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "launches")
+            file.write_bytes(text)
+            done = subprocess.run([program, file], capture_output=True, text=True, env={**os.environ, **OPTIONS[mode]})
+        if done.returncode:
+            raise SanitizerError(f"{mode}, exit status {done.returncode}:\n{done.stderr}")
+        passed.touch()
+        ran += 1
+    return ran
