@@ -68,7 +68,8 @@ def power(a, b, /):
             da = sum_to(dy * xp.where(b_is_0, 0.0, b * a ** xp.where(b_is_0, 1, b - 1)), a.shape)
         if not is_number(b) and b.dtype.kind == "f":
             flat = (constant(a) == 0) & (constant(b) >= 0)
-            base = xp.where(flat, 1.0, xp.where(constant(a) < 0, math.nan, a))  # NaN, yet no warning where db is not asked for
+            base = xp.where(flat, 1.0, a)  # on b's device, also when a is a number
+            base = xp.where(constant(base) < 0, math.nan, base)  # NaN, yet no warning where db is not asked for
             db = sum_to(dy * xp.where(flat, 0.0, y * xp.log(base)), b.shape)
         return da, db
 
