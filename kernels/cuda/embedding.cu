@@ -9,10 +9,11 @@
 //   for (r = 0; r < n; ++r) for (c = 0; c < columns; ++c) dweight[ids[r]][c] += dy[r][c];
 //
 // embedding_rows: one block a position. An id out of range, which is reported only later, gives NaN.
-// embedding_gradient: one launch = the whole table. A block of 32 × 8 threads owns 32 columns of one
-// row of the table: it finds the row's run of equal ids by bisection and adds up 8 positions at a
-// time. No atomics: with ids sorted stably, the order of additions is fixed by the ids alone. Every
-// row is written, so that the table needs no zeroing first.
+// embedding_gradient: one launch = the whole table. A block of 32 × 8 threads owns one row of the
+// table, or a part of its columns when the table has few rows: it finds the row's run of equal ids by
+// bisection and adds up 8 positions of 32 columns at a time. No atomics: with ids sorted stably, the
+// order of additions is fixed by the ids alone. Every row is written, so that the table needs no
+// zeroing first.
 #include "reductions.cuh"
 
 extern "C" __global__ void embedding_rows(const long long* __restrict__ ids, const float* __restrict__ weight, float* __restrict__ y,
@@ -39,11 +40,13 @@ extern "C" __global__ void embedding_gradient(const long long* __restrict__ ids,
                                               long long padding_idx) {
     __shared__ float tile[256];
     const long long v = blockIdx.x;
-    const int c = blockIdx.y * 32 + threadIdx.x;
     const long long start = count_below(ids, n, v), stop = v == padding_idx ? start : count_below(ids, n, v + 1);
-    float sum = 0.f;
-    if (c < columns)
-        for (long long r = start + threadIdx.y; r < stop; r += 8) sum += dy[order[r] * columns + c];
-    sum = tile_column_sum(sum, tile);
-    if (threadIdx.y == 0 && c < columns) dweight[v * columns + c] = sum;
+    for (int first = blockIdx.y * 32; first < columns; first += gridDim.y * 32) {
+        const int c = first + threadIdx.x;
+        float sum = 0.f;
+        if (c < columns)
+            for (long long r = start + threadIdx.y; r < stop; r += 8) sum += dy[order[r] * columns + c];
+        sum = tile_column_sum(sum, tile);
+        if (threadIdx.y == 0 && c < columns) dweight[v * columns + c] = sum;
+    }
 }

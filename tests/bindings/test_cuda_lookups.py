@@ -6,6 +6,7 @@ from kernel_helpers import assert_agrees
 
 import tinylm
 from tinylm import Tensor, backend
+from tinylm.bindings.cuda import lookups
 from tinylm.errors import RangeError
 from tinylm.kernel_registry import launches
 
@@ -23,6 +24,12 @@ def test_embedding(shape: tuple[int, ...], rows: int, columns: int, dtype: str) 
     assert_agrees("embedding", ids, weight)
     found = assert_agrees("embedding", ids, weight, padding_idx=0)
     assert not found["gradient 0"][0].any()
+
+
+def test_a_table_of_so_many_rows_that_a_block_takes_all_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookups, "_ENOUGH_BLOCKS", 1)
+    ids = np.array([2, 0, 2, 5, 2])
+    assert_agrees("embedding", ids, np.random.default_rng(0).standard_normal((6, 70)))
 
 
 def test_the_order_of_additions_is_the_order_of_positions() -> None:

@@ -5,6 +5,7 @@ launched on, so importing tinylm on a machine without a GPU costs nothing.
 """
 
 import functools
+import math
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,13 +23,13 @@ _NULL = np.uintp(0)  # CuPy takes None for "no argument at all", a crash
 
 _INCLUDE = re.compile(r'^#include "([\w.]+)"[^\n]*$', re.MULTILINE)
 _KERNEL = re.compile(r'extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(([^)]*)\)')
-_TYPES = {
-    "float": np.float32,
-    "int": np.int32,
-    "unsigned int": np.uint32,
-    "long long": np.int64,
-    "unsigned long long": np.uint64,
-    "bool": np.bool_,
+_TYPES: dict[str, np.dtype[Any]] = {
+    "float": np.dtype("float32"),
+    "int": np.dtype("int32"),
+    "unsigned int": np.dtype("uint32"),
+    "long long": np.dtype("int64"),
+    "unsigned long long": np.dtype("uint64"),
+    "bool": np.dtype("bool"),
 }
 
 
@@ -54,8 +55,8 @@ def source(name: str) -> str:
     return _INCLUDE.sub(included, text)
 
 
-def signatures(text: str) -> dict[str, list[tuple[type[np.generic], bool]]]:
-    """(scalar type, whether it is a pointer) for each parameter of each kernel in a source."""
+def signatures(text: str) -> dict[str, list[tuple[np.dtype[Any], bool]]]:
+    """(dtype, whether it is a pointer) for each parameter of each kernel in a source."""
     found = {}
     for kernel, parameters in _KERNEL.findall(text):
         types = []
@@ -81,7 +82,7 @@ class CudaSource:
         self._functions: dict[tuple[str, int], Any] = {}
 
     @functools.cached_property
-    def signatures(self) -> dict[str, list[tuple[type[np.generic], bool]]]:
+    def signatures(self) -> dict[str, list[tuple[np.dtype[Any], bool]]]:
         return signatures(source(self.name))
 
     def launch(self, kernel: str, grid: tuple[int, ...], block: tuple[int, ...], *args: Any, shared_mem: int = 0) -> None:
@@ -102,7 +103,7 @@ class CudaSource:
             self._function(kernel, device.id, args[0])(grid, block, tuple(values), shared_mem=shared_mem)
 
     def _check_launch(self, kernel: str, grid: tuple[int, ...], block: tuple[int, ...], shared_mem: int) -> None:
-        threads = int(np.prod(block))
+        threads = math.prod(block)
         if not 0 < threads <= _MOST_THREADS or any(n > most for n, most in zip(grid, _LARGEST_GRID, strict=False)):
             raise ShapeError(f"{kernel}: a grid of {grid} blocks of {block} threads is beyond the hardware's limits")
         if shared_mem > _MOST_SHARED:
@@ -117,18 +118,16 @@ class CudaSource:
         return found
 
 
-def _argument(kernel: str, index: int, value: Any, kind: type[np.generic], pointer: bool) -> Any:
+def _argument(kernel: str, index: int, value: Any, dtype: np.dtype[Any], pointer: bool) -> Any:
     if not pointer:
-        return kind(value)  # OverflowError when it does not fit
+        return dtype.type(value)  # OverflowError when it does not fit
     if value is None:
         return _NULL
     any_layout = isinstance(value, Strided)
     if any_layout:
         value = value.array
-    if value.dtype != kind or not (any_layout or value.flags.c_contiguous):
-        raise ShapeError(
-            f"{kernel}: argument {index} has dtype {value.dtype} and strides {value.strides}, expected contiguous {np.dtype(kind)}"
-        )
+    if value.dtype != dtype or not (any_layout or value.flags.c_contiguous):
+        raise ShapeError(f"{kernel}: argument {index} has dtype {value.dtype} and strides {value.strides}, expected contiguous {dtype}")
     return value
 
 

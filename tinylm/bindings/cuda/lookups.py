@@ -6,6 +6,7 @@ from tinylm.bindings.cuda.reductions import TILE, tiles
 from tinylm.kernel_registry import kernel
 
 _EMBEDDING = CudaSource("embedding")
+_ENOUGH_BLOCKS = 4096  # to keep a GPU busy
 
 
 @kernel("embedding", device="cuda")
@@ -22,8 +23,9 @@ def embedding(ids, weight, /, *, padding_idx=None):
     def vjp(dy):
         order = xp.argsort(ids, kind="stable")
         dweight = xp.empty((rows, columns), dtype)
+        parts = min(tiles(columns), -(-_ENOUGH_BLOCKS // max(rows, 1)))
         _EMBEDDING.launch(
-            "embedding_gradient", (rows, tiles(columns)), TILE, ids[order], order, contiguous(dy, dtype), dweight,
+            "embedding_gradient", (rows, parts), TILE, ids[order], order, contiguous(dy, dtype), dweight,
             ids.size, columns, -1 if padding_idx is None else padding_idx,
         )  # fmt: skip
         return None, dweight

@@ -21,9 +21,11 @@ def tiles(columns: int) -> int:
 
 
 def column_sums(x: Array) -> Array:
-    """Σ over the rows of a contiguous float32 matrix x (rows, columns) -> (columns,)."""
+    """Σ over the rows of a contiguous float32 matrix x (rows, columns) -> (columns,); a view of x when it has one row."""
     rows, columns = x.shape
+    if rows == 1:
+        return x[0]
     count, size = chunks(rows)
     out = array_module(x).empty((count, columns), x.dtype)
     _COLUMN_SUMS.launch("column_sums", (tiles(columns), count), TILE, x, out, rows, columns, size)
-    return out[0] if count == 1 else column_sums(out)
+    return column_sums(out)
