@@ -11,7 +11,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -23,6 +23,7 @@ from tinylm.decode import Sampling, generate
 from tinylm.decode.scoring import line_break
 from tinylm.errors import ConfigError
 from tinylm.train import Counting, Run, TrainConfig, default_config
+from tinylm.train.presets import preset
 from tinylm.train.runs import new_folder, read_config
 
 FREE_ON_RESUME = {"steps", "device", "log_every", "eval_every", "save_every"}
@@ -34,6 +35,8 @@ class Arguments(TrainConfig):
     Shakespeare; --model lstm --help shows the defaults of another model. A run folder holds
     config.json, metrics.jsonl, summary.json, model.safetensors and checkpoints/."""
 
+    preset: Literal["best-10min", "best-20min"] | None = None
+    """start from a recipe's settings instead of a model's defaults; other flags change them"""
     out: Path | None = None
     """the run folder; runs/<model>-<data> by default"""
     resume: Path | None = None
@@ -87,10 +90,13 @@ def value_of(flag: str, argv: list[str]) -> str | None:
 
 def parse(argv: list[str]) -> Arguments:
     """The command line. The defaults are those of the model, or with --resume the run's own settings."""
-    resumed, model = value_of("--resume", argv), value_of("--model", argv) or "gpt"
+    resumed, model, recipe = (value_of(flag, argv) for flag in ("--resume", "--model", "--preset"))
     if resumed is None:
-        base = default_config(model)
-        return console.parse(Arguments, args=argv, description=Arguments.__doc__, default=Arguments(**base.to_json()))
+        base = preset(recipe) if recipe is not None else default_config(model or "gpt")
+        arguments = console.parse(Arguments, args=argv, description=Arguments.__doc__, default=Arguments(**base.to_json()))
+        if arguments.model != base.model:
+            raise ConfigError(f"--model {arguments.model} and --preset {recipe} do not go together: the preset trains a {base.model}")
+        return arguments
     folder = Path(resumed)
     saved, _ = read_config(folder)
     arguments = console.parse(Arguments, args=argv, default=Arguments(**saved.to_json(), resume=folder))
@@ -100,6 +106,8 @@ def parse(argv: list[str]) -> Arguments:
             raise ConfigError(
                 f"--{flag} {getattr(arguments, name)}: the run in {folder} was made with {value}, which a resume cannot change"
             )
+    if arguments.preset is not None:
+        raise ConfigError("--preset and --resume do not go together: a resumed run keeps its own settings")
     if arguments.out is not None:
         raise ConfigError("--out and --resume do not go together: a resumed run stays in its folder")
     if saved.model == "ngram":

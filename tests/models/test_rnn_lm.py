@@ -187,11 +187,10 @@ def test_names_shapes_and_initial_weights(kind):
     assert [(n, v.shape) for n, v in model.state_dict().items()] == [(n, tuple(v.shape)) for n, v in theirs.state_dict().items()]
     assert (model.vocab_size, model.block_size) == (1000, None)
     assert model.drop.p == model.rnn.dropout == 0.5
-    for weight in (model.encoder.weight, model.decoder.weight):
-        assert 0.099 < np.abs(weight.data).max() <= 0.1
-        assert weight.data.std() == pytest.approx(0.1 / 3**0.5, rel=0.02)
-    assert not model.decoder.bias.data.any()
-    assert 0.95 / 24**0.5 < np.abs(model.rnn.weight_hh_l1.data).max() <= 1 / 24**0.5
+    assert model.encoder.weight.data.mean() == pytest.approx(0, abs=0.03)
+    assert model.encoder.weight.data.std() == pytest.approx(1, rel=0.02)
+    for weight in (model.decoder.weight, model.decoder.bias, model.rnn.weight_hh_l1):
+        assert 0.95 / 24**0.5 < np.abs(weight.data).max() <= 1 / 24**0.5
 
 
 def test_tied_weights_are_one_parameter():

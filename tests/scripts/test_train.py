@@ -1,5 +1,6 @@
 """scripts/train.py as a person runs it, for every model; dry runs and help of the other long-running scripts."""
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -11,6 +12,9 @@ from pathlib import Path
 
 import pytest
 from script_helpers import SCRIPTS, ends_well, fails_with_one_line, script, script_here
+
+from tinylm.train.presets import PRESETS, preset
+from tinylm.train.runs import read_config
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 40
 SHAPE = ["--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--block-size", "16", "--batch-size", "4", "--log-every", "5"]
@@ -139,3 +143,21 @@ def test_bad_input_is_one_line_and_status_2(run: Path, data: Path, tmp_path: Pat
 def test_a_missing_gpu_is_one_line(data: Path, tmp_path: Path) -> None:
     fails_with_one_line(script_here("train.py", "--device", "cuda", "--out", tmp_path / "never"), "needs CuPy, which is not installed")
     assert not (tmp_path / "never").exists()
+
+
+# ---------------------------------------------------------------- presets
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_trains_with_its_own_settings_unless_told_otherwise(name: str, data: Path, tmp_path: Path) -> None:
+    smaller = ["--n-hidden", 24, "--batch-size", 4, "--steps", 2, "--schedule-steps", 2, "--warmup", 1]
+    trained("--preset", name, "--data", data, "--out", tmp_path / "run", *smaller)
+    made, _ = read_config(tmp_path / "run")
+    changed = {"data": str(data), "n_hidden": 24, "batch_size": 4, "steps": 2, "schedule_steps": 2, "warmup": 1}
+    assert made == dataclasses.replace(preset(name), **changed)
+
+
+def test_a_preset_and_what_contradicts_it(run: Path) -> None:
+    fails_with_one_line(script_here("train.py", "--preset", "best-10min", "--model", "gpt"), "the preset trains a gru")
+    fails_with_one_line(script_here("train.py", "--preset", "best"), "preset 'best': expected one of best-10min, best-20min")
+    fails_with_one_line(script_here("train.py", "--resume", run, "--preset", "best-10min"), "a resumed run keeps its own settings")

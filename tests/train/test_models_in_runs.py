@@ -283,6 +283,7 @@ def test_settings_that_cannot_be(tmp_path: Path) -> None:
         ("transformer", {"n_head": 0}, "nhead is 0"),
         ("transformer", {"block_size": 6000}, "block_size is 6000: a transformer has positions for 5000 at most"),
         ("lstm", {"n_embd": 0}, "ninp is 0"),
+        ("gru", {"n_hidden": 0}, "n_hidden is 0"),
         ("gru", {"dropout": 1.5}, "dropout probability 1.5"),
         ("rnn", {"nonlinearity": "gelu"}, "nonlinearity 'gelu'"),
         ("gru", {"tokenizer": "word", "min_count": 0}, "min_count is 0"),

@@ -43,9 +43,9 @@ class TrainConfig:
     n_head: int = 4
     """attention heads a layer"""
     n_embd: int = 128
-    """width: of embeddings and layers"""
+    """width: of embeddings, and of a Transformer's layers"""
     n_hidden: int = 512
-    """transformer: width inside the feed-forward"""
+    """transformer: width inside the feed-forward; recurrent models: hidden units a layer"""
     dropout: float = 0.0
     """probability of dropping an activation in training"""
     bias: bool = False
@@ -114,8 +114,8 @@ class TrainConfig:
 
 # What differs from TrainConfig's own defaults, which are the GPT's.
 _RECURRENT = {
-    "n_layer": 2, "n_embd": 256, "block_size": 64, "batch_size": 32, "dropout": 0.1, "lr": 3e-3, "min_lr": 1e-4, "weight_decay": 0.01,
-    "steps": 1000, "schedule_steps": 1000,
+    "n_layer": 2, "n_embd": 256, "n_hidden": 256, "block_size": 64, "batch_size": 32, "dropout": 0.1,
+    "lr": 3e-3, "min_lr": 1e-4, "weight_decay": 0.01, "steps": 1000, "schedule_steps": 1000,
 }  # fmt: skip
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "gpt": {},
@@ -147,7 +147,7 @@ def build_model(config: TrainConfig, vocab_size: int) -> LanguageModel:
         model.block_size = config.block_size  # the lengths it is trained on; its positions would go further
         return model
     return RNNModel(
-        config.model, vocab_size, config.n_embd, config.n_embd, config.n_layer, config.dropout, nonlinearity=config.nonlinearity
+        config.model, vocab_size, config.n_embd, config.n_hidden, config.n_layer, config.dropout, nonlinearity=config.nonlinearity
     )  # fmt: skip
 
 

@@ -20,8 +20,8 @@ from tinylm.train.loop import Report
 _COMMON = {"dropout": 0.0, "batch_size": 32, "warmup": 100, "min_lr": 1e-5, "weight_decay": 0.0, "log_every": 500}
 COPIERS: dict[str, dict[str, Any]] = {
     "ngram": {"steps": 3000},
-    "rnn": {"n_layer": 1, "n_embd": 128, "lr": 1e-3, "steps": 10_000},
-    "lstm": {"n_layer": 1, "n_embd": 128, "lr": 3e-3, "steps": 3000},
+    "rnn": {"n_layer": 1, "n_embd": 128, "n_hidden": 128, "lr": 1e-3, "steps": 10_000},
+    "lstm": {"n_layer": 1, "n_embd": 128, "n_hidden": 128, "lr": 3e-3, "steps": 3000},
     "gpt": {"n_layer": 2, "n_embd": 64, "lr": 1e-3, "steps": 3000},
 }
 _TESTING = 1 << 32  # added to the gap: keys of random streams that no training step has
