@@ -1,0 +1,44 @@
+"""Memory on the card: a step gives back all that it took, without the garbage collector's help."""
+
+import dataclasses
+import gc
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tinylm import backend
+from tinylm.data import load_text
+from tinylm.train import Run, default_config
+
+pytestmark = pytest.mark.cuda
+
+
+def used_bytes(card: Any) -> int:
+    card.cuda.runtime.deviceSynchronize()
+    return card.get_default_memory_pool().used_bytes()
+
+
+@pytest.mark.parametrize("model", ["gpt", "transformer", "rnn", "lstm", "gru"])
+def test_a_step_gives_its_memory_back(card: Any, tmp_path: Path, model: str, scale: int) -> None:
+    width = {"n_layer": 2, "n_embd": 384 // scale, "n_hidden": 1024 // scale, "n_head": 2, "block_size": 128 // scale, "batch_size": 16}
+    config = dataclasses.replace(default_config(model), **width, dropout=0.1, device="cuda")
+    gc.collect()
+    before = used_bytes(card)
+    run = Run(config, tmp_path / "run", load_text("tinyshakespeare")[:60_000])
+    run._step(0)  # makes gradients and the carried state, which stay
+    gc.disable()
+    try:
+        after = []
+        for k in range(1, 6):
+            run._step(k)
+            after.append(used_bytes(card))
+    finally:
+        gc.enable()
+    assert after == [after[0]] * 5
+    parameters = sum(p.size * 4 for p in run.model.parameters())
+    assert after[0] - before < 1.1 * 4 * parameters + 2**22  # values, gradients and AdamW's two; a batch, a state, a loss
+    del run
+    gc.collect()
+    backend._largest.clear()
+    assert used_bytes(card) <= before
