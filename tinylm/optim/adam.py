@@ -51,14 +51,16 @@ def adamw(
         w -= update_
 
 
-class _AdamBase(Optimizer):
+class AdamBase(Optimizer):
+    """What Adam, AdamW and the AdamW part of Muon share; `decoupled` says where the weight decay goes."""
+
     states = ("exp_avg", "exp_avg_sq")
     decoupled = False
 
-    def __init__(self, params: Iterable[Any], lr: float, betas: tuple[float, float], eps: float, weight_decay: float) -> None:
+    def __init__(self, params: Iterable[Any], lr: float, betas: tuple[float, float], eps: float, weight_decay: float, **more: Any) -> None:
         if not all(0 <= b < 1 for b in betas):
             raise ConfigError(f"betas {betas}: expected two numbers from 0 up to, not including, 1")
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, **more})
 
     def update(self, group: dict[str, Any], values: Array, grads: Array, state: dict[str, Array], step: int, grad_scale: Any) -> None:
         settings = {name: group[name] for name in ("lr", "betas", "eps", "weight_decay")}
@@ -68,7 +70,7 @@ class _AdamBase(Optimizer):
         )  # fmt: skip
 
 
-class Adam(_AdamBase):
+class Adam(AdamBase):
     """Adam; weight_decay adds weight_decay w to the gradient, as in PyTorch."""
 
     def __init__(
@@ -82,7 +84,7 @@ class Adam(_AdamBase):
         super().__init__(params, lr, betas, eps, weight_decay)
 
 
-class AdamW(_AdamBase):
+class AdamW(AdamBase):
     """Adam with decoupled weight decay: w shrinks by lr weight_decay w at each step."""
 
     decoupled = True

@@ -61,9 +61,9 @@ class FlatParameters:
         """The part of a flat array that belongs to parameter `index`, in its shape."""
         return array[self.slices[index]].reshape(self.parameters[index].shape)
 
-    def ready(self) -> Iterator[tuple[slice, int]]:
-        """(stretch, step count) for each longest stretch of neighbouring parameters that have a
-        gradient and as many updates behind them; parameters without a gradient are left out."""
+    def ready(self) -> Iterator[tuple[range, int]]:
+        """(which parameters, step count) for each longest stretch of neighbours that have a gradient
+        and as many updates behind them; parameters without a gradient are left out."""
         for i, p in enumerate(self.parameters):
             if p.data is not self.views[i]:
                 raise ConfigError(f"parameter {i} of shape {p.shape} was moved after the optimiser was made: make the optimiser last")
@@ -79,8 +79,12 @@ class FlatParameters:
             start = i
             while i < len(self.parameters) and self.parameters[i].grad is not None and self.steps[i] == self.steps[start]:
                 i += 1
-            stop = self.slices[i].start if i < len(self.slices) else self.values.size
-            yield slice(self.slices[start].start, stop), self.steps[start]
+            yield range(start, i), self.steps[start]
+
+    def stretch(self, members: range) -> slice:
+        """Where neighbouring parameters lie, the padding behind them included."""
+        stop = self.slices[members.stop].start if members.stop < len(self.slices) else self.values.size
+        return slice(self.slices[members.start].start, stop)
 
     def advance(self) -> None:
         """Counts one more update of each parameter that has a gradient, and marks it as written."""

@@ -44,12 +44,22 @@ class Optimizer:
                 seen.add(id(p))
             self.param_groups.append({**defaults, **group, "params": members})
             self._flats.append(pack(members))
-        for flat in self._all_flats():
-            for name in self.states:
+        for group, flats in zip(self.param_groups, self._flats, strict=True):
+            for flat, name in itertools.product(flats, self.states_of(group)):
                 flat.add_state(name)
 
     def _all_flats(self) -> Iterator[FlatParameters]:
         return itertools.chain.from_iterable(self._flats)
+
+    def states_of(self, group: dict[str, Any]) -> tuple[str, ...]:
+        """The arrays kept for each parameter of a group."""
+        return self.states
+
+    def update_stretch(self, group: dict[str, Any], flat: FlatParameters, members: range, step: int, grad_scale: Any) -> None:
+        """Updates neighbouring parameters, by default as if they were one."""
+        part = flat.stretch(members)
+        state = {name: array[part] for name, array in flat.state.items()}
+        self.update(group, flat.values[part], flat.grads[part], state, step, grad_scale)
 
     def update(self, group: dict[str, Any], values: Array, grads: Array, state: dict[str, Array], step: int, grad_scale: Any) -> None:
         """Changes `values` in place; all arrays are matching stretches of flat buffers."""
@@ -71,9 +81,8 @@ class Optimizer:
             grad_scale = scale_for(norm, max_norm)
         for group, flats in zip(self.param_groups, self._flats, strict=True):
             for flat in flats:
-                for part, done in flat.ready():
-                    state = {name: array[part] for name, array in flat.state.items()}
-                    self.update(group, flat.values[part], flat.grads[part], state, done + 1, grad_scale)
+                for members, done in flat.ready():
+                    self.update_stretch(group, flat, members, done + 1, grad_scale)
                 flat.advance()
         return norm
 
@@ -86,7 +95,7 @@ class Optimizer:
 
     def grad_norm(self) -> Array:
         """√Σ g² over all gradients that are present, a 0-d array."""
-        return grad_norm([flat.grads[part] for flat in self._all_flats() for part, _ in flat.ready()])
+        return grad_norm([flat.grads[flat.stretch(members)] for flat in self._all_flats() for members, _ in flat.ready()])
 
     def zero_grad(self) -> None:
         """Forgets all gradients (sets them to None)."""
