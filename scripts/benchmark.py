@@ -1,9 +1,11 @@
 """Measures tinylm: the engine's cost per op, and training steps, alone or against PyTorch.
 
 Every measurement of a step runs in a fresh process; against PyTorch the two sides alternate, and
-the ratio is the median over the pairs. Run it on a quiet machine.
+the ratio is the median over the pairs. On a GPU the steps are timed there, by events between them, and
+nothing waits for the host. Run it on a quiet machine.
 """
 
+import itertools
 import json
 import statistics
 import subprocess
@@ -15,30 +17,15 @@ from typing import Any, Literal
 
 import console
 import numpy as np
+from benchmark_steps import CARD_WORKLOADS, WORKLOADS, tinylm_side, torch_side
 from rich.console import Console
 from rich.table import Table
 
 import tinylm
 from tinylm import backend
 from tinylm.decode import generate
-from tinylm.errors import TinylmError
-from tinylm.models import GPT, GPTConfig
-from tinylm.optim import AdamW
-
-
-@dataclass(frozen=True)
-class Workload:
-    """A GPT training step: forward, backward, clipping, AdamW."""
-
-    config: GPTConfig
-    batch_size: int
-    steps: int
-
-
-WORKLOADS = {
-    "gpt-128": Workload(GPTConfig(n_layer=4, n_head=4, n_embd=128, block_size=64), batch_size=12, steps=60),
-    "gpt-384": Workload(GPTConfig(n_layer=6, n_head=6, n_embd=384, block_size=256), batch_size=8, steps=8),
-}
+from tinylm.errors import DeviceError, TinylmError
+from tinylm.models import GPT
 
 
 @dataclass(frozen=True)
@@ -47,8 +34,8 @@ class Arguments:
 
     against: Literal["torch"] | None = None
     """measure PyTorch too, in turn with tinylm, and print the ratio of the step times"""
-    workload: Literal["gpt-128", "gpt-384"] | None = None
-    """only this one"""
+    workload: Literal["gpt-128", "gpt-384", "gpt-384-batch-64", "gpt-768"] | None = None
+    """only this one; without it the first two, and on a GPU all"""
     pairs: int = 5
     """how many fresh processes a side"""
     device: str = "cpu"
@@ -60,68 +47,19 @@ class Arguments:
 # ---------------------------------------------------------------- one process, one side
 
 
-def groups(parameters: Any) -> list[dict[str, Any]]:
-    parameters = list(parameters)
-    matrices, vectors = [p for p in parameters if p.ndim >= 2], [p for p in parameters if p.ndim < 2]
-    return [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
-
-
-def tinylm_step(work: Workload, device: str) -> tuple[Callable[[np.ndarray], float], Callable[[], float]]:
-    model = GPT(work.config)
-    model.to(device)
-    optimizer = AdamW(groups(model.parameters()), lr=1e-3, betas=(0.9, 0.99))
-
-    def step(rows: np.ndarray) -> float:
-        x, y = (tinylm.Tensor(backend.to_device(a, device)) for a in (rows[:, :-1], rows[:, 1:]))
-        loss = tinylm.cross_entropy(model(x), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step(max_norm=1.0)
-        return loss.item()
-
-    def device_memory() -> float:
-        return 0.0 if device == "cpu" else backend.device_namespace(device).get_default_memory_pool().total_bytes() / 2**20
-
-    return step, device_memory
-
-
-def torch_step(work: Workload, device: str) -> tuple[Callable[[np.ndarray], float], Callable[[], float]]:
-    import torch
-
-    from tinylm.verify.torch_models import TorchGPT
-
-    model = TorchGPT(work.config).to(device)
-    optimizer = torch.optim.AdamW(groups(model.parameters()), lr=1e-3, betas=(0.9, 0.99), fused=True)
-
-    def step(rows: np.ndarray) -> float:
-        x, y = (torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in (rows[:, :-1], rows[:, 1:]))
-        logits = model(x)
-        loss = torch.nn.functional.cross_entropy(logits.view(-1, logits.shape[-1]), y.view(-1))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        return loss.item()
-
-    return step, lambda: 0.0 if device == "cpu" else torch.cuda.max_memory_reserved() / 2**20
-
-
-def worker(side: str, arguments: Arguments) -> None:
+def worker(name: str, arguments: Arguments) -> None:
     """Measures one side of one workload in this process and prints a JSON line."""
-    import resource
-
-    work = WORKLOADS[arguments.workload or "gpt-128"]
-    step, device_memory = (tinylm_step if side == "tinylm" else torch_step)(work, arguments.device)
+    work = (WORKLOADS | CARD_WORKLOADS)[arguments.workload or "gpt-128"]
+    side = (tinylm_side if name == "tinylm" else torch_side)(work, arguments.device)
     steps = 2 if arguments.dry_run else work.steps
     shape = (steps, work.batch_size, work.config.block_size + 1)
-    times = []
+    marks = [side.mark()]
     for rows in np.random.default_rng(0).integers(0, work.config.vocab_size, shape):
-        start = time.perf_counter()
-        step(rows)  # returns the loss as a number, so a GPU has finished
-        times.append(time.perf_counter() - start)
-    seconds = statistics.median(times[steps // 4 :])
-    memory = device_memory() or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": seconds, "tokens": work.batch_size * work.config.block_size, "megabytes": memory}))
+        side.step(rows)
+        marks.append(side.mark())
+    times = [side.seconds(a, b) for a, b in itertools.pairwise(marks)]
+    seconds = statistics.median(times[steps // 4 :])  # the first ones compile kernels and fill caches
+    print(json.dumps({"seconds": seconds, "tokens": work.batch_size * work.config.block_size, "megabytes": side.megabytes()}))
 
 
 def measure(side: str, workload: str, arguments: Arguments) -> dict[str, float]:
@@ -193,25 +131,41 @@ def import_seconds() -> float:
     return min(once() for _ in range(5))
 
 
+def check_device(arguments: Arguments) -> None:
+    """Errors: DeviceError when tinylm, or PyTorch to compare with, cannot compute on the device."""
+    backend.device_namespace(arguments.device)
+    if arguments.against and arguments.device != "cpu":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise DeviceError(
+                f"--against torch on {arguments.device} needs a PyTorch that finds the GPU, and {torch.__version__} does not: "
+                "pip install torch --index-url https://download.pytorch.org/whl/cu126"
+            )
+
+
 def main() -> None:
     if sys.argv[1:2] == ["--worker"]:  # a fresh process that `measure` started
         worker(sys.argv[2], console.parse(Arguments, args=sys.argv[3:]))
         return
     arguments = console.parse(Arguments, description=Arguments.__doc__)
-    backend.device_namespace(arguments.device)
+    check_device(arguments)
     screen = Console(width=None if sys.stdout.isatty() else 120)
-    costs = Table("engine", "µs", box=None)
-    for name, value in engine_costs(arguments.dry_run):
-        costs.add_row(name, f"{value:.2f}")
-    screen.print(costs)
-    screen.print(f"import tinylm, above numpy: {import_seconds():.3f} s\n")
-    if arguments.workload is None and arguments.device == "cpu":
+    on_cpu = arguments.device == "cpu"
+    if on_cpu:
+        costs = Table("engine", "µs", box=None)
+        for name, value in engine_costs(arguments.dry_run):
+            costs.add_row(name, f"{value:.2f}")
+        screen.print(costs)
+        screen.print(f"import tinylm, above numpy: {import_seconds():.3f} s\n")
+    if arguments.workload is None and on_cpu:
         speeds = Table("generation, 10.6 million parameters", "tokens/s", box=None)
         for name, value in generation(arguments.dry_run):
             speeds.add_row(name, f"{value:.0f}")
         screen.print(speeds)
         screen.print()
-    names = [arguments.workload] if arguments.workload else ["gpt-128"] if arguments.dry_run else list(WORKLOADS)
+    every = [*WORKLOADS, *([] if on_cpu else CARD_WORKLOADS)]
+    names = [arguments.workload] if arguments.workload else ["gpt-128"] if arguments.dry_run else every
     sides = ["tinylm"] + (["torch"] if arguments.against else [])
     table = Table("workload", "side", "ms a step", "tokens/s", "peak MB", "ratio of step times", box=None)
     for name in names:
