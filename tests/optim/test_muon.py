@@ -8,6 +8,7 @@ from tinylm import optim
 from tinylm.errors import CheckpointError, ConfigError
 from tinylm.nn import Parameter
 from tinylm.optim.muon import COEFFICIENTS, STEPS, orthogonalized
+from tinylm.verify.torch_optimizers import TorchMuon
 
 SHAPES = [(6, 4), (4, 6), (8, 4), (5, 5), (1, 3), (3, 1), (1, 1)]  # (8, 4) and (3, 1) are squares on top of each other
 
@@ -21,25 +22,8 @@ def test_singular_vectors_stay_and_singular_values_come_near_one(shape: tuple[in
     for _ in range(STEPS):
         x = a * x + b * x**3 + c * x**5
     np.testing.assert_allclose(orthogonalized(g), (u * x[..., None, :]) @ vt, rtol=1e-5, atol=1e-5)  # the 1e-7 beside the norm
-    assert (0.6 < x).all()
+    assert (x > 0.6).all()
     assert (x < 1.3).all()
-
-
-def by_hand(w: torch.Tensor, g: torch.Tensor, v: torch.Tensor, lr: float, momentum: float, decay: float) -> None:
-    """One step of Muon in PyTorch."""
-    v.lerp_(g, 1 - momentum)
-    direction = g.lerp(v, momentum)
-    m, n = w.shape
-    parts = []
-    for part in direction.split(n) if m % n == 0 else [direction]:
-        x = part.T if part.shape[0] > n else part
-        x = x / (x.norm() + 1e-7)
-        a, b, c = COEFFICIENTS
-        for _ in range(STEPS):
-            gram = x @ x.T
-            x = a * x + (b * gram + c * gram @ gram) @ x
-        parts.append((x.T if part.shape[0] > n else x) * max(1, part.shape[0] / n) ** 0.5)
-    w.mul_(1 - lr * decay).sub_(lr * torch.cat(parts))
 
 
 @pytest.mark.parametrize("max_norm", [None, 0.5])
@@ -48,10 +32,9 @@ def test_steps_are_the_formula_and_the_other_groups_are_adamw(max_norm: float | 
     ours = [Parameter(rng.standard_normal(s)) for s in SHAPES]
     vectors = [Parameter(rng.standard_normal(3)) for _ in range(2)]
     theirs, their_vectors = ([torch.tensor(p.data.copy(), requires_grad=True) for p in ps] for ps in (ours, vectors))
-    momenta = [torch.zeros_like(t) for t in theirs]
-    optimizer = optim.Muon(
-        [{"params": ours}, {"params": vectors, "orthogonal": False, "lr": 0.1, "betas": (0.8, 0.9)}], lr=0.03, momentum=0.9, weight_decay=0.2
-    )  # fmt: skip
+    adamw = {"params": vectors, "orthogonal": False, "lr": 0.1, "betas": (0.8, 0.9)}
+    optimizer = optim.Muon([{"params": ours}, adamw], lr=0.03, momentum=0.9, weight_decay=0.2)
+    muon = TorchMuon(theirs, lr=0.03, momentum=0.9, weight_decay=0.2)
     reference = torch.optim.AdamW(their_vectors, lr=0.1, betas=(0.8, 0.9), weight_decay=0.2)
     for step in range(5):
         absent = 3 if step == 2 else None
@@ -62,10 +45,7 @@ def test_steps_are_the_formula_and_the_other_groups_are_adamw(max_norm: float | 
             torch.nn.utils.clip_grad_norm_([*theirs, *their_vectors], max_norm)
         optimizer.step(max_norm=max_norm)
         reference.step()
-        with torch.no_grad():
-            for t, v in zip(theirs, momenta, strict=True):
-                if t.grad is not None:
-                    by_hand(t, t.grad, v, 0.03, 0.9, 0.2)
+        muon.step()
         for p, t in zip([*ours, *vectors], [*theirs, *their_vectors], strict=True):
             np.testing.assert_allclose(p.data, t.detach().numpy(), rtol=1e-10, atol=1e-12)
 
@@ -113,5 +93,5 @@ def test_state_and_what_muon_refuses() -> None:
         optim.Muon([Parameter(np.ones((2, 3))), Parameter(np.ones((2, 2)))]).load_state_dict(state)
     with pytest.raises(ConfigError, match=r"shape \(3,\): expected a matrix"):
         optim.Muon([Parameter(np.ones(3))])
-    with pytest.raises(ConfigError, match="momentum is 1.0"):
+    with pytest.raises(ConfigError, match=r"momentum is 1\.0"):
         optim.Muon([Parameter(np.ones((3, 3)))], momentum=1.0)

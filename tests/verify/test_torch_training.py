@@ -71,7 +71,17 @@ def test_the_runs_are_equal(dtype: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "changed",
-    [{"label_smoothing": 0.11}, {"weight_decay": 0.2}, {"clip": 2.1}, {"lr": 1.01e-3}, {"warmup": 4}, {"seed": 1}, {"dropout": 0.05}],
+    [
+        {"label_smoothing": 0.11},
+        {"weight_decay": 0.2},
+        {"clip": 2.1},
+        {"lr": 1.01e-3},
+        {"warmup": 4},
+        {"seed": 1},
+        {"dropout": 0.05},
+        {"matrix_lr": 0.0201},
+        {"optimizer": "adamw"},
+    ],
 )
 @pytest.mark.parametrize("dtype", ["float64"], indirect=True)
 def test_a_difference_is_noticed(changed: dict[str, Any], dtype: str, tmp_path: Path) -> None:

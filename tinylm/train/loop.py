@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,8 @@ class Run:
     numbers and batches, bit for bit on one machine.
     """
 
+    _peaks: Sequence[float] = ()  # the learning rate each parameter group was made with
+
     def __init__(self, config: TrainConfig, folder: Path, text: str, tokenizer: Tokenizer | None = None, resume: bool = False) -> None:
         self.config, self.folder = config, folder
         backend.device_namespace(config.device)  # a missing device is reported before anything is made
@@ -164,10 +166,16 @@ class Run:
         loss.backward()
         if self.config.model in RECURRENT:
             self.state = [s.detach() for s in state]  # truncated backpropagation through time
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule(k)
+        self._set_learning_rates(k)
         norm = self.optimizer.step(max_norm=self.config.clip)
         return loss.data, norm
+
+    def _set_learning_rates(self, k: int) -> None:
+        """The schedule's for step k; a group whose peak differs from config.lr follows in proportion."""
+        if not self._peaks:
+            self._peaks = [group["lr"] for group in self.optimizer.param_groups]
+        for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
+            group["lr"] = self.schedule(k) * (peak / self.config.lr if self.config.lr else 1.0)
 
     def tokens_between(self, first: int, stop: int) -> int:
         """How many tokens the steps from `first` up to `stop` train on."""

@@ -14,14 +14,14 @@ from tinylm.data.tokenizers import BpeTokenizer, from_json
 from tinylm.decode.beams import beam_search, greedy
 from tinylm.errors import CheckpointError, DataError
 from tinylm.models.translator import TranslationModel
-from tinylm.optim import AdamW, WarmupCosine
+from tinylm.optim import WarmupCosine
 from tinylm.random_streams import default_generator
 from tinylm.tensor import Tensor
 from tinylm.train.checkpoints import read_json, write_json
 from tinylm.train.loop import Progress, Run
 from tinylm.train.metrics import MetricsLog
 from tinylm.train.runs import load_weights
-from tinylm.train.translation_config import TranslationConfig, build_translator
+from tinylm.train.translation_config import TranslationConfig, build_translation_optimizer, build_translator
 
 TASK = "translation"
 
@@ -50,11 +50,7 @@ class TranslationRun(Run):
         self.state = None  # nothing is carried from batch to batch
         self.model = build_translator(config, self.vocabulary.size)
         self.model.to(config.device)
-        groups = [
-            {"params": [p for p in self.model.parameters() if p.ndim >= 2], "weight_decay": config.weight_decay},
-            {"params": [p for p in self.model.parameters() if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        self.optimizer = AdamW(groups, lr=config.lr, betas=(0.9, 0.98))
+        self.optimizer = build_translation_optimizer(config, self.model)
         self.schedule = WarmupCosine(config.lr, config.min_lr, config.warmup, config.schedule_steps)
         self.progress = Progress()
         self.stop_requested = False
@@ -84,8 +80,7 @@ class TranslationRun(Run):
         loss = self._loss(self.batches[k], label_smoothing=self.config.label_smoothing)
         self.optimizer.zero_grad()
         loss.backward()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule(k)
+        self._set_learning_rates(k)
         return loss.data, self.optimizer.step(max_norm=self.config.clip)
 
     def tokens_between(self, first: int, stop: int) -> int:

@@ -2,11 +2,13 @@
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from tinylm.errors import CheckpointError, ConfigError
 from tinylm.models.translator import RecurrentTranslator, TranslationModel, Translator
+from tinylm.optim import AdamW, Muon, Optimizer
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,14 @@ class TranslationConfig:
     """target tokens a step at most, padding included"""
     label_smoothing: float = 0.1
     """share of the target's probability that is spread over all tokens in training"""
+    optimizer: Literal["muon", "adamw"] = "muon"
+    """muon: for the matrices of the layers, with AdamW for all else; adamw: for everything"""
+    matrix_lr: float = 0.02
+    """muon: its peak learning rate"""
     lr: float = 1e-3
-    """peak learning rate, after the warmup"""
+    """AdamW's peak learning rate, after the warmup"""
     min_lr: float = 1e-5
-    """learning rate at the end of the cosine"""
+    """AdamW's learning rate at the end of the cosine; Muon's falls in the same proportion"""
     warmup: int = 200
     """steps of linear warmup"""
     weight_decay: float = 0.01
@@ -79,7 +85,7 @@ class TranslationConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}: expected at least 1")
         if self.steps < 0:
             raise ConfigError(f"steps is {self.steps}: expected at least 0")
-        for name in ("lr", "min_lr", "weight_decay"):
+        for name in ("lr", "min_lr", "matrix_lr", "weight_decay"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} is {getattr(self, name)}: expected at least 0")
         if not 0 <= self.label_smoothing < 1:
@@ -124,3 +130,26 @@ def build_translator(config: TranslationConfig, vocab_size: int) -> TranslationM
     return Translator(
         vocab_size, config.n_embd, config.n_head, config.n_hidden, config.n_layer, config.dropout, max_len=config.block_size
     )  # fmt: skip
+
+
+def parameter_groups(config: TranslationConfig, named: Iterable[tuple[str, Any]]) -> tuple[list[Any], list[Any], list[Any]]:
+    """(Muon's, AdamW's with weight decay, AdamW's without) of a translator's named parameters, in
+    tinylm or in PyTorch: the matrices of the layers, the other matrices, the vectors."""
+    muon: list[Any] = []
+    decayed: list[Any] = []
+    plain: list[Any] = []
+    for name, p in named:
+        inside = config.optimizer == "muon" and not name.startswith("embedding.")
+        (plain if p.ndim < 2 else muon if inside else decayed).append(p)
+    return muon, decayed, plain
+
+
+def build_translation_optimizer(config: TranslationConfig, model: TranslationModel) -> Optimizer:
+    """Muon with AdamW, or AdamW alone; weight decay on matrices only."""
+    muon, decayed, plain = parameter_groups(config, model.named_parameters())
+    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
+    settings: dict[str, Any] = {"betas": (0.9, 0.98), "weight_decay": config.weight_decay}
+    if config.optimizer == "adamw":
+        return AdamW(groups, lr=config.lr, **settings)
+    adamw = [{**group, "lr": config.lr, "orthogonal": False} for group in groups]
+    return Muon([*adamw, {"params": muon}], lr=config.matrix_lr, **settings)

@@ -10,15 +10,16 @@ from tinylm import backend
 from tinylm.data.pairs import Batch, Pairs
 from tinylm.errors import ConfigError
 from tinylm.train.translation import TranslationRun
-from tinylm.train.translation_config import TranslationConfig
+from tinylm.train.translation_config import TranslationConfig, parameter_groups
 from tinylm.verify.torch_models import TorchTranslator
+from tinylm.verify.torch_optimizers import TorchMuon
 
 
 class TorchTranslationRun(TranslationRun):
     """The run that TranslationRun makes of the same config, with the steps computed by PyTorch.
 
     Initial weights, batches, schedule, validations and the run folder are TranslationRun's own; model,
-    loss, gradients, clipping and AdamW are PyTorch's, and so are the dropout masks, which therefore
+    loss, gradients, clipping and optimisers are PyTorch's, and so are the dropout masks, which therefore
     differ. The folder is like any translator's, but a stopped run cannot be resumed.
     """
 
@@ -34,20 +35,21 @@ class TorchTranslationRun(TranslationRun):
         self.torch_model.to(config.device, getattr(torch, str(self.model.embedding.weight.dtype)))
         weights = {name: torch.from_numpy(backend.to_numpy(array)) for name, array in self.model.state_dict().items()}
         self.torch_model.load_state_dict(weights)  # the names are the same
-        groups = [
-            {"params": [p for p in self.torch_model.parameters() if p.ndim >= 2], "weight_decay": config.weight_decay},
-            {"params": [p for p in self.torch_model.parameters() if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        self.torch_optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98), fused=True)
+        muon, decayed, plain = parameter_groups(config, self.torch_model.named_parameters())
+        groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        self.torch_optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98), fused=True)]
+        if muon:
+            self.torch_optimizers.append(TorchMuon(muon, lr=config.matrix_lr, weight_decay=config.weight_decay))
 
     def _step(self, k: int) -> tuple[Any, Any]:
         loss = self._torch_loss(self.batches[k])
-        self.torch_optimizer.zero_grad()
+        self.torch_model.zero_grad()
         loss.backward()
-        for group in self.torch_optimizer.param_groups:
-            group["lr"] = self.schedule(k)
         norm = torch.nn.utils.clip_grad_norm_(self.torch_model.parameters(), self.config.clip)
-        self.torch_optimizer.step()
+        for optimizer, peak in zip(self.torch_optimizers, (self.config.lr, self.config.matrix_lr), strict=False):
+            for group in optimizer.param_groups:
+                group["lr"] = self.schedule(k) * (peak / self.config.lr if self.config.lr else 1.0)
+            optimizer.step()
         from_dlpack = backend.device_namespace(self.config.device).from_dlpack  # the same memory as an array
         return from_dlpack(loss.detach()), from_dlpack(norm)
 
