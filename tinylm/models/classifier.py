@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinylm import nn, ops
-from tinylm.backend import Array, array_module, check_ids
+from tinylm.backend import Array, array_module, check_ids, to_device
 from tinylm.errors import ConfigError, ShapeError
 from tinylm.tensor import Tensor
 
@@ -47,7 +47,8 @@ class _Batch(NamedTuple):
             raise ShapeError(f"ids have shape {ids.shape} and lengths {raw.shape} {raw.dtype}: expected (N, T) and (N,) integers")
         if raw.size and (int(raw.min()) < 1 or int(raw.max()) > ids.shape[1]):
             raise ShapeError(f"lengths from {int(raw.min())} to {int(raw.max())}: expected 1 to {ids.shape[1]}")
-        return cls(Tensor(array_module(raw).arange(ids.shape[1]) < raw[:, None]), raw)
+        real = array_module(raw).arange(ids.shape[1]) < raw[:, None]
+        return cls(Tensor(to_device(real, ids.device)), raw)
 
     def weights(self, dtype: Any) -> Tensor:
         """(N, T, 1): 1 at real positions, 0 beyond."""

@@ -18,7 +18,7 @@ from .launching import Kernel
 
 OPTIONS = {  # for the symbolizer's sake no more than is needed to read a report
     "asan": {"ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0"},
-    "tsan": {"TSAN_OPTIONS": "halt_on_error=1:exitcode=66:report_signal_unsafe=0"},
+    "tsan": {"TSAN_OPTIONS": "halt_on_error=1:exitcode=66:history_size=0"},
 }
 
 

@@ -62,7 +62,6 @@ struct Thread {
   uint64_t value;
   uint3 index;
   // For TSan. Sync variables alternate: else a fast warp's next barrier would seem to order a slow one.
-  void* fiber;
   char warp_sync[2];
   unsigned barriers, meetings;
 };
@@ -79,7 +78,7 @@ struct Block {
   std::vector<char> shared;
   char* stacks;
   void* scheduler;
-  void* scheduler_fiber;
+  void** fibers;                    // TSan's idea of each thread, and of the scheduler behind them
   int count, current;
   bool failed;
   uint64_t random;
@@ -106,7 +105,7 @@ bool fail(Block* b, const char* format, ...) {
 
 void give_turn_back() {
   Block* b = running;
-  TSAN(__tsan_switch_to_fiber(b->scheduler_fiber, 1);)
+  TSAN(__tsan_switch_to_fiber(b->fibers[b->count], 1);)
   cu_switch(&b->threads[b->current].stack_pointer, b->scheduler);
 }
 void thread_main() {
@@ -120,13 +119,11 @@ void thread_main() {
 void give_turn(Block* b, int i) {
   b->current = i;
   threadIdx = b->threads[i].index;
-  TSAN(__tsan_switch_to_fiber(b->threads[i].fiber, 1);)
+  TSAN(__tsan_switch_to_fiber(b->fibers[i], 1);)
   cu_switch(&b->scheduler, b->threads[i].stack_pointer);
 }
-char* map_stacks() {  // room for 1,024 threads, each with an unreadable page below
-  char* stacks = (char*)mmap(nullptr, 1024 * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  for (int i = 0; i < 1024; ++i) mprotect(stacks + i * STACK, PAGE, PROT_NONE);
-  return stacks;
+char* map_stacks() {  // room for 1,024 threads
+  return (char*)mmap(nullptr, 1024 * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 }
 void create(Block* b, int i) {
   const dim3 d = b->launch->block;
@@ -137,7 +134,6 @@ void create(Block* b, int i) {
   std::memset(top - 8, 0, 8 * sizeof(void*));  // six registers, the first return address, and one that is never used
   top[-2] = (void*)thread_main;
   t.stack_pointer = top - 8;
-  TSAN(t.fiber = __tsan_create_fiber(0);)
 }
 
 // ---------------------------------------------------------------- the order of turns
@@ -220,7 +216,7 @@ void run_block(Block* b) {
 #ifndef CU_TSAN
   for (volatile char* p = __start_cu_shared; p < __stop_cu_shared; ++p) *p = char(0xff);  // no memset: ASan would check it
 #endif
-  TSAN(b->scheduler_fiber = __tsan_get_current_fiber(); __tsan_release(&b->start_sync);)
+  TSAN(__tsan_release(&b->start_sync);)
   for (int i = 0; i < b->count; ++i) create(b, i);
   do {
     const Order warps = arrange(b, 0, b->warps.size());
@@ -233,7 +229,7 @@ void run_block(Block* b) {
       } while (!b->failed && release_warp(b, warps.at[k]));
     }
   } while (!b->failed && release_barrier(b));
-  TSAN(__tsan_acquire(&b->end_sync); for (Thread& t : b->threads) __tsan_destroy_fiber(t.fiber);)
+  TSAN(__tsan_acquire(&b->end_sync);)
 }
 
 }  // namespace
@@ -284,11 +280,11 @@ extern "C" int cu_run(const CuKernel* kernel, CuLaunch* launch) {
     arguments[i] = &storage[i];
   }
   bool failed = false;
-  const auto one = [&](uint64_t i, char* stacks) {
+  const auto one = [&](uint64_t i, char* stacks, [[maybe_unused]] void** fibers) {
     cu_place.threads = launch->block, cu_place.blocks = launch->grid;
     blockIdx = {unsigned(i % launch->grid.x), unsigned(i / launch->grid.x % launch->grid.y), unsigned(i / launch->grid.x / launch->grid.y)};
     Block b{};
-    b.launch = launch, b.enter = kernel->enter, b.arguments = arguments.data(), b.stacks = stacks;
+    b.launch = launch, b.enter = kernel->enter, b.arguments = arguments.data(), b.stacks = stacks, b.fibers = fibers;
     b.random = 0x9e3779b97f4a7c15ull * (launch->order + 1) + i;
     const unsigned rounding = _mm_getcsr();
     _mm_setcsr(rounding | 0x8040);  // CuPy compiles with -ftz=true
@@ -298,18 +294,29 @@ extern "C" int cu_run(const CuKernel* kernel, CuLaunch* launch) {
   };
   const uint64_t blocks = (uint64_t)launch->grid.x * launch->grid.y * launch->grid.z;
 #ifdef CU_TSAN
-  std::vector<std::thread> all;  // none is joined before all are started: blocks have no order
-  for (uint64_t i = 0; i < blocks; ++i)
-    all.emplace_back([&, i] {
+  // Four at a time have no order; blocks k and k + 4 have one, which spares the cost of new threads.
+  std::vector<std::thread> all;
+  for (uint64_t first = 0; first < 4 && first < blocks; ++first)
+    all.emplace_back([&, first] {
       char* stacks = map_stacks();
-      one(i, stacks);
+      const size_t count = launch->block.x * launch->block.y * launch->block.z;
+      std::vector<void*> fibers(count);
+      for (void*& fiber : fibers) fiber = __tsan_create_fiber(0);
+      fibers.push_back(__tsan_get_current_fiber());
+      for (uint64_t i = first; i < blocks; i += 4) one(i, stacks, fibers.data());
+      fibers.pop_back();
+      for (void* fiber : fibers) __tsan_destroy_fiber(fiber);
       munmap(stacks, 1024 * STACK);
     });
   for (std::thread& t : all) t.join();
 #else
-  static char* const stacks = map_stacks();
+  static char* const stacks = [] {
+    char* made = map_stacks();
+    for (int i = 0; i < 1024; ++i) mprotect(made + i * STACK, PAGE, PROT_NONE);  // an unreadable page below each
+    return made;
+  }();
   const CuFaults faults(&memory);
-  for (uint64_t i = 0; i < blocks && !failed; ++i) one(launch->order == 1 ? blocks - 1 - i : i, stacks);
+  for (uint64_t i = 0; i < blocks && !failed; ++i) one(launch->order == 1 ? blocks - 1 - i : i, stacks, nullptr);
 #endif
   return failed || !memory.finish();
 }

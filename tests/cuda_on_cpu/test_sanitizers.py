@@ -1,0 +1,31 @@
+"""Every CUDA kernel under AddressSanitizer and ThreadSanitizer, when it or the emulator has changed."""
+
+from typing import Any
+
+import pytest
+
+from tinylm import kernel_registry
+from tinylm.bindings.cuda import launching
+
+from . import emulator
+from .emulator.recording import Recorder, replay
+from .workloads import WORKLOADS, forget_compiled, sources
+
+
+def test_every_kernel_file_has_a_workload() -> None:
+    assert set(WORKLOADS) == {file.stem for file in launching.folder().glob("*.cu")} == {s.name for s in sources()}
+
+
+@pytest.mark.skipif(emulator.unavailable() is not None, reason=str(emulator.unavailable()))
+@pytest.mark.parametrize("file", WORKLOADS)
+def test_sanitizers(file: str, emulated_cuda: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All its kernels run, agree with the reference, and give the same bytes, and no report, under a sanitizer."""
+    monkeypatch.setattr(kernel_registry, "_kernels_allowed", "auto")
+    with Recorder() as recorder:
+        WORKLOADS[file]()
+    code = launching.source(file)
+    recorder.launches = {key: found for key, found in recorder.launches.items() if key[0] == code}
+    names = {kernel for found in recorder.launches.values() for kernel, *_ in found}
+    assert names == set(launching.signatures(code)), "a kernel that no workload launches"
+    for mode in ("asan", "tsan"):
+        replay(recorder, mode)

@@ -1,0 +1,169 @@
+"""Small calls that reach every line of every CUDA kernel, held against the references in float64.
+
+They are what the sanitizers repeat and what planted mistakes must not survive. Sizes are no multiples of
+a block, of a warp or of a vector's width.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from helpers import assert_close
+from kernel_helpers import results
+
+from tinylm import backend
+from tinylm.bindings.cuda.launching import CudaSource
+from tinylm.optim.adam import adamw
+from tinylm.optim.clipping import squared_norm
+
+
+def normal(*shape: int, seed: int = 0, scale: float = 1.0) -> np.ndarray:
+    return (np.random.default_rng((seed, *shape)).standard_normal(shape) * scale).astype(np.float32)
+
+
+def agree(name: str, *arrays: Any, **settings: Any) -> None:
+    """The op on the device in float32 gives the reference's values and gradients to 10⁻⁵ of each array's norm."""
+    found, expected = results(name, arrays, "float32", "cuda", settings), results(name, arrays, "float64", "cpu", settings)
+    assert found.keys() == expected.keys()
+    assert_close({k: (found[k], expected[k].astype(np.float32)) for k in expected}, 1e-5)
+
+
+def _layer_norm() -> None:
+    for rows, columns in [(5, 300), (17, 33), (2, 1)]:
+        x = normal(rows, columns) if columns > 1 else normal(rows, 1) * 0
+        agree("layer_norm", x, normal(columns, seed=1), normal(columns, seed=2), eps=0.1)
+    agree("layer_norm", normal(300, 40), None, None, eps=1e-5)
+
+
+def _rms_norm() -> None:
+    for rows, columns in [(5, 300), (17, 33), (2, 1)]:
+        agree("rms_norm", normal(rows, columns), normal(columns, seed=1), eps=0.1)
+
+
+def _probabilities(name: str) -> Callable[[], None]:
+    def run() -> None:
+        for columns in (300, 70, 1):
+            agree(name, normal(3, columns, scale=5) + 90, axis=-1)
+
+    return run
+
+
+def _softmax() -> None:
+    _probabilities("softmax")()
+    x = normal(3, 70)
+    x[1] = -np.inf
+    agree("softmax", x, axis=-1)
+
+
+def _cross_entropy() -> None:
+    for rows, classes, smoothing in [(7, 300, 0.1), (300, 5, 0.0)]:
+        targets = np.random.default_rng(0).integers(classes, size=rows)
+        targets[2] = -100
+        for reduction in ("mean", "sum", "none"):
+            agree("cross_entropy", normal(rows, classes, scale=3) + 90, targets, reduction=reduction, label_smoothing=smoothing)
+
+
+def _embedding() -> None:
+    ids = np.random.default_rng(0).integers(11, size=(7, 9))
+    ids[:, 0] = 10
+    agree("embedding", ids, normal(12, 37))
+    agree("embedding", ids, normal(12, 70), padding_idx=10)
+
+
+def _dropout() -> None:
+    for n in (1003, 8, 1):
+        agree("dropout", normal(n), p=0.3, key=(3, 2**40 + 5))
+
+
+def _linear() -> None:
+    for activation in (None, "relu", "gelu", "silu", "sigmoid"):
+        agree("linear", normal(7, 9), normal(70, 9, seed=1), normal(70, seed=2), normal(7, 70, seed=3), activation=activation)
+    agree("linear", normal(3, 300, 5), normal(33, 5, seed=1), normal(33, seed=2))  # sums of rows in two levels
+
+
+def _recurrent(name: str, gates: int) -> Callable[[], None]:
+    def run() -> None:
+        hidden, inputs, batch = 37, 5, 9
+        shapes = (gates * hidden, inputs), (gates * hidden, hidden), (gates * hidden,), (gates * hidden,), (batch, hidden)
+        arrays = [normal(3, batch, inputs), *(normal(*shape, seed=i, scale=0.3) for i, shape in enumerate(shapes, 1))]
+        extra = [normal(batch, hidden, seed=7)] if name == "lstm" else []
+        lengths = [3, 1, 2, 3, 1, 3, 2, 2, 3]
+        for settings in [{}, {"lengths": lengths}, {"lengths": lengths, "reverse": True}]:
+            agree(name, *arrays, *extra, **settings)
+        if name == "rnn":
+            for nonlinearity in ("relu", "sigmoid"):
+                agree(name, *arrays, nonlinearity=nonlinearity)
+
+    return run
+
+
+def _attention(width: int) -> Callable[[], None]:
+    def run() -> None:
+        steps, keys = 70, 75
+        q, k, v = normal(2, 2, steps, width), normal(2, 2, keys, width, seed=1), normal(2, 2, keys, width - 3, seed=2)
+        agree("scaled_dot_product_attention", q, k, v, None, causal=True)
+        mask = np.random.default_rng(0).random((2, 1, steps, keys)) > 0.3
+        mask[0, 0, 5] = False
+        agree("scaled_dot_product_attention", q, k, v, mask, dropout=0.2, key=(3, 5))
+
+    return run
+
+
+def _adamw() -> None:
+    arrays = [normal(1003, seed=i) for i in range(4)]
+    arrays[3] **= 2
+    for scale in (None, np.array(0.25, np.float32)):
+        expected, found = [a.astype(np.float64) for a in arrays], [backend.to_device(a, "cuda") for a in arrays]
+        settings: dict[str, Any] = {"lr": 0.1, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.3, "decoupled": True, "step": 3}
+        adamw(*expected, **settings, grad_scale=None if scale is None else float(scale))
+        adamw(*found, **settings, grad_scale=None if scale is None else backend.to_device(scale, "cuda"))
+        names = ("values", "grads", "exp_avg", "exp_avg_sq")
+        pairs = {n: (backend.to_numpy(f), e.astype(np.float32)) for n, f, e in zip(names, found, expected, strict=True)}
+        assert_close(pairs, 1e-5)
+
+
+def _squared_norm() -> None:
+    x, total = normal(5003), backend.to_device(np.array(2, np.float32), "cuda")
+    squared_norm(backend.to_device(x, "cuda"), total)
+    expected = np.asarray(2 + np.sum(x.astype(np.float64) ** 2), np.float32)
+    assert_close({"total": (backend.to_numpy(total), expected)}, 1e-5)
+
+
+WORKLOADS: dict[str, Callable[[], None]] = {  # file of kernels/cuda -> what runs its kernels
+    "adamw": _adamw,
+    "column_sums": _linear,
+    "cross_entropy": _cross_entropy,
+    "dropout": _dropout,
+    "embedding": _embedding,
+    "gru": _recurrent("gru", 3),
+    "layer_norm": _layer_norm,
+    "linear": _linear,
+    "log_softmax": _probabilities("log_softmax"),
+    "lstm": _recurrent("lstm", 4),
+    "rms_norm": _rms_norm,
+    "rnn": _recurrent("rnn", 1),
+    "scaled_dot_product_attention_32": _attention(21),
+    "scaled_dot_product_attention_64": _attention(44),
+    "scaled_dot_product_attention_128": _attention(99),
+    "softmax": _softmax,
+    "squared_norm": _squared_norm,
+}
+
+
+def sources() -> Iterator[CudaSource]:
+    """The kernel files that the bindings have loaded."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("tinylm.bindings.cuda."):
+            for value in vars(module).values():
+                for each in value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else [value]:
+                    if isinstance(each, CudaSource):
+                        yield each
+
+
+def forget_compiled() -> None:
+    """Makes every kernel file be compiled anew when it is next launched."""
+    for each in sources():
+        each._modules.clear()
+        each._functions.clear()
+        vars(each).pop("signatures", None)
