@@ -1,11 +1,11 @@
 // Tiles of matrices in shared memory and the products of two tiles, for blocks of 128 threads.
 //
 // A block owns a tile of 16 R rows and meets tiles of 8 C rows, WIDTH numbers each; C and WIDTH are constants of
-// the including file. Thread t is tx = t % 8,
-// ty = t / 8 and computes the products of rows ty + 16 i of the one tile with rows tx + 8 j of the other
-// (i < R, j < C), and columns 4 tx + 32 h to 4 tx + 32 h + 3 of rows ty + 16 i of a result of WIDTH columns.
-// So every float4 read from shared memory serves several products, no two lanes of a warp that read different
-// rows meet in one bank, and a row's 8 threads are neighbouring lanes: its maximum and sum need no barrier.
+// the including file. Thread t is tx = t % 8, ty = t / 8 and computes the products of rows ty + 16 i of the one
+// tile with rows tx + 8 j of the other (i < R, j < C), and columns 4 tx + 32 h to 4 tx + 32 h + 3 of rows ty + 16 i
+// of a result of WIDTH columns. So every float4 read from shared memory serves several products, lanes of a warp
+// that read different rows read different banks, and a row's 8 threads are neighbouring lanes: its maximum and
+// its sum need no barrier.
 
 #define ALL_LANES 0xffffffffu
 #define THREADS 128

@@ -15,15 +15,15 @@
 //               dq_i = scale Σ_j ds_j k_j,  dv_j = Σ_i p_j m_j dy_i,  dk_j = scale Σ_i ds_j q_i.
 //
 // Fast version (Dao 2023, arXiv:2307.08691): a block keeps a tile of queries in shared memory and walks over
-// the tiles of keys, up to the last key that a query of its may see; for dk and dv it keeps keys and walks
-// over queries. Scores exist for a tile at a time, in registers, and what was summed is scaled down when a
-// larger score turns up, so one walk does: memory traffic grows with T + S for each tile, not with T S.
-// Backward computes the scores twice, once for dq and once for dk and dv, so that every sum has one owner
-// and one order, without atomics.
-
+// the tiles of keys, up to the last key that one of its queries may see; for dk and dv it keeps keys and walks
+// over queries. Scores exist for one pair of tiles at a time, in registers, and what was summed is scaled down
+// when a larger score turns up, so one walk does, and the T S scores never travel through memory. Backward
+// computes the scores twice, once for dq and once for dk and dv, so that every sum has one owner and one order,
+// without atomics.
+//
 // This file is included after attention_tiles.cuh and philox.cuh by a short .cu file for each WIDTH that D and E
-// are padded to, which says what WIDTH, C and the R of the kernels are. Blocks of 128 threads: N heads ceil(rows / 16 R),
-// rows T, or S for dk and dv.
+// are padded to, which says what WIDTH, C and the R of the kernels are. One launch has N heads ceil(rows / 16 R)
+// blocks of 128 threads, rows T, or S for dk and dv.
 
 #define NEGATIVE_INFINITY __int_as_float(0xff800000)
 

@@ -1,4 +1,8 @@
-"""Scaled dot-product attention that never holds the (T, S) weights."""
+"""Scaled dot-product attention that never holds the (T, S) weights.
+
+The reference does what would need them, the weights as a result and floating masks, and what no
+layer asks for: keys shared over leading axes, rows of more than 128 numbers.
+"""
 
 import math
 
