@@ -1,8 +1,10 @@
 """Settings for every test: hypothesis without deadlines, one PyTorch thread, a fresh seed."""
 
 import os
+from typing import Any
 
 import pytest
+from cuda_on_cpu import reporting
 from cuda_on_cpu.fixtures import emulated_cuda  # noqa: F401
 from device_helpers import cuda  # noqa: F401
 from hypothesis import settings
@@ -13,6 +15,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("default", deadline=None, max_examples=25)
 settings.register_profile("ci", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """The line about the GPU, which -q would hide as a part of pytest's header."""
+    reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        reporter.write_line(reporting.header())
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if line := reporting.summary():
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(autouse=True)

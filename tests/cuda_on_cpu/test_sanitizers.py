@@ -9,7 +9,7 @@ from tinylm.bindings.cuda import launching
 
 from . import emulator
 from .emulator.recording import Recorder, replay
-from .workloads import WORKLOADS, forget_compiled, sources
+from .workloads import WORKLOADS, sources
 
 
 def test_every_kernel_file_has_a_workload() -> None:

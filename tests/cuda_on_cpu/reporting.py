@@ -1,0 +1,41 @@
+"""What pytest says about the GPU, before the tests and after them."""
+
+from tinylm import backend, kernel_registry
+
+from . import emulator
+from .emulator import Kernel
+from .emulator.launching import ORDERS
+from .fixtures import gpu_required, has_gpu
+
+
+def implementations() -> list[str]:
+    """The ops and updates that have a CUDA kernel."""
+    records = {**kernel_registry.registry, **kernel_registry.updates}
+    return sorted(name for name, record in records.items() if any(device == "cuda" for device, _ in record.kernels))
+
+
+def card() -> str:
+    """The name of the GPU, and its compute capability."""
+    properties = backend.device_namespace("cuda").cuda.runtime.getDeviceProperties(0)
+    return f"{properties['name'].decode()}, sm_{properties['major']}{properties['minor']}"
+
+
+def header() -> str:
+    """Before the tests."""
+    count = f"CUDA: {len(implementations())} implementations"
+    if has_gpu():
+        return f"{count}, GPU-tested on {card()}"
+    if gpu_required():
+        return f"{count}, none can be tested: TINYLM_REQUIRE_CUDA=1, but there is no GPU"
+    reason = emulator.unavailable()
+    return f"{count}, {f'none emulated ({reason})' if reason else 'emulated on the CPU'}, none GPU-tested"
+
+
+def summary() -> str | None:
+    """After the tests, when a kernel ran in the emulator."""
+    if not Kernel.launches:
+        return None
+    return (
+        f"CUDA: {len(Kernel.launches)} kernels were emulated, {Kernel.launches.total():,} launches, "
+        f"each in {len(ORDERS)} thread orders under UBSan; an emulated kernel is not GPU-tested"
+    )
