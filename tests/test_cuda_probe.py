@@ -155,6 +155,8 @@ def put_in_place(monkeypatch: pytest.MonkeyPatch, found: Any, installed: tuple[s
     real_import = importlib.import_module
 
     def import_module(name: str) -> Any:
+        if name == "importlib.metadata":
+            return types.SimpleNamespace(distribution=distribution, PackageNotFoundError=importlib.metadata.PackageNotFoundError)
         if name != "cupy":
             return real_import(name)
         if isinstance(found, Exception):
@@ -166,8 +168,7 @@ def put_in_place(monkeypatch: pytest.MonkeyPatch, found: Any, installed: tuple[s
         if name not in installed:
             raise importlib.metadata.PackageNotFoundError(name)
 
-    metadata = types.SimpleNamespace(distribution=distribution, PackageNotFoundError=importlib.metadata.PackageNotFoundError)
-    monkeypatch.setattr(cuda_probe, "importlib", types.SimpleNamespace(import_module=import_module, metadata=metadata))
+    monkeypatch.setattr(cuda_probe, "importlib", types.SimpleNamespace(import_module=import_module))
 
 
 def test_the_missing_piece_and_its_remedy(message: str) -> None:

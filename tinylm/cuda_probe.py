@@ -1,7 +1,6 @@
 """Finding CuPy and what it needs, or saying which piece is missing and how to get it."""
 
 import importlib
-import importlib.metadata
 import os
 from typing import Any
 
@@ -102,11 +101,12 @@ def _first_line(error: BaseException) -> str:
 
 def _installed() -> list[str]:
     """The packages that bring CuPy, of those installed."""
+    metadata = importlib.import_module("importlib.metadata")  # late: it takes longer to import than the rest of this file
 
     def has(package: str) -> bool:
         try:
-            importlib.metadata.distribution(package)
-        except importlib.metadata.PackageNotFoundError:
+            metadata.distribution(package)
+        except metadata.PackageNotFoundError:
             return False
         return True
 
