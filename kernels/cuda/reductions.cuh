@@ -7,12 +7,8 @@ __device__ __forceinline__ float warp_sum(float v) {
     return v;
 }
 
-__device__ __forceinline__ float larger(float a, float b) {  // unlike fmaxf: NaN stays NaN, as in NumPy
-    return a > b || a != a ? a : b;
-}
-
 __device__ __forceinline__ float warp_max(float v) {
-    for (int offset = 16; offset > 0; offset >>= 1) v = larger(v, __shfl_xor_sync(0xffffffffu, v, offset));
+    for (int offset = 16; offset > 0; offset >>= 1) v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, offset));
     return v;
 }
 
@@ -40,10 +36,10 @@ __device__ __forceinline__ float block_max(float v, float* scratch) {
 // v itself, or 0 for an infinity or NaN: what a row is shifted by before exp, so that x - shift is no NaN.
 __device__ __forceinline__ float finite_or_zero(float v) { return v - v == 0.f ? v : 0.f; }
 
-// The largest element of a row, NaN if there is one. columns > 0; `scratch` holds 32 floats.
+// The largest element of a row, as a shift before exp: a NaN is passed over, and shows in the sum. columns > 0; `scratch` holds 32 floats.
 __device__ __forceinline__ float row_max(const float* x, int columns, float* scratch) {
     float top = x[threadIdx.x < columns ? threadIdx.x : 0];
-    for (int i = threadIdx.x; i < columns; i += blockDim.x) top = larger(top, x[i]);
+    for (int i = threadIdx.x; i < columns; i += blockDim.x) top = fmaxf(top, x[i]);
     return block_max(top, scratch);
 }
 

@@ -80,6 +80,14 @@ def test_cross_entropy_of_large_logits() -> None:
     assert_agrees("cross_entropy", scores((6, 37)) + 1000, targets_of((6, 37)), reduction="none")
 
 
+def test_cross_entropy_with_classes_masked_out() -> None:
+    x = scores((3, 9))
+    x[:, :4] = -np.inf
+    found = assert_agrees("cross_entropy", x, np.array([4, 8, 6]))
+    assert np.isfinite(found["output 0"])
+    assert not found["gradient 0"][:, :4].any()
+
+
 def test_cross_entropy_over_more_rows_than_a_block_has_threads() -> None:
     assert_agrees("cross_entropy", scores((1100, 2)), targets_of((1100, 2)))
 

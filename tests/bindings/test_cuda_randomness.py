@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from kernel_helpers import assert_agrees, assert_declines, results
 
+from tinylm.random_streams import random_uint32
+
 pytestmark = pytest.mark.usefixtures("cuda")
 
 KEYS = [(0, 0), (123456789, 42), (2**64 - 1, 2**63 + 5)]
@@ -20,11 +22,15 @@ def test_masks_are_numpys(shape: tuple[int, ...], key: tuple[int, int]) -> None:
             np.testing.assert_array_equal(found[k], array)
 
 
-def test_the_ends_of_the_thresholds() -> None:
-    """A word is kept when it is at least the threshold, which is 1 for the smallest p and the largest word for p near 1."""
-    x = np.ones(3000)
-    for p in (2**-32, 1 - 2**-33):
-        assert_agrees("dropout", x, p=p, key=(3, 3))
+def test_a_word_equal_to_the_threshold_is_kept() -> None:
+    key = (3, 3)
+    for word in random_uint32(key, 16)[[0, 9, 15]].tolist():
+        assert_agrees("dropout", np.ones(16), p=word / 2**32, key=key)
+
+
+def test_the_smallest_and_the_largest_threshold() -> None:
+    for p in (2**-32, 1 - 2**-33):  # the latter drops all but the largest word
+        assert_agrees("dropout", np.ones(3000), p=p, key=(3, 3))
 
 
 def test_all_or_nothing_is_the_references() -> None:
