@@ -160,7 +160,7 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Call
     if sequence and count != 1:
         raise TypeError(f"@op(sequence=True): {body.__name__} must have one array parameter before '/'")
     record = Op(body.__name__, body, count, sequence, composed)
-    kernels, get_frame, ndarray, new = record.kernels, sys._getframe, np.ndarray, Tensor.__new__  # locals: this is the hot path
+    kernels_on, get_frame, ndarray, new = record.devices, sys._getframe, np.ndarray, Tensor.__new__  # locals: this is the hot path
 
     @functools.wraps(body)
     def call(*args: Any, **settings: Any) -> Any:
@@ -201,7 +201,7 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Call
         if random and settings.get("key") is None:
             settings["key"] = default_generator.next_key()
 
-        if kernels or extra or sequence:
+        if extra or sequence or (kernels_on and (foreign or "cpu" in kernels_on)):
             value, vjp = record.compute(arrays, extra, settings)
         else:
             value, vjp = body(*arrays, **settings)

@@ -28,6 +28,7 @@ class Kernels:
     def __init__(self, name: str) -> None:
         self.name = name
         self.kernels: dict[tuple[str, str], Callable[..., Any]] = {}
+        self.devices: set[str] = set()  # for which there are any
 
     def choose(self, arrays: Sequence[Any]) -> tuple[Callable[..., Any], str] | None:
         """The kernel for these arrays (all floating ones must share its device and dtype)."""
@@ -86,6 +87,7 @@ def kernel(target: str | Any, *, device: str, dtypes: Sequence[str] = ("float32"
             if (device, dtype) in holder.kernels:
                 raise ConfigError(f"{holder.name} has a kernel for {device} {dtype} already")
             holder.kernels[device, dtype] = function
+            holder.devices.add(device)
         return function
 
     return register
