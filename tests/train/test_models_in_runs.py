@@ -313,7 +313,7 @@ def test_a_config_of_wrong_types() -> None:
     ("described", "held", "message"),
     [
         ("gpt", "lstm", r"does not fit GPT: missing 'transformer.wte.weight'.*unexpected 'encoder.weight'"),
-        ("lstm", "gru", r"does not fit RNNModel: misshapen .*'rnn.weight_ih_l0': \(48, 16\), expected \(64, 16\)"),
+        ("lstm", "gru", r"does not fit RNNModel: misshapen .*'rnn.weight_ih_l0': \(72, 16\), expected \(96, 16\)"),
         ("ngram", "rnn", r"does not fit an NgramLM of order 4: missing 'contexts.1'"),
         ("rnn", "ngram", r"does not fit RNNModel: missing 'encoder.weight'"),
     ],
