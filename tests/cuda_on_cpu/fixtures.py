@@ -2,12 +2,14 @@
 
 import functools
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tinylm import backend
+from tinylm.bindings.cuda.launching import CudaSource
 from tinylm.errors import DeviceError
 
 from . import emulator, stand_in
@@ -28,6 +30,24 @@ def has_gpu() -> bool:
     return True
 
 
+def sources() -> Iterator[CudaSource]:
+    """The kernel files that the bindings have loaded."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("tinylm.bindings.cuda."):
+            for value in vars(module).values():
+                for each in value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else [value]:
+                    if isinstance(each, CudaSource):
+                        yield each
+
+
+def forget_compiled() -> None:
+    """Makes every kernel file be compiled anew when it is next launched."""
+    for each in sources():
+        each._modules.clear()
+        each._functions.clear()
+        vars(each).pop("signatures", None)
+
+
 @pytest.fixture
 def emulated_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The stand-in as `cupy`, so that the device "cuda" exists; everything is as before afterwards.
@@ -39,5 +59,9 @@ def emulated_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         pytest.skip(reason)
     monkeypatch.setattr(backend, "_namespaces", {k: v for k, v in backend._namespaces.items() if k.__module__ != "cupy"})
     monkeypatch.setattr(backend, "_largest", {})  # checks of ids that nobody has asked for
+    if has_gpu():
+        forget_compiled()
     with stand_in.installed() as cupy:
         yield cupy
+    if has_gpu():
+        forget_compiled()

@@ -1,5 +1,6 @@
 """What pytest says about the GPU, before the tests and after them."""
 
+import tinylm.optim  # noqa: F401 - it registers the kernels of updates
 from tinylm import backend, kernel_registry
 
 from . import emulator

@@ -9,7 +9,8 @@ from tinylm.bindings.cuda import launching
 
 from . import emulator
 from .emulator.recording import Recorder, replay
-from .workloads import WORKLOADS, sources
+from .fixtures import sources
+from .workloads import WORKLOADS
 
 
 def test_every_kernel_file_has_a_workload() -> None:

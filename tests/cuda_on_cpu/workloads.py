@@ -4,8 +4,7 @@ They are what the sanitizers repeat and what planted mistakes must not survive. 
 a block, of a warp or of a vector's width.
 """
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ from helpers import assert_close
 from kernel_helpers import results
 
 from tinylm import backend
-from tinylm.bindings.cuda.launching import CudaSource
 from tinylm.optim.adam import adamw
 from tinylm.optim.clipping import squared_norm
 
@@ -149,21 +147,3 @@ WORKLOADS: dict[str, Callable[[], None]] = {  # file of kernels/cuda -> what run
     "softmax": _softmax,
     "squared_norm": _squared_norm,
 }
-
-
-def sources() -> Iterator[CudaSource]:
-    """The kernel files that the bindings have loaded."""
-    for name, module in list(sys.modules.items()):
-        if name.startswith("tinylm.bindings.cuda."):
-            for value in vars(module).values():
-                for each in value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else [value]:
-                    if isinstance(each, CudaSource):
-                        yield each
-
-
-def forget_compiled() -> None:
-    """Makes every kernel file be compiled anew when it is next launched."""
-    for each in sources():
-        each._modules.clear()
-        each._functions.clear()
-        vars(each).pop("signatures", None)

@@ -6,6 +6,14 @@
 
 constexpr uint64_t PAGE = 4096;
 
+// The byte at p of the few that alignment leaves around a region, different for each region so that what
+// is copied there from another one shows: NaN in some orders, a number near 16 in others, since a NaN
+// would survive an update in place.
+static char filling(const CuLaunch* launch, int region, const char* p) {
+  const unsigned word = launch->order < 2 ? 0xffffff00u + region : 0x41800000u + 0x1000u * region;
+  return char(word >> (uint64_t(p) % 4 * 8));
+}
+
 CuMemory::CuMemory(CuLaunch* of) : launch(of) {
   for (int i = 0; i < launch->regions_count; ++i) {
     const uint64_t bytes = launch->regions[i].bytes, room = (bytes + PAGE - 1) / PAGE * PAGE;
@@ -13,9 +21,9 @@ CuMemory::CuMemory(CuLaunch* of) : launch(of) {
     mapped[i] = (char*)mmap(nullptr, mapped_bytes[i], PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (room) mprotect(mapped[i] + PAGE, room, PROT_READ | PROT_WRITE);
     // One order finds what reads behind the end, another what reads before the beginning. Vectors of 16
-    // bytes must find their alignment, so a few bytes may be left: they hold NaN and must stay so.
+    // bytes must find their alignment, so a few bytes may be left: they must stay as they are.
     at[i] = mapped[i] + PAGE + (launch->order == 1 ? 0 : (room - bytes) / 16 * 16);
-    std::memset(mapped[i] + PAGE, 0xff, room);
+    for (char* p = mapped[i] + PAGE; p < mapped[i] + PAGE + room; ++p) *p = filling(launch, i, p);
     std::memcpy(at[i], launch->regions[i].initial, bytes);
   }
 }
@@ -26,7 +34,7 @@ bool CuMemory::finish() const {
   for (int i = 0; i < launch->regions_count; ++i) {
     const char *begin = mapped[i] + PAGE, *end = mapped[i] + mapped_bytes[i] - PAGE, *behind = at[i] + launch->regions[i].bytes;
     for (const char* p = begin; p < end; ++p)
-      if ((p < at[i] || p >= behind) && *p != char(0xff)) {
+      if ((p < at[i] || p >= behind) && *p != filling(launch, i, p)) {
         std::snprintf(launch->error, sizeof launch->error, "out of bounds: a write to byte %lld of argument %d, which has %lld", (long long)(p - at[i]),
                       first_argument(i), (long long)launch->regions[i].bytes);
         return false;

@@ -9,7 +9,7 @@ from the same memory and must leave the same bytes behind in all of them.
 import ctypes
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
@@ -76,7 +76,7 @@ class Kernel:
     """One kernel; `recorder`, when it is set, is told of every launch."""
 
     recorder: Any = None
-    launches: Counter[str] = Counter()  # kernel -> how often it ran without a complaint
+    launches: ClassVar[Counter[str]] = Counter()  # kernel -> how often it ran without a complaint
 
     def __init__(self, module: Module, library: Any, entry: _Entry) -> None:
         self.module, self.library, self.entry = module, library, entry

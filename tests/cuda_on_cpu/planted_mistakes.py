@@ -1,0 +1,154 @@
+"""The mistakes that mutations.py plants in the kernels, one at a time."""
+
+from typing import NamedTuple
+
+
+class Mutation(NamedTuple):
+    """In the file (headers included) `old`, which stands there, is replaced by `new` where it stands first."""
+
+    file: str
+    mistake: str
+    old: str
+    new: str
+
+
+BARRIER = "    __syncthreads();"
+ATTENTION = "scaled_dot_product_attention_32"
+MUTATIONS = [
+    # barriers
+    Mutation(
+        "layer_norm",
+        "block_sum: no barrier before writing",
+        BARRIER + "  // scratch may still be read by the reduction before this one\n",
+        "",
+    ),
+    Mutation("layer_norm", "block_sum: no barrier before reading", BARRIER + "\n    v = ", "\n    v = "),
+    Mutation("softmax", "block_max: no barrier before reading", BARRIER + "\n    return warp_max", "\n    return warp_max"),
+    Mutation("column_sums", "tile: no barrier before reading", BARRIER + "\n    if (threadIdx.y == 0)", "\n    if (threadIdx.y == 0)"),
+    Mutation(
+        "layer_norm", "tile: no barrier before writing again", BARRIER + "  // the tile may still be read by the sum before this one\n", ""
+    ),
+    Mutation(
+        "layer_norm",
+        "threads without a column leave before a barrier",
+        "    float squares = 0.f;\n",
+        "    if (threadIdx.x >= columns) return;\n    float squares = 0.f;\n",
+    ),
+    Mutation(
+        "cross_entropy",
+        "one thread leaves an ignored row, the others stay",
+        "= log_total[blockIdx.x] = 0.f;\n        return;",
+        "= log_total[blockIdx.x] = 0.f;\n        if (threadIdx.x == 0) return;",
+    ),
+    Mutation(
+        ATTENTION,
+        "no barrier after loading keys",
+        "a.draw<16 * R, 8 * C>(kept, lead, query0, key0);\n        __syncthreads();",
+        "a.draw<16 * R, 8 * C>(kept, lead, query0, key0);",
+    ),
+    Mutation(
+        ATTENTION, "no barrier before the next keys", "accumulate<R>(sum, w, v_s);\n        __syncthreads();", "accumulate<R>(sum, w, v_s);"
+    ),
+    Mutation(
+        ATTENTION, "no __syncwarp before reading shared weights", "[tx + 8 * j] = s[i][j];\n    __syncwarp();", "[tx + 8 * j] = s[i][j];"
+    ),
+    Mutation(
+        ATTENTION,
+        "no __syncwarp before writing shared weights",
+        "    __syncwarp();  // until all lanes have read what was there before\n",
+        "",
+    ),
+    # races
+    Mutation(
+        "cross_entropy",
+        "every thread writes the row's loss",
+        "    if (threadIdx.x == 0) {\n        const float chosen",
+        "    {\n        const float chosen",
+    ),
+    Mutation("column_sums", "every row of threads writes the sum", "if (threadIdx.y == 0 && c < columns) out", "if (c < columns) out"),
+    Mutation("squared_norm", "every thread adds to the total", "if (threadIdx.x == 0) *total += sum", "*total += sum"),
+    Mutation(
+        "squared_norm",
+        "every block writes one place, += without order",
+        "partial[blockIdx.x] = sum",
+        "partial[0] = partial[0] + sum - partial[0]",
+    ),
+    Mutation("embedding", "a sum in the order of arrival", "dweight[v * columns + c] = sum;", "atomicAdd(&dweight[v * columns + c], sum);"),
+    Mutation("adamw", "blocks overlap", "blockIdx.x * blockDim.x + threadIdx.x", "blockIdx.x * (blockDim.x - 1) + threadIdx.x"),
+    # warps
+    Mutation("layer_norm", "warp_sum begins at 8", "int offset = 16", "int offset = 8"),
+    Mutation(
+        "layer_norm",
+        "the mask names half the warp",
+        "__shfl_xor_sync(0xffffffffu, v, offset);\n    return v;",
+        "__shfl_xor_sync(0x0000ffffu, v, offset);\n    return v;",
+    ),
+    Mutation(
+        ATTENTION, "a row's sum takes 16 lanes", "for (int step = 4; step; step >>= 1) a += ", "for (int step = 8; step; step >>= 1) a += "
+    ),
+    Mutation(
+        "layer_norm",
+        "shared memory read where nobody wrote",
+        "(blockDim.x >> 5) ? scratch[threadIdx.x & 31] : 0.f",
+        "32 ? scratch[threadIdx.x & 31] : 0.f",
+    ),
+    # bounds
+    Mutation(
+        "layer_norm", "reads a column too many", "i < columns; i += blockDim.x) sum += x[i]", "i <= columns; i += blockDim.x) sum += x[i]"
+    ),
+    Mutation(
+        "softmax", "writes a column too many", "i < columns; i += blockDim.x) y[i] *= scale", "i <= columns; i += blockDim.x) y[i] *= scale"
+    ),
+    Mutation("layer_norm", "shared memory for one warp", "__shared__ float scratch[32];", "__shared__ float scratch[1];"),
+    Mutation("dropout", "no guard at the end", "if (i < n) y[i]", "y[i]"),
+    Mutation("dropout", "the guard is off by one", "if (i < n) y[i]", "if (i <= n) y[i]"),
+    Mutation("adamw", "no guard at the end", "    if (i >= n) return;\n", ""),
+    Mutation("adamw", "the guard is off by one", "if (i >= n) return", "if (i > n) return"),
+    Mutation("rnn", "the guard is off by one", "if (i < size) h[i]", "if (i <= size) h[i]"),
+    Mutation("lstm", "no guard at the end", "    if (at >= (long long)batch * hidden) return;\n", ""),
+    Mutation(
+        "linear",
+        "reads a column of the bias too many",
+        "i < columns; i += blockDim.x) {\n        const float v",
+        "i <= columns; i += blockDim.x) {\n        const float v",
+    ),
+    Mutation(ATTENTION, "no guard for queries beyond the last", "if (query >= steps) continue;", ""),
+    Mutation(ATTENTION, "no guard for rows beyond the last", "if (r >= m.rows || c >= m.columns)", "if (c >= m.columns)"),
+    Mutation(
+        ATTENTION,
+        "vectors from any address",
+        "if (c + 4 <= m.columns && (reinterpret_cast<Word>(at) & 15) == 0)",
+        "if (c + 4 <= m.columns)",
+    ),
+    # strides and indices
+    Mutation(
+        "layer_norm", "a row's stride is one short", "x += (long long)blockIdx.x * columns", "x += (long long)blockIdx.x * (columns - 1)"
+    ),
+    Mutation("column_sums", "rows and columns exchanged", "sum += x[r * columns + c]", "sum += x[c * rows + r]"),
+    Mutation("squared_norm", "the stride forgets the grid", "i += (long long)gridDim.x * blockDim.x", "i += blockDim.x"),
+    Mutation("embedding", "positions are not looked up", "dy[order[r] * columns + c]", "dy[r * columns + c]"),
+    Mutation("embedding", "the run of an id is one too long", "count_below(ids, n, v + 1)", "count_below(ids, n, v + 2)"),
+    Mutation("gru", "a gate's offset", "2 * hidden", "hidden"),
+    Mutation(
+        "scaled_dot_product_attention_64",
+        "an offset in 32 bits",
+        "m.start + r * m.row + c",
+        "m.start + (int)(r * m.row * 400000000) / 400000000 + c",
+    ),
+    # arithmetic
+    Mutation(
+        "layer_norm", "no eps", "rsqrtf(block_sum(squares, scratch) / columns + eps)", "rsqrtf(block_sum(squares, scratch) / columns)"
+    ),
+    Mutation("rms_norm", "the mean is a sum", "block_sum(product, scratch) / columns", "block_sum(product, scratch)"),
+    Mutation("softmax", "the maximum is not taken off", "expf(x[i] - shift)", "expf(x[i])"),
+    Mutation("log_softmax", "the gradient forgets the sum", "dy[i] - expf(y[i]) * sum", "dy[i] - expf(y[i])"),
+    Mutation("cross_entropy", "the gradient of the wrong class", "i == target ? 1.f", "i == target - 1 ? 1.f"),
+    Mutation("dropout", "the halves of a word exchanged", "(k % 2 * 32)", "((1 - k % 2) * 32)"),
+    Mutation("dropout", "nine rounds of Philox", "round < 10", "round < 9"),
+    Mutation(
+        "linear", "silu for sigmoid", "if (activation == SIGMOID) return sigmoid(z)", "if (activation == SIGMOID) return z * sigmoid(z)"
+    ),
+    Mutation("lstm", "the forget gate's gradient from the new state", "dc_t * c_before[at]", "dc_t * c[at]"),
+    Mutation(ATTENTION, "a query sees one key too few", "key > query + keys - steps", "key >= query + keys - steps"),
+    Mutation(ATTENTION, "what was summed is not scaled down", "times(sum[i][h], correction)", "times(sum[i][h], 1.f)"),
+]
