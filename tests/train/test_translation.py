@@ -16,6 +16,7 @@ from tinylm.models.translator import RecurrentTranslator, Translator
 from tinylm.tensor import Tensor
 from tinylm.train import Run, load_run
 from tinylm.train.config import default_config as language_model_config
+from tinylm.train.latent_semantics import latent_embedding
 from tinylm.train.translation import TranslationRun, load_translator, read_config
 from tinylm.train.translation_config import TranslationConfig, default_config
 
@@ -187,3 +188,17 @@ def test_settings_are_stored_and_checked(tmp_path: Path) -> None:
             config("lstm", **bad)
     with pytest.raises(ConfigError, match="model 'gru': expected one of transformer, lstm"):
         default_config("gru")
+
+
+def test_what_the_embedding_starts_as(tmp_path: Path) -> None:
+    """Latent vectors of the pairs for their tokens, the random ones for others; a resume computes none."""
+    latent, random = (TranslationRun(config("transformer", embedding=e), tmp_path / e, PAIRS) for e in ("latent", "random"))
+    a, b = latent.model.embedding.weight.data, random.model.embedding.weight.data
+    pairs = [np.concatenate([latent.vocabulary.encode(text) for text in pair]) for pair in TWENTY]
+    expected = latent_embedding(pairs, *a.shape, seed=0)
+    known = expected.any(axis=1)
+    assert 10 < known.sum() < len(a)
+    np.testing.assert_allclose(a[known], expected[known], rtol=1e-6, atol=1e-7)
+    np.testing.assert_array_equal(a[~known], b[~known])
+    for (name, p), (_, q) in zip(latent.model.named_parameters(), random.model.named_parameters(), strict=True):
+        assert name == "embedding.weight" or np.array_equal(p.data, q.data)

@@ -18,6 +18,7 @@ from tinylm.optim import WarmupCosine
 from tinylm.random_streams import default_generator
 from tinylm.tensor import Tensor
 from tinylm.train.checkpoints import read_json, write_json
+from tinylm.train.latent_semantics import latent_embedding
 from tinylm.train.loop import Progress, Run
 from tinylm.train.metrics import MetricsLog
 from tinylm.train.runs import load_weights
@@ -49,6 +50,8 @@ class TranslationRun(Run):
         self.batches = BucketedBatches(train, config.batch_tokens, config.seed, self.vocabulary)
         self.state = None  # nothing is carried from batch to batch
         self.model = build_translator(config, self.vocabulary.size)
+        if config.embedding == "latent" and not resume:
+            self._start_embedding([np.concatenate(pair) for pair in train])
         self.model.to(config.device)
         self.optimizer = build_translation_optimizer(config, self.model)
         self.schedule = WarmupCosine(config.lr, config.min_lr, config.warmup, config.schedule_steps)
@@ -68,6 +71,13 @@ class TranslationRun(Run):
         encoded = [(self.vocabulary.encode(source), self.vocabulary.encode(target)) for source, target in pairs]
         fitting = [pair for pair in encoded if max(map(len, pair)) <= self.config.block_size]
         return fitting, len(encoded) - len(fitting)
+
+    def _start_embedding(self, documents: Sequence[np.ndarray]) -> None:
+        """Tokens of the training pairs get their latent vectors, of length 1; others keep their random ones."""
+        weight = self.model.embedding.weight
+        tokens, width = weight.shape
+        vectors = latent_embedding(documents, tokens, width, self.config.seed)
+        weight.data[...] = np.where(vectors.any(axis=1, keepdims=True), vectors, weight.data)
 
     def _loss(self, batch: Batch, **settings: Any) -> Tensor:
         on_device = functools.partial(backend.to_device, device=self.config.device)

@@ -47,6 +47,8 @@ class TranslationConfig:
     """target tokens a step at most, padding included"""
     label_smoothing: float = 0.1
     """share of the target's probability that is spread over all tokens in training"""
+    embedding: Literal["latent", "random"] = "latent"
+    """what the embedding starts as; latent: tokens that share many training pairs start close together"""
     optimizer: Literal["muon", "adamw"] = "muon"
     """muon: for the matrices of the layers, with AdamW for all else; adamw: for everything"""
     matrix_lr: float = 0.02
