@@ -44,6 +44,15 @@ def test_includes_are_pasted_in_with_lines_that_stay_right(add: CudaSource) -> N
     assert lines[at + 1] == KERNEL.splitlines()[2]
 
 
+def test_cupy_gets_ascii_which_every_locale_can_write(add: CudaSource) -> None:
+    path = launching.folder() / "add.cu"
+    path.write_text("// y += Σ ½ x\n" + KERNEL, encoding="utf-8")
+    text = launching.source("add")
+    assert text.isascii()
+    assert text.splitlines()[0] == "// y += ? ? x"  # lines and columns stay what they are
+    assert list(launching.signatures(text)) == ["add_to"]
+
+
 def test_signatures_are_read_from_the_source(add: CudaSource) -> None:
     scalars = [(np.int64, False), (np.float32, False), (np.uint32, False), (np.bool_, False)]
     assert add.signatures == {"add_to": [(np.float32, True), (np.float32, True), *scalars]}

@@ -121,6 +121,15 @@ def test_other_layouts_and_a_second_backward_pass(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", GATES)
+@pytest.mark.parametrize("lengths", [None, (2, 3, 1, 2)], ids=["no lengths", "lengths"])
+def test_cotangents_of_another_dtype(name: str, lengths: Any) -> None:
+    outputs, vjp = getattr(recurrence, name)(*on_device(*inputs(name)), lengths=lengths)
+    for a, b in zip(vjp(*(y.astype(np.float64) for y in outputs)), vjp(*outputs), strict=True):
+        np.testing.assert_array_equal(a.get(), b.get())
+        assert a.dtype == np.float32
+
+
+@pytest.mark.parametrize("name", GATES)
 @pytest.mark.parametrize("lengths", [None, (2, 4, 1, 2)], ids=["no lengths", "lengths"])
 def test_one_launch_a_step_and_no_wait(name: str, lengths: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     arrays = on_device(*inputs(name, steps=4))

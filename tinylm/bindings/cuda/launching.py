@@ -44,7 +44,8 @@ def folder() -> Path:
 @functools.cache
 def source(name: str) -> str:
     """The text of kernels/cuda/<name>.cu with its #include "..." lines replaced by the files they
-    name: the compiler needs no search path, and CuPy's cache sees every change."""
+    name: the compiler needs no search path, and CuPy's cache sees every change. CuPy writes the text
+    to a file in the locale's encoding, so a letter that is not ASCII, as in comments, becomes a "?"."""
     text = (folder() / f"{name}.cu").read_text(encoding="utf-8")
 
     def included(match: re.Match[str]) -> str:
@@ -52,7 +53,7 @@ def source(name: str) -> str:
         line = text.count("\n", 0, match.start()) + 2
         return f'#line 1 "{match[1]}"\n{header}\n#line {line} "{name}.cu"'
 
-    return _INCLUDE.sub(included, text)
+    return _INCLUDE.sub(included, text).encode("ascii", "replace").decode("ascii")
 
 
 def signatures(text: str) -> dict[str, list[tuple[np.dtype[Any], bool]]]:

@@ -17,10 +17,10 @@ def _blocks(states):
     return (-(-states.size // _THREADS[0]),)
 
 
-def _received(scan, dy, *finals):
+def _received(scan, dtype, dy, *finals):
     """The cotangents of a layer in sorted order: of the outputs to be read, of the final states to be overwritten."""
-    copies = [scan.xp.array(scan.sorted(d), order="C") for d in finals]
-    return contiguous(scan.sorted(dy)), *copies
+    copies = [scan.xp.array(scan.sorted(d), dtype, order="C") for d in finals]
+    return contiguous(scan.sorted(dy), dtype), *copies
 
 
 def _gradients(scan, x, weight_ih, biases, h_before, da, ds, states):
@@ -52,7 +52,7 @@ def rnn(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, nonl
         _RNN.launch("rnn_forward", _blocks(h[t]), _THREADS, z[t], h_before[t], h[t], n * hidden, h[t].size, kind)
 
     def vjp(dy, dh_n):
-        (dy, dh), dz = _received(scan, dy, dh_n), xp.empty_like(z)
+        (dy, dh), dz = _received(scan, z.dtype, dy, dh_n), xp.empty_like(z)
         for t, n in reversed(scan.steps):
             _RNN.launch("rnn_backward", _blocks(dh), _THREADS, h[t], dy[t], dh, dz[t], n * hidden, dh.size, kind)
             xp.matmul(dz[t, :n], weight_hh, out=dh[:n])
@@ -78,7 +78,7 @@ def lstm(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, c0=None, 
         )  # fmt: skip
 
     def vjp(dy, dh_n, dc_n):
-        (dy, dh, dc), dz = _received(scan, dy, dh_n, dc_n), xp.empty_like(gates)
+        (dy, dh, dc), dz = _received(scan, gates.dtype, dy, dh_n, dc_n), xp.empty_like(gates)
         for t, n in reversed(scan.steps):
             _LSTM.launch(
                 "lstm_backward", _blocks(dh), _THREADS, gates[t], c_before[t], c[t], dy[t], dh, dc, dz[t], n, batch, hidden
@@ -105,7 +105,7 @@ def gru(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, reve
         _GRU.launch("gru_forward", _blocks(h[t]), _THREADS, gates[t], product, bias, h_before[t], s_n[t], h[t], n, batch, hidden)
 
     def vjp(dy, dh_n):
-        (dy, dh), da, ds = _received(scan, dy, dh_n), xp.empty_like(gates), xp.empty_like(gates)
+        (dy, dh), da, ds = _received(scan, gates.dtype, dy, dh_n), xp.empty_like(gates), xp.empty_like(gates)
         product, handed = xp.empty_like(dh), 0
         for t, n in reversed(scan.steps):
             _GRU.launch(
