@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tinylm.backend import device_of
+from tinylm.backend import device_of, make_current
 from tinylm.errors import ConfigError
 
 launches: Counter[tuple[str, str]] = Counter()  # (op, "cpu" or "cuda") -> how often its kernel ran
@@ -53,6 +53,7 @@ class Update(Kernels):
         functools.update_wrapper(self, body)
 
     def __call__(self, *arrays: Any, **settings: Any) -> None:
+        make_current(arrays[0])  # what the update allocates belongs on the same GPU
         chosen = self.choose(arrays)
         if chosen is not None and chosen[0](*arrays, **settings) is not NotImplemented:
             launches[self.name, chosen[1]] += 1

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tinylm.backend import Array, array_module
+from tinylm.backend import Array, array_module, make_current
 from tinylm.kernel_registry import update
 from tinylm.tensor import Tensor
 
@@ -19,6 +19,7 @@ def grad_norm(grads: Sequence[Array]) -> Array:
     """√Σ g² over all arrays, a 0-d array on their device."""
     if not grads:
         return array_module().zeros(())
+    make_current(grads[0])
     total = array_module(grads[0]).zeros((), grads[0].dtype)
     for g in grads:
         squared_norm(g.reshape(-1), total)

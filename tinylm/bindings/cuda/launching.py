@@ -17,9 +17,9 @@ from tinylm.errors import ShapeError
 
 OPTIONS = ("-std=c++17",)  # CuPy adds the architecture and -ftz=true
 
-_MOST_THREADS, _MOST_SHARED = 1024, 48 * 1024  # a block's, on every GPU without asking for more
+_MOST_THREADS = 1024  # a block's, on every GPU
 _LARGEST_GRID = (2**31 - 1, 65535, 65535)
-_NULL = np.uintp(0)  # CuPy takes None for "no argument at all", a crash
+_NULL = np.uintp(0)  # older CuPy takes None for "no argument at all"
 
 _INCLUDE = re.compile(r'^#include "([\w.]+)"[^\n]*$', re.MULTILINE)
 _KERNEL = re.compile(r'extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(([^)]*)\)')
@@ -86,29 +86,27 @@ class CudaSource:
     def signatures(self) -> dict[str, list[tuple[np.dtype[Any], bool]]]:
         return signatures(source(self.name))
 
-    def launch(self, kernel: str, grid: tuple[int, ...], block: tuple[int, ...], *args: Any, shared_mem: int = 0) -> None:
+    def launch(self, kernel: str, grid: tuple[int, ...], block: tuple[int, ...], *args: Any) -> None:
         """Runs `kernel` on the device of its first argument, an array; an empty grid runs nothing.
 
         args: for a pointer a C-contiguous array of the pointer's dtype, a Strided one, or None for a null pointer;
-        for a scalar a number, which gets the parameter's type. shared_mem: bytes of dynamic shared memory.
+        for a scalar a number, which gets the parameter's type.
         Errors: ShapeError for arguments or a launch that the kernel's declaration or the hardware does not allow.
         """
         if 0 in grid:
             return
-        self._check_launch(kernel, grid, block, shared_mem)
+        self._check_launch(kernel, grid, block)
         types = self.signatures[kernel]
         if len(args) != len(types):
             raise ShapeError(f"{kernel}: {len(args)} arguments for {len(types)} parameters")
         values = [_argument(kernel, i, a, *types[i]) for i, a in enumerate(args)]
         with args[0].device as device:
-            self._function(kernel, device.id, args[0])(grid, block, tuple(values), shared_mem=shared_mem)
+            self._function(kernel, device.id, args[0])(grid, block, tuple(values))
 
-    def _check_launch(self, kernel: str, grid: tuple[int, ...], block: tuple[int, ...], shared_mem: int) -> None:
+    def _check_launch(self, kernel: str, grid: tuple[int, ...], block: tuple[int, ...]) -> None:
         threads = math.prod(block)
         if not 0 < threads <= _MOST_THREADS or any(n > most for n, most in zip(grid, _LARGEST_GRID, strict=False)):
             raise ShapeError(f"{kernel}: a grid of {grid} blocks of {block} threads is beyond the hardware's limits")
-        if shared_mem > _MOST_SHARED:
-            raise ShapeError(f"{kernel}: {shared_mem} bytes of shared memory a block, at most {_MOST_SHARED} can be had")
 
     def _function(self, kernel: str, device: int, array: Array) -> Any:
         found = self._functions.get((kernel, device))
