@@ -171,6 +171,17 @@ def test_wrong_kernels(what):
     np.testing.assert_array_equal(y, 0, err_msg="a launch that failed wrote to its arrays")
 
 
+def test_every_library_runs_on_the_same_stacks():
+    """A process may have some 65,000 mappings, and the stacks with their unreadable pages are 2,048."""
+    counts = []
+    for value in (1, 2):
+        y = np.zeros(1, np.float32)
+        Module(f'extern "C" __global__ void fill(float* y) {{ y[0] = {value}; }}').get_function("fill")((1,), (1,), (y,))
+        assert y[0] == value
+        counts.append(len(Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()))
+    assert counts[1] - counts[0] < 50
+
+
 def test_memory_begins_as_nan():
     """Shared memory that nobody wrote to."""
     module = Module("""

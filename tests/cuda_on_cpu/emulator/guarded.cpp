@@ -35,8 +35,8 @@ bool CuMemory::finish() const {
     const char *begin = mapped[i] + PAGE, *end = mapped[i] + mapped_bytes[i] - PAGE, *behind = at[i] + launch->regions[i].bytes;
     for (const char* p = begin; p < end; ++p)
       if ((p < at[i] || p >= behind) && *p != filling(launch, i, p)) {
-        std::snprintf(launch->error, sizeof launch->error, "out of bounds: a write to byte %lld of argument %d, which has %lld", (long long)(p - at[i]),
-                      first_argument(i), (long long)launch->regions[i].bytes);
+        std::snprintf(launch->error, sizeof launch->error, "out of bounds: a write to byte %lld of argument %d, which has %lld",
+                      (long long)(p - at[i]), first_argument(i), (long long)launch->regions[i].bytes);
         return false;
       }
     std::memcpy(launch->regions[i].result, at[i], launch->regions[i].bytes);
@@ -62,9 +62,11 @@ void on_fault(int, siginfo_t* info, void*) {
   for (int i = 0; i < memory->launch->regions_count; ++i) {
     if (address < memory->mapped[i] || address >= memory->mapped[i] + memory->mapped_bytes[i]) continue;
     const long long offset = address - memory->at[i], bytes = memory->launch->regions[i].bytes;
-    cu_abort("thread (%u, %u, %u): out of bounds of argument %d: byte %lld of %lld", threadIdx.x, threadIdx.y, threadIdx.z, memory->first_argument(i), offset, bytes);
+    cu_abort("thread (%u, %u, %u): out of bounds of argument %d: byte %lld of %lld", threadIdx.x, threadIdx.y, threadIdx.z,
+             memory->first_argument(i), offset, bytes);
   }
-  cu_abort("thread (%u, %u, %u): out of bounds: an address in no argument (or more than 60 KB of local variables)", threadIdx.x, threadIdx.y, threadIdx.z);
+  cu_abort("thread (%u, %u, %u): out of bounds: an address in no argument (or more than 60 KB of local variables)", threadIdx.x,
+           threadIdx.y, threadIdx.z);
 }
 
 }  // namespace
@@ -88,22 +90,22 @@ CuFaults::~CuFaults() {
 
 // The functions that -fsanitize=undefined calls. The first thing each is given begins with the place.
 struct CuSource { const char* file; unsigned line, column; };
-#define UNDEFINED(name, what)                                                                            \
-  extern "C" [[noreturn]] void __ubsan_handle_##name##_abort(CuSource* at) {                             \
-    cu_abort("line %u: undefined behaviour: %s", at->line, what);                                        \
+#define UNDEFINED(name, what)                                                      \
+  extern "C" [[noreturn]] void __ubsan_handle_##name(CuSource* at) {               \
+    cu_abort("line %u: undefined behaviour: %s", at->line, what);                  \
   }
-UNDEFINED(add_overflow, "signed integer overflow in +")
-UNDEFINED(sub_overflow, "signed integer overflow in -")
-UNDEFINED(mul_overflow, "signed integer overflow in *")
-UNDEFINED(negate_overflow, "signed integer overflow in a negation")
-UNDEFINED(divrem_overflow, "division by zero, or overflow in a division")
-UNDEFINED(shift_out_of_bounds, "a shift by a negative number or by the width or more")
-UNDEFINED(out_of_bounds, "an index outside its array")
-UNDEFINED(type_mismatch_v1, "a null or misaligned pointer")
-UNDEFINED(pointer_overflow, "pointer arithmetic that overflows")
-UNDEFINED(load_invalid_value, "a bool or enum that is none")
-UNDEFINED(float_cast_overflow, "a floating number outside the range of the integer type")
-UNDEFINED(vla_bound_not_positive, "an array of no or negative length")
-UNDEFINED(nonnull_arg, "a null pointer where none is allowed")
-extern "C" [[noreturn]] void __ubsan_handle_builtin_unreachable(CuSource* at) { cu_abort("line %u: undefined behaviour: unreachable code", at->line); }
-extern "C" [[noreturn]] void __ubsan_handle_missing_return(CuSource* at) { cu_abort("line %u: undefined behaviour: no return value", at->line); }
+UNDEFINED(add_overflow_abort, "signed integer overflow in +")
+UNDEFINED(sub_overflow_abort, "signed integer overflow in -")
+UNDEFINED(mul_overflow_abort, "signed integer overflow in *")
+UNDEFINED(negate_overflow_abort, "signed integer overflow in a negation")
+UNDEFINED(divrem_overflow_abort, "division by zero, or overflow in a division")
+UNDEFINED(shift_out_of_bounds_abort, "a shift by a negative number or by the width or more")
+UNDEFINED(out_of_bounds_abort, "an index outside its array")
+UNDEFINED(type_mismatch_v1_abort, "a null or misaligned pointer")
+UNDEFINED(pointer_overflow_abort, "pointer arithmetic that overflows")
+UNDEFINED(load_invalid_value_abort, "a bool or enum that is none")
+UNDEFINED(float_cast_overflow_abort, "a floating number outside the range of the integer type")
+UNDEFINED(vla_bound_not_positive_abort, "an array of no or negative length")
+UNDEFINED(nonnull_arg_abort, "a null pointer where none is allowed")
+UNDEFINED(builtin_unreachable, "unreachable code")
+UNDEFINED(missing_return, "no return value")

@@ -197,7 +197,8 @@ bool release_barrier(Block* b) {
   }
   if (!left) return false;
   if (stuck >= 0)
-    return fail(b, "deadlock: thread %d waits at line %d for lanes of mask 0x%x that never come", stuck, b->threads[stuck].line, b->threads[stuck].mask);
+    return fail(b, "deadlock: thread %d waits at line %d for lanes of mask 0x%x that never come", stuck, b->threads[stuck].line,
+                b->threads[stuck].mask);
   const int line = b->threads[waiting].line;
   if (gone >= 0) return fail(b, "__syncthreads at line %d: thread %d waits, thread %d has exited", line, waiting, gone);
   for (int i = 0; i < b->count; ++i)
@@ -269,6 +270,19 @@ void cu_abort(const char* format, ...) {
 
 // ---------------------------------------------------------------- a launch
 
+#ifndef CU_TSAN
+// Stacks with an unreadable page below each. Every library has this function, and the linker makes one of it, since
+// it is inline: two thousand mappings a library would soon be more than a process may have (vm.max_map_count).
+inline char* cu_guarded_stacks() {
+  static char* const stacks = [] {
+    char* made = map_stacks();
+    for (int i = 0; i < 1024; ++i) mprotect(made + i * STACK, PAGE, PROT_NONE);
+    return made;
+  }();
+  return stacks;
+}
+#endif
+
 extern "C" int cu_run(const CuKernel* kernel, CuLaunch* launch) {
   launch->error[0] = 0;
   const CuMemory memory(launch);
@@ -310,11 +324,7 @@ extern "C" int cu_run(const CuKernel* kernel, CuLaunch* launch) {
     });
   for (std::thread& t : all) t.join();
 #else
-  static char* const stacks = [] {
-    char* made = map_stacks();
-    for (int i = 0; i < 1024; ++i) mprotect(made + i * STACK, PAGE, PROT_NONE);  // an unreadable page below each
-    return made;
-  }();
+  char* const stacks = cu_guarded_stacks();
   const CuFaults faults(&memory);
   for (uint64_t i = 0; i < blocks && !failed; ++i) one(launch->order == 1 ? blocks - 1 - i : i, stacks, nullptr);
 #endif
