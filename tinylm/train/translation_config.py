@@ -23,9 +23,9 @@ class TranslationConfig:
     """how many byte-pair pieces both languages share"""
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
-    steps: int = 1500
+    steps: int = 4500
     """the step to stop at; a stopped run can be resumed with more"""
-    schedule_steps: int = 1500
+    schedule_steps: int = 4500
     """the step at which the learning rate has come down to its minimum, whatever --steps says"""
     seed: int = 0
     """of weights, batches and dropout"""
@@ -40,10 +40,10 @@ class TranslationConfig:
     """width: of the embedding and the layers"""
     n_hidden: int = 512
     """transformer: width inside the feed-forward"""
-    dropout: float = 0.1
+    dropout: float = 0.2
     """probability of dropping an activation in training"""
 
-    batch_tokens: int = 2048
+    batch_tokens: int = 1024
     """target tokens a step at most, padding included"""
     label_smoothing: float = 0.1
     """share of the target's probability that is spread over all tokens in training"""
@@ -66,9 +66,9 @@ class TranslationConfig:
 
     log_every: int = 10
     """steps between lines of metrics.jsonl"""
-    eval_every: int = 250
+    eval_every: int = 500
     """steps between validations; the best one is kept in checkpoints/"""
-    save_every: int = 250
+    save_every: int = 500
     """steps between checkpoints to resume from"""
 
     def __post_init__(self) -> None:
@@ -114,7 +114,7 @@ class TranslationConfig:
 
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "transformer": {},
-    "lstm": {"n_layer": 2, "n_embd": 256, "dropout": 0.2, "lr": 2e-3},
+    "lstm": {"n_layer": 2, "n_embd": 256, "lr": 2e-3, "steps": 6000, "schedule_steps": 6000},  # as long as the Transformer
 }
 
 
