@@ -140,7 +140,7 @@ WRONG = {  # what: (its line in the kernel `wrong`, the message)
         "waits at line 2 for lanes of mask 0x1f that never come",
     ),
     "a write behind the end": ("y[5000 + i] = 1;", "out of bounds|an address in no argument"),
-    "a write one behind the end": ("y[i + 1] = x[i];", "out of bounds: a write to byte 20 of argument 1, which has 20"),
+    "a write one behind the end": ("y[i + 1] = x[i];", r"out of bounds: a write to byte 2\d of argument 1, which has 20"),
     "an update in place one behind the end": ("y[i + 1] = 0.5f * y[i + 1];", r"out of bounds: a write to byte 2\d of argument 1"),
     "a read one behind the end": ("y[i] = x[i + 1];", "depends on the order"),
     "a write before the beginning": ("y[i - 1] = x[i];", "out of bounds"),
@@ -157,6 +157,21 @@ WRONG = {  # what: (its line in the kernel `wrong`, the message)
     "a read before a barrier": ("s[i & 3] = i;\n y[i] = s[(i + 1) & 3];", "the result depends on the order of the threads"),
     "too many local variables": ("volatile float big[20000]; big[i] = x[i]; y[i] = big[i];", "more than 60 KB of local variables"),
 }
+
+
+@pytest.mark.parametrize("kilobytes", [61, 70, 300])
+@pytest.mark.parametrize("thread", [0, 4])
+def test_a_frame_larger_than_its_stack(kilobytes: int, thread: int) -> None:
+    """Also where it would end in another thread's stack, or beyond the first."""
+    module = Module(f"""
+    extern "C" __global__ void deep(float* y) {{
+      if (threadIdx.x != {thread}) return;
+      volatile float big[{256 * kilobytes}];
+      big[0] = 1;
+      y[0] = big[0];
+    }}""")
+    with pytest.raises(LaunchError, match=rf"thread \({thread}, 0, 0\): out of bounds.* more than 60 KB of local variables"):
+        module.get_function("deep")((1,), (5,), (np.zeros(1, np.float32),))
 
 
 @pytest.mark.parametrize("what", WRONG)

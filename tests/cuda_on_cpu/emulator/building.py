@@ -24,7 +24,8 @@ RUNTIMES = {  # mode -> the files linked with every kernel file, and their flags
 }
 UNDEFINED = ["-fsanitize=undefined,float-cast-overflow,bounds-strict", "-fno-sanitize=vptr", "-fno-sanitize-recover=all"]
 MODES = {  # mode -> the flags of a kernel file, and of the link
-    "library": (["-O1", *UNDEFINED], ["-shared", "-Wl,-Bsymbolic"]),
+    # a large frame touches each of its pages, so that it cannot step over the unreadable one below its stack
+    "library": (["-O1", "-fstack-clash-protection", *UNDEFINED], ["-shared", "-Wl,-Bsymbolic"]),
     "asan": (["-O1", "-fsanitize=address", "-fsanitize-sections=cu_shared"], ["-fsanitize=address"]),
     "tsan": (["-O1", "-fsanitize=thread", "-DCU_TSAN"], ["-fsanitize=thread"]),
 }
