@@ -7,6 +7,10 @@ from typing import Any
 
 TABLE: dict[str, Any] = json.loads(Path(__file__).with_name("cupy_api.json").read_text(encoding="utf-8"))
 VERSION: str = TABLE["version"]
+NUMBERS = {  # parameters for which CuPy wants numbers of the host: a device array has it wait, or is refused
+    "M", "N", "axes", "axis", "axis1", "axis2", "destination", "indices_or_sections", "k", "minlength", "newshape",
+    "num", "pad_width", "repeats", "reps", "shape", "source", "start", "step", "stop",
+}  # fmt: skip
 
 
 class Parameters:
@@ -17,6 +21,7 @@ class Parameters:
         self.keyword: set[str] = set()
         self.required: set[str] = set()
         self.any_positional = self.any_keyword = False
+        self.rest = ""  # the name of those that "*" gathers
         only_keyword = False
         for part in filter(None, text.split(", ")):
             name = part.rstrip("=")
@@ -25,7 +30,7 @@ class Parameters:
             elif name.startswith("**"):
                 self.any_keyword = True
             elif name.startswith("*"):
-                only_keyword, self.any_positional = True, name != "*"
+                only_keyword, self.any_positional, self.rest = True, name != "*", name[1:]
             else:
                 if not only_keyword:
                     self.positional.append(name)
@@ -44,7 +49,16 @@ class Parameters:
             return f"argument {sorted(twice)[0]!r} is given twice"
         if missing := self.required - given - set(named):
             return f"argument {sorted(missing)[0]!r} is missing"
+        names = [*self.positional, *[self.rest] * len(args)]
+        for name, value in [*zip(names, args, strict=False), *named.items()]:
+            if name in NUMBERS and _on_device(value):
+                return f"argument {name!r} is a device array where CuPy needs numbers of the host"
         return None
+
+
+def _on_device(value: Any) -> bool:
+    """Whether it is a device array, or has one in it."""
+    return any(map(_on_device, value)) if isinstance(value, (list, tuple)) else type(value).__module__ == "cupy"
 
 
 @functools.cache

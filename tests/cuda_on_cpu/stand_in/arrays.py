@@ -198,7 +198,7 @@ def poisoned(shape: Any, dtype: Any = float, order: str = "C") -> np.ndarray:
 
 def _method(self: ndarray, name: str, found: Callable[..., Any], *args: Any, **named: Any) -> Any:
     check_call("cupy.ndarray", name, (self, *args), named)
-    if name in ("item", "tolist", "tobytes", "nonzero"):
+    if name in ("item", "tolist", "tobytes", "nonzero", "compress"):
         synchronise(f"{name}()")
     return (
         outside(found(*inside(args, name), **inside(named, name)), (self,)) if named.get("out") is None else call(found, name, args, named)
