@@ -144,7 +144,8 @@ def _sizes(size: Sequence[int]) -> tuple[int, ...]:
 
 def _memory(args: Sequence[Any]) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     """The memory that the arrays cover, overlapping arrays joined, and each argument as (region, offset)
-    or (-1, the number's bytes)."""
+    or (-1, the number's bytes). Regions are in the order of the arguments: a launch repeated at other
+    addresses is the same, and its recorded verdict is found again."""
     spans = sorted(byte_bounds(a) for a in args if isinstance(a, np.ndarray) and a.size)
     regions: list[tuple[int, int]] = []
     for begin, end in spans:
@@ -163,7 +164,9 @@ def _memory(args: Sequence[Any]) -> tuple[list[tuple[int, int]], list[tuple[int,
             at = a.ctypes.data
             region = next(i for i, (begin, end) in enumerate(regions) if begin <= at < end)
             arguments.append((region, at - regions[region][0]))
-    return regions, arguments
+    order = list(dict.fromkeys(region for region, _ in arguments if region >= 0))
+    place = {-1: -1, **{region: i for i, region in enumerate(order)}}
+    return [regions[region] for region in order], [(place[region], value) for region, value in arguments]
 
 
 def _bytes_at(begin: int, end: int) -> np.ndarray:
