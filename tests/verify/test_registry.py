@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import tinylm
+from tinylm.bindings.cuda import launching
 from tinylm.errors import ConfigError
 from tinylm.kernel_registry import registry
 from tinylm.verify import samples_of
@@ -73,14 +74,16 @@ def kernels_in(source: str, language: str) -> set[str]:
     """The entry points that a kernel file defines: __global__ functions, or exported C functions."""
     source = re.sub(r"//[^\n]*|/\*.*?\*/", "", source, flags=re.DOTALL)
     if language == "cuda":
-        return set(re.findall(r"__global__\s+(?:__launch_bounds__\s*\([^)]*\)\s*)?void\s+(\w+)", source))
+        bounds = r"(?:__launch_bounds__\s*\([^)]*\)\s*)?"
+        return set(re.findall(rf"__global__\s+{bounds}void\s+{bounds}(\w+)", source))
     functions = re.findall(r"^(\w[\w \t*]*?)\b(\w+)\s*\([^;{}]*\)\s*\{", source, flags=re.MULTILINE)
     return {name for kind, name in functions if "static" not in kind.split()}
 
 
 def test_kernels_are_found_in_sources():
     cuda = 'extern "C" __global__ void first(int n) {}\n// __global__ void no() {}\n__global__ __launch_bounds__(256) void second() {}'
-    assert kernels_in(cuda, "cuda") == {"first", "second"}
+    cuda += "\n__global__ void __launch_bounds__(128, 3) third(int n) {}"
+    assert kernels_in(cuda, "cuda") == {"first", "second", "third"}
     c = """
         static inline float helper(float x) { return x; }
         void first(const float *x,
@@ -101,7 +104,7 @@ def test_kernels_are_found_in_sources():
 )
 def test_every_kernel_is_bound(path, language):
     bindings = "\n".join(p.read_text() for p in ROOT.glob("tinylm/bindings/**/*.py"))
-    names = kernels_in(path.read_text(), language)
+    names = kernels_in(launching.source(path.stem) if language == "cuda" else path.read_text(), language)  # includes pasted in
     assert names, f"{path.name} defines no kernel"
     unbound = sorted(name for name in names if not re.search(rf"\b{name}\b", bindings))
     assert not unbound, f"{path.name}: nothing in tinylm/bindings calls {', '.join(unbound)}"
