@@ -44,6 +44,14 @@ def test_two_devices_in_one_op(cuda: Any) -> None:
         x + x.to("cuda")
 
 
+@pytest.mark.parametrize(("home", "other"), [("cpu", "cuda:0"), ("cuda:0", "cpu")])
+def test_a_cotangent_on_another_device(cuda: Any, home: str, other: str) -> None:
+    x = Tensor(normal(2), requires_grad=True).to(home)
+    with pytest.raises(DeviceError, match=f"the cotangent is on {other}, the tensor on {home}"):
+        (x * 2).backward(backend.to_device(normal(2), other))
+    assert x.grad is None
+
+
 def test_what_is_sent_may_be_overwritten(cuda: Any) -> None:
     """Nothing is waited for, and the values are those of the call."""
     batch = np.arange(12).reshape(3, 4)

@@ -17,8 +17,8 @@ from types import CodeType
 from typing import Any
 
 from tinylm.anomalies import anomaly, check_value
-from tinylm.backend import Array, array_module, make_current
-from tinylm.errors import AutogradError, ShapeError
+from tinylm.backend import Array, array_module, device_of, make_current
+from tinylm.errors import AutogradError, DeviceError, ShapeError
 
 
 class _Mode(threading.local):
@@ -116,6 +116,8 @@ def _seed_gradient(y: Any, gradient: Any) -> Array:
         gradient = array_module(y.data).asarray(gradient, y.dtype)  # a number, or nested lists
     if tuple(gradient.shape) != tuple(y.shape):
         raise ShapeError(f"the cotangent has shape {tuple(gradient.shape)}, the tensor {tuple(y.shape)}")
+    if (device := device_of(_raw(gradient))) != y.device:
+        raise DeviceError(f"the cotangent is on {device}, the tensor on {y.device}")
     return gradient
 
 
@@ -233,7 +235,8 @@ def backward(y: Any, gradient: Any = None, retain_graph: bool = False) -> None:
 
     y: a tensor; `gradient` its cotangent (an array or tensor of y's shape), 1 by default when y
     has one element. The graph is freed as it is consumed unless `retain_graph`.
-    Errors: AutogradError when y has no graph, the graph was freed, or a value changed since.
+    Errors: AutogradError when y has no graph, the graph was freed, or a value changed since; ShapeError or
+    DeviceError when the cotangent's shape or device is not y's.
     """
     dy = _seed_gradient(y, gradient)
     _walk(y, _raw(dy), _accumulate, create_graph=False, retain_graph=retain_graph)
