@@ -15,10 +15,10 @@ from tinylm.tensor import Tensor
 class RNNModel(LanguageModel):
     """Logits of the next token at every position, and the state to go on with.
 
-    logits = decoder(drop(rnn(drop(encoder(ids))))).
+    logits = decoder(drop(rnn(input_drop(encoder(ids))))).
     rnn_type: 'rnn', 'lstm' or 'gru'; ntoken: how many tokens there are; ninp: the width of the
-    embedding; nhid: hidden units a layer; nlayers: layers; dropout: on the embedding, between the
-    layers and on the output; tie_weights: the decoder's weight is the embedding itself (needs
+    embedding; nhid: hidden units a layer; nlayers: layers; dropout: between the layers and on the
+    output, and on the embedding where input_dropout is not given; tie_weights: the decoder's weight is the embedding itself (needs
     ninp = nhid; Press & Wolf 2016, arXiv:1608.05859); nonlinearity of an 'rnn': 'tanh', 'relu' or
     'sigmoid'. The embedding starts as N(0, 1), the decoder as U(-1/√nhid, 1/√nhid); tied, both start
     as U(-0.1, 0.1). Recurrent layers learn from inputs of that size faster than from small ones.
@@ -34,6 +34,7 @@ class RNNModel(LanguageModel):
         dropout: float = 0.5,
         tie_weights: bool = False,
         nonlinearity: str = "tanh",
+        input_dropout: float | None = None,
     ) -> None:
         super().__init__()
         kinds = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
@@ -46,6 +47,7 @@ class RNNModel(LanguageModel):
             raise ConfigError(f"tied weights need ninp = nhid, got {ninp} and {nhid}")
         self.vocab_size, self.block_size = ntoken, None
         self.drop = nn.Dropout(dropout)
+        self.input_drop = nn.Dropout(dropout if input_dropout is None else input_dropout)
         self.encoder = nn.Embedding(ntoken, ninp)
         settings: dict[str, Any] = {"nonlinearity": nonlinearity} if rnn_type == "rnn" else {}
         self.rnn = kinds[rnn_type](ninp, nhid, nlayers, dropout=dropout, **settings)
@@ -57,7 +59,7 @@ class RNNModel(LanguageModel):
     def forward(self, ids: Tensor, hidden: Any = None) -> tuple[Tensor, Any]:
         """ids (T, N), sequence first, and the layers' state (zeros for None) -> logits
         (T, N, ntoken) and the new state: h (nlayers, N, nhid), or (h, c) for an LSTM."""
-        y, hidden = self.rnn(self.drop(self.encoder(ids)), hidden)
+        y, hidden = self.rnn(self.input_drop(self.encoder(ids)), hidden)
         return self.decoder(self.drop(y)), hidden
 
     def advance(self, ids: Tensor, state: Sequence[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:

@@ -48,6 +48,8 @@ class TrainConfig:
     """transformer: width inside the feed-forward; recurrent models: hidden units a layer"""
     dropout: float = 0.0
     """probability of dropping an activation in training"""
+    input_dropout: float = 0.0
+    """recurrent models: probability of dropping a feature of the embedding; dropout is for the layers' outputs"""
     bias: bool = False
     """gpt: biases in projections and layer norms"""
     nonlinearity: Literal["tanh", "relu", "sigmoid"] = "tanh"
@@ -147,7 +149,8 @@ def build_model(config: TrainConfig, vocab_size: int) -> LanguageModel:
         model.block_size = config.block_size  # the lengths it is trained on; its positions would go further
         return model
     return RNNModel(
-        config.model, vocab_size, config.n_embd, config.n_hidden, config.n_layer, config.dropout, nonlinearity=config.nonlinearity
+        config.model, vocab_size, config.n_embd, config.n_hidden, config.n_layer, config.dropout,
+        nonlinearity=config.nonlinearity, input_dropout=config.input_dropout,
     )  # fmt: skip
 
 

@@ -23,24 +23,24 @@ class TranslationConfig:
     """how many byte-pair pieces both languages share"""
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
-    steps: int = 4500
+    steps: int = 7000
     """the step to stop at; a stopped run can be resumed with more"""
-    schedule_steps: int = 4500
+    schedule_steps: int = 7000
     """the step at which the learning rate has come down to its minimum, whatever --steps says"""
     seed: int = 0
     """of weights, batches and dropout"""
 
     block_size: int = 128
     """the longest source or target in tokens, end included; longer pairs are left out"""
-    n_layer: int = 3
+    n_layer: int = 2
     """layers of the encoder, and of the decoder"""
     n_head: int = 4
     """transformer: attention heads a layer"""
-    n_embd: int = 192
+    n_embd: int = 128
     """width: of the embedding and the layers"""
-    n_hidden: int = 512
+    n_hidden: int = 384
     """transformer: width inside the feed-forward"""
-    dropout: float = 0.2
+    dropout: float = 0.1
     """probability of dropping an activation in training"""
 
     batch_tokens: int = 1024
@@ -53,7 +53,7 @@ class TranslationConfig:
     """muon: for the matrices of the layers, with AdamW for all else; adamw: for everything"""
     matrix_lr: float = 0.02
     """muon: its peak learning rate"""
-    lr: float = 1e-3
+    lr: float = 2e-3
     """AdamW's peak learning rate, after the warmup"""
     min_lr: float = 1e-5
     """AdamW's learning rate at the end of the cosine; Muon's falls in the same proportion"""
@@ -66,9 +66,9 @@ class TranslationConfig:
 
     log_every: int = 10
     """steps between lines of metrics.jsonl"""
-    eval_every: int = 500
+    eval_every: int = 1000
     """steps between validations; the best one is kept in checkpoints/"""
-    save_every: int = 500
+    save_every: int = 1000
     """steps between checkpoints to resume from"""
 
     def __post_init__(self) -> None:
@@ -114,7 +114,7 @@ class TranslationConfig:
 
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "transformer": {},
-    "lstm": {"n_layer": 2, "n_embd": 256, "lr": 2e-3, "steps": 6000, "schedule_steps": 6000},  # as long as the Transformer
+    "lstm": {"n_embd": 256, "dropout": 0.2, "steps": 6000, "schedule_steps": 6000},  # as long as the Transformer
 }
 
 
