@@ -72,7 +72,7 @@ def _scatter_add(xp: Any) -> Any:
         if is_basic_index(key):
             out[key] = values
         elif isinstance(key, xp.ndarray) and key.dtype.kind in "iu" and values.size:
-            # Rows of a table: sort the ids, then one sum a run of equal ids.
+            # Rows of a table: sort the ids, then one sum a run of equal ids (on a GPU, counting the runs waits).
             flat = key.reshape(-1) % shape[0]  # a negative index is its positive twin
             rows = values.reshape(flat.size, -1)
             order = xp.argsort(flat, kind="stable")
