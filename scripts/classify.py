@@ -176,7 +176,7 @@ def main() -> None:
         | Annotated[Compare, tyro.conf.subcommand("compare")]
         | Annotated[Run, tyro.conf.subcommand("run")]
     )
-    arguments = tyro.cli(commands, args=argv, description=__doc__)
+    arguments: Train | Compare | Run = console.parse(commands, args=argv, description=__doc__)
     if isinstance(arguments, Train):
         train(arguments)
     elif isinstance(arguments, Compare):

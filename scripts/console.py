@@ -28,7 +28,7 @@ def parse(kind: type[T], **settings: Any) -> T:
     lines = [line.strip("│ ") for line in box.getvalue().splitlines()[1:]]  # below the title
     lines = list(itertools.dropwhile(rule.fullmatch, lines))
     message = " ".join(itertools.takewhile(lambda line: not rule.fullmatch(line), lines))
-    message = message.removeprefix(f"Error parsing {kind.__name__}: ").removesuffix(".")
+    message = re.sub(r"^Error parsing \w+: ", "", message).removesuffix(".")
     raise ConfigError(f"{message} (--help lists all options)")
 
 

@@ -158,3 +158,10 @@ def test_help(command: str) -> None:
     result = classify(command, "--help")
     assert result.returncode == 0
     assert b"--dry-run" in result.stdout
+
+
+def test_a_wrong_command_line_is_one_line() -> None:
+    fails_with_one_line(classify(), "Expected one of {train, compare, run}")
+    fails_with_one_line(classify("guess"), "Unrecognized options: guess")
+    fails_with_one_line(classify("train", "--modle", "bag"), "Unrecognized options: --modle")
+    fails_with_one_line(classify("run"), "the run folder that 'classify.py train' wrote (required)")
