@@ -114,7 +114,7 @@ class TranslationConfig:
 
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "transformer": {},
-    "lstm": {"n_embd": 256, "dropout": 0.2, "steps": 6000, "schedule_steps": 6000},  # as long as the Transformer
+    "lstm": {"n_embd": 192, "dropout": 0.2, "steps": 6600, "schedule_steps": 6600},  # as long as the Transformer
 }
 
 
