@@ -117,7 +117,7 @@ def test_finished_runs_are_used_and_others_refused(runs: tuple[Path, str], data:
     assert rows(again.stdout.replace("beam 4", "beam")) == expected
     other = compare("--data", data, "--out", folder, *TINY, "--lr", 0.5)
     assert other.returncode == 2
-    assert f"error: the run in {folder / 'transformer'} was made with lr 0.001, not 0.5: choose another --out\n" == other.stderr
+    assert f"error: the run in {folder / 'transformer'} was made with lr 0.002, not 0.5: choose another --out\n" == other.stderr
     shutil.copytree(folder, tmp_path / "runs")
     for name, advice in (("lstm", "continue it with: python scripts/translate.py train --resume"), ("torch", "delete")):
         (tmp_path / "runs" / name / "summary.json").unlink()
