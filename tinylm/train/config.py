@@ -50,6 +50,8 @@ class TrainConfig:
     """probability of dropping an activation in training"""
     input_dropout: float = 0.0
     """recurrent models: probability of dropping a feature of the embedding; dropout is for the layers' outputs"""
+    dropout_ramp: int = 0
+    """steps over which the probabilities of dropping rise from 0 to their values; 0: they have them from the start"""
     bias: bool = False
     """gpt: biases in projections and layer norms"""
     nonlinearity: Literal["tanh", "relu", "sigmoid"] = "tanh"
@@ -85,8 +87,9 @@ class TrainConfig:
         for name in ("batch_size", "block_size", "n_layer", "n_hidden", "schedule_steps", "log_every", "eval_every", "save_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}: expected at least 1")
-        if self.steps < 0:
-            raise ConfigError(f"steps is {self.steps}: expected at least 0")
+        for name in ("steps", "dropout_ramp"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}: expected at least 0")
         for name in ("lr", "min_lr", "weight_decay"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}: expected at least 0")

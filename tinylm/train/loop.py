@@ -17,6 +17,7 @@ from tinylm.random_streams import default_generator
 from tinylm.tensor import Tensor
 from tinylm.train.checkpoints import model_arrays, read_arrays, write_arrays, write_json
 from tinylm.train.config import TrainConfig, build_model, build_optimizer, build_schedule
+from tinylm.train.dropout_ramp import DropoutRamp
 from tinylm.train.metrics import MetricsLog, validation_loss
 
 Report = Callable[[dict[str, Any]], None]
@@ -105,6 +106,7 @@ class Run:
         self.model.to(config.device)
         self.optimizer = build_optimizer(config, self.model)
         self.schedule = build_schedule(config)
+        self.dropout = DropoutRamp(self.model, config.dropout_ramp)
         self.progress = Progress()
         self.stop_requested = False  # set it (from a signal handler, say) to stop after the step under way
         if resume:
@@ -159,6 +161,7 @@ class Run:
 
     def _step(self, k: int) -> tuple[Any, Any]:
         """One update; (loss, gradient norm) as 0-d arrays on the device."""
+        self.dropout.set(k)
         x, y = (Tensor(backend.to_device(a, self.config.device)) for a in self.batches[k])
         logits, state = self.model.advance(x, None if self.batches.starts_afresh(k) else self.state)
         loss = ops.cross_entropy(logits, y)
