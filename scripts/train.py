@@ -35,7 +35,7 @@ class Arguments(TrainConfig):
     Shakespeare; --model lstm --help shows the defaults of another model. A run folder holds
     config.json, metrics.jsonl, summary.json, model.safetensors and checkpoints/."""
 
-    preset: Literal["best-10min"] | None = None
+    preset: Literal["best-10min", "best-20min"] | None = None
     """start from a recipe's settings instead of a model's defaults; other flags change them"""
     out: Path | None = None
     """the run folder; runs/<model>-<data> by default"""

@@ -150,14 +150,14 @@ def test_a_missing_gpu_is_one_line(data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_trains_with_its_own_settings_unless_told_otherwise(name: str, data: Path, tmp_path: Path) -> None:
-    smaller = ["--n-hidden", 24, "--batch-size", 4, "--steps", 2, "--schedule-steps", 2, "--warmup", 1]
+    smaller = ["--n-hidden", 24, "--batch-size", 4, "--steps", 2, "--schedule-steps", 2, "--warmup", 1, "--dropout-ramp", 2]
     trained("--preset", name, "--data", data, "--out", tmp_path / "run", *smaller)
     made, _ = read_config(tmp_path / "run")
-    changed = {"data": str(data), "n_hidden": 24, "batch_size": 4, "steps": 2, "schedule_steps": 2, "warmup": 1}
+    changed = {"data": str(data), "n_hidden": 24, "batch_size": 4, "steps": 2, "schedule_steps": 2, "warmup": 1, "dropout_ramp": 2}
     assert made == dataclasses.replace(preset(name), **changed)
 
 
 def test_a_preset_and_what_contradicts_it(run: Path) -> None:
     fails_with_one_line(script_here("train.py", "--preset", "best-10min", "--model", "gpt"), "the preset trains a gru")
-    fails_with_one_line(script_here("train.py", "--preset", "best"), "preset 'best': expected one of best-10min")
+    fails_with_one_line(script_here("train.py", "--preset", "best"), "preset 'best': expected one of best-10min, best-20min")
     fails_with_one_line(script_here("train.py", "--resume", run, "--preset", "best-10min"), "a resumed run keeps its own settings")
