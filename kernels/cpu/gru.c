@@ -6,8 +6,7 @@
    r, z, n, and s_n (T, N, H).
    Backward: dy (T, N, H) and dh (N, H), at first the cotangent of the last state -> dh, that of the initial one,
    and the gradients of x, weights and biases. d (T, N, 4H) is room for da_n, da_r, da_z and ds_n: in this order
-   da is its first three blocks and ds its last three, and neither needs a copy.
-   The order of the work is in sequence.c. */
+   da is its first three blocks and ds its last three, and neither needs a copy. */
 
 #include "functions.h"
 #include "sequence.h"
@@ -15,55 +14,27 @@
 #include <stdlib.h>
 
 typedef struct {
-    Sizes sizes;
-    Recurrent recurrent;
-    Product input;
-    const float *bias; /* of r, z and n together, then of s_n */
-    float *states, *gates, *s_n, *s;
+    const float *bias; /* of r and z together, of a_n, of s_n */
+    float *states, *gates, *s_n;
 } Forward;
 
-static void prepare_forward(void *argument, int part, int parts) {
-    const Forward *f = argument;
-    product_share(&f->input, part, parts);
-    recurrent_pack_share(&f->sizes, &f->recurrent, part, parts);
-    recurrent_single_share(&f->sizes, &f->recurrent, f->states + before(&f->sizes, 0), f->sizes.hidden, f->s, 0, part, parts);
-}
-
-static void forward_row(
-    int64_t hidden, const float *restrict bias, const float *restrict s, const float *restrict h_before, float *restrict gates,
-    float *restrict s_n, float *restrict h
-) {
+static void forward_row(const void *layer, const Sizes *s, int64_t t, int64_t row, float *product) {
+    const Forward *f = layer;
+    int64_t hidden = s->hidden;
+    const float *bias = f->bias, *h_before = f->states + before(s, t, row);
+    float *gates = f->gates + place(s, t, row, 3 * hidden), *s_n = f->s_n + place(s, t, row, hidden), *h = f->states + after(s, t, row);
 #pragma omp simd
     for (int64_t j = 0; j < hidden; j++) {
-        float r = sigmoid_of(gates[j] + bias[j] + s[j]);
-        float z = sigmoid_of(gates[hidden + j] + bias[hidden + j] + s[hidden + j]);
-        float product = s[2 * hidden + j] + bias[3 * hidden + j];
-        float n = tanh_of(gates[2 * hidden + j] + bias[2 * hidden + j] + r * product);
+        int64_t j_z = hidden + j, j_n = 2 * hidden + j;
+        float r = sigmoid_of(gates[j] + bias[j] + product[j]);
+        float z = sigmoid_of(gates[j_z] + bias[j_z] + product[j_z]);
+        float s_j = product[j_n] + bias[3 * hidden + j];
+        float n = tanh_of(gates[j_n] + bias[j_n] + r * s_j);
         gates[j] = r;
-        gates[hidden + j] = z;
-        gates[2 * hidden + j] = n;
-        s_n[j] = product;
+        gates[j_z] = z;
+        gates[j_n] = n;
+        s_n[j] = s_j;
         h[j] = n + z * (h_before[j] - n);
-    }
-}
-
-static void forward_steps(void *argument, int part, int parts) {
-    const Forward *f = argument;
-    const Sizes *z = &f->sizes;
-    int64_t first, last, hidden = z->hidden, width = panels_columns(3 * hidden);
-    share(z->batch, 1, part, parts, &first, &last);
-    for (int64_t i = 0; i < z->steps && first < last; i++) {
-        int64_t t = z->reverse ? z->steps - 1 - i : i;
-        const float *h_before = f->states + before(z, t);
-        float *h = f->states + after(z, t);
-        if (z->steps > 1) recurrent_multiply(&f->recurrent, h_before + first * hidden, hidden, last - first, f->s + first * width, 0);
-        for (int64_t row = first; row < last; row++) {
-            int64_t at = t * z->batch + row;
-            forward_row(
-                hidden, f->bias, f->s + row * width, h_before + row * hidden, f->gates + at * 3 * hidden, f->s_n + at * hidden,
-                h + row * hidden
-            );
-        }
     }
 }
 
@@ -71,37 +42,29 @@ EXPORT int gru_forward(
     int64_t steps, int64_t batch, int64_t inputs, int64_t hidden, int reverse, const float *x, const float *weight_ih,
     const float *weight_hh, const float *bias_ih, const float *bias_hh, float *states, float *gates, float *s_n
 ) {
-    Sizes sizes = {steps, batch, inputs, hidden, 3 * hidden, reverse};
-    int64_t packed = recurrent_floats(&sizes, hidden, 3 * hidden), products = batch * panels_columns(3 * hidden);
-    float *room = allocate(packed + products + 4 * hidden), *s = room + packed, *bias = s + products;
-    if (!room) return 1;
+    Sizes sizes = {steps, batch, inputs, hidden, reverse};
+    float *bias = malloc((size_t)(4 * hidden + 1) * sizeof(float));
+    if (!bias) return 1;
     add_biases(bias_ih, bias_hh, 2 * hidden, bias);
     add_biases(bias_ih ? bias_ih + 2 * hidden : 0, 0, hidden, bias + 2 * hidden);
     add_biases(0, bias_hh ? bias_hh + 2 * hidden : 0, hidden, bias + 3 * hidden);
-    Product input = {steps * batch, 3 * hidden, inputs, plain(x, inputs), transposed(weight_ih, inputs), gates, 3 * hidden, 0};
-    Forward f = {sizes, {weight_hh, hidden, 3 * hidden, 1, room}, input, bias, states, gates, s_n, s};
-    pool_run(prepare_forward, &f);
-    pool_run(forward_steps, &f);
-    free(room);
-    return 0;
+    Forward f = {bias, states, gates, s_n};
+    int failed = sequence_forward(&sizes, 3, x, weight_ih, weight_hh, gates, states, forward_row, &f);
+    free(bias);
+    return failed;
 }
 
 typedef struct {
-    Sizes sizes;
-    Recurrent recurrent;
     const float *states, *gates, *s_n, *dy;
-    float *dh_final, *dh, *d; /* dh has rows of panels_columns(H) */
+    float *d;
 } Backward;
 
-static void prepare_backward(void *argument, int part, int parts) {
-    const Backward *b = argument;
-    recurrent_pack_share(&b->sizes, &b->recurrent, part, parts);
-}
-
-static void backward_row(
-    int64_t hidden, const float *restrict h_before, const float *restrict gates, const float *restrict s_n, const float *restrict dy,
-    float *restrict dh, float *restrict d
-) {
+static void backward_row(const void *layer, const Sizes *s, int64_t t, int64_t row, float *dh) {
+    const Backward *b = layer;
+    int64_t hidden = s->hidden;
+    const float *h_before = b->states + before(s, t, row), *gates = b->gates + place(s, t, row, 3 * hidden);
+    const float *s_n = b->s_n + place(s, t, row, hidden), *dy = b->dy + place(s, t, row, hidden);
+    float *d = b->d + place(s, t, row, 4 * hidden);
 #pragma omp simd
     for (int64_t j = 0; j < hidden; j++) {
         float r = gates[j], z = gates[hidden + j], n = gates[2 * hidden + j], dh_j = dh[j] + dy[j];
@@ -114,70 +77,27 @@ static void backward_row(
     }
 }
 
-static void backward_steps(void *argument, int part, int parts) {
-    const Backward *b = argument;
-    const Sizes *z = &b->sizes;
-    int64_t first, last, hidden = z->hidden, width = panels_columns(hidden);
-    share(z->batch, 1, part, parts, &first, &last);
-    for (int64_t row = first; row < last; row++) {
-        for (int64_t j = 0; j < width; j++) b->dh[row * width + j] = j < hidden ? b->dh_final[row * hidden + j] : 0;
-    }
-    for (int64_t i = 0; i < z->steps && first < last; i++) {
-        int64_t t = z->reverse ? i : z->steps - 1 - i;
-        for (int64_t row = first; row < last; row++) {
-            int64_t at = t * z->batch + row;
-            backward_row(
-                hidden, b->states + before(z, t) + row * hidden, b->gates + at * 3 * hidden, b->s_n + at * hidden, b->dy + at * hidden,
-                b->dh + row * width, b->d + at * 4 * hidden
-            );
-        }
-        float *ds = b->d + (t * z->batch + first) * 4 * hidden + hidden;
-        if (z->steps > 1) recurrent_multiply(&b->recurrent, ds, 4 * hidden, last - first, b->dh + first * width, 1);
-    }
-}
-
-static void finish_backward(void *argument, int part, int parts) {
-    const Backward *b = argument;
-    int64_t first, last, hidden = b->sizes.hidden, width = panels_columns(hidden);
-    share(b->sizes.batch, 1, part, parts, &first, &last);
-    for (int64_t row = first; row < last; row++) {
-        for (int64_t j = 0; j < hidden; j++) b->dh_final[row * hidden + j] = b->dh[row * width + j];
-    }
-}
-
-static void single_backward(void *argument, int part, int parts) {
-    const Backward *b = argument;
-    recurrent_single_share(&b->sizes, &b->recurrent, b->d + b->sizes.hidden, 4 * b->sizes.hidden, b->dh, 1, part, parts);
-}
-
 EXPORT int gru_backward(
     int64_t steps, int64_t batch, int64_t inputs, int64_t hidden, int reverse, const float *x, const float *weight_ih,
     const float *weight_hh, const float *states, const float *gates, const float *s_n, const float *dy, float *dh, float *d, float *dx,
     float *dweight_ih, float *dweight_hh, float *dbias_ih, float *dbias_hh
 ) {
-    Sizes sizes = {steps, batch, inputs, hidden, 3 * hidden, reverse};
-    int64_t packed = recurrent_floats(&sizes, 3 * hidden, hidden), all = steps * batch;
-    float *room = allocate(packed + batch * panels_columns(hidden));
-    if (!room) return 1;
-    Backward b = {sizes, {weight_hh, 3 * hidden, hidden, 0, room}, states, gates, s_n, dy, dh, room + packed, d};
-    pool_run(prepare_backward, &b);
-    pool_run(backward_steps, &b);
-    pool_run(single_backward, &b);
-    pool_run(finish_backward, &b);
-    free(room);
-
-    const float *d_n = d, *d_rz = d + hidden, *ds = d + hidden, *h_before = states + before(&sizes, 0);
+    Sizes sizes = {steps, batch, inputs, hidden, reverse};
+    int64_t all = steps * batch, stride = 4 * hidden, two = 2 * hidden;
+    const float *d_n = d, *d_rz = d + hidden, *ds = d + hidden, *h_before = states + before(&sizes, 0, 0);
+    Backward b = {states, gates, s_n, dy, d};
+    if (sequence_backward(&sizes, 3, weight_hh, ds, stride, 1, dh, backward_row, &b)) return 1;
     const Product products[] = {
-        {all, inputs, 2 * hidden, plain(d_rz, 4 * hidden), plain(weight_ih, inputs), dx, inputs, 0},
-        {all, inputs, hidden, plain(d_n, 4 * hidden), plain(weight_ih + 2 * hidden * inputs, inputs), dx, inputs, 1},
-        {2 * hidden, inputs, all, transposed(d_rz, 4 * hidden), plain(x, inputs), dweight_ih, inputs, 0},
-        {hidden, inputs, all, transposed(d_n, 4 * hidden), plain(x, inputs), dweight_ih + 2 * hidden * inputs, inputs, 0},
-        {3 * hidden, hidden, all, transposed(ds, 4 * hidden), plain(h_before, hidden), dweight_hh, hidden, 0},
+        {all, inputs, two, plain(d_rz, stride), plain(weight_ih, inputs), dx, inputs, 0},
+        {all, inputs, hidden, plain(d_n, stride), plain(weight_ih + two * inputs, inputs), dx, inputs, 1},
+        {two, inputs, all, transposed(d_rz, stride), plain(x, inputs), dweight_ih, inputs, 0},
+        {hidden, inputs, all, transposed(d_n, stride), plain(x, inputs), dweight_ih + two * inputs, inputs, 0},
+        {3 * hidden, hidden, all, transposed(ds, stride), plain(h_before, hidden), dweight_hh, hidden, 0},
     };
     const ColumnSums sums[] = {
-        {d_rz, all, 2 * hidden, 4 * hidden, dbias_ih},
-        {d_n, all, hidden, 4 * hidden, dbias_ih ? dbias_ih + 2 * hidden : 0},
-        {ds, all, 3 * hidden, 4 * hidden, dbias_hh},
+        {d_rz, all, two, stride, dbias_ih},
+        {d_n, all, hidden, stride, dbias_ih ? dbias_ih + two : 0},
+        {ds, all, 3 * hidden, stride, dbias_hh},
     };
     products_run(products, 5, sums, 3);
     return 0;
