@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 # Nothing here may imply -ffast-math: it loses NaN, and a library linked with it makes the process flush denormals.
@@ -90,10 +91,14 @@ def key(command: list[str]) -> str:
 
 
 def cache() -> Path:
-    """$TINYLM_CACHE, else $XDG_CACHE_HOME/tinylm, else ~/.cache/tinylm, and in it the folder of the CPU's library."""
-    chosen = os.environ.get("TINYLM_CACHE")
-    base = Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinylm"
-    return base / "cpu_kernels"
+    """$TINYLM_CACHE, else $XDG_CACHE_HOME/tinylm, else ~/.cache/tinylm, and in it the folder of the CPU's library. Errors:
+    FileNotFoundError for a user without a home."""
+    if os.environ.get("TINYLM_CACHE"):
+        return Path(os.environ["TINYLM_CACHE"]) / "cpu_kernels"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinylm" / "cpu_kernels"
+    except RuntimeError as error:
+        raise FileNotFoundError(str(error)) from error
 
 
 def trusted(path: Path, kind: Callable[[int], bool]) -> bool:
@@ -106,82 +111,87 @@ def trusted(path: Path, kind: Callable[[int], bool]) -> bool:
 
 
 def load() -> tuple[ctypes.CDLL, str]:
-    """The library, compiled where the cache has none, and where it came from. Errors: BuildError when it cannot be had."""
+    """The library, compiled where the cache has none, and where it is. Errors: BuildError when it cannot be had."""
     if sys.platform not in ("linux", "darwin"):
         raise BuildError(f"the CPU kernels need Linux or macOS, this is {sys.platform}")
     command = compiler()
-    name, place = key(command), cache()
+    name = key(command)
     try:
+        place = cache()
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not trusted(place, stat.S_ISDIR):
             raise PermissionError(f"{place} belongs to another user, or others may write to it")
-        found = sorted(place.glob(f"{name}-*.so"))
-        for path in found:
-            library = _open_if_sound(path)
-            if library is not None:
-                return library, str(path)
-        if found:
-            say(f"the cached CPU kernels {found[0]} are damaged or others may write to them; they are compiled again")
-        for path in found:
-            path.unlink(missing_ok=True)
-        with tempfile.TemporaryDirectory(dir=place) as room:
-            built = build(command, Path(room))
-            path = place / f"{name}-{_digest(built.read_bytes())}.so"
-            os.replace(built, path)
-        return _open(path), str(path)
+        kept = _kept(place, name)
+        if kept is not None:
+            return kept
+        problem = None
     except OSError as error:
-        with tempfile.TemporaryDirectory(prefix="tinylm-") as room:  # a loaded file need not keep its name
-            library = _open(build(command, Path(room)))
-        say(f"the compiled CPU kernels cannot be kept ({error}); TINYLM_CACHE may name a folder for them")
-        return library, "compiled for this process alone"
+        problem = error
+    try:
+        with tempfile.TemporaryDirectory(prefix="tinylm-") as room:
+            built = build(command, Path(room))
+            if problem is None:
+                try:
+                    path = _keep(built, place, name)
+                    return ctypes.CDLL(str(path)), str(path)
+                except OSError as error:
+                    problem = error
+            library = ctypes.CDLL(str(built))  # once loaded, it needs its name no more
+    except OSError as error:
+        raise BuildError(f"what was compiled cannot be loaded ({error})") from error
+    say(f"the compiled CPU kernels cannot be kept for the next process ({problem}); TINYLM_CACHE may name a folder for them")
+    return library, "compiled for this process alone"
+
+
+def _kept(place: Path, name: str) -> tuple[ctypes.CDLL, str] | None:
+    """The library from the cache; one that is not sound is removed."""
+    found = sorted(place.glob(f"{name}-*.so"))
+    for path in found:
+        if trusted(path, stat.S_ISREG) and path.stem.rpartition("-")[2] == _digest(path.read_bytes()):
+            return ctypes.CDLL(str(path)), str(path)
+    if found:
+        say(f"the cached CPU kernels {found[0]} are damaged, or others may write to them: they are compiled again")
+    for path in found:
+        path.unlink(missing_ok=True)
+    return None
+
+
+def _keep(built: Path, place: Path, name: str) -> Path:
+    """Puts a copy into the cache, whole or not at all, whoever else does so at the same time."""
+    content = built.read_bytes()
+    handle, draft = tempfile.mkstemp(dir=place)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        path = place / f"{name}-{_digest(content)}.so"
+        os.replace(draft, path)
+    except OSError:
+        os.unlink(draft)
+        raise
+    return path
 
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:32]
 
 
-def _open_if_sound(path: Path) -> ctypes.CDLL | None:
-    try:
-        if trusted(path, stat.S_ISREG) and path.stem.rpartition("-")[2] == _digest(path.read_bytes()):
-            return _open(path)
-    except (OSError, BuildError):
-        pass
-    return None
-
-
-def _open(path: Path) -> ctypes.CDLL:
-    try:
-        return ctypes.CDLL(str(path))
-    except OSError as error:
-        raise BuildError(f"the compiled kernels cannot be loaded ({error})") from error
-
-
-def build(command: list[str], room: Path, options: tuple[str, ...] = ()) -> Path:
-    """Compiles every file, at most one a core at once, and links them. Errors: BuildError with the compiler's first words."""
-    objects, running = [], []
-    for name in (n for n in sources() if n.endswith(".c")):
-        objects.append(str(room / f"{name}.o"))
-        if len(running) >= (os.cpu_count() or 1):
-            _finish(running.pop(0))
-        running.append(_start([*command, *flags(), *options, "-c", str(folder() / name), "-o", objects[-1]], room))
-    for each in running:
-        _finish(each)
+def build(command: list[str], room: Path) -> Path:
+    """Compiles every file, as many at once as there are cores, and links them. Errors: BuildError with the compiler's words."""
+    files = [folder() / name for name in sources() if name.endswith(".c")]
+    objects = [room / f"{file.name}.o" for file in files]
+    command = [*command, *flags()]
+    with ThreadPoolExecutor(os.cpu_count()) as several:
+        list(several.map(lambda file, target: _run([*command, "-c", str(file), "-o", str(target)]), files, objects))
     library = room / "kernels.so"
-    _finish(_start([*command, *flags(), *options, "-shared", *objects, "-o", str(library), "-lm"], room))
+    _run([*command, "-shared", *map(str, objects), "-o", str(library), "-lm"])
     return library
 
 
-def _start(command: list[str], room: Path) -> subprocess.Popen[str]:
+def _run(command: list[str]) -> None:
     try:
-        return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", cwd=room
-        )
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
     except OSError as error:
         raise BuildError(f"the compiler does not start ({error})") from error
-
-
-def _finish(process: subprocess.Popen[str]) -> None:
-    said = process.communicate()[1]
-    if process.returncode:
-        line = next((s for s in said.splitlines() if "error" in s), said.strip().partition("\n")[0])
-        raise BuildError(f"{' '.join(map(str, process.args[:1]))} failed: {line.strip() or f'exit status {process.returncode}'}")  # type: ignore[index]
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        raise BuildError(f"{command[0]} failed: {next((line for line in said if 'error' in line), said[0])}")

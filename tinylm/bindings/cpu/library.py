@@ -1,6 +1,10 @@
-"""The library of the CPU kernels in this process: loaded at the first call, with its pool and its matrix product."""
+"""The library of the CPU kernels in this process: loaded at the first call, with its pool and its matrix product.
+
+What compiles it is imported then, too: importing tinylm stays light.
+"""
 
 import ctypes
+import importlib
 import re
 import sys
 import threading
@@ -9,9 +13,6 @@ from typing import Any
 import numpy as np
 
 from tinylm.backend import Array
-from tinylm.bindings.cpu import blas, compiling
-from tinylm.bindings.cpu.compiling import BuildError
-from tinylm.bindings.cpu.cores import thread_count
 from tinylm.errors import ShapeError
 
 _EXPORT = re.compile(r"^EXPORT int (\w+)\(([^)]*)\)", re.MULTILINE)
@@ -23,22 +24,26 @@ LARGEST = 2**31 - 1  # the rows and columns that a BLAS counts
 class Library:
     """The exported functions by name, the number of threads, and where the compiled file is."""
 
-    def __init__(self) -> None:
-        self.threads = thread_count()
+    def __init__(self, compiling: Any) -> None:
+        self.threads = _part("cores").thread_count()
         handle, self.place = compiling.load()
         self.functions: dict[str, Any] = {}
-        for name, types in signatures().items():
+        for name, types in signatures(compiling.sources()).items():
             self.functions[name] = function = getattr(handle, name)
             function.argtypes, function.restype = types, ctypes.c_int
-        routine, self.splits = blas.sgemm()
+        routine, self.splits = _part("blas").sgemm()
         self.functions["use_sgemm"](routine, self.splits)
         self.functions["pool_size"](self.threads)
 
 
-def signatures() -> dict[str, list[Any]]:
+def _part(name: str) -> Any:
+    return importlib.import_module(f"tinylm.bindings.cpu.{name}")
+
+
+def signatures(sources: dict[str, str]) -> dict[str, list[Any]]:
     """The ctypes of the parameters of each exported function, from its declaration."""
     found = {}
-    for text in compiling.sources().values():
+    for text in sources.values():
         for name, parameters in _EXPORT.findall(text):
             found[name] = [ctypes.c_void_p if "*" in p else _TYPES[p.split()[-2]] for p in parameters.split(",")]
     return found
@@ -56,9 +61,10 @@ def library() -> Library | None:
     if _loaded is None and not _missing:
         with _lock:
             if _loaded is None and not _missing:
+                compiling = _part("compiling")
                 try:
-                    _loaded = Library()
-                except BuildError as error:
+                    _loaded = Library(compiling)
+                except compiling.BuildError as error:
                     _missing = True
                     compiling.say(f"the CPU kernels cannot be compiled: {error}; NumPy does their work, several times as slowly")
     return _loaded
