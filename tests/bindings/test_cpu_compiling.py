@@ -22,7 +22,7 @@ PROGRAM = """
 import numpy as np, tinylm
 from tinylm.bindings.cpu import library
 from tinylm.kernel_registry import launches
-assert library._loaded is None and not library._missing, "importing tinylm has loaded the kernels"
+assert library._loaded is None and library.problem() is None, "importing tinylm has loaded the kernels"
 x = tinylm.Tensor(np.ones((3, 2), np.float32))
 for _ in range(2):
     assert (tinylm.linear(x, x).data == 2).all()

@@ -22,11 +22,12 @@ LARGEST = 2**31 - 1  # the rows and columns that a BLAS counts
 
 
 class Library:
-    """The exported functions by name, the number of threads, and where the compiled file is."""
+    """The exported functions by name, the number of threads, the compiler and where the compiled file is."""
 
     def __init__(self, compiling: Any) -> None:
         self.threads = _part("cores").thread_count()
         handle, self.place = compiling.load()
+        self.compiler = " ".join(compiling.compiler())
         self.functions: dict[str, Any] = {}
         for name, types in signatures(compiling.sources()).items():
             self.functions[name] = function = getattr(handle, name)
@@ -51,23 +52,28 @@ def signatures(sources: dict[str, str]) -> dict[str, list[Any]]:
 
 _lock = threading.Lock()
 _loaded: Library | None = None
-_missing = False
+_problem: str | None = None
 
 
 def library() -> Library | None:
     """The library, compiled and loaded at the first call; None, after one notice, when it cannot be had.
     Errors: ConfigError for a wrong TINYLM_NUM_THREADS."""
-    global _loaded, _missing
-    if _loaded is None and not _missing:
+    global _loaded, _problem
+    if _loaded is None and _problem is None:
         with _lock:
-            if _loaded is None and not _missing:
+            if _loaded is None and _problem is None:
                 compiling = _part("compiling")
                 try:
                     _loaded = Library(compiling)
                 except compiling.BuildError as error:
-                    _missing = True
-                    compiling.say(f"the CPU kernels cannot be compiled: {error}; NumPy does their work, several times as slowly")
+                    _problem = f"the CPU kernels cannot be compiled: {error}; NumPy does their work, several times as slowly"
+                    compiling.say(_problem)
     return _loaded
+
+
+def problem() -> str | None:
+    """Why `library` has returned None."""
+    return _problem
 
 
 def call(name: str, *args: Any) -> None:
