@@ -71,7 +71,7 @@ EXPORT int linear_forward(
 ) {
     Product product = {rows, outputs, inputs, plain(x, inputs), transposed(weight, inputs), kept ? kept : y, outputs, 0};
     Forward f = {product, bias, residual, y, activation};
-    pool_run(forward_share, &f);
+    pool_run(forward_share, &f, rows * outputs * (inputs + 16));
     return 0;
 }
 
@@ -122,7 +122,7 @@ EXPORT int linear_backward(
 ) {
     if (activation != NONE) {
         Slope s = {rows * outputs, kept, dy, dz, activation};
-        pool_run(slope_share, &s);
+        pool_run(slope_share, &s, rows * outputs * 16);
         dy = dz;
     }
     const Product products[] = {

@@ -5,8 +5,8 @@
    once, and then sleep. Whoever goes to sleep first says so and then looks once more; whoever changes
    the number looks for sleepers after it. Both in the one order of sequential consistency: no wake-up is lost.
 
-   Two callers at once: the second one does all parts of its run itself. A forked child has none of its
-   parent's threads and makes its own. */
+   Work that is done in a few microseconds is the caller's alone, as many parts as it has. So is that of a second
+   caller while the threads are busy. A forked child has none of its parent's threads and makes its own. */
 
 #include "pool.h"
 
@@ -16,6 +16,10 @@
 #include <time.h>
 
 enum { SPIN_NANOSECONDS = 50000, LOOKS_BETWEEN_CLOCKS = 64, MOST_PARTS = 1024 };
+
+#ifndef WORTH_WAKING
+#define WORTH_WAKING 200000 /* multiply-adds */
+#endif
 
 static int parts = 1;
 static int started = 1; /* parts that have a thread, the caller's included */
@@ -134,8 +138,8 @@ EXPORT int pool_size(int wanted) {
     return 0;
 }
 
-void pool_run(Work *work, void *argument) {
-    if (parts == 1 || atomic_flag_test_and_set(&busy)) {
+void pool_run(Work *work, void *argument, int64_t operations) {
+    if (parts == 1 || operations < WORTH_WAKING || atomic_flag_test_and_set(&busy)) {
         for (int part = 0; part < parts; part++) work(argument, part, parts);
         return;
     }

@@ -12,8 +12,9 @@ typedef void Work(void *argument, int part, int parts);
 
 /* Runs all parts of the work, the caller's own as part 0, and returns when all are done. The number of
    parts is the same in every run, whatever threads there are, and a part never waits for another one:
-   what is computed depends on that number alone. */
-void pool_run(Work *work, void *argument);
+   what is computed depends on that number alone. operations: about how many multiply-adds it takes all together; the
+   caller does few of them itself, sooner than others would wake up. */
+void pool_run(Work *work, void *argument, int64_t operations);
 
 /* The number of parts of every run. */
 int pool_parts(void);

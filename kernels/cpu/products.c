@@ -90,5 +90,8 @@ static void several_share(void *argument, int part, int parts) {
 
 void products_run(const Product *products, int product_count, const ColumnSums *sums, int sums_count) {
     Several s = {products, sums, product_count, sums_count};
-    pool_run(several_share, &s);
+    int64_t operations = 0;
+    for (int i = 0; i < product_count; i++) operations += products[i].m * products[i].n * products[i].k;
+    for (int i = 0; i < sums_count; i++) operations += sums[i].rows * sums[i].columns;
+    pool_run(several_share, &s, operations);
 }

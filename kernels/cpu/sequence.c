@@ -24,6 +24,7 @@ typedef struct {
     int transposed, add;
     const float *a;
     float *packed, *product;
+    int64_t operations; /* of the steps */
     Row *row;
     const void *layer;
 } Scan;
@@ -88,22 +89,25 @@ static float *make_room(Scan *s) {
     return room;
 }
 
+/* Multiply-adds of a sequence's steps, those of its functions included. */
+static int64_t operations(const Sizes *s, int64_t rows) { return s->steps * s->batch * rows * (s->hidden + 32); }
+
 int sequence_forward(
     const Sizes *z, int64_t blocks, const float *x, const float *weight_ih, const float *weight_hh, float *inputs, const float *states,
     Row *forward, const void *layer
 ) {
     int64_t rows = blocks * z->hidden;
     Product input = {z->steps * z->batch, rows, z->inputs, plain(x, z->inputs), transposed(weight_ih, z->inputs), inputs, rows, 0};
-    Scan s = {z, &input, weight_hh, z->hidden, rows, z->hidden, 1, 0, states, 0, 0, forward, layer};
+    Scan s = {z, &input, weight_hh, z->hidden, rows, z->hidden, 1, 0, states, 0, 0, operations(z, rows), forward, layer};
     float *room = make_room(&s);
     if (!room) return 1;
-    pool_run(prepare_share, &s);
+    pool_run(prepare_share, &s, rows * (z->steps * z->batch * z->inputs + z->hidden));
     if (z->steps == 1) {
         s.a = states + before(z, 0, 0);
-        pool_run(single_share, &s);
+        pool_run(single_share, &s, s.operations);
         s.a = states;
     }
-    pool_run(forward_share, &s);
+    pool_run(forward_share, &s, s.operations);
     free(room);
     return 0;
 }
@@ -112,16 +116,16 @@ int sequence_backward(
     const Sizes *z, int64_t blocks, const float *weight_hh, const float *ds, int64_t stride, int add, float *dh, Row *backward,
     const void *layer
 ) {
-    Scan s = {z, 0, weight_hh, blocks * z->hidden, z->hidden, stride, 0, add, ds, 0, 0, backward, layer};
+    Scan s = {z, 0, weight_hh, blocks * z->hidden, z->hidden, stride, 0, add, ds, 0, 0, operations(z, blocks * z->hidden), backward, layer};
     float *room = make_room(&s);
     if (!room) return 1;
     int64_t width = panels_columns(z->hidden);
     for (int64_t row = 0; row < z->batch; row++) {
         for (int64_t j = 0; j < width; j++) s.product[row * width + j] = j < z->hidden ? dh[row * z->hidden + j] : 0;
     }
-    pool_run(prepare_share, &s);
-    pool_run(backward_share, &s);
-    if (z->steps == 1) pool_run(single_share, &s);
+    pool_run(prepare_share, &s, s.k * s.n);
+    pool_run(backward_share, &s, s.operations);
+    if (z->steps == 1) pool_run(single_share, &s, s.operations);
     for (int64_t row = 0; row < z->batch; row++) {
         for (int64_t j = 0; j < z->hidden; j++) dh[row * z->hidden + j] = s.product[row * width + j];
     }

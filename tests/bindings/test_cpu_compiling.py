@@ -136,9 +136,7 @@ def give_away(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [cut, change_a_byte, empty, let_others_write, make_a_link, give_away])
-def test_a_file_that_is_not_sound_is_compiled_again(
-    place: Path, damage: Callable[[Path], None], capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_file_that_is_not_sound_is_compiled_again(place: Path, damage: Callable[[Path], None], capfd: pytest.CaptureFixture[str]) -> None:
     compiling.load()
     damage(the_file(place))
     library, path = compiling.load()
@@ -206,9 +204,7 @@ def test_a_home_that_is_read_only() -> None:
     assert "Permission denied" in line
 
 
-def test_a_failed_write_keeps_what_was_compiled(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failed_write_keeps_what_was_compiled(place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 

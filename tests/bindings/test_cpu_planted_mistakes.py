@@ -1,6 +1,8 @@
-"""A mistake in a CPU kernel is found by the comparison with the reference that the other tests rely on."""
+"""A mistake in a CPU kernel is found by the comparison with the reference that the other tests rely on; and kernels for
+processors with narrower vectors agree with it."""
 
 import ctypes
+import platform
 import subprocess
 from pathlib import Path
 
@@ -40,8 +42,8 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return room
 
 
-def compile_one(path: Path) -> None:
-    command = [*compiling.compiler(), *compiling.flags(), "-O0", "-c", str(path), "-o", f"{path}.o"]
+def compile_one(path: Path, *options: str) -> None:
+    command = [*compiling.compiler(), *compiling.flags(), "-O0", *options, "-c", str(path), "-o", f"{path}.o"]
     subprocess.run(command, check=True)
 
 
@@ -86,3 +88,17 @@ def test_a_mistake_is_found(cpu: Library, room: Path, monkeypatch: pytest.Monkey
             compile_one(each)
     with pytest.raises(AssertionError, match="relative error"):
         compare(op)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="its options are those of x86-64")
+@pytest.mark.parametrize("option", ["-mno-avx512f", "-mno-avx"])
+def test_narrower_vectors_agree(cpu: Library, room: Path, monkeypatch: pytest.MonkeyPatch, option: str) -> None:
+    files = [room / name for name in ("panels.c", "sequence.c", "gru.c")]
+    try:
+        for each in files:
+            compile_one(each, option)
+        use(room, monkeypatch, f"narrow{option}")
+    finally:
+        for each in files:
+            compile_one(each)
+    compare("gru")

@@ -31,7 +31,7 @@ def look(result):
     for a in (*outputs, *vjp(*(y + 1 for y in outputs))):
         known.update(a.tobytes() if a is not None else b"")
 f = lambda *shape: rng.standard_normal(shape).astype(np.float32)
-look(products.linear(f(150, 40), f(70, 40), f(70), activation="gelu"))
+look(products.linear(f(350, 40), f(70, 40), f(70), activation="gelu"))
 for name, blocks in (("rnn", 1), ("lstm", 4), ("gru", 3)):
     look(getattr(recurrence, name)(f(5, 23, 30), f(blocks * 50, 30), f(blocks * 50, 50), f(blocks * 50)))
 tiny = np.full(1, 1e-39, np.float32)
@@ -58,11 +58,11 @@ def test_two_processes_compute_the_same_bits(cpu: Library, threads: int) -> None
 
 
 def results() -> list[np.ndarray]:
-    """Values and gradients of two layers."""
+    """Values and gradients of two layers, large enough for the pool to be woken."""
     found: list[np.ndarray] = []
-    y, vjp = products.linear(*(a.astype(np.float32) for a in linear_inputs((90, 33), 40)), activation="silu")
+    y, vjp = products.linear(*(a.astype(np.float32) for a in linear_inputs((900, 33), 40)), activation="silu")
     found += [y, *vjp(y)]
-    outputs, vjp = recurrence.gru(*(a.astype(np.float32) for a in recurrent_inputs("gru", batch=13, hidden=37) if a is not None))
+    outputs, vjp = recurrence.gru(*(a.astype(np.float32) for a in recurrent_inputs("gru", steps=9, batch=13, hidden=37) if a is not None))
     return [*found, *outputs, *vjp(*outputs)]
 
 
@@ -164,7 +164,7 @@ def test_the_variable_says_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("wrong", ["0", "-1", "2.5", "two", "1025", " 2", "²"])
 def test_a_wrong_number_is_refused(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINYLM_NUM_THREADS", wrong)
-    with pytest.raises(ConfigError, match="TINYLM_NUM_THREADS is .*: expected a number from 1 to 1024"):
+    with pytest.raises(ConfigError, match=r"TINYLM_NUM_THREADS is .*: expected a number from 1 to 1024"):
         cores.thread_count()
 
 

@@ -19,7 +19,8 @@ MODES = {
 def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """The sanitizer and the driver built with it."""
     room = tmp_path_factory.mktemp("driver")
-    flags = [f for f in compiling.flags() if f != "-fvisibility=hidden"] + ["-O1", "-g", f"-fsanitize={request.param}", *MODES[request.param]]
+    flags = [f for f in compiling.flags() if f != "-fvisibility=hidden"]
+    flags += ["-O1", "-g", "-DWORTH_WAKING=0", f"-fsanitize={request.param}", *MODES[request.param]]
     try:
         command = compiling.compiler()
         trial = room / "trial.c"

@@ -1,4 +1,5 @@
-/* Runs every kernel of kernels/cpu without Python, for the sanitizers: for several numbers of threads, shapes with
+/* Runs every kernel of kernels/cpu without Python, for the sanitizers, all of them in several threads (the pool is to
+   be compiled with -DWORTH_WAKING=0): for several numbers of threads, shapes with
    remainders of all kinds, arrays that end where their allocation ends. The results for one part and for several must
    be the same numbers: each is one sum in one order, however the work is split (with the sgemm of this file).
    With an argument it makes one mistake: "race", "overflow" or "difference". */
@@ -145,7 +146,7 @@ int main(int count, char **words) {
     use_sgemm((void *)sgemm, 1);
     if (!strcmp(mistake, "race")) {
         pool_size(2);
-        pool_run(race, 0);
+        pool_run(race, 0, 1);
         return 0;
     }
     if (!strcmp(mistake, "overflow")) {

@@ -88,7 +88,7 @@ def call(name: str, *args: Any) -> None:
 
 
 def _pointer(name: str, a: Array) -> int:
-    if a.dtype is not _FLOAT32 and a.dtype != _FLOAT32 or not a.flags.c_contiguous:
+    if (a.dtype is not _FLOAT32 and a.dtype != _FLOAT32) or not a.flags.c_contiguous:
         raise ShapeError(f"{name}: an array has dtype {a.dtype} and strides {a.strides}, expected contiguous float32")
     return _address(a)
 
