@@ -18,6 +18,7 @@ from rich.table import Table
 
 import tinylm
 from tinylm import backend
+from tinylm.bindings.cpu.library import library, problem
 from tinylm.errors import TinylmError
 from tinylm.kernel_registry import registry
 
@@ -28,7 +29,7 @@ class Arguments:
     that the CPU needs is broken; a missing GPU is no fault."""
 
     dry_run: bool = False
-    """accepted for symmetry with the other scripts: the whole check takes a second"""
+    """accepted for symmetry with the other scripts: the whole check takes a second, and a few more when it compiles the CPU kernels"""
 
 
 def package(name: str) -> str:
@@ -50,6 +51,16 @@ def writable() -> str:
         return f"{Path.cwd()} can be written"
 
 
+def cpu_kernels() -> str:
+    if os.environ.get("TINYLM_KERNELS") == "reference":
+        return "switched off by TINYLM_KERNELS=reference"
+    found = library()
+    if found is None:
+        raise TinylmError(f"{problem()}. A C compiler (gcc or clang) mends that")
+    products = "split over them" if found.splits else "by the BLAS's own threads"
+    return f"{found.compiler}, {found.place}, threads: {found.threads}, matrix products {products}"
+
+
 def cuda() -> str:
     space = backend.device_namespace("cuda")
     properties = space.cuda.runtime.getDeviceProperties(0)
@@ -69,10 +80,11 @@ CHECKS: list[tuple[str, Callable[[], str], bool]] = [
     ("python", lambda: f"Python {platform.python_version()} on {platform.machine()}, {os.cpu_count()} cores", True),
     *[
         (name, lambda name=name: package(name), True)
-        for name in ("numpy", "scipy", "safetensors", "tokenizers", "tyro", "rich", "matplotlib")
+        for name in ("numpy", "scipy", "threadpoolctl", "safetensors", "tokenizers", "tyro", "rich", "matplotlib")
     ],
     ("engine", arithmetic, True),
     ("folder", writable, True),
+    ("cpu kernels", cpu_kernels, False),
     ("torch", lambda: package("torch") + ", used by the tests only", False),
     ("cuda", cuda, False),
 ]

@@ -1,4 +1,4 @@
-"""Holding a CUDA kernel against the op's reference in float64: the values, and every gradient."""
+"""Holding a kernel against the op's reference in float64: the values, and every gradient."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,23 +25,46 @@ def results(name: str, arrays: Arrays, dtype: str, device: str, settings: dict[s
     return found | {f"gradient {i}": g for i, g in enumerate(gradients) if g is not None}
 
 
-def assert_agrees(name: str, *arrays: np.ndarray | None, **settings: Any) -> dict[str, np.ndarray]:
+def assert_agrees(name: str, *arrays: np.ndarray | None, device: str = "cuda", **settings: Any) -> dict[str, np.ndarray]:
     """The kernel runs, and agrees with the reference in float64 to 10⁻⁵ of each array's norm. Returns what it gave."""
-    before = launches[name, "cuda"]
-    found = results(name, arrays, "float32", "cuda", settings)
-    assert launches[name, "cuda"] == before + 1, f"the kernel of {name} did not run"
+    before = launches[name, device]
+    found = results(name, arrays, "float32", device, settings)
+    assert launches[name, device] == before + 1, f"the kernel of {name} did not run"
     assert_close(_paired(found, results(name, arrays, "float64", "cpu", settings)), TOLERANCES["float32"])
     return found
 
 
-def assert_declines(name: str, *arrays: np.ndarray | None, **settings: Any) -> None:
+def assert_declines(name: str, *arrays: np.ndarray | None, device: str = "cuda", **settings: Any) -> None:
     """The kernel leaves the work to the reference, which does it."""
-    before = launches[name, "cuda"]
-    found = results(name, arrays, "float32", "cuda", settings)
-    assert launches[name, "cuda"] == before, f"the kernel of {name} ran"
+    before = launches[name, device]
+    found = results(name, arrays, "float32", device, settings)
+    assert launches[name, device] == before, f"the kernel of {name} ran"
     assert_close(_paired(found, results(name, arrays, "float64", "cpu", settings)), TOLERANCES["float32"])
 
 
 def _paired(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     assert found.keys() == expected.keys()
     return {k: (found[k], expected[k].astype(np.float32)) for k in expected}
+
+
+# ---------------------------------------------------------------- arguments
+
+GATES = {"rnn": 1, "gru": 3, "lstm": 4}  # blocks of rows of a recurrent layer's weights
+
+
+def recurrent_inputs(name: str, steps: int = 3, batch: int = 4, width: int = 3, hidden: int = 5) -> list[np.ndarray | None]:
+    """x, weights, biases and initial states of a recurrent layer."""
+    rng = np.random.default_rng((steps, batch, hidden))
+    rows = GATES[name] * hidden
+    shapes = [(steps, batch, width), (rows, width), (rows, hidden), (rows,), (rows,), (batch, hidden), (batch, hidden)]
+    return [rng.standard_normal(s) for s in shapes[: 7 if name == "lstm" else 6]]
+
+
+def linear_inputs(shape: tuple[int, ...], outputs: int) -> list[np.ndarray]:
+    """x, weight, bias and residual of a linear layer."""
+    rng = np.random.default_rng(outputs)
+    return [rng.standard_normal(s) for s in (shape, (outputs, shape[-1]), (outputs,), (*shape[:-1], outputs))]
+
+
+def without(arrays: Sequence[Any], *places: int) -> list[Any]:
+    return [None if i in places else a for i, a in enumerate(arrays)]

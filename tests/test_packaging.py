@@ -12,6 +12,8 @@ PROGRAM = """
 import tempfile
 from pathlib import Path
 import tinylm
+from tinylm.bindings.cpu.library import library
+from tinylm.kernel_registry import launches
 from tinylm.data import load_text
 from tinylm.train import Run, TrainConfig
 
@@ -20,6 +22,7 @@ config = TrainConfig(steps=1, n_layer=1, n_embd=16, block_size=16)
 with tempfile.TemporaryDirectory() as folder:
     summary = Run(config, Path(folder) / "run", load_text("tinyshakespeare")[:5000]).train()
 assert summary["steps"] == 1
+assert library() is None or launches["linear", "cpu"] > 0
 """
 
 
@@ -28,7 +31,7 @@ def test_the_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
     subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)], check=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert "tinylm/_kernels/README.md" in names
+    assert {"tinylm/_kernels/README.md", "tinylm/_kernels/cpu/gru.c", "tinylm/_kernels/cpu/pool.h"} <= names
     assert {n for n in names if n.endswith((".txt", ".tsv")) and n.startswith("tinylm/data/")} == {
         "tinylm/data/lm/tinyshakespeare.txt",
         "tinylm/data/mt/web-rv1909.en-es.tsv",

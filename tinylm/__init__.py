@@ -18,7 +18,8 @@ from tinylm.ops import __all__ as _ops
 from tinylm.random_streams import manual_seed
 from tinylm.tensor import Tensor
 
-importlib.import_module("tinylm.bindings.cuda")  # last: it registers kernels for the ops above
+for _bindings in ("cpu", "cuda"):  # last: they register kernels for the ops above
+    importlib.import_module(f"tinylm.bindings.{_bindings}")
 
 __version__ = "0.1.0"
 

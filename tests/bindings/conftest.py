@@ -1,4 +1,4 @@
-"""CUDA kernels run on a GPU, or in the emulator where there is none."""
+"""CUDA kernels run on a GPU, or in the emulator where there is none; CPU kernels where there is a compiler."""
 
 from collections.abc import Iterator
 
@@ -6,6 +6,7 @@ import pytest
 from cuda_on_cpu.fixtures import gpu_required, has_gpu
 
 from tinylm import kernel_registry
+from tinylm.bindings.cpu.library import Library, library
 
 
 @pytest.fixture
@@ -19,3 +20,16 @@ def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     kernel_registry.launches.clear()
     yield
     kernel_registry.launches.clear()
+
+
+@pytest.fixture
+def cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
+    """The library of the CPU kernels, switched on and with its calls counted from zero."""
+    found = library()
+    if found is None:
+        pytest.skip("the CPU kernels need a C compiler")
+    monkeypatch.setattr(kernel_registry, "_kernels_allowed", "auto")
+    kernel_registry.launches.clear()
+    yield found
+    kernel_registry.launches.clear()
+    found.functions["pool_size"](found.threads)  # a test may have asked for another number

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from kernel_helpers import assert_agrees, assert_declines
+from kernel_helpers import assert_agrees, assert_declines, linear_inputs
 
 pytestmark = pytest.mark.usefixtures("cuda")
 
@@ -10,27 +10,22 @@ ACTIVATIONS = [None, "relu", "gelu", "silu", "sigmoid"]
 SHAPES = [((1, 3), 9), ((7,), 5), ((6, 4), 1), ((3, 5), 100), ((2, 3, 8), 33), ((2, 3), 4097), ((0, 4), 5)]  # x, outputs
 
 
-def inputs(shape: tuple[int, ...], outputs: int) -> list[np.ndarray]:
-    rng = np.random.default_rng(outputs)
-    return [rng.standard_normal(s) for s in (shape, (outputs, shape[-1]), (outputs,), (*shape[:-1], outputs))]
-
-
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize(("shape", "outputs"), SHAPES)
 def test_linear(shape: tuple[int, ...], outputs: int, activation: str | None) -> None:
-    assert_agrees("linear", *inputs(shape, outputs), activation=activation)
+    assert_agrees("linear", *linear_inputs(shape, outputs), activation=activation)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_absent_arrays(activation: str | None) -> None:
-    x, weight, bias, residual = inputs((4, 6), 37)
+    x, weight, bias, residual = linear_inputs((4, 6), 37)
     assert_agrees("linear", x, weight, bias, None, activation=activation)
     assert_agrees("linear", x, weight, None, residual, activation=activation)
     (assert_declines if activation is None else assert_agrees)("linear", x, weight, None, None, activation=activation)
 
 
 def test_a_bias_gradient_over_several_chunks_of_rows() -> None:
-    assert_agrees("linear", *inputs((700, 2), 33))
+    assert_agrees("linear", *linear_inputs((700, 2), 33))
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS[1:])
@@ -41,5 +36,5 @@ def test_far_from_zero(activation: str) -> None:
 
 
 def test_broadcast_residuals_are_the_references() -> None:
-    x, weight, bias, residual = inputs((4, 6), 5)
+    x, weight, bias, residual = linear_inputs((4, 6), 5)
     assert_declines("linear", x, weight, bias, residual[:1])

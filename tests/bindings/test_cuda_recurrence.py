@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from kernel_helpers import assert_agrees
+from kernel_helpers import GATES, assert_agrees, recurrent_inputs, without
 
 import tinylm
 from tinylm import Tensor, backend
@@ -15,26 +15,12 @@ from tinylm.errors import ConfigError, ShapeError
 
 pytestmark = pytest.mark.usefixtures("cuda")
 
-GATES = {"rnn": 1, "gru": 3, "lstm": 4}
-
-
-def inputs(name: str, steps: int = 3, batch: int = 4, width: int = 3, hidden: int = 5) -> list[np.ndarray | None]:
-    """x, weights, biases and initial states."""
-    rng = np.random.default_rng((steps, batch, hidden))
-    rows = GATES[name] * hidden
-    shapes = [(steps, batch, width), (rows, width), (rows, hidden), (rows,), (rows,), (batch, hidden), (batch, hidden)]
-    return [rng.standard_normal(s) for s in shapes[: 7 if name == "lstm" else 6]]
-
-
-def without(arrays: list[Any], *places: int) -> list[Any]:
-    return [None if i in places else a for i, a in enumerate(arrays)]
-
 
 @pytest.mark.parametrize("name", GATES)
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 @pytest.mark.parametrize("lengths", [None, (2, 3, 1, 2), (1, 2, 2, 1)], ids=["no lengths", "lengths", "none runs to the end"])
 def test_orders(name: str, reverse: bool, lengths: Any) -> None:
-    assert_agrees(name, *inputs(name), reverse=reverse, lengths=None if lengths is None else np.array(lengths))
+    assert_agrees(name, *recurrent_inputs(name), reverse=reverse, lengths=None if lengths is None else np.array(lengths))
 
 
 @pytest.mark.parametrize("name", GATES)
@@ -49,13 +35,13 @@ def test_orders(name: str, reverse: bool, lengths: Any) -> None:
     ids=lambda sizes: " ".join(map(str, sizes.values())),
 )
 def test_sizes(name: str, sizes: dict[str, int]) -> None:
-    x, *weights = inputs(name, **sizes)
+    x, *weights = recurrent_inputs(name, **sizes)
     assert_agrees(name, x, weights[0] / np.sqrt(sizes["width"]), *weights[1:])
 
 
 @pytest.mark.parametrize("name", GATES)
 def test_absent_arrays(name: str) -> None:
-    arrays = inputs(name)
+    arrays = recurrent_inputs(name)
     for absent in ((3,), (4,), (3, 4), (5,), (3, 4, 5)):
         assert_agrees(name, *without(arrays, *absent))
     if name == "lstm":
@@ -64,19 +50,19 @@ def test_absent_arrays(name: str) -> None:
 
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu", "sigmoid"])
 def test_nonlinearities(nonlinearity: str) -> None:
-    assert_agrees("rnn", *inputs("rnn"), nonlinearity=nonlinearity, lengths=np.array([3, 1, 2, 3]))
+    assert_agrees("rnn", *recurrent_inputs("rnn"), nonlinearity=nonlinearity, lengths=np.array([3, 1, 2, 3]))
 
 
 @pytest.mark.parametrize("name", GATES)
 def test_gates_that_are_shut_or_open(name: str) -> None:
-    x, *rest = inputs(name)
+    x, *rest = recurrent_inputs(name)
     x[0] *= 200
     found = assert_agrees(name, x, *rest)
     assert all(np.isfinite(a).all() for a in found.values())
 
 
 def test_relu_of_nan_is_nan() -> None:
-    x, *rest = inputs("rnn", steps=1)
+    x, *rest = recurrent_inputs("rnn", steps=1)
     x[0, 1, 0] = np.nan
     (y, _), _ = recurrence.rnn(*on_device(x, *rest), nonlinearity="relu")
     assert np.isnan(y.get()[0]).all(axis=1).tolist() == [False, True, False, False]
@@ -84,7 +70,7 @@ def test_relu_of_nan_is_nan() -> None:
 
 @pytest.mark.parametrize("name", GATES)
 def test_refusals_are_the_references(name: str) -> None:
-    arrays = inputs(name)
+    arrays = recurrent_inputs(name)
     tensors = [Tensor(a) for a in on_device(*arrays)]
     with pytest.raises(ShapeError, match=f"{name}: weight_ih has shape"):
         getattr(tinylm, name)(*tensors[:2], tensors[1], *tensors[3:])
@@ -105,7 +91,7 @@ def on_device(*arrays: np.ndarray) -> list[Any]:
 def test_other_layouts_and_a_second_backward_pass(name: str) -> None:
     """Every matrix transposed in memory: the same as from copies, up to the order of a product's sums. And nothing
     that the vjp reads is changed by it."""
-    arrays = on_device(*inputs(name))
+    arrays = on_device(*recurrent_inputs(name))
     turned = [a.T.copy().T if a.ndim > 1 else a for a in arrays]
     outputs, vjp = getattr(recurrence, name)(*arrays)
     turned_outputs, turned_vjp = getattr(recurrence, name)(*turned)
@@ -123,7 +109,7 @@ def test_other_layouts_and_a_second_backward_pass(name: str) -> None:
 @pytest.mark.parametrize("name", GATES)
 @pytest.mark.parametrize("lengths", [None, (2, 3, 1, 2)], ids=["no lengths", "lengths"])
 def test_cotangents_of_another_dtype(name: str, lengths: Any) -> None:
-    outputs, vjp = getattr(recurrence, name)(*on_device(*inputs(name)), lengths=lengths)
+    outputs, vjp = getattr(recurrence, name)(*on_device(*recurrent_inputs(name)), lengths=lengths)
     for a, b in zip(vjp(*(y.astype(np.float64) for y in outputs)), vjp(*outputs), strict=True):
         np.testing.assert_array_equal(a.get(), b.get())
         assert a.dtype == np.float32
@@ -132,7 +118,7 @@ def test_cotangents_of_another_dtype(name: str, lengths: Any) -> None:
 @pytest.mark.parametrize("name", GATES)
 @pytest.mark.parametrize("lengths", [None, (2, 4, 1, 2)], ids=["no lengths", "lengths"])
 def test_one_launch_a_step_and_no_wait(name: str, lengths: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    arrays = on_device(*inputs(name, steps=4))
+    arrays = on_device(*recurrent_inputs(name, steps=4))
     launched: list[str] = []
     launch = CudaSource.launch
     monkeypatch.setattr(CudaSource, "launch", lambda self, kernel, *args: (launched.append(kernel), launch(self, kernel, *args))[1])

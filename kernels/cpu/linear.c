@@ -1,0 +1,135 @@
+/* Y = act(X Wᵀ + b) + residual: x (rows, inputs), weight (outputs, inputs) -> y (rows, outputs).
+
+   Each part of the pool computes a share of the product and then, while that is still in its cache, adds the
+   bias, applies the activation and adds the residual. What the backward pass needs goes to `kept`: z = X Wᵀ + b
+   for gelu and silu, the activation's value for relu and sigmoid (then kept may be y itself, without a residual),
+   and nothing without an activation. */
+
+#include "functions.h"
+#include "pool.h"
+#include "products.h"
+
+enum { NONE, RELU, GELU, SILU, SIGMOID };
+
+#define SQRT_HALF 0.70710678f
+#define INVERSE_SQRT_2PI 0.39894228f
+
+typedef struct {
+    Product product; /* into kept, or into y where there is no kept */
+    const float *bias, *residual;
+    float *y;
+    int activation;
+} Forward;
+
+/* Columns [from, to) of one row. */
+static void finish_row(const Forward *f, int64_t row, int64_t from, int64_t to) {
+    float *z = f->product.c + row * f->product.n, *y = f->y + row * f->product.n;
+    const float *bias = f->bias, *residual = f->residual ? f->residual + row * f->product.n : 0;
+    if (bias) {
+#pragma omp simd
+        for (int64_t j = from; j < to; j++) z[j] += bias[j];
+    }
+    switch (f->activation) {
+    case RELU:
+#pragma omp simd
+        for (int64_t j = from; j < to; j++) y[j] = z[j] = z[j] < 0 ? 0 : z[j];
+        break;
+    case GELU:
+#pragma omp simd
+        for (int64_t j = from; j < to; j++) y[j] = z[j] * (0.5f + 0.5f * erf_of(z[j] * SQRT_HALF));
+        break;
+    case SILU:
+#pragma omp simd
+        for (int64_t j = from; j < to; j++) y[j] = z[j] * sigmoid_of(z[j]);
+        break;
+    case SIGMOID:
+#pragma omp simd
+        for (int64_t j = from; j < to; j++) y[j] = z[j] = sigmoid_of(z[j]);
+        break;
+    }
+    if (residual) {
+#pragma omp simd
+        for (int64_t j = from; j < to; j++) y[j] += residual[j];
+    }
+}
+
+static void forward_share(void *argument, int part, int parts) {
+    const Forward *f = argument;
+    int64_t first, last;
+    product_share(&f->product, part, parts);
+    if (!f->bias && !f->residual && f->activation == NONE) return;
+    int by_rows = product_range(&f->product, part, parts, &first, &last);
+    int64_t end = by_rows ? last : f->product.m;
+    for (int64_t row = by_rows ? first : 0; row < end; row++) {
+        finish_row(f, row, by_rows ? 0 : first, by_rows ? f->product.n : last);
+    }
+}
+
+EXPORT int linear_forward(
+    int64_t rows, int64_t inputs, int64_t outputs, const float *x, const float *weight, const float *bias, const float *residual,
+    int activation, float *kept, float *y
+) {
+    Product product = {rows, outputs, inputs, plain(x, inputs), transposed(weight, inputs), kept ? kept : y, outputs, 0};
+    Forward f = {product, bias, residual, y, activation};
+    pool_run(forward_share, &f, rows * outputs * (inputs + 16));
+    return 0;
+}
+
+typedef struct {
+    int64_t size;
+    const float *kept, *dy;
+    float *dz;
+    int activation;
+} Slope;
+
+static void slope_share(void *argument, int part, int parts) {
+    const Slope *s = argument;
+    const float *kept = s->kept, *dy = s->dy;
+    float *dz = s->dz;
+    int64_t first, last;
+    share(s->size, 16, part, parts, &first, &last);
+    switch (s->activation) {
+    case RELU:
+#pragma omp simd
+        for (int64_t i = first; i < last; i++) dz[i] = kept[i] > 0 ? dy[i] : dy[i] * 0;
+        break;
+    case GELU:
+#pragma omp simd
+        for (int64_t i = first; i < last; i++) {
+            float z = kept[i], density = INVERSE_SQRT_2PI * exp_of(-0.5f * z * z);
+            dz[i] = dy[i] * (0.5f + 0.5f * erf_of(z * SQRT_HALF) + z * density);
+        }
+        break;
+    case SILU:
+#pragma omp simd
+        for (int64_t i = first; i < last; i++) {
+            float z = kept[i], s_z = sigmoid_of(z);
+            dz[i] = dy[i] * (s_z * (1 + z * (1 - s_z)));
+        }
+        break;
+    case SIGMOID:
+#pragma omp simd
+        for (int64_t i = first; i < last; i++) dz[i] = dy[i] * (kept[i] - kept[i] * kept[i]);
+        break;
+    }
+}
+
+/* dz (rows, outputs) is room for dY act'(Z), null without an activation; the gradients are dx, dweight and,
+   unless it is null, dbias. */
+EXPORT int linear_backward(
+    int64_t rows, int64_t inputs, int64_t outputs, const float *x, const float *weight, int activation, const float *kept,
+    const float *dy, float *dz, float *dx, float *dweight, float *dbias
+) {
+    if (activation != NONE) {
+        Slope s = {rows * outputs, kept, dy, dz, activation};
+        pool_run(slope_share, &s, rows * outputs * 16);
+        dy = dz;
+    }
+    const Product products[] = {
+        {rows, inputs, outputs, plain(dy, outputs), plain(weight, inputs), dx, inputs, 0},
+        {outputs, inputs, rows, transposed(dy, outputs), plain(x, inputs), dweight, inputs, 0},
+    };
+    const ColumnSums sums[] = {{dy, rows, outputs, outputs, dbias}};
+    products_run(products, 2, sums, 1);
+    return 0;
+}

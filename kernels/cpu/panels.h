@@ -1,0 +1,28 @@
+/* A matrix product for recurrent steps: a few rows times a weight matrix that is packed once a sequence. */
+#ifndef TINYLM_PANELS_H
+#define TINYLM_PANELS_H
+
+#include <stdint.h>
+
+#if defined(__AVX512F__)
+enum { LANES = 16, TILE_ROWS = 12 }; /* 12 x 2 of 32 registers are sums */
+#elif defined(__AVX__)
+enum { LANES = 8, TILE_ROWS = 6 }; /* 6 x 2 of 16 */
+#else
+enum { LANES = 4, TILE_ROWS = 12 }; /* NEON: 12 x 2 of 32 */
+#endif
+enum { PANEL = 2 * LANES }; /* columns of a panel */
+
+/* Columns up to the next whole panel: the row length of what panels_multiply writes. */
+static inline int64_t panels_columns(int64_t n) { return (n + PANEL - 1) / PANEL * PANEL; }
+
+/* The part's share of packing B (k, n), or the transpose of what is stored as (n, k), zeros beyond column n.
+   packed has k panels_columns(n) floats. */
+void panels_pack_share(const float *b, int64_t k, int64_t n, int transposed, float *packed, int part, int parts);
+
+/* C = A B, or C += A B: a (rows, k), c (rows, panels_columns(n)), with row strides of their own. */
+void panels_multiply(
+    const float *a, int64_t a_stride, int64_t rows, int64_t k, const float *packed, int64_t n, float *c, int64_t c_stride, int add
+);
+
+#endif

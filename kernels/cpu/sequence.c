@@ -1,0 +1,138 @@
+/* The order of the work of every recurrent kernel.
+
+   Forward: one run of the pool for the input products of all steps and for packing W_hh, then one run in which
+   each part takes its share of the batch through all steps, without waiting for the others: the rows of a batch
+   have nothing to do with each other until the gradients of the weights. Backward: the same against the order of the
+   steps; the gradients, products over all steps and rows, are the layer's.
+
+   A sequence of one step, as in decoding, would spend most of its time on packing: its product is one of the
+   BLAS's, split over the pool like the others. */
+
+#include "sequence.h"
+
+#include "panels.h"
+
+#include <stdlib.h>
+
+typedef struct {
+    const Sizes *sizes;
+    const Product *input; /* null backward */
+    /* product (batch, columns) = a B or += a B, with a (batch, k) at step 0 and B (k, n) packed; where there is one step only
+       it is `single` */
+    const float *weight;
+    int64_t k, n, a_stride;
+    int transposed, add;
+    const float *a;
+    float *packed, *product;
+    int64_t operations; /* of the steps */
+    Row *row;
+    const void *layer;
+} Scan;
+
+static void prepare_share(void *argument, int part, int parts) {
+    const Scan *s = argument;
+    if (s->input) product_share(s->input, part, parts);
+    if (s->packed) panels_pack_share(s->weight, s->k, s->n, s->transposed, s->packed, part, parts);
+}
+
+static void single_share(void *argument, int part, int parts) {
+    const Scan *s = argument;
+    Factor b = s->transposed ? transposed(s->weight, s->k) : plain(s->weight, s->n);
+    Product p = {s->sizes->batch, s->n, s->k, plain(s->a, s->a_stride), b, s->product, panels_columns(s->n), s->add};
+    product_share(&p, part, parts);
+}
+
+static void rows_of_step(const Scan *s, int64_t t, int64_t first, int64_t last) {
+    int64_t width = panels_columns(s->n);
+    for (int64_t row = first; row < last; row++) s->row(s->layer, s->sizes, t, row, s->product + row * width);
+}
+
+static void products_of_step(const Scan *s, const float *a, int64_t first, int64_t last) {
+    int64_t width = panels_columns(s->n);
+    if (!s->packed) return;
+    panels_multiply(
+        a + first * s->a_stride, s->a_stride, last - first, s->k, s->packed, s->n, s->product + first * width, width, s->add
+    );
+}
+
+static void forward_share(void *argument, int part, int parts) {
+    const Scan *s = argument;
+    const Sizes *z = s->sizes;
+    int64_t first, last;
+    share(z->batch, 1, part, parts, &first, &last);
+    for (int64_t i = 0; i < z->steps && first < last; i++) {
+        int64_t t = z->reverse ? z->steps - 1 - i : i;
+        products_of_step(s, s->a + before(z, t, 0), first, last);
+        rows_of_step(s, t, first, last);
+    }
+}
+
+static void backward_share(void *argument, int part, int parts) {
+    const Scan *s = argument;
+    const Sizes *z = s->sizes;
+    int64_t first, last;
+    share(z->batch, 1, part, parts, &first, &last);
+    for (int64_t i = 0; i < z->steps && first < last; i++) {
+        int64_t t = z->reverse ? i : z->steps - 1 - i;
+        rows_of_step(s, t, first, last);
+        products_of_step(s, s->a + place(z, t, 0, s->a_stride), first, last);
+    }
+}
+
+/* Floats on the boundary of a cache line: the packed weights, if any, then the products. */
+static float *make_room(Scan *s) {
+    int64_t columns = panels_columns(s->n), packed = s->sizes->steps == 1 ? 0 : s->k * columns;
+    size_t bytes = (size_t)(packed + s->sizes->batch * columns) * sizeof(float);
+    float *room = aligned_alloc(64, (bytes + 64) / 64 * 64);
+    s->packed = packed ? room : 0;
+    s->product = room ? room + packed : 0;
+    return room;
+}
+
+/* Multiply-adds of a sequence's steps, those of its functions included. */
+static int64_t operations(const Sizes *s, int64_t rows) { return s->steps * s->batch * rows * (s->hidden + 32); }
+
+int sequence_forward(
+    const Sizes *z, int64_t blocks, const float *x, const float *weight_ih, const float *weight_hh, float *inputs, const float *states,
+    Row *forward, const void *layer
+) {
+    int64_t rows = blocks * z->hidden;
+    Product input = {z->steps * z->batch, rows, z->inputs, plain(x, z->inputs), transposed(weight_ih, z->inputs), inputs, rows, 0};
+    Scan s = {z, &input, weight_hh, z->hidden, rows, z->hidden, 1, 0, states, 0, 0, operations(z, rows), forward, layer};
+    float *room = make_room(&s);
+    if (!room) return 1;
+    pool_run(prepare_share, &s, rows * (z->steps * z->batch * z->inputs + z->hidden));
+    if (z->steps == 1) {
+        s.a = states + before(z, 0, 0);
+        pool_run(single_share, &s, s.operations);
+        s.a = states;
+    }
+    pool_run(forward_share, &s, s.operations);
+    free(room);
+    return 0;
+}
+
+int sequence_backward(
+    const Sizes *z, int64_t blocks, const float *weight_hh, const float *ds, int64_t stride, int add, float *dh, Row *backward,
+    const void *layer
+) {
+    Scan s = {z, 0, weight_hh, blocks * z->hidden, z->hidden, stride, 0, add, ds, 0, 0, operations(z, blocks * z->hidden), backward, layer};
+    float *room = make_room(&s);
+    if (!room) return 1;
+    int64_t width = panels_columns(z->hidden);
+    for (int64_t row = 0; row < z->batch; row++) {
+        for (int64_t j = 0; j < width; j++) s.product[row * width + j] = j < z->hidden ? dh[row * z->hidden + j] : 0;
+    }
+    pool_run(prepare_share, &s, s.k * s.n);
+    pool_run(backward_share, &s, s.operations);
+    if (z->steps == 1) pool_run(single_share, &s, s.operations);
+    for (int64_t row = 0; row < z->batch; row++) {
+        for (int64_t j = 0; j < z->hidden; j++) dh[row * z->hidden + j] = s.product[row * width + j];
+    }
+    free(room);
+    return 0;
+}
+
+void add_biases(const float *a, const float *b, int64_t n, float *sum) {
+    for (int64_t j = 0; j < n; j++) sum[j] = (a ? a[j] : 0) + (b ? b[j] : 0);
+}

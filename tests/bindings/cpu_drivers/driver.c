@@ -1,0 +1,188 @@
+/* Runs every kernel of kernels/cpu without Python, for the sanitizers, all of them in several threads (the pool is to
+   be compiled with -DWORTH_WAKING=0): for several numbers of threads, shapes with
+   remainders of all kinds, arrays that end where their allocation ends. The results for one part and for several must
+   be the same numbers: each is one sum in one order, however the work is split (with the sgemm of this file).
+   With an argument it makes one mistake: "race", "overflow" or "difference". */
+
+#include "pool.h"
+#include "products.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+int use_sgemm(void *routine, int may_split);
+int linear_forward(
+    int64_t, int64_t, int64_t, const float *, const float *, const float *, const float *, int, float *, float *
+);
+int linear_backward(
+    int64_t, int64_t, int64_t, const float *, const float *, int, const float *, const float *, float *, float *, float *, float *
+);
+#define LAYER int64_t, int64_t, int64_t, int64_t, int, const float *, const float *, const float *
+int rnn_forward(LAYER, const float *, const float *, int, float *, float *);
+int rnn_backward(LAYER, int, const float *, const float *, float *, float *, float *, float *, float *, float *, float *);
+int lstm_forward(LAYER, const float *, const float *, float *, float *, float *);
+int lstm_backward(
+    LAYER, const float *, const float *, const float *, const float *, float *, float *, float *, float *, float *, float *, float *, float *
+);
+int gru_forward(LAYER, const float *, const float *, float *, float *, float *);
+int gru_backward(
+    LAYER, const float *, const float *, const float *, const float *, float *, float *, float *, float *, float *, float *, float *
+);
+
+static void sgemm(
+    const char *ta, const char *tb, const int *m, const int *n, const int *k, const float *alpha, const float *a, const int *lda,
+    const float *b, const int *ldb, const float *beta, float *c, const int *ldc
+) {
+    for (long j = 0; j < *n; j++) {
+        for (long i = 0; i < *m; i++) {
+            float sum = 0;
+            for (long l = 0; l < *k; l++) {
+                sum += (*ta == 'T' ? a[l + i * *lda] : a[i + l * *lda]) * (*tb == 'T' ? b[j + l * *ldb] : b[l + j * *ldb]);
+            }
+            c[i + j * *ldc] = *alpha * sum + (*beta == 0 ? 0 : *beta * c[i + j * *ldc]);
+        }
+    }
+}
+
+/* Arrays that this thread has made since the last `forget`, and what the outputs add up to. */
+static _Thread_local float *made[64];
+static _Thread_local int made_count;
+static _Thread_local unsigned long checksum;
+
+static float *numbers(int64_t n) {
+    float *a = malloc((size_t)n * sizeof(float));
+    for (int64_t i = 0; i < n; i++) a[i] = (float)((i * 37 + made_count * 11) % 41 - 20) / 40;
+    return made[made_count++] = a;
+}
+
+static void look(const float *a, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        unsigned bits;
+        memcpy(&bits, a + i, 4);
+        checksum = checksum * 31 + bits;
+    }
+}
+
+static void forget(void) {
+    while (made_count) free(made[--made_count]);
+}
+
+static void linear(int64_t rows, int64_t in, int64_t out, int activation) {
+    float *x = numbers(rows * in), *w = numbers(out * in), *b = numbers(out), *residual = numbers(rows * out);
+    float *kept = activation ? numbers(rows * out) : 0, *y = numbers(rows * out), *dz = numbers(rows * out);
+    float *dx = numbers(rows * in), *dw = numbers(out * in), *db = numbers(out);
+    linear_forward(rows, in, out, x, w, b, residual, activation, kept, y);
+    linear_backward(rows, in, out, x, w, activation, kept, y, activation ? dz : 0, dx, dw, db);
+    look(y, rows * out), look(dx, rows * in), look(dw, out * in), look(db, out);
+    forget();
+}
+
+static void recurrent(int blocks, int64_t T, int64_t N, int64_t I, int64_t H, int reverse) {
+    int64_t R = blocks * H;
+    float *x = numbers(T * N * I), *wi = numbers(R * I), *wh = numbers(R * H), *bi = numbers(R), *bh = numbers(R);
+    float *states = numbers((T + 1) * N * H), *cells = numbers((T + 1) * N * H), *gates = numbers(T * N * R), *s_n = numbers(T * N * H);
+    float *dy = numbers(T * N * H), *dh = numbers(N * H), *dc = numbers(N * H), *d = numbers(T * N * (blocks == 1 ? H : 4 * H));
+    float *dx = numbers(T * N * I), *dwi = numbers(R * I), *dwh = numbers(R * H), *dbi = numbers(R), *dbh = numbers(R);
+#define FRONT T, N, I, H, reverse, x, wi, wh
+    if (blocks == 1) {
+        for (int f = 0; f < 3; f++) {
+            rnn_forward(FRONT, bi, bh, f, states, gates);
+            rnn_backward(FRONT, f, states, dy, dh, d, dx, dwi, dwh, dbi, dbh);
+        }
+    } else if (blocks == 4) {
+        lstm_forward(FRONT, bi, bh, states, cells, gates);
+        lstm_backward(FRONT, states, cells, gates, dy, dh, dc, d, dx, dwi, dwh, dbi, dbh);
+    } else {
+        gru_forward(FRONT, bi, 0, states, gates, s_n);
+        gru_backward(FRONT, states, gates, s_n, dy, dh, d, dx, dwi, dwh, dbi, 0);
+    }
+    look(states, (T + 1) * N * H), look(dh, N * H), look(dc, N * H), look(dx, T * N * I);
+    look(dwi, R * I), look(dwh, R * H), look(dbi, R), look(dbh, R);
+    forget();
+}
+
+static unsigned long everything(void) {
+    checksum = 0;
+    for (int activation = 0; activation < 5; activation++) {
+        linear(37, 5, 19, activation);
+        linear(3, 7, 50, activation);
+        linear(1, 1, 1, activation);
+        linear(0, 3, 2, activation);
+    }
+    for (int reverse = 0; reverse < 2; reverse++) {
+        for (int blocks = 1; blocks < 5; blocks += blocks == 1 ? 2 : 1) {
+            recurrent(blocks, 3, 29, 5, 13, reverse);
+            recurrent(blocks, 4, 1, 2, 35, reverse);
+            recurrent(blocks, 1, 5, 3, 9, reverse);
+            recurrent(blocks, 2, 0, 3, 4, reverse);
+        }
+    }
+    return checksum;
+}
+
+static void *in_a_thread(void *found) {
+    *(unsigned long *)found = everything();
+    return 0;
+}
+
+static int shared_number;
+static atomic_int arrived;
+
+/* Both parts write at the same time: what orders nothing makes them meet first. */
+static void race(void *unused, int part, int parts) {
+    (void)unused, (void)part;
+    atomic_fetch_add_explicit(&arrived, 1, memory_order_relaxed);
+    while (atomic_load_explicit(&arrived, memory_order_relaxed) < parts) sched_yield();
+    shared_number++;
+}
+
+static int fail(const char *what, int parts) {
+    fprintf(stderr, "%s with %d parts\n", what, parts);
+    return 1;
+}
+
+int main(int count, char **words) {
+    const char *mistake = count > 1 ? words[1] : "";
+    use_sgemm((void *)sgemm, 1);
+    if (!strcmp(mistake, "race")) {
+        pool_size(2);
+        pool_run(race, 0, 1);
+        return 0;
+    }
+    if (!strcmp(mistake, "overflow")) {
+        float *x = numbers(3), *y = numbers(1), *w = numbers(2);
+        linear_forward(1, 2, 1, x + 2, w, 0, 0, 0, 0, y);
+        forget();
+        return 0;
+    }
+    unsigned long expected = everything();
+    if (!strcmp(mistake, "difference")) expected++;
+    for (int i = 0; i < 4; i++) {
+        int parts = (int[]){2, 3, 5, 1}[i];
+        pool_size(parts);
+        if (everything() != expected) return fail("other results", parts);
+        unsigned long found[2];
+        pthread_t two[2];
+        for (int t = 0; t < 2; t++) pthread_create(&two[t], 0, in_a_thread, &found[t]);
+        for (int t = 0; t < 2; t++) pthread_join(two[t], 0);
+        if (found[0] != expected || found[1] != expected) return fail("other results for two callers at once", parts);
+#ifndef NO_FORK
+        pid_t child = fork();
+        if (child == 0) _exit(everything() != expected);
+        int status = 1;
+        waitpid(child, &status, 0);
+        if (status) return fail("other results in a forked child", parts);
+#endif
+    }
+    pool_size(3);
+    use_sgemm((void *)sgemm, 0);
+    if (everything() != expected) return fail("other results of whole products", 3);
+    pool_size(1);
+    return 0;
+}

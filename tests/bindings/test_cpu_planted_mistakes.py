@@ -1,0 +1,104 @@
+"""A mistake in a CPU kernel is found by the comparison with the reference that the other tests rely on; and kernels for
+processors with narrower vectors agree with it."""
+
+import ctypes
+import platform
+import subprocess
+from pathlib import Path
+
+import pytest
+from kernel_helpers import assert_agrees, linear_inputs, recurrent_inputs
+
+from tinylm.bindings.cpu import compiling, library
+from tinylm.bindings.cpu.library import Library
+
+# (file, what stands there, what stands there instead, the op that shows it)
+MISTAKES = [
+    ("gru.c", "(z - z * z)", "z", "gru"),
+    ("gru.c", "n + z * (h_before[j] - n)", "n + z * h_before[j]", "gru"),
+    ("gru.c", "{ds, all, 3 * hidden, stride, dbias_hh}", "{d, all, 3 * hidden, stride, dbias_hh}", "gru"),
+    ("lstm.c", "dc[j] = dc_j * f;", "dc[j] = dc_j;", "lstm"),
+    ("lstm.c", "dc_j * c_before[j]", "dc_j * c[j]", "lstm"),
+    ("rnn.c", "(1 - h[j] * h[j])", "(1 - h[j])", "rnn"),
+    ("rnn.c", "plain(states + before(&sizes, 0, 0), hidden), dweight_hh", "plain(states + after(&sizes, 0, 0), hidden), dweight_hh", "rnn"),
+    ("linear.c", "z * density", "density", "linear"),
+    ("linear.c", "y[j] += residual[j]", "y[j] -= residual[j]", "linear"),
+    ("products.c", "row < end", "row < end - 1", "linear"),
+    ("products.c", "b.data += b.transposed ? first * b.stride : first", "b.data += first", "linear"),
+    ("panels.c", "right[r] += value * b1", "right[r] += value * b0", "gru"),
+    ("sequence.c", "z->reverse ? i : z->steps - 1 - i", "i", "lstm"),
+    ("functions.h", "y = y * r + 1.0f / 6;", "y = y * r + 1.0f / 5;", "lstm"),
+]
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The kernels, and their object files, not optimised."""
+    room = tmp_path_factory.mktemp("kernels")
+    for name, text in compiling.sources().items():
+        (room / name).write_text(text, encoding="utf-8")
+    for path in room.glob("*.c"):
+        compile_one(path)
+    return room
+
+
+def compile_one(path: Path, *options: str) -> None:
+    command = [*compiling.compiler(), *compiling.flags(), "-O0", *options, "-c", str(path), "-o", f"{path}.o"]
+    subprocess.run(command, check=True)
+
+
+def use(room: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Makes the bindings call what the object files have, under a name of its own: a loaded file stays loaded."""
+    path = room / f"{name}.so"
+    command = [*compiling.compiler(), "-shared", "-pthread", *map(str, room.glob("*.o")), "-o", str(path), "-lm"]
+    subprocess.run(command, check=True)
+    monkeypatch.setattr(compiling, "load", lambda: (ctypes.CDLL(str(path)), str(path)))
+    monkeypatch.setenv("TINYLM_NUM_THREADS", "2")
+    monkeypatch.setattr(library, "_loaded", Library(compiling))
+
+
+def compare(op: str) -> None:
+    if op == "linear":
+        assert_agrees("linear", *linear_inputs((70, 20), 90), device="cpu", activation="gelu")
+        assert_agrees("linear", *linear_inputs((9, 20), 90), device="cpu")
+    else:
+        assert_agrees(op, *recurrent_inputs(op, batch=9, hidden=40), device="cpu")
+
+
+@pytest.mark.parametrize("op", ["linear", "rnn", "lstm", "gru"])
+def test_without_a_mistake_they_agree(cpu: Library, room: Path, monkeypatch: pytest.MonkeyPatch, op: str) -> None:
+    use(room, monkeypatch, f"right-{op}")
+    compare(op)
+
+
+@pytest.mark.parametrize("number", range(len(MISTAKES)), ids=lambda number: f"{MISTAKES[number][0]}-{number}")
+def test_a_mistake_is_found(cpu: Library, room: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    file, right, wrong, op = MISTAKES[number]
+    text = (room / file).read_text(encoding="utf-8")
+    assert text.count(right) >= 1
+    changed = [room / file] if file.endswith(".c") else [room / f"{op}.c"]
+    try:
+        (room / file).write_text(text.replace(right, wrong), encoding="utf-8")
+        for each in changed:
+            compile_one(each)
+        use(room, monkeypatch, f"wrong-{number}")
+    finally:
+        (room / file).write_text(text, encoding="utf-8")
+        for each in changed:
+            compile_one(each)
+    with pytest.raises(AssertionError, match="relative error"):
+        compare(op)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="its options are those of x86-64")
+@pytest.mark.parametrize("option", ["-mno-avx512f", "-mno-avx"])
+def test_narrower_vectors_agree(cpu: Library, room: Path, monkeypatch: pytest.MonkeyPatch, option: str) -> None:
+    files = [room / name for name in ("panels.c", "sequence.c", "gru.c")]
+    try:
+        for each in files:
+            compile_one(each, option)
+        use(room, monkeypatch, f"narrow{option}")
+    finally:
+        for each in files:
+            compile_one(each)
+    compare("gru")

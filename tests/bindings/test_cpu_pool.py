@@ -1,0 +1,202 @@
+"""The pool of the CPU kernels as Python sees it: numbers of threads, repetition, forks, callers at once."""
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import TOLERANCES, assert_close
+from kernel_helpers import linear_inputs, recurrent_inputs
+
+from tinylm.bindings.cpu import blas, cores, products, recurrence
+from tinylm.bindings.cpu.library import Library
+from tinylm.errors import ConfigError
+
+PROGRAM = """
+import hashlib, sys
+import numpy as np
+import tinylm
+from tinylm.bindings.cpu import library, products, recurrence
+found = library.library()
+assert found is not None
+assert found.threads == int(sys.argv[1]), found.threads
+rng = np.random.default_rng(0)
+known = hashlib.sha256()
+def look(result):
+    value, vjp = result
+    outputs = value if isinstance(value, tuple) else (value,)
+    for a in (*outputs, *vjp(*(y + 1 for y in outputs))):
+        known.update(a.tobytes() if a is not None else b"")
+f = lambda *shape: rng.standard_normal(shape).astype(np.float32)
+look(products.linear(f(350, 40), f(70, 40), f(70), activation="gelu"))
+for name, blocks in (("rnn", 1), ("lstm", 4), ("gru", 3)):
+    look(getattr(recurrence, name)(f(5, 23, 30), f(blocks * 50, 30), f(blocks * 50, 50), f(blocks * 50)))
+tiny = np.full(1, 1e-39, np.float32)
+assert (tiny * np.float32(0.5))[0] > 0, "the process flushes denormals"
+print(known.hexdigest())
+"""
+
+
+def run(threads: int) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(threads)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TINYLM_NUM_THREADS": str(threads), "TINYLM_KERNELS": "auto"},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_two_processes_compute_the_same_bits(cpu: Library, threads: int) -> None:
+    """And the denormal numbers of a process are as before: what the program asserts."""
+    assert run(threads) == run(threads)
+
+
+def results() -> list[np.ndarray]:
+    """Values and gradients of two layers, large enough for the pool to be woken."""
+    found: list[np.ndarray] = []
+    y, vjp = products.linear(*(a.astype(np.float32) for a in linear_inputs((900, 33), 40)), activation="silu")
+    found += [y, *vjp(y)]
+    outputs, vjp = recurrence.gru(*(a.astype(np.float32) for a in recurrent_inputs("gru", steps=9, batch=13, hidden=37) if a is not None))
+    return [*found, *outputs, *vjp(*outputs)]
+
+
+def assert_same(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def assert_near(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
+    """Equal up to the order of the sums in a product, which its split changes."""
+    assert_close({str(i): pair for i, pair in enumerate(zip(found, expected, strict=True))}, TOLERANCES["float32"])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 5])
+def test_one_number_of_threads_gives_one_result(cpu: Library, threads: int) -> None:
+    cpu.functions["pool_size"](threads)
+    expected = results()
+    for _ in range(20):
+        assert_same(results(), expected)
+
+
+def test_another_number_of_threads_gives_nearly_the_same(cpu: Library) -> None:
+    cpu.functions["pool_size"](1)
+    expected = results()
+    for threads in (2, 3, 5):
+        cpu.functions["pool_size"](threads)
+        assert_near(results(), expected)
+
+
+def test_whole_products_where_the_blas_has_its_own_threads(cpu: Library) -> None:
+    cpu.functions["pool_size"](3)
+    expected = results()
+    routine, _ = blas.sgemm()
+    try:
+        cpu.functions["use_sgemm"](routine, 0)
+        assert_near(results(), expected)
+    finally:
+        cpu.functions["use_sgemm"](routine, cpu.splits)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # that it has threads is what is tested
+def test_a_forked_child_computes_with_threads_of_its_own(cpu: Library) -> None:
+    cpu.functions["pool_size"](3)
+    expected = results()
+    child = os.fork()
+    if child == 0:
+        try:
+            assert_same(results(), expected)
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert_same(results(), expected)
+
+
+def test_several_callers_at_once(cpu: Library) -> None:
+    cpu.functions["pool_size"](3)
+    expected = results()
+    found: list[list[np.ndarray]] = []
+    callers = [threading.Thread(target=lambda: found.extend(results() for _ in range(5))) for _ in range(3)]
+    for c in callers:
+        c.start()
+    for c in callers:
+        c.join()
+    assert len(found) == 15
+    for each in found:
+        assert_same(each, expected)
+
+
+def test_numpy_keeps_its_threads(cpu: Library) -> None:
+    """SciPy's BLAS has one thread, and no other library has another number than before."""
+    program = """
+import threadpoolctl, numpy
+blas = lambda: {c["filepath"]: c["num_threads"] for c in threadpoolctl.threadpool_info()}
+before = blas()
+from tinylm.bindings.cpu import library
+import tinylm
+assert library.library().splits
+after = blas()
+assert all(after[path] == threads for path, threads in before.items()), (before, after)
+assert all(threads == 1 for path, threads in after.items() if "scipy.libs" in path), after
+"""
+    if not cpu.splits:
+        pytest.skip("this SciPy has no BLAS of its own")
+    environment = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+
+
+# ---------------------------------------------------------------- how many
+
+
+def test_the_variable_says_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TINYLM_NUM_THREADS", "7")
+    assert cores.thread_count() == 7
+
+
+@pytest.mark.parametrize("wrong", ["0", "-1", "2.5", "two", "1025", " 2", "²"])
+def test_a_wrong_number_is_refused(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TINYLM_NUM_THREADS", wrong)
+    with pytest.raises(ConfigError, match=r"TINYLM_NUM_THREADS is .*: expected a number from 1 to 1024"):
+        cores.thread_count()
+
+
+def test_without_it_the_cores_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TINYLM_NUM_THREADS", raising=False)
+    monkeypatch.setattr(cores.sys, "platform", "linux")
+    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _: {3, 4, 9}, raising=False)
+    for quota, expected in ((None, 3), (2, 2), (64, 3)):
+        monkeypatch.setattr(cores, "cgroup_cores", lambda quota=quota: quota)
+        assert cores.thread_count() == expected
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def test_quotas_of_cgroups(tmp_path: Path) -> None:
+    proc, mount = tmp_path / "cgroup", tmp_path / "fs"
+    assert cores.cgroup_cores(proc, mount) is None
+    write(proc, "0::/outer/inner\n")
+    assert cores.cgroup_cores(proc, mount) is None
+    write(mount / "outer" / "inner" / "cpu.max", "max 100000\n")
+    assert cores.cgroup_cores(proc, mount) is None
+    write(mount / "outer" / "cpu.max", "150000 100000\n")
+    assert cores.cgroup_cores(proc, mount) == 2  # the one above holds too
+    write(mount / "cpu.max", "garbage\n")
+    write(proc, "0::/\n")
+    assert cores.cgroup_cores(proc, mount) is None
+    write(proc, "5:cpu,cpuacct:/group\n4:memory:/group\n")
+    write(mount / "cpu" / "group" / "cpu.cfs_quota_us", "50000\n")
+    write(mount / "cpu" / "group" / "cpu.cfs_period_us", "100000\n")
+    assert cores.cgroup_cores(proc, mount) == 1
+    write(mount / "cpu" / "group" / "cpu.cfs_quota_us", "-1\n")
+    assert cores.cgroup_cores(proc, mount) is None

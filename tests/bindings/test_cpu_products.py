@@ -1,0 +1,97 @@
+"""Linear layers on the CPU against the reference in float64."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from kernel_helpers import assert_agrees, assert_declines, linear_inputs, without
+
+from tinylm.bindings.cpu import products
+from tinylm.bindings.cpu.library import Library
+
+pytestmark = pytest.mark.usefixtures("cpu")
+
+ACTIVATIONS = [None, "relu", "gelu", "silu", "sigmoid"]
+SHAPES = [((1, 3), 9), ((7,), 5), ((6, 4), 1), ((3, 5), 100), ((2, 3, 8), 33), ((2, 3), 4097), ((0, 4), 5), ((3, 0), 4), ((700, 2), 33)]
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(("shape", "outputs"), SHAPES)
+def test_linear(shape: tuple[int, ...], outputs: int, activation: str | None) -> None:
+    assert_agrees("linear", *linear_inputs(shape, outputs), device="cpu", activation=activation)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.integers(0, 40), max_size=2),
+    st.integers(1, 70),
+    st.integers(1, 70),
+    st.sampled_from(ACTIVATIONS),
+    st.sets(st.sampled_from([2, 3])),
+    st.sampled_from([1, 2, 3, 5]),
+)
+def test_drawn_shapes(
+    cpu: Library, lead: list[int], width: int, outputs: int, activation: str | None, absent: set[int], threads: int
+) -> None:
+    cpu.functions["pool_size"](threads)
+    arrays = without(linear_inputs((*lead, width), outputs), *absent)
+    assert_agrees("linear", *arrays, device="cpu", activation=activation)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_absent_arrays(activation: str | None) -> None:
+    arrays = linear_inputs((4, 6), 37)
+    for absent in ((2,), (3,), (2, 3)):
+        assert_agrees("linear", *without(arrays, *absent), device="cpu", activation=activation)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS[1:])
+def test_far_from_zero(activation: str) -> None:
+    """Activations neither overflow nor lose their tails."""
+    x = np.array([[-100.0], [-20], [-5], [0], [5], [20], [100]])
+    assert_agrees("linear", x, np.ones((1, 1)), np.zeros(1), None, device="cpu", activation=activation)
+
+
+def test_a_bias_gradient_over_many_rows_keeps_its_digits() -> None:
+    """A plain sum in float32 of 300,000 numbers about 1 would be off by more than 10⁻⁵."""
+    x, weight, bias, _ = linear_inputs((300_000, 1), 3)
+    _, vjp = products.linear(*(a.astype(np.float32) for a in (x, weight, bias)))
+    dy = np.random.default_rng(0).uniform(0.5, 1.5, (300_000, 3)).astype(np.float32)
+    np.testing.assert_allclose(vjp(dy)[2], dy.sum(axis=0, dtype=np.float64), rtol=1e-6)
+
+
+def test_broadcast_residuals_are_the_references() -> None:
+    x, weight, bias, residual = linear_inputs((4, 6), 5)
+    assert_declines("linear", x, weight, bias, residual[:1], device="cpu")
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_nan_and_infinity_pass(activation: str | None) -> None:
+    x = np.zeros((40, 3), np.float32)
+    x[1, 0], x[5, 1], x[7, 2] = np.nan, np.inf, -np.inf
+    y, vjp = products.linear(x, np.eye(3, dtype=np.float32), activation=activation)
+    assert np.isnan(y[1]).all()  # NaN times a zero of the weight is NaN
+    assert np.isnan(y).sum(axis=1).nonzero()[0].tolist() == [1, 5, 7]
+    dy = np.ones((40, 3), np.float32)
+    dy[9, 2] = np.nan
+    dx, dweight, *_ = vjp(dy)
+    assert np.isnan(dx[9]).all()
+    assert np.isnan(dweight).any()
+    y, _ = products.linear(np.array([[np.inf]], np.float32), np.ones((1, 1), np.float32), activation=activation)
+    assert y == (1 if activation == "sigmoid" else np.inf)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_other_layouts_and_a_second_backward_pass(activation: str | None) -> None:
+    arrays: list[Any] = [a.astype(np.float32) for a in linear_inputs((50, 20), 30)]
+    y, vjp = products.linear(*arrays, activation=activation)
+    turned_y, turned_vjp = products.linear(*(np.asfortranarray(a) for a in arrays), activation=activation)
+    np.testing.assert_array_equal(y, turned_y)
+    dy = y * 2 + 1
+    dy.flags.writeable = False
+    expected = [d.copy() for d in vjp(dy)]
+    for again in (vjp(dy), turned_vjp(np.asfortranarray(dy)), vjp(dy.astype(np.float64))):
+        for a, b in zip(again, expected, strict=True):
+            np.testing.assert_array_equal(a, b)

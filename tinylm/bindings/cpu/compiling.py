@@ -1,0 +1,197 @@
+"""From the C files of kernels/cpu to a loaded library, by way of a cache for each user.
+
+What is built has the name KEY-DIGEST.so: KEY is made of everything the build depends on, so that a second
+process asks no compiler, and DIGEST of the file's own bytes, so that a damaged file is never loaded.
+"""
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+# Nothing here may imply -ffast-math: it loses NaN, and a library linked with it makes the process flush denormals.
+FLAGS = ("-std=gnu11", "-O3", "-fopenmp-simd", "-fPIC", "-pthread", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden")
+COMPILERS = ("cc", "gcc", "clang")
+
+
+class BuildError(RuntimeError):
+    """Why there is no library."""
+
+
+def say(notice: str) -> None:
+    """One line for the person at the terminal."""
+    print(f"tinylm: {notice}", file=sys.stderr)
+
+
+@functools.cache
+def folder() -> Path:
+    """kernels/cpu: within the package when it was installed from a wheel, else beside it."""
+    package = Path(__file__).resolve().parents[2]
+    installed = package / "_kernels" / "cpu"
+    return installed if installed.is_dir() else package.parent / "kernels" / "cpu"
+
+
+@functools.cache
+def sources() -> dict[str, str]:
+    """The text of every .c and .h file, by name."""
+    return {path.name: path.read_text(encoding="utf-8") for path in sorted(folder().iterdir()) if path.suffix in (".c", ".h")}
+
+
+def compiler() -> list[str]:
+    """$CC, else the first of cc, gcc and clang, by its full path. Errors: BuildError when there is none."""
+    for name in [os.environ["CC"]] if os.environ.get("CC") else COMPILERS:
+        words = shlex.split(name)
+        found = shutil.which(words[0])
+        if found:
+            return [found, *words[1:]]
+        if name == os.environ.get("CC"):
+            raise BuildError(f"the compiler {name} in CC is not there")
+    raise BuildError(f"there is no C compiler ({', '.join(COMPILERS)})")
+
+
+def processor() -> str:
+    """What names this machine's processor and its instructions."""
+    if sys.platform == "linux":
+        try:
+            lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            lines = []
+        kept = ("model name", "cpu family", "model", "stepping", "flags", "Features", "CPU implementer", "CPU part", "CPU variant")
+        return "\n".join(sorted({line for line in lines if line.partition(":")[0].strip() in kept}))
+    if sys.platform == "darwin":
+        size = ctypes.c_size_t(256)
+        brand = ctypes.create_string_buffer(size.value)
+        ctypes.CDLL(None).sysctlbyname(b"machdep.cpu.brand_string", brand, ctypes.byref(size), None, ctypes.c_size_t(0))
+        return brand.value.decode("ascii", "replace")
+    return platform.processor()
+
+
+def flags() -> list[str]:
+    """FLAGS and the one for this machine's own instructions."""
+    on_arm_mac = sys.platform == "darwin" and platform.machine() == "arm64"
+    return [*FLAGS, "-mcpu=native" if on_arm_mac else "-march=native"]
+
+
+def key(command: list[str]) -> str:
+    """Names a build: the text, the flags, the processor, and the compiler by its file, which an update changes."""
+    parts = [*command, *flags(), platform.machine(), platform.platform(), processor(), *(t for item in sources().items() for t in item)]
+    file = os.stat(command[0])
+    parts += [os.path.realpath(command[0]), str(file.st_mtime_ns), str(file.st_size)]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+def cache() -> Path:
+    """$TINYLM_CACHE, else $XDG_CACHE_HOME/tinylm, else ~/.cache/tinylm, and in it the folder of the CPU's library. Errors:
+    FileNotFoundError for a user without a home."""
+    if os.environ.get("TINYLM_CACHE"):
+        return Path(os.environ["TINYLM_CACHE"]) / "cpu_kernels"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinylm" / "cpu_kernels"
+    except RuntimeError as error:
+        raise FileNotFoundError(str(error)) from error
+
+
+def trusted(path: Path, kind: Callable[[int], bool]) -> bool:
+    """Whether it is of that kind and nobody but this user can have written it."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    return kind(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def load() -> tuple[ctypes.CDLL, str]:
+    """The library, compiled where the cache has none, and where it is. Errors: BuildError when it cannot be had."""
+    if sys.platform not in ("linux", "darwin"):
+        raise BuildError(f"the CPU kernels need Linux or macOS, this is {sys.platform}")
+    command = compiler()
+    name = key(command)
+    try:
+        place = cache()
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not trusted(place, stat.S_ISDIR):
+            raise PermissionError(f"{place} belongs to another user, or others may write to it")
+        kept = _kept(place, name)
+        if kept is not None:
+            return kept
+        problem = None
+    except OSError as error:
+        problem = error
+    try:
+        with tempfile.TemporaryDirectory(prefix="tinylm-") as room:
+            built = build(command, Path(room))
+            if problem is None:
+                try:
+                    path = _keep(built, place, name)
+                    return ctypes.CDLL(str(path)), str(path)
+                except OSError as error:
+                    problem = error
+            library = ctypes.CDLL(str(built))  # once loaded, it needs its name no more
+    except OSError as error:
+        raise BuildError(f"what was compiled cannot be loaded ({error})") from error
+    say(f"the compiled CPU kernels cannot be kept for the next process ({problem}); TINYLM_CACHE may name a folder for them")
+    return library, "compiled for this process alone"
+
+
+def _kept(place: Path, name: str) -> tuple[ctypes.CDLL, str] | None:
+    """The library from the cache; one that is not sound is removed."""
+    found = sorted(place.glob(f"{name}-*.so"))
+    for path in found:
+        if trusted(path, stat.S_ISREG) and path.stem.rpartition("-")[2] == _digest(path.read_bytes()):
+            return ctypes.CDLL(str(path)), str(path)
+    if found:
+        say(f"the cached CPU kernels {found[0]} are damaged, or others may write to them: they are compiled again")
+    for path in found:
+        path.unlink(missing_ok=True)
+    return None
+
+
+def _keep(built: Path, place: Path, name: str) -> Path:
+    """Puts a copy into the cache, whole or not at all, whoever else does so at the same time."""
+    content = built.read_bytes()
+    handle, draft = tempfile.mkstemp(dir=place)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        path = place / f"{name}-{_digest(content)}.so"
+        os.replace(draft, path)
+    except OSError:
+        os.unlink(draft)
+        raise
+    return path
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+def build(command: list[str], room: Path) -> Path:
+    """Compiles every file, as many at once as there are cores, and links them. Errors: BuildError with the compiler's words."""
+    files = [folder() / name for name in sources() if name.endswith(".c")]
+    objects = [room / f"{file.name}.o" for file in files]
+    command = [*command, *flags()]
+    with ThreadPoolExecutor(os.cpu_count()) as several:
+        list(several.map(lambda file, target: _run([*command, "-c", str(file), "-o", str(target)]), files, objects))
+    library = room / "kernels.so"
+    _run([*command, "-shared", *map(str, objects), "-o", str(library), "-lm"])
+    return library
+
+
+def _run(command: list[str]) -> None:
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    except OSError as error:
+        raise BuildError(f"the compiler does not start ({error})") from error
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        raise BuildError(f"{command[0]} failed: {next((line for line in said if 'error' in line), said[0])}")

@@ -1,0 +1,60 @@
+"""How many threads the kernels get."""
+
+import os
+import sys
+from pathlib import Path
+
+from tinylm.errors import ConfigError
+
+MOST = 1024
+
+
+def thread_count() -> int:
+    """TINYLM_NUM_THREADS, else the cores that this process may use: its affinity, and its cgroup's share of time,
+    rounded up. ConfigError when the variable is not a number from 1 to 1024."""
+    wanted = os.environ.get("TINYLM_NUM_THREADS", "")
+    if wanted:
+        if not wanted.isascii() or not wanted.isdigit() or not 1 <= int(wanted) <= MOST:
+            raise ConfigError(f"TINYLM_NUM_THREADS is {wanted!r}: expected a number from 1 to {MOST}")
+        return int(wanted)
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return max(1, min(cores, cgroup_cores() or cores, MOST))
+
+
+def cgroup_cores(proc: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """The least quota of the process's cgroup and those above it, in cores, rounded up; None without one."""
+    try:
+        lines = proc.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    quotas = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":  # version 2
+            root, read = mount, _quota_2
+        elif "cpu" in controllers.split(","):
+            root, read = mount / "cpu", _quota_1
+        else:
+            continue
+        group = root / path.lstrip("/")
+        for folder in (group, *group.parents):
+            quotas.append(read(folder))
+            if folder == root:
+                break
+    return min((q for q in quotas if q is not None), default=None)
+
+
+def _quota_2(folder: Path) -> int | None:
+    try:
+        quota, period = (folder / "cpu.max").read_text(encoding="utf-8").split()
+        return None if quota == "max" else -(-int(quota) // int(period))
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+
+
+def _quota_1(folder: Path) -> int | None:
+    try:
+        quota, period = (int((folder / f"cpu.cfs_{name}_us").read_text(encoding="utf-8")) for name in ("quota", "period"))
+        return None if quota <= 0 else -(-quota // period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return None

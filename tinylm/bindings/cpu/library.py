@@ -1,0 +1,112 @@
+"""The library of the CPU kernels in this process: loaded at the first call, with its pool and its matrix product.
+
+What compiles it is imported then, too: importing tinylm stays light.
+"""
+
+import ctypes
+import importlib
+import re
+import sys
+import threading
+from typing import Any
+
+import numpy as np
+
+from tinylm.backend import Array
+from tinylm.errors import ShapeError
+
+_EXPORT = re.compile(r"^EXPORT int (\w+)\(([^)]*)\)", re.MULTILINE)
+_TYPES: dict[str, Any] = {"int": ctypes.c_int, "int64_t": ctypes.c_int64}
+_FLOAT32 = np.dtype(np.float32)
+LARGEST = 2**31 - 1  # the rows and columns that a BLAS counts
+
+
+class Library:
+    """The exported functions by name, the number of threads, the compiler and where the compiled file is."""
+
+    def __init__(self, compiling: Any) -> None:
+        self.threads = _part("cores").thread_count()
+        handle, self.place = compiling.load()
+        self.compiler = " ".join(compiling.compiler())
+        self.functions: dict[str, Any] = {}
+        for name, types in signatures(compiling.sources()).items():
+            self.functions[name] = function = getattr(handle, name)
+            function.argtypes, function.restype = types, ctypes.c_int
+        routine, self.splits = _part("blas").sgemm()
+        self.functions["use_sgemm"](routine, self.splits)
+        self.functions["pool_size"](self.threads)
+
+
+def _part(name: str) -> Any:
+    return importlib.import_module(f"tinylm.bindings.cpu.{name}")
+
+
+def signatures(sources: dict[str, str]) -> dict[str, list[Any]]:
+    """The ctypes of the parameters of each exported function, from its declaration."""
+    found = {}
+    for text in sources.values():
+        for name, parameters in _EXPORT.findall(text):
+            found[name] = [ctypes.c_void_p if "*" in p else _TYPES[p.split()[-2]] for p in parameters.split(",")]
+    return found
+
+
+_lock = threading.Lock()
+_loaded: Library | None = None
+_problem: str | None = None
+
+
+def library() -> Library | None:
+    """The library, compiled and loaded at the first call; None, after one notice, when it cannot be had.
+    Errors: ConfigError for a wrong TINYLM_NUM_THREADS."""
+    global _loaded, _problem
+    if _loaded is None and _problem is None:
+        with _lock:
+            if _loaded is None and _problem is None:
+                compiling = _part("compiling")
+                try:
+                    _loaded = Library(compiling)
+                except compiling.BuildError as error:
+                    _problem = f"the CPU kernels cannot be compiled: {error}; NumPy does their work, several times as slowly"
+                    compiling.say(_problem)
+    return _loaded
+
+
+def problem() -> str | None:
+    """Why `library` has returned None."""
+    return _problem
+
+
+def call(name: str, *args: Any) -> None:
+    """Calls an exported function: C-contiguous float32 arrays become pointers, None a null pointer, numbers stay.
+
+    Errors: ShapeError for an array of another dtype or layout, MemoryError when the function had too little memory.
+    """
+    found = library()
+    assert found is not None, "the binding has asked for the library before"
+    if found.functions[name](*[_pointer(name, a) if isinstance(a, np.ndarray) else a for a in args]):
+        raise MemoryError(f"{name}: not enough memory for its room")
+
+
+def _pointer(name: str, a: Array) -> int:
+    if (a.dtype is not _FLOAT32 and a.dtype != _FLOAT32) or not a.flags.c_contiguous:
+        raise ShapeError(f"{name}: an array has dtype {a.dtype} and strides {a.strides}, expected contiguous float32")
+    return _address(a)
+
+
+def _fast_address(a: Array) -> int:
+    """An ndarray's first field, behind what every object begins with, is its data pointer: a third of the time of the
+    attribute ctypes.data, which counts in small models."""
+    return ctypes.c_void_p.from_address(id(a) + object.__basicsize__).value or 0
+
+
+def _slow_address(a: Array) -> int:
+    return a.ctypes.data
+
+
+_probe = np.zeros(3, np.float32)[1:]
+_address = _fast_address if sys.implementation.name == "cpython" and _fast_address(_probe) == _probe.ctypes.data else _slow_address
+
+
+def contiguous(x: Array) -> Array:
+    """x in C order and float32, itself when it is so already."""
+    return x if x.dtype is _FLOAT32 and x.flags.c_contiguous else np.ascontiguousarray(x, _FLOAT32).reshape(x.shape)
