@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 from helpers import TOLERANCES, assert_close
 from op_cases import run
 
-from tinylm import backend
+import tinylm
+from tinylm import Tensor, backend
+from tinylm.errors import ConfigError, ShapeError
 from tinylm.kernel_registry import launches
 
 Arrays = Sequence[np.ndarray | None]
@@ -68,3 +71,13 @@ def linear_inputs(shape: tuple[int, ...], outputs: int) -> list[np.ndarray]:
 
 def without(arrays: Sequence[Any], *places: int) -> list[Any]:
     return [None if i in places else a for i, a in enumerate(arrays)]
+
+
+def assert_refuses_as_the_reference(name: str, tensors: Sequence[Tensor]) -> None:
+    """A recurrent layer's kernel names wrong shapes, lengths and nonlinearities as its reference does."""
+    with pytest.raises(ShapeError, match=f"{name}: weight_ih has shape"):
+        getattr(tinylm, name)(*tensors[:2], tensors[1], *tensors[3:])
+    with pytest.raises(ShapeError, match="length 4 is out of range"):
+        getattr(tinylm, name)(*tensors, lengths=np.array([1, 2, 3, 4]))
+    with pytest.raises(ConfigError, match="nonlinearity 'gelu'"):
+        tinylm.rnn(*tensors[:6], nonlinearity="gelu")

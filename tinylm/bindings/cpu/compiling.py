@@ -19,6 +19,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tinylm.bindings.kernel_sources import kernel_folder
+
 # Nothing here may imply -ffast-math: it loses NaN, and a library linked with it makes the process flush denormals.
 FLAGS = ("-std=gnu11", "-O3", "-fopenmp-simd", "-fPIC", "-pthread", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden")
 COMPILERS = ("cc", "gcc", "clang")
@@ -33,12 +35,7 @@ def say(notice: str) -> None:
     print(f"tinylm: {notice}", file=sys.stderr)
 
 
-@functools.cache
-def folder() -> Path:
-    """kernels/cpu: within the package when it was installed from a wheel, else beside it."""
-    package = Path(__file__).resolve().parents[2]
-    installed = package / "_kernels" / "cpu"
-    return installed if installed.is_dir() else package.parent / "kernels" / "cpu"
+folder = functools.partial(kernel_folder, "cpu")
 
 
 @functools.cache

@@ -7,12 +7,12 @@ launched on, so importing tinylm on a machine without a GPU costs nothing.
 import functools
 import math
 import re
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinylm.backend import Array, array_module
+from tinylm.bindings.kernel_sources import kernel_folder
 from tinylm.errors import ShapeError
 
 OPTIONS = ("-std=c++17",)  # CuPy adds the architecture and -ftz=true
@@ -33,12 +33,7 @@ _TYPES: dict[str, np.dtype[Any]] = {
 }
 
 
-@functools.cache
-def folder() -> Path:
-    """kernels/cuda: within the package when it was installed from a wheel, else beside it."""
-    package = Path(__file__).resolve().parents[2]
-    installed = package / "_kernels" / "cuda"
-    return installed if installed.is_dir() else package.parent / "kernels" / "cuda"
+folder = functools.partial(kernel_folder, "cuda")
 
 
 @functools.cache
