@@ -20,31 +20,45 @@ static inline Vector load(const float *p) {
     return v;
 }
 
-void panels_pack_share(const float *b, int64_t k, int64_t n, int transposed, float *packed, int part, int parts) {
-    int64_t first, last;
-    share(panels_columns(n), PANEL, part, parts, &first, &last);
-    for (int64_t column = first; column < last; column += PANEL) {
-        float *panel = packed + column * k;
-        int width = (int)(n - column < PANEL ? n - column : PANEL);
-        if (width < PANEL) memset(panel, 0, sizeof(float) * (size_t)(k * PANEL));
-        if (transposed) {
-            for (int64_t block = 0; block < k; block += LANES) { /* what is written stays in the first cache */
-                int64_t end = k - block < LANES ? k : block + LANES;
-                for (int j = 0; j < width; j++) {
-                    const float *from = b + (column + j) * k;
-                    for (int64_t i = block; i < end; i++) panel[i * PANEL + j] = from[i];
-                }
+/* One panel, of which `width` columns are B's. */
+static void pack_panel(const float *b, int64_t stride, int transposed, int64_t k, int width, float *panel) {
+    if (width < PANEL) memset(panel, 0, sizeof(float) * (size_t)(k * PANEL));
+    if (transposed) {
+        for (int64_t block = 0; block < k; block += LANES) { /* what is written stays in the first cache */
+            int64_t end = k - block < LANES ? k : block + LANES;
+            for (int j = 0; j < width; j++) {
+                const float *from = b + j * stride;
+                for (int64_t i = block; i < end; i++) panel[i * PANEL + j] = from[i];
             }
-        } else {
-            for (int64_t i = 0; i < k; i++) memcpy(panel + i * PANEL, b + i * n + column, sizeof(float) * (size_t)width);
         }
+    } else {
+        for (int64_t i = 0; i < k; i++) memcpy(panel + i * PANEL, b + i * stride, sizeof(float) * (size_t)width);
     }
 }
 
-/* One tile: `rows` is a constant wherever this is expanded, so that the sums are registers. */
+static void pack_columns(
+    const float *b, int64_t stride, int transposed, int64_t k, int64_t n, float *packed, int64_t first, int64_t last
+) {
+    for (int64_t column = first; column < last; column += PANEL) {
+        int width = (int)(n - column < PANEL ? n - column : PANEL);
+        pack_panel(b + (transposed ? column * stride : column), stride, transposed, k, width, packed + column * k);
+    }
+}
+
+void panels_pack(const float *b, int64_t b_stride, int b_transposed, int64_t k, int64_t n, float *packed) {
+    pack_columns(b, b_stride, b_transposed, k, n, packed, 0, n);
+}
+
+void panels_pack_share(const float *b, int64_t k, int64_t n, int transposed, float *packed, int part, int parts) {
+    int64_t first, last;
+    share(n, PANEL, part, parts, &first, &last);
+    pack_columns(b, transposed ? k : n, transposed, k, n, packed, first, last);
+}
+
+/* One tile: `rows` and `transposed` are constants wherever this is expanded, so that the sums are registers. */
 static inline __attribute__((always_inline)) void tile(
-    const int rows, const float *restrict a, int64_t a_stride, int64_t k, const float *restrict panel, float *restrict c, int64_t c_stride,
-    int add
+    const int rows, const int transposed, const float *restrict a, int64_t a_stride, int64_t k, const float *restrict panel,
+    float *restrict c, int64_t c_stride, int add
 ) {
     Vector left[TILE_ROWS], right[TILE_ROWS];
 #pragma GCC unroll 16
@@ -56,7 +70,7 @@ static inline __attribute__((always_inline)) void tile(
         Vector b0 = load(panel + i * PANEL), b1 = load(panel + i * PANEL + LANES);
 #pragma GCC unroll 16
         for (int r = 0; r < rows; r++) {
-            float value = a[r * a_stride + i];
+            float value = transposed ? a[i * a_stride + r] : a[r * a_stride + i];
             left[r] += value * b0;
             right[r] += value * b1;
         }
@@ -68,24 +82,41 @@ static inline __attribute__((always_inline)) void tile(
     }
 }
 
+static void some_tile(
+    int64_t rows, int transposed, const float *a, int64_t a_stride, int64_t k, const float *panel, float *c, int64_t c_stride, int add
+) {
+    switch (transposed ? -rows : rows) {
+#define CASE(R) \
+    case R: tile(R, 0, a, a_stride, k, panel, c, c_stride, add); break; \
+    case -R: tile(R, 1, a, a_stride, k, panel, c, c_stride, add); break;
+        CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
+#if !defined(__AVX__) || defined(__AVX512F__)
+        CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
+#endif
+#undef CASE
+    }
+}
+
 void panels_multiply(
-    const float *a, int64_t a_stride, int64_t rows, int64_t k, const float *packed, int64_t n, float *c, int64_t c_stride, int add
+    const float *a, int64_t a_stride, int a_transposed, int64_t rows, int64_t k, const float *packed, int64_t n, float *c,
+    int64_t c_stride, int add
 ) {
     int64_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
     for (int64_t column = 0; column < n; column += PANEL) {
         const float *panel = packed + column * k;
+        size_t width = (size_t)(n - column < PANEL ? n - column : PANEL);
         for (int64_t t = 0; t < tiles; t++) { /* tiles of equal height, or one less */
             int64_t first = rows * t / tiles, height = rows * (t + 1) / tiles - first;
-            const float *from = a + first * a_stride;
+            const float *from = a + (a_transposed ? first : first * a_stride);
             float *to = c + first * c_stride + column;
-#define CASE(R) case R: tile(R, from, a_stride, k, panel, to, c_stride, add); break;
-            switch (height) {
-                CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
-#if !defined(__AVX__) || defined(__AVX512F__)
-                CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
-#endif
+            if (width == PANEL) {
+                some_tile(height, a_transposed, from, a_stride, k, panel, to, c_stride, add);
+            } else { /* C ends within the panel */
+                float edge[TILE_ROWS * PANEL] = {0};
+                for (int64_t r = 0; add && r < height; r++) memcpy(edge + r * PANEL, to + r * c_stride, sizeof(float) * width);
+                some_tile(height, a_transposed, from, a_stride, k, panel, edge, PANEL, add);
+                for (int64_t r = 0; r < height; r++) memcpy(to + r * c_stride, edge + r * PANEL, sizeof(float) * width);
             }
-#undef CASE
         }
     }
 }

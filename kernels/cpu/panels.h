@@ -1,4 +1,4 @@
-/* A matrix product for recurrent steps: a few rows times a weight matrix that is packed once a sequence. */
+/* The inner part of every matrix product: some rows times a matrix that has been packed before. See panels.c. */
 #ifndef TINYLM_PANELS_H
 #define TINYLM_PANELS_H
 
@@ -13,16 +13,21 @@ enum { LANES = 4, TILE_ROWS = 12 }; /* NEON: 12 x 2 of 32 */
 #endif
 enum { PANEL = 2 * LANES }; /* columns of a panel */
 
-/* Columns up to the next whole panel: the row length of what panels_multiply writes. */
+/* Columns up to the next whole panel. */
 static inline int64_t panels_columns(int64_t n) { return (n + PANEL - 1) / PANEL * PANEL; }
 
-/* The part's share of packing B (k, n), or the transpose of what is stored as (n, k), zeros beyond column n.
-   packed has k panels_columns(n) floats. */
+/* Packs B (k, n), or the transpose of what is stored as (n, k), zeros beyond column n. packed has
+   k panels_columns(n) floats. */
+void panels_pack(const float *b, int64_t b_stride, int b_transposed, int64_t k, int64_t n, float *packed);
+
+/* The part's share of the same, from B without gaps between its rows. */
 void panels_pack_share(const float *b, int64_t k, int64_t n, int transposed, float *packed, int part, int parts);
 
-/* C = A B, or C += A B: a (rows, k), c (rows, panels_columns(n)), with row strides of their own. */
+/* C = A B, or C += A B, in the calling thread: A (rows, k), or the transpose of what is stored as (k, rows); B (k, n)
+   packed; C (rows, n). The strides are those of the rows as they are stored. */
 void panels_multiply(
-    const float *a, int64_t a_stride, int64_t rows, int64_t k, const float *packed, int64_t n, float *c, int64_t c_stride, int add
+    const float *a, int64_t a_stride, int a_transposed, int64_t rows, int64_t k, const float *packed, int64_t n, float *c,
+    int64_t c_stride, int add
 );
 
 #endif

@@ -51,7 +51,7 @@ static void products_of_step(const Scan *s, const float *a, int64_t first, int64
     int64_t width = panels_columns(s->n);
     if (!s->packed) return;
     panels_multiply(
-        a + first * s->a_stride, s->a_stride, last - first, s->k, s->packed, s->n, s->product + first * width, width, s->add
+        a + first * s->a_stride, s->a_stride, 0, last - first, s->k, s->packed, s->n, s->product + first * width, width, s->add
     );
 }
 
