@@ -57,8 +57,8 @@ def cpu_kernels() -> str:
     found = library()
     if found is None:
         raise TinylmError(f"{problem()}. A C compiler (gcc or clang) mends that")
-    products = "split over them" if found.splits else "by the BLAS's own threads"
-    return f"{found.compiler}, {found.place}, threads: {found.threads}, matrix products {products}"
+    products = "" if found.sgemm is None else ", matrix products by Accelerate"
+    return f"{found.compiler}, {found.place}, threads: {found.threads}{products}"
 
 
 def cuda() -> str:
@@ -80,7 +80,7 @@ CHECKS: list[tuple[str, Callable[[], str], bool]] = [
     ("python", lambda: f"Python {platform.python_version()} on {platform.machine()}, {os.cpu_count()} cores", True),
     *[
         (name, lambda name=name: package(name), True)
-        for name in ("numpy", "scipy", "threadpoolctl", "safetensors", "tokenizers", "tyro", "rich", "matplotlib")
+        for name in ("numpy", "scipy", "safetensors", "tokenizers", "tyro", "rich", "matplotlib")
     ],
     ("engine", arithmetic, True),
     ("folder", writable, True),

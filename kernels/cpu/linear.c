@@ -1,7 +1,7 @@
 /* Y = act(X Wᵀ + b) + residual: x (rows, inputs), weight (outputs, inputs) -> y (rows, outputs).
 
-   Each part of the pool computes a share of the product and then, while that is still in its cache, adds the
-   bias, applies the activation and adds the residual. What the backward pass needs goes to `kept`: z = X Wᵀ + b
+   As soon as a block of the product is computed, while it is still in its core's cache, the bias is added, the
+   activation applied and the residual added. What the backward pass needs goes to `kept`: z = X Wᵀ + b
    for gelu and silu, the activation's value for relu and sigmoid (then kept may be y itself, without a residual),
    and nothing without an activation. */
 
@@ -21,7 +21,6 @@ typedef struct {
     int activation;
 } Forward;
 
-/* Columns [from, to) of one row. */
 static void finish_row(const Forward *f, int64_t row, int64_t from, int64_t to) {
     float *z = f->product.c + row * f->product.n, *y = f->y + row * f->product.n;
     const float *bias = f->bias, *residual = f->residual ? f->residual + row * f->product.n : 0;
@@ -53,17 +52,11 @@ static void finish_row(const Forward *f, int64_t row, int64_t from, int64_t to) 
     }
 }
 
-static void forward_share(void *argument, int part, int parts) {
-    const Forward *f = argument;
-    int64_t first, last;
-    product_share(&f->product, part, parts);
-    if (!f->bias && !f->residual && f->activation == NONE) return;
-    int by_rows = product_range(&f->product, part, parts, &first, &last);
-    int64_t end = by_rows ? last : f->product.m;
-    for (int64_t row = by_rows ? first : 0; row < end; row++) {
-        finish_row(f, row, by_rows ? 0 : first, by_rows ? f->product.n : last);
-    }
+static void finish_block(const void *context, int64_t row, int64_t row_end, int64_t column, int64_t column_end) {
+    for (; row < row_end; row++) finish_row(context, row, column, column_end);
 }
+
+static void forward_share(void *argument, int part, int parts) { product_share(&((Forward *)argument)->product, part, parts); }
 
 EXPORT int linear_forward(
     int64_t rows, int64_t inputs, int64_t outputs, const float *x, const float *weight, const float *bias, const float *residual,
@@ -71,6 +64,8 @@ EXPORT int linear_forward(
 ) {
     Product product = {rows, outputs, inputs, plain(x, inputs), transposed(weight, inputs), kept ? kept : y, outputs, 0};
     Forward f = {product, bias, residual, y, activation};
+    f.product.context = &f;
+    if (bias || residual || activation != NONE) f.product.finish = finish_block;
     pool_run(forward_share, &f, rows * outputs * (inputs + 16));
     return 0;
 }

@@ -1,10 +1,9 @@
-/* What a BLAS does for one large product costs too much for one of a few rows: it packs the matrix B into
-   its own order at every call. Here B is packed once and used at every step of a sequence.
+/* The inner part of every matrix product. B is packed: a panel is PANEL columns of it, all k rows one after the other.
+   A tile of up to TILE_ROWS rows of C and the columns of one panel stays in registers while k runs: each step
+   loads two vectors of the panel and one number of A a row, and does two multiply-adds a row. All row tiles use a
+   panel before the next one is looked at.
 
-   A panel is PANEL columns of B, all k rows of it one after the other. A tile of up to TILE_ROWS rows of C
-   and the columns of one panel stays in registers while k runs: each step loads two vectors of the panel and one
-   number of A a row, and does two multiply-adds a row. All row tiles use a panel before the next one is
-   looked at. */
+   Whoever needs B several times, as a recurrent layer at each step, packs it once. */
 
 #include "panels.h"
 

@@ -1,12 +1,22 @@
-/* Matrix products by the sgemm that Python hands in, split over the pool.
+/* Matrix products, split over the pool.
 
-   That sgemm must do its work in the calling thread: then every part calls it for its share of the rows
-   or columns of C. Where the BLAS has threads of its own that nobody can stop, it gets whole products, one at
-   a time, from the caller, while the pool sleeps. */
+   A part computes its rows or columns of C in blocks: DEPTH of k and COLUMNS of B are packed into panels, which stay
+   in the core's second cache, and then meet ROWS of A at a time, which stay there too (Goto & van de Geijn 2008,
+   "Anatomy of high-performance matrix multiplication", section 4). Each number of C is one sum over k, in an order that
+   depends on k alone: it is the same for any number of parts. A is not packed: a tile needs only a few of its numbers
+   at each step, and they lie where the last step has brought them to the first cache.
+
+   Packing pays for many rows of A. With few of them, as in decoding, B is read where it is.
+
+   Where Python hands in an sgemm, that one does the whole product, while the pool waits: Apple's uses units of the
+   processor that no other program reaches. */
 
 #include "products.h"
 
+#include "panels.h"
 #include "pool.h"
+
+enum { DEPTH = 384, COLUMNS = 256, ROWS = 96, FEW = 4 };
 
 typedef void Sgemm(
     const char *, const char *, const int *, const int *, const int *, const float *, const float *, const int *, const float *,
@@ -14,57 +24,90 @@ typedef void Sgemm(
 );
 
 static Sgemm *sgemm;
-static int splits;
 
-/* routine: the Fortran sgemm; may_split: whether it works in the calling thread alone. */
-EXPORT int use_sgemm(void *routine, int may_split) {
+/* routine: the Fortran sgemm, or null for the products of this file. */
+EXPORT int use_sgemm(void *routine) {
     sgemm = (Sgemm *)routine;
-    splits = may_split;
     return 0;
 }
 
-/* Fortran stores columns: to it our C is Cᵀ = Bᵀ Aᵀ. */
-static void multiply(int64_t m, int64_t n, int64_t k, Factor a, Factor b, float *c, int64_t stride, int add) {
-    if (m == 0 || n == 0) return;
-    if (k == 0) {
-        for (int64_t i = 0; !add && i < m; i++)
-            for (int64_t j = 0; j < n; j++) c[i * stride + j] = 0;
-        return;
-    }
-    const int rows = (int)m, columns = (int)n, inner = (int)k, lda = (int)a.stride, ldb = (int)b.stride, ldc = (int)stride;
-    const float one = 1, beta = add ? 1 : 0;
-    sgemm(b.transposed ? "T" : "N", a.transposed ? "T" : "N", &columns, &rows, &inner, &one, b.data, &ldb, a.data, &lda, &beta, c, &ldc);
+static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static void finish(const Product *p, int64_t row, int64_t row_end, int64_t column, int64_t column_end) {
+    if (p->finish) p->finish(p->context, row, row_end, column, column_end);
 }
 
-int product_range(const Product *p, int part, int parts, int64_t *first, int64_t *last) {
-    int by_rows = p->m >= p->n;
-    int64_t whole = by_rows ? p->m : p->n;
-    if (splits) share(whole, 16, part, parts, first, last);
-    else *first = 0, *last = part == 0 ? whole : 0;
-    return by_rows;
+/* Fortran stores columns: to it our C is Cᵀ = Bᵀ Aᵀ. */
+static void whole(const Product *p) {
+    const int m = (int)p->m, n = (int)p->n, k = (int)p->k, lda = (int)p->a.stride, ldb = (int)p->b.stride, ldc = (int)p->stride;
+    const float one = 1, beta = p->add ? 1 : 0;
+    sgemm(p->b.transposed ? "T" : "N", p->a.transposed ? "T" : "N", &n, &m, &k, &one, p->b.data, &ldb, p->a.data, &lda, &beta, p->c, &ldc);
+    finish(p, 0, p->m, 0, p->n);
+}
+
+/* C (at most FEW rows) from the rows of the transpose of B, each of which is used up before the next one is looked at. */
+static void dots(const Product *p, int64_t column, int64_t column_end) {
+    for (int64_t j = column; j < column_end; j++) {
+        const float *b = p->b.data + j * p->b.stride;
+        for (int64_t i = 0; i < p->m; i++) {
+            const float *a = p->a.data + i * p->a.stride;
+            float sum = 0;
+#pragma omp simd reduction(+ : sum)
+            for (int64_t l = 0; l < p->k; l++) sum += a[l] * b[l];
+            p->c[i * p->stride + j] = p->add ? p->c[i * p->stride + j] + sum : sum;
+        }
+    }
+    finish(p, 0, p->m, column, column_end);
+}
+
+static void blocks(const Product *p, int64_t row, int64_t row_end, int64_t column, int64_t column_end) {
+    static _Thread_local float packed[DEPTH * COLUMNS] __attribute__((aligned(64)));
+    const Factor *a = &p->a, *b = &p->b;
+    int64_t depths = (p->k + DEPTH - 1) / DEPTH;
+    for (int64_t j = column; j < column_end; j += COLUMNS) {
+        int64_t j_end = least(j + COLUMNS, column_end);
+        for (int64_t d = 0; d < depths; d++) { /* blocks of equal depth, or one less */
+            int64_t l = p->k * d / depths, depth = p->k * (d + 1) / depths - l;
+            const float *from = b->data + (b->transposed ? j * b->stride + l : l * b->stride + j);
+            panels_pack(from, b->stride, b->transposed, depth, j_end - j, packed);
+            for (int64_t i = row; i < row_end; i += ROWS) {
+                int64_t i_end = least(i + ROWS, row_end);
+                const float *left = a->data + (a->transposed ? l * a->stride + i : i * a->stride + l);
+                float *to = p->c + i * p->stride + j;
+                panels_multiply(left, a->stride, a->transposed, i_end - i, depth, packed, j_end - j, to, p->stride, p->add || d > 0);
+                if (d == depths - 1) finish(p, i, i_end, j, j_end);
+            }
+        }
+    }
 }
 
 void product_share(const Product *p, int part, int parts) {
     int64_t first, last;
-    Factor a = p->a, b = p->b;
-    if (product_range(p, part, parts, &first, &last)) {
-        a.data += a.transposed ? first : first * a.stride;
-        multiply(last - first, p->n, p->k, a, b, p->c + first * p->stride, p->stride, p->add);
+    int by_rows = p->m >= p->n;
+    if (p->m == 0 || p->n == 0) return;
+    if (p->k == 0) {
+        for (int64_t i = 0; part == 0 && i < p->m; i++)
+            for (int64_t j = 0; !p->add && j < p->n; j++) p->c[i * p->stride + j] = 0;
+        if (part == 0) finish(p, 0, p->m, 0, p->n);
+    } else if (sgemm) {
+        if (part == 0) whole(p);
     } else {
-        b.data += b.transposed ? first * b.stride : first;
-        multiply(p->m, last - first, p->k, a, b, p->c + first, p->stride, p->add);
+        share(by_rows ? p->m : p->n, by_rows ? TILE_ROWS : PANEL, part, parts, &first, &last);
+        if (by_rows) blocks(p, first, last, 0, p->n);
+        else if (p->m <= FEW && !p->a.transposed && p->b.transposed) dots(p, first, last);
+        else blocks(p, 0, p->m, first, last);
     }
 }
 
 void column_sums_share(const ColumnSums *s, int part, int parts) {
-    enum { COLUMNS = 256, ROWS = 64 }; /* sums of sums: a rounding error of rows / 64 + 64 additions at most */
+    enum { WIDTH = 256, HEIGHT = 64 }; /* sums of sums: a rounding error of rows / 64 + 64 additions at most */
     int64_t first, last;
     share(s->sums ? s->columns : 0, 16, part, parts, &first, &last);
-    for (int64_t from = first; from < last; from += COLUMNS) {
-        int width = (int)(last - from < COLUMNS ? last - from : COLUMNS);
-        float total[COLUMNS] = {0}, block[COLUMNS];
-        for (int64_t i = 0; i < s->rows; i += ROWS) {
-            int64_t end = s->rows - i < ROWS ? s->rows : i + ROWS;
+    for (int64_t from = first; from < last; from += WIDTH) {
+        int width = (int)(last - from < WIDTH ? last - from : WIDTH);
+        float total[WIDTH] = {0}, block[WIDTH];
+        for (int64_t i = 0; i < s->rows; i += HEIGHT) {
+            int64_t end = s->rows - i < HEIGHT ? s->rows : i + HEIGHT;
             for (int j = 0; j < width; j++) block[j] = 0;
             for (int64_t row = i; row < end; row++) {
                 const float *values = s->x + row * s->stride + from;

@@ -1,4 +1,4 @@
-/* Matrix products on row-major arrays, by the BLAS's sgemm: see products.c. */
+/* Matrix products on row-major arrays: see products.c. */
 #ifndef TINYLM_PRODUCTS_H
 #define TINYLM_PRODUCTS_H
 
@@ -10,6 +10,9 @@ typedef struct {
     int transposed;  /* the factor is the transpose of what is stored */
 } Factor;
 
+/* What is to be done with rows [row, row_end), columns [column, column_end) of C as soon as they are computed. */
+typedef void Finish(const void *context, int64_t row, int64_t row_end, int64_t column, int64_t column_end);
+
 /* One product C = A B, or C += A B, with A (m, k), B (k, n), C (m, n); stride is that of C. */
 typedef struct {
     int64_t m, n, k;
@@ -17,17 +20,16 @@ typedef struct {
     float *c;
     int64_t stride;
     int add;
+    Finish *finish; /* null for nothing */
+    const void *context;
 } Product;
 
 static inline Factor plain(const float *data, int64_t stride) { return (Factor){data, stride, 0}; }
 static inline Factor transposed(const float *data, int64_t stride) { return (Factor){data, stride, 1}; }
 
 /* The part's share of a product, to be called by every part of a run: whole rows or whole columns of C,
-   whichever of them are more. first and last, unless null, get the share of the rows or columns. */
+   whichever of them are more. */
 void product_share(const Product *product, int part, int parts);
-
-/* Which share product_share gives: true for rows [first, last) of C, false for columns. */
-int product_range(const Product *product, int part, int parts, int64_t *first, int64_t *last);
 
 /* Column sums: sums[j] = Σ_i x[i][j], or nothing where sums is null. */
 typedef struct {

@@ -18,7 +18,7 @@ from tinylm.errors import ShapeError
 _EXPORT = re.compile(r"^EXPORT int (\w+)\(([^)]*)\)", re.MULTILINE)
 _TYPES: dict[str, Any] = {"int": ctypes.c_int, "int64_t": ctypes.c_int64}
 _FLOAT32 = np.dtype(np.float32)
-LARGEST = 2**31 - 1  # the rows and columns that a BLAS counts
+LARGEST = 2**31 - 1  # the rows and columns that an sgemm counts
 
 
 class Library:
@@ -32,8 +32,8 @@ class Library:
         for name, types in signatures(compiling.sources()).items():
             self.functions[name] = function = getattr(handle, name)
             function.argtypes, function.restype = types, ctypes.c_int
-        routine, self.splits = _part("blas").sgemm()
-        self.functions["use_sgemm"](routine, self.splits)
+        self.sgemm = _part("blas").sgemm()
+        self.functions["use_sgemm"](self.sgemm)
         self.functions["pool_size"](self.threads)
 
 
