@@ -10,8 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from tinylm.backend import device_of, make_current
 from tinylm.errors import ConfigError
+
+_NAMES = {np.dtype(name): name for name in ("float16", "float32", "float64")}  # dtype.name itself takes a microsecond
 
 launches: Counter[tuple[str, str]] = Counter()  # (op, "cpu" or "cuda") -> how often its kernel ran
 registry: dict[str, Any] = {}  # the Op records of tinylm itself, by name
@@ -34,14 +38,21 @@ class Kernels:
         """The kernel for these arrays (all floating ones must share its device and dtype)."""
         if not self.kernels or _kernels_allowed == "reference":
             return None
-        kinds = {
-            (device_of(a).partition(":")[0], a.dtype.name) for a in arrays if getattr(a, "dtype", None) is not None and a.dtype.kind == "f"
-        }
-        if len(kinds) != 1:
+        first: Any = None
+        dtype: Any = None
+        for a in arrays:
+            this = getattr(a, "dtype", None)
+            if this is None or this.kind != "f":
+                continue
+            if first is None:
+                first, dtype = a, this
+            elif (this is not dtype and this != dtype) or type(a) is not type(first):
+                return None
+        if first is None:
             return None
-        kind = kinds.pop()
-        found = self.kernels.get(kind)
-        return None if found is None else (found, kind[0])
+        device = "cpu" if type(first) is np.ndarray else device_of(first).partition(":")[0]
+        found = self.kernels.get((device, _NAMES.get(dtype) or dtype.name))
+        return None if found is None else (found, device)
 
 
 class Update(Kernels):

@@ -16,7 +16,7 @@
 #include "panels.h"
 #include "pool.h"
 
-enum { DEPTH = 384, COLUMNS = 256, ROWS = 96, FEW = 4 };
+enum { DEPTH = 512, COLUMNS = 512, ROWS = 192, FEW = 4 };
 
 typedef void Sgemm(
     const char *, const char *, const int *, const int *, const int *, const float *, const float *, const int *, const float *,

@@ -35,6 +35,7 @@ class Library:
         self.sgemm = _part("blas").sgemm()
         self.functions["use_sgemm"](self.sgemm)
         self.functions["pool_size"](self.threads)
+        self.functions["keep_memory"]()
 
 
 def _part(name: str) -> Any:
@@ -46,7 +47,7 @@ def signatures(sources: dict[str, str]) -> dict[str, list[Any]]:
     found = {}
     for text in sources.values():
         for name, parameters in _EXPORT.findall(text):
-            found[name] = [ctypes.c_void_p if "*" in p else _TYPES[p.split()[-2]] for p in parameters.split(",")]
+            found[name] = [ctypes.c_void_p if "*" in p else _TYPES[p.split()[-2]] for p in parameters.split(",") if p != "void"]
     return found
 
 
