@@ -1,5 +1,6 @@
 """Language models and translators."""
 
+from tinylm.models.ensemble import Ensemble as Ensemble
 from tinylm.models.gpt import GPT as GPT
 from tinylm.models.gpt import GPTConfig as GPTConfig
 from tinylm.models.language_model import LanguageModel as LanguageModel

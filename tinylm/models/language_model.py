@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tinylm import nn
+from tinylm import nn, ops
 from tinylm.tensor import Tensor
 
 
@@ -22,3 +22,8 @@ class LanguageModel(nn.Module):
         A state of None starts afresh. Models that keep none return None.
         """
         raise NotImplementedError(f"{type(self).__name__} has no advance")
+
+    def loss(self, ids: Tensor, targets: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """(what training makes smaller, state): the mean of -log p(targets), both (N, T), with `advance`."""
+        logits, state = self.advance(ids, state)
+        return ops.cross_entropy(logits, targets), state

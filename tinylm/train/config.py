@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from tinylm.errors import CheckpointError, ConfigError
-from tinylm.models import GPT, GPTConfig, LanguageModel, RNNModel, TransformerModel
+from tinylm.models import GPT, Ensemble, GPTConfig, LanguageModel, RNNModel, TransformerModel
 from tinylm.optim import AdamW, Optimizer, Schedule, WarmupCosine
 
 
@@ -56,6 +56,8 @@ class TrainConfig:
     """gpt: biases in projections and layer norms"""
     nonlinearity: Literal["tanh", "relu", "sigmoid"] = "tanh"
     """rnn: of the hidden state"""
+    members: int = 1
+    """models of different initial weights, trained side by side, whose probabilities are averaged"""
     order: int = 7
     """ngram: a token depends on the order - 1 before it"""
 
@@ -84,7 +86,8 @@ class TrainConfig:
     """steps between checkpoints to resume from"""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "block_size", "n_layer", "n_hidden", "schedule_steps", "log_every", "eval_every", "save_every"):
+        counts = "batch_size", "block_size", "members", "n_layer", "n_hidden", "schedule_steps", "log_every", "eval_every", "save_every"
+        for name in counts:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}: expected at least 1")
         for name in ("steps", "dropout_ramp"):
@@ -141,6 +144,9 @@ def default_config(model: str) -> TrainConfig:
 
 def build_model(config: TrainConfig, vocab_size: int) -> LanguageModel:
     """The untrained neural model that the record describes."""
+    if config.members > 1:
+        one = dataclasses.replace(config, members=1)
+        return Ensemble([build_model(one, vocab_size) for _ in range(config.members)])
     if config.model == "gpt":
         shape = {f.name: getattr(config, f.name) for f in dataclasses.fields(GPTConfig) if f.name != "vocab_size"}
         return GPT(GPTConfig(vocab_size=vocab_size, **shape))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tinylm import backend, ops
+from tinylm import backend
 from tinylm.data import ParallelStreams, ShuffledBlocks, Tokenizer, split_text, train_tokenizer
 from tinylm.errors import AnomalyError, CheckpointError, DataError
 from tinylm.models import LanguageModel, NgramLM
@@ -163,8 +163,7 @@ class Run:
         """One update; (loss, gradient norm) as 0-d arrays on the device."""
         self.dropout.set(k)
         x, y = (Tensor(backend.to_device(a, self.config.device)) for a in self.batches[k])
-        logits, state = self.model.advance(x, None if self.batches.starts_afresh(k) else self.state)
-        loss = ops.cross_entropy(logits, y)
+        loss, state = self.model.loss(x, y, None if self.batches.starts_afresh(k) else self.state)
         self.optimizer.zero_grad()
         loss.backward()
         if self.config.model in RECURRENT:
