@@ -11,6 +11,7 @@ import tinylm
 from tinylm.decode import Sampling, Stepper, generate, generate_batch, token_log_probabilities
 from tinylm.errors import RangeError
 from tinylm.models import GPT, GPTConfig, NgramLM, RNNModel, TransformerModel
+from tinylm.nn import KeyValueCache
 from tinylm.random_streams import default_generator
 
 BLOCK = 8  # of the Transformers
@@ -199,7 +200,7 @@ def test_generation_rests_dropout_and_leaves_no_gradient(family):
     assert greedy[0] == greedy[1]
     stepper = Stepper(model)
     stepper.feed(np.array([[1, 2]]))
-    kept = [s for layer in stepper.state for s in (layer if isinstance(layer, list) else [layer])]
+    kept = [s for layer in stepper.state for s in ((layer.keys, layer.values) if isinstance(layer, KeyValueCache) else (layer,))]
     assert kept
     assert all(s.node is None and not s.requires_grad for s in kept)
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import tinylm
 from tinylm.errors import ConfigError, RangeError, ShapeError
 from tinylm.models import TransformerModel
+from tinylm.nn import KeyValueCache
 from tinylm.optim import AdamW
 from tinylm.random_streams import Generator, default_generator
 from tinylm.tensor import Tensor
@@ -162,11 +163,11 @@ def test_cached_decoding_gives_the_same_logits(parts, seed):
         p.data += rng.standard_normal(p.shape) * 0.1
     ids = ids_of(rng, sum(parts), 3)
     whole = model(Tensor(ids)).data
-    cache = [[], []]
+    cache = [KeyValueCache(), KeyValueCache()]
     pieces = np.split(ids, np.cumsum(parts)[:-1])
     logits = np.concatenate([model(Tensor(piece), cache=cache).data for piece in pieces])
     np.testing.assert_allclose(logits, whole, rtol=0, atol=1e-5)
-    assert all(kept.shape == (3, 2, sum(parts), 8) for pair in cache for kept in pair)
+    assert all(kept.shape == (3, 2, sum(parts), 8) for one in cache for kept in (one.keys, one.values))
 
     state, rows = None, []
     for piece in pieces:
@@ -181,7 +182,7 @@ def test_a_state_can_be_continued_twice_and_reordered():
     prompt, ends = ids_of(rng, 2, 4), ids_of(rng, 3, 2, 2)
     _, state = model.advance(Tensor(prompt))
     for end in ends:
-        swapped = [[kept[np.array([1, 0])] for kept in pair] for pair in state]
+        swapped = [kept.select(np.array([1, 0])) for kept in state]
         for order, own_state in (((0, 1), state), ((1, 0), swapped)):
             logits, _ = model.advance(Tensor(end), own_state)
             whole, _ = model.advance(Tensor(np.concatenate([prompt[list(order)], end], axis=1)))
@@ -195,7 +196,7 @@ def test_gradients_flow_through_the_cache():
     model(Tensor(ids)).backward(cotangent)
     whole = {name: p.grad for name, p in model.named_parameters()}
     model.zero_grad()
-    cache = [[], []]
+    cache = [KeyValueCache(), KeyValueCache()]
     first, second = model(Tensor(ids[:3]), cache=cache), model(Tensor(ids[3:]), cache=cache)
     tinylm.concatenate([first, second]).backward(cotangent)
     for name, p in model.named_parameters():
@@ -214,7 +215,7 @@ def test_errors():
     with pytest.raises(ShapeError, match=r"x has shape \(5001, 1, 16\) from position 0, .* at most 5000 positions"):
         model(Tensor(np.zeros((5001, 1), int)))
     with pytest.raises(ConfigError, match="a cache needs has_mask=True"):
-        model(Tensor(np.zeros((2, 1), int)), has_mask=False, cache=[[], []])
+        model(Tensor(np.zeros((2, 1), int)), has_mask=False, cache=[KeyValueCache(), KeyValueCache()])
     with pytest.raises(ConfigError, match="nlayers is 0: expected at least 1"):
         TransformerModel(17, 16, 2, 24, 0)
     with pytest.raises(ConfigError, match="embed_dim 16 is not a multiple of num_heads 3"):

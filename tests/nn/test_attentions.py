@@ -142,12 +142,12 @@ def test_a_cache_equals_one_causal_call(batch_first, parts):
     axis = 1 if batch_first else 0
     x = x if batch_first else x.swapaxes(0, 1)
     whole, _ = attention.attend(*[Tensor(x)] * 3, is_causal=True)
-    cache: list[Tensor] = []
+    cache = nn.KeyValueCache()
     outs = []
     for piece in np.split(x, np.cumsum(parts)[:-1], axis):
         outs.append(attention.attend(*[Tensor(piece)] * 3, is_causal=True, cache=cache)[0].data)
     np.testing.assert_allclose(np.concatenate(outs, axis), whole.data, atol=1e-12)
-    assert [c.shape for c in cache] == [(2, 2, sum(parts), 3)] * 2
+    assert [c.shape for c in (cache.keys, cache.values)] == [(2, 2, sum(parts), 3)] * 2
 
 
 @pytest.mark.parametrize("batch_first", [False, True])

@@ -202,12 +202,12 @@ def test_cached_steps_equal_one_causal_call(kind, norm_first):
     x, memory = rng.standard_normal((6, 3, 8)), [Tensor(rng.standard_normal((4, 3, 8)))] * (kind == "Decoder")
     causal = {"is_causal" if kind == "Encoder" else "tgt_is_causal": True}
     whole = model(Tensor(x), *memory, **causal)
-    cache = [[], []]
+    cache = [nn.KeyValueCache(), nn.KeyValueCache()]
     parts = [model(Tensor(part), *memory, cache=cache, **causal).data for part in (x[:3], x[3:5], x[5:])]
     np.testing.assert_allclose(np.concatenate(parts), whole.data, atol=1e-12)
-    assert all(c.shape == (3, 2, 6, 4) for pair in cache for c in pair)
+    assert all(c.shape == (3, 2, 6, 4) for one in cache for c in (one.keys, one.values))
     with pytest.raises(ShapeError, match="the cache has 1 members, expected one for each of the 2 layers"):
-        model(Tensor(x), *memory, cache=[[]], **causal)
+        model(Tensor(x), *memory, cache=[nn.KeyValueCache()], **causal)
 
 
 @pytest.mark.parametrize("norm_first", [False, True])

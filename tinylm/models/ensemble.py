@@ -40,10 +40,11 @@ class Ensemble(LanguageModel):
         return total.mean(), _joined(each)
 
     def _advanced(self, ids: Tensor, state: Any) -> list[tuple[Tensor, Any]]:
+        members: Any = self.members
         if state is None:
-            return [m.advance(ids) for m in self.members]
-        n = len(state) // len(self.members)
-        return [m.advance(ids, state[i * n : (i + 1) * n]) for i, m in enumerate(self.members)]
+            return [m.advance(ids) for m in members]
+        n = len(state) // len(members)
+        return [m.advance(ids, state[i * n : (i + 1) * n]) for i, m in enumerate(members)]
 
 
 def _joined(each: Sequence[tuple[Tensor, Any]]) -> Any:

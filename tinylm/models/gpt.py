@@ -44,16 +44,13 @@ class CausalSelfAttention(nn.Module):
         self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd, config.bias)
         self.c_proj = nn.Linear(config.n_embd, config.n_embd, config.bias)
 
-    def forward(self, x: Tensor, residual: Tensor | None, cache: list[Tensor] | None = None) -> Tensor:
-        """x (N, T, C) -> (N, T, C), plus residual. cache: empty or [keys, values] of the earlier
-        positions, each (N, heads, S, C/heads); it takes up the new ones."""
+    def forward(self, x: Tensor, residual: Tensor | None, cache: nn.KeyValueCache | None = None) -> Tensor:
+        """x (N, T, C) -> (N, T, C), plus residual. cache: of the earlier positions; it takes up the new ones."""
         n, t, c = x.shape
         heads = (part.reshape(n, t, self.n_head, c // self.n_head) for part in ops.split(self.c_attn(x), 3, axis=-1))
         q, k, v = (h.transpose(0, 2, 1, 3) for h in heads)  # each (N, heads, T, C/heads)
         if cache is not None:
-            if cache:
-                k, v = ops.concatenate([cache[0], k], axis=2), ops.concatenate([cache[1], v], axis=2)
-            cache[:] = [k, v]
+            k, v = cache.extend(k, v)
         dropout = self.dropout if self.training else 0.0
         y = ops.scaled_dot_product_attention(q, k, v, causal=True, dropout=dropout)
         return self.c_proj(y.transpose(0, 2, 1, 3).reshape(n, t, c), residual)
@@ -82,7 +79,7 @@ class Block(nn.Module):
         self.mlp = MLP(config)
         self.drop = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, cache: list[Tensor] | None = None) -> Tensor:
+    def forward(self, x: Tensor, cache: nn.KeyValueCache | None = None) -> Tensor:
         if self.training and self.drop.p > 0:
             x = x + self.drop(self.attn(self.ln_1(x), None, cache))
             return x + self.drop(self.mlp(self.ln_2(x), None))
@@ -126,14 +123,13 @@ class GPT(LanguageModel):
             elif name.endswith("bias"):
                 nn.init.fill(p, 0.0)
 
-    def forward(self, ids: Tensor, cache: Sequence[list[Tensor]] | None = None) -> Tensor:
+    def forward(self, ids: Tensor, cache: Sequence[nn.KeyValueCache] | None = None) -> Tensor:
         """ids (N, T) integers -> logits (N, T, vocab_size).
 
-        cache: for step-by-step decoding, a list for each layer, empty before the first step; ids are
-        then the continuation of what the cache has seen.
+        cache: for step-by-step decoding, one for each layer; ids are then the continuation of what it has seen.
         Errors: ShapeError when positions pass block_size; RangeError for ids outside the vocabulary.
         """
-        past = cache[0][0].shape[2] if cache and cache[0] else 0
+        past = cache[0].length if cache else 0
         if ids.ndim != 2 or past + ids.shape[1] > self.config.block_size:
             after = f" after {past}" if past else ""
             raise ShapeError(f"GPT: ids have shape {ids.shape}{after}, expected (N, T) within a block_size of {self.config.block_size}")
@@ -145,6 +141,6 @@ class GPT(LanguageModel):
         return self.lm_head(trunk.ln_f(x))
 
     def advance(self, ids: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """As LanguageModel.advance; the state is a [keys, values] pair for each layer."""
-        cache: list[list[Tensor]] = [list(pair) for pair in state] if state else [[] for _ in self.transformer.h]
+        """As LanguageModel.advance; the state is a KeyValueCache for each layer."""
+        cache = [c.copy() for c in state] if state else [nn.KeyValueCache() for _ in self.transformer.h]
         return self.forward(ids, cache), cache

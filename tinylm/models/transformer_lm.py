@@ -53,13 +53,12 @@ class TransformerModel(LanguageModel):
             self.src_mask = Tensor(~array_module(weight).tri(steps, dtype=bool))
         return self.src_mask
 
-    def forward(self, src: Tensor, has_mask: bool = True, cache: Sequence[list[Tensor]] | None = None) -> Tensor:
+    def forward(self, src: Tensor, has_mask: bool = True, cache: Sequence[nn.KeyValueCache] | None = None) -> Tensor:
         """src (T, N) integers -> logits (T, N, ntoken): log-softmax is left to the loss.
 
         has_mask False lets every position see all others.
-        cache: for step-by-step decoding, a list for each layer, empty before the first step. They
-        take up this call's keys and values (see MultiheadAttention.attend), and src is then the
-        continuation of what they have seen.
+        cache: for step-by-step decoding, one for each layer. They take up this call's keys and values
+        (see MultiheadAttention.attend), and src is then the continuation of what they have seen.
         Errors: ShapeError when positions run past pos_encoder's max_len; RangeError for ids outside
         the vocabulary; ConfigError for a cache without a mask.
         """
@@ -67,7 +66,7 @@ class TransformerModel(LanguageModel):
             raise ShapeError(f"TransformerModel: src has shape {src.shape}, expected (T, N)")
         if cache is not None and not has_mask:
             raise ConfigError("TransformerModel: a cache needs has_mask=True, since earlier positions cannot see later ones any more")
-        past = cache[0][0].shape[2] if cache and cache[0] else 0
+        past = cache[0].length if cache else 0
         x = self.pos_encoder(self.encoder(src) * math.sqrt(self.ninp), past)
         # is_causal says the same as the mask for any length of cache, and attention then skips reading it.
         mask = self.square_subsequent_mask(src.shape[0]) if has_mask and not past else None
@@ -76,6 +75,6 @@ class TransformerModel(LanguageModel):
 
     def advance(self, ids: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """As LanguageModel.advance; the state is a [keys, values] pair for each layer."""
-        cache: list[list[Tensor]] = [list(pair) for pair in state] if state else [[] for _ in self.transformer_encoder.layers]
+        cache = [c.copy() for c in state] if state else [nn.KeyValueCache() for _ in self.transformer_encoder.layers]
         logits = self.forward(ids.transpose(1, 0), cache=cache)
         return logits.transpose(1, 0, 2), cache

@@ -19,16 +19,16 @@ from tinylm.tensor import Tensor
 @dataclass(frozen=True)
 class AttentionState:
     """What a decoding Translator keeps: for each decoder layer the keys and values of the source, each
-    (N, heads, S, d / heads), and a [keys, values] pair of the target so far, empty before the first
-    token; and the source's padding mask (N, S). One source alone has one row, whatever the targets are."""
+    (N, heads, S, d / heads), and a cache of the target so far; and the source's padding mask (N, S). One
+    source alone has one row, whatever the targets are."""
 
     memory: list[tuple[Tensor, Tensor]]
     padding: Tensor
-    cache: list[list[Tensor]]
+    cache: list[nn.KeyValueCache]
 
     def select(self, rows: np.ndarray) -> "AttentionState":
         """The state whose row i is this one's row rows[i]; a row may be taken often or never."""
-        cache = [[x[rows] for x in pair] for pair in self.cache]
+        cache = [c.select(rows) for c in self.cache]
         if self.padding.shape[0] == 1:  # all rows translate the same source: no copies of it
             return AttentionState(self.memory, self.padding, cache)
         return AttentionState([(k[rows], v[rows]) for k, v in self.memory], self.padding[rows], cache)
@@ -111,7 +111,7 @@ class Translator(TranslationModel):
     def encode(self, source: Tensor, source_lengths: Any) -> AttentionState:
         padding = Tensor(to_device(padding_mask(source, source_lengths), source.device))
         memory = self.encoder(self._embed(source, 0), src_key_padding_mask=padding)
-        return AttentionState(self.decoder.keys_and_values(memory), padding, [[] for _ in self.decoder.layers])
+        return AttentionState(self.decoder.keys_and_values(memory), padding, [nn.KeyValueCache() for _ in self.decoder.layers])
 
     def step(self, ids: Tensor, state: AttentionState) -> tuple[Tensor, AttentionState]:
         y, state = self._decode(ids.reshape(-1, 1), state)
@@ -119,8 +119,8 @@ class Translator(TranslationModel):
 
     def _decode(self, ids: Tensor, state: AttentionState) -> tuple[Tensor, AttentionState]:
         """The decoder's output (T, N, d) for ids (N, T) that follow what the state has seen."""
-        cache = [list(pair) for pair in state.cache]
-        seen = cache[0][0].shape[2] if cache[0] else 0
+        cache = [c.copy() for c in state.cache]
+        seen = cache[0].length if cache else 0
         memory, padding = state.memory, state.padding
         if padding.shape[0] < len(ids):
             memory, padding = [(_rows(k, len(ids)), _rows(v, len(ids))) for k, v in memory], _rows(padding, len(ids))

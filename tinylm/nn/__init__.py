@@ -4,6 +4,7 @@ from tinylm.nn import init as init
 from tinylm.nn.attentions import MultiheadAttention as MultiheadAttention
 from tinylm.nn.dropout_layer import Dropout as Dropout
 from tinylm.nn.embeddings import Embedding as Embedding
+from tinylm.nn.key_value_cache import KeyValueCache as KeyValueCache
 from tinylm.nn.linear_layers import Linear as Linear
 from tinylm.nn.modules import Module as Module
 from tinylm.nn.modules import ModuleList as ModuleList

@@ -6,6 +6,7 @@ from typing import Any
 from tinylm import ops
 from tinylm.errors import ConfigError, ShapeError
 from tinylm.nn import init
+from tinylm.nn.key_value_cache import KeyValueCache
 from tinylm.nn.linear_layers import Linear
 from tinylm.nn.modules import Module
 from tinylm.tensor import Tensor
@@ -80,7 +81,7 @@ class MultiheadAttention(Module):
         key_padding_mask: Any = None,
         is_causal: bool = False,
         need_weights: bool = False,
-        cache: list[Tensor] | None = None,
+        cache: KeyValueCache | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """(Concat(head_1 ... head_h), weights (N, heads, T, S) or None): all but the product with W_O.
 
@@ -88,8 +89,7 @@ class MultiheadAttention(Module):
         added: attn_mask (T, S) or (N heads, T, S), key_padding_mask (N, S). is_causal lets each
         query see the keys up to its own position, counted from the last; an attn_mask given with
         it is taken to say the same and is not read. A query that may look nowhere gives zeros.
-        cache: a list, empty or [keys, values] of earlier steps, each (N, heads, S, E / heads). This
-        call's are appended to them, the list then holds all, and all are attended to.
+        cache: the keys and values of earlier steps. It takes up this call's, and all are attended to.
         key and value may also be what `keys_and_values` made of them.
         Errors: ShapeError naming the input or mask that does not fit.
         """
@@ -101,9 +101,7 @@ class MultiheadAttention(Module):
             q = self._heads(self._project(query, 0, 1))
             k, v = (key, value) if key.ndim == 4 else self.keys_and_values(key, value)
         if cache is not None:
-            if cache:
-                k, v = ops.concatenate([cache[0], k], axis=2), ops.concatenate([cache[1], v], axis=2)
-            cache[:] = [k, v]
+            k, v = cache.extend(k, v)
         scores = q.shape[0], self.num_heads, q.shape[2], k.shape[2]
         mask = merged_mask(None if is_causal else attn_mask, key_padding_mask, scores, q.dtype)
         dropout = self.dropout if self.training else 0.0

@@ -7,6 +7,7 @@ from typing import Any
 from tinylm.errors import ConfigError, ShapeError
 from tinylm.nn.attentions import MultiheadAttention
 from tinylm.nn.dropout_layer import Dropout
+from tinylm.nn.key_value_cache import KeyValueCache
 from tinylm.nn.linear_layers import Linear
 from tinylm.nn.modules import Module, ModuleList
 from tinylm.nn.norms import LayerNorm
@@ -95,7 +96,7 @@ class TransformerEncoderLayer(_Layer):
         src_mask: Any = None,
         src_key_padding_mask: Any = None,
         is_causal: bool = False,
-        cache: list[Tensor] | None = None,
+        cache: KeyValueCache | None = None,
     ) -> Tensor:
         """Masks and cache as in MultiheadAttention.attend."""
         attention = self._attention(
@@ -149,7 +150,7 @@ class TransformerDecoderLayer(_Layer):
         memory_key_padding_mask: Any = None,
         tgt_is_causal: bool = False,
         memory_is_causal: bool = False,
-        cache: list[Tensor] | None = None,
+        cache: KeyValueCache | None = None,
     ) -> Tensor:
         """Masks as in MultiheadAttention.attend, and so is the cache, which serves self_attn. memory may
         also be what multihead_attn.keys_and_values made of it."""
@@ -177,7 +178,7 @@ class _Stack(Module):
         self.layers = ModuleList(copy.deepcopy(layer) for _ in range(num_layers))
         self.norm = norm
 
-    def _through(self, x: Tensor, cache: Sequence[list[Tensor]] | None, layer_args: Sequence[tuple[Any, ...]]) -> Tensor:
+    def _through(self, x: Tensor, cache: Sequence[KeyValueCache] | None, layer_args: Sequence[tuple[Any, ...]]) -> Tensor:
         """layer_args: those of each layer, between x and cache."""
         caches = [None] * len(self.layers) if cache is None else cache
         if len(caches) != len(self.layers):
@@ -199,7 +200,7 @@ class TransformerEncoder(_Stack):
         mask: Any = None,
         src_key_padding_mask: Any = None,
         is_causal: bool = False,
-        cache: Sequence[list[Tensor]] | None = None,
+        cache: Sequence[KeyValueCache] | None = None,
     ) -> Tensor:
         """Every layer gets the same masks, and its own member of `cache`: see MultiheadAttention.attend."""
         return self._through(src, cache, [(mask, src_key_padding_mask, is_causal)] * len(self.layers))
@@ -221,7 +222,7 @@ class TransformerDecoder(_Stack):
         memory_key_padding_mask: Any = None,
         tgt_is_causal: bool = False,
         memory_is_causal: bool = False,
-        cache: Sequence[list[Tensor]] | None = None,
+        cache: Sequence[KeyValueCache] | None = None,
     ) -> Tensor:
         """Every layer gets the same masks, and its own member of `cache`: see MultiheadAttention.attend.
         memory: the same for every layer, or what `keys_and_values` made of it."""
