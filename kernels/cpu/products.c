@@ -45,19 +45,34 @@ static void whole(const Product *p) {
     finish(p, 0, p->m, 0, p->n);
 }
 
-/* C (at most FEW rows) from the rows of the transpose of B, each of which is used up before the next one is looked at. */
-static void dots(const Product *p, int64_t column, int64_t column_end) {
+/* Columns of C, of `rows` rows (a constant wherever this is expanded), from the rows of the transpose of B, each of
+   which is read once. */
+static inline __attribute__((always_inline)) void dots(const Product *p, const int rows, int64_t column, int64_t column_end) {
+    const float *restrict a = p->a.data;
+    const int64_t k = p->k, a_stride = p->a.stride;
     for (int64_t j = column; j < column_end; j++) {
-        const float *b = p->b.data + j * p->b.stride;
-        for (int64_t i = 0; i < p->m; i++) {
-            const float *a = p->a.data + i * p->a.stride;
-            float sum = 0;
-#pragma omp simd reduction(+ : sum)
-            for (int64_t l = 0; l < p->k; l++) sum += a[l] * b[l];
-            p->c[i * p->stride + j] = p->add ? p->c[i * p->stride + j] + sum : sum;
+        const float *restrict b = p->b.data + j * p->b.stride;
+        float s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+#pragma omp simd reduction(+ : s0, s1, s2, s3)
+        for (int64_t l = 0; l < k; l++) {
+            s0 += a[l] * b[l];
+            if (rows > 1) s1 += a[a_stride + l] * b[l];
+            if (rows > 2) s2 += a[2 * a_stride + l] * b[l];
+            if (rows > 3) s3 += a[3 * a_stride + l] * b[l];
         }
+        const float sums[FEW] = {s0, s1, s2, s3};
+        for (int i = 0; i < rows; i++) p->c[i * p->stride + j] = (p->add ? p->c[i * p->stride + j] : 0) + sums[i];
     }
-    finish(p, 0, p->m, column, column_end);
+    finish(p, 0, rows, column, column_end);
+}
+
+static void few_rows(const Product *p, int64_t column, int64_t column_end) {
+    switch (p->m) {
+    case 1: dots(p, 1, column, column_end); break;
+    case 2: dots(p, 2, column, column_end); break;
+    case 3: dots(p, 3, column, column_end); break;
+    case 4: dots(p, 4, column, column_end); break;
+    }
 }
 
 static void blocks(const Product *p, int64_t row, int64_t row_end, int64_t column, int64_t column_end) {
@@ -94,7 +109,7 @@ void product_share(const Product *p, int part, int parts) {
     } else {
         share(by_rows ? p->m : p->n, by_rows ? TILE_ROWS : PANEL, part, parts, &first, &last);
         if (by_rows) blocks(p, first, last, 0, p->n);
-        else if (p->m <= FEW && !p->a.transposed && p->b.transposed) dots(p, first, last);
+        else if (p->m <= FEW && !p->a.transposed && p->b.transposed) few_rows(p, first, last);
         else blocks(p, 0, p->m, first, last);
     }
 }
