@@ -6,6 +6,7 @@ import platform
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from kernel_helpers import assert_agrees, linear_inputs, recurrent_inputs
 
@@ -26,6 +27,7 @@ MISTAKES = [
     ("products.c", "row < end", "row < end - 1", "linear"),
     ("products.c", "p->add || d > 0", "p->add", "linear"),
     ("products.c", "(b->transposed ? j * b->stride + l", "(b->transposed ? l * b->stride + j", "linear"),
+    ("matmul.c", "i * all->b_next", "0", "matmul"),
     ("panels.c", "right[r] += value * b1", "right[r] += value * b0", "gru"),
     ("sequence.c", "z->reverse ? i : z->steps - 1 - i", "i", "lstm"),
     ("functions.h", "y = y * r + 1.0f / 6;", "y = y * r + 1.0f / 5;", "lstm"),
@@ -62,11 +64,14 @@ def compare(op: str) -> None:
     if op == "linear":
         assert_agrees("linear", *linear_inputs((70, 20), 90), device="cpu", activation="gelu")
         assert_agrees("linear", *linear_inputs((9, 800), 90), device="cpu")
+    elif op == "matmul":
+        rng = np.random.default_rng(0)
+        assert_agrees("matmul", rng.standard_normal((3, 4, 5)), rng.standard_normal((3, 5, 6)), device="cpu")
     else:
         assert_agrees(op, *recurrent_inputs(op, batch=9, hidden=40), device="cpu")
 
 
-@pytest.mark.parametrize("op", ["linear", "rnn", "lstm", "gru"])
+@pytest.mark.parametrize("op", ["linear", "matmul", "rnn", "lstm", "gru"])
 def test_without_a_mistake_they_agree(cpu: Library, room: Path, monkeypatch: pytest.MonkeyPatch, op: str) -> None:
     use(room, monkeypatch, f"right-{op}")
     compare(op)

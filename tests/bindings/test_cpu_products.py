@@ -96,3 +96,34 @@ def test_other_layouts_and_a_second_backward_pass(activation: str | None) -> Non
     for again in (vjp(dy), turned_vjp(np.asfortranarray(dy)), vjp(dy.astype(np.float64))):
         for a, b in zip(again, expected, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+# ---------------------------------------------------------------- matmul
+
+MATRICES = [((3, 4), (4, 5)), ((2, 3, 4), (4, 5)), ((2, 3, 20, 7), (2, 3, 7, 33)), ((5, 2, 3), (5, 3, 1)), ((1, 70, 600), (1, 600, 40))]
+MATRICES += [((0, 2), (2, 3)), ((2, 0), (0, 3)), ((0, 2, 3), (0, 3, 4)), ((2, 3, 0), (0, 4))]
+
+
+@pytest.mark.parametrize(("left", "right"), MATRICES)
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_matmul(cpu: Library, left: tuple[int, ...], right: tuple[int, ...], threads: int) -> None:
+    cpu.functions["pool_size"](threads)
+    rng = np.random.default_rng(len(left))
+    assert_agrees("matmul", rng.standard_normal(left), rng.standard_normal(right), device="cpu")
+
+
+def test_matmul_reads_transposes_where_they_are() -> None:
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal((3, 20, 20)).astype(np.float32).swapaxes(1, 2) for _ in range(2))
+    y, vjp = products.matmul(a, b)
+    plain_y, plain_vjp = products.matmul(a.copy(), b.copy())
+    np.testing.assert_array_equal(y, plain_y)
+    dy = rng.standard_normal(y.shape)
+    for found, expected in zip(vjp(dy), plain_vjp(np.asfortranarray(dy.astype(np.float32))), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_other_products_are_the_references() -> None:
+    rng = np.random.default_rng(0)
+    for left, right in [((4,), (4, 5)), ((3, 4), (4,)), ((3, 4), (2, 4, 5)), ((1, 3, 4), (2, 4, 5))]:
+        assert_declines("matmul", rng.standard_normal(left), rng.standard_normal(right), device="cpu")

@@ -23,6 +23,7 @@ int linear_forward(
 int linear_backward(
     int64_t, int64_t, int64_t, const float *, const float *, int, const float *, const float *, float *, float *, float *, float *
 );
+int matmul_batches(int64_t, int64_t, int64_t, int64_t, const float *, int64_t, int, const float *, int64_t, int, float *);
 #define LAYER int64_t, int64_t, int64_t, int64_t, int, const float *, const float *, const float *
 int rnn_forward(LAYER, const float *, const float *, int, float *, float *);
 int rnn_backward(LAYER, int, const float *, const float *, float *, float *, float *, float *, float *, float *, float *);
@@ -83,6 +84,13 @@ static void linear(int64_t rows, int64_t in, int64_t out, int activation) {
     forget();
 }
 
+static void matmul(int64_t batches, int64_t m, int64_t n, int64_t k, int transposed) {
+    float *a = numbers(batches * m * k), *b = numbers(k * n), *c = numbers(batches * m * n);
+    matmul_batches(batches, m, n, k, a, m * k, transposed, b, 0, transposed, c);
+    look(c, batches * m * n);
+    forget();
+}
+
 static void recurrent(int blocks, int64_t T, int64_t N, int64_t I, int64_t H, int reverse) {
     int64_t R = blocks * H;
     float *x = numbers(T * N * I), *wi = numbers(R * I), *wh = numbers(R * H), *bi = numbers(R), *bh = numbers(R);
@@ -114,6 +122,11 @@ static unsigned long everything(void) {
         linear(3, 7, 50, activation);
         linear(1, 1, 1, activation);
         linear(0, 3, 2, activation);
+    }
+    for (int turned = 0; turned < 2; turned++) {
+        matmul(5, 7, 33, 9, turned);
+        matmul(1, 50, 2, 600, turned);
+        matmul(2, 3, 4, 0, turned);
     }
     for (int reverse = 0; reverse < 2; reverse++) {
         for (int blocks = 1; blocks < 5; blocks += blocks == 1 ? 2 : 1) {

@@ -1,4 +1,4 @@
-"""Linear layers: the product split over the pool, with what follows it."""
+"""Matrix products, and linear layers with what follows the product, split over the pool."""
 
 import math
 
@@ -40,3 +40,37 @@ def linear(x, weight, bias=None, residual=None, /, *, activation=None):
         return dx, dweight, dbias, None if residual is None else dy
 
     return y, vjp
+
+
+@kernel("matmul", device="cpu")
+def matmul(a, b, /):
+    if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-2] or not (b.ndim == 2 or a.shape[:-2] == b.shape[:-2]):
+        return NotImplemented
+    rows = math.prod(a.shape[:-1])
+    if max(rows, *b.shape[-2:]) > LARGEST or library() is None:
+        return NotImplemented
+    a_ = a.reshape(rows, a.shape[-1]) if b.ndim == 2 else a  # one product of all rows
+    y = multiplied(a_, b)
+
+    def vjp(dy):
+        dy_ = dy.reshape(y.shape)
+        return multiplied(dy_, b.swapaxes(-1, -2)).reshape(a.shape), multiplied(a_.swapaxes(-1, -2), dy_)
+
+    return y.reshape(*a.shape[:-1], b.shape[-1]), vjp
+
+
+def multiplied(a, b):
+    """a b for a (..., n, k) and b (..., k, m) of the same leading axes."""
+    (*lead, n, k), m = a.shape, b.shape[-1]
+    c = np.empty((*lead, n, m), np.float32)
+    (a_, a_transposed), (b_, b_transposed) = _stored(a), _stored(b)
+    call("matmul_batches", math.prod(lead), n, m, k, a_, n * k, a_transposed, b_, k * m, b_transposed, c)
+    return c
+
+
+def _stored(x):
+    """(an array in C order, whether its matrices are the transposes of those of x)."""
+    turned = x.swapaxes(-1, -2)
+    if turned.dtype == np.float32 and turned.flags.c_contiguous and not x.flags.c_contiguous:
+        return turned, 1
+    return contiguous(x), 0
