@@ -18,6 +18,7 @@ from typing import Any, Literal
 import console
 from benchmark_engine import engine_costs, import_seconds
 from benchmark_process import SIDES, Measurement, measure
+from benchmark_profile import as_record, profiled
 from benchmark_workloads import CARD_WORKLOADS, WORKLOADS, Workload
 from rich.console import Console
 from rich.table import Table
@@ -44,8 +45,10 @@ class Arguments:
     """how many fresh processes a side"""
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
+    profile: bool = False
+    """instead of all else, where tinylm's time goes: time and bytes by op and by implementation, forward and backward apart"""
     out: Path = Path("runs/benchmark")
-    """the folder for benchmark.json, which holds every single measurement"""
+    """the folder for benchmark.json, which holds every single measurement, or profile.json"""
     dry_run: bool = False
     """two steps of the small workload, once, nothing compiled and nothing written"""
 
@@ -132,6 +135,41 @@ def machine() -> dict[str, Any]:
     }
 
 
+def compare(arguments: Arguments) -> dict[str, Any]:
+    """Prints what the engine and the workloads cost; the record of it."""
+    screen = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    record: dict[str, Any] = {"pairs": arguments.pairs}
+    if arguments.device == "cpu":
+        costs = Table("engine", "µs", box=None)
+        record["engine_microseconds"] = engine_costs(arguments.dry_run)
+        for name, value in record["engine_microseconds"].items():
+            costs.add_row(name, f"{value:.2f}")
+        screen.print(costs)
+        record["import_seconds"] = import_seconds()
+        screen.print(f"import tinylm, above numpy: {record['import_seconds']:.3f} s\n")
+    sides = list(SIDES) if arguments.against else ["tinylm"]
+    if arguments.dry_run and arguments.against:
+        sides.remove("compiled")  # it would take half a minute
+    table = Table("workload", "side", "ms a step", "tokens/s", "peak MB", "import s", "ratio of step times", box=None)
+    record["workloads"] = {}
+    for name, work in chosen(arguments).items():
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        record["workloads"][name] = summary(work, rounds(name, work, sides, arguments))
+        add_rows(table, name, record["workloads"][name])
+    screen.print(table)
+    return record
+
+
+def profiles(arguments: Arguments) -> dict[str, Any]:
+    """Prints a profile of every workload; the record of them."""
+    record = {}
+    for name, work in chosen(arguments).items():
+        profile, steps = profiled(work, arguments.device)
+        print(f"{name}, {steps} {'step' if steps == 1 else 'steps'}, {1e3 * profile.seconds / steps:.1f} ms each\n{profile.table()}\n")
+        record[name] = as_record(profile, steps)
+    return {"workloads": record}
+
+
 def check_device(arguments: Arguments) -> None:
     """Errors: DeviceError when tinylm, or PyTorch to compare with, cannot compute on the device."""
     backend.device_namespace(arguments.device)
@@ -161,30 +199,14 @@ def main() -> None:
     arguments = console.parse(Arguments, description=Arguments.__doc__)
     if arguments.pairs < 1:
         raise ConfigError(f"pairs is {arguments.pairs}: expected at least 1")
+    if arguments.profile and arguments.against:
+        raise ConfigError("--profile looks into tinylm alone: leave out --against")
     check_device(arguments)
-    screen = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    record: dict[str, Any] = {"machine": machine(), "device": arguments.device, "pairs": arguments.pairs}
-    if arguments.device == "cpu":
-        costs = Table("engine", "µs", box=None)
-        record["engine_microseconds"] = engine_costs(arguments.dry_run)
-        for name, value in record["engine_microseconds"].items():
-            costs.add_row(name, f"{value:.2f}")
-        screen.print(costs)
-        record["import_seconds"] = import_seconds()
-        screen.print(f"import tinylm, above numpy: {record['import_seconds']:.3f} s\n")
-    sides = list(SIDES) if arguments.against else ["tinylm"]
-    if arguments.dry_run and arguments.against:
-        sides.remove("compiled")  # it would take half a minute
-    table = Table("workload", "side", "ms a step", "tokens/s", "peak MB", "import s", "ratio of step times", box=None)
-    record["workloads"] = {}
-    for name, work in chosen(arguments).items():
-        print(f"{name} ...", file=sys.stderr, flush=True)
-        record["workloads"][name] = summary(work, rounds(name, work, sides, arguments))
-        add_rows(table, name, record["workloads"][name])
-    screen.print(table)
+    record = profiles(arguments) if arguments.profile else compare(arguments)
     if not arguments.dry_run:
-        write_json(arguments.out / "benchmark.json", record)
-        print(f"written: {arguments.out / 'benchmark.json'}")
+        path = arguments.out / ("profile.json" if arguments.profile else "benchmark.json")
+        write_json(path, {"machine": machine(), "device": arguments.device, **record})
+        print(f"written: {path}")
 
 
 if __name__ == "__main__":

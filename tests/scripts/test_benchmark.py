@@ -18,6 +18,7 @@ sys.path.insert(0, str(SCRIPTS))
 
 import benchmark
 import benchmark_process
+import benchmark_profile
 import benchmark_tinylm
 import benchmark_torch
 from benchmark_process import Measurement, measure, measure_here
@@ -254,6 +255,32 @@ def test_the_file_holds_every_measurement(monkeypatch: pytest.MonkeyPatch, tmp_p
     shown = capsys.readouterr().out
     assert "0.50 (0.50 to 0.50)" in shown
     assert "PyTorch, compiled" in shown
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_profile_of_every_workload(name: str) -> None:
+    profile, steps = benchmark_profile.profiled(TINY[name], "cpu")
+    assert steps == 3
+    parts = {(row.name, row.part): row.calls for row in profile.rows}
+    kind = {"gpt": "layer_norm", "transformer": "layer_norm", "decode": "scaled_dot_product_attention"}.get(name, name)
+    assert parts[kind, "forward"] > 0
+    assert ((kind, "backward") in parts) == (name != "decode")
+    if name != "decode":
+        assert parts["adamw" if name == "gpt" else "sgd", "update"] >= 3
+    record = benchmark_profile.as_record(profile, steps)
+    assert sum(row["seconds"] for row in record["rows"]) + record["rest"] == pytest.approx(record["seconds"])
+
+
+def test_profiles_are_shown_and_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(benchmark, "WORKLOADS", {name: TINY[name] for name in ("gpt", "decode")})
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--profile", "--out", str(tmp_path)])
+    benchmark.main()
+    shown = capsys.readouterr().out
+    assert "gpt, 3 steps, " in shown
+    assert shown.count("not in ops") == shown.count("in all") == 2
+    record = json.loads((tmp_path / "profile.json").read_text(encoding="utf-8"))
+    assert list(record["workloads"]) == ["gpt", "decode"]
+    fails_with_one_line(script_here("benchmark.py", "--profile", "--against", "torch"), "leave out --against")
 
 
 def test_a_pytorch_without_the_gpu(emulated_cuda: Any, monkeypatch: pytest.MonkeyPatch) -> None:
