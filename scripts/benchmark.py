@@ -6,25 +6,21 @@ nothing waits for the host. Run it on a quiet machine.
 """
 
 import dataclasses
-import os
-import platform
 import statistics
 import sys
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 import console
 from benchmark_engine import engine_costs, import_seconds
-from benchmark_process import SIDES, Measurement, measure
 from benchmark_profile import as_record, profiled
+from benchmark_rounds import SIDES, Found, check_device, machine, median_seconds, rounds
 from benchmark_workloads import CARD_WORKLOADS, WORKLOADS, Workload
 from rich.console import Console
 from rich.table import Table
 
-from tinylm import backend
-from tinylm.errors import ConfigError, DeviceError, TinylmError
+from tinylm.errors import ConfigError
 from tinylm.train.checkpoints import write_json
 
 
@@ -53,31 +49,6 @@ class Arguments:
     """two steps of the small workload, once, nothing compiled and nothing written"""
 
 
-Found = dict[str, list[Measurement] | str]  # a side's measurements, one a round; a message where it failed
-
-
-def rounds(name: str, work: Workload, sides: list[str], arguments: Arguments) -> Found:
-    """Every side in turn, again and again. Errors: TinylmError where one fails that is not the compiled one."""
-    found: Found = {side: [] for side in sides}
-    for _ in range(1 if arguments.dry_run else arguments.pairs):
-        for side in sides:
-            so_far = found[side]
-            if isinstance(so_far, str):
-                continue
-            result = measure(side, work, arguments.device)
-            if isinstance(result, Measurement):
-                so_far.append(result)
-            elif side == "compiled":
-                found[side] = result
-            else:
-                raise TinylmError(f"the {side} side of {name} failed: {result}")
-    return found
-
-
-def seconds(measurements: list[Measurement]) -> float:
-    return statistics.median(m.seconds for m in measurements)
-
-
 def summary(work: Workload, found: Found) -> dict[str, Any]:
     """The record of a workload for the table and the file: medians, and the ratio to the faster PyTorch."""
     sides: dict[str, Any] = {}
@@ -86,17 +57,17 @@ def summary(work: Workload, found: Found) -> dict[str, Any]:
             sides[side] = {"failed": results}
             continue
         sides[side] = {
-            "seconds": seconds(results),
-            "tokens_per_second": work.tokens / seconds(results),
+            "seconds": median_seconds(results),
+            "tokens_per_second": work.tokens / median_seconds(results),
             "peak_megabytes": max(m.megabytes for m in results),
             "import_seconds": statistics.median(m.import_seconds for m in results),
-            "every_second": [m.seconds for m in results],
+            "measured_seconds": [m.seconds for m in results],
         }
     record: dict[str, Any] = {"workload": dataclasses.asdict(work), "sides": sides}
     measured = {side: results for side, results in found.items() if not isinstance(results, str)}
     theirs = {side: results for side, results in measured.items() if side != "tinylm"}
     if theirs:
-        record["counted"] = counted = min(theirs, key=lambda side: seconds(theirs[side]))
+        record["counted"] = counted = min(theirs, key=lambda side: median_seconds(theirs[side]))
         ratios = [a.seconds / b.seconds for a, b in zip(measured["tinylm"], theirs[counted], strict=True)]
         record |= {"ratio": statistics.median(ratios), "ratios": ratios}
     return record
@@ -117,24 +88,6 @@ def add_rows(table: Table, name: str, record: dict[str, Any]) -> None:
         )  # fmt: skip
 
 
-def machine() -> dict[str, Any]:
-    """Where the figures come from."""
-    versions: dict[str, str | None] = {"python": platform.python_version()}
-    for package in ("numpy", "scipy", "torch", "cupy-cuda12x"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = None
-    settings = {name: value for name, value in os.environ.items() if name.endswith("_NUM_THREADS") or name.startswith("TINYLM_")}
-    return {
-        "platform": platform.platform(),
-        "processor": platform.machine(),
-        "cores": os.cpu_count(),
-        "versions": versions,
-        "environment": settings,
-    }
-
-
 def compare(arguments: Arguments) -> dict[str, Any]:
     """Prints what the engine and the workloads cost; the record of it."""
     screen = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
@@ -150,11 +103,12 @@ def compare(arguments: Arguments) -> dict[str, Any]:
     sides = list(SIDES) if arguments.against else ["tinylm"]
     if arguments.dry_run and arguments.against:
         sides.remove("compiled")  # it would take half a minute
+    count = 1 if arguments.dry_run else arguments.pairs
     table = Table("workload", "side", "ms a step", "tokens/s", "peak MB", "import s", "ratio of step times", box=None)
     record["workloads"] = {}
     for name, work in chosen(arguments).items():
         print(f"{name} ...", file=sys.stderr, flush=True)
-        record["workloads"][name] = summary(work, rounds(name, work, sides, arguments))
+        record["workloads"][name] = summary(work, rounds(name, work, sides, arguments.device, count))
         add_rows(table, name, record["workloads"][name])
     screen.print(table)
     return record
@@ -168,19 +122,6 @@ def profiles(arguments: Arguments) -> dict[str, Any]:
         print(f"{name}, {steps} {'step' if steps == 1 else 'steps'}, {1e3 * profile.seconds / steps:.1f} ms each\n{profile.table()}\n")
         record[name] = as_record(profile, steps)
     return {"workloads": record}
-
-
-def check_device(arguments: Arguments) -> None:
-    """Errors: DeviceError when tinylm, or PyTorch to compare with, cannot compute on the device."""
-    backend.device_namespace(arguments.device)
-    if arguments.against and arguments.device != "cpu":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise DeviceError(
-                f"--against torch on {arguments.device} needs a PyTorch that finds the GPU, and {torch.__version__} does not: "
-                "pip install torch --index-url https://download.pytorch.org/whl/cu126"
-            )
 
 
 def chosen(arguments: Arguments) -> dict[str, Workload]:
@@ -201,7 +142,7 @@ def main() -> None:
         raise ConfigError(f"pairs is {arguments.pairs}: expected at least 1")
     if arguments.profile and arguments.against:
         raise ConfigError("--profile looks into tinylm alone: leave out --against")
-    check_device(arguments)
+    check_device(arguments.device, arguments.against)
     record = profiles(arguments) if arguments.profile else compare(arguments)
     if not arguments.dry_run:
         path = arguments.out / ("profile.json" if arguments.profile else "benchmark.json")

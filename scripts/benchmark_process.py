@@ -1,19 +1,15 @@
-"""One side of a workload, measured in a fresh process: `measure` starts this file and reads what it prints."""
+"""Measures one side of a workload in this process, a fresh one that scripts/benchmark_rounds.py starts; prints a JSON line."""
 
 import dataclasses
 import importlib
 import itertools
 import json
-import re
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 
 from benchmark_workloads import Side, Workload
-
-SIDES = ("tinylm", "torch", "compiled")  # the last one is PyTorch, through torch.compile
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,16 +19,6 @@ class Measurement:
     seconds: float
     megabytes: float
     import_seconds: float
-
-
-def measure(side: str, work: Workload, device: str) -> Measurement | str:
-    """What a fresh process finds; where it fails, why."""
-    command = [sys.executable, __file__, side, device, json.dumps(dataclasses.asdict(work))]
-    result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace", check=False)
-    if result.returncode:
-        lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}, no reason given"]
-        return next((line for line in reversed(lines) if re.match(r"[\w.]+(Error|Exception)\b", line)), lines[-1])  # hints may follow it
-    return Measurement(**json.loads(result.stdout.splitlines()[-1]))
 
 
 def measure_here(side: str, work: Workload, device: str) -> Measurement:

@@ -17,11 +17,12 @@ from tinylm.kernel_registry import launches
 sys.path.insert(0, str(SCRIPTS))
 
 import benchmark
-import benchmark_process
 import benchmark_profile
+import benchmark_rounds
 import benchmark_tinylm
 import benchmark_torch
-from benchmark_process import Measurement, measure, measure_here
+from benchmark_process import Measurement, measure_here
+from benchmark_rounds import check_device, measure, rounds
 from benchmark_workloads import CARD_WORKLOADS, WORKLOADS, Workload
 
 sys.path.remove(str(SCRIPTS))
@@ -184,7 +185,7 @@ def test_a_hint_behind_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(*_: Any, **__: Any) -> Any:
         return types.SimpleNamespace(returncode=1, stderr="Traceback\n  x\na.b.InductorError: no C++ compiler\n\nSet X=1 for more\n")
 
-    monkeypatch.setattr(benchmark_process.subprocess, "run", run)
+    monkeypatch.setattr(benchmark_rounds.subprocess, "run", run)
     assert measure("compiled", TINY["gpt"], "cpu") == "a.b.InductorError: no C++ compiler"
 
 
@@ -207,7 +208,7 @@ def test_the_faster_pytorch_is_counted() -> None:
     assert record["ratios"] == [0.5, 2, 1.5]
     assert record["ratio"] == 1.5
     assert record["sides"]["tinylm"] == {
-        "seconds": 2, "tokens_per_second": 6, "peak_megabytes": 600, "import_seconds": 0.5, "every_second": [1, 2, 6],
+        "seconds": 2, "tokens_per_second": 6, "peak_megabytes": 600, "import_seconds": 0.5, "measured_seconds": [1, 2, 6],
     }  # fmt: skip
     record = benchmark.summary(work, found | {"compiled": "it did not compile"})
     assert record["counted"] == "torch"
@@ -222,13 +223,13 @@ def test_the_sides_alternate(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append(side)
         return timed(1) if side != "compiled" else "no compiler"
 
-    monkeypatch.setattr(benchmark, "measure", fake)
-    found = benchmark.rounds("x", TINY["gpt"], ["tinylm", "torch", "compiled"], benchmark.Arguments(pairs=3))
+    monkeypatch.setattr(benchmark_rounds, "measure", fake)
+    found = rounds("x", TINY["gpt"], ["tinylm", "torch", "compiled"], "cpu", 3)
     assert asked == ["tinylm", "torch", "compiled", "tinylm", "torch", "tinylm", "torch"]
     assert found == {"tinylm": [timed(1)] * 3, "torch": [timed(1)] * 3, "compiled": "no compiler"}
-    monkeypatch.setattr(benchmark, "measure", lambda *_: "broken")
+    monkeypatch.setattr(benchmark_rounds, "measure", lambda *_: "broken")
     with pytest.raises(TinylmError, match="the tinylm side of x failed: broken"):
-        benchmark.rounds("x", TINY["gpt"], ["tinylm"], benchmark.Arguments())
+        rounds("x", TINY["gpt"], ["tinylm"], "cpu", 1)
 
 
 def test_a_small_workload_against_pytorch(tmp_path: Path) -> None:
@@ -241,7 +242,7 @@ def test_a_small_workload_against_pytorch(tmp_path: Path) -> None:
 
 
 def test_the_file_holds_every_measurement(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(benchmark, "measure", lambda side, *_: timed(1 if side == "tinylm" else 2))
+    monkeypatch.setattr(benchmark_rounds, "measure", lambda side, *_: timed(1 if side == "tinylm" else 2))
     monkeypatch.setattr(benchmark, "engine_costs", lambda _: {"a + b": 1.0})
     monkeypatch.setattr(sys, "argv", ["benchmark.py", "--against", "torch", "--pairs", "2", "--out", str(tmp_path)])
     benchmark.main()
@@ -287,9 +288,9 @@ def test_a_pytorch_without_the_gpu(emulated_cuda: Any, monkeypatch: pytest.Monke
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    benchmark.check_device(benchmark.Arguments(device="cuda"))
+    check_device("cuda", None)
     with pytest.raises(DeviceError, match=r"--against torch on cuda needs a PyTorch that finds the GPU, and .* does not: pip"):
-        benchmark.check_device(benchmark.Arguments(device="cuda", against="torch"))
+        check_device("cuda", "torch")
 
 
 def test_bad_settings() -> None:
