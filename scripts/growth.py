@@ -15,6 +15,7 @@ from benchmark_rounds import check_device, machine, median_seconds, rounds
 from benchmark_workloads import WORKLOADS, Workload
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 from rich.console import Console
 from rich.table import Table
 
@@ -136,6 +137,8 @@ def draw(axes: Axes, curves: dict[str, Curve]) -> None:
         axes.plot(curve.x, [1e3 * y for y in curve.y], style, marker="o", markersize=4, label=name)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(LogFormatter())  # 200 instead of 2 × 10²
+    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
     ticks = next(iter(curves.values())).x
     axes.set_xticks(ticks, [str(x) for x in ticks])
     axes.grid(alpha=0.3)
