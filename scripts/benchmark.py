@@ -1,187 +1,153 @@
-"""Measures tinylm: the engine's cost per op, and training steps, alone or against PyTorch.
+"""Measures tinylm: the engine's cost per op, and training steps and generation, alone or against PyTorch.
 
-Every measurement of a step runs in a fresh process; against PyTorch the two sides alternate, and
-the ratio is the median over the pairs. On a GPU the steps are timed there, by events between them, and
+Every measurement of a workload runs in a fresh process; against PyTorch the sides alternate, and
+the ratio is the median over the rounds. On a GPU the steps are timed there, by events between them, and
 nothing waits for the host. Run it on a quiet machine.
 """
 
-import itertools
-import json
+import dataclasses
 import statistics
-import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import console
-import numpy as np
-from benchmark_steps import CARD_WORKLOADS, WORKLOADS, tinylm_side, torch_side
+from benchmark_engine import engine_costs, import_seconds
+from benchmark_profile import as_record, profiled
+from benchmark_rounds import SIDES, Found, check_device, machine, median_seconds, rounds
+from benchmark_workloads import CARD_WORKLOADS, WORKLOADS, Workload
 from rich.console import Console
 from rich.table import Table
 
-import tinylm
-from tinylm import backend
-from tinylm.decode import generate
-from tinylm.errors import DeviceError, TinylmError
-from tinylm.models import GPT
+from tinylm.errors import ConfigError
+from tinylm.train.checkpoints import write_json
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Measures the engine's cost per op and the time of training steps, each in fresh processes."""
+    """Measures the engine's cost per op, and training steps and generation, each in fresh processes."""
 
     against: Literal["torch"] | None = None
-    """measure PyTorch too, in turn with tinylm, and print the ratio of the step times"""
-    workload: Literal["gpt-128", "gpt-384", "gpt-384-batch-64", "gpt-768"] | None = None
-    """only this one; without it the first two, and on a GPU all"""
+    """measure PyTorch too, as it is and through torch.compile, in turn with tinylm; print the ratio to the faster of the two"""
+    workload: (
+        Literal[
+            "gpt-small", "gpt-medium", "transformer-lm", "rnn-lm", "lstm-lm", "gru-lm", "decode", "gpt-medium-batch-64", "gpt-large"
+        ]
+        | None
+    ) = None  # fmt: skip
+    """only this one; without it the first seven, and on a GPU all"""
     pairs: int = 5
     """how many fresh processes a side"""
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
+    profile: bool = False
+    """instead of all else, where tinylm's time goes: time and bytes by op and by implementation, forward and backward apart"""
+    out: Path = Path("runs/benchmark")
+    """the folder for benchmark.json, which holds every single measurement, or profile.json"""
     dry_run: bool = False
-    """two steps of the small workload, once"""
+    """two steps of the small workload, once, nothing compiled and nothing written"""
 
 
-# ---------------------------------------------------------------- one process, one side
+def summary(work: Workload, found: Found) -> dict[str, Any]:
+    """The record of a workload for the table and the file: medians, and the ratio to the faster PyTorch."""
+    sides: dict[str, Any] = {}
+    for side, results in found.items():
+        if isinstance(results, str):
+            sides[side] = {"failed": results}
+            continue
+        sides[side] = {
+            "seconds": median_seconds(results),
+            "tokens_per_second": work.tokens / median_seconds(results),
+            "peak_megabytes": max(m.megabytes for m in results),
+            "import_seconds": statistics.median(m.import_seconds for m in results),
+            "measured_seconds": [m.seconds for m in results],
+        }
+    record: dict[str, Any] = {"workload": dataclasses.asdict(work), "sides": sides}
+    measured = {side: results for side, results in found.items() if not isinstance(results, str)}
+    theirs = {side: results for side, results in measured.items() if side != "tinylm"}
+    if theirs:
+        record["counted"] = counted = min(theirs, key=lambda side: median_seconds(theirs[side]))
+        ratios = [a.seconds / b.seconds for a, b in zip(measured["tinylm"], theirs[counted], strict=True)]
+        record |= {"ratio": statistics.median(ratios), "ratios": ratios}
+    return record
 
 
-def worker(name: str, arguments: Arguments) -> None:
-    """Measures one side of one workload in this process and prints a JSON line."""
-    work = (WORKLOADS | CARD_WORKLOADS)[arguments.workload or "gpt-128"]
-    side = (tinylm_side if name == "tinylm" else torch_side)(work, arguments.device)
-    steps = 2 if arguments.dry_run else work.steps
-    shape = (steps, work.batch_size, work.config.block_size + 1)
-    marks = [side.mark()]
-    for rows in np.random.default_rng(0).integers(0, work.config.vocab_size, shape):
-        side.step(rows)
-        marks.append(side.mark())
-    times = [side.seconds(a, b) for a, b in itertools.pairwise(marks)]
-    seconds = statistics.median(times[steps // 4 :])  # the first ones compile kernels and fill caches
-    print(json.dumps({"seconds": seconds, "tokens": work.batch_size * work.config.block_size, "megabytes": side.megabytes()}))
+def add_rows(table: Table, name: str, record: dict[str, Any]) -> None:
+    for side, figures in record["sides"].items():
+        title = {"torch": "PyTorch", "compiled": "PyTorch, compiled"}.get(side, side)
+        if "failed" in figures:
+            table.add_row(name, title, "-", "-", "-", "-", f"failed: {figures['failed']}")
+            continue
+        ratio = "counted" if side == record.get("counted") else ""
+        if side == "tinylm" and "ratio" in record:
+            ratio = f"{record['ratio']:.2f} ({min(record['ratios']):.2f} to {max(record['ratios']):.2f})"
+        table.add_row(
+            name, title, f"{figures['seconds'] * 1e3:.1f}", f"{figures['tokens_per_second']:,.0f}",
+            f"{figures['peak_megabytes']:.0f}", f"{figures['import_seconds']:.2f}", ratio,
+        )  # fmt: skip
 
 
-def measure(side: str, workload: str, arguments: Arguments) -> dict[str, float]:
-    command = [sys.executable, __file__, "--worker", side, "--workload", workload, "--device", arguments.device]
-    result = subprocess.run(command + ["--dry-run"] * arguments.dry_run, capture_output=True, text=True, check=False)
-    if result.returncode:
-        raise TinylmError(f"the {side} side of {workload} failed: {(result.stderr.strip().splitlines() or ['no reason given'])[-1]}")
-    return json.loads(result.stdout.splitlines()[-1])
+def compare(arguments: Arguments) -> dict[str, Any]:
+    """Prints what the engine and the workloads cost; the record of it."""
+    screen = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    record: dict[str, Any] = {"pairs": arguments.pairs}
+    if arguments.device == "cpu":
+        costs = Table("engine", "µs", box=None)
+        record["engine_microseconds"] = engine_costs(arguments.dry_run)
+        for name, value in record["engine_microseconds"].items():
+            costs.add_row(name, f"{value:.2f}")
+        screen.print(costs)
+        record["import_seconds"] = import_seconds()
+        screen.print(f"import tinylm, above numpy: {record['import_seconds']:.3f} s\n")
+    sides = list(SIDES) if arguments.against else ["tinylm"]
+    if arguments.dry_run and arguments.against:
+        sides.remove("compiled")  # it would take half a minute
+    count = 1 if arguments.dry_run else arguments.pairs
+    table = Table("workload", "side", "ms a step", "tokens/s", "peak MB", "import s", "ratio of step times", box=None)
+    record["workloads"] = {}
+    for name, work in chosen(arguments).items():
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        record["workloads"][name] = summary(work, rounds(name, work, sides, arguments.device, count))
+        add_rows(table, name, record["workloads"][name])
+    screen.print(table)
+    return record
 
 
-# ---------------------------------------------------------------- the engine's own cost
+def profiles(arguments: Arguments) -> dict[str, Any]:
+    """Prints a profile of every workload; the record of them."""
+    record = {}
+    for name, work in chosen(arguments).items():
+        profile, steps = profiled(work, arguments.device)
+        print(f"{name}, {steps} {'step' if steps == 1 else 'steps'}, {1e3 * profile.seconds / steps:.1f} ms each\n{profile.table()}\n")
+        record[name] = as_record(profile, steps)
+    return {"workloads": record}
 
 
-def microseconds(run: Callable[[], Any], repeats: int, inner: int) -> float:
-    """The best of `repeats` timings of one call, in µs."""
-    best = float("inf")
-    for _ in range(repeats):
-        start = time.perf_counter()
-        for _ in range(inner):
-            run()
-        best = min(best, time.perf_counter() - start)
-    return best / inner * 1e6
-
-
-def engine_costs(dry_run: bool) -> list[tuple[str, float]]:
-    """What recording an op adds to the NumPy call, and its backward, on arrays of 4 numbers, in µs."""
-    x = tinylm.Tensor(np.ones(4, np.float32), requires_grad=True)
-    c, raw = tinylm.Tensor(np.ones(4, np.float32)), x.data
-    repeats, inner = (1, 100) if dry_run else (20, 20_000)
-    plain = microseconds(lambda: raw + raw, repeats, inner)
-    record = microseconds(lambda: x + c, repeats, inner) - plain
-
-    def chain() -> tinylm.Tensor:
-        y = x
-        for _ in range(inner):
-            y = y + c
-        return y
-
-    best = float("inf")
-    for _ in range(3):
-        y = chain()
-        start = time.perf_counter()
-        y.backward(raw)
-        best = min(best, (time.perf_counter() - start) / inner * 1e6)
-    return [("NumPy's a + b", plain), ("recording a + b, above NumPy's", record), ("its backward, per op of a chain", best)]
-
-
-def generation(dry_run: bool) -> list[tuple[str, float]]:
-    """Tokens a second of a GPT of 6 layers, width 384, block 256, from a prompt of 32 to 256 tokens."""
-    model = GPT(WORKLOADS["gpt-384"].config)
-    prompt = np.random.default_rng(0).integers(0, model.vocab_size, 32).tolist()
-    tokens = 4 if dry_run else 224
-    found = []
-    for name, use_cache in (("keys and values kept", True), ("recomputed", False)):
-        start = time.perf_counter()
-        for _ in generate(model, prompt, tokens, use_cache=use_cache):
-            pass
-        found.append((name, tokens / (time.perf_counter() - start)))
-    return found
-
-
-def import_seconds() -> float:
-    """What `import tinylm` adds to `import numpy`, in seconds: the best of several fresh processes."""
-
-    def once() -> float:
-        program = "import numpy, time; t = time.perf_counter(); import tinylm; print(time.perf_counter() - t)"
-        return float(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout)
-
-    return min(once() for _ in range(5))
-
-
-def check_device(arguments: Arguments) -> None:
-    """Errors: DeviceError when tinylm, or PyTorch to compare with, cannot compute on the device."""
-    backend.device_namespace(arguments.device)
-    if arguments.against and arguments.device != "cpu":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise DeviceError(
-                f"--against torch on {arguments.device} needs a PyTorch that finds the GPU, and {torch.__version__} does not: "
-                "pip install torch --index-url https://download.pytorch.org/whl/cu126"
-            )
+def chosen(arguments: Arguments) -> dict[str, Workload]:
+    """The workloads to measure, by name."""
+    every = WORKLOADS | CARD_WORKLOADS
+    if arguments.workload:
+        works = {arguments.workload: every[arguments.workload]}
+    elif arguments.dry_run:
+        works = {"gpt-small": WORKLOADS["gpt-small"]}
+    else:
+        works = WORKLOADS if arguments.device == "cpu" else every
+    return {name: dataclasses.replace(work, steps=2) for name, work in works.items()} if arguments.dry_run else works
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["--worker"]:  # a fresh process that `measure` started
-        worker(sys.argv[2], console.parse(Arguments, args=sys.argv[3:]))
-        return
     arguments = console.parse(Arguments, description=Arguments.__doc__)
-    check_device(arguments)
-    screen = Console(width=None if sys.stdout.isatty() else 120)
-    on_cpu = arguments.device == "cpu"
-    if on_cpu:
-        costs = Table("engine", "µs", box=None)
-        for name, value in engine_costs(arguments.dry_run):
-            costs.add_row(name, f"{value:.2f}")
-        screen.print(costs)
-        screen.print(f"import tinylm, above numpy: {import_seconds():.3f} s\n")
-    if arguments.workload is None and on_cpu:
-        speeds = Table("generation, 10.6 million parameters", "tokens/s", box=None)
-        for name, value in generation(arguments.dry_run):
-            speeds.add_row(name, f"{value:.0f}")
-        screen.print(speeds)
-        screen.print()
-    every = [*WORKLOADS, *([] if on_cpu else CARD_WORKLOADS)]
-    names = [arguments.workload] if arguments.workload else ["gpt-128"] if arguments.dry_run else every
-    sides = ["tinylm"] + (["torch"] if arguments.against else [])
-    table = Table("workload", "side", "ms a step", "tokens/s", "peak MB", "ratio of step times", box=None)
-    for name in names:
-        found: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
-        for _ in range(1 if arguments.dry_run else arguments.pairs):
-            for side in sides:
-                found[side].append(measure(side, name, arguments))
-        for side in sides:
-            seconds = statistics.median(m["seconds"] for m in found[side])
-            ratio = ""
-            if arguments.against and side == "tinylm":
-                ratios = [a["seconds"] / b["seconds"] for a, b in zip(found["tinylm"], found["torch"], strict=True)]
-                ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-            memory = max(m["megabytes"] for m in found[side])
-            table.add_row(name, side, f"{seconds * 1e3:.1f}", f"{found[side][0]['tokens'] / seconds:,.0f}", f"{memory:.0f}", ratio)
-    screen.print(table)
+    if arguments.pairs < 1:
+        raise ConfigError(f"pairs is {arguments.pairs}: expected at least 1")
+    if arguments.profile and arguments.against:
+        raise ConfigError("--profile looks into tinylm alone: leave out --against")
+    check_device(arguments.device, arguments.against)
+    record = profiles(arguments) if arguments.profile else compare(arguments)
+    if not arguments.dry_run:
+        path = arguments.out / ("profile.json" if arguments.profile else "benchmark.json")
+        write_json(path, {"machine": machine(), "device": arguments.device, **record})
+        print(f"written: {path}")
 
 
 if __name__ == "__main__":

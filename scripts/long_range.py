@@ -1,6 +1,5 @@
 """How far language models see: a copy task across noise, and the loss by the length of the context."""
 
-import io
 import itertools
 import math
 import sys
@@ -10,10 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import console
+import figures
 import numpy as np
 import tyro
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
@@ -26,7 +25,6 @@ from tinylm.decode.context import log_probabilities_given, sample_positions
 from tinylm.errors import ConfigError, DataError
 from tinylm.models import LanguageModel, NgramLM
 from tinylm.train import load_run
-from tinylm.train.checkpoints import write_atomically, write_json
 from tinylm.train.copying import COPIERS, copier_config, recall, train_copier
 
 
@@ -108,7 +106,8 @@ def copy(arguments: Copy) -> None:
         figure, axes = new_figure("gap, tokens of noise", "symbols recalled, %", curves)
         axes.axhline(100 * task.chance, color="grey", linestyle=":", label="chance")
         axes.set_ylim(0, 103)
-        write(arguments.out, "copy", record, figure)
+        figure.legend(loc="outside right upper")
+        figures.write(arguments.out, "copy", record, figure)
 
 
 def percent(accuracies: list[float], symbols: int) -> tuple[list[float], list[float]]:
@@ -149,7 +148,8 @@ def context(arguments: Context) -> None:
         figure, axes = new_figure("tokens given before", "nats/token", curves)
         axes.set_xscale("log", base=2)
         axes.set_xticks(arguments.contexts, [str(c) for c in arguments.contexts])
-        write(arguments.out, "context", {"positions": positions.tolist(), "runs": runs}, figure)
+        figure.legend(loc="outside right upper")
+        figures.write(arguments.out, "context", {"positions": positions.tolist(), "runs": runs}, figure)
 
 
 def check(name: str, least: int, *values: int) -> None:
@@ -185,16 +185,6 @@ def new_figure(x: str, y: str, curves: dict[str, Curve]) -> tuple[Figure, Axes]:
         axes.errorbar(curve.x, curve.y, curve.error, linestyle=style, marker="o", markersize=4, capsize=2, label=name)
     axes.grid(alpha=0.3)
     return figure, axes
-
-
-def write(folder: Path, name: str, record: dict[str, Any], figure: Figure) -> None:
-    """name.json and name.png, in place of earlier ones."""
-    figure.legend(loc="outside right upper")
-    image = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(image)
-    write_json(folder / f"{name}.json", record)
-    write_atomically(folder / f"{name}.png", image.getvalue())
-    print(f"written: {folder / name}.json and .png")
 
 
 def screen() -> Console:

@@ -234,6 +234,7 @@ COMMANDS = {
     "check_gradients.py": [],
     "compare_gradients.py": [],
     "benchmark.py": ["--against", "torch"],
+    "growth.py": [],
 }
 
 

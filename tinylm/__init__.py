@@ -15,6 +15,7 @@ from tinylm.errors import TinylmError
 from tinylm.kernel_registry import kernel, update
 from tinylm.ops import *  # noqa: F403
 from tinylm.ops import __all__ as _ops
+from tinylm.profiler import profile
 from tinylm.random_streams import manual_seed
 from tinylm.tensor import Tensor
 
@@ -35,6 +36,7 @@ __all__ = [
     "manual_seed",
     "no_grad",
     "op",
+    "profile",
     "update",
     *_PACKAGES,
     *_ops,

@@ -16,7 +16,7 @@ from tinylm.anomalies import anomaly, check_value
 from tinylm.autograd import Node, grad, mode
 from tinylm.backend import array_module, device_of, make_current
 from tinylm.errors import DeviceError
-from tinylm.kernel_registry import Kernels, launches, registry
+from tinylm.kernel_registry import Kernels, launches, profiling, registry
 from tinylm.random_streams import default_generator
 from tinylm.tensor import Tensor, as_array
 
@@ -201,7 +201,9 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Call
         if random and settings.get("key") is None:
             settings["key"] = default_generator.next_key()
 
-        if extra or sequence or (kernels_on and (foreign or "cpu" in kernels_on)):
+        if profiling.active is not None:
+            value, vjp = profiling.active.forward(record, arrays, extra, settings)
+        elif extra or sequence or (kernels_on and (foreign or "cpu" in kernels_on)):
             value, vjp = record.compute(arrays, extra, settings)
         else:
             value, vjp = body(*arrays, **settings)

@@ -21,6 +21,13 @@ launches: Counter[tuple[str, str]] = Counter()  # (op, "cpu" or "cuda") -> how o
 registry: dict[str, Any] = {}  # the Op records of tinylm itself, by name
 updates: dict[str, "Update"] = {}
 
+
+class _Profiling:
+    active: Any = None  # the Profile that `tinylm.profile` has open
+
+
+profiling = _Profiling()  # for all threads: a plain attribute, since every op reads it
+
 _kernels_allowed = os.environ.get("TINYLM_KERNELS", "auto")
 if _kernels_allowed not in ("auto", "reference"):
     raise ConfigError(f"TINYLM_KERNELS is {_kernels_allowed!r}: expected 'auto' or 'reference'")
@@ -65,6 +72,13 @@ class Update(Kernels):
 
     def __call__(self, *arrays: Any, **settings: Any) -> None:
         make_current(arrays[0])  # what the update allocates belongs on the same GPU
+        if profiling.active is None:
+            self.compute(arrays, settings)
+        else:
+            profiling.active.update(self, arrays, settings)
+
+    def compute(self, arrays: Sequence[Any], settings: dict[str, Any]) -> None:
+        """By the kernel that fits, or by the body."""
         chosen = self.choose(arrays)
         if chosen is not None and chosen[0](*arrays, **settings) is not NotImplemented:
             launches[self.name, chosen[1]] += 1

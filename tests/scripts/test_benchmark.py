@@ -1,45 +1,147 @@
-"""scripts/benchmark.py: one side in this process, on the CPU and on the emulation of a GPU."""
+"""scripts/benchmark.py: its workloads, what each side computes in a step, and what becomes of the measurements."""
 
-import importlib.util
+import dataclasses
 import json
 import sys
 import types
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
+import numpy as np
 import pytest
-from script_helpers import SCRIPTS
+from script_helpers import SCRIPTS, fails_with_one_line, script, script_here
 
-from tinylm.errors import DeviceError
+from tinylm.errors import DeviceError, TinylmError
 from tinylm.kernel_registry import launches
-from tinylm.models import GPTConfig
+
+sys.path.insert(0, str(SCRIPTS))
+
+import benchmark
+import benchmark_profile
+import benchmark_rounds
+import benchmark_tinylm
+import benchmark_torch
+from benchmark_process import Measurement, measure_here
+from benchmark_rounds import check_device, measure, rounds
+from benchmark_workloads import CARD_WORKLOADS, WORKLOADS, Workload
+
+sys.path.remove(str(SCRIPTS))
+
+TINY = {
+    "gpt": Workload("gpt", 2, 8, block_size=6, batch_size=2, steps=4, heads=2, vocab_size=11),
+    "transformer": Workload("transformer", 2, 8, block_size=6, batch_size=3, steps=4, heads=2, vocab_size=11),
+    **{name: Workload(name, 2, 8, block_size=6, batch_size=3, steps=4, vocab_size=11) for name in ("rnn", "lstm", "gru")},  # type: ignore[arg-type]
+    "decode": Workload("gpt", 2, 8, block_size=12, batch_size=1, steps=4, heads=2, vocab_size=11, prompt=3),
+}
 
 
-@pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The script as a module, with a workload of a few milliseconds in the small one's place."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    spec = importlib.util.spec_from_file_location("benchmark", SCRIPTS / "benchmark.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "benchmark", module)
-    monkeypatch.delitem(sys.modules, "benchmark_steps", raising=False)
-    spec.loader.exec_module(module)
-    tiny = GPTConfig(vocab_size=11, n_layer=1, n_head=2, n_embd=8, block_size=4)
-    monkeypatch.setitem(module.WORKLOADS, "gpt-128", sys.modules["benchmark_steps"].Workload(tiny, batch_size=2, steps=4))
-    return module
+# ---------------------------------------------------------------- the workloads
 
 
+def test_the_names_of_the_workloads() -> None:
+    choices = get_args(get_args(benchmark.Arguments.__annotations__["workload"])[0])
+    assert choices == (*WORKLOADS, *CARD_WORKLOADS)
+
+
+def test_their_sizes() -> None:
+    parameters = {
+        name: sum(p.size for p in benchmark_tinylm.build(work).parameters())
+        for name, work in WORKLOADS.items()
+    }  # fmt: skip
+    assert parameters["gpt-small"] == 65 * 128 + 64 * 128 + 4 * (12 * 128**2 + 2 * 128) + 128
+    assert parameters["gpt-medium"] == parameters["decode"] == 65 * 384 + 256 * 384 + 6 * (12 * 384**2 + 2 * 384) + 384
+    around = 10_000 * 200 + 200 * 10_000 + 10_000  # encoder and decoder
+    assert parameters["rnn-lm"] == around + 2 * (2 * 200 * 200 + 2 * 200)
+    assert parameters["lstm-lm"] == around + 4 * 2 * (2 * 200 * 200 + 2 * 200)
+    assert parameters["gru-lm"] == around + 3 * 2 * (2 * 200 * 200 + 2 * 200)
+    assert parameters["transformer-lm"] == around + 2 * (6 * 200 * 200 + 6 * 200 + 4 * 200)
+    assert {name: work.tokens for name, work in WORKLOADS.items()} == {
+        "gpt-small": 12 * 64, "gpt-medium": 8 * 256, "decode": 224,
+        "transformer-lm": 700, "rnn-lm": 700, "lstm-lm": 700, "gru-lm": 700,
+    }  # fmt: skip
+
+
+# ---------------------------------------------------------------- one process, one side
+
+
+@pytest.mark.parametrize("name", TINY)
 @pytest.mark.parametrize("side", ["tinylm", "torch"])
-def test_a_side_on_the_cpu(benchmark: Any, side: str, capsys: pytest.CaptureFixture[str]) -> None:
-    benchmark.worker(side, benchmark.Arguments())
-    found = json.loads(capsys.readouterr().out)
-    assert found["tokens"] == 8
-    assert found["seconds"] > 0
-    assert found["megabytes"] > 10
+def test_a_side_on_the_cpu(side: str, name: str) -> None:
+    found = measure_here(side, TINY[name], "cpu")
+    assert found.seconds > 0
+    assert found.megabytes > 10
 
 
-def test_a_side_on_a_gpu(benchmark: Any, emulated_cuda: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["gpt", "transformer", "rnn", "lstm", "gru"])
+def test_both_sides_make_the_same_step(name: str) -> None:
+    """From the same weights, two steps lead to the same weights."""
+    import torch
+
+    work = TINY[name]
+    ours, theirs = benchmark_tinylm.build(work), benchmark_torch.build(work)
+    state = ours.state_dict()
+    if name == "gpt":
+        state["lm_head.weight"] = state["transformer.wte.weight"]
+    theirs.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in state.items()})
+    steps = benchmark_tinylm.training(ours, work, "cpu"), benchmark_torch.training(theirs, work, "cpu", compiled=False)
+    for rows in work.batches(2):
+        for step in steps:
+            step(rows)
+    after = theirs.state_dict()
+    for key, value in ours.state_dict().items():
+        np.testing.assert_allclose(value, after[key].numpy(), rtol=1e-3, atol=2e-5, err_msg=key)
+    assert any(not np.array_equal(value, state[key]) for key, value in ours.state_dict().items())
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_pytorchs_cache_gives_the_logits_of_the_whole_text(whole: bool) -> None:
+    import torch
+
+    work = TINY["decode"]
+    model = benchmark_torch.build(work).eval()
+    ids = torch.from_numpy(np.random.default_rng(1).integers(0, 11, (1, 12)))
+    cache = torch.full((2, 2, 1, 2, 12, 4), 7.0)  # what is not yet written must not be seen
+    with torch.no_grad():
+        found = [benchmark_torch.cached_logits(model, ids[:, :3], torch.arange(3), cache, None if whole else 3)]
+        for at in range(3, 12):
+            found.append(benchmark_torch.cached_logits(model, ids[:, at : at + 1], torch.tensor([at]), cache, None if whole else at + 1))
+        torch.testing.assert_close(torch.stack(found, 1), model(ids)[:, 2:])
+
+
+def test_the_text_that_pytorch_generates() -> None:
+    import torch
+
+    work = TINY["decode"]
+    model = benchmark_torch.build(work)
+    prompt = next(work.batches(1))
+    torch.manual_seed(0)
+    text = benchmark_torch.generation(model, work, "cpu", compiled=False)(prompt)
+    assert len(text) == 9
+    torch.manual_seed(0)
+    assert benchmark_torch.generation(model, work, "cpu", compiled=False)(prompt) == text, "a cache that was used before changes nothing"
+
+
+@pytest.mark.parametrize("name", ["gpt", "rnn", "decode"])
+def test_the_compiled_side_asks_for_compilation(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    calls = []
+
+    def compile(function: Any, dynamic: bool) -> Any:
+        assert not dynamic
+
+        def compiled(*arguments: Any) -> Any:
+            calls.append(function.__name__)
+            return function(*arguments)
+
+        return compiled
+
+    monkeypatch.setattr(torch, "compile", compile)
+    measure_here("compiled", TINY[name], "cpu")
+    assert calls == (["cached_logits"] * 4 * 8 if name == "decode" else ["loss_of"] * 4)
+
+
+def test_a_side_on_a_gpu(emulated_cuda: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps are timed by events on the card, and none of them waits."""
     import cupyx
 
@@ -59,23 +161,138 @@ def test_a_side_on_a_gpu(benchmark: Any, emulated_cuda: Any, capsys: pytest.Capt
     monkeypatch.setattr(emulated_cuda, "get_default_memory_pool", lambda: pool, raising=False)
     launches.clear()
     with cupyx.allow_synchronize(False):
-        benchmark.worker("tinylm", benchmark.Arguments(device="cuda"))
-    assert json.loads(capsys.readouterr().out) == {"seconds": 0.25, "tokens": 8, "megabytes": 3.0}
+        found = measure_here("tinylm", TINY["gpt"], "cuda")
+    assert (found.seconds, found.megabytes) == (0.25, 3.0)
     assert recorded == [0, 2, 4, 6, 8]  # a mark before the first step and one after each; two groups of parameters
     assert waited == [5] * 4  # only when all was under way
 
 
-def test_a_pytorch_without_the_gpu(benchmark: Any, emulated_cuda: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fresh_process_and_its_own_memory() -> None:
+    """The parent's memory, which getrusage counts as the child's, is not in it."""
+    held = np.ones(400 << 17)  # 400 MB
+    found = measure("tinylm", TINY["rnn"], "cpu")
+    assert isinstance(found, Measurement)
+    assert 0 < found.import_seconds < 20
+    assert 20 < found.megabytes < 300 < held.nbytes / 2**20
+
+
+def test_a_process_that_fails_says_why() -> None:
+    found = measure("tinylm", dataclasses.replace(TINY["gpt"], heads=3), "cpu")
+    assert found == "tinylm.errors.ConfigError: the width n_embd 8 is not divisible by n_head 3"
+
+
+def test_a_hint_behind_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*_: Any, **__: Any) -> Any:
+        return types.SimpleNamespace(returncode=1, stderr="Traceback\n  x\na.b.InductorError: no C++ compiler\n\nSet X=1 for more\n")
+
+    monkeypatch.setattr(benchmark_rounds.subprocess, "run", run)
+    assert measure("compiled", TINY["gpt"], "cpu") == "a.b.InductorError: no C++ compiler"
+
+
+# ---------------------------------------------------------------- the table and the file
+
+
+def timed(seconds: float) -> Measurement:
+    return Measurement(seconds, 100 * seconds, 0.5)
+
+
+def test_the_faster_pytorch_is_counted() -> None:
+    work = TINY["gpt"]
+    found = {
+        "tinylm": [timed(1), timed(2), timed(6)],
+        "torch": [timed(3), timed(3), timed(3)],
+        "compiled": [timed(2), timed(1), timed(4)],
+    }
+    record = benchmark.summary(work, found)
+    assert record["counted"] == "compiled"
+    assert record["ratios"] == [0.5, 2, 1.5]
+    assert record["ratio"] == 1.5
+    assert record["sides"]["tinylm"] == {
+        "seconds": 2, "tokens_per_second": 6, "peak_megabytes": 600, "import_seconds": 0.5, "measured_seconds": [1, 2, 6],
+    }  # fmt: skip
+    record = benchmark.summary(work, found | {"compiled": "it did not compile"})
+    assert record["counted"] == "torch"
+    assert record["sides"]["compiled"] == {"failed": "it did not compile"}
+    assert "ratio" not in benchmark.summary(work, {"tinylm": [timed(1)]})
+
+
+def test_the_sides_alternate(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def fake(side: str, work: Workload, device: str) -> Measurement | str:
+        asked.append(side)
+        return timed(1) if side != "compiled" else "no compiler"
+
+    monkeypatch.setattr(benchmark_rounds, "measure", fake)
+    found = rounds("x", TINY["gpt"], ["tinylm", "torch", "compiled"], "cpu", 3)
+    assert asked == ["tinylm", "torch", "compiled", "tinylm", "torch", "tinylm", "torch"]
+    assert found == {"tinylm": [timed(1)] * 3, "torch": [timed(1)] * 3, "compiled": "no compiler"}
+    monkeypatch.setattr(benchmark_rounds, "measure", lambda *_: "broken")
+    with pytest.raises(TinylmError, match="the tinylm side of x failed: broken"):
+        rounds("x", TINY["gpt"], ["tinylm"], "cpu", 1)
+
+
+def test_a_small_workload_against_pytorch(tmp_path: Path) -> None:
+    result = script("benchmark.py", "--against", "torch", "--dry-run", "--out", tmp_path / "never")
+    assert result.returncode == 0, result.stderr
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert [cells[1] for cells in rows if cells[:1] == ["gpt-small"]] == ["tinylm", "PyTorch"]
+    assert "counted" in rows[-1]
+    assert not (tmp_path / "never").exists()
+
+
+def test_the_file_holds_every_measurement(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(benchmark_rounds, "measure", lambda side, *_: timed(1 if side == "tinylm" else 2))
+    monkeypatch.setattr(benchmark, "engine_costs", lambda _: {"a + b": 1.0})
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--against", "torch", "--pairs", "2", "--out", str(tmp_path)])
+    benchmark.main()
+    record = json.loads((tmp_path / "benchmark.json").read_text(encoding="utf-8"))
+    assert list(record["workloads"]) == list(WORKLOADS)
+    for name, found in record["workloads"].items():
+        assert Workload(**found["workload"]) == WORKLOADS[name]
+        assert found["ratios"] == [0.5, 0.5]
+        assert list(found["sides"]) == ["tinylm", "torch", "compiled"]
+    assert record["machine"]["versions"]["torch"]
+    shown = capsys.readouterr().out
+    assert "0.50 (0.50 to 0.50)" in shown
+    assert "PyTorch, compiled" in shown
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_profile_of_every_workload(name: str) -> None:
+    profile, steps = benchmark_profile.profiled(TINY[name], "cpu")
+    assert steps == 3
+    parts = {(row.name, row.part): row.calls for row in profile.rows}
+    kind = {"gpt": "layer_norm", "transformer": "layer_norm", "decode": "scaled_dot_product_attention"}.get(name, name)
+    assert parts[kind, "forward"] > 0
+    assert ((kind, "backward") in parts) == (name != "decode")
+    if name != "decode":
+        assert parts["adamw" if name == "gpt" else "sgd", "update"] >= 3
+    record = benchmark_profile.as_record(profile, steps)
+    assert sum(row["seconds"] for row in record["rows"]) + record["rest"] == pytest.approx(record["seconds"])
+
+
+def test_profiles_are_shown_and_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(benchmark, "WORKLOADS", {name: TINY[name] for name in ("gpt", "decode")})
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--profile", "--out", str(tmp_path)])
+    benchmark.main()
+    shown = capsys.readouterr().out
+    assert "gpt, 3 steps, " in shown
+    assert shown.count("not in ops") == shown.count("in all") == 2
+    record = json.loads((tmp_path / "profile.json").read_text(encoding="utf-8"))
+    assert list(record["workloads"]) == ["gpt", "decode"]
+    fails_with_one_line(script_here("benchmark.py", "--profile", "--against", "torch"), "leave out --against")
+
+
+def test_a_pytorch_without_the_gpu(emulated_cuda: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    benchmark.check_device(benchmark.Arguments(device="cuda"))
+    check_device("cuda", None)
     with pytest.raises(DeviceError, match=r"--against torch on cuda needs a PyTorch that finds the GPU, and .* does not: pip"):
-        benchmark.check_device(benchmark.Arguments(device="cuda", against="torch"))
+        check_device("cuda", "torch")
 
 
-def test_the_names_of_the_workloads(benchmark: Any) -> None:
-    from typing import get_args
-
-    choices = get_args(get_args(benchmark.Arguments.__annotations__["workload"])[0])
-    assert set(choices) == {*benchmark.WORKLOADS, *benchmark.CARD_WORKLOADS}
+def test_bad_settings() -> None:
+    fails_with_one_line(script_here("benchmark.py", "--pairs", 0), "pairs is 0: expected at least 1")
+    fails_with_one_line(script_here("benchmark.py", "--workload", "gpt-128"), "gpt-128")

@@ -70,7 +70,7 @@ class TorchGPT(nn.Module):
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         parts: Any = self.transformer
-        x = parts["drop"](parts["wte"](ids) + parts["wpe"](torch.arange(ids.shape[1])))
+        x = parts["drop"](parts["wte"](ids) + parts["wpe"](torch.arange(ids.shape[1], device=ids.device)))
         for block in parts["h"]:
             x = block(x)
         return self.lm_head(parts["ln_f"](x))
@@ -107,9 +107,25 @@ class TorchTransformerModel(nn.Module):
         self.decoder = nn.Linear(ninp, ntoken)
 
     def forward(self, src: torch.Tensor, has_mask: bool = True) -> torch.Tensor:
-        mask = nn.Transformer.generate_square_subsequent_mask(src.shape[0], dtype=self.decoder.weight.dtype) if has_mask else None
+        weight = self.decoder.weight
+        mask = nn.Transformer.generate_square_subsequent_mask(src.shape[0], weight.device, weight.dtype) if has_mask else None
         x = self.pos_encoder(self.encoder(src) * math.sqrt(self.ninp))
         return self.decoder(self.transformer_encoder(x, mask, is_causal=has_mask))
+
+
+class TorchRNNModel(nn.Module):
+    """tinylm.models.RNNModel in PyTorch: ids (T, N) -> logits (T, N, ntoken) and the state."""
+
+    def __init__(self, rnn_type: str, ntoken: int, ninp: int, nhid: int, nlayers: int, dropout: float = 0.5) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(dropout)
+        self.encoder = nn.Embedding(ntoken, ninp)
+        self.rnn: Any = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[rnn_type](ninp, nhid, nlayers, dropout=dropout)
+        self.decoder = nn.Linear(nhid, ntoken)
+
+    def forward(self, ids: torch.Tensor, hidden: Any = None) -> tuple[torch.Tensor, Any]:
+        y, hidden = self.rnn(self.drop(self.encoder(ids)), hidden)
+        return self.decoder(self.drop(y)), hidden
 
 
 class TorchTranslator(nn.Module):

@@ -1,0 +1,51 @@
+"""Measures one side of a workload in this process, a fresh one that scripts/benchmark_rounds.py starts; prints a JSON line."""
+
+import dataclasses
+import importlib
+import itertools
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+from benchmark_workloads import Side, Workload
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """What a process found. seconds: of a step, the median; import_seconds: of the library, above NumPy's."""
+
+    seconds: float
+    megabytes: float
+    import_seconds: float
+
+
+def measure_here(side: str, work: Workload, device: str) -> Measurement:
+    start = time.perf_counter()
+    importlib.import_module("tinylm" if side == "tinylm" else "torch")
+    import_seconds = time.perf_counter() - start
+    built = maker(side)(work, device)
+    marks = [built.mark()]
+    for rows in work.batches(work.steps):
+        built.step(rows)
+        marks.append(built.mark())
+    times = [built.seconds(a, b) for a, b in itertools.pairwise(marks)]
+    seconds = statistics.median(times[work.steps // 4 :])  # the first ones compile kernels and fill caches
+    return Measurement(seconds, built.megabytes(), import_seconds)
+
+
+def maker(side: str) -> Callable[[Workload, str], Side]:
+    """What builds a side of a workload. Each library is imported only where it is measured."""
+    if side == "tinylm":
+        from benchmark_tinylm import tinylm_side
+
+        return tinylm_side
+    from benchmark_torch import torch_side
+
+    return lambda work, device: torch_side(work, device, compiled=side == "compiled")
+
+
+if __name__ == "__main__":
+    name, on, shape = sys.argv[1:]
+    print(json.dumps(dataclasses.asdict(measure_here(name, Workload(**json.loads(shape)), on))))

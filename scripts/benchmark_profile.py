@@ -1,0 +1,27 @@
+"""Where the time of a workload goes: its steps with tinylm, op by op."""
+
+import dataclasses
+from typing import Any
+
+from benchmark_tinylm import tinylm_side
+from benchmark_workloads import Workload
+
+import tinylm
+from tinylm.profiler import Profile
+
+
+def profiled(work: Workload, device: str) -> tuple[Profile, int]:
+    """The profile of a workload's steps, and how many there are in it: the first ones compile kernels and fill caches."""
+    side = tinylm_side(work, device)
+    batches = work.batches(work.steps)
+    first = max(1, work.steps // 4)
+    for _ in range(first):
+        side.step(next(batches))
+    with tinylm.profile() as p:
+        for rows in batches:
+            side.step(rows)
+    return p, work.steps - first
+
+
+def as_record(profile: Profile, steps: int) -> dict[str, Any]:
+    return {"steps": steps, "seconds": profile.seconds, "rest": profile.rest, "rows": [dataclasses.asdict(row) for row in profile.rows]}

@@ -1,0 +1,86 @@
+"""Measurements in fresh processes that take turns, so that a slower minute of the machine meets every side."""
+
+import dataclasses
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from benchmark_process import Measurement
+from benchmark_workloads import Workload
+
+from tinylm import backend
+from tinylm.errors import DeviceError, TinylmError
+
+SIDES = ("tinylm", "torch", "compiled")  # the last one is PyTorch, through torch.compile
+
+Found = dict[str, list[Measurement] | str]  # a side's measurements, one a round; a message where it failed
+
+
+def rounds(name: str, work: Workload, sides: list[str], device: str, count: int) -> Found:
+    """Every side in turn, `count` times. Errors: TinylmError where one fails that is not the compiled one."""
+    found: Found = {side: [] for side in sides}
+    for _ in range(count):
+        for side in sides:
+            so_far = found[side]
+            if isinstance(so_far, str):
+                continue
+            result = measure(side, work, device)
+            if isinstance(result, Measurement):
+                so_far.append(result)
+            elif side == "compiled":
+                found[side] = result
+            else:
+                raise TinylmError(f"the {side} side of {name} failed: {result}")
+    return found
+
+
+def median_seconds(measurements: list[Measurement]) -> float:
+    return statistics.median(m.seconds for m in measurements)
+
+
+def measure(side: str, work: Workload, device: str) -> Measurement | str:
+    """What a fresh process finds; where it fails, why."""
+    command = [sys.executable, str(Path(__file__).with_name("benchmark_process.py")), side, device, json.dumps(dataclasses.asdict(work))]
+    result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace", check=False)
+    if result.returncode:
+        lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}, no reason given"]
+        return next((line for line in reversed(lines) if re.match(r"[\w.]+(Error|Exception)\b", line)), lines[-1])  # hints may follow it
+    return Measurement(**json.loads(result.stdout.splitlines()[-1]))
+
+
+def machine() -> dict[str, Any]:
+    """Where the figures come from."""
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for package in ("numpy", "scipy", "torch", "cupy-cuda12x"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    settings = {name: value for name, value in os.environ.items() if name.endswith("_NUM_THREADS") or name.startswith("TINYLM_")}
+    return {
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "versions": versions,
+        "environment": settings,
+    }
+
+
+def check_device(device: str, against: str | None) -> None:
+    """Errors: DeviceError when tinylm, or PyTorch to compare with, cannot compute on the device."""
+    backend.device_namespace(device)
+    if against and device != "cpu":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise DeviceError(
+                f"--against torch on {device} needs a PyTorch that finds the GPU, and {torch.__version__} does not: "
+                "pip install torch --index-url https://download.pytorch.org/whl/cu126"
+            )

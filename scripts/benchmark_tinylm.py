@@ -1,0 +1,68 @@
+"""The steps that scripts/benchmark.py measures, with tinylm."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from benchmark_workloads import Side, Workload, decay_groups, peak_megabytes
+
+import tinylm
+from tinylm import backend
+from tinylm.decode import generate
+from tinylm.models import GPT, GPTConfig, LanguageModel, RNNModel, TransformerModel
+from tinylm.optim import SGD, AdamW
+
+
+def tinylm_side(work: Workload, device: str) -> Side:
+    model = build(work)
+    model.to(device)
+    step = generation(model, work, device) if work.prompt else training(model, work, device)
+    if device == "cpu":
+        return Side(step, peak_megabytes)
+    space = backend.device_namespace(device)
+
+    def mark() -> Any:
+        event = space.cuda.Event()
+        event.record()
+        return event
+
+    def seconds(a: Any, b: Any) -> float:
+        b.synchronize()
+        return space.cuda.get_elapsed_time(a, b) / 1e3
+
+    return Side(step, lambda: space.get_default_memory_pool().total_bytes() / 2**20, mark, seconds)
+
+
+def build(work: Workload) -> LanguageModel:
+    if work.model == "gpt":
+        return GPT(GPTConfig(work.vocab_size, work.block_size, work.layers, work.heads, work.width, work.dropout))
+    if work.model == "transformer":
+        return TransformerModel(work.vocab_size, work.width, work.heads, work.width, work.layers, work.dropout)
+    return RNNModel(work.model, work.vocab_size, work.width, work.width, work.layers, work.dropout)
+
+
+def training(model: Any, work: Workload, device: str) -> Callable[[np.ndarray], Any]:
+    optimizer: Any
+    if work.model == "gpt":
+        optimizer, max_norm = AdamW(decay_groups(model.parameters()), lr=1e-3, betas=(0.9, 0.99)), 1.0
+    else:
+        optimizer, max_norm = SGD(model.parameters(), lr=5.0), 0.5
+
+    def step(rows: np.ndarray) -> None:
+        pairs = (rows[:, :-1], rows[:, 1:]) if work.model == "gpt" else (rows[:-1], rows[1:])
+        x, y = (tinylm.Tensor(backend.to_device(a, device)) for a in pairs)
+        logits = model(x)
+        loss = tinylm.cross_entropy(logits[0] if isinstance(logits, tuple) else logits, y)  # a recurrent model gives its state, too
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step(max_norm=max_norm)
+
+    return step
+
+
+def generation(model: LanguageModel, work: Workload, device: str) -> Callable[[np.ndarray], Any]:
+    def step(prompt: np.ndarray) -> None:
+        for _ in generate(model, prompt[0].tolist(), work.block_size - work.prompt, device=device):
+            pass
+
+    return step

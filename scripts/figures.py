@@ -1,0 +1,19 @@
+"""Writing a figure beside the numbers it was drawn from."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from tinylm.train.checkpoints import write_atomically, write_json
+
+
+def write(folder: Path, name: str, record: dict[str, Any], figure: Figure) -> None:
+    """name.json and name.png, in place of earlier ones."""
+    image = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(image)
+    write_json(folder / f"{name}.json", record)
+    write_atomically(folder / f"{name}.png", image.getvalue())
+    print(f"written: {folder / name}.json and .png")
