@@ -46,14 +46,12 @@ class CausalSelfAttention(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor | None, cache: nn.KeyValueCache | None = None) -> Tensor:
         """x (N, T, C) -> (N, T, C), plus residual. cache: of the earlier positions; it takes up the new ones."""
-        n, t, c = x.shape
-        heads = (part.reshape(n, t, self.n_head, c // self.n_head) for part in ops.split(self.c_attn(x), 3, axis=-1))
-        q, k, v = (h.transpose(0, 2, 1, 3) for h in heads)  # each (N, heads, T, C/heads)
+        q, k, v = ops.split_heads(self.c_attn(x), 3, self.n_head)  # each (N, heads, T, C/heads)
         if cache is not None:
             k, v = cache.extend(k, v)
         dropout = self.dropout if self.training else 0.0
         y = ops.scaled_dot_product_attention(q, k, v, causal=True, dropout=dropout)
-        return self.c_proj(y.transpose(0, 2, 1, 3).reshape(n, t, c), residual)
+        return self.c_proj(ops.merge_heads(y), residual)
 
 
 class MLP(nn.Module):

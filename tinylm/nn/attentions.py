@@ -96,9 +96,9 @@ class MultiheadAttention(Module):
         self._check(query, key, value)
         if key.ndim == 3 and self.same_dim and query is key and key is value:  # one matrix product makes all three
             x = ops.linear(query, self.in_proj_weight, self.in_proj_bias)
-            q, k, v = (self._heads(part) for part in ops.split(x, 3, axis=-1))
+            q, k, v = self._heads(x, 3)
         else:
-            q = self._heads(self._project(query, 0, 1))
+            (q,) = self._heads(self._project(query, 0, 1))
             k, v = (key, value) if key.ndim == 4 else self.keys_and_values(key, value)
         if cache is not None:
             k, v = cache.extend(k, v)
@@ -107,17 +107,16 @@ class MultiheadAttention(Module):
         dropout = self.dropout if self.training else 0.0
         result = ops.scaled_dot_product_attention(q, k, v, mask, causal=is_causal, dropout=dropout, return_weights=need_weights)
         y, weights = result if need_weights else (result, None)
-        y = y.transpose((0, 2, 1, 3) if self.batch_first else (2, 0, 1, 3))
-        return y.reshape(*y.shape[:2], self.embed_dim), weights
+        return ops.merge_heads(y, batch_first=self.batch_first), weights
 
     def keys_and_values(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """K W_K and V W_V, each (N, heads, S, E / heads): `attend` takes them in place of key and value,
         which spares many calls with the same ones the projections."""
         if self.same_dim and key is value:
-            k, v = ops.split(self._project(key, 1, 3), 2, axis=-1)
+            k, v = self._heads(self._project(key, 1, 3), 2)
         else:
-            k, v = self._project(key, 1, 2), self._project(value, 2, 3)
-        return self._heads(k), self._heads(v)
+            (k,), (v,) = self._heads(self._project(key, 1, 2)), self._heads(self._project(value, 2, 3))
+        return k, v
 
     def _project(self, x: Tensor, first: int, stop: int) -> Tensor:
         """x times those of W_Q, W_K, W_V from number `first` to before `stop`, side by side."""
@@ -125,10 +124,9 @@ class MultiheadAttention(Module):
         weight = self.in_proj_weight[rows] if self.same_dim else (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)[first]
         return ops.linear(x, weight, None if self.in_proj_bias is None else self.in_proj_bias[rows])
 
-    def _heads(self, x: Tensor) -> Tensor:
-        """(T, N, E), or (N, T, E) if batch_first, to (N, heads, T, E / heads)."""
-        x = x.reshape(*x.shape[:2], self.num_heads, self.embed_dim // self.num_heads)
-        return x.transpose((0, 2, 1, 3) if self.batch_first else (1, 2, 0, 3))
+    def _heads(self, x: Tensor, parts: int = 1) -> tuple[Tensor, ...]:
+        """(T, N, parts E), or (N, T, parts E) if batch_first, to `parts` tensors (N, heads, T, E / heads)."""
+        return ops.split_heads(x, parts, self.num_heads, batch_first=self.batch_first)
 
     def _check(self, query: Tensor, key: Tensor, value: Tensor) -> None:
         batch = 0 if self.batch_first else 1

@@ -11,7 +11,7 @@ from tinylm import backend as _backend
 from tinylm.dispatch import wrappers as _wrappers
 from tinylm.ops.activations import ACTIVATIONS as ACTIVATIONS
 from tinylm.ops.activations import gelu, identity, relu, sigmoid, silu
-from tinylm.ops.attention import scaled_dot_product_attention
+from tinylm.ops.attention import merge_heads, scaled_dot_product_attention, split_heads
 from tinylm.ops.comparisons import argmax, equal, greater, greater_equal, less, less_equal, not_equal, ones_like, zeros_like
 from tinylm.ops.devices import to_device
 from tinylm.ops.lookups import embedding, getitem, index_add, scatter_add, take_along_axis
@@ -49,10 +49,10 @@ __all__ = [
     "abs", "add", "arange", "argmax", "astype", "binary_cross_entropy_with_logits", "broadcast_to", "clip", "concatenate",
     "cross_entropy", "divide", "dropout", "embedding", "equal", "erf", "exp", "expand_dims", "gelu", "getitem", "greater",
     "greater_equal", "gru", "identity", "index_add", "layer_norm", "less", "less_equal", "linear", "log", "log1p", "log_softmax",
-    "logsumexp", "lstm", "matmul", "max", "maximum", "mean", "min", "minimum", "multiply", "negative", "nll_loss", "not_equal",
-    "ones_like", "pad", "power", "relu", "reshape", "rms_norm", "rnn", "scaled_dot_product_attention", "scatter_add", "sigmoid",
-    "sign", "silu", "softmax", "split", "sqrt", "squeeze", "stack", "subtract", "sum", "swapaxes", "take_along_axis", "tanh",
-    "to_device", "transpose", "var", "where", "zeros_like",
+    "logsumexp", "lstm", "matmul", "max", "maximum", "mean", "merge_heads", "min", "minimum", "multiply", "negative", "nll_loss",
+    "not_equal", "ones_like", "pad", "power", "relu", "reshape", "rms_norm", "rnn", "scaled_dot_product_attention", "scatter_add",
+    "sigmoid", "sign", "silu", "softmax", "split", "split_heads", "sqrt", "squeeze", "stack", "subtract", "sum", "swapaxes",
+    "take_along_axis", "tanh", "to_device", "transpose", "var", "where", "zeros_like",
 ]  # fmt: skip
 
 

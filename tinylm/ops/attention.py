@@ -1,4 +1,4 @@
-"""Scaled dot-product attention."""
+"""Scaled dot-product attention, and the heads it works on."""
 
 import math
 
@@ -55,3 +55,39 @@ def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout
         return sum_to(dq, q.shape), sum_to(dk, k.shape), sum_to(dv, v.shape), dmask
 
     return ((y, used) if return_weights else y), vjp
+
+
+@op
+def split_heads(x, /, parts, heads, *, batch_first=True):
+    """A projection to `parts` times `heads` heads, taken apart: queries, keys and values for 3 parts.
+
+    x (N, T, parts·heads·D), or (T, N, ...) without batch_first -> a tuple of `parts` arrays
+    (N, heads, T, D), views of x.  dx = the parts' cotangents side by side.  Vaswani et al. 2017, section 3.2.2.
+    """
+    if x.ndim != 3 or x.shape[2] % (parts * heads):
+        raise ShapeError(f"split_heads: x has shape {x.shape}: expected 3 axes, the last one of {parts} x {heads} heads of equal width")
+    xp = array_module(x)
+    apart = xp.reshape(x, (*x.shape[:2], parts, heads, x.shape[2] // (parts * heads)))
+    axes = (0, 2, 1, 3) if batch_first else (1, 2, 0, 3)
+    back = (0, 2, 1, 3) if batch_first else (2, 0, 1, 3)
+
+    def vjp(*dys):
+        xp = array_module(*dys)
+        return (xp.reshape(xp.stack([xp.transpose(dy, back) for dy in dys], 2), x.shape),)
+
+    return tuple(xp.transpose(apart[:, :, i], axes) for i in range(parts)), vjp
+
+
+@op
+def merge_heads(y, /, *, batch_first=True):
+    """The heads' results side by side: y (N, heads, T, D) -> (N, T, heads·D), or (T, N, ...) without
+    batch_first.  dy = the heads of the cotangent."""
+    xp = array_module(y)
+    n, heads, t, d = y.shape
+    lead, axes, back = ((n, t), (0, 2, 1, 3), (0, 2, 1, 3)) if batch_first else ((t, n), (2, 0, 1, 3), (1, 2, 0, 3))
+
+    def vjp(dz):
+        xp = array_module(dz)
+        return (xp.transpose(xp.reshape(dz, (*lead, heads, d)), back),)
+
+    return xp.reshape(xp.transpose(y, axes), (*lead, heads * d)), vjp

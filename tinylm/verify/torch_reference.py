@@ -202,6 +202,18 @@ def binary_cross_entropy_with_logits(torch, logits, targets, reduction="mean"):
 
 
 @reference
+def split_heads(torch, x, parts, heads, *, batch_first=True):
+    x = x if batch_first else x.transpose(0, 1)
+    return [part.unflatten(-1, (heads, part.shape[-1] // heads)).transpose(1, 2) for part in x.chunk(parts, dim=-1)]
+
+
+@reference
+def merge_heads(torch, y, *, batch_first=True):
+    joined = y.transpose(1, 2).flatten(2)
+    return joined if batch_first else joined.transpose(0, 1)
+
+
+@reference
 def scaled_dot_product_attention(torch, q, k, v, mask=None, *, causal=False, dropout=0.0, scale=None, return_weights=False, key=None):
     """Product, softmax, mask and product, as in the paper, since tinylm's causal mask, dropout mask
     and weights have no place in PyTorch's own function."""

@@ -98,6 +98,21 @@ def _binary_cross_entropy(rng: Rng) -> Samples:
 # ---------------------------------------------------------------- attention
 
 
+@samples_for("split_heads")
+def _split_heads(rng: Rng) -> Samples:
+    yield sample("queries, keys and values", normal(rng, 2, 3, 12), 3, 2)
+    yield sample("sequence first", normal(rng, 3, 2, 8), 2, 2, batch_first=False)
+    yield sample("one part", normal(rng, 2, 3, 4), 1, 2)
+    yield sample("empty", normal(rng, 0, 3, 6), 3, 1)
+
+
+@samples_for("merge_heads")
+def _merge_heads(rng: Rng) -> Samples:
+    yield sample("batch first", normal(rng, 2, 3, 4, 5))
+    yield sample("sequence first", normal(rng, 2, 3, 4, 5), batch_first=False)
+    yield sample("empty", normal(rng, 2, 3, 0, 5))
+
+
 @samples_for("scaled_dot_product_attention")
 def _attention(rng: Rng) -> Samples:
     def qkv(*lead: int, steps: int = 3, keys: int = 4, width: int = 2, out: int = 2) -> list[np.ndarray]:
