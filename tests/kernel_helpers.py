@@ -69,6 +69,12 @@ def linear_inputs(shape: tuple[int, ...], outputs: int) -> list[np.ndarray]:
     return [rng.standard_normal(s) for s in (shape, (outputs, shape[-1]), (outputs,), (*shape[:-1], outputs))]
 
 
+def norm_inputs(shape: tuple[int, ...]) -> list[np.ndarray]:
+    """x, weight and bias of a layer norm."""
+    rng = np.random.default_rng(len(shape))
+    return [rng.standard_normal(shape) + 2, rng.standard_normal(shape[-1]), rng.standard_normal(shape[-1])]
+
+
 def without(arrays: Sequence[Any], *places: int) -> list[Any]:
     return [None if i in places else a for i, a in enumerate(arrays)]
 

@@ -22,6 +22,11 @@ if _kernels_allowed not in ("auto", "reference"):
     raise ConfigError(f"TINYLM_KERNELS is {_kernels_allowed!r}: expected 'auto' or 'reference'")
 
 
+@functools.cache
+def _name(dtype: Any) -> str:
+    return str(dtype.name)  # NumPy takes 2 µs to make it
+
+
 class Kernels:
     """The faster implementations of one op, by (device kind, dtype name)."""
 
@@ -35,7 +40,7 @@ class Kernels:
         if not self.kernels or _kernels_allowed == "reference":
             return None
         kinds = {
-            (device_of(a).partition(":")[0], a.dtype.name) for a in arrays if getattr(a, "dtype", None) is not None and a.dtype.kind == "f"
+            (device_of(a).partition(":")[0], _name(a.dtype)) for a in arrays if getattr(a, "dtype", None) is not None and a.dtype.kind == "f"
         }
         if len(kinds) != 1:
             return None

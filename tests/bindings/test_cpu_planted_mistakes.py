@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from kernel_helpers import assert_agrees, linear_inputs, recurrent_inputs
+from kernel_helpers import assert_agrees, linear_inputs, norm_inputs, recurrent_inputs
 
 from tinylm.bindings.cpu import compiling, library
 from tinylm.bindings.cpu.library import Library
@@ -27,6 +27,9 @@ MISTAKES = [
     ("products.c", "b.data += b.transposed ? first * b.stride : first", "b.data += first", "linear"),
     ("panels.c", "right[r] += value * b1", "right[r] += value * b0", "gru"),
     ("sequence.c", "z->reverse ? i : z->steps - 1 - i", "i", "lstm"),
+    ("normalizations.c", "rstd * (dx[j] - sum", "rstd * (dx[j]", "layer_norm"),
+    ("normalizations.c", "row / ROWS * columns, *dbias", "0 * columns, *dbias", "layer_norm"),
+    ("normalizations.c", "i = j; i < n", "i = j; i < n - 1", "rms_norm"),
     ("functions.h", "y = y * r + 1.0f / 6;", "y = y * r + 1.0f / 5;", "lstm"),
 ]
 
@@ -61,11 +64,13 @@ def compare(op: str) -> None:
     if op == "linear":
         assert_agrees("linear", *linear_inputs((70, 20), 90), device="cpu", activation="gelu")
         assert_agrees("linear", *linear_inputs((9, 20), 90), device="cpu")
+    elif op in ("layer_norm", "rms_norm"):
+        assert_agrees(op, *norm_inputs((70, 75))[: 3 if op == "layer_norm" else 2], device="cpu")
     else:
         assert_agrees(op, *recurrent_inputs(op, batch=9, hidden=40), device="cpu")
 
 
-@pytest.mark.parametrize("op", ["linear", "rnn", "lstm", "gru"])
+@pytest.mark.parametrize("op", sorted({op for *_, op in MISTAKES}))
 def test_without_a_mistake_they_agree(cpu: Library, room: Path, monkeypatch: pytest.MonkeyPatch, op: str) -> None:
     use(room, monkeypatch, f"right-{op}")
     compare(op)

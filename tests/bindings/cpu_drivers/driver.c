@@ -34,6 +34,10 @@ int gru_forward(LAYER, const float *, const float *, float *, float *, float *);
 int gru_backward(
     LAYER, const float *, const float *, const float *, const float *, float *, float *, float *, float *, float *, float *, float *
 );
+int norm_forward(int64_t, int64_t, int, const float *, const float *, const float *, float, float *, float *);
+int norm_backward(
+    int64_t, int64_t, int, const float *, const float *, const float *, const float *, float *, float *, float *
+);
 
 static void sgemm(
     const char *ta, const char *tb, const int *m, const int *n, const int *k, const float *alpha, const float *a, const int *lda,
@@ -107,8 +111,22 @@ static void recurrent(int blocks, int64_t T, int64_t N, int64_t I, int64_t H, in
     forget();
 }
 
+static void norm(int64_t rows, int64_t columns, int centred) {
+    float *x = numbers(rows * columns), *w = numbers(columns), *b = numbers(columns), *y = numbers(rows * columns);
+    float *kept = numbers(2 * rows), *dx = numbers(rows * columns), *dw = numbers(columns), *db = numbers(columns);
+    norm_forward(rows, columns, centred, x, w, b, 1e-5f, y, kept);
+    norm_backward(rows, columns, centred, x, w, kept, y, dx, dw, centred ? db : 0);
+    look(y, rows * columns), look(dx, rows * columns), look(dw, columns), look(db, columns);
+    forget();
+}
+
 static unsigned long everything(void) {
     checksum = 0;
+    for (int centred = 0; centred < 2; centred++) {
+        norm(150, 77, centred);
+        norm(33, 3, centred);
+        norm(0, 4, centred);
+    }
     for (int activation = 0; activation < 5; activation++) {
         linear(37, 5, 19, activation);
         linear(3, 7, 50, activation);
