@@ -75,6 +75,12 @@ def norm_inputs(shape: tuple[int, ...]) -> list[np.ndarray]:
     return [rng.standard_normal(shape) + 2, rng.standard_normal(shape[-1]), rng.standard_normal(shape[-1])]
 
 
+def score_inputs(shape: tuple[int, ...]) -> list[np.ndarray]:
+    """Scores whose classes are on the last axis, and a target for each row."""
+    scores = np.random.default_rng(len(shape)).standard_normal(shape) * 4
+    return [scores, np.random.default_rng(7).integers(0, shape[-1], shape[:-1])]
+
+
 def without(arrays: Sequence[Any], *places: int) -> list[Any]:
     return [None if i in places else a for i, a in enumerate(arrays)]
 

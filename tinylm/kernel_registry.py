@@ -39,9 +39,8 @@ class Kernels:
         """The kernel for these arrays (all floating ones must share its device and dtype)."""
         if not self.kernels or _kernels_allowed == "reference":
             return None
-        kinds = {
-            (device_of(a).partition(":")[0], _name(a.dtype)) for a in arrays if getattr(a, "dtype", None) is not None and a.dtype.kind == "f"
-        }
+        floating = [a for a in arrays if getattr(a, "dtype", None) is not None and a.dtype.kind == "f"]
+        kinds = {(device_of(a).partition(":")[0], _name(a.dtype)) for a in floating}
         if len(kinds) != 1:
             return None
         kind = kinds.pop()

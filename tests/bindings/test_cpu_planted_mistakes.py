@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from kernel_helpers import assert_agrees, linear_inputs, norm_inputs, recurrent_inputs
+from kernel_helpers import assert_agrees, linear_inputs, norm_inputs, recurrent_inputs, score_inputs
 
 from tinylm.bindings.cpu import compiling, library
 from tinylm.bindings.cpu.library import Library
@@ -28,8 +28,14 @@ MISTAKES = [
     ("panels.c", "right[r] += value * b1", "right[r] += value * b0", "gru"),
     ("sequence.c", "z->reverse ? i : z->steps - 1 - i", "i", "lstm"),
     ("normalizations.c", "rstd * (dx[j] - sum", "rstd * (dx[j]", "layer_norm"),
-    ("normalizations.c", "row / ROWS * columns, *dbias", "0 * columns, *dbias", "layer_norm"),
+    ("normalizations.c", "dbias[j] += dy[j]", "dbias[j] = dy[j]", "layer_norm"),
     ("normalizations.c", "i = j; i < n", "i = j; i < n - 1", "rms_norm"),
+    ("cross_entropy.c", "/ (float)classes;\n    int64_t", "* 0;\n    int64_t", "cross_entropy"),
+    ("cross_entropy.c", "(1 - b->smoothing) * g", "g", "cross_entropy"),
+    ("cross_entropy.c", "(double)valid", "(double)rows", "cross_entropy"),
+    ("softmax.c", "y[j] * (dy[j] - sum)", "y[j] * dy[j]", "softmax"),
+    ("softmax.c", "exp_to_0(y[j]) * sum", "y[j] * sum", "log_softmax"),
+    ("exponentials.h", "total += sum;", "total = sum;", "softmax"),
     ("functions.h", "y = y * r + 1.0f / 6;", "y = y * r + 1.0f / 5;", "lstm"),
 ]
 
@@ -66,6 +72,12 @@ def compare(op: str) -> None:
         assert_agrees("linear", *linear_inputs((9, 20), 90), device="cpu")
     elif op in ("layer_norm", "rms_norm"):
         assert_agrees(op, *norm_inputs((70, 75))[: 3 if op == "layer_norm" else 2], device="cpu")
+    elif op in ("softmax", "log_softmax"):
+        assert_agrees(op, score_inputs((3, 1100))[0], device="cpu")
+    elif op == "cross_entropy":
+        scores, targets = score_inputs((9, 20))
+        targets[3] = -100
+        assert_agrees(op, scores, targets, device="cpu", label_smoothing=0.2)
     else:
         assert_agrees(op, *recurrent_inputs(op, batch=9, hidden=40), device="cpu")
 

@@ -38,6 +38,14 @@ int norm_forward(int64_t, int64_t, int, const float *, const float *, const floa
 int norm_backward(
     int64_t, int64_t, int, const float *, const float *, const float *, const float *, float *, float *, float *
 );
+int softmax_forward(int64_t, int64_t, int, const float *, float *);
+int softmax_backward(int64_t, int64_t, int, const float *, const float *, float *);
+int cross_entropy_forward(
+    int64_t, int64_t, const float *, const int64_t *, int64_t, float, int, float *, float *, float *, float *
+);
+int cross_entropy_backward(
+    int64_t, int64_t, const float *, const int64_t *, int64_t, float, const float *, const float *, int, float, float *
+);
 
 static void sgemm(
     const char *ta, const char *tb, const int *m, const int *n, const int *k, const float *alpha, const float *a, const int *lda,
@@ -120,8 +128,31 @@ static void norm(int64_t rows, int64_t columns, int centred) {
     forget();
 }
 
+static void probabilities(int64_t rows, int64_t classes, int flag) {
+    float *x = numbers(rows * classes), *y = numbers(rows * classes), *dx = numbers(rows * classes);
+    float *kept = numbers(2 * rows), *losses = numbers(rows), *value = numbers(1), *count = numbers(1);
+    int64_t *targets = malloc((size_t)(rows + 1) * sizeof(int64_t));
+    for (int64_t i = 0; i < rows; i++) targets[i] = i % 5 == 3 ? -100 : i % classes;
+    softmax_forward(rows, classes, flag, x, y);
+    softmax_backward(rows, classes, flag, y, x, dx);
+    look(y, rows * classes), look(dx, rows * classes);
+    cross_entropy_forward(rows, classes, x, targets, -100, flag ? 0.1f : 0, flag, kept, losses, value, count);
+    cross_entropy_backward(rows, classes, x, targets, -100, flag ? 0.1f : 0, kept, losses, flag, *count, dx);
+    look(losses, rows), look(value, 1), look(count, 1), look(dx, rows * classes);
+    targets[0] = classes;
+    cross_entropy_forward(rows, classes, x, targets, -100, 0, 0, kept, losses, value, count);
+    look(count, 1);
+    free(targets);
+    forget();
+}
+
 static unsigned long everything(void) {
     checksum = 0;
+    for (int flag = 0; flag < 2; flag++) {
+        probabilities(40, 75, flag);
+        probabilities(7, 2100, flag);
+        probabilities(1, 1, flag);
+    }
     for (int centred = 0; centred < 2; centred++) {
         norm(150, 77, centred);
         norm(33, 3, centred);
