@@ -5,12 +5,16 @@ import ctypes
 import platform
 import subprocess
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
-from kernel_helpers import assert_agrees, linear_inputs, norm_inputs, recurrent_inputs, score_inputs
+from helpers import assert_close
+from kernel_helpers import UPDATE_SETTINGS, assert_agrees, linear_inputs, norm_inputs, recurrent_inputs, score_inputs, update_inputs
 
 from tinylm.bindings.cpu import compiling, library
 from tinylm.bindings.cpu.library import Library
+from tinylm.kernel_registry import updates
 
 # (file, what stands there, what stands there instead, the op that shows it)
 MISTAKES = [
@@ -36,6 +40,10 @@ MISTAKES = [
     ("softmax.c", "y[j] * (dy[j] - sum)", "y[j] * dy[j]", "softmax"),
     ("softmax.c", "exp_to_0(y[j]) * sum", "y[j] * sum", "log_softmax"),
     ("exponentials.h", "total += sum;", "total = sum;", "softmax"),
+    ("adamw.c", "s.rest2 * (g * g)", "s.rest2 * g", "adamw"),
+    ("adamw.c", "s.decay * w", "s.decay", "adamw"),
+    ("sgd.c", "g + s.momentum * v", "g + v", "sgd"),
+    ("squared_norm.c", "i < blocks", "i < blocks - 1", "squared_norm"),
     ("functions.h", "y = y * r + 1.0f / 6;", "y = y * r + 1.0f / 5;", "lstm"),
 ]
 
@@ -66,6 +74,21 @@ def use(room: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(library, "_loaded", Library(compiling))
 
 
+def compare_update(name: str) -> None:
+    settings: dict[str, dict[str, Any]] = {
+        "adamw": {**UPDATE_SETTINGS, "decoupled": False, "grad_scale": 0.5},
+        "sgd": {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.3, "nesterov": True, "step": 2, "grad_scale": 0.5},
+        "squared_norm": {},
+    }
+    found, expected = update_inputs(5000), update_inputs(5000, "float64")
+    count = {"adamw": 4, "sgd": 3, "squared_norm": 1}[name]
+    for arrays in (found, expected):
+        total = [np.zeros((), arrays[0].dtype)] if name == "squared_norm" else []
+        arrays[count:] = total
+        updates[name](*arrays, **settings[name])
+    assert_close({str(i): (f, e.astype(np.float32)) for i, (f, e) in enumerate(zip(found, expected, strict=True))}, 1e-5)
+
+
 def compare(op: str) -> None:
     if op == "linear":
         assert_agrees("linear", *linear_inputs((70, 20), 90), device="cpu", activation="gelu")
@@ -78,6 +101,8 @@ def compare(op: str) -> None:
         scores, targets = score_inputs((9, 20))
         targets[3] = -100
         assert_agrees(op, scores, targets, device="cpu", label_smoothing=0.2)
+    elif op in updates:
+        compare_update(op)
     else:
         assert_agrees(op, *recurrent_inputs(op, batch=9, hidden=40), device="cpu")
 

@@ -46,6 +46,11 @@ int cross_entropy_forward(
 int cross_entropy_backward(
     int64_t, int64_t, const float *, const int64_t *, int64_t, float, const float *, const float *, int, float, float *
 );
+int adamw(
+    int64_t, float *, const float *, float *, float *, float, float, float, float, float, float, float, float, float, float
+);
+int sgd(int64_t, float *, const float *, float *, float, float, float, float, float, int);
+int squared_norm(int64_t, const float *, float *);
 
 static void sgemm(
     const char *ta, const char *tb, const int *m, const int *n, const int *k, const float *alpha, const float *a, const int *lda,
@@ -146,8 +151,20 @@ static void probabilities(int64_t rows, int64_t classes, int flag) {
     forget();
 }
 
+static void updates(int64_t n) {
+    float *w = numbers(n), *g = numbers(n), *m = numbers(n), *v = numbers(n), *total = numbers(1);
+    for (int64_t i = 0; i < n; i++) v[i] *= v[i];
+    adamw(n, w, g, m, v, 0.5f, 0.1f, 0.9f, 0.1f, 0.99f, 0.01f, 0.9f, 0.1f, 2, 1e-8f);
+    sgd(n, w, g, 0, 0.5f, 0.1f, 0.2f, 0, 0, 0);
+    sgd(n, w, g, m, 0.5f, 0.1f, 0.2f, 0.9f, 0.9f, n % 2 == 0);
+    squared_norm(n, g, total);
+    look(w, n), look(m, n), look(v, n), look(total, 1);
+    forget();
+}
+
 static unsigned long everything(void) {
     checksum = 0;
+    updates(5001), updates(2048), updates(1), updates(0);
     for (int flag = 0; flag < 2; flag++) {
         probabilities(40, 75, flag);
         probabilities(7, 2100, flag);
