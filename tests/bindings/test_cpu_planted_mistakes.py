@@ -44,6 +44,8 @@ MISTAKES = [
     ("adamw.c", "s.decay * w", "s.decay", "adamw"),
     ("sgd.c", "g + s.momentum * v", "g + v", "sgd"),
     ("squared_norm.c", "i < blocks", "i < blocks - 1", "squared_norm"),
+    ("dropout.c", "const int64_t block = i / WORDS;", "const int64_t block = (i - first) / WORDS;", "dropout"),
+    ("philox.h", "round < 10", "round < 9", "dropout"),
     ("functions.h", "y = y * r + 1.0f / 6;", "y = y * r + 1.0f / 5;", "lstm"),
 ]
 
@@ -101,6 +103,8 @@ def compare(op: str) -> None:
         scores, targets = score_inputs((9, 20))
         targets[3] = -100
         assert_agrees(op, scores, targets, device="cpu", label_smoothing=0.2)
+    elif op == "dropout":
+        assert_agrees(op, np.ones(30_001), device="cpu", p=0.3, key=(1, 2))
     elif op in updates:
         compare_update(op)
     else:

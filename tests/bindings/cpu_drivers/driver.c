@@ -51,6 +51,8 @@ int adamw(
 );
 int sgd(int64_t, float *, const float *, float *, float, float, float, float, float, int);
 int squared_norm(int64_t, const float *, float *);
+int dropout_forward(int64_t, const float *, uint64_t, uint64_t, uint64_t, float, uint8_t *, float *);
+int dropout_backward(int64_t, const float *, float, uint8_t *, float *);
 
 static void sgemm(
     const char *ta, const char *tb, const int *m, const int *n, const int *k, const float *alpha, const float *a, const int *lda,
@@ -162,8 +164,19 @@ static void updates(int64_t n) {
     forget();
 }
 
+static void dropout(int64_t n) {
+    float *x = numbers(n), *y = numbers(n), *dx = numbers(n);
+    uint8_t *kept = malloc((size_t)((n + 7) / 8));
+    dropout_forward(n, x, 1, ~(uint64_t)0, 1u << 31, 2, kept, y);
+    dropout_backward(n, y, 2, kept, dx);
+    look(y, n), look(dx, n);
+    free(kept);
+    forget();
+}
+
 static unsigned long everything(void) {
     checksum = 0;
+    dropout(1003), dropout(8), dropout(1), dropout(0);
     updates(5001), updates(2048), updates(1), updates(0);
     for (int flag = 0; flag < 2; flag++) {
         probabilities(40, 75, flag);

@@ -3,4 +3,5 @@
 from tinylm.bindings.cpu import normalizations as normalizations
 from tinylm.bindings.cpu import probabilities as probabilities
 from tinylm.bindings.cpu import products as products
+from tinylm.bindings.cpu import randomness as randomness
 from tinylm.bindings.cpu import recurrence as recurrence
