@@ -46,6 +46,8 @@ MISTAKES = [
     ("squared_norm.c", "i < blocks", "i < blocks - 1", "squared_norm"),
     ("dropout.c", "const int64_t block = i / WORDS;", "const int64_t block = (i - first) / WORDS;", "dropout"),
     ("philox.h", "round < 10", "round < 9", "dropout"),
+    ("embedding.c", "sums[j] += dy[j]", "sums[j] = dy[j]", "embedding"),
+    ("embedding.c", "== l->padding", "== l->padding + 1", "embedding"),
     ("functions.h", "y = y * r + 1.0f / 6;", "y = y * r + 1.0f / 5;", "lstm"),
 ]
 
@@ -103,6 +105,8 @@ def compare(op: str) -> None:
         scores, targets = score_inputs((9, 20))
         targets[3] = -100
         assert_agrees(op, scores, targets, device="cpu", label_smoothing=0.2)
+    elif op == "embedding":
+        assert_agrees(op, np.arange(30) % 7, np.random.default_rng(0).standard_normal((8, 40)), device="cpu", padding_idx=2)
     elif op == "dropout":
         assert_agrees(op, np.ones(30_001), device="cpu", p=0.3, key=(1, 2))
     elif op in updates:

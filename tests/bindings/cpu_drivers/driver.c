@@ -53,6 +53,8 @@ int sgd(int64_t, float *, const float *, float *, float, float, float, float, fl
 int squared_norm(int64_t, const float *, float *);
 int dropout_forward(int64_t, const float *, uint64_t, uint64_t, uint64_t, float, uint8_t *, float *);
 int dropout_backward(int64_t, const float *, float, uint8_t *, float *);
+int embedding_forward(int64_t, int64_t, const int64_t *, const float *, float *);
+int embedding_backward(int64_t, int64_t, int64_t, int64_t, const int64_t *, const float *, float *);
 
 static void sgemm(
     const char *ta, const char *tb, const int *m, const int *n, const int *k, const float *alpha, const float *a, const int *lda,
@@ -174,8 +176,20 @@ static void dropout(int64_t n) {
     forget();
 }
 
+static void embedding(int64_t n, int64_t rows, int64_t columns) {
+    float *w = numbers(rows * columns), *y = numbers(n * columns), *dw = numbers(rows * columns);
+    int64_t *ids = malloc((size_t)n * sizeof(int64_t));
+    for (int64_t i = 0; i < n; i++) ids[i] = i * i % rows;
+    embedding_forward(n, columns, ids, w, y);
+    embedding_backward(n, rows, columns, 1, ids, y, dw);
+    look(y, n * columns), look(dw, rows * columns);
+    free(ids);
+    forget();
+}
+
 static unsigned long everything(void) {
     checksum = 0;
+    embedding(50, 7, 70), embedding(3, 9, 1), embedding(0, 2, 5);
     dropout(1003), dropout(8), dropout(1), dropout(0);
     updates(5001), updates(2048), updates(1), updates(0);
     for (int flag = 0; flag < 2; flag++) {
