@@ -18,7 +18,7 @@ typedef struct {
     float *y;
 } Dropout;
 
-static inline uint8_t draw(const Dropout *d, int64_t block) {
+static inline unsigned draw(const Dropout *d, int64_t block) {
     uint64_t words[WORDS / 2];
     unsigned bits = 0;
     philox(d->key0, d->key1, (uint64_t)block, words);
@@ -26,7 +26,7 @@ static inline uint8_t draw(const Dropout *d, int64_t block) {
         bits = bits * 2 + (words[i] >> 32 >= d->threshold);
         bits = bits * 2 + ((words[i] & 0xFFFFFFFFu) >= d->threshold);
     }
-    return (uint8_t)bits;
+    return bits;
 }
 
 static inline void apply(const float *x, unsigned bits, int count, float scale, float *y) {
@@ -34,14 +34,16 @@ static inline void apply(const float *x, unsigned bits, int count, float scale, 
     for (int i = 0; i < count; i++) y[i] = x[i] * (bits >> i & 1 ? scale : 0);
 }
 
-static void apply_share(const Dropout *d, int draws, int part, int parts) {
+static inline void apply_share(const Dropout *argument, int draws, int part, int parts) {
+    const Dropout d = *argument; /* a copy: for all the compiler knows, the bytes of `kept` could be those of its fields */
     int64_t first, last;
-    share(d->n, WORDS, part, parts, &first, &last);
+    share(d.n, WORDS, part, parts, &first, &last);
     for (int64_t i = first; i < last; i += WORDS) {
         const int64_t block = i / WORDS;
-        if (draws) d->kept[block] = draw(d, block);
-        if (last - i >= WORDS) apply(d->x + i, d->kept[block], WORDS, d->scale, d->y + i);
-        else apply(d->x + i, d->kept[block], (int)(last - i), d->scale, d->y + i);
+        const unsigned bits = draws ? draw(&d, block) : d.kept[block];
+        if (draws) d.kept[block] = (uint8_t)bits;
+        if (last - i >= WORDS) apply(d.x + i, bits, WORDS, d.scale, d.y + i);
+        else apply(d.x + i, bits, (int)(last - i), d.scale, d.y + i);
     }
 }
 

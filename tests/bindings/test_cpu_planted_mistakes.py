@@ -143,7 +143,7 @@ def test_a_mistake_is_found(cpu: Library, room: Path, monkeypatch: pytest.Monkey
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="its options are those of x86-64")
 @pytest.mark.parametrize("option", ["-mno-avx512f", "-mno-avx"])
 def test_narrower_vectors_agree(cpu: Library, room: Path, monkeypatch: pytest.MonkeyPatch, option: str) -> None:
-    files = [room / name for name in ("panels.c", "sequence.c", "gru.c")]
+    files = [room / name for name in ("panels.c", "sequence.c", "gru.c", "normalizations.c", "softmax.c")]
     try:
         for each in files:
             compile_one(each, option)
@@ -151,4 +151,5 @@ def test_narrower_vectors_agree(cpu: Library, room: Path, monkeypatch: pytest.Mo
     finally:
         for each in files:
             compile_one(each)
-    compare("gru")
+    for op in ("gru", "layer_norm", "softmax"):
+        compare(op)
