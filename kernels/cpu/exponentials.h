@@ -6,12 +6,24 @@
 
 #include <math.h>
 
+static inline float larger(float a, float b) { return a > b ? a : b; }
+
 /* The largest score, or 0 where that is infinite, so that no difference from it is a NaN. Scores that are NaN show in the
-   sum. */
+   sum. Compilers do not split a maximum into several by themselves, lest a NaN be treated otherwise. */
 static inline float top_of(const float *x, int64_t n) {
+    enum { LANES = 16 };
     float top = -INFINITY;
-#pragma omp simd reduction(max : top)
-    for (int64_t j = 0; j < n; j++) top = x[j] > top ? x[j] : top;
+    if (n < LANES) {
+        for (int64_t j = 0; j < n; j++) top = larger(x[j], top);
+    } else {
+        float tops[LANES];
+        memcpy(tops, x + n - LANES, sizeof tops);
+        for (int64_t j = 0; j + LANES <= n; j += LANES) {
+#pragma omp simd
+            for (int i = 0; i < LANES; i++) tops[i] = larger(x[j + i], tops[i]);
+        }
+        for (int i = 0; i < LANES; i++) top = larger(tops[i], top);
+    }
     return isfinite(top) ? top : 0;
 }
 
