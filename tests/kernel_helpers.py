@@ -69,6 +69,28 @@ def linear_inputs(shape: tuple[int, ...], outputs: int) -> list[np.ndarray]:
     return [rng.standard_normal(s) for s in (shape, (outputs, shape[-1]), (outputs,), (*shape[:-1], outputs))]
 
 
+def norm_inputs(shape: tuple[int, ...]) -> list[np.ndarray]:
+    """x, weight and bias of a layer norm."""
+    rng = np.random.default_rng(len(shape))
+    return [rng.standard_normal(shape) + 2, rng.standard_normal(shape[-1]), rng.standard_normal(shape[-1])]
+
+
+def score_inputs(shape: tuple[int, ...]) -> list[np.ndarray]:
+    """Scores whose classes are on the last axis, and a target for each row."""
+    scores = np.random.default_rng(len(shape)).standard_normal(shape) * 4
+    return [scores, np.random.default_rng(7).integers(0, shape[-1], shape[:-1])]
+
+
+UPDATE_SETTINGS: dict[str, Any] = {"lr": 0.1, "betas": (0.8, 0.95), "eps": 1e-4, "weight_decay": 0.3, "step": 3}
+
+
+def update_inputs(size: int, dtype: str = "float32") -> list[np.ndarray]:
+    """values, grads, exp_avg and exp_avg_sq of AdamW, the first three also those of SGD."""
+    rng = np.random.default_rng(size)
+    values, grads, exp_avg, exp_avg_sq = (rng.standard_normal(size).astype("float32").astype(dtype) for _ in range(4))
+    return [values, grads, exp_avg, exp_avg_sq**2]
+
+
 def without(arrays: Sequence[Any], *places: int) -> list[Any]:
     return [None if i in places else a for i, a in enumerate(arrays)]
 

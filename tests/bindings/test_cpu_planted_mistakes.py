@@ -5,13 +5,16 @@ import ctypes
 import platform
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from kernel_helpers import assert_agrees, linear_inputs, recurrent_inputs
+from helpers import assert_close
+from kernel_helpers import UPDATE_SETTINGS, assert_agrees, linear_inputs, norm_inputs, recurrent_inputs, score_inputs, update_inputs
 
 from tinylm.bindings.cpu import compiling, library
 from tinylm.bindings.cpu.library import Library
+from tinylm.kernel_registry import updates
 
 # (file, what stands there, what stands there instead, the op that shows it)
 MISTAKES = [
@@ -30,6 +33,23 @@ MISTAKES = [
     ("matmul.c", "i * all->b_next", "0", "matmul"),
     ("panels.c", "right[r] += value * b1", "right[r] += value * b0", "gru"),
     ("sequence.c", "z->reverse ? i : z->steps - 1 - i", "i", "lstm"),
+    ("normalizations.c", "rstd * (dx[j] - sum", "rstd * (dx[j]", "layer_norm"),
+    ("normalizations.c", "dbias[j] += dy[j]", "dbias[j] = dy[j]", "layer_norm"),
+    ("normalizations.c", "i = j; i < n", "i = j; i < n - 1", "rms_norm"),
+    ("cross_entropy.c", "/ (float)classes;\n    int64_t", "* 0;\n    int64_t", "cross_entropy"),
+    ("cross_entropy.c", "(1 - b->smoothing) * g", "g", "cross_entropy"),
+    ("cross_entropy.c", "(double)valid", "(double)rows", "cross_entropy"),
+    ("softmax.c", "y[j] * (dy[j] - sum)", "y[j] * dy[j]", "softmax"),
+    ("softmax.c", "exp_to_0(y[j]) * sum", "y[j] * sum", "log_softmax"),
+    ("exponentials.h", "total += sum;", "total = sum;", "softmax"),
+    ("adamw.c", "s.rest2 * (g * g)", "s.rest2 * g", "adamw"),
+    ("adamw.c", "s.decay * w", "s.decay", "adamw"),
+    ("sgd.c", "g + s.momentum * v", "g + v", "sgd"),
+    ("squared_norm.c", "i < blocks", "i < blocks - 1", "squared_norm"),
+    ("dropout.c", "const int64_t block = i / WORDS;", "const int64_t block = (i - first) / WORDS;", "dropout"),
+    ("philox.h", "round < 10", "round < 9", "dropout"),
+    ("embedding.c", "sums[j] += dy[j]", "sums[j] = dy[j]", "embedding"),
+    ("embedding.c", "== l->padding", "== l->padding + 1", "embedding"),
     ("functions.h", "y = y * r + 1.0f / 6;", "y = y * r + 1.0f / 5;", "lstm"),
 ]
 
@@ -60,6 +80,21 @@ def use(room: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(library, "_loaded", Library(compiling))
 
 
+def compare_update(name: str) -> None:
+    settings: dict[str, dict[str, Any]] = {
+        "adamw": {**UPDATE_SETTINGS, "decoupled": False, "grad_scale": 0.5},
+        "sgd": {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.3, "nesterov": True, "step": 2, "grad_scale": 0.5},
+        "squared_norm": {},
+    }
+    found, expected = update_inputs(5000), update_inputs(5000, "float64")
+    count = {"adamw": 4, "sgd": 3, "squared_norm": 1}[name]
+    for arrays in (found, expected):
+        total = [np.zeros((), arrays[0].dtype)] if name == "squared_norm" else []
+        arrays[count:] = total
+        updates[name](*arrays, **settings[name])
+    assert_close({str(i): (f, e.astype(np.float32)) for i, (f, e) in enumerate(zip(found, expected, strict=True))}, 1e-5)
+
+
 def compare(op: str) -> None:
     if op == "linear":
         assert_agrees("linear", *linear_inputs((70, 20), 90), device="cpu", activation="gelu")
@@ -67,11 +102,25 @@ def compare(op: str) -> None:
     elif op == "matmul":
         rng = np.random.default_rng(0)
         assert_agrees("matmul", rng.standard_normal((3, 4, 5)), rng.standard_normal((3, 5, 6)), device="cpu")
+    elif op in ("layer_norm", "rms_norm"):
+        assert_agrees(op, *norm_inputs((70, 75))[: 3 if op == "layer_norm" else 2], device="cpu")
+    elif op in ("softmax", "log_softmax"):
+        assert_agrees(op, score_inputs((3, 1100))[0], device="cpu")
+    elif op == "cross_entropy":
+        scores, targets = score_inputs((9, 20))
+        targets[3] = -100
+        assert_agrees(op, scores, targets, device="cpu", label_smoothing=0.2)
+    elif op == "embedding":
+        assert_agrees(op, np.arange(30) % 7, np.random.default_rng(0).standard_normal((8, 40)), device="cpu", padding_idx=2)
+    elif op == "dropout":
+        assert_agrees(op, np.ones(30_001), device="cpu", p=0.3, key=(1, 2))
+    elif op in updates:
+        compare_update(op)
     else:
         assert_agrees(op, *recurrent_inputs(op, batch=9, hidden=40), device="cpu")
 
 
-@pytest.mark.parametrize("op", ["linear", "matmul", "rnn", "lstm", "gru"])
+@pytest.mark.parametrize("op", sorted({op for *_, op in MISTAKES}))
 def test_without_a_mistake_they_agree(cpu: Library, room: Path, monkeypatch: pytest.MonkeyPatch, op: str) -> None:
     use(room, monkeypatch, f"right-{op}")
     compare(op)
@@ -99,7 +148,7 @@ def test_a_mistake_is_found(cpu: Library, room: Path, monkeypatch: pytest.Monkey
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="its options are those of x86-64")
 @pytest.mark.parametrize("option", ["-mno-avx512f", "-mno-avx"])
 def test_narrower_vectors_agree(cpu: Library, room: Path, monkeypatch: pytest.MonkeyPatch, option: str) -> None:
-    files = [room / name for name in ("panels.c", "sequence.c", "gru.c")]
+    files = [room / name for name in ("panels.c", "sequence.c", "gru.c", "normalizations.c", "softmax.c")]
     try:
         for each in files:
             compile_one(each, option)
@@ -107,4 +156,5 @@ def test_narrower_vectors_agree(cpu: Library, room: Path, monkeypatch: pytest.Mo
     finally:
         for each in files:
             compile_one(each)
-    compare("gru")
+    for op in ("gru", "layer_norm", "softmax"):
+        compare(op)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from kernel_helpers import assert_agrees, assert_declines
+from kernel_helpers import assert_agrees, assert_declines, norm_inputs
 
 from tinylm import backend
 from tinylm.bindings.cuda import normalizations
@@ -12,30 +12,25 @@ pytestmark = pytest.mark.usefixtures("cuda")
 SHAPES = [(1, 9), (7,), (3, 100), (2, 3, 33), (70, 32), (2, 4097), (0, 5)]  # one row; no multiple of a warp; many columns; none
 
 
-def inputs(shape: tuple[int, ...]) -> list[np.ndarray]:
-    rng = np.random.default_rng(len(shape))
-    return [rng.standard_normal(shape) + 2, rng.standard_normal(shape[-1]), rng.standard_normal(shape[-1])]
-
-
 @pytest.mark.parametrize("shape", SHAPES)
 def test_layer_norm(shape: tuple[int, ...]) -> None:
-    assert_agrees("layer_norm", *inputs(shape))
+    assert_agrees("layer_norm", *norm_inputs(shape))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_rms_norm(shape: tuple[int, ...]) -> None:
-    assert_agrees("rms_norm", *inputs(shape)[:2])
+    assert_agrees("rms_norm", *norm_inputs(shape)[:2])
 
 
 def test_one_column() -> None:
     """Layer norm gives the bias; RMS norm a sign, whose slope is that of eps, here large enough to be seen."""
-    x, weight, bias = inputs((6, 1))
+    x, weight, bias = norm_inputs((6, 1))
     assert_agrees("layer_norm", x, weight, bias)
     assert_agrees("rms_norm", x, weight, eps=0.5)
 
 
 def test_absent_parameters_and_another_eps() -> None:
-    x, weight, bias = inputs((3, 40))
+    x, weight, bias = norm_inputs((3, 40))
     assert_agrees("layer_norm", x, weight, None, eps=0.1)
     assert_agrees("layer_norm", x, None, bias)
     assert_agrees("layer_norm", x, None, None)
@@ -43,19 +38,19 @@ def test_absent_parameters_and_another_eps() -> None:
 
 
 def test_parameter_gradients_over_several_chunks_of_rows() -> None:
-    x, weight, bias = inputs((700, 5))
+    x, weight, bias = norm_inputs((700, 5))
     assert_agrees("layer_norm", x, weight, bias)
     assert_agrees("rms_norm", x, weight)
 
 
 def test_a_small_spread_around_a_large_mean() -> None:
     """The variance is of the differences from the mean, not a difference of squares."""
-    x, weight, bias = inputs((4, 64))
+    x, weight, bias = norm_inputs((4, 64))
     assert_agrees("layer_norm", x + 100, weight, bias)
 
 
 def test_parameters_of_other_shapes_are_the_references() -> None:
-    x, weight, bias = inputs((3, 4))
+    x, weight, bias = norm_inputs((3, 4))
     assert_declines("layer_norm", x, weight[:1], bias)
     assert_declines("layer_norm", x, weight, bias[:1])
     assert_declines("rms_norm", x, weight[:1])
@@ -63,7 +58,7 @@ def test_parameters_of_other_shapes_are_the_references() -> None:
 
 @pytest.mark.parametrize("name", ["layer_norm", "rms_norm"])
 def test_arrays_in_other_layouts(name: str) -> None:
-    arrays = [a.astype(np.float32) for a in inputs((6, 5, 4))][: 3 if name == "layer_norm" else 2]
+    arrays = [a.astype(np.float32) for a in norm_inputs((6, 5, 4))][: 3 if name == "layer_norm" else 2]
     kernel = getattr(normalizations, name)
     device = [backend.to_device(a, "cuda") for a in arrays]
     x, dy = device[0], backend.to_device(np.random.default_rng(9).standard_normal((5, 6, 4)).astype(np.float32), "cuda")

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from kernel_helpers import assert_agrees, assert_declines
+from kernel_helpers import assert_agrees, assert_declines, score_inputs
 
 import tinylm
 from tinylm import Tensor, backend
@@ -14,29 +14,21 @@ pytestmark = pytest.mark.usefixtures("cuda")
 SHAPES = [(1, 9), (7,), (5, 1), (3, 100), (2, 3, 33), (2, 4097), (0, 5)]
 
 
-def scores(shape: tuple[int, ...]) -> np.ndarray:
-    return np.random.default_rng(len(shape)).standard_normal(shape) * 4
-
-
-def targets_of(shape: tuple[int, ...]) -> np.ndarray:
-    return np.random.default_rng(7).integers(0, shape[-1], shape[:-1])
-
-
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
 def test_softmax(name: str, shape: tuple[int, ...]) -> None:
-    assert_agrees(name, scores(shape))
-    assert_agrees(name, scores(shape) + 1000, axis=len(shape) - 1)
+    assert_agrees(name, score_inputs(shape)[0])
+    assert_agrees(name, score_inputs(shape)[0] + 1000, axis=len(shape) - 1)
 
 
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
 def test_other_axes_are_the_references(name: str) -> None:
-    assert_declines(name, scores((3, 4)), axis=0)
-    assert_declines(name, scores((3, 4)), axis=-2)
+    assert_declines(name, score_inputs((3, 4))[0], axis=0)
+    assert_declines(name, score_inputs((3, 4))[0], axis=-2)
 
 
 def test_masked_scores() -> None:
-    x = scores((4, 70))
+    x = score_inputs((4, 70))[0]
     x[0] = -np.inf  # a row without an allowed place: zeros
     x[1, 3:] = -np.inf
     x[2, :69] = -np.inf
@@ -49,7 +41,7 @@ def test_masked_scores() -> None:
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
 @pytest.mark.parametrize("place", [0, 40, 69])
 def test_nan_and_infinity_are_not_hidden(name: str, place: int) -> None:
-    x = scores((2, 70)).astype(np.float32)
+    x = score_inputs((2, 70))[0].astype(np.float32)
     for bad in (np.nan, np.inf):
         x[1, place] = bad
         with np.errstate(invalid="ignore"):
@@ -62,12 +54,12 @@ def test_nan_and_infinity_are_not_hidden(name: str, place: int) -> None:
 @pytest.mark.parametrize("shape", SHAPES[:-1])
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 def test_cross_entropy(shape: tuple[int, ...], reduction: str) -> None:
-    assert_agrees("cross_entropy", scores(shape), targets_of(shape), reduction=reduction)
+    assert_agrees("cross_entropy", *score_inputs(shape), reduction=reduction)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 def test_ignored_targets_and_smoothing(reduction: str) -> None:
-    x, targets = scores((6, 37)), targets_of((6, 37))
+    x, targets = score_inputs((6, 37))
     targets[[1, 4]] = -100
     assert_agrees("cross_entropy", x, targets, reduction=reduction)
     assert_agrees("cross_entropy", x, targets, reduction=reduction, label_smoothing=0.2)
@@ -77,11 +69,11 @@ def test_ignored_targets_and_smoothing(reduction: str) -> None:
 
 
 def test_cross_entropy_of_large_logits() -> None:
-    assert_agrees("cross_entropy", scores((6, 37)) + 1000, targets_of((6, 37)), reduction="none")
+    assert_agrees("cross_entropy", score_inputs((6, 37))[0] + 1000, score_inputs((6, 37))[1], reduction="none")
 
 
 def test_cross_entropy_with_classes_masked_out() -> None:
-    x = scores((3, 9))
+    x = score_inputs((3, 9))[0]
     x[:, :4] = -np.inf
     found = assert_agrees("cross_entropy", x, np.array([4, 8, 6]))
     assert np.isfinite(found["output 0"])
@@ -89,20 +81,20 @@ def test_cross_entropy_with_classes_masked_out() -> None:
 
 
 def test_cross_entropy_over_more_rows_than_a_block_has_threads() -> None:
-    assert_agrees("cross_entropy", scores((1100, 2)), targets_of((1100, 2)))
+    assert_agrees("cross_entropy", *score_inputs((1100, 2)))
 
 
 def test_cross_entropy_of_nothing() -> None:
     shape = (0, 5)
-    assert_agrees("cross_entropy", scores(shape), targets_of(shape), reduction="sum")
-    assert_agrees("cross_entropy", scores(shape), targets_of(shape), reduction="none")
+    assert_agrees("cross_entropy", *score_inputs(shape), reduction="sum")
+    assert_agrees("cross_entropy", *score_inputs(shape), reduction="none")
     ignored = backend.to_device(np.array([-100]), "cuda")
     assert np.isnan(tinylm.cross_entropy(Tensor(backend.to_device(np.ones((1, 3), np.float32), "cuda")), ignored).item())
 
 
 @pytest.mark.parametrize("bad", [5, -1])
 def test_a_target_out_of_range_stays_within_the_arrays_and_is_reported(bad: int) -> None:
-    logits = Tensor(backend.to_device(scores((2, 5)).astype(np.float32), "cuda"), requires_grad=True)
+    logits = Tensor(backend.to_device(score_inputs((2, 5))[0].astype(np.float32), "cuda"), requires_grad=True)
     loss = tinylm.cross_entropy(logits, backend.to_device(np.array([1, bad]), "cuda"))
     loss.backward()
     assert launches["cross_entropy", "cuda"] == 1
@@ -112,7 +104,7 @@ def test_a_target_out_of_range_stays_within_the_arrays_and_is_reported(bad: int)
 
 
 def test_settings_that_the_reference_refuses_are_left_to_it() -> None:
-    logits, targets = (backend.to_device(a, "cuda") for a in (scores((2, 5)).astype(np.float32), np.array([1, 2])))
+    logits, targets = (backend.to_device(a, "cuda") for a in (score_inputs((2, 5))[0].astype(np.float32), np.array([1, 2])))
     with pytest.raises(ValueError, match="reduction 'median'"):
         tinylm.cross_entropy(Tensor(logits), targets, reduction="median")
     with pytest.raises(ValueError, match="targets have shape"):

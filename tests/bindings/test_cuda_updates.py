@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import assert_close
+from kernel_helpers import UPDATE_SETTINGS, update_inputs
 
 from tinylm import backend, optim
 from tinylm.kernel_registry import launches
@@ -14,36 +15,29 @@ from tinylm.optim.clipping import grad_norm, squared_norm
 
 pytestmark = pytest.mark.usefixtures("cuda")
 
-SETTINGS = {"lr": 0.1, "betas": (0.8, 0.95), "eps": 1e-4, "weight_decay": 0.3, "step": 3}
 SIZES = [1, 255, 256, 257, 5000, 0]
-
-
-def arrays(size: int, dtype: str = "float32") -> list[np.ndarray]:
-    rng = np.random.default_rng(size)
-    values, grads, exp_avg, exp_avg_sq = (rng.standard_normal(size).astype("float32").astype(dtype) for _ in range(4))
-    return [values, grads, exp_avg, exp_avg_sq**2]
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("decoupled", [True, False])
 @pytest.mark.parametrize("scale", [None, 0.25])
 def test_adamw(size: int, decoupled: bool, scale: float | None) -> None:
-    expected, found = arrays(size, "float64"), [backend.to_device(a, "cuda") for a in arrays(size)]
+    expected, found = update_inputs(size, "float64"), [backend.to_device(a, "cuda") for a in update_inputs(size)]
     on_device = None if scale is None else backend.to_device(np.array(scale, np.float32), "cuda")
-    adamw(*expected, decoupled=decoupled, grad_scale=scale, **SETTINGS)
-    adamw(*found, decoupled=decoupled, grad_scale=on_device, **SETTINGS)
+    adamw(*expected, decoupled=decoupled, grad_scale=scale, **UPDATE_SETTINGS)
+    adamw(*found, decoupled=decoupled, grad_scale=on_device, **UPDATE_SETTINGS)
     assert launches == {("adamw", "cuda"): 1}
     names = ("values", "grads", "exp_avg", "exp_avg_sq")
     assert_close({n: (f.get(), e.astype(np.float32)) for n, f, e in zip(names, found, expected, strict=True)}, 1e-6)
-    np.testing.assert_array_equal(found[1].get(), arrays(size)[1])
+    np.testing.assert_array_equal(found[1].get(), update_inputs(size)[1])
 
 
 def test_adamw_declines_what_is_not_flat() -> None:
-    values, *rest = (backend.to_device(a, "cuda") for a in arrays(12))
+    values, *rest = (backend.to_device(a, "cuda") for a in update_inputs(12))
     wide = [a.reshape(3, 4) for a in (values, *rest)]
-    adamw(*wide, decoupled=True, grad_scale=None, **SETTINGS)
+    adamw(*wide, decoupled=True, grad_scale=None, **UPDATE_SETTINGS)
     strided = [a[::2] for a in (values, *rest)]
-    adamw(*strided, decoupled=True, grad_scale=None, **SETTINGS)
+    adamw(*strided, decoupled=True, grad_scale=None, **UPDATE_SETTINGS)
     assert not launches
 
 

@@ -14,4 +14,5 @@ from tinylm.optim.schedules import WarmupCosine as WarmupCosine
 from tinylm.optim.schedules import WarmupLinear as WarmupLinear
 from tinylm.optim.sgd import SGD as SGD
 
-importlib.import_module("tinylm.bindings.cuda.updates")  # last: it registers kernels for the updates above
+for _device in ("cpu", "cuda"):  # last: they register kernels for the updates above
+    importlib.import_module(f"tinylm.bindings.{_device}.updates")

@@ -35,6 +35,27 @@ int gru_forward(LAYER, const float *, const float *, float *, float *, float *);
 int gru_backward(
     LAYER, const float *, const float *, const float *, const float *, float *, float *, float *, float *, float *, float *, float *
 );
+int norm_forward(int64_t, int64_t, int, const float *, const float *, const float *, float, float *, float *);
+int norm_backward(
+    int64_t, int64_t, int, const float *, const float *, const float *, const float *, float *, float *, float *
+);
+int softmax_forward(int64_t, int64_t, int, const float *, float *);
+int softmax_backward(int64_t, int64_t, int, const float *, const float *, float *);
+int cross_entropy_forward(
+    int64_t, int64_t, const float *, const int64_t *, int64_t, float, int, float *, float *, float *, float *
+);
+int cross_entropy_backward(
+    int64_t, int64_t, const float *, const int64_t *, int64_t, float, const float *, const float *, int, float, float *
+);
+int adamw(
+    int64_t, float *, const float *, float *, float *, float, float, float, float, float, float, float, float, float, float
+);
+int sgd(int64_t, float *, const float *, float *, float, float, float, float, float, int);
+int squared_norm(int64_t, const float *, float *);
+int dropout_forward(int64_t, const float *, uint64_t, uint64_t, uint64_t, float, uint8_t *, float *);
+int dropout_backward(int64_t, const float *, float, uint8_t *, float *);
+int embedding_forward(int64_t, int64_t, const int64_t *, const float *, float *);
+int embedding_backward(int64_t, int64_t, int64_t, int64_t, const int64_t *, const float *, float *);
 
 static void sgemm(
     const char *ta, const char *tb, const int *m, const int *n, const int *k, const float *alpha, const float *a, const int *lda,
@@ -115,8 +136,80 @@ static void recurrent(int blocks, int64_t T, int64_t N, int64_t I, int64_t H, in
     forget();
 }
 
+static void norm(int64_t rows, int64_t columns, int centred) {
+    float *x = numbers(rows * columns), *w = numbers(columns), *b = numbers(columns), *y = numbers(rows * columns);
+    float *kept = numbers(2 * rows), *dx = numbers(rows * columns), *dw = numbers(columns), *db = numbers(columns);
+    norm_forward(rows, columns, centred, x, w, b, 1e-5f, y, kept);
+    norm_backward(rows, columns, centred, x, w, kept, y, dx, dw, centred ? db : 0);
+    look(y, rows * columns), look(dx, rows * columns), look(dw, columns), look(db, columns);
+    forget();
+}
+
+static void probabilities(int64_t rows, int64_t classes, int flag) {
+    float *x = numbers(rows * classes), *y = numbers(rows * classes), *dx = numbers(rows * classes);
+    float *kept = numbers(2 * rows), *losses = numbers(rows), *value = numbers(1), *count = numbers(1);
+    int64_t *targets = malloc((size_t)(rows + 1) * sizeof(int64_t));
+    for (int64_t i = 0; i < rows; i++) targets[i] = i % 5 == 3 ? -100 : i % classes;
+    softmax_forward(rows, classes, flag, x, y);
+    softmax_backward(rows, classes, flag, y, x, dx);
+    look(y, rows * classes), look(dx, rows * classes);
+    cross_entropy_forward(rows, classes, x, targets, -100, flag ? 0.1f : 0, flag, kept, losses, value, count);
+    cross_entropy_backward(rows, classes, x, targets, -100, flag ? 0.1f : 0, kept, losses, flag, *count, dx);
+    look(losses, rows), look(value, 1), look(count, 1), look(dx, rows * classes);
+    targets[0] = classes;
+    cross_entropy_forward(rows, classes, x, targets, -100, 0, 0, kept, losses, value, count);
+    look(count, 1);
+    free(targets);
+    forget();
+}
+
+static void updates(int64_t n) {
+    float *w = numbers(n), *g = numbers(n), *m = numbers(n), *v = numbers(n), *total = numbers(1);
+    for (int64_t i = 0; i < n; i++) v[i] *= v[i];
+    adamw(n, w, g, m, v, 0.5f, 0.1f, 0.9f, 0.1f, 0.99f, 0.01f, 0.9f, 0.1f, 2, 1e-8f);
+    sgd(n, w, g, 0, 0.5f, 0.1f, 0.2f, 0, 0, 0);
+    sgd(n, w, g, m, 0.5f, 0.1f, 0.2f, 0.9f, 0.9f, n % 2 == 0);
+    squared_norm(n, g, total);
+    look(w, n), look(m, n), look(v, n), look(total, 1);
+    forget();
+}
+
+static void dropout(int64_t n) {
+    float *x = numbers(n), *y = numbers(n), *dx = numbers(n);
+    uint8_t *kept = malloc((size_t)((n + 7) / 8));
+    dropout_forward(n, x, 1, ~(uint64_t)0, 1u << 31, 2, kept, y);
+    dropout_backward(n, y, 2, kept, dx);
+    look(y, n), look(dx, n);
+    free(kept);
+    forget();
+}
+
+static void embedding(int64_t n, int64_t rows, int64_t columns) {
+    float *w = numbers(rows * columns), *y = numbers(n * columns), *dw = numbers(rows * columns);
+    int64_t *ids = malloc((size_t)n * sizeof(int64_t));
+    for (int64_t i = 0; i < n; i++) ids[i] = i * i % rows;
+    embedding_forward(n, columns, ids, w, y);
+    embedding_backward(n, rows, columns, 1, ids, y, dw);
+    look(y, n * columns), look(dw, rows * columns);
+    free(ids);
+    forget();
+}
+
 static unsigned long everything(void) {
     checksum = 0;
+    embedding(50, 7, 70), embedding(3, 9, 1), embedding(0, 2, 5);
+    dropout(1003), dropout(8), dropout(1), dropout(0);
+    updates(5001), updates(2048), updates(1), updates(0);
+    for (int flag = 0; flag < 2; flag++) {
+        probabilities(40, 75, flag);
+        probabilities(7, 2100, flag);
+        probabilities(1, 1, flag);
+    }
+    for (int centred = 0; centred < 2; centred++) {
+        norm(150, 77, centred);
+        norm(33, 3, centred);
+        norm(0, 4, centred);
+    }
     for (int activation = 0; activation < 5; activation++) {
         linear(37, 5, 19, activation);
         linear(3, 7, 50, activation);

@@ -16,8 +16,9 @@ from tinylm.backend import Array
 from tinylm.errors import ShapeError
 
 _EXPORT = re.compile(r"^EXPORT int (\w+)\(([^)]*)\)", re.MULTILINE)
-_TYPES: dict[str, Any] = {"int": ctypes.c_int, "int64_t": ctypes.c_int64}
+_NUMBERS: dict[str, Any] = {"int": ctypes.c_int, "int64_t": ctypes.c_int64, "uint64_t": ctypes.c_uint64, "float": ctypes.c_float}
 _FLOAT32 = np.dtype(np.float32)
+_ARRAYS = {"float": _FLOAT32, "int64_t": np.dtype(np.int64), "uint8_t": np.dtype(np.uint8)}
 LARGEST = 2**31 - 1  # the rows and columns that an sgemm counts
 
 
@@ -29,7 +30,8 @@ class Library:
         handle, self.place = compiling.load()
         self.compiler = " ".join(compiling.compiler())
         self.functions: dict[str, Any] = {}
-        for name, types in signatures(compiling.sources()).items():
+        self.dtypes: dict[str, list[Any]] = {}  # of each array that a function takes
+        for name, (types, self.dtypes[name]) in signatures(compiling.sources()).items():
             self.functions[name] = function = getattr(handle, name)
             function.argtypes, function.restype = types, ctypes.c_int
         self.sgemm = _part("blas").sgemm()
@@ -42,12 +44,15 @@ def _part(name: str) -> Any:
     return importlib.import_module(f"tinylm.bindings.cpu.{name}")
 
 
-def signatures(sources: dict[str, str]) -> dict[str, list[Any]]:
-    """The ctypes of the parameters of each exported function, from its declaration."""
+def signatures(sources: dict[str, str]) -> dict[str, tuple[list[Any], list[Any]]]:
+    """Of each exported function the ctypes of its parameters and the dtypes of those that are arrays, from its declaration."""
     found = {}
     for text in sources.values():
-        for name, parameters in _EXPORT.findall(text):
-            found[name] = [ctypes.c_void_p if "*" in p else _TYPES[p.split()[-2]] for p in parameters.split(",") if p != "void"]
+        for name, declared in _EXPORT.findall(text):
+            parameters = [p.replace("const ", "").split() for p in declared.split(",") if p != "void"]
+            pointers = [p[-1].startswith("*") for p in parameters]
+            types = [ctypes.c_void_p if is_array else _NUMBERS[p[0]] for p, is_array in zip(parameters, pointers, strict=True)]
+            found[name] = types, [_ARRAYS.get(p[0]) if is_array else None for p, is_array in zip(parameters, pointers, strict=True)]
     return found
 
 
@@ -78,19 +83,20 @@ def problem() -> str | None:
 
 
 def call(name: str, *args: Any) -> None:
-    """Calls an exported function: C-contiguous float32 arrays become pointers, None a null pointer, numbers stay.
+    """Calls an exported function: C-contiguous arrays of the declared type become pointers, None a null pointer, numbers stay.
 
     Errors: ShapeError for an array of another dtype or layout, MemoryError when the function had too little memory.
     """
     found = library()
     assert found is not None, "the binding has asked for the library before"
-    if found.functions[name](*[_pointer(name, a) if isinstance(a, np.ndarray) else a for a in args]):
+    dtypes = found.dtypes[name]
+    if found.functions[name](*[_pointer(name, a, dtypes[i]) if isinstance(a, np.ndarray) else a for i, a in enumerate(args)]):
         raise MemoryError(f"{name}: not enough memory for its room")
 
 
-def _pointer(name: str, a: Array) -> int:
-    if (a.dtype is not _FLOAT32 and a.dtype != _FLOAT32) or not a.flags.c_contiguous:
-        raise ShapeError(f"{name}: an array has dtype {a.dtype} and strides {a.strides}, expected contiguous float32")
+def _pointer(name: str, a: Array, dtype: Any) -> int:
+    if (a.dtype is not dtype and a.dtype != dtype) or not a.flags.c_contiguous:
+        raise ShapeError(f"{name}: an array has dtype {a.dtype} and strides {a.strides}, expected contiguous {dtype}")
     return _address(a)
 
 

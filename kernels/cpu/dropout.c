@@ -1,0 +1,65 @@
+/* Dropout, as tinylm/ops/randomness.py has it: y[i] = x[i] scale where the i-th 32-bit word of the key's Philox stream is at
+   least `threshold`, else x[i] 0, which keeps a NaN or an infinity visible. n elements.
+
+   A block of the stream has the words of 8 elements, and `kept` a byte for them, the first element's bit the lowest: to
+   read an eighth of a byte an element costs the backward pass less than to draw the numbers again. */
+
+#include "philox.h"
+#include "pool.h"
+
+enum { WORDS = 8 }; /* of a block */
+
+typedef struct {
+    int64_t n;
+    const float *x;
+    uint64_t key0, key1, threshold;
+    float scale;
+    uint8_t *kept;
+    float *y;
+} Dropout;
+
+static inline unsigned draw(const Dropout *d, int64_t block) {
+    uint64_t words[WORDS / 2];
+    unsigned bits = 0;
+    philox(d->key0, d->key1, (uint64_t)block, words);
+    for (int i = WORDS / 2 - 1; i >= 0; i--) { /* from the last element to the first, the low half of a word first */
+        bits = bits * 2 + (words[i] >> 32 >= d->threshold);
+        bits = bits * 2 + ((words[i] & 0xFFFFFFFFu) >= d->threshold);
+    }
+    return bits;
+}
+
+static inline void apply(const float *x, unsigned bits, int count, float scale, float *y) {
+#pragma omp simd
+    for (int i = 0; i < count; i++) y[i] = x[i] * (bits >> i & 1 ? scale : 0);
+}
+
+static inline void apply_share(const Dropout *argument, int draws, int part, int parts) {
+    const Dropout d = *argument; /* a copy: for all the compiler knows, the bytes of `kept` could be those of its fields */
+    int64_t first, last;
+    share(d.n, WORDS, part, parts, &first, &last);
+    for (int64_t i = first; i < last; i += WORDS) {
+        const int64_t block = i / WORDS;
+        const unsigned bits = draws ? draw(&d, block) : d.kept[block];
+        if (draws) d.kept[block] = (uint8_t)bits;
+        if (last - i >= WORDS) apply(d.x + i, bits, WORDS, d.scale, d.y + i);
+        else apply(d.x + i, bits, (int)(last - i), d.scale, d.y + i);
+    }
+}
+
+static void forward_share(void *argument, int part, int parts) { apply_share(argument, 1, part, parts); }
+static void backward_share(void *argument, int part, int parts) { apply_share(argument, 0, part, parts); }
+
+EXPORT int dropout_forward(
+    int64_t n, const float *x, uint64_t key0, uint64_t key1, uint64_t threshold, float scale, uint8_t *kept, float *y
+) {
+    Dropout d = {n, x, key0, key1, threshold, scale, kept, y};
+    pool_run(forward_share, &d, n * 8);
+    return 0;
+}
+
+EXPORT int dropout_backward(int64_t n, const float *dy, float scale, uint8_t *kept, float *dx) {
+    Dropout d = {.n = n, .x = dy, .scale = scale, .kept = kept, .y = dx};
+    pool_run(backward_share, &d, n * 2);
+    return 0;
+}

@@ -1,0 +1,55 @@
+/* Rows of a table: y[i] = weight[ids[i]] for n ids and rows of `columns` floats; and the table's gradient,
+   dweight[v] = Σ dy[i] over the i with ids[i] = v, in the order of the positions. Each part has some columns of all rows,
+   so that no two of them add to the same number. All ids are rows of the table: the binding has looked. */
+
+#include "pool.h"
+
+#include <string.h>
+
+typedef struct {
+    int64_t n, rows, columns, padding;
+    const int64_t *ids;
+    const float *from;
+    float *to;
+} Lookup;
+
+static void forward_share(void *argument, int part, int parts) {
+    const Lookup *l = argument;
+    int64_t first, last;
+    share(l->n, 1, part, parts, &first, &last);
+    for (int64_t i = first; i < last; i++) {
+        memcpy(l->to + i * l->columns, l->from + l->ids[i] * l->columns, sizeof(float) * (size_t)l->columns);
+    }
+}
+
+EXPORT int embedding_forward(int64_t n, int64_t columns, const int64_t *ids, const float *weight, float *y) {
+    Lookup l = {.n = n, .columns = columns, .ids = ids, .from = weight, .to = y};
+    pool_run(forward_share, &l, n * columns);
+    return 0;
+}
+
+static void backward_share(void *argument, int part, int parts) {
+    const Lookup *l = argument;
+    int64_t first, last;
+    share(l->columns, 16, part, parts, &first, &last);
+    if (first == last) return;
+    for (int64_t row = 0; row < l->rows; row++) {
+        memset(l->to + row * l->columns + first, 0, sizeof(float) * (size_t)(last - first));
+    }
+    for (int64_t i = 0; i < l->n; i++) {
+        const float *dy = l->from + i * l->columns;
+        float *sums = l->to + l->ids[i] * l->columns;
+        if (l->ids[i] == l->padding) continue;
+#pragma omp simd
+        for (int64_t j = first; j < last; j++) sums[j] += dy[j];
+    }
+}
+
+/* padding: the id whose row gets no gradient, or -1. */
+EXPORT int embedding_backward(
+    int64_t n, int64_t rows, int64_t columns, int64_t padding, const int64_t *ids, const float *dy, float *dweight
+) {
+    Lookup l = {n, rows, columns, padding, ids, dy, dweight};
+    pool_run(backward_share, &l, (n + rows) * columns);
+    return 0;
+}

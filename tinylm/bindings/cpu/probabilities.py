@@ -1,0 +1,61 @@
+"""Softmax, log-softmax and cross-entropy, over the last axis."""
+
+import numpy as np
+
+from tinylm.backend import check_ids
+from tinylm.bindings.cpu.library import call, contiguous, library
+from tinylm.kernel_registry import kernel
+
+
+@kernel("softmax", device="cpu")
+def softmax(x, /, axis=-1):
+    return _softmax(x, axis, logs=False)
+
+
+@kernel("log_softmax", device="cpu")
+def log_softmax(x, /, axis=-1):
+    return _softmax(x, axis, logs=True)
+
+
+def _softmax(x, axis, *, logs):
+    if x.ndim == 0 or x.shape[-1] == 0 or axis not in (-1, x.ndim - 1) or library() is None:
+        return NotImplemented
+    columns = x.shape[-1]
+    y = np.empty(x.shape, np.float32)
+    call("softmax_forward", x.size // columns, columns, logs, contiguous(x), y)
+
+    def vjp(dy):
+        dx = np.empty(y.shape, np.float32)
+        call("softmax_backward", y.size // columns, columns, logs, y, contiguous(dy), dx)
+        return (dx,)
+
+    return y, vjp
+
+
+@kernel("cross_entropy", device="cpu")
+def cross_entropy(logits, targets, /, *, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
+    if (
+        logits.ndim == 0
+        or logits.shape[-1] == 0
+        or targets.shape != logits.shape[:-1]
+        or targets.dtype.kind not in "iu"
+        or reduction not in ("mean", "sum", "none")
+        or library() is None
+    ):
+        return NotImplemented
+    rows, classes = targets.size, logits.shape[-1]
+    z, ids = contiguous(logits), np.ascontiguousarray(targets, np.int64)
+    kept, losses = np.empty((2, rows), np.float32), np.empty(targets.shape, np.float32)
+    value, count = np.empty((), np.float32), np.empty((), np.float32)
+    common = rows, classes, z, ids, ignore_index, label_smoothing
+    call("cross_entropy_forward", *common, reduction == "mean", kept, losses, value, count)
+    if count < 0:
+        check_ids(targets * (targets != ignore_index), classes, "target")
+
+    def vjp(dy):
+        dz = np.empty(logits.shape, np.float32)
+        divisor = float(count) if reduction == "mean" else 1.0
+        call("cross_entropy_backward", *common, kept, contiguous(dy), reduction != "none", divisor, dz)
+        return dz, None
+
+    return losses if reduction == "none" else value, vjp
