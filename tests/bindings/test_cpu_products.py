@@ -27,7 +27,7 @@ def test_linear(shape: tuple[int, ...], outputs: int, activation: str | None) ->
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.integers(0, 40), max_size=2),
-    st.integers(1, 70),
+    st.integers(4, 70),  # a gradient of one number alone may cancel to nearly nothing, whose norm is no measure
     st.integers(1, 70),
     st.sampled_from(ACTIVATIONS),
     st.sets(st.sampled_from([2, 3])),
