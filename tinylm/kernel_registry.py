@@ -33,11 +33,6 @@ if _kernels_allowed not in ("auto", "reference"):
     raise ConfigError(f"TINYLM_KERNELS is {_kernels_allowed!r}: expected 'auto' or 'reference'")
 
 
-@functools.cache
-def _name(dtype: Any) -> str:
-    return str(dtype.name)  # NumPy takes 2 µs to make it
-
-
 class Kernels:
     """The faster implementations of one op, by (device kind, dtype name)."""
 

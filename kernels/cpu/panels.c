@@ -54,16 +54,17 @@ void panels_pack_share(const float *b, int64_t k, int64_t n, int transposed, flo
     pack_columns(b, transposed ? k : n, transposed, k, n, packed, first, last);
 }
 
-/* One tile: `rows` and `transposed` are constants wherever this is expanded, so that the sums are registers. */
+/* One tile. rows, transposed and wide are constants wherever this is expanded, so that the sums are registers; a tile
+   that is not wide has the panel's first LANES columns only. */
 static inline __attribute__((always_inline)) void tile(
-    const int rows, const int transposed, const float *restrict a, int64_t a_stride, int64_t k, const float *restrict panel,
-    float *restrict c, int64_t c_stride, int add
+    const int rows, const int transposed, const int wide, const float *restrict a, int64_t a_stride, int64_t k,
+    const float *restrict panel, float *restrict c, int64_t c_stride, int add
 ) {
     Vector left[TILE_ROWS], right[TILE_ROWS];
 #pragma GCC unroll 16
     for (int r = 0; r < rows; r++) {
         left[r] = add ? load(c + r * c_stride) : (Vector){0};
-        right[r] = add ? load(c + r * c_stride + LANES) : (Vector){0};
+        right[r] = add && wide ? load(c + r * c_stride + LANES) : (Vector){0};
     }
     for (int64_t i = 0; i < k; i++) {
         Vector b0 = load(panel + i * PANEL), b1 = load(panel + i * PANEL + LANES);
@@ -71,29 +72,35 @@ static inline __attribute__((always_inline)) void tile(
         for (int r = 0; r < rows; r++) {
             float value = transposed ? a[i * a_stride + r] : a[r * a_stride + i];
             left[r] += value * b0;
-            right[r] += value * b1;
+            if (wide) right[r] += value * b1;
         }
     }
 #pragma GCC unroll 16
     for (int r = 0; r < rows; r++) {
         memcpy(c + r * c_stride, &left[r], sizeof(Vector));
-        memcpy(c + r * c_stride + LANES, &right[r], sizeof(Vector));
+        if (wide) memcpy(c + r * c_stride + LANES, &right[r], sizeof(Vector));
     }
 }
 
+/* A tile of any height, for `columns` of the panel, in whole vectors. */
 static void some_tile(
-    int64_t rows, int transposed, const float *a, int64_t a_stride, int64_t k, const float *panel, float *c, int64_t c_stride, int add
+    int64_t rows, int transposed, size_t columns, const float *a, int64_t a_stride, int64_t k, const float *panel, float *c,
+    int64_t c_stride, int add
 ) {
-    switch (transposed ? -rows : rows) {
+#define EXPANDED(R, TRANSPOSED, WIDE) tile(R, TRANSPOSED, WIDE, a, a_stride, k, panel, c, c_stride, add); break;
 #define CASE(R) \
-    case R: tile(R, 0, a, a_stride, k, panel, c, c_stride, add); break; \
-    case -R: tile(R, 1, a, a_stride, k, panel, c, c_stride, add); break;
+    case 4 * R: EXPANDED(R, 0, 0) \
+    case 4 * R + 1: EXPANDED(R, 0, 1) \
+    case 4 * R + 2: EXPANDED(R, 1, 0) \
+    case 4 * R + 3: EXPANDED(R, 1, 1)
+    switch (4 * (int)rows + (transposed ? 2 : 0) + (columns > LANES)) {
         CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
 #if !defined(__AVX__) || defined(__AVX512F__)
         CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
 #endif
-#undef CASE
     }
+#undef CASE
+#undef EXPANDED
 }
 
 void panels_multiply(
@@ -108,12 +115,12 @@ void panels_multiply(
             int64_t first = rows * t / tiles, height = rows * (t + 1) / tiles - first;
             const float *from = a + (a_transposed ? first : first * a_stride);
             float *to = c + first * c_stride + column;
-            if (width == PANEL) {
-                some_tile(height, a_transposed, from, a_stride, k, panel, to, c_stride, add);
-            } else { /* C ends within the panel */
+            if (width % LANES == 0) {
+                some_tile(height, a_transposed, width, from, a_stride, k, panel, to, c_stride, add);
+            } else { /* C ends within a vector */
                 float edge[TILE_ROWS * PANEL] = {0};
                 for (int64_t r = 0; add && r < height; r++) memcpy(edge + r * PANEL, to + r * c_stride, sizeof(float) * width);
-                some_tile(height, a_transposed, from, a_stride, k, panel, edge, PANEL, add);
+                some_tile(height, a_transposed, width, from, a_stride, k, panel, edge, PANEL, add);
                 for (int64_t r = 0; r < height; r++) memcpy(to + r * c_stride, edge + r * PANEL, sizeof(float) * width);
             }
         }
