@@ -30,10 +30,11 @@ class Library:
         handle, self.place = compiling.load()
         self.compiler = " ".join(compiling.compiler())
         self.functions: dict[str, Any] = {}
-        self.dtypes: dict[str, list[Any]] = {}  # of each array that a function takes
-        for name, (types, self.dtypes[name]) in signatures(compiling.sources()).items():
+        self.dtypes: dict[str, list[Any]] = {}  # of the arrays that a function takes
+        for name, parameters in signatures(compiling.sources()).items():
             self.functions[name] = function = getattr(handle, name)
-            function.argtypes, function.restype = types, ctypes.c_int
+            function.argtypes, function.restype = [kind for kind, _ in parameters], ctypes.c_int
+            self.dtypes[name] = [dtype for _, dtype in parameters]
         self.sgemm = _part("blas").sgemm()
         self.functions["use_sgemm"](self.sgemm)
         self.functions["pool_size"](self.threads)
@@ -44,16 +45,18 @@ def _part(name: str) -> Any:
     return importlib.import_module(f"tinylm.bindings.cpu.{name}")
 
 
-def signatures(sources: dict[str, str]) -> dict[str, tuple[list[Any], list[Any]]]:
-    """Of each exported function the ctypes of its parameters and the dtypes of those that are arrays, from its declaration."""
+def signatures(sources: dict[str, str]) -> dict[str, list[tuple[Any, Any]]]:
+    """The parameters of each exported function, from its declaration: the ctypes, and of an array the dtype."""
     found = {}
     for text in sources.values():
         for name, declared in _EXPORT.findall(text):
-            parameters = [p.replace("const ", "").split() for p in declared.split(",") if p != "void"]
-            pointers = [p[-1].startswith("*") for p in parameters]
-            types = [ctypes.c_void_p if is_array else _NUMBERS[p[0]] for p, is_array in zip(parameters, pointers, strict=True)]
-            found[name] = types, [_ARRAYS.get(p[0]) if is_array else None for p, is_array in zip(parameters, pointers, strict=True)]
+            found[name] = [_parameter(p) for p in declared.split(",") if p != "void"]
     return found
+
+
+def _parameter(declared: str) -> tuple[Any, Any]:
+    kind = declared.replace("const ", "").split()[0]
+    return (ctypes.c_void_p, _ARRAYS.get(kind)) if "*" in declared else (_NUMBERS[kind], None)
 
 
 _lock = threading.Lock()

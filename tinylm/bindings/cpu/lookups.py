@@ -13,13 +13,13 @@ def embedding(ids, weight, /, *, padding_idx=None):
         return NotImplemented
     check_ids(ids, weight.shape[0], "embedding: token id")
     rows, columns = weight.shape
-    ids_ = np.ascontiguousarray(ids, np.int64)
+    ids_, padding = np.ascontiguousarray(ids, np.int64), -1 if padding_idx is None else int(padding_idx)
     y = np.empty((*ids.shape, columns), np.float32)
     call("embedding_forward", ids.size, columns, ids_, contiguous(weight), y)
 
     def vjp(dy):
         dweight = np.empty((rows, columns), np.float32)
-        call("embedding_backward", ids.size, rows, columns, -1 if padding_idx is None else padding_idx, ids_, contiguous(dy), dweight)
+        call("embedding_backward", ids.size, rows, columns, padding, ids_, contiguous(dy), dweight)
         return None, dweight
 
     return y, vjp

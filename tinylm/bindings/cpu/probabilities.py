@@ -47,7 +47,7 @@ def cross_entropy(logits, targets, /, *, ignore_index=-100, label_smoothing=0.0,
     z, ids = contiguous(logits), np.ascontiguousarray(targets, np.int64)
     kept, losses = np.empty((2, rows), np.float32), np.empty(targets.shape, np.float32)
     value, count = np.empty((), np.float32), np.empty((), np.float32)
-    common = rows, classes, z, ids, ignore_index, label_smoothing
+    common = rows, classes, z, ids, int(ignore_index), label_smoothing
     call("cross_entropy_forward", *common, reduction == "mean", kept, losses, value, count)
     if count < 0:
         check_ids(targets * (targets != ignore_index), classes, "target")
