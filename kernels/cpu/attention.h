@@ -15,7 +15,7 @@ typedef struct {
 /* What Python hands over as numbers, in this order: N, heads, T, S, D, E, whether causal, and the strides. */
 typedef struct {
     int64_t batch, heads, steps, keys, width, out_width, causal;
-    Strides q, k, v, mask;
+    Strides q, k, v, mask, y;
 } Layout;
 
 typedef struct {
@@ -33,11 +33,6 @@ static inline int64_t pairs_of(const Attention *a) { return a->at.batch * a->at.
 /* Where a row of a pair begins. */
 static inline int64_t offset(const Attention *a, const Strides *s, int64_t pair, int64_t row) {
     return pair / a->at.heads * s->batch + pair % a->at.heads * s->head + row * s->row;
-}
-
-/* The same in a result (N, rows, heads, columns) whose rows are `stride` floats apart. */
-static inline int64_t result_offset(const Attention *a, int64_t pair, int64_t row, int64_t rows, int64_t stride, int64_t columns) {
-    return (pair / a->at.heads * rows + row) * stride + pair % a->at.heads * columns;
 }
 
 /* The keys that some query before `query` may look at are those before this one. */

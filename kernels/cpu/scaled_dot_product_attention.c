@@ -1,5 +1,5 @@
 /* Y = softmax(scale Q Kᵀ + mask) V for each pair of a batch entry and a head: q (N, heads, T, D), k (N, heads, S, D),
-   v (N, heads, S, E), read where they lie by their strides, -> y (N, T, heads, E).
+   v (N, heads, S, E) -> y (N, heads, T, E), read and written where they lie, by their strides.
 
    A part of the pool takes some blocks of queries, one after the other. Kᵀ and V are packed once a pair. The scores
    of a block with all keys stay in the cache from the first product, through softmax and dropout, to the second one:
@@ -25,8 +25,7 @@ typedef struct {
 } Forward;
 
 static float *result_row(const Forward *f, int64_t pair, int64_t query) {
-    const Layout *at = &f->attention.at;
-    return f->y + result_offset(&f->attention, pair, query, at->steps, at->heads * at->out_width, at->out_width);
+    return f->y + offset(&f->attention, &f->attention.at.y, pair, query);
 }
 
 static void scale_row(float *y, int64_t n, float factor) {
@@ -66,7 +65,7 @@ static void block(const Forward *f, const Room *r, int64_t pair, int64_t first, 
         draw_words(a, pair, first, rows, r->words);
         drop(a, first, rows, r->words, r->scores);
     }
-    multiply_first(a, r->scores, rows, keys, r->v, a->at.out_width, result_row(f, pair, first), a->at.heads * a->at.out_width);
+    multiply_first(a, r->scores, rows, keys, r->v, a->at.out_width, result_row(f, pair, first), a->at.y.row);
     for (int64_t i = 0; i < rows; i++) scale_row(result_row(f, pair, first + i), a->at.out_width, inverse[i]);
 }
 

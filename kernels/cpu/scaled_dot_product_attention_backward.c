@@ -13,15 +13,14 @@
 #include <string.h>
 
 typedef struct {
-    float *data;
-    int64_t rows, stride, columns; /* (N, rows, heads, columns), `stride` floats between rows */
-} Gradient;
+    Strides dy, dq, dk, dv;
+} Layouts; /* what Python hands over as further numbers, in this order */
 
 typedef struct {
     Attention attention;
+    Layouts at;
     const float *dy;
-    Strides dy_strides;
-    Gradient dq, dk, dv;
+    float *dq, *dk, *dv;
     float *room;
     int64_t room_size; /* of each part */
 } Backward;
@@ -55,12 +54,8 @@ static Room divide_room(const Attention *a, float *start) {
     return r;
 }
 
-static float *gradient_row(const Attention *a, const Gradient *g, int64_t pair, int64_t row) {
-    return g->data + result_offset(a, pair, row, g->rows, g->stride, g->columns);
-}
-
-static void clear(const Attention *a, const Gradient *g, int64_t pair) {
-    for (int64_t row = 0; row < g->rows; row++) memset(gradient_row(a, g, pair, row), 0, sizeof(float) * (size_t)g->columns);
+static void clear(float *data, int64_t rows, int64_t stride, int64_t columns) {
+    for (int64_t row = 0; row < rows; row++) memset(data + row * stride, 0, sizeof(float) * (size_t)columns);
 }
 
 /* From a block's scores to the weights, and from its dP to dS. */
@@ -86,19 +81,20 @@ static void softmax_gradient(const Attention *a, const Room *room, int64_t pair,
     if (a->draw) drop(a, first, rows, room->words, room->p);
 }
 
-static void block(const Backward *b, const Room *r, int64_t pair, int64_t first, int64_t rows) {
+/* dk and dv are the pair's, to which the block adds. */
+static void block(const Backward *b, const Room *r, int64_t pair, int64_t first, int64_t rows, float *dk, float *dv) {
     const Attention *a = &b->attention;
     const Layout *at = &a->at;
-    int64_t stride = score_stride(a), keys = keys_before(a, first + rows);
-    const float *q = a->q + offset(a, &at->q, pair, first), *dy = b->dy + offset(a, &b->dy_strides, pair, first);
+    int64_t stride = score_stride(a), keys = keys_before(a, first + rows), dy_row = b->at.dy.row;
+    const float *q = a->q + offset(a, &at->q, pair, first), *dy = b->dy + offset(a, &b->at.dy, pair, first);
     block_scores(a, pair, first, rows, keys, r->k_transposed, r->scaled, r->p);
-    panels_multiply(dy, b->dy_strides.row, 0, rows, at->out_width, r->v_transposed, panels_columns(keys), r->ds, stride, 0);
+    panels_multiply(dy, dy_row, 0, rows, at->out_width, r->v_transposed, panels_columns(keys), r->ds, stride, 0);
     softmax_gradient(a, r, pair, first, rows, keys);
-    panels_pack(dy, b->dy_strides.row, 0, rows, at->out_width, r->packed_rows);
-    panels_multiply(r->p, stride, 1, keys, rows, r->packed_rows, at->out_width, gradient_row(a, &b->dv, pair, 0), b->dv.stride, 1);
+    panels_pack(dy, dy_row, 0, rows, at->out_width, r->packed_rows);
+    panels_multiply(r->p, stride, 1, keys, rows, r->packed_rows, at->out_width, dv, b->at.dv.row, 1);
     panels_pack(q, at->q.row, 0, rows, at->width, r->packed_rows);
-    panels_multiply(r->ds, stride, 1, keys, rows, r->packed_rows, at->width, gradient_row(a, &b->dk, pair, 0), b->dk.stride, 1);
-    multiply_first(a, r->ds, rows, keys, r->k, at->width, gradient_row(a, &b->dq, pair, first), b->dq.stride);
+    panels_multiply(r->ds, stride, 1, keys, rows, r->packed_rows, at->width, dk, b->at.dk.row, 1);
+    multiply_first(a, r->ds, rows, keys, r->k, at->width, b->dq + offset(a, &b->at.dq, pair, first), b->at.dq.row);
 }
 
 static void pairs_share(void *argument, int part, int parts) {
@@ -112,26 +108,25 @@ static void pairs_share(void *argument, int part, int parts) {
         pack_keys(a, a->k, &at->k, pair, at->width, 1, room.k_transposed);
         pack_keys(a, a->k, &at->k, pair, at->width, 0, room.k);
         pack_keys(a, a->v, &at->v, pair, at->out_width, 1, room.v_transposed);
-        clear(a, &b->dk, pair);
-        clear(a, &b->dv, pair);
+        float *dk = b->dk + offset(a, &b->at.dk, pair, 0), *dv = b->dv + offset(a, &b->at.dv, pair, 0);
+        clear(dk, at->keys, b->at.dk.row, at->width);
+        clear(dv, at->keys, b->at.dv.row, at->out_width);
         for (int64_t first = 0; first < at->steps; first += BLOCK_ROWS) {
-            block(b, &room, pair, first, at->steps - first < BLOCK_ROWS ? at->steps - first : BLOCK_ROWS);
+            block(b, &room, pair, first, at->steps - first < BLOCK_ROWS ? at->steps - first : BLOCK_ROWS, dk, dv);
         }
     }
 }
 
-/* numbers and draw: as forward. strides: three of dy; one each of the rows of dq, dk and dv. */
+/* numbers and draw: as forward. further: Layouts. */
 EXPORT int scaled_dot_product_attention_backward(
     const int64_t *numbers, float scale, const uint64_t *draw, float keep_scale, const float *q, const float *k, const float *v,
-    const uint8_t *mask, const float *dy, const int64_t *strides, float *dq, float *dk, float *dv
+    const uint8_t *mask, const int64_t *further, const float *dy, float *dq, float *dk, float *dv
 ) {
-    Backward b = {{.q = q, .k = k, .v = v, .mask = mask, .draw = draw, .scale = scale, .keep_scale = keep_scale}, .dy = dy};
+    Backward b = {{.q = q, .k = k, .v = v, .mask = mask, .draw = draw, .scale = scale, .keep_scale = keep_scale}};
     Layout *at = &b.attention.at;
     memcpy(at, numbers, sizeof *at);
-    b.dy_strides = (Strides){strides[0], strides[1], strides[2]};
-    b.dq = (Gradient){dq, at->steps, strides[3], at->width};
-    b.dk = (Gradient){dk, at->keys, strides[4], at->width};
-    b.dv = (Gradient){dv, at->keys, strides[5], at->out_width};
+    memcpy(&b.at, further, sizeof b.at);
+    b.dy = dy, b.dq = dq, b.dk = dk, b.dv = dv;
     b.room_size = room_size(&b.attention);
     b.room = rooms(&b.room_size);
     if (!b.room) return 1;

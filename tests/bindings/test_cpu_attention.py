@@ -11,7 +11,7 @@ from kernel_helpers import assert_agrees, assert_declines, attention_inputs
 
 import tinylm
 from tinylm import Tensor
-from tinylm.bindings.cpu.attention import scaled_dot_product_attention
+from tinylm.bindings.cpu.attention import scaled_dot_product_attention, split_heads
 from tinylm.bindings.cpu.library import Library
 from tinylm.errors import ShapeError
 
@@ -52,8 +52,8 @@ def test_leading_axes() -> None:
     st.lists(st.integers(1, 4), max_size=2),
     st.integers(1, 60),
     st.integers(1, 60),
-    st.integers(1, 40),
-    st.integers(1, 40),
+    st.integers(4, 40),
+    st.integers(4, 40),
     st.booleans(),
     st.one_of(st.none(), st.floats(0, 1)),
     st.sampled_from([1, 2, 3, 5]),
@@ -145,23 +145,42 @@ def single(*arrays: np.ndarray) -> list[np.ndarray]:
     return [a.astype(np.float32) for a in arrays]
 
 
-def test_heads_are_read_where_they_lie_and_nothing_is_copied() -> None:
-    """q, k and v cut out of one projection, dy as the next layer hands it back: the same bits as from copies; y lies as the
-    next layer reads it, and the gradients lie side by side as the projection made q, k and v."""
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("steps", [1, 35])
+def test_heads_are_read_where_they_lie_and_nothing_is_copied(steps: int, batch_first: bool) -> None:
+    """q, k and v of one projection, dy as the next layer hands it back: the same bits as from copies; y lies as the next layer
+    reads it, and the gradients side by side as the projection's gradient."""
     rng = np.random.default_rng(0)
-    projected, dy = single(rng.standard_normal((2, 35, 3 * 4 * 6)), rng.standard_normal((2, 35, 4, 6)))
-    heads = [projected[:, :, i * 24 : i * 24 + 24].reshape(2, 35, 4, 6).transpose(0, 2, 1, 3) for i in range(3)]
-    dy = dy.transpose(0, 2, 1, 3)
-    found = both(*heads, dy, causal=True)
+    shape, axes = ((2, steps), (0, 2, 1, 3)) if batch_first else ((steps, 2), (1, 2, 0, 3))
+    projected, dy = single(rng.standard_normal((*shape, 3 * 4 * 6)), rng.standard_normal((*shape, 4, 6)))
+    heads, back = split_heads(projected, 3, 4, batch_first=batch_first)
+    assert all(np.shares_memory(a, projected) for a in heads)
+    dy = dy.transpose(axes)
+    y, *gradients = found = both(*heads, dy, causal=True)
     for a, b in zip(found, both(*(a.copy() for a in heads), dy.copy(), causal=True), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert found[0].transpose(0, 2, 1, 3).flags.c_contiguous
-    whole = found[1].base
-    assert whole.shape == (2, 35, 3, 4, 6)
-    for i, gradient in enumerate(found[1:]):
-        rows = gradient.transpose(0, 2, 1, 3).reshape(2, 35, 24)
-        assert np.shares_memory(rows, whole)
-        np.testing.assert_array_equal(rows, whole[:, :, i].reshape(2, 35, 24))
+    assert y.transpose(np.argsort(axes)).flags.c_contiguous
+    (whole,) = back(*gradients)
+    assert all(np.shares_memory(a, whole) for a in gradients)
+    (copied,) = back(*(a.copy() for a in gradients))
+    np.testing.assert_array_equal(whole, copied)
+    assert whole.flags.c_contiguous
+    assert not any(np.shares_memory(a, copied) for a in gradients)
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_cotangents_that_lie_otherwise_are_joined(batch_first: bool) -> None:
+    x = np.random.default_rng(0).standard_normal((3, 5, 24))
+    for parts in (1, 2, 3):
+        assert_agrees("split_heads", x, parts=parts, heads=4, batch_first=batch_first, device="cpu")
+    x = x.astype(np.float32)
+    heads, vjp = split_heads(x, 3, 4, batch_first=batch_first)
+    np.testing.assert_array_equal(vjp(*heads)[0], x)
+    for order in ([1, 0, 2], [0, 0, 0], [0, 2, 1]):
+        (dx,) = vjp(*(heads[i] for i in order))
+        np.testing.assert_array_equal(dx, x.reshape(3, 5, 3, 8)[:, :, order].reshape(x.shape))
+    (dx,) = vjp(*(a.astype(np.float64) for a in heads))
+    assert dx.dtype == np.float32
 
 
 def test_rows_in_pieces_backwards_and_broadcast() -> None:

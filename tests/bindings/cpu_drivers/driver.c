@@ -58,7 +58,7 @@ int embedding_forward(int64_t, int64_t, const int64_t *, const float *, float *)
 int embedding_backward(int64_t, int64_t, int64_t, int64_t, const int64_t *, const float *, float *);
 #define ATTENTION const int64_t *, float, const uint64_t *, float, const float *, const float *, const float *, const uint8_t *
 int scaled_dot_product_attention_forward(ATTENTION, float *);
-int scaled_dot_product_attention_backward(ATTENTION, const float *, const int64_t *, float *, float *, float *);
+int scaled_dot_product_attention_backward(ATTENTION, const int64_t *, const float *, float *, float *, float *);
 
 static void sgemm(
     const char *ta, const char *tb, const int *m, const int *n, const int *k, const float *alpha, const float *a, const int *lda,
@@ -208,13 +208,14 @@ static void attention(int64_t N, int64_t heads, int64_t T, int64_t S, int64_t D,
     float *dv = packed ? dk + heads * D : numbers(N * S * v_row);
     uint8_t *mask = malloc((size_t)(T * S) + 1);
     for (int64_t i = 0; i < T * S; i++) mask[i] = i * 7 % 5 > 1;
-    const int64_t layout[] = {N, heads, T, S, D, E, causal, T * q_row, D, q_row, S * k_row, D, k_row, S * v_row, E, v_row, 0, 0, S};
-    const int64_t strides[] = {T * heads * E, E, heads * E, q_row, k_row, v_row};
-    const uint64_t draw[] = {5, 7, 1u << 30};
-#undef FRONT
-#define FRONT layout, 0.3f, dropout ? draw : 0, 1.3f, q, k, v, masked ? mask : 0
-    scaled_dot_product_attention_forward(FRONT, y);
-    scaled_dot_product_attention_backward(FRONT, dy, strides, dq, dk, dv);
+    const int64_t layout[] = {
+        N, heads, T, S, D, E, causal, T * q_row, D, q_row, S * k_row, D, k_row, S * v_row, E, v_row, 0, 0, S, T * heads * E, E, heads * E
+    };
+    const int64_t further[] = {T * heads * E, E, heads * E, T * q_row, D, q_row, S * k_row, D, k_row, S * v_row, E, v_row};
+    const uint64_t draw[] = {5, 7, 1u << 30}, *drawn = dropout ? draw : 0;
+    const uint8_t *hidden = masked ? mask : 0;
+    scaled_dot_product_attention_forward(layout, 0.3f, drawn, 1.3f, q, k, v, hidden, y);
+    scaled_dot_product_attention_backward(layout, 0.3f, drawn, 1.3f, q, k, v, hidden, further, dy, dq, dk, dv);
     look(y, N * T * heads * E), look(dq, N * T * q_row);
     if (!packed) look(dk, N * S * k_row), look(dv, N * S * v_row);
     free(mask);

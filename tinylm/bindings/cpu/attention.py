@@ -21,18 +21,19 @@ def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout
     q, k, v = _strided(q), _strided(k), _strided(v)
     (batch, heads, steps, width), (keys, out_width) = q.shape, v.shape[2:]
     masked, mask_strides = (None, (0, 0, 0)) if mask is None else _mask(mask, ndim, keys)
-    numbers = _numbers(batch, heads, steps, keys, width, out_width, bool(causal), *_strides(q), *_strides(k), *_strides(v), *mask_strides)
+    (y,) = _heads(1, (batch, heads, steps, out_width), q)
+    sizes = batch, heads, steps, keys, width, out_width, bool(causal)
+    numbers = _numbers(*sizes, *_strides(q), *_strides(k), *_strides(v), *mask_strides, *_strides(y))
     scale = 1 / math.sqrt(width) if scale is None else scale
     draw = struct.pack("3Q", *key, min(round(dropout * 2**32), 2**32 - 1)) if dropout else None
     arguments = numbers, scale, draw, 1 / (1 - dropout), Strided(q), Strided(k), Strided(v), masked
-    y = np.empty((batch, steps, heads, out_width), np.float32)
-    call("scaled_dot_product_attention_forward", *arguments, y)
+    call("scaled_dot_product_attention_forward", *arguments, Strided(y))
 
     def vjp(dy):
         dy = _strided(dy)
         gradients = _gradients(q, k, v)
-        numbers = _numbers(*_strides(dy), *(g.strides[1] // 4 for g in gradients))
-        call("scaled_dot_product_attention_backward", *arguments, Strided(dy), numbers, *map(Strided, gradients))
+        further = _numbers(*(s for x in (dy, *gradients) for s in _strides(x)))
+        call("scaled_dot_product_attention_backward", *arguments, further, Strided(dy), *map(Strided, gradients))
         return *(_restored(g, ndim) for g in gradients), None
 
     return _restored(y, ndim), vjp
@@ -84,16 +85,53 @@ def _mask(mask, ndim, keys):
     return Strided(mask), [0 if n == 1 else s for n, s in zip(mask.shape[:3], mask.strides[:3], strict=True)]
 
 
+def _heads(parts, shape, like):
+    """`parts` arrays of that shape (N, heads, T, D), side by side in one as `split_heads` finds them: (N, T, parts, heads, D), or
+    (T, N, ...) if `like` lies so."""
+    batch, heads, steps, width = shape
+    if like.strides[0] < like.strides[2]:
+        whole = np.empty((steps, batch, parts, heads, width), np.float32)
+        return [whole[:, :, i].transpose(1, 2, 0, 3) for i in range(parts)]
+    whole = np.empty((batch, steps, parts, heads, width), np.float32)
+    return [whole[:, :, i].transpose(0, 2, 1, 3) for i in range(parts)]
+
+
 def _gradients(q, k, v):
-    """Room for those of q, k and v, (N, T, heads, columns). Where these are equally large, it is one array
-    (N, T, 3, heads, D), as a projection to all three has made them."""
+    """Room for those of q, k and v."""
     if q.shape == k.shape == v.shape:
-        batch, heads, steps, width = q.shape
-        whole = np.empty((batch, steps, 3, heads, width), np.float32)
-        return [whole[:, :, i] for i in range(3)]
-    return [np.empty((x.shape[0], x.shape[2], x.shape[1], x.shape[3]), np.float32) for x in (q, k, v)]
+        return _heads(3, q.shape, q)
+    if k.shape == v.shape:
+        return _heads(1, q.shape, q) + _heads(2, k.shape, k)
+    return [_heads(1, x.shape, x)[0] for x in (q, k, v)]
 
 
 def _restored(x, ndim):
-    """A result (N, T, heads, columns) with the caller's axes."""
-    return x.transpose(0, 2, 1, 3) if ndim == 4 else x[:, :, 0] if ndim == 3 else x[0, :, 0]
+    """A result (N, heads, T, columns) with the caller's axes."""
+    return x if ndim == 4 else x[:, 0] if ndim == 3 else x[0, 0]
+
+
+@kernel("split_heads", device="cpu")
+def split_heads(x, /, parts, heads, *, batch_first=True):
+    """As the reference, but where the cotangents lie as the parts of x do, what they are parts of is the gradient: no copy."""
+    if x.ndim != 3 or x.shape[2] % (parts * heads):
+        return NotImplemented
+    apart = (*x.shape[:2], parts, heads, x.shape[2] // (parts * heads))
+    axes = (0, 2, 1, 3) if batch_first else (1, 2, 0, 3)
+
+    def taken_apart(whole):
+        return tuple(whole[:, :, i].transpose(axes) for i in range(parts))
+
+    def vjp(*dys):
+        whole = dys[0].base
+        if not isinstance(whole, np.ndarray) or whole.shape != apart or not all(map(_same, dys, taken_apart(whole))):
+            whole = np.empty(apart, np.float32)
+            for part, dy in zip(taken_apart(whole), dys, strict=True):
+                part[...] = dy
+        return (whole.reshape(x.shape),)
+
+    return taken_apart(x.reshape(apart)), vjp
+
+
+def _same(a, b):
+    """Whether two arrays are the same view."""
+    return a.base is b.base and a.ctypes.data == b.ctypes.data and a.shape == b.shape and a.strides == b.strides and a.dtype == b.dtype
