@@ -91,6 +91,13 @@ def update_inputs(size: int, dtype: str = "float32") -> list[np.ndarray]:
     return [values, grads, exp_avg, exp_avg_sq**2]
 
 
+def attention_inputs(*lead: int, steps: int, keys: int, width: int, out_width: int | None = None) -> list[np.ndarray]:
+    """q, k and v."""
+    rng = np.random.default_rng((steps, keys, width))
+    shapes = (steps, width), (keys, width), (keys, out_width or width)
+    return [rng.standard_normal((*lead, *shape)) for shape in shapes]
+
+
 def without(arrays: Sequence[Any], *places: int) -> list[Any]:
     return [None if i in places else a for i, a in enumerate(arrays)]
 

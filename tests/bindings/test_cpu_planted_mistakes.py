@@ -10,11 +10,22 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import assert_close
-from kernel_helpers import UPDATE_SETTINGS, assert_agrees, linear_inputs, norm_inputs, recurrent_inputs, score_inputs, update_inputs
+from kernel_helpers import (
+    UPDATE_SETTINGS,
+    assert_agrees,
+    attention_inputs,
+    linear_inputs,
+    norm_inputs,
+    recurrent_inputs,
+    score_inputs,
+    update_inputs,
+)
 
 from tinylm.bindings.cpu import compiling, library
 from tinylm.bindings.cpu.library import Library
 from tinylm.kernel_registry import updates
+
+ATTENTION = "scaled_dot_product_attention"
 
 # (file, what stands there, what stands there instead, the op that shows it)
 MISTAKES = [
@@ -50,6 +61,12 @@ MISTAKES = [
     ("philox.h", "round < 10", "round < 9", "dropout"),
     ("embedding.c", "sums[j] += dy[j]", "sums[j] = dy[j]", "embedding"),
     ("embedding.c", "== l->padding", "== l->padding + 1", "embedding"),
+    ("attention.c", "for (int64_t j = whole; j < keys; j++) scores[j] = 0;", "", ATTENTION),
+    ("attention.c", "inverse[r] = sum == 0 ? 0 : 1 / sum", "inverse[r] = 1 / sum", ATTENTION),
+    ("attention.c", "drawn[i / 2] >> i % 2 * 32", "drawn[i / 2] >> (i + 1) % 2 * 32", ATTENTION),
+    ("scaled_dot_product_attention.c", "result_row(f, pair, first + i)", "result_row(f, pair, first)", ATTENTION),
+    ("scaled_dot_product_attention_backward.c", "ds[j] - delta_r", "ds[j]", ATTENTION),
+    ("scaled_dot_product_attention_backward.c", "r->k, at->width", "r->k_transposed, at->width", ATTENTION),
     ("functions.h", "y = y * r + 1.0f / 6;", "y = y * r + 1.0f / 5;", "lstm"),
 ]
 
@@ -116,6 +133,10 @@ def compare(op: str) -> None:
         assert_agrees(op, np.ones(30_001), device="cpu", p=0.3, key=(1, 2))
     elif op in updates:
         compare_update(op)
+    elif op == ATTENTION:
+        mask = np.random.default_rng(0).random((50, 50)) < 0.9
+        mask[7] = False
+        assert_agrees(op, *attention_inputs(2, steps=50, keys=50, width=9), mask, device="cpu", causal=True, dropout=0.2, key=(1, 2))
     else:
         assert_agrees(op, *recurrent_inputs(op, batch=9, hidden=40), device="cpu")
 
@@ -148,7 +169,8 @@ def test_a_mistake_is_found(cpu: Library, room: Path, monkeypatch: pytest.Monkey
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="its options are those of x86-64")
 @pytest.mark.parametrize("option", ["-mno-avx512f", "-mno-avx"])
 def test_narrower_vectors_agree(cpu: Library, room: Path, monkeypatch: pytest.MonkeyPatch, option: str) -> None:
-    files = [room / name for name in ("panels.c", "sequence.c", "gru.c", "normalizations.c", "softmax.c")]
+    names = ["panels", "sequence", "gru", "normalizations", "softmax", "attention", ATTENTION, f"{ATTENTION}_backward"]
+    files = [room / f"{name}.c" for name in names]
     try:
         for each in files:
             compile_one(each, option)
@@ -156,5 +178,5 @@ def test_narrower_vectors_agree(cpu: Library, room: Path, monkeypatch: pytest.Mo
     finally:
         for each in files:
             compile_one(each)
-    for op in ("gru", "layer_norm", "softmax"):
+    for op in ("gru", "layer_norm", "softmax", ATTENTION):
         compare(op)

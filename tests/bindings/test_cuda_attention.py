@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from kernel_helpers import assert_agrees, assert_declines
+from kernel_helpers import assert_agrees, assert_declines, attention_inputs
 
 import tinylm
 from tinylm import Tensor, backend
@@ -15,12 +15,6 @@ from tinylm.errors import ShapeError
 pytestmark = pytest.mark.usefixtures("cuda")
 
 NAME = "scaled_dot_product_attention"
-
-
-def qkv(*lead: int, steps: int, keys: int, width: int, out_width: int | None = None) -> list[np.ndarray]:
-    rng = np.random.default_rng((steps, keys, width))
-    shapes = (steps, width), (keys, width), (keys, out_width or width)
-    return [rng.standard_normal((*lead, *shape)) for shape in shapes]
 
 
 @pytest.mark.parametrize("causal", [False, True], ids=["all keys", "causal"])
@@ -38,21 +32,21 @@ def qkv(*lead: int, steps: int, keys: int, width: int, out_width: int | None = N
     ids=lambda sizes: " ".join(map(str, sizes.values())),
 )
 def test_sizes(sizes: dict[str, Any], causal: bool) -> None:
-    assert_agrees(NAME, *qkv(2, **sizes), causal=causal)
+    assert_agrees(NAME, *attention_inputs(2, **sizes), causal=causal)
 
 
 def test_many_keys() -> None:
-    assert_agrees(NAME, *qkv(1, steps=2, keys=4097, width=3))
+    assert_agrees(NAME, *attention_inputs(1, steps=2, keys=4097, width=3))
 
 
 def test_leading_axes() -> None:
-    assert_agrees(NAME, *qkv(steps=3, keys=4, width=2))
-    assert_agrees(NAME, *qkv(2, 3, steps=5, keys=4, width=6, out_width=3), causal=True)
-    assert_agrees(NAME, *qkv(0, 3, steps=5, keys=4, width=6))
+    assert_agrees(NAME, *attention_inputs(steps=3, keys=4, width=2))
+    assert_agrees(NAME, *attention_inputs(2, 3, steps=5, keys=4, width=6, out_width=3), causal=True)
+    assert_agrees(NAME, *attention_inputs(0, 3, steps=5, keys=4, width=6))
 
 
 def test_a_scale_and_scores_that_overflow_alone() -> None:
-    q, k, v = qkv(2, steps=9, keys=40, width=8)
+    q, k, v = attention_inputs(2, steps=9, keys=40, width=8)
     assert_agrees(NAME, q, k, v, scale=-0.3)
     assert_agrees(NAME, q * 40, k, v)  # e^100 is beyond float32
 
@@ -61,15 +55,15 @@ def test_a_scale_and_scores_that_overflow_alone() -> None:
 @pytest.mark.parametrize("shape", [(40, 37), (1, 37), (37,), (2, 1, 1, 37), (1, 3, 40, 1), (2, 3, 40, 37)], ids=str)
 def test_boolean_masks(shape: tuple[int, ...], causal: bool) -> None:
     mask = np.random.default_rng(0).random(shape) < 0.6
-    assert_agrees(NAME, *qkv(2, 3, steps=40, keys=37, width=4), mask, causal=causal)
+    assert_agrees(NAME, *attention_inputs(2, 3, steps=40, keys=37, width=4), mask, causal=causal)
 
 
 def test_queries_that_may_look_nowhere() -> None:
     mask = np.ones((50, 35), bool)
     mask[[0, 7, 49]] = False
-    found = assert_agrees(NAME, *qkv(2, steps=50, keys=35, width=4), mask)
+    found = assert_agrees(NAME, *attention_inputs(2, steps=50, keys=35, width=4), mask)
     np.testing.assert_array_equal(found["output 0"][:, [0, 7, 49]], 0)
-    assert_agrees(NAME, *qkv(2, steps=3, keys=35, width=4), np.zeros((3, 35), bool))
+    assert_agrees(NAME, *attention_inputs(2, steps=3, keys=35, width=4), np.zeros((3, 35), bool))
 
 
 @pytest.mark.parametrize("keys", [32, 37])  # rows that begin with a block of random words, and anywhere in one
@@ -77,26 +71,26 @@ def test_queries_that_may_look_nowhere() -> None:
 def test_dropout(keys: int, causal: bool) -> None:
     """The reference draws its mask with NumPy: the results agree only if every word is the same."""
     settings = {"dropout": 0.3, "key": (2**63 + 5, 11), "causal": causal}
-    assert_agrees(NAME, *qkv(2, 3, steps=37, keys=keys, width=4), **settings)
+    assert_agrees(NAME, *attention_inputs(2, 3, steps=37, keys=keys, width=4), **settings)
     mask = np.random.default_rng(0).random((37, keys)) < 0.6
-    assert_agrees(NAME, *qkv(2, 1, steps=37, keys=keys, width=70), mask, **settings)
+    assert_agrees(NAME, *attention_inputs(2, 1, steps=37, keys=keys, width=70), mask, **settings)
 
 
 @pytest.mark.parametrize("dropout", [1e-12, 1 - 1e-9])
 def test_nearly_no_and_nearly_all_dropout(dropout: float) -> None:
-    assert_agrees(NAME, *qkv(2, steps=5, keys=9, width=4), dropout=dropout, key=(1, 2))
+    assert_agrees(NAME, *attention_inputs(2, steps=5, keys=9, width=4), dropout=dropout, key=(1, 2))
 
 
 def test_what_the_reference_does() -> None:
-    q, k, v = qkv(2, 3, steps=3, keys=4, width=6)
+    q, k, v = attention_inputs(2, 3, steps=3, keys=4, width=6)
     assert_declines(NAME, q, k, v, np.random.default_rng(0).standard_normal((3, 4)))  # its gradient is a matrix of weights
     assert_declines(NAME, q, k, v, return_weights=True)
     assert_declines(NAME, q, k, v, dropout=1.0, key=(0, 0))
     assert_declines(NAME, q, k[:, :1], v[:, :1])  # keys shared by the heads
     assert_declines(NAME, q[None], k[None], v[None])
     assert_declines(NAME, q, k, v, np.ones((1, 2, 3, 3, 4), bool))
-    assert_declines(NAME, *qkv(steps=2, keys=2, width=129, out_width=1))
-    assert_declines(NAME, *qkv(steps=2, keys=2, width=4, out_width=129))
+    assert_declines(NAME, *attention_inputs(steps=2, keys=2, width=129, out_width=1))
+    assert_declines(NAME, *attention_inputs(steps=2, keys=2, width=4, out_width=129))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +140,7 @@ def test_rows_in_pieces_and_backwards() -> None:
 
 
 def test_the_vjp_may_run_twice_and_nothing_waits() -> None:
-    q, k, v = on_device(*qkv(2, steps=5, keys=4, width=6))
+    q, k, v = on_device(*attention_inputs(2, steps=5, keys=4, width=6))
     with importlib.import_module("cupyx").allow_synchronize(False):
         _, vjp = scaled_dot_product_attention(q, k, v, dropout=0.5, key=(1, 2))
         first, second = vjp(q), vjp(q)
@@ -156,7 +150,7 @@ def test_the_vjp_may_run_twice_and_nothing_waits() -> None:
 
 
 def test_nan_stays_in_its_row() -> None:
-    q, k, v = qkv(1, steps=40, keys=36, width=4)
+    q, k, v = attention_inputs(1, steps=40, keys=36, width=4)
     q[0, 35, 1] = np.nan
     (y, *_) = both(*on_device(q, k, v, np.zeros((1, 40, 4))))
     assert np.isnan(y[0]).any(axis=1).tolist() == [i == 35 for i in range(40)]
@@ -164,7 +158,7 @@ def test_nan_stays_in_its_row() -> None:
 
 def test_tiles_that_no_query_sees_are_not_visited() -> None:
     """NaN times a weight of 0 would be NaN: what lies beyond the causal edge is not multiplied at all."""
-    q, k, v = qkv(1, steps=128, keys=128, width=4)
+    q, k, v = attention_inputs(1, steps=128, keys=128, width=4)
     dy = np.ones_like(v)
     later = v.copy()
     later[:, 64:] = np.nan
@@ -178,7 +172,7 @@ def test_tiles_that_no_query_sees_are_not_visited() -> None:
 
 
 def test_nothing_as_large_as_the_weights_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    q, k, v, dy = on_device(*qkv(2, steps=66, keys=66, width=3), np.ones((2, 66, 3)))
+    q, k, v, dy = on_device(*attention_inputs(2, steps=66, keys=66, width=3), np.ones((2, 66, 3)))
     xp, sizes = backend.array_module(q), []
     for name in ("empty", "empty_like", "zeros", "asarray", "ascontiguousarray", "array"):
         made = getattr(xp, name)

@@ -56,6 +56,9 @@ int dropout_forward(int64_t, const float *, uint64_t, uint64_t, uint64_t, float,
 int dropout_backward(int64_t, const float *, float, uint8_t *, float *);
 int embedding_forward(int64_t, int64_t, const int64_t *, const float *, float *);
 int embedding_backward(int64_t, int64_t, int64_t, int64_t, const int64_t *, const float *, float *);
+#define ATTENTION const int64_t *, float, const uint64_t *, float, const float *, const float *, const float *, const uint8_t *
+int scaled_dot_product_attention_forward(ATTENTION, float *);
+int scaled_dot_product_attention_backward(ATTENTION, const int64_t *, const float *, float *, float *, float *);
 
 static void sgemm(
     const char *ta, const char *tb, const int *m, const int *n, const int *k, const float *alpha, const float *a, const int *lda,
@@ -195,6 +198,30 @@ static void embedding(int64_t n, int64_t rows, int64_t columns) {
     forget();
 }
 
+/* q, k and v lie side by side, as a projection to all three has them, where T = S; so do their gradients. */
+static void attention(int64_t N, int64_t heads, int64_t T, int64_t S, int64_t D, int64_t E, int causal, int masked, int dropout) {
+    int packed = T == S && D == E;
+    int64_t q_row = heads * (packed ? 3 * D : D), k_row = q_row, v_row = packed ? q_row : heads * E;
+    float *q = numbers(N * T * q_row), *k = packed ? q + heads * D : numbers(N * S * k_row);
+    float *v = packed ? k + heads * D : numbers(N * S * v_row), *y = numbers(N * T * heads * E), *dy = numbers(N * T * heads * E);
+    float *dq = numbers(N * T * q_row), *dk = packed ? dq + heads * D : numbers(N * S * k_row);
+    float *dv = packed ? dk + heads * D : numbers(N * S * v_row);
+    uint8_t *mask = malloc((size_t)(T * S) + 1);
+    for (int64_t i = 0; i < T * S; i++) mask[i] = i * 7 % 5 > 1;
+    const int64_t layout[] = {
+        N, heads, T, S, D, E, causal, T * q_row, D, q_row, S * k_row, D, k_row, S * v_row, E, v_row, 0, 0, S, T * heads * E, E, heads * E
+    };
+    const int64_t further[] = {T * heads * E, E, heads * E, T * q_row, D, q_row, S * k_row, D, k_row, S * v_row, E, v_row};
+    const uint64_t draw[] = {5, 7, 1u << 30}, *drawn = dropout ? draw : 0;
+    const uint8_t *hidden = masked ? mask : 0;
+    scaled_dot_product_attention_forward(layout, 0.3f, drawn, 1.3f, q, k, v, hidden, y);
+    scaled_dot_product_attention_backward(layout, 0.3f, drawn, 1.3f, q, k, v, hidden, further, dy, dq, dk, dv);
+    look(y, N * T * heads * E), look(dq, N * T * q_row);
+    if (!packed) look(dk, N * S * k_row), look(dv, N * S * v_row);
+    free(mask);
+    forget();
+}
+
 static unsigned long everything(void) {
     checksum = 0;
     embedding(50, 7, 70), embedding(3, 9, 1), embedding(0, 2, 5);
@@ -228,6 +255,13 @@ static unsigned long everything(void) {
             recurrent(blocks, 1, 5, 3, 9, reverse);
             recurrent(blocks, 2, 0, 3, 4, reverse);
         }
+    }
+    for (int kind = 0; kind < 8; kind++) {
+        attention(2, 3, 53, 53, 5, 5, kind & 1, kind & 2, kind & 4);
+        attention(1, 2, 70, 37, 33, 3, kind & 1, kind & 2, kind & 4);
+        attention(1, 1, 5, 41, 1, 40, kind & 1, kind & 2, kind & 4);
+        attention(3, 1, 1, 9, 7, 18, kind & 1, kind & 2, kind & 4);
+        attention(1, 2, 0, 3, 2, 2, kind & 1, kind & 2, kind & 4);
     }
     return checksum;
 }

@@ -1,5 +1,6 @@
 """The CPU implementations of ops: importing this package registers them. Nothing is compiled or loaded before the first call."""
 
+from tinylm.bindings.cpu import attention as attention
 from tinylm.bindings.cpu import lookups as lookups
 from tinylm.bindings.cpu import normalizations as normalizations
 from tinylm.bindings.cpu import probabilities as probabilities

@@ -86,7 +86,8 @@ def problem() -> str | None:
 
 
 def call(name: str, *args: Any) -> None:
-    """Calls an exported function: C-contiguous arrays of the declared type become pointers, None a null pointer, numbers stay.
+    """Calls an exported function: C-contiguous arrays of the declared type, and what is Strided, become pointers,
+    None a null pointer; numbers and bytes stay.
 
     Errors: ShapeError for an array of another dtype or layout, MemoryError when the function had too little memory.
     """
@@ -115,6 +116,15 @@ def _slow_address(a: Array) -> int:
 
 _probe = np.zeros(3, np.float32)[1:]
 _address = _fast_address if sys.implementation.name == "cpython" and _fast_address(_probe) == _probe.ctypes.data else _slow_address
+
+
+class Strided:
+    """An array in any layout and dtype, for a kernel that takes its strides as numbers."""
+
+    __slots__ = ("_as_parameter_", "array")
+
+    def __init__(self, array: Array) -> None:
+        self.array, self._as_parameter_ = array, _address(array)  # the second is what ctypes looks for
 
 
 def contiguous(x: Array) -> Array:

@@ -1,0 +1,137 @@
+"""Scaled dot-product attention that never holds the (T, S) weights.
+
+The reference does what would need them, the weights as a result and floating masks, and what no
+layer asks for: keys shared over leading axes.
+"""
+
+import math
+import struct
+
+import numpy as np
+
+from tinylm.bindings.cpu.library import Strided, call, contiguous, library
+from tinylm.kernel_registry import kernel
+
+
+@kernel("scaled_dot_product_attention", device="cpu")
+def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout=0.0, scale=None, return_weights=False, key=None):
+    if return_weights or not 0 <= dropout < 1 or not _serves(q, k, v) or not _serves_mask(mask, q, k) or library() is None:
+        return NotImplemented
+    ndim = q.ndim
+    q, k, v = _strided(q), _strided(k), _strided(v)
+    (batch, heads, steps, width), (keys, out_width) = q.shape, v.shape[2:]
+    masked, mask_strides = (None, (0, 0, 0)) if mask is None else _mask(mask, ndim, keys)
+    (y,) = _heads(1, (batch, heads, steps, out_width), q)
+    sizes = batch, heads, steps, keys, width, out_width, bool(causal)
+    numbers = _numbers(*sizes, *_strides(q), *_strides(k), *_strides(v), *mask_strides, *_strides(y))
+    scale = 1 / math.sqrt(width) if scale is None else scale
+    draw = struct.pack("3Q", *key, min(round(dropout * 2**32), 2**32 - 1)) if dropout else None
+    arguments = numbers, scale, draw, 1 / (1 - dropout), Strided(q), Strided(k), Strided(v), masked
+    call("scaled_dot_product_attention_forward", *arguments, Strided(y))
+
+    def vjp(dy):
+        dy = _strided(dy)
+        gradients = _gradients(q, k, v)
+        further = _numbers(*(s for x in (dy, *gradients) for s in _strides(x)))
+        call("scaled_dot_product_attention_backward", *arguments, further, Strided(dy), *map(Strided, gradients))
+        return *(_restored(g, ndim) for g in gradients), None
+
+    return _restored(y, ndim), vjp
+
+
+def _serves(q, k, v):
+    """Whether the shapes fit, with the same one or two leading axes or none."""
+    if not 2 <= q.ndim <= 4 or q.shape[:-2] != k.shape[:-2] or k.shape[:-1] != v.shape[:-1] or q.shape[-1] != k.shape[-1]:
+        return False
+    return k.shape[-2] > 0 and q.shape[-1] > 0 and v.shape[-1] > 0
+
+
+def _serves_mask(mask, q, k):
+    """Whether there is no mask, or a boolean one that broadcasts to the weights. A floating one has a
+    gradient, which is a (T, S) matrix at least."""
+    if mask is None:
+        return True
+    full = (*q.shape[:-1], k.shape[-2])
+    return mask.dtype.kind == "b" and mask.ndim <= q.ndim and all(n in (1, m) for n, m in zip(mask.shape[::-1], full[::-1], strict=False))
+
+
+def _numbers(*numbers):
+    """The numbers as C's int64_t, one after the other."""
+    return struct.pack(f"{len(numbers)}q", *numbers)
+
+
+def _four_axes(x):
+    """x (T, D), (N, T, D) or (N, heads, T, D) as the last, a view."""
+    return x if x.ndim == 4 else x[:, None] if x.ndim == 3 else x[None, None]
+
+
+def _strided(x):
+    """x as (N, heads, T, D), itself or a view wherever its rows lie in one piece."""
+    x = _four_axes(x)
+    return x if x.dtype == np.float32 and x.strides[3] == 4 and x.flags.aligned else contiguous(x)
+
+
+def _strides(x):
+    """How many floats apart the entries of each axis but the last are."""
+    batch, head, row, _ = x.strides
+    return batch // 4, head // 4, row // 4
+
+
+def _mask(mask, ndim, keys):
+    """The mask, with rows of S bytes each in one piece, and its strides, 0 along an axis it is broadcast over."""
+    mask = _four_axes(mask[(None,) * (ndim - mask.ndim)])
+    if mask.shape[3] != keys or mask.strides[3] != 1:
+        mask = np.ascontiguousarray(np.broadcast_to(mask, (*mask.shape[:3], keys)))
+    return Strided(mask), [0 if n == 1 else s for n, s in zip(mask.shape[:3], mask.strides[:3], strict=True)]
+
+
+def _heads(parts, shape, like):
+    """`parts` arrays of that shape (N, heads, T, D), side by side in one as `split_heads` finds them: (N, T, parts, heads, D), or
+    (T, N, ...) if `like` lies so."""
+    batch, heads, steps, width = shape
+    if like.strides[0] < like.strides[2]:
+        whole = np.empty((steps, batch, parts, heads, width), np.float32)
+        return [whole[:, :, i].transpose(1, 2, 0, 3) for i in range(parts)]
+    whole = np.empty((batch, steps, parts, heads, width), np.float32)
+    return [whole[:, :, i].transpose(0, 2, 1, 3) for i in range(parts)]
+
+
+def _gradients(q, k, v):
+    """Room for those of q, k and v."""
+    if q.shape == k.shape == v.shape:
+        return _heads(3, q.shape, q)
+    if k.shape == v.shape:
+        return _heads(1, q.shape, q) + _heads(2, k.shape, k)
+    return [_heads(1, x.shape, x)[0] for x in (q, k, v)]
+
+
+def _restored(x, ndim):
+    """A result (N, heads, T, columns) with the caller's axes."""
+    return x if ndim == 4 else x[:, 0] if ndim == 3 else x[0, 0]
+
+
+@kernel("split_heads", device="cpu")
+def split_heads(x, /, parts, heads, *, batch_first=True):
+    """As the reference, but where the cotangents lie as the parts of x do, what they are parts of is the gradient: no copy."""
+    if x.ndim != 3 or x.shape[2] % (parts * heads):
+        return NotImplemented
+    apart = (*x.shape[:2], parts, heads, x.shape[2] // (parts * heads))
+    axes = (0, 2, 1, 3) if batch_first else (1, 2, 0, 3)
+
+    def taken_apart(whole):
+        return tuple(whole[:, :, i].transpose(axes) for i in range(parts))
+
+    def vjp(*dys):
+        whole = dys[0].base
+        if not isinstance(whole, np.ndarray) or whole.shape != apart or not all(map(_same, dys, taken_apart(whole))):
+            whole = np.empty(apart, np.float32)
+            for part, dy in zip(taken_apart(whole), dys, strict=True):
+                part[...] = dy
+        return (whole.reshape(x.shape),)
+
+    return taken_apart(x.reshape(apart)), vjp
+
+
+def _same(a, b):
+    """Whether two arrays are the same view."""
+    return a.base is b.base and a.ctypes.data == b.ctypes.data and a.shape == b.shape and a.strides == b.strides and a.dtype == b.dtype
