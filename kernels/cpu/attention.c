@@ -31,14 +31,14 @@ void block_scores(
         const float *q = a->q + offset(a, &a->at.q, pair, first + r);
         for (int64_t i = 0; i < width; i++) scaled[r * width + i] = a->scale * q[i];
     }
-    panels_multiply(scaled, width, 0, rows, width, packed, panels_columns(keys), scores, score_stride(a), 0);
+    panels_multiply(scaled, width, 0, rows, width, packed, whole(keys), scores, score_stride(a), 0);
 }
 
 /* -inf in the scores of keys that a query may not look at, up to whole_keys, and 0 from there on. */
 static void hide(const Attention *a, int64_t pair, int64_t query, int64_t keys, float *scores) {
-    int64_t seen = keys_before(a, query + 1), whole = whole_keys(a, query);
-    for (int64_t j = seen; j < whole; j++) scores[j] = -INFINITY;
-    for (int64_t j = whole; j < keys; j++) scores[j] = 0;
+    int64_t seen = keys_before(a, query + 1), end = whole(seen);
+    for (int64_t j = seen; j < end; j++) scores[j] = -INFINITY;
+    for (int64_t j = end; j < keys; j++) scores[j] = 0;
     if (!a->mask) return;
     const uint8_t *mask = a->mask + offset(a, &a->at.mask, pair, query);
 #pragma omp simd

@@ -41,8 +41,11 @@ static inline int64_t keys_before(const Attention *a, int64_t query) {
     return n < 0 ? 0 : n > a->at.keys ? a->at.keys : n;
 }
 
+/* Up to whole vectors. */
+static inline int64_t whole(int64_t n) { return (n + LANES - 1) / LANES * LANES; }
+
 /* A query's number of keys, up to whole vectors, since loops over those have no slow end. */
-static inline int64_t whole_keys(const Attention *a, int64_t query) { return (keys_before(a, query + 1) + LANES - 1) / LANES * LANES; }
+static inline int64_t whole_keys(const Attention *a, int64_t query) { return whole(keys_before(a, query + 1)); }
 
 /* Floats from one row of a block's scores to the next: rows a power of two apart would share few lines of the cache. */
 static inline int64_t score_stride(const Attention *a) { return panels_columns(a->at.keys) + LANES; }
@@ -53,7 +56,7 @@ float *rooms(int64_t *size);
 /* Packs a pair's K or V, (S, columns), or its transpose. */
 void pack_keys(const Attention *a, const float *k, const Strides *strides, int64_t pair, int64_t columns, int transposed, float *packed);
 
-/* scale Q Kᵀ of a block and the first `keys` keys, up to whole panels, for Kᵀ packed. scaled has room for scale Q. */
+/* scale Q Kᵀ of a block and the first `keys` keys, up to whole vectors, for Kᵀ packed. scaled has room for scale Q. */
 void block_scores(
     const Attention *a, int64_t pair, int64_t first, int64_t rows, int64_t keys, const float *packed, float *scaled, float *scores
 );

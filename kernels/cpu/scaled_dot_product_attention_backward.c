@@ -88,7 +88,7 @@ static void block(const Backward *b, const Room *r, int64_t pair, int64_t first,
     int64_t stride = score_stride(a), keys = keys_before(a, first + rows), dy_row = b->at.dy.row;
     const float *q = a->q + offset(a, &at->q, pair, first), *dy = b->dy + offset(a, &b->at.dy, pair, first);
     block_scores(a, pair, first, rows, keys, r->k_transposed, r->scaled, r->p);
-    panels_multiply(dy, dy_row, 0, rows, at->out_width, r->v_transposed, panels_columns(keys), r->ds, stride, 0);
+    panels_multiply(dy, dy_row, 0, rows, at->out_width, r->v_transposed, whole(keys), r->ds, stride, 0);
     softmax_gradient(a, r, pair, first, rows, keys);
     panels_pack(dy, dy_row, 0, rows, at->out_width, r->packed_rows);
     panels_multiply(r->p, stride, 1, keys, rows, r->packed_rows, at->out_width, dv, b->at.dv.row, 1);

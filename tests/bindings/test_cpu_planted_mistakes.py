@@ -61,7 +61,7 @@ MISTAKES = [
     ("philox.h", "round < 10", "round < 9", "dropout"),
     ("embedding.c", "sums[j] += dy[j]", "sums[j] = dy[j]", "embedding"),
     ("embedding.c", "== l->padding", "== l->padding + 1", "embedding"),
-    ("attention.c", "for (int64_t j = whole; j < keys; j++) scores[j] = 0;", "", ATTENTION),
+    ("attention.c", "for (int64_t j = end; j < keys; j++) scores[j] = 0;", "", ATTENTION),
     ("attention.c", "inverse[r] = sum == 0 ? 0 : 1 / sum", "inverse[r] = 1 / sum", ATTENTION),
     ("attention.c", "drawn[i / 2] >> i % 2 * 32", "drawn[i / 2] >> (i + 1) % 2 * 32", ATTENTION),
     ("scaled_dot_product_attention.c", "result_row(f, pair, first + i)", "result_row(f, pair, first)", ATTENTION),
