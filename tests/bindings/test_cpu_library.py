@@ -5,7 +5,7 @@ import ctypes
 import numpy as np
 import pytest
 
-from tinylm.bindings.cpu.library import call, signatures
+from tinylm.bindings.cpu.library import call, contiguous, signatures
 from tinylm.errors import ShapeError
 
 
@@ -42,3 +42,9 @@ EXPORT int two(void) {
 def test_arrays_of_another_type_or_layout_are_refused(ids: np.ndarray, weight: np.ndarray) -> None:
     with pytest.raises(ShapeError, match=r"embedding_forward: an array has dtype .*, expected contiguous (float32|int64)"):
         call("embedding_forward", 2, 2, ids, weight, np.empty((2, 2), np.float32))
+
+
+def test_contiguous_makes_arrays_of_scalars() -> None:
+    """A cotangent may be what indexing an array gives."""
+    found = contiguous(np.ones(3, np.float32)[1])
+    assert (type(found), found.shape, found.dtype) == (np.ndarray, (), np.float32)

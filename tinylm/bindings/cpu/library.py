@@ -128,5 +128,5 @@ class Strided:
 
 
 def contiguous(x: Array) -> Array:
-    """x in C order and float32, itself when it is so already."""
-    return x if x.dtype is _FLOAT32 and x.flags.c_contiguous else np.ascontiguousarray(x, _FLOAT32).reshape(x.shape)
+    """x, an array or one of NumPy's scalars, as an array in C order and float32, itself when it is so already."""
+    return x if x.dtype is _FLOAT32 and x.flags.c_contiguous and type(x) is np.ndarray else np.ascontiguousarray(x, _FLOAT32).reshape(x.shape)
