@@ -39,10 +39,10 @@ static void forward_row(const void *layer, const Sizes *s, int64_t t, int64_t ro
 }
 
 EXPORT int gru_forward(
-    int64_t steps, int64_t batch, int64_t inputs, int64_t hidden, int reverse, const float *x, const float *weight_ih,
-    const float *weight_hh, const float *bias_ih, const float *bias_hh, float *states, float *gates, float *s_n
+    int64_t steps, int64_t batch, int64_t inputs, int64_t hidden, int reverse, const int64_t *running, const float *x,
+    const float *weight_ih, const float *weight_hh, const float *bias_ih, const float *bias_hh, float *states, float *gates, float *s_n
 ) {
-    Sizes sizes = {steps, batch, inputs, hidden, reverse};
+    Sizes sizes = {steps, batch, inputs, hidden, reverse, running};
     float *bias = malloc((size_t)(4 * hidden + 1) * sizeof(float));
     if (!bias) return 1;
     add_biases(bias_ih, bias_hh, 2 * hidden, bias);
@@ -78,11 +78,11 @@ static void backward_row(const void *layer, const Sizes *s, int64_t t, int64_t r
 }
 
 EXPORT int gru_backward(
-    int64_t steps, int64_t batch, int64_t inputs, int64_t hidden, int reverse, const float *x, const float *weight_ih,
-    const float *weight_hh, const float *states, const float *gates, const float *s_n, const float *dy, float *dh, float *d, float *dx,
-    float *dweight_ih, float *dweight_hh, float *dbias_ih, float *dbias_hh
+    int64_t steps, int64_t batch, int64_t inputs, int64_t hidden, int reverse, const int64_t *running, const float *x,
+    const float *weight_ih, const float *weight_hh, const float *states, const float *gates, const float *s_n, const float *dy,
+    float *dh, float *d, float *dx, float *dweight_ih, float *dweight_hh, float *dbias_ih, float *dbias_hh
 ) {
-    Sizes sizes = {steps, batch, inputs, hidden, reverse};
+    Sizes sizes = {steps, batch, inputs, hidden, reverse, running};
     int64_t all = steps * batch, stride = 4 * hidden, two = 2 * hidden;
     const float *d_n = d, *d_rz = d + hidden, *ds = d + hidden, *h_before = states + before(&sizes, 0, 0);
     Backward b = {states, gates, s_n, dy, d};

@@ -41,10 +41,10 @@ static void forward_row(const void *layer, const Sizes *s, int64_t t, int64_t ro
 }
 
 EXPORT int lstm_forward(
-    int64_t steps, int64_t batch, int64_t inputs, int64_t hidden, int reverse, const float *x, const float *weight_ih,
-    const float *weight_hh, const float *bias_ih, const float *bias_hh, float *states, float *cells, float *gates
+    int64_t steps, int64_t batch, int64_t inputs, int64_t hidden, int reverse, const int64_t *running, const float *x,
+    const float *weight_ih, const float *weight_hh, const float *bias_ih, const float *bias_hh, float *states, float *cells, float *gates
 ) {
-    Sizes sizes = {steps, batch, inputs, hidden, reverse};
+    Sizes sizes = {steps, batch, inputs, hidden, reverse, running};
     float *bias = malloc((size_t)(4 * hidden + 1) * sizeof(float));
     if (!bias) return 1;
     add_biases(bias_ih, bias_hh, 4 * hidden, bias);
@@ -79,11 +79,11 @@ static void backward_row(const void *layer, const Sizes *s, int64_t t, int64_t r
 }
 
 EXPORT int lstm_backward(
-    int64_t steps, int64_t batch, int64_t inputs, int64_t hidden, int reverse, const float *x, const float *weight_ih,
-    const float *weight_hh, const float *states, const float *cells, const float *gates, const float *dy, float *dh, float *dc, float *d,
-    float *dx, float *dweight_ih, float *dweight_hh, float *dbias_ih, float *dbias_hh
+    int64_t steps, int64_t batch, int64_t inputs, int64_t hidden, int reverse, const int64_t *running, const float *x,
+    const float *weight_ih, const float *weight_hh, const float *states, const float *cells, const float *gates, const float *dy,
+    float *dh, float *dc, float *d, float *dx, float *dweight_ih, float *dweight_hh, float *dbias_ih, float *dbias_hh
 ) {
-    Sizes sizes = {steps, batch, inputs, hidden, reverse};
+    Sizes sizes = {steps, batch, inputs, hidden, reverse, running};
     int64_t all = steps * batch, rows = 4 * hidden;
     Backward b = {cells, gates, dy, dc, d};
     if (sequence_backward(&sizes, 4, weight_hh, d, rows, 0, dh, backward_row, &b)) return 1;

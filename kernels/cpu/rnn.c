@@ -43,10 +43,10 @@ static void forward_row(const void *layer, const Sizes *s, int64_t t, int64_t ro
 }
 
 EXPORT int rnn_forward(
-    int64_t steps, int64_t batch, int64_t inputs, int64_t hidden, int reverse, const float *x, const float *weight_ih,
-    const float *weight_hh, const float *bias_ih, const float *bias_hh, int nonlinearity, float *states, float *room
+    int64_t steps, int64_t batch, int64_t inputs, int64_t hidden, int reverse, const int64_t *running, const float *x,
+    const float *weight_ih, const float *weight_hh, const float *bias_ih, const float *bias_hh, int nonlinearity, float *states, float *room
 ) {
-    Sizes sizes = {steps, batch, inputs, hidden, reverse};
+    Sizes sizes = {steps, batch, inputs, hidden, reverse, running};
     float *bias = malloc((size_t)(hidden + 1) * sizeof(float));
     if (!bias) return 1;
     add_biases(bias_ih, bias_hh, hidden, bias);
@@ -84,11 +84,11 @@ static void backward_row(const void *layer, const Sizes *s, int64_t t, int64_t r
 }
 
 EXPORT int rnn_backward(
-    int64_t steps, int64_t batch, int64_t inputs, int64_t hidden, int reverse, const float *x, const float *weight_ih,
-    const float *weight_hh, int nonlinearity, const float *states, const float *dy, float *dh, float *d, float *dx, float *dweight_ih,
-    float *dweight_hh, float *dbias_ih, float *dbias_hh
+    int64_t steps, int64_t batch, int64_t inputs, int64_t hidden, int reverse, const int64_t *running, const float *x,
+    const float *weight_ih, const float *weight_hh, int nonlinearity, const float *states, const float *dy, float *dh, float *d,
+    float *dx, float *dweight_ih, float *dweight_hh, float *dbias_ih, float *dbias_hh
 ) {
-    Sizes sizes = {steps, batch, inputs, hidden, reverse};
+    Sizes sizes = {steps, batch, inputs, hidden, reverse, running};
     int64_t all = steps * batch;
     Backward b = {states, dy, d, nonlinearity};
     if (sequence_backward(&sizes, 1, weight_hh, d, hidden, 0, dh, backward_row, &b)) return 1;

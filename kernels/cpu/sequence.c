@@ -49,11 +49,14 @@ static void rows_of_step(const Scan *s, int64_t t, int64_t first, int64_t last) 
 
 static void products_of_step(const Scan *s, const float *a, int64_t first, int64_t last) {
     int64_t width = panels_columns(s->n);
-    if (!s->packed) return;
+    if (!s->packed || first >= last) return;
     panels_multiply(
         a + first * s->a_stride, s->a_stride, 0, last - first, s->k, s->packed, s->n, s->product + first * width, width, s->add
     );
 }
+
+/* Where the rows that run at step t end, before `last`. */
+static int64_t running(const Sizes *z, int64_t t, int64_t last) { return z->running && z->running[t] < last ? z->running[t] : last; }
 
 static void forward_share(void *argument, int part, int parts) {
     const Scan *s = argument;
@@ -61,9 +64,9 @@ static void forward_share(void *argument, int part, int parts) {
     int64_t first, last;
     share(z->batch, 1, part, parts, &first, &last);
     for (int64_t i = 0; i < z->steps && first < last; i++) {
-        int64_t t = z->reverse ? z->steps - 1 - i : i;
-        products_of_step(s, s->a + before(z, t, 0), first, last);
-        rows_of_step(s, t, first, last);
+        int64_t t = z->reverse ? z->steps - 1 - i : i, end = running(z, t, last);
+        products_of_step(s, s->a + before(z, t, 0), first, end);
+        rows_of_step(s, t, first, end);
     }
 }
 
@@ -73,9 +76,9 @@ static void backward_share(void *argument, int part, int parts) {
     int64_t first, last;
     share(z->batch, 1, part, parts, &first, &last);
     for (int64_t i = 0; i < z->steps && first < last; i++) {
-        int64_t t = z->reverse ? i : z->steps - 1 - i;
-        rows_of_step(s, t, first, last);
-        products_of_step(s, s->a + place(z, t, 0, s->a_stride), first, last);
+        int64_t t = z->reverse ? i : z->steps - 1 - i, end = running(z, t, last);
+        rows_of_step(s, t, first, end);
+        products_of_step(s, s->a + place(z, t, 0, s->a_stride), first, end);
     }
 }
 

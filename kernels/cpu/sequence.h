@@ -5,10 +5,12 @@
 #include "pool.h"
 #include "products.h"
 
-/* The sizes of a recurrent layer: x (steps, batch, inputs), states (batch, hidden). */
+/* The sizes of a recurrent layer: x (steps, batch, inputs), states (batch, hidden). At step t the first running[t] rows of
+   the batch run, all where it is null; the others' states and gradients are left as they are. */
 typedef struct {
     int64_t steps, batch, inputs, hidden;
     int reverse;
+    const int64_t *running;
 } Sizes;
 
 /* Where row `row` of step t begins in an array (steps, batch, columns). */

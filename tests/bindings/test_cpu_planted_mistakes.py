@@ -43,6 +43,7 @@ MISTAKES = [
     ("products.c", "(b->transposed ? j * b->stride + l", "(b->transposed ? l * b->stride + j", "linear"),
     ("matmul.c", "i * all->b_next", "0", "matmul"),
     ("panels.c", "right[r] += value * b1", "right[r] += value * b0", "gru"),
+    ("sequence.c", "z->running && z->running[t] < last ? z->running[t] : last", "last", "gru"),
     ("sequence.c", "z->reverse ? i : z->steps - 1 - i", "i", "lstm"),
     ("normalizations.c", "rstd * (dx[j] - sum", "rstd * (dx[j]", "layer_norm"),
     ("normalizations.c", "dbias[j] += dy[j]", "dbias[j] = dy[j]", "layer_norm"),
@@ -139,6 +140,7 @@ def compare(op: str) -> None:
         assert_agrees(op, *attention_inputs(2, steps=50, keys=50, width=9), mask, device="cpu", causal=True, dropout=0.2, key=(1, 2))
     else:
         assert_agrees(op, *recurrent_inputs(op, batch=9, hidden=40), device="cpu")
+        assert_agrees(op, *recurrent_inputs(op), device="cpu", lengths=np.array([2, 3, 1, 2]))
 
 
 @pytest.mark.parametrize("op", sorted({op for *_, op in MISTAKES}))

@@ -24,7 +24,7 @@ int linear_backward(
     int64_t, int64_t, int64_t, const float *, const float *, int, const float *, const float *, float *, float *, float *, float *
 );
 int matmul_batches(int64_t, int64_t, int64_t, int64_t, const float *, int64_t, int, const float *, int64_t, int, float *);
-#define LAYER int64_t, int64_t, int64_t, int64_t, int, const float *, const float *, const float *
+#define LAYER int64_t, int64_t, int64_t, int64_t, int, const int64_t *, const float *, const float *, const float *
 int rnn_forward(LAYER, const float *, const float *, int, float *, float *);
 int rnn_backward(LAYER, int, const float *, const float *, float *, float *, float *, float *, float *, float *, float *);
 int lstm_forward(LAYER, const float *, const float *, float *, float *, float *);
@@ -115,13 +115,13 @@ static void matmul(int64_t batches, int64_t m, int64_t n, int64_t k, int transpo
     forget();
 }
 
-static void recurrent(int blocks, int64_t T, int64_t N, int64_t I, int64_t H, int reverse) {
+static void recurrent(int blocks, int64_t T, int64_t N, int64_t I, int64_t H, int reverse, const int64_t *running) {
     int64_t R = blocks * H;
     float *x = numbers(T * N * I), *wi = numbers(R * I), *wh = numbers(R * H), *bi = numbers(R), *bh = numbers(R);
     float *states = numbers((T + 1) * N * H), *cells = numbers((T + 1) * N * H), *gates = numbers(T * N * R), *s_n = numbers(T * N * H);
     float *dy = numbers(T * N * H), *dh = numbers(N * H), *dc = numbers(N * H), *d = numbers(T * N * (blocks == 1 ? H : 4 * H));
     float *dx = numbers(T * N * I), *dwi = numbers(R * I), *dwh = numbers(R * H), *dbi = numbers(R), *dbh = numbers(R);
-#define FRONT T, N, I, H, reverse, x, wi, wh
+#define FRONT T, N, I, H, reverse, running, x, wi, wh
     if (blocks == 1) {
         for (int f = 0; f < 3; f++) {
             rnn_forward(FRONT, bi, bh, f, states, gates);
@@ -250,10 +250,11 @@ static unsigned long everything(void) {
     }
     for (int reverse = 0; reverse < 2; reverse++) {
         for (int blocks = 1; blocks < 5; blocks += blocks == 1 ? 2 : 1) {
-            recurrent(blocks, 3, 29, 5, 13, reverse);
-            recurrent(blocks, 4, 1, 2, 35, reverse);
-            recurrent(blocks, 1, 5, 3, 9, reverse);
-            recurrent(blocks, 2, 0, 3, 4, reverse);
+            recurrent(blocks, 3, 29, 5, 13, reverse, 0);
+            recurrent(blocks, 3, 29, 5, 13, reverse, (const int64_t[]){29, 20, 1});
+            recurrent(blocks, 4, 1, 2, 35, reverse, 0);
+            recurrent(blocks, 1, 5, 3, 9, reverse, 0);
+            recurrent(blocks, 2, 0, 3, 4, reverse, 0);
         }
     }
     for (int kind = 0; kind < 8; kind++) {

@@ -129,4 +129,6 @@ class Strided:
 
 def contiguous(x: Array) -> Array:
     """x, an array or one of NumPy's scalars, as an array in C order and float32, itself when it is so already."""
-    return x if x.dtype is _FLOAT32 and x.flags.c_contiguous and type(x) is np.ndarray else np.ascontiguousarray(x, _FLOAT32).reshape(x.shape)
+    if x.dtype is _FLOAT32 and x.flags.c_contiguous and type(x) is np.ndarray:
+        return x
+    return np.ascontiguousarray(x, _FLOAT32).reshape(x.shape)

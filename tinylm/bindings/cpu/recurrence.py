@@ -1,54 +1,62 @@
-"""Recurrent layers: as in tinylm/ops/recurrence.py, with one call a sequence each way.
-
-Sequences of several lengths are the references'.
-"""
+"""Recurrent layers: as in tinylm/ops/recurrence.py, with one call a sequence each way."""
 
 import numpy as np
 
 from tinylm.bindings.cpu.library import LARGEST, call, contiguous, library
 from tinylm.kernel_registry import kernel
-from tinylm.ops.recurrent_scan import check_shapes
+from tinylm.ops.recurrent_scan import Scan, check_shapes
 
 _NONLINEARITIES = ("tanh", "relu", "sigmoid")  # the place is the kernel's number
 
 
-def _served(x, weight_ih, lengths):
-    return lengths is None and max(x.shape[0] * x.shape[1], *weight_ih.shape) <= LARGEST and library() is not None
+def _served(x, weight_ih):
+    return max(x.shape[0] * x.shape[1], *weight_ih.shape) <= LARGEST and library() is not None
 
 
-def _room(sizes, blocks):
-    """(T, N, blocks H), for the kernel to fill."""
-    steps, batch, _, hidden, _ = sizes
-    return np.empty((steps, batch, blocks * hidden), np.float32)
+class _Layer:
+    """A call's sizes and arrays as the kernels take them, and the room they fill. Where the sequences have several
+    lengths, rows that do not run at a step are never written: they are zeros, so that products over all rows take no notice of them."""
 
+    def __init__(self, x, weight_ih, weight_hh, biases, reverse, lengths):
+        self.scan = Scan(x, weight_hh.shape[1], reverse, lengths)
+        (self.steps, self.batch, inputs), self.hidden, self.reverse = x.shape, weight_hh.shape[1], bool(reverse)
+        self.several = self.scan.order is not None
+        counts = [n for _, n in sorted(self.scan.steps)]
+        running = np.array(counts, np.int64) if self.several else None
+        self.lengths = (np.arange(self.batch)[:, None] < counts).sum(axis=1)  # of the sorted rows
+        self.x, self.weights = contiguous(self.scan.sorted(x)), [contiguous(a) for a in (weight_ih, weight_hh)]
+        self.biases = [None if b is None else contiguous(b) for b in biases]
+        self.front = self.steps, self.batch, inputs, self.hidden, self.reverse, running, self.x, *self.weights
 
-def _states(first, sizes):
-    """(T + 1, N, H) with the initial state in its place, zeros if None."""
-    steps, batch, _, hidden, reverse = sizes
-    states = np.empty((steps + 1, batch, hidden), np.float32)
-    states[-1 if reverse else 0] = 0 if first is None else first
-    return states
+    def room(self, blocks):
+        """(T, N, blocks H), for the kernel to fill."""
+        return (np.zeros if self.several else np.empty)((self.steps, self.batch, blocks * self.hidden), np.float32)
 
+    def states(self, first):
+        """(T + 1, N, H) with the initial state where each row begins, zeros if None."""
+        states = (np.zeros if self.several else np.empty)((self.steps + 1, self.batch, self.hidden), np.float32)
+        begin = self.lengths if self.reverse else np.zeros(self.batch, np.int64)
+        states[begin, np.arange(self.batch)] = 0 if first is None else self.scan.sorted(first)
+        return states
 
-def _outputs(states, reverse):
-    """What the steps leave, (T, N, H), and a copy of what the last one left."""
-    after = states[:-1] if reverse else states[1:]
-    return after, after[0 if reverse else -1].copy()
+    def outputs(self, states):
+        """What the steps leave, (T, N, H), and what the last one of each row leaves."""
+        after = states[:-1] if self.reverse else states[1:]
+        last = np.zeros(self.batch, np.int64) if self.reverse else self.lengths - 1
+        return self.scan.restored(after), self.scan.restored(after[last, np.arange(self.batch)])
 
+    def received(self, dy, *dstates):
+        """The cotangents; those of the states are copies, which the kernel overwrites."""
+        return [contiguous(self.scan.sorted(dy)), *(np.array(self.scan.sorted(d), np.float32, order="C") for d in dstates)]
 
-def _copy(dy):
-    """A cotangent that the kernel overwrites."""
-    return np.array(dy, np.float32, order="C")
+    def gradients(self):
+        """Room for those of x, the weights and the biases."""
+        return [None if a is None else np.empty(a.shape, np.float32) for a in (self.x, *self.weights, *self.biases)]
 
-
-def _prepared(x, weight_ih, weight_hh, biases, reverse):
-    """The leading arguments of every kernel: the sizes; x and weights; biases."""
-    sizes = (*x.shape, weight_hh.shape[1], bool(reverse))
-    return sizes, [contiguous(a) for a in (x, weight_ih, weight_hh)], [None if b is None else contiguous(b) for b in biases]
-
-
-def _like(*arrays):
-    return [None if a is None else np.empty(a.shape, np.float32) for a in arrays]
+    def given(self, gradients, *dstates):
+        """The gradients as the op gives them; that of a state is None where it was."""
+        dx, *others = gradients
+        return (self.scan.restored(dx), *others, *(None if d is None else self.scan.restored(d) for d in dstates))
 
 
 @kernel("rnn", device="cpu")
@@ -56,50 +64,49 @@ def rnn(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, nonl
     if nonlinearity not in _NONLINEARITIES:
         return NotImplemented
     check_shapes("rnn", 1, x, weight_ih, weight_hh, (bias_ih, bias_hh), (h0,))
-    if not _served(x, weight_ih, lengths):
+    if not _served(x, weight_ih):
         return NotImplemented
-    number = _NONLINEARITIES.index(nonlinearity)
-    sizes, arrays, biases = _prepared(x, weight_ih, weight_hh, (bias_ih, bias_hh), reverse)
-    states = _states(h0, sizes)
-    call("rnn_forward", *sizes, *arrays, *biases, number, states, _room(sizes, 1))
+    number, layer = _NONLINEARITIES.index(nonlinearity), _Layer(x, weight_ih, weight_hh, (bias_ih, bias_hh), reverse, lengths)
+    states = layer.states(h0)
+    call("rnn_forward", *layer.front, *layer.biases, number, states, layer.room(1))
 
     def vjp(dy, dh_n):
-        dh, found = _copy(dh_n), _like(x, weight_ih, weight_hh, bias_ih, bias_hh)
-        call("rnn_backward", *sizes, *arrays, number, states, contiguous(dy), dh, _room(sizes, 1), *found)
-        return (*found, None if h0 is None else dh)
+        (dy, dh), found = layer.received(dy, dh_n), layer.gradients()
+        call("rnn_backward", *layer.front, number, states, dy, dh, layer.room(1), *found)
+        return layer.given(found, None if h0 is None else dh)
 
-    return _outputs(states, reverse), vjp
+    return layer.outputs(states), vjp
 
 
 @kernel("lstm", device="cpu")
 def lstm(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, c0=None, /, *, reverse=False, lengths=None):
     check_shapes("lstm", 4, x, weight_ih, weight_hh, (bias_ih, bias_hh), (h0, c0))
-    if not _served(x, weight_ih, lengths):
+    if not _served(x, weight_ih):
         return NotImplemented
-    sizes, arrays, biases = _prepared(x, weight_ih, weight_hh, (bias_ih, bias_hh), reverse)
-    states, cells, gates = _states(h0, sizes), _states(c0, sizes), _room(sizes, 4)
-    call("lstm_forward", *sizes, *arrays, *biases, states, cells, gates)
+    layer = _Layer(x, weight_ih, weight_hh, (bias_ih, bias_hh), reverse, lengths)
+    states, cells, gates = layer.states(h0), layer.states(c0), layer.room(4)
+    call("lstm_forward", *layer.front, *layer.biases, states, cells, gates)
 
     def vjp(dy, dh_n, dc_n):
-        dh, dc, found = _copy(dh_n), _copy(dc_n), _like(x, weight_ih, weight_hh, bias_ih, bias_hh)
-        call("lstm_backward", *sizes, *arrays, states, cells, gates, contiguous(dy), dh, dc, _room(sizes, 4), *found)
-        return (*found, None if h0 is None else dh, None if c0 is None else dc)
+        (dy, dh, dc), found = layer.received(dy, dh_n, dc_n), layer.gradients()
+        call("lstm_backward", *layer.front, states, cells, gates, dy, dh, dc, layer.room(4), *found)
+        return layer.given(found, None if h0 is None else dh, None if c0 is None else dc)
 
-    return (*_outputs(states, reverse), _outputs(cells, reverse)[1]), vjp
+    return (*layer.outputs(states), layer.outputs(cells)[1]), vjp
 
 
 @kernel("gru", device="cpu")
 def gru(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, reverse=False, lengths=None):
     check_shapes("gru", 3, x, weight_ih, weight_hh, (bias_ih, bias_hh), (h0,))
-    if not _served(x, weight_ih, lengths):
+    if not _served(x, weight_ih):
         return NotImplemented
-    sizes, arrays, biases = _prepared(x, weight_ih, weight_hh, (bias_ih, bias_hh), reverse)
-    states, gates, s_n = _states(h0, sizes), _room(sizes, 3), _room(sizes, 1)
-    call("gru_forward", *sizes, *arrays, *biases, states, gates, s_n)
+    layer = _Layer(x, weight_ih, weight_hh, (bias_ih, bias_hh), reverse, lengths)
+    states, gates, s_n = layer.states(h0), layer.room(3), layer.room(1)
+    call("gru_forward", *layer.front, *layer.biases, states, gates, s_n)
 
     def vjp(dy, dh_n):
-        dh, found = _copy(dh_n), _like(x, weight_ih, weight_hh, bias_ih, bias_hh)
-        call("gru_backward", *sizes, *arrays, states, gates, s_n, contiguous(dy), dh, _room(sizes, 4), *found)
-        return (*found, None if h0 is None else dh)
+        (dy, dh), found = layer.received(dy, dh_n), layer.gradients()
+        call("gru_backward", *layer.front, states, gates, s_n, dy, dh, layer.room(4), *found)
+        return layer.given(found, None if h0 is None else dh)
 
-    return _outputs(states, reverse), vjp
+    return layer.outputs(states), vjp
