@@ -5,3 +5,4 @@ from tinylm.explain.backward import Leaf as Leaf
 from tinylm.explain.backward import Step as Step
 from tinylm.explain.backward import leaves as leaves
 from tinylm.explain.backward import steps as steps
+from tinylm.explain.web_page import page as page

@@ -7,7 +7,7 @@ the same bit for bit. It keeps every piece instead of only adding it up, and fre
 import heapq
 import inspect
 import linecache
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,6 +99,8 @@ def _walk(loss: Any, dy: Array, names: Names) -> Iterator[Step]:
         incoming = [sums.pop((node, i))[1] if (node, i) in sums else None for i in range(outputs)]
         arguments = _argument_names(node)
         inputs = [(name, getattr(x, "shape", None)) for name, x in zip(arguments, node.inputs, strict=True)]
+        targets: Sequence[Any]
+        gradients: Sequence[Any]
         if node.vjp is None:  # a checkpoint hands its gradients to what its function computes again
             targets = [t if t.requires_grad else None for t in node.op(node.inputs)]
             arguments, gradients = [f"output {i}" for i in range(outputs)], incoming
