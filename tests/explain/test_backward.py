@@ -241,7 +241,9 @@ def test_the_terminal():
     shown = printed(walked[1])
     for text in ("2  multiply", "loss = x * y + x", "a b.  da = dy b, db = dy a.", "a receives () |g| 2  2.", "contribution 2"):
         assert text in shown, text
-    shown = printed(terminal.reason(explain.leaves(walked)[0]))
+    shown = printed(terminal.reason(explain.leaves(walked)[0], walked))
     assert "the sum of 2 contributions" in shown
     assert "+1.000" in shown
-    assert "1  add" in shown
+    assert "from the loss itself" in shown
+    assert "from step 1 (add) through its a 1" in shown
+    assert "= one contribution" in printed(terminal.reason(explain.leaves(walked)[1], walked))

@@ -71,7 +71,7 @@ def steps(loss: Any, gradient: Any = None, *, model: Module | None = None) -> It
     their names. Errors: those of `backward`.
     """
     dy = as_array(seed_gradient(loss, gradient))
-    return _walk(loss, dy, Names(model, [loss]))
+    return _walk(loss, dy, Names(model, loss))
 
 
 def _walk(loss: Any, dy: Array, names: Names) -> Iterator[Step]:
@@ -153,3 +153,8 @@ def leaves(walked: Iterable[Step]) -> list[Leaf]:
             if c.tensor.node is None:
                 parts.setdefault(c.tensor, []).append((step, c))
     return [Leaf(found[0][1].name, tensor, found[-1][1].total, found) for tensor, found in parts.items()]
+
+
+def givers_of(step: Step, walked: Iterable[Step]) -> list[tuple[Step, Contribution]]:
+    """Who gave the step its incoming gradient: (earlier step, what it gave), in order."""
+    return [(s, c) for s in walked for c in s.received if c.tensor.node is step.node]

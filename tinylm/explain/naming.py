@@ -1,41 +1,46 @@
 """Names for what stands on the tape: parameters by their paths, nodes by the module they belong to."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from tinylm.autograd import Node
+from tinylm.errors import AutogradError
 from tinylm.nn import Module
 
 
-def nodes_below(outputs: Iterable[Any]) -> list[Node]:
-    """Every node that led to these tensors, the oldest first."""
+def nodes_below(output: Any) -> list[Node]:
+    """Every node that led to a tensor, the oldest first. Errors: AutogradError when nothing was recorded, or
+    the graph was freed."""
+    if output.node is None:
+        raise AutogradError("nothing was recorded for this tensor: compute it outside of no_grad, from what requires gradients")
     found: set[Node] = set()
-    stack = [y.node for y in outputs]
+    stack = [output.node]
     while stack:
         node = stack.pop()
         if node is None or node in found:
             continue
+        if node.parents is None:
+            node.complain()
         found.add(node)
-        stack.extend(parent.node for parent in node.parents or () if parent is not None)
+        stack.extend(parent.node for parent in node.parents if parent is not None)
     return sorted(found, key=lambda node: node.age)
 
 
 class Names:
-    """The names that a model gives to the graph of `outputs`. Without a model there are none.
+    """The names that a model gives to the graph of `output`. Without a model there are none.
 
     A node that takes a parameter belongs to the parameter's module. One that takes none belongs to
     what the nodes before and after it have in common: between attn.c_attn and attn.c_proj to attn.
     """
 
-    def __init__(self, model: Module | None, outputs: Iterable[Any]) -> None:
+    def __init__(self, model: Module | None, output: Any) -> None:
         self._modules = {} if model is None else dict(model.named_modules())
         self._paths: dict[int, list[str]] = {}
         self._places: dict[Node, str] = {}
-        if model is None:
+        if model is None or output.node is None:
             return
         for path, tensor in model.named_state():
             self._paths.setdefault(id(tensor), []).append(path)
-        nodes = nodes_below(outputs)
+        nodes = nodes_below(output)
         owners = [self._owner(node) for node in nodes]
         after: list[str] = []  # the nearest owner at or after each node
         for owner in reversed(owners):
@@ -58,7 +63,7 @@ class Names:
         """The module of the first parameter among the node's inputs. Of the modules that share a tied
         parameter it is the one whose class has the function that made the node."""
         maker = node.code.co_qualname.partition(".")[0]
-        for x in node.inputs or ():
+        for x in node.inputs:
             owners = [path.rpartition(".")[0] for path in self._paths.get(id(x), ())]
             if owners:
                 makers = (path for path in owners if maker in (kind.__name__ for kind in type(self._modules[path]).__mro__))

@@ -1,6 +1,6 @@
 """The backward pass on a terminal, by rich."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tinylm.backend import Array, to_numpy
-from tinylm.explain.backward import Leaf, Step
+from tinylm.explain.backward import Leaf, Step, givers_of
 
 _FEW = 8  # the largest array whose elements are all shown
 
@@ -63,14 +63,19 @@ def panel(step: Step) -> Panel:
     return Panel(Group(*lines), title=Text(title), title_align="left")
 
 
-def reason(leaf: Leaf) -> Group:
-    """Why a leaf's gradient is what it is: its parts, and the steps that gave them."""
-    head = Text(f"the gradient of {leaf.name}: {described(leaf.gradient)}\n= the sum of {len(leaf.parts)} contributions", style="bold")
+def reason(leaf: Leaf, walked: Sequence[Step]) -> Group:
+    """Why a leaf's gradient is what it is: its parts, the steps that gave them, and where these had theirs from."""
+    parts = "one contribution" if len(leaf.parts) == 1 else f"the sum of {len(leaf.parts)} contributions"
+    head = Text(f"the gradient of {leaf.name}: {described(leaf.gradient)}\n= {parts}", style="bold")
     table = Table("step", "op", "argument", "module", "|g|", "cosine with the sum", box=None)
     for step, c in leaf.parts:
         row = str(step.number), step.op, c.argument, step.module, f"{norm(c.gradient):.4g}", f"{cosine(c.gradient, leaf.gradient):+.3f}"
         table.add_row(*map(Text, row))
-    return Group(head, table, *(panel(step) for step, _ in leaf.parts))
+    shown: list[Any] = [head, table]
+    for step, _ in leaf.parts:
+        givers = ", ".join(f"step {s.number} ({s.op}) through its {c.argument} {norm(c.gradient):.4g}" for s, c in givers_of(step, walked))
+        shown += [panel(step), Text(f"what came in there is from {givers or 'the loss itself'}")]
+    return Group(*shown)
 
 
 def cosine(a: Array, b: Array) -> float:
