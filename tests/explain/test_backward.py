@@ -137,6 +137,24 @@ def test_the_pieces_are_backwards_own(build):
                 np.testing.assert_array_equal(incoming, sum(given[1:], given[0]))
 
 
+@pytest.mark.parametrize("build", [gpt, lstm])
+def test_the_same_on_a_gpu(cuda, build):
+    on_cpu, loss = build()
+    expected = {leaf.name: leaf.gradient for leaf in explain.leaves(explain.steps(loss, model=on_cpu))}
+    tinylm.manual_seed(0)
+    model, _ = build()
+    model.eval().to("cuda")
+    loss, _ = model.loss(ids(3, 8).to("cuda"), ids(3, 8, seed=1).to("cuda"))
+    walked = list(explain.steps(loss, model=model))
+    found = {leaf.tensor: leaf for leaf in explain.leaves(walked)}
+    assert {leaf.name for leaf in found.values()} == set(expected)
+    assert "cross_entropy" in printed(terminal.overview(walked))
+    loss.backward()
+    for p in model.parameters():
+        assert isinstance(found[p].gradient, cuda.ndarray)
+        np.testing.assert_array_equal(found[p].gradient.get(), p.grad.get())
+
+
 def test_sums_in_backwards_order():
     """float32: 10⁸ + 1 - 10⁸ is 0 or 1, as the order has it."""
     x = Tensor(np.ones(1, np.float32), requires_grad=True)

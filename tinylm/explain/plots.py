@@ -39,8 +39,8 @@ def series(records: Records, name: str) -> tuple[list[int], list[Any]]:
     return [step for step, _ in found], [value for _, value in found]
 
 
-def _axes(ylabel: str) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(7, 4), layout="constrained")
+def _axes(ylabel: str, height: float = 3.2) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(4.6, height), dpi=150, layout="constrained")  # small, so that its text is large enough on a phone
     axes = figure.add_subplot(xlabel="step", ylabel=ylabel)
     axes.grid(alpha=0.3)
     return figure, axes
@@ -58,7 +58,7 @@ def training_curves(records: Records, ngram: float | None = None) -> Figure | No
         axes.plot(*validation, marker="o", label=f"validation, {min(validation[1]):.4f} at best")
     if ngram is not None:
         axes.axhline(ngram, color="black", linestyle="--", linewidth=1, label=f"n-gram, {ngram:.4f}")
-    axes.legend()
+    axes.legend(fontsize=8)
     return figure
 
 
@@ -78,10 +78,10 @@ def norms_by_layer(records: Records) -> Figure | None:
     steps, values = series(records, "grad_norms")
     if not any(values):
         return None
-    figure, axes = _axes("norm of the gradient")
+    figure, axes = _axes("norm of the gradient", 4.6)
     styles = itertools.cycle(("-", "--", "-.", ":"))
     for i, layer in enumerate(dict.fromkeys(itertools.chain.from_iterable(values))):
         axes.plot(steps, [norms.get(layer, math.nan) for norms in values], next(styles), color=f"C{i % 10}", linewidth=1, label=layer)
     axes.set_yscale("log")
-    axes.legend(fontsize=7, ncols=2)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     return figure
