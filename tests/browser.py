@@ -36,7 +36,7 @@ def needs_chromium() -> Any:
 def opened(path: Path, fragment: str = "") -> Opened:
     """The page at `path`, with a #fragment behind its address."""
     command = [str(_chromium()), *_SWITCHES, "--dump-dom", f"{path.as_uri()}{fragment}"]
-    result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=True, timeout=60)
+    result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=True, timeout=300)
     return Opened([line for line in result.stderr.splitlines() if ":CONSOLE" in line], result.stdout)
 
 

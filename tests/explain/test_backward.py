@@ -240,6 +240,22 @@ def test_what_backward_refuses():
         list(explain.steps(loss))
 
 
+def test_what_a_vjp_returns_is_held_to_its_contract():
+    @tinylm.op
+    def wide(x, /):
+        return x * 2, lambda dy: (dy.astype(np.float64) * 2,)
+
+    @tinylm.op
+    def misshapen(x, /):
+        return x * 2, lambda dy: (dy[:1],)
+
+    x = Tensor(np.ones(2, np.float32), requires_grad=True)
+    *_, step = explain.steps(wide(x).sum())
+    assert step.received[0].gradient.dtype == np.float32
+    with pytest.raises(ShapeError, match="vjp of misshapen"):
+        list(explain.steps(misshapen(x).sum()))
+
+
 # ---------------------------------------------------------------- on the terminal
 
 

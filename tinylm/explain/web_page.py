@@ -89,7 +89,7 @@ def described(array: Array) -> dict[str, Any]:
 
 def folded(walked: Sequence[Step]) -> list[Any]:
     """Step numbers, and {"path", "items"} for two or more steps in a row of one module; a group that
-    holds nothing but one group is that group."""
+    holds nothing but one thing is that thing."""
     return _fold([(step.module.split(".") if step.module else [], step.number) for step in walked], "")
 
 
@@ -97,7 +97,7 @@ def _fold(entries: list[tuple[list[str], int]], above: str) -> list[Any]:
     items: list[Any] = []
     for head, together in itertools.groupby(entries, key=lambda entry: entry[0][:1]):
         run = list(together)
-        if not head or len(run) == 1:
+        if not head:
             items += [number for _, number in run]
             continue
         path = f"{above}.{head[0]}" if above else head[0]
