@@ -197,7 +197,9 @@ def test_modules_of_a_gpt():
         ("layer_norm", "transformer.h.1.ln_2"),
     ]
     attention = {op for op, module in places if module == "transformer.h.0.attn"}
-    assert attention == {"split", "reshape", "transpose", "scaled_dot_product_attention"}
+    assert "scaled_dot_product_attention" in attention
+    assert "linear" not in attention
+    assert len(attention) > 1, "and the ops around it that take no parameter"
     assert places[-3:] == [("add", "transformer"), ("embedding", "transformer.wpe"), ("embedding", "transformer.wte")]
 
 

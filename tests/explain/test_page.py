@@ -47,13 +47,16 @@ def test_the_data_is_the_steps(tmp_path: Path) -> None:
 
 
 def test_nodes_are_folded_by_module(gpt_page: Path) -> None:
-    (loss, head, trunk) = data(gpt_page)["tree"]
+    last = len(data(gpt_page)["steps"])
+    loss, head, trunk = data(gpt_page)["tree"]
     assert (loss, head, trunk["path"]) == (1, 2, "transformer")
     blocks = trunk["items"][1]
-    assert [item if isinstance(item, int) else item["path"] for item in trunk["items"]] == [3, "transformer.h", 68, 69, 70]
+    assert [item if isinstance(item, int) else item["path"] for item in trunk["items"]] == [3, "transformer.h", last - 2, last - 1, last]
     assert [item["path"] for item in blocks["items"]] == [f"transformer.h.{i}" for i in (3, 2, 1, 0)]
     mlp, norm_2, attention, norm_1 = blocks["items"][3]["items"]
-    assert (mlp["path"], norm_2, attention["path"], norm_1) == ("transformer.h.0.mlp", 54, "transformer.h.0.attn", 67)
+    assert (mlp["path"], attention["path"], norm_1) == ("transformer.h.0.mlp", "transformer.h.0.attn", last - 3)
+    assert mlp["items"] == [norm_2 - 2, norm_2 - 1]
+    assert attention["items"] == list(range(norm_2 + 1, norm_1))
 
 
 def test_it_needs_nothing_else(gpt_page: Path) -> None:
@@ -79,6 +82,12 @@ def test_the_console_is_heard(tmp_path: Path) -> None:
     """Otherwise an empty console would say nothing about the pages."""
     (tmp_path / "bad.html").write_text("<!doctype html><script>undefined_function()</script>", encoding="utf-8")
     assert "undefined_function is not defined" in "".join(opened(tmp_path / "bad.html").console)
+
+
+def attention_steps(page: Path, layer: int) -> dict[int, str]:
+    """The ops of a layer's attention by their steps' numbers."""
+    steps = enumerate(data(page)["steps"], 1)
+    return {n: step["op"] for n, step in steps if step["module"].startswith(f"transformer.h.{layer}.attn")}
 
 
 GRAPH = """
@@ -112,11 +121,12 @@ def test_the_graph_is_drawn_and_opens(gpt_page: Path, tmp_path: Path, width: int
     found, console = probed(gpt_page, GRAPH, width, tmp_path)
     assert console == []
     before, after = found["before"], found["after"]
-    assert before["rows"] == 28, "70 steps are folded"
+    inside = len(attention_steps(gpt_page, 0))
+    assert before["rows"] == 28, "attention and feed-forward are folded"
     assert before["nodes"] == before["rows"] - before["open"]
     assert before["lines"] >= before["nodes"] - 1, "every node but the loss is reached by a line"
-    assert after["rows"] == before["rows"] + 12
-    assert after["nodes"] == before["nodes"] + 11
+    assert after["rows"] == before["rows"] + inside
+    assert after["nodes"] == before["nodes"] + inside - 1
     assert after["lines"] > before["lines"]
     assert found["again"] == before
     assert found["opened"]
@@ -126,13 +136,15 @@ def test_the_graph_is_drawn_and_opens(gpt_page: Path, tmp_path: Path, width: int
 
 @needs_chromium()
 def test_the_address_opens_a_step(gpt_page: Path) -> None:
-    console, dom = opened(gpt_page, "#step-26")
+    ops = attention_steps(gpt_page, 2) | attention_steps(gpt_page, 1)
+    wanted, other = (n for n, op in ops.items() if op == "scaled_dot_product_attention")
+    console, dom = opened(gpt_page, f"#step-{wanted}")
     assert console == []
-    article = re.search(r'<article id="step-26">.*?</article>', dom, re.S)
+    article = re.search(rf'<article id="step-{wanted}">.*?</article>', dom, re.S)
     assert article is not None
     assert 'aria-expanded="true"' in article[0]
     assert "softmax(scale Q Kᵀ + mask) V" in article[0]
-    closed = re.search(r'<article id="step-42">.*?</article>', dom, re.S)
+    closed = re.search(rf'<article id="step-{other}">.*?</article>', dom, re.S)
     assert closed is not None
     assert 'aria-expanded="false"' in closed[0]
 
