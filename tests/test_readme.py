@@ -17,7 +17,7 @@ def test_python_blocks_run(block: str) -> None:
 
 
 def test_commands_exist() -> None:
-    commands = re.findall(r"python scripts/(\w+\.py)( (?:train|run|compare)\b)?([^\n#`]*)", README)
+    commands = re.findall(r"python scripts/(\w+\.py)( (?:train|run|compare|backward|attention|gates|report)\b)?([^\n#`]*)", README)
     assert commands
     helps: dict[tuple[str, ...], str] = {}
     for name, part, rest in commands:

@@ -1,7 +1,7 @@
 """tinylm: small language models on a from-scratch tensor and autograd engine.
 
 `import tinylm` gives Tensor, every op by its name, the autograd functions, and the packages nn,
-optim, models, data, train, decode and verify, which are loaded when first used.
+optim, models, data, train, decode, verify and explain, which are loaded when first used.
 """
 
 import importlib
@@ -24,7 +24,7 @@ for _bindings in ("cpu", "cuda"):  # last: they register kernels for the ops abo
 
 __version__ = "0.1.0"
 
-_PACKAGES = ("nn", "optim", "models", "data", "train", "decode", "verify")
+_PACKAGES = ("nn", "optim", "models", "data", "train", "decode", "verify", "explain")
 
 __all__ = [
     "Tensor",

@@ -104,7 +104,7 @@ def _raw(x: Any) -> Any:
     return x.data if hasattr(x, "requires_grad") else x
 
 
-def _seed_gradient(y: Any, gradient: Any) -> Array:
+def seed_gradient(y: Any, gradient: Any) -> Array:
     if not y.requires_grad:
         raise AutogradError("backward on a tensor that does not depend on anything that requires a gradient")
     make_current(y.data)
@@ -121,7 +121,7 @@ def _seed_gradient(y: Any, gradient: Any) -> Array:
     return gradient
 
 
-def _vjp(node: Node, slots: list[Any], create_graph: bool) -> Sequence[Any]:
+def apply_vjp(node: Node, slots: list[Any], create_graph: bool) -> Sequence[Any]:
     """Runs the node's vjp on its outputs' gradients; absent ones of several outputs are zeros."""
     vjp = node.vjp
     if create_graph:
@@ -184,17 +184,17 @@ def _walk(y: Any, dy: Any, leaf: Callable[[Any, Any], None], create_graph: bool,
             targets, grads = node.op(node.inputs), slots
             targets = [t if t.requires_grad else None for t in targets]
         else:
-            grads = node.vjp(slots[0]) if node.outputs is None and not create_graph else _vjp(node, slots, create_graph)
+            grads = node.vjp(slots[0]) if node.outputs is None and not create_graph else apply_vjp(node, slots, create_graph)
             if anomaly.detect:
                 for g in [g for g, tensor in zip(grads, node.parents) if tensor is not None]:  # noqa: B905
                     check_value(node.op.name, node.where(), g, [*slots, *node.inputs], "gradient")
-            grads = _fitted(node, grads)
+            grads = fitted(node, grads)
         if not retain_graph:
             node.vjp = node.inputs = node.parents = None
         del slots
 
 
-def _fitted(node: Node, grads: Sequence[Any]) -> Sequence[Any]:
+def fitted(node: Node, grads: Sequence[Any]) -> Sequence[Any]:
     """The gradients in their tensors' dtypes; ShapeError for a vjp that breaks its contract."""
     if type(grads) not in (tuple, list) or len(grads) != len(node.parents):
         got = f"{len(grads)} gradients" if type(grads) in (tuple, list) else f"{type(grads).__name__}, not a tuple of gradients,"
@@ -238,7 +238,7 @@ def backward(y: Any, gradient: Any = None, retain_graph: bool = False) -> None:
     Errors: AutogradError when y has no graph, the graph was freed, or a value changed since; ShapeError or
     DeviceError when the cotangent's shape or device is not y's.
     """
-    dy = _seed_gradient(y, gradient)
+    dy = seed_gradient(y, gradient)
     _walk(y, _raw(dy), _accumulate, create_graph=False, retain_graph=retain_graph)
 
 
@@ -299,7 +299,7 @@ def grad(y: Any, xs: Any, gradient: Any = None, *, create_graph: bool = False, r
     for i, x in enumerate(wanted):
         if not x.requires_grad:
             raise AutogradError(f"grad: argument {i} of shape {x.shape} does not require a gradient")
-    dy = _seed_gradient(y, gradient)
+    dy = seed_gradient(y, gradient)
     dy = y.as_tensor(dy) if create_graph else _raw(dy)
     plan = _Plan(y, wanted)
     with set_recording(create_graph):

@@ -18,6 +18,7 @@ from tinylm.tensor import Tensor
 from tinylm.train.checkpoints import model_arrays, read_arrays, write_arrays, write_json
 from tinylm.train.config import TrainConfig, build_model, build_optimizer, build_schedule
 from tinylm.train.dropout_ramp import DropoutRamp
+from tinylm.train.gradient_norms import gradient_norms
 from tinylm.train.metrics import MetricsLog, validation_loss
 
 Report = Callable[[dict[str, Any]], None]
@@ -146,7 +147,7 @@ class Run:
                 speed = self.tokens_between(mark_step, step) / elapsed
                 self._record(
                     report, step=step, loss=mean, lr=self.schedule(step - 1), grad_norm=float(backend.to_numpy(norm)),
-                    tokens_per_second=speed, train_seconds=progress.train_seconds,
+                    grad_norms=gradient_norms(self.model), tokens_per_second=speed, train_seconds=progress.train_seconds,
                 )  # fmt: skip
                 losses, mark_step = 0.0, step
                 if validates:

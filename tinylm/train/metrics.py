@@ -102,6 +102,15 @@ class MetricsLog:
             raise CheckpointError(f"cannot write {self.path}: {error.strerror or error}") from error
 
 
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The records of a metrics.jsonl; a line that a crash cut short is left out. Errors: CheckpointError."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+    return [record for record in map(_parsed, lines) if record is not None]
+
+
 def _parsed(line: str) -> dict[str, Any] | None:
     """A record with a step; None for a line that a crash cut short."""
     try:

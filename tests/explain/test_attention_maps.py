@@ -1,0 +1,137 @@
+"""tinylm.explain.attention_weights: the weights by hand, of every model that attends, and by word."""
+
+import numpy as np
+import pytest
+
+import tinylm
+from tinylm import Tensor, explain, nn
+from tinylm.errors import AutogradError
+from tinylm.explain.attention_maps import draw_attention, strongest
+from tinylm.models import GPT, GPTConfig, RNNModel, TransformerModel, Translator
+from tinylm.models.classifier import TransformerClassifier
+
+
+def ids(*shape):
+    return Tensor(np.random.default_rng(0).integers(0, 11, shape))
+
+
+def softmax(scores):
+    e = np.exp(scores - scores.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def test_by_hand():
+    """Scores q·k: 0, and then log 3 beside 0; the second key is 3 times as heavy."""
+    q = Tensor(np.array([[1.0], [np.log(3)]]), requires_grad=True)
+    k, v = Tensor(np.array([[0.0], [1.0]])), Tensor(np.array([[5.0], [7.0]]))
+    y = tinylm.scaled_dot_product_attention(q, k, v, causal=True, scale=1.0)
+    (only,) = explain.attention_weights(y)
+    assert only.name == "attention 0"
+    np.testing.assert_allclose(only.weights, [[1, 0], [0.25, 0.75]], rtol=1e-12)
+    y = tinylm.scaled_dot_product_attention(q, k, v, np.array([[False, True], [True, True]]), scale=2.0)
+    np.testing.assert_allclose(explain.attention_weights(y)[0].weights, [[0, 1], [0.1, 0.9]], rtol=1e-12)
+
+
+def test_a_gpt():
+    """The first layer's from its parameters, layer by layer; later positions get nothing."""
+    model = GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=3, n_head=2, n_embd=8)).to(dtype=np.float64)
+    x = ids(2, 6)
+    found = explain.attention_weights(model(x), model=model)
+    assert [a.name for a in found] == ["transformer.h.0.attn", "transformer.h.1.attn", "transformer.h.2.attn"]
+    trunk = model.transformer
+    h = trunk.h[0].ln_1(trunk.wte(x) + trunk.wpe(tinylm.arange(6))).numpy()
+    q, k, _ = np.split(h @ trunk.h[0].attn.c_attn.weight.numpy().T, 3, axis=-1)
+    q, k = (a.reshape(2, 6, 2, 4).transpose(0, 2, 1, 3) for a in (q, k))
+    scores = np.where(np.tri(6, dtype=bool), q @ k.transpose(0, 1, 3, 2) / 2, -np.inf)
+    np.testing.assert_allclose(found[0].weights, softmax(scores), rtol=1e-10)
+    for a in found:
+        assert a.weights.shape == (2, 2, 6, 6)
+        np.testing.assert_allclose(a.weights.sum(-1), 1)
+        assert not np.triu(a.weights, 1).any()
+    assert not np.allclose(found[0].weights, found[1].weights)
+
+
+def test_the_layers_own_weights():
+    """MultiheadAttention returns them when asked; with dropout, those before it."""
+    layer = nn.MultiheadAttention(8, 2, dropout=0.5)
+    x = Tensor(np.random.default_rng(0).standard_normal((5, 3, 8)).astype(np.float32))
+    mask = np.triu(np.ones((5, 5), bool), 1)
+    layer.eval()
+    _, expected = layer(x, x, x, attn_mask=mask, average_attn_weights=False)
+    layer.train()
+    y, _ = layer(x, x, x, attn_mask=mask, need_weights=False)
+    (only,) = explain.attention_weights(y, model=layer)
+    np.testing.assert_allclose(only.weights, expected.numpy(), rtol=1e-5, atol=1e-7)
+
+
+def test_other_models_layers_and_padding():
+    model = TransformerModel(11, 8, 2, 12, 2, dropout=0.0)
+    found = explain.attention_weights(model(ids(6, 3)), model=model)
+    assert [a.name for a in found] == [f"transformer_encoder.layers.{i}.self_attn" for i in range(2)]
+    assert all(a.weights.shape == (3, 2, 6, 6) for a in found)
+
+    model = Translator(11, 8, 2, 12, 2)
+    lengths = np.array([6, 4, 2])
+    found = explain.attention_weights(model(ids(3, 6), lengths, ids(3, 5)), model=model)
+    assert [a.name for a in found] == [
+        "encoder.layers.0.self_attn", "encoder.layers.1.self_attn",
+        "decoder.layers.0.self_attn", "decoder.layers.0.multihead_attn", "decoder.layers.1.self_attn", "decoder.layers.1.multihead_attn",
+    ]  # fmt: skip
+    crossing = found[3].weights
+    assert crossing.shape == (3, 2, 5, 6)
+    for weights, n in zip(crossing, lengths, strict=True):
+        assert not weights[..., n:].any()
+        np.testing.assert_allclose(weights[..., :n].sum(-1), 1, rtol=1e-5)
+
+    model = TransformerClassifier(11, 8, 2, 12, 1)
+    (only,) = explain.attention_weights(model(ids(3, 6), lengths), model=model)
+    assert only.name == "transformer_encoder.layers.0.self_attn"
+    assert not only.weights[2, :, :, 2:].any()
+
+
+def test_without_attention_or_tape():
+    model = RNNModel("gru", 11, 8, 8, 1)
+    y, _ = model(ids(4, 2))
+    assert explain.attention_weights(y, model=model) == []
+    with tinylm.no_grad():
+        y, _ = model(ids(4, 2))
+    with pytest.raises(AutogradError, match="nothing was recorded"):
+        explain.attention_weights(y, model=model)
+    y, _ = model(ids(4, 2))
+    y.sum().backward()
+    with pytest.raises(AutogradError, match="was freed"):
+        explain.attention_weights(y, model=model)
+
+
+def test_words_from_pieces():
+    tokens = ["a", "b", " ", "c", "\n", " ", "d"]
+    weights = np.arange(49.0).reshape(1, 7, 7)
+    joined, words = explain.by_word(weights, tokens)
+    assert words == ["ab ", "c\n ", "d"]
+    parts = [slice(0, 3), slice(3, 6), slice(6, 7)]
+    for i, rows in enumerate(parts):
+        for j, columns in enumerate(parts):
+            assert joined[0, i, j] == pytest.approx(weights[0, rows, columns].sum(axis=1).mean())
+    assert explain.by_word(np.eye(4), ["The", " k", "ing", "."])[1] == ["The", " king."]
+    causal = np.tri(7) / np.tri(7).sum(1, keepdims=True)
+    joined, _ = explain.by_word(causal, tokens)
+    np.testing.assert_allclose(joined.sum(-1), 1)
+    assert not np.triu(joined, 1).any()
+
+
+def test_the_strongest_looks():
+    weights = np.array([[1, 0, 0, 0], [0.4, 0.6, 0, 0], [0.3, 0.3, 0.4, 0], [0.1, 0.5, 0.2, 0.2]])
+    assert strongest(weights, 3, 2) == [(1, 0.5), (2, 0.2)]
+    assert strongest(weights, 2) == [(0, 0.3), (1, 0.3)], "ties in the order of the text"
+    assert strongest(weights, 0) == []
+
+
+def test_the_picture():
+    one = explain.Attention("first", np.full((1, 2, 3, 4), 0.25))
+    two = explain.Attention("second", np.arange(12).reshape(1, 1, 3, 4) / 12)
+    figure = draw_attention([one, two], ["$a", "\n", "c d"], ["w", "x", "y", "z"])
+    cells = figure.axes
+    assert [cell.get_title() for cell in cells] == ["first, head 0", "first, head 1", "second, head 0", ""]
+    np.testing.assert_array_equal(cells[2].images[0].get_array(), two.weights[0, 0])
+    assert [label.get_text() for label in cells[2].get_yticklabels()] == ["$a", "⏎", "c·d"]
+    assert [label.get_text() for label in cells[2].get_xticklabels()] == ["w", "x", "y", "z"]

@@ -1,0 +1,86 @@
+"""Where attention looks: the weights of every head, taken from the tape of a forward pass."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+
+from tinylm.backend import to_numpy
+from tinylm.explain.naming import Names, nodes_below
+from tinylm.explain.token_axes import label_tokens
+from tinylm.nn import Module
+from tinylm.tensor import as_array
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One attention layer.  name: the path of its module.  weights (N, heads, T, S): how much query t
+    takes of the value at s, before dropout; they sum to 1 over s, or are 0 where nothing may be looked at."""
+
+    name: str
+    weights: np.ndarray
+
+
+def attention_weights(output: Any, *, model: Module | None = None) -> list[Attention]:
+    """The attention layers that led to `output`, the first one first.
+
+    output: a tensor of any model, computed with recording on (not in `no_grad`) and not freed by
+    `backward`; the tape holds what each attention was given, and its weights are computed again. model: gives names.
+    Errors: AutogradError when there is no tape.
+    """
+    names = Names(model, output)
+    found: list[Attention] = []
+    for node in nodes_below(output):
+        if node.op.name == "scaled_dot_product_attention":
+            q, k, v, mask = (None if x is None else as_array(x) for x in node.inputs)
+            kept = {name: node.settings[1][name] for name in ("causal", "scale") if name in node.settings[1]}
+            (_, weights), _ = node.op.body(q, k, v, mask, return_weights=True, **kept)
+            found.append(Attention(names.module(node) or f"attention {len(found)}", to_numpy(weights)))
+    return found
+
+
+def by_word(weights: np.ndarray, tokens: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """Attention between words from attention between pieces of them: weights (..., T, T) over the tokens
+    of one text -> (..., words, words), and the words, each with the white space behind it.
+
+    A word takes of another what its tokens take of all the other's tokens, on average; rows still sum to 1.
+    """
+    words: list[str] = []
+    member = []  # the word of each token
+    for token in tokens:
+        if not words or (words[-1][-1:].isspace() and not token[:1].isspace()) or (token[:1].isspace() and token.strip()):
+            words.append("")
+        words[-1] += token
+        member.append(len(words) - 1)
+    one = np.eye(len(words))[member]  # (T, words)
+    return (one / one.sum(axis=0)).T @ weights @ one, words
+
+
+def strongest(weights: np.ndarray, position: int, count: int = 3) -> list[tuple[int, float]]:
+    """Where one head looks most from a position, itself left out: (earlier position, weight), the largest first."""
+    before = weights[position, :position]
+    order = np.argsort(-before, kind="stable")[:count]
+    return [(int(s), float(before[s])) for s in order]
+
+
+def draw_attention(layers: Sequence[Attention], tokens: Sequence[str], sources: Sequence[str] | None = None) -> Figure:
+    """A picture of each head, a row a layer, of the first text of the batch: tokens look from the left to those
+    below; the darker, the more, by the square root of the weight. sources: the tokens that are looked at, where they are others."""
+    sources = tokens if sources is None else sources
+    heads = max(layer.weights.shape[1] for layer in layers)
+    side = max(2.2, 0.16 * max(len(tokens), len(sources)))
+    figure = Figure(figsize=(side * heads + 1, (side + 0.4) * len(layers) + 0.5), layout="constrained")
+    axes = figure.subplots(len(layers), heads, squeeze=False)
+    for row, layer in zip(axes, layers, strict=True):
+        for head, cell in enumerate(row):
+            if head >= layer.weights.shape[1]:
+                cell.set_axis_off()
+                continue
+            cell.imshow(layer.weights[0, head], cmap="Blues", norm=PowerNorm(0.5, 0, 1))
+            cell.set_title(f"{layer.name}, head {head}", fontsize=8)
+            label_tokens(cell.xaxis, sources)
+            label_tokens(cell.yaxis, tokens)
+    return figure

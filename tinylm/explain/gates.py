@@ -1,0 +1,122 @@
+"""What the gates of a recurrent layer do, step by step, taken from the tape of a forward pass."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from tinylm.autograd import Node
+from tinylm.backend import to_numpy
+from tinylm.explain.naming import Names, nodes_below
+from tinylm.explain.token_axes import label_tokens
+from tinylm.nn import Module
+from tinylm.tensor import as_array
+
+Cell = Callable[[np.ndarray, np.ndarray, list[np.ndarray]], dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Gates:
+    """One recurrent layer and direction.  name: its path, such as 'rnn.l0'.  values: the gates and states
+    by name, (T, N, H) float64 each, NaN beyond the length of a shorter sequence. An LSTM has input, forget,
+    candidate, output, c and h; a GRU reset, update, candidate and h; an RNN h. Gates lie within (0, 1),
+    candidates within (-1, 1)."""
+
+    name: str
+    kind: str
+    values: dict[str, np.ndarray]
+
+
+def gate_values(output: Any, *, model: Module | None = None) -> list[Gates]:
+    """The recurrent layers that led to `output`, the first one first.
+
+    output: a tensor of any model, computed with recording on (not in `no_grad`) and not freed by
+    `backward`; the tape holds the inputs of each layer, and its steps are computed again. model: gives names.
+    Errors: AutogradError when there is no tape.
+    """
+    names = Names(model, output)
+    found: list[Gates] = []
+    for node in nodes_below(output):
+        if node.op.name in _STEPS:
+            path = names.parameter(node.inputs[1]).replace("weight_ih_", "")
+            found.append(Gates(path or f"{node.op.name} {len(found)}", node.op.name, _replay(node)))
+    return found
+
+
+def _replay(node: Node) -> dict[str, np.ndarray]:
+    arrays: list[Any] = [None if a is None else to_numpy(as_array(a)).astype(np.float64) for a in node.inputs]
+    x, weight_ih, weight_hh, bias_ih, bias_hh, *first = arrays
+    settings = node.settings[1]
+    steps, batch = x.shape[:2]
+    lengths = settings.get("lengths")
+    running = np.arange(steps)[:, None] < (np.full(batch, steps) if lengths is None else np.asarray(lengths))
+    states = [np.zeros((batch, weight_hh.shape[1])) if s is None else s for s in first]
+    step = _STEPS[node.op.name](settings)
+    kept: dict[str, list[Any]] = {}
+    for t in range(steps)[:: -1 if settings.get("reverse") else 1]:
+        a = x[t] @ weight_ih.T + (0 if bias_ih is None else bias_ih)
+        s = states[0] @ weight_hh.T + (0 if bias_hh is None else bias_hh)
+        values = step(a, s, states)
+        runs = running[t][:, None]
+        states = [np.where(runs, values[name], old) for name, old in zip("hc", states, strict=False)]
+        for name, value in values.items():
+            kept.setdefault(name, [None] * steps)[t] = np.where(runs, value, np.nan)
+    return {name: np.stack(value) for name, value in kept.items()}
+
+
+def _sigmoid(z: np.ndarray) -> np.ndarray:
+    return (1 + np.tanh(z / 2)) / 2
+
+
+def _rnn(settings: dict[str, Any]) -> Cell:
+    functions: dict[str, Callable[[np.ndarray], np.ndarray]] = {"tanh": np.tanh, "relu": lambda z: np.maximum(z, 0), "sigmoid": _sigmoid}
+    activation = functions[settings.get("nonlinearity", "tanh")]
+    return lambda a, s, states: {"h": activation(a + s)}
+
+
+def _lstm(settings: dict[str, Any]) -> Cell:
+    def step(a: np.ndarray, s: np.ndarray, states: list[np.ndarray]) -> dict[str, np.ndarray]:
+        i, f, g, o = np.split(a + s, 4, axis=1)
+        i, f, g, o = _sigmoid(i), _sigmoid(f), np.tanh(g), _sigmoid(o)
+        c = f * states[1] + i * g
+        return {"input": i, "forget": f, "candidate": g, "output": o, "c": c, "h": o * np.tanh(c)}
+
+    return step
+
+
+def _gru(settings: dict[str, Any]) -> Cell:
+    def step(a: np.ndarray, s: np.ndarray, states: list[np.ndarray]) -> dict[str, np.ndarray]:
+        (a_r, a_z, a_n), (s_r, s_z, s_n) = np.split(a, 3, axis=1), np.split(s, 3, axis=1)
+        r, z = _sigmoid(a_r + s_r), _sigmoid(a_z + s_z)
+        n = np.tanh(a_n + r * s_n)
+        return {"reset": r, "update": z, "candidate": n, "h": (1 - z) * n + z * states[0]}
+
+    return step
+
+
+_STEPS: dict[str, Callable[[dict[str, Any]], Cell]] = {"rnn": _rnn, "lstm": _lstm, "gru": _gru}
+GATES = ("input", "forget", "output", "reset", "update")  # those within (0, 1)
+
+
+def draw_gates(layers: Sequence[Gates], tokens: Sequence[str]) -> Figure:
+    """A picture of each gate and state, a row a layer, of the first text of the batch: the tokens from left
+    to right, a line a unit. Gates run from 0, white, to 1; the others from blue below 0 to red above."""
+    columns = max(len(layer.values) for layer in layers)
+    figure = Figure(figsize=(max(2.6, 0.12 * len(tokens)) * columns + 1, 3.2 * len(layers) + 0.5), layout="constrained")
+    axes = figure.subplots(len(layers), columns, squeeze=False)
+    for row, layer in zip(axes, layers, strict=True):
+        for cell, (name, values) in zip(row, layer.values.items(), strict=False):
+            image = values[:, 0].T
+            if name in GATES:
+                drawn = cell.imshow(image, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+            else:
+                largest = max(1.0, float(np.nanmax(np.abs(image))))
+                drawn = cell.imshow(image, cmap="RdBu_r", vmin=-largest, vmax=largest, aspect="auto")
+            figure.colorbar(drawn, ax=cell)
+            cell.set_title(f"{layer.name}, {name}", fontsize=8)
+            label_tokens(cell.xaxis, tokens)
+        for cell in row[len(layer.values) :]:
+            cell.set_axis_off()
+    return figure

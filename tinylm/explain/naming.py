@@ -1,0 +1,81 @@
+"""Names for what stands on the tape: parameters by their paths, nodes by the module they belong to."""
+
+from typing import Any
+
+from tinylm.autograd import Node
+from tinylm.errors import AutogradError
+from tinylm.nn import Module
+
+
+def nodes_below(output: Any) -> list[Node]:
+    """Every node that led to a tensor, the oldest first. Errors: AutogradError when nothing was recorded, or
+    the graph was freed."""
+    if output.node is None:
+        raise AutogradError("nothing was recorded for this tensor: compute it outside of no_grad, from what requires gradients")
+    found: set[Node] = set()
+    stack = [output.node]
+    while stack:
+        node = stack.pop()
+        if node is None or node in found:
+            continue
+        if node.parents is None:
+            node.complain()
+        found.add(node)
+        stack.extend(parent.node for parent in node.parents if parent is not None)
+    return sorted(found, key=lambda node: node.age)
+
+
+class Names:
+    """The names that a model gives to the graph of `output`. Without a model there are none.
+
+    A node that takes a parameter belongs to the parameter's module. One that takes none belongs to
+    what the nodes before and after it have in common: between attn.c_attn and attn.c_proj to attn.
+    """
+
+    def __init__(self, model: Module | None, output: Any) -> None:
+        self._modules = {} if model is None else dict(model.named_modules())
+        self._paths: dict[int, list[str]] = {}
+        self._places: dict[Node, str] = {}
+        if model is None or output.node is None:
+            return
+        for path, tensor in model.named_state():
+            self._paths.setdefault(id(tensor), []).append(path)
+        nodes = nodes_below(output)
+        owners = [self._owner(node) for node in nodes]
+        after: list[str] = []  # the nearest owner at or after each node
+        for owner in reversed(owners):
+            after.append(owner if owner is not None else after[-1] if after else "")
+        before = ""
+        for node, owner, later in zip(nodes, owners, reversed(after), strict=True):
+            before = before if owner is None else owner
+            self._places[node] = _common(before, later)
+
+    def parameter(self, tensor: Any) -> str:
+        """The path of a parameter, 'a = b' when it has two; '' when the model has no such parameter."""
+        return " = ".join(self._paths.get(id(tensor), ()))
+
+    def module(self, node: Node) -> str:
+        """The path of the module that the node belongs to, '' for the model itself or an unknown one."""
+        place = self._places.get(node)
+        return (self._owner(node) or "") if place is None else place  # a checkpoint makes nodes during the walk
+
+    def _owner(self, node: Node) -> str | None:
+        """The module of the first parameter among the node's inputs. Of the modules that share a tied
+        parameter it is the one whose class has the function that made the node."""
+        maker = node.code.co_qualname.partition(".")[0]
+        for x in node.inputs:
+            owners = [path.rpartition(".")[0] for path in self._paths.get(id(x), ())]
+            if owners:
+                makers = (path for path in owners if maker in (kind.__name__ for kind in type(self._modules[path]).__mro__))
+                return next(makers, owners[0])
+        return None
+
+
+def _common(a: str, b: str) -> str:
+    """The path that both begin with."""
+    shared = []
+    for x, y in zip(a.split("."), b.split("."), strict=False):
+        if x != y:
+            break
+        shared.append(x)
+    return ".".join(shared)

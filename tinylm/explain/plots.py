@@ -1,0 +1,87 @@
+"""Pictures of a training run from its metrics.jsonl."""
+
+import io
+import itertools
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+Records = Sequence[Mapping[str, Any]]
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file. Characters that the font lacks are drawn as boxes."""
+    image = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
+        FigureCanvasAgg(figure).print_png(image)
+    return image.getvalue()
+
+
+def figures(records: Records, ngram: float | None = None) -> dict[str, Figure]:
+    """The pictures that the records allow, by title. ngram: the loss of an n-gram model, for a line to compare with."""
+    made = {
+        "Training curves": training_curves(records, ngram),
+        "Learning rate": curve(records, "lr", "learning rate"),
+        "Norm of the gradient before clipping": curve(records, "grad_norm", "norm of the gradient", "log"),
+        "Norm of the gradient by layer": norms_by_layer(records),
+    }
+    return {title: figure for title, figure in made.items() if figure is not None}
+
+
+def series(records: Records, name: str) -> tuple[list[int], list[Any]]:
+    """(steps, values) of the records that have it."""
+    found = [(record["step"], record[name]) for record in records if record.get(name) is not None]
+    return [step for step, _ in found], [value for _, value in found]
+
+
+def _axes(ylabel: str, height: float = 3.2) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(4.6, height), dpi=150, layout="constrained")  # small, so that its text is large enough on a phone
+    axes = figure.add_subplot(xlabel="step", ylabel=ylabel)
+    axes.grid(alpha=0.3)
+    return figure, axes
+
+
+def training_curves(records: Records, ngram: float | None = None) -> Figure | None:
+    """The losses in training and validation; None without any."""
+    training, validation = series(records, "loss"), series(records, "val_loss")
+    if not training[0] and not validation[0]:
+        return None
+    figure, axes = _axes("nats a token")
+    if training[0]:
+        axes.plot(*training, linewidth=0.8, label="training")
+    if validation[0]:
+        axes.plot(*validation, marker="o", label=f"validation, {min(validation[1]):.4f} at best")
+    if ngram is not None:
+        axes.axhline(ngram, color="black", linestyle="--", linewidth=1, label=f"n-gram, {ngram:.4f}")
+    axes.legend(fontsize=8)
+    return figure
+
+
+def curve(records: Records, name: str, label: str, scale: str = "linear") -> Figure | None:
+    """One number by step; None when it was not recorded."""
+    steps, values = series(records, name)
+    if not steps:
+        return None
+    figure, axes = _axes(label)
+    axes.plot(steps, values, linewidth=1)
+    axes.set_yscale(scale)
+    return figure
+
+
+def norms_by_layer(records: Records) -> Figure | None:
+    """A curve a layer of the norms that `tinylm.train.gradient_norms` recorded; None when there are none."""
+    steps, values = series(records, "grad_norms")
+    if not any(values):
+        return None
+    figure, axes = _axes("norm of the gradient", 4.6)
+    styles = itertools.cycle(("-", "--", "-.", ":"))
+    for i, layer in enumerate(dict.fromkeys(itertools.chain.from_iterable(values))):
+        axes.plot(steps, [norms.get(layer, math.nan) for norms in values], next(styles), color=f"C{i % 10}", linewidth=1, label=layer)
+    axes.set_yscale("log")
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
+    return figure

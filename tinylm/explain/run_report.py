@@ -1,0 +1,108 @@
+"""A run as one HTML page: its figures, its curves, and how it reads a text."""
+
+import base64
+import html
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from tinylm.errors import CheckpointError, ConfigError
+from tinylm.explain.attention_maps import attention_weights, draw_attention
+from tinylm.explain.gates import draw_gates, gate_values
+from tinylm.explain.plots import figures, png
+from tinylm.explain.reading import read, text_ids, token_texts
+from tinylm.models import LanguageModel
+from tinylm.train import load_run
+from tinylm.train.checkpoints import read_json, write_atomically
+from tinylm.train.metrics import read_metrics
+
+_HEAD = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<title>{title}</title>
+<style>
+  body {{ margin: 0 auto; max-width: 60rem; padding: 1rem; font: 1rem/1.45 system-ui, sans-serif; color: #1c2430; }}
+  body {{ overflow-wrap: anywhere; }}
+  h1 {{ font-size: 1.5rem; }}
+  h2 {{ font-size: 1.2rem; margin-top: 2rem; }}
+  table {{ border-collapse: collapse; }}
+  td {{ padding: .15rem 1rem .15rem 0; border-bottom: 1px solid #d8dee7; vertical-align: top; }}
+  img {{ max-width: 100%; height: auto; }}
+  .wide {{ overflow-x: auto; }}
+  .wide img {{ max-width: none; }}
+</style>
+<h1>{title}</h1>
+"""
+
+
+def report(folder: str | Path, *, ngram: str | Path | None = None, text: str | None = None) -> Path:
+    """Writes report.html into a run folder and returns its path. The page needs no other file.
+
+    It shows summary.json, the curves that metrics.jsonl allows and the settings. ngram: the run folder of an
+    n-gram model of the same tokens, whose validation loss is drawn beside. text: is read by the model, which
+    shows its attention or its gates.
+    Errors: CheckpointError when a folder is no run; ConfigError when the runs have other tokens, or for a
+    text that the model cannot read; DataError.
+    """
+    folder = Path(folder)
+    record = read_json(folder / "config.json")
+    if not isinstance(record, dict) or not isinstance(record.get("train"), dict):
+        raise CheckpointError(f"{folder / 'config.json'} is not the config of a tinylm run")
+    summary = read_json(folder / "summary.json") if (folder / "summary.json").exists() else {}
+    parts = [_HEAD.format(title=html.escape(f"Run {folder.name}")), _table("Result", summary)]
+    level = None if ngram is None else _ngram_loss(Path(ngram), record)
+    records = read_metrics(folder / "metrics.jsonl")
+    parts += [_picture(title, figure) for title, figure in figures(records, level).items()]
+    if text is not None:
+        parts += [f"<h2>Reading</h2>\n<p><q>{html.escape(text)}</q></p>\n"]
+        parts += [_picture(title, figure, wide=True) for title, figure in _pictures_of_reading(folder, text).items()]
+    parts.append(_table("Settings", record["train"]))
+    path = folder / "report.html"
+    write_atomically(path, "".join([*parts, "</html>\n"]).encode("utf-8", "backslashreplace"))
+    return path
+
+
+def _table(title: str, record: Mapping[str, Any]) -> str:
+    rows = "".join(f"<tr><td>{html.escape(str(k))}<td>{html.escape(_shown(v))}\n" for k, v in record.items())
+    return f"<h2>{html.escape(title)}</h2>\n<table>\n{rows}</table>\n"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return f"{value:,}" if type(value) is int else str(value)
+
+
+def _picture(title: str, figure: Figure, wide: bool = False) -> str:
+    data = base64.b64encode(png(figure)).decode("ascii")
+    box = ' class="wide"' if wide else ""
+    shown = html.escape(title)
+    return f'<h2>{shown}</h2>\n<div{box}><img alt="{shown}" src="data:image/png;base64,{data}"></div>\n'
+
+
+def _ngram_loss(folder: Path, record: Mapping[str, Any]) -> float:
+    """The validation loss of an n-gram run with the tokens of the run whose config is given."""
+    other = read_json(folder / "config.json")
+    if not isinstance(other, dict) or other.get("tokenizer") != record.get("tokenizer"):
+        raise ConfigError(f"{folder} has other tokens than the run: their losses cannot be compared")
+    try:
+        return float(read_json(folder / "summary.json")["val_loss"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder / 'summary.json'} has no val_loss") from error
+
+
+def _pictures_of_reading(folder: Path, text: str) -> dict[str, Figure]:
+    model, tokenizer, _ = load_run(folder)
+    ids = text_ids(model, tokenizer, text)
+    assert isinstance(model, LanguageModel)
+    output, tokens = read(model, ids), token_texts(tokenizer, ids)
+    made = {}
+    if attention := attention_weights(output, model=model):
+        made["Attention: the row looks at the columns"] = draw_attention(attention, tokens)
+    if gates := gate_values(output, model=model):
+        made["Gates and states, token by token"] = draw_gates(gates, tokens)
+    return made

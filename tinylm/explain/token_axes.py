@@ -1,0 +1,16 @@
+"""Tokens as the labels of an axis."""
+
+from collections.abc import Sequence
+from typing import Any
+
+_MOST = 80  # labels more than these could not be read
+
+
+def label_tokens(axis: Any, tokens: Sequence[str]) -> None:
+    """Every token at its place along `axis`; line breaks and blanks are made visible. No labels when there are too many."""
+    if len(tokens) > _MOST:
+        axis.set_ticks([])
+        return
+    shown = [token.replace("\n", "⏎").replace(" ", "·") for token in tokens]
+    upright = {"rotation": 90} if axis.axis_name == "x" else {}
+    axis.set_ticks(range(len(shown)), shown, fontsize=7, parse_math=False, **upright)
