@@ -15,7 +15,7 @@ from tinylm.errors import ShapeError
 from tinylm.kernel_registry import registry
 from tinylm.nn import Module
 from tinylm.tensor import Tensor
-from tinylm.verify.finite_differences import flatten
+from tinylm.verify.jacobians import flatten
 from tinylm.verify.reports import Report, Row, joint_norm, relative_error
 from tinylm.verify.samples import Sample
 from tinylm.verify.torch_reference import to_torch, torch_reference
