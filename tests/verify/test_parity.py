@@ -174,18 +174,3 @@ def test_a_nan_is_a_failure():
     assert np.isnan(report.error)
 
 
-def test_reports_compare_norms(batch):
-    from tinylm.verify.reports import Report, Row, joint_norm, relative_error
-
-    a, b = np.array([3.0, 4.0]), np.array([3.0, 0.0])
-    assert relative_error(a, b, 5.0) == pytest.approx(4 / 3)
-    assert relative_error(a, b * 0, 5000.0) == pytest.approx(1.0)  # the floor: a thousandth of all
-    assert relative_error(b, b, 0.0) == 0
-    assert relative_error(a, b * 0, 0.0) == np.inf
-    assert joint_norm([a, np.array([[12.0]])]) == 13
-    assert joint_norm([]) == 0
-    report = Report("title", 0.1, (Row("good", 0.05), Row("bad", 0.2, "here"), Row("worse", float("nan"), "there")))
-    assert [row.name for row in report.failures] == ["bad", "worse"]
-    assert str(report).splitlines()[1] == "  bad: relative error 2.00e-01; here"
-    assert Report("empty", 0.1, ()).ok
-    assert Tensor(batch[0]).shape == (4, 3)

@@ -192,5 +192,5 @@ def _broadcasts(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
 
 
 HYPOTHESES: list[Hypothesis] = [
-    not_finite, nothing, second_order, wrong_op, factor, swapped, slices, transposed, operand, masks, reduced, detached, level,
+    not_finite, second_order, nothing, wrong_op, factor, swapped, slices, transposed, operand, masks, reduced, detached, level,
 ]  # fmt: skip

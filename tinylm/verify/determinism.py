@@ -9,14 +9,13 @@ from tinylm.verify.reports import Row, joint_norm, relative_error
 def repetitions(problem: Problem, cotangent: np.ndarray) -> list[Row]:
     """A row for each way in which a repetition gives other numbers, or an argument was written to; none when
     all is equal bit for bit."""
-    before = [x.numpy().copy() for x in problem.xs]
     first, second = problem.taped(), problem.taped()
     pulled, again, anew = (problem.pulled(y, cotangent) for y in (first, first, second))
     runs = {
         "values of two runs": ([first.numpy()], [second.numpy()]),
         "gradients of two backward passes through one graph": (pulled, again),
         "gradients of two runs": (pulled, anew),
-        "arguments before and after": ([x.numpy() for x in problem.xs], before),
+        "arguments before and after": ([x.numpy() for x in problem.xs], problem.start),
     }
     return [Row(name, _spread(a, b), _where(name)) for name, (a, b) in runs.items() if not _equal(a, b)]
 

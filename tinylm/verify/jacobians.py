@@ -53,6 +53,7 @@ class Problem:
         if dtype != "float64":
             for x in self.xs:
                 x.data[...] = x.data.astype(dtype)
+        self.start = [x.numpy().copy() for x in self.xs]
 
     def floating(self) -> list[Tensor]:
         """The floating outputs. Errors: ConfigError when there is none."""
@@ -93,7 +94,8 @@ class Problem:
             for x, start, way in moved:
                 x.data[...] = start + s * way
             try:
-                return self.value().numpy()
+                with np.errstate(all="ignore"):  # a wide step may leave the domain
+                    return self.value().numpy()
             finally:
                 for x, start, _ in moved:
                     x.data[...] = start

@@ -74,7 +74,7 @@ class Report:
     @property
     def best_step(self) -> float:
         """The step at which differences and tape agree best; NaN where steps were not tried."""
-        return min(self.curve, key=lambda point: point[1])[0] if self.curve else math.nan
+        return min(self.curve, key=lambda point: math.inf if math.isnan(point[1]) else point[1])[0] if self.curve else math.nan
 
     def record(self) -> dict[str, Any]:
         """All of it as JSON has it; a number that is not finite is a string, such as "nan"."""
