@@ -36,7 +36,8 @@ def _section(name: str, reports: Sequence[Report]) -> str:
     ok = all(report.ok for report in reports)
     worst = max((r.error for r in reports), key=lambda e: math.inf if math.isnan(e) else e, default=0.0)
     summary = f"<b>{escape(name)}</b>: " + (f"{len(reports)} checks, largest relative error {worst:.1e}" if reports else "no derivative")
-    return f"<details{'' if ok else ' open="open"'}><summary>{_verdict(ok)} {summary}</summary>{''.join(map(_report, reports))}</details>"
+    details = "<details>" if ok else '<details open="open">'
+    return f"{details}<summary>{_verdict(ok)} {summary}</summary>{''.join(map(_report, reports))}</details>"
 
 
 def _verdict(ok: bool) -> str:
