@@ -14,7 +14,7 @@ from rich.table import Table
 from tinylm import backend
 from tinylm.errors import ConfigError
 from tinylm.verify import Report, compare, compare_op, samples_of
-from tinylm.verify.models import MODELS
+from tinylm.verify.models import model_names, twins_of
 from tinylm.verify.op_checks import op_names
 
 
@@ -35,12 +35,6 @@ class Arguments:
     """only the first sample of each op, and one model"""
 
 
-def model_names(name: str | None) -> list[str]:
-    if name is not None and name not in MODELS:
-        raise ConfigError(f"unknown model {name!r}: expected one of {', '.join(sorted(MODELS))}")
-    return sorted(MODELS) if name is None else [name]
-
-
 def comparisons(arguments: Arguments) -> Iterator[tuple[str, list[Report]]]:
     """(name, its reports) for everything that is asked for, one after the other."""
     if arguments.op is not None or arguments.model is None:
@@ -49,7 +43,7 @@ def comparisons(arguments: Arguments) -> Iterator[tuple[str, list[Report]]]:
             yield name, [compare_op(name, s, order=order, device=arguments.device) for s in samples for order in (1, 2)]
     if arguments.model is not None or arguments.op is None:
         for name in model_names(arguments.model)[: 1 if arguments.dry_run else None]:
-            ours, theirs, batch = MODELS[name]()
+            ours, theirs, batch = twins_of(name)
             yield name, [compare(ours.to(arguments.device), theirs, batch)]
 
 

@@ -9,7 +9,7 @@ import tinylm
 from tinylm import Tensor, nn, ops
 from tinylm.errors import CheckpointError, ShapeError
 from tinylm.verify import Sample, compare, compare_op
-from tinylm.verify.models import MODELS
+from tinylm.verify.models import MODELS, twins_of
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def pair():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_registered_models(name):
-    report = compare(*MODELS[name]())
+    report = compare(*twins_of(name))
     assert report.ok, report
 
 
