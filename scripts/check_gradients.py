@@ -106,7 +106,9 @@ def main() -> int:
         done = [(name, reports) for name, reports in done if reports]
     if not any(reports for _, reports in done) and (a.op is None or a.implementation == "kernel"):
         raise ConfigError(f"nothing to check: no {a.implementation} implementation on {a.device}")
-    table = Table("", "name", "samples", "1st order", "2nd order", "best step", "", title="largest relative error against finite differences")
+    table = Table(
+        "", "name", "samples", "1st order", "2nd order", "best step", "", title="largest relative error against finite differences"
+    )
     table.box = None
     for name, reports in done:
         verdict, *rest = cells(reports)

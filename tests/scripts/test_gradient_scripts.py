@@ -42,7 +42,12 @@ sys.meta_path.insert(0, Blocked())
 
 def script(name, *arguments, spoil=None):
     start = [] if spoil is None else ["-c", SPOILT.format(spoil=spoil)]
-    environment = {**os.environ, "PYTHONWARNINGS": "error", "PYTHONPATH": f"{SCRIPTS}{os.pathsep}{SCRIPTS.parent}", "TINYLM_KERNELS": "auto"}
+    environment = {
+        **os.environ,
+        "PYTHONWARNINGS": "error",
+        "PYTHONPATH": f"{SCRIPTS}{os.pathsep}{SCRIPTS.parent}",
+        "TINYLM_KERNELS": "auto",
+    }
     command = [sys.executable, *start, str(SCRIPTS / name), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 

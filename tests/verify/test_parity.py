@@ -172,5 +172,3 @@ def test_a_nan_is_a_failure():
     report = compare_op("log", Sample("x", (np.array([1.0, np.nan]),), {}))
     assert not report.ok
     assert np.isnan(report.error)
-
-
