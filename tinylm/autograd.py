@@ -205,10 +205,8 @@ def _fitted(node: Node, grads: Sequence[Any]) -> Sequence[Any]:
         data = tensor.data
         shape = getattr(g, "shape", type(g).__name__)
         if shape != data.shape:
-            message = (
-                f"the vjp of {node.op.name} ({node.where()}) returned a gradient of shape {shape} for an argument of shape {tensor.shape}"
-            )
-            raise GradientShapeError(message, i, shape, tensor.shape)
+            got = f"returned a gradient of shape {shape} for an argument of shape {tensor.shape}"
+            raise GradientShapeError(f"the vjp of {node.op.name} ({node.where()}) {got}", i, shape, tensor.shape)
         if g.dtype is not data.dtype and g.dtype != data.dtype:
             grads = [*grads[:i], g.astype(data.dtype), *grads[i + 1 :]]
     return grads

@@ -47,7 +47,7 @@ def called(model: Any, batch: Any, arguments: dict[str, Any]) -> Any:
 def floating_arguments(arguments: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """("argument name", tensor) for every floating one, also inside tuples."""
     for k, x in arguments.items():
-        several = [m for m in members(x)]
+        several = list(members(x))
         for i, m in enumerate(several):
             if isinstance(m, Tensor) and m.requires_grad:
                 yield f"argument {k}" + (f"[{i}]" if len(several) > 1 else ""), m

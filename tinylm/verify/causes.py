@@ -30,6 +30,8 @@ def likely_cause(evidence: Evidence) -> str:
 def shape_cause(error: GradientShapeError) -> str:
     """The cause of a gradient that has not even the shape of its argument."""
     got, expected = error.got, error.expected
+    if isinstance(got, str):
+        return f"a {got} instead of an array"
     if got == expected[::-1]:
         return "transposed: the gradient has the axes of its argument in reverse order"
     if _broadcasts(expected, got):

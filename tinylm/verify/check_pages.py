@@ -78,4 +78,5 @@ def _curve(report: Report) -> str:
     limit = f'<line x1="{left}" x2="{width - 10}" y1="{y(report.tolerance):.1f}" y2="{y(report.tolerance):.1f}" stroke="#b00020"/>'
     drawn = f'<polyline points="{points}" fill="none" stroke="#3366cc" stroke-width="2"/>'
     label = f'<text x="{left}" y="{height - 2}">relative error by step; red: the tolerance</text>'
-    return f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" aria-label="error by step">{lines}{ticks}{limit}{drawn}{label}</svg>'
+    size = f'viewBox="0 0 {width} {height}" width="{width}"'
+    return f'<svg {size} role="img" aria-label="error by step">{lines}{ticks}{limit}{drawn}{label}</svg>'

@@ -17,7 +17,7 @@ from tinylm.tensor import Tensor
 from tinylm.verify.causes import likely_cause, shape_cause
 from tinylm.verify.determinism import repetitions
 from tinylm.verify.evidence import gathered
-from tinylm.verify.jacobians import STEP, Problem, SecondOrder, units
+from tinylm.verify.jacobians import STEP, Problem, SecondOrder
 from tinylm.verify.kinks import kinks_of
 from tinylm.verify.reports import Report, Row, joint_norm, relative_error
 from tinylm.verify.step_sizes import error_curve, settled_step

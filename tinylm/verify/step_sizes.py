@@ -4,6 +4,8 @@ The curve of a right gradient falls like h² down to the rounding of the functio
 1/h. That of a wrong gradient stays flat at its error; that of a kink, at the jump of the slope.
 """
 
+import itertools
+
 import numpy as np
 
 from tinylm.verify.jacobians import Problem
@@ -33,6 +35,6 @@ def settled_step(problem: Problem, k: int, rng: np.random.Generator) -> float:
     choice is made from the function alone, whatever its gradient says."""
     way = rng.standard_normal(problem.xs[k].shape)
     slopes = [problem.slope({k: way}, h) for h in STEPS]
-    changes = [float(np.linalg.norm(a - b)) for a, b in zip(slopes, slopes[1:], strict=False)]
+    changes = [float(np.linalg.norm(a - b)) for a, b in itertools.pairwise(slopes)]
     changes = [c if np.isfinite(c) else np.inf for c in changes]
     return STEPS[int(np.argmin(changes))]
