@@ -6,7 +6,7 @@ import torch
 from torch import nn as tnn
 
 import tinylm
-from tinylm import Tensor, nn, ops
+from tinylm import nn, ops
 from tinylm.errors import CheckpointError, ShapeError
 from tinylm.verify import Sample, compare, compare_op
 from tinylm.verify.models import MODELS, twins_of

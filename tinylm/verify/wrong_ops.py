@@ -3,7 +3,6 @@
 from typing import Any
 
 from tinylm import ops
-from tinylm.autograd import Node
 from tinylm.backend import array_module
 from tinylm.dispatch import op
 from tinylm.kernel_registry import registry
@@ -20,6 +19,7 @@ def wrong_op(e: Evidence) -> str | None:
     if len(nodes) < 2:
         return None
     seen = set()
+    node: Any
     for node in nodes:
         key = (node.op.name, node.code, node.offset)
         if key in seen or node.vjp is None:  # None: a checkpoint
@@ -39,9 +39,9 @@ def _leaf(a: Any) -> Any:
     return array_module(a.data).array(a.data, dtype="float64") if a.dtype.kind == "f" else a.data
 
 
-def _callable(node: Node) -> Any:
+def _callable(node: Any) -> Any:
     """The op of a node as its caller called it."""
-    record = node.op
-    if registry.get(record.name) is record:
-        return getattr(ops, record.name)
-    return op(record.body, sequence=record.sequence, composed=record.composed)
+    name: str = node.op.name
+    if registry.get(name) is node.op:
+        return getattr(ops, name)
+    return op(node.op.body, sequence=node.op.sequence, composed=node.op.composed)
