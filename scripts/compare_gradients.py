@@ -170,9 +170,10 @@ def main() -> int:
     reports = from_files(a)
     if reports is None:
         try:
-            importlib.import_module("torch")
+            torch = importlib.import_module("torch")
         except ImportError as error:
             raise ConfigError("PyTorch is not installed: pip install 'tinylm[test]'") from error
+        torch.set_num_threads(1)  # the arrays are small, and on a busy machine threads wait for each other
         if a.steps:
             reports = drifts(a)
         else:
