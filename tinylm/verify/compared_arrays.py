@@ -18,11 +18,13 @@ def compared(name: str, a: np.ndarray, b: np.ndarray, all_norm: float, sides: tu
     unit = np.spacing(np.maximum(np.abs(b), 1e-3 * np.max(np.abs(b), initial=0)).astype(coarser)).astype(np.float64)
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     difference = np.abs(a - b)
+    with np.errstate(over="ignore"):  # beside a zero array every error is beyond all units
+        ulps = float(np.max(difference / unit, initial=0))
     norms = float(np.linalg.norm(a) * np.linalg.norm(b))
     measures = {
         "max_abs": float(np.max(difference, initial=0)),
         "cosine": min(1.0, float(np.vdot(a, b)) / norms) if norms else float("nan"),
-        "ulps": float(np.max(difference / unit, initial=0)),
+        "ulps": ulps,
     }
     detail = ""
     if a.size:

@@ -20,7 +20,7 @@ from tinylm.verify.parity import in_torch
 from tinylm.verify.reports import Report, Row
 
 ALLOWED = 30.0  # times the drift that rounding alone makes
-_LR, _DECAY = 1e-3, 0.01
+_LR, _MOMENTUM = 0.1, 0.9
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class Drift:
 
 
 def drift(model: Module, torch_model: Any, batch: Any, steps: int, *, dtype: str = "float32", seed: int = 0) -> Drift:
-    """Trains copies of both for some steps on one batch, from torch_model's weights, with AdamW (lr 1e-3).
+    """Trains copies of both for some steps on one batch, from torch_model's weights, with SGD (lr 0.1,
+    momentum 0.9): Adam divides the size of a gradient out, and a wrong size would not show.
 
     The loss is half the mean squared distance of the floating outputs from fixed random targets.
     batch as `compare` takes it; names and shapes of the state must be equal, and dropout off.
@@ -66,7 +67,7 @@ def drift(model: Module, torch_model: Any, batch: Any, steps: int, *, dtype: str
     size = sum(t.size for t in members(called(ours, batch, arguments)) if t.dtype.kind == "f")
     targets = np.random.default_rng(seed).standard_normal(size).astype(dtype)
 
-    optimizer = optim.AdamW(ours.parameters(), lr=_LR, weight_decay=_DECAY)
+    optimizer = optim.SGD(ours.parameters(), lr=_LR, momentum=_MOMENTUM)
     goal = Tensor(backend.to_device(targets, device))
 
     def step() -> float:
@@ -92,7 +93,7 @@ def _torch_step(model: Any, batch: Any, arguments: dict[str, Any], targets: Any)
     """A training step of PyTorch with the same loss and settings."""
     import torch
 
-    optimizer = torch.optim.AdamW(model.parameters(), lr=_LR, weight_decay=_DECAY)
+    optimizer = torch.optim.SGD(model.parameters(), lr=_LR, momentum=_MOMENTUM)
 
     def step() -> float:
         y = torch.cat([t.reshape(-1) for t in members(called(model, batch, arguments)) if t.is_floating_point()])
