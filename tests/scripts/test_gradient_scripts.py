@@ -165,6 +165,12 @@ def composed_samples(rng):
 def model_samples(rng):
     yield (rng.standard_normal((5, 3)),)
 
+def count(ids):
+    return tinylm.argmax(ids)
+
+def count_samples(rng):
+    yield (rng.integers(0, 3, 4),)
+
 def softplus_without(x):
     return x
 
@@ -210,6 +216,7 @@ def test_what_is_wrong_with_a_file_of_ones_own(own, tmp_path):
     for target, message in [
         (f"{own}:nothing", "defines no 'nothing'"),
         (f"{own}:softplus_without", "defines no 'softplus_without_samples'"),
+        (f"{own}:count", "no floating array"),
         (f"{own}:other", "other_samples: number 0 is a list"),
         (str(own), "expected path.py:name"),
         (f"{tmp_path}/no.py:f", "expected path.py:name"),

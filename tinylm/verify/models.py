@@ -11,7 +11,7 @@ import numpy as np
 
 from tinylm import nn
 from tinylm.errors import ConfigError
-from tinylm.random_streams import manual_seed
+from tinylm.random_streams import default_generator
 
 
 class Twins(NamedTuple):
@@ -40,8 +40,10 @@ def model_names(name: str | None = None) -> list[str]:
 
 def model_of(name: str) -> tuple[nn.Module, Any]:
     """The model of that name with the same weights at each call, no bias being zero, and its batch."""
-    manual_seed(0)
+    before = default_generator.state
+    default_generator.seed(0)
     ours, _, batch = MODELS[name]()
+    default_generator.state = before
     rng = np.random.default_rng(0)
     for p in ours.parameters():
         p.data[...] += 0.3 * rng.standard_normal(p.shape)
