@@ -1,51 +1,139 @@
-"""Checks the gradient of every op against finite differences."""
+"""Checks gradients against finite differences: of every op, of a model, or of a function of one's own."""
 
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 import console
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tinylm import backend
-from tinylm.verify.op_checks import check_op, op_names
+from tinylm import backend, nn
+from tinylm.errors import ConfigError
+from tinylm.kernel_registry import using
+from tinylm.train.checkpoints import write_atomically, write_json
+from tinylm.verify import Report
+from tinylm.verify.check_pages import page
+from tinylm.verify.models import model_names, model_of
+from tinylm.verify.module_checks import check_module
+from tinylm.verify.op_checks import check_op, checked, op_names
+from tinylm.verify.users_functions import load, samples_in
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Checks the gradient of every op against central differences in float64, first and second
-    order, on all its samples; prints a row an op. Exit status 1 when one is out of tolerance
-    (1e-6, second order 1e-5)."""
+    """Checks gradients against central differences in float64, first and second order, for every op on
+    all its samples; prints a row an op, and for each failure where it differs and the likely cause.
+    Elements at which a function has no derivative are left out and named. Exit status 1 when one is out
+    of tolerance (1e-6; second order and float32 kernels 1e-5)."""
 
     op: str | None = None
     """the one op to check; all by default"""
+    model: str | None = None
+    """a layer or model of tinylm instead, such as gpt: every parameter and argument; 'all' for all"""
+    module: str | None = None
+    """path.py:name instead: an @tinylm.op, another function of tensors, or an nn.Module of your own. The
+    same file must define name_samples(rng), which yields a tuple of arguments (NumPy arrays) for each call to check"""
     device: str = "cpu"
     """cpu, cuda or cuda:N"""
+    implementation: Literal["auto", "reference", "kernel"] = "auto"
+    """auto: float64, as the dispatcher chooses; reference: kernels switched off; kernel: the float32
+    kernels of the device, held against differences of the references in float64"""
+    seed: int = 0
+    """of the samples and of the random directions"""
+    json: Path | None = None
+    """a file for all reports as JSON"""
+    html: Path | None = None
+    """a file for all reports as one HTML page, with the error at each step size drawn"""
     dry_run: bool = False
     """only the first sample of each op, first order"""
 
 
+def checks(a: Arguments) -> Iterator[tuple[str, list[Report]]]:
+    """(name, its reports) for all that is asked for, one after the other."""
+    limit = 1 if a.dry_run else None
+    orders = (1,) if a.dry_run or a.implementation == "kernel" else (1, 2)
+    if a.module is not None:
+        name, function, file = load(a.module)
+        samples = samples_in(file, name, a.seed)[:limit]
+        if isinstance(function, nn.Module):
+            yield name, [r for s in samples for r in of_module(function, s.args, a, orders)]
+        else:
+            found = [checked(function, s, n, a.device, a.implementation, seed=a.seed, thorough=n == 1) for n in orders for s in samples]
+            yield name, [r for r in found if r is not None]
+    elif a.model is not None:
+        for name in model_names(None if a.model == "all" else a.model)[:limit]:
+            yield name, of_module(*model_of(name), a, orders)
+    else:
+        for name in op_names(a.op):
+            how = {"device": a.device, "limit": limit, "implementation": a.implementation, "seed": a.seed}
+            yield name, [r for n in orders for r in check_op(name, order=n, thorough=n == 1, **how)]
+
+
+def of_module(module: nn.Module, batch: Any, a: Arguments, orders: tuple[int, ...]) -> list[Report]:
+    """A module's reports, one an order."""
+    with using("reference" if a.implementation == "reference" else "auto"):
+        taped_in = "float32" if a.implementation == "kernel" else "float64"
+        return [check_module(module.to(a.device), batch, order=n, seed=a.seed, thorough=n == 1, taped_in=taped_in) for n in orders]
+
+
+def cells(reports: list[Report]) -> list[str]:
+    """A function's row of the table: verdict, samples, errors by order, best step, remarks."""
+    by_order = {n: [r for r in reports if f"order {n}" in r.title] for n in (1, 2)}
+    if not reports:
+        return ["no derivative", *[""] * 5]
+    verdict = "[green]ok" if all(r.ok for r in reports) else "[red]FAILED"
+    errors = [f"{np.max([r.error for r in by_order[n]]):.1e}" if by_order[n] else "" for n in (1, 2)]
+    steps = [r.best_step for r in by_order[1] if r.curve]
+    kinks = sum(len(r.remarks) for r in reports)
+    causes = sorted({row.cause for r in reports for row in r.failures if row.cause})
+    note = causes[0] if causes else f"{kinks} arguments with kinks" if kinks else ""
+    return [verdict, str(max(map(len, by_order.values()))), *errors, f"{np.median(steps):.0e}" if steps else "", note]
+
+
 def main() -> int:
-    arguments = console.parse(Arguments, description=Arguments.__doc__)
-    backend.device_namespace(arguments.device)
-    out = Console(width=None if sys.stdout.isatty() else 120)
-    table = Table("", "op", "samples", "1st order", "2nd order", title="largest relative error against finite differences", box=None)
-    failures, started = [], time.perf_counter()
-    for name in op_names(arguments.op):
-        orders = (1,) if arguments.dry_run else (1, 2)
-        reports = {order: check_op(name, order=order, device=arguments.device, limit=1 if arguments.dry_run else None) for order in orders}
-        failed = [report for several in reports.values() for report in several if not report.ok]
-        errors = [f"{np.max([r.error for r in reports[order]]):.1e}" if reports.get(order) else "" for order in (1, 2)]
-        verdict = "[red]FAILED" if failed else "[green]ok" if reports[1] else "no derivative"
-        table.add_row(verdict, name, str(len(reports[1]) or ""), *errors)
-        failures += failed
-    out.print(table)
+    a = console.parse(Arguments, description=Arguments.__doc__)
+    if sum(x is not None for x in (a.op, a.model, a.module)) > 1:
+        raise ConfigError("--op, --model and --module exclude each other")
+    backend.device_namespace(a.device)
+    started = time.perf_counter()
+    done = list(checks(a))
+    if a.implementation == "kernel":
+        done = [(name, reports) for name, reports in done if reports]
+    if not any(reports for _, reports in done) and (a.op is None or a.implementation == "kernel"):
+        raise ConfigError(f"nothing to check: no {a.implementation} implementation on {a.device}")
+    table = Table(
+        "", "name", "samples", "1st order", "2nd order", "best step", "", title="largest relative error against finite differences"
+    )
+    table.box = None
+    for name, reports in done:
+        verdict, *rest = cells(reports)
+        table.add_row(verdict, name, *rest)
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    failures = [r for _, reports in done for r in reports if not r.ok]
     for report in failures:
-        out.print(f"\n{report}", style="red", markup=False, highlight=False, soft_wrap=True)
-    print(f"{table.row_count} ops, {len(failures)} checks failed, {time.perf_counter() - started:.1f} s on {arguments.device}")
+        Console(width=140).print(f"\n{report}", style="red", markup=False, highlight=False, soft_wrap=True)
+    for report in [r for _, reports in done for r in reports if r.ok and r.remarks]:
+        print("\n".join([report.title, *(f"  {remark}" for remark in report.remarks)]))
+    write(a, done)
+    count = sum(len(reports) for _, reports in done)
+    print(f"{len(done)} functions, {count} checks, {len(failures)} failed, {time.perf_counter() - started:.1f} s on {a.device}")
     return 1 if failures else 0
+
+
+def write(a: Arguments, done: list[tuple[str, list[Report]]]) -> None:
+    """The files that were asked for."""
+    if a.json is not None:
+        how = {"device": a.device, "implementation": a.implementation, "seed": a.seed}
+        functions = [{"name": name, "ok": all(r.ok for r in rs), "reports": [r.record() for r in rs]} for name, rs in done]
+        write_json(a.json, {**how, "functions": functions})
+    if a.html is not None:
+        title = f"Gradients against finite differences ({a.device}, {a.implementation}, seed {a.seed})"
+        write_atomically(a.html, page(title, done).encode("utf-8"))
 
 
 if __name__ == "__main__":

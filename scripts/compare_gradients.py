@@ -1,56 +1,93 @@
-"""Compares values and gradients with PyTorch, for every op and for whole models."""
+"""Compares values and gradients with PyTorch, for every op and for whole models, or with gradients from a file."""
 
 import importlib
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 import console
+import figures
 import numpy as np
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from tinylm import backend
+from tinylm import backend, nn
 from tinylm.errors import ConfigError
-from tinylm.verify import Report, compare, compare_op, samples_of
-from tinylm.verify.models import MODELS
+from tinylm.verify import Report, compare, compare_gradients, compare_op, drift, samples_of, save_gradients
+from tinylm.verify.models import model_names, model_of, twins_of
 from tinylm.verify.op_checks import op_names
+from tinylm.verify.parity import model_gradients
+from tinylm.verify.training_drift import Drift
+from tinylm.verify.users_functions import load
+
+Twins = tuple[nn.Module, Any, Any]
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Compares tinylm with PyTorch in float64: the values and every gradient of each op on all its
-    samples, second order included, and of whole models on one batch. Prints a row for each, then
-    what is out of tolerance (1e-10; second order 1e-9), the first divergence first. Exit status 1
-    when something is."""
+    """Compares tinylm with PyTorch: the values and every gradient of each op on all its samples, second
+    order included, and of whole models on one batch, layer by layer. Prints a row for each, or for one
+    model a row for each layer and parameter, then what is out of tolerance (float64 1e-10, second order
+    1e-9, float32 1e-5), the first divergence first. Exit status 1 when something is."""
 
     op: str | None = None
     """the one op to compare; all ops and all models by default"""
     model: str | None = None
-    """the one model to compare"""
+    """the one layer or model to compare"""
+    module: str | None = None
+    """path.py:name instead: a function of your own without arguments that returns (tinylm model, PyTorch model, batch)"""
+    dtype: Literal["both", "float64", "float32"] = "both"
+    """the precision"""
     device: str = "cpu"
     """where tinylm computes: cpu, cuda or cuda:N"""
+    steps: int = 0
+    """with --model or --module: train both for so many steps, and draw how far they drift apart"""
+    out: Path = Path("runs/compare_gradients")
+    """the folder for what --steps writes: drift.json and drift.png"""
+    save: Path | None = None
+    """with --model: write tinylm's gradients to this safetensors file instead"""
+    against: Path | None = None
+    """compare with the gradients in this safetensors file, by name; needs --model or --file"""
+    file: Path | None = None
+    """the safetensors file with tinylm's gradients, for --against"""
     dry_run: bool = False
     """only the first sample of each op, and one model"""
 
-
-def model_names(name: str | None) -> list[str]:
-    if name is not None and name not in MODELS:
-        raise ConfigError(f"unknown model {name!r}: expected one of {', '.join(sorted(MODELS))}")
-    return sorted(MODELS) if name is None else [name]
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        return ("float64", "float32") if self.dtype == "both" else (self.dtype,)
 
 
-def comparisons(arguments: Arguments) -> Iterator[tuple[str, list[Report]]]:
+def comparisons(a: Arguments) -> Iterator[tuple[str, list[Report]]]:
     """(name, its reports) for everything that is asked for, one after the other."""
-    if arguments.op is not None or arguments.model is None:
-        for name in op_names(arguments.op):
-            samples = samples_of(name)[: 1 if arguments.dry_run else None]
-            yield name, [compare_op(name, s, order=order, device=arguments.device) for s in samples for order in (1, 2)]
-    if arguments.model is not None or arguments.op is None:
-        for name in model_names(arguments.model)[: 1 if arguments.dry_run else None]:
-            ours, theirs, batch = MODELS[name]()
-            yield name, [compare(ours.to(arguments.device), theirs, batch)]
+    if a.module is not None or a.model is not None:
+        ours, theirs, batch = twins(a)
+        yield a.model or str(a.module), [compare(ours, theirs, batch, dtype=dtype) for dtype in a.dtypes]
+        return
+    limit = 1 if a.dry_run else None
+    for name in op_names(a.op):
+        how = [(order, dtype) for dtype in a.dtypes for order in (1, 2) if order == 1 or dtype == "float64"]
+        yield name, [compare_op(name, s, order=n, device=a.device, dtype=dtype) for s in samples_of(name)[:limit] for n, dtype in how]
+    for name in model_names()[:limit] if a.op is None else []:
+        ours, theirs, batch = twins_of(name)
+        yield name, [compare(ours.to(a.device), theirs, batch, dtype=dtype) for dtype in a.dtypes]
+
+
+def twins(a: Arguments) -> Twins:
+    """The pair of --model or --module. Errors: ConfigError when a function of one's own returns something else."""
+    if a.module is None:
+        ours, theirs, batch = twins_of(model_names(a.model)[0])
+    else:
+        _, function, _ = load(a.module)
+        found = function()
+        if not isinstance(found, tuple) or len(found) != 3 or not isinstance(found[0], nn.Module):
+            raise ConfigError(f"{a.module} must return (tinylm model, PyTorch model, batch)")
+        ours, theirs, batch = found
+    return ours.to(a.device), theirs, batch
 
 
 def largest(reports: list[Report], gradients: bool) -> str:
@@ -58,25 +95,100 @@ def largest(reports: list[Report], gradients: bool) -> str:
     return f"{np.max(errors):.1e}" if errors else ""
 
 
-def main() -> int:
-    arguments = console.parse(Arguments, description=Arguments.__doc__)
-    try:
-        importlib.import_module("torch")
-    except ImportError as error:
-        raise ConfigError("PyTorch is not installed: pip install 'tinylm[test]'") from error
-    backend.device_namespace(arguments.device)
-    out = Console(width=None if sys.stdout.isatty() else 120)
+def overview(done: list[tuple[str, list[Report]]]) -> Table:
+    """A row for each op or model."""
     table = Table("", "op or model", "comparisons", "values", "gradients", title="largest relative error against PyTorch", box=None)
-    failures, started = [], time.perf_counter()
-    for name, reports in comparisons(arguments):
-        failed = [report for report in reports if not report.ok]
-        verdict = "[red]FAILED" if failed else "[green]ok"
-        table.add_row(verdict, name, str(len(reports)), largest(reports, gradients=False), largest(reports, gradients=True))
-        failures += failed
-    out.print(table)
+    for name, reports in done:
+        table.add_row(verdict(reports), name, str(len(reports)), largest(reports, gradients=False), largest(reports, gradients=True))
+    return table
+
+
+def verdict(reports: list[Report]) -> str:
+    return "[green]ok" if all(r.ok for r in reports) else "[red]FAILED"
+
+
+def row_by_row(report: Report) -> Table:
+    """A row for each layer, parameter and argument, the way of the data."""
+    table = Table("", "", "relative", "largest |a - b|", "cosine", "ULPs", title=report.title, box=None)
+    for row in report.rows:
+        m = row.measures
+        figures = [f"{m['max_abs']:.1e}", f"{m['cosine']:.12f}", f"{m['ulps']:.0f}"] if m else [""] * 3
+        table.add_row("[green]ok" if row.error <= report.tolerance else "[red]FAILED", row.name, f"{row.error:.1e}", *figures)
+    return table
+
+
+def drifts(a: Arguments) -> list[Report]:
+    """Trains in each precision; writes the series and their plot."""
+    ours, theirs, batch = twins(a)
+    found = {dtype: drift(ours, theirs, batch, a.steps, dtype=dtype) for dtype in a.dtypes}
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    losses, distances = figure.subplots(1, 2)
+    for dtype, d in found.items():
+        draw(losses, distances, dtype, d)
+    losses.set(xlabel="step", ylabel="loss", title="both losses")
+    distances.set(xlabel="step", ylabel="relative distance of the parameters", yscale="log", title="drift")
+    for axes in (losses, distances):
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figures.write(a.out, "drift", {dtype: d.record() for dtype, d in found.items()}, figure)
+    return [d.report() for d in found.values()]
+
+
+def draw(losses: Any, distances: Any, dtype: str, d: Drift) -> None:
+    steps = range(1, len(d.losses) + 1)
+    losses.plot(steps, d.torch_losses, "-", label=f"PyTorch, {dtype}")
+    losses.plot(steps, d.losses, "--", label=f"tinylm, {dtype}")
+    (line,) = distances.plot(steps, d.distances, "-", label=f"tinylm from PyTorch, {dtype}")
+    distances.plot(steps, d.control, ":", color=line.get_color(), label=f"PyTorch from weights one ULP off, {dtype}")
+
+
+def from_files(a: Arguments) -> list[Report] | None:
+    """What --save and --against ask for; None when neither is given."""
+    if a.save is None and a.against is None:
+        return None
+    if (a.model is None) is (a.file is None):
+        raise ConfigError("--save and --against need --model (or --against --file)")
+    ours: Any = a.file
+    if a.model is not None:
+        model, batch = model_of(model_names(a.model)[0])
+        ours = model_gradients(model.to(a.device), batch, dtype=a.dtypes[0])
+    if a.save is not None:
+        save_gradients(ours, a.save)
+        print(f"written: {a.save}")
+    return [] if a.against is None else [compare_gradients(ours, a.against)]
+
+
+def main() -> int:
+    a = console.parse(Arguments, description=Arguments.__doc__)
+    if sum(x is not None for x in (a.op, a.model, a.module)) > 1:
+        raise ConfigError("--op, --model and --module exclude each other")
+    if a.steps < 0 or (a.steps and a.model is None and a.module is None):
+        raise ConfigError(f"--steps {a.steps}: expected a positive number, with --model or --module")
+    backend.device_namespace(a.device)
+    started = time.perf_counter()
+    out = Console(width=None if sys.stdout.isatty() else 120)
+    reports = from_files(a)
+    if reports is None:
+        try:
+            torch = importlib.import_module("torch")
+        except ImportError as error:
+            raise ConfigError("PyTorch is not installed: pip install 'tinylm[test]'") from error
+        torch.set_num_threads(1)  # the arrays are small, and on a busy machine threads wait for each other
+        if a.steps:
+            reports = drifts(a)
+        else:
+            done = list(comparisons(a))
+            reports = [report for _, several in done for report in several]
+            if a.model is None and a.module is None:
+                out.print(overview(done))
+                print(f"{len(done)} rows, ", end="")
+    if reports and (a.model is not None or a.module is not None or a.against is not None):
+        for report in reports:
+            out.print(row_by_row(report))
+    failures = [report for report in reports if not report.ok]
+    print(f"{len(reports)} comparisons, {len(failures)} comparisons failed, {time.perf_counter() - started:.1f} s on {a.device}")
     for report in failures:
         out.print(f"\n{report}", style="red", markup=False, highlight=False, soft_wrap=True)
-    print(f"{table.row_count} rows, {len(failures)} comparisons failed, {time.perf_counter() - started:.1f} s on {arguments.device}")
     return 1 if failures else 0
 
 

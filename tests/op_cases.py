@@ -15,7 +15,7 @@ from tinylm import backend, kernel_registry, ops
 from tinylm.autograd import grad
 from tinylm.kernel_registry import registry
 from tinylm.tensor import Tensor
-from tinylm.verify.finite_differences import flatten
+from tinylm.verify.jacobians import flatten
 from tinylm.verify.op_checks import members
 from tinylm.verify.samples import makers, samples_of
 

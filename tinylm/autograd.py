@@ -18,7 +18,7 @@ from typing import Any
 
 from tinylm.anomalies import anomaly, check_value
 from tinylm.backend import Array, array_module, device_of, make_current
-from tinylm.errors import AutogradError, DeviceError, ShapeError
+from tinylm.errors import AutogradError, DeviceError, GradientShapeError, ShapeError
 
 
 class _Mode(threading.local):
@@ -205,9 +205,8 @@ def fitted(node: Node, grads: Sequence[Any]) -> Sequence[Any]:
         data = tensor.data
         shape = getattr(g, "shape", type(g).__name__)
         if shape != data.shape:
-            raise ShapeError(
-                f"the vjp of {node.op.name} ({node.where()}) returned a gradient of shape {shape} for an argument of shape {tensor.shape}"
-            )
+            got = f"returned a gradient of shape {shape} for an argument of shape {tensor.shape}"
+            raise GradientShapeError(f"the vjp of {node.op.name} ({node.where()}) {got}", i, shape, tensor.shape)
         if g.dtype is not data.dtype and g.dtype != data.dtype:
             grads = [*grads[:i], g.astype(data.dtype), *grads[i + 1 :]]
     return grads

@@ -14,6 +14,15 @@ class ShapeError(TinylmError, ValueError):
     """Arrays whose shapes or dtypes do not fit the operation."""
 
 
+class GradientShapeError(ShapeError):
+    """A vjp that returned a gradient of another shape than its argument's: `argument` is its number,
+    `got` and `expected` are the shapes (a type's name for what has none)."""
+
+    def __init__(self, message: str, argument: int, got: tuple[int, ...] | str, expected: tuple[int, ...]) -> None:
+        super().__init__(message)
+        self.argument, self.got, self.expected = argument, got, expected
+
+
 class RangeError(TinylmError, IndexError):
     """An index or token id outside its range."""
 

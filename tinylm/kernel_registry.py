@@ -4,10 +4,11 @@ An op or update has one readable reference and any number of kernels, by device 
 choice is made here alone, never in an op, a layer or a model.
 """
 
+import contextlib
 import functools
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,17 @@ profiling = _Profiling()  # for all threads: a plain attribute, since every op r
 _kernels_allowed = os.environ.get("TINYLM_KERNELS", "auto")
 if _kernels_allowed not in ("auto", "reference"):
     raise ConfigError(f"TINYLM_KERNELS is {_kernels_allowed!r}: expected 'auto' or 'reference'")
+
+
+@contextlib.contextmanager
+def using(which: str) -> Iterator[None]:
+    """Within it, 'reference' switches all kernels off, and 'auto' on."""
+    global _kernels_allowed
+    before, _kernels_allowed = _kernels_allowed, which
+    try:
+        yield
+    finally:
+        _kernels_allowed = before
 
 
 class Kernels:

@@ -2,38 +2,30 @@
 
 The error of a central difference is h² f'''/6 from the formula and about ε |f| / h from rounding,
 least near h = ε^(1/3) ≈ 6·10⁻⁶, where it is some 10⁻¹⁰: a formula that is wrong by one part
-in a million is seen.
+in a million is seen. An argument that seems wrong there is measured again at the step where its
+differences settle, and without the elements that stand at a kink.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from tinylm.autograd import grad, no_grad
 from tinylm.backend import array_module
-from tinylm.dispatch import op
-from tinylm.errors import ConfigError
-from tinylm.random_streams import default_generator
+from tinylm.errors import ConfigError, GradientShapeError
 from tinylm.tensor import Tensor
+from tinylm.verify.causes import likely_cause, shape_cause
+from tinylm.verify.determinism import repetitions
+from tinylm.verify.evidence import gathered
+from tinylm.verify.jacobians import STEP, Problem, SecondOrder
+from tinylm.verify.kinks import kinks_of
 from tinylm.verify.reports import Report, Row, joint_norm, relative_error
+from tinylm.verify.step_sizes import error_curve, settled_step
 
-STEP = float(np.finfo(np.float64).eps) ** (1 / 3)
 TOLERANCES = {1: 1e-6, 2: 1e-5}  # by order
+SINGLE_TOLERANCE = 1e-5  # of a gradient in float32
 _FULL = 300  # inputs + outputs up to which every element of the Jacobian is checked
 _DIRECTIONS = 8
-
-
-@op(sequence=True)
-def flatten(arrays, /):
-    """All elements of the arrays as one vector: several outputs, checked as one."""
-    xp = array_module(*arrays)
-
-    def vjp(dy):
-        ends = np.cumsum([a.size for a in arrays])
-        return [xp.reshape(dy[end - a.size : end], a.shape) for a, end in zip(arrays, ends.tolist(), strict=True)]
-
-    return xp.concatenate([xp.reshape(a, (-1,)) for a in arrays]), vjp
 
 
 def gradcheck(
@@ -43,6 +35,8 @@ def gradcheck(
     order: int = 1,
     tolerance: float | None = None,
     seed: int = 0,
+    thorough: bool = False,
+    taped_in: str = "float64",
     **settings: Any,
 ) -> Report:
     """Checks the gradients of fn(*arrays, **settings) against central differences.
@@ -55,56 +49,58 @@ def gradcheck(
     mode: "full" compares the whole Jacobian, "directions" compares cᵀ J u for random u and c;
     by default the size decides. order 2 checks `grad(..., create_graph=True)` of a random cᵀ f,
     in the arrays and in c, against differences of the first gradient.
-    tolerance: 1e-6, and 1e-5 for order 2. seed: of u and c.
-    Errors: ConfigError for a mode or order that is none, or when there is nothing to check.
+    tolerance: 1e-6, 1e-5 for order 2 or float32. seed: of u and c. thorough: also give the error at
+    many steps (`curve`) and look for kinks that differences pass over. taped_in: "float32" runs the
+    op, and thereby its float32 kernel, in single precision and holds it against differences in double.
+    Elements without a derivative are left out and named in the remarks; a failure has its likely
+    cause in the row. Errors: ConfigError for a mode, order or dtype that is none, or when there is
+    nothing to check.
     """
+    args, variables = _variables(arrays)
+    name = getattr(getattr(fn, "op", fn), "name", getattr(fn, "__name__", type(fn).__name__))
+    return check(
+        lambda: fn(*args, **settings), variables, name, mode=mode, order=order, tolerance=tolerance, seed=seed, thorough=thorough,
+        taped_in=taped_in,
+    )  # fmt: skip
+
+
+def check(
+    call: Callable[[], Any],
+    variables: Sequence[tuple[str, Tensor]],
+    name: str,
+    *,
+    mode: str | None = None,
+    order: int = 1,
+    tolerance: float | None = None,
+    seed: int = 0,
+    thorough: bool = False,
+    taped_in: str = "float64",
+) -> Report:
+    """gradcheck on a function without arguments that reads the named float64 tensors where they stand."""
     if mode not in (None, "full", "directions") or order not in (1, 2):
         raise ConfigError(f"gradcheck: mode {mode!r}, order {order!r}: expected 'full', 'directions' or None, and 1 or 2")
-    args, variables = _variables(arrays)
+    if taped_in not in ("float64", *(["float32"] if order == 1 else [])):
+        raise ConfigError(f"gradcheck: taped_in {taped_in!r}: expected 'float64', or 'float32' with order 1")
     if not variables:
         raise ConfigError("gradcheck: no floating array among the arguments")
+    if tolerance is None:
+        tolerance = TOLERANCES[order] if taped_in == "float64" else SINGLE_TOLERANCE
     rng = np.random.default_rng(seed)
-    random_state = default_generator.state
-
-    def outputs() -> Tensor:
-        default_generator.state = random_state
-        out = fn(*args, **settings)
-        floating = [t for t in (out if isinstance(out, (tuple, list)) else [out]) if isinstance(t, Tensor) and t.dtype.kind == "f"]
-        if not floating:
-            raise ConfigError("gradcheck: the function returned no floating tensor")
-        return flatten(floating)
-
-    xs = [t for _, t in variables]
-    before = [t.requires_grad for t in xs]
-    for t in xs:
+    before = [t.requires_grad for _, t in variables]
+    for _, t in variables:
         t.requires_grad = True
     try:
-        value, taped = no_grad()(outputs), outputs
-        if order == 2:
-            start = outputs()
-            cotangent = Tensor(array_module(start.data).asarray(rng.standard_normal(start.size)), requires_grad=True)
-            variables = [*variables, ("cotangent", cotangent)]
-
-            def gradient(create_graph: bool) -> Tensor:
-                return flatten(_gradients(outputs(), xs, cotangent, create_graph=create_graph))
-
-            value, taped = (lambda: gradient(False)), (lambda: gradient(True))
-        tolerance = TOLERANCES[order] if tolerance is None else tolerance
-        check = _Check(variables, value, taped(), tolerance)
-        if mode is None:
-            mode = "full" if check.inputs + check.taped.size <= _FULL else "directions"
-        rows = check.full() if mode == "full" else check.directions(rng)
+        problem = SecondOrder(call, variables, rng) if order == 2 else Problem(call, variables, taped_in)
+        comparison = _Comparison(problem, tolerance, mode, rng)
+        mode = comparison.mode
+        rows, remarks = comparison.run(thorough)
+        curve = comparison.curve() if thorough else ()
+    except GradientShapeError as error:
+        rows, remarks, curve = [Row(f"argument {error.argument}", float("inf"), str(error), shape_cause(error))], [], ()
     finally:
-        for t, required in zip(xs, before, strict=True):
+        for (_, t), required in zip(variables, before, strict=True):
             t.requires_grad = required
-    name = getattr(getattr(fn, "op", fn), "name", getattr(fn, "__name__", type(fn).__name__))
-    return Report(f"{name} ({mode}, order {order})", tolerance, tuple(rows))
-
-
-def _gradients(y: Tensor, xs: list[Tensor], cotangent: Any, **how: bool) -> list[Tensor]:
-    """The gradients of cotangentᵀ y, zeros where y does not depend on x."""
-    found = grad(y, xs, cotangent, **how) if y.requires_grad else [None] * len(xs)
-    return [Tensor(array_module(x.data).zeros_like(x.data)) if g is None else g for x, g in zip(xs, found, strict=True)]
+    return Report(f"{name} ({mode or 'full'}, order {order})", tolerance, tuple(rows), tuple(remarks), curve)
 
 
 def _variables(arrays: Sequence[Any]) -> tuple[list[Any], list[tuple[str, Tensor]]]:
@@ -130,101 +126,86 @@ def _is_floating(x: Any) -> bool:
     return not isinstance(x, np.generic) and getattr(getattr(x, "dtype", None), "kind", None) == "f"
 
 
-class _Check:
-    """The Jacobian of one function by the tape and by differences: outputs as one vector."""
+class _Comparison:
+    """Tape and differences of one problem, argument by argument."""
 
-    def __init__(self, variables: list[tuple[str, Tensor]], value: Callable[[], Tensor], taped: Tensor, tolerance: float) -> None:
-        self.names = [name for name, _ in variables]
-        self.xs = [t for _, t in variables]
-        self.value = value  # evaluated for differences
-        self.taped = taped  # with a graph
-        self.tolerance = tolerance
-        self.inputs = sum(t.size for t in self.xs)
+    def __init__(self, problem: Problem, tolerance: float, mode: str | None, rng: np.random.Generator) -> None:
+        self.problem, self.tolerance, self.rng = problem, tolerance, rng
+        self.y = problem.taped()
+        inputs, outputs = sum(x.size for x in problem.xs), self.y.size
+        self.mode = mode or ("full" if inputs + outputs <= _FULL else "directions")
+        self.cotangents = np.eye(outputs) if self.mode == "full" else rng.standard_normal((_DIRECTIONS, outputs))
+        self.ways = [rng.standard_normal((_DIRECTIONS, *x.shape)) for x in problem.xs] if self.mode == "directions" else []
+        self.pulled = [problem.pulled(self.y, c) for c in self.cotangents]
+        self.kinks: dict[int, list[int]] = {}
+        self.remeasured: set[int] = set()
+        self.pairs = [self.pair(k, STEP, []) for k in range(len(problem.xs))]
 
-    def pulled(self, cotangent: np.ndarray) -> list[np.ndarray]:
-        """cᵀ J by the tape: one array an argument."""
-        c = array_module(self.taped.data).asarray(cotangent)
-        return [g.numpy() for g in _gradients(self.taped, self.xs, c, retain_graph=True)]
+    def pair(self, k: int, step: float, without: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Argument k by the tape and by differences, some of its elements left out."""
+        x = self.problem.xs[k]
+        if self.mode == "full":
+            taped = np.array([p[k].ravel() for p in self.pulled]).reshape(self.y.size, x.size)
+            measured = self.problem.measured(k, step)
+            taped[:, without] = measured[:, without] = 0
+            return taped, measured
+        ways = self.ways[k].reshape(_DIRECTIONS, x.size)
+        ways[:, without] = 0
+        pairs = zip(self.pulled, self.cotangents, self.ways[k], strict=True)
+        both = [(float(np.vdot(p[k], u)), float(c @ self.problem.slope({k: u}, step))) for p, c, u in pairs]
+        return np.array([[a] for a, _ in both]), np.array([[b] for _, b in both])
 
-    def line(self, x: Tensor, direction: np.ndarray) -> Callable[[float], np.ndarray]:
-        """s -> f(x + s direction)."""
-        start, way = x.data.copy(), array_module(x.data).asarray(direction)
+    def error(self, k: int) -> float:
+        return relative_error(*self.pairs[k], joint_norm([b for _, b in self.pairs]))
 
-        def at(s: float) -> np.ndarray:
-            x.data[...] = start + s * way
-            try:
-                return self.value().numpy()
-            finally:
-                x.data[...] = start
+    def remeasure(self, k: int) -> None:
+        """Argument k without its kinks; at the step where its differences settle, if it seems wrong at the usual one."""
+        self.remeasured.add(k)
+        self.kinks[k] = kinks_of(self.problem, k, self.rng)
+        self.pairs[k] = self.pair(k, STEP, self.kinks[k])
+        if not self.error(k) <= self.tolerance:
+            self.pairs[k] = self.pair(k, settled_step(self.problem, k, self.rng), self.kinks[k])
 
-        return at
+    def run(self, thorough: bool) -> tuple[list[Row], list[str]]:
+        """A row an argument and one for whatever does not repeat; remarks on kinks."""
+        count = range(len(self.pairs))
+        unstable = repetitions(self.problem, self.rng.standard_normal(self.y.size))
+        noisy = any(row.error > self.tolerance for row in unstable)
+        if not noisy:  # else noise would pass for kinks
+            for k in count if thorough else []:
+                self.kinks[k] = kinks_of(self.problem, k, self.rng)
+                if self.kinks[k]:
+                    self.remeasure(k)
+            while suspects := [k for k in count if k not in self.remeasured and not self.error(k) <= self.tolerance]:
+                for k in suspects:
+                    self.remeasure(k)
+        rows = [Row(self.problem.names[k], self.error(k), *self._failure(k, noisy)) for k in count]
+        return [*rows, *unstable], [self._remark(k) for k in count if self.kinks.get(k)]
 
-    def slope(self, x: Tensor, direction: np.ndarray) -> np.ndarray:
-        """J u by differences."""
-        at = self.line(x, direction)
-        return (at(STEP) - at(-STEP)) / (2 * STEP)
+    def _remark(self, k: int) -> str:
+        shape = self.problem.xs[k].shape
+        points = [[int(n) for n in np.unravel_index(j, shape)] for j in self.kinks[k][:4]]
+        more = ", ..." if len(self.kinks[k]) > len(points) else ""
+        return (
+            f"{self.problem.names[k]}: {len(self.kinks[k])} of {self.problem.xs[k].size} elements left out, since the point looks "
+            f"non-differentiable there: {', '.join(map(str, points))}{more}"
+        )
 
-    def full(self) -> list[Row]:
-        """One row an argument, from every element of the Jacobian."""
-        outputs = self.taped.size
-        pulled = [self.pulled(c) for c in np.eye(outputs)]
-        taped = [np.array([p[k].ravel() for p in pulled]).reshape(outputs, x.size) for k, x in enumerate(self.xs)]
-        measured = [np.array([self.slope(x, u) for u in _units(x)]).reshape(x.size, outputs).T for x in self.xs]
+    def _failure(self, k: int, noisy: bool) -> tuple[str, str]:
+        """Of an argument out of tolerance: where it differs most, and the likely cause."""
+        if self.error(k) <= self.tolerance:
+            return "", ""
+        a, b = self.pairs[k]
+        i, j = (int(n) for n in np.unravel_index(np.argmax(np.abs(a - b)), a.shape))
+        index = [int(n) for n in np.unravel_index(j, self.problem.xs[k].shape)] if self.mode == "full" else []
+        where = f"worst at {index}, output element {i}" if self.mode == "full" else f"worst along random direction {i}"
+        detail = f"{where}: {a[i, j]:.10g} by the tape, {b[i, j]:.10g} by differences"
+        if noisy:
+            return detail, "not repeatable, see below"
+        evidence = gathered(self.problem, self.y, k, self.kinks.get(k, []), self.rng)
+        return detail, "" if evidence is None else likely_cause(evidence)
 
-        def place(k: int, i: int, j: int) -> tuple[str, np.ndarray, np.ndarray]:
-            index = [int(n) for n in np.unravel_index(j, self.xs[k].shape)]
-            return f"worst at {index}, output element {i}", np.eye(outputs)[i], list(_units(self.xs[k]))[j]
-
-        return self._rows(taped, measured, place)
-
-    def directions(self, rng: np.random.Generator) -> list[Row]:
-        """One row an argument, from cᵀ J u for random cotangents c and directions u."""
-        cotangents = rng.standard_normal((_DIRECTIONS, self.taped.size))
-        ways = [rng.standard_normal((_DIRECTIONS, *x.shape)) for x in self.xs]
-        pulled = [self.pulled(c) for c in cotangents]
-        taped = [np.array([[np.vdot(p[k], u)] for p, u in zip(pulled, us, strict=True)]) for k, us in enumerate(ways)]
-        measured = [
-            np.array([[c @ self.slope(x, u)] for c, u in zip(cotangents, us, strict=True)]) for x, us in zip(self.xs, ways, strict=True)
-        ]
-        return self._rows(taped, measured, lambda k, i, _: (f"worst along random direction {i}", cotangents[i], ways[k][i]))
-
-    def _rows(self, taped: list[np.ndarray], measured: list[np.ndarray], place: Callable[[int, int, int], Any]) -> list[Row]:
-        norm, rows = joint_norm(measured), []
-        for k, (a, b) in enumerate(zip(taped, measured, strict=True)):
-            error, detail = relative_error(a, b, norm), ""
-            if not error <= self.tolerance:
-                i, j = (int(n) for n in np.unravel_index(np.argmax(np.abs(a - b)), a.shape))
-                where, c, u = place(k, i, j)
-                note = _kink(self.line(self.xs[k], u), c, abs(a[i, j] - b[i, j]))
-                detail = f"{where}: {a[i, j]:.10g} by the tape, {b[i, j]:.10g} by differences{note}"
-            rows.append(Row(self.names[k], error, detail))
-        return rows
-
-
-def _units(x: Tensor) -> Iterator[np.ndarray]:
-    """The unit vectors of x's space, in x's shape."""
-    for j in range(x.size):
-        unit = np.zeros(x.size)
-        unit[j] = 1
-        yield unit.reshape(x.shape)
-
-
-def _kink(at: Callable[[float], np.ndarray], cotangent: np.ndarray, error: float) -> str:
-    """A remark when `error` may come from a point where cᵀ f has no derivative along the line.
-
-    On a smooth line the two one-sided differences approach each other by half when the step is
-    halved, and the central difference hardly moves.
-    """
-
-    def sides(h: float) -> tuple[float, float]:
-        low, centre, high = (float(cotangent @ at(s)) for s in (-h, 0, h))
-        return (centre - low) / h, (high - centre) / h
-
-    left, right = sides(STEP)
-    left2, right2 = sides(STEP / 2)
-    if abs(right2 - left2) > max(0.75 * abs(right - left), 0.1 * error):
-        return f"; the point looks non-differentiable: one-sided differences {left2:.6g} and {right2:.6g}"
-    wide, narrow = (right + left) / 2, (right2 + left2) / 2
-    if abs(wide - narrow) > 0.1 * error:
-        return f"; the point looks non-differentiable: halving the step moves the difference from {wide:.6g} to {narrow:.6g}"
-    return ""
+    def curve(self) -> tuple[tuple[float, float], ...]:
+        """The error at many steps, along a direction without the kinks."""
+        c = self.rng.standard_normal(self.y.size)
+        return error_curve(self.problem, self.problem.pulled(self.y, c), c, self.kinks, self.rng)

@@ -1,31 +1,69 @@
-"""The models that are compared with PyTorch: name -> a function that builds both and a batch.
+"""The layers and models that are checked: name -> a function that builds one, its PyTorch twin and a batch.
 
-To add one, write a function that returns (tinylm model, torch model, batch) as `parity.compare`
-takes them, small and with dropout off, and decorate it with @comparison. PyTorch is imported inside.
+To add one, write a function that returns its `Twins`, small and with dropout off, and decorate it
+with @twins. PyTorch is imported only where the twin is built.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinylm import nn
+from tinylm.errors import ConfigError
+from tinylm.random_streams import default_generator
 
-Builder = Callable[[], tuple[nn.Module, Any, Any]]
-MODELS: dict[str, Builder] = {}
+
+class Twins(NamedTuple):
+    """A model, a function that builds the same one in PyTorch, and the arguments of both as `parity.compare` takes them."""
+
+    ours: nn.Module
+    theirs: Callable[[], Any]
+    batch: Any
 
 
-def comparison(builder: Builder) -> Builder:
+MODELS: dict[str, Callable[[], Twins]] = {}
+
+
+def twins(builder: Callable[[], Twins]) -> Callable[[], Twins]:
     """Registers a builder under its own name."""
     MODELS[builder.__name__] = builder
     return builder
 
 
-@comparison
-def multihead_attention() -> tuple[nn.Module, Any, Any]:
-    """Self-attention over 3 sequences of 5 steps, with a causal mask and padding."""
+def model_names(name: str | None = None) -> list[str]:
+    """Every model, or the one of that name. Errors: ConfigError for a name that is none."""
+    if name is not None and name not in MODELS:
+        raise ConfigError(f"unknown model {name!r}: expected one of {', '.join(sorted(MODELS))}")
+    return sorted(MODELS) if name is None else [name]
+
+
+def model_of(name: str) -> tuple[nn.Module, Any]:
+    """The model of that name with the same weights at each call, no bias being zero, and its batch."""
+    before = default_generator.state
+    default_generator.seed(0)
+    ours, _, batch = MODELS[name]()
+    default_generator.state = before
+    rng = np.random.default_rng(0)
+    for p in ours.parameters():
+        p.data[...] += 0.3 * rng.standard_normal(p.shape)
+    return ours, batch
+
+
+def twins_of(name: str) -> tuple[nn.Module, Any, Any]:
+    """The model of that name, its PyTorch twin, whose weights count, and the batch: as `parity.compare` takes them."""
+    ours, batch = model_of(name)
     import torch
 
+    theirs = MODELS[name]().theirs()
+    state = {key: torch.from_numpy(np.asarray(array)) for key, array in ours.state_dict().items()}
+    theirs.load_state_dict(state)
+    return ours, theirs, batch
+
+
+@twins
+def multihead_attention() -> Twins:
+    """Self-attention over 3 sequences of 5 steps, with a causal mask and padding."""
     x = np.random.default_rng(0).standard_normal((5, 3, 8))
     batch = {
         "query": x,
@@ -34,65 +72,59 @@ def multihead_attention() -> tuple[nn.Module, Any, Any]:
         "key_padding_mask": np.arange(5) >= np.array([[5], [3], [4]]),
         "attn_mask": np.triu(np.ones((5, 5), bool), 1),
     }
-    return nn.MultiheadAttention(8, 2), _randomised(torch.nn.MultiheadAttention(8, 2)), batch
+    return Twins(nn.MultiheadAttention(8, 2), lambda: _torch_nn().MultiheadAttention(8, 2), batch)
 
 
-def _recurrent(name: str) -> tuple[nn.Module, Any, Any]:
+def _recurrent(name: str) -> Twins:
     """2 layers in both directions, from given initial states."""
-    import torch
-
     rng = np.random.default_rng(0)
     settings: dict[str, Any] = {"num_layers": 2, "bidirectional": True}
     states = [rng.standard_normal((4, 3, 6)) for _ in range(2 if name == "LSTM" else 1)]
     batch = [rng.standard_normal((5, 3, 4)), tuple(states) if name == "LSTM" else states[0]]
-    return getattr(nn, name)(4, 6, **settings), _randomised(getattr(torch.nn, name)(4, 6, **settings)), batch
+    return Twins(getattr(nn, name)(4, 6, **settings), lambda: getattr(_torch_nn(), name)(4, 6, **settings), batch)
 
 
-@comparison
-def rnn() -> tuple[nn.Module, Any, Any]:
+@twins
+def rnn() -> Twins:
     """The simple recurrent layer, 5 steps of 3 sequences."""
     return _recurrent("RNN")
 
 
-@comparison
-def lstm() -> tuple[nn.Module, Any, Any]:
+@twins
+def lstm() -> Twins:
     """The LSTM layer, 5 steps of 3 sequences."""
     return _recurrent("LSTM")
 
 
-@comparison
-def gru() -> tuple[nn.Module, Any, Any]:
+@twins
+def gru() -> Twins:
     """The GRU layer, 5 steps of 3 sequences."""
     return _recurrent("GRU")
 
 
-@comparison
-def gpt() -> tuple[nn.Module, Any, Any]:
+@twins
+def gpt() -> Twins:
     """GPT with tied embeddings: 2 blocks, on 3 sequences of 7 tokens."""
     from tinylm.models.gpt import GPT, GPTConfig
-    from tinylm.verify.torch_models import TorchGPT
 
     config = GPTConfig(vocab_size=17, block_size=8, n_layer=2, n_head=2, n_embd=12, bias=True)
     ids = np.random.default_rng(0).integers(0, 17, (3, 7))
-    return GPT(config), _randomised(TorchGPT(config)), [ids]
+    return Twins(GPT(config), lambda: _torch_models().TorchGPT(config), [ids])
 
 
-@comparison
-def transformer_model() -> tuple[nn.Module, Any, Any]:
+@twins
+def transformer_model() -> Twins:
     """The language model of 2 encoder layers, on 3 sequences of 7 tokens."""
     from tinylm.models import TransformerModel
-    from tinylm.verify.torch_models import TorchTransformerModel
 
     shape = (17, 16, 2, 24, 2, 0.0)
     ids = np.random.default_rng(0).integers(0, 17, (7, 3))
-    return TransformerModel(*shape), _randomised(TorchTransformerModel(*shape)), {"src": ids}
+    return Twins(TransformerModel(*shape), lambda: _torch_models().TorchTransformerModel(*shape), {"src": ids})
 
 
-@comparison
-def transformer_decoder() -> tuple[nn.Module, Any, Any]:
+@twins
+def transformer_decoder() -> Twins:
     """2 pre-norm decoder layers with GELU: a causal target of 5 steps, a padded memory of 4."""
-    import torch
-
     rng = np.random.default_rng(0)
     settings: dict[str, Any] = {"dim_feedforward": 12, "dropout": 0.0, "activation": "gelu", "norm_first": True}
     batch = {
@@ -102,16 +134,42 @@ def transformer_decoder() -> tuple[nn.Module, Any, Any]:
         "memory_key_padding_mask": np.arange(4) >= np.array([[4], [2], [3]]),
     }
     ours = nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2, **settings), 2, nn.LayerNorm(8))
-    theirs = torch.nn.TransformerDecoder(torch.nn.TransformerDecoderLayer(8, 2, **settings), 2, torch.nn.LayerNorm(8))
-    return ours, _randomised(theirs), batch
+
+    def theirs() -> Any:
+        layers = _torch_nn()
+        return layers.TransformerDecoder(layers.TransformerDecoderLayer(8, 2, **settings), 2, layers.LayerNorm(8))
+
+    return Twins(ours, theirs, batch)
 
 
-def _randomised(torch_model: Any) -> Any:
-    """Every parameter moved off its initial value, so that biases are not zero."""
+@twins
+def rnn_model() -> Twins:
+    """The language model of 2 LSTM layers, on 3 sequences of 7 tokens."""
+    from tinylm.models import RNNModel
+
+    shape = ("lstm", 17, 8, 12, 2, 0.0)
+    ids = np.random.default_rng(0).integers(0, 17, (7, 3))
+    return Twins(RNNModel(*shape), lambda: _torch_models().TorchRNNModel(*shape), [ids])
+
+
+@twins
+def translator() -> Twins:
+    """The Transformer translator, 2 layers a side: 3 padded sources of up to 6 tokens, targets of 5."""
+    from tinylm.models.translator import Translator
+
+    shape = (11, 8, 2, 12, 2, 0.0, 16)
+    rng = np.random.default_rng(0)
+    batch = [rng.integers(0, 11, (3, 6)), np.array([6, 2, 4]), rng.integers(0, 11, (3, 5))]
+    return Twins(Translator(*shape), lambda: _torch_models().TorchTranslator(*shape), batch)
+
+
+def _torch_nn() -> Any:
     import torch
 
-    random = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for p in torch_model.parameters():
-            p += 0.3 * torch.randn(p.shape, generator=random)
-    return torch_model
+    return torch.nn
+
+
+def _torch_models() -> Any:
+    from tinylm.verify import torch_models
+
+    return torch_models

@@ -1,15 +1,18 @@
 """The checks of one op over all its samples, as the scripts and the tests run them."""
 
+import dataclasses
+import itertools
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tinylm import backend, ops
-from tinylm.errors import ConfigError
-from tinylm.kernel_registry import registry
+from tinylm.errors import AutogradError, ConfigError
+from tinylm.kernel_registry import launches, registry, using
 from tinylm.verify.finite_differences import gradcheck
-from tinylm.verify.reports import Report
+from tinylm.verify.reports import Report, Row
 from tinylm.verify.samples import Sample, samples_of
 
 
@@ -50,7 +53,43 @@ def on_device(x: Any, device: str, dtype: Any = None) -> Any:
     return backend.to_device(x.astype(dtype) if dtype is not None and x.dtype.kind == "f" else x, device)
 
 
-def check_op(name: str, *, order: int = 1, device: str = "cpu", limit: int | None = None) -> list[Report]:
-    """gradcheck on the op's samples (the first `limit` of them) that have a derivative."""
-    samples = [s for s in samples_of(name) if s.derivative and differentiable(name, s)]
-    return [gradcheck(getattr(ops, name), *on_device(s.args, device), order=order, **s.settings) for s in samples[:limit]]
+def check_op(
+    name: str, *, order: int = 1, device: str = "cpu", limit: int | None = None, implementation: str = "auto", **how: Any
+) -> list[Report]:
+    """gradcheck on the op's samples (the first `limit` of them) that have a derivative.
+
+    implementation: "reference" switches the kernels off; "kernel" checks the float32 kernels, on the
+    samples that they serve, against differences of the references in float64. how: seed (of the samples
+    too) and thorough, as gradcheck takes them.
+    """
+    samples = [s for s in samples_of(name, how.get("seed", 0)) if s.derivative and differentiable(name, s)]
+    reports = (checked(getattr(ops, name), s, order, device, implementation, **how) for s in samples)
+    return list(itertools.islice((report for report in reports if report is not None), limit))
+
+
+def checked(fn: Any, sample: Sample, order: int, device: str, implementation: str, **how: Any) -> Report | None:
+    """gradcheck of a function on one sample; an error that it raises is a failure of its own, and None means that no
+    kernel ran where "kernel" is asked for."""
+    name = getattr(fn, "__name__", type(fn).__name__)
+    how = how | ({"taped_in": "float32"} if implementation == "kernel" else {})
+    before = sum(launches.values())
+    with using("reference" if implementation == "reference" else "auto"):
+        try:
+            report = gradcheck(fn, *on_device(sample.args, device), order=order, **how, **sample.settings)
+        except ConfigError:
+            raise
+        except (ArithmeticError, AttributeError, AutogradError, LookupError, TypeError, ValueError) as error:
+            if order == 2 and ("__array_ufunc__" in str(error) or "NumPy would lose" in str(error)):
+                remark = "second order not checked: an op's body computes with NumPy itself, and not with array_module(x)"
+                return Report(f"{name} (order {order}, {sample.note})", 0.0, (), (remark,))
+            row = Row(type(error).__name__, float("inf"), f"{error} ({_place(error)})", "forward or vjp raises")
+            report = Report(f"{name} (order {order})", 0.0, (row,))
+    if implementation == "kernel" and sum(launches.values()) == before:
+        return None
+    return dataclasses.replace(report, title=f"{report.title.removesuffix(')')}, {sample.note})")
+
+
+def _place(error: BaseException) -> str:
+    """'file:line' where an error was raised."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{frame.filename}:{frame.lineno}"

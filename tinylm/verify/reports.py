@@ -1,7 +1,10 @@
 """What a check answers: named rows, each with a relative error, and a verdict."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -31,15 +34,23 @@ class Row:
     name: str
     error: float
     detail: str = ""
+    cause: str = ""  # of a failure, where one was found
+    measures: Mapping[str, float] = field(default_factory=dict)  # further figures, by name
+
+    def __str__(self) -> str:
+        parts = [f"relative error {self.error:.2e}", self.detail, f"likely cause: {self.cause}" if self.cause else ""]
+        return f"{self.name}: {'; '.join(part for part in parts if part)}"
 
 
 @dataclass(frozen=True)
 class Report:
-    """The rows of one check; `str` shows those out of tolerance first, in their order."""
+    """The rows of one check; `str` shows those out of tolerance, in their order, then the remarks."""
 
     title: str
     tolerance: float
     rows: tuple[Row, ...]
+    remarks: tuple[str, ...] = ()  # what was found beside the errors, such as points without a derivative
+    curve: tuple[tuple[float, float], ...] = ()  # (step, relative error of the difference), where steps were tried
 
     @property
     def failures(self) -> list[Row]:
@@ -51,11 +62,42 @@ class Report:
         return not self.failures
 
     @property
+    def worst(self) -> Row | None:
+        """The row of the largest error, a NaN before all others; None without rows."""
+        return max(self.rows, key=lambda row: math.inf if math.isnan(row.error) else row.error, default=None)
+
+    @property
     def error(self) -> float:
         """The largest relative error; NaN if there is one."""
         return float(np.max([row.error for row in self.rows])) if self.rows else 0.0
 
+    @property
+    def best_step(self) -> float:
+        """The step at which differences and tape agree best; NaN where steps were not tried."""
+        return min(self.curve, key=lambda point: math.inf if math.isnan(point[1]) else point[1])[0] if self.curve else math.nan
+
+    def record(self) -> dict[str, Any]:
+        """All of it as JSON has it; a number that is not finite is a string, such as "nan"."""
+        rows = [
+            {"name": r.name, "ok": r.error <= self.tolerance, "error": r.error, "detail": r.detail, "cause": r.cause, **r.measures}
+            for r in self.rows
+        ]
+        whole = {"title": self.title, "ok": self.ok, "error": self.error, "tolerance": self.tolerance, "rows": rows}
+        return _finite({**whole, "remarks": list(self.remarks), "curve": [list(point) for point in self.curve]})
+
+    def to_json(self) -> str:
+        """The record as text."""
+        return json.dumps(self.record(), indent=2, ensure_ascii=False)
+
     def __str__(self) -> str:
-        failures = self.failures
         head = f"{self.title}: {'ok' if self.ok else 'FAILED'}, largest relative error {self.error:.2e}, tolerance {self.tolerance:.0e}"
-        return "\n".join([head, *(f"  {row.name}: relative error {row.error:.2e}; {row.detail}" for row in failures)])
+        return "\n".join([head, *(f"  {row}" for row in self.failures), *(f"  {remark}" for remark in self.remarks)])
+
+
+def _finite(x: Any) -> Any:
+    """Numbers that JSON lacks as strings, all else as it is."""
+    if isinstance(x, dict):
+        return {k: _finite(v) for k, v in x.items()}
+    if isinstance(x, list):
+        return [_finite(v) for v in x]
+    return str(x) if isinstance(x, float) and not math.isfinite(x) else x

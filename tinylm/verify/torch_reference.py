@@ -27,16 +27,16 @@ def torch_reference(name: str) -> Callable[..., Any]:
     return partial(references[name], torch)
 
 
-def to_torch(x: Any) -> Any:
-    """A torch tensor with an array's values, float64 and requiring its gradient if they are floating;
+def to_torch(x: Any, dtype: str = "float64") -> Any:
+    """A torch tensor with an array's values, of dtype and requiring its gradient if they are floating;
     a list or tuple member by member; anything else as it is."""
     import torch
 
     if isinstance(x, (list, tuple)):
-        return type(x)(to_torch(member) for member in x)
+        return type(x)(to_torch(member, dtype) for member in x)
     if not isinstance(x, np.ndarray):
         return x
-    return torch.tensor(x, dtype=torch.float64, requires_grad=True) if x.dtype.kind == "f" else torch.tensor(x)
+    return torch.tensor(x, dtype=getattr(torch, dtype), requires_grad=True) if x.dtype.kind == "f" else torch.tensor(x)
 
 
 def reference(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -63,7 +63,7 @@ references |= {
     "silu": lambda torch, x: torch.nn.functional.silu(x),
     "to_device": lambda torch, x, device: x * 1,
     "astype": lambda torch, x, dtype: x.to(getattr(torch, dtype)),
-    "dropout": lambda torch, x, p=0.5, *, key: x * _mask(torch, x.shape, p, key),
+    "dropout": lambda torch, x, p=0.5, *, key: x * _mask(torch, x, p, key),
 }
 references |= {
     name: lambda torch, x, name=name: getattr(torch, name)(x)
@@ -84,9 +84,9 @@ def _both(torch: Any, a: Any, b: Any) -> tuple[Any, Any]:
     return torch.as_tensor(a, dtype=dtype), torch.as_tensor(b, dtype=dtype)
 
 
-def _mask(torch: Any, shape: Any, p: float, key: tuple[int, int]) -> Any:
-    """tinylm's own dropout mask: PyTorch's generator cannot make it."""
-    return torch.from_numpy(keep_mask(np.zeros(0), tuple(shape), p, key))
+def _mask(torch: Any, x: Any, p: float, key: tuple[int, int]) -> Any:
+    """tinylm's own dropout mask for x: PyTorch's generator cannot make it."""
+    return torch.from_numpy(keep_mask(np.zeros(0), tuple(x.shape), p, key)).to(x.dtype)
 
 
 # ---------------------------------------------------------------- reductions
@@ -230,7 +230,7 @@ def scaled_dot_product_attention(torch, q, k, v, mask=None, *, causal=False, dro
     scores = scores.masked_fill(~allowed & somewhere, -math.inf)
     weights = torch.softmax(scores, -1) * somewhere
     if dropout:
-        weights = weights * _mask(torch, weights.shape, dropout, key)
+        weights = weights * _mask(torch, weights, dropout, key)
     return (weights @ v, weights) if return_weights else weights @ v
 
 

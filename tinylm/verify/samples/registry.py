@@ -44,11 +44,11 @@ def samples_for(*names: str) -> Callable[[Maker], Maker]:
     return register
 
 
-def samples_of(name: str) -> list[Sample]:
-    """The samples of an op, the same at each call. Errors: ConfigError for an op without any."""
+def samples_of(name: str, seed: int = 0) -> list[Sample]:
+    """The samples of an op, the same at each call with one seed. Errors: ConfigError for an op without any."""
     if name not in makers:
         raise ConfigError(f"op {name!r} has no samples: add some under tinylm/verify/samples/")
-    return list(makers[name](np.random.default_rng(zlib.crc32(name.encode()))))
+    return list(makers[name](np.random.default_rng(zlib.crc32(name.encode()) + seed)))
 
 
 # ---------------------------------------------------------------- arrays

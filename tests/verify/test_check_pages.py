@@ -1,0 +1,47 @@
+"""The page of reports: whole by itself, every report on it, failures open and first."""
+
+import xml.etree.ElementTree as ET
+
+import numpy as np
+
+import tinylm
+from tinylm.verify import Report, gradcheck
+from tinylm.verify.check_pages import page
+from tinylm.verify.reports import Row
+
+
+def parsed(text):
+    """The body as XML: every tag is closed, every text escaped."""
+    return ET.fromstring(text[text.index("<body>") : text.index("</html>")])
+
+
+def test_it_shows_every_report_and_the_failed_ones_first_and_open():
+    good = gradcheck(tinylm.exp, np.array([0.5, 1.0]), thorough=True)
+    bad = Report("bad <b> & co", 1e-6, (Row("argument 0", float("nan"), "worst at [0]", "a factor of 2"),), ("a remark",))
+    text = page("A title", [("exp", [good]), ("wrong", [bad]), ("none", [])])
+    body = parsed(text)
+    sections = body.findall("details")
+    assert [s.find("summary/b").text for s in sections] == ["wrong", "exp", "none"]
+    assert [s.get("open") for s in sections] == ["open", None, None]
+    assert "3 functions, 2 checks, 1 failed." in text
+    words = "".join(body.itertext())
+    for word in ("bad <b> & co", "argument 0", "a factor of 2", "a remark", "nan", "exp (full, order 1)"):
+        assert word in words
+    assert len(body.findall(".//polyline")) == 1
+
+
+def test_it_needs_nothing_else():
+    report = gradcheck(tinylm.exp, np.ones(2), thorough=True)
+    text = page("A title", [("exp", [report])])
+    for outside in ("http", "src=", "href=", "<script", "@import", "url("):
+        assert outside not in text
+    assert '<meta charset="utf-8">' in text
+    assert "width=device-width" in text
+
+
+def test_the_curve_is_drawn_as_it_is():
+    report = Report("r", 1e-6, (), (), ((1e-1, 1e-4), (1e-5, 1e-12), (1e-10, float("nan"))))
+    (line,) = parsed(page("t", [("r", [report])])).findall(".//polyline")
+    points = [tuple(map(float, p.split(","))) for p in line.get("points").split()]
+    assert [x for x, _ in points] == sorted((x for x, _ in points), reverse=True)  # large steps to the right
+    assert points[2][1] < points[0][1] < points[1][1]  # the smaller the error the lower; a NaN at the top

@@ -1,0 +1,66 @@
+"""Points without a derivative are left out and named; a wrong gradient beside them still fails."""
+
+import numpy as np
+import pytest
+
+import tinylm
+from tinylm.verify import gradcheck
+
+BOTH = pytest.mark.parametrize("mode", ["full", "directions"])
+AT_A_KINK = np.array([0.0, 1.0, -1.0])
+BESIDE_A_KINK = np.array([3e-6, 1.0, -1.0])
+
+
+@tinylm.op
+def relu_with_a_wrong_slope(x, /):
+    return np.maximum(x, 0), lambda dy: (dy * (x > 0) * 1.001,)
+
+
+@BOTH
+@pytest.mark.parametrize(("fn", "x"), [(tinylm.relu, AT_A_KINK), (tinylm.relu, BESIDE_A_KINK), (tinylm.sign, AT_A_KINK)])
+def test_kinks_and_jumps_are_no_failures(fn, x, mode):
+    report = gradcheck(fn, x, mode=mode)
+    assert report.ok, report
+    assert report.remarks == ("argument 0: 1 of 3 elements left out, since the point looks non-differentiable there: [0]",)
+    assert "non-differentiable" in str(report)
+
+
+@BOTH
+def test_a_wrong_gradient_beside_a_kink_still_fails(mode):
+    report = gradcheck(relu_with_a_wrong_slope, AT_A_KINK, mode=mode)
+    assert not report.ok
+    assert report.error == pytest.approx(1e-3, rel=0.05)
+    assert "non-differentiable there: [0]" in str(report)
+    assert "a factor of 1.001" in report.failures[0].cause
+
+
+@BOTH
+def test_a_jump_of_one_argument_does_not_hide_a_wrong_gradient_of_another(mode):
+    """The difference across a jump is 1/h: it must not make the errors of all others look small."""
+    report = gradcheck(lambda a, b: tinylm.sign(a) + relu_with_a_wrong_slope(b), AT_A_KINK, np.array([1.0, 2.0, 3.0]), mode=mode)
+    assert [row.name for row in report.failures] == ["argument 1"]
+
+
+def test_many_kinks_are_counted():
+    x = np.where(np.arange(40).reshape(5, 8) % 7 == 0, 0.0, 1.0)
+    (remark,) = gradcheck(tinylm.relu, x).remarks
+    assert remark.startswith("argument 0: 6 of 40 elements left out")
+    assert remark.endswith("[0, 0], [0, 7], [1, 6], [2, 5], ...")
+
+
+def test_a_kink_at_which_differences_agree_with_the_tape_is_found_when_thorough():
+    x = np.array([1.0, 0.0])  # |x|: the central difference at 0 is 0, and so is the tape's sign(0)
+    assert gradcheck(tinylm.abs, x).remarks == ()
+    assert "non-differentiable there: [1]" in gradcheck(tinylm.abs, x, thorough=True).remarks[0]
+
+
+def test_the_edge_of_a_domain():
+    report = gradcheck(tinylm.sqrt, np.array([1.0, 1e-7]))
+    assert report.ok, report
+    assert "non-differentiable there: [1]" in report.remarks[0]
+
+
+@pytest.mark.parametrize("x", [np.array([100.0, 1e-3]), np.array([0.05, 3.0]), np.array([-40.0, 40.0])])
+@pytest.mark.parametrize("fn", [lambda x: x * x * x, lambda x: tinylm.exp(x) * 1e-9, lambda x: tinylm.tanh(50 * x), lambda x: 1 / x])
+def test_strong_curvature_is_not_called_a_kink(fn, x):
+    assert gradcheck(fn, x, thorough=True, tolerance=1e-4).remarks == ()

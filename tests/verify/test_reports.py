@@ -1,0 +1,63 @@
+"""What every check answers."""
+
+import json
+
+import numpy as np
+import pytest
+
+import tinylm
+from tinylm.verify import Report, gradcheck
+from tinylm.verify.reports import Row, joint_norm, relative_error
+
+
+def test_errors_are_relative_to_the_norm_with_a_floor():
+    a, b = np.array([3.0, 4.0]), np.array([3.0, 0.0])
+    assert relative_error(a, b, 5.0) == pytest.approx(4 / 3)
+    assert relative_error(a, b * 0, 5000.0) == pytest.approx(1.0)  # the floor: a thousandth of all
+    assert relative_error(b, b, 0.0) == 0
+    assert relative_error(a, b * 0, 0.0) == np.inf
+    assert joint_norm([a, np.array([[12.0]])]) == 13
+    assert joint_norm([]) == 0
+
+
+ROWS = (Row("good", 0.05), Row("bad", 0.2, "here", "a factor"), Row("worse", float("nan"), "there", measures={"cosine": 0.5}))
+
+
+def test_failures_and_the_worst():
+    report = Report("title", 0.1, ROWS)
+    assert [row.name for row in report.failures] == ["bad", "worse"]
+    assert not report.ok
+    assert report.worst.name == "worse"  # NaN
+    assert np.isnan(report.error)
+    assert Report("title", 0.1, ROWS[:2]).worst.name == "bad"
+    assert Report("empty", 0.1, ()).ok
+    assert Report("empty", 0.1, ()).worst is None
+
+
+def test_it_reads_well():
+    lines = str(Report("title", 0.1, ROWS, ("a remark",))).splitlines()
+    assert lines[0].startswith("title: FAILED")
+    assert lines[1] == "  bad: relative error 2.00e-01; here; likely cause: a factor"
+    assert lines[2] == "  worse: relative error nan; there"
+    assert lines[3] == "  a remark"
+    assert len(lines) == 4
+
+
+def test_it_is_json():
+    report = Report("title", 0.1, ROWS, ("a remark",), ((1e-3, 0.5), (1e-4, float("inf"))))
+    record = json.loads(report.to_json(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert record == report.record()
+    assert record["ok"] is False
+    assert [row["ok"] for row in record["rows"]] == [True, False, False]
+    assert record["rows"][1] == {"name": "bad", "ok": False, "error": 0.2, "detail": "here", "cause": "a factor"}
+    assert record["rows"][2]["error"] == "nan"
+    assert record["rows"][2]["cosine"] == 0.5
+    assert record["remarks"] == ["a remark"]
+    assert record["curve"] == [[1e-3, 0.5], [1e-4, "inf"]]
+
+
+def test_gradcheck_answers_one():
+    report = gradcheck(tinylm.exp, np.ones(2), thorough=True)
+    assert isinstance(report, Report)
+    assert report.worst.name == "argument 0"
+    assert json.loads(report.to_json())["ok"] is True

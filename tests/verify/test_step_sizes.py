@@ -1,0 +1,53 @@
+"""The error at many steps, and the choice of one."""
+
+import numpy as np
+import pytest
+
+import tinylm
+from tinylm.verify import gradcheck
+from tinylm.verify.step_sizes import STEPS
+
+
+def test_the_curve_of_a_right_gradient_falls_and_rises_again():
+    report = gradcheck(tinylm.exp, np.array([0.5, -1.0]), thorough=True)
+    assert [h for h, _ in report.curve] == list(STEPS)
+    errors = dict(report.curve)
+    wide, narrow = STEPS[0], STEPS[-1]
+    assert errors[wide] > 1e-5
+    assert errors[narrow] > 1e-8
+    assert min(errors.values()) < 1e-9
+    assert narrow < report.best_step < wide
+    assert errors[STEPS[0]] / errors[STEPS[2]] == pytest.approx(100, rel=0.1)  # h²
+
+
+def test_the_curve_of_a_wrong_gradient_is_flat():
+    @tinylm.op
+    def doubled(x, /):
+        return 2 * x, lambda dy: (2.02 * dy,)
+
+    errors = [e for _, e in gradcheck(doubled, np.ones(3), thorough=True).curve]
+    assert np.allclose(errors, 0.02 / 2.02, rtol=1e-3)
+
+
+def test_without_thorough_there_is_no_curve():
+    report = gradcheck(tinylm.exp, np.ones(2))
+    assert report.curve == ()
+    assert np.isnan(report.best_step)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e6])
+def test_the_step_follows_the_scale_of_the_function(scale):
+    """sin(x / scale) with x of that size: a step of 6e-6 is far too wide for the one and too narrow for the other."""
+
+    @tinylm.op
+    def sine(x, /):
+        return np.sin(x / scale), lambda dy: (dy * np.cos(x / scale) / scale,)
+
+    @tinylm.op
+    def wrong(x, /):
+        return np.sin(x / scale), lambda dy: (dy * np.cos(x / scale) / scale * 1.0001,)
+
+    x = np.array([0.3, 1.1, 2.0]) * scale
+    assert gradcheck(sine, x).ok
+    report = gradcheck(wrong, x)
+    assert report.error == pytest.approx(1e-4, rel=0.01)

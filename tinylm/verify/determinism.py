@@ -1,0 +1,35 @@
+"""Is a function the same function each time? Two forward passes, and two backward passes through one."""
+
+import numpy as np
+
+from tinylm.verify.jacobians import Problem
+from tinylm.verify.reports import Row, joint_norm, relative_error
+
+
+def repetitions(problem: Problem, cotangent: np.ndarray) -> list[Row]:
+    """A row for each way in which a repetition gives other numbers, or an argument was written to; none when
+    all is equal bit for bit."""
+    first, second = problem.taped(), problem.taped()
+    pulled, again, anew = (problem.pulled(y, cotangent) for y in (first, first, second))
+    runs = {
+        "values of two runs": ([first.numpy()], [second.numpy()]),
+        "gradients of two backward passes through one graph": (pulled, again),
+        "gradients of two runs": (pulled, anew),
+        "arguments before and after": ([x.numpy() for x in problem.xs], problem.start),
+    }
+    return [Row(name, _spread(a, b), _where(name)) for name, (a, b) in runs.items() if not _equal(a, b)]
+
+
+def _equal(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
+    return all(np.array_equal(x, y, equal_nan=True) for x, y in zip(a, b, strict=True))
+
+
+def _spread(a: list[np.ndarray], b: list[np.ndarray]) -> float:
+    norm = joint_norm(b)
+    return max(relative_error(x, y, norm) for x, y in zip(a, b, strict=True))
+
+
+def _where(name: str) -> str:
+    if name.startswith("arguments"):
+        return "the function writes into its arguments"
+    return "not deterministic" if "runs" in name else "the vjp changes what it captured, or is not deterministic"

@@ -1,0 +1,143 @@
+"""The Jacobian of a function by the tape and by central differences, side by side."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinylm.autograd import grad, no_grad
+from tinylm.backend import array_module
+from tinylm.dispatch import op
+from tinylm.errors import ConfigError
+from tinylm.random_streams import default_generator
+from tinylm.tensor import Tensor
+
+STEP = float(np.finfo(np.float64).eps) ** (1 / 3)
+
+Line = Callable[[float], np.ndarray]  # s -> f(x + s u), the outputs as one vector
+
+
+@op(sequence=True)
+def flatten(arrays, /):
+    """All elements of the arrays as one vector: several outputs, checked as one."""
+    xp = array_module(*arrays)
+
+    def vjp(dy):
+        ends = np.cumsum([a.size for a in arrays])
+        return [xp.reshape(dy[end - a.size : end], a.shape) for a, end in zip(arrays, ends.tolist(), strict=True)]
+
+    return xp.concatenate([xp.reshape(a, (-1,)) for a in arrays]), vjp
+
+
+def gradients(y: Tensor, xs: Sequence[Tensor], cotangent: Any, **how: bool) -> list[Tensor]:
+    """The gradients of cotangentᵀ y, zeros where y does not depend on x."""
+    found = grad(y, list(xs), cotangent, **how) if y.requires_grad else [None] * len(xs)
+    return [Tensor(array_module(x.data).zeros_like(x.data)) if g is None else g for x, g in zip(xs, found, strict=True)]
+
+
+class Problem:
+    """A function of named float64 tensors, to be differentiated by the tape and by differences.
+
+    call: a function without arguments that reads the tensors where they stand; random ops draw the
+    same numbers each time. dtype: "float32" tapes in single precision, at the same (rounded) point;
+    differences are always taken in float64.
+    """
+
+    def __init__(self, call: Callable[[], Any], variables: Sequence[tuple[str, Tensor]], dtype: str = "float64") -> None:
+        self.call = call
+        self.names = [name for name, _ in variables]
+        self.xs = [t for _, t in variables]
+        self.dtype = dtype
+        self.random_state = default_generator.state
+        self.shapes: list[tuple[int, ...]] = []  # of the outputs
+        if dtype != "float64":
+            for x in self.xs:
+                x.data[...] = x.data.astype(dtype)
+        self.start = [x.numpy().copy() for x in self.xs]
+
+    def floating(self) -> list[Tensor]:
+        """The floating outputs. Errors: ConfigError when there is none."""
+        default_generator.state = self.random_state
+        out = self.call()
+        found = [t for t in (out if isinstance(out, (tuple, list)) else [out]) if isinstance(t, Tensor) and t.dtype.kind == "f"]
+        if not found:
+            raise ConfigError("gradcheck: the function returned no floating tensor")
+        self.shapes = [t.shape for t in found]
+        return found
+
+    def value(self) -> Tensor:
+        """All outputs as one vector, for differences."""
+        with no_grad():
+            return flatten(self.floating())
+
+    def taped(self) -> Tensor:
+        """All outputs as one vector, with a graph."""
+        doubles = [x.data for x in self.xs]
+        try:
+            for x in self.xs if self.dtype != "float64" else []:
+                x.data = x.data.astype(self.dtype)
+            return flatten(self.floating())
+        finally:
+            for x, data in zip(self.xs, doubles, strict=True):
+                x.data = data
+
+    def pulled(self, y: Tensor, cotangent: np.ndarray) -> list[np.ndarray]:
+        """cᵀ J by the tape of y: one array an argument."""
+        c = array_module(y.data).asarray(cotangent.astype(y.dtype))
+        return [g.numpy().astype(np.float64) for g in gradients(y, self.xs, c, retain_graph=True)]
+
+    def line(self, ways: dict[int, np.ndarray]) -> Line:
+        """s -> f(x + s u), u having a part for each argument that is given one by its number."""
+        moved = [(self.xs[k], self.xs[k].data.copy(), array_module(self.xs[k].data).asarray(u)) for k, u in ways.items()]
+
+        def at(s: float) -> np.ndarray:
+            for x, start, way in moved:
+                x.data[...] = start + s * way
+            try:
+                with np.errstate(all="ignore"):  # a wide step may leave the domain
+                    return self.value().numpy()
+            finally:
+                for x, start, _ in moved:
+                    x.data[...] = start
+
+        return at
+
+    def slope(self, ways: dict[int, np.ndarray], step: float) -> np.ndarray:
+        """J u by a central difference."""
+        at = self.line(ways)
+        return (at(step) - at(-step)) / (2 * step)
+
+    def measured(self, k: int, step: float) -> np.ndarray:
+        """The Jacobian in argument k by differences: (outputs, elements of the argument)."""
+        columns = [self.slope({k: u}, step) for u in units(self.xs[k])]
+        return np.array(columns).reshape(self.xs[k].size, -1).T if columns else np.zeros((self.value().size, 0))
+
+
+class SecondOrder(Problem):
+    """The gradient of cᵀ f for a random c as a function of the arguments and of c.
+
+    The tape differentiates what `grad(..., create_graph=True)` gives, differences the plain gradient.
+    """
+
+    def __init__(self, call: Callable[[], Any], variables: Sequence[tuple[str, Tensor]], rng: np.random.Generator) -> None:
+        first = Problem(call, variables)
+        start = first.value()
+        self.cotangent = Tensor(array_module(start.data).asarray(rng.standard_normal(start.size)), requires_grad=True)
+        super().__init__(call, [*variables, ("cotangent", self.cotangent)])
+        self.first = first
+
+    def value(self) -> Tensor:
+        found = gradients(self.first.taped(), self.first.xs, self.cotangent)
+        self.shapes = [g.shape for g in found]
+        return flatten(found)
+
+    def taped(self) -> Tensor:
+        return flatten(gradients(self.first.taped(), self.first.xs, self.cotangent, create_graph=True))
+
+
+def units(x: Tensor) -> Iterator[np.ndarray]:
+    """The unit vectors of x's space, in x's shape."""
+    for j in range(x.size):
+        unit = np.zeros(x.size)
+        unit[j] = 1
+        yield unit.reshape(x.shape)

@@ -1,0 +1,57 @@
+"""Points where a function has no derivative, found from its values alone.
+
+On a smooth line the two one-sided differences approach each other by half when the step is halved,
+and the central difference moves four times less with each halving. At a kink, beside one, and at a
+jump they do not; at the edge of a domain a value is not finite.
+"""
+
+import numpy as np
+
+from tinylm.verify.jacobians import STEP, Line, Problem
+
+_MOST = 64  # kinks an argument, after which the search ends
+
+
+def rough(at: Line) -> bool:
+    """True when an output of s -> f(x + s u) has no derivative within a step of s = 0."""
+    centre = at(0.0)
+    sides, finite = [], np.isfinite(centre)
+    for h in (STEP, STEP / 2, STEP / 4):
+        low, high = at(-h), at(h)
+        if not np.all(np.isfinite(low[finite]) & np.isfinite(high[finite])):
+            return True
+        sides.append(((centre - low)[finite] / h, (high - centre)[finite] / h))
+    if not finite.any():
+        return False
+    noise = 1e3 * np.finfo(np.float64).eps * np.max(np.abs(centre[finite])) / STEP
+    slope = max(float(np.max(np.abs(side))) for pair in sides for side in pair)
+    least = max(noise, 1e-6 * slope)
+    gaps = [np.abs(right - left) for left, right in sides]
+    if np.any((gaps[1] > least) & (gaps[1] > 0.75 * gaps[0])):
+        return True
+    central = [(right + left) / 2 for left, right in sides]
+    moved, then = central[0] - central[1], central[1] - central[2]
+    much = np.abs(moved) > least
+    ratio = then[much] / moved[much]
+    return bool(np.any((ratio < 1 / 8) | (ratio > 1 / 2)))
+
+
+def kinks_of(problem: Problem, k: int, rng: np.random.Generator) -> list[int]:
+    """The elements of argument k (flat positions) whose change meets such a point: by halving, since they are few."""
+    shape, size = problem.xs[k].shape, problem.xs[k].size
+    found: list[int] = []
+
+    def search(low: int, high: int) -> None:
+        way = np.zeros(size)
+        way[low:high] = rng.uniform(0.5, 1, high - low)
+        if low == high or len(found) >= _MOST or not rough(problem.line({k: way.reshape(shape)})):
+            return
+        if high - low == 1:
+            found.append(low)
+            return
+        middle = (low + high) // 2
+        search(low, middle)
+        search(middle, high)
+
+    search(0, size)
+    return found

@@ -1,0 +1,40 @@
+"""Central differences at many steps: the error curve, and the step at which they settle.
+
+The curve of a right gradient falls like h² down to the rounding of the function, then rises like
+1/h. That of a wrong gradient stays flat at its error; that of a kink, at the jump of the slope.
+"""
+
+import itertools
+
+import numpy as np
+
+from tinylm.verify.jacobians import Problem
+
+STEPS = tuple(float(h) for h in 10.0 ** np.arange(-1, -10.5, -0.5))
+
+Curve = tuple[tuple[float, float], ...]
+
+
+def error_curve(
+    problem: Problem, pulled: list[np.ndarray], cotangent: np.ndarray, without: dict[int, list[int]], rng: np.random.Generator
+) -> Curve:
+    """(step, relative error of cᵀ J u) along one random direction of all arguments together.
+
+    pulled: cᵀ J by the tape. without: the elements of each argument (flat positions) that do not move.
+    """
+    ways = {k: rng.standard_normal(x.shape) for k, x in enumerate(problem.xs)}
+    for k, positions in without.items():
+        ways[k].reshape(-1)[positions] = 0
+    expected = sum(float(np.vdot(pulled[k], u)) for k, u in ways.items())
+    errors = [abs(float(cotangent @ problem.slope(ways, h)) - expected) for h in STEPS]
+    return tuple((h, error / abs(expected) if expected else error) for h, error in zip(STEPS, errors, strict=True))
+
+
+def settled_step(problem: Problem, k: int, rng: np.random.Generator) -> float:
+    """The step between which and the next smaller one the differences in argument k change least: the
+    choice is made from the function alone, whatever its gradient says."""
+    way = rng.standard_normal(problem.xs[k].shape)
+    slopes = [problem.slope({k: way}, h) for h in STEPS]
+    changes = [float(np.linalg.norm(a - b)) for a, b in itertools.pairwise(slopes)]
+    changes = [c if np.isfinite(c) else np.inf for c in changes]
+    return STEPS[int(np.argmin(changes))]
