@@ -235,6 +235,7 @@ COMMANDS = {
     "compare_gradients.py": [],
     "benchmark.py": ["--against", "torch"],
     "growth.py": [],
+    "explain.py": ["backward", "no-such-run", "a text"],
 }
 
 
