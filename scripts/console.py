@@ -5,7 +5,8 @@ import io
 import itertools
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
@@ -30,6 +31,28 @@ def parse(kind: type[T], **settings: Any) -> T:
     message = " ".join(itertools.takewhile(lambda line: not rule.fullmatch(line), lines))
     message = re.sub(r"^Error parsing \w+: ", "", message).removesuffix(".")
     raise ConfigError(f"{message} (--help lists all options)")
+
+
+def command(kind: type[T], function: Callable[[T], None]) -> Callable[[list[str]], None]:
+    """What runs `function` on arguments read as a record of that kind: a value for `run_command`."""
+
+    def on(argv: list[str]) -> None:
+        prog = f"{Path(sys.argv[0]).name} {sys.argv[1]}"
+        function(parse(kind, args=argv, prog=prog, description=kind.__doc__))
+
+    return on
+
+
+def run_command(commands: Mapping[str, Callable[[list[str]], int | None]], usage: str, expected: str) -> int | None:
+    """Runs the command that the script's first argument names on those after it; prints `usage` for --help and for none.
+    Errors: ConfigError, with what was expected."""
+    name, *argv = sys.argv[1:] or ["--help"]
+    if name in ("-h", "--help"):
+        print(usage)
+        return None
+    if name not in commands:
+        raise ConfigError(f"command {name!r}: expected {expected} (--help says more)")
+    return commands[name](argv)
 
 
 def run(main: Callable[[], int | None]) -> None:

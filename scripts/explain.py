@@ -202,26 +202,18 @@ def report(arguments: Report) -> None:
 
 
 COMMANDS = {
-    "backward": (Backward, backward),
-    "attention": (AttentionMaps, attention),
-    "gates": (GateMaps, gates),
-    "report": (Report, report),
+    "backward": console.command(Backward, backward),
+    "attention": console.command(AttentionMaps, attention),
+    "gates": console.command(GateMaps, gates),
+    "report": console.command(Report, report),
 }
+USAGE = f"""{__doc__}
 
-
-def main() -> None:
-    command, *argv = sys.argv[1:] or ["--help"]
-    if command in ("-h", "--help"):
-        print(f"{__doc__}\n\nusage: explain.py backward RUN TEXT [--help]     the gradients, from the loss down; --parameter NAME says why")
-        print("       explain.py attention RUN TEXT [--help]    which earlier tokens each head looks at")
-        print("       explain.py gates RUN TEXT [--help]        the gates of a recurrent model, token by token")
-        print("       explain.py report RUN [--help]            the run's curves and settings as one page")
-        return
-    if command not in COMMANDS:
-        raise ConfigError(f"command {command!r}: expected {', '.join(map(repr, COMMANDS))} (--help says more)")
-    kind, function = COMMANDS[command]
-    function(console.parse(kind, args=argv, prog=f"explain.py {command}", description=kind.__doc__))
+usage: explain.py backward RUN TEXT [--help]     the gradients, from the loss down; --parameter NAME says why
+       explain.py attention RUN TEXT [--help]    which earlier tokens each head looks at
+       explain.py gates RUN TEXT [--help]        the gates of a recurrent model, token by token
+       explain.py report RUN [--help]            the run's curves and settings as one page"""
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run(lambda: console.run_command(COMMANDS, USAGE, ", ".join(map(repr, COMMANDS))))

@@ -191,20 +191,12 @@ def screen() -> Console:
     return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
 
 
-COMMANDS = {"copy": (Copy, copy), "context": (Context, context)}
+COMMANDS = {"copy": console.command(Copy, copy), "context": console.command(Context, context)}
+USAGE = f"""{__doc__}
 
-
-def main() -> None:
-    command, *argv = sys.argv[1:] or ["--help"]
-    if command in ("-h", "--help"):
-        print(f"{__doc__}\n\nusage: long_range.py copy [--help]               a copy task, some minutes of training")
-        print("       long_range.py context RUN ... [--help]    trained models by the length of their context")
-        return
-    if command not in COMMANDS:
-        raise ConfigError(f"command {command!r}: expected 'copy' or 'context' (--help says more)")
-    kind, function = COMMANDS[command]
-    function(console.parse(kind, args=argv, prog=f"long_range.py {command}", description=kind.__doc__))
+usage: long_range.py copy [--help]               a copy task, some minutes of training
+       long_range.py context RUN ... [--help]    trained models by the length of their context"""
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run(lambda: console.run_command(COMMANDS, USAGE, "'copy' or 'context'"))

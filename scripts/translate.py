@@ -161,19 +161,12 @@ def sentences(arguments: Translate) -> Iterator[tuple[str, str]]:
 
 
 COMMANDS = {"train": train, "compare": compare, "run": translate}
+USAGE = f"""{__doc__}
 
-
-def main() -> int:
-    command, *argv = sys.argv[1:] or ["--help"]
-    if command in ("-h", "--help"):
-        print(f"{__doc__}\n\nusage: translate.py train [--help]      trains and tests; with nothing more, English to Spanish")
-        print("       translate.py compare [--help]    trains and tests a Transformer, an LSTM, and the Transformer in PyTorch")
-        print("       translate.py run RUN [TEXT ...]  translates with a trained model; run --help for more")
-        return 0
-    if command not in COMMANDS:
-        raise ConfigError(f"command {command!r}: expected 'train', 'compare' or 'run' (--help says more)")
-    return COMMANDS[command](argv)
+usage: translate.py train [--help]      trains and tests; with nothing more, English to Spanish
+       translate.py compare [--help]    trains and tests a Transformer, an LSTM, and the Transformer in PyTorch
+       translate.py run RUN [TEXT ...]  translates with a trained model; run --help for more"""
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run(lambda: console.run_command(COMMANDS, USAGE, "'train', 'compare' or 'run'"))
