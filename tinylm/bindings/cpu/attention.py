@@ -10,12 +10,13 @@ import struct
 import numpy as np
 
 from tinylm.bindings.cpu.library import Strided, call, contiguous, library
+from tinylm.bindings.served_shapes import attention_fits, attention_mask_fits, four_axes
 from tinylm.kernel_registry import kernel
 
 
 @kernel("scaled_dot_product_attention", device="cpu")
 def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout=0.0, scale=None, return_weights=False, key=None):
-    if return_weights or not 0 <= dropout < 1 or not _serves(q, k, v) or not _serves_mask(mask, q, k) or library() is None:
+    if return_weights or not 0 <= dropout < 1 or not attention_fits(q, k, v) or not attention_mask_fits(mask, q, k) or library() is None:
         return NotImplemented
     ndim = q.ndim
     q, k, v = _strided(q), _strided(k), _strided(v)
@@ -39,35 +40,14 @@ def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout
     return _restored(y, ndim), vjp
 
 
-def _serves(q, k, v):
-    """Whether the shapes fit, with the same one or two leading axes or none."""
-    if not 2 <= q.ndim <= 4 or q.shape[:-2] != k.shape[:-2] or k.shape[:-1] != v.shape[:-1] or q.shape[-1] != k.shape[-1]:
-        return False
-    return k.shape[-2] > 0 and q.shape[-1] > 0 and v.shape[-1] > 0
-
-
-def _serves_mask(mask, q, k):
-    """Whether there is no mask, or a boolean one that broadcasts to the weights. A floating one has a
-    gradient, which is a (T, S) matrix at least."""
-    if mask is None:
-        return True
-    full = (*q.shape[:-1], k.shape[-2])
-    return mask.dtype.kind == "b" and mask.ndim <= q.ndim and all(n in (1, m) for n, m in zip(mask.shape[::-1], full[::-1], strict=False))
-
-
 def _numbers(*numbers):
     """The numbers as C's int64_t, one after the other."""
     return struct.pack(f"{len(numbers)}q", *numbers)
 
 
-def _four_axes(x):
-    """x (T, D), (N, T, D) or (N, heads, T, D) as the last, a view."""
-    return x if x.ndim == 4 else x[:, None] if x.ndim == 3 else x[None, None]
-
-
 def _strided(x):
     """x as (N, heads, T, D), itself or a view wherever its rows lie in one piece."""
-    x = _four_axes(x)
+    x = four_axes(x)
     return x if x.dtype == np.float32 and x.strides[3] == 4 and x.flags.aligned else contiguous(x)
 
 
@@ -79,7 +59,7 @@ def _strides(x):
 
 def _mask(mask, ndim, keys):
     """The mask, with rows of S bytes each in one piece, and its strides, 0 along an axis it is broadcast over."""
-    mask = _four_axes(mask[(None,) * (ndim - mask.ndim)])
+    mask = four_axes(mask[(None,) * (ndim - mask.ndim)])
     if mask.shape[3] != keys or mask.strides[3] != 1:
         mask = np.ascontiguousarray(np.broadcast_to(mask, (*mask.shape[:3], keys)))
     return Strided(mask), [0 if n == 1 else s for n, s in zip(mask.shape[:3], mask.strides[:3], strict=True)]

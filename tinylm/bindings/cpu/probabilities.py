@@ -4,6 +4,7 @@ import numpy as np
 
 from tinylm.backend import check_ids
 from tinylm.bindings.cpu.library import call, contiguous, library
+from tinylm.bindings.served_shapes import cross_entropy_fits
 from tinylm.kernel_registry import kernel
 
 
@@ -34,14 +35,7 @@ def _softmax(x, axis, *, logs):
 
 @kernel("cross_entropy", device="cpu")
 def cross_entropy(logits, targets, /, *, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
-    if (
-        logits.ndim == 0
-        or logits.shape[-1] == 0
-        or targets.shape != logits.shape[:-1]
-        or targets.dtype.kind not in "iu"
-        or reduction not in ("mean", "sum", "none")
-        or library() is None
-    ):
+    if not cross_entropy_fits(logits, targets, reduction) or library() is None:
         return NotImplemented
     rows, classes = targets.size, logits.shape[-1]
     z, ids = contiguous(logits), np.ascontiguousarray(targets, np.int64)

@@ -8,6 +8,7 @@ import math
 
 from tinylm.backend import array_module
 from tinylm.bindings.cuda.launching import CudaSource, Strided, contiguous
+from tinylm.bindings.served_shapes import attention_fits, attention_mask_fits, four_axes
 from tinylm.kernel_registry import kernel
 
 _ROWS = {32: (64, 32), 64: (64, 32), 128: (32, 16)}  # widest D or E -> rows of a block's tile, 16 FORWARD_R and 16 BACKWARD_R
@@ -17,7 +18,9 @@ _THREADS = (128,)
 
 @kernel("scaled_dot_product_attention", device="cuda")
 def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout=0.0, scale=None, return_weights=False, key=None):
-    if return_weights or not 0 <= dropout < 1 or not _serves(q, k, v) or not _serves_mask(mask, q, k):
+    if return_weights or not 0 <= dropout < 1 or not attention_fits(q, k, v) or not attention_mask_fits(mask, q, k):
+        return NotImplemented
+    if max(q.shape[-1], v.shape[-1]) > max(_ROWS):  # rows that no tile holds
         return NotImplemented
     xp, ndim, dtype = array_module(q), q.ndim, q.dtype
     q, k, v = _strided(q, dtype), _strided(k, dtype), _strided(v, dtype)
@@ -56,30 +59,9 @@ def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout
     return _restored(y, ndim), vjp
 
 
-def _serves(q, k, v):
-    """Whether the shapes fit, with the same one or two leading axes (or none) and rows that a tile holds."""
-    if not 2 <= q.ndim <= 4 or q.shape[:-2] != k.shape[:-2] or k.shape[:-1] != v.shape[:-1] or q.shape[-1] != k.shape[-1]:
-        return False
-    return k.shape[-2] > 0 and min(q.shape[-1], v.shape[-1]) > 0 and max(q.shape[-1], v.shape[-1]) <= max(_ROWS)
-
-
-def _serves_mask(mask, q, k):
-    """Whether there is no mask, or a boolean one that broadcasts to the weights. A floating one has a
-    gradient, which is a (T, S) matrix at least."""
-    if mask is None:
-        return True
-    full = (*q.shape[:-1], k.shape[-2])
-    return mask.dtype.kind == "b" and mask.ndim <= q.ndim and all(n in (1, m) for n, m in zip(mask.shape[::-1], full[::-1], strict=False))
-
-
-def _four_axes(x):
-    """x (T, D), (N, T, D) or (N, heads, T, D) as the last, a view."""
-    return x if x.ndim == 4 else x[:, None] if x.ndim == 3 else x[None, None]
-
-
 def _strided(x, dtype):
     """x in dtype as (N, heads, T, D), itself or a view wherever its rows lie in one piece."""
-    x = _four_axes(x)
+    x = four_axes(x)
     return x if x.dtype == dtype and x.strides[3] == x.itemsize else contiguous(x, dtype)
 
 
@@ -90,7 +72,7 @@ def _strides(x):
 
 def _mask(mask, ndim):
     """(the mask, its four strides), 0 along an axis it is broadcast over."""
-    mask = _four_axes(mask[(None,) * (ndim - mask.ndim)])
+    mask = four_axes(mask[(None,) * (ndim - mask.ndim)])
     return Strided(mask), *(0 if n == 1 else s for n, s in zip(mask.shape, mask.strides, strict=True))
 
 

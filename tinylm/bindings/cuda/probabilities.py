@@ -2,6 +2,7 @@
 
 from tinylm.backend import array_module, check_ids
 from tinylm.bindings.cuda.launching import CudaSource, contiguous, row_threads
+from tinylm.bindings.served_shapes import cross_entropy_fits
 from tinylm.kernel_registry import kernel
 
 _SOFTMAX, _LOG_SOFTMAX, _CROSS_ENTROPY = CudaSource("softmax"), CudaSource("log_softmax"), CudaSource("cross_entropy")
@@ -39,13 +40,7 @@ def log_softmax(x, /, axis=-1):
 
 @kernel("cross_entropy", device="cuda")
 def cross_entropy(logits, targets, /, *, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
-    if (
-        logits.ndim == 0
-        or logits.shape[-1] == 0
-        or targets.shape != logits.shape[:-1]
-        or targets.dtype.kind not in "iu"
-        or reduction not in ("mean", "sum", "none")
-    ):
+    if not cross_entropy_fits(logits, targets, reduction):
         return NotImplemented
     xp = array_module(logits)
     shape, classes = logits.shape, logits.shape[-1]
