@@ -7,79 +7,70 @@
 
 typedef struct {
     int64_t rows, columns;
+    int logs; /* whether it is log_softmax */
     const float *x;
     float *y;
 } Forward;
 
 typedef struct {
     int64_t rows, columns;
+    int logs;
     const float *y, *dy;
     float *dx;
 } Backward;
 
-static void softmax_forward_share(void *argument, int part, int parts) {
-    const Forward *f = argument;
-    int64_t first, last;
-    share(f->rows, 1, part, parts, &first, &last);
-    for (int64_t row = first; row < last; row++) {
-        const float *x = f->x + row * f->columns;
-        float *y = f->y + row * f->columns, total = exponentials(x, f->columns, top_of(x, f->columns), y);
-        const float factor = 1 / (total == 0 ? 1 : total);
+static void softmax_row(const float *x, int64_t n, float *y) {
+    const float total = exponentials(x, n, top_of(x, n), y), factor = 1 / (total == 0 ? 1 : total);
 #pragma omp simd
-        for (int64_t j = 0; j < f->columns; j++) y[j] *= factor;
-    }
+    for (int64_t j = 0; j < n; j++) y[j] *= factor;
 }
 
-static void softmax_backward_share(void *argument, int part, int parts) {
-    const Backward *b = argument;
-    int64_t first, last;
-    share(b->rows, 1, part, parts, &first, &last);
-    for (int64_t row = first; row < last; row++) {
-        const float *y = b->y + row * b->columns, *dy = b->dy + row * b->columns;
-        float *dx = b->dx + row * b->columns, sum = 0;
+static void log_softmax_row(const float *x, int64_t n, float *y) {
+    const float top = top_of(x, n), log_total = logf(exponentials(x, n, top, 0));
+#pragma omp simd
+    for (int64_t j = 0; j < n; j++) y[j] = x[j] - top - log_total;
+}
+
+static void softmax_gradient(const float *y, const float *dy, int64_t n, float *dx) {
+    float sum = 0;
 #pragma omp simd reduction(+ : sum)
-        for (int64_t j = 0; j < b->columns; j++) sum += dy[j] * y[j];
+    for (int64_t j = 0; j < n; j++) sum += dy[j] * y[j];
 #pragma omp simd
-        for (int64_t j = 0; j < b->columns; j++) dx[j] = y[j] * (dy[j] - sum);
-    }
+    for (int64_t j = 0; j < n; j++) dx[j] = y[j] * (dy[j] - sum);
 }
 
-static void log_softmax_forward_share(void *argument, int part, int parts) {
-    const Forward *f = argument;
-    int64_t first, last;
-    share(f->rows, 1, part, parts, &first, &last);
-    for (int64_t row = first; row < last; row++) {
-        const float *x = f->x + row * f->columns, top = top_of(x, f->columns);
-        const float log_total = logf(exponentials(x, f->columns, top, 0));
-        float *y = f->y + row * f->columns;
-#pragma omp simd
-        for (int64_t j = 0; j < f->columns; j++) y[j] = x[j] - top - log_total;
-    }
-}
-
-static void log_softmax_backward_share(void *argument, int part, int parts) {
-    const Backward *b = argument;
-    int64_t first, last;
-    share(b->rows, 1, part, parts, &first, &last);
-    for (int64_t row = first; row < last; row++) {
-        const float *y = b->y + row * b->columns, *dy = b->dy + row * b->columns;
-        float *dx = b->dx + row * b->columns, sum = 0;
+static void log_softmax_gradient(const float *y, const float *dy, int64_t n, float *dx) {
+    float sum = 0;
 #pragma omp simd reduction(+ : sum)
-        for (int64_t j = 0; j < b->columns; j++) sum += dy[j];
+    for (int64_t j = 0; j < n; j++) sum += dy[j];
 #pragma omp simd
-        for (int64_t j = 0; j < b->columns; j++) dx[j] = dy[j] - exp_to_0(y[j]) * sum;
+    for (int64_t j = 0; j < n; j++) dx[j] = dy[j] - exp_to_0(y[j]) * sum;
+}
+
+static void forward_share(void *argument, int part, int parts) {
+    const Forward *f = argument;
+    int64_t first, last, n = f->columns;
+    share(f->rows, 1, part, parts, &first, &last);
+    for (int64_t at = first * n; at < last * n; at += n) (f->logs ? log_softmax_row : softmax_row)(f->x + at, n, f->y + at);
+}
+
+static void backward_share(void *argument, int part, int parts) {
+    const Backward *b = argument;
+    int64_t first, last, n = b->columns;
+    share(b->rows, 1, part, parts, &first, &last);
+    for (int64_t at = first * n; at < last * n; at += n) {
+        (b->logs ? log_softmax_gradient : softmax_gradient)(b->y + at, b->dy + at, n, b->dx + at);
     }
 }
 
-/* logs: whether it is log_softmax. */
 EXPORT int softmax_forward(int64_t rows, int64_t columns, int logs, const float *x, float *y) {
-    Forward f = {rows, columns, x, y};
-    pool_run(logs ? log_softmax_forward_share : softmax_forward_share, &f, rows * columns * 16);
+    Forward f = {rows, columns, logs, x, y};
+    pool_run(forward_share, &f, rows * columns * 16);
     return 0;
 }
 
 EXPORT int softmax_backward(int64_t rows, int64_t columns, int logs, const float *y, const float *dy, float *dx) {
-    Backward b = {rows, columns, y, dy, dx};
-    pool_run(logs ? log_softmax_backward_share : softmax_backward_share, &b, rows * columns * (logs ? 16 : 2));
+    Backward b = {rows, columns, logs, y, dy, dx};
+    pool_run(backward_share, &b, rows * columns * (logs ? 16 : 2));
     return 0;
 }
