@@ -20,30 +20,38 @@ class _Layer:
     def __init__(self, x, weight_ih, weight_hh, biases, reverse, lengths):
         self.scan = Scan(x, weight_hh.shape[1], reverse, lengths)
         (self.steps, self.batch, inputs), self.hidden, self.reverse = x.shape, weight_hh.shape[1], bool(reverse)
-        self.several = self.scan.order is not None
-        counts = [n for _, n in sorted(self.scan.steps)]
-        running = np.array(counts, np.int64) if self.several else None
-        self.lengths = (np.arange(self.batch)[:, None] < counts).sum(axis=1)  # of the sorted rows
+        self.lengths = running = None
+        if lengths is not None:
+            running = np.array([n for _, n in sorted(self.scan.steps)], np.int64)
+            self.lengths = (np.arange(self.batch)[:, None] < running).sum(axis=1)  # of the sorted rows
         self.x, self.weights = contiguous(self.scan.sorted(x)), [contiguous(a) for a in (weight_ih, weight_hh)]
         self.biases = [None if b is None else contiguous(b) for b in biases]
         self.front = self.steps, self.batch, inputs, self.hidden, self.reverse, running, self.x, *self.weights
 
     def room(self, blocks):
         """(T, N, blocks H), for the kernel to fill."""
-        return (np.zeros if self.several else np.empty)((self.steps, self.batch, blocks * self.hidden), np.float32)
+        return self._array(self.steps, self.batch, blocks * self.hidden)
 
     def states(self, first):
         """(T + 1, N, H) with the initial state where each row begins, zeros if None."""
-        states = (np.zeros if self.several else np.empty)((self.steps + 1, self.batch, self.hidden), np.float32)
-        begin = self.lengths if self.reverse else np.zeros(self.batch, np.int64)
-        states[begin, np.arange(self.batch)] = 0 if first is None else self.scan.sorted(first)
+        states = self._array(self.steps + 1, self.batch, self.hidden)
+        if self.lengths is not None and self.reverse:
+            states[self.lengths, np.arange(self.batch)] = 0 if first is None else self.scan.sorted(first)
+        else:
+            states[-1 if self.reverse else 0] = 0 if first is None else self.scan.sorted(first)
         return states
+
+    def _array(self, *shape):
+        return (np.empty if self.lengths is None else np.zeros)(shape, np.float32)
 
     def outputs(self, states):
         """What the steps leave, (T, N, H), and what the last one of each row leaves."""
         after = states[:-1] if self.reverse else states[1:]
-        last = np.zeros(self.batch, np.int64) if self.reverse else self.lengths - 1
-        return self.scan.restored(after), self.scan.restored(after[last, np.arange(self.batch)])
+        if self.lengths is not None and not self.reverse:
+            last = after[self.lengths - 1, np.arange(self.batch)]
+        else:
+            last = after[0 if self.reverse else -1].copy()
+        return self.scan.restored(after), self.scan.restored(last)
 
     def received(self, dy, *dstates):
         """The cotangents; those of the states are copies, which the kernel overwrites."""
