@@ -12,6 +12,7 @@ import tinylm
 from tinylm import Tensor, backend
 from tinylm.errors import ConfigError, ShapeError
 from tinylm.kernel_registry import launches
+from tinylm.nn import Parameter
 
 Arrays = Sequence[np.ndarray | None]
 
@@ -110,3 +111,34 @@ def assert_refuses_as_the_reference(name: str, tensors: Sequence[Tensor]) -> Non
         getattr(tinylm, name)(*tensors, lengths=np.array([1, 2, 3, 4]))
     with pytest.raises(ConfigError, match="nonlinearity 'gelu'"):
         tinylm.rnn(*tensors[:6], nonlinearity="gelu")
+
+
+def assert_same_whatever_the_layout(dy: np.ndarray, vjp: Any, turned_vjp: Any) -> None:
+    """Read-only dy, in C's or Fortran's order or in float64, gives the same gradients, a second time too, in a kernel's
+    vjp and in that of a call with its arguments in another order in memory."""
+    dy.flags.writeable = False
+    expected = [None if d is None else d.copy() for d in vjp(dy)]
+    assert any(d is not None for d in expected)
+    for again in (vjp(dy), turned_vjp(np.asfortranarray(dy)), vjp(dy.astype(np.float64))):
+        for a, b in zip(again, expected, strict=True):
+            assert (a is None) == (b is None)
+            if a is not None:
+                np.testing.assert_array_equal(a, b)
+
+
+def trained(kind: Any, device: str, dtype: str, **settings: Any) -> dict[str, np.ndarray]:
+    """Parameters after four steps of an optimiser with clipping; one of them has no gradient in one of the steps."""
+    rng = np.random.default_rng(0)
+
+    def draw(shape: tuple[int, ...]) -> Any:
+        return backend.to_device(rng.standard_normal(shape).astype("float32").astype(dtype), device)
+
+    parameters = [Parameter(draw(shape)) for shape in [(3, 5), (7,), (), (20, 30)]]
+    optimizer = kind(parameters, lr=0.1, weight_decay=0.2, **settings)
+    for step in range(4):
+        for p in parameters:
+            p.grad = draw(p.shape)
+        if step == 2:
+            parameters[1].grad = None
+        optimizer.step(max_norm=0.5)
+    return {str(p.shape): p.numpy() for p in parameters}

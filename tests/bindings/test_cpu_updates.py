@@ -7,12 +7,11 @@ import pytest
 from helpers import assert_close
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kernel_helpers import UPDATE_SETTINGS, update_inputs
+from kernel_helpers import UPDATE_SETTINGS, trained, update_inputs
 
 from tinylm import optim
 from tinylm.bindings.cpu.library import Library
 from tinylm.kernel_registry import launches
-from tinylm.nn import Parameter
 from tinylm.optim.adam import adamw
 from tinylm.optim.clipping import grad_norm, squared_norm
 from tinylm.optim.sgd import sgd
@@ -103,26 +102,9 @@ def test_the_norm_of_several_gradients_and_of_one_that_is_not_finite() -> None:
 )
 def test_steps_with_clipping(kind: Any, further: dict[str, Any]) -> None:
     """Whole steps, with a parameter that has no gradient in one of them."""
-
-    def train(dtype: str) -> dict[str, np.ndarray]:
-        rng = np.random.default_rng(0)
-
-        def draw(shape: tuple[int, ...]) -> Any:
-            return rng.standard_normal(shape).astype("float32").astype(dtype)
-
-        parameters = [Parameter(draw(shape)) for shape in [(3, 5), (7,), (), (20, 30)]]
-        optimizer = kind(parameters, lr=0.1, weight_decay=0.2, **further)
-        for step in range(4):
-            for p in parameters:
-                p.grad = draw(p.shape)
-            if step == 2:
-                parameters[1].grad = None
-            optimizer.step(max_norm=0.5)
-        return {str(p.shape): p.numpy() for p in parameters}
-
-    found = train("float32")
+    found = trained(kind, "cpu", "float32", **further)
     assert launches["sgd" if kind is optim.SGD else "adamw", "cpu"] == 1 + 1 + 2 + 3
-    expected = train("float64")
+    expected = trained(kind, "cpu", "float64", **further)
     assert_close({k: (found[k], expected[k].astype(np.float32)) for k in expected}, 1e-5)
 
 

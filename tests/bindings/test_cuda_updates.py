@@ -5,11 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import assert_close
-from kernel_helpers import UPDATE_SETTINGS, update_inputs
+from kernel_helpers import UPDATE_SETTINGS, trained, update_inputs
 
 from tinylm import backend, optim
 from tinylm.kernel_registry import launches
-from tinylm.nn import Parameter
 from tinylm.optim.adam import adamw
 from tinylm.optim.clipping import grad_norm, squared_norm
 
@@ -64,24 +63,7 @@ def test_the_norm_of_several_gradients_and_of_one_that_is_not_finite() -> None:
 @pytest.mark.parametrize("kind", [optim.Adam, optim.AdamW])
 def test_steps_with_clipping(kind: Any) -> None:
     """Whole steps, with a parameter that has no gradient in one of them."""
-
-    def train(device: str, dtype: str) -> dict[str, np.ndarray]:
-        rng = np.random.default_rng(0)
-
-        def draw(shape: tuple[int, ...]) -> Any:
-            return backend.to_device(rng.standard_normal(shape).astype("float32").astype(dtype), device)
-
-        parameters = [Parameter(draw(shape)) for shape in [(3, 5), (7,), (), (20, 30)]]
-        optimizer = kind(parameters, lr=0.1, weight_decay=0.2)
-        for step in range(4):
-            for p in parameters:
-                p.grad = draw(p.shape)
-            if step == 2:
-                parameters[1].grad = None
-            optimizer.step(max_norm=0.5)
-        return {str(p.shape): p.numpy() for p in parameters}
-
-    found = train("cuda", "float32")
+    found = trained(kind, "cuda", "float32")
     assert launches["adamw", "cuda"] == 1 + 1 + 2 + 3  # a launch for each stretch of parameters updated equally often
-    expected = train("cpu", "float64")
+    expected = trained(kind, "cpu", "float64")
     assert_close({k: (found[k], expected[k].astype(np.float32)) for k in expected}, 1e-5)
