@@ -112,8 +112,8 @@ def row_by_row(report: Report) -> Table:
     table = Table("", "", "relative", "largest |a - b|", "cosine", "ULPs", title=report.title, box=None)
     for row in report.rows:
         m = row.measures
-        figures = [f"{m['max_abs']:.1e}", f"{m['cosine']:.12f}", f"{m['ulps']:.0f}"] if m else [""] * 3
-        table.add_row("[green]ok" if row.error <= report.tolerance else "[red]FAILED", row.name, f"{row.error:.1e}", *figures)
+        cells = [f"{m['max_abs']:.1e}", f"{m['cosine']:.12f}", f"{m['ulps']:.0f}"] if m else [""] * 3
+        table.add_row("[green]ok" if row.error <= report.tolerance else "[red]FAILED", row.name, f"{row.error:.1e}", *cells)
     return table
 
 
