@@ -109,8 +109,8 @@ static void slope_share(void *argument, int part, int parts) {
     }
 }
 
-/* dz (rows, outputs) is room for dY act'(Z), null without an activation; the gradients are dx, dweight and,
-   unless it is null, dbias. */
+/* dz (rows, outputs) is room for dY act'(Z), null without an activation; the gradients are dx and, unless they
+   are null, dweight and dbias. */
 EXPORT int linear_backward(
     int64_t rows, int64_t inputs, int64_t outputs, const float *x, const float *weight, int activation, const float *kept,
     const float *dy, float *dz, float *dx, float *dweight, float *dbias
@@ -125,6 +125,6 @@ EXPORT int linear_backward(
         {outputs, inputs, rows, transposed(dy, outputs), plain(x, inputs), dweight, inputs, 0},
     };
     const ColumnSums sums[] = {{dy, rows, outputs, outputs, dbias}};
-    products_run(products, 2, sums, 1);
+    products_run(products, dweight ? 2 : 1, sums, 1);
     return 0;
 }

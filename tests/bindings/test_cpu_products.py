@@ -48,6 +48,12 @@ def test_absent_arrays(activation: str | None) -> None:
         assert_agrees("linear", *without(arrays, *absent), device="cpu", activation=activation)
 
 
+@pytest.mark.parametrize("activation", [None, "silu"])
+def test_a_frozen_weight_and_bias_have_no_gradient(activation: str | None) -> None:
+    found = assert_agrees("linear", *linear_inputs((4, 6), 37), device="cpu", activation=activation, frozen=True)
+    assert set(found) == {"output 0", "gradient 0", "gradient 3"}
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS[1:])
 def test_far_from_zero(activation: str) -> None:
     """Activations neither overflow nor lose their tails."""

@@ -24,6 +24,11 @@ def test_absent_arrays(activation: str | None) -> None:
     (assert_declines if activation is None else assert_agrees)("linear", x, weight, None, None, activation=activation)
 
 
+def test_a_frozen_weight_and_bias_have_no_gradient() -> None:
+    found = assert_agrees("linear", *linear_inputs((4, 6), 37), activation="silu", frozen=True)
+    assert set(found) == {"output 0", "gradient 0", "gradient 3"}
+
+
 def test_a_bias_gradient_over_several_chunks_of_rows() -> None:
     assert_agrees("linear", *linear_inputs((700, 2), 33))
 

@@ -24,7 +24,8 @@ class Linear(Module):
 
     def forward(self, x: Tensor, residual: Tensor | None = None, *, activation: str | None = None) -> Tensor:
         """act(x Wᵀ + b) + residual in one op."""
-        return ops.linear(x, self.weight, self.bias, residual, activation=activation)
+        frozen = not (self.weight.requires_grad or (self.bias is not None and self.bias.requires_grad))
+        return ops.linear(x, self.weight, self.bias, residual, activation=activation, frozen=frozen)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

@@ -31,12 +31,13 @@ def matmul(a, b, /):
 
 
 @op
-def linear(x, weight, bias=None, residual=None, /, *, activation=None):
+def linear(x, weight, bias=None, residual=None, /, *, activation=None, frozen=False):
     """Y = act(X Wᵀ + b) + residual.
 
     x (..., in), weight (out, in), bias (out,), residual (..., out) -> (..., out); activation:
     None, 'relu', 'gelu', 'silu' or 'sigmoid'.  With dZ = dY act'(Z):
     dX = dZ W,  dW = dZᵀ X,  db = Σ dZ,  dresidual = dY.
+    frozen: weight and bias are constants, and the product that gives dW is spared.
     """
     if activation is not None and activation not in ACTIVATIONS:
         raise ConfigError(f"linear: activation {activation!r}: expected None or one of {', '.join(ACTIVATIONS)}")
@@ -55,8 +56,8 @@ def linear(x, weight, bias=None, residual=None, /, *, activation=None):
     def vjp(dy):
         (dz,) = activation_vjp(as_rows(dy, weight.shape[0]))
         dx = xp.reshape(xp.matmul(dz, weight), x.shape)
-        dweight = xp.matmul(xp.transpose(dz), rows)
-        dbias = None if bias is None else xp.sum(dz, axis=0)
+        dweight = None if frozen else xp.matmul(xp.transpose(dz), rows)
+        dbias = None if bias is None or frozen else xp.sum(dz, axis=0)
         return dx, dweight, dbias, None if residual is None else sum_to(dy, residual.shape)
 
     return y, vjp

@@ -104,6 +104,7 @@ static void linear(int64_t rows, int64_t in, int64_t out, int activation) {
     float *dx = numbers(rows * in), *dw = numbers(out * in), *db = numbers(out);
     linear_forward(rows, in, out, x, w, b, residual, activation, kept, y);
     linear_backward(rows, in, out, x, w, activation, kept, y, activation ? dz : 0, dx, dw, db);
+    linear_backward(rows, in, out, x, w, activation, kept, y, activation ? dz : 0, dx, 0, 0); /* a frozen layer's */
     look(y, rows * out), look(dx, rows * in), look(dw, out * in), look(db, out);
     forget();
 }

@@ -11,7 +11,7 @@ _ACTIVATIONS = (None, "relu", "gelu", "silu", "sigmoid")  # the place is the ker
 
 
 @kernel("linear", device="cpu")
-def linear(x, weight, bias=None, residual=None, /, *, activation=None):
+def linear(x, weight, bias=None, residual=None, /, *, activation=None, frozen=False):
     if activation not in _ACTIVATIONS or x.ndim == 0 or weight.ndim != 2 or x.shape[-1] != weight.shape[1]:
         return NotImplemented
     rows, (outputs, inputs) = math.prod(x.shape[:-1]), weight.shape
@@ -34,8 +34,9 @@ def linear(x, weight, bias=None, residual=None, /, *, activation=None):
     def vjp(dy):
         dy_ = contiguous(dy)
         dz = None if activation is None else np.empty(shape, np.float32)
-        dx, dweight = np.empty(x.shape, np.float32), np.empty(weight.shape, np.float32)
-        dbias = None if bias is None else np.empty(outputs, np.float32)
+        dx = np.empty(x.shape, np.float32)
+        dweight = None if frozen else np.empty(weight.shape, np.float32)
+        dbias = None if bias is None or frozen else np.empty(outputs, np.float32)
         call("linear_backward", rows, inputs, outputs, x_, weight_, number, kept, dy_, dz, dx, dweight, dbias)
         return dx, dweight, dbias, None if residual is None else dy
 

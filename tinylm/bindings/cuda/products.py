@@ -12,7 +12,7 @@ _ACTIVATIONS = (None, "relu", "gelu", "silu", "sigmoid")  # the place is the ker
 
 
 @kernel("linear", device="cuda")
-def linear(x, weight, bias=None, residual=None, /, *, activation=None):
+def linear(x, weight, bias=None, residual=None, /, *, activation=None, frozen=False):
     if activation not in _ACTIVATIONS or x.ndim == 0 or weight.ndim != 2 or x.shape[-1] != weight.shape[1]:
         return NotImplemented
     shape, outputs = (*x.shape[:-1], weight.shape[0]), weight.shape[0]
@@ -35,6 +35,8 @@ def linear(x, weight, bias=None, residual=None, /, *, activation=None):
             _LINEAR.launch("linear_activation_backward", grid, block, z, dz, d, outputs, number)
             dz = d
         dx = xp.matmul(dz, weight).reshape(x.shape)
-        return dx, xp.matmul(dz.T, inputs), None if bias is None else column_sums(dz), None if residual is None else dy
+        dweight = None if frozen else xp.matmul(dz.T, inputs)
+        dbias = None if bias is None or frozen else column_sums(dz)
+        return dx, dweight, dbias, None if residual is None else dy
 
     return y.reshape(shape), vjp
