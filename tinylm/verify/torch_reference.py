@@ -158,7 +158,9 @@ def matmul(torch, a, b):
 
 
 @reference
-def linear(torch, x, weight, bias=None, residual=None, *, activation=None):
+def linear(torch, x, weight, bias=None, residual=None, *, activation=None, frozen=False):
+    if frozen:
+        weight, bias = weight.detach(), None if bias is None else bias.detach()
     y = torch.nn.functional.linear(x, weight, bias)
     if activation is not None:
         y = getattr(torch.nn.functional, activation)(y)

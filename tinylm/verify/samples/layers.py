@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tinylm.verify.samples.registry import Rng, Samples, nonzero, normal, sample, samples_for
+from tinylm.verify.samples.registry import Rng, Sample, Samples, nonzero, normal, sample, samples_for
 
 
 @samples_for("matmul")
@@ -33,6 +33,8 @@ def _linear(rng: Rng) -> Samples:
     for activation in ("relu", "gelu", "silu", "sigmoid"):
         yield sample(activation, normal(rng, 3, 2), normal(rng, 4, 2), normal(rng, 4), activation=activation)
     yield sample("gelu, residual", normal(rng, 3, 2), normal(rng, 4, 2), normal(rng, 4), normal(rng, 3, 4), activation="gelu")
+    frozen = normal(rng, 3, 2), normal(rng, 4, 2), normal(rng, 4), normal(rng, 3, 4)
+    yield Sample("frozen", frozen, {"activation": "silu", "frozen": True}, derivative=False)
     wide = normal(rng, 2, 9, 33), normal(rng, 35, 33), normal(rng, 35), normal(rng, 2, 9, 35)
     yield sample("wide", *wide)
     yield sample("wide, gelu", *wide, activation="gelu")
