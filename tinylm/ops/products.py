@@ -1,6 +1,6 @@
 """Matrix products."""
 
-from tinylm.backend import array_module, sum_to
+from tinylm.backend import array_module, constant, sum_to
 from tinylm.dispatch import op
 from tinylm.errors import ConfigError, ShapeError
 from tinylm.ops.activations import ACTIVATIONS, identity
@@ -44,6 +44,8 @@ def linear(x, weight, bias=None, residual=None, /, *, activation=None, frozen=Fa
     if x.shape[-1:] != weight.shape[1:]:
         raise ShapeError(f"linear: x has shape {x.shape}, its last axis should be {weight.shape[1]} for a weight of {weight.shape}")
     xp = array_module(x, weight, bias, residual)
+    if frozen:
+        weight, bias = constant(weight), None if bias is None else constant(bias)
     rows = as_rows(x, weight.shape[1])
     z = xp.matmul(rows, xp.transpose(weight))
     if bias is not None:
