@@ -152,7 +152,7 @@ def _attention(rng: Rng) -> Samples:
     yield sample("wide", *qkv(1, 2, steps=9, keys=9, width=16, out=16), causal=True)
 
     def in_groups(*lead: int, heads: int, shared: int, steps: int = 3, keys: int = 4, out: int = 2) -> list[np.ndarray]:
-        q, k, v = qkv(*lead, shared, steps=steps, keys=keys, out=out)
+        _, k, v = qkv(*lead, shared, steps=steps, keys=keys, out=out)
         return [normal(rng, *lead, heads, steps, 2), k, v]
 
     yield sample("grouped heads", *in_groups(2, heads=4, shared=2))
