@@ -53,7 +53,7 @@ def assert_same_run(a: Run, b: Run) -> None:
 
 
 @pytest.mark.parametrize("tokenizer", ["char", "word", "bpe"])
-@pytest.mark.parametrize("model", ["transformer", "rnn", "lstm", "gru", "ngram"])
+@pytest.mark.parametrize("model", ["llama", "transformer", "rnn", "lstm", "gru", "ngram"])
 def test_a_short_run_learns_and_loads(model: str, tokenizer: str, tmp_path: Path) -> None:
     run = make(small(model, tokenizer=tokenizer), tmp_path / "run")
     summary = run.train()
