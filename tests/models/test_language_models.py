@@ -121,7 +121,7 @@ def stepped(model, ids):
 def test_feeding_token_by_token_is_scoring(family):
     """Within the block for Transformers; a Stepper's context is then cut, and scoring's windows move on."""
     model = MODELS[family]
-    ids = random_ids(3, BLOCK + 1 if family in ("gpt", "transformer") else 300)
+    ids = random_ids(3, BLOCK + 1 if family in ("gpt", "llama", "transformer") else 300)
     np.testing.assert_allclose(stepped(model, ids), token_log_probabilities(model, ids), rtol=0, atol=1e-5)
 
 

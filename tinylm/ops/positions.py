@@ -1,13 +1,8 @@
 """Rotary position embedding."""
 
-import functools
-from typing import Any
-
-import numpy as np
-
-from tinylm.backend import array_module, constant, device_namespace, device_of
+from tinylm.backend import array_module, constant
 from tinylm.dispatch import op
-from tinylm.errors import ConfigError, ShapeError
+from tinylm.rotary_angles import cos_and_sin
 
 
 @op
@@ -20,7 +15,7 @@ def rotary(x, /, frequencies, start=0, *, pairing="half"):
     GPT-NeoX and Hugging Face do.  dx = dy turned back.
     Errors: ShapeError unless D is twice the number of frequencies; ConfigError for another pairing.
     """
-    cos, sin = rotary_tables(x, frequencies, start, pairing)
+    cos, sin = cos_and_sin(constant(x), frequencies, start, pairing)
     half = x.shape[-1] // 2
 
     def turned(x, sin):
@@ -32,25 +27,3 @@ def rotary(x, /, frequencies, start=0, *, pairing="half"):
         return xp.concatenate((a * cos - b * sin, a * sin + b * cos), -1)
 
     return turned(x, sin), lambda dy: (turned(dy, -sin),)
-
-
-def rotary_tables(x: Any, frequencies: Any, start: int, pairing: str) -> tuple[Any, Any]:
-    """cos and sin, (T, D/2), of x's dtype and on its device. Errors: as `rotary`."""
-    if pairing not in ("half", "interleaved"):
-        raise ConfigError(f"rotary: pairing {pairing!r}: expected 'half' or 'interleaved'")
-    if x.ndim < 2 or x.shape[-1] != 2 * len(frequencies):
-        raise ShapeError(f"rotary: x has shape {x.shape}, expected (..., T, {2 * len(frequencies)}) for {len(frequencies)} frequencies")
-    if start < 0:
-        raise ShapeError(f"rotary: the first position is {start}: expected at least 0")
-    stop = start + x.shape[-2]
-    places = 1 << max(stop - 1, 63).bit_length()  # a longer table is made for twice as many positions
-    cos, sin = _tables(tuple(frequencies), places, np.dtype(x.dtype).name, device_of(constant(x)))
-    return cos[start:stop], sin[start:stop]
-
-
-@functools.lru_cache(maxsize=8)
-def _tables(frequencies: tuple[float, ...], places: int, dtype: str, device: str) -> tuple[Any, Any]:
-    """Of all positions below `places`. The angles are float64: at position 10,000 those of float32 are off by 5e-4."""
-    angles = np.arange(places)[:, None] * np.array(frequencies, np.float64)
-    space = device_namespace(device)
-    return space.asarray(np.cos(angles).astype(dtype)), space.asarray(np.sin(angles).astype(dtype))

@@ -157,8 +157,8 @@ def build_model(config: TrainConfig, vocab_size: int) -> LanguageModel:
         return GPT(GPTConfig(vocab_size=vocab_size, **shape))
     if config.model == "llama":
         names = {f.name for f in dataclasses.fields(LlamaConfig)} & {f.name for f in dataclasses.fields(TrainConfig)}
-        biases = {"attention_bias": config.bias, "mlp_bias": config.bias}
-        return Llama(LlamaConfig(vocab_size=vocab_size, **biases, **{name: getattr(config, name) for name in names}))
+        shape = {name: getattr(config, name) for name in names} | {"attention_bias": config.bias, "mlp_bias": config.bias}
+        return Llama(LlamaConfig(vocab_size=vocab_size, **shape))
     if config.model == "transformer":
         model = TransformerModel(vocab_size, config.n_embd, config.n_head, config.n_hidden, config.n_layer, config.dropout)
         longest = model.pos_encoder.pe.shape[0]

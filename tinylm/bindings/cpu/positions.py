@@ -3,14 +3,14 @@
 from tinylm.bindings.cpu.heads import numbers, restored, side_by_side, strided, strides
 from tinylm.bindings.cpu.library import Strided, call, library
 from tinylm.kernel_registry import kernel
-from tinylm.ops.positions import rotary_tables
+from tinylm.rotary_angles import cos_and_sin
 
 
 @kernel("rotary", device="cpu")
 def rotary(x, /, frequencies, start=0, *, pairing="half"):
     if not 2 <= x.ndim <= 4 or library() is None:
         return NotImplemented
-    cos, sin = rotary_tables(x, frequencies, start, pairing)
+    cos, sin = cos_and_sin(x, frequencies, start, pairing)
     interleaved = pairing == "interleaved"
 
     def turned(x, sign):
