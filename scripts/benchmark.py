@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import console
-from benchmark_engine import engine_costs, import_seconds
+from benchmark_engine import engine_costs, import_seconds, read_bandwidth
 from benchmark_profile import as_record, profiled
 from benchmark_rounds import SIDES, Found, check_device, machine, median_seconds, rounds
 from benchmark_workloads import CARD_WORKLOADS, WORKLOADS, Workload
@@ -32,11 +32,12 @@ class Arguments:
     """measure PyTorch too, as it is and through torch.compile, in turn with tinylm; print the ratio to the faster of the two"""
     workload: (
         Literal[
-            "gpt-small", "gpt-medium", "transformer-lm", "rnn-lm", "lstm-lm", "gru-lm", "decode", "gpt-medium-batch-64", "gpt-large"
+            "gpt-small", "gpt-medium", "transformer-lm", "rnn-lm", "lstm-lm", "gru-lm", "decode", "decode-smollm2", "gpt-medium-batch-64",
+            "gpt-large",
         ]
         | None
     ) = None  # fmt: skip
-    """only this one; without it the first seven, and on a GPU all"""
+    """only this one; without it the first eight, and on a GPU all"""
     pairs: int = 5
     """how many fresh processes a side"""
     device: str = "cpu"
@@ -99,7 +100,9 @@ def compare(arguments: Arguments) -> dict[str, Any]:
             costs.add_row(name, f"{value:.2f}")
         screen.print(costs)
         record["import_seconds"] = import_seconds()
-        screen.print(f"import tinylm, above numpy: {record['import_seconds']:.3f} s\n")
+        screen.print(f"import tinylm, above numpy: {record['import_seconds']:.3f} s")
+        record["read_gigabytes_per_second"] = read_bandwidth(arguments.dry_run)
+        screen.print(f"reading memory with all threads: {record['read_gigabytes_per_second']:.1f} GB/s\n")
     sides = list(SIDES) if arguments.against else ["tinylm"]
     if arguments.dry_run and arguments.against:
         sides.remove("compiled")  # it would take half a minute

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import tinylm
+from tinylm.optim.clipping import squared_norm
 
 
 def microseconds(run: Callable[[], Any], repeats: int, inner: int) -> float:
@@ -43,6 +44,16 @@ def engine_costs(dry_run: bool) -> dict[str, float]:
         y.backward(raw)
         best = min(best, (time.perf_counter() - start) / inner * 1e6)
     return {"NumPy's a + b": plain, "recording a + b, above NumPy's": record, "its backward, per op of a chain": best}
+
+
+def read_bandwidth(dry_run: bool) -> float:
+    """GB/s at which all threads together read memory: the sum of squares of an array that no cache holds, the best of several passes.
+
+    Reading the weights once takes a token's time at least: 0.54 GB for SmolLM2-135M in float32.
+    """
+    values, total = np.ones(1_000_000 if dry_run else 100_000_000, np.float32), np.zeros((), np.float32)
+    best = min(microseconds(lambda: squared_norm(values, total), 1, 1) for _ in range(2 if dry_run else 20))
+    return values.nbytes / best / 1e3
 
 
 def import_seconds() -> float:

@@ -8,8 +8,8 @@ from benchmark_workloads import Side, Workload, decay_groups, peak_megabytes
 
 import tinylm
 from tinylm import backend
-from tinylm.decode import generate
-from tinylm.models import GPT, GPTConfig, LanguageModel, RNNModel, TransformerModel
+from tinylm.decode import Sampling, generate
+from tinylm.models import GPT, GPTConfig, LanguageModel, Llama, LlamaConfig, RNNModel, TransformerModel
 from tinylm.optim import SGD, AdamW
 
 
@@ -36,6 +36,9 @@ def tinylm_side(work: Workload, device: str) -> Side:
 def build(work: Workload) -> LanguageModel:
     if work.model == "gpt":
         return GPT(GPTConfig(work.vocab_size, work.block_size, work.layers, work.heads, work.width, work.dropout))
+    if work.model == "llama":
+        shape = {"n_layer": work.layers, "n_head": work.heads, "n_kv_head": work.kv_heads, "n_embd": work.width, "n_hidden": work.hidden}
+        return Llama(LlamaConfig(work.vocab_size, work.block_size, **shape, dropout=work.dropout))
     if work.model == "transformer":
         return TransformerModel(work.vocab_size, work.width, work.heads, work.width, work.layers, work.dropout)
     return RNNModel(work.model, work.vocab_size, work.width, work.width, work.layers, work.dropout)
@@ -43,13 +46,13 @@ def build(work: Workload) -> LanguageModel:
 
 def training(model: Any, work: Workload, device: str) -> Callable[[np.ndarray], Any]:
     optimizer: Any
-    if work.model == "gpt":
+    if work.rows_first:
         optimizer, max_norm = AdamW(decay_groups(model.parameters()), lr=1e-3, betas=(0.9, 0.99)), 1.0
     else:
         optimizer, max_norm = SGD(model.parameters(), lr=5.0), 0.5
 
     def step(rows: np.ndarray) -> None:
-        pairs = (rows[:, :-1], rows[:, 1:]) if work.model == "gpt" else (rows[:-1], rows[1:])
+        pairs = (rows[:, :-1], rows[:, 1:]) if work.rows_first else (rows[:-1], rows[1:])
         x, y = (tinylm.Tensor(backend.to_device(a, device)) for a in pairs)
         logits = model(x)
         loss = tinylm.cross_entropy(logits[0] if isinstance(logits, tuple) else logits, y)  # a recurrent model gives its state, too
@@ -61,8 +64,10 @@ def training(model: Any, work: Workload, device: str) -> Callable[[np.ndarray], 
 
 
 def generation(model: LanguageModel, work: Workload, device: str) -> Callable[[np.ndarray], Any]:
+    sampling = Sampling(greedy=work.model == "llama")
+
     def step(prompt: np.ndarray) -> None:
-        for _ in generate(model, prompt[0].tolist(), work.block_size - work.prompt, device=device):
+        for _ in generate(model, prompt[0].tolist(), work.block_size - work.prompt, sampling, device=device):
             pass
 
     return step

@@ -14,7 +14,8 @@ from tinylm.verify.torch_models import TorchGPT, TorchRNNModel, TorchTransformer
 
 def torch_side(work: Workload, device: str, compiled: bool = False) -> Side:
     model = build(work).to(device)
-    step = (generation if work.prompt else training)(model, work, device, compiled)
+    made = training if not work.prompt else greedy_generation if work.model == "llama" else generation
+    step = made(model, work, device, compiled)
     if device == "cpu":
         return Side(step, peak_megabytes)
 
@@ -33,14 +34,28 @@ def torch_side(work: Workload, device: str, compiled: bool = False) -> Side:
 def build(work: Workload) -> torch.nn.Module:
     if work.model == "gpt":
         return TorchGPT(GPTConfig(work.vocab_size, work.block_size, work.layers, work.heads, work.width, work.dropout))
+    if work.model == "llama":
+        return llama(work)
     if work.model == "transformer":
         return TorchTransformerModel(work.vocab_size, work.width, work.heads, work.width, work.layers, work.dropout)
     return TorchRNNModel(work.model, work.vocab_size, work.width, work.width, work.layers, work.dropout)
 
 
+def llama(work: Workload) -> Any:
+    """Hugging Face's model."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=work.vocab_size, hidden_size=work.width, intermediate_size=work.hidden, num_hidden_layers=work.layers,
+        num_attention_heads=work.heads, num_key_value_heads=work.kv_heads, max_position_embeddings=work.block_size,
+        rms_norm_eps=1e-5, tie_word_embeddings=True,
+    )  # fmt: skip
+    return LlamaForCausalLM(config)
+
+
 def training(model: torch.nn.Module, work: Workload, device: str, compiled: bool) -> Callable[[np.ndarray], Any]:
     optimizer: torch.optim.Optimizer
-    if work.model == "gpt":
+    if work.rows_first:
         optimizer, max_norm = torch.optim.AdamW(decay_groups(model.parameters()), lr=1e-3, betas=(0.9, 0.99), fused=True), 1.0
     else:
         optimizer, max_norm = torch.optim.SGD(model.parameters(), lr=5.0, fused=True), 0.5
@@ -51,13 +66,13 @@ def training(model: torch.nn.Module, work: Workload, device: str, compiled: bool
 
     def loss_of(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         logits = model(x)
-        logits = logits[0] if isinstance(logits, tuple) else logits
+        logits = logits[0] if isinstance(logits, tuple) else getattr(logits, "logits", logits)
         return F.cross_entropy(logits.view(-1, work.vocab_size), y.view(-1))
 
     loss_function = torch.compile(loss_of, dynamic=False) if compiled else loss_of
 
     def step(rows: np.ndarray) -> None:
-        x, y = (rows[:, :-1], rows[:, 1:]) if work.model == "gpt" else (rows[:-1], rows[1:])
+        x, y = (rows[:, :-1], rows[:, 1:]) if work.rows_first else (rows[:-1], rows[1:])
         loss = loss_function(on_device(x), on_device(y))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -108,6 +123,26 @@ def generation(model: Any, work: Workload, device: str, compiled: bool) -> Calla
             text.append(drawn[0, 0].item())  # each token is shown as soon as it is known
             if at + 1 < work.block_size:
                 logits = next_logits(model, drawn, torch.tensor([at], device=device), cache, None if compiled else at + 1)
+        return text
+
+    return step
+
+
+def greedy_generation(model: Any, work: Workload, device: str, compiled: bool) -> Callable[[np.ndarray], Any]:
+    """With Hugging Face's growing cache; compiled, with the one of a fixed size, since a shape that changes would be compiled again."""
+    from transformers import DynamicCache, StaticCache
+
+    model.eval()
+    forward: Any = torch.compile(model, dynamic=False) if compiled else model
+
+    @torch.inference_mode()
+    def step(prompt: np.ndarray) -> list[int]:
+        cache = StaticCache(model.config, work.block_size) if compiled else DynamicCache(config=model.config)
+        ids, text = torch.from_numpy(prompt).to(device), []
+        for _ in range(work.prompt, work.block_size):
+            run = forward if text else model
+            ids = run(ids, cache=cache, use_cache=True, logits_to_keep=1).logits[:, -1].argmax(-1, keepdim=True)
+            text.append(ids.item())
         return text
 
     return step

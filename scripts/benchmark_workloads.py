@@ -12,11 +12,11 @@ import numpy as np
 class Workload:
     """A training step (forward, backward, clipping, update), or with a prompt the generation of a text.
 
-    gpt: AdamW, gradients clipped to norm 1. The others: SGD, gradients clipped to norm 0.5, and the
+    gpt and llama: AdamW, gradients clipped to norm 1; a llama's text is greedy. The others: SGD, gradients clipped to norm 0.5, and the
     dropout that they are trained with, in both libraries the same share with masks of their own.
     """
 
-    model: Literal["gpt", "transformer", "rnn", "lstm", "gru"]
+    model: Literal["gpt", "llama", "transformer", "rnn", "lstm", "gru"]
     layers: int
     width: int
     block_size: int  # tokens of a sequence
@@ -25,7 +25,14 @@ class Workload:
     heads: int = 1
     vocab_size: int = 65
     dropout: float = 0.0
+    kv_heads: int = 1  # llama: heads of keys and values
+    hidden: int = 0  # llama: width inside the feed-forward
     prompt: int = 0  # so many tokens are given, and the rest of the block is generated with a cache
+
+    @property
+    def rows_first(self) -> bool:
+        """Whether ids are (N, T), and not (T, N)."""
+        return self.model in ("gpt", "llama")
 
     @property
     def tokens(self) -> int:
@@ -33,9 +40,9 @@ class Workload:
         return self.batch_size * (self.block_size - self.prompt)
 
     def batches(self, count: int) -> Iterator[np.ndarray]:
-        """Random ids: prompts (N, prompt); for a GPT (N, T + 1); for the others, sequence first, (T + 1, N)."""
+        """Random ids: prompts (N, prompt); for a GPT and a Llama (N, T + 1); for the others, sequence first, (T + 1, N)."""
         shape = (self.batch_size, self.prompt or self.block_size + 1)
-        rows = np.random.default_rng(0).integers(0, self.vocab_size, (count, *(shape if self.model == "gpt" else shape[::-1])))
+        rows = np.random.default_rng(0).integers(0, self.vocab_size, (count, *(shape if self.rows_first else shape[::-1])))
         return iter(rows)
 
 
@@ -52,6 +59,9 @@ WORKLOADS = {
     "lstm-lm": _words("lstm"),
     "gru-lm": _words("gru"),
     "decode": Workload("gpt", 6, 384, block_size=256, batch_size=1, steps=4, heads=6, prompt=32),
+    "decode-smollm2": Workload(  # the shape of SmolLM2-135M
+        "llama", 30, 576, block_size=96, batch_size=1, steps=4, heads=9, vocab_size=49_152, kv_heads=3, hidden=1536, prompt=32
+    ),
 }
 CARD_WORKLOADS = {  # these fill a card, and would take a CPU minutes
     "gpt-medium-batch-64": Workload("gpt", 6, 384, block_size=256, batch_size=64, steps=40, heads=6),

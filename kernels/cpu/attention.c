@@ -19,7 +19,7 @@ float *rooms(int64_t *size) {
 }
 
 void pack_keys(const Attention *a, const float *k, const Strides *strides, int64_t pair, int64_t columns, int transposed, float *packed) {
-    const float *from = k + offset(a, strides, pair, 0);
+    const float *from = k + key_offset(a, strides, pair, 0);
     panels_pack(from, strides->row, transposed, transposed ? columns : a->at.keys, transposed ? a->at.keys : columns, packed);
 }
 

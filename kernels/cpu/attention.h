@@ -12,9 +12,10 @@ typedef struct {
     int64_t batch, head, row;
 } Strides;
 
-/* What Python hands over as numbers, in this order: N, heads, T, S, D, E, whether causal, and the strides. */
+/* What Python hands over as numbers, in this order: N, heads, how many heads of q share one of k and v, T, S, D, E, whether
+   causal, and the strides. */
 typedef struct {
-    int64_t batch, heads, steps, keys, width, out_width, causal;
+    int64_t batch, heads, group, steps, keys, width, out_width, causal;
     Strides q, k, v, mask, y;
 } Layout;
 
@@ -33,6 +34,11 @@ static inline int64_t pairs_of(const Attention *a) { return a->at.batch * a->at.
 /* Where a row of a pair begins. */
 static inline int64_t offset(const Attention *a, const Strides *s, int64_t pair, int64_t row) {
     return pair / a->at.heads * s->batch + pair % a->at.heads * s->head + row * s->row;
+}
+
+/* The same in K, V and their gradients. */
+static inline int64_t key_offset(const Attention *a, const Strides *s, int64_t pair, int64_t row) {
+    return pair / a->at.heads * s->batch + pair % a->at.heads / a->at.group * s->head + row * s->row;
 }
 
 /* The keys that some query before `query` may look at are those before this one. */

@@ -1,7 +1,7 @@
 /* Y = softmax(scale Q Kᵀ + mask) V for each pair of a batch entry and a head: q (N, heads, T, D), k (N, heads, S, D),
-   v (N, heads, S, E) -> y (N, heads, T, E), read and written where they lie, by their strides.
+   v (N, heads, S, E) -> y (N, heads, T, E), read and written where they lie, by their strides. K and V may have fewer heads, each for `group` neighbouring heads of Q.
 
-   A part of the pool takes some blocks of queries, one after the other. Kᵀ and V are packed once a pair. The scores
+   A part of the pool takes some blocks of queries, one after the other. Kᵀ and V are packed once a pair, or once a group. The scores
    of a block with all keys stay in the cache from the first product, through softmax and dropout, to the second one:
    there is never a (T, S) matrix, and nothing is kept for the backward pass. Keys that no query of a block may look at
    are skipped; within a block, their weights are zeros.
@@ -78,10 +78,10 @@ static void blocks_share(void *argument, int part, int parts) {
     share(pairs_of(a) * blocks, 1, part, parts, &begin, &end);
     for (int64_t i = begin; i < end; i++) {
         int64_t pair = i / blocks, first = i % blocks * BLOCK_ROWS;
-        if (pair != packed) {
+        if (pair / at->group != packed) {
             pack_keys(a, a->k, &at->k, pair, at->width, 1, room.k_transposed);
             pack_keys(a, a->v, &at->v, pair, at->out_width, 0, room.v);
-            packed = pair;
+            packed = pair / at->group;
         }
         block(f, &room, pair, first, at->steps - first < BLOCK_ROWS ? at->steps - first : BLOCK_ROWS);
     }
@@ -92,8 +92,8 @@ static void blocks_share(void *argument, int part, int parts) {
 static void query_row(const Forward *f, int64_t pair, int64_t query, float *scores, uint32_t *words) {
     const Attention *a = &f->attention;
     int64_t columns = a->at.out_width, keys = keys_before(a, query + 1), stride = a->at.v.row, j = 0;
-    const float *q = a->q + offset(a, &a->at.q, pair, query), *k = a->k + offset(a, &a->at.k, pair, 0);
-    const float *v = a->v + offset(a, &a->at.v, pair, 0);
+    const float *q = a->q + offset(a, &a->at.q, pair, query), *k = a->k + key_offset(a, &a->at.k, pair, 0);
+    const float *v = a->v + key_offset(a, &a->at.v, pair, 0);
     float *y = result_row(f, pair, query), inverse;
     for (; j < keys; j++) scores[j] = a->scale * dot(q, k + j * a->at.k.row, a->at.width);
     exponentials(a, pair, query, 1, keys, scores, &inverse);

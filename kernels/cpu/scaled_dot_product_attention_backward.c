@@ -2,7 +2,7 @@
    dV = Pᵀ dY,  dP = dY Vᵀ,  dS = scale P (dP - δ),  δ = Σ P dP a row,  dQ = dS K,  dK = dSᵀ Q;
    dropout's factors, drawn anew, multiply dP and the P of dV.
 
-   A part of the pool takes whole pairs of a batch entry and a head, since all queries add to dK and dV. It computes P
+   A part of the pool takes whole pairs of a batch entry and a head of K and V, since all its queries add to dK and dV. It computes P
    anew for a block of queries at a time, and dP beside it: both stay in the cache for the three products that they go into. */
 
 #include "attention.h"
@@ -103,16 +103,19 @@ static void pairs_share(void *argument, int part, int parts) {
     const Layout *at = &a->at;
     Room room = divide_room(a, b->room + part * b->room_size);
     int64_t begin, end;
-    share(pairs_of(a), 1, part, parts, &begin, &end);
-    for (int64_t pair = begin; pair < end; pair++) {
+    share(pairs_of(a) / at->group, 1, part, parts, &begin, &end);
+    for (int64_t shared = begin; shared < end; shared++) {
+        int64_t pair = shared * at->group;
         pack_keys(a, a->k, &at->k, pair, at->width, 1, room.k_transposed);
         pack_keys(a, a->k, &at->k, pair, at->width, 0, room.k);
         pack_keys(a, a->v, &at->v, pair, at->out_width, 1, room.v_transposed);
-        float *dk = b->dk + offset(a, &b->at.dk, pair, 0), *dv = b->dv + offset(a, &b->at.dv, pair, 0);
+        float *dk = b->dk + key_offset(a, &b->at.dk, pair, 0), *dv = b->dv + key_offset(a, &b->at.dv, pair, 0);
         clear(dk, at->keys, b->at.dk.row, at->width);
         clear(dv, at->keys, b->at.dv.row, at->out_width);
-        for (int64_t first = 0; first < at->steps; first += BLOCK_ROWS) {
-            block(b, &room, pair, first, at->steps - first < BLOCK_ROWS ? at->steps - first : BLOCK_ROWS, dk, dv);
+        for (; pair < (shared + 1) * at->group; pair++) {
+            for (int64_t first = 0; first < at->steps; first += BLOCK_ROWS) {
+                block(b, &room, pair, first, at->steps - first < BLOCK_ROWS ? at->steps - first : BLOCK_ROWS, dk, dv);
+            }
         }
     }
 }

@@ -47,6 +47,17 @@ def test_leading_axes() -> None:
     assert_agrees(NAME, *attention_inputs(0, 3, steps=5, keys=4, width=6), device="cpu")
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("steps", [1, 4, 37])
+def test_heads_that_share_keys(cpu: Library, steps: int, threads: int) -> None:
+    cpu.functions["pool_size"](threads)
+    for heads, shared in [(6, 2), (4, 1), (3, 3)]:
+        q, *_ = attention_inputs(2, heads, steps=steps, keys=40, width=6)
+        _, k, v = attention_inputs(2, shared, steps=steps, keys=40, width=6, out_width=5)
+        mask = np.random.default_rng(0).random((2, heads, steps, 40)) < 0.8
+        assert_agrees(NAME, q, k, v, mask, device="cpu", causal=True, dropout=0.2, key=(1, 2))
+
+
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.integers(1, 4), max_size=2),
@@ -118,7 +129,7 @@ def test_what_the_reference_does() -> None:
     assert_declines(NAME, q, k, v, np.random.default_rng(0).standard_normal((3, 4)), device="cpu")  # its gradient is a matrix of weights
     assert_declines(NAME, q, k, v, device="cpu", return_weights=True)
     assert_declines(NAME, q, k, v, device="cpu", dropout=1.0, key=(0, 0))
-    assert_declines(NAME, q, k[:, :1], v[:, :1], device="cpu")  # keys shared by the heads
+    assert_declines(NAME, q, k[:1], v[:1], device="cpu")  # keys shared by the batch
     assert_declines(NAME, q[None], k[None], v[None], device="cpu")
     assert_declines(NAME, q, k, v, np.ones((1, 2, 3, 3, 4), bool), device="cpu")
 

@@ -68,6 +68,15 @@ MISTAKES = [
     ("scaled_dot_product_attention.c", "result_row(f, pair, first + i)", "result_row(f, pair, first)", ATTENTION),
     ("scaled_dot_product_attention_backward.c", "ds[j] - delta_r", "ds[j]", ATTENTION),
     ("scaled_dot_product_attention_backward.c", "r->k, at->width", "r->k_transposed, at->width", ATTENTION),
+    ("attention.h", "/ a->at.group * s->head", "/ a->at.group * 0", "grouped"),
+    ("scaled_dot_product_attention.c", "pair / at->group != packed", "pair / at->heads != packed", "grouped"),
+    ("scaled_dot_product_attention_backward.c", "pair < (shared + 1) * at->group", "pair < shared * at->group + 1", "grouped"),
+    ("rotary.c", "x[n + i]", "x[i]", "rotary"),
+    ("rotary.c", "y[2 * i + 1] = a * s + b", "y[2 * i + 1] = a * s - b", "rotary"),
+    ("rotary.c", "sign * sin[i]", "sin[i]", "rotary"),
+    ("rotary.c", "i / at->heads % at->steps", "i / at->heads % at->heads", "rotary"),
+    ("swiglu.c", "(1 - s)))", "(1 - a[i])))", "swiglu"),
+    ("swiglu.c", "dy[i] * (a[i] * s)", "dy[i] * s", "swiglu"),
     ("functions.h", "y = y * r + 1.0f / 6;", "y = y * r + 1.0f / 5;", "lstm"),
 ]
 
@@ -132,6 +141,22 @@ def compare(op: str) -> None:
         assert_agrees(op, np.arange(30) % 7, np.random.default_rng(0).standard_normal((8, 40)), device="cpu", padding_idx=2)
     elif op == "dropout":
         assert_agrees(op, np.ones(30_001), device="cpu", p=0.3, key=(1, 2))
+    elif op == "grouped":
+        q, _, _ = attention_inputs(2, 6, steps=50, keys=50, width=9)
+        _, k, v = attention_inputs(2, 2, steps=50, keys=50, width=9)
+        assert_agrees(ATTENTION, q, k, v, device="cpu", causal=True)
+    elif op == "rotary":
+        for pairing in ("half", "interleaved"):
+            assert_agrees(
+                op,
+                np.random.default_rng(0).standard_normal((2, 3, 5, 6)),
+                frequencies=(1.0, 0.2, 0.05),
+                start=3,
+                device="cpu",
+                pairing=pairing,
+            )
+    elif op == "swiglu":
+        assert_agrees(op, *np.random.default_rng(0).standard_normal((2, 7, 50)), device="cpu")
     elif op in updates:
         compare_update(op)
     elif op == ATTENTION:
@@ -154,7 +179,8 @@ def test_a_mistake_is_found(cpu: Library, room: Path, monkeypatch: pytest.Monkey
     file, right, wrong, op = MISTAKES[number]
     text = (room / file).read_text(encoding="utf-8")
     assert text.count(right) >= 1
-    changed = [room / file] if file.endswith(".c") else [room / f"{op}.c"]
+    users = ["attention", ATTENTION, f"{ATTENTION}_backward"] if file == "attention.h" else [op]
+    changed = [room / file] if file.endswith(".c") else [room / f"{user}.c" for user in users]
     try:
         (room / file).write_text(text.replace(right, wrong), encoding="utf-8")
         for each in changed:

@@ -87,6 +87,7 @@ def test_what_the_reference_does() -> None:
     assert_declines(NAME, q, k, v, return_weights=True)
     assert_declines(NAME, q, k, v, dropout=1.0, key=(0, 0))
     assert_declines(NAME, q, k[:, :1], v[:, :1])  # keys shared by the heads
+    assert_declines(NAME, *attention_inputs(2, 4, steps=3, keys=4, width=6)[:1], *attention_inputs(2, 2, steps=3, keys=4, width=6)[1:])
     assert_declines(NAME, q[None], k[None], v[None])
     assert_declines(NAME, q, k, v, np.ones((1, 2, 3, 3, 4), bool))
     assert_declines(NAME, *attention_inputs(steps=2, keys=2, width=129, out_width=1))

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 import tinylm
 from tinylm.decode import Sampling, Stepper, generate, generate_batch, token_log_probabilities
 from tinylm.errors import RangeError
-from tinylm.models import GPT, GPTConfig, NgramLM, RNNModel, TransformerModel
+from tinylm.models import GPT, GPTConfig, Llama, LlamaConfig, NgramLM, RNNModel, TransformerModel
 from tinylm.nn import KeyValueCache
 from tinylm.random_streams import default_generator
 
 BLOCK = 8  # of the Transformers
-FAMILIES = ["gpt", "transformer", "rnn-tanh", "rnn-relu", "rnn-sigmoid", "lstm", "gru", "ngram"]
+FAMILIES = ["gpt", "llama", "transformer", "rnn-tanh", "rnn-relu", "rnn-sigmoid", "lstm", "gru", "ngram"]
 families = pytest.mark.parametrize("family", FAMILIES)
-transformers = pytest.mark.parametrize("family", ["gpt", "transformer"])
+transformers = pytest.mark.parametrize("family", ["gpt", "llama", "transformer"])
 
 
 def make(family, vocab_size=5, dtype="float32"):
@@ -28,6 +28,9 @@ def make(family, vocab_size=5, dtype="float32"):
         return NgramLM(vocab_size, 3).fit((rng.random(300) ** 2 * vocab_size).astype(np.int64))
     if family == "gpt":
         model = GPT(GPTConfig(vocab_size=vocab_size, block_size=BLOCK, n_layer=2, n_head=2, n_embd=8, dropout=0.1, bias=True))
+    elif family == "llama":
+        shape = {"vocab_size": vocab_size, "block_size": BLOCK, "n_layer": 2, "n_head": 4, "n_kv_head": 2, "n_embd": 8, "n_hidden": 12}
+        model = Llama(LlamaConfig(**shape, dropout=0.1, attention_bias=True))
     elif family == "transformer":
         model = TransformerModel(vocab_size, 8, 2, 12, 2, 0.1)
         model.block_size = BLOCK
@@ -118,7 +121,7 @@ def stepped(model, ids):
 def test_feeding_token_by_token_is_scoring(family):
     """Within the block for Transformers; a Stepper's context is then cut, and scoring's windows move on."""
     model = MODELS[family]
-    ids = random_ids(3, BLOCK + 1 if family in ("gpt", "transformer") else 300)
+    ids = random_ids(3, BLOCK + 1 if family in ("gpt", "llama", "transformer") else 300)
     np.testing.assert_allclose(stepped(model, ids), token_log_probabilities(model, ids), rtol=0, atol=1e-5)
 
 

@@ -118,6 +118,28 @@ def test_attention_equals_pytorchs_own_function(mask, causal):
         np.testing.assert_allclose(a.grad, b.grad.numpy(), rtol=1e-10, atol=1e-12)
 
 
+def test_grouped_heads_equal_pytorchs_own_function():
+    """F.scaled_dot_product_attention(enable_gqa=True): which head of q looks with which of k and v."""
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal((2, heads, 3, 4)) for heads in (6, 2, 2)]
+    theirs = torch.nn.functional.scaled_dot_product_attention(*map(torch.tensor, arrays), is_causal=True, enable_gqa=True)
+    np.testing.assert_allclose(tinylm.scaled_dot_product_attention(*arrays, causal=True).data, theirs.numpy(), rtol=1e-10, atol=1e-12)
+
+
+def test_rotated_products_depend_on_the_distance_alone():
+    """What rotary positions are for (eq. 16): the product of a query and a key at positions t and s is that at t + 1000 and s + 1000."""
+    rng = np.random.default_rng(0)
+    q, k = rng.standard_normal((2, 5, 8))
+    frequencies = [1.0, 0.1, 0.01, 0.001]
+    for pairing in ("half", "interleaved"):
+        products = [
+            tinylm.rotary(q, frequencies, start, pairing=pairing).data @ tinylm.rotary(k, frequencies, start, pairing=pairing).data.T
+            for start in (0, 1000)
+        ]
+        np.testing.assert_allclose(*products, rtol=1e-10, atol=1e-12)
+        assert np.abs(products[0] - q @ k.T).max() > 0.1
+
+
 def test_nan_is_passed_on_and_not_hidden():
     x = Tensor(np.array([1.0, np.nan, 3.0]), requires_grad=True)
     for fn in (

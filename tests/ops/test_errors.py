@@ -11,6 +11,12 @@ from tinylm.errors import ConfigError, RangeError, ShapeError, TinylmError
 
 X = np.ones((2, 3))
 T = Tensor(X)
+
+
+def attention_of(*shapes):
+    return tinylm.scaled_dot_product_attention(*map(np.ones, shapes))
+
+
 CASES = [
     (lambda: tinylm.embedding(np.array([0, 5]), X), RangeError, "embedding: token id 5 is out of range: expected 0 to 1"),
     (lambda: tinylm.embedding(np.array([-1]), X), RangeError, "token id -1 is out of range"),
@@ -27,6 +33,13 @@ CASES = [
     (lambda: tinylm.linear(T, X, activation="softplus"), ConfigError, "activation 'softplus'"),
     (lambda: tinylm.scaled_dot_product_attention(T, np.ones((2, 4)), T), ShapeError, "q (2, 3), k (2, 4), v (2, 3)"),
     (lambda: tinylm.scaled_dot_product_attention(T, T, np.ones((3, 3))), ShapeError, "v (3, 3)"),
+    (lambda: attention_of((4, 2, 3), (3, 2, 3), (3, 2, 3)), ShapeError, "3 heads of k and 3 of v cannot be shared by 4 heads of q"),
+    (lambda: attention_of((4, 2, 3), (2, 2, 3), (4, 2, 3)), ShapeError, "2 heads of k and 4 of v cannot be shared by 4 heads of q"),
+    (lambda: tinylm.rotary(T, [1.0]), ShapeError, "rotary: x has shape (2, 3), expected (..., T, 2) for 1 frequencies"),
+    (lambda: tinylm.rotary(np.ones(2), [1.0]), ShapeError, "rotary: x has shape (2,)"),
+    (lambda: tinylm.rotary(np.ones((2, 2)), [1.0], -1), ShapeError, "the first position is -1: expected at least 0"),
+    (lambda: tinylm.rotary(np.ones((2, 2)), [1.0], pairing="thirds"), ConfigError, "pairing 'thirds': expected 'half' or 'interleaved'"),
+    (lambda: tinylm.swiglu(T, np.ones(3)), ShapeError, "swiglu: a has shape (2, 3), b (3,): expected the same"),
     (lambda: tinylm.take_along_axis(T, np.array([0]), 0), ShapeError, "indices have 1 axes, x has 2"),
     (lambda: tinylm.gelu(T, "quick"), ValueError, "approximate is 'quick'"),
     (lambda: tinylm.pad(T, ((1, 1),)), ValueError, "1 pairs of widths for an array of shape (2, 3)"),

@@ -126,6 +126,33 @@ def test_attention(data, lead, steps, keys, width, out, seed):
     agrees("scaled_dot_product_attention", q, k, v, mask, **named)
 
 
+@given(st.data(), st.lists(sides, max_size=1), st.integers(2, 3), st.integers(1, 3), sides, st.integers(1, 4), seeds)
+@settings_of_this_file
+def test_grouped_heads(data, lead, shared, group, steps, keys, seed):
+    q, k, v = (
+        normal(seed, *lead, shared * group, steps, 2),
+        normal(seed + 1, *lead, shared, keys, 2),
+        normal(seed + 2, *lead, shared, keys, 3),
+    )
+    mask_heads = data.draw(st.sampled_from([[], [1], [shared * group]]))
+    mask = data.draw(st.sampled_from([None, normal(seed + 3, *mask_heads, steps, keys), normal(seed + 3, *mask_heads, steps, keys) > -0.5]))
+    named = {"causal": data.draw(st.booleans()), "dropout": data.draw(st.sampled_from([0.0, 0.3])), "key": (seed, 1)}
+    agrees("scaled_dot_product_attention", q, k, v, mask, return_weights=data.draw(st.booleans()), **named)
+
+
+@given(st.lists(sides, max_size=2), sides, st.integers(1, 4), st.integers(0, 200), st.sampled_from(["half", "interleaved"]), seeds)
+@settings_of_this_file
+def test_rotary(lead, steps, pairs, start, pairing, seed):
+    frequencies = np.random.default_rng(seed).random(pairs).tolist()
+    agrees("rotary", normal(seed, *lead, steps, 2 * pairs), frequencies, start, pairing=pairing)
+
+
+@given(shapes, seeds)
+@settings_of_this_file
+def test_swiglu(shape, seed):
+    agrees("swiglu", normal(seed, *shape), normal(seed + 1, *shape))
+
+
 @given(st.lists(sides, max_size=2), st.integers(1, 3), st.integers(1, 3), st.booleans(), st.booleans(), seeds)
 @settings_of_this_file
 def test_linear(lead, width, out, with_bias, with_residual, seed):

@@ -32,6 +32,8 @@ TINY = {
     "transformer": Workload("transformer", 2, 8, block_size=6, batch_size=3, steps=4, heads=2, vocab_size=11),
     **{name: Workload(name, 2, 8, block_size=6, batch_size=3, steps=4, vocab_size=11) for name in ("rnn", "lstm", "gru")},  # type: ignore[arg-type]
     "decode": Workload("gpt", 2, 8, block_size=12, batch_size=1, steps=4, heads=2, vocab_size=11, prompt=3),
+    "llama": Workload("llama", 2, 8, block_size=6, batch_size=2, steps=4, heads=2, vocab_size=11, hidden=12),
+    "decode-llama": Workload("llama", 2, 8, block_size=12, batch_size=1, steps=4, heads=2, vocab_size=11, hidden=12, prompt=3),
 }
 
 
@@ -55,8 +57,9 @@ def test_their_sizes() -> None:
     assert parameters["lstm-lm"] == around + 4 * 2 * (2 * 200 * 200 + 2 * 200)
     assert parameters["gru-lm"] == around + 3 * 2 * (2 * 200 * 200 + 2 * 200)
     assert parameters["transformer-lm"] == around + 2 * (6 * 200 * 200 + 6 * 200 + 4 * 200)
+    assert parameters["decode-smollm2"] == 134_515_008  # SmolLM2-135M's
     assert {name: work.tokens for name, work in WORKLOADS.items()} == {
-        "gpt-small": 12 * 64, "gpt-medium": 8 * 256, "decode": 224,
+        "gpt-small": 12 * 64, "gpt-medium": 8 * 256, "decode": 224, "decode-smollm2": 64,
         "transformer-lm": 700, "rnn-lm": 700, "lstm-lm": 700, "gru-lm": 700,
     }  # fmt: skip
 
@@ -72,7 +75,7 @@ def test_a_side_on_the_cpu(side: str, name: str) -> None:
     assert found.megabytes > 10
 
 
-@pytest.mark.parametrize("name", ["gpt", "transformer", "rnn", "lstm", "gru"])
+@pytest.mark.parametrize("name", ["gpt", "llama", "transformer", "rnn", "lstm", "gru"])
 def test_both_sides_make_the_same_step(name: str) -> None:
     """From the same weights, two steps lead to the same weights."""
     import torch
@@ -263,11 +266,12 @@ def test_a_profile_of_every_workload(name: str) -> None:
     profile, steps = benchmark_profile.profiled(TINY[name], "cpu")
     assert steps == 3
     parts = {(row.name, row.part): row.calls for row in profile.rows}
-    kind = {"gpt": "layer_norm", "transformer": "layer_norm", "decode": "scaled_dot_product_attention"}.get(name, name)
+    special = {"decode": "scaled_dot_product_attention", "llama": "swiglu", "decode-llama": "rotary"}
+    kind = {"gpt": "layer_norm", "transformer": "layer_norm", **special}.get(name, name)
     assert parts[kind, "forward"] > 0
-    assert ((kind, "backward") in parts) == (name != "decode")
-    if name != "decode":
-        assert parts["adamw" if name == "gpt" else "sgd", "update"] >= 3
+    assert ((kind, "backward") in parts) == (not TINY[name].prompt)
+    if not TINY[name].prompt:
+        assert parts["adamw" if name in ("gpt", "llama") else "sgd", "update"] >= 3
     record = benchmark_profile.as_record(profile, steps)
     assert sum(row["seconds"] for row in record["rows"]) + record["rest"] == pytest.approx(record["seconds"])
 

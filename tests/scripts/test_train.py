@@ -128,7 +128,7 @@ def test_bad_input_is_one_line_and_status_2(run: Path, data: Path, tmp_path: Pat
         ("ngram", "--order", 0, "order is 0: expected 1 to 9"),
         ("lstm", "--n-layer", 0, "n_layer is 0"),
         ("lstm", "--batch-size", 400, "400 streams with a block of 64 each need"),
-        ("mamba", "--steps", 1, "model 'mamba': expected one of gpt, transformer, rnn, lstm, gru, ngram"),
+        ("mamba", "--steps", 1, "model 'mamba': expected one of gpt, llama, transformer, rnn, lstm, gru, ngram"),
         ("gpt", "--warmup", 3000, "warmup 3000 is out of range"),
         ("gpt", "--seed", -1, "seed -1 is out of range"),
         ("gpt", "--steps", "abc", "--steps: invalid literal for int() with base 10: 'abc' (--help"),

@@ -53,7 +53,7 @@ def assert_same_run(a: Run, b: Run) -> None:
 
 
 @pytest.mark.parametrize("tokenizer", ["char", "word", "bpe"])
-@pytest.mark.parametrize("model", ["transformer", "rnn", "lstm", "gru", "ngram"])
+@pytest.mark.parametrize("model", ["llama", "transformer", "rnn", "lstm", "gru", "ngram"])
 def test_a_short_run_learns_and_loads(model: str, tokenizer: str, tmp_path: Path) -> None:
     run = make(small(model, tokenizer=tokenizer), tmp_path / "run")
     summary = run.train()
@@ -293,7 +293,7 @@ def test_settings_that_cannot_be(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=message):
             make(small(model, **change), tmp_path / "run", TEXT * 4)  # type: ignore[arg-type]
         assert not (tmp_path / "run").exists()
-    with pytest.raises(ConfigError, match="model 'mamba': expected one of gpt, transformer, rnn, lstm, gru, ngram"):
+    with pytest.raises(ConfigError, match="model 'mamba': expected one of gpt, llama, transformer, rnn, lstm, gru, ngram"):
         default_config("mamba")
     assert [default_config(model).model for model in MODEL_DEFAULTS] == list(MODEL_DEFAULTS)
 

@@ -13,10 +13,17 @@ def cross_entropy_fits(logits, targets, reduction):
 
 
 def attention_fits(q, k, v):
-    """Whether the shapes fit, with the same one or two leading axes or none."""
-    if not 2 <= q.ndim <= 4 or q.shape[:-2] != k.shape[:-2] or k.shape[:-1] != v.shape[:-1] or q.shape[-1] != k.shape[-1]:
+    """Whether the shapes fit, with the same one or two leading axes or none; or (N, heads, ...), several heads of q for one of k and v."""
+    if not 2 <= q.ndim == k.ndim <= 4 or k.shape[:-1] != v.shape[:-1] or q.shape[-1] != k.shape[-1]:
+        return False
+    if q.shape[:-2] != k.shape[:-2] and not grouped_heads(q, k):
         return False
     return k.shape[-2] > 0 and q.shape[-1] > 0 and v.shape[-1] > 0
+
+
+def grouped_heads(q, k):
+    """Whether q (N, H, T, D) and k (N, K, S, D) have several heads of q for one of k."""
+    return q.ndim == 4 and q.shape[0] == k.shape[0] and 0 < k.shape[1] < q.shape[1] and q.shape[1] % k.shape[1] == 0
 
 
 def attention_mask_fits(mask, q, k):

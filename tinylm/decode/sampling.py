@@ -128,7 +128,7 @@ def generate_batch(
         log_p[:, list(forbidden)] = -np.inf
         assert stepper.seen is not None
         rows = [sampling.distribution(row, seen) for row, seen in zip(log_p, stepper.seen, strict=True)]
-        new = np.array([[draw(p, r)] for p, r in zip(rows, streams, strict=True)], np.int64)
+        new = np.array([[int(p.argmax()) if sampling.greedy else draw(p, r)] for p, r in zip(rows, streams, strict=True)], np.int64)
         yield new[:, 0].tolist()
 
 

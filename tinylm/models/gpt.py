@@ -4,7 +4,6 @@ Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", sect
 names equal those of Hugging Face's GPT-2, except that projections are (out, in) as in nn.Linear.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -112,14 +111,7 @@ class GPT(LanguageModel):
         self.transformer = _Transformer(config)
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         self.lm_head.weight = self.transformer.wte.weight
-        std = 0.02 * math.sqrt(768 / config.n_embd)
-        for name, p in self.named_parameters():
-            if name.endswith("c_proj.weight"):
-                nn.init.fill_normal(p, std / math.sqrt(2 * config.n_layer))
-            elif p.ndim == 2:
-                nn.init.fill_normal(p, std)
-            elif name.endswith("bias"):
-                nn.init.fill(p, 0.0)
+        nn.init.fill_transformer(self, ("c_proj.weight",), config.n_embd, config.n_layer)
 
     def forward(self, ids: Tensor, cache: Sequence[nn.KeyValueCache] | None = None) -> Tensor:
         """ids (N, T) integers -> logits (N, T, vocab_size).

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tinylm.nn.modules import Parameter
+from tinylm.nn.modules import Module, Parameter
 from tinylm.random_streams import default_generator
 
 
@@ -48,6 +48,19 @@ def fill_uniform(parameter: Parameter, bound: float) -> None:
 def fill(parameter: Parameter, value: float) -> None:
     """Sets every element, in place."""
     _fill(parameter, value)
+
+
+def fill_transformer(model: Module, onto_residual: tuple[str, ...], width: int, layers: int) -> None:
+    """Draws a decoder's weights anew: matrices from N(0, s²), those whose names end with one of `onto_residual` from
+    N(0, s²/(2 layers)), biases zero; s = 0.02 √(768 / width).  Radford et al. 2019, section 2.3."""
+    std = 0.02 * math.sqrt(768 / width)
+    for name, p in model.named_parameters():
+        if name.endswith(onto_residual):
+            fill_normal(p, std / math.sqrt(2 * layers))
+        elif p.ndim == 2:
+            fill_normal(p, std)
+        elif name.endswith("bias"):
+            fill(p, 0.0)
 
 
 def _fill(parameter: Parameter, values: Any) -> None:

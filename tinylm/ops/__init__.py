@@ -10,7 +10,7 @@ from typing import Any
 from tinylm import backend as _backend
 from tinylm.dispatch import wrappers as _wrappers
 from tinylm.ops.activations import ACTIVATIONS as ACTIVATIONS
-from tinylm.ops.activations import gelu, identity, relu, sigmoid, silu
+from tinylm.ops.activations import gelu, identity, relu, sigmoid, silu, swiglu
 from tinylm.ops.attention import merge_heads, scaled_dot_product_attention, split_heads
 from tinylm.ops.comparisons import argmax, equal, greater, greater_equal, less, less_equal, not_equal, ones_like, zeros_like
 from tinylm.ops.devices import to_device
@@ -37,6 +37,7 @@ from tinylm.ops.pointwise import (
     tanh,
     where,
 )
+from tinylm.ops.positions import rotary
 from tinylm.ops.probabilities import binary_cross_entropy_with_logits, cross_entropy, log_softmax, nll_loss, softmax
 from tinylm.ops.products import linear, matmul
 from tinylm.ops.randomness import dropout
@@ -50,8 +51,8 @@ __all__ = [
     "cross_entropy", "divide", "dropout", "embedding", "equal", "erf", "exp", "expand_dims", "gelu", "getitem", "greater",
     "greater_equal", "gru", "identity", "index_add", "layer_norm", "less", "less_equal", "linear", "log", "log1p", "log_softmax",
     "logsumexp", "lstm", "matmul", "max", "maximum", "mean", "merge_heads", "min", "minimum", "multiply", "negative", "nll_loss",
-    "not_equal", "ones_like", "pad", "power", "relu", "reshape", "rms_norm", "rnn", "scaled_dot_product_attention", "scatter_add",
-    "sigmoid", "sign", "silu", "softmax", "split", "split_heads", "sqrt", "squeeze", "stack", "subtract", "sum", "swapaxes",
+    "not_equal", "ones_like", "pad", "power", "relu", "reshape", "rms_norm", "rnn", "rotary", "scaled_dot_product_attention", "scatter_add",
+    "sigmoid", "sign", "silu", "softmax", "split", "split_heads", "sqrt", "squeeze", "stack", "subtract", "sum", "swapaxes", "swiglu",
     "take_along_axis", "tanh", "to_device", "transpose", "var", "where", "zeros_like",
 ]  # fmt: skip
 

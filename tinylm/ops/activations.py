@@ -4,7 +4,7 @@ import math
 
 from tinylm.backend import array_module, constant
 from tinylm.dispatch import op
-from tinylm.errors import ConfigError
+from tinylm.errors import ConfigError, ShapeError
 
 
 @op
@@ -71,6 +71,18 @@ def silu(x, /):
     """x σ(x), also called swish.  dx = dy σ (1 + x (1 - σ)).  Elfwing et al. 2017, arXiv:1702.03118."""
     s = array_module(x).sigmoid(x)
     return x * s, lambda dy: (dy * (s * (1 + x * (1 - s))),)
+
+
+@op
+def swiglu(a, b, /):
+    """silu(a) b, the gate a and what it lets through, of one shape.  Shazeer 2020, arXiv:2002.05202, eq. 6.
+
+    With σ = σ(a):  da = dy b σ (1 + a (1 - σ)),  db = dy a σ.
+    """
+    if a.shape != b.shape:
+        raise ShapeError(f"swiglu: a has shape {a.shape}, b {b.shape}: expected the same")
+    s = array_module(a, b).sigmoid(a)
+    return a * s * b, lambda dy: (dy * b * (s * (1 + a * (1 - s))), dy * (a * s))
 
 
 # What `linear` and the layers accept as `activation`.

@@ -17,6 +17,8 @@ def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout
     mask broadcasts to (..., T, S): boolean, True where a query may look; or floating, added.
     causal: query i sees keys up to i + S - T, so the last query sees all of them (with T = S this
     is PyTorch's is_causal). A query that may look nowhere gives zeros.
+    With fewer heads of k and v than of q, on axis -3, each serves as many neighbouring heads of q as it takes:
+    q (..., H, T, D), k (..., K, S, D), H a multiple of K.  Ainslie et al. 2023, arXiv:2305.13245, section 2.2.
     dropout: of the weights, with the masks that `key` selects. return_weights: (y, weights), the
     weights (..., T, S) after dropout.
     With P the softmax, A = P after dropout, dA = dY Vᵀ:
@@ -24,6 +26,8 @@ def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout
     """
     if q.ndim < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
         raise ShapeError(f"attention: shapes q {q.shape}, k {k.shape}, v {v.shape} do not fit (..., T, D), (..., S, D), (..., S, E)")
+    if grouped(q, k, v):
+        return _in_groups(q, k, v, mask, causal, dropout, scale, return_weights, key)
     xp = array_module(q, k, v, mask)
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     scores = xp.matmul(q * scale, xp.swapaxes(k, -1, -2))
@@ -55,6 +59,44 @@ def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout
         return sum_to(dq, q.shape), sum_to(dk, k.shape), sum_to(dv, v.shape), dmask
 
     return ((y, used) if return_weights else y), vjp
+
+
+def grouped(q, k, v):
+    """Whether several heads of q share one of k and v. Errors: ShapeError when they cannot be shared evenly."""
+    heads, shared, values = (x.shape[-3] if x.ndim > 2 else 1 for x in (q, k, v))
+    if heads == shared or min(heads, shared) == 1:
+        return False
+    if heads % shared or values != shared:
+        raise ShapeError(
+            f"attention: {shared} heads of k and {values} of v cannot be shared by {heads} heads of q: k {k.shape}, v {v.shape}"
+        )
+    return True
+
+
+def _in_groups(q, k, v, mask, causal, dropout, scale, return_weights, key):
+    """The same with one axis more, over which k and v are broadcast: q (..., K, H/K, T, D), k and v (..., K, 1, S, ·)."""
+    xp = array_module(q, k, v, mask)
+    heads, shared = q.shape[-3], k.shape[-3]
+
+    def apart(x):
+        return xp.reshape(x, (*x.shape[:-3], shared, heads // shared, *x.shape[-2:]))
+
+    def together(x):
+        return array_module(x).reshape(x, (*x.shape[:-4], heads, *x.shape[-2:]))
+
+    mask_apart = mask
+    if mask is not None and mask.ndim > 2:
+        mask_apart = apart(mask) if mask.shape[-3] == heads else xp.expand_dims(mask, -3)
+    value, inner_vjp = scaled_dot_product_attention.op.body(
+        apart(q), xp.expand_dims(k, -3), xp.expand_dims(v, -3), mask_apart,
+        causal=causal, dropout=dropout, scale=scale, return_weights=return_weights, key=key,
+    )  # fmt: skip
+
+    def vjp(*dys):
+        found = inner_vjp(*(None if dy is None else apart(dy) for dy in dys))
+        return [None if g is None else array_module(g).reshape(g, x.shape) for g, x in zip(found, (q, k, v, mask), strict=True)]
+
+    return (tuple(map(together, value)) if return_weights else together(value)), vjp
 
 
 @op

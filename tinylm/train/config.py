@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from tinylm.errors import CheckpointError, ConfigError
-from tinylm.models import GPT, Ensemble, GPTConfig, LanguageModel, RNNModel, TransformerModel
+from tinylm.models import GPT, Ensemble, GPTConfig, LanguageModel, Llama, LlamaConfig, RNNModel, TransformerModel
 from tinylm.optim import AdamW, Optimizer, Schedule, WarmupCosine
 
 
@@ -17,7 +17,7 @@ class TrainConfig:
     The settings of a model that another model has no use for are ignored by it.
     """
 
-    model: Literal["gpt", "transformer", "rnn", "lstm", "gru", "ngram"] = "gpt"
+    model: Literal["gpt", "llama", "transformer", "rnn", "lstm", "gru", "ngram"] = "gpt"
     """which language model to train; each has defaults of its own for what follows"""
     data: str = "tinyshakespeare"
     """a shipped corpus, a UTF-8 text file, or a folder of .txt files; the last 10 % validate"""
@@ -42,10 +42,14 @@ class TrainConfig:
     """layers"""
     n_head: int = 4
     """attention heads a layer"""
+    n_kv_head: int = 2
+    """llama: heads of keys and values, each shared by n_head / n_kv_head heads of queries"""
+    rope_theta: float = 10000.0
+    """llama: base of the rotary positions' wavelengths"""
     n_embd: int = 128
     """width: of embeddings, and of a Transformer's layers"""
     n_hidden: int = 512
-    """transformer: width inside the feed-forward; recurrent models: hidden units a layer"""
+    """transformer and llama: width inside the feed-forward; recurrent models: hidden units a layer"""
     dropout: float = 0.0
     """probability of dropping an activation in training"""
     input_dropout: float = 0.0
@@ -53,7 +57,7 @@ class TrainConfig:
     dropout_ramp: int = 0
     """steps over which the probabilities of dropping rise from 0 to their values; 0: they have them from the start"""
     bias: bool = False
-    """gpt: biases in projections and layer norms"""
+    """gpt: biases in projections and layer norms; llama: in projections"""
     nonlinearity: Literal["tanh", "relu", "sigmoid"] = "tanh"
     """rnn: of the hidden state"""
     members: int = 1
@@ -127,6 +131,7 @@ _RECURRENT = {
 }  # fmt: skip
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "gpt": {},
+    "llama": {"n_hidden": 344},  # with three matrices as many weights as GPT's two
     "transformer": {"dropout": 0.05},
     "rnn": {**_RECURRENT, "lr": 1e-3, "steps": 3000, "schedule_steps": 3000},
     "lstm": _RECURRENT,
@@ -150,6 +155,10 @@ def build_model(config: TrainConfig, vocab_size: int) -> LanguageModel:
     if config.model == "gpt":
         shape = {f.name: getattr(config, f.name) for f in dataclasses.fields(GPTConfig) if f.name != "vocab_size"}
         return GPT(GPTConfig(vocab_size=vocab_size, **shape))
+    if config.model == "llama":
+        names = {f.name for f in dataclasses.fields(LlamaConfig)} & {f.name for f in dataclasses.fields(TrainConfig)}
+        shape = {name: getattr(config, name) for name in names} | {"attention_bias": config.bias, "mlp_bias": config.bias}
+        return Llama(LlamaConfig(vocab_size=vocab_size, **shape))
     if config.model == "transformer":
         model = TransformerModel(vocab_size, config.n_embd, config.n_head, config.n_hidden, config.n_layer, config.dropout)
         longest = model.pos_encoder.pe.shape[0]

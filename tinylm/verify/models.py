@@ -113,6 +113,16 @@ def gpt() -> Twins:
 
 
 @twins
+def llama() -> Twins:
+    """Llama with 4 heads of queries on 2 of keys, tied embeddings: 2 blocks, on 3 sequences of 7 tokens."""
+    from tinylm.models.llama import Llama, LlamaConfig
+
+    config = LlamaConfig(vocab_size=17, block_size=8, n_layer=2, n_head=4, n_embd=12, head_dim=6, n_hidden=20, attention_bias=True)
+    ids = np.random.default_rng(0).integers(0, 17, (3, 7))
+    return Twins(Llama(config), lambda: _torch_models().TorchLlama(config), [ids])
+
+
+@twins
 def transformer_model() -> Twins:
     """The language model of 2 encoder layers, on 3 sequences of 7 tokens."""
     from tinylm.models import TransformerModel

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from tinylm.models.gpt import GPTConfig
+from tinylm.models.llama import LlamaConfig
 
 
 class _Attention(nn.Module):
@@ -74,6 +75,77 @@ class TorchGPT(nn.Module):
         for block in parts["h"]:
             x = block(x)
         return self.lm_head(parts["ln_f"](x))
+
+
+class _LlamaLayer(nn.Module):
+    def __init__(self, c: LlamaConfig) -> None:
+        super().__init__()
+        self.c = c
+        queries, keys = c.n_head * c.head_width, c.n_kv_head * c.head_width
+        self.self_attn = nn.ModuleDict(
+            {
+                "q_proj": nn.Linear(c.n_embd, queries, c.attention_bias),
+                "k_proj": nn.Linear(c.n_embd, keys, c.attention_bias),
+                "v_proj": nn.Linear(c.n_embd, keys, c.attention_bias),
+                "o_proj": nn.Linear(queries, c.n_embd, c.attention_bias),
+            }
+        )
+        self.mlp = nn.ModuleDict(
+            {
+                "gate_proj": nn.Linear(c.n_embd, c.n_hidden, c.mlp_bias),
+                "up_proj": nn.Linear(c.n_embd, c.n_hidden, c.mlp_bias),
+                "down_proj": nn.Linear(c.n_hidden, c.n_embd, c.mlp_bias),
+            }
+        )
+        self.input_layernorm = nn.RMSNorm(c.n_embd, c.norm_eps)
+        self.post_attention_layernorm = nn.RMSNorm(c.n_embd, c.norm_eps)
+        self.drop = nn.Dropout(c.dropout)
+
+    def turned(self, x: torch.Tensor) -> torch.Tensor:
+        """x (N, heads, T, D) with rotary positions, as a product of complex numbers."""
+        angles = torch.arange(x.shape[2], dtype=x.dtype)[:, None] * torch.tensor(self.c.frequencies, dtype=x.dtype)
+        interleaved = self.c.rope_pairing == "interleaved"
+        a, b = (x[..., ::2], x[..., 1::2]) if interleaved else x.chunk(2, -1)
+        z = torch.complex(a, b) * torch.polar(torch.ones_like(angles), angles).to(x.device)
+        return torch.stack((z.real, z.imag), -1).flatten(-2) if interleaved else torch.cat((z.real, z.imag), -1)
+
+    def attention(self, x: torch.Tensor) -> torch.Tensor:
+        n, t, _ = x.shape
+        parts: Any = self.self_attn
+        q, k, v = (parts[f"{name}_proj"](x).view(n, t, -1, self.c.head_width).transpose(1, 2) for name in "qkv")
+        dropout = self.c.dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(self.turned(q), self.turned(k), v, is_causal=True, dropout_p=dropout, enable_gqa=True)
+        return parts["o_proj"](y.transpose(1, 2).reshape(n, t, -1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.drop(self.attention(self.input_layernorm(x)))
+        y, parts = self.post_attention_layernorm(x), self.mlp
+        return x + self.drop(parts["down_proj"](F.silu(parts["gate_proj"](y)) * parts["up_proj"](y)))
+
+
+class TorchLlama(nn.Module):
+    """tinylm.models.Llama in PyTorch: ids (N, T) -> logits (N, T, vocab_size). Unlike Hugging Face's, whose angles are
+    float32 in a float64 model too, it computes all in its own dtype."""
+
+    def __init__(self, c: LlamaConfig) -> None:
+        super().__init__()
+        parts: dict[str, Any] = {
+            "embed_tokens": nn.Embedding(c.vocab_size, c.n_embd),
+            "layers": nn.ModuleList(_LlamaLayer(c) for _ in range(c.n_layer)),
+            "norm": nn.RMSNorm(c.n_embd, c.norm_eps),
+            "drop": nn.Dropout(c.dropout),
+        }
+        self.model = nn.ModuleDict(parts)
+        self.lm_head = nn.Linear(c.n_embd, c.vocab_size, bias=False)
+        if c.tied:
+            self.lm_head.weight = parts["embed_tokens"].weight
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        parts: Any = self.model
+        x = parts["drop"](parts["embed_tokens"](ids))
+        for layer in parts["layers"]:
+            x = layer(x)
+        return self.lm_head(parts["norm"](x))
 
 
 class TorchPositionalEncoding(nn.Module):

@@ -61,6 +61,7 @@ references |= {
     "identity": lambda torch, x: x * 1,
     "gelu": lambda torch, x, approximate="none": torch.nn.functional.gelu(x, approximate=approximate),
     "silu": lambda torch, x: torch.nn.functional.silu(x),
+    "swiglu": lambda torch, a, b: torch.nn.functional.silu(a) * b,
     "to_device": lambda torch, x, device: x * 1,
     "astype": lambda torch, x, dtype: x.to(getattr(torch, dtype)),
     "dropout": lambda torch, x, p=0.5, *, key: x * _mask(torch, x, p, key),
@@ -216,9 +217,21 @@ def merge_heads(torch, y, *, batch_first=True):
 
 
 @reference
+def rotary(torch, x, frequencies, start=0, *, pairing="half"):
+    """A product of complex numbers, and so a path of its own."""
+    angles = torch.arange(start, start + x.shape[-2], dtype=x.dtype)[:, None] * torch.tensor(frequencies, dtype=x.dtype)
+    a, b = (x[..., ::2], x[..., 1::2]) if pairing == "interleaved" else x.chunk(2, -1)
+    turned = torch.complex(a, b) * torch.polar(torch.ones_like(angles), angles)
+    parts = turned.real, turned.imag
+    return torch.stack(parts, -1).flatten(-2) if pairing == "interleaved" else torch.cat(parts, -1)
+
+
+@reference
 def scaled_dot_product_attention(torch, q, k, v, mask=None, *, causal=False, dropout=0.0, scale=None, return_weights=False, key=None):
     """Product, softmax, mask and product, as in the paper, since tinylm's causal mask, dropout mask
     and weights have no place in PyTorch's own function."""
+    if q.ndim > 2 and k.ndim > 2 and k.shape[-3] > 1:  # a head of k and v for several of q
+        k, v = (x.repeat_interleave(max(1, q.shape[-3] // k.shape[-3]), -3) if x.shape[-3:-2] == k.shape[-3:-2] else x for x in (k, v))
     scores = q @ k.mT * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
     allowed = torch.ones(scores.shape, dtype=torch.bool)
     if mask is not None and mask.dtype == torch.bool:

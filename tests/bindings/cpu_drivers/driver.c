@@ -52,6 +52,9 @@ int adamw(
 );
 int sgd(int64_t, float *, const float *, float *, float, float, float, float, float, int);
 int squared_norm(int64_t, const float *, float *);
+int swiglu_forward(int64_t, const float *, const float *, float *);
+int swiglu_backward(int64_t, const float *, const float *, const float *, float *, float *);
+int rotary(const int64_t *, const float *, const float *, const float *, float, int, float *);
 int dropout_forward(int64_t, const float *, uint64_t, uint64_t, uint64_t, float, uint8_t *, float *);
 int dropout_backward(int64_t, const float *, float, uint8_t *, float *);
 int embedding_forward(int64_t, int64_t, const int64_t *, const float *, float *);
@@ -199,10 +202,30 @@ static void embedding(int64_t n, int64_t rows, int64_t columns) {
     forget();
 }
 
+static void swiglu(int64_t n) {
+    float *a = numbers(n), *b = numbers(n), *y = numbers(n), *da = numbers(n), *db = numbers(n);
+    swiglu_forward(n, a, b, y);
+    swiglu_backward(n, a, b, y, da, db);
+    look(y, n), look(da, n), look(db, n);
+    forget();
+}
+
+/* x as one part of a projection to two has it; y by itself. */
+static void rotate(int64_t N, int64_t heads, int64_t T, int64_t pairs, int interleaved) {
+    int64_t D = 2 * pairs, row = heads * D, n = N * T * row;
+    float *x = numbers(2 * n), *cos = numbers(T * pairs), *sin = numbers(T * pairs), *y = numbers(n), *dx = numbers(n);
+    rotary((const int64_t[]){N, heads, T, pairs, 2 * T * row, D, 2 * row, T * row, D, row}, x, cos, sin, 1, interleaved, y);
+    rotary((const int64_t[]){N, heads, T, pairs, T * row, D, row, T * row, D, row}, y, cos, sin, -1, interleaved, dx);
+    look(y, n), look(dx, n);
+    forget();
+}
+
 /* q, k and v lie side by side, as a projection to all three has them, where T = S; so do their gradients. */
-static void attention(int64_t N, int64_t heads, int64_t T, int64_t S, int64_t D, int64_t E, int causal, int masked, int dropout) {
-    int packed = T == S && D == E;
-    int64_t q_row = heads * (packed ? 3 * D : D), k_row = q_row, v_row = packed ? q_row : heads * E;
+static void attention(
+    int64_t N, int64_t heads, int64_t group, int64_t T, int64_t S, int64_t D, int64_t E, int causal, int masked, int dropout
+) {
+    int packed = T == S && D == E && group == 1;
+    int64_t q_row = heads * (packed ? 3 * D : D), k_row = q_row / group, v_row = packed ? q_row : heads / group * E;
     float *q = numbers(N * T * q_row), *k = packed ? q + heads * D : numbers(N * S * k_row);
     float *v = packed ? k + heads * D : numbers(N * S * v_row), *y = numbers(N * T * heads * E), *dy = numbers(N * T * heads * E);
     float *dq = numbers(N * T * q_row), *dk = packed ? dq + heads * D : numbers(N * S * k_row);
@@ -210,7 +233,7 @@ static void attention(int64_t N, int64_t heads, int64_t T, int64_t S, int64_t D,
     uint8_t *mask = malloc((size_t)(T * S) + 1);
     for (int64_t i = 0; i < T * S; i++) mask[i] = i * 7 % 5 > 1;
     const int64_t layout[] = {
-        N, heads, T, S, D, E, causal, T * q_row, D, q_row, S * k_row, D, k_row, S * v_row, E, v_row, 0, 0, S, T * heads * E, E, heads * E
+        N, heads, group, T, S, D, E, causal, T * q_row, D, q_row, S * k_row, D, k_row, S * v_row, E, v_row, 0, 0, S, T * heads * E, E, heads * E
     };
     const int64_t further[] = {T * heads * E, E, heads * E, T * q_row, D, q_row, S * k_row, D, k_row, S * v_row, E, v_row};
     const uint64_t draw[] = {5, 7, 1u << 30}, *drawn = dropout ? draw : 0;
@@ -227,6 +250,10 @@ static unsigned long everything(void) {
     checksum = 0;
     embedding(50, 7, 70), embedding(3, 9, 1), embedding(0, 2, 5);
     dropout(1003), dropout(8), dropout(1), dropout(0);
+    swiglu(1003), swiglu(1), swiglu(0);
+    for (int interleaved = 0; interleaved < 2; interleaved++) {
+        rotate(2, 3, 7, 17, interleaved), rotate(1, 5, 1, 1, interleaved), rotate(2, 1, 0, 3, interleaved);
+    }
     updates(5001), updates(2048), updates(1), updates(0);
     for (int flag = 0; flag < 2; flag++) {
         probabilities(40, 75, flag);
@@ -259,11 +286,13 @@ static unsigned long everything(void) {
         }
     }
     for (int kind = 0; kind < 8; kind++) {
-        attention(2, 3, 53, 53, 5, 5, kind & 1, kind & 2, kind & 4);
-        attention(1, 2, 70, 37, 33, 3, kind & 1, kind & 2, kind & 4);
-        attention(1, 1, 5, 41, 1, 40, kind & 1, kind & 2, kind & 4);
-        attention(3, 1, 1, 9, 7, 18, kind & 1, kind & 2, kind & 4);
-        attention(1, 2, 0, 3, 2, 2, kind & 1, kind & 2, kind & 4);
+        attention(2, 3, 1, 53, 53, 5, 5, kind & 1, kind & 2, kind & 4);
+        attention(1, 2, 1, 70, 37, 33, 3, kind & 1, kind & 2, kind & 4);
+        attention(1, 1, 1, 5, 41, 1, 40, kind & 1, kind & 2, kind & 4);
+        attention(3, 1, 1, 1, 9, 7, 18, kind & 1, kind & 2, kind & 4);
+        attention(1, 2, 1, 0, 3, 2, 2, kind & 1, kind & 2, kind & 4);
+        attention(2, 6, 3, 29, 29, 5, 5, kind & 1, kind & 2, kind & 4);
+        attention(1, 4, 2, 3, 19, 6, 17, kind & 1, kind & 2, kind & 4);
     }
     return checksum;
 }

@@ -3,6 +3,8 @@
 from tinylm.bindings.cpu import attention as attention
 from tinylm.bindings.cpu import lookups as lookups
 from tinylm.bindings.cpu import normalizations as normalizations
+from tinylm.bindings.cpu import pointwise as pointwise
+from tinylm.bindings.cpu import positions as positions
 from tinylm.bindings.cpu import probabilities as probabilities
 from tinylm.bindings.cpu import products as products
 from tinylm.bindings.cpu import randomness as randomness

@@ -1,7 +1,7 @@
 """Scaled dot-product attention that never holds the (T, S) weights.
 
 The reference does what would need them, the weights as a result and floating masks, and what no
-layer asks for: keys shared over leading axes.
+layer asks for: keys broadcast over leading axes.
 """
 
 import math
@@ -9,7 +9,8 @@ import struct
 
 import numpy as np
 
-from tinylm.bindings.cpu.library import Strided, call, contiguous, library
+from tinylm.bindings.cpu.heads import numbers, restored, side_by_side, strided, strides
+from tinylm.bindings.cpu.library import Strided, call, library
 from tinylm.bindings.served_shapes import attention_fits, attention_mask_fits, four_axes
 from tinylm.kernel_registry import kernel
 
@@ -19,42 +20,25 @@ def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout
     if return_weights or not 0 <= dropout < 1 or not attention_fits(q, k, v) or not attention_mask_fits(mask, q, k) or library() is None:
         return NotImplemented
     ndim = q.ndim
-    q, k, v = _strided(q), _strided(k), _strided(v)
-    (batch, heads, steps, width), (keys, out_width) = q.shape, v.shape[2:]
+    q, k, v = strided(q), strided(k), strided(v)
+    (batch, heads, steps, width), (shared, keys, out_width) = q.shape, v.shape[1:]
     masked, mask_strides = (None, (0, 0, 0)) if mask is None else _mask(mask, ndim, keys)
-    (y,) = _heads(1, (batch, heads, steps, out_width), q)
-    sizes = batch, heads, steps, keys, width, out_width, bool(causal)
-    numbers = _numbers(*sizes, *_strides(q), *_strides(k), *_strides(v), *mask_strides, *_strides(y))
+    (y,) = side_by_side(1, (batch, heads, steps, out_width), q)
+    sizes = batch, heads, heads // shared if shared else 1, steps, keys, width, out_width, bool(causal)
+    layout = numbers(*sizes, *strides(q), *strides(k), *strides(v), *mask_strides, *strides(y))
     scale = 1 / math.sqrt(width) if scale is None else scale
     draw = struct.pack("3Q", *key, min(round(dropout * 2**32), 2**32 - 1)) if dropout else None
-    arguments = numbers, scale, draw, 1 / (1 - dropout), Strided(q), Strided(k), Strided(v), masked
+    arguments = layout, scale, draw, 1 / (1 - dropout), Strided(q), Strided(k), Strided(v), masked
     call("scaled_dot_product_attention_forward", *arguments, Strided(y))
 
     def vjp(dy):
-        dy = _strided(dy)
+        dy = strided(dy)
         gradients = _gradients(q, k, v)
-        further = _numbers(*(s for x in (dy, *gradients) for s in _strides(x)))
+        further = numbers(*(s for x in (dy, *gradients) for s in strides(x)))
         call("scaled_dot_product_attention_backward", *arguments, further, Strided(dy), *map(Strided, gradients))
-        return *(_restored(g, ndim) for g in gradients), None
+        return *(restored(g, ndim) for g in gradients), None
 
-    return _restored(y, ndim), vjp
-
-
-def _numbers(*numbers):
-    """The numbers as C's int64_t, one after the other."""
-    return struct.pack(f"{len(numbers)}q", *numbers)
-
-
-def _strided(x):
-    """x as (N, heads, T, D), itself or a view wherever its rows lie in one piece."""
-    x = four_axes(x)
-    return x if x.dtype == np.float32 and x.strides[3] == 4 and x.flags.aligned else contiguous(x)
-
-
-def _strides(x):
-    """How many floats apart the entries of each axis but the last are."""
-    batch, head, row, _ = x.strides
-    return batch // 4, head // 4, row // 4
+    return restored(y, ndim), vjp
 
 
 def _mask(mask, ndim, keys):
@@ -65,29 +49,13 @@ def _mask(mask, ndim, keys):
     return Strided(mask), [0 if n == 1 else s for n, s in zip(mask.shape[:3], mask.strides[:3], strict=True)]
 
 
-def _heads(parts, shape, like):
-    """`parts` arrays of that shape (N, heads, T, D), side by side in one as `split_heads` finds them: (N, T, parts, heads, D), or
-    (T, N, ...) if `like` lies so."""
-    batch, heads, steps, width = shape
-    if like.strides[0] < like.strides[2]:
-        whole = np.empty((steps, batch, parts, heads, width), np.float32)
-        return [whole[:, :, i].transpose(1, 2, 0, 3) for i in range(parts)]
-    whole = np.empty((batch, steps, parts, heads, width), np.float32)
-    return [whole[:, :, i].transpose(0, 2, 1, 3) for i in range(parts)]
-
-
 def _gradients(q, k, v):
     """Room for those of q, k and v."""
     if q.shape == k.shape == v.shape:
-        return _heads(3, q.shape, q)
+        return side_by_side(3, q.shape, q)
     if k.shape == v.shape:
-        return _heads(1, q.shape, q) + _heads(2, k.shape, k)
-    return [_heads(1, x.shape, x)[0] for x in (q, k, v)]
-
-
-def _restored(x, ndim):
-    """A result (N, heads, T, columns) with the caller's axes."""
-    return x if ndim == 4 else x[:, 0] if ndim == 3 else x[0, 0]
+        return side_by_side(1, q.shape, q) + side_by_side(2, k.shape, k)
+    return [side_by_side(1, x.shape, x)[0] for x in (q, k, v)]
 
 
 @kernel("split_heads", device="cpu")

@@ -8,7 +8,7 @@ import math
 
 from tinylm.backend import array_module
 from tinylm.bindings.cuda.launching import CudaSource, Strided, contiguous
-from tinylm.bindings.served_shapes import attention_fits, attention_mask_fits, four_axes
+from tinylm.bindings.served_shapes import attention_fits, attention_mask_fits, four_axes, grouped_heads
 from tinylm.kernel_registry import kernel
 
 _ROWS = {32: (64, 32), 64: (64, 32), 128: (32, 16)}  # widest D or E -> rows of a block's tile, 16 FORWARD_R and 16 BACKWARD_R
@@ -19,6 +19,8 @@ _THREADS = (128,)
 @kernel("scaled_dot_product_attention", device="cuda")
 def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout=0.0, scale=None, return_weights=False, key=None):
     if return_weights or not 0 <= dropout < 1 or not attention_fits(q, k, v) or not attention_mask_fits(mask, q, k):
+        return NotImplemented
+    if grouped_heads(q, k):  # a block would have to serve several heads
         return NotImplemented
     if max(q.shape[-1], v.shape[-1]) > max(_ROWS):  # rows that no tile holds
         return NotImplemented

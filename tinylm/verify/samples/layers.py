@@ -115,6 +115,18 @@ def _merge_heads(rng: Rng) -> Samples:
     yield sample("empty", normal(rng, 2, 3, 0, 5))
 
 
+@samples_for("rotary")
+def _rotary(rng: Rng) -> Samples:
+    frequencies = [1.0, 0.3, 0.01]
+    for pairing in ("half", "interleaved"):
+        yield sample(f"heads, {pairing}", normal(rng, 2, 3, 4, 6), frequencies, pairing=pairing)
+        yield sample(f"later positions, {pairing}", normal(rng, 2, 4, 6), frequencies, 70, pairing=pairing)
+    yield sample("matrix", normal(rng, 5, 2), [0.5])
+    yield sample("one position", normal(rng, 2, 3, 1, 6), frequencies, start=9)
+    yield sample("wide", normal(rng, 2, 2, 9, 38), tuple(10000.0 ** (-i / 19) for i in range(19)))
+    yield sample("empty", normal(rng, 2, 0, 6), frequencies)
+
+
 @samples_for("scaled_dot_product_attention")
 def _attention(rng: Rng) -> Samples:
     def qkv(*lead: int, steps: int = 3, keys: int = 4, width: int = 2, out: int = 2) -> list[np.ndarray]:
@@ -140,5 +152,18 @@ def _attention(rng: Rng) -> Samples:
     yield sample("dropout, causal, weights", *qkv(steps=4), causal=True, dropout=0.3, return_weights=True, key=(5, 2))
     yield sample("one position", *qkv(2, steps=1, keys=1))
     yield sample("wide", *qkv(1, 2, steps=9, keys=9, width=16, out=16), causal=True)
+
+    def in_groups(*lead: int, heads: int, shared: int, steps: int = 3, keys: int = 4, out: int = 2) -> list[np.ndarray]:
+        _, k, v = qkv(*lead, shared, steps=steps, keys=keys, out=out)
+        return [normal(rng, *lead, heads, steps, 2), k, v]
+
+    yield sample("grouped heads", *in_groups(2, heads=4, shared=2))
+    yield sample("grouped heads, one for all", *in_groups(2, heads=3, shared=1))
+    yield sample("grouped heads, causal, value width", *in_groups(1, heads=6, shared=2, steps=4, out=3), causal=True)
+    yield sample("grouped heads without a batch", *in_groups(heads=4, shared=2))
+    yield sample("grouped heads, mask of each", *in_groups(2, heads=4, shared=2), rng.random((2, 4, 3, 4)) < 0.8)
+    yield sample("grouped heads, floating mask", *in_groups(2, heads=4, shared=2), normal(rng, 2, 1, 3, 4))
+    yield sample("grouped heads, dropout, weights", *in_groups(1, heads=4, shared=2), dropout=0.3, return_weights=True, key=(5, 3))
+    yield sample("grouped heads, one query", *in_groups(1, heads=4, shared=2, steps=1, keys=5), causal=True)
     yield sample("no queries", *qkv(steps=0))
     yield sample("empty batch", *qkv(0))

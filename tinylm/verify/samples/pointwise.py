@@ -57,6 +57,15 @@ def _gelu(rng: Rng) -> Samples:
     yield sample("tanh form by position", normal(rng, 4), "tanh")
 
 
+@samples_for("swiglu")
+def _swiglu(rng: Rng) -> Samples:
+    yield sample("matrix", normal(rng, 3, 4), normal(rng, 3, 4))
+    yield sample("0-d", normal(rng), normal(rng))
+    yield sample("large gates", nonzero(rng, 2, 5) * 8, normal(rng, 2, 5))
+    yield sample("wide", normal(rng, 3, 67), normal(rng, 3, 67))
+    yield sample("empty", normal(rng, 0, 3), normal(rng, 0, 3))
+
+
 @samples_for("log", "log1p", "sqrt")
 def _unary_positive(rng: Rng) -> Samples:
     yield sample("matrix", positive(rng, 3, 4))
