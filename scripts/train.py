@@ -3,7 +3,9 @@
 With nothing given: a character GPT on the shipped Tiny Shakespeare, on the CPU, a few minutes.
 """
 
+import contextlib
 import dataclasses
+import os
 import shutil
 import signal
 import sys
@@ -23,6 +25,7 @@ from tinylm.decode import Sampling, generate
 from tinylm.decode.scoring import line_break
 from tinylm.errors import ConfigError
 from tinylm.train import Counting, Run, TrainConfig, default_config
+from tinylm.train.distributed import Alone, MPIRanks, Ranks, refuse_lone_ranks
 from tinylm.train.presets import preset
 from tinylm.train.runs import new_folder, read_config
 
@@ -41,6 +44,9 @@ class Arguments(TrainConfig):
     """the run folder; runs/<model>-<data> by default"""
     resume: Path | None = None
     """continue the run in this folder, with its settings; --steps may be raised"""
+    distributed: bool = False
+    """train with all processes that mpiexec has started (mpiexec -n 2 python scripts/train.py --distributed): each takes its
+    rows of every batch, on its share of the cores or on a GPU of its own"""
     dry_run: bool = False
     """three steps on the first 20,000 characters, in a temporary folder"""
 
@@ -116,25 +122,38 @@ def parse(argv: list[str]) -> Arguments:
 
 
 def main() -> int:
-    arguments = parse(sys.argv[1:])
+    if "--distributed" not in sys.argv[1:]:
+        refuse_lone_ranks()
+        return work(parse(sys.argv[1:]), Alone())
+    with MPIRanks() as ranks, contextlib.ExitStack() as stack:
+        if ranks.rank:
+            stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w", encoding="utf-8"))))
+        arguments = parse(sys.argv[1:])
+        if arguments.model == "ngram":
+            raise ConfigError("--distributed: n-grams are counted by one process")
+        ranks.share_cores()
+        return work(dataclasses.replace(arguments, device=ranks.device(arguments.device)), ranks)
+
+
+def work(arguments: Arguments, ranks: Ranks) -> int:
     config = TrainConfig(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(TrainConfig)})
     backend.device_namespace(config.device)
     text = load_text(config.data)
     tokenizer = None
     if arguments.dry_run:
         config, text = dataclasses.replace(config, steps=3, log_every=1), text[:20_000]
-        folder = Path(tempfile.mkdtemp(prefix="tinylm-"))
+        folder = Path(ranks.broadcast(tempfile.mkdtemp(prefix="tinylm-") if ranks.rank == 0 else None))
     elif arguments.resume is not None:
         folder = arguments.resume
         _, tokenizer = read_config(folder)
     else:
-        folder = arguments.out or new_folder(config.model, config.data)
+        folder = ranks.broadcast(arguments.out or new_folder(config.model, config.data))
     try:
         if config.model == "ngram":
             return count(config, folder, text)
-        return train(config, folder, text, tokenizer, resume=arguments.resume is not None and not arguments.dry_run)
+        return train(config, folder, text, tokenizer, arguments.resume is not None and not arguments.dry_run, ranks)
     finally:
-        if arguments.dry_run:
+        if arguments.dry_run and ranks.rank == 0:
             shutil.rmtree(folder)
 
 
@@ -166,10 +185,10 @@ def count(config: TrainConfig, folder: Path, text: str) -> int:
     return 0
 
 
-def train(config: TrainConfig, folder: Path, text: str, tokenizer: Any, resume: bool) -> int:
-    run = Run(config, folder, text, tokenizer, resume=resume)
+def train(config: TrainConfig, folder: Path, text: str, tokenizer: Any, resume: bool, ranks: Ranks) -> int:
+    run = Run(config, folder, text, tokenizer, resume=resume, ranks=ranks)
     introduce(run)
-    print(f"{run.model.num_parameters():,} parameters")
+    print(f"{run.model.num_parameters():,} parameters" + (f", {ranks.size} processes" if ranks.size > 1 else ""))
     print(f"run folder {folder}; Ctrl-C stops after the step under way, --resume {folder} continues", flush=True)
 
     def stop(signum: int, frame: Any) -> None:

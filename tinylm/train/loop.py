@@ -17,6 +17,7 @@ from tinylm.random_streams import default_generator
 from tinylm.tensor import Tensor
 from tinylm.train.checkpoints import model_arrays, read_arrays, write_arrays, write_json
 from tinylm.train.config import TrainConfig, build_model, build_optimizer, build_schedule
+from tinylm.train.distributed import Alone, Ranks, check_same_weights, own_rows, separate_draws
 from tinylm.train.dropout_ramp import DropoutRamp
 from tinylm.train.gradient_norms import gradient_norms
 from tinylm.train.metrics import MetricsLog, validation_loss
@@ -94,9 +95,17 @@ class Run:
     """
 
     _peaks: Sequence[float] = ()  # the learning rate each parameter group was made with
+    ranks: Ranks = Alone()
 
-    def __init__(self, config: TrainConfig, folder: Path, text: str, tokenizer: Tokenizer | None = None, resume: bool = False) -> None:
+    def __init__(
+        self, config: TrainConfig, folder: Path, text: str, tokenizer: Tokenizer | None = None, resume: bool = False,
+        ranks: Ranks | None = None,
+    ) -> None:  # fmt: skip
+        """ranks: the processes that train together; rank 0 alone writes into the folder."""
         self.config, self.folder = config, folder
+        if ranks is not None:
+            self.ranks = ranks
+        self._rows = own_rows(self.ranks, config.batch_size)
         backend.device_namespace(config.device)  # a missing device is reported before anything is made
         default_generator.seed(config.seed)
         self.tokenizer, self.train_ids, self.val_ids, self.bytes_per_token = prepare(config, text, tokenizer)
@@ -112,9 +121,12 @@ class Run:
         self.stop_requested = False  # set it (from a signal handler, say) to stop after the step under way
         if resume:
             self._restore()
-        else:
+        elif self.ranks.rank == 0:
             start_folder(config, folder, self.tokenizer)
-        self.log = MetricsLog(folder / "metrics.jsonl", self.progress.step)
+        check_same_weights(self.ranks, self.model, "at the start")
+        separate_draws(self.ranks, default_generator)
+        if self.ranks.rank == 0:
+            self.log = MetricsLog(folder / "metrics.jsonl", self.progress.step)
 
     # ---- the loop
 
@@ -130,16 +142,16 @@ class Run:
         self.model.train()
         mark, mark_step = time.perf_counter(), progress.step
         losses: Any = 0.0
-        stopping = self.stop_requested
+        stopping = self.ranks.any(self.stop_requested)
         while progress.step < config.steps and not stopping:
             loss, norm = self._step(progress.step)
             losses = losses + loss  # on the device: nothing is copied until a record is due
             progress.step += 1
-            step, stopping = progress.step, self.stop_requested
+            step, stopping = progress.step, self.ranks.any(self.stop_requested)
             validates = step % config.eval_every == 0 or step == config.steps
             saves = step % config.save_every == 0 or step == config.steps
             if step % config.log_every == 0 or validates or saves or stopping:
-                mean = float(backend.to_numpy(losses)) / (step - mark_step)
+                mean = self.ranks.mean(float(backend.to_numpy(losses))) / (step - mark_step)
                 elapsed = time.perf_counter() - mark
                 progress.train_seconds += elapsed
                 if not np.isfinite(mean):
@@ -163,12 +175,13 @@ class Run:
     def _step(self, k: int) -> tuple[Any, Any]:
         """One update; (loss, gradient norm) as 0-d arrays on the device."""
         self.dropout.set(k)
-        x, y = (Tensor(backend.to_device(a, self.config.device)) for a in self.batches[k])
+        x, y = (Tensor(backend.to_device(a[self._rows], self.config.device)) for a in self.batches[k])
         loss, state = self.model.loss(x, y, None if self.batches.starts_afresh(k) else self.state)
         self.optimizer.zero_grad()
         loss.backward()
         if self.config.model in RECURRENT:
             self.state = [s.detach() for s in state]  # truncated backpropagation through time
+        self.ranks.average(self.optimizer.gradients())
         self._set_learning_rates(k)
         norm = self.optimizer.step(max_norm=self.config.clip)
         return loss.data, norm
@@ -189,20 +202,22 @@ class Run:
         return validation_loss(self.model, self.val_ids, self.config.device)
 
     def _record(self, report: Report, **record: Any) -> None:
-        self.log.write(record)
-        report(record)
+        if self.ranks.rank == 0:
+            self.log.write(record)
+            report(record)
 
     def _validate(self, report: Report) -> None:
         step = self.progress.step
         drawn = default_generator.state
-        loss = self.progress.val_loss = self.validation_loss()
+        loss = self.progress.val_loss = self.ranks.broadcast(self.validation_loss() if self.ranks.rank == 0 else None)
         default_generator.state = drawn  # ops with dropout draw keys even at rate 0: when a run validates must not change it
         if not np.isfinite(loss):
             raise AnomalyError(f"the validation loss is {loss} after step {step}: try a lower learning rate")
         self._record(report, step=step, val_loss=loss)
         if loss < self.progress.best_val_loss:
             self.progress.best_val_loss, self.progress.best_step = loss, step
-            write_arrays(self.folder / "checkpoints" / "best.safetensors", model_arrays(self.model), {"step": step, "val_loss": loss})
+            if self.ranks.rank == 0:
+                write_arrays(self.folder / "checkpoints" / "best.safetensors", model_arrays(self.model), {"step": step, "val_loss": loss})
 
     def _summary(self) -> dict[str, Any]:
         progress = self.progress
@@ -210,15 +225,22 @@ class Run:
             self._validate(lambda record: None)
             self.save()
         tokens = self.tokens_between(0, progress.step)
-        return finish(self.folder, self.model, model_arrays(self.model), progress, self.bytes_per_token, tokens)
+        summary = None
+        if self.ranks.rank == 0:
+            summary = finish(self.folder, self.model, model_arrays(self.model), progress, self.bytes_per_token, tokens)
+        return self.ranks.broadcast(summary)
 
     # ---- checkpoints
 
     def save(self) -> None:
         """Writes checkpoints/last.safetensors: all that a resume needs, in one file."""
+        check_same_weights(self.ranks, self.model, f"after step {self.progress.step}")
+        carried = [self.ranks.gather(s.data, axis=1) for s in self.state or []]  # (layers, rows, hidden)
+        if self.ranks.rank:
+            return
         arrays = {f"model.{name}": a for name, a in model_arrays(self.model).items()}
         arrays |= {f"optimizer.{name}": a for name, a in self.optimizer.state_dict().items()}
-        arrays |= {f"state.{i}": s.data for i, s in enumerate(self.state or [])}
+        arrays |= {f"state.{i}": rows for i, rows in enumerate(carried)}
         record = {"progress": vars(self.progress), "generator": list(default_generator.state)}
         write_arrays(self.folder / "checkpoints" / "last.safetensors", arrays, record)
 
@@ -232,7 +254,7 @@ class Run:
         self.model.load_state_dict(parts["model"])
         self.optimizer.load_state_dict(parts["optimizer"])
         carried = parts.get("state", {})
-        self.state = [Tensor(backend.to_device(carried[str(i)], self.config.device)) for i in range(len(carried))] or None
+        self.state = [Tensor(backend.to_device(carried[str(i)][:, self._rows], self.config.device)) for i in range(len(carried))] or None
         try:
             self.progress = Progress(**record["progress"])
             seed, count = record["generator"]
