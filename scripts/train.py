@@ -19,13 +19,13 @@ import console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tinylm import backend
-from tinylm.data import load_text
+from tinylm.data import Corpus, open_corpus
 from tinylm.data.tokenizers import StreamDecoder
 from tinylm.decode import Sampling, generate
 from tinylm.decode.scoring import line_break
 from tinylm.errors import ConfigError
 from tinylm.train import Counting, Run, TrainConfig, default_config
-from tinylm.train.distributed import Alone, MPIRanks, Ranks, refuse_lone_ranks
+from tinylm.train.distributed import Alone, MPIRanks, Ranks, rank_0_first, refuse_lone_ranks
 from tinylm.train.presets import preset
 from tinylm.train.runs import new_folder, read_config
 
@@ -138,10 +138,13 @@ def main() -> int:
 def work(arguments: Arguments, ranks: Ranks) -> int:
     config = TrainConfig(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(TrainConfig)})
     backend.device_namespace(config.device)
-    text = load_text(config.data)
+    with rank_0_first(ranks):
+        corpus = open_corpus(config.data, config.encoding)
+    print(corpus.summary())
+    text: str | Corpus = corpus
     tokenizer = None
     if arguments.dry_run:
-        config, text = dataclasses.replace(config, steps=3, log_every=1), text[:20_000]
+        config, text = dataclasses.replace(config, steps=3, log_every=1), corpus.beginning(20_000)
         folder = Path(ranks.broadcast(tempfile.mkdtemp(prefix="tinylm-") if ranks.rank == 0 else None))
     elif arguments.resume is not None:
         folder = arguments.resume
@@ -177,7 +180,7 @@ def conclude(run: Run | Counting, summary: dict[str, Any]) -> None:
     print(decoder.finish())
 
 
-def count(config: TrainConfig, folder: Path, text: str) -> int:
+def count(config: TrainConfig, folder: Path, text: str | Corpus) -> int:
     run = Counting(config, folder, text)
     introduce(run)
     print(f"run folder {folder}", flush=True)
@@ -185,7 +188,7 @@ def count(config: TrainConfig, folder: Path, text: str) -> int:
     return 0
 
 
-def train(config: TrainConfig, folder: Path, text: str, tokenizer: Any, resume: bool, ranks: Ranks) -> int:
+def train(config: TrainConfig, folder: Path, text: str | Corpus, tokenizer: Any, resume: bool, ranks: Ranks) -> int:
     run = Run(config, folder, text, tokenizer, resume=resume, ranks=ranks)
     introduce(run)
     print(f"{run.model.num_parameters():,} parameters" + (f", {ranks.size} processes" if ranks.size > 1 else ""))

@@ -20,7 +20,9 @@ class TrainConfig:
     model: Literal["gpt", "transformer", "rnn", "lstm", "gru", "ngram"] = "gpt"
     """which language model to train; each has defaults of its own for what follows"""
     data: str = "tinyshakespeare"
-    """a shipped corpus, a UTF-8 text file, or a folder of .txt files; the last 10 % validate"""
+    """a shipped corpus, a text file, or a folder of .txt, .text and .md files; the last 10 %, or whole files, validate"""
+    encoding: str = "utf-8"
+    """of the text files, by Python's name: utf-8, latin-1, utf-16, cp1252, ..."""
     tokenizer: Literal["char", "word", "bpe"] = "char"
     """what a token is"""
     min_count: int = 2

@@ -5,13 +5,14 @@ each other; gradients that are on GPUs go over NCCL. Each rank computes the grad
 mean over the ranks is the gradient of the whole batch, since all have as many rows.
 """
 
+import contextlib
 import hashlib
 import importlib
 import os
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -172,6 +173,16 @@ def refuse_lone_ranks(environment: Any = os.environ) -> None:
     for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE"):
         if environment.get(name, "1") != "1":
             raise ConfigError(f"mpiexec started {environment[name]} processes, which would all train the same: add --distributed")
+
+
+@contextlib.contextmanager
+def rank_0_first(ranks: Ranks) -> Iterator[None]:
+    """The block runs on rank 0 first, then on all others."""
+    if ranks.rank:
+        ranks.barrier()
+    yield
+    if ranks.rank == 0:
+        ranks.barrier()
 
 
 def own_rows(ranks: Ranks, total: int) -> slice:

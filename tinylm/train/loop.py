@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 
 from tinylm import backend
-from tinylm.data import ParallelStreams, ShuffledBlocks, Tokenizer, split_text, train_tokenizer
+from tinylm.data import Corpus, ParallelStreams, ShuffledBlocks, Tokenizer, split_text, train_tokenizer
+from tinylm.data.encoding import learn_tokenizer, token_ids
 from tinylm.errors import AnomalyError, CheckpointError, DataError
 from tinylm.models import LanguageModel, NgramLM
 from tinylm.random_streams import default_generator
 from tinylm.tensor import Tensor
 from tinylm.train.checkpoints import model_arrays, read_arrays, write_arrays, write_json
 from tinylm.train.config import TrainConfig, build_model, build_optimizer, build_schedule
-from tinylm.train.distributed import Alone, Ranks, check_same_weights, own_rows, separate_draws
+from tinylm.train.distributed import Alone, Ranks, check_same_weights, own_rows, rank_0_first, separate_draws
 from tinylm.train.dropout_ramp import DropoutRamp
 from tinylm.train.gradient_norms import gradient_norms
 from tinylm.train.metrics import MetricsLog, validation_loss
@@ -39,17 +40,22 @@ class Progress:
 RECURRENT = ("rnn", "lstm", "gru")
 
 
-def prepare(config: TrainConfig, text: str, tokenizer: Tokenizer | None) -> tuple[Tokenizer, np.ndarray, np.ndarray, float]:
-    """(tokenizer, training ids, validation ids, validation bytes a token).
-
-    Words and byte pairs are learned from the training part alone; the characters are those of the
-    whole text, since an unknown one could not be scored at all.
-    """
-    train_text, val_text = split_text(text)
-    if tokenizer is None:
-        source = text if config.tokenizer == "char" else train_text
-        tokenizer = train_tokenizer(config.tokenizer, source, min_count=config.min_count, vocab_size=config.bpe_size)
-    train_ids, val_ids = tokenizer.encode(train_text), tokenizer.encode(val_text)
+def prepare(
+    config: TrainConfig, text: str | Corpus, tokenizer: Tokenizer | None
+) -> tuple[Tokenizer, np.ndarray, np.ndarray, float]:  # fmt: skip
+    """(tokenizer, training ids, validation ids, validation bytes a token). Of a string the last tenth validates."""
+    if isinstance(text, str):
+        train_text, val_text = split_text(text)
+        if tokenizer is None:
+            source = text if config.tokenizer == "char" else train_text  # an unknown character could not be scored at all
+            tokenizer = train_tokenizer(config.tokenizer, source, min_count=config.min_count, vocab_size=config.bpe_size)
+        train_ids = tokenizer.encode(train_text)
+    else:
+        val_text = "".join(text.validation)
+        if tokenizer is None:
+            tokenizer = learn_tokenizer(config.tokenizer, text, config.min_count, config.bpe_size)
+        train_ids = token_ids(text.train, tokenizer)
+    val_ids = tokenizer.encode(val_text)
     what, needed = ("order", config.order) if config.model == "ngram" else ("block_size", config.block_size + 1)
     if len(train_ids) < needed or len(val_ids) < 2:
         raise DataError(
@@ -60,11 +66,13 @@ def prepare(config: TrainConfig, text: str, tokenizer: Tokenizer | None) -> tupl
     return tokenizer, train_ids, val_ids, scored / (len(val_ids) - 1)
 
 
-def start_folder(config: TrainConfig, folder: Path, tokenizer: Tokenizer) -> None:
-    """Makes the run folder with its config.json. Errors: CheckpointError when it holds a run already."""
+def start_folder(config: TrainConfig, folder: Path, tokenizer: Tokenizer, text: str | Corpus) -> None:
+    """Makes the run folder with its config.json, and for a corpus data.json, the note about it. Errors: CheckpointError when it holds a run already."""
     if (folder / "config.json").exists():
         raise CheckpointError(f"{folder} holds a run already: continue it with --resume, or choose another --out")
     write_json(folder / "config.json", {"train": config.to_json(), "tokenizer": tokenizer.to_json()})
+    if isinstance(text, Corpus):
+        write_json(folder / "data.json", text.to_json())
 
 
 def finish(
@@ -98,7 +106,7 @@ class Run:
     ranks: Ranks = Alone()
 
     def __init__(
-        self, config: TrainConfig, folder: Path, text: str, tokenizer: Tokenizer | None = None, resume: bool = False,
+        self, config: TrainConfig, folder: Path, text: str | Corpus, tokenizer: Tokenizer | None = None, resume: bool = False,
         ranks: Ranks | None = None,
     ) -> None:  # fmt: skip
         """ranks: the processes that train together; rank 0 alone writes into the folder."""
@@ -108,7 +116,8 @@ class Run:
         self._rows = own_rows(self.ranks, config.batch_size)
         backend.device_namespace(config.device)  # a missing device is reported before anything is made
         default_generator.seed(config.seed)
-        self.tokenizer, self.train_ids, self.val_ids, self.bytes_per_token = prepare(config, text, tokenizer)
+        with rank_0_first(self.ranks):  # it may make a token file, which the others then use
+            self.tokenizer, self.train_ids, self.val_ids, self.bytes_per_token = prepare(config, text, tokenizer)
         batches = ParallelStreams if config.model in RECURRENT else ShuffledBlocks
         self.batches = batches(self.train_ids, config.block_size, config.batch_size, config.seed)
         self.state: list[Tensor] | None = None  # what a recurrent model carries from batch to batch
@@ -122,7 +131,7 @@ class Run:
         if resume:
             self._restore()
         elif self.ranks.rank == 0:
-            start_folder(config, folder, self.tokenizer)
+            start_folder(config, folder, self.tokenizer, text)
         check_same_weights(self.ranks, self.model, "at the start")
         separate_draws(self.ranks, default_generator)
         if self.ranks.rank == 0:
