@@ -25,7 +25,7 @@ from tinylm.decode import Sampling, generate
 from tinylm.decode.scoring import line_break
 from tinylm.errors import ConfigError
 from tinylm.train import Counting, Run, TrainConfig, default_config
-from tinylm.train.distributed import Alone, MPIRanks, Ranks, rank_0_first, refuse_lone_ranks
+from tinylm.train.distributed import Alone, MPIRanks, Ranks, refuse_lone_ranks
 from tinylm.train.presets import preset
 from tinylm.train.runs import new_folder, read_config
 
@@ -138,9 +138,7 @@ def main() -> int:
 def work(arguments: Arguments, ranks: Ranks) -> int:
     config = TrainConfig(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(TrainConfig)})
     backend.device_namespace(config.device)
-    with rank_0_first(ranks):
-        corpus = open_corpus(config.data, config.encoding)
-    print(corpus.summary())
+    corpus: Corpus = ranks.broadcast(open_corpus(config.data, config.encoding) if ranks.rank == 0 else None)
     text: str | Corpus = corpus
     tokenizer = None
     if arguments.dry_run:
@@ -160,9 +158,11 @@ def work(arguments: Arguments, ranks: Ranks) -> int:
             shutil.rmtree(folder)
 
 
-def introduce(run: Run | Counting) -> None:
+def introduce(run: Run | Counting, text: str | Corpus) -> None:
     config, tokens, validation = run.config, len(run.train_ids), len(run.val_ids)
     print(f"{config.model} on {config.data}: {tokens:,} tokens of {run.tokenizer.vocab_size:,} kinds, {validation:,} more for validation")
+    if isinstance(text, Corpus):
+        print(text.summary())
 
 
 def conclude(run: Run | Counting, summary: dict[str, Any]) -> None:
@@ -182,7 +182,7 @@ def conclude(run: Run | Counting, summary: dict[str, Any]) -> None:
 
 def count(config: TrainConfig, folder: Path, text: str | Corpus) -> int:
     run = Counting(config, folder, text)
-    introduce(run)
+    introduce(run, text)
     print(f"run folder {folder}", flush=True)
     conclude(run, run.train())
     return 0
@@ -190,7 +190,7 @@ def count(config: TrainConfig, folder: Path, text: str | Corpus) -> int:
 
 def train(config: TrainConfig, folder: Path, text: str | Corpus, tokenizer: Any, resume: bool, ranks: Ranks) -> int:
     run = Run(config, folder, text, tokenizer, resume=resume, ranks=ranks)
-    introduce(run)
+    introduce(run, text)
     print(f"{run.model.num_parameters():,} parameters" + (f", {ranks.size} processes" if ranks.size > 1 else ""))
     print(f"run folder {folder}; Ctrl-C stops after the step under way, --resume {folder} continues", flush=True)
 

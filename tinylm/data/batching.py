@@ -40,12 +40,12 @@ class ShuffledBlocks:
         epoch, place = divmod(number, self.blocks_per_epoch)
         if epoch not in self._epochs:
             draw = np.random.Generator(philox((self.seed, epoch)))
-            first = draw.integers(self._shift)
+            first = int(draw.integers(self._shift))
             self._epochs = {e: s for e, s in self._epochs.items() if e == epoch - 1}
             numbers = np.arange(self.blocks_per_epoch, dtype=np.uint32 if self.blocks_per_epoch < 2**32 else np.uint64)
-            self._epochs[epoch] = int(first), draw.permutation(numbers)  # 4 bytes a block: there may be many
-        first, order = self._epochs[epoch]
-        return first + self.block_size * int(order[place])
+            self._epochs[epoch] = first, draw.permutation(numbers)  # 4 bytes a block: there may be many
+        shift, order = self._epochs[epoch]
+        return shift + self.block_size * int(order[place])
 
     def __getitem__(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """(inputs, targets) of batch k, each (batch_size, block_size); a target is the next input."""

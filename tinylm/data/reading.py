@@ -54,7 +54,8 @@ def _decoded(path: Path, encoding: str, digest: Any) -> Iterator[str]:
                 except UnicodeDecodeError as error:
                     bad, at = error.object[error.start], position - waiting + error.start
                     raise DataError(
-                        f"{path} is not {encoding.upper()} text: byte {bad:#04x} at position {at} ({error.reason}); --encoding names another"
+                        f"{path} is not {encoding.upper()} text: byte {bad:#04x} at position {at} ({error.reason}); "
+                        "another encoding can be named (--encoding)"
                     ) from error
                 if "\0" in text:
                     raise DataError(f"{path} is not text: a zero byte at position {characters + text.index(chr(0))} of its characters")

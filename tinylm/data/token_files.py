@@ -74,7 +74,7 @@ def open_tokens(path: Path, tokenizer: Tokenizer) -> np.ndarray:
             head = file.read(HEADER)
             if len(head) < HEADER or head[:8] != MAGIC:
                 raise DataError(f"{path} is not a token file")
-            magic, version, itemsize, vocab, count, digest, crc = _FIELDS.unpack_from(head)
+            _, version, itemsize, vocab, count, digest, crc = _FIELDS.unpack_from(head)
             if version != VERSION:
                 raise DataError(f"{path} has version {version} of the token files: expected {VERSION}")
             if struct.unpack_from("<I", head, _FIELDS.size)[0] != zlib.crc32(head[: _FIELDS.size]):

@@ -67,7 +67,8 @@ def prepare(
 
 
 def start_folder(config: TrainConfig, folder: Path, tokenizer: Tokenizer, text: str | Corpus) -> None:
-    """Makes the run folder with its config.json, and for a corpus data.json, the note about it. Errors: CheckpointError when it holds a run already."""
+    """Makes the run folder with its config.json, and for a corpus its note, data.json.
+    Errors: CheckpointError when it holds a run already."""
     if (folder / "config.json").exists():
         raise CheckpointError(f"{folder} holds a run already: continue it with --resume, or choose another --out")
     write_json(folder / "config.json", {"train": config.to_json(), "tokenizer": tokenizer.to_json()})
