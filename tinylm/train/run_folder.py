@@ -66,6 +66,12 @@ class RunLock:
         self.release()
 
 
+def refuse_used(folder: Path) -> None:
+    """Errors: CheckpointError when the folder holds a run already."""
+    if (folder / "config.json").exists():
+        raise CheckpointError(f"{folder} holds a run already: continue it with --resume, or choose another --out")
+
+
 def checkpoint_path(folder: Path, step: int) -> Path:
     """Where the checkpoint of a step lies."""
     return folder / "checkpoints" / f"step-{step:08d}.safetensors"
