@@ -13,7 +13,7 @@ import console
 import tyro
 from train import FREE_ON_RESUME, value_of
 from translate_compare import compare
-from translate_parts import BEAMS, baselines, fitting, load, score, shortened, show, sizes, train_watched, translations
+from translate_parts import BEAMS, baselines, fitting, load, score, shortened, show, sizes, train_shown, translations
 
 from tinylm import backend
 from tinylm.data.corpora import read_text
@@ -103,7 +103,7 @@ def train(argv: list[str]) -> int:
 def train_in(folder: Path, config: TranslationConfig, pairs: Pairs, resume: bool) -> int:
     run = TranslationRun(config, folder, pairs, resume)
     print(f"{config.model} on {config.data}: pairs: {sizes(pairs)}; {run.vocabulary.size:,} kinds of tokens")
-    summary = train_watched(run)
+    summary = train_shown(run)
     if summary is None:
         print(f"stopped at step {run.progress.step}; continue with: python scripts/translate.py train --resume {folder}")
         return 130

@@ -49,12 +49,33 @@ def float64_run(config: TrainConfig, folder: Path, **settings) -> Run:
 
 
 def trains(ranks: MPIRanks, folder: Path) -> None:
-    """Every model, up to step 50 in two halves, so that what is carried goes through a checkpoint."""
+    """Three models, in double precision; a rank accumulates over two micro-batches of a row each in one of them."""
     for model in ("gpt", "lstm", "gru"):
-        config = dataclasses.replace(CONFIG, model=model)
-        float64_run(dataclasses.replace(config, steps=20), folder / model, ranks=ranks).train()
-        run = float64_run(config, folder / model, resume=True, ranks=ranks)
-        run.train()
+        config = dataclasses.replace(CONFIG, model=model, accumulate=2 if model == "gru" else 1)
+        float64_run(config, folder / model, ranks=ranks).train()
+
+
+def resumes(ranks: MPIRanks, folder: Path) -> None:
+    """With dropout and a carried state: 20 steps and 30 more, and 50 in one go."""
+    config = dataclasses.replace(CONFIG, model="lstm", dropout=0.2, keep=9)
+    Run(dataclasses.replace(config, steps=20), folder / "parts", TEXT, ranks=ranks).train()
+    Run(config, folder / "parts", TEXT, resume=True, ranks=ranks).train()
+    Run(config, folder / "whole", TEXT, ranks=ranks).train()
+
+
+def diverges(ranks: MPIRanks, folder: Path) -> None:
+    """A number that is not finite arises on rank 1 alone."""
+    run = Run(CONFIG, folder / "run", TEXT, ranks=ranks)
+    gradients = run._gradients
+
+    def spoilt(k: int):
+        loss = gradients(k)
+        if k >= 30 and ranks.rank == 1:
+            next(iter(run.model.parameters())).grad.flat[0] = np.nan
+        return loss
+
+    run._gradients = spoilt
+    run.train()
 
 
 def masks(ranks: MPIRanks, folder: Path) -> None:
@@ -124,7 +145,7 @@ def collectives(ranks: MPIRanks, folder: Path) -> None:
     mine = np.arange(4.0) * (1 + ranks.rank)
     ranks.average([mine])
     np.testing.assert_array_equal(mine, np.arange(4.0) * (1 + ranks.size) / 2)
-    assert ranks.mean(float(ranks.rank)) == (ranks.size - 1) / 2
+    assert ranks.broadcast(ranks.rank, root=1) == 1
     assert ranks.any(ranks.rank == 1)
     assert not ranks.any(False)
     assert ranks.broadcast({"rank": ranks.rank}) == {"rank": 0}

@@ -25,6 +25,7 @@ needs_mpi = pytest.mark.skipif(
     LAUNCHER is None or importlib.util.find_spec("mpi4py") is None, reason="needs mpi4py, and mpiexec beside Python or on the path"
 )
 
+LAST = "step-00000050.safetensors"
 Result = subprocess.CompletedProcess[str]
 
 
@@ -52,21 +53,33 @@ def test_the_collectives_on_three_ranks(tmp_path: Path) -> None:
 
 @needs_mpi
 def test_two_ranks_train_as_one(tmp_path: Path) -> None:
-    """float64, 50 steps of three models with a resume at step 20: every loss, norm and weight to 1e-10."""
+    """float64, 50 steps of three models: every loss, norm and weight to 1e-10."""
     for size in (1, 2):
         result = case("trains", tmp_path / str(size), size)
         assert result.returncode == 0, result.stderr
     for model in ("gpt", "lstm", "gru"):
         folders = [tmp_path / str(size) / model for size in (1, 2)]
         one, two = ([json.loads(line) for line in (f / "metrics.jsonl").read_text(encoding="utf-8").splitlines()] for f in folders)
-        assert len(one) == len(two) == 53  # two validations every 25 steps, one at 20
+        assert len(one) == len(two) == 52  # with two validations
         for a, b in zip(one, two, strict=True):
             for name in ("loss", "val_loss", "grad_norm"):
                 assert a.get(name) == (None if name not in a else pytest.approx(b[name], rel=1e-10)), (model, a["step"], name)
-        ours, theirs = (read_arrays(f / "checkpoints" / "last.safetensors")[0] for f in folders)
+        ours, theirs = (read_arrays(f / "checkpoints" / LAST)[0] for f in folders)
         assert ours.keys() == theirs.keys()
         for name, array in ours.items():
             np.testing.assert_allclose(theirs[name], array, rtol=1e-8, atol=1e-10, err_msg=f"{model} {name}")
+
+
+@needs_mpi
+def test_two_ranks_resume_bit_for_bit(tmp_path: Path) -> None:
+    result = case("resumes", tmp_path)
+    assert result.returncode == 0, result.stderr
+    (parts, record), (whole, other) = (read_arrays(tmp_path / name / "checkpoints" / LAST) for name in ("parts", "whole"))
+    assert parts.keys() == whole.keys()
+    assert parts["state.0"].shape == (1, 4, 16)  # that of all rows
+    for name, array in whole.items():
+        np.testing.assert_array_equal(parts[name], array, err_msg=name)
+    assert record["generator"] == other["generator"]
 
 
 @needs_mpi
@@ -83,7 +96,13 @@ def test_ranks_draw_apart_and_stop_together(tmp_path: Path) -> None:
 
 @needs_mpi
 @pytest.mark.parametrize(
-    ("name", "told"), [("fails", "a disk has gone"), ("killed", ""), ("differs", "weights of the ranks are not the same")]
+    ("name", "told"),
+    [
+        ("fails", "a disk has gone"),
+        ("killed", ""),
+        ("differs", "weights of the ranks are not the same"),
+        ("diverges", "step 31: the loss is"),
+    ],
 )
 def test_what_ends_one_rank_ends_all(name: str, told: str, tmp_path: Path) -> None:
     """Within the time limit of 60 seconds, with a message and a status, and the last checkpoint stands."""
@@ -91,8 +110,11 @@ def test_what_ends_one_rank_ends_all(name: str, told: str, tmp_path: Path) -> No
     assert result.returncode not in (0, None)
     assert told in result.stderr
     assert (result.stdout + result.stderr).strip()
+    if name == "diverges":
+        assert (tmp_path / "run" / "failure" / "report.json").exists()
+        assert result.stderr.count("step 31") == 1
     if name != "differs":
-        assert read_arrays(tmp_path / "run" / "checkpoints" / "last.safetensors")[1]["progress"]["step"] == 20
+        assert read_arrays(tmp_path / "run" / "checkpoints" / "step-00000020.safetensors")[1]["progress"]["step"] == 20
 
 
 @needs_mpi

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinylm import nn, ops
+from tinylm.checkpointing import checkpoint
 from tinylm.errors import ConfigError, ShapeError
 from tinylm.models.language_model import LanguageModel
 from tinylm.tensor import Tensor
@@ -109,6 +110,7 @@ class GPT(LanguageModel):
         super().__init__()
         self.config = config
         self.vocab_size, self.block_size = config.vocab_size, config.block_size
+        self.checkpoint_activations = False  # True: in training a block keeps only its input, and runs again in the backward pass
         self.transformer = _Transformer(config)
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         self.lm_head.weight = self.transformer.wte.weight
@@ -135,10 +137,15 @@ class GPT(LanguageModel):
         positions = ops.arange(past, past + ids.shape[1], device=ids.device)
         x = trunk.drop(trunk.wte(ids) + trunk.wpe(positions))
         for i, block in enumerate(trunk.h):
-            x = block(x, None if cache is None else cache[i])
+            if self.checkpoint_activations and self.training and cache is None:
+                x = checkpoint(block, x)
+            else:
+                x = block(x, None if cache is None else cache[i])
         return self.lm_head(trunk.ln_f(x))
 
     def advance(self, ids: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """As LanguageModel.advance; the state is a KeyValueCache for each layer."""
+        """As LanguageModel.advance; the state is a KeyValueCache for each layer, None in training with checkpoint_activations."""
+        if self.checkpoint_activations and self.training:
+            return self.forward(ids), None
         cache = [c.copy() for c in state] if state else [nn.KeyValueCache() for _ in self.transformer.h]
         return self.forward(ids, cache), cache

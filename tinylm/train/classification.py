@@ -19,7 +19,7 @@ from tinylm.nn import Module
 from tinylm.optim import AdamW
 from tinylm.random_streams import default_generator
 from tinylm.tensor import Tensor
-from tinylm.train.checkpoints import model_arrays, read_arrays, read_json, write_arrays, write_json
+from tinylm.train.checkpoints import load_arrays, model_arrays, read_arrays, read_json, write_arrays, write_json
 from tinylm.train.classifier_config import ClassifierConfig, build_classifier
 from tinylm.train.metrics import MetricsLog
 
@@ -200,9 +200,6 @@ def load_classifier(folder: Path) -> tuple[Ensemble, Tokenizer, tuple[str, str]]
     model = build_classifier(config, tokenizer.vocab_size)
     path = folder / "model.safetensors"
     arrays, _ = read_arrays(path)
-    try:
-        model.load_state_dict(arrays)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path} does not hold the model that config.json describes: {error}") from error
+    load_arrays(model, arrays, path)
     model.eval()
     return model, tokenizer, (names[0], names[1])

@@ -7,8 +7,10 @@ from typing import Any
 from tinylm.data import Corpus, Tokenizer
 from tinylm.models import NgramLM
 from tinylm.train.config import TrainConfig
-from tinylm.train.loop import Progress, finish, prepare, start_folder
+from tinylm.train.loop import prepare, start_folder
 from tinylm.train.metrics import MetricsLog, validation_loss
+from tinylm.train.progress import Progress, finish
+from tinylm.train.run_folder import refuse_used
 
 
 class Counting:
@@ -18,7 +20,8 @@ class Counting:
         self.config, self.folder = config, folder
         self.tokenizer, self.train_ids, self.val_ids, self.bytes_per_token = prepare(config, text, tokenizer)
         self.model = NgramLM(self.tokenizer.vocab_size, config.order)
-        start_folder(config, folder, self.tokenizer, text)
+        refuse_used(folder)
+        start_folder(folder, {"train": config.to_json(), "tokenizer": self.tokenizer.to_json()}, text)
         self.log = MetricsLog(folder / "metrics.jsonl")
 
     def train(self) -> dict[str, Any]:

@@ -36,14 +36,11 @@ class Ranks(Protocol):
     def average(self, arrays: Sequence[Array]) -> None:
         """Each array becomes its mean over the ranks, in place, with the same bits on all of them."""
 
-    def mean(self, value: float) -> float:
-        """The mean of a number over the ranks; NaN when one rank has it."""
-
     def any(self, flag: bool) -> bool:
         """Whether some rank says so."""
 
-    def broadcast(self, value: Any) -> Any:
-        """Rank 0's value, any that pickles."""
+    def broadcast(self, value: Any, root: int = 0) -> Any:
+        """The value of one rank, any that pickles."""
 
     def gather(self, part: Array, axis: int) -> np.ndarray:
         """The arrays of all ranks as one on the CPU, side by side along an axis in the order of the ranks."""
@@ -58,13 +55,10 @@ class Alone:
     rank, size = 0, 1
 
     def average(self, arrays: Sequence[Array]) -> None: ...
-    def mean(self, value: float) -> float:
-        return value
-
     def any(self, flag: bool) -> bool:
         return flag
 
-    def broadcast(self, value: Any) -> Any:
+    def broadcast(self, value: Any, root: int = 0) -> Any:
         return value
 
     def gather(self, part: Array, axis: int) -> np.ndarray:
@@ -120,14 +114,11 @@ class MPIRanks:
             else:
                 self._nccl.average(array)
 
-    def mean(self, value: float) -> float:
-        return float(self._comm.allreduce(value)) / self.size
-
     def any(self, flag: bool) -> bool:
         return bool(self._comm.allreduce(flag, op=self._mpi.LOR))
 
-    def broadcast(self, value: Any) -> Any:
-        return self._comm.bcast(value)
+    def broadcast(self, value: Any, root: int = 0) -> Any:
+        return self._comm.bcast(value, root)
 
     def gather(self, part: Array, axis: int) -> np.ndarray:
         return np.concatenate(self._comm.allgather(backend.to_numpy(part)), axis)
@@ -152,6 +143,7 @@ class MPIRanks:
             text, status = "".join(traceback.format_exception(error)).rstrip(), 1
         print(text if self.rank == 0 else f"rank {self.rank}: {text}", file=sys.stderr, flush=True)
         self._comm.Abort(status)
+        os._exit(status)  # Abort may come back before it has ended this rank, too
 
 
 class NcclMeans:
@@ -185,11 +177,13 @@ def rank_0_first(ranks: Ranks) -> Iterator[None]:
         ranks.barrier()
 
 
-def own_rows(ranks: Ranks, total: int) -> slice:
-    """Which of a batch's rows are the rank's. Errors: ConfigError when not all get as many."""
+def own_rows(ranks: Ranks, total: int, accumulate: int = 1) -> slice:
+    """Which of a batch's rows are the rank's. Errors: ConfigError when not all get as many, or fewer than micro-batches."""
     each, rest = divmod(total, ranks.size)
     if rest:
         raise ConfigError(f"batch_size is {total}: expected a multiple of the number of ranks, {ranks.size}, which share its rows")
+    if each < accumulate:
+        raise ConfigError(f"accumulate is {accumulate}: expected at most {each}, the rows of a batch that each rank has")
     return slice(ranks.rank * each, (ranks.rank + 1) * each)
 
 
