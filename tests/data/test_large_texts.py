@@ -22,6 +22,9 @@ def written(path: Path, megabytes: int) -> Path:
     return path
 
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+
+
 def peak(tmp_path: Path, megabytes: int) -> int:
     """MiB at most that a run on a text of so many 10⁶ bytes takes."""
     file = written(tmp_path / "long.txt", megabytes)
