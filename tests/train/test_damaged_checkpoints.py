@@ -107,14 +107,14 @@ FILES: dict[str, bytes] = {
 def refused(path: Path, read: Callable[[], Any]) -> str:
     """The message of the CheckpointError, which comes within a second and for less than 16 MB."""
     tracemalloc.start()
-    began = time.perf_counter()
+    began = time.process_time()
     try:
         with pytest.raises(CheckpointError) as caught:
             read()
     finally:
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-    assert time.perf_counter() - began < 10  # a second, and ten where the machine is busy
+    assert time.process_time() - began < 1  # of its own, whatever else the machine does
     assert peak < 16 << 20
     message = str(caught.value)
     assert path.name in message
