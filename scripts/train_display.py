@@ -4,6 +4,7 @@ import contextlib
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -51,19 +52,30 @@ def shown_memory(megabytes: dict[str, float]) -> str:
     return process + (f", GPU {megabytes['device']:.0f} MB" if "device" in megabytes else "")
 
 
-def train_watched(run: Run, tensorboard: bool = False) -> dict[str, Any] | None:
-    """Trains, showing how it goes, and gives the summary; None when SIGINT or SIGTERM stopped it, after the step under way."""
+@contextlib.contextmanager
+def stopped_by_signals(run: Any) -> Iterator[None]:
+    """Within it the first SIGINT or SIGTERM asks the run to stop after the step under way; a second one does not wait."""
 
     def stop(signum: int, frame: Any) -> None:
         run.stop_requested = True
-        signal.signal(signum, signal.default_int_handler)  # a second Ctrl-C does not wait
+        signal.signal(signum, signal.default_int_handler)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def train_watched(run: Run, tensorboard: bool = False) -> dict[str, Any] | None:
+    """Trains, showing how it goes, and gives the summary; None when SIGINT or SIGTERM stopped it, after the step under way."""
 
     display = Display(run.config.steps, run.progress.step)
     with contextlib.ExitStack() as stack:
         reports = [display]
         if tensorboard:
             reports.append(stack.enter_context(TensorBoardLog(run.folder / "tensorboard", run.progress.step)))
-        for number in (signal.SIGINT, signal.SIGTERM):
-            stack.callback(signal.signal, number, signal.signal(number, stop))
+        stack.enter_context(stopped_by_signals(run))
         stack.enter_context(display.bar)
         return run.train(lambda record: [report(record) for report in reports] and None)

@@ -163,14 +163,17 @@ def model_arrays(model: Module) -> dict[str, Array]:
     return {name: tensor.data for name, tensor in model.named_state()}
 
 
-def load_arrays(model: Module | NgramLM, arrays: Mapping[str, np.ndarray], path: Path) -> None:
-    """Fills a model with a file's arrays, which must have its names, shapes and dtypes. Errors: CheckpointError."""
+def load_arrays(model: Module | NgramLM, arrays: Mapping[str, np.ndarray], path: Path, strict: bool = True) -> None:
+    """Fills a model with a file's arrays, which must have its names (all of them if strict), shapes and dtypes.
+    Errors: CheckpointError."""
     try:
-        if isinstance(model, Module):
-            own = model_arrays(model)
-            for name in own.keys() & arrays.keys():
-                if arrays[name].dtype != own[name].dtype:
-                    raise CheckpointError(f"{name!r} is of {arrays[name].dtype}, expected {own[name].dtype}")
-        model.load_state_dict(arrays)
+        if isinstance(model, NgramLM):
+            model.load_state_dict(arrays)
+            return
+        own = model_arrays(model)
+        for name in own.keys() & arrays.keys():
+            if arrays[name].dtype != own[name].dtype:
+                raise CheckpointError(f"{name!r} is of {arrays[name].dtype}, expected {own[name].dtype}")
+        model.load_state_dict(arrays, strict)
     except CheckpointError as error:
         raise CheckpointError(f"{path} does not hold the model that config.json describes: {error}") from error

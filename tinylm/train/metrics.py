@@ -96,8 +96,8 @@ def memory_mb(device: str = "cpu") -> dict[str, float]:
 class MetricsLog:
     """metrics.jsonl: a JSON record a line, appended and flushed at once."""
 
-    def __init__(self, path: Path, resume_at: int = 0) -> None:
-        """Keeps the lines up to step `resume_at` of an earlier part of the run, drops later ones."""
+    def __init__(self, path: Path, resume_at: int = 0, lines: int | None = None) -> None:
+        """Keeps the lines up to step `resume_at` of an earlier part of the run, and no more than `lines`; drops later ones."""
         self.path = path
         kept = []
         try:
@@ -108,7 +108,7 @@ class MetricsLog:
                         kept.append(line)
         except OSError as error:
             raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
-        write_atomically(path, "".join(line + "\n" for line in kept).encode("utf-8"))
+        write_atomically(path, "".join(line + "\n" for line in kept[:lines]).encode("utf-8"))
 
     def write(self, record: dict[str, Any]) -> None:
         """Appends one record."""

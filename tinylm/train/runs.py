@@ -45,13 +45,15 @@ def load_weights(model: Module | NgramLM, folder: Path) -> None:
     """
     path = folder / "model.safetensors"
     if path.exists():
-        arrays, _ = read_arrays(path)
-    else:
-        path, stored = newest_whole(folder, lambda path, arrays, _: (path, arrays))
-        arrays = {}
-        for part in ("model.", "average."):
-            arrays |= {name.removeprefix(part): a for name, a in stored.items() if name.startswith(part)}
-    load_arrays(model, arrays, path)
+        load_arrays(model, read_arrays(path)[0], path)
+        return
+    path, stored = newest_whole(folder, lambda path, arrays, _: (path, arrays))
+    weights, averages = (
+        {name.removeprefix(part): a for name, a in stored.items() if name.startswith(part)} for part in ("model.", "average.")
+    )
+    load_arrays(model, weights, path)
+    if averages:
+        load_arrays(model, averages, path, strict=False)  # tied weights and buffers have none of their own
 
 
 def load_run(folder: Path, device: str = "cpu") -> tuple[LanguageModel | NgramLM, Tokenizer, TrainConfig]:

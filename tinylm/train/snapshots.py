@@ -41,8 +41,11 @@ def restore(run: "Run", path: Path, arrays: Mapping[str, np.ndarray], record: Ma
     """
     try:
         progress = Progress.from_record(record.get("progress"))
-        generator = _generator_state(record.get("generator"))
-        _compare(run, arrays, progress)
+        generator = generator_state(record.get("generator"))
+        own = {name: a for name, a in snapshot(run)[0].items() if not name.startswith("state.")}
+        if progress.step:
+            own |= {f"state.{i}": np.empty(shape, dtype) for i, (dtype, shape) in enumerate(run.carried_kinds())}
+        compare_arrays(own, arrays)
     except ValueError as error:
         raise CheckpointError(f"{path} does not fit the run that config.json describes: {error}") from error
     parts: dict[str, dict[str, np.ndarray]] = {"model": {}, "optimizer": {}, "state": {}, "average": {}, "losses": {}}
@@ -62,13 +65,9 @@ def restore(run: "Run", path: Path, arrays: Mapping[str, np.ndarray], record: Ma
     separate_draws(run.ranks, default_generator)
 
 
-def _compare(run: "Run", arrays: Mapping[str, np.ndarray], progress: Progress) -> None:
-    """ValueError naming the first few arrays that the run has not, or has of another shape or dtype."""
-    own, _ = snapshot(run)
-    expected = {name: (a.dtype, a.shape) for name, a in own.items() if not name.startswith("state.")}
-    if progress.step:
-        expected |= {f"state.{i}": kind for i, kind in enumerate(run.carried_kinds())}
-    found = {name: (a.dtype, a.shape) for name, a in arrays.items()}
+def compare_arrays(own: Mapping[str, Array], arrays: Mapping[str, np.ndarray]) -> None:
+    """ValueError naming the first few arrays that are missing, too many, or of another shape or dtype than one's own."""
+    expected, found = ({name: (a.dtype, a.shape) for name, a in given.items()} for given in (own, arrays))
     problems = [f"missing {name!r}" for name in expected if name not in found]
     problems += [f"unexpected {name!r}" for name in found if name not in expected]
     for name in expected.keys() & found.keys():
@@ -82,7 +81,8 @@ def _compare(run: "Run", arrays: Mapping[str, np.ndarray], progress: Progress) -
         raise ValueError("; ".join(sorted(problems)[:5]) + more)
 
 
-def _generator_state(state: Any) -> tuple[int, int]:
+def generator_state(state: Any) -> tuple[int, int]:
+    """The two integers of a random generator. Errors: ValueError."""
     if not (isinstance(state, list) and len(state) == 2 and all(type(n) is int and 0 <= n < 2**64 for n in state)):
         raise ValueError(f"its generator is {state!r:.80}, expected a seed and a counter")
     return state[0], state[1]
