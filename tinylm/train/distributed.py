@@ -40,7 +40,7 @@ class Ranks(Protocol):
         """Whether some rank says so."""
 
     def broadcast(self, value: Any, root: int = 0) -> Any:
-        """The value of one rank, any that pickles."""
+        """The value of one rank, of any kind that mpi4py can serialise; the ranks of a job trust each other."""
 
     def gather(self, part: Array, axis: int) -> np.ndarray:
         """The arrays of all ranks as one on the CPU, side by side along an axis in the order of the ranks."""

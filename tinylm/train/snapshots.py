@@ -57,8 +57,8 @@ def restore(run: "Run", path: Path, arrays: Mapping[str, np.ndarray], record: Ma
     run.optimizer.load_state_dict(parts["optimizer"])
     if run.average:
         run.average.load({name: backend.to_device(a, device) for name, a in parts["average"].items()})
-    own = [np.ascontiguousarray(parts["state"][str(i)][:, run.rows]) for i in range(len(parts["state"]))]
-    run.state = [Tensor(backend.to_device(a, device)) for a in own] or None
+    carried = [np.ascontiguousarray(parts["state"][str(i)][:, run.rows]) for i in range(len(parts["state"]))]
+    run.state = [Tensor(backend.to_device(a, device)) for a in carried] or None
     run.losses = backend.to_device(parts["losses"]["sum"], device)
     run.progress = progress
     default_generator.state = generator
