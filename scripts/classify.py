@@ -15,6 +15,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 from train import value_of
+from train_display import stopped_by_signals
 
 from tinylm.data.corpora import read_text
 from tinylm.data.labelled import MAX_WORDS, SPLITS, LabelledTexts, encode_words, load_labelled
@@ -26,22 +27,24 @@ from tinylm.train.classification import (
     mean_interval,
     naive_bayes_accuracy,
     prepare_split,
+    read_config,
     start_classifier,
-    train_classifier,
-    train_run,
 )
 from tinylm.train.classifier_config import MODEL_DEFAULTS, ClassifierConfig, default_config
+from tinylm.train.classifier_run import ClassifierRun, train_classifier
 from tinylm.train.runs import new_folder
 
 
 @dataclass(frozen=True)
 class Train(ClassifierConfig):
     """Trains a classifier on one split of labelled sentences, prints its accuracy on the rest, and
-    writes a run folder: config.json, metrics.jsonl, summary.json, model.safetensors.
+    writes a run folder: config.json, metrics.jsonl, summary.json, model.safetensors, checkpoints/.
     --model lstm --help shows the defaults of another model."""
 
     out: Path | None = None
     """the run folder; runs/<model>-<data> by default"""
+    resume: Path | None = None
+    """continue the run in this folder, with its settings"""
     dry_run: bool = False
     """one epoch of one model on about 200 texts, in a temporary folder"""
 
@@ -94,27 +97,58 @@ def shortened(config: ClassifierConfig, dry_run: bool) -> ClassifierConfig:
     return dataclasses.replace(config, epochs=1, members=1) if dry_run else config
 
 
-def train(arguments: Train) -> None:
+def defaults(argv: list[str]) -> Train:
+    """What is not on the command line: the model's defaults, or with --resume the run's own settings."""
+    resumed = value_of("--resume", argv)
+    if resumed is None:
+        return Train(**dataclasses.asdict(default_config(value_of("--model", argv) or "bag")))
+    return Train(**dataclasses.asdict(read_config(Path(resumed))[0]), resume=Path(resumed))
+
+
+def refuse_changes(arguments: Train) -> None:
+    """Errors: ConfigError for a flag beside --resume that would make another run of it."""
+    saved = dataclasses.asdict(read_config(arguments.resume)[0]) if arguments.resume else {}
+    for name, value in saved.items():
+        if getattr(arguments, name) != value:
+            flag = f"--{name.replace('_', '-')} {getattr(arguments, name)}"
+            raise ConfigError(f"{flag}: the run in {arguments.resume} was made with {value}, which a resume cannot change")
+    for name in ("out", "dry_run"):
+        if arguments.resume and getattr(arguments, name):
+            raise ConfigError(f"--{name.replace('_', '-')} and --resume do not go together")
+
+
+def train(arguments: Train) -> int:
+    refuse_changes(arguments)
     config = ClassifierConfig(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(ClassifierConfig)})
     config = shortened(config, arguments.dry_run)
     data = load(config.data, arguments.dry_run)
-    folder = Path(tempfile.mkdtemp(prefix="tinylm-")) if arguments.dry_run else arguments.out or new_folder(config.model, config.data)
+    if not arguments.dry_run:
+        folder = arguments.resume or arguments.out or new_folder(config.model, config.data)
+        return train_in(folder, config, data, arguments.resume is not None)
+    folder = Path(tempfile.mkdtemp(prefix="tinylm-"))
+    try:
+        return train_in(folder, config, data, resume=False)
+    finally:
+        shutil.rmtree(folder)
 
+
+def train_in(folder: Path, config: ClassifierConfig, data: LabelledTexts, resume: bool) -> int:
     def show(record: dict) -> None:
         print(f"model {record['member']}/{config.members}  epoch {record['epoch']}/{config.epochs}  loss {record['loss']:.4f}", flush=True)
 
-    try:
-        summary = train_run(config, data, folder, show)
-    finally:
-        if arguments.dry_run:
-            shutil.rmtree(folder)
+    run = ClassifierRun(config, data, folder, resume)
+    with stopped_by_signals(run):
+        summary = run.train(show)
+    if summary is None:
+        print(f"stopped; continue with: python scripts/classify.py train --resume {folder}")
+        return 130
     print(
         f"accuracy {100 * summary['accuracy']:.2f} % on the {summary['test_texts']} texts of the test part "
         f"(naive Bayes {100 * summary['naive_bayes_accuracy']:.2f} %), {summary['parameters']:,} parameters, "
         f"{summary['train_seconds']:.1f} s of training"
     )
-    if not arguments.dry_run:
-        print(f"run folder {folder}")
+    print(f"run folder {folder}")
+    return 0
 
 
 def compare(arguments: Compare) -> None:
@@ -168,21 +202,21 @@ def lines_of(arguments: Run) -> Iterator[str]:
                 raise DataError(f"text {number} is not UTF-8: byte {raw[error.start]:#04x} at position {error.start}") from error
 
 
-def main() -> None:
+def main() -> int | None:
     argv = sys.argv[1:]
-    base = default_config(value_of("--model", argv) or "bag")
     commands = (
-        Annotated[Train, tyro.conf.subcommand("train", default=Train(**dataclasses.asdict(base)))]
+        Annotated[Train, tyro.conf.subcommand("train", default=defaults(argv))]
         | Annotated[Compare, tyro.conf.subcommand("compare")]
         | Annotated[Run, tyro.conf.subcommand("run")]
     )
     arguments: Train | Compare | Run = console.parse(commands, args=argv, description=__doc__)
     if isinstance(arguments, Train):
-        train(arguments)
-    elif isinstance(arguments, Compare):
+        return train(arguments)
+    if isinstance(arguments, Compare):
         compare(arguments)
     else:
         classify(arguments)
+    return None
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import console
 from rich.console import Console
 from rich.table import Table
 
-from tinylm.data import load_text
+from tinylm.data import Corpus, open_corpus
 from tinylm.errors import ConfigError
 from tinylm.train import Counting, Run, default_config
 from tinylm.train.checkpoints import read_json
@@ -41,10 +41,10 @@ def main() -> None:
     for model in arguments.models:
         if model not in MODEL_DEFAULTS:
             raise ConfigError(f"model {model!r}: expected one of {', '.join(MODEL_DEFAULTS)}")
-    text = load_text(arguments.data)
+    text: str | Corpus = open_corpus(arguments.data)
     folder = arguments.out
     if arguments.dry_run:
-        text, folder = text[:20_000], Path(tempfile.mkdtemp(prefix="tinylm-"))
+        text, folder = text.beginning(20_000), Path(tempfile.mkdtemp(prefix="tinylm-"))
     screen = Console(width=None if sys.stdout.isatty() else 100)
     table = Table("model", "nats/token", "parameters", "training", "tokens/s", box=None)
     try:

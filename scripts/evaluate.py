@@ -11,7 +11,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from tinylm.data import load_text, split_text
+from tinylm.data import open_corpus
 from tinylm.errors import ConfigError
 from tinylm.models import LanguageModel
 from tinylm.train import load_run
@@ -54,7 +54,7 @@ def main() -> None:
         data = data or config.data
         if tokens is None:
             tokens = tokenizer.to_json()
-            ids = tokenizer.encode(split_text(load_text(data))[1])[: 2_000 if arguments.dry_run else None]
+            ids = tokenizer.encode("".join(open_corpus(data, config.encoding).validation))[: 2_000 if arguments.dry_run else None]
         elif tokenizer.to_json() != tokens:
             raise ConfigError(f"{folder} has other tokens than {arguments.runs[0]}: only models of the same tokens can be mixed")
         if arguments.dynamic is not None and isinstance(model, LanguageModel):

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 import tinylm
-from tinylm.data import load_text, split_text
+from tinylm.data import open_corpus
 from tinylm.data.copy_task import CopyTask
 from tinylm.decode.context import log_probabilities_given, sample_positions
 from tinylm.errors import ConfigError, DataError
@@ -164,7 +164,7 @@ def load_models(folders: Sequence[Path], device: str) -> tuple[dict[str, Languag
     for folder in folders:
         model, tokenizer, config = load_run(folder, device)
         try:
-            ids = tokenizer.encode(split_text(load_text(config.data))[1])
+            ids = tokenizer.encode("".join(open_corpus(config.data, config.encoding).validation))
         except DataError as error:
             raise DataError(f"the data of {folder}: {error}") from error
         if first is not None and not (tokenizer.to_json() == first[0] and np.array_equal(ids, first[1])):

@@ -3,30 +3,31 @@
 With nothing given: a character GPT on the shipped Tiny Shakespeare, on the CPU, a few minutes.
 """
 
+import contextlib
 import dataclasses
+import os
 import shutil
-import signal
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from train_display import train_watched
 
 from tinylm import backend
-from tinylm.data import load_text
+from tinylm.data import Corpus, open_corpus
 from tinylm.data.tokenizers import StreamDecoder
 from tinylm.decode import Sampling, generate
 from tinylm.decode.scoring import line_break
 from tinylm.errors import ConfigError
 from tinylm.train import Counting, Run, TrainConfig, default_config
+from tinylm.train.distributed import Alone, MPIRanks, Ranks, refuse_lone_ranks
 from tinylm.train.presets import preset
 from tinylm.train.runs import new_folder, read_config
 
-FREE_ON_RESUME = {"steps", "device", "log_every", "eval_every", "save_every"}
+FREE_ON_RESUME = {"steps", "device", "log_every", "eval_every", "save_every", "save_minutes", "keep", "patience", "checkpoint_activations"}
 
 
 @dataclass(frozen=True)
@@ -41,40 +42,13 @@ class Arguments(TrainConfig):
     """the run folder; runs/<model>-<data> by default"""
     resume: Path | None = None
     """continue the run in this folder, with its settings; --steps may be raised"""
+    tensorboard: bool = False
+    """write the metrics for TensorBoard too, into the run folder's tensorboard/"""
+    distributed: bool = False
+    """train with all processes that mpiexec has started (mpiexec -n 2 python scripts/train.py --distributed): each takes its
+    rows of every batch, on its share of the cores or on a GPU of its own"""
     dry_run: bool = False
     """three steps on the first 20,000 characters, in a temporary folder"""
-
-
-class Display:
-    """A live bar on a terminal, a line a record elsewhere."""
-
-    def __init__(self, steps: int, start: int) -> None:
-        columns = (
-            TextColumn("step"), MofNCompleteColumn(), BarColumn(),
-            TextColumn("loss {task.fields[loss]}  val {task.fields[val]}  {task.fields[speed]} tokens/s  left"), TimeRemainingColumn(),
-        )  # fmt: skip
-        self.live = sys.stdout.isatty()
-        self.bar = Progress(*columns, disable=not self.live)
-        self.task = self.bar.add_task("", total=steps, completed=start, loss="-", val="-", speed="-")
-        self.steps, self.start, self.began = steps, start, time.monotonic()
-        self.printed = 0.0
-
-    def __call__(self, record: dict[str, Any]) -> None:
-        if "val_loss" in record:
-            self.bar.update(self.task, val=f"{record['val_loss']:.4f}")
-            if not self.live:
-                print(f"step {record['step']}/{self.steps}  validation loss {record['val_loss']:.4f}", flush=True)
-            return
-        self.bar.update(self.task, completed=record["step"], loss=f"{record['loss']:.4f}", speed=f"{record['tokens_per_second']:,.0f}")
-        now = time.monotonic()
-        if not self.live and (now - self.printed > 5 or record["step"] == self.steps):
-            self.printed = now
-            left = (now - self.began) / (record["step"] - self.start) * (self.steps - record["step"])
-            print(
-                f"step {record['step']}/{self.steps}  loss {record['loss']:.4f}  "
-                f"{record['tokens_per_second']:,.0f} tokens/s  {left:.0f} s left",
-                flush=True,
-            )
 
 
 def value_of(flag: str, argv: list[str]) -> str | None:
@@ -116,31 +90,48 @@ def parse(argv: list[str]) -> Arguments:
 
 
 def main() -> int:
-    arguments = parse(sys.argv[1:])
+    if "--distributed" not in sys.argv[1:]:
+        refuse_lone_ranks()
+        return work(parse(sys.argv[1:]), Alone())
+    with MPIRanks() as ranks, contextlib.ExitStack() as stack:
+        if ranks.rank:
+            stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w", encoding="utf-8"))))
+        arguments = parse(sys.argv[1:])
+        if arguments.model == "ngram":
+            raise ConfigError("--distributed: n-grams are counted by one process")
+        ranks.share_cores()
+        return work(dataclasses.replace(arguments, device=ranks.device(arguments.device)), ranks)
+
+
+def work(arguments: Arguments, ranks: Ranks) -> int:
     config = TrainConfig(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(TrainConfig)})
     backend.device_namespace(config.device)
-    text = load_text(config.data)
+    corpus: Corpus = ranks.broadcast(open_corpus(config.data, config.encoding) if ranks.rank == 0 else None)
+    text: str | Corpus = corpus
     tokenizer = None
     if arguments.dry_run:
-        config, text = dataclasses.replace(config, steps=3, log_every=1), text[:20_000]
-        folder = Path(tempfile.mkdtemp(prefix="tinylm-"))
+        config, text = dataclasses.replace(config, steps=3, log_every=1), corpus.beginning(20_000)
+        folder = ranks.broadcast(Path(tempfile.mkdtemp(prefix="tinylm-")) if ranks.rank == 0 else None)
     elif arguments.resume is not None:
         folder = arguments.resume
         _, tokenizer = read_config(folder)
     else:
-        folder = arguments.out or new_folder(config.model, config.data)
+        folder = ranks.broadcast(arguments.out or new_folder(config.model, config.data))
     try:
         if config.model == "ngram":
             return count(config, folder, text)
-        return train(config, folder, text, tokenizer, resume=arguments.resume is not None and not arguments.dry_run)
+        resume = arguments.resume is not None and not arguments.dry_run
+        return train(config, folder, text, tokenizer, resume, arguments.tensorboard, ranks)
     finally:
-        if arguments.dry_run:
+        if arguments.dry_run and ranks.rank == 0:
             shutil.rmtree(folder)
 
 
-def introduce(run: Run | Counting) -> None:
+def introduce(run: Run | Counting, text: str | Corpus) -> None:
     config, tokens, validation = run.config, len(run.train_ids), len(run.val_ids)
     print(f"{config.model} on {config.data}: {tokens:,} tokens of {run.tokenizer.vocab_size:,} kinds, {validation:,} more for validation")
+    if isinstance(text, Corpus):
+        print(text.summary())
 
 
 def conclude(run: Run | Counting, summary: dict[str, Any]) -> None:
@@ -158,29 +149,20 @@ def conclude(run: Run | Counting, summary: dict[str, Any]) -> None:
     print(decoder.finish())
 
 
-def count(config: TrainConfig, folder: Path, text: str) -> int:
+def count(config: TrainConfig, folder: Path, text: str | Corpus) -> int:
     run = Counting(config, folder, text)
-    introduce(run)
+    introduce(run, text)
     print(f"run folder {folder}", flush=True)
     conclude(run, run.train())
     return 0
 
 
-def train(config: TrainConfig, folder: Path, text: str, tokenizer: Any, resume: bool) -> int:
-    run = Run(config, folder, text, tokenizer, resume=resume)
-    introduce(run)
-    print(f"{run.model.num_parameters():,} parameters")
+def train(config: TrainConfig, folder: Path, text: str | Corpus, tokenizer: Any, resume: bool, tensorboard: bool, ranks: Ranks) -> int:
+    run = Run(config, folder, text, tokenizer, resume=resume, ranks=ranks)
+    introduce(run, text)
+    print(f"{run.model.num_parameters():,} parameters" + (f", {ranks.size} processes" if ranks.size > 1 else ""))
     print(f"run folder {folder}; Ctrl-C stops after the step under way, --resume {folder} continues", flush=True)
-
-    def stop(signum: int, frame: Any) -> None:
-        run.stop_requested = True
-        signal.signal(signum, signal.default_int_handler)  # a second Ctrl-C does not wait
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    display = Display(config.steps, run.progress.step)
-    with display.bar:
-        summary = run.train(display)
+    summary = train_watched(run, tensorboard and ranks.rank == 0)
     if summary is None:
         print(f"stopped at step {run.progress.step}; continue with: python scripts/train.py --resume {folder}")
         return 130

@@ -13,7 +13,7 @@ import console
 import tyro
 from train import FREE_ON_RESUME, value_of
 from translate_compare import compare
-from translate_parts import BEAMS, baselines, fitting, load, score, shortened, show, sizes, train_watched, translations
+from translate_parts import BEAMS, baselines, fitting, load, score, shortened, show, sizes, train_shown, translations
 
 from tinylm import backend
 from tinylm.data.corpora import read_text
@@ -37,6 +37,8 @@ class Train(TranslationConfig):
     """the run folder; runs/translate-<model>-<data> by default"""
     resume: Path | None = None
     """continue the run in this folder, with its settings; --steps may be raised"""
+    tensorboard: bool = False
+    """write the metrics for TensorBoard too, into the run folder's tensorboard/"""
     dry_run: bool = False
     """three steps of a tiny model on 200 pairs, in a temporary folder"""
 
@@ -92,18 +94,18 @@ def train(argv: list[str]) -> int:
     pairs, config = load(config.data, arguments.dry_run), shortened(config, arguments.dry_run)
     if not arguments.dry_run:
         folder = arguments.resume or arguments.out or new_folder(f"translate-{config.model}", config.data)
-        return train_in(folder, config, pairs, arguments.resume is not None)
+        return train_in(folder, config, pairs, arguments.resume is not None, arguments.tensorboard)
     folder = Path(tempfile.mkdtemp(prefix="tinylm-"))
     try:
-        return train_in(folder, config, pairs, resume=False)
+        return train_in(folder, config, pairs, resume=False, tensorboard=arguments.tensorboard)
     finally:
         shutil.rmtree(folder)
 
 
-def train_in(folder: Path, config: TranslationConfig, pairs: Pairs, resume: bool) -> int:
+def train_in(folder: Path, config: TranslationConfig, pairs: Pairs, resume: bool, tensorboard: bool) -> int:
     run = TranslationRun(config, folder, pairs, resume)
     print(f"{config.model} on {config.data}: pairs: {sizes(pairs)}; {run.vocabulary.size:,} kinds of tokens")
-    summary = train_watched(run)
+    summary = train_shown(run, tensorboard)
     if summary is None:
         print(f"stopped at step {run.progress.step}; continue with: python scripts/translate.py train --resume {folder}")
         return 130

@@ -12,7 +12,7 @@ import console
 import tyro
 from rich.console import Console
 from rich.table import Table
-from translate_parts import BEAMS, Outputs, baselines, fitting, load, score, shortened, show, sizes, train_watched, translations
+from translate_parts import BEAMS, Outputs, baselines, fitting, load, score, shortened, show, sizes, train_shown, translations
 
 from tinylm import backend
 from tinylm.data.pairs import Pairs
@@ -143,10 +143,10 @@ def train(name: str, folder: Path, config: TranslationConfig, pairs: Pairs) -> d
     """Trains one of the models; the summary, or None when it was stopped."""
     print(f"\n{name}{', the Transformer trained by PyTorch' if name == 'torch' else ''}")
     if name != "torch":
-        return train_watched(TranslationRun(config, folder, pairs))
+        return train_shown(TranslationRun(config, folder, pairs))
     from tinylm.verify.torch_training import TorchTranslationRun
 
-    return train_watched(TorchTranslationRun(config, folder, pairs))
+    return train_shown(TorchTranslationRun(config, folder, pairs))
 
 
 def columns(summary: dict[str, Any]) -> tuple[str, str, str]:

@@ -1,12 +1,11 @@
 """What the commands of translate.py share: the pairs, training that a person watches, and the test of translators."""
 
 import dataclasses
-import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from train import Display
+from train_display import train_watched
 
 from tinylm.data.pairs import Pair, Pairs, load_pairs
 from tinylm.errors import DataError
@@ -39,25 +38,13 @@ def shortened(config: TranslationConfig, dry_run: bool) -> TranslationConfig:
     return dataclasses.replace(config, **tiny) if dry_run else config
 
 
-def train_watched(run: TranslationRun) -> dict[str, Any] | None:
+def train_shown(run: TranslationRun, tensorboard: bool = False) -> dict[str, Any] | None:
     """Trains, showing how it goes, and gives the summary; None when Ctrl-C stopped it, after the step under way."""
     if run.too_long:
         print(f"{run.too_long:,} pairs with more than {run.config.block_size} tokens on a side are left out of training and validation")
     print(f"{run.model.num_parameters():,} parameters")
     print(f"run folder {run.folder}; Ctrl-C stops after the step under way", flush=True)
-
-    def stop(signum: int, frame: Any) -> None:
-        run.stop_requested = True
-        signal.signal(signum, signal.default_int_handler)  # a second Ctrl-C does not wait
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    display = Display(run.config.steps, run.progress.step)
-    try:
-        with display.bar:
-            summary = run.train(display)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    summary = train_watched(run, tensorboard)
     if summary is not None:
         print(
             f"validation loss {summary['val_loss']:.4f} nats/token ({summary['val_nats_per_byte']:.4f} nats/byte), "

@@ -12,6 +12,7 @@ from tinylm import backend
 from tinylm.data import load_text
 from tinylm.train import Run, default_config
 from tinylm.train.checkpoints import read_arrays
+from tinylm.train.run_folder import saved_checkpoints
 
 pytestmark = pytest.mark.cuda
 MODELS = ["gpt", "transformer", "rnn", "lstm", "gru"]
@@ -32,7 +33,7 @@ def config_of(model: str, scale: int, **changes: Any) -> Any:
 
 
 def last_checkpoint(folder: Path) -> dict[str, bytes]:
-    arrays, _ = read_arrays(folder / "checkpoints" / "last.safetensors")
+    arrays, _ = read_arrays(saved_checkpoints(folder)[0])
     return {name: a.tobytes() for name, a in arrays.items()}
 
 

@@ -161,7 +161,7 @@ def test_a_side_on_a_gpu(emulated_cuda: Any, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(emulated_cuda.cuda, "Event", Event)
     monkeypatch.setattr(emulated_cuda.cuda, "get_elapsed_time", lambda a, b: 250.0, raising=False)
     pool = types.SimpleNamespace(total_bytes=lambda: 3 << 20)
-    monkeypatch.setattr(emulated_cuda, "get_default_memory_pool", lambda: pool, raising=False)
+    monkeypatch.setattr(emulated_cuda, "get_default_memory_pool", lambda: pool)
     launches.clear()
     with cupyx.allow_synchronize(False):
         found = measure_here("tinylm", TINY["gpt"], "cuda")

@@ -165,3 +165,14 @@ def test_a_wrong_command_line_is_one_line() -> None:
     fails_with_one_line(classify("guess"), "Unrecognized options: guess")
     fails_with_one_line(classify("train", "--modle", "bag"), "Unrecognized options: --modle")
     fails_with_one_line(classify("run"), "the run folder that 'classify.py train' wrote (required)")
+
+
+def test_a_resume_keeps_the_settings(data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shown = classify("train", "--data", data, "--out", folder, *SHAPE).stdout
+    accuracy = shown[shown.index(b"accuracy") : shown.index(b" parameters")]
+    assert accuracy in classify("train", "--resume", folder).stdout
+    fails_with_one_line(classify("train", "--resume", folder, "--width", 9), "--width 9: the run in")
+    fails_with_one_line(classify("train", "--resume", folder, "--out", tmp_path), "--out and --resume do not go together")
+    fails_with_one_line(classify("train", "--resume", folder, "--dry-run"), "--dry-run and --resume do not go together")
+    fails_with_one_line(classify("train", "--resume", tmp_path), "config.json")

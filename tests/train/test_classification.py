@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from scipy import stats
 from tinylm.data.labelled import LabelledTexts, encode_words, split_labelled
 from tinylm.errors import AnomalyError, CheckpointError, ConfigError, DataError
 from tinylm.models.classifier import Ensemble
-from tinylm.train.checkpoints import write_json
+from tinylm.train.checkpoints import read_arrays, write_arrays, write_json
 from tinylm.train.classification import (
     Report,
     Split,
@@ -22,10 +23,10 @@ from tinylm.train.classification import (
     naive_bayes_accuracy,
     prepare_split,
     start_classifier,
-    train_classifier,
-    train_run,
 )
 from tinylm.train.classifier_config import MODEL_DEFAULTS, ClassifierConfig, default_config
+from tinylm.train.classifier_run import ClassifierRun, train_classifier
+from tinylm.train.run_folder import saved_checkpoints
 
 kinds = pytest.mark.parametrize("kind", list(MODEL_DEFAULTS))
 
@@ -103,8 +104,10 @@ def test_the_interval_is_students() -> None:
 @kinds
 def test_a_run_folder_gives_the_model_back(kind: str, data: LabelledTexts, tmp_path: Path) -> None:
     folder, config = tmp_path / "run", small(kind, members=2, epochs=2, split=3)
-    summary = train_run(config, data, folder)
-    assert sorted(p.name for p in folder.iterdir()) == ["config.json", "metrics.jsonl", "model.safetensors", "summary.json"]
+    summary = ClassifierRun(config, data, folder).train()
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "checkpoints", "config.json", "lock", "metrics.jsonl", "model.safetensors", "summary.json",
+    ]  # fmt: skip
     assert json.loads((folder / "summary.json").read_text(encoding="utf-8")) == summary
     assert (summary["train_texts"], summary["test_texts"], summary["skipped_lines"]) == (48, 12, 0)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -118,14 +121,14 @@ def test_a_run_folder_gives_the_model_back(kind: str, data: LabelledTexts, tmp_p
         logits_of(model, [encode_words(tokenizer, text)]), logits_of(model_again, [encode_words(part.tokenizer, text)])
     )
     with pytest.raises(CheckpointError, match="holds a run already"):
-        train_run(config, data, folder)
+        ClassifierRun(config, data, folder).train()
 
 
 def test_damaged_and_foreign_folders(data: LabelledTexts, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no run folder"):
         load_classifier(tmp_path / "none")
     folder = tmp_path / "run"
-    train_run(small("bag", epochs=1), data, folder)
+    ClassifierRun(small("bag", epochs=1), data, folder).train()
     record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     for change, message in [
         ({"task": "translation"}, "was trained for another task"),
@@ -164,3 +167,70 @@ def test_bad_settings() -> None:
     for name, value in [("members", 0), ("epochs", 0), ("batch_size", 0), ("lr", -1.0), ("weight_decay", float("nan"))]:
         with pytest.raises(ConfigError, match=f"{name} is {value}"):
             ClassifierConfig(**{name: value})
+
+
+# ---------------------------------------------------------------- interruptions
+
+
+def outcome(folder: Path) -> tuple[list[dict], dict[str, bytes], dict[str, bytes]]:
+    """(lines of metrics.jsonl, the model, the last checkpoint's arrays) as they ended."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    files = folder / "model.safetensors", saved_checkpoints(folder)[0]
+    model, last = ({name: a.tobytes() for name, a in read_arrays(file)[0].items()} for file in files)
+    return lines, model, last
+
+
+@kinds
+def test_interrupted_anywhere_it_is_the_same_run(kind: str, data: LabelledTexts, tmp_path: Path) -> None:
+    """With dropout, within an epoch, between two epochs and between two members."""
+    config = small(kind, members=2, epochs=3, dropout=0.3, word_dropout=0.2)
+    ClassifierRun(config, data, tmp_path / "whole").train()
+    folder = tmp_path / "parts"
+    for i, stop in enumerate((0, 8, 12, 18, 23, None)):
+        run = ClassifierRun(config, data, folder, resume=i > 0)
+        advance = run.training.advance
+
+        def stopping(run: ClassifierRun = run, advance: Any = advance, stop: int | None = stop) -> Any:
+            line = advance()
+            run.stop_requested = run.training.step == stop
+            return line
+
+        run.training.advance = stopping  # type: ignore[method-assign]
+        run.stop_requested = stop == 0
+        assert (run.train() is None) == (stop is not None)
+        assert stop is None or run.training.step == stop
+        del run, advance, stopping
+    assert outcome(folder) == outcome(tmp_path / "whole")
+
+
+def test_a_classifiers_checkpoints(data: LabelledTexts, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = small("lstm", epochs=3)
+    run = ClassifierRun(config, data, tmp_path)
+    with pytest.raises(CheckpointError, match="is in use by process"):
+        ClassifierRun(config, data, tmp_path, resume=True)
+    run.train()
+    newest, before = saved_checkpoints(tmp_path)
+    assert [path.stem for path in (newest, before)] == ["step-00000018", "step-00000012"]
+    model, lines, _ = outcome(tmp_path)
+    newest.write_bytes(newest.read_bytes()[:-1])
+    again = ClassifierRun(config, data, tmp_path, resume=True)
+    assert "is damaged" in capsys.readouterr().err
+    assert again.training.step == 12
+    again.train()
+    assert outcome(tmp_path)[:2] == (model, lines)
+    del run, again
+    for change, message in [
+        ({"step": -1}, "it is at step -1"), ({"step": 99}, "it is at step 99"), ({"total": None}, "losses of None"),
+        ({"generator": [1]}, "its generator is"), ({"epoch_key": "x"}, "its generator is"),
+    ]:  # fmt: skip
+        for path in saved_checkpoints(tmp_path):
+            arrays, record = read_arrays(path)
+            write_arrays(path.with_name("step-00000099.safetensors"), arrays, {**record, **change})
+        path = saved_checkpoints(tmp_path)[0]
+        for other in saved_checkpoints(tmp_path)[1:]:
+            other.rename(other.with_suffix(".kept"))
+        with pytest.raises(CheckpointError, match=message):
+            ClassifierRun(config, data, tmp_path, resume=True)
+        path.unlink()
+        for kept in (tmp_path / "checkpoints").glob("*.kept"):
+            kept.rename(kept.with_suffix(".safetensors"))

@@ -15,6 +15,7 @@ from tinylm.errors import RangeError
 from tinylm.kernel_registry import launches
 from tinylm.train import Run, default_config, load_run
 from tinylm.train.checkpoints import read_arrays
+from tinylm.train.run_folder import saved_checkpoints
 from tinylm.train.translation import TranslationRun
 from tinylm.train.translation_config import TranslationConfig
 
@@ -58,7 +59,7 @@ def test_a_run_goes_on_on_another_device(cuda: Any, tmp_path: Path, model: str, 
     Run(config_of(model), tmp_path / "whole", TEXT).train()
     Run(config_of(model, steps=2, device=first), tmp_path / "moved", TEXT).train()
     Run(config_of(model, device=second), tmp_path / "moved", TEXT, resume=True).train()
-    files = [tmp_path / name / "checkpoints" / "last.safetensors" for name in ("whole", "moved")]
+    files = [saved_checkpoints(tmp_path / name)[0] for name in ("whole", "moved")]
     (expected, _), (found, _) = (read_arrays(file) for file in files)
     assert found.keys() == expected.keys()
     for name in expected:
@@ -80,4 +81,4 @@ def test_a_target_out_of_range_stops_the_run_before_it_is_saved(cuda: Any, tmp_p
     run.batches.__class__ = Broken
     with pytest.raises(RangeError, match=r"target 1\d\d\d is out of range"):
         run.train()
-    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert [path.stem for path in saved_checkpoints(tmp_path / "run")] == ["step-00000000"]

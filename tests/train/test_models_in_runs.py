@@ -193,9 +193,9 @@ def test_validations_and_checkpoints_come_when_they_are_due(tmp_path: Path) -> N
     records: list[dict] = []
     run.train(records.append)
     assert [r["step"] for r in records if "val_loss" in r] == [7, 14, 21, 24]
-    assert saved == [5, 10, 15, 20, 24]
+    assert saved == [0, 5, 10, 15, 20, 24]
     logged = [r["step"] for r in records if "loss" in r]
-    assert logged == [5, 7, 10, 14, 15, 20, 21, 24]
+    assert logged == [7, 10, 14, 20, 21, 24]
 
 
 # ---------------------------------------------------------------- validation

@@ -29,26 +29,29 @@ class ShuffledBlocks:
         self._shift = min(block_size, len(ids) - block_size)  # how many starts an epoch may choose from
         self.blocks_per_epoch = (len(ids) - self._shift) // block_size
         self._offsets = np.arange(block_size + 1)
-        self._epochs: dict[int, np.ndarray] = {}
+        self._epochs: dict[int, tuple[int, np.ndarray]] = {}
 
     def starts_afresh(self, k: int) -> bool:
         """True: no batch continues the one before it."""
         return True
 
-    def _starts(self, epoch: int) -> np.ndarray:
-        """Where the blocks of an epoch begin, in the order in which they are used."""
+    def _start(self, number: int) -> int:
+        """Where a block begins; blocks are counted over all epochs, in the order in which they are used."""
+        epoch, place = divmod(number, self.blocks_per_epoch)
         if epoch not in self._epochs:
             draw = np.random.Generator(philox((self.seed, epoch)))
-            first = draw.integers(self._shift)
+            first = int(draw.integers(self._shift))
             self._epochs = {e: s for e, s in self._epochs.items() if e == epoch - 1}
-            self._epochs[epoch] = first + self.block_size * draw.permutation(self.blocks_per_epoch)
-        return self._epochs[epoch]
+            numbers = np.arange(self.blocks_per_epoch, dtype=np.uint32 if self.blocks_per_epoch < 2**32 else np.uint64)
+            self._epochs[epoch] = first, draw.permutation(numbers)  # 4 bytes a block: there may be many
+        shift, order = self._epochs[epoch]
+        return shift + self.block_size * int(order[place])
 
     def __getitem__(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """(inputs, targets) of batch k, each (batch_size, block_size); a target is the next input."""
         numbers = range(k * self.batch_size, (k + 1) * self.batch_size)
-        starts = np.array([self._starts(n // self.blocks_per_epoch)[n % self.blocks_per_epoch] for n in numbers])
-        rows = self.ids[starts[:, None] + self._offsets]
+        starts = np.array([self._start(n) for n in numbers])
+        rows = self.ids[starts[:, None] + self._offsets].astype(np.int64, copy=False)
         return rows[:, :-1], rows[:, 1:]
 
 
@@ -78,7 +81,7 @@ class ParallelStreams:
         first = np.random.Generator(philox((self.seed, epoch))).integers(self.block_size)
         length = self.batches_per_epoch * self.block_size
         starts = first + length * np.arange(self.batch_size) + column * self.block_size
-        rows = self.ids[starts[:, None] + np.arange(self.block_size + 1)]
+        rows = self.ids[starts[:, None] + np.arange(self.block_size + 1)].astype(np.int64, copy=False)
         return rows[:, :-1], rows[:, 1:]
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tinylm.data.reading import pieces
 from tinylm.errors import DataError
 
 _HERE = Path(__file__).parent
@@ -11,27 +12,15 @@ PAIRS = {"web-rv1909": _HERE / "mt" / "web-rv1909.en-es.tsv"}
 LABELLED = {"uci-sentences": _HERE / "sentiment" / "uci_sentences.tsv"}
 
 
-def read_text(path: str | Path) -> str:
-    """A UTF-8 text file as one string, newlines as '\\n'.
+def read_text(path: str | Path, encoding: str = "utf-8") -> str:
+    """A text file as one string, newlines as '\\n'.
 
     Errors: DataError for a file that is missing, unreadable, empty or not text.
     """
-    path = Path(path)
-    try:
-        raw = path.read_bytes()
-    except IsADirectoryError as error:
-        raise DataError(f"{path} is a folder, expected a text file") from error
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    if not raw.strip():
+    text = "".join(pieces(Path(path), encoding))
+    if not text.strip():
         raise DataError(f"{path} is empty")
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text: byte {raw[error.start]:#04x} at position {error.start}") from error
-    if "\0" in text:
-        raise DataError(f"{path} is not text: a zero byte at position {raw.index(0)}")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return text
 
 
 def load_text(source: str | Path) -> str:

@@ -112,12 +112,14 @@ class WordTokenizer:
             raise DataError("a word stands twice in the vocabulary")
 
     @classmethod
-    def train(cls, text: str, min_count: int = 2) -> "WordTokenizer":
-        """The words that a text has at least min_count times, the commonest first, ties by spelling."""
+    def train(cls, text: str | Iterable[str], min_count: int = 2) -> "WordTokenizer":
+        """The words that a text, whole or in pieces, has at least min_count times, the commonest first, ties by spelling."""
         if min_count < 1:
             raise ConfigError(f"min_count is {min_count}: expected at least 1")
-        counts = sorted(Counter(_WORD.findall(text)).items(), key=lambda item: (-item[1], item[0]))
-        words = [w for w, n in counts if n >= min_count]
+        counts: Counter[str] = Counter()
+        for piece in _pieces(text):
+            counts.update(_WORD.findall(piece))
+        words = [w for w, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if n >= min_count]
         if not words:
             raise DataError(f"no word of the text occurs {min_count} times (min_count)")
         return cls(words)
@@ -157,8 +159,9 @@ class BpeTokenizer:
             raise DataError(f"not a BPE tokenizer: {error}") from error
 
     @classmethod
-    def train(cls, text: str, vocab_size: int = 1024) -> "BpeTokenizer":
-        """At most vocab_size pieces (a short text yields fewer): the 256 bytes and the commonest merges."""
+    def train(cls, text: str | Iterable[str], vocab_size: int = 1024) -> "BpeTokenizer":
+        """At most vocab_size pieces (a short text yields fewer): the 256 bytes and the commonest merges of a text,
+        which is whole or comes in pieces that end with lines."""
         from tokenizers import Tokenizer as Library
         from tokenizers import decoders, models, pre_tokenizers, trainers
 
@@ -169,7 +172,7 @@ class BpeTokenizer:
         library.decoder = decoders.ByteLevel()
         alphabet = pre_tokenizers.ByteLevel.alphabet()
         trainer = trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=alphabet, show_progress=False)
-        library.train_from_iterator(text.splitlines(keepends=True), trainer)
+        library.train_from_iterator((line for piece in _pieces(text) for line in piece.splitlines(keepends=True)), trainer)
         return cls(library.to_str())
 
     @property
@@ -193,10 +196,17 @@ class BpeTokenizer:
         return {"kind": self.kind, "definition": self._library.to_str()}
 
 
-def train_tokenizer(kind: str, text: str, *, min_count: int = 2, vocab_size: int = 1024) -> Tokenizer:
-    """The tokenizer of that kind for a training text."""
+def _pieces(text: str | Iterable[str]) -> Iterable[str]:
+    return [text] if isinstance(text, str) else text
+
+
+def train_tokenizer(kind: str, text: str | Iterable[str], *, min_count: int = 2, vocab_size: int = 1024) -> Tokenizer:
+    """The tokenizer of that kind for a training text, whole or in pieces."""
     if kind == "char":
-        return CharTokenizer(text)
+        characters: set[str] = set()
+        for piece in _pieces(text):
+            characters.update(piece)
+        return CharTokenizer(characters)
     if kind == "word":
         return WordTokenizer.train(text, min_count)
     if kind == "bpe":

@@ -6,11 +6,10 @@ names equal those of Hugging Face's GPT-2, except that projections are (out, in)
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from tinylm import nn, ops
 from tinylm.errors import ConfigError, ShapeError
-from tinylm.models.language_model import LanguageModel
+from tinylm.models.language_model import DecoderOnlyModel
 from tinylm.tensor import Tensor
 
 
@@ -96,7 +95,7 @@ class _Transformer(nn.Module):
         self.ln_f = nn.LayerNorm(config.n_embd, bias=config.bias)
 
 
-class GPT(LanguageModel):
+class GPT(DecoderOnlyModel):
     """Logits of the next token at every position: ids (N, T) -> (N, T, vocab_size).
 
     The output projection is the token embedding itself. Initial weights: N(0, s²), the projections
@@ -113,6 +112,9 @@ class GPT(LanguageModel):
         self.lm_head.weight = self.transformer.wte.weight
         nn.init.fill_transformer(self, ("c_proj.weight",), config.n_embd, config.n_layer)
 
+    def blocks(self) -> nn.ModuleList:
+        return self.transformer.h
+
     def forward(self, ids: Tensor, cache: Sequence[nn.KeyValueCache] | None = None) -> Tensor:
         """ids (N, T) integers -> logits (N, T, vocab_size).
 
@@ -126,11 +128,4 @@ class GPT(LanguageModel):
         trunk = self.transformer
         positions = ops.arange(past, past + ids.shape[1], device=ids.device)
         x = trunk.drop(trunk.wte(ids) + trunk.wpe(positions))
-        for i, block in enumerate(trunk.h):
-            x = block(x, None if cache is None else cache[i])
-        return self.lm_head(trunk.ln_f(x))
-
-    def advance(self, ids: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """As LanguageModel.advance; the state is a KeyValueCache for each layer."""
-        cache = [c.copy() for c in state] if state else [nn.KeyValueCache() for _ in self.transformer.h]
-        return self.forward(ids, cache), cache
+        return self.lm_head(trunk.ln_f(self.through_blocks(x, cache)))

@@ -1,8 +1,10 @@
 """What training, scoring and generation ask of every neural language model."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from tinylm import nn, ops
+from tinylm.checkpointing import checkpoint
 from tinylm.tensor import Tensor
 
 
@@ -27,3 +29,35 @@ class LanguageModel(nn.Module):
         """(what training makes smaller, state): the mean of -log p(targets), both (N, T), with `advance`."""
         logits, state = self.advance(ids, state)
         return ops.cross_entropy(logits, targets), state
+
+
+class DecoderOnlyModel(LanguageModel):
+    """What GPT and Llama share: a pile of blocks, each with a cache of its keys and values in decoding.
+
+    checkpoint_activations: in training a block keeps only its input, and runs again in the backward pass.
+    """
+
+    checkpoint_activations = False
+
+    def blocks(self) -> nn.ModuleList:
+        """The layers, in order."""
+        raise NotImplementedError(f"{type(self).__name__} has no blocks")
+
+    def forward(self, ids: Tensor, cache: Sequence[nn.KeyValueCache] | None = None) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def through_blocks(self, x: Tensor, cache: Sequence[nn.KeyValueCache] | None) -> Tensor:
+        """x (N, T, C) after every block; each takes up the new positions in its cache, if there is one."""
+        for i, block in enumerate(self.blocks()):
+            if self.checkpoint_activations and self.training and cache is None:
+                x = checkpoint(block, x)
+            else:
+                x = block(x, None if cache is None else cache[i])
+        return x
+
+    def advance(self, ids: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """As LanguageModel.advance; the state is a KeyValueCache for each layer, None in training with checkpoint_activations."""
+        if self.checkpoint_activations and self.training:
+            return self.forward(ids), None
+        cache = [c.copy() for c in state] if state else [nn.KeyValueCache() for _ in self.blocks()]
+        return self.forward(ids, cache), cache

@@ -7,11 +7,11 @@ Parameter names equal those of Hugging Face's LlamaForCausalLM.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from tinylm import nn, ops
 from tinylm.errors import ConfigError, ShapeError
-from tinylm.models.language_model import LanguageModel
+from tinylm.models.language_model import DecoderOnlyModel
 from tinylm.tensor import Tensor
 
 
@@ -163,7 +163,7 @@ class _Trunk(nn.Module):
         self.drop = nn.Dropout(config.dropout)
 
 
-class Llama(LanguageModel):
+class Llama(DecoderOnlyModel):
     """Logits of the next token at every position: ids (N, T) -> (N, T, vocab_size).
 
     Initial weights as GPT's: N(0, s²) with s = 0.02 √(768 / n_embd), the projections onto the residual stream
@@ -180,6 +180,9 @@ class Llama(LanguageModel):
             self.lm_head.weight = self.model.embed_tokens.weight
         nn.init.fill_transformer(self, ("o_proj.weight", "down_proj.weight"), config.n_embd, config.n_layer)
 
+    def blocks(self) -> nn.ModuleList:
+        return self.model.layers
+
     def forward(self, ids: Tensor, cache: Sequence[nn.KeyValueCache] | None = None) -> Tensor:
         """ids (N, T) integers -> logits (N, T, vocab_size).
 
@@ -191,11 +194,4 @@ class Llama(LanguageModel):
             after = f" after {past}" if past else ""
             raise ShapeError(f"Llama: ids have shape {ids.shape}{after}, expected (N, T) within a block_size of {self.config.block_size}")
         x = self.model.drop(self.model.embed_tokens(ids))
-        for i, block in enumerate(self.model.layers):
-            x = block(x, None if cache is None else cache[i])
-        return self.lm_head(self.model.norm(x))
-
-    def advance(self, ids: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """As LanguageModel.advance; the state is a KeyValueCache for each layer."""
-        cache = [c.copy() for c in state] if state else [nn.KeyValueCache() for _ in self.model.layers]
-        return self.forward(ids, cache), cache
+        return self.lm_head(self.model.norm(self.through_blocks(x, cache)))

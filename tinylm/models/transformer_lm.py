@@ -74,7 +74,9 @@ class TransformerModel(LanguageModel):
         return self.decoder(x)
 
     def advance(self, ids: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """As LanguageModel.advance; the state is a [keys, values] pair for each layer."""
+        """As LanguageModel.advance; the state is a KeyValueCache for each layer, None in training with checkpoint_activations."""
+        if self.transformer_encoder.checkpoint_activations and self.training:
+            return self.forward(ids.transpose(1, 0)).transpose(1, 0, 2), None
         cache = [c.copy() for c in state] if state else [nn.KeyValueCache() for _ in self.transformer_encoder.layers]
         logits = self.forward(ids.transpose(1, 0), cache=cache)
         return logits.transpose(1, 0, 2), cache

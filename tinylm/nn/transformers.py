@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tinylm.checkpointing import checkpoint
 from tinylm.errors import ConfigError, ShapeError
 from tinylm.nn.attentions import MultiheadAttention
 from tinylm.nn.dropout_layer import Dropout
@@ -177,6 +178,7 @@ class _Stack(Module):
         super().__init__()
         self.layers = ModuleList(copy.deepcopy(layer) for _ in range(num_layers))
         self.norm = norm
+        self.checkpoint_activations = False  # True: in training a layer keeps only its input, and runs again in the backward pass
 
     def _through(self, x: Tensor, cache: Sequence[KeyValueCache] | None, layer_args: Sequence[tuple[Any, ...]]) -> Tensor:
         """layer_args: those of each layer, between x and cache."""
@@ -184,7 +186,10 @@ class _Stack(Module):
         if len(caches) != len(self.layers):
             raise ShapeError(f"the cache has {len(caches)} members, expected one for each of the {len(self.layers)} layers")
         for layer, args, layer_cache in zip(self.layers, layer_args, caches, strict=True):
-            x = layer(x, *args, cache=layer_cache)
+            if self.checkpoint_activations and self.training and cache is None:
+                x = checkpoint(lambda h, layer=layer, args=args: layer(h, *args), x)
+            else:
+                x = layer(x, *args, cache=layer_cache)
         return x if self.norm is None else self.norm(x)
 
 

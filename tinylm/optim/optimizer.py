@@ -95,7 +95,11 @@ class Optimizer:
 
     def grad_norm(self) -> Array:
         """√Σ g² over all gradients that are present, a 0-d array."""
-        return grad_norm([flat.grads[flat.stretch(members)] for flat in self._all_flats() for members, _ in flat.ready()])
+        return grad_norm(self.gradients())
+
+    def gradients(self) -> list[Array]:
+        """All gradients that are present, as few flat arrays: views, which may be changed before `step`."""
+        return [flat.grads[flat.stretch(members)] for flat in self._all_flats() for members, _ in flat.ready()]
 
     def zero_grad(self) -> None:
         """Forgets all gradients (sets them to None)."""

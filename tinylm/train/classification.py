@@ -1,27 +1,21 @@
-"""Training text classifiers, and their run folders: config.json, metrics.jsonl, summary.json, model.safetensors."""
+"""Text classifiers: the splits, the untrained and the trained model, and how good it is."""
 
-import dataclasses
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinylm import ops
 from tinylm.autograd import no_grad
 from tinylm.data.labelled import LabelledTexts, encode_words, pad_texts, split_labelled, train_words
 from tinylm.data.tokenizers import Tokenizer, from_json
-from tinylm.errors import AnomalyError, CheckpointError, DataError
+from tinylm.errors import CheckpointError, DataError
 from tinylm.models.classifier import BagClassifier, Ensemble, TextClassifier
 from tinylm.models.naive_bayes import NaiveBayes
-from tinylm.nn import Module
-from tinylm.optim import AdamW
 from tinylm.random_streams import default_generator
 from tinylm.tensor import Tensor
-from tinylm.train.checkpoints import model_arrays, read_arrays, read_json, write_arrays, write_json
+from tinylm.train.checkpoints import load_arrays, read_arrays, read_json
 from tinylm.train.classifier_config import ClassifierConfig, build_classifier
-from tinylm.train.metrics import MetricsLog
 
 TASK = "classification"
 
@@ -56,52 +50,6 @@ def start_classifier(config: ClassifierConfig, part: Split) -> Ensemble:
         if isinstance(member, BagClassifier):
             member.weigh(part.train_texts, part.train_labels)
     return model
-
-
-def train_classifier(model: Ensemble, config: ClassifierConfig, part: Split, report: Report = lambda record: None) -> None:
-    """Trains the members one after the other on the training part and leaves the model in evaluation mode;
-    `report` gets a record an epoch and member.
-
-    Errors: AnomalyError when a loss is no longer finite.
-    """
-    for number, member in enumerate(model.members, 1):
-        for record in _train_member(member, part.train_texts, part.train_labels, config):
-            report({"member": number, **record})
-    model.eval()
-
-
-def _train_member(model: Module, texts: Sequence[np.ndarray], labels: np.ndarray, config: ClassifierConfig) -> Iterator[dict[str, Any]]:
-    """Minimises the binary cross-entropy of one model; gives a record after each epoch.
-
-    Errors: AnomalyError when a loss is no longer finite.
-    """
-    groups = [
-        {"params": [p for p in model.parameters() if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    optimizer = AdamW([g for g in groups if g["params"]], lr=config.lr, betas=(0.9, 0.99))
-    batches_per_epoch = -(-len(texts) // config.batch_size)
-    steps, step = config.epochs * batches_per_epoch, 0
-    lengths = np.array([len(ids) for ids in texts])
-    model.train()
-    for epoch in range(config.epochs):
-        random = default_generator.numpy()
-        order = np.argsort(lengths + random.uniform(0, 5, len(texts)))  # texts of about one length share a batch: less to pad
-        total = 0.0
-        for batch in random.permutation(batches_per_epoch):
-            rows = order[batch * config.batch_size : (batch + 1) * config.batch_size]
-            ids, real = pad_texts([texts[i] for i in rows])
-            loss = ops.binary_cross_entropy_with_logits(model(Tensor(ids), real), Tensor(labels[rows].astype(np.float32)))
-            optimizer.zero_grad()
-            loss.backward()
-            for group in optimizer.param_groups:
-                group["lr"] = config.lr * (1 - step / steps)
-            optimizer.step(max_norm=1.0)
-            total += loss.item() * len(rows)
-            step += 1
-        if not np.isfinite(total):
-            raise AnomalyError(f"the training loss is {total} in epoch {epoch + 1}: try a lower learning rate")
-        yield {"step": step, "epoch": epoch + 1, "loss": total / len(texts)}
 
 
 def logits_of(model: TextClassifier, texts: Sequence[np.ndarray], batch_size: int = 64) -> np.ndarray:
@@ -146,45 +94,8 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
 # ---------------------------------------------------------------- run folders
 
 
-def train_run(config: ClassifierConfig, data: LabelledTexts, folder: Path, report: Report = lambda record: None) -> dict[str, Any]:
-    """Trains on one split in a new run folder, and returns the summary: accuracy on the test part and more.
-
-    Errors: CheckpointError when the folder holds a run already; those of `train_classifier`.
-    """
-    part = prepare_split(data, config.split, config.min_count)
-    if (folder / "config.json").exists():
-        raise CheckpointError(f"{folder} holds a run already: choose another --out")
-    model = start_classifier(config, part)  # settings that do not fit are reported before anything is written
-    record = {"task": TASK, "train": dataclasses.asdict(config), "tokenizer": part.tokenizer.to_json(), "labels": list(data.names)}
-    write_json(folder / "config.json", record)
-    log = MetricsLog(folder / "metrics.jsonl")
-
-    def both(line: dict[str, Any]) -> None:
-        log.write(line)
-        report(line)
-
-    began = time.perf_counter()
-    train_classifier(model, config, part, both)
-    seconds = time.perf_counter() - began
-    summary = {
-        "accuracy": accuracy(logits_of(model, part.test_texts), part.test_labels),
-        "naive_bayes_accuracy": naive_bayes_accuracy(prepare_split(data, config.split)),
-        "train_texts": len(part.train_texts),
-        "test_texts": len(part.test_texts),
-        "skipped_lines": data.skipped,
-        "parameters": model.num_parameters(),
-        "train_seconds": seconds,
-    }
-    write_arrays(folder / "model.safetensors", model_arrays(model), {"accuracy": summary["accuracy"]})
-    write_json(folder / "summary.json", summary)
-    return summary
-
-
-def load_classifier(folder: Path) -> tuple[Ensemble, Tokenizer, tuple[str, str]]:
-    """(model in evaluation mode, tokenizer, labels of class 0 and 1) of a run folder.
-
-    Errors: CheckpointError when it is none, is damaged, or was trained for another task.
-    """
+def read_config(folder: Path) -> tuple[ClassifierConfig, Tokenizer, tuple[str, str]]:
+    """(config, tokenizer, labels of class 0 and 1) of a run folder. Errors: CheckpointError when it is none."""
     if not folder.is_dir():
         raise CheckpointError(f"no run folder {str(folder)!r}")
     record = read_json(folder / "config.json")
@@ -197,12 +108,18 @@ def load_classifier(folder: Path) -> tuple[Ensemble, Tokenizer, tuple[str, str]]
         tokenizer = from_json(record.get("tokenizer"))
     except DataError as error:
         raise CheckpointError(f"{folder / 'config.json'} is damaged: {error}") from error
+    return config, tokenizer, (names[0], names[1])
+
+
+def load_classifier(folder: Path) -> tuple[Ensemble, Tokenizer, tuple[str, str]]:
+    """(model in evaluation mode, tokenizer, labels of class 0 and 1) of a run folder.
+
+    Errors: CheckpointError when it is none, is damaged, or was trained for another task.
+    """
+    config, tokenizer, names = read_config(folder)
     model = build_classifier(config, tokenizer.vocab_size)
     path = folder / "model.safetensors"
     arrays, _ = read_arrays(path)
-    try:
-        model.load_state_dict(arrays)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path} does not hold the model that config.json describes: {error}") from error
+    load_arrays(model, arrays, path)
     model.eval()
-    return model, tokenizer, (names[0], names[1])
+    return model, tokenizer, names

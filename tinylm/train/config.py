@@ -20,7 +20,9 @@ class TrainConfig:
     model: Literal["gpt", "llama", "transformer", "rnn", "lstm", "gru", "ngram"] = "gpt"
     """which language model to train; each has defaults of its own for what follows"""
     data: str = "tinyshakespeare"
-    """a shipped corpus, a UTF-8 text file, or a folder of .txt files; the last 10 % validate"""
+    """a shipped corpus, a text file, or a folder of .txt, .text and .md files; the last 10 %, or whole files, validate"""
+    encoding: str = "utf-8"
+    """of the text files, by Python's name: utf-8, latin-1, utf-16, cp1252, ..."""
     tokenizer: Literal["char", "word", "bpe"] = "char"
     """what a token is"""
     min_count: int = 2
@@ -67,6 +69,10 @@ class TrainConfig:
 
     batch_size: int = 12
     """blocks a step"""
+    accumulate: int = 1
+    """micro-batches that a step's blocks are worked through in, for less memory; the gradient is the same"""
+    checkpoint_activations: bool = False
+    """gpt, llama and transformer: compute each block again in the backward pass instead of keeping its values: slower, less memory"""
     lr: float = 1e-3
     """peak learning rate, after the warmup"""
     min_lr: float = 1e-4
@@ -88,20 +94,25 @@ class TrainConfig:
     """steps between validations; the best one is kept in checkpoints/"""
     save_every: int = 500
     """steps between checkpoints to resume from"""
+    save_minutes: float = 10.0
+    """minutes after which there is a checkpoint in any case; 0: by steps alone"""
+    keep: int = 3
+    """how many of the last checkpoints are kept, beside the best"""
+    ema: float = 0.0
+    """decay of a moving average of the weights, which is validated and saved as the model; 0: none, 0.999 is usual"""
+    patience: int = 0
+    """validations in a row without a better loss after which the run stops; 0: it goes on"""
 
     def __post_init__(self) -> None:
-        counts = "batch_size", "block_size", "members", "n_layer", "n_hidden", "schedule_steps", "log_every", "eval_every", "save_every"
-        for name in counts:
+        for name in ("batch_size", "block_size", "members", "n_layer", "n_hidden", "schedule_steps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}: expected at least 1")
-        for name in ("steps", "dropout_ramp"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}: expected at least 0")
-        for name in ("lr", "min_lr", "weight_decay"):
+        for name in ("lr", "min_lr", "weight_decay", "dropout_ramp"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}: expected at least 0")
-        if not self.clip > 0:
-            raise ConfigError(f"clip is {self.clip}: expected more than 0")
+        if not 1 <= self.accumulate <= self.batch_size:
+            raise ConfigError(f"accumulate is {self.accumulate}: expected 1 to batch_size {self.batch_size}")
+        check_loop_settings(self)
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON takes it."""
@@ -122,6 +133,20 @@ class TrainConfig:
             if not (value in choices if choices else type(value) is kind or (kind is float and type(value) is int)):
                 raise CheckpointError(f"the run's config does not fit: {field.name} is {value!r}")
         return cls(**record)
+
+
+def check_loop_settings(config: Any) -> None:
+    """What every kind of run is steered by. Errors: ConfigError naming the setting."""
+    for name in ("log_every", "eval_every", "save_every", "keep"):
+        if getattr(config, name) < 1:
+            raise ConfigError(f"{name} is {getattr(config, name)}: expected at least 1")
+    for name in ("steps", "save_minutes", "patience"):
+        if not getattr(config, name) >= 0:
+            raise ConfigError(f"{name} is {getattr(config, name)}: expected at least 0")
+    if not config.clip > 0:
+        raise ConfigError(f"clip is {config.clip}: expected more than 0")
+    if not 0 <= config.ema < 1:
+        raise ConfigError(f"ema is {config.ema}: expected 0 up to, not including, 1")
 
 
 # What differs from TrainConfig's own defaults, which are the GPT's.
@@ -154,16 +179,21 @@ def build_model(config: TrainConfig, vocab_size: int) -> LanguageModel:
         return Ensemble([build_model(one, vocab_size) for _ in range(config.members)])
     if config.model == "gpt":
         shape = {f.name: getattr(config, f.name) for f in dataclasses.fields(GPTConfig) if f.name != "vocab_size"}
-        return GPT(GPTConfig(vocab_size=vocab_size, **shape))
+        gpt = GPT(GPTConfig(vocab_size=vocab_size, **shape))
+        gpt.checkpoint_activations = config.checkpoint_activations
+        return gpt
     if config.model == "llama":
         names = {f.name for f in dataclasses.fields(LlamaConfig)} & {f.name for f in dataclasses.fields(TrainConfig)}
         shape = {name: getattr(config, name) for name in names} | {"attention_bias": config.bias, "mlp_bias": config.bias}
-        return Llama(LlamaConfig(vocab_size=vocab_size, **shape))
+        llama = Llama(LlamaConfig(vocab_size=vocab_size, **shape))
+        llama.checkpoint_activations = config.checkpoint_activations
+        return llama
     if config.model == "transformer":
         model = TransformerModel(vocab_size, config.n_embd, config.n_head, config.n_hidden, config.n_layer, config.dropout)
         longest = model.pos_encoder.pe.shape[0]
         if config.block_size > longest:
             raise ConfigError(f"block_size is {config.block_size}: a transformer has positions for {longest} at most")
+        model.transformer_encoder.checkpoint_activations = config.checkpoint_activations
         model.block_size = config.block_size  # the lengths it is trained on; its positions would go further
         return model
     return RNNModel(

@@ -4,21 +4,24 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tinylm.data import Tokenizer
+from tinylm.data import Corpus, Tokenizer
 from tinylm.models import NgramLM
 from tinylm.train.config import TrainConfig
-from tinylm.train.loop import Progress, finish, prepare, start_folder
+from tinylm.train.loop import prepare, start_folder
 from tinylm.train.metrics import MetricsLog, validation_loss
+from tinylm.train.progress import Progress, finish
+from tinylm.train.run_folder import refuse_used
 
 
 class Counting:
     """The n-gram twin of `Run`: one step, the counting of the training text."""
 
-    def __init__(self, config: TrainConfig, folder: Path, text: str, tokenizer: Tokenizer | None = None) -> None:
+    def __init__(self, config: TrainConfig, folder: Path, text: str | Corpus, tokenizer: Tokenizer | None = None) -> None:
         self.config, self.folder = config, folder
         self.tokenizer, self.train_ids, self.val_ids, self.bytes_per_token = prepare(config, text, tokenizer)
         self.model = NgramLM(self.tokenizer.vocab_size, config.order)
-        start_folder(config, folder, self.tokenizer)
+        refuse_used(folder)
+        start_folder(folder, {"train": config.to_json(), "tokenizer": self.tokenizer.to_json()}, text)
         self.log = MetricsLog(folder / "metrics.jsonl")
 
     def train(self) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Losses over a whole split, and the record of a run in metrics.jsonl."""
 
 import json
+import resource
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from tinylm.data.batching import consecutive_blocks
 from tinylm.errors import CheckpointError, DataError
 from tinylm.models import LanguageModel, NgramLM
 from tinylm.tensor import Tensor
+from tinylm.train.checkpoints import write_atomically
 
 
 def validation_loss(model: LanguageModel | NgramLM, ids: np.ndarray, device: str = "cpu", batch_size: int = 32) -> float:
@@ -76,22 +79,36 @@ def _on(array: np.ndarray, device: str) -> Tensor:
     return Tensor(backend.to_device(np.ascontiguousarray(array), device))
 
 
+def memory_mb(device: str = "cpu") -> dict[str, float]:
+    """Megabytes: `now` and at its `peak` of the process (resident), and what CuPy holds on the `device` if it is a GPU."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)  # bytes there, else KiB
+    used = {"peak": peak}
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        used = {"now": pages * resource.getpagesize() / 2**20, "peak": peak}
+    except OSError:
+        pass  # only Linux has it
+    if device != "cpu":
+        used["device"] = backend.device_namespace(device).get_default_memory_pool().total_bytes() / 2**20
+    return {name: round(megabytes, 1) for name, megabytes in used.items()}
+
+
 class MetricsLog:
     """metrics.jsonl: a JSON record a line, appended and flushed at once."""
 
-    def __init__(self, path: Path, resume_at: int = 0) -> None:
-        """Keeps the lines up to step `resume_at` of an earlier part of the run, drops later ones."""
+    def __init__(self, path: Path, resume_at: int = 0, lines: int | None = None) -> None:
+        """Keeps the lines up to step `resume_at` of an earlier part of the run, and no more than `lines`; drops later ones."""
         self.path = path
         kept = []
         try:
             if resume_at and path.exists():
-                for line in path.read_text(encoding="utf-8").splitlines():
+                for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
                     record = _parsed(line)
                     if record is not None and record["step"] <= resume_at:
                         kept.append(line)
-            path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
         except OSError as error:
-            raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error
+            raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+        write_atomically(path, "".join(line + "\n" for line in kept[:lines]).encode("utf-8"))
 
     def write(self, record: dict[str, Any]) -> None:
         """Appends one record."""

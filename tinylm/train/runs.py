@@ -8,8 +8,9 @@ from tinylm.data.tokenizers import Tokenizer, from_json
 from tinylm.errors import CheckpointError, DataError
 from tinylm.models import LanguageModel, NgramLM
 from tinylm.nn import Module
-from tinylm.train.checkpoints import read_arrays, read_json
+from tinylm.train.checkpoints import load_arrays, read_arrays, read_json
 from tinylm.train.config import TrainConfig, build_model
+from tinylm.train.run_folder import newest_whole
 
 
 def new_folder(kind: str, data: str, parent: Path = Path("runs")) -> Path:
@@ -37,22 +38,22 @@ def read_config(folder: Path) -> tuple[TrainConfig, Tokenizer]:
 
 
 def load_weights(model: Module | NgramLM, folder: Path) -> None:
-    """Fills the model from a finished or stopped run: from its model.safetensors, or from the last
-    checkpoint when it was stopped before writing one.
+    """Fills the model from a finished or stopped run: from its model.safetensors, or from the newest whole
+    checkpoint when it was stopped before writing one, the average of the weights before the weights.
 
     Errors: CheckpointError when the file is missing or damaged, or holds another model's weights.
     """
     path = folder / "model.safetensors"
     if path.exists():
-        arrays, _ = read_arrays(path)
-    else:
-        path = folder / "checkpoints" / "last.safetensors"
-        stored, _ = read_arrays(path)
-        arrays = {name.removeprefix("model."): a for name, a in stored.items() if name.startswith("model.")}
-    try:
-        model.load_state_dict(arrays)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path} does not hold the model that config.json describes: {error}") from error
+        load_arrays(model, read_arrays(path)[0], path)
+        return
+    path, stored = newest_whole(folder, lambda path, arrays, _: (path, arrays))
+    weights, averages = (
+        {name.removeprefix(part): a for name, a in stored.items() if name.startswith(part)} for part in ("model.", "average.")
+    )
+    load_arrays(model, weights, path)
+    if averages:
+        load_arrays(model, averages, path, strict=False)  # tied weights and buffers have none of their own
 
 
 def load_run(folder: Path, device: str = "cpu") -> tuple[LanguageModel | NgramLM, Tokenizer, TrainConfig]:

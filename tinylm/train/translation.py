@@ -14,13 +14,12 @@ from tinylm.data.tokenizers import BpeTokenizer, from_json
 from tinylm.decode.beams import beam_search, greedy
 from tinylm.errors import CheckpointError, DataError
 from tinylm.models.translator import TranslationModel
-from tinylm.optim import WarmupCosine
+from tinylm.optim import Optimizer, Schedule, WarmupCosine
 from tinylm.random_streams import default_generator
 from tinylm.tensor import Tensor
-from tinylm.train.checkpoints import read_json, write_json
+from tinylm.train.checkpoints import read_json
 from tinylm.train.latent_semantics import latent_embedding
-from tinylm.train.loop import Progress, Run
-from tinylm.train.metrics import MetricsLog
+from tinylm.train.loop import Run
 from tinylm.train.runs import load_weights
 from tinylm.train.translation_config import TranslationConfig, build_translation_optimizer, build_translator
 
@@ -32,13 +31,13 @@ class TranslationRun(Run):
 
     config: TranslationConfig  # type: ignore[assignment]
     model: TranslationModel  # type: ignore[assignment]
-    batches: BucketedBatches  # type: ignore[assignment]
+    batches: BucketedBatches
 
     def __init__(self, config: TranslationConfig, folder: Path, pairs: Pairs, resume: bool = False) -> None:
         """Errors: CheckpointError when the folder holds a run already; DataError when no pair is short enough."""
-        self.config, self.folder = config, folder
         backend.device_namespace(config.device)
         default_generator.seed(config.seed)
+        self.config = config
         self.vocabulary = read_config(folder)[1] if resume else Vocabulary.train(pairs.train, config.bpe_size)
         train, self.too_long = self._encoded(pairs.train)
         self.validation, left_out = self._encoded(pairs.validation)
@@ -47,24 +46,34 @@ class TranslationRun(Run):
         self.too_long += left_out
         scored = sum(len(target) for _, target in self.validation)
         self.bytes_per_token = sum(len(self.vocabulary.decode(t).encode("utf-8")) for _, t in self.validation) / scored
-        self.batches = BucketedBatches(train, config.batch_tokens, config.seed, self.vocabulary)
-        self.state = None  # nothing is carried from batch to batch
-        self.model = build_translator(config, self.vocabulary.size)
+        batches = BucketedBatches(train, config.batch_tokens, config.seed, self.vocabulary)
+        model = build_translator(config, self.vocabulary.size)
         if config.embedding == "latent" and not resume:
-            self._start_embedding([np.concatenate(pair) for pair in train])
-        self.model.to(config.device)
-        self.optimizer = build_translation_optimizer(config, self.model)
-        self.schedule = WarmupCosine(config.lr, config.min_lr, config.warmup, config.schedule_steps)
-        self.progress = Progress()
-        self.stop_requested = False
-        if resume:
-            self._restore()
-        else:
-            if (folder / "config.json").exists():
-                raise CheckpointError(f"{folder} holds a run already: continue it with --resume, or choose another --out")
-            record = {"task": TASK, "train": config.to_json(), "tokenizer": self.vocabulary.tokenizer.to_json()}
-            write_json(folder / "config.json", record)
-        self.log = MetricsLog(folder / "metrics.jsonl", self.progress.step)
+            self._start_embedding(model, [np.concatenate(pair) for pair in train])
+        self._assemble(config, folder, batches, model)
+        self._open(resume, {"task": TASK, "train": config.to_json(), "tokenizer": self.vocabulary.tokenizer.to_json()})
+
+    def _build_updates(self) -> tuple[Optimizer, Schedule]:
+        c = self.config
+        return build_translation_optimizer(c, self.model), WarmupCosine(c.lr, c.min_lr, c.warmup, c.schedule_steps)
+
+    @classmethod
+    def without_data(cls, folder: Path, batches: Any) -> "TranslationRun":
+        config, vocabulary = read_config(folder)
+        run = cls.__new__(cls)
+        run.vocabulary = vocabulary
+        run._assemble(config, folder, batches, build_translator(config, vocabulary.size))
+        return run
+
+    def batch_arrays(self, k: int) -> dict[str, np.ndarray]:
+        return {name: np.asarray(value) for name, value in vars(self.batches[k]).items()}
+
+    @staticmethod
+    def batch_of(arrays: dict[str, np.ndarray]) -> Batch:
+        return Batch(**{**arrays, "target_tokens": int(arrays["target_tokens"])})  # type: ignore[arg-type]
+
+    def carried_kinds(self) -> list[tuple[Any, tuple[int, ...]]]:
+        return []
 
     def _encoded(self, pairs: Sequence[Pair]) -> tuple[list[tuple[np.ndarray, np.ndarray]], int]:
         """(the ids of the pairs that fit into a block on both sides, how many do not)."""
@@ -72,9 +81,9 @@ class TranslationRun(Run):
         fitting = [pair for pair in encoded if max(map(len, pair)) <= self.config.block_size]
         return fitting, len(encoded) - len(fitting)
 
-    def _start_embedding(self, documents: Sequence[np.ndarray]) -> None:
+    def _start_embedding(self, model: TranslationModel, documents: Sequence[np.ndarray]) -> None:
         """Tokens of the training pairs get their latent vectors, of length 1; others keep their random ones."""
-        weight = self.model.embedding.weight
+        weight = model.embedding.weight
         tokens, width = weight.shape
         vectors = latent_embedding(documents, tokens, width, self.config.seed)
         weight.data[...] = np.where(vectors.any(axis=1, keepdims=True), vectors, weight.data)
@@ -85,13 +94,11 @@ class TranslationRun(Run):
         logits = self.model(source, batch.source_lengths, target_in)
         return ops.cross_entropy(logits, target_out, ignore_index=self.vocabulary.pad, **settings)
 
-    def _step(self, k: int) -> tuple[Any, Any]:
-        """One update; (loss, norm of all gradients), both on the device."""
+    def _gradients(self, k: int) -> Any:
         loss = self._loss(self.batches[k], label_smoothing=self.config.label_smoothing)
         self.optimizer.zero_grad()
         loss.backward()
-        self._set_learning_rates(k)
-        return loss.data, self.optimizer.step(max_norm=self.config.clip)
+        return loss.data
 
     def tokens_between(self, first: int, stop: int) -> int:
         return self.batches.target_tokens(first, stop)

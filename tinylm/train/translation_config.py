@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from tinylm.errors import CheckpointError, ConfigError
 from tinylm.models.translator import RecurrentTranslator, TranslationModel, Translator
 from tinylm.optim import AdamW, Muon, Optimizer
+from tinylm.train.config import check_loop_settings
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,14 @@ class TranslationConfig:
     """steps between validations; the best one is kept in checkpoints/"""
     save_every: int = 1000
     """steps between checkpoints to resume from"""
+    save_minutes: float = 10.0
+    """minutes after which there is a checkpoint in any case; 0: by steps alone"""
+    keep: int = 3
+    """how many of the last checkpoints are kept, beside the best"""
+    ema: float = 0.0
+    """decay of a moving average of the weights, which is validated and saved as the model; 0: none"""
+    patience: int = 0
+    """validations in a row without a better loss after which the run stops; 0: it goes on"""
 
     def __post_init__(self) -> None:
         for name in (
@@ -79,21 +88,15 @@ class TranslationConfig:
             "n_embd",
             "batch_tokens",
             "schedule_steps",
-            "log_every",
-            "eval_every",
-            "save_every",
         ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}: expected at least 1")
-        if self.steps < 0:
-            raise ConfigError(f"steps is {self.steps}: expected at least 0")
         for name in ("lr", "min_lr", "matrix_lr", "weight_decay"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} is {getattr(self, name)}: expected at least 0")
         if not 0 <= self.label_smoothing < 1:
             raise ConfigError(f"label_smoothing is {self.label_smoothing}: expected 0 to below 1")
-        if not self.clip > 0:
-            raise ConfigError(f"clip is {self.clip}: expected more than 0")
+        check_loop_settings(self)
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON takes it."""

@@ -27,6 +27,8 @@ class TorchTranslationRun(TranslationRun):
         """Errors: ConfigError for another model than the Transformer; otherwise as TranslationRun."""
         if config.model != "transformer":
             raise ConfigError(f"model {config.model!r}: expected 'transformer', the one that PyTorch trains too")
+        if config.ema:
+            raise ConfigError(f"ema is {config.ema}: expected 0, since PyTorch's weights are not averaged")
         super().__init__(config, folder, pairs)
         torch.manual_seed(config.seed)
         self.torch_model = TorchTranslator(
@@ -66,4 +68,4 @@ class TorchTranslationRun(TranslationRun):
         return super().validation_loss()
 
     def save(self) -> None:
-        """Nothing: checkpoints/last.safetensors would have to hold PyTorch's optimiser and random numbers."""
+        """Nothing: a checkpoint would have to hold PyTorch's optimiser and random numbers."""

@@ -260,6 +260,17 @@ class Stream:
         synchronise("Stream.synchronize()")
 
 
+class MemoryPool:
+    """cupy.cuda.MemoryPool: the memory is NumPy's, so the pool has none."""
+
+    def used_bytes(self) -> int:
+        return 0
+
+    def total_bytes(self) -> int:
+        return 0
+
+
+cupy.get_default_memory_pool = MemoryPool
 cuda = cupy.cuda = Module("cupy.cuda")
 cuda.Device, cuda.Event, cuda.Stream = Device, Event, Stream
 cuda.is_available = lambda: True

@@ -87,13 +87,13 @@ def key(command: list[str]) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
-def cache() -> Path:
-    """$TINYLM_CACHE, else $XDG_CACHE_HOME/tinylm, else ~/.cache/tinylm, and in it the folder of the CPU's library. Errors:
-    FileNotFoundError for a user without a home."""
+def cache(folder: str = "cpu_kernels") -> Path:
+    """$TINYLM_CACHE, else $XDG_CACHE_HOME/tinylm, else ~/.cache/tinylm, and in it a folder, by default the CPU's library's.
+    Errors: FileNotFoundError for a user without a home."""
     if os.environ.get("TINYLM_CACHE"):
-        return Path(os.environ["TINYLM_CACHE"]) / "cpu_kernels"
+        return Path(os.environ["TINYLM_CACHE"]) / folder
     try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinylm" / "cpu_kernels"
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinylm" / folder
     except RuntimeError as error:
         raise FileNotFoundError(str(error)) from error
 

@@ -1,0 +1,39 @@
+"""Repeats the training step that a run stopped at because a value was not finite, and says what made it so."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import console
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from tinylm.train.failures import explained
+from tinylm.train.replay import replay
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Repeats the step that a run stopped at, from the batch, the weights and the random state in its folder
+    failure/, and prints the loss, the parameters whose weights or gradients are not finite, and the op, the
+    line and the inputs that made the first such value. Exit status 1 when the step is finite this time.
+    In one's own code tinylm.train.replay.failed_run(RUN) gives the run as it was before the step."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """the run folder"""
+
+
+def main() -> int:
+    report = replay(console.parse(Arguments, description=Arguments.__doc__).run)
+    print(explained(report))
+    table = Table("parameter", "size", "largest weight", "not finite", "largest gradient", "not finite", box=None)
+    for name, s in report["parameters"].items():
+        columns = [(f"{s[k]['largest']:.4g}", str(s[k]["not_finite"])) if s[k] else ("none", "") for k in ("weights", "gradient")]
+        table.add_row(name, f"{s['size']:,}", *columns[0], *columns[1])
+    Console(width=None if Console().is_terminal else 140, highlight=False).print(table)
+    return 0 if isinstance(report["loss"], str) or isinstance(report["gradient_norm"], str) else 1
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,78 @@
+"""Tiny runs for the tests of interruption: one for each kind of model."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinylm.data.pairs import Pairs
+from tinylm.train import Run, TrainConfig, default_config
+from tinylm.train.checkpoints import read_arrays
+from tinylm.train.run_folder import saved_checkpoints
+from tinylm.train.translation import TranslationRun
+from tinylm.train.translation_config import default_config as translation_defaults
+
+TEXT = "the quick brown fox jumps over the lazy dog.\n" * 40
+ANIMALS, DOES = {"cat": "gato", "dog": "perro", "bird": "pájaro"}, {"sleeps": "duerme", "eats": "come", "runs": "corre"}
+NINE = [(f"The {a} {d}.", f"El {b} {e}.") for a, b in ANIMALS.items() for d, e in DOES.items()]
+PAIRS = Pairs(NINE, NINE[:4], NINE[4:6], 0, "")
+TINY = {
+    "n_layer": 2, "n_head": 2, "n_embd": 16, "n_hidden": 24, "block_size": 8, "batch_size": 4, "dropout": 0.2, "dropout_ramp": 6,
+    "steps": 16, "schedule_steps": 16, "warmup": 2, "lr": 1e-2, "log_every": 3, "eval_every": 5, "save_every": 4, "ema": 0.9,
+}  # fmt: skip
+MODELS = ["gpt", "llama", "transformer", "rnn", "lstm", "gru", "ensemble", "translator", "recurrent translator"]
+
+
+def tiny(model: str = "gpt", **changes: Any) -> TrainConfig:
+    kind, members = ("gru", 2) if model == "ensemble" else (model, 1)
+    return dataclasses.replace(default_config(kind), **{**TINY, "members": members, **changes})
+
+
+def tiny_run(model: str, folder: Path, resume: bool = False, **changes: Any) -> Run:
+    """A run of one of MODELS, of 16 steps with dropout and averaged weights."""
+    if "translator" not in model:
+        return Run(tiny(model, **changes), folder, TEXT, resume=resume)
+    sizes = {name: TINY[name] for name in TINY if name not in ("batch_size", "dropout_ramp", "block_size")}
+    defaults = translation_defaults("transformer" if model == "translator" else "lstm")
+    config = dataclasses.replace(defaults, **{**sizes, "block_size": 24, "bpe_size": 280, "batch_tokens": 64, **changes})
+    return TranslationRun(config, folder, PAIRS, resume=resume)
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    """metrics.jsonl without what the clock and the machine say."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [{k: v for k, v in line.items() if k not in ("tokens_per_second", "train_seconds", "memory_mb")} for line in lines]
+
+
+def end_of(folder: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """The last checkpoint's arrays as bytes, and its record without the seconds; with the model's."""
+    arrays, record = read_arrays(saved_checkpoints(folder)[0])
+    model, _ = read_arrays(folder / "model.safetensors")
+    best, _ = read_arrays(folder / "checkpoints" / "best.safetensors")
+    every = arrays | {f"final {k}": a for k, a in model.items()} | {f"best {k}": a for k, a in best.items()}
+    del record["progress"]["train_seconds"]
+    return {name: np.ascontiguousarray(a).tobytes() for name, a in every.items()}, record
+
+
+def assert_same_end(folder: Path, whole: Path) -> None:
+    """Weights, averages, optimiser, carried state, random state, losses and every logged number, bit for bit."""
+    (found, record), (expected, expected_record) = end_of(folder), end_of(whole)
+    assert record == expected_record
+    assert found.keys() == expected.keys()
+    assert [name for name in expected if found[name] != expected[name]] == []
+    assert records(folder) == records(whole)
+
+
+def stop_at(run: Run, step: int) -> Callable[..., Any]:
+    """Has the run asked to stop while it makes that step."""
+    gradients = run._gradients
+
+    def stopping(k: int) -> Any:
+        run.stop_requested = k + 1 >= step
+        return gradients(k)
+
+    run._gradients = stopping  # type: ignore[method-assign]
+    return gradients

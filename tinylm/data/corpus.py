@@ -1,0 +1,194 @@
+"""A reader's own texts: which files are read, which part validates, and what was found."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tinylm.data.corpora import TEXTS
+from tinylm.data.overlap import Overlap, find_overlap
+from tinylm.data.reading import check_encoding, pieces
+from tinylm.errors import DataError
+
+SUFFIXES = (".txt", ".text", ".md")
+SHARE = 0.1  # of the text validates
+MOST = 5_000_000  # characters that validate: more would only take longer
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """A file of the corpus and what it holds."""
+
+    path: Path
+    name: str  # relative to the folder
+    bytes: int
+    characters: int
+    digest: str  # SHA-256 of the bytes
+
+
+@dataclass(frozen=True)
+class Part:
+    """The training or the validation part: whole files, or a stretch of one. Iterating gives pieces of
+    text that end with a line, but for the last one; files are set apart by a blank line."""
+
+    files: tuple[TextFile, ...]
+    encoding: str
+    start: int = 0
+    stop: int | None = None  # characters of a single file
+
+    def __iter__(self) -> Iterator[str]:
+        if self.stop is not None:
+            yield from stretch(pieces(self.files[0].path, self.encoding), self.start, self.stop)
+            return
+        for i, file in enumerate(self.files):
+            if i:
+                yield "\n"
+            yield from _stripped(pieces(file.path, self.encoding))
+            yield "\n"
+
+    @property
+    def characters(self) -> int:
+        return sum(f.characters for f in self.files) if self.stop is None else self.stop - self.start
+
+    @property
+    def digest(self) -> str:
+        """Names the contents: the files' own digests, and what is taken of them."""
+        text = repr(([f.digest for f in self.files], self.encoding, self.start, self.stop))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def stretch(parts: Iterator[str], start: int, stop: int) -> Iterator[str]:
+    """The characters from start up to stop of a text in pieces."""
+    at = 0
+    for piece in parts:
+        if at >= stop:
+            return
+        cut = piece[max(0, start - at) : stop - at]
+        at += len(piece)
+        if cut:
+            yield cut
+
+
+def _stripped(parts: Iterator[str]) -> Iterator[str]:
+    """A text in pieces without newlines at its start and end."""
+    waiting, begun = "", False
+    for piece in parts:
+        body = (piece if begun else piece.lstrip("\n")).rstrip("\n")
+        if not body:
+            waiting += piece if begun else ""
+            continue
+        kept = waiting + (piece if begun else piece.lstrip("\n"))
+        waiting = kept[len(kept.rstrip("\n")) :]
+        begun = True
+        yield kept.rstrip("\n")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Training and validation part, and the note about what was read."""
+
+    source: str
+    encoding: str
+    train: Part
+    validation: Part
+    skipped: tuple[tuple[str, str], ...] = ()  # (file, why)
+    split: str = ""
+    overlap: Overlap = field(default_factory=Overlap)
+
+    @property
+    def files(self) -> tuple[TextFile, ...]:
+        return self.train.files if self.train.files == self.validation.files else self.train.files + self.validation.files
+
+    def beginning(self, characters: int) -> str:
+        """The first characters of the training part, for a trial."""
+        return "".join(stretch(iter(self.train), 0, characters))
+
+    def to_json(self) -> dict[str, Any]:
+        """The note, as data.json holds it."""
+        return {
+            "source": self.source, "encoding": self.encoding, "files": len(self.files), "bytes": sum(f.bytes for f in self.files),
+            "characters": sum(f.characters for f in self.files), "split": self.split,
+            "train_characters": self.train.characters, "validation_characters": self.validation.characters,
+            "validation_files": [f.name for f in self.validation.files], "overlap": self.overlap.to_json(),
+            "skipped": [{"file": name, "why": why} for name, why in self.skipped],
+            "digests": {f.name: f.digest for f in self.files},
+        }  # fmt: skip
+
+    def summary(self) -> str:
+        """The note in a few lines."""
+        note = self.to_json()
+        lines = [f"{note['files']:,} files, {note['bytes']:,} bytes, {note['characters']:,} characters ({self.encoding}); {self.split}"]
+        lines += [f"skipped {name}: {why}" for name, why in self.skipped[:5]]
+        if len(self.skipped) > 5:
+            lines.append(f"and {len(self.skipped) - 5:,} more, which data.json lists")
+        return "\n".join([*lines, *self.overlap.lines()])
+
+
+def open_corpus(source: str | Path, encoding: str = "utf-8") -> Corpus:
+    """A shipped corpus by name, a text file, or the text files of a folder and those below it, in order of their paths.
+
+    Every file is read once, in pieces. Of a single file the last tenth of the characters validates; of
+    several files whole ones, chosen by a hash of their names until they are a tenth; at most 5 million
+    characters. Errors: DataError when there is no such thing or it cannot be used, ConfigError for an
+    unknown encoding.
+    """
+    check_encoding(encoding)
+    path = TEXTS.get(str(source), Path(source))
+    if not path.exists():
+        raise DataError(f"no such data: {str(source)!r} is neither a file, a folder nor one of {', '.join(TEXTS)}")
+    found, skipped = _survey(path, encoding)
+    if len(found) == 1:
+        total = found[0].characters
+        cut = max(int(total * (1 - SHARE)), total - MOST)
+        train, validation = Part(tuple(found), encoding, 0, cut), Part(tuple(found), encoding, cut, total)
+        split = f"the last {total - cut:,} characters validate"
+    else:
+        chosen = _validating(found)
+        train = Part(tuple(f for f in found if f not in chosen), encoding)
+        validation = Part(tuple(f for f in found if f in chosen), encoding)
+        if validation.characters > MOST and len(chosen) == 1:
+            validation = Part(validation.files, encoding, 0, MOST)  # nobody uses the rest of that file
+        split = f"{len(chosen):,} whole files with {validation.characters:,} characters validate, chosen by a hash of their names"
+    return Corpus(str(source), encoding, train, validation, tuple(skipped), split, find_overlap(train, validation))
+
+
+def _survey(path: Path, encoding: str) -> tuple[list[TextFile], list[tuple[str, str]]]:
+    """(the files to use, those skipped and why)."""
+    paths = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    found: list[TextFile] = []
+    skipped: list[tuple[str, str]] = []
+    first: dict[str, str] = {}  # the first file of each contents
+    for p in paths:
+        name = p.relative_to(path).as_posix() if path.is_dir() else p.name
+        if path.is_dir() and (p.suffix.lower() not in SUFFIXES or any(part.startswith(".") for part in Path(name).parts)):
+            skipped.append((name, "hidden" if any(part.startswith(".") for part in Path(name).parts) else f"not {', '.join(SUFFIXES)}"))
+            continue
+        digest, characters, blank = hashlib.sha256(), 0, True
+        for piece in pieces(p, encoding, digest):
+            characters += len(piece)
+            blank = blank and piece.isspace()
+        same = first.setdefault(digest.hexdigest(), name)
+        if blank:
+            skipped.append((name, "empty"))
+        elif same != name:
+            skipped.append((name, f"the same bytes as {same}"))
+        else:
+            found.append(TextFile(p, name, p.stat().st_size, characters, digest.hexdigest()))
+    if not found and path.is_dir():
+        raise DataError(f"the folder {path} holds no text: expected files {', '.join(SUFFIXES)} ({len(skipped)} others were skipped)")
+    if not found:
+        raise DataError(f"{path} is empty")
+    return found, skipped
+
+
+def _validating(files: list[TextFile]) -> set[TextFile]:
+    """Whole files for validation: in the order of a hash of their names, those that fit into a tenth of the
+    characters; the smallest one where none fits. A file stays on its side when others are added, mostly."""
+    room = min(SHARE * sum(f.characters for f in files), MOST)
+    chosen: set[TextFile] = set()
+    for file in sorted(files, key=lambda f: hashlib.sha256(f.name.encode("utf-8", "surrogateescape")).digest()):
+        if file.characters <= room:
+            chosen.add(file)
+            room -= file.characters
+    return chosen or {min(files, key=lambda f: (f.characters, f.name))}

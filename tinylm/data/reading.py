@@ -1,0 +1,71 @@
+"""Text files as a stream of pieces: files larger than memory, any encoding, errors that name the byte."""
+
+import codecs
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tinylm.errors import ConfigError, DataError
+
+BYTES = 1 << 18  # read at once
+LONGEST_LINE = 1 << 20  # characters; a longer one is cut, at a space where there is one
+
+
+def check_encoding(encoding: str) -> None:
+    """Errors: ConfigError for a name that Python has no text encoding for."""
+    try:
+        "".encode(encoding)
+    except LookupError as error:
+        raise ConfigError(f"encoding {encoding!r}: Python knows no such text encoding (utf-8, latin-1, utf-16, cp1252 are some)") from error
+
+
+def pieces(path: Path, encoding: str = "utf-8", digest: Any = None) -> Iterator[str]:
+    """The text in pieces of about 256 KiB that end with a line, newlines as '\\n', without a byte order mark.
+
+    digest: a hashlib object that takes in the bytes. Errors: DataError, naming the file, when it cannot be
+    read, for bytes that are not of the encoding (with their offset), and for a zero character.
+    """
+    held = ""
+    for text in _decoded(path, encoding, digest):
+        held += text
+        cut = held.rfind("\n") + 1
+        if not cut and len(held) > LONGEST_LINE:
+            cut = held.rfind(" ") if held.rfind(" ") > 0 else len(held)
+        if cut:
+            yield held[:cut]
+            held = held[cut:]
+    if held:
+        yield held
+
+
+def _decoded(path: Path, encoding: str, digest: Any) -> Iterator[str]:
+    decoder, newlines = codecs.getincrementaldecoder(encoding)(), io.IncrementalNewlineDecoder(None, translate=True)
+    position, characters = 0, 0  # of the bytes and characters before this chunk
+    try:
+        with path.open("rb") as file:
+            while True:
+                raw = file.read(BYTES)
+                if digest is not None:
+                    digest.update(raw)
+                waiting = len(decoder.getstate()[0])  # bytes of a character that the last chunk cut
+                try:
+                    text = decoder.decode(raw, not raw)
+                except UnicodeDecodeError as error:
+                    bad, at = error.object[error.start], position - waiting + error.start
+                    raise DataError(
+                        f"{path} is not {encoding.upper()} text: byte {bad:#04x} at position {at} ({error.reason}); "
+                        "another encoding can be named (--encoding)"
+                    ) from error
+                if "\0" in text:
+                    raise DataError(f"{path} is not text: a zero byte at position {characters + text.index(chr(0))} of its characters")
+                if characters == 0:
+                    text = text.removeprefix("\ufeff")
+                position, characters = position + len(raw), characters + len(text)
+                yield newlines.decode(text, not raw)
+                if not raw:
+                    return
+    except IsADirectoryError as error:
+        raise DataError(f"{path} is a folder, expected a text file") from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error

@@ -1,0 +1,205 @@
+"""Data-parallel training: several processes, the ranks, each with its rows of every batch.
+
+MPI starts the ranks (`mpiexec -n 2 python scripts/train.py --distributed`) and carries what they tell
+each other; gradients that are on GPUs go over NCCL. Each rank computes the gradient of its rows; the
+mean over the ranks is the gradient of the whole batch, since all have as many rows.
+"""
+
+import contextlib
+import hashlib
+import importlib
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from tinylm import backend
+from tinylm.backend import Array
+from tinylm.bindings.cpu.cores import thread_count
+from tinylm.errors import ConfigError, DeviceError, TinylmError
+from tinylm.nn import Module
+from tinylm.random_streams import Generator
+
+_DRAWS = 2**48  # of random streams that each rank has to itself
+
+
+class Ranks(Protocol):
+    """What a run asks of the others. Every method is called by all ranks, in the same order."""
+
+    rank: int  # which of them this process is; 0 alone writes and prints
+    size: int
+
+    def average(self, arrays: Sequence[Array]) -> None:
+        """Each array becomes its mean over the ranks, in place, with the same bits on all of them."""
+
+    def any(self, flag: bool) -> bool:
+        """Whether some rank says so."""
+
+    def broadcast(self, value: Any, root: int = 0) -> Any:
+        """The value of one rank, of any kind that mpi4py can serialise; the ranks of a job trust each other."""
+
+    def gather(self, part: Array, axis: int) -> np.ndarray:
+        """The arrays of all ranks as one on the CPU, side by side along an axis in the order of the ranks."""
+
+    def barrier(self) -> None:
+        """Waits until all have come here."""
+
+
+class Alone:
+    """The only rank."""
+
+    rank, size = 0, 1
+
+    def average(self, arrays: Sequence[Array]) -> None: ...
+    def any(self, flag: bool) -> bool:
+        return flag
+
+    def broadcast(self, value: Any, root: int = 0) -> Any:
+        return value
+
+    def gather(self, part: Array, axis: int) -> np.ndarray:
+        return backend.to_numpy(part)
+
+    def barrier(self) -> None: ...
+
+
+class MPIRanks:
+    """The ranks that mpiexec started.
+
+    As a context it ends all of them when an error leaves it on one: the others would wait for ever.
+    A rank that was killed is noticed by mpiexec, which ends the others.
+    """
+
+    def __init__(self) -> None:
+        """Errors: ConfigError when mpi4py or an MPI library is missing."""
+        try:
+            mpi = importlib.import_module("mpi4py.MPI")  # this starts MPI
+        except (ImportError, RuntimeError) as error:
+            raise ConfigError(f'--distributed needs mpi4py and an MPI library: pip install "tinylm[distributed]" ({error})') from error
+        self._mpi, self._comm = mpi, mpi.COMM_WORLD
+        self.rank, self.size = self._comm.rank, self._comm.size
+        self._here = self._comm.Split_type(mpi.COMM_TYPE_SHARED)  # the ranks of this machine
+        self._nccl: Any = None
+
+    def share_cores(self) -> None:
+        """Gives the kernels of each rank its share of the cores, unless TINYLM_NUM_THREADS says more.
+        Ranks share the cores that they may all use; some launchers give each rank its own."""
+        usable = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else None
+        sharers = self._here.allgather(usable).count(usable)
+        os.environ.setdefault("TINYLM_NUM_THREADS", str(max(1, thread_count() // sharers)))
+
+    def device(self, device: str) -> str:
+        """The rank's own device: with 'cuda:N' the ranks of a machine get N, N + 1, ... Also joins them over NCCL."""
+        kind, first = backend.parse_device(device)
+        if kind == "cpu":
+            return device
+        own = f"cuda:{first + self._here.rank}"
+        cupy = backend.device_namespace(own)
+        nccl = importlib.import_module("cupy.cuda.nccl")
+        if not nccl.available:
+            raise DeviceError("--distributed on GPUs needs NCCL, which CuPy does not find: pip install nvidia-nccl-cu12")
+        name = self.broadcast(nccl.get_unique_id() if self.rank == 0 else None)
+        self._nccl = NcclMeans(nccl, nccl.NcclCommunicator(self.size, name, self.rank), self.size, cupy)
+        return own
+
+    def average(self, arrays: Sequence[Array]) -> None:
+        for array in arrays:
+            if isinstance(array, np.ndarray):
+                self._comm.Allreduce(self._mpi.IN_PLACE, array)
+                array *= array.dtype.type(1 / self.size)
+            else:
+                self._nccl.average(array)
+
+    def any(self, flag: bool) -> bool:
+        return bool(self._comm.allreduce(flag, op=self._mpi.LOR))
+
+    def broadcast(self, value: Any, root: int = 0) -> Any:
+        return self._comm.bcast(value, root)
+
+    def gather(self, part: Array, axis: int) -> np.ndarray:
+        return np.concatenate(self._comm.allgather(backend.to_numpy(part)), axis)
+
+    def barrier(self) -> None:
+        self._comm.Barrier()
+
+    def __enter__(self) -> "MPIRanks":
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        """Says what happened and ends all ranks: with status 2 for an error of the user's, 130 for Ctrl-C, else 1."""
+        if error is None or isinstance(error, SystemExit):
+            return
+        if self.rank:
+            time.sleep(1)  # an error that all ranks have is told by rank 0, which then ends this one
+        if isinstance(error, TinylmError):
+            text, status = f"error: {' '.join(str(error).split())}", 2
+        elif isinstance(error, KeyboardInterrupt):
+            text, status = "interrupted", 130
+        else:
+            text, status = "".join(traceback.format_exception(error)).rstrip(), 1
+        print(text if self.rank == 0 else f"rank {self.rank}: {text}", file=sys.stderr, flush=True)
+        self._comm.Abort(status)
+        os._exit(status)  # Abort may come back before it has ended this rank, too
+
+
+class NcclMeans:
+    """Means of GPU arrays over the ranks, queued on the current stream: the host waits for nothing."""
+
+    def __init__(self, nccl: Any, communicator: Any, size: int, cupy: Any) -> None:
+        self._nccl, self._communicator, self._size, self._cupy = nccl, communicator, size, cupy
+
+    def average(self, array: Array) -> None:
+        """array, contiguous and of float32 or float64, becomes its mean over the ranks."""
+        kind = {"float32": self._nccl.NCCL_FLOAT32, "float64": self._nccl.NCCL_FLOAT64}[array.dtype.name]
+        where, stream = array.data.ptr, self._cupy.cuda.get_current_stream().ptr
+        self._communicator.allReduce(where, where, array.size, kind, self._nccl.NCCL_SUM, stream)
+        array *= array.dtype.type(1 / self._size)
+
+
+def refuse_lone_ranks(environment: Any = os.environ) -> None:
+    """Errors: ConfigError when mpiexec has started several processes that do not know of each other."""
+    for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE"):
+        if environment.get(name, "1") != "1":
+            raise ConfigError(f"mpiexec started {environment[name]} processes, which would all train the same: add --distributed")
+
+
+@contextlib.contextmanager
+def rank_0_first(ranks: Ranks) -> Iterator[None]:
+    """The block runs on rank 0 first, then on all others."""
+    if ranks.rank:
+        ranks.barrier()
+    yield
+    if ranks.rank == 0:
+        ranks.barrier()
+
+
+def own_rows(ranks: Ranks, total: int, accumulate: int = 1) -> slice:
+    """Which of a batch's rows are the rank's. Errors: ConfigError when not all get as many, or fewer than micro-batches."""
+    each, rest = divmod(total, ranks.size)
+    if rest:
+        raise ConfigError(f"batch_size is {total}: expected a multiple of the number of ranks, {ranks.size}, which share its rows")
+    if each < accumulate:
+        raise ConfigError(f"accumulate is {accumulate}: expected at most {each}, the rows of a batch that each rank has")
+    return slice(ranks.rank * each, (ranks.rank + 1) * each)
+
+
+def separate_draws(ranks: Ranks, generator: Generator) -> None:
+    """Moves the generator to the rank's own stretch of random streams: no two ranks share a dropout mask."""
+    seed, count = generator.state
+    generator.state = seed, count % _DRAWS + ranks.rank * _DRAWS
+
+
+def check_same_weights(ranks: Ranks, model: Module, when: str) -> None:
+    """Errors: ConfigError when a rank's parameters or buffers are not, bit for bit, those of rank 0."""
+    digest = hashlib.sha256()
+    for name, tensor in model.named_state():
+        digest.update(name.encode() + np.ascontiguousarray(backend.to_numpy(tensor.data)).tobytes())
+    mine = digest.hexdigest()
+    expected = ranks.broadcast(mine)
+    if ranks.any(mine != expected):
+        told = "another rank's differ" if mine == expected else f"rank {ranks.rank} has {mine[:12]}"
+        raise ConfigError(f"the weights of the ranks are not the same {when}: rank 0 has {expected[:12]}, {told}")

@@ -1,0 +1,116 @@
+"""A run folder in use: its lock, and its checkpoints by step, of which the last few are kept."""
+
+import fcntl
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from tinylm.errors import CheckpointError
+from tinylm.train.checkpoints import PARTIAL, read_arrays
+
+T = TypeVar("T")
+
+
+class RunLock:
+    """The right to write into a run folder, for one process at a time.
+
+    The file `lock` is locked with flock(2), which the kernel undoes however its holder dies, and holds
+    the holder's process id for the message that others get. Errors: CheckpointError when another has it,
+    or when the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._handle: int | None = None
+
+    def acquire(self) -> None:
+        """Takes the lock, unless it is held already, and removes what a killed process left half written."""
+        if self._handle is not None:
+            return
+        path = self.folder / "lock"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(self._handle, 0)
+            os.write(self._handle, f"{os.getpid()}\n".encode())
+            for place in (self.folder, self.folder / "checkpoints"):
+                for left in place.glob(f".*{PARTIAL}"):
+                    left.unlink()
+        except BlockingIOError as error:
+            holder = path.read_text(encoding="utf-8", errors="replace").strip() or "unknown"
+            self.release()
+            raise CheckpointError(f"{self.folder} is in use by process {holder}: let it end, or stop it, before going on here") from error
+        except OSError as error:
+            self.release()
+            raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error
+
+    def release(self) -> None:
+        """Gives the lock back."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def __del__(self) -> None:
+        self.release()
+
+
+def refuse_used(folder: Path) -> None:
+    """Errors: CheckpointError when the folder holds a run already."""
+    if (folder / "config.json").exists():
+        raise CheckpointError(f"{folder} holds a run already: continue it with --resume, or choose another --out")
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies."""
+    return folder / "checkpoints" / f"step-{step:08d}.safetensors"
+
+
+def saved_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints to resume from, the newest first."""
+    found = [(re.fullmatch(r"step-(\d+)\.safetensors", path.name), path) for path in (folder / "checkpoints").glob("step-*")]
+    return [path for _, path in sorted(((int(match[1]), path) for match, path in found if match), reverse=True)]
+
+
+def keep_newest(folder: Path, keep: int) -> None:
+    """Deletes all but the last `keep` checkpoints. Errors: CheckpointError."""
+    for path in saved_checkpoints(folder)[keep:]:
+        try:
+            path.unlink()
+        except OSError as error:
+            raise CheckpointError(f"cannot delete {path}: {error.strerror or error}") from error
+
+
+def newest_whole(folder: Path, use: Callable[[Path, dict[str, np.ndarray], dict[str, Any]], T], set_aside: bool = False) -> T:
+    """use(path, arrays, record) of the newest checkpoint that is whole and that `use` takes.
+
+    One that is not is named in a line on stderr, and with `set_aside` renamed to *.damaged; then it is the
+    turn of the one before. Errors: CheckpointError, the newest one's, when there is no other left.
+    """
+    paths = saved_checkpoints(folder)
+    if not paths:
+        raise CheckpointError(f"cannot read {folder / 'checkpoints'}: it holds no checkpoint step-*.safetensors")
+    damaged: list[tuple[Path, CheckpointError]] = []
+    for path in paths:
+        try:
+            result = use(path, *read_arrays(path))
+        except CheckpointError as error:
+            damaged.append((path, error))
+            continue
+        for bad, problem in damaged:
+            print(f"warning: {problem}; going on with {path.name}", file=sys.stderr)
+            if set_aside:
+                bad.rename(bad.with_name(f"{bad.name}.damaged"))
+        return result
+    raise damaged[0][1]

@@ -1,0 +1,33 @@
+"""The metrics of a run in TensorBoard's event format."""
+
+from pathlib import Path
+from typing import Any
+
+from tinylm.errors import ConfigError
+
+
+class TensorBoardLog:
+    """Takes the records that metrics.jsonl gets: every number becomes a curve over the steps, as does each of a
+    group under group/name. Records of steps after `resume_at` that an earlier part of the run left are hidden.
+
+    Errors: ConfigError where tensorboardX is not installed.
+    """
+
+    def __init__(self, folder: Path, resume_at: int = 0) -> None:
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError as error:
+            raise ConfigError("--tensorboard needs tensorboardX, which is not installed: pip install 'tinylm[tensorboard]'") from error
+        self.writer = SummaryWriter(str(folder), purge_step=resume_at + 1, flush_secs=10)
+
+    def __call__(self, record: dict[str, Any]) -> None:
+        for name, value in record.items():
+            for path, number in ((f"{name}/{part}", n) for part, n in value.items()) if isinstance(value, dict) else ((name, value),):
+                if path != "step":
+                    self.writer.add_scalar(path, number, record["step"])
+
+    def __enter__(self) -> "TensorBoardLog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.writer.close()
