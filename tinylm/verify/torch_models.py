@@ -156,3 +156,23 @@ class TorchTranslator(nn.Module):
 
     def _embed(self, ids: torch.Tensor) -> torch.Tensor:
         return self.positions(self.embedding(ids.T) * math.sqrt(self.d_model))
+
+
+class TorchRecurrentTranslator(nn.Module):
+    """tinylm.models.translator.RecurrentTranslator in PyTorch: two LSTMs, of which the first reads each source
+    backwards from its end, packed. Takes ids (N, S), lengths (N,) and ids (N, T), gives logits (N, T, vocab_size).
+    """
+
+    def __init__(self, vocab_size: int, width: int, num_layers: int, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, width)
+        self.drop = nn.Dropout(dropout)
+        self.encoder = nn.LSTM(width, width, num_layers, dropout=dropout)
+        self.decoder = nn.LSTM(width, width, num_layers, dropout=dropout)
+
+    def forward(self, source: torch.Tensor, lengths: torch.Tensor, target_in: torch.Tensor) -> torch.Tensor:
+        backwards = torch.stack([torch.cat([row[:n].flip(0), row[n:]]) for row, n in zip(source, lengths.tolist(), strict=True)])
+        x = self.drop(self.embedding(backwards.T))
+        _, state = self.encoder(nn.utils.rnn.pack_padded_sequence(x, lengths.cpu(), enforce_sorted=False))
+        y, _ = self.decoder(self.drop(self.embedding(target_in.T)), state)
+        return F.linear(self.drop(y).transpose(0, 1), self.embedding.weight)
