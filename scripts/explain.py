@@ -84,6 +84,8 @@ class Report:
     """the run folder that scripts/train.py wrote"""
     ngram: Path | None = None
     """the run folder of an n-gram model of the same tokens, to draw its loss beside"""
+    torch: Path | None = None
+    """the run folder that scripts/train_torch.py made of the run, to draw PyTorch's curves beside"""
     text: str | None = None
     """a text to show the attention or the gates on"""
     dry_run: bool = False
@@ -198,7 +200,7 @@ def report(arguments: Report) -> None:
         load_run(arguments.run)
         print(f"would write {arguments.run / 'report.html'}")
         return
-    print(f"written: {explain.report(arguments.run, ngram=arguments.ngram, text=arguments.text)}")
+    print(f"written: {explain.report(arguments.run, ngram=arguments.ngram, torch=arguments.torch, text=arguments.text)}")
 
 
 COMMANDS = {

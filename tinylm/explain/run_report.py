@@ -18,6 +18,8 @@ from tinylm.train import load_run
 from tinylm.train.checkpoints import read_json, write_atomically
 from tinylm.train.metrics import read_metrics
 
+_MAY_DIFFER = ("steps", "device", "log_every", "eval_every", "save_every")  # of two runs that are the same training
+
 _HEAD = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -39,13 +41,14 @@ _HEAD = """<!doctype html>
 """
 
 
-def report(folder: str | Path, *, ngram: str | Path | None = None, text: str | None = None) -> Path:
+def report(folder: str | Path, *, ngram: str | Path | None = None, torch: str | Path | None = None, text: str | None = None) -> Path:
     """Writes report.html into a run folder and returns its path. The page needs no other file.
 
     It shows summary.json, the curves that metrics.jsonl allows and the settings. ngram: the run folder of an
-    n-gram model of the same tokens, whose validation loss is drawn beside. text: is read by the model, which
+    n-gram model of the same tokens, whose validation loss is drawn beside. torch: the run folder of the same
+    training by PyTorch, as scripts/train_torch.py writes it, whose curves are drawn beside. text: is read by the model, which
     shows its attention or its gates.
-    Errors: CheckpointError when a folder is no run; ConfigError when the runs have other tokens, or for a
+    Errors: CheckpointError when a folder is no run; ConfigError when the runs have other tokens or settings, or for a
     text that the model cannot read; DataError.
     """
     folder = Path(folder)
@@ -56,7 +59,8 @@ def report(folder: str | Path, *, ngram: str | Path | None = None, text: str | N
     parts = [_HEAD.format(title=html.escape(f"Run {folder.name}")), _table("Result", summary)]
     level = None if ngram is None else _ngram_loss(Path(ngram), record)
     records = read_metrics(folder / "metrics.jsonl")
-    parts += [_picture(title, figure) for title, figure in figures(records, level).items()]
+    theirs = [] if torch is None else _same_training(Path(torch), record)
+    parts += [_picture(title, figure) for title, figure in figures(records, level, theirs).items()]
     if text is not None:
         parts += [f"<h2>Reading</h2>\n<p><q>{html.escape(text)}</q></p>\n"]
         parts += [_picture(title, figure, wide=True) for title, figure in _pictures_of_reading(folder, text).items()]
@@ -93,6 +97,17 @@ def _ngram_loss(folder: Path, record: Mapping[str, Any]) -> float:
         return float(read_json(folder / "summary.json")["val_loss"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / 'summary.json'} has no val_loss") from error
+
+
+def _same_training(folder: Path, record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The metrics of a run with the tokens and settings of the run whose config is given, but for how far it goes."""
+    other = read_json(folder / "config.json")
+    if not isinstance(other, dict) or other.get("tokenizer") != record.get("tokenizer") or not isinstance(other.get("train"), dict):
+        raise ConfigError(f"{folder} has other tokens than the run: their losses cannot be compared")
+    for name, value in record["train"].items():
+        if name not in _MAY_DIFFER and other["train"].get(name) != value:
+            raise ConfigError(f"{folder} was trained with {name} {other['train'].get(name)}, and the run with {value}")
+    return read_metrics(folder / "metrics.jsonl")
 
 
 def _pictures_of_reading(folder: Path, text: str) -> dict[str, Figure]:

@@ -116,15 +116,20 @@ class TorchTransformerModel(nn.Module):
 class TorchRNNModel(nn.Module):
     """tinylm.models.RNNModel in PyTorch: ids (T, N) -> logits (T, N, ntoken) and the state."""
 
-    def __init__(self, rnn_type: str, ntoken: int, ninp: int, nhid: int, nlayers: int, dropout: float = 0.5) -> None:
+    def __init__(
+        self, rnn_type: str, ntoken: int, ninp: int, nhid: int, nlayers: int, dropout: float = 0.5,
+        nonlinearity: str = "tanh", input_dropout: float | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.drop = nn.Dropout(dropout)
+        self.input_drop = nn.Dropout(dropout if input_dropout is None else input_dropout)
         self.encoder = nn.Embedding(ntoken, ninp)
-        self.rnn: Any = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[rnn_type](ninp, nhid, nlayers, dropout=dropout)
+        settings: dict[str, Any] = {"nonlinearity": nonlinearity} if rnn_type == "rnn" else {}
+        self.rnn: Any = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[rnn_type](ninp, nhid, nlayers, dropout=dropout, **settings)
         self.decoder = nn.Linear(nhid, ntoken)
 
     def forward(self, ids: torch.Tensor, hidden: Any = None) -> tuple[torch.Tensor, Any]:
-        y, hidden = self.rnn(self.drop(self.encoder(ids)), hidden)
+        y, hidden = self.rnn(self.input_drop(self.encoder(ids)), hidden)
         return self.decoder(self.drop(y)), hidden
 
 
