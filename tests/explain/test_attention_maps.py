@@ -106,7 +106,7 @@ def test_without_attention_or_tape():
 def test_words_from_pieces():
     tokens = ["a", "b", " ", "c", "\n", " ", "d"]
     weights = np.arange(49.0).reshape(1, 7, 7)
-    joined, words = explain.by_word(weights, tokens)
+    joined, words, _ = explain.by_word(weights, tokens)
     assert words == ["ab ", "c\n ", "d"]
     parts = [slice(0, 3), slice(3, 6), slice(6, 7)]
     for i, rows in enumerate(parts):
@@ -114,7 +114,7 @@ def test_words_from_pieces():
             assert joined[0, i, j] == pytest.approx(weights[0, rows, columns].sum(axis=1).mean())
     assert explain.by_word(np.eye(4), ["The", " k", "ing", "."])[1] == ["The", " king."]
     causal = np.tri(7) / np.tri(7).sum(1, keepdims=True)
-    joined, _ = explain.by_word(causal, tokens)
+    joined, _, _ = explain.by_word(causal, tokens)
     np.testing.assert_allclose(joined.sum(-1), 1)
     assert not np.triu(joined, 1).any()
 

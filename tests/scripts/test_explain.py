@@ -79,7 +79,7 @@ def test_which_earlier_words_a_head_looks_at(runs: dict[str, Path], tmp_path: Pa
     model, tokenizer, _ = load_run(runs["gpt"])
     ids = tokenizer.encode(SENTENCE)
     layers = explain.attention_weights(model(Tensor(ids[None])), model=model)  # type: ignore[operator,arg-type]
-    weights, words = explain.by_word(layers[1].weights[0, 0], list(SENTENCE))
+    weights, words, _ = explain.by_word(layers[1].weights[0, 0], list(SENTENCE))
     assert words == ["the ", "lazy ", "dog"]
     assert shown[1] == ["0", "'the", "'", "1.00"]
     assert shown[2] == ["1", "'lazy", "'", f"{weights[1, 1]:.2f}", "'the", "'", "1", "back:", f"{weights[1, 0]:.2f}"]

@@ -12,9 +12,7 @@ from tinylm.errors import CheckpointError, ConfigError
 from tinylm.explain.attention_maps import attention_weights, draw_attention
 from tinylm.explain.gates import draw_gates, gate_values
 from tinylm.explain.plots import figures, png
-from tinylm.explain.reading import read, text_ids, token_texts
-from tinylm.models import LanguageModel
-from tinylm.train import load_run
+from tinylm.explain.reading import Part, read_run
 from tinylm.train.checkpoints import read_json, write_atomically
 from tinylm.train.metrics import read_metrics
 
@@ -111,13 +109,14 @@ def _same_training(folder: Path, record: Mapping[str, Any]) -> list[dict[str, An
 
 
 def _pictures_of_reading(folder: Path, text: str) -> dict[str, Figure]:
-    model, tokenizer, _ = load_run(folder)
-    ids = text_ids(model, tokenizer, text)
-    assert isinstance(model, LanguageModel)
-    output, tokens = read(model, ids), token_texts(tokenizer, ids)
-    made = {}
-    if attention := attention_weights(output, model=model):
-        made["Attention: the row looks at the columns"] = draw_attention(attention, tokens)
-    if gates := gate_values(output, model=model):
-        made["Gates and states, token by token"] = draw_gates(gates, tokens)
+    reading = read_run(folder, text)
+    output, made = reading.output(), {}
+    for part in reading.parts(attention_weights(output, model=reading.model)):
+        made[f"Attention{_of(part)}: the row looks at the columns"] = draw_attention(part.layers, part.tokens, part.sources)
+    for part in reading.parts(gate_values(output, model=reading.model)):
+        made[f"Gates and states{_of(part)}, token by token"] = draw_gates(part.layers, part.tokens)
     return made
+
+
+def _of(part: Part) -> str:
+    return {"": "", "source": " from target to source"}.get(part.name, f" of the {part.name}")
