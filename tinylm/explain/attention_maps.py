@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from tinylm.backend import to_numpy
 from tinylm.explain.naming import Names, nodes_below
-from tinylm.explain.token_axes import label_tokens
+from tinylm.explain.token_axes import label_tokens, title_width
 from tinylm.nn import Module
 from tinylm.tensor import as_array
 
@@ -79,7 +79,7 @@ def draw_attention(layers: Sequence[Attention], tokens: Sequence[str], sources: 
     below; the darker, the more, by the square root of the weight. sources: the tokens that are looked at, where they are others."""
     sources = tokens if sources is None else sources
     heads = max(layer.weights.shape[1] for layer in layers)
-    side = max(2.2, 0.16 * max(len(tokens), len(sources)))
+    side = max(2.2, 0.16 * max(len(tokens), len(sources)), title_width(f"{layer.name}, head 0" for layer in layers))
     figure = Figure(figsize=(side * heads + 1, (side + 0.4) * len(layers) + 0.5), layout="constrained")
     axes = figure.subplots(len(layers), heads, squeeze=False)
     for row, layer in zip(axes, layers, strict=True):

@@ -95,21 +95,21 @@ class TranslationReading(Reading):
     """A translator predicts each token of the target from the source and the target's tokens before it."""
 
     def __init__(self, translator: translation.SentenceTranslator, text: str, target: str | None) -> None:
-        """target: the model's own translation by default. Errors: DataError for an empty text, or one longer than the
-        block; ConfigError for such a target."""
-        target = translator.translate(text, beams=1) if target is None else target
-        vocabulary = translator.vocabulary
-        source, goal = vocabulary.encode(text), vocabulary.encode(target)
-        for what, ids in (("text", source), ("target", goal)):
-            if len(ids) > translator.block_size:
-                raise ConfigError(f"the {what} has {len(ids)} tokens, its end included: expected at most {translator.block_size}")
+        """target: the model's own translation, greedy, by default; its first tokens where it has no end within the block.
+        Errors: DataError for an empty text, or one longer than the block; ConfigError for such a target."""
+        vocabulary, longest = translator.vocabulary, translator.block_size
+        own = translator.translate(text, beams=1)
+        source, goal = vocabulary.encode(text), vocabulary.encode(own if target is None else target)
+        if target is not None and len(goal) > longest:
+            raise ConfigError(f"the target has {len(goal)} tokens, its end included: expected at most {longest}")
+        goal = goal[:longest]
         batch = make_batch([(source, goal)], vocabulary)
         self.model = translator.model
-        self.about = f"nats a token over {len(goal)} tokens of {target!r}"
+        self.about = f"nats a token over {len(goal)} tokens of {vocabulary.decode(goal)!r}"
         self._lengths = batch.source_lengths
         arrays = batch.source, batch.target_in, batch.target_out
         self._source, self._target_in, self._target_out = (Tensor(backend.to_device(a.copy(), translator.device)) for a in arrays)
-        special = {vocabulary.bos: "<s>", vocabulary.eos: "</s>"}
+        special = {vocabulary.bos: "<s> ", vocabulary.eos: " </s>"}  # words of their own
         both = ([special.get(i) or vocabulary.decode([i]) for i in a[0].tolist()] for a in (batch.source, batch.target_in))
         self._source_tokens, self._target_tokens = both
 
