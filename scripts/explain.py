@@ -1,4 +1,4 @@
-"""Looks inside a trained language model: its backward pass, its attention, its gates, its training."""
+"""Looks inside a trained language model, translator or classifier: its backward pass, its attention, its gates, its training."""
 
 import sys
 from dataclasses import dataclass
@@ -8,20 +8,18 @@ from typing import Annotated
 import console
 import numpy as np
 import tyro
+from matplotlib.figure import Figure
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tinylm import backend, explain
-from tinylm.data.tokenizers import Tokenizer
+from tinylm import explain
 from tinylm.errors import ConfigError
+from tinylm.explain import reading
 from tinylm.explain.attention_maps import strongest
 from tinylm.explain.gates import GATES
 from tinylm.explain.plots import png
-from tinylm.explain.reading import read, text_ids, token_texts
 from tinylm.explain.terminal import overview, reason
-from tinylm.models import LanguageModel
-from tinylm.tensor import Tensor
 from tinylm.train import load_run
 from tinylm.train.checkpoints import write_atomically
 
@@ -31,9 +29,13 @@ class Reading:
     """A model and a text."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """the run folder that scripts/train.py wrote"""
+    """the run folder that scripts/train.py, translate.py train or classify.py train wrote"""
     text: Annotated[str, tyro.conf.Positional]
     """what the model reads; not longer than its context"""
+    target: str | None = None
+    """of a translator: the translation that it is to write; its own by default"""
+    label: str | None = None
+    """of a classifier: the label that it is to give; the one it gives by default"""
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
     dry_run: bool = False
@@ -42,8 +44,9 @@ class Reading:
 
 @dataclass(frozen=True)
 class Backward(Reading):
-    """The backward pass from the loss of predicting each token of a text from those before it: a line a
-    step, from the loss down. --parameter answers why its gradient is what it is."""
+    """The backward pass from the loss of a language model that predicts each token of a text from those before
+    it, of a translator that writes the translation, or of a classifier that gives the label: a line a step,
+    from the loss down. --parameter answers why its gradient is what it is."""
 
     parameter: str | None = None
     """show where the gradient of this parameter comes from: its parts and the steps that gave them"""
@@ -56,16 +59,17 @@ class Backward(Reading):
 @dataclass(frozen=True)
 class AttentionMaps(Reading):
     """Where each head looks while the model reads a text: a line a head. --layer and --head answer which
-    earlier tokens that head looks at, a line a token."""
+    other tokens that head looks at, a line a token. A translator has heads that look within the source, within the
+    translation, and from there to the source, with a picture each."""
 
     layer: int | None = None
     """the layer, from 0"""
     head: int | None = None
     """the head, from 0"""
     words: bool = False
-    """join the tokens of a word: which earlier words it looks at"""
+    """join the tokens of a word: which other words it looks at"""
     out: Path | None = None
-    """the picture of all heads; attention.png in the run folder by default"""
+    """the picture of all heads; attention.png in the run folder by default (a translator's: attention-encoder.png, ...)"""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class GateMaps(Reading):
     """What the gates and states of a recurrent model do while it reads a text: a line a gate, and a picture."""
 
     out: Path | None = None
-    """the picture; gates.png in the run folder by default"""
+    """the picture; gates.png in the run folder by default (a translator's: gates-encoder.png and gates-decoder.png)"""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,8 @@ class Report:
     """the run folder that scripts/train.py wrote"""
     ngram: Path | None = None
     """the run folder of an n-gram model of the same tokens, to draw its loss beside"""
+    torch: Path | None = None
+    """the run folder that scripts/train_torch.py made of the run, to draw PyTorch's curves beside"""
     text: str | None = None
     """a text to show the attention or the gates on"""
     dry_run: bool = False
@@ -94,29 +100,26 @@ def show(*parts: RenderableType) -> None:
     Console(width=None if sys.stdout.isatty() else 140, highlight=False).print(*parts)
 
 
-def load(arguments: Reading) -> tuple[LanguageModel, Tokenizer, np.ndarray]:
-    """(model, tokenizer, ids of the text)."""
-    model, tokenizer, _ = load_run(arguments.run, arguments.device)
-    ids = text_ids(model, tokenizer, arguments.text[:20] if arguments.dry_run else arguments.text)
-    assert isinstance(model, LanguageModel)
-    return model, tokenizer, ids
+def load(arguments: Reading) -> reading.Reading:
+    text = arguments.text[:20] if arguments.dry_run else arguments.text
+    return reading.read_run(arguments.run, text, arguments.device, target=arguments.target, label=arguments.label)
 
 
-def picture(arguments: AttentionMaps | GateMaps, name: str, image: bytes) -> None:
+def picture(arguments: AttentionMaps | GateMaps, name: str, part: str, figure: Figure) -> None:
     path = arguments.out or arguments.run / name
+    path = path.with_stem(f"{path.stem}-{part}") if part else path
     if not arguments.dry_run:
-        write_atomically(path, image)
+        write_atomically(path, png(figure))
         print(f"written: {path}")
 
 
 def backward(arguments: Backward) -> None:
-    model, _, ids = load(arguments)
-    x, y = (Tensor(backend.to_device(part[None], arguments.device)) for part in (ids[:-1], ids[1:]))
-    loss, _ = model.loss(x, y)
+    read = load(arguments)
+    loss = read.loss()
     if arguments.page is not None and not arguments.dry_run:
-        explain.page(loss, arguments.page, model=model)
+        explain.page(loss, arguments.page, model=read.model)
         print(f"written: {arguments.page}")
-    steps = list(explain.steps(loss, model=model))
+    steps = list(explain.steps(loss, model=read.model))
     if arguments.parameter is not None:
         leaves = {name: leaf for leaf in explain.leaves(steps) for name in leaf.name.split(" = ")}
         if arguments.parameter not in leaves:
@@ -127,61 +130,75 @@ def backward(arguments: Backward) -> None:
             raise ConfigError(f"step is {arguments.step}: expected 1 to {len(steps)}")
         show(steps[arguments.step - 1])
     else:
-        print(f"loss {loss.item():.4f} nats a token over {len(ids) - 1} tokens")
+        print(f"loss {loss.item():.4f} {read.about}")
         show(overview(steps))
 
 
 def attention(arguments: AttentionMaps) -> None:
-    model, tokenizer, ids = load(arguments)
-    layers = explain.attention_weights(read(model, ids, arguments.device), model=model)
+    read = load(arguments)
+    layers = explain.attention_weights(read.output(), model=read.model)
     if not layers:
         raise ConfigError(f"the model in {arguments.run} has no attention; 'gates' shows a recurrent one")
-    tokens = token_texts(tokenizer, ids)
+    parts = read.parts(layers)
     if arguments.words:
-        joined = [explain.by_word(layer.weights, tokens) for layer in layers]
-        layers = [explain.Attention(layer.name, weights) for layer, (weights, _) in zip(layers, joined, strict=True)]
-        tokens = joined[0][1]
+        parts = [by_word(part) for part in parts]
     if arguments.head is None and arguments.layer is None:
-        show(heads_table(layers, tokens))
+        show(heads_table([layer.name for layer in layers], parts))
     else:
-        show(head_table(layers, tokens, arguments))
-    picture(arguments, "attention.png", png(explain.draw_attention(layers, tokens)))
+        for name, value, count in (("layer", arguments.layer, len(layers)), ("head", arguments.head, layers[0].weights.shape[1])):
+            if value is None or not 0 <= value < count:
+                raise ConfigError(f"{name} is {value}: expected 0 to {count - 1}")
+        chosen = layers[arguments.layer or 0].name
+        part, layer = next((part, layer) for part in parts for layer in part.layers if layer.name == chosen)
+        show(head_table(layer.weights[0, arguments.head], part))
+    for part in parts:
+        picture(arguments, "attention.png", part.name, explain.draw_attention(part.layers, part.tokens, part.sources))
 
 
-def heads_table(layers: list[explain.Attention], tokens: list[str]) -> Table:
-    """How far back each head looks, how much at the token itself, and its strongest look."""
+def by_word(part: reading.Part) -> reading.Part:
+    joined = [explain.by_word(layer.weights, part.tokens, part.sources) for layer in part.layers]
+    layers = [explain.Attention(layer.name, weights) for layer, (weights, _, _) in zip(part.layers, joined, strict=True)]
+    _, words, sources = joined[0]
+    return reading.Part(part.name, layers, words, None if part.sources is None else sources)
+
+
+def heads_table(names: list[str], parts: list[reading.Part]) -> Table:
+    """How far from itself each head looks, how much at the token itself, and its strongest look."""
     table = Table("layer", "head", "module", "mean distance", "at itself", "looks most from → at", box=None)
-    positions = np.arange(len(tokens))
-    distance = positions[:, None] - positions
-    for i, layer in enumerate(layers):
+    placed = {layer.name: (part, layer) for part in parts for layer in part.layers}
+    for i, name in enumerate(names):
+        part, layer = placed[name]
+        sources = part.tokens if part.sources is None else part.sources
+        distance = np.abs(np.arange(len(part.tokens))[:, None] - np.arange(len(sources)))
         for j, weights in enumerate(layer.weights[0]):
-            best = max(((t, *strongest(weights, t, 1)[0]) for t in positions[1:]), key=lambda look: look[2], default=None)
-            most = "-" if best is None else f"{tokens[best[0]]!r} → {tokens[best[1]]!r}, {best[2]:.2f}"
-            far, own = float((weights * distance).sum(1).mean()), float(np.diag(weights).mean())
-            table.add_row(str(i), str(j), layer.name, f"{far:.1f}", f"{own:.2f}", Text(most))
+            looks = [(t, *look) for t in range(len(part.tokens)) for look in strongest(weights, t, 1, part.sources is not None)]
+            best = max(looks, key=lambda look: look[2], default=None)
+            most = "-" if best is None else f"{part.tokens[best[0]]!r} → {sources[best[1]]!r}, {best[2]:.2f}"
+            far, own = f"{float((weights * distance).sum(1).mean()):.1f}", f"{float(np.diag(weights).mean()):.2f}"
+            cells = (far, own) if part.sources is None else ("-", "-")  # between two texts there is no distance
+            table.add_row(str(i), str(j), name, *cells, Text(most))
     return table
 
 
-def head_table(layers: list[explain.Attention], tokens: list[str], arguments: AttentionMaps) -> Table:
-    """Which earlier tokens one head looks at from each."""
-    for name, value, count in (
-        ("layer", arguments.layer, len(layers)),
-        ("head", arguments.head, layers[0].weights.shape[1]),
-    ):
-        if value is None or not 0 <= value < count:
-            raise ConfigError(f"{name} is {value}: expected 0 to {count - 1}")
-    assert arguments.layer is not None
-    weights = layers[arguments.layer].weights[0, arguments.head]
-    table = Table("position", "from", "at itself", "at earlier ones, the most first", box=None)
-    for t, token in enumerate(tokens):
-        looks = ",  ".join(f"{tokens[s]!r} {t - s} back: {w:.2f}" for s, w in strongest(weights, t))
+def head_table(weights: np.ndarray, part: reading.Part) -> Table:
+    """Which other tokens one head looks at from each, or which of the source's."""
+    if part.sources is not None:
+        table = Table("position", "from", "at the source, the most first", box=None)
+        for t, token in enumerate(part.tokens):
+            looks = ",  ".join(f"{part.sources[s]!r}: {w:.2f}" for s, w in strongest(weights, t, crossing=True))
+            table.add_row(str(t), Text(repr(token)), Text(looks))
+        return table
+    table = Table("position", "from", "at itself", "at others, the most first", box=None)
+    for t, token in enumerate(part.tokens):
+        places = [(s, f"{abs(t - s)} {'back' if s < t else 'on'}", w) for s, w in strongest(weights, t)]
+        looks = ",  ".join(f"{part.tokens[s]!r} {place}: {w:.2f}" for s, place, w in places)
         table.add_row(str(t), Text(repr(token)), f"{weights[t, t]:.2f}", Text(looks))
     return table
 
 
 def gates(arguments: GateMaps) -> None:
-    model, tokenizer, ids = load(arguments)
-    layers = explain.gate_values(read(model, ids, arguments.device), model=model)
+    read = load(arguments)
+    layers = explain.gate_values(read.output(), model=read.model)
     if not layers:
         raise ConfigError(f"the model in {arguments.run} is not recurrent; 'attention' shows a Transformer")
     table = Table("layer", "gate or state", "mean", "from", "to", "closed (< 0.1)", "open (> 0.9)", box=None)
@@ -190,7 +207,8 @@ def gates(arguments: GateMaps) -> None:
             shut, wide = (f"{100 * part.mean():.0f} %" for part in (values < 0.1, values > 0.9)) if name in GATES else ("", "")
             table.add_row(layer.name, name, f"{values.mean():+.3f}", f"{values.min():+.3f}", f"{values.max():+.3f}", shut, wide)
     show(table)
-    picture(arguments, "gates.png", png(explain.draw_gates(layers, token_texts(tokenizer, ids))))
+    for part in read.parts(layers):
+        picture(arguments, "gates.png", part.name, explain.draw_gates(part.layers, part.tokens))
 
 
 def report(arguments: Report) -> None:
@@ -198,7 +216,7 @@ def report(arguments: Report) -> None:
         load_run(arguments.run)
         print(f"would write {arguments.run / 'report.html'}")
         return
-    print(f"written: {explain.report(arguments.run, ngram=arguments.ngram, text=arguments.text)}")
+    print(f"written: {explain.report(arguments.run, ngram=arguments.ngram, torch=arguments.torch, text=arguments.text)}")
 
 
 COMMANDS = {
@@ -210,7 +228,7 @@ COMMANDS = {
 USAGE = f"""{__doc__}
 
 usage: explain.py backward RUN TEXT [--help]     the gradients, from the loss down; --parameter NAME says why
-       explain.py attention RUN TEXT [--help]    which earlier tokens each head looks at
+       explain.py attention RUN TEXT [--help]    which other tokens each head looks at
        explain.py gates RUN TEXT [--help]        the gates of a recurrent model, token by token
        explain.py report RUN [--help]            the run's curves and settings as one page"""
 

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator, Sequence
 from types import CodeType
 from typing import Any
 
-from tinylm.anomalies import anomaly, check_value
+from tinylm.anomalies import anomaly, check_gradients
 from tinylm.backend import Array, array_module, device_of, make_current
-from tinylm.errors import AutogradError, DeviceError, GradientShapeError, ShapeError
+from tinylm.errors import AnomalyError, AutogradError, DeviceError, GradientShapeError, ShapeError
 
 
 class _Mode(threading.local):
@@ -32,7 +32,8 @@ clock = itertools.count(1)  # ticks with every node and every in-place write, so
 class Node:
     """One application of an op: what is needed to run its vjp, and to name it in a message."""
 
-    __slots__ = ("age", "cells", "code", "inputs", "offset", "op", "outputs", "parents", "settings", "vjp")
+    __slots__ = ("age", "cells", "code", "inputs", "offset", "op", "outputs", "parents", "place", "settings", "vjp")
+    place: str  # set in anomaly mode only
 
     def __init__(
         self,
@@ -57,7 +58,9 @@ class Node:
         self.outputs: Any = None  # for several outputs: a maker of zeros for each
 
     def where(self) -> str:
-        """'file:line' of the call that made this node."""
+        """'file:line' of the call that made this node; in anomaly mode also of the user's line that led to it."""
+        if hasattr(self, "place"):
+            return self.place
         line = self.code.co_firstlineno
         for start, end, number in self.code.co_lines():
             if start <= self.offset < end and number is not None:
@@ -126,12 +129,14 @@ def apply_vjp(node: Node, slots: list[Any], create_graph: bool) -> Sequence[Any]
     vjp = node.vjp
     if create_graph:
         vjp = node.op.record_vjp(node.inputs, node.settings)
-    if node.outputs is None:
-        return vjp(slots[0])
-    slots = [make() if s is None else s for s, make in zip(slots, node.outputs, strict=True)]
-    if create_graph:
-        slots = [node.op.as_tensor(s) for s in slots]
-    return vjp(*slots)
+    if node.outputs is not None:
+        slots = [make() if s is None else s for s, make in zip(slots, node.outputs, strict=True)]
+        if create_graph:
+            slots = [node.op.as_tensor(s) for s in slots]
+    try:
+        return vjp(*slots)
+    except AnomalyError as error:  # create_graph: the vjp is made of ops
+        raise AnomalyError(f"{error}; this is in the gradient of {node.op.name} ({node.where()})") from error
 
 
 def _walk(y: Any, dy: Any, leaf: Callable[[Any, Any], None], create_graph: bool, retain_graph: bool, plan: "_Plan | None" = None) -> None:
@@ -185,10 +190,10 @@ def _walk(y: Any, dy: Any, leaf: Callable[[Any, Any], None], create_graph: bool,
             targets = [t if t.requires_grad else None for t in targets]
         else:
             grads = node.vjp(slots[0]) if node.outputs is None and not create_graph else apply_vjp(node, slots, create_graph)
-            if anomaly.detect:
-                for g in [g for g, tensor in zip(grads, node.parents) if tensor is not None]:  # noqa: B905
-                    check_value(node.op.name, node.where(), g, [*slots, *node.inputs], "gradient")
             grads = fitted(node, grads)
+            if anomaly.detect:
+                asked = [g for g, tensor in zip(grads, node.parents, strict=True) if tensor is not None]
+                check_gradients(f"{node.op.name} ({node.where()})", asked, slots, node.inputs)
         if not retain_graph:
             node.vjp = node.inputs = node.parents = None
         del slots

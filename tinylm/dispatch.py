@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinylm.anomalies import anomaly, check_value
+from tinylm.anomalies import anomaly, check_value, place
 from tinylm.autograd import Node, grad, mode
 from tinylm.backend import array_module, device_of, make_current
 from tinylm.errors import DeviceError
@@ -107,11 +107,11 @@ def _wrap(value: Any, inputs: Sequence[Any], arrays: Sequence[Any]) -> Any:
 
 
 def _inspect(name: str, out: Any, inputs: Sequence[Any], caller: Any) -> None:
-    """In anomaly mode: AnomalyError when an output is the first value not to be finite."""
+    """In anomaly mode: AnomalyError when an output is not finite."""
     if caller.f_globals is wrappers.namespace:
         caller = caller.f_back
     for value in out if type(out) is tuple else (out,):
-        check_value(name, f"{caller.f_code.co_filename}:{caller.f_lineno}", value, inputs, "value")
+        check_value(f"{name} ({place(caller)})", value, inputs)
 
 
 _NO_SETTINGS: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
@@ -226,6 +226,8 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Call
             node = Node(
                 record, inputs, (extra, settings) if extra or settings else _NO_SETTINGS, parents, vjp, cells, caller.f_code, caller.f_lasti
             )
+            if anomaly.detect:
+                node.place = place(caller)
             if type(out) is tuple:
                 node.outputs = [functools.partial(array_module(v.data).zeros, v.shape, v.dtype) for v in out]
                 for i, each in enumerate(out):

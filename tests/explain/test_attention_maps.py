@@ -106,7 +106,7 @@ def test_without_attention_or_tape():
 def test_words_from_pieces():
     tokens = ["a", "b", " ", "c", "\n", " ", "d"]
     weights = np.arange(49.0).reshape(1, 7, 7)
-    joined, words = explain.by_word(weights, tokens)
+    joined, words, _ = explain.by_word(weights, tokens)
     assert words == ["ab ", "c\n ", "d"]
     parts = [slice(0, 3), slice(3, 6), slice(6, 7)]
     for i, rows in enumerate(parts):
@@ -114,9 +114,13 @@ def test_words_from_pieces():
             assert joined[0, i, j] == pytest.approx(weights[0, rows, columns].sum(axis=1).mean())
     assert explain.by_word(np.eye(4), ["The", " k", "ing", "."])[1] == ["The", " king."]
     causal = np.tri(7) / np.tri(7).sum(1, keepdims=True)
-    joined, _ = explain.by_word(causal, tokens)
+    joined, _, _ = explain.by_word(causal, tokens)
     np.testing.assert_allclose(joined.sum(-1), 1)
     assert not np.triu(joined, 1).any()
+    weights = np.arange(21.0).reshape(7, 3)
+    joined, words, sources = explain.by_word(weights, tokens, ["x ", "y", "z"])
+    assert (words, sources) == (["ab ", "c\n ", "d"], ["x ", "yz"])
+    np.testing.assert_allclose(joined, [[weights[rows, s].sum(axis=1).mean() for s in (slice(0, 1), slice(1, 3))] for rows in parts])
 
 
 def test_the_strongest_looks():
@@ -124,6 +128,8 @@ def test_the_strongest_looks():
     assert strongest(weights, 3, 2) == [(1, 0.5), (2, 0.2)]
     assert strongest(weights, 2) == [(0, 0.3), (1, 0.3)], "ties in the order of the text"
     assert strongest(weights, 0) == []
+    assert strongest(weights, 1, crossing=True) == [(1, 0.6), (0, 0.4)]
+    assert strongest(weights.T, 0) == [(1, 0.4), (2, 0.3), (3, 0.1)], "those ahead, too"
 
 
 def test_the_picture():

@@ -65,6 +65,16 @@ def test_curves_are_the_records() -> None:
     assert layers == {"a": ([2, 4, 6], [3.0, 0.6, 2.0]), "b": ([2, 4, 6], [4.0, 0.8, 0.0])}
 
 
+def test_pytorchs_curves_are_its_own_records() -> None:
+    theirs = [{"step": 2, "loss": 3.5}, {"step": 4, "loss": 2.25}, {"step": 4, "val_loss": 2.75}]
+    training = lines(plots.figures(RECORDS, torch=theirs)["Training curves"])
+    assert training["training"] == ([2, 4, 6], [3.0, 2.0, 1.0])
+    assert training["validation, 2.2500 at best"] == ([4, 6], [2.5, 2.25])
+    assert training["PyTorch: training"] == ([2, 4], [3.5, 2.25])
+    assert training["PyTorch: validation, 2.7500 at best"] == ([4], [2.75])
+    assert len(training) == 4
+
+
 def test_only_what_was_recorded() -> None:
     assert list(plots.figures([{"step": 1, "val_loss": 2.0}])) == ["Training curves"]
     assert plots.figures([]) == {}
@@ -125,6 +135,10 @@ def test_what_cannot_be(runs: dict[str, Path], tmp_path: Path) -> None:
         explain.report(tmp_path)
     with pytest.raises(ConfigError, match="other tokens than the run"):
         explain.report(runs["gpt"], ngram=runs["words"])
+    with pytest.raises(ConfigError, match="other tokens than the run"):
+        explain.report(runs["gpt"], torch=runs["words"])
+    with pytest.raises(ConfigError, match="gru was trained with model gru, and the run with gpt"):
+        explain.report(runs["gpt"], torch=runs["gru"])
     with pytest.raises(ConfigError, match="an n-gram model counts"):
         explain.report(runs["ngram"], text=SENTENCE)
     with pytest.raises(ConfigError, match="has 25 tokens: expected at most 24"):

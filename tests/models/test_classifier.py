@@ -1,12 +1,9 @@
 """The three classifiers against the same models written with PyTorch, padding, and what they can learn."""
 
-import itertools
-import math
-
 import numpy as np
 import pytest
 import torch
-from helpers import ReplayedDropout, assert_parity, randomise, replay_dropout
+from helpers import assert_parity, randomise, replay_dropout
 
 from tinylm import ops
 from tinylm.errors import ConfigError, RangeError, ShapeError
@@ -14,6 +11,7 @@ from tinylm.models.classifier import BagClassifier, Ensemble, LSTMClassifier, Te
 from tinylm.optim import AdamW
 from tinylm.random_streams import Generator, default_generator
 from tinylm.tensor import Tensor
+from tinylm.verify.torch_classifiers import TorchBagClassifier, TorchLSTMClassifier, TorchTransformerClassifier
 
 VOCAB, WIDTH, HIDDEN, BUCKETS = 13, 8, 6, 17
 KINDS = ["bag", "lstm", "transformer"]
@@ -28,82 +26,14 @@ def make(kind: str, dropout: float = 0.0, layers: int = 1) -> TextClassifier:
     return TransformerClassifier(VOCAB, WIDTH, 2, HIDDEN, layers, dropout)
 
 
-class TorchBag(torch.nn.Module):
-    """One text after the other, one word and word pair after the other."""
-
-    def __init__(self, drop):
-        super().__init__()
-        self.register_buffer("ratios", torch.randn(VOCAB + BUCKETS))
-        self.encoder = torch.nn.Embedding(VOCAB + BUCKETS, WIDTH)
-        self.decoder = torch.nn.Linear(WIDTH, 1)
-        self.drop = drop
-
-    def forward(self, ids, lengths):
-        steps = ids.shape[1]
-        keep = self.drop(torch.ones(*ids.shape[:1], 2 * steps - 1, 1, dtype=self.ratios.dtype))
-        rows = []
-        for text, length, kept in zip(ids.tolist(), lengths.tolist(), keep, strict=True):
-            words = [(i, a) for i, a in enumerate(text[:length])]
-            pairs = [(steps + i, VOCAB + (116049371 * a + b) % BUCKETS) for i, (a, b) in enumerate(itertools.pairwise(text[:length]))]
-            terms = [kept[i] * self.ratios[row] * self.encoder.weight[row] for i, row in words + pairs]
-            rows.append(sum(terms) / math.sqrt(2 * length - 1))
-        return self.decoder(self.drop(torch.stack(rows)))[:, 0]
-
-
-class TorchLSTM(torch.nn.Module):
-    """Packed sequences; the maximum of each text on its own."""
-
-    def __init__(self, drop, layers):
-        super().__init__()
-        self.encoder = torch.nn.Embedding(VOCAB, WIDTH)
-        self.rnn = torch.nn.LSTM(WIDTH, HIDDEN, layers, bidirectional=True)
-        self.decoder = torch.nn.Linear(2 * HIDDEN, 1)
-        self.drop = drop
-
-    def forward(self, ids, lengths):
-        x = self.drop(self.encoder(ids.T))
-        packed = torch.nn.utils.rnn.pack_padded_sequence(x, torch.tensor(lengths), enforce_sorted=False)
-        y, _ = torch.nn.utils.rnn.pad_packed_sequence(self.rnn(packed)[0])
-        most = torch.stack([y[:length, n].amax(dim=0) for n, length in enumerate(lengths.tolist())])
-        return self.decoder(self.drop(most))[:, 0]
-
-
-class TorchPositions(torch.nn.Module):
-    def __init__(self, drop):
-        super().__init__()
-        angles = np.arange(5000)[:, None] * 10000.0 ** (-np.arange(0, WIDTH, 2) / WIDTH)
-        pe = np.stack([np.sin(angles), np.cos(angles)], axis=2).reshape(5000, 1, WIDTH)
-        self.register_buffer("pe", torch.tensor(pe))
-        self.drop = drop
-
-    def forward(self, x):
-        return self.drop(x + self.pe[: x.shape[0]])
-
-
-class TorchTransformer(torch.nn.Module):
-    def __init__(self, drop, layers, p):
-        super().__init__()
-        self.encoder = torch.nn.Embedding(VOCAB, WIDTH)
-        self.pos_encoder = TorchPositions(drop)
-        layer = torch.nn.TransformerEncoderLayer(WIDTH, 2, HIDDEN, p, norm_first=True)
-        self.transformer_encoder = torch.nn.TransformerEncoder(layer, layers, torch.nn.LayerNorm(WIDTH), enable_nested_tensor=False)
-        self.decoder = torch.nn.Linear(WIDTH, 1)
-        self.drop = drop
-
-    def forward(self, ids, lengths):
-        x = self.pos_encoder(self.encoder(ids.T) * math.sqrt(WIDTH))
-        beyond = torch.arange(ids.shape[1]) >= torch.tensor(lengths)[:, None]
-        mask = torch.zeros(beyond.shape, dtype=x.dtype).masked_fill(beyond, -math.inf)
-        y = self.transformer_encoder(x, src_key_padding_mask=mask)
-        means = torch.stack([y[:length, n].mean(dim=0) for n, length in enumerate(lengths.tolist())])
-        return self.decoder(self.drop(means))[:, 0]
-
-
-def make_torch(kind, layers=1, drop=None, p=0.0):
-    drop = drop or torch.nn.Identity()
+def make_torch(kind: str, dropout: float = 0.0, layers: int = 1) -> torch.nn.Module:
     if kind == "bag":
-        return TorchBag(drop)
-    return TorchLSTM(drop, layers) if kind == "lstm" else TorchTransformer(drop, layers, p)
+        theirs = TorchBagClassifier(VOCAB, WIDTH, BUCKETS, dropout, dropout)
+        theirs.ratios.copy_(torch.randn(VOCAB + BUCKETS))
+        return theirs
+    if kind == "lstm":
+        return TorchLSTMClassifier(VOCAB, WIDTH, HIDDEN, layers, dropout)
+    return TorchTransformerClassifier(VOCAB, WIDTH, 2, HIDDEN, layers, dropout)
 
 
 LENGTHS = [np.array([7, 1, 4, 6]), np.array([5]), np.array([1, 1]), np.array([2, 3, 3])]
@@ -117,7 +47,7 @@ def test_equals_pytorch(kind, dtype, layers, lengths):
     """Logits and the gradient of every parameter."""
     rng = np.random.default_rng(0)
     torch.manual_seed(0)
-    theirs = make_torch(kind, layers)
+    theirs = make_torch(kind, layers=layers)
     randomise(theirs, rng)
     ids = rng.integers(0, VOCAB, (len(lengths), int(lengths.max())))
     assert_parity(make(kind, layers=layers), theirs, [ids], settings={"lengths": lengths}, dtype=dtype)
@@ -127,8 +57,7 @@ def test_equals_pytorch(kind, dtype, layers, lengths):
 def test_dropout_equals_pytorch_with_the_same_masks(kind):
     rng, generator = np.random.default_rng(1), Generator()
     torch.manual_seed(1)
-    theirs = make_torch(kind, drop=ReplayedDropout(0.3, generator), p=0.3)
-    theirs = replay_dropout(theirs, generator)
+    theirs = replay_dropout(make_torch(kind, dropout=0.3), generator)
     randomise(theirs, rng)
     before = generator.state = default_generator.state
     ours = make(kind, dropout=0.3)

@@ -10,7 +10,6 @@ from tinylm import nn, ops
 from tinylm.errors import ConfigError
 from tinylm.verify import compare
 from tinylm.verify.layer_calls import recorded, recorded_in_torch
-from tinylm.verify.models import MODELS, twins_of
 
 
 @pytest.fixture
@@ -23,14 +22,6 @@ def pair():
     torch.manual_seed(0)
     ours = nn.Sequential(nn.Linear(3, 5), nn.LayerNorm(5), nn.Linear(5, 2))
     return ours, tnn.Sequential(tnn.Linear(3, 5), tnn.LayerNorm(5), tnn.Linear(5, 2))
-
-
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("name", MODELS)
-def test_the_registered_models(name, dtype):
-    report = compare(*twins_of(name), dtype=dtype)
-    assert report.ok, report
-    assert sum(row.name.startswith("gradient of ") for row in report.rows) >= 4
 
 
 FORWARD = ["output of 0", "output of 1", "output of 2", "output 0"]

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from tinylm.backend import to_numpy
 from tinylm.explain.naming import Names, nodes_below
-from tinylm.explain.token_axes import label_tokens
+from tinylm.explain.token_axes import label_tokens, title_width
 from tinylm.nn import Module
 from tinylm.tensor import as_array
 
@@ -42,12 +42,20 @@ def attention_weights(output: Any, *, model: Module | None = None) -> list[Atten
     return found
 
 
-def by_word(weights: np.ndarray, tokens: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-    """Attention between words from attention between pieces of them: weights (..., T, T) over the tokens
-    of one text -> (..., words, words), and the words, each with the white space behind it.
+def by_word(weights: np.ndarray, tokens: Sequence[str], sources: Sequence[str] | None = None) -> tuple[np.ndarray, list[str], list[str]]:
+    """Attention between words from attention between pieces of them: weights (..., T, S) over the tokens
+    -> (..., words, source words), the words that look and those that are looked at, each with the white space behind it.
 
     A word takes of another what its tokens take of all the other's tokens, on average; rows still sum to 1.
+    sources: the S tokens that are looked at, where they are others than the T.
     """
+    words, one = _grouped(tokens)
+    source_words, other = (words, one) if sources is None else _grouped(sources)
+    return (one / one.sum(axis=0)).T @ weights @ other, words, source_words
+
+
+def _grouped(tokens: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """The words, and (T, words) with a 1 where the token is part of the word."""
     words: list[str] = []
     member = []  # the word of each token
     for token in tokens:
@@ -55,15 +63,15 @@ def by_word(weights: np.ndarray, tokens: Sequence[str]) -> tuple[np.ndarray, lis
             words.append("")
         words[-1] += token
         member.append(len(words) - 1)
-    one = np.eye(len(words))[member]  # (T, words)
-    return (one / one.sum(axis=0)).T @ weights @ one, words
+    return words, np.eye(len(words))[member]
 
 
-def strongest(weights: np.ndarray, position: int, count: int = 3) -> list[tuple[int, float]]:
-    """Where one head looks most from a position, itself left out: (earlier position, weight), the largest first."""
-    before = weights[position, :position]
-    order = np.argsort(-before, kind="stable")[:count]
-    return [(int(s), float(before[s])) for s in order]
+def strongest(weights: np.ndarray, position: int, count: int = 3, crossing: bool = False) -> list[tuple[int, float]]:
+    """Where one head looks most from a position: (position, weight), the largest first, without those that it does not
+    look at. The position itself is left out, unless the head is `crossing` from one text to another."""
+    row = weights[position]
+    order = [int(s) for s in np.argsort(-row, kind="stable") if row[s] > 0 and (crossing or s != position)]
+    return [(s, float(row[s])) for s in order[:count]]
 
 
 def draw_attention(layers: Sequence[Attention], tokens: Sequence[str], sources: Sequence[str] | None = None) -> Figure:
@@ -71,7 +79,7 @@ def draw_attention(layers: Sequence[Attention], tokens: Sequence[str], sources: 
     below; the darker, the more, by the square root of the weight. sources: the tokens that are looked at, where they are others."""
     sources = tokens if sources is None else sources
     heads = max(layer.weights.shape[1] for layer in layers)
-    side = max(2.2, 0.16 * max(len(tokens), len(sources)))
+    side = max(2.2, 0.16 * max(len(tokens), len(sources)), title_width(f"{layer.name}, head 0" for layer in layers))
     figure = Figure(figsize=(side * heads + 1, (side + 0.4) * len(layers) + 0.5), layout="constrained")
     axes = figure.subplots(len(layers), heads, squeeze=False)
     for row, layer in zip(axes, layers, strict=True):

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from tinylm.autograd import Node
 from tinylm.backend import to_numpy
 from tinylm.explain.naming import Names, nodes_below
-from tinylm.explain.token_axes import label_tokens
+from tinylm.explain.token_axes import label_tokens, title_width
 from tinylm.nn import Module
 from tinylm.tensor import as_array
 
@@ -104,7 +104,8 @@ def draw_gates(layers: Sequence[Gates], tokens: Sequence[str]) -> Figure:
     """A picture of each gate and state, a row a layer, of the first text of the batch: the tokens from left
     to right, a line a unit. Gates run from 0, white, to 1; the others from blue below 0 to red above."""
     columns = max(len(layer.values) for layer in layers)
-    figure = Figure(figsize=(max(2.6, 0.12 * len(tokens)) * columns + 1, 3.2 * len(layers) + 0.5), layout="constrained")
+    wide = max(2.6, 0.12 * len(tokens), 0.8 + title_width(f"{layer.name}, candidate" for layer in layers))
+    figure = Figure(figsize=(wide * columns + 1, 3.2 * len(layers) + 0.5), layout="constrained")
     axes = figure.subplots(len(layers), columns, squeeze=False)
     for row, layer in zip(axes, layers, strict=True):
         for cell, (name, values) in zip(row, layer.values.items(), strict=False):

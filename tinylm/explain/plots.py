@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 Records = Sequence[Mapping[str, Any]]
@@ -22,10 +23,11 @@ def png(figure: Figure) -> bytes:
     return image.getvalue()
 
 
-def figures(records: Records, ngram: float | None = None) -> dict[str, Figure]:
-    """The pictures that the records allow, by title. ngram: the loss of an n-gram model, for a line to compare with."""
+def figures(records: Records, ngram: float | None = None, torch: Records = ()) -> dict[str, Figure]:
+    """The pictures that the records allow, by title. ngram: the loss of an n-gram model, for a line to compare with;
+    torch: the records of the same training by PyTorch, for curves to compare with."""
     made = {
-        "Training curves": training_curves(records, ngram),
+        "Training curves": training_curves(records, ngram, torch),
         "Learning rate": curve(records, "lr", "learning rate"),
         "Norm of the gradient before clipping": curve(records, "grad_norm", "norm of the gradient", "log"),
         "Norm of the gradient by layer": norms_by_layer(records),
@@ -46,20 +48,28 @@ def _axes(ylabel: str, height: float = 3.2) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def training_curves(records: Records, ngram: float | None = None) -> Figure | None:
-    """The losses in training and validation; None without any."""
-    training, validation = series(records, "loss"), series(records, "val_loss")
-    if not training[0] and not validation[0]:
-        return None
+def training_curves(records: Records, ngram: float | None = None, torch: Records = ()) -> Figure | None:
+    """The losses in training and validation, of PyTorch's run above and dotted, so that equal ones are both seen; None without any."""
     figure, axes = _axes("nats a token")
-    if training[0]:
-        axes.plot(*training, linewidth=0.8, label="training")
-    if validation[0]:
-        axes.plot(*validation, marker="o", label=f"validation, {min(validation[1]):.4f} at best")
+    for whose, whole, style, mark in (("", records, "-", "o"), ("PyTorch: ", torch, ":", "x")):
+        training, validation = series(whole, "loss"), series(whole, "val_loss")
+        dark = 0.6 if whose else 1.0
+        if training[0]:
+            axes.plot(*training, style, color=_shade("C0", dark), linewidth=1.4 if whose else 0.8, label=f"{whose}training")
+        if validation[0]:
+            label = f"{whose}validation, {min(validation[1]):.4f} at best"
+            axes.plot(*validation, style, color=_shade("C1", dark), marker=mark, label=label)
+    if not axes.lines:
+        return None
     if ngram is not None:
         axes.axhline(ngram, color="black", linestyle="--", linewidth=1, label=f"n-gram, {ngram:.4f}")
     axes.legend(fontsize=8)
     return figure
+
+
+def _shade(color: str, dark: float) -> tuple[float, ...]:
+    """A colour, the darker the smaller the number."""
+    return tuple(dark * part for part in to_rgb(color))
 
 
 def curve(records: Records, name: str, label: str, scale: str = "linear") -> Figure | None:

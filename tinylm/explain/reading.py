@@ -1,37 +1,178 @@
-"""A model reading a text, with its tape: what the pictures of a text are taken from."""
+"""A trained model reading a text, with its tape: what is explained of it, whichever of the three kinds of runs it is from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from tinylm import backend
+from tinylm import backend, ops
 from tinylm.autograd import set_recording
+from tinylm.data.labelled import encode_words
+from tinylm.data.pairs import make_batch
 from tinylm.data.tokenizers import Tokenizer
 from tinylm.errors import ConfigError
 from tinylm.models import LanguageModel, NgramLM
+from tinylm.models.translator import RecurrentTranslator
+from tinylm.nn import Module
 from tinylm.tensor import Tensor
+from tinylm.train import classification, load_run, translation
+from tinylm.train.checkpoints import read_json
+
+Layer = TypeVar("Layer")
 
 
-def text_ids(model: LanguageModel | NgramLM, tokenizer: Tokenizer, text: str) -> np.ndarray:
-    """The ids of a text that the model can read at once, at least two.
+@dataclass(frozen=True)
+class Part(Generic[Layer]):
+    """Layers that work on the same tokens. name: 'encoder', 'decoder' or 'source' in a translator, else ''.
+    tokens: those that look; sources: those that are looked at where they are others, else None."""
 
-    Errors: ConfigError for an n-gram model, which has no tape, and for a text too short or too long; DataError for
-    characters that the tokenizer does not know.
+    name: str
+    layers: list[Layer]
+    tokens: list[str]
+    sources: list[str] | None
+
+
+class Reading:
+    """A model that reads a text. model: in evaluation mode.  about: what the loss is, behind its value."""
+
+    model: Module
+    about: str
+
+    def loss(self) -> Tensor:
+        """The loss of the text, with its tape."""
+        raise NotImplementedError(f"{type(self).__name__} has no loss")
+
+    def output(self) -> Tensor:
+        """The logits, with their tape."""
+        raise NotImplementedError(f"{type(self).__name__} has no output")
+
+    def tokens(self, layer: str) -> tuple[str, list[str], list[str] | None]:
+        """(part, tokens, sources) of a layer, see `Part`."""
+        raise NotImplementedError(f"{type(self).__name__} has no tokens")
+
+    def parts(self, layers: Sequence[Any]) -> list[Part]:
+        """The layers, by what they work on."""
+        found: dict[str, Part] = {}
+        for layer in layers:
+            name, tokens, sources = self.tokens(layer.name)
+            found.setdefault(name, Part(name, [], tokens, sources)).layers.append(layer)
+        return list(found.values())
+
+
+class LanguageReading(Reading):
+    """A language model predicts each token of the text from those before it."""
+
+    def __init__(self, model: LanguageModel | NgramLM, tokenizer: Tokenizer, text: str, device: str) -> None:
+        """Errors: ConfigError for an n-gram model, which has no tape, and for a text too short or too long; DataError for
+        characters that the tokenizer does not know."""
+        if isinstance(model, NgramLM):
+            raise ConfigError("an n-gram model counts: it has no gradients, no attention and no gates")
+        ids = tokenizer.encode(text)
+        if len(ids) < 2:
+            raise ConfigError(f"the text has {len(ids)} tokens: expected at least 2")
+        if model.block_size is not None and len(ids) > model.block_size:
+            raise ConfigError(f"the text has {len(ids)} tokens: expected at most {model.block_size}, the model's context")
+        self.model: LanguageModel = model
+        self.about = f"nats a token over {len(ids) - 1} tokens"
+        self._ids = Tensor(backend.to_device(ids[None], device))
+        self._tokens = [tokenizer.decode([i]) for i in ids.tolist()]
+
+    def loss(self) -> Tensor:
+        with set_recording(True):
+            return self.model.loss(self._ids[:, :-1], self._ids[:, 1:])[0]
+
+    def output(self) -> Tensor:
+        with set_recording(True):
+            return self.model.advance(self._ids)[0]
+
+    def tokens(self, layer: str) -> tuple[str, list[str], list[str] | None]:
+        return "", self._tokens, None
+
+
+class TranslationReading(Reading):
+    """A translator predicts each token of the target from the source and the target's tokens before it."""
+
+    def __init__(self, translator: translation.SentenceTranslator, text: str, target: str | None) -> None:
+        """target: the model's own translation, greedy, by default; its first tokens where it has no end within the block.
+        Errors: DataError for an empty text, or one longer than the block; ConfigError for such a target."""
+        vocabulary, longest = translator.vocabulary, translator.block_size
+        own = translator.translate(text, beams=1)
+        source, goal = vocabulary.encode(text), vocabulary.encode(own if target is None else target)
+        if target is not None and len(goal) > longest:
+            raise ConfigError(f"the target has {len(goal)} tokens, its end included: expected at most {longest}")
+        goal = goal[:longest]
+        batch = make_batch([(source, goal)], vocabulary)
+        self.model = translator.model
+        self.about = f"nats a token over {len(goal)} tokens of {vocabulary.decode(goal)!r}"
+        self._lengths = batch.source_lengths
+        arrays = batch.source, batch.target_in, batch.target_out
+        self._source, self._target_in, self._target_out = (Tensor(backend.to_device(a.copy(), translator.device)) for a in arrays)
+        special = {vocabulary.bos: "<s> ", vocabulary.eos: " </s>"}  # words of their own
+        both = ([special.get(i) or vocabulary.decode([i]) for i in a[0].tolist()] for a in (batch.source, batch.target_in))
+        self._source_tokens, self._target_tokens = both
+
+    def loss(self) -> Tensor:
+        return ops.cross_entropy(self.output(), self._target_out)
+
+    def output(self) -> Tensor:
+        with set_recording(True):
+            return self.model(self._source, self._lengths, self._target_in)
+
+    def tokens(self, layer: str) -> tuple[str, list[str], list[str] | None]:
+        if layer.startswith("encoder"):
+            backwards = isinstance(self.model, RecurrentTranslator)  # which it reads the source
+            return "encoder", self._source_tokens[:: -1 if backwards else 1], None
+        if "multihead_attn" in layer:
+            return "source", self._target_tokens, self._source_tokens
+        return "decoder", self._target_tokens, None
+
+
+class ClassifierReading(Reading):
+    """A classifier says of which class the text is."""
+
+    def __init__(self, model: Module, tokenizer: Tokenizer, names: tuple[str, str], text: str, label: str | None, device: str) -> None:
+        """label: the one that the model thinks likelier by default. Errors: ConfigError for another label; DataError for
+        a text without words."""
+        ids = encode_words(tokenizer, text)
+        self.model = model.to(device)
+        self._ids, self._lengths = Tensor(backend.to_device(ids[None], device)), np.array([len(ids)])
+        if label is None:
+            label = names[self.output().item() > 0]
+        if label not in names:
+            raise ConfigError(f"label {label!r}: expected {names[0]!r} or {names[1]!r}")
+        self.about = f"nats for the label {label!r}, over {len(ids)} words"
+        self._label = Tensor(backend.to_device(np.array([names.index(label)], np.float32), device))
+        self._tokens = [tokenizer.decode([i]) for i in ids.tolist()]
+
+    def loss(self) -> Tensor:
+        return ops.binary_cross_entropy_with_logits(self.output(), self._label)
+
+    def output(self) -> Tensor:
+        with set_recording(True):
+            return self.model(self._ids, self._lengths)
+
+    def tokens(self, layer: str) -> tuple[str, list[str], list[str] | None]:
+        return "", self._tokens, None
+
+
+def read_run(folder: Path, text: str, device: str = "cpu", *, target: str | None = None, label: str | None = None) -> Reading:
+    """The model of any run reads a text. target: what a translator is to write; label: what a classifier is to say.
+
+    Errors: CheckpointError when the folder is no run; ConfigError for a target or label that the model has no use
+    for; those of the readings.
     """
-    if isinstance(model, NgramLM):
-        raise ConfigError("an n-gram model counts: it has no gradients, no attention and no gates")
-    ids = tokenizer.encode(text)
-    if len(ids) < 2:
-        raise ConfigError(f"the text has {len(ids)} tokens: expected at least 2")
-    if model.block_size is not None and len(ids) > model.block_size:
-        raise ConfigError(f"the text has {len(ids)} tokens: expected at most {model.block_size}, the model's context")
-    return ids
-
-
-def token_texts(tokenizer: Tokenizer, ids: np.ndarray) -> list[str]:
-    """Each token as text."""
-    return [tokenizer.decode([i]) for i in ids.tolist()]
-
-
-def read(model: LanguageModel, ids: np.ndarray, device: str = "cpu") -> Tensor:
-    """The logits (1, T, vocab_size) with the tape that led to them."""
-    with set_recording(True):
-        return model.advance(Tensor(backend.to_device(ids[None], device)))[0]
+    record = read_json(folder / "config.json") if (folder / "config.json").exists() else None
+    task = record.get("task") if isinstance(record, dict) else None
+    for name, value, its in (("target", target, translation.TASK), ("label", label, classification.TASK)):
+        if value is not None and task != its:
+            raise ConfigError(f"{name} {value!r}: the run in {folder} is not one of {its}")
+    backend.device_namespace(device)
+    if task == translation.TASK:
+        return TranslationReading(translation.load_translator(folder, device), text, target)
+    if task == classification.TASK:
+        model, tokenizer, names = classification.load_classifier(folder)
+        return ClassifierReading(model, tokenizer, names, text, label, device)
+    language_model, tokenizer, _ = load_run(folder, device)
+    return LanguageReading(language_model, tokenizer, text, device)

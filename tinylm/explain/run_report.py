@@ -12,11 +12,11 @@ from tinylm.errors import CheckpointError, ConfigError
 from tinylm.explain.attention_maps import attention_weights, draw_attention
 from tinylm.explain.gates import draw_gates, gate_values
 from tinylm.explain.plots import figures, png
-from tinylm.explain.reading import read, text_ids, token_texts
-from tinylm.models import LanguageModel
-from tinylm.train import load_run
+from tinylm.explain.reading import Part, read_run
 from tinylm.train.checkpoints import read_json, write_atomically
 from tinylm.train.metrics import read_metrics
+
+_MAY_DIFFER = ("steps", "device", "log_every", "eval_every", "save_every")  # of two runs that are the same training
 
 _HEAD = """<!doctype html>
 <html lang="en">
@@ -39,13 +39,14 @@ _HEAD = """<!doctype html>
 """
 
 
-def report(folder: str | Path, *, ngram: str | Path | None = None, text: str | None = None) -> Path:
+def report(folder: str | Path, *, ngram: str | Path | None = None, torch: str | Path | None = None, text: str | None = None) -> Path:
     """Writes report.html into a run folder and returns its path. The page needs no other file.
 
     It shows summary.json, the curves that metrics.jsonl allows and the settings. ngram: the run folder of an
-    n-gram model of the same tokens, whose validation loss is drawn beside. text: is read by the model, which
+    n-gram model of the same tokens, whose validation loss is drawn beside. torch: the run folder of the same
+    training by PyTorch, as scripts/train_torch.py writes it, whose curves are drawn beside. text: is read by the model, which
     shows its attention or its gates.
-    Errors: CheckpointError when a folder is no run; ConfigError when the runs have other tokens, or for a
+    Errors: CheckpointError when a folder is no run; ConfigError when the runs have other tokens or settings, or for a
     text that the model cannot read; DataError.
     """
     folder = Path(folder)
@@ -56,7 +57,8 @@ def report(folder: str | Path, *, ngram: str | Path | None = None, text: str | N
     parts = [_HEAD.format(title=html.escape(f"Run {folder.name}")), _table("Result", summary)]
     level = None if ngram is None else _ngram_loss(Path(ngram), record)
     records = read_metrics(folder / "metrics.jsonl")
-    parts += [_picture(title, figure) for title, figure in figures(records, level).items()]
+    theirs = [] if torch is None else _same_training(Path(torch), record)
+    parts += [_picture(title, figure) for title, figure in figures(records, level, theirs).items()]
     if text is not None:
         parts += [f"<h2>Reading</h2>\n<p><q>{html.escape(text)}</q></p>\n"]
         parts += [_picture(title, figure, wide=True) for title, figure in _pictures_of_reading(folder, text).items()]
@@ -95,14 +97,26 @@ def _ngram_loss(folder: Path, record: Mapping[str, Any]) -> float:
         raise CheckpointError(f"{folder / 'summary.json'} has no val_loss") from error
 
 
+def _same_training(folder: Path, record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The metrics of a run with the tokens and settings of the run whose config is given, but for how far it goes."""
+    other = read_json(folder / "config.json")
+    if not isinstance(other, dict) or other.get("tokenizer") != record.get("tokenizer") or not isinstance(other.get("train"), dict):
+        raise ConfigError(f"{folder} has other tokens than the run: their losses cannot be compared")
+    for name, value in record["train"].items():
+        if name not in _MAY_DIFFER and other["train"].get(name) != value:
+            raise ConfigError(f"{folder} was trained with {name} {other['train'].get(name)}, and the run with {value}")
+    return read_metrics(folder / "metrics.jsonl")
+
+
 def _pictures_of_reading(folder: Path, text: str) -> dict[str, Figure]:
-    model, tokenizer, _ = load_run(folder)
-    ids = text_ids(model, tokenizer, text)
-    assert isinstance(model, LanguageModel)
-    output, tokens = read(model, ids), token_texts(tokenizer, ids)
-    made = {}
-    if attention := attention_weights(output, model=model):
-        made["Attention: the row looks at the columns"] = draw_attention(attention, tokens)
-    if gates := gate_values(output, model=model):
-        made["Gates and states, token by token"] = draw_gates(gates, tokens)
+    reading = read_run(folder, text)
+    output, made = reading.output(), {}
+    for part in reading.parts(attention_weights(output, model=reading.model)):
+        made[f"Attention{_of(part)}: the row looks at the columns"] = draw_attention(part.layers, part.tokens, part.sources)
+    for part in reading.parts(gate_values(output, model=reading.model)):
+        made[f"Gates and states{_of(part)}, token by token"] = draw_gates(part.layers, part.tokens)
     return made
+
+
+def _of(part: Part) -> str:
+    return {"": "", "source": " from target to source"}.get(part.name, f" of the {part.name}")

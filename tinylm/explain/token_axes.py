@@ -1,6 +1,6 @@
 """Tokens as the labels of an axis."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 _MOST = 80  # labels more than these could not be read
@@ -14,3 +14,8 @@ def label_tokens(axis: Any, tokens: Sequence[str]) -> None:
     shown = [token.replace("\n", "⏎").replace(" ", "·") for token in tokens]
     upright = {"rotation": 90} if axis.axis_name == "x" else {}
     axis.set_ticks(range(len(shown)), shown, fontsize=7, parse_math=False, **upright)
+
+
+def title_width(titles: Iterable[str]) -> float:
+    """Inches that the longest of the titles needs in 8 points."""
+    return 0.075 * max(map(len, titles))

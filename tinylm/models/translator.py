@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinylm import nn, ops
-from tinylm.backend import array_module, to_device
+from tinylm.backend import array_module, to_device, to_numpy
 from tinylm.errors import ConfigError, ShapeError
 from tinylm.tensor import Tensor
 
@@ -157,7 +157,7 @@ class RecurrentTranslator(TranslationModel):
         return self.logits(y.transpose(1, 0, 2))
 
     def encode(self, source: Tensor, source_lengths: Any) -> RecurrentState:
-        lengths = np.asarray(source_lengths)
+        lengths = to_numpy(Tensor.as_tensor(source_lengths).data)
         padding = padding_mask(source, lengths)
         places = np.arange(source.shape[1])
         backwards = to_device(np.where(padding, places, lengths[:, None] - 1 - places), source.device)
@@ -178,7 +178,7 @@ class RecurrentTranslator(TranslationModel):
 
 def padding_mask(source: Tensor, lengths: Any) -> np.ndarray:
     """(N, S) booleans, True where a sequence has ended. Errors: ShapeError for lengths that do not fit."""
-    lengths = np.asarray(lengths)
+    lengths = to_numpy(Tensor.as_tensor(lengths).data)
     if source.ndim != 2 or lengths.shape != source.shape[:1]:
         raise ShapeError(f"source has shape {source.shape} and its lengths {lengths.shape}, expected (N, S) and (N,)")
     if lengths.min() < 1 or lengths.max() > source.shape[1]:

@@ -33,10 +33,10 @@ def members(x: Any) -> Iterator[Any]:
 
 
 def named_arguments(batch: Any, device: str, dtype: str = "float64") -> dict[str, Any]:
-    """The arguments by position ("0", "1", ...) or name, floating arrays as tensors; an array given twice is one tensor."""
+    """The arguments by position ("0", "1", ...) or name, arrays as tensors; an array given twice is one tensor."""
     named = dict(batch) if isinstance(batch, Mapping) else {str(i): x for i, x in enumerate(batch)}
     once = {id(x): as_tensors(x, device, dtype) for x in named.values()}
-    return {k: once[id(x)] for k, x in named.items()}
+    return {k: Tensor(once[id(x)]) if isinstance(x, np.ndarray) and x.dtype.kind != "f" else once[id(x)] for k, x in named.items()}
 
 
 def called(model: Any, batch: Any, arguments: dict[str, Any]) -> Any:

@@ -4,14 +4,15 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from tinylm.verify.reports import Report
+from tinylm.verify.reports import Report, Row
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; background: #fff; }
 details { border-bottom: 1px solid #ddd; padding: .3rem 0; } summary { cursor: pointer; overflow-wrap: anywhere; }
-table { border-collapse: collapse; display: block; overflow-x: auto; } td, th { text-align: left; padding: .1rem .8rem .1rem 0; }
+table { border-collapse: collapse; } td, th { text-align: left; padding: .1rem .8rem .1rem 0; vertical-align: top; }
+td:first-child, td:nth-child(3) { white-space: nowrap; } td:nth-child(2) { min-width: 6rem; }
 .ok { color: #17692f; } .failed { color: #b00020; font-weight: bold; } .report { margin: .5rem 0 1rem 1.2rem; overflow-wrap: anywhere; }
-svg { max-width: 100%; height: auto; } svg text { font-size: 11px; fill: #555; }
+svg { max-width: 100%; height: auto; } svg text { font-size: 13px; fill: #555; }
 @media (prefers-color-scheme: dark) {
   body { background: #16181c; color: #ddd; } .ok { color: #7fd197; } .failed { color: #ff8a8a; } svg text { fill: #aaa; }
   details { border-color: #444; } }
@@ -46,20 +47,26 @@ def _verdict(ok: bool) -> str:
 
 def _report(report: Report) -> str:
     rows = "".join(
-        f"<tr><td>{_verdict(row.error <= report.tolerance)}</td><td>{escape(row.name)}</td><td>{row.error:.1e}</td>"
-        f"<td>{escape(row.detail)}</td><td>{escape(row.cause)}</td></tr>"
+        f"<tr><td>{_verdict(row.error <= report.tolerance)}</td><td>{escape(row.name)}</td><td>{row.error:.1e}</td></tr>{_explanation(row)}"
         for row in report.rows
     )
-    head = "<tr><th></th><th>argument</th><th>error</th><th>where</th><th>likely cause</th></tr>"
+    head = "<tr><th></th><th>argument</th><th>error</th></tr>"
     remarks = "".join(f"<p>{escape(remark)}</p>" for remark in report.remarks)
     curve = _curve(report) if report.curve else ""
     title = f"{_verdict(report.ok)} {escape(report.title)}, tolerance {report.tolerance:.0e}"
     return f'<div class="report"><p>{title}</p><table>{head}{rows}</table>{remarks}{curve}</div>'
 
 
+def _explanation(row: Row) -> str:
+    """Below the row of a failure: where it is worst, and the likely cause."""
+    words = [escape(row.detail), f"<b>likely cause:</b> {escape(row.cause)}" if row.cause else ""]
+    shown = "<br/>".join(filter(None, words))
+    return f'<tr><td></td><td colspan="2">{shown}</td></tr>' if shown else ""
+
+
 def _curve(report: Report) -> str:
     """The error by step, both on logarithmic axes from 10^-16 to 10^4, as an inline drawing."""
-    width, height, left, bottom = 420, 200, 48, 30
+    width, height, left, bottom = 330, 220, 48, 46  # not wider than a phone: its text keeps its size
 
     def x(step: float) -> float:
         return left + (width - left - 10) * (math.log10(step) + 10.5) / 10
@@ -74,9 +81,9 @@ def _curve(report: Report) -> str:
         f'<text x="2" y="{y(10.0**n) + 4:.1f}">1e{n}</text>'
         for n in (-16, -12, -8, -4, 0, 4)
     )
-    ticks = "".join(f'<text x="{x(10.0**n) - 12:.1f}" y="{height - 14}">1e{n}</text>' for n in (-10, -8, -6, -4, -2))
+    ticks = "".join(f'<text x="{x(10.0**n) - 12:.1f}" y="{height - 28}">1e{n}</text>' for n in (-10, -8, -6, -4, -2))
     limit = f'<line x1="{left}" x2="{width - 10}" y1="{y(report.tolerance):.1f}" y2="{y(report.tolerance):.1f}" stroke="#b00020"/>'
     drawn = f'<polyline points="{points}" fill="none" stroke="#3366cc" stroke-width="2"/>'
-    label = f'<text x="{left}" y="{height - 2}">relative error by step; red: the tolerance</text>'
+    label = f'<text x="{left}" y="{height - 5}">relative error by step; red: the tolerance</text>'
     size = f'viewBox="0 0 {width} {height}" width="{width}"'
     return f'<svg {size} role="img" aria-label="error by step">{lines}{ticks}{limit}{drawn}{label}</svg>'

@@ -162,15 +162,76 @@ def rnn_model() -> Twins:
     return Twins(RNNModel(*shape), lambda: _torch_models().TorchRNNModel(*shape), [ids])
 
 
+def _sentences() -> list[np.ndarray]:
+    """Ids of 3 sources side by side, their lengths, and ids of 3 targets."""
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 11, (3, 6)), np.array([6, 2, 4]), rng.integers(0, 11, (3, 5))]
+
+
 @twins
 def translator() -> Twins:
     """The Transformer translator, 2 layers a side: 3 padded sources of up to 6 tokens, targets of 5."""
     from tinylm.models.translator import Translator
 
     shape = (11, 8, 2, 12, 2, 0.0, 16)
-    rng = np.random.default_rng(0)
-    batch = [rng.integers(0, 11, (3, 6)), np.array([6, 2, 4]), rng.integers(0, 11, (3, 5))]
-    return Twins(Translator(*shape), lambda: _torch_models().TorchTranslator(*shape), batch)
+    return Twins(Translator(*shape), lambda: _torch_models().TorchTranslator(*shape), _sentences())
+
+
+@twins
+def recurrent_translator() -> Twins:
+    """The translator of two LSTMs without attention, 2 layers a side: sources and targets as the Transformer's."""
+    from tinylm.models.translator import RecurrentTranslator
+
+    shape = (11, 8, 2, 0.0)
+    return Twins(RecurrentTranslator(*shape), lambda: _torch_models().TorchRecurrentTranslator(*shape), _sentences())
+
+
+def _texts() -> list[np.ndarray]:
+    """Word ids of 3 texts side by side, and their lengths."""
+    return [np.random.default_rng(0).integers(0, 13, (3, 6)), np.array([6, 1, 4])]
+
+
+@twins
+def bag_classifier() -> Twins:
+    """The classifier by words and word pairs, of 3 texts; each row of its table has a ratio of its own."""
+    from tinylm.models.classifier import BagClassifier
+
+    shape = (13, 8, 17)
+    ours = BagClassifier(*shape)
+    ours.ratios.data[...] = np.random.default_rng(1).standard_normal(ours.ratios.shape)
+    return Twins(ours, lambda: _torch_classifiers().TorchBagClassifier(*shape), _texts())
+
+
+@twins
+def lstm_classifier() -> Twins:
+    """The classifier of 2 bidirectional LSTM layers, of 3 padded texts."""
+    from tinylm.models.classifier import LSTMClassifier
+
+    shape = (13, 8, 6, 2)
+    return Twins(LSTMClassifier(*shape), lambda: _torch_classifiers().TorchLSTMClassifier(*shape), _texts())
+
+
+@twins
+def transformer_classifier() -> Twins:
+    """The classifier of 2 encoder layers, of 3 padded texts."""
+    from tinylm.models.classifier import TransformerClassifier
+
+    shape = (13, 8, 2, 12, 2)
+    return Twins(TransformerClassifier(*shape), lambda: _torch_classifiers().TorchTransformerClassifier(*shape), _texts())
+
+
+@twins
+def ensemble_classifier() -> Twins:
+    """Two LSTM classifiers whose logits are averaged, as a run of scripts/classify.py keeps them."""
+    from tinylm.models.classifier import Ensemble, LSTMClassifier
+
+    shape = (13, 8, 6)
+
+    def theirs() -> Any:
+        made = _torch_classifiers()
+        return made.TorchEnsemble([made.TorchLSTMClassifier(*shape) for _ in range(2)])
+
+    return Twins(Ensemble([LSTMClassifier(*shape) for _ in range(2)]), theirs, _texts())
 
 
 def _torch_nn() -> Any:
@@ -183,3 +244,9 @@ def _torch_models() -> Any:
     from tinylm.verify import torch_models
 
     return torch_models
+
+
+def _torch_classifiers() -> Any:
+    from tinylm.verify import torch_classifiers
+
+    return torch_classifiers

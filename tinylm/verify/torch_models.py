@@ -188,15 +188,20 @@ class TorchTransformerModel(nn.Module):
 class TorchRNNModel(nn.Module):
     """tinylm.models.RNNModel in PyTorch: ids (T, N) -> logits (T, N, ntoken) and the state."""
 
-    def __init__(self, rnn_type: str, ntoken: int, ninp: int, nhid: int, nlayers: int, dropout: float = 0.5) -> None:
+    def __init__(
+        self, rnn_type: str, ntoken: int, ninp: int, nhid: int, nlayers: int, dropout: float = 0.5,
+        nonlinearity: str = "tanh", input_dropout: float | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.drop = nn.Dropout(dropout)
+        self.input_drop = nn.Dropout(dropout if input_dropout is None else input_dropout)
         self.encoder = nn.Embedding(ntoken, ninp)
-        self.rnn: Any = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[rnn_type](ninp, nhid, nlayers, dropout=dropout)
+        settings: dict[str, Any] = {"nonlinearity": nonlinearity} if rnn_type == "rnn" else {}
+        self.rnn: Any = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[rnn_type](ninp, nhid, nlayers, dropout=dropout, **settings)
         self.decoder = nn.Linear(nhid, ntoken)
 
     def forward(self, ids: torch.Tensor, hidden: Any = None) -> tuple[torch.Tensor, Any]:
-        y, hidden = self.rnn(self.drop(self.encoder(ids)), hidden)
+        y, hidden = self.rnn(self.input_drop(self.encoder(ids)), hidden)
         return self.decoder(self.drop(y)), hidden
 
 
@@ -228,3 +233,23 @@ class TorchTranslator(nn.Module):
 
     def _embed(self, ids: torch.Tensor) -> torch.Tensor:
         return self.positions(self.embedding(ids.T) * math.sqrt(self.d_model))
+
+
+class TorchRecurrentTranslator(nn.Module):
+    """tinylm.models.translator.RecurrentTranslator in PyTorch: two LSTMs, of which the first reads each source
+    backwards from its end, packed. Takes ids (N, S), lengths (N,) and ids (N, T), gives logits (N, T, vocab_size).
+    """
+
+    def __init__(self, vocab_size: int, width: int, num_layers: int, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, width)
+        self.drop = nn.Dropout(dropout)
+        self.encoder = nn.LSTM(width, width, num_layers, dropout=dropout)
+        self.decoder = nn.LSTM(width, width, num_layers, dropout=dropout)
+
+    def forward(self, source: torch.Tensor, lengths: torch.Tensor, target_in: torch.Tensor) -> torch.Tensor:
+        backwards = torch.stack([torch.cat([row[:n].flip(0), row[n:]]) for row, n in zip(source, lengths.tolist(), strict=True)])
+        x = self.drop(self.embedding(backwards.T))
+        _, state = self.encoder(nn.utils.rnn.pack_padded_sequence(x, lengths.cpu(), enforce_sorted=False))
+        y, _ = self.decoder(self.drop(self.embedding(target_in.T)), state)
+        return F.linear(self.drop(y).transpose(0, 1), self.embedding.weight)
