@@ -128,3 +128,10 @@ def test_a_sample_is_spread_over_the_text() -> None:
     whole = train_tokenizer("word", "one two two\nthree three\n", min_count=2)
     assert train_tokenizer("word", ["one two two\n", "three three\n"], min_count=2).to_json() == whole.to_json()
     assert json.dumps(whole.to_json()).count("two") == 1
+
+
+def test_an_epoch_begins_at_a_random_start() -> None:
+    batches = ShuffledBlocks(np.arange(1000), 8, 4, 0)
+    first = [{int(x) % 8 for x in batches[e * batches.blocks_per_epoch // 4 + 1][0][:, 0]} for e in range(0, 12, 4)]
+    assert all(len(starts) == 1 for starts in first)  # every block of an epoch by the same start
+    assert len(set.union(*first)) > 1
