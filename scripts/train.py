@@ -23,6 +23,7 @@ from tinylm.errors import ConfigError
 from tinylm.train import Counting, Run, TrainConfig, default_config
 from tinylm.train.presets import preset
 from tinylm.train.runs import new_folder, read_config
+from tinylm.train.tensorboard import summary_writer
 
 FREE_ON_RESUME = {"steps", "device", "log_every", "eval_every", "save_every", "save_minutes", "keep", "patience", "checkpoint_activations"}
 
@@ -87,6 +88,8 @@ def main() -> int:
     arguments = parse(sys.argv[1:])
     config = TrainConfig(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(TrainConfig)})
     backend.device_namespace(config.device)
+    if arguments.tensorboard:
+        summary_writer()  # one that is missing is reported before anything is made
     text = load_text(config.data)
     tokenizer = None
     if arguments.dry_run:
