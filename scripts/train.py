@@ -26,6 +26,7 @@ from tinylm.train import Counting, Run, TrainConfig, default_config
 from tinylm.train.distributed import Alone, MPIRanks, Ranks, refuse_lone_ranks
 from tinylm.train.presets import preset
 from tinylm.train.runs import new_folder, read_config
+from tinylm.train.tensorboard import summary_writer
 
 FREE_ON_RESUME = {"steps", "device", "log_every", "eval_every", "save_every", "save_minutes", "keep", "patience", "checkpoint_activations"}
 
@@ -106,6 +107,8 @@ def main() -> int:
 def work(arguments: Arguments, ranks: Ranks) -> int:
     config = TrainConfig(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(TrainConfig)})
     backend.device_namespace(config.device)
+    if arguments.tensorboard:
+        summary_writer()  # one that is missing is reported before anything is made
     corpus: Corpus = ranks.broadcast(open_corpus(config.data, config.encoding) if ranks.rank == 0 else None)
     text: str | Corpus = corpus
     tokenizer = None

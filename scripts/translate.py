@@ -21,6 +21,7 @@ from tinylm.data.pairs import Pair, Pairs
 from tinylm.errors import ConfigError, DataError
 from tinylm.train.checkpoints import write_json
 from tinylm.train.runs import new_folder
+from tinylm.train.tensorboard import summary_writer
 from tinylm.train.translation import SentenceTranslator, TranslationRun, load_translator, read_config
 from tinylm.train.translation_config import TranslationConfig, default_config
 
@@ -91,6 +92,8 @@ def train(argv: list[str]) -> int:
     arguments = parse_train(argv)
     config = TranslationConfig(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(TranslationConfig)})
     backend.device_namespace(config.device)
+    if arguments.tensorboard:
+        summary_writer()  # one that is missing is reported before anything is made
     pairs, config = load(config.data, arguments.dry_run), shortened(config, arguments.dry_run)
     if not arguments.dry_run:
         folder = arguments.resume or arguments.out or new_folder(f"translate-{config.model}", config.data)

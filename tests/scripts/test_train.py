@@ -139,6 +139,17 @@ def test_bad_input_is_one_line_and_status_2(run: Path, data: Path, tmp_path: Pat
     assert not out.exists()
 
 
+def test_tensorboard(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "run"
+    ends_well(script_here("train.py", "--data", data, "--out", folder, "--steps", 5, "--tensorboard", *SHAPE))
+    assert [path.name[:19] for path in (folder / "tensorboard").iterdir()] == ["events.out.tfevents"]
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    fails_with_one_line(
+        script_here("train.py", "--data", data, "--out", tmp_path / "never", "--tensorboard"), "pip install 'tinylm[tensorb"
+    )
+    assert not (tmp_path / "never").exists()
+
+
 @pytest.mark.skipif(importlib.util.find_spec("cupy") is not None, reason="CuPy is installed here")
 def test_a_missing_gpu_is_one_line(data: Path, tmp_path: Path) -> None:
     fails_with_one_line(script_here("train.py", "--device", "cuda", "--out", tmp_path / "never"), "needs CuPy, which is not installed")

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from long_runs import stop_at, tiny_run
 from script_helpers import fails_with_one_line, script_here
-from train.long_runs import stop_at, tiny_run
 
 from tinylm.errors import CheckpointError
 from tinylm.train.checkpoints import read_arrays, write_arrays

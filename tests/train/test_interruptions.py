@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from train.long_runs import MODELS, TEXT, assert_same_end, records, stop_at, tiny, tiny_run
+from long_runs import MODELS, TEXT, assert_same_end, records, stop_at, tiny, tiny_run
 
 from tinylm.errors import CheckpointError
 from tinylm.train import Run, load_run
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import sys
 from pathlib import Path
-from train.long_runs import TEXT, tiny
+from long_runs import TEXT, tiny
 from tinylm.errors import CheckpointError
 from tinylm.train import Run
 folder, steps, save_every = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from train.long_runs import MODELS, records, stop_at, tiny_run
+from long_runs import MODELS, records, stop_at, tiny_run
 
 from tinylm.errors import ConfigError
 from tinylm.models.language_model import DecoderOnlyModel
@@ -13,6 +13,7 @@ from tinylm.random_streams import default_generator
 from tinylm.train import Run, TrainConfig, load_run, validation_loss
 from tinylm.train.checkpoints import read_arrays
 from tinylm.train.metrics import memory_mb
+from tinylm.train.run_folder import saved_checkpoints
 from tinylm.train.tensorboard import TensorBoardLog
 
 LANGUAGE_MODELS = MODELS[:6]
@@ -156,6 +157,14 @@ def test_a_validation_depends_on_no_batch_size(model: str, tmp_path: Path) -> No
     # A recurrent model's streams begin warmed up, not where one pass would be: that is within its own bound.
     for batch_size in (1, 3, 7, 64):
         assert validation_loss(run.model, ids, batch_size=batch_size) == pytest.approx(first, rel=1e-6)
+
+
+@pytest.mark.parametrize("model", LANGUAGE_MODELS)
+def test_validating_often_changes_nothing(model: str, tmp_path: Path) -> None:
+    for every in (1, 16):
+        tiny_run(model, tmp_path / str(every), eval_every=every).train()
+    (often, _), (once, _) = (read_arrays(saved_checkpoints(tmp_path / str(every))[0]) for every in (1, 16))
+    assert [name for name in once if once[name].tobytes() != often[name].tobytes()] == []
 
 
 # ---------------------------------------------------------------- records

@@ -115,7 +115,7 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             arrays = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118 (not a dict)
         aliases, record = header["aliases"], header["record"]
         for alias, name in aliases.items():
-            if alias in arrays or name not in arrays or name in aliases:
+            if alias in arrays or name not in arrays:
                 raise ValueError(f"{alias!r} is an alias of {name!r}, expected a new name of an array")
         if not isinstance(record, dict):
             raise ValueError(f"its record is {type(record).__name__}, expected names and values")

@@ -6,19 +6,24 @@ from typing import Any
 from tinylm.errors import ConfigError
 
 
+def summary_writer() -> Any:
+    """tensorboardX's class. Errors: ConfigError where it is not installed."""
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError as error:
+        raise ConfigError("--tensorboard needs tensorboardX, which is not installed: pip install 'tinylm[tensorboard]'") from error
+    return SummaryWriter
+
+
 class TensorBoardLog:
     """Takes the records that metrics.jsonl gets: every number becomes a curve over the steps, as does each of a
     group under group/name. Records of steps after `resume_at` that an earlier part of the run left are hidden.
 
-    Errors: ConfigError where tensorboardX is not installed.
+    Errors: those of `summary_writer`.
     """
 
     def __init__(self, folder: Path, resume_at: int = 0) -> None:
-        try:
-            from tensorboardX import SummaryWriter
-        except ImportError as error:
-            raise ConfigError("--tensorboard needs tensorboardX, which is not installed: pip install 'tinylm[tensorboard]'") from error
-        self.writer = SummaryWriter(str(folder), purge_step=resume_at + 1, flush_secs=10)
+        self.writer = summary_writer()(str(folder), purge_step=resume_at + 1, flush_secs=10)
 
     def __call__(self, record: dict[str, Any]) -> None:
         for name, value in record.items():
