@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import console
+from estimate_tables import show_estimate
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tinylm import backend
@@ -43,6 +44,9 @@ class Arguments(TrainConfig):
     """continue the run in this folder, with its settings; --steps may be raised"""
     dry_run: bool = False
     """three steps on the first 20,000 characters, in a temporary folder"""
+    estimate: bool = False
+    """instead of training, make its first steps and print how long it will take, how much memory, and what more data or
+    another size would give; no run folder is made"""
 
 
 class Display:
@@ -121,7 +125,7 @@ def main() -> int:
     backend.device_namespace(config.device)
     text = load_text(config.data)
     tokenizer = None
-    if arguments.dry_run:
+    if arguments.dry_run and not arguments.estimate:
         config, text = dataclasses.replace(config, steps=3, log_every=1), text[:20_000]
         folder = Path(tempfile.mkdtemp(prefix="tinylm-"))
     elif arguments.resume is not None:
@@ -129,6 +133,8 @@ def main() -> int:
         _, tokenizer = read_config(folder)
     else:
         folder = arguments.out or new_folder(config.model, config.data)
+    if arguments.estimate:
+        return show_estimate(config, text, tokenizer, arguments.resume)
     try:
         if config.model == "ngram":
             return count(config, folder, text)

@@ -1,7 +1,9 @@
 """What a training run will take, measured on its first steps: time, memory, and passes over its data."""
 
+import dataclasses
 import statistics
 import time
+import tracemalloc
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,9 @@ import numpy as np
 
 from tinylm import backend
 from tinylm.data import Tokenizer
-from tinylm.nn import Module
 from tinylm.random_streams import default_generator
 from tinylm.tensor import Tensor
-from tinylm.train.config import TrainConfig
+from tinylm.train.config import TrainConfig, build_model
 from tinylm.train.loop import Run
 from tinylm.train.memory import HeldMemory, StepMemory, held_memory, resident_bytes, step_memory
 from tinylm.train.metrics import VALIDATION_ROWS, validated_tokens
@@ -29,7 +30,7 @@ class _Measured(Run):
 
     def __init__(self, seconds: float, config: TrainConfig, folder: Path, text: str, tokenizer: Tokenizer | None, resume: bool) -> None:
         super().__init__(config, folder, text, tokenizer, resume=resume)
-        self.seconds, self.times, self.saving, self.memory = seconds, list[float](), list[float](), StepMemory(0, 0, 0)
+        self.seconds, self.times, self.saving, self.memory = seconds, list[float](), list[float](), StepMemory(0, 0)
 
     def _step(self, k: int) -> Any:
         k += self.config.dropout_ramp  # where all of the dropout has set in
@@ -59,7 +60,7 @@ class _Measured(Run):
 
 @dataclass(frozen=True)
 class Seconds:
-    """Where the time of a run goes. sample: what is not measured, the text at the end, is left out."""
+    """Where the time of a run goes; the sample text at its end is left out."""
 
     start: float
     steps: float
@@ -74,8 +75,8 @@ class Seconds:
 
 @dataclass(frozen=True)
 class Memory:
-    """In bytes. base: interpreter, libraries, text and ids, measured before the first step; the rest from shapes.
-    peak: measured while steps, a validation and a checkpoint were made."""
+    """In bytes. base: interpreter, libraries, text and ids, measured before the first step; the model's and a step's from shapes;
+    validation: of its arrays alone.    peak: measured while steps, a validation and a checkpoint were made."""
 
     base: int
     held: HeldMemory
@@ -94,6 +95,7 @@ class Estimate:
     """What a run will take.  steps: from where it stands to its last one.  train_tokens: of the training part."""
 
     config: TrainConfig
+    vocab_size: int
     parameters: int
     train_tokens: int
     steps: int
@@ -147,7 +149,7 @@ def estimate(
     began = time.perf_counter()
     run.train(noted)
     loop_seconds = time.perf_counter() - began
-    run.validation_loss()  # memory for it is asked for
+    validation_bytes = _validation_bytes(run)
     began = time.perf_counter()
     run.validation_loss()
     validation = (time.perf_counter() - began) * validated_tokens(run.model, len(whole)) / validated_tokens(run.model, len(run.val_ids))
@@ -161,8 +163,8 @@ def estimate(
         start, steps * step_seconds, times["log_every"] * min(record, step_seconds),
         times["eval_every"] * validation, saving * (times["save_every"] + share * (times["eval_every"] + 1)),
     )  # fmt: skip
-    memory = Memory(base, held, run.memory, _validation_bytes(run), _peak(config.device))
-    return Estimate(config, run.model.num_parameters(), len(run.train_ids), steps, step_seconds, made, memory)
+    memory = Memory(base, held, run.memory, validation_bytes, _peak(config.device))
+    return Estimate(config, run.model.vocab_size, run.model.num_parameters(), len(run.train_ids), steps, step_seconds, made, memory)
 
 
 def _happenings(config: TrainConfig, first: int) -> dict[str, int]:
@@ -180,12 +182,15 @@ def _enough(model: Any, tokens: int) -> int:
 
 
 def _validation_bytes(run: _Measured) -> int:
-    """A pass forward over one batch of a validation, from that over a batch of training: tokens alike in length."""
-    model, config = run.model, run.config
-    rows = min(VALIDATION_ROWS, validated_tokens(model, len(run.val_ids)) // (model.block_size or 128))
-    tokens = max(1, rows) * (model.block_size or 128)
-    logits = 4 * tokens * model.vocab_size if model.block_size is None else 0  # those of the chunk before are still there
-    return run.memory.forward * tokens // (config.batch_size * config.block_size) + logits
+    """The most that the arrays of a validation take at once, by the count of Python's allocators; 0 on a GPU, which has its own."""
+    if run.config.device != "cpu":
+        return 0
+    tracemalloc.start()
+    try:
+        run.validation_loss()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def _peak(device: str) -> int:
@@ -197,8 +202,6 @@ def _peak(device: str) -> int:
 
 def widened(config: TrainConfig, factor: float) -> TrainConfig:
     """The same model about `factor` times as wide, in whole widths of a head."""
-    import dataclasses
-
     unit = 2 * config.n_head if config.model in ("gpt", "transformer") else 1
     width = max(unit, unit * round(config.n_embd * factor / unit))
     return dataclasses.replace(config, n_embd=width, n_hidden=max(1, round(config.n_hidden * width / config.n_embd)))
@@ -206,13 +209,10 @@ def widened(config: TrainConfig, factor: float) -> TrainConfig:
 
 def config_of_size(config: TrainConfig, vocab_size: int, parameters: float) -> tuple[TrainConfig, int]:
     """(the config whose model has about so many parameters by its width alone, how many those are)."""
-    from tinylm.train.config import build_model
-
     low, high = 0.01, 100.0
     for _ in range(12):
         middle = (low * high) ** 0.5
         many = build_model(widened(config, middle), vocab_size).num_parameters() > parameters
         low, high = (low, middle) if many else (middle, high)
-    found = widened(config, low)
-    model: Module = build_model(found, vocab_size)
-    return found, model.num_parameters()
+    sizes = [(found, build_model(found, vocab_size).num_parameters()) for found in (widened(config, low), widened(config, high))]
+    return min(sizes, key=lambda size: abs(size[1] - parameters))

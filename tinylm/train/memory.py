@@ -3,7 +3,6 @@
 import gc
 import types
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +17,10 @@ from tinylm.tensor import Tensor
 @dataclass(frozen=True)
 class StepMemory:
     """In bytes.  activations: what the tape keeps for the way back.  backward: what is above that at the highest point of
-    the way back.  forward: the most that is alive at once when nothing is recorded."""
+    the way back."""
 
     activations: int
     backward: int
-    forward: int
 
 
 def step_memory(loss: Tensor, model: Module) -> StepMemory:
@@ -32,7 +30,7 @@ def step_memory(loss: Tensor, model: Module) -> StepMemory:
     held = [{k: n for k, n in _held(node).items() if k not in known} for node in nodes]
     sizes = {k: n for each in held for k, n in each.items()}
     activations = sum(sizes.values())
-    return StepMemory(activations, _highest_backward(loss, nodes, held, sizes) - activations, _highest_forward(loss, nodes, held))
+    return StepMemory(activations, _highest_backward(loss, nodes, held, sizes) - activations)
 
 
 def _highest_backward(loss: Tensor, nodes: list[Node], held: list[dict[int, int]], sizes: dict[int, int]) -> int:
@@ -50,23 +48,6 @@ def _highest_backward(loss: Tensor, nodes: list[Node], held: list[dict[int, int]
     return highest
 
 
-def _highest_forward(loss: Tensor, nodes: list[Node], held: list[dict[int, int]]) -> int:
-    """The way forward without a tape: an output lives up to its last use, what an op keeps for its vjp as long as it runs."""
-    index = {id(node): i for i, node in enumerate(nodes)}
-    lives: dict[int, tuple[int, int, int]] = {}  # owner: born, last used, bytes
-    for i, node in enumerate(nodes):
-        for x in _tensors(node.inputs):
-            if x.node is not None:
-                owner = _owner(x.data)
-                born, last, _ = lives.get(id(owner), (index[id(x.node)], i, 0))
-                lives[id(owner)] = min(born, index[id(x.node)]), max(last, i), owner.nbytes
-    highest = loss.data.nbytes
-    for i, own in enumerate(held):
-        now = own | {k: n for k, (born, last, n) in lives.items() if born <= i <= last}
-        highest = max(highest, sum(now.values()))
-    return highest
-
-
 def _nodes(loss: Tensor) -> list[Node]:
     """All nodes that led to the loss, the oldest first."""
     found: dict[int, Node] = {}
@@ -77,10 +58,6 @@ def _nodes(loss: Tensor) -> list[Node]:
             found[id(node)] = node
             stack.extend(p.node for p in node.parents if p is not None)
     return sorted(found.values(), key=lambda node: node.age)
-
-
-def _tensors(inputs: Any) -> Iterator[Tensor]:
-    return (x for x in inputs if isinstance(x, Tensor))
 
 
 def _held(node: Node) -> dict[int, int]:

@@ -13,7 +13,6 @@ from tinylm.errors import CheckpointError, DataError
 from tinylm.models import LanguageModel, NgramLM
 from tinylm.tensor import Tensor
 
-
 VALIDATION_ROWS = 32  # blocks, or streams of a recurrent model, that are read at once
 
 
