@@ -87,7 +87,12 @@ class Memory:
     @property
     def predicted(self) -> int:
         held = self.held.parameters + self.held.gradients + self.held.optimizer
-        return self.base + held + max(self.step.activations + self.step.backward, self.validation)
+        return self.base + held + max(self.step.activations + self.step.backward, self.validation) + self.checkpoint
+
+    @property
+    def checkpoint(self) -> int:
+        """A checkpoint is built in one piece of memory, while what a step or a validation gave back is in many."""
+        return self.held.parameters + self.held.optimizer
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,7 @@ def estimate(
     run.train(noted)
     loop_seconds = time.perf_counter() - began
     validation_bytes = _validation_bytes(run)
+    run.save()  # in the order of a real run, which saves after it has validated: memory that was freed is in pieces then
     began = time.perf_counter()
     run.validation_loss()
     validation = (time.perf_counter() - began) * validated_tokens(run.model, len(whole)) / validated_tokens(run.model, len(run.val_ids))
