@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import console
+from estimate_tables import show_estimate
 from train_display import train_watched
 
 from tinylm import backend
@@ -50,6 +51,9 @@ class Arguments(TrainConfig):
     rows of every batch, on its share of the cores or on a GPU of its own"""
     dry_run: bool = False
     """three steps on the first 20,000 characters, in a temporary folder"""
+    estimate: bool = False
+    """instead of training, make its first steps and print how long it will take, how much memory, and what more data or
+    another size would give; no run folder is made"""
 
 
 def value_of(flag: str, argv: list[str]) -> str | None:
@@ -112,7 +116,7 @@ def work(arguments: Arguments, ranks: Ranks) -> int:
     corpus: Corpus = ranks.broadcast(open_corpus(config.data, config.encoding) if ranks.rank == 0 else None)
     text: str | Corpus = corpus
     tokenizer = None
-    if arguments.dry_run:
+    if arguments.dry_run and not arguments.estimate:
         config, text = dataclasses.replace(config, steps=3, log_every=1), corpus.beginning(20_000)
         folder = ranks.broadcast(Path(tempfile.mkdtemp(prefix="tinylm-")) if ranks.rank == 0 else None)
     elif arguments.resume is not None:
@@ -120,6 +124,10 @@ def work(arguments: Arguments, ranks: Ranks) -> int:
         _, tokenizer = read_config(folder)
     else:
         folder = ranks.broadcast(arguments.out or new_folder(config.model, config.data))
+    if arguments.estimate:
+        if ranks.size > 1:
+            raise ConfigError("--estimate measures one process: leave --distributed away")
+        return show_estimate(config, text, tokenizer, arguments.resume)
     try:
         if config.model == "ngram":
             return count(config, folder, text)

@@ -16,13 +16,15 @@ from tinylm.models import LanguageModel, NgramLM
 from tinylm.tensor import Tensor
 from tinylm.train.checkpoints import write_atomically
 
+VALIDATION_ROWS = 32  # blocks, or streams of a recurrent model, that are read at once
 
-def validation_loss(model: LanguageModel | NgramLM, ids: np.ndarray, device: str = "cpu", batch_size: int = 32) -> float:
+
+def validation_loss(model: LanguageModel | NgramLM, ids: np.ndarray, device: str = "cpu", batch_size: int = VALIDATION_ROWS) -> float:
     """Mean -log p of every token but the first, in nats: the mean of `token_losses`."""
     return float(token_losses(model, ids, device, batch_size).mean())
 
 
-def token_losses(model: LanguageModel | NgramLM, ids: np.ndarray, device: str = "cpu", batch_size: int = 32) -> np.ndarray:
+def token_losses(model: LanguageModel | NgramLM, ids: np.ndarray, device: str = "cpu", batch_size: int = VALIDATION_ROWS) -> np.ndarray:
     """-log p of every token but the first, in nats, each token scored once: len(ids) - 1 float64.
 
     A Transformer sees blocks that do not overlap: each token has the tokens before it in its own
@@ -49,12 +51,23 @@ def token_losses(model: LanguageModel | NgramLM, ids: np.ndarray, device: str = 
 _WARMUP, _CHUNK = 512, 128
 
 
+def _streams(tokens: int, most: int) -> int:
+    """How many streams a text is cut into: each is at least four times as long as what is read before it."""
+    return max(1, min(most, tokens // (4 * _WARMUP)))
+
+
+def validated_tokens(model: LanguageModel, tokens: int) -> int:
+    """How many tokens pass through the model when `validation_loss` scores so many."""
+    streams = 1 if model.block_size is not None else _streams(tokens - 1, VALIDATION_ROWS)
+    return tokens - 1 + (streams * _WARMUP if streams > 1 else 0)
+
+
 def _carried_losses(model: LanguageModel, ids: np.ndarray, device: str, streams: int) -> np.ndarray:
     """A recurrent model over the whole text, in several streams at once for speed: each one first
     reads the 512 tokens before its first target, after which its state is that of one long pass for
     all that can be measured. The first stream starts at the beginning with a state of zeros."""
     n = len(ids) - 1
-    streams = max(1, min(streams, n // (4 * _WARMUP)))
+    streams = _streams(n, streams)
     length = -(-n // streams)  # of a stream; the last one may be shorter
     starts = length * np.arange(streams)
     state, losses = None, []

@@ -1,0 +1,98 @@
+"""What train.py --estimate prints: how long a run will take, how much memory, and what another size or more data would change."""
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tinylm.errors import ConfigError
+from tinylm.train.config import TrainConfig
+from tinylm.train.estimates import GOOD_PASSES, TOKENS_PER_PARAMETER, Estimate, compute_optimal, config_of_size, estimate, worth_in_passes
+
+
+def show_estimate(config: TrainConfig, text: str, tokenizer: Any, resume: Path | None) -> int:
+    """Measures the first steps in a temporary folder and prints the tables. resume: a run whose remaining steps are meant."""
+    if config.model == "ngram":
+        raise ConfigError("--estimate and --model ngram do not go together: counting n-grams takes seconds")
+    with tempfile.TemporaryDirectory(prefix="tinylm-") as name:
+        folder = Path(name) / "run"
+        if resume is not None:
+            shutil.copytree(resume, folder)
+        found = estimate(config, folder, text, tokenizer, resume=resume is not None)
+    screen = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    for table in (time_table(found), memory_table(found), advice_table(found)):
+        screen.print(table)
+        screen.print()
+    return 0
+
+
+def duration(seconds: float) -> str:
+    """As a person says it."""
+    if seconds < 120:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def time_table(found: Estimate) -> Table:
+    config, parts = found.config, found.seconds
+    table = Table("time", "", box=None)
+    table.add_row("parameters", f"{found.parameters:,}")
+    table.add_row("a step", f"{1e3 * found.step_seconds:.1f} ms, {found.tokens_per_step / found.step_seconds:,.0f} tokens/s")
+    table.add_row(f"{found.steps:,} steps", duration(parts.steps))
+    table.add_row(f"records every {config.log_every}", duration(parts.records))
+    table.add_row(f"validations every {config.eval_every}", duration(parts.validations))
+    table.add_row(f"checkpoints every {config.save_every}", duration(parts.checkpoints))
+    table.add_row("in all", duration(parts.total))
+    return table
+
+
+def memory_table(found: Estimate) -> Table:
+    memory = found.memory
+    table = Table("memory", "MB", box=None)
+    rows = {
+        "Python, libraries, text": memory.base,
+        "parameters": memory.held.parameters,
+        "gradients": memory.held.gradients,
+        "optimiser": memory.held.optimizer,
+        "activations": memory.step.activations,
+        "on the way back": memory.step.backward,
+        "a validation, instead of both": memory.validation,
+        "a checkpoint": memory.checkpoint,
+        "predicted peak": memory.predicted,
+        "measured peak" if found.config.device == "cpu" else "measured on the device": memory.peak,
+    }
+    for name, count in rows.items():
+        table.add_row(name, f"{count / 2**20:,.1f}")
+    return table
+
+
+def advice_table(found: Estimate) -> Table:
+    """What a reader of Hoffmann et al. 2022 and one of Muennighoff et al. 2023 would change."""
+    tokens, data = found.config.steps * found.tokens_per_step, found.train_tokens
+    passes = found.passes
+    table = Table("data", "steps", "parameters", "--n-embd", "passes", "about", box=None)
+
+    def row(name: str, config: TrainConfig, parameters: int, read: float) -> None:
+        steps = found.steps_for(read)
+        seconds = steps * found.step_seconds * parameters / found.parameters
+        table.add_row(name, f"{steps:,}", f"{parameters:,}", str(config.n_embd), f"{read / data:.2f}", duration(seconds))
+
+    row("as configured", found.config, found.parameters, tokens)
+    row(f"this model, {TOKENS_PER_PARAMETER} tokens a parameter", found.config, found.parameters, TOKENS_PER_PARAMETER * found.parameters)
+    size, read = compute_optimal(found.parameters, tokens)
+    row("as much work, best divided", *config_of_size(found.config, found.vocab_size, size), read)
+    row(f"this model, {GOOD_PASSES} passes", found.config, found.parameters, GOOD_PASSES * data)
+    row(
+        f"best size for {GOOD_PASSES} passes",
+        *config_of_size(found.config, found.vocab_size, GOOD_PASSES * data / TOKENS_PER_PARAMETER),
+        GOOD_PASSES * data,
+    )
+    table.caption = (
+        f"{passes:.2f} passes over {data:,} tokens are worth {worth_in_passes(passes):.2f} over new data (arXiv:2305.16264); "
+        f"{TOKENS_PER_PARAMETER} tokens a parameter: arXiv:2203.15556, found on models 100 times as large"
+    )
+    return table
