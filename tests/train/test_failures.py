@@ -1,6 +1,7 @@
 """Losses and gradients that are not finite: found, named, kept and repeated."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,10 @@ def test_a_failed_step_is_kept_and_repeated(model: str, tmp_path: Path) -> None:
     report = json.loads((tmp_path / "failure" / "report.json").read_text(encoding="utf-8"))
     assert report["step"] == 7
     assert report["parameters"].keys() == {name for name, _ in run.model.named_parameters()}
-    again = replay(tmp_path)
-    assert json.loads(json.dumps(again)) == report
+    again = json.loads(json.dumps(replay(tmp_path)))
+    for record in (report, again):
+        record["op"] = re.sub(r" \(.*test_failures.py:\d+", "", record["op"])  # this test's own lines: train above, replay here
+    assert again == report
     kept = failed_run(tmp_path)
     for (name, p), q in zip(run.model.named_parameters(), kept.model.parameters(), strict=True):
         np.testing.assert_array_equal(p.data, q.data, err_msg=name)  # the weights before: nothing was updated
