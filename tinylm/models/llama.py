@@ -7,6 +7,7 @@ Parameter names equal those of Hugging Face's LlamaForCausalLM.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from tinylm import nn, ops
@@ -199,3 +200,22 @@ class Llama(LanguageModel):
         """As LanguageModel.advance; the state is a KeyValueCache for each layer."""
         cache = [c.copy() for c in state] if state else [nn.KeyValueCache() for _ in self.model.layers]
         return self.forward(ids, cache), cache
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> "Llama":
+        """A Llama from a Hugging Face folder or a GGUF file, in evaluation mode and float32.
+
+        Errors: CheckpointError listing all that is missing, unexpected, misshapen or unsupported.
+        """
+        from tinylm.models.pretrained import load_weights_as
+
+        return load_weights_as(cls, Path(folder))
+
+    def save_pretrained(self, folder: str | Path, tokenizer: Any = None) -> None:
+        """Writes config.json, model.safetensors and, of a given tokenizer, tokenizer.json, as Hugging Face's Llama has them.
+
+        There pairs are halves: the rows of a model with interleaved pairs are put in that order. Errors: CheckpointError.
+        """
+        from tinylm.models.pretrained import save
+
+        save(self, Path(folder), tokenizer)
