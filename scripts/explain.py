@@ -31,7 +31,7 @@ class Reading:
     """A model and a text."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """the run folder that scripts/train.py wrote"""
+    """the run folder that scripts/train.py wrote, a Hugging Face folder, a GGUF file, or smollm2"""
     text: Annotated[str, tyro.conf.Positional]
     """what the model reads; not longer than its context"""
     device: str = "cpu"
@@ -65,7 +65,7 @@ class AttentionMaps(Reading):
     words: bool = False
     """join the tokens of a word: which earlier words it looks at"""
     out: Path | None = None
-    """the picture of all heads; attention.png in the run folder by default"""
+    """the picture of all heads; attention.png in the run folder by default, in this one for a model from elsewhere"""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def load(arguments: Reading) -> tuple[LanguageModel, Tokenizer, np.ndarray]:
 
 
 def picture(arguments: AttentionMaps | GateMaps, name: str, image: bytes) -> None:
-    path = arguments.out or arguments.run / name
+    path = arguments.out or (arguments.run if (arguments.run / "checkpoints").is_dir() else Path()) / name
     if not arguments.dry_run:
         write_atomically(path, image)
         print(f"written: {path}")

@@ -18,7 +18,7 @@ def text_ids(model: LanguageModel | NgramLM, tokenizer: Tokenizer, text: str) ->
     """
     if isinstance(model, NgramLM):
         raise ConfigError("an n-gram model counts: it has no gradients, no attention and no gates")
-    ids = tokenizer.encode(text)
+    ids = np.concatenate([np.array(tokenizer.start, np.int64), tokenizer.encode(text)])
     if len(ids) < 2:
         raise ConfigError(f"the text has {len(ids)} tokens: expected at least 2")
     if model.block_size is not None and len(ids) > model.block_size:
