@@ -20,7 +20,7 @@ from tinylm.explain.gates import GATES
 from tinylm.explain.plots import png
 from tinylm.explain.reading import read, text_ids, token_texts
 from tinylm.explain.terminal import overview, reason
-from tinylm.models import LanguageModel
+from tinylm.models import LanguageModel, pretrained
 from tinylm.tensor import Tensor
 from tinylm.train import load_run
 from tinylm.train.checkpoints import write_atomically
@@ -103,7 +103,7 @@ def load(arguments: Reading) -> tuple[LanguageModel, Tokenizer, np.ndarray]:
 
 
 def picture(arguments: AttentionMaps | GateMaps, name: str, image: bytes) -> None:
-    path = arguments.out or (arguments.run if (arguments.run / "checkpoints").is_dir() else Path()) / name
+    path = arguments.out or (arguments.run if pretrained.find(arguments.run) is None else Path()) / name
     if not arguments.dry_run:
         write_atomically(path, image)
         print(f"written: {path}")
