@@ -9,9 +9,11 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import console
 import numpy as np
+import tyro
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -21,6 +23,8 @@ from tinylm import backend
 from tinylm.bindings.cpu.library import library, problem
 from tinylm.errors import TinylmError
 from tinylm.kernel_registry import registry
+from tinylm.models import LanguageModel, pretrained
+from tinylm.train import load_run
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class Arguments:
     """Says what works on this machine and how to mend what does not. Exit status 1 when something
     that the CPU needs is broken; a missing GPU is no fault."""
 
+    model: Annotated[Path | None, tyro.conf.Positional] = None
+    """also load this: a run folder, a Hugging Face folder, a GGUF file, or smollm2"""
     dry_run: bool = False
     """accepted for symmetry with the other scripts: the whole check takes a second, and a few more when it compiles the CPU kernels"""
 
@@ -61,6 +67,13 @@ def cpu_kernels() -> str:
     return f"{found.compiler}, {found.place}, threads: {found.threads}{products}"
 
 
+def loaded(path: Path) -> str:
+    model, tokenizer, _ = load_run(path)
+    context = f", context {model.block_size}" if isinstance(model, LanguageModel) and model.block_size else ""
+    chat = ", a chat template" if getattr(tokenizer, "template", None) is not None else ""
+    return f"{type(model).__name__}, {model.num_parameters():,} parameters{context}, {tokenizer.vocab_size:,} tokens{chat}"
+
+
 def cuda() -> str:
     space = backend.device_namespace("cuda")
     properties = space.cuda.runtime.getDeviceProperties(0)
@@ -80,21 +93,23 @@ CHECKS: list[tuple[str, Callable[[], str], bool]] = [
     ("python", lambda: f"Python {platform.python_version()} on {platform.machine()}, {os.cpu_count()} cores", True),
     *[
         (name, lambda name=name: package(name), True)
-        for name in ("numpy", "scipy", "safetensors", "tokenizers", "tyro", "rich", "matplotlib")
+        for name in ("numpy", "scipy", "safetensors", "tokenizers", "tyro", "rich", "matplotlib", "gguf", "jinja2")
     ],
     ("engine", arithmetic, True),
     ("folder", writable, True),
     ("cpu kernels", cpu_kernels, False),
+    ("smollm2", lambda: f"{pretrained.smollm2_file().name}, a model to try", False),
     ("torch", lambda: package("torch") + ", used by the tests only", False),
     ("cuda", cuda, False),
 ]
 
 
 def main() -> int:
-    console.parse(Arguments, description=Arguments.__doc__)
+    arguments = console.parse(Arguments, description=Arguments.__doc__)
     table = Table("", "check", "finding", box=None)
     broken = False
-    for name, check, needed in CHECKS:
+    checks = [*CHECKS] if arguments.model is None else [*CHECKS, (str(arguments.model), lambda: loaded(arguments.model), True)]
+    for name, check, needed in checks:
         try:
             table.add_row("[green]ok", name, escape(check()))
         except (ImportError, importlib.metadata.PackageNotFoundError) as error:

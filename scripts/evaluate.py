@@ -28,7 +28,7 @@ class Arguments:
     they have scored it (n-gram models excepted)."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """the run folders that scripts/train.py wrote"""
+    """the run folders that scripts/train.py wrote; a Hugging Face folder, a GGUF file or smollm2 with --data"""
     dynamic: float | None = None
     """the learning rate of dynamic evaluation; 0.1 suits the recurrent presets"""
     data: str | None = None
@@ -51,6 +51,8 @@ def main() -> None:
     data, tokens = arguments.data, None
     for folder in arguments.runs:
         model, tokenizer, config = load_run(folder, arguments.device)
+        if data is None and config is None:
+            raise ConfigError(f"{folder} does not say what it was trained on: give --data")
         data = data or config.data
         if tokens is None:
             tokens = tokenizer.to_json()

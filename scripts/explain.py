@@ -20,6 +20,7 @@ from tinylm.explain.attention_maps import strongest
 from tinylm.explain.gates import GATES
 from tinylm.explain.plots import png
 from tinylm.explain.terminal import overview, reason
+from tinylm.models import pretrained
 from tinylm.train import load_run
 from tinylm.train.checkpoints import write_atomically
 
@@ -29,7 +30,7 @@ class Reading:
     """A model and a text."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """the run folder that scripts/train.py, translate.py train or classify.py train wrote"""
+    """a run folder of scripts/train.py, translate.py train or classify.py train, a Hugging Face folder, a GGUF file, or smollm2"""
     text: Annotated[str, tyro.conf.Positional]
     """what the model reads; not longer than its context"""
     target: str | None = None
@@ -69,7 +70,8 @@ class AttentionMaps(Reading):
     words: bool = False
     """join the tokens of a word: which other words it looks at"""
     out: Path | None = None
-    """the picture of all heads; attention.png in the run folder by default (a translator's: attention-encoder.png, ...)"""
+    """the picture of all heads; attention.png in the run folder by default, in this one for a model from elsewhere (a
+    translator's: attention-encoder.png, ...)"""
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def load(arguments: Reading) -> reading.Reading:
 
 
 def picture(arguments: AttentionMaps | GateMaps, name: str, part: str, figure: Figure) -> None:
-    path = arguments.out or arguments.run / name
+    path = arguments.out or (arguments.run if pretrained.find(arguments.run) is None else Path()) / name
     path = path.with_stem(f"{path.stem}-{part}") if part else path
     if not arguments.dry_run:
         write_atomically(path, png(figure))

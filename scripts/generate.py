@@ -1,7 +1,7 @@
 """Continues prompts with a trained language model, streaming the text."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +17,7 @@ from tinylm.decode import Sampling, generate, generate_batch
 from tinylm.decode.sampling import until
 from tinylm.decode.scoring import line_break
 from tinylm.errors import ConfigError, DataError
+from tinylm.formats.tokenizer_files import PretrainedTokenizer
 from tinylm.models import LanguageModel, NgramLM
 from tinylm.random_streams import default_generator
 from tinylm.train import load_run
@@ -28,7 +29,7 @@ class Arguments:
     Transformer's context length the context slides in half blocks: it is cut to its newer half."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """the run folder that scripts/train.py wrote"""
+    """the run folder that scripts/train.py wrote, a Hugging Face folder, a GGUF file, or smollm2"""
     prompt: str | None = None
     """the text to continue, a line break by default; its characters must be known to the model"""
     prompts: Path | None = None
@@ -47,6 +48,10 @@ class Arguments:
     """drop tokens below P times the likeliest one's probability"""
     repetition_penalty: float = 1.0
     """above 1, tokens that occurred become less likely"""
+    chat: bool = False
+    """a conversation, as the model's chat template has it: --prompt is what you say, and without one you type, line by line"""
+    system: str | None = None
+    """with --chat: what the model is told first"""
     stop: tuple[str, ...] = ()
     """end the text before the first of these"""
     seed: int = 0
@@ -72,8 +77,11 @@ def main() -> None:
     if arguments.prompts is not None:
         many(arguments, sampling, model, tokenizer)
         return
+    if arguments.chat:
+        chat(arguments, sampling, model, tokenizer)
+        return
     prompt = "\n" if arguments.prompt is None else arguments.prompt
-    ids = (line_break(tokenizer) if arguments.prompt is None else tokenizer.encode(prompt)).tolist()
+    ids = [*tokenizer.start, *(line_break(tokenizer) if arguments.prompt is None else tokenizer.encode(prompt)).tolist()]
     if arguments.prompt is None and not ids:
         raise ConfigError("the model has never seen a line break, so it needs a --prompt")
     stream = stream_text(arguments, sampling, model, tokenizer, ids)
@@ -85,17 +93,52 @@ def main() -> None:
     print()
 
 
-def settings(arguments: Arguments, tokenizer: Tokenizer) -> dict:
+def chat(arguments: Arguments, sampling: Sampling, model: LanguageModel | NgramLM, tokenizer: Tokenizer) -> None:
+    """One answer to --prompt, or a conversation with whoever types until the input ends."""
+    if not isinstance(tokenizer, PretrainedTokenizer):
+        raise ConfigError("a model that was trained here has no chat template: --chat is for pretrained ones")
+    messages = [] if arguments.system is None else [{"role": "system", "content": arguments.system}]
+    lines = typed() if arguments.prompt is None else iter([arguments.prompt])
+    for line in lines:
+        messages.append({"role": "user", "content": line})
+        answer = ""
+        for piece in stream_text(arguments, sampling, model, tokenizer, tokenizer.chat_ids(messages), tokenizer.ends):
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+            answer += piece
+        print()
+        messages.append({"role": "assistant", "content": answer})
+
+
+def typed() -> Iterator[str]:
+    """What the person types, line by line, until the input ends; empty lines say nothing."""
+    while True:
+        try:
+            line = input("> " if sys.stdin.isatty() else "")
+        except EOFError:
+            return
+        if line.strip():
+            yield line
+
+
+def settings(arguments: Arguments, tokenizer: Tokenizer, model: LanguageModel | NgramLM) -> dict:
     forbidden = [] if tokenizer.unknown_id is None else [tokenizer.unknown_id]
+    forbidden += range(tokenizer.vocab_size, model.vocab_size)  # rows of an embedding that was filled up
     return {"device": arguments.device, "forbidden": forbidden, "use_cache": arguments.cache}
 
 
 def stream_text(
-    arguments: Arguments, sampling: Sampling, model: LanguageModel | NgramLM, tokenizer: Tokenizer, ids: list[int]
-) -> Iterator[str]:
+    arguments: Arguments, sampling: Sampling, model: LanguageModel | NgramLM, tokenizer: Tokenizer, ids: list[int],
+    ends: Sequence[int] = (),
+) -> Iterator[str]:  # fmt: skip
+    """The text that continues ids, piece by piece, up to a token of `ends`, which is left out."""
+
     def pieces() -> Iterator[str]:
         decoder = StreamDecoder(tokenizer)
-        for token in generate(model, ids, 3 if arguments.dry_run else arguments.tokens, sampling, **settings(arguments, tokenizer)):
+        count = 3 if arguments.dry_run else arguments.tokens
+        for token in generate(model, ids, count, sampling, **settings(arguments, tokenizer, model)):
+            if token in ends:
+                break
             yield decoder.push(token)
         yield decoder.finish()
 
@@ -109,7 +152,7 @@ def many(arguments: Arguments, sampling: Sampling, model: LanguageModel | NgramL
     encoded = []
     for number, prompt in enumerate(prompts, 1):
         try:
-            encoded.append((tokenizer.encode(prompt) if prompt else line_break(tokenizer)).tolist())
+            encoded.append([*tokenizer.start, *(tokenizer.encode(prompt) if prompt else line_break(tokenizer)).tolist()])
         except DataError as error:
             raise DataError(f"{arguments.prompts}, line {number}: {error}") from error
     streams = [default_generator.numpy() for _ in prompts]
@@ -118,7 +161,7 @@ def many(arguments: Arguments, sampling: Sampling, model: LanguageModel | NgramL
         rows = [i for i, ids in enumerate(encoded) if len(ids) == length]
         steps = generate_batch(
             model, [encoded[i] for i in rows], 3 if arguments.dry_run else arguments.tokens, sampling,
-            randoms=[streams[i] for i in rows], **settings(arguments, tokenizer),
+            randoms=[streams[i] for i in rows], **settings(arguments, tokenizer, model),
         )  # fmt: skip
         columns = list(steps)
         for place, i in enumerate(rows):

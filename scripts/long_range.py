@@ -163,6 +163,8 @@ def load_models(folders: Sequence[Path], device: str) -> tuple[dict[str, Languag
     first: Any = None
     for folder in folders:
         model, tokenizer, config = load_run(folder, device)
+        if config is None:
+            raise ConfigError(f"{folder} does not say what it was trained on: expected a run folder")
         try:
             ids = tokenizer.encode("".join(open_corpus(config.data, config.encoding).validation))
         except DataError as error:

@@ -28,7 +28,7 @@ class Arguments:
     unknown character is an error."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """the run folder that scripts/train.py wrote"""
+    """the run folder that scripts/train.py wrote, a Hugging Face folder, a GGUF file, or smollm2"""
     texts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """the texts to score, each on its own"""
     file: Path | None = None

@@ -22,6 +22,10 @@ class Tokenizer(Protocol):
 
     @property
     def vocab_size(self) -> int: ...
+    @property
+    def start(self) -> tuple[int, ...]:
+        """The ids that stand before every text, such as BOS; none in a model that was trained here."""
+
     def encode(self, text: str) -> np.ndarray:
         """The ids of a text, int64. Errors: DataError for a text that cannot be encoded."""
 
@@ -35,7 +39,7 @@ class Tokenizer(Protocol):
         """What `from_json` needs to make the same tokenizer."""
 
 
-def _in_vocabulary(ids: Iterable[int], size: int) -> list[int]:
+def in_vocabulary(ids: Iterable[int], size: int) -> list[int]:
     """The ids as a list; RangeError for one that is not from 0 to size - 1."""
     listed = list(ids)
     for i in listed:
@@ -44,7 +48,7 @@ def _in_vocabulary(ids: Iterable[int], size: int) -> list[int]:
     return listed
 
 
-def _utf8(text: str) -> bytes:
+def checked_utf8(text: str) -> bytes:
     """The text's bytes. Errors: DataError for half a surrogate pair, as undecodable arguments leave behind."""
     try:
         return text.encode("utf-8")
@@ -58,6 +62,7 @@ class CharTokenizer:
 
     kind = "char"
     unknown_id = None
+    start = ()
 
     def __init__(self, characters: Iterable[str]) -> None:
         self.characters = sorted(set(characters))
@@ -82,10 +87,10 @@ class CharTokenizer:
         return ids.astype(np.int64)
 
     def decode(self, ids: Iterable[int]) -> str:
-        return "".join([self.characters[i] for i in _in_vocabulary(ids, self.vocab_size)])
+        return "".join([self.characters[i] for i in in_vocabulary(ids, self.vocab_size)])
 
     def first_bytes(self, text: str) -> int:
-        return len(_utf8(text[:1]))
+        return len(checked_utf8(text[:1]))
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind, "characters": "".join(self.characters)}
@@ -101,6 +106,7 @@ class WordTokenizer:
 
     kind = "word"
     unknown_id = 0
+    start = ()
 
     def __init__(self, words: Iterable[str]) -> None:
         """words: the vocabulary without <unk>, in the order of their ids from 1."""
@@ -129,14 +135,14 @@ class WordTokenizer:
         return len(self.words)
 
     def encode(self, text: str) -> np.ndarray:
-        _utf8(text)
+        checked_utf8(text)
         return np.array([self._ids.get(w, 0) for w in _WORD.findall(text)], np.int64)
 
     def decode(self, ids: Iterable[int]) -> str:
-        return "".join([self.words[i] for i in _in_vocabulary(ids, self.vocab_size)])
+        return "".join([self.words[i] for i in in_vocabulary(ids, self.vocab_size)])
 
     def first_bytes(self, text: str) -> int:
-        return len(_utf8(_WORD.findall(text)[0])) if text else 0
+        return len(checked_utf8(_WORD.findall(text)[0])) if text else 0
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind, "words": self.words[1:]}
@@ -148,6 +154,7 @@ class BpeTokenizer:
 
     kind = "bpe"
     unknown_id = None
+    start = ()
 
     def __init__(self, definition: str) -> None:
         """definition: the JSON of the `tokenizers` library."""
@@ -180,13 +187,13 @@ class BpeTokenizer:
         return self._library.get_vocab_size()
 
     def encode(self, text: str) -> np.ndarray:
-        _utf8(text)
+        checked_utf8(text)
         # Line by line, as in training: no piece crosses a line break.
         lines = self._library.encode_batch(text.splitlines(keepends=True))
         return np.array([i for line in lines for i in line.ids], np.int64)
 
     def decode(self, ids: Iterable[int]) -> str:
-        return self._library.decode(_in_vocabulary(ids, self.vocab_size), skip_special_tokens=False)
+        return self._library.decode(in_vocabulary(ids, self.vocab_size), skip_special_tokens=False)
 
     def first_bytes(self, text: str) -> int:
         pieces = self._library.encode(text.splitlines(keepends=True)[0]).tokens if text else [""]

@@ -82,7 +82,8 @@ class Score:
 
 
 def score_text(model: LanguageModel | NgramLM, tokenizer: Tokenizer, text: str, *, sentence: bool = False, device: str = "cpu") -> Score:
-    """log p of a text as if it followed a line break, the models' beginning of a sentence (BOS).
+    """log p of a text as if it followed a line break, the models' beginning of a sentence (BOS); after the tokenizer's own
+    BOS where it puts one before every text.
 
     sentence: also score the line break after it, the end of the sentence (EOS), so that sentences of
     all lengths together have probability 1. A model that has never seen a line break has neither:
@@ -98,13 +99,14 @@ def score_text(model: LanguageModel | NgramLM, tokenizer: Tokenizer, text: str, 
     body = tokenizer.encode(text)
     if sentence:
         body = np.concatenate([body, start])
-    ids = np.concatenate([start[-1:], body])
-    scored = ids[1:]
+    before = np.array(tokenizer.start or start[-1:].tolist(), np.int64)
+    ids = np.concatenate([before, body])
+    scored = body if len(before) else body[1:]
     unknown = 0 if tokenizer.unknown_id is None else int((scored == tokenizer.unknown_id).sum())
     size = len(text.encode("utf-8")) + (len("\n") if sentence else 0)
-    if not len(start):
+    if not len(before):
         size -= tokenizer.first_bytes(text)
-    log_p = token_log_probabilities(model, ids, device)
+    log_p = token_log_probabilities(model, ids, device)[max(len(before) - 1, 0) :]
     return Score(text, [tokenizer.decode([i]) for i in scored.tolist()], log_p, unknown, size)
 
 

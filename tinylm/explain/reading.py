@@ -13,7 +13,7 @@ from tinylm.data.labelled import encode_words
 from tinylm.data.pairs import make_batch
 from tinylm.data.tokenizers import Tokenizer
 from tinylm.errors import ConfigError
-from tinylm.models import LanguageModel, NgramLM
+from tinylm.models import LanguageModel, NgramLM, pretrained
 from tinylm.models.translator import RecurrentTranslator
 from tinylm.nn import Module
 from tinylm.tensor import Tensor
@@ -69,7 +69,7 @@ class LanguageReading(Reading):
         characters that the tokenizer does not know."""
         if isinstance(model, NgramLM):
             raise ConfigError("an n-gram model counts: it has no gradients, no attention and no gates")
-        ids = tokenizer.encode(text)
+        ids = np.concatenate([np.array(tokenizer.start, np.int64), tokenizer.encode(text)])
         if len(ids) < 2:
             raise ConfigError(f"the text has {len(ids)} tokens: expected at least 2")
         if model.block_size is not None and len(ids) > model.block_size:
@@ -163,7 +163,8 @@ def read_run(folder: Path, text: str, device: str = "cpu", *, target: str | None
     Errors: CheckpointError when the folder is no run; ConfigError for a target or label that the model has no use
     for; those of the readings.
     """
-    record = read_json(folder / "config.json") if (folder / "config.json").exists() else None
+    own = pretrained.find(folder) is None
+    record = read_json(folder / "config.json") if own and (folder / "config.json").exists() else None
     task = record.get("task") if isinstance(record, dict) else None
     for name, value, its in (("target", target, translation.TASK), ("label", label, classification.TASK)):
         if value is not None and task != its:

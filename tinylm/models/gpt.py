@@ -6,6 +6,8 @@ names equal those of Hugging Face's GPT-2, except that projections are (out, in)
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 from tinylm import nn, ops
 from tinylm.errors import ConfigError, ShapeError
@@ -24,11 +26,17 @@ class GPTConfig:
     n_embd: int = 128
     dropout: float = 0.0
     bias: bool = False  # in projections and layer norms
+    activation: Literal["gelu", "gelu_tanh"] = "gelu"  # gelu_tanh: the approximation by tanh that GPT-2 was trained with
+    norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}: expected at least 1")
+        if self.activation not in ("gelu", "gelu_tanh"):
+            raise ConfigError(f"activation is {self.activation!r}: expected 'gelu' or 'gelu_tanh'")
+        if not self.norm_eps > 0:
+            raise ConfigError(f"norm_eps is {self.norm_eps}: expected more than 0")
         if self.n_embd % self.n_head:
             raise ConfigError(f"the width n_embd {self.n_embd} is not divisible by n_head {self.n_head}")
 
@@ -57,10 +65,13 @@ class MLP(nn.Module):
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
+        self.activation = config.activation
         self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd, config.bias)
         self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd, config.bias)
 
     def forward(self, x: Tensor, residual: Tensor | None) -> Tensor:
+        if self.activation == "gelu_tanh":
+            return self.c_proj(ops.gelu(self.c_fc(x), approximate="tanh"), residual)
         return self.c_proj(self.c_fc(x, activation="gelu"), residual)
 
 
@@ -69,9 +80,9 @@ class Block(nn.Module):
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.ln_1 = nn.LayerNorm(config.n_embd, bias=config.bias)
+        self.ln_1 = nn.LayerNorm(config.n_embd, config.norm_eps, bias=config.bias)
         self.attn = CausalSelfAttention(config)
-        self.ln_2 = nn.LayerNorm(config.n_embd, bias=config.bias)
+        self.ln_2 = nn.LayerNorm(config.n_embd, config.norm_eps, bias=config.bias)
         self.mlp = MLP(config)
         self.drop = nn.Dropout(config.dropout)
 
@@ -92,7 +103,7 @@ class _Transformer(nn.Module):
         self.wpe = nn.Embedding(config.block_size, config.n_embd)
         self.drop = nn.Dropout(config.dropout)
         self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
-        self.ln_f = nn.LayerNorm(config.n_embd, bias=config.bias)
+        self.ln_f = nn.LayerNorm(config.n_embd, config.norm_eps, bias=config.bias)
 
 
 class GPT(DecoderOnlyModel):
@@ -129,3 +140,22 @@ class GPT(DecoderOnlyModel):
         positions = ops.arange(past, past + ids.shape[1], device=ids.device)
         x = trunk.drop(trunk.wte(ids) + trunk.wpe(positions))
         return self.lm_head(trunk.ln_f(self.through_blocks(x, cache)))
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> "GPT":
+        """GPT-2 from a Hugging Face folder or a GGUF file, in evaluation mode and float32.
+
+        Errors: CheckpointError listing all that is missing, unexpected, misshapen or unsupported.
+        """
+        from tinylm.models.pretrained import load_weights_as
+
+        return load_weights_as(cls, Path(folder))
+
+    def save_pretrained(self, folder: str | Path, tokenizer: Any = None) -> None:
+        """Writes config.json, model.safetensors and, of a given tokenizer, tokenizer.json, as Hugging Face's GPT-2 has them.
+
+        There every layer has biases: a model without is given zeros. Errors: CheckpointError.
+        """
+        from tinylm.models.pretrained import save
+
+        save(self, Path(folder), tokenizer)

@@ -1,31 +1,71 @@
 """Initial weights: PyTorch's defaults, drawn from tinylm's own seeded generator on the CPU."""
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from tinylm.errors import ConfigError
 from tinylm.nn.modules import Module, Parameter
 from tinylm.random_streams import default_generator
 
 
+class _Mode:
+    drawing = True
+
+
+@contextlib.contextmanager
+def shapes_only() -> Iterator[None]:
+    """Within it, new parameters have a shape and no memory, nothing is drawn and nothing is filled: for models whose
+    weights come from a file. `allocate` gives a parameter its memory."""
+    before, _Mode.drawing = _Mode.drawing, False
+    try:
+        yield
+    finally:
+        _Mode.drawing = before
+
+
+def allocate(parameter: Parameter) -> None:
+    """Memory of its own, not initialised, for a parameter made within `shapes_only`."""
+    parameter.data = np.empty(parameter.shape, np.float32)
+    parameter.bump_version()
+
+
+def _hollow(shape: tuple[int, ...]) -> Parameter:
+    """A parameter whose elements are all the same zero in memory."""
+    try:
+        return Parameter(np.broadcast_to(np.float32(0), shape))
+    except ValueError as error:
+        raise ConfigError(f"a weight of shape {shape} would be larger than any memory") from error
+
+
 def uniform(shape: tuple[int, ...], bound: float) -> Parameter:
     """U(-bound, bound), float32."""
+    if not _Mode.drawing:
+        return _hollow(shape)
     return Parameter(default_generator.numpy().uniform(-bound, bound, shape).astype(np.float32))
 
 
 def normal(shape: tuple[int, ...], std: float = 1.0) -> Parameter:
     """N(0, std²), float32."""
+    if not _Mode.drawing:
+        return _hollow(shape)
     return Parameter(default_generator.numpy().standard_normal(shape, np.float32) * np.float32(std))
 
 
 def zeros(shape: tuple[int, ...]) -> Parameter:
     """Zeros, float32."""
+    if not _Mode.drawing:
+        return _hollow(shape)
     return Parameter(np.zeros(shape, np.float32))
 
 
 def ones(shape: tuple[int, ...]) -> Parameter:
     """Ones, float32."""
+    if not _Mode.drawing:
+        return _hollow(shape)
     return Parameter(np.ones(shape, np.float32))
 
 
@@ -36,17 +76,23 @@ def xavier_uniform(shape: tuple[int, int]) -> Parameter:
 
 def fill_normal(parameter: Parameter, std: float) -> None:
     """Draws the parameter anew from N(0, std²), in place."""
+    if not _Mode.drawing:
+        return
     values: Any = default_generator.numpy().standard_normal(parameter.shape, np.float32) * np.float32(std)
     _fill(parameter, values)
 
 
 def fill_uniform(parameter: Parameter, bound: float) -> None:
     """Draws the parameter anew from U(-bound, bound), in place."""
+    if not _Mode.drawing:
+        return
     _fill(parameter, default_generator.numpy().uniform(-bound, bound, parameter.shape))
 
 
 def fill(parameter: Parameter, value: float) -> None:
     """Sets every element, in place."""
+    if not _Mode.drawing:
+        return
     _fill(parameter, value)
 
 

@@ -178,7 +178,7 @@ def build_model(config: TrainConfig, vocab_size: int) -> LanguageModel:
         one = dataclasses.replace(config, members=1)
         return Ensemble([build_model(one, vocab_size) for _ in range(config.members)])
     if config.model == "gpt":
-        shape = {f.name: getattr(config, f.name) for f in dataclasses.fields(GPTConfig) if f.name != "vocab_size"}
+        shape = {f.name: getattr(config, f.name) for f in dataclasses.fields(GPTConfig) if hasattr(config, f.name)}
         gpt = GPT(GPTConfig(vocab_size=vocab_size, **shape))
         gpt.checkpoint_activations = config.checkpoint_activations
         return gpt

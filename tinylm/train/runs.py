@@ -6,7 +6,7 @@ from typing import Any
 from tinylm import backend
 from tinylm.data.tokenizers import Tokenizer, from_json
 from tinylm.errors import CheckpointError, DataError
-from tinylm.models import LanguageModel, NgramLM
+from tinylm.models import LanguageModel, NgramLM, pretrained
 from tinylm.nn import Module
 from tinylm.train.checkpoints import load_arrays, read_arrays, read_json
 from tinylm.train.config import TrainConfig, build_model
@@ -56,13 +56,18 @@ def load_weights(model: Module | NgramLM, folder: Path) -> None:
         load_arrays(model, averages, path, strict=False)  # tied weights and buffers have none of their own
 
 
-def load_run(folder: Path, device: str = "cpu") -> tuple[LanguageModel | NgramLM, Tokenizer, TrainConfig]:
-    """(model in evaluation mode, tokenizer, config) from a finished or stopped run.
+def load_run(folder: Path, device: str = "cpu") -> tuple[LanguageModel | NgramLM, Tokenizer, TrainConfig | None]:
+    """(model in evaluation mode, tokenizer, config) from a finished or stopped run, or from what
+    `models.pretrained.find` takes: a Hugging Face folder, a GGUF file or `smollm2`, which have no config of ours.
 
     Errors: CheckpointError when the folder is no run, is damaged, or holds another model's weights;
     DeviceError for a device that is not to be had.
     """
     backend.device_namespace(device)
+    if (place := pretrained.find(folder)) is not None:
+        loaded, its_tokenizer = pretrained.load_pretrained(place)
+        loaded.to(device)
+        return loaded, its_tokenizer, None
     config, tokenizer = read_config(folder)
     model: LanguageModel | NgramLM
     if config.model == "ngram":

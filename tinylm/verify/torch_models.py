@@ -31,19 +31,20 @@ class _Attention(nn.Module):
 class _MLP(nn.Module):
     def __init__(self, c: GPTConfig) -> None:
         super().__init__()
+        self.approximate = "tanh" if c.activation == "gelu_tanh" else "none"
         self.c_fc = nn.Linear(c.n_embd, 4 * c.n_embd, bias=c.bias)
         self.c_proj = nn.Linear(4 * c.n_embd, c.n_embd, bias=c.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.c_proj(F.gelu(self.c_fc(x)))
+        return self.c_proj(F.gelu(self.c_fc(x), approximate=self.approximate))
 
 
 class _Block(nn.Module):
     def __init__(self, c: GPTConfig) -> None:
         super().__init__()
-        self.ln_1 = nn.LayerNorm(c.n_embd, bias=c.bias)
+        self.ln_1 = nn.LayerNorm(c.n_embd, c.norm_eps, bias=c.bias)
         self.attn = _Attention(c)
-        self.ln_2 = nn.LayerNorm(c.n_embd, bias=c.bias)
+        self.ln_2 = nn.LayerNorm(c.n_embd, c.norm_eps, bias=c.bias)
         self.mlp = _MLP(c)
         self.drop = nn.Dropout(c.dropout)
 
@@ -63,7 +64,7 @@ class TorchGPT(nn.Module):
             "wpe": nn.Embedding(c.block_size, c.n_embd),
             "drop": nn.Dropout(c.dropout),
             "h": nn.ModuleList(_Block(c) for _ in range(c.n_layer)),
-            "ln_f": nn.LayerNorm(c.n_embd, bias=c.bias),
+            "ln_f": nn.LayerNorm(c.n_embd, c.norm_eps, bias=c.bias),
         }
         self.transformer = nn.ModuleDict(parts)
         self.lm_head = nn.Linear(c.n_embd, c.vocab_size, bias=False)

