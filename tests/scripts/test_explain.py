@@ -14,7 +14,8 @@ from tinylm.data.labelled import LabelledTexts, encode_words
 from tinylm.data.pairs import Pairs
 from tinylm.explain.reading import read_run
 from tinylm.train import Counting, Run, classifier_config, default_config, load_run, translation_config
-from tinylm.train.classification import load_classifier, train_run
+from tinylm.train.classification import load_classifier
+from tinylm.train.classifier_run import ClassifierRun
 from tinylm.train.translation import TranslationRun, load_translator
 
 TEXT = "the quick brown fox jumps over the lazy dog.\nwhat does not fit, is it the dog?\n" * 20
@@ -150,7 +151,8 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             min_count=1,
         )
         texts = [source for source, _ in pairs]
-        train_run(classifier, LabelledTexts(texts, np.arange(25) % 2, ("bad", "good"), 0, ""), parent / f"classify-{model}")
+        data = LabelledTexts(texts, np.arange(25) % 2, ("bad", "good"), 0, "")
+        ClassifierRun(classifier, data, parent / f"classify-{model}").train()
     return {path.name: path for path in parent.iterdir()}
 
 
