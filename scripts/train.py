@@ -26,7 +26,7 @@ from tinylm.errors import ConfigError
 from tinylm.train import Counting, Run, TrainConfig, default_config
 from tinylm.train.distributed import Alone, MPIRanks, Ranks, refuse_lone_ranks
 from tinylm.train.presets import preset
-from tinylm.train.runs import new_folder, read_config
+from tinylm.train.runs import fine_tuning_config, new_folder, read_config
 from tinylm.train.tensorboard import summary_writer
 
 FREE_ON_RESUME = {"steps", "device", "log_every", "eval_every", "save_every", "save_minutes", "keep", "patience", "checkpoint_activations"}
@@ -69,10 +69,19 @@ def value_of(flag: str, argv: list[str]) -> str | None:
 
 def parse(argv: list[str]) -> Arguments:
     """The command line. The defaults are those of the model, or with --resume the run's own settings."""
-    resumed, model, recipe = (value_of(flag, argv) for flag in ("--resume", "--model", "--preset"))
+    resumed, model, recipe, init = (value_of(flag, argv) for flag in ("--resume", "--model", "--preset", "--init"))
     if resumed is None:
-        base = preset(recipe) if recipe is not None else default_config(model or "gpt")
+        if init and recipe:
+            raise ConfigError("--init and --preset do not go together: a preset trains a model from the beginning")
+        if init:
+            base = fine_tuning_config(init, adapters=value_of("--lora-rank", argv) not in (None, "0"))
+        else:
+            base = preset(recipe) if recipe is not None else default_config(model or "gpt")
         arguments = console.parse(Arguments, args=argv, description=Arguments.__doc__, default=Arguments(**base.to_json()))
+        if arguments.model != base.model and init:
+            raise ConfigError(f"--model {arguments.model} and --init {init} do not go together: there is a {base.model}")
+        if arguments.lora_rank and not init:
+            raise ConfigError(f"--lora-rank {arguments.lora_rank} needs --init: adapters correct a model that is trained already")
         if arguments.model != base.model:
             raise ConfigError(f"--model {arguments.model} and --preset {recipe} do not go together: the preset trains a {base.model}")
         return arguments
@@ -123,7 +132,7 @@ def work(arguments: Arguments, ranks: Ranks) -> int:
         folder = arguments.resume
         _, tokenizer = read_config(folder)
     else:
-        folder = ranks.broadcast(arguments.out or new_folder(config.model, config.data))
+        folder = ranks.broadcast(arguments.out or new_folder(Path(config.init).stem or config.model, config.data))
     if arguments.estimate:
         if ranks.size > 1:
             raise ConfigError("--estimate measures one process: leave --distributed away")
@@ -171,7 +180,9 @@ def count(config: TrainConfig, folder: Path, text: str | Corpus) -> int:
 def train(config: TrainConfig, folder: Path, text: str | Corpus, tokenizer: Any, resume: bool, tensorboard: bool, ranks: Ranks) -> int:
     run = Run(config, folder, text, tokenizer, resume=resume, ranks=ranks)
     introduce(run, text)
-    print(f"{run.model.num_parameters():,} parameters" + (f", {ranks.size} processes" if ranks.size > 1 else ""))
+    trained = sum(p.size for p in run.model.parameters() if p.requires_grad)
+    some = "" if trained == run.model.num_parameters() else f", {trained:,} of them trained"
+    print(f"{run.model.num_parameters():,} parameters{some}" + (f", {ranks.size} processes" if ranks.size > 1 else ""))
     print(f"run folder {folder}; Ctrl-C stops after the step under way, --resume {folder} continues", flush=True)
     summary = train_watched(run, tensorboard and ranks.rank == 0)
     if summary is None:

@@ -46,6 +46,23 @@ def find(path: Path) -> Path | None:
     return path if isinstance(record, dict) and "model_type" in record else None
 
 
+def kind(path: Path) -> str:
+    """'gpt' or 'llama', by the name that the folder or file gives. Errors: CheckpointError for any other."""
+    if path.is_dir():
+        where, name = path / "config.json", files.read_json(path / "config.json")["model_type"]
+    else:
+        where, name = path, gguf_files.read_gguf(path).metadata.get("general.architecture")
+    kinds = {"gpt2": "gpt", "llama": "llama"}
+    if name not in kinds:
+        raise CheckpointError(f"{where} describes a {name!r:.60}: expected 'gpt2' or 'llama'")
+    return kinds[name]
+
+
+def load_tokenizer(path: Path) -> PretrainedTokenizer:
+    """The tokenizer alone. Errors: CheckpointError."""
+    return tokenizer_files.read_tokenizer(path) if path.is_dir() else gguf_tokenizers.gguf_tokenizer(gguf_files.read_gguf(path))
+
+
 def load_pretrained(path: Path) -> tuple[GPT | Llama, PretrainedTokenizer]:
     """(model in evaluation mode and float32, tokenizer) of what `find` found. Errors: CheckpointError."""
     if path.is_dir():

@@ -17,7 +17,7 @@ class WeightAverage:
 
     def __init__(self, model: Module, decay: float) -> None:
         self.decay = decay
-        self.parameters = dict(model.named_parameters())
+        self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.arrays: Mapping[str, Array] = {name: p.data.copy() for name, p in self.parameters.items()}
 
     def update(self, t: int) -> None:

@@ -22,6 +22,7 @@ from tinylm.backend import Array
 from tinylm.errors import CheckpointError
 from tinylm.models import NgramLM
 from tinylm.nn import Module
+from tinylm.nn.low_rank import adapter_arrays, load_adapters
 
 FORMAT = 2
 PARTIAL = ".partial"  # how the names of temporary files end
@@ -159,8 +160,17 @@ def _checked_header(file: BinaryIO) -> Any:
 
 
 def model_arrays(model: Module) -> dict[str, Array]:
-    """The model's own arrays by name, not copied; tied weights are one array under two names."""
-    return {name: tensor.data for name, tensor in model.named_state()}
+    """The model's own arrays by name, not copied; tied weights are one array under two names. Of a model with
+    low-rank adapters, those of the adapters alone."""
+    return adapter_arrays(model) or {name: tensor.data for name, tensor in model.named_state()}
+
+
+def set_arrays(model: Module, arrays: Mapping[str, np.ndarray], strict: bool = True) -> None:
+    """The way back from `model_arrays`. Errors: CheckpointError naming what does not fit."""
+    if adapter_arrays(model):
+        load_adapters(model, arrays)
+    else:
+        model.load_state_dict(arrays, strict)
 
 
 def load_arrays(model: Module | NgramLM, arrays: Mapping[str, np.ndarray], path: Path, strict: bool = True) -> None:
@@ -174,6 +184,6 @@ def load_arrays(model: Module | NgramLM, arrays: Mapping[str, np.ndarray], path:
         for name in own.keys() & arrays.keys():
             if arrays[name].dtype != own[name].dtype:
                 raise CheckpointError(f"{name!r} is of {arrays[name].dtype}, expected {own[name].dtype}")
-        model.load_state_dict(arrays, strict)
+        set_arrays(model, arrays, strict)
     except CheckpointError as error:
         raise CheckpointError(f"{path} does not hold the model that config.json describes: {error}") from error

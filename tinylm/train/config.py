@@ -23,6 +23,12 @@ class TrainConfig:
     """a shipped corpus, a text file, or a folder of .txt, .text and .md files; the last 10 %, or whole files, validate"""
     encoding: str = "utf-8"
     """of the text files, by Python's name: utf-8, latin-1, utf-16, cp1252, ..."""
+    init: str = ""
+    """go on from this trained model: a Hugging Face folder, a GGUF file, smollm2, or a run folder; its shape and tokenizer are kept"""
+    lora_rank: int = 0
+    """with --init: train low-rank adapters of this rank beside the attention's projections, and leave the model as it is; 0: train all"""
+    lora_alpha: float = 16.0
+    """the adapters' correction is scaled by lora_alpha / lora_rank"""
     tokenizer: Literal["char", "word", "bpe"] = "char"
     """what a token is"""
     min_count: int = 2
@@ -154,6 +160,9 @@ _RECURRENT = {
     "n_layer": 2, "n_embd": 256, "n_hidden": 256, "block_size": 64, "batch_size": 32, "dropout": 0.1,
     "lr": 3e-3, "min_lr": 1e-4, "weight_decay": 0.01, "steps": 1000, "schedule_steps": 1000,
 }  # fmt: skip
+FINE_TUNING = {"block_size": 256, "batch_size": 4, "lr": 5e-5, "min_lr": 5e-6, "warmup": 20, "weight_decay": 0.01,
+               "steps": 200, "schedule_steps": 200, "eval_every": 50, "save_every": 50, "log_every": 5}  # fmt: skip
+ADAPTERS = {"lr": 1e-3, "min_lr": 1e-4}  # small and new, they take larger steps
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "gpt": {},
     "llama": {"n_hidden": 344},  # with three matrices as many weights as GPT's two
@@ -205,8 +214,8 @@ def build_model(config: TrainConfig, vocab_size: int) -> LanguageModel:
 def build_optimizer(config: TrainConfig, model: LanguageModel) -> Optimizer:
     """AdamW with weight decay on matrices only."""
     groups = [
-        {"params": [p for p in model.parameters() if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p in model.parameters() if p.requires_grad and p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in model.parameters() if p.requires_grad and p.ndim < 2], "weight_decay": 0.0},
     ]
     return AdamW([g for g in groups if g["params"]], lr=config.lr, betas=(config.beta1, config.beta2))
 

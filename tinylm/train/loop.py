@@ -28,7 +28,7 @@ from tinylm.train.gradient_norms import gradient_norms
 from tinylm.train.metrics import MetricsLog, memory_mb, validation_loss
 from tinylm.train.progress import Progress, finish
 from tinylm.train.run_folder import RunLock, checkpoint_path, keep_newest, newest_whole, refuse_used, saved_checkpoints
-from tinylm.train.runs import read_config
+from tinylm.train.runs import first_model, read_config, settled, tokenizer_of
 from tinylm.train.snapshots import restore, snapshot
 
 Report = Callable[[dict[str, Any]], None]
@@ -90,12 +90,16 @@ class Run:
             self.ranks, self.rows = ranks, own_rows(ranks, config.batch_size, config.accumulate)
         backend.device_namespace(config.device)  # a missing device is reported before anything is made
         default_generator.seed(config.seed)
+        model = first_model(config, 0) if config.init else None
+        if model is not None:
+            config, tokenizer = settled(config, model), tokenizer or tokenizer_of(Path(config.init))
         with rank_0_first(self.ranks):  # it may make a token file, which the others then use
             self.tokenizer, self.train_ids, self.val_ids, self.bytes_per_token = prepare(config, text, tokenizer)
         kind = ParallelStreams if config.model in RECURRENT else ShuffledBlocks
         batches = kind(self.train_ids, config.block_size, config.batch_size, config.seed)
-        self._assemble(config, folder, batches, build_model(config, self.tokenizer.vocab_size))
-        self._open(resume, {"train": config.to_json(), "tokenizer": self.tokenizer.to_json()}, text)
+        self._assemble(config, folder, batches, model or build_model(config, self.tokenizer.vocab_size))
+        record = {"train": config.to_json(), "tokenizer": None if config.init else self.tokenizer.to_json()}  # it is the other model's
+        self._open(resume, record, text)
 
     def _assemble(self, config: Any, folder: Path, batches: Any, model: Any) -> None:
         """What every run has, given its data and its model."""
@@ -242,7 +246,7 @@ class Run:
         """The untrained run of a folder's config, to be restored, with these batches and without the right to write there."""
         config, tokenizer = read_config(folder)
         run = cls.__new__(cls)
-        run._assemble(config, folder, batches, build_model(config, tokenizer.vocab_size))
+        run._assemble(config, folder, batches, first_model(config, tokenizer.vocab_size))
         return run
 
     def carried_kinds(self) -> list[tuple[Any, tuple[int, ...]]]:
@@ -286,7 +290,7 @@ class Run:
 
     def validation_loss(self) -> float:
         """The loss over the whole validation part, in nats a token."""
-        return validation_loss(self.model, self.val_ids, self.config.device)
+        return validation_loss(self.model, self.val_ids, self.config.device, block_size=self.config.block_size)
 
     def _record(self, report: Report, **record: Any) -> None:
         if self.ranks.rank == 0:

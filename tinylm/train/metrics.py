@@ -16,20 +16,27 @@ from tinylm.models import LanguageModel, NgramLM
 from tinylm.tensor import Tensor
 from tinylm.train.checkpoints import write_atomically
 
+_MOST_LOGITS = 1 << 24
 VALIDATION_ROWS = 32  # blocks, or streams of a recurrent model, that are read at once
 
 
-def validation_loss(model: LanguageModel | NgramLM, ids: np.ndarray, device: str = "cpu", batch_size: int = VALIDATION_ROWS) -> float:
+def validation_loss(
+    model: LanguageModel | NgramLM, ids: np.ndarray, device: str = "cpu", batch_size: int = VALIDATION_ROWS, block_size: int | None = None
+) -> float:
     """Mean -log p of every token but the first, in nats: the mean of `token_losses`."""
-    return float(token_losses(model, ids, device, batch_size).mean())
+    return float(token_losses(model, ids, device, batch_size, block_size).mean())
 
 
-def token_losses(model: LanguageModel | NgramLM, ids: np.ndarray, device: str = "cpu", batch_size: int = VALIDATION_ROWS) -> np.ndarray:
+def token_losses(
+    model: LanguageModel | NgramLM, ids: np.ndarray, device: str = "cpu", batch_size: int = VALIDATION_ROWS, block_size: int | None = None
+) -> np.ndarray:
     """-log p of every token but the first, in nats, each token scored once: len(ids) - 1 float64.
 
     A Transformer sees blocks that do not overlap: each token has the tokens before it in its own
     block, so their mean is an upper bound of what a sliding window would give. Recurrent models carry
     their state, n-gram models see order - 1 tokens. The model is in evaluation mode meanwhile.
+    batch_size: blocks at once, fewer where their logits would be more than 16 million; block_size: that of a
+    Transformer's blocks, if not all it can look at.
     Errors: DataError for fewer than two tokens.
     """
     if len(ids) < 2:
@@ -42,7 +49,8 @@ def token_losses(model: LanguageModel | NgramLM, ids: np.ndarray, device: str = 
         with no_grad():
             if model.block_size is None:
                 return _carried_losses(model, ids, device, batch_size)
-            blocks = consecutive_blocks(ids, model.block_size, batch_size)
+            length = min(model.block_size, block_size or model.block_size)
+            blocks = consecutive_blocks(ids, length, max(1, min(batch_size, _MOST_LOGITS // (length * model.vocab_size))))
             return np.concatenate([_losses(model.advance(_on(x, device))[0], y, device).ravel() for x, y in blocks])
     finally:
         model.train(training)

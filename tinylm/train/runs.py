@@ -1,15 +1,17 @@
 """Finding and loading run folders."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 from tinylm import backend
 from tinylm.data.tokenizers import Tokenizer, from_json
-from tinylm.errors import CheckpointError, DataError
-from tinylm.models import LanguageModel, NgramLM, pretrained
+from tinylm.errors import CheckpointError, ConfigError, DataError
+from tinylm.models import GPT, LanguageModel, Llama, NgramLM, pretrained
 from tinylm.nn import Module
+from tinylm.nn.low_rank import adapt, merge
 from tinylm.train.checkpoints import load_arrays, read_arrays, read_json
-from tinylm.train.config import TrainConfig, build_model
+from tinylm.train.config import ADAPTERS, FINE_TUNING, TrainConfig, build_model, default_config
 from tinylm.train.run_folder import newest_whole
 
 
@@ -32,9 +34,18 @@ def read_config(folder: Path) -> tuple[TrainConfig, Tokenizer]:
     if not isinstance(record, dict) or set(record) != {"train", "tokenizer"}:
         raise CheckpointError(f"{folder / 'config.json'} is not the config of a tinylm run")
     try:
-        return TrainConfig.from_json(record["train"]), from_json(record["tokenizer"])
+        config = TrainConfig.from_json(record["train"])
+        return config, tokenizer_of(Path(config.init)) if config.init else from_json(record["tokenizer"])
+    except RecursionError as error:
+        raise CheckpointError(f"{folder} begins with {config.init}, which leads back to it") from error
     except DataError as error:
         raise CheckpointError(f"{folder / 'config.json'} is damaged: {error}") from error
+
+
+def tokenizer_of(path: Path) -> Tokenizer:
+    """The tokenizer of a run or of a pretrained model."""
+    place = pretrained.find(path)
+    return read_config(path)[1] if place is None else pretrained.load_tokenizer(place)
 
 
 def load_weights(model: Module | NgramLM, folder: Path) -> None:
@@ -73,9 +84,72 @@ def load_run(folder: Path, device: str = "cpu") -> tuple[LanguageModel | NgramLM
     if config.model == "ngram":
         model = NgramLM(tokenizer.vocab_size, config.order)
     else:
-        model = build_model(config, tokenizer.vocab_size)
+        model = first_model(config, tokenizer.vocab_size)
     load_weights(model, folder)
     if isinstance(model, LanguageModel):
         model.to(device)
         model.eval()
     return model, tokenizer, config
+
+
+# ---------------------------------------------------------------- what a run begins with
+
+
+def first_model(config: TrainConfig, vocab_size: int) -> LanguageModel:
+    """The model before the first step: made anew for so many tokens, or that of config.init, with adapters in its attention if
+    lora_rank is not 0.
+
+    Errors: CheckpointError when there is no such model; ConfigError when it cannot be trained so.
+    """
+    if not config.init:
+        return build_model(config, vocab_size)
+    model, _, _ = load_run(Path(config.init))
+    if isinstance(model, NgramLM):
+        raise ConfigError(f"init {config.init}: n-grams are counted, there is nothing to go on with")
+    merge(model)  # adapters that the model has of an earlier training become part of it
+    if config.lora_rank:
+        if not isinstance(model, GPT | Llama):
+            raise ConfigError(f"lora_rank is {config.lora_rank}: only a GPT or Llama can have adapters, not a {type(model).__name__}")
+        adapt(model, config.lora_rank, config.lora_alpha, lambda path: ".attn." in path or ".self_attn." in path)
+    return model
+
+
+def settled(config: TrainConfig, model: LanguageModel) -> TrainConfig:
+    """The config of a run with `init`, with the shape of the model from there, and the path absolute.
+
+    Errors: ConfigError for a setting of the shape that is neither the model's nor the default, and for blocks
+    longer than the model can look at.
+    """
+    path = Path(config.init)
+    source = model.config if isinstance(model, GPT | Llama) else read_config(path)[0]
+    shape = {name: getattr(source, name) for name in _SHAPE if hasattr(source, name)}
+    plain = default_config(config.model)
+    for name, value in shape.items():
+        if getattr(config, name) not in (value, getattr(plain, name)):
+            raise ConfigError(f"{name} is {getattr(config, name)}: the model of init {config.init} has {value}")
+    if model.block_size is not None and config.block_size > model.block_size:
+        raise ConfigError(f"block_size is {config.block_size}: the model of init {config.init} looks at {model.block_size} tokens at most")
+    return dataclasses.replace(config, **shape, init=str(path.resolve()) if path.exists() else config.init)
+
+
+_SHAPE = (
+    "n_layer",
+    "n_head",
+    "n_kv_head",
+    "n_embd",
+    "n_hidden",
+    "rope_theta",
+    "dropout",
+    "bias",
+    "nonlinearity",
+    "members",
+    "input_dropout",
+)
+
+
+def fine_tuning_config(init: str, adapters: bool) -> TrainConfig:
+    """The settings that `--init` brings. Errors: CheckpointError when there is no such model."""
+    place = pretrained.find(Path(init))
+    model = read_config(Path(init))[0].model if place is None else pretrained.kind(place)
+    changes: dict[str, Any] = {**FINE_TUNING, **(ADAPTERS if adapters else {})}
+    return dataclasses.replace(default_config(model), init=init, **changes)

@@ -15,7 +15,7 @@ from tinylm.backend import Array
 from tinylm.errors import CheckpointError
 from tinylm.random_streams import default_generator
 from tinylm.tensor import Tensor
-from tinylm.train.checkpoints import model_arrays
+from tinylm.train.checkpoints import model_arrays, set_arrays
 from tinylm.train.distributed import separate_draws
 from tinylm.train.progress import Progress
 
@@ -53,7 +53,7 @@ def restore(run: "Run", path: Path, arrays: Mapping[str, np.ndarray], record: Ma
         part, _, rest = name.partition(".")
         parts[part][rest] = array
     device = run.config.device
-    run.model.load_state_dict(parts["model"])
+    set_arrays(run.model, parts["model"])
     run.optimizer.load_state_dict(parts["optimizer"])
     if run.average:
         run.average.load({name: backend.to_device(a, device) for name, a in parts["average"].items()})

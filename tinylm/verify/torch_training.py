@@ -95,11 +95,11 @@ class TorchRun(_InTorch):
 def torch_language_model(config: TrainConfig, vocab_size: int) -> torch.nn.Module:
     """The untrained model of `train.config.build_model` in PyTorch.
 
-    Errors: ConfigError for an n-gram model, several members, a dropout ramp, averaged weights and the sigmoid, which it has not.
+    Errors: ConfigError for an n-gram model, several members, a dropout ramp, averaged weights, a trained model to begin with and the sigmoid, which it has not.
     """
-    for setting, plain in (("members", 1), ("dropout_ramp", 0), ("ema", 0.0)):
+    for setting, plain in (("members", 1), ("dropout_ramp", 0), ("ema", 0.0), ("init", "")):
         if getattr(config, setting) != plain:
-            raise ConfigError(f"{setting} is {getattr(config, setting)}: expected {plain}, the one that PyTorch trains too")
+            raise ConfigError(f"{setting} is {getattr(config, setting)!r}: expected {plain!r}, the one that PyTorch trains too")
     if config.model == "gpt":
         shape: dict[str, Any] = {"n_layer": config.n_layer, "n_head": config.n_head, "n_embd": config.n_embd, "bias": config.bias}
         return TorchGPT(GPTConfig(vocab_size=vocab_size, block_size=config.block_size, dropout=config.dropout, **shape))
