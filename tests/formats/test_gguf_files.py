@@ -228,9 +228,7 @@ def test_the_byte_level_tokenizer(pre: str, tmp_path: Path) -> None:
     write_llama(tmp_path / "x.gguf", small_llama(), pre=pre)
     ours = gguf_tokenizer(read_gguf(tmp_path / "x.gguf"))
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": pre != "llama-bpe"}
-    llama_3 = (
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-    )
+    llama_3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
     before = {
         "gpt-2": [],
         "smollm": [{"type": "Digits", "individual_digits": True}],

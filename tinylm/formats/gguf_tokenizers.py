@@ -62,9 +62,7 @@ def _put_before(library: Any, piece: str, number: int) -> None:
     library.post_processor = processors.Sequence(steps)
 
 
-def _sentence_pieces(
-    vocabulary: dict[str, int], scores: list[Any], types: list[int], special: list[str], prefix: bool, where: str
-) -> Any:
+def _sentence_pieces(vocabulary: dict[str, int], scores: list[Any], types: list[int], special: list[str], prefix: bool, where: str) -> Any:
     """SentencePiece's BPE: of two neighbours those are merged whose piece has the highest score; so each way to put a piece
     together from two others is a merge, in the order of the scores. What no piece covers is spelled in bytes, <0x00> to <0xFF>."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers

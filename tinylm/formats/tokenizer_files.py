@@ -92,7 +92,9 @@ def read_tokenizer(folder: Path) -> PretrainedTokenizer:
     ends = _ends(folder, library, eos)
     model = record.get("model", {}) if isinstance(record, dict) else {}
     unknown = model.get("unk_token") if isinstance(model, dict) and not model.get("byte_fallback") else None
-    return PretrainedTokenizer(library, start, ends, _template(folder, settings, bos, eos), library.token_to_id(unknown) if unknown else None)
+    return PretrainedTokenizer(
+        library, start, ends, _template(folder, settings, bos, eos), library.token_to_id(unknown) if unknown else None
+    )
 
 
 def _optional(path: Path) -> Any:
@@ -114,9 +116,7 @@ def _from_vocabulary(folder: Path) -> Any:
 
 
 # How text is cut before pieces are merged, by GGUF's name for it: (digits apart, pattern, words taken whole when they are pieces).
-_LLAMA_3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+_LLAMA_3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _CUTS = {"gpt-2": (False, None, False), "smollm": (True, None, False), "llama-bpe": (False, _LLAMA_3, True)}
 
 
@@ -127,8 +127,10 @@ def byte_level(vocabulary: dict[str, int], merges: list[str], cut: str, special:
     if cut not in _CUTS:
         raise CheckpointError(f"{where}: text is cut as in {cut!r:.40}, expected one of {', '.join(_CUTS)}")
     digits, pattern, whole = _CUTS[cut]
-    pairs = [tuple(line.split(" ")) for line in merges]
-    if wrong := next((p for p in pairs if len(p) != 2 or p[0] not in vocabulary or p[1] not in vocabulary or "".join(p) not in vocabulary), None):
+    pairs: list[Any] = [tuple(line.split(" ")) for line in merges]
+    if wrong := next(
+        (p for p in pairs if len(p) != 2 or p[0] not in vocabulary or p[1] not in vocabulary or "".join(p) not in vocabulary), None
+    ):
         raise CheckpointError(f"{where}: the merge {' '.join(wrong)!r:.60} is not one of two pieces of the vocabulary")
     library = Tokenizer(models.BPE(vocabulary, pairs, fuse_unk=False, ignore_merges=whole))
     steps: list[Any] = [pre_tokenizers.Digits(individual_digits=True)] if digits else []
