@@ -237,7 +237,7 @@ def test_the_byte_level_tokenizer(pre: str, tmp_path: Path) -> None:
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     record = {
         "version": "1.0", "truncation": None, "padding": None, "normalizer": None, "post_processor": None, "decoder": byte_level,
-        "added_tokens": [{"id": i, "content": p, "special": t == 3, **flags} for i, (p, t) in enumerate(zip(PIECES, TYPES, strict=True)) if t > 1],
+        "added_tokens": [{"id": i, "content": PIECES[i], "special": t == 3, **flags} for i, t in enumerate(TYPES) if t > 1],
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [*before, byte_level]},
         "model": {
             "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None, "end_of_word_suffix": None,
