@@ -185,7 +185,7 @@ def test_every_mismatch_is_named_at_once(hugging_face: Any, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [
-        ("gpt2", {"scale_attn_by_inverse_layer_idx": True, "add_cross_attention": True}, "inverse_layer_idx True .*add_cross_attention True"),
+        ("gpt2", {"scale_attn_by_inverse_layer_idx": True, "add_cross_attention": True}, "layer_idx True .*add_cross_attention True"),
         ("gpt2", {"activation_function": "relu"}, "activation_function 'relu'"),
         ("gpt2", {"n_inner": 7}, "n_inner 7"),
         ("gpt2", {"resid_pdrop": 0.3}, "expected one value"),

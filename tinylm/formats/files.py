@@ -73,7 +73,7 @@ class Fields:
 
     def number(self, name: str, default: float | None = None) -> float:
         """A finite number above 0. Errors: CheckpointError."""
-        value = self.record.get(name)
+        value: Any = self.record.get(name)
         value = default if value is None else value
         if type(value) not in (int, float) or not 0 < value < math.inf:
             raise CheckpointError(f"{self.where}: {name} is {value!r:.60}, expected a number above 0")
@@ -81,7 +81,7 @@ class Fields:
 
     def share(self, name: str, default: float) -> float:
         """A number from 0 to below 1. Errors: CheckpointError."""
-        value = self.record.get(name, default)
+        value: Any = self.record.get(name, default)
         if type(value) not in (int, float) or not 0 <= value < 1:
             raise CheckpointError(f"{self.where}: {name} is {value!r:.60}, expected a number from 0 to below 1")
         return float(value)

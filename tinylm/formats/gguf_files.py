@@ -4,6 +4,7 @@ The format is that of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
 and offset being held against the file's size before it is believed; the blocks are decoded by the `gguf` library.
 """
 
+import itertools
 import math
 import struct
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ class _Walk:
     """Reads on from a place; CheckpointError when that would pass the end."""
 
     def __init__(self, path: Path, data: np.ndarray) -> None:
-        self.path, self.data, self.bytes, self.place = path, data, memoryview(data), 0
+        self.path, self.data, self.bytes, self.place = path, data, data.data, 0
 
     def fail(self, what: str) -> CheckpointError:
         return CheckpointError(f"{self.path} is no sound GGUF file: {what}")
@@ -124,7 +125,7 @@ def read_gguf(path: Path) -> GgufFile:
         found[name], size = _stored(walk, name, shape, kind, offset, body, alignment)
         places.append((offset, offset + size, name))
     places.sort()
-    for (_, stop, a), (start, _, b) in zip(places, places[1:], strict=False):
+    for (_, stop, a), (start, _, b) in itertools.pairwise(places):
         if start < stop:
             raise walk.fail(f"the tensors {a!r:.80} and {b!r:.80} overlap")
     return GgufFile(path, metadata, found)

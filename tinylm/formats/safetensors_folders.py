@@ -4,6 +4,7 @@ Such a file is 8 bytes with the length of a JSON header, the header (name -> dty
 and the data, which is mapped into memory and read when a tensor is asked for.
 """
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def read_tensors(path: Path) -> dict[str, Stored]:
             if entry["dtype"] in _DTYPES:
                 found[name] = _stored(name, body[start:stop], entry["dtype"], shape)
     places.sort()
-    for (_, stop, a), (start, _, b) in zip(places, places[1:], strict=False):
+    for (_, stop, a), (start, _, b) in itertools.pairwise(places):
         if start < stop:
             raise CheckpointError(f"{path} is damaged: the tensors {a!r:.80} and {b!r:.80} overlap")
     return found
@@ -59,6 +60,8 @@ def read_tensors(path: Path) -> dict[str, Stored]:
 def _place(path: Path, name: str, entry: Any, size: int) -> tuple[int, int, tuple[int, ...]]:
     """Where a tensor's bytes are, and its shape."""
     fields = Fields(entry, f"{path}, tensor {name!r:.80}").record
+    shape: Any
+    offsets: Any
     shape, offsets, dtype = (fields.get(key) for key in ("shape", "data_offsets", "dtype"))
     counts = all(isinstance(x, list) and all(type(n) is int and n >= 0 for n in x) for x in (shape, offsets))
     if not counts or len(offsets) != 2 or not offsets[0] <= offsets[1] <= size or len(shape) > 8:

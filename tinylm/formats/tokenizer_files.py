@@ -127,7 +127,7 @@ def byte_level(vocabulary: dict[str, int], merges: list[str], cut: str, special:
     if cut not in _CUTS:
         raise CheckpointError(f"{where}: text is cut as in {cut!r:.40}, expected one of {', '.join(_CUTS)}")
     digits, pattern, whole = _CUTS[cut]
-    pairs = [tuple(line.split(" ")) for line in merges]
+    pairs: list[Any] = [tuple(line.split(" ")) for line in merges]
     if wrong := next(
         (p for p in pairs if len(p) != 2 or p[0] not in vocabulary or p[1] not in vocabulary or "".join(p) not in vocabulary), None
     ):

@@ -38,12 +38,12 @@ def their_twin(model: GPT | Llama) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of what it imports in turn
             warnings.simplefilter("ignore", FutureWarning)
-            from transformers import GPT2Config, LlamaConfig
+            import transformers
     except ImportError as error:
         raise ConfigError("transformers is not installed: pip install 'tinylm[test]'") from error
-    record = record_of(model)
+    record = record_of(model) | {"attn_implementation": "sdpa"}
     if isinstance(model, GPT):
-        theirs = _gpt_class()(GPT2Config(**record, attn_implementation="sdpa"))
+        theirs = _gpt_class()(transformers.GPT2Config(**record))
         for module in list(theirs.modules()):
             for name, child in list(module.named_children()):
                 if type(child).__name__ == "Conv1D":
@@ -52,7 +52,7 @@ def their_twin(model: GPT | Llama) -> Any:
     else:
         if model.config.rope_pairing != "half":
             raise ConfigError(f"rope_pairing is {model.config.rope_pairing!r}: Hugging Face's Llama has 'half'")
-        theirs = _llama_class()(LlamaConfig(**record, attn_implementation="sdpa"))
+        theirs = _llama_class()(transformers.LlamaConfig(**record))
         exact = _exact()
         for module in theirs.modules():
             module.__class__ = exact.get(type(module).__name__, module.__class__)
