@@ -17,10 +17,12 @@ NOT_RUN = {  # how the command begins: why it cannot run here
 
 SHORTER = {  # the command: what runs in its place
     "python scripts/long_range.py context RUN '[RUN' '...]'": "python scripts/long_range.py context runs/gpt-tinyshakespeare --dry-run",
+    # a process a point, side and model; tests/scripts/test_growth.py goes through all of them
+    "python scripts/growth.py --against torch": "python scripts/growth.py --plot sequence --dry-run",
 }
 
-_WORDS = "To be, or not to be: The king is dead.\n"
-_TINY = ["--steps", 2, "--n-layer", 3, "--n-head", 2, "--n-embd", 16, "--n-hidden", 8, "--block-size", 16, "--batch-size", 2]
+_WORDS = "To be, or not to be: The king is dead. A quick brown fox jumps over the lazy dog.\n"
+_TINY = ["--steps", 2, "--n-layer", 3, "--n-head", 2, "--n-embd", 16, "--n-hidden", 8, "--block-size", 24, "--batch-size", 2]
 _MODELS = {"mine": "lstm", "gpt-tinyshakespeare": "gpt", "lstm-tinyshakespeare": "lstm", "gru": "gru", "7gram": "ngram"}
 
 
@@ -28,7 +30,7 @@ def make_runs(folder: Path) -> None:
     """The files and run folders that the commands name, as small as may be, in `folder`, which must be the current one."""
     texts = folder / "my_texts"
     texts.mkdir()
-    (texts / "a.txt").write_text(_WORDS * 40, encoding="utf-8")
+    (texts / "a.txt").write_text(_WORDS * 400, encoding="utf-8")
     for name, model in _MODELS.items():
         settings = ["--order", 3] if model == "ngram" else _TINY
         ends_well(script_here("train.py", "--model", model, "--data", texts, "--out", f"runs/{name}", *settings))
