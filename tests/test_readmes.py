@@ -1,5 +1,6 @@
 """Every block of every README is executed, or quoted from the file that it names, or listed here with the reason."""
 
+import ast
 import re
 import shlex
 from pathlib import Path
@@ -110,3 +111,31 @@ def test_named_files_exist(readme: str) -> None:
     text = (ROOT / readme).read_text(encoding="utf-8")
     for path in re.findall(r"`((?:tinylm|kernels|scripts|tests)/[\w/.]+)`", text):
         assert (ROOT / path).exists(), f"{readme}: {path}"
+
+
+def _reading_order() -> list[str]:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text.partition("## A reading order\n")[2].partition("\n## ")[0]
+    first_cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    return re.findall(r"`([\w/.]+)`", " ".join(first_cells))
+
+
+def _imported(file: str) -> set[str]:
+    """The files of tinylm that a file imports, at its top or within functions."""
+    found = set()
+    for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return {f"{name.replace('.', '/')}.py" for name in found}
+
+
+def test_the_reading_order_visits_every_package_and_needs_only_what_came_before() -> None:
+    order = _reading_order()
+    assert len(order) == len(set(order)) > 40
+    for package in (ROOT / "tinylm").glob("*/__init__.py"):
+        assert any(file.startswith(f"tinylm/{package.parent.name}/") for file in order), package.parent.name
+    for i, file in enumerate(order):
+        assert (ROOT / file).is_file(), file
+        assert not (later := _imported(file) & set(order[i + 1 :])), f"{file} imports {later}, which the order has after it"
