@@ -1,0 +1,52 @@
+"""The READMEs taken apart: their blocks of code, and the commands in those for the shell."""
+
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SKIPPED = {"node_modules", "build", "dist"}  # and every folder whose name begins with a dot
+_FENCE = re.compile(r"^( *)```(.*)\n(?:((?:.*\n)*?)\1```\n|\Z)", re.MULTILINE)  # \Z: no end, an error below
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block: its README relative to the root, the line it begins on, the two words of its fence, the code."""
+
+    readme: str
+    line: int
+    language: str
+    word: str  # the second word: a file that is quoted, or what the page's own test does with the block
+    code: str
+
+    def __str__(self) -> str:
+        return f"{self.readme}:{self.line}"
+
+
+def readmes() -> list[str]:
+    """Every README of the checkout."""
+    paths = (path.relative_to(ROOT) for path in ROOT.rglob("README.md"))
+    return sorted(str(p) for p in paths if not any(part.startswith(".") or part in SKIPPED for part in p.parts))
+
+
+def blocks_of(readme: str) -> list[Block]:
+    """Its blocks in order. Errors: ValueError for a block without an end."""
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    found = []
+    for match in _FENCE.finditer(text):
+        indent, words, code = match.groups()
+        line = text.count("\n", 0, match.start()) + 1
+        if code is None:
+            raise ValueError(f"{readme}:{line}: a block without an end")
+        language, _, word = words.strip().partition(" ")
+        found.append(Block(readme, line, language, word, re.sub(f"^{indent}", "", code, flags=re.MULTILINE)))
+    return found
+
+
+def commands_of(block: Block) -> list[str]:
+    """The commands of a block for the shell: a line each, or several joined by `&&`; comments are left out."""
+    lines = block.code.replace("\\\n", " ").splitlines()
+    words = [shlex.split(line, comments=True) for line in lines]
+    joined = [shlex.join(each) for each in words if each]
+    return [command.strip() for line in joined for command in re.split(r" '&&' ", line)]

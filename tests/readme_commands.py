@@ -1,0 +1,46 @@
+"""What becomes of the READMEs' commands in the tests: by default each script runs with --dry-run added.
+
+To add a command to a README, nothing is needed where --dry-run is enough and the run folders that it reads are
+among those of `make_runs`. Otherwise: SHORTER gives what runs in its place, NOT_RUN the reason why nothing does.
+"""
+
+from pathlib import Path
+
+from script_helpers import ends_well, script_here
+
+NOT_RUN = {  # how the command begins: why it cannot run here
+    "pip install": "changes the environment; .ci/run does it on a fresh machine",
+    "pytest": "the run that this is a part of",
+    "python scripts/train.py --device cuda": "needs a GPU; tests/cuda_on_cpu has training steps of every model",
+    "python scripts/benchmark.py --device cuda": "needs a GPU",
+}
+
+SHORTER = {  # the command: what runs in its place
+    "python scripts/long_range.py context RUN '[RUN' '...]'": "python scripts/long_range.py context runs/gpt-tinyshakespeare --dry-run",
+    # long enough to run through every part of it, and no longer than the tolerance holds for
+    "python scripts/compare_gradients.py --model gpt --steps 100": "python scripts/compare_gradients.py --model gpt --steps 5 --dry-run",
+    # a process a point, side and model; tests/scripts/test_growth.py goes through all of them
+    "python scripts/growth.py --against torch": "python scripts/growth.py --plot sequence --dry-run",
+}
+
+_WORDS = "To be, or not to be: The king is dead. A quick brown fox jumps over the lazy dog.\n"
+_TINY = ["--steps", 2, "--n-layer", 3, "--n-head", 2, "--n-embd", 16, "--n-hidden", 8, "--block-size", 24, "--batch-size", 2]
+_MODELS = {"mine": "lstm", "gpt-tinyshakespeare": "gpt", "lstm-tinyshakespeare": "lstm", "gru": "gru", "7gram": "ngram"}
+
+
+def make_runs(folder: Path) -> None:
+    """The files and run folders that the commands name, as small as may be, in `folder`, which must be the current one."""
+    texts = folder / "my_texts"
+    texts.mkdir()
+    (texts / "a.txt").write_text(_WORDS * 400, encoding="utf-8")
+    for name, model in _MODELS.items():
+        settings = ["--order", 3] if model == "ngram" else _TINY
+        ends_well(script_here("train.py", "--model", model, "--data", texts, "--out", f"runs/{name}", *settings))
+    (folder / "mood.tsv").write_text("1\tI would buy it again.\n0\tWhat a waste of time.\n" * 40, encoding="utf-8")
+    shape = ["--width", 8, "--hidden", 8, "--epochs", 1, "--members", 1]
+    ends_well(script_here("classify.py", "train", "--model", "lstm", "--data", "mood.tsv", "--out", "runs/mood", *shape))
+    (folder / "verses.tsv").write_text("".join(f"In the beginning {n}\tEn el principio {n}\n" for n in range(60)), encoding="utf-8")
+    small = ["--n-layer", 1, "--n-head", 2, "--n-embd", 16, "--n-hidden", 16, "--steps", 2, "--bpe-size", 300, "--batch-tokens", 64]
+    ends_well(script_here("translate.py", "train", "--data", "verses.tsv", "--out", "runs/es", *small))
+    save = ["--model", "gpt", "--save", "theirs.safetensors"]
+    ends_well(script_here("compare_gradients.py", *save))
