@@ -13,6 +13,8 @@ NOT_RUN = {  # how the command begins: why it cannot run here
     "pytest": "the run that this is a part of",
     "python scripts/train.py --device cuda": "needs a GPU; tests/cuda_on_cpu has training steps of every model",
     "python scripts/benchmark.py --device cuda": "needs a GPU",
+    "mpiexec -n 2": "tests/train/test_distributed.py starts mpiexec, also through scripts/train.py",
+    "python scripts/replay.py": "needs a step that failed; tests/train/test_failures.py makes some and repeats them",
 }
 
 SHORTER = {  # the command: what runs in its place
@@ -25,7 +27,7 @@ SHORTER = {  # the command: what runs in its place
 
 _WORDS = "To be, or not to be: The king is dead. A quick brown fox jumps over the lazy dog.\n"
 _TINY = ["--steps", 2, "--n-layer", 3, "--n-head", 2, "--n-embd", 16, "--n-hidden", 8, "--block-size", 24, "--batch-size", 2]
-_MODELS = {"mine": "lstm", "gpt-tinyshakespeare": "gpt", "lstm-tinyshakespeare": "lstm", "gru": "gru", "7gram": "ngram"}
+_MODELS = {"mine": "lstm", "gpt-tinyshakespeare": "gpt", "lstm-tinyshakespeare": "lstm", "long": "gpt", "gru": "gru", "7gram": "ngram"}
 
 
 def make_runs(folder: Path) -> None:
@@ -33,6 +35,8 @@ def make_runs(folder: Path) -> None:
     texts = folder / "my_texts"
     texts.mkdir()
     (texts / "a.txt").write_text(_WORDS * 400, encoding="utf-8")
+    (folder / "book.txt").write_text(_WORDS * 40, encoding="utf-8")
+    (folder / "letters.txt").write_text("Größe, naïveté\n" * 200, encoding="latin-1")
     for name, model in _MODELS.items():
         settings = ["--order", 3] if model == "ngram" else _TINY
         ends_well(script_here("train.py", "--model", model, "--data", texts, "--out", f"runs/{name}", *settings))

@@ -95,7 +95,8 @@ class TorchRun(_InTorch):
 def torch_language_model(config: TrainConfig, vocab_size: int) -> torch.nn.Module:
     """The untrained model of `train.config.build_model` in PyTorch.
 
-    Errors: ConfigError for an n-gram model, several members, a dropout ramp, averaged weights, a trained model to begin with and the sigmoid, which it has not.
+    Errors: ConfigError for what it has not: an n-gram model, several members, a dropout ramp, averaged
+    weights, a trained model to begin with, and the sigmoid.
     """
     for setting, plain in (("members", 1), ("dropout_ramp", 0), ("ema", 0.0), ("init", "")):
         if getattr(config, setting) != plain:
