@@ -24,8 +24,10 @@ def new_folder(kind: str, data: str, parent: Path = Path("runs")) -> Path:
     return folder
 
 
-def read_config(folder: Path) -> tuple[TrainConfig, Tokenizer]:
-    """(config, tokenizer) of a run folder. Errors: CheckpointError when it is none."""
+def read_config(folder: Path, after: tuple[Path, ...] = ()) -> tuple[TrainConfig, Tokenizer]:
+    """(config, tokenizer) of a run folder; after: the folders of the runs that begin with it. Errors: CheckpointError when it is none."""
+    if folder.resolve() in after:
+        raise CheckpointError(f"the run in {folder} begins with itself: its init leads back to it")
     if not folder.is_dir():
         raise CheckpointError(f"no run folder {str(folder)!r}")
     record: Any = read_json(folder / "config.json")
@@ -35,17 +37,17 @@ def read_config(folder: Path) -> tuple[TrainConfig, Tokenizer]:
         raise CheckpointError(f"{folder / 'config.json'} is not the config of a tinylm run")
     try:
         config = TrainConfig.from_json(record["train"])
-        return config, tokenizer_of(Path(config.init)) if config.init else from_json(record["tokenizer"])
-    except RecursionError as error:
-        raise CheckpointError(f"{folder} begins with {config.init}, which leads back to it") from error
+        if config.init:
+            return config, tokenizer_of(Path(config.init), (*after, folder.resolve()))
+        return config, from_json(record["tokenizer"])
     except DataError as error:
         raise CheckpointError(f"{folder / 'config.json'} is damaged: {error}") from error
 
 
-def tokenizer_of(path: Path) -> Tokenizer:
+def tokenizer_of(path: Path, after: tuple[Path, ...] = ()) -> Tokenizer:
     """The tokenizer of a run or of a pretrained model."""
     place = pretrained.find(path)
-    return read_config(path)[1] if place is None else pretrained.load_tokenizer(place)
+    return read_config(path, after)[1] if place is None else pretrained.load_tokenizer(place)
 
 
 def load_weights(model: Module | NgramLM, folder: Path) -> None:

@@ -1,0 +1,136 @@
+"""Going on from a trained model: whole or with adapters, resumed bit for bit, and only what was trained is written."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from long_runs import TEXT, assert_same_end, stop_at, tiny
+from script_helpers import ends_well, fails_with_one_line, script_here
+
+from tinylm.errors import CheckpointError, ConfigError
+from tinylm.models import GPT
+from tinylm.nn.low_rank import LowRankLinear
+from tinylm.train import Run, TrainConfig, load_run, validation_loss
+from tinylm.train.checkpoints import read_arrays
+from tinylm.train.runs import fine_tuning_config, read_config
+
+OTHER = "pack my box with five dozen liquor jugs, he said to the lazy brown fox.\n" * 25
+PARTS = {"whole": {}, "adapters": {"lora_rank": 2, "lora_alpha": 4.0}}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Trained runs by model, with the characters of both texts."""
+    folder = tmp_path_factory.mktemp("bases")
+    for model in ("gpt", "llama", "gru"):
+        Run(tiny(model, tokenizer="bpe", bpe_size=270), folder / model, TEXT).train()
+    return {model: folder / model for model in ("gpt", "llama", "gru")}
+
+
+def going_on(base: Path, **changes: Any) -> TrainConfig:
+    return tiny(read_config(base)[0].model, init=str(base), **changes)
+
+
+def weights(folder: Path) -> dict[str, np.ndarray]:
+    return {name: np.array(a) for name, a in load_run(folder)[0].state_dict().items()}
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("model", ["gpt", "llama"])
+def test_it_begins_where_the_other_ended_and_learns_the_new_text(model: str, part: str, base: dict[str, Path], tmp_path: Path) -> None:
+    run = Run(going_on(base[model], ema=0.0, **PARTS[part]), tmp_path / "run", OTHER)
+    before = validation_loss(load_run(base[model])[0], run.val_ids)
+    assert run.validation_loss() == pytest.approx(before, rel=1e-6)
+    summary = run.train()
+    assert summary is not None
+    assert summary["val_loss"] < before - (0.02 if part == "adapters" else 0.1)
+    found, tokenizer, config = load_run(tmp_path / "run")
+    assert validation_loss(found, run.val_ids) == summary["val_loss"]
+    assert config is not None
+    assert config.init == str(base[model].resolve())
+    assert tokenizer.encode(OTHER).tolist() == load_run(base[model])[1].encode(OTHER).tolist()
+
+
+@pytest.mark.parametrize("model", ["gpt", "llama"])
+def test_only_the_adapters_are_trained_and_written(model: str, base: dict[str, Path], tmp_path: Path) -> None:
+    run = Run(going_on(base[model], **PARTS["adapters"]), tmp_path / "run", OTHER)
+    adapted = {path for path, module in run.model.named_modules() if isinstance(module, LowRankLinear)}
+    attention = "attn" if model == "gpt" else "self_attn"
+    linear = {path for path, module in run.model.named_modules() if f".{attention}." in path}
+    assert adapted == linear
+    run.train()
+    names = {f"{path}.{factor}" for path in adapted for factor in ("lora_A", "lora_B")}
+    for path in (tmp_path / "run" / "model.safetensors", tmp_path / "run" / "checkpoints" / "best.safetensors"):
+        assert set(read_arrays(path)[0]) == names
+    old, new = weights(base[model]), weights(tmp_path / "run")
+    assert old.keys() == new.keys() - names
+    assert all((old[name] == new[name]).all() for name in old)
+    assert all(np.abs(new[name]).max() > 0 for name in names)
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("model", ["gpt", "llama", "gru"])
+def test_a_resumed_run_is_the_uninterrupted_one(model: str, part: str, base: dict[str, Path], tmp_path: Path) -> None:
+    if model == "gru" and part == "adapters":
+        with pytest.raises(ConfigError, match="lora_rank is 2: only a GPT or Llama can have adapters, not a RNNModel"):
+            Run(going_on(base[model], **PARTS[part]), tmp_path / "run", OTHER)
+        return
+    config = going_on(base[model], **PARTS[part])
+    Run(config, tmp_path / "whole", OTHER).train()
+    stop_at(run := Run(config, tmp_path / "parts", OTHER), 7)
+    assert run.train() is None
+    saved, tokenizer = read_config(tmp_path / "parts")
+    assert Run(saved, tmp_path / "parts", OTHER, tokenizer, resume=True).train() is not None
+    assert_same_end(tmp_path / "parts", tmp_path / "whole")
+
+
+def test_one_fine_tuned_model_is_the_next_ones_beginning(base: dict[str, Path], tmp_path: Path) -> None:
+    first = going_on(base["gpt"], ema=0.0, **PARTS["adapters"])
+    Run(first, tmp_path / "first", OTHER).train()
+    second = dataclasses.replace(first, init=str(tmp_path / "first"))
+    run = Run(second, tmp_path / "second", OTHER)
+    assert run.validation_loss() == pytest.approx(validation_loss(load_run(tmp_path / "first")[0], run.val_ids), rel=1e-5)
+    run.train()
+    record = json.loads((tmp_path / "first" / "config.json").read_text(encoding="utf-8"))
+    record["train"]["init"] = str(tmp_path / "second")  # a circle
+    (tmp_path / "first" / "config.json").write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="leads back to it"):
+        load_run(tmp_path / "second")
+
+
+def test_a_pretrained_folder_is_a_beginning(base: dict[str, Path], tmp_path: Path) -> None:
+    model, tokenizer, _ = load_run(base["gpt"])
+    assert isinstance(model, GPT)
+    model.save_pretrained(tmp_path / "elsewhere")
+    record = {"model": {"type": "BPE"}} if tokenizer is None else json.loads(tokenizer.to_json()["definition"])
+    (tmp_path / "elsewhere" / "tokenizer.json").write_text(json.dumps(record), encoding="utf-8")
+    (tmp_path / "text.txt").write_text(OTHER, encoding="utf-8")
+    settings = ["--data", tmp_path / "text.txt", "--block-size", 8, "--steps", 4, "--batch-size", 2]
+    shown = ends_well(script_here("train.py", "--init", tmp_path / "elsewhere", "--lora-rank", 2, *settings, "--out", tmp_path / "run"))
+    assert "of them trained" in shown
+    saved, _ = read_config(tmp_path / "run")
+    assert (saved.model, saved.n_layer, saved.n_embd, saved.lr, saved.lora_rank) == ("gpt", 2, 16, 1e-3, 2)
+    ends_well(script_here("train.py", "--resume", tmp_path / "run", "--steps", 6))
+    ends_well(script_here("generate.py", tmp_path / "run", "--prompt", "the", "--tokens", 5))
+
+
+def test_what_does_not_go_together_is_said(base: dict[str, Path], tmp_path: Path) -> None:
+    def refused(message: str, *flags: Any) -> None:
+        fails_with_one_line(script_here("train.py", *flags, "--out", tmp_path / "never"), message)
+        assert not (tmp_path / "never").exists()
+
+    refused("no run folder", "--init", tmp_path / "nothing")
+    refused("n_layer is 3: the model of init", "--init", base["gpt"], "--n-layer", 3, "--block-size", 8)
+    refused("block_size is 256: the model of init", "--init", base["gpt"])
+    refused("--model lstm and --init", "--init", base["gpt"], "--model", "lstm")
+    refused("--lora-rank 4 needs --init", "--lora-rank", 4)
+    refused("--init and --preset do not go together", "--init", base["gpt"], "--preset", "best-10min")
+    refused("rank is 99: expected 1 to 16", "--init", base["gpt"], "--block-size", 8, "--lora-rank", 99)
+
+
+def test_defaults(base: dict[str, Path]) -> None:
+    whole, adapters = (fine_tuning_config(str(base["llama"]), adapters=flag) for flag in (False, True))
+    assert (whole.model, whole.lr, adapters.lr) == ("llama", 5e-5, 1e-3)
