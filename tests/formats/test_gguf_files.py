@@ -262,7 +262,7 @@ def test_the_byte_level_tokenizer(pre: str, tmp_path: Path) -> None:
 
 def test_sentence_pieces(tmp_path: Path) -> None:
     """Merged by score; unknown characters in bytes; the space before the text comes and goes."""
-    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256)), "▁", "a", "b", "c", "ab", "bc", "▁a", "abc"]
+    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256)), "▁", "a", "b", "c", "ab", "bc", "▁a", "cc"]
     scores = [0.0] * 259 + [-10.0, -11.0, -12.0, -13.0, -2.0, -1.0, -3.0, -4.0]
     writer = GGUFWriter(tmp_path / "x.gguf", "llama")
     writer.add_tokenizer_model("llama")
@@ -278,6 +278,7 @@ def test_sentence_pieces(tmp_path: Path) -> None:
         return [pieces[i] for i in tokenizer.encode(text)]
 
     assert split("abc") == ["▁a", "bc"]  # bc has the highest score; then ▁a
+    assert split("babc") == ["▁", "b", "a", "bc"]
     assert split("bab") == ["▁", "b", "ab"]
     assert split("aé") == ["▁a", "<0xC3>", "<0xA9>"]
     for text in ("abc ab", "é😀 a", "b"):

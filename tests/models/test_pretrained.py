@@ -52,6 +52,7 @@ def hugging_face() -> Any:
 
 def theirs_of(hugging_face: Any, kind: str, name: str) -> Any:
     """A small model of theirs, its weights far from zero and drawn with a fixed seed."""
+    torch.manual_seed(0)
     none = {"bos_token_id": None, "eos_token_id": None, "attn_implementation": "eager"}
     if kind == "gpt2":
         shape = {"vocab_size": 23, "n_positions": 32, "n_embd": 24, "n_layer": 2, "n_head": 4}
