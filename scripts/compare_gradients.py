@@ -148,7 +148,7 @@ def draw(losses: Any, distances: Any, dtype: str, d: Drift) -> None:
     losses.plot(steps, d.torch_losses, "-", label=f"PyTorch, {dtype}")
     losses.plot(steps, d.losses, "--", label=f"tinylm, {dtype}")
     (line,) = distances.plot(steps, d.distances, "-", label=f"tinylm from PyTorch, {dtype}")
-    distances.plot(steps, d.control, ":", color=line.get_color(), label=f"PyTorch from weights one ULP off, {dtype}")
+    distances.plot(steps, d.control, ":", color=line.get_color(), label=f"PyTorch by rounding alone, {dtype}")
 
 
 def from_files(a: Arguments) -> list[Report] | None:

@@ -19,8 +19,7 @@ NOT_RUN = {  # how the command begins: why it cannot run here
 
 SHORTER = {  # the command: what runs in its place
     "python scripts/long_range.py context RUN '[RUN' '...]'": "python scripts/long_range.py context runs/gpt-tinyshakespeare --dry-run",
-    # long enough to run through every part of it, and no longer than the tolerance holds for
-    "python scripts/compare_gradients.py --model gpt --steps 100": "python scripts/compare_gradients.py --model gpt --steps 5 --dry-run",
+    "python scripts/compare_gradients.py --model gpt --steps 100": "python scripts/compare_gradients.py --model gpt --steps 100",
     # a process a point, side and model; tests/scripts/test_growth.py goes through all of them
     "python scripts/growth.py --against torch": "python scripts/growth.py --plot sequence --dry-run",
 }
