@@ -4,9 +4,13 @@ To add a command to a README, nothing is needed where --dry-run is enough and th
 among those of `make_runs`. Otherwise: SHORTER gives what runs in its place, NOT_RUN the reason why nothing does.
 """
 
+import json
 from pathlib import Path
 
 from script_helpers import ends_well, script_here
+
+from tinylm.data.tokenizers import BpeTokenizer
+from tinylm.models import Llama, LlamaConfig
 
 NOT_RUN = {  # how the command begins: why it cannot run here
     "pip install": "changes the environment; .ci/run does it on a fresh machine",
@@ -18,6 +22,8 @@ NOT_RUN = {  # how the command begins: why it cannot run here
 }
 
 SHORTER = {  # the command: what runs in its place
+    "python scripts/train.py --init smollm2 --lora-rank 8 --data notes.txt --out runs/notes": "python scripts/train.py "
+    "--init smollm2 --lora-rank 8 --data notes.txt --out runs/notes --block-size 8 --steps 2",
     "python scripts/long_range.py context RUN '[RUN' '...]'": "python scripts/long_range.py context runs/gpt-tinyshakespeare --dry-run",
     "python scripts/compare_gradients.py --model gpt --steps 100": "python scripts/compare_gradients.py --model gpt --steps 100",
     # a process a point, side and model; tests/scripts/test_growth.py goes through all of them
@@ -29,12 +35,25 @@ _TINY = ["--steps", 2, "--n-layer", 3, "--n-head", 2, "--n-embd", 16, "--n-hidde
 _MODELS = {"mine": "lstm", "gpt-tinyshakespeare": "gpt", "lstm-tinyshakespeare": "lstm", "long": "gpt", "gru": "gru", "7gram": "ngram"}
 
 
+def stand_in_for_smollm2(folder: Path) -> None:
+    """A folder of that name, which goes before the model in the package: as deep as the commands ask for, and narrow.
+    The real one is tested in tests/models/test_smollm2.py."""
+    config = LlamaConfig(vocab_size=260, block_size=64, n_layer=13, n_head=1, n_kv_head=1, n_embd=8, n_hidden=8)
+    Llama(config).save_pretrained(folder)
+    definition = json.loads(BpeTokenizer.train(_WORDS, 260).to_json()["definition"])
+    (folder / "tokenizer.json").write_text(json.dumps(definition), encoding="utf-8")
+    settings = {"chat_template": "{% for m in messages %}{{ m.content }}{% endfor %}"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+
+
 def make_runs(folder: Path) -> None:
     """The files and run folders that the commands name, as small as may be, in `folder`, which must be the current one."""
+    stand_in_for_smollm2(folder / "smollm2")
     texts = folder / "my_texts"
     texts.mkdir()
     (texts / "a.txt").write_text(_WORDS * 400, encoding="utf-8")
     (folder / "book.txt").write_text(_WORDS * 40, encoding="utf-8")
+    (folder / "notes.txt").write_text(_WORDS * 3, encoding="utf-8")
     (folder / "letters.txt").write_text("Größe, naïveté\n" * 200, encoding="latin-1")
     for name, model in _MODELS.items():
         settings = ["--order", 3] if model == "ngram" else _TINY
