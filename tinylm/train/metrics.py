@@ -43,7 +43,7 @@ def token_losses(model: LanguageModel | NgramLM, ids: np.ndarray, device: str = 
             if model.block_size is None:
                 return _carried_losses(model, ids, device, batch_size)
             blocks = consecutive_blocks(ids, model.block_size, batch_size)
-            return np.concatenate([_losses(model.advance(_on(x, device))[0], y, device).ravel() for x, y in blocks])
+            return np.concatenate([_losses(model.logits(_on(x, device)), y, device).ravel() for x, y in blocks])
     finally:
         model.train(training)
 
@@ -73,7 +73,7 @@ def _carried_losses(model: LanguageModel, ids: np.ndarray, device: str, streams:
     state, losses = None, []
     if streams > 1:
         before = ids[np.maximum(starts[:, None] - _WARMUP, 0) + np.arange(_WARMUP)]
-        _, state = model.advance(_on(before, device))
+        state = model.read(_on(before, device))
         for s in state:
             s.data[:, 0] = 0
     for at in range(0, length, _CHUNK):
