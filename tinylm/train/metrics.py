@@ -70,10 +70,12 @@ def _carried_losses(model: LanguageModel, ids: np.ndarray, device: str, streams:
     streams = _streams(n, streams)
     length = -(-n // streams)  # of a stream; the last one may be shorter
     starts = length * np.arange(streams)
-    state, losses = None, []
+    state: Any = None
+    losses = []
     if streams > 1:
         before = ids[np.maximum(starts[:, None] - _WARMUP, 0) + np.arange(_WARMUP)]
-        state = model.read(_on(before, device))
+        for at in range(0, _WARMUP, _CHUNK):
+            state = model.read(_on(before[:, at : at + _CHUNK], device), state)
         for s in state:
             s.data[:, 0] = 0
     for at in range(0, length, _CHUNK):
