@@ -173,4 +173,3 @@ class _Search:
             lambda x: self.predicted(x) - self.log_loss, x, self._jacobian, (low, high), loss="huber", f_scale=HUBER, max_nfev=300
         )
         return found.x
-
