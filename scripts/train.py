@@ -116,18 +116,17 @@ def work(arguments: Arguments, ranks: Ranks) -> int:
     corpus: Corpus = ranks.broadcast(open_corpus(config.data, config.encoding) if ranks.rank == 0 else None)
     text: str | Corpus = corpus
     tokenizer = None
-    if arguments.dry_run and not arguments.estimate:
+    if arguments.dry_run:
         config, text = dataclasses.replace(config, steps=3, log_every=1), corpus.beginning(20_000)
+    if arguments.estimate:
+        return show_estimate(config, text, arguments.resume if not arguments.dry_run else None, ranks)
+    if arguments.dry_run:
         folder = ranks.broadcast(Path(tempfile.mkdtemp(prefix="tinylm-")) if ranks.rank == 0 else None)
     elif arguments.resume is not None:
         folder = arguments.resume
         _, tokenizer = read_config(folder)
     else:
         folder = ranks.broadcast(arguments.out or new_folder(config.model, config.data))
-    if arguments.estimate:
-        if ranks.size > 1:
-            raise ConfigError("--estimate measures one process: leave --distributed away")
-        return show_estimate(config, text, tokenizer, arguments.resume)
     try:
         if config.model == "ngram":
             return count(config, folder, text)

@@ -151,7 +151,7 @@ class Run:
         for start, stop in itertools.pairwise(cuts):
             rows, share = slice(start, stop), (stop - start) / len(x)
             ids, targets = (Tensor(backend.to_device(a[rows], self.config.device)) for a in (x, y))
-            loss, state = self.model.loss(ids, targets, _rows(carried, rows, len(x)))
+            loss, state = self.model.loss(ids, targets, state_rows(carried, rows, len(x)))
             (loss if share == 1 else loss * share).backward()
             total = total + loss.data * share
             after.append(state)
@@ -211,7 +211,7 @@ class Run:
         save_checkpoint(self)
 
 
-def _rows(state: list[Tensor] | None, rows: slice, size: int) -> list[Tensor] | None:
+def state_rows(state: list[Tensor] | None, rows: slice, size: int) -> list[Tensor] | None:
     """The part of a state (layers, N, hidden) that belongs to some rows of the batch."""
     if state is None or (rows.start, rows.stop) == (0, size):
         return state
