@@ -27,10 +27,8 @@ GOOD_PASSES = 4  # Muennighoff et al. 2023: up to here repeated data is almost a
 class _Measured(Run):
     """A run that stops itself after some seconds of steps, and notes how long its parts take."""
 
-    def __init__(
-        self, seconds: float, config: TrainConfig, folder: Path, text: str | Corpus, tokenizer: Tokenizer | None, resume: bool
-    ) -> None:
-        super().__init__(config, folder, text, tokenizer, resume=resume)
+    def __init__(self, seconds: float, *run: Any, **settings: Any) -> None:
+        super().__init__(*run, **settings)
         self.seconds, self.times, self.saving, self.memory = seconds, list[float](), list[float](), StepMemory(0, 0)
 
     def _step(self, k: int) -> Any:
@@ -147,7 +145,7 @@ def estimate(
     """Makes the run's first steps for some seconds in `folder`, a temporary one, a checkpoint, and a part of a validation.
     resume: the folder holds a copy of a run, whose remaining steps are meant."""
     began = time.perf_counter()
-    run = _Measured(seconds, config, folder, text, tokenizer, resume)
+    run = _Measured(seconds, config, folder, text, tokenizer, resume=resume)
     start = time.perf_counter() - began
     first, held = run.progress.step, held_memory(run.model, run.optimizer)
     average = held.gradients if config.ema else 0  # as many as there are weights

@@ -6,6 +6,7 @@ L in nats a token; E is what no size and no amount of data would take away.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import least_squares, nnls
@@ -40,15 +41,16 @@ class Law:
     B: float
     beta: float
 
-    def of_size(self, parameters: float) -> float:
+    def of_size(self, parameters: Any) -> Any:
         """What a model of a finite size loses: A / N^alpha."""
         return self.A * parameters**-self.alpha
 
-    def of_data(self, tokens: float) -> float:
+    def of_data(self, tokens: Any) -> Any:
         """What a finite amount of data loses: B / D^beta."""
         return self.B * tokens**-self.beta
 
-    def __call__(self, parameters: float, tokens: float) -> float:
+    def __call__(self, parameters: Any, tokens: Any) -> Any:
+        """Of numbers or arrays."""
         return self.E + self.of_size(parameters) + self.of_data(tokens)
 
 
