@@ -100,7 +100,6 @@ def points_table(plan: ScalingPlan, points: list[Point], fit: ScalingFit) -> Tab
     for run, p in zip(plan.runs, points, strict=True):
         numbers = f"{p.parameters:,}", f"{run.steps:,}", f"{p.tokens:,}", f"{p.loss:.4f}", f"{fit.law(p.parameters, p.tokens):.4f}"
         table.add_row(str(run.n_embd), *numbers)
-    table.caption = f"the runs scatter about the law by {100 * fit.scatter():.2f} % of their loss"
     return table
 
 
@@ -128,7 +127,8 @@ def remarks(fit: ScalingFit, configured: Prediction) -> list[str]:
     """What a reader must know before believing it."""
     law, n, d = fit.law, configured.parameters, configured.tokens
     shares = f"{law.E:.2f} are E, {law.of_size(n):.2f} for its size, {law.of_data(d):.2f} for its data"
-    lines = [f"of the {configured.loss:.2f} of the configured run {shares}"]
+    lines = [f"the runs scatter about the law by {100 * fit.scatter():.1f} % of their loss"]
+    lines += [f"of the {configured.loss:.2f} of the configured run {shares}"]
     if unknown := fit.unidentified():
         lines.append(
             f"these runs do not tell {', '.join(unknown)}: the interval takes more than half of what was allowed, or reaches its end; "

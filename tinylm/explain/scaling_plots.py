@@ -33,7 +33,8 @@ def _panel(
         predicted = i == len(groups) - 1
         color = "black" if predicted else f"C{i}"
         mine = [p for p in fit.points if across(p) == other and not predicted]
-        axes.plot(x, loss(fit.law, x, other), "--" if predicted else "-", color=color, linewidth=1, label=f"{other:,.0f} {unit}")
+        name = f"{'configured: ' if predicted else ''}{other:,.0f} {unit}"
+        axes.plot(x, loss(fit.law, x, other), "--" if predicted else "-", color=color, linewidth=1, label=name)
         axes.plot([along(p) for p in mine], [p.loss for p in mine], "o", color=color, markersize=4)
     least, most = fit.interval(lambda law: float(loss(law, np.array(target[0]), target[1])))
     middle = float(loss(fit.law, np.array(target[0]), target[1]))

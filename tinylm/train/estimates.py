@@ -29,28 +29,44 @@ class _Measured(Run):
 
     def __init__(self, seconds: float, *run: Any, **settings: Any) -> None:
         super().__init__(*run, **settings)
-        self.seconds, self.times, self.saving, self.memory = seconds, list[float](), list[float](), StepMemory(0, 0)
+        self.seconds, self.times, self.saving = seconds, list[float](), list[float]()
+        self.memory, self.measuring = StepMemory(0, 0), 0.0  # of a step; seconds that finding it took
 
     def _step(self, k: int) -> Any:
         k += self.config.dropout_ramp  # where all of the dropout has set in
-        if not self.times:
-            self._record_tape(k)
         start = time.perf_counter()
         loss, norm = super()._step(k)
         float(backend.to_numpy(loss))  # waits for a GPU
         self.times.append(time.perf_counter() - start)
+        if len(self.times) == 1:  # kernels are loaded
+            start = time.perf_counter()
+            self._measure_memory(k)
+            self.measuring = time.perf_counter() - start
         enough = len(self.times) >= 2 * SKIPPED and sum(self.times) >= self.seconds
         self.stop_requested = self.stop_requested or enough
         return loss, norm
 
-    def _record_tape(self, k: int) -> None:
-        """The memory of a step, from one way forward through its largest micro-batch."""
+    def _measure_memory(self, k: int) -> None:
+        """The memory of a step, from its largest micro-batch: the tape's, and on a CPU the most by the allocators' count on the
+        way back, where kernels take room that the tape does not show, and checkpointed blocks come again."""
         drawn = default_generator.state
         self.dropout.set(k)
         config = self.config
         rows = slice(0, -(-config.batch_size // config.accumulate))
         x, y = (Tensor(backend.to_device(a[rows], config.device)) for a in self.batches[k])
-        self.memory = step_memory(self.model.loss(x, y, state_rows(self.state, rows, config.batch_size))[0], self.model)
+        carried = state_rows(self.state, rows, config.batch_size)
+        tracemalloc.start()
+        try:
+            loss = self.model.loss(x, y, carried)[0]
+            forward = tracemalloc.get_traced_memory()[1]
+            self.memory = step_memory(loss, self.model)
+            if config.device == "cpu":
+                tracemalloc.reset_peak()
+                loss.backward()
+                highest = max(forward, tracemalloc.get_traced_memory()[1])
+                self.memory = StepMemory(self.memory.activations, max(0, highest - self.memory.activations))
+        finally:
+            tracemalloc.stop()
         default_generator.state = drawn
 
     def save(self) -> None:
@@ -91,12 +107,12 @@ class Memory:
     @property
     def predicted(self) -> int:
         held = self.held.parameters + self.held.gradients + self.held.optimizer + self.average
-        passing = max(self.step.activations + self.step.backward, self.validation)
-        return max(self.start, self.base + held + passing + self.checkpoint)
+        passing = max(self.step.activations + self.step.backward, self.validation, self.checkpoint)
+        return max(self.start, self.base + held + passing)
 
     @property
     def checkpoint(self) -> int:
-        """A checkpoint is built in one piece of memory, while what a step or a validation gave back is in many."""
+        """A checkpoint is built in memory, when a step or a validation has given back its own."""
         return self.held.parameters + self.held.optimizer + self.average
 
 
@@ -168,7 +184,7 @@ def estimate(
     validation = (time.perf_counter() - began) * validated_tokens(run.model, len(whole)) / validated_tokens(run.model, len(run.val_ids))
     steps = config.steps - first
     step_seconds = statistics.median(run.times[SKIPPED:] or run.times or [0.0])
-    record = max(0.0, (loop_seconds - sum(run.times) - sum(run.saving)) / max(1, len(reports))) if run.times else 0.0
+    record = max(0.0, (loop_seconds - sum(run.times) - sum(run.saving) - run.measuring) / max(1, len(reports))) if run.times else 0.0
     times = _happenings(config, first)
     memory = Memory(highest, base, held, average, run.memory, validation_bytes, _peak(config.device))
     share = held.parameters / memory.checkpoint  # of a checkpoint, for the best weights and the last ones

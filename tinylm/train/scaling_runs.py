@@ -51,7 +51,9 @@ def plan_scaling(config: TrainConfig, text: str | Corpus) -> ScalingPlan:
     widths = list({found.n_embd: found for found in (widened(config, factor) for factor in WIDTHS)}.values())
     amounts = list(dict.fromkeys(max(1, round(most * share)) for share in AMOUNTS))
     if len(widths) < 3:
-        raise ConfigError(f"n_embd {config.n_embd} has {len(widths)} narrower widths of whole heads: a scaling law needs 3, try 96 or more")
+        raise ConfigError(
+            f"n_embd {config.n_embd} with {config.n_head} heads: narrower widths {sorted(w.n_embd for w in widths)}, a scaling law needs 3"
+        )
     if len(amounts) < 3:
         raise ConfigError(f"{most} steps are a pass, or all that --steps allows: a scaling law needs 8 or more, for 3 amounts of data")
     runs = tuple(_scheduled(width, steps) for width, steps in itertools.product(widths, amounts))
