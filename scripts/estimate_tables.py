@@ -4,30 +4,45 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from tinylm.data import Corpus
 from tinylm.errors import ConfigError
 from tinylm.train.config import TrainConfig
-from tinylm.train.estimates import GOOD_PASSES, TOKENS_PER_PARAMETER, Estimate, compute_optimal, config_of_size, estimate, worth_in_passes
+from tinylm.train.distributed import Ranks
+from tinylm.train.estimates import GOOD_PASSES, TOKENS_PER_PARAMETER, Estimate, compute_optimal, estimate, worth_in_passes
+from tinylm.train.run_folder import saved_checkpoints
+from tinylm.train.runs import read_config
+from tinylm.train.sizes import config_of_size
 
 
-def show_estimate(config: TrainConfig, text: str, tokenizer: Any, resume: Path | None) -> int:
+def show_estimate(config: TrainConfig, text: str | Corpus, resume: Path | None, ranks: Ranks) -> int:
     """Measures the first steps in a temporary folder and prints the tables. resume: a run whose remaining steps are meant."""
     if config.model == "ngram":
         raise ConfigError("--estimate and --model ngram do not go together: counting n-grams takes seconds")
+    if ranks.size > 1:
+        raise ConfigError("--estimate measures one process: leave --distributed away")
+    tokenizer = None if resume is None else read_config(resume)[1]
     with tempfile.TemporaryDirectory(prefix="tinylm-") as name:
         folder = Path(name) / "run"
         if resume is not None:
-            shutil.copytree(resume, folder)
+            copy_for_resume(resume, folder)
         found = estimate(config, folder, text, tokenizer, resume=resume is not None)
     screen = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     for table in (time_table(found), memory_table(found), advice_table(found)):
         screen.print(table)
         screen.print()
     return 0
+
+
+def copy_for_resume(run: Path, folder: Path) -> None:
+    """What a resume reads: the config, and the checkpoints as links, which may be large and are left as they are."""
+    (folder / "checkpoints").mkdir(parents=True)
+    shutil.copy(run / "config.json", folder)
+    for path in saved_checkpoints(run):
+        (folder / "checkpoints" / path.name).symlink_to(path.resolve())
 
 
 def duration(seconds: float) -> str:
@@ -42,11 +57,12 @@ def time_table(found: Estimate) -> Table:
     table = Table("time", "", box=None)
     table.add_row("parameters", f"{found.parameters:,}")
     table.add_row("a step", f"{1e3 * found.step_seconds:.1f} ms, {found.tokens_per_step / found.step_seconds:,.0f} tokens/s")
-    table.add_row(f"{found.steps:,} steps", duration(parts.steps))
+    most = ", at most" if config.patience else ""
+    table.add_row(f"{found.steps:,} steps{most}", duration(parts.steps))
     table.add_row(f"records every {config.log_every}", duration(parts.records))
     table.add_row(f"validations every {config.eval_every}", duration(parts.validations))
     table.add_row(f"checkpoints every {config.save_every}", duration(parts.checkpoints))
-    table.add_row("in all", duration(parts.total))
+    table.add_row(f"in all{most}", duration(parts.total))
     return table
 
 
@@ -58,13 +74,16 @@ def memory_table(found: Estimate) -> Table:
         "parameters": memory.held.parameters,
         "gradients": memory.held.gradients,
         "optimiser": memory.held.optimizer,
+        **({"averaged weights": memory.average} if memory.average else {}),
         "activations": memory.step.activations,
         "on the way back": memory.step.backward,
         "a validation, instead of both": memory.validation,
-        "a checkpoint": memory.checkpoint,
+        "a checkpoint, instead of these": memory.checkpoint,
         "predicted peak": memory.predicted,
         "measured peak" if found.config.device == "cpu" else "measured on the device": memory.peak,
     }
+    if memory.start == memory.predicted:
+        rows = {"the most before the first step": memory.start, **rows}
     for name, count in rows.items():
         table.add_row(name, f"{count / 2**20:,.1f}")
     return table

@@ -54,6 +54,10 @@ class Arguments(TrainConfig):
     estimate: bool = False
     """instead of training, make its first steps and print how long it will take, how much memory, and what more data or
     another size would give; no run folder is made"""
+    scaling: bool = False
+    """instead of training, train a few smaller sizes on a few amounts of the data, fit how the loss falls with both, and print
+    what to expect of this run, of more data and of a larger model; --out: the folder for all of them, runs/scaling-<model>-<data>
+    by default; given again, the runs that are done are not repeated"""
 
 
 def value_of(flag: str, argv: list[str]) -> str | None:
@@ -125,18 +129,26 @@ def work(arguments: Arguments, ranks: Ranks) -> int:
     corpus: Corpus = ranks.broadcast(open_corpus(config.data, config.encoding) if ranks.rank == 0 else None)
     text: str | Corpus = corpus
     tokenizer = None
-    if arguments.dry_run and not arguments.estimate:
+    if arguments.dry_run:
         config, text = dataclasses.replace(config, steps=3, log_every=1), corpus.beginning(20_000)
+    if arguments.estimate:
+        return show_estimate(config, text, arguments.resume if not arguments.dry_run else None, ranks)
+    if arguments.scaling:
+        from scaling_report import show_scaling  # matplotlib, whose memory no other run needs
+
+        refuse_scaling_with(arguments, ranks)
+        with contextlib.ExitStack() as stack:
+            out = arguments.out or new_folder(f"scaling-{config.model}", config.data)
+            if arguments.dry_run:
+                out = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tinylm-")))
+            return show_scaling(config, text, out)
+    if arguments.dry_run:
         folder = ranks.broadcast(Path(tempfile.mkdtemp(prefix="tinylm-")) if ranks.rank == 0 else None)
     elif arguments.resume is not None:
         folder = arguments.resume
         _, tokenizer = read_config(folder)
     else:
         folder = ranks.broadcast(arguments.out or new_folder(Path(config.init).stem or config.model, config.data))
-    if arguments.estimate:
-        if ranks.size > 1:
-            raise ConfigError("--estimate measures one process: leave --distributed away")
-        return show_estimate(config, text, tokenizer, arguments.resume)
     try:
         if config.model == "ngram":
             return count(config, folder, text)
@@ -145,6 +157,16 @@ def work(arguments: Arguments, ranks: Ranks) -> int:
     finally:
         if arguments.dry_run and ranks.rank == 0:
             shutil.rmtree(folder)
+
+
+def refuse_scaling_with(arguments: Arguments, ranks: Ranks) -> None:
+    """Errors: ConfigError for what --scaling has no use for."""
+    if arguments.model == "ngram":
+        raise ConfigError("--scaling and --model ngram do not go together: an n-gram model has no size of its own")
+    if arguments.resume is not None:
+        raise ConfigError("--scaling and --resume do not go together: give --out again, and the runs that are done are not repeated")
+    if ranks.size > 1:
+        raise ConfigError("--scaling trains with one process: leave --distributed away")
 
 
 def introduce(run: Run | Counting, text: str | Corpus) -> None:

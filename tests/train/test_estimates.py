@@ -12,8 +12,9 @@ from script_helpers import ends_well, fails_with_one_line, script, script_here
 from tinylm import Tensor, nn, ops
 from tinylm.train import Run, default_config
 from tinylm.train.config import build_model
-from tinylm.train.estimates import _happenings, compute_optimal, config_of_size, estimate, widened, worth_in_passes
+from tinylm.train.estimates import _happenings, compute_optimal, estimate, worth_in_passes
 from tinylm.train.memory import held_memory, step_memory
+from tinylm.train.sizes import config_of_size, widened
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 40
 SHAPE = {"n_layer": 2, "n_head": 2, "n_embd": 32, "n_hidden": 48, "block_size": 32, "batch_size": 8}

@@ -15,6 +15,7 @@ from tinylm.dispatch import op
 from tinylm.errors import AnomalyError, CheckpointError
 from tinylm.train import Run
 from tinylm.train.checkpoints import read_arrays
+from tinylm.train.records import log_record
 from tinylm.train.replay import failed_run, replay
 from tinylm.train.run_folder import saved_checkpoints
 
@@ -166,9 +167,9 @@ def test_found_late_without_a_checkpoint(tmp_path: Path) -> None:
     run = tiny_run("gpt", tmp_path)
     run.losses = run.losses * np.float32(np.nan)
     run._step(0)
-    run.progress.step, run._norm = 1, np.float32(1)
+    run.progress.step, run.norm = 1, np.float32(1)
     with pytest.raises(AnomalyError, match=r"the training loss is nan and the gradient norm 1.0 .*which step it was is not known"):
-        run._log(lambda record: None)
+        log_record(run, lambda record: None)
     with pytest.raises(CheckpointError):
         failed_run(tmp_path)
 

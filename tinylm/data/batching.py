@@ -31,6 +31,11 @@ class ShuffledBlocks:
         self._offsets = np.arange(block_size + 1)
         self._epochs: dict[int, tuple[int, np.ndarray]] = {}
 
+    @property
+    def batches_per_epoch(self) -> int:
+        """How many batches lie within the first epoch as a whole."""
+        return self.blocks_per_epoch // self.batch_size
+
     def starts_afresh(self, k: int) -> bool:
         """True: no batch continues the one before it."""
         return True

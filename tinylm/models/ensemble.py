@@ -29,23 +29,35 @@ class Ensemble(LanguageModel):
 
     def advance(self, ids: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """As LanguageModel.advance: the logits are log p; the state is that of all members in a row."""
-        each = self._advanced(ids, state)
-        logs = ops.stack([ops.log_softmax(logits) for logits, _ in each])
-        return ops.logsumexp(logs, axis=0) - math.log(len(each)), _joined(each)
+        each = self._each("advance", state, ids)
+        return _mixed([logits for logits, _ in each]), _joined([state for _, state in each])
+
+    def logits(self, ids: Tensor) -> Tensor:
+        """As LanguageModel.logits."""
+        return _mixed(self._each("logits", None, ids))
+
+    def read(self, ids: Tensor, state: Any = None) -> Any:
+        """As LanguageModel.read."""
+        return _joined(self._each("read", state, ids))
 
     def loss(self, ids: Tensor, targets: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """As LanguageModel.loss: the mean of the members' losses."""
-        each = self._advanced(ids, state)
-        total = ops.stack([ops.cross_entropy(logits, targets) for logits, _ in each])
-        return total.mean(), _joined(each)
+        each = self._each("loss", state, ids, targets)
+        return ops.stack([loss for loss, _ in each]).mean(), _joined([state for _, state in each])
 
-    def _advanced(self, ids: Tensor, state: Any) -> list[tuple[Tensor, Any]]:
+    def _each(self, method: str, state: Any, *inputs: Tensor) -> list[Any]:
+        """What every member's method gives for the inputs, and for its part of the state if there is one."""
         members: Any = self.members
         if state is None:
-            return [m.advance(ids) for m in members]
+            return [getattr(m, method)(*inputs) for m in members]
         n = len(state) // len(members)
-        return [m.advance(ids, state[i * n : (i + 1) * n]) for i, m in enumerate(members)]
+        return [getattr(m, method)(*inputs, state[i * n : (i + 1) * n]) for i, m in enumerate(members)]
 
 
-def _joined(each: Sequence[tuple[Tensor, Any]]) -> Any:
-    return [s for _, state in each for s in state or []] or None
+def _mixed(each: Sequence[Tensor]) -> Tensor:
+    """log of the mean of the probabilities."""
+    return ops.logsumexp(ops.stack([ops.log_softmax(logits) for logits in each]), axis=0) - math.log(len(each))
+
+
+def _joined(states: Sequence[Any]) -> Any:
+    return [s for state in states for s in state or []] or None

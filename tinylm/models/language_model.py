@@ -25,9 +25,18 @@ class LanguageModel(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} has no advance")
 
+    def logits(self, ids: Tensor) -> Tensor:
+        """The logits of `advance` from a fresh start, for training and validation: nothing is kept to go on with."""
+        return self.advance(ids)[0]
+
+    def read(self, ids: Tensor, state: Any = None) -> Any:
+        """The state of `advance` alone, without any logits."""
+        return self.advance(ids, state)[1]
+
     def loss(self, ids: Tensor, targets: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """(what training makes smaller, state): the mean of -log p(targets), both (N, T), with `advance`."""
-        logits, state = self.advance(ids, state)
+        """(what training makes smaller, state): the mean of -log p(targets), both (N, T). Only a recurrent model
+        takes a state and gives one."""
+        logits, state = self.advance(ids, state) if self.block_size is None else (self.logits(ids), None)
         return ops.cross_entropy(logits, targets), state
 
 
@@ -46,6 +55,10 @@ class DecoderOnlyModel(LanguageModel):
     def forward(self, ids: Tensor, cache: Sequence[nn.KeyValueCache] | None = None) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
+    def logits(self, ids: Tensor) -> Tensor:
+        """As LanguageModel.logits, without caches."""
+        return self.forward(ids)
+
     def through_blocks(self, x: Tensor, cache: Sequence[nn.KeyValueCache] | None) -> Tensor:
         """x (N, T, C) after every block; each takes up the new positions in its cache, if there is one."""
         for i, block in enumerate(self.blocks()):
@@ -56,8 +69,6 @@ class DecoderOnlyModel(LanguageModel):
         return x
 
     def advance(self, ids: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """As LanguageModel.advance; the state is a KeyValueCache for each layer, None in training with checkpoint_activations."""
-        if self.checkpoint_activations and self.training:
-            return self.forward(ids), None
+        """As LanguageModel.advance; the state is a KeyValueCache for each layer."""
         cache = [c.copy() for c in state] if state else [nn.KeyValueCache() for _ in self.blocks()]
         return self.forward(ids, cache), cache

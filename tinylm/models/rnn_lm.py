@@ -59,12 +59,25 @@ class RNNModel(LanguageModel):
     def forward(self, ids: Tensor, hidden: Any = None) -> tuple[Tensor, Any]:
         """ids (T, N), sequence first, and the layers' state (zeros for None) -> logits
         (T, N, ntoken) and the new state: h (nlayers, N, nhid), or (h, c) for an LSTM."""
-        y, hidden = self.rnn(self.input_drop(self.encoder(ids)), hidden)
+        y, hidden = self._through_layers(ids, hidden)
         return self.decoder(self.drop(y)), hidden
+
+    def _through_layers(self, ids: Tensor, hidden: Any) -> tuple[Tensor, Any]:
+        return self.rnn(self.input_drop(self.encoder(ids)), hidden)
 
     def advance(self, ids: Tensor, state: Sequence[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
         """As LanguageModel.advance; the state is [h], or [h, c] for an LSTM."""
-        several = isinstance(self.rnn, nn.LSTM)
-        hidden = None if state is None else tuple(state) if several else state[0]
-        logits, hidden = self.forward(ids.transpose(1, 0), hidden)
-        return logits.transpose(1, 0, 2), list(hidden) if several else [hidden]
+        logits, hidden = self.forward(ids.transpose(1, 0), self._hidden(state))
+        return logits.transpose(1, 0, 2), self._state(hidden)
+
+    def read(self, ids: Tensor, state: Sequence[Tensor] | None = None) -> list[Tensor]:
+        """As LanguageModel.read: through the layers only."""
+        return self._state(self._through_layers(ids.transpose(1, 0), self._hidden(state))[1])
+
+    def _hidden(self, state: Sequence[Tensor] | None) -> Any:
+        """A state as the layers take it."""
+        return None if state is None else tuple(state) if isinstance(self.rnn, nn.LSTM) else state[0]
+
+    def _state(self, hidden: Any) -> list[Tensor]:
+        """And back."""
+        return list(hidden) if isinstance(self.rnn, nn.LSTM) else [hidden]

@@ -73,10 +73,12 @@ class TransformerModel(LanguageModel):
         x = self.transformer_encoder(x, mask, is_causal=has_mask, cache=cache)
         return self.decoder(x)
 
+    def logits(self, ids: Tensor) -> Tensor:
+        """As LanguageModel.logits, without caches."""
+        return self.forward(ids.transpose(1, 0)).transpose(1, 0, 2)
+
     def advance(self, ids: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """As LanguageModel.advance; the state is a KeyValueCache for each layer, None in training with checkpoint_activations."""
-        if self.transformer_encoder.checkpoint_activations and self.training:
-            return self.forward(ids.transpose(1, 0)).transpose(1, 0, 2), None
+        """As LanguageModel.advance; the state is a KeyValueCache for each layer."""
         cache = [c.copy() for c in state] if state else [nn.KeyValueCache() for _ in self.transformer_encoder.layers]
         logits = self.forward(ids.transpose(1, 0), cache=cache)
         return logits.transpose(1, 0, 2), cache

@@ -155,6 +155,8 @@ def check_loop_settings(config: Any) -> None:
         raise ConfigError(f"ema is {config.ema}: expected 0 up to, not including, 1")
 
 
+RECURRENT = ("rnn", "lstm", "gru")  # models that carry a state from batch to batch
+
 # What differs from TrainConfig's own defaults, which are the GPT's.
 _RECURRENT = {
     "n_layer": 2, "n_embd": 256, "n_hidden": 256, "block_size": 64, "batch_size": 32, "dropout": 0.1,

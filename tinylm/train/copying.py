@@ -13,7 +13,7 @@ from tinylm.models import LanguageModel, NgramLM
 from tinylm.random_streams import default_generator, philox
 from tinylm.tensor import Tensor
 from tinylm.train.config import TrainConfig, build_model, build_optimizer, build_schedule, default_config
-from tinylm.train.loop import Report
+from tinylm.train.records import Report
 
 # The RNN's learning rate is the best of 1e-4, 3e-4, 5e-4, 1e-3 and 3e-3 by training loss; the LSTM and the GPT learn the
 # whole task with the first one tried. The RNN learns slowly and its steps are the cheapest, so it has more of them.

@@ -1,6 +1,5 @@
 """What a training run will take, measured on its first steps: time, memory, and passes over its data."""
 
-import dataclasses
 import statistics
 import time
 import tracemalloc
@@ -11,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from tinylm import backend
-from tinylm.data import Tokenizer
+from tinylm.data import Corpus, Tokenizer
 from tinylm.random_streams import default_generator
 from tinylm.tensor import Tensor
-from tinylm.train.config import TrainConfig, build_model
-from tinylm.train.loop import Run
+from tinylm.train.config import TrainConfig
+from tinylm.train.loop import Run, state_rows
 from tinylm.train.memory import HeldMemory, StepMemory, held_memory, resident_bytes, step_memory
 from tinylm.train.metrics import VALIDATION_ROWS, validated_tokens
 
@@ -28,28 +27,46 @@ GOOD_PASSES = 4  # Muennighoff et al. 2023: up to here repeated data is almost a
 class _Measured(Run):
     """A run that stops itself after some seconds of steps, and notes how long its parts take."""
 
-    def __init__(self, seconds: float, config: TrainConfig, folder: Path, text: str, tokenizer: Tokenizer | None, resume: bool) -> None:
-        super().__init__(config, folder, text, tokenizer, resume=resume)
-        self.seconds, self.times, self.saving, self.memory = seconds, list[float](), list[float](), StepMemory(0, 0)
+    def __init__(self, seconds: float, *run: Any, **settings: Any) -> None:
+        super().__init__(*run, **settings)
+        self.seconds, self.times, self.saving = seconds, list[float](), list[float]()
+        self.memory, self.measuring = StepMemory(0, 0), 0.0  # of a step; seconds that finding it took
 
     def _step(self, k: int) -> Any:
         k += self.config.dropout_ramp  # where all of the dropout has set in
-        if not self.times:
-            self._record_tape(k)
         start = time.perf_counter()
         loss, norm = super()._step(k)
         float(backend.to_numpy(loss))  # waits for a GPU
         self.times.append(time.perf_counter() - start)
+        if len(self.times) == 1:  # kernels are loaded
+            start = time.perf_counter()
+            self._measure_memory(k)
+            self.measuring = time.perf_counter() - start
         enough = len(self.times) >= 2 * SKIPPED and sum(self.times) >= self.seconds
         self.stop_requested = self.stop_requested or enough
         return loss, norm
 
-    def _record_tape(self, k: int) -> None:
-        """The memory of a step, from one way forward."""
+    def _measure_memory(self, k: int) -> None:
+        """The memory of a step, from its largest micro-batch: the tape's, and on a CPU the most by the allocators' count on the
+        way back, where kernels take room that the tape does not show, and checkpointed blocks come again."""
         drawn = default_generator.state
         self.dropout.set(k)
-        x, y = (Tensor(backend.to_device(a, self.config.device)) for a in self.batches[k])
-        self.memory = step_memory(self.model.loss(x, y, self.state)[0], self.model)
+        config = self.config
+        rows = slice(0, -(-config.batch_size // config.accumulate))
+        x, y = (Tensor(backend.to_device(a[rows], config.device)) for a in self.batches[k])
+        carried = state_rows(self.state, rows, config.batch_size)
+        tracemalloc.start()
+        try:
+            loss = self.model.loss(x, y, carried)[0]
+            forward = tracemalloc.get_traced_memory()[1]
+            self.memory = step_memory(loss, self.model)
+            if config.device == "cpu":
+                tracemalloc.reset_peak()
+                loss.backward()
+                highest = max(forward, tracemalloc.get_traced_memory()[1])
+                self.memory = StepMemory(self.memory.activations, max(0, highest - self.memory.activations))
+        finally:
+            tracemalloc.stop()
         default_generator.state = drawn
 
     def save(self) -> None:
@@ -75,24 +92,28 @@ class Seconds:
 
 @dataclass(frozen=True)
 class Memory:
-    """In bytes. base: interpreter, libraries, text and ids, measured before the first step; the model's and a step's from shapes;
-    validation: of its arrays alone.    peak: measured while steps, a validation and a checkpoint were made."""
+    """In bytes. start: the most while the run was prepared; base: interpreter, libraries, text and ids, measured before the
+    first step; average: of the weights; the model's and a step's from shapes; validation: of its arrays alone.
+    peak: measured while steps, a validation and a checkpoint were made."""
 
+    start: int
     base: int
     held: HeldMemory
+    average: int
     step: StepMemory
     validation: int
     peak: int
 
     @property
     def predicted(self) -> int:
-        held = self.held.parameters + self.held.gradients + self.held.optimizer
-        return self.base + held + max(self.step.activations + self.step.backward, self.validation) + self.checkpoint
+        held = self.held.parameters + self.held.gradients + self.held.optimizer + self.average
+        passing = max(self.step.activations + self.step.backward, self.validation, self.checkpoint)
+        return max(self.start, self.base + held + passing)
 
     @property
     def checkpoint(self) -> int:
-        """A checkpoint is built in one piece of memory, while what a step or a validation gave back is in many."""
-        return self.held.parameters + self.held.optimizer
+        """A checkpoint is built in memory, when a step or a validation has given back its own."""
+        return self.held.parameters + self.held.optimizer + self.average
 
 
 @dataclass(frozen=True)
@@ -135,15 +156,16 @@ def compute_optimal(parameters: int, tokens: float) -> tuple[float, float]:
 
 
 def estimate(
-    config: TrainConfig, folder: Path, text: str, tokenizer: Tokenizer | None = None, *, resume: bool = False, seconds: float = 8.0
+    config: TrainConfig, folder: Path, text: str | Corpus, tokenizer: Tokenizer | None = None, *, resume: bool = False, seconds: float = 8.0
 ) -> Estimate:
     """Makes the run's first steps for some seconds in `folder`, a temporary one, a checkpoint, and a part of a validation.
     resume: the folder holds a copy of a run, whose remaining steps are meant."""
     began = time.perf_counter()
-    run = _Measured(seconds, config, folder, text, tokenizer, resume)
+    run = _Measured(seconds, config, folder, text, tokenizer, resume=resume)
     start = time.perf_counter() - began
     first, held = run.progress.step, held_memory(run.model, run.optimizer)
-    base = max(0, resident_bytes() - held.parameters)
+    average = held.gradients if config.ema else 0  # as many as there are weights
+    highest, base = resident_bytes("VmHWM"), max(0, resident_bytes() - held.parameters - average)
     whole = run.val_ids
     run.val_ids = whole[: _enough(run.model, len(whole))]
     reports: list[float] = []
@@ -157,19 +179,20 @@ def estimate(
     validation_bytes = _validation_bytes(run)
     run.save()  # in the order of a real run, which saves after it has validated: memory that was freed is in pieces then
     began = time.perf_counter()
-    run.validation_loss()
+    with run.evaluated():
+        run.validation_loss()
     validation = (time.perf_counter() - began) * validated_tokens(run.model, len(whole)) / validated_tokens(run.model, len(run.val_ids))
     steps = config.steps - first
     step_seconds = statistics.median(run.times[SKIPPED:] or run.times or [0.0])
-    record = max(0.0, (loop_seconds - sum(run.times) - sum(run.saving)) / max(1, len(reports))) if run.times else 0.0
+    record = max(0.0, (loop_seconds - sum(run.times) - sum(run.saving) - run.measuring) / max(1, len(reports))) if run.times else 0.0
     times = _happenings(config, first)
-    share = held.parameters / (held.parameters + held.optimizer)  # of a checkpoint, for the best weights and the last ones
-    saving = statistics.median(run.saving or [0.0])
+    memory = Memory(highest, base, held, average, run.memory, validation_bytes, _peak(config.device))
+    share = held.parameters / memory.checkpoint  # of a checkpoint, for the best weights and the last ones
+    saves = times["save_every"] + _saves_by_the_clock(config, steps, step_seconds) + (first == 0)  # one before the first step
     made = Seconds(
         start, steps * step_seconds, times["log_every"] * min(record, step_seconds),
-        times["eval_every"] * validation, saving * (times["save_every"] + share * (times["eval_every"] + 1)),
+        times["eval_every"] * validation, statistics.median(run.saving or [0.0]) * (saves + share * (times["eval_every"] + 1)),
     )  # fmt: skip
-    memory = Memory(base, held, run.memory, validation_bytes, _peak(config.device))
     return Estimate(config, run.model.vocab_size, run.model.num_parameters(), len(run.train_ids), steps, step_seconds, made, memory)
 
 
@@ -180,6 +203,14 @@ def _happenings(config: TrainConfig, first: int) -> dict[str, int]:
         every = getattr(config, name)
         found[name] = config.steps // every - first // every + (config.steps % every != 0 and config.steps > first)
     return found
+
+
+def _saves_by_the_clock(config: TrainConfig, steps: int, step_seconds: float) -> int:
+    """How often so many steps reach save_minutes since the last checkpoint."""
+    if not config.save_minutes:
+        return 0
+    apart = max(1, min(config.save_every, steps))
+    return steps // apart * int(apart * step_seconds / (60 * config.save_minutes))
 
 
 def _enough(model: Any, tokens: int) -> int:
@@ -193,7 +224,8 @@ def _validation_bytes(run: _Measured) -> int:
         return 0
     tracemalloc.start()
     try:
-        run.validation_loss()
+        with run.evaluated():  # with an average, a copy of the weights is made
+            run.validation_loss()
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -204,21 +236,3 @@ def _peak(device: str) -> int:
     if device == "cpu":
         return resident_bytes("VmHWM")
     return int(backend.device_namespace(device).get_default_memory_pool().total_bytes())
-
-
-def widened(config: TrainConfig, factor: float) -> TrainConfig:
-    """The same model about `factor` times as wide, in whole widths of a head."""
-    unit = 2 * config.n_head if config.model in ("gpt", "transformer") else 1
-    width = max(unit, unit * round(config.n_embd * factor / unit))
-    return dataclasses.replace(config, n_embd=width, n_hidden=max(1, round(config.n_hidden * width / config.n_embd)))
-
-
-def config_of_size(config: TrainConfig, vocab_size: int, parameters: float) -> tuple[TrainConfig, int]:
-    """(the config whose model has about so many parameters by its width alone, how many those are)."""
-    low, high = 0.01, 100.0
-    for _ in range(12):
-        middle = (low * high) ** 0.5
-        many = build_model(widened(config, middle), vocab_size).num_parameters() > parameters
-        low, high = (low, middle) if many else (middle, high)
-    sizes = [(found, build_model(found, vocab_size).num_parameters()) for found in (widened(config, low), widened(config, high))]
-    return min(sizes, key=lambda size: abs(size[1] - parameters))

@@ -48,6 +48,12 @@ def _first_met(run: "Run", report: dict[str, Any]) -> int:
     return int(np.argmax(run.ranks.gather(np.array([[met]]), axis=1)))
 
 
+def require_finite(run: "Run", loss: float, norm: float) -> None:
+    """AnomalyError when one of them is not, which is found late on a GPU, where not every step is looked at."""
+    if not (np.isfinite(loss) and np.isfinite(norm)):
+        raise find_failure(run, loss, norm)
+
+
 def find_failure(run: "Run", loss: float, norm: float) -> AnomalyError:
     """The error for values that were seen not to be finite some steps after they arose.
 

@@ -51,7 +51,7 @@ def token_losses(
                 return _carried_losses(model, ids, device, batch_size)
             length = min(model.block_size, block_size or model.block_size)
             blocks = consecutive_blocks(ids, length, max(1, min(batch_size, _MOST_LOGITS // (length * model.vocab_size))))
-            return np.concatenate([_losses(model.advance(_on(x, device))[0], y, device).ravel() for x, y in blocks])
+            return np.concatenate([_losses(model.logits(_on(x, device)), y, device).ravel() for x, y in blocks])
     finally:
         model.train(training)
 
@@ -78,10 +78,12 @@ def _carried_losses(model: LanguageModel, ids: np.ndarray, device: str, streams:
     streams = _streams(n, streams)
     length = -(-n // streams)  # of a stream; the last one may be shorter
     starts = length * np.arange(streams)
-    state, losses = None, []
+    state: Any = None
+    losses = []
     if streams > 1:
         before = ids[np.maximum(starts[:, None] - _WARMUP, 0) + np.arange(_WARMUP)]
-        _, state = model.advance(_on(before, device))
+        for at in range(0, _WARMUP, _CHUNK):
+            state = model.read(_on(before[:, at : at + _CHUNK], device), state)
         for s in state:
             s.data[:, 0] = 0
     for at in range(0, length, _CHUNK):

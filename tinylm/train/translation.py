@@ -21,6 +21,7 @@ from tinylm.train.checkpoints import read_json
 from tinylm.train.latent_semantics import latent_embedding
 from tinylm.train.loop import Run
 from tinylm.train.runs import load_weights
+from tinylm.train.saving import open_folder
 from tinylm.train.translation_config import TranslationConfig, build_translation_optimizer, build_translator
 
 TASK = "translation"
@@ -51,7 +52,7 @@ class TranslationRun(Run):
         if config.embedding == "latent" and not resume:
             self._start_embedding(model, [np.concatenate(pair) for pair in train])
         self._assemble(config, folder, batches, model)
-        self._open(resume, {"task": TASK, "train": config.to_json(), "tokenizer": self.vocabulary.tokenizer.to_json()})
+        open_folder(self, resume, {"task": TASK, "train": config.to_json(), "tokenizer": self.vocabulary.tokenizer.to_json()})
 
     def _build_updates(self) -> tuple[Optimizer, Schedule]:
         c = self.config

@@ -13,8 +13,8 @@ from tinylm.data.pairs import Batch, Pairs
 from tinylm.data.tokenizers import Tokenizer
 from tinylm.errors import ConfigError
 from tinylm.models import GPTConfig, Llama
-from tinylm.train.config import TrainConfig, build_model
-from tinylm.train.loop import RECURRENT, Run
+from tinylm.train.config import RECURRENT, TrainConfig, build_model
+from tinylm.train.loop import Run
 from tinylm.train.translation import TranslationRun
 from tinylm.train.translation_config import TranslationConfig, parameter_groups
 from tinylm.verify.torch_models import TorchGPT, TorchLlama, TorchRNNModel, TorchTransformerModel, TorchTranslator

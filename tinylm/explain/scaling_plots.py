@@ -1,0 +1,44 @@
+"""The picture of a scaling law: runs as points, the fitted law as curves, with what resampled laws say about it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from tinylm.train.scaling_laws import Law, Point, ScalingFit
+
+
+def scaling_figure(fit: ScalingFit, target: tuple[float, float]) -> Figure:
+    """Loss against parameters, a curve for each amount of data, and against data, a curve for each size. The curves go on
+    to the target (parameters, tokens), whose predicted loss stands with its interval."""
+    figure = Figure(figsize=(9.2, 4.6), dpi=150, layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    _panel(left, fit, target, lambda p: p.parameters, lambda p: p.tokens, lambda law, x, other: law(x, other), "tokens")
+    _panel(right, fit, target[::-1], lambda p: p.tokens, lambda p: p.parameters, lambda law, x, other: law(other, x), "parameters")
+    left.set(xlabel="parameters", ylabel="validation loss, nats a token")
+    right.set(xlabel="tokens")
+    return figure
+
+
+def _panel(
+    axes: Any, fit: ScalingFit, target: tuple[float, float], along: Callable[[Point], int], across: Callable[[Point], int],
+    loss: Callable[[Law, np.ndarray, float], np.ndarray], unit: str,
+) -> None:  # fmt: skip
+    """One of the two. target: (its place on this axis, its place on the other)."""
+    low, high = min(map(along, fit.points)), max(*map(along, fit.points), target[0])
+    x = np.geomspace(low, high, 60)
+    groups = [*sorted({across(p) for p in fit.points}), target[1]]
+    for i, other in enumerate(groups):
+        predicted = i == len(groups) - 1
+        color = "black" if predicted else f"C{i}"
+        mine = [p for p in fit.points if across(p) == other and not predicted]
+        name = f"{'configured: ' if predicted else ''}{other:,.0f} {unit}"
+        axes.plot(x, loss(fit.law, x, other), "--" if predicted else "-", color=color, linewidth=1, label=name)
+        axes.plot([along(p) for p in mine], [p.loss for p in mine], "o", color=color, markersize=4)
+    least, most = fit.interval(lambda law: float(loss(law, np.array(target[0]), target[1])))
+    middle = float(loss(fit.law, np.array(target[0]), target[1]))
+    axes.errorbar([target[0]], [middle], [[max(0.0, middle - least)], [max(0.0, most - middle)]], fmt="x", color="black", capsize=3)
+    axes.set_xscale("log")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
