@@ -3,6 +3,8 @@
 
    Each part computes the same rows or columns of Z_0 and Z_1, so a block of Y is finished while both are in its core's cache. */
 
+#include "joint_linear.h"
+
 #include "functions.h"
 #include "pool.h"
 #include "products.h"
