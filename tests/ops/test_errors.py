@@ -45,7 +45,11 @@ CASES = [
     (lambda: tinylm.rotary(np.ones((2, 2)), [1.0], pairing="thirds"), ConfigError, "pairing 'thirds': expected 'half' or 'interleaved'"),
     (lambda: tinylm.swiglu(T, np.ones(3)), ShapeError, "swiglu: a has shape (2, 3), b (3,): expected the same"),
     (lambda: tinylm.swiglu_linear(T, np.ones((4, 3)), np.ones((5, 3))), ShapeError, "swiglu: a has shape (2, 4), b (2, 5)"),
-    (lambda: tinylm.swiglu_linear(T, np.ones((4, 3)), np.ones((4, 2))), ShapeError, "linear: x has shape (2, 3), its last axis should be 2"),
+    (
+        lambda: tinylm.swiglu_linear(T, np.ones((4, 3)), np.ones((4, 2))),
+        ShapeError,
+        "linear: x has shape (2, 3), its last axis should be 2",
+    ),
     (lambda: heads_of(X, 4, 4, 4), ShapeError, "split_heads: x has shape (2, 4): expected 3 axes"),
     (lambda: heads_of(X[None], 4, 6, 4), ShapeError, "rotary_heads: k_weight has shape (6, 3): expected whole heads of 4 rows each"),
     (lambda: heads_of(X[None], 4, 4, 4, start=-1), ShapeError, "the first position is -1: expected at least 0"),
