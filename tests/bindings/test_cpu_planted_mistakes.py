@@ -80,7 +80,6 @@ MISTAKES = [
     ("swiglu.c", "dy[i] * (a[i] * s)", "dy[i] * s", "swiglu"),
     ("joint_linear.c", "z[j] += bias[j]", "z[j] -= bias[j]", "rotary_heads"),
     ("joint_linear.c", "silu_of(gate[j]) * z[j]", "silu_of(z[j]) * gate[j]", "swiglu_linear"),
-    ("joint_linear.c", "l->gate + row", "l->gate + 0 * row", "swiglu_linear"),
     ("joint_linear.c", "dx, s.inputs, i > 0}", "dx, s.inputs, 0}", "swiglu_linear"),
     ("joint_linear.c", "dz + s.layers[i].place", "dz", "rotary_heads"),
     ("rotary_heads.c", "cos, sin, 1,", "cos, sin, -1,", "rotary_heads"),

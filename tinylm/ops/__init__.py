@@ -52,9 +52,9 @@ __all__ = [
     "cross_entropy", "divide", "dropout", "embedding", "equal", "erf", "exp", "expand_dims", "gelu", "getitem", "greater",
     "greater_equal", "gru", "identity", "index_add", "layer_norm", "less", "less_equal", "linear", "log", "log1p", "log_softmax",
     "logsumexp", "lstm", "matmul", "max", "maximum", "mean", "merge_heads", "min", "minimum", "multiply", "negative", "nll_loss",
-    "not_equal", "ones_like", "pad", "power", "relu", "reshape", "rms_norm", "rnn", "rotary", "rotary_heads", "scaled_dot_product_attention",
-    "scatter_add", "sigmoid", "sign", "silu", "softmax", "split", "split_heads", "sqrt", "squeeze", "stack", "subtract", "sum", "swapaxes",
-    "swiglu", "swiglu_linear", "take_along_axis", "tanh", "to_device", "transpose", "var", "where", "zeros_like",
+    "not_equal", "ones_like", "pad", "power", "relu", "reshape", "rms_norm", "rnn", "rotary", "rotary_heads",
+    "scaled_dot_product_attention", "scatter_add", "sigmoid", "sign", "silu", "softmax", "split", "split_heads", "sqrt", "squeeze",
+    "stack", "subtract", "sum", "swapaxes", "swiglu", "swiglu_linear", "take_along_axis", "tanh", "to_device", "transpose", "var", "where", "zeros_like",
 ]  # fmt: skip
 
 

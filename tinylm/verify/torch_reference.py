@@ -234,7 +234,7 @@ def rotary(torch, x, frequencies, start=0, *, pairing="half"):
 
 @reference
 def rotary_heads(torch, x, q, k, v, *biases, frequencies, start=0, pairing="half", frozen=False):
-    made = []
+    made: list[Any] = []
     for weight, bias in zip((q, k, v), (*biases, None, None, None), strict=False):
         heads = linear(torch, x, weight, bias, frozen=frozen).unflatten(-1, (-1, 2 * len(frequencies))).transpose(1, 2)
         made.append(heads if len(made) == 2 else rotary(torch, heads, frequencies, start, pairing=pairing))
