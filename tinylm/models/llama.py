@@ -116,15 +116,16 @@ class LlamaAttention(nn.Module):
 
     def _heads(self, x: Tensor, start: int) -> tuple[Tensor, Tensor, Tensor]:
         """Queries (N, n_head, T, D), keys and values (N, n_kv_head, T, D) of the positions from `start` on."""
-        layers = self.q_proj, self.k_proj, self.v_proj
-        if nn.joinable(*layers):
-            parameters = (*(p.weight for p in layers), *(p.bias for p in layers))
-            positions = {"frequencies": self.frequencies, "start": start, "pairing": self.pairing}
-            return ops.rotary_heads(x, *parameters, **positions, frozen=all(p.frozen for p in layers))
-        (q,) = ops.split_heads(self.q_proj(x), 1, self.n_head)
-        (k,), (v,) = (ops.split_heads(p(x), 1, self.n_kv_head) for p in (self.k_proj, self.v_proj))
-        q, k = (ops.rotary(heads, self.frequencies, start, pairing=self.pairing) for heads in (q, k))
-        return q, k, v
+        q, k, v = self.q_proj, self.k_proj, self.v_proj
+        if nn.joinable(q, k, v):
+            return ops.rotary_heads(
+                x, q.weight, k.weight, v.weight, q.bias, k.bias, v.bias,
+                frequencies=self.frequencies, start=start, pairing=self.pairing, frozen=q.frozen and k.frozen and v.frozen,
+            )  # fmt: skip
+        (queries,) = ops.split_heads(q(x), 1, self.n_head)
+        (keys,), (values,) = (ops.split_heads(projection(x), 1, self.n_kv_head) for projection in (k, v))
+        queries, keys = (ops.rotary(heads, self.frequencies, start, pairing=self.pairing) for heads in (queries, keys))
+        return queries, keys, values
 
 
 class LlamaMLP(nn.Module):

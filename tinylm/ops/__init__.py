@@ -54,7 +54,8 @@ __all__ = [
     "logsumexp", "lstm", "matmul", "max", "maximum", "mean", "merge_heads", "min", "minimum", "multiply", "negative", "nll_loss",
     "not_equal", "ones_like", "pad", "power", "relu", "reshape", "rms_norm", "rnn", "rotary", "rotary_heads",
     "scaled_dot_product_attention", "scatter_add", "sigmoid", "sign", "silu", "softmax", "split", "split_heads", "sqrt", "squeeze",
-    "stack", "subtract", "sum", "swapaxes", "swiglu", "swiglu_linear", "take_along_axis", "tanh", "to_device", "transpose", "var", "where", "zeros_like",
+    "stack", "subtract", "sum", "swapaxes", "swiglu", "swiglu_linear", "take_along_axis", "tanh", "to_device", "transpose", "var",
+    "where", "zeros_like",
 ]  # fmt: skip
 
 
