@@ -70,6 +70,12 @@ def linear_inputs(shape: tuple[int, ...], outputs: int) -> list[np.ndarray]:
     return [rng.standard_normal(s) for s in (shape, (outputs, shape[-1]), (outputs,), (*shape[:-1], outputs))]
 
 
+def joint_inputs(shape: tuple[int, ...], *outputs: int) -> list[np.ndarray]:
+    """x, then the weights and then the biases of several linear layers of it."""
+    rng = np.random.default_rng(outputs)
+    return [rng.standard_normal(s) for s in (shape, *((n, shape[-1]) for n in outputs), *((n,) for n in outputs))]
+
+
 def norm_inputs(shape: tuple[int, ...]) -> list[np.ndarray]:
     """x, weight and bias of a layer norm."""
     rng = np.random.default_rng(len(shape))

@@ -45,6 +45,9 @@ static inline float exp_of(float x) {
 /* σ(x) = 1 / (1 + e^-x), to 4e-7 relative from -87 on. */
 static inline float sigmoid_of(float x) { return 1.0f / (1.0f + exp_of(-x)); }
 
+/* silu(x) = x σ(x). */
+static inline float silu_of(float x) { return x * sigmoid_of(x); }
+
 /* tanh x = E / (E + 2) with E = e^(2|x|) - 1, to 4e-7 relative. Beyond 1/2 it is 1 - 2 / (E + 2), which has no error
    but its own rounding where tanh comes near 1, so that 1 - tanh² keeps its digits; from 9.1 on it is 1. */
 static inline float tanh_of(float x) {

@@ -39,7 +39,7 @@ static void finish_row(const Forward *f, int64_t row, int64_t from, int64_t to) 
         break;
     case SILU:
 #pragma omp simd
-        for (int64_t j = from; j < to; j++) y[j] = z[j] * sigmoid_of(z[j]);
+        for (int64_t j = from; j < to; j++) y[j] = silu_of(z[j]);
         break;
     case SIGMOID:
 #pragma omp simd
@@ -66,8 +66,7 @@ EXPORT int linear_forward(
     Forward f = {product, bias, residual, y, activation};
     f.product.context = &f;
     if (bias || residual || activation != NONE) f.product.finish = finish_block;
-    int64_t reading = outputs * inputs * 4; /* a weight that comes from memory takes as long as some multiply-adds: it counts with few rows */
-    pool_run(forward_share, &f, rows * outputs * (inputs + 16) + reading);
+    pool_run(forward_share, &f, linear_operations(rows, inputs, outputs));
     return 0;
 }
 

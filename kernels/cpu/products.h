@@ -27,6 +27,11 @@ typedef struct {
 static inline Factor plain(const float *data, int64_t stride) { return (Factor){data, stride, 0}; }
 static inline Factor transposed(const float *data, int64_t stride) { return (Factor){data, stride, 1}; }
 
+/* About how many multiply-adds a linear layer takes. A weight that comes from memory takes as long as some: it counts with few rows. */
+static inline int64_t linear_operations(int64_t rows, int64_t inputs, int64_t outputs) {
+    return outputs * (rows * (inputs + 16) + inputs * 4);
+}
+
 /* The part's share of a product, to be called by every part of a run: whole rows or whole columns of C,
    whichever of them are more. */
 void product_share(const Product *product, int part, int parts);

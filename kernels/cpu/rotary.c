@@ -1,9 +1,10 @@
 /* Rotary position embedding: y of x (N, heads, T, D), read and written where they lie, by their strides. Each row's pairs
    (a, b) become (a cos - b sin, a sin + b cos), with the cosines and sines (T, D/2) of its position; backwards, dx of dy
-   is the same with the sines negated. */
+   is the same with the sines negated. y may be x. */
 
 #include "attention.h"
 #include "pool.h"
+#include "rotary.h"
 
 #include <string.h>
 

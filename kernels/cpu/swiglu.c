@@ -16,7 +16,7 @@ static void forward_share(void *argument, int part, int parts) {
     int64_t first, last;
     share(g->size, 16, part, parts, &first, &last);
 #pragma omp simd
-    for (int64_t i = first; i < last; i++) y[i] = a[i] * sigmoid_of(a[i]) * b[i];
+    for (int64_t i = first; i < last; i++) y[i] = silu_of(a[i]) * b[i];
 }
 
 EXPORT int swiglu_forward(int64_t size, const float *a, const float *b, float *y) {

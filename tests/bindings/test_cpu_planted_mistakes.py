@@ -14,6 +14,7 @@ from kernel_helpers import (
     UPDATE_SETTINGS,
     assert_agrees,
     attention_inputs,
+    joint_inputs,
     linear_inputs,
     norm_inputs,
     recurrent_inputs,
@@ -77,6 +78,11 @@ MISTAKES = [
     ("rotary.c", "i / at->heads % at->steps", "i / at->heads % at->heads", "rotary"),
     ("swiglu.c", "(1 - s)))", "(1 - a[i])))", "swiglu"),
     ("swiglu.c", "dy[i] * (a[i] * s)", "dy[i] * s", "swiglu"),
+    ("joint_linear.c", "z[j] += bias[j]", "z[j] -= bias[j]", "rotary_heads"),
+    ("joint_linear.c", "silu_of(gate[j]) * z[j]", "silu_of(z[j]) * gate[j]", "swiglu_linear"),
+    ("joint_linear.c", "dx, s.inputs, i > 0}", "dx, s.inputs, 0}", "swiglu_linear"),
+    ("joint_linear.c", "dz + s.layers[i].place", "dz", "rotary_heads"),
+    ("rotary_heads.c", "cos, sin, 1,", "cos, sin, -1,", "rotary_heads"),
     ("functions.h", "y = y * r + 1.0f / 6;", "y = y * r + 1.0f / 5;", "lstm"),
 ]
 
@@ -157,6 +163,10 @@ def compare(op: str) -> None:
             )
     elif op == "swiglu":
         assert_agrees(op, *np.random.default_rng(0).standard_normal((2, 7, 50)), device="cpu")
+    elif op == "swiglu_linear":
+        assert_agrees(op, *joint_inputs((70, 20), 90, 90), device="cpu")
+    elif op == "rotary_heads":
+        assert_agrees(op, *joint_inputs((2, 35, 20), 60, 30, 24), device="cpu", frequencies=(1.0, 0.2, 0.05), start=3)
     elif op in updates:
         compare_update(op)
     elif op == ATTENTION:

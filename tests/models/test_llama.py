@@ -13,6 +13,7 @@ import tinylm
 from tinylm.decode import Sampling, generate
 from tinylm.errors import ConfigError, RangeError, ShapeError
 from tinylm.models import Llama, LlamaConfig, RotaryScaling
+from tinylm.nn import low_rank
 from tinylm.tensor import Tensor
 from tinylm.verify.reports import joint_norm, relative_error
 
@@ -125,6 +126,22 @@ def test_greedy_text(hugging_face: Any, name: str) -> None:
         expected = theirs.generate(torch.tensor([prompt]), max_new_tokens=27, do_sample=False, pad_token_id=0)[0, 5:].tolist()
     assert list(generate(ours, prompt, 27, Sampling(greedy=True))) == expected
     assert len(set(expected)) > 2
+
+
+@pytest.mark.parametrize("chosen", ["k_proj", "up_proj", ""])
+def test_adapted_layers_are_not_joined(chosen: str) -> None:
+    """Some adapted layers beside plain ones, or all adapted: at first the model as it was, and later its merged twin."""
+    model = Llama(dataclasses.replace(SMALL, attention_bias=True, mlp_bias=True)).to(dtype="float64")
+    ids = np.random.default_rng(0).integers(0, 23, (2, 9))
+    plain = model(Tensor(ids)).data
+    low_rank.adapt(model, 2, 4.0, lambda path: chosen in path and "lm_head" not in path)
+    np.testing.assert_allclose(model(Tensor(ids)).data, plain, rtol=1e-10, atol=1e-12)
+    for array in low_rank.adapter_arrays(model).values():
+        array += np.random.default_rng(1).standard_normal(array.shape) * 0.1
+    adapted = model(Tensor(ids))
+    assert np.abs(adapted.data - plain).max() > 1e-3
+    low_rank.merge(model)
+    np.testing.assert_allclose(model(Tensor(ids)).data, adapted.data, rtol=1e-10, atol=1e-12)
 
 
 def test_interleaved_pairs_are_halves_in_another_order() -> None:

@@ -17,6 +17,10 @@ def attention_of(*shapes):
     return tinylm.scaled_dot_product_attention(*map(np.ones, shapes))
 
 
+def heads_of(x, *rows, **settings):
+    return tinylm.rotary_heads(x.astype("float32"), *(np.ones((n, 3), "float32") for n in rows), frequencies=[1.0, 0.5], **settings)
+
+
 CASES = [
     (lambda: tinylm.embedding(np.array([0, 5]), X), RangeError, "embedding: token id 5 is out of range: expected 0 to 1"),
     (lambda: tinylm.embedding(np.array([-1]), X), RangeError, "token id -1 is out of range"),
@@ -40,6 +44,16 @@ CASES = [
     (lambda: tinylm.rotary(np.ones((2, 2)), [1.0], -1), ShapeError, "the first position is -1: expected at least 0"),
     (lambda: tinylm.rotary(np.ones((2, 2)), [1.0], pairing="thirds"), ConfigError, "pairing 'thirds': expected 'half' or 'interleaved'"),
     (lambda: tinylm.swiglu(T, np.ones(3)), ShapeError, "swiglu: a has shape (2, 3), b (3,): expected the same"),
+    (lambda: tinylm.swiglu_linear(T, np.ones((4, 3)), np.ones((5, 3))), ShapeError, "swiglu: a has shape (2, 4), b (2, 5)"),
+    (
+        lambda: tinylm.swiglu_linear(T, np.ones((4, 3)), np.ones((4, 2))),
+        ShapeError,
+        "linear: x has shape (2, 3), its last axis should be 2",
+    ),
+    (lambda: heads_of(X, 4, 4, 4), ShapeError, "split_heads: x has shape (2, 4): expected 3 axes"),
+    (lambda: heads_of(X[None], 4, 6, 4), ShapeError, "rotary_heads: k_weight has shape (6, 3): expected whole heads of 4 rows each"),
+    (lambda: heads_of(X[None], 4, 4, 4, start=-1), ShapeError, "the first position is -1: expected at least 0"),
+    (lambda: heads_of(X[None], 4, 4, 4, pairing="thirds"), ConfigError, "pairing 'thirds': expected 'half' or 'interleaved'"),
     (lambda: tinylm.take_along_axis(T, np.array([0]), 0), ShapeError, "indices have 1 axes, x has 2"),
     (lambda: tinylm.gelu(T, "quick"), ValueError, "approximate is 'quick'"),
     (lambda: tinylm.pad(T, ((1, 1),)), ValueError, "1 pairs of widths for an array of shape (2, 3)"),

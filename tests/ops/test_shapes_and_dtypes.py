@@ -155,6 +155,24 @@ def test_swiglu(shape, seed):
 
 @given(st.lists(sides, max_size=2), st.integers(1, 3), st.integers(1, 3), st.booleans(), st.booleans(), seeds)
 @settings_of_this_file
+def test_swiglu_linear(lead, width, out, gate_bias, up_bias, seed):
+    weights = normal(seed, out, width), normal(seed + 1, out, width)
+    biases = [normal(seed + 2 + i, out) if given else None for i, given in enumerate((gate_bias, up_bias))]
+    agrees("swiglu_linear", normal(seed + 4, *lead, width), *weights, *biases)
+
+
+@given(st.data(), sides, sides, st.integers(1, 3), st.integers(1, 2), st.sampled_from(["half", "interleaved"]), seeds)
+@settings_of_this_file
+def test_rotary_heads(data, batch, steps, width, pairs, pairing, seed):
+    rows = [2 * pairs * data.draw(st.integers(1, 3)) for _ in range(3)]
+    weights = [normal(seed + i, n, width) for i, n in enumerate(rows)]
+    biases = [normal(seed + i, n) if data.draw(st.booleans()) else None for i, n in enumerate(rows)]
+    named = {"frequencies": np.random.default_rng(seed).random(pairs).tolist(), "start": data.draw(st.integers(0, 200)), "pairing": pairing}
+    agrees("rotary_heads", normal(seed + 3, batch, steps, width), *weights, *biases, **named)
+
+
+@given(st.lists(sides, max_size=2), st.integers(1, 3), st.integers(1, 3), st.booleans(), st.booleans(), seeds)
+@settings_of_this_file
 def test_linear(lead, width, out, with_bias, with_residual, seed):
     agrees(
         "linear",

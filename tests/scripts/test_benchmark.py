@@ -266,7 +266,7 @@ def test_a_profile_of_every_workload(name: str) -> None:
     profile, steps = benchmark_profile.profiled(TINY[name], "cpu")
     assert steps == 3
     parts = {(row.name, row.part): row.calls for row in profile.rows}
-    special = {"decode": "scaled_dot_product_attention", "llama": "swiglu", "decode-llama": "rotary"}
+    special = {"decode": "scaled_dot_product_attention", "llama": "swiglu_linear", "decode-llama": "rotary_heads"}
     kind = {"gpt": "layer_norm", "transformer": "layer_norm", **special}.get(name, name)
     assert parts[kind, "forward"] > 0
     assert ((kind, "backward") in parts) == (not TINY[name].prompt)

@@ -45,18 +45,12 @@ class Sampling:
             raise ConfigError(f"repetition_penalty {self.repetition_penalty}: expected at least 1")
 
     def distribution(self, log_p: np.ndarray, context: np.ndarray | None = None) -> np.ndarray:
-        """The probabilities to draw from, (V,) float64, for log-probabilities (V,) after `context`.
+        """The probabilities to draw from, (V,) float64, for log-probabilities (V,) after `context`; without a
+        repetition_penalty, a constant may be missing from these.
 
         Errors: ConfigError for a top_k larger than V; AnomalyError for a NaN or when nothing is possible.
         """
-        if self.top_k is not None and self.top_k > log_p.size:
-            raise ConfigError(f"top_k {self.top_k} is larger than the vocabulary, {log_p.size}")
-        if not log_p.max() > -math.inf:  # a NaN is the maximum
-            raise AnomalyError(f"no token can be drawn: the largest log-probability is {log_p.max()}")
-        scaled = log_p.astype(np.float64)
-        if self.repetition_penalty != 1 and context is not None:
-            seen = np.unique(context)
-            scaled[seen] *= self.repetition_penalty
+        scaled = self._penalised(log_p, context).astype(np.float64)
         if self.greedy:
             chosen = np.zeros(log_p.size)
             chosen[np.argmax(scaled)] = 1
@@ -72,6 +66,24 @@ class Sampling:
         p[order[kept:]] = 0
         p[p < self.min_p * p[order[0]]] = 0
         return p / p.sum()
+
+    def token(self, log_p: np.ndarray, context: np.ndarray | None, random: np.random.Generator) -> int:
+        """One token of that distribution. Errors: as `distribution`."""
+        if self.greedy:  # without the distribution, which takes longer
+            return int(self._penalised(log_p, context).argmax())
+        return draw(self.distribution(log_p, context), random)
+
+    def _penalised(self, log_p: np.ndarray, context: np.ndarray | None) -> np.ndarray:
+        """log_p, checked, with repetition_penalty."""
+        if self.top_k is not None and self.top_k > log_p.size:
+            raise ConfigError(f"top_k {self.top_k} is larger than the vocabulary, {log_p.size}")
+        if not log_p.max() > -math.inf:  # a NaN is the maximum
+            raise AnomalyError(f"no token can be drawn: the largest log-probability is {log_p.max()}")
+        if self.repetition_penalty == 1 or context is None:
+            return log_p
+        penalised = log_p.astype(np.float64)
+        penalised[np.unique(context)] *= self.repetition_penalty
+        return penalised
 
 
 def generate(
@@ -124,11 +136,10 @@ def generate_batch(
     stepper = Stepper(model, device, use_cache)
     new = np.array(prompts, np.int64)
     for _ in range(tokens):
-        log_p = stepper.feed(new)
+        log_p = stepper.scores(new) if sampling.repetition_penalty == 1 else stepper.feed(new)
         log_p[:, list(forbidden)] = -np.inf
         assert stepper.seen is not None
-        rows = [sampling.distribution(row, seen) for row, seen in zip(log_p, stepper.seen, strict=True)]
-        new = np.array([[int(p.argmax()) if sampling.greedy else draw(p, r)] for p, r in zip(rows, streams, strict=True)], np.int64)
+        new = np.array([[sampling.token(row, seen, r)] for row, seen, r in zip(log_p, stepper.seen, streams, strict=True)], np.int64)
         yield new[:, 0].tolist()
 
 

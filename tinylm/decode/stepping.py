@@ -33,6 +33,11 @@ class Stepper:
 
     def feed(self, ids: np.ndarray) -> np.ndarray:
         """ids (N, T >= 1), the tokens that follow -> log-probabilities of the next token, (N, V) float64."""
+        scores = self.scores(ids)
+        return scores if isinstance(self.model, NgramLM) else log_softmax(scores)
+
+    def scores(self, ids: np.ndarray) -> np.ndarray:
+        """The same up to a constant for each row, in the model's dtype: what the likeliest token, or a draw, can be found from sooner."""
         fed = 0 if self.seen is None else self.seen.shape[1]
         self.seen = ids if self.seen is None else np.concatenate([self.seen, ids], axis=1)
         if isinstance(self.model, NgramLM):
@@ -45,7 +50,7 @@ class Stepper:
         new = self.seen[:, self.start :] if self.state is None else self.seen[:, fed:]
         with no_grad():
             logits, self.state = self.model.advance(Tensor(backend.to_device(np.ascontiguousarray(new), self.device)), self.state)
-        return log_softmax(backend.to_numpy(logits.data[:, -1]))
+        return backend.to_numpy(logits.data[:, -1]).copy()
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:

@@ -108,17 +108,25 @@ class LlamaAttention(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor | None, cache: nn.KeyValueCache | None = None) -> Tensor:
         """x (N, T, C) -> (N, T, C), plus residual. cache: of the earlier positions; it takes up the new ones."""
-        start = 0 if cache is None else cache.length
-        (q,) = ops.split_heads(self.q_proj(x), 1, self.n_head)  # (N, n_head, T, D)
-        (k,) = ops.split_heads(self.k_proj(x), 1, self.n_kv_head)  # (N, n_kv_head, T, D), as v
-        (v,) = ops.split_heads(self.v_proj(x), 1, self.n_kv_head)
-        q = ops.rotary(q, self.frequencies, start, pairing=self.pairing)
-        k = ops.rotary(k, self.frequencies, start, pairing=self.pairing)
+        q, k, v = self._heads(x, 0 if cache is None else cache.length)
         if cache is not None:
             k, v = cache.extend(k, v)
         dropout = self.dropout if self.training else 0.0
         y = ops.scaled_dot_product_attention(q, k, v, causal=True, dropout=dropout)
         return self.o_proj(ops.merge_heads(y), residual)
+
+    def _heads(self, x: Tensor, start: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (N, n_head, T, D), keys and values (N, n_kv_head, T, D) of the positions from `start` on."""
+        q, k, v = self.q_proj, self.k_proj, self.v_proj
+        if nn.joinable(q, k, v):
+            return ops.rotary_heads(
+                x, q.weight, k.weight, v.weight, q.bias, k.bias, v.bias,
+                frequencies=self.frequencies, start=start, pairing=self.pairing, frozen=q.frozen and k.frozen and v.frozen,
+            )  # fmt: skip
+        (queries,) = ops.split_heads(q(x), 1, self.n_head)
+        (keys,), (values,) = (ops.split_heads(projection(x), 1, self.n_kv_head) for projection in (k, v))
+        queries, keys = (ops.rotary(heads, self.frequencies, start, pairing=self.pairing) for heads in (queries, keys))
+        return queries, keys, values
 
 
 class LlamaMLP(nn.Module):
@@ -131,7 +139,11 @@ class LlamaMLP(nn.Module):
         self.down_proj = nn.Linear(config.n_hidden, config.n_embd, config.mlp_bias)
 
     def forward(self, x: Tensor, residual: Tensor | None) -> Tensor:
-        return self.down_proj(ops.swiglu(self.gate_proj(x), self.up_proj(x)), residual)
+        gate, up = self.gate_proj, self.up_proj
+        if nn.joinable(gate, up):
+            frozen = gate.frozen and up.frozen
+            return self.down_proj(ops.swiglu_linear(x, gate.weight, up.weight, gate.bias, up.bias, frozen=frozen), residual)
+        return self.down_proj(ops.swiglu(gate(x), up(x)), residual)
 
 
 class LlamaBlock(nn.Module):

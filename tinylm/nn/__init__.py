@@ -6,6 +6,7 @@ from tinylm.nn.dropout_layer import Dropout as Dropout
 from tinylm.nn.embeddings import Embedding as Embedding
 from tinylm.nn.key_value_cache import KeyValueCache as KeyValueCache
 from tinylm.nn.linear_layers import Linear as Linear
+from tinylm.nn.linear_layers import joinable as joinable
 from tinylm.nn.low_rank import LowRankLinear as LowRankLinear
 from tinylm.nn.modules import Module as Module
 from tinylm.nn.modules import ModuleList as ModuleList

@@ -24,8 +24,17 @@ class Linear(Module):
 
     def forward(self, x: Tensor, residual: Tensor | None = None, *, activation: str | None = None) -> Tensor:
         """act(x Wᵀ + b) + residual in one op."""
-        frozen = not (self.weight.requires_grad or (self.bias is not None and self.bias.requires_grad))
-        return ops.linear(x, self.weight, self.bias, residual, activation=activation, frozen=frozen)
+        return ops.linear(x, self.weight, self.bias, residual, activation=activation, frozen=self.frozen)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether no parameter of the layer is trained."""
+        return not (self.weight.requires_grad or (self.bias is not None and self.bias.requires_grad))
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+def joinable(*layers: Linear) -> bool:
+    """Whether the layers are what their weights and biases say and no more, so that one op may do the work of all: adapters add to it."""
+    return all(type(layer) is Linear for layer in layers)

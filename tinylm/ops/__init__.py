@@ -40,6 +40,7 @@ from tinylm.ops.pointwise import (
 from tinylm.ops.positions import rotary
 from tinylm.ops.probabilities import binary_cross_entropy_with_logits, cross_entropy, log_softmax, nll_loss, softmax
 from tinylm.ops.products import linear, matmul
+from tinylm.ops.projections import rotary_heads, swiglu_linear
 from tinylm.ops.randomness import dropout
 from tinylm.ops.recurrence import gru, lstm, rnn
 from tinylm.ops.reductions import logsumexp, max, mean, min, sum, var
@@ -51,9 +52,10 @@ __all__ = [
     "cross_entropy", "divide", "dropout", "embedding", "equal", "erf", "exp", "expand_dims", "gelu", "getitem", "greater",
     "greater_equal", "gru", "identity", "index_add", "layer_norm", "less", "less_equal", "linear", "log", "log1p", "log_softmax",
     "logsumexp", "lstm", "matmul", "max", "maximum", "mean", "merge_heads", "min", "minimum", "multiply", "negative", "nll_loss",
-    "not_equal", "ones_like", "pad", "power", "relu", "reshape", "rms_norm", "rnn", "rotary", "scaled_dot_product_attention", "scatter_add",
-    "sigmoid", "sign", "silu", "softmax", "split", "split_heads", "sqrt", "squeeze", "stack", "subtract", "sum", "swapaxes", "swiglu",
-    "take_along_axis", "tanh", "to_device", "transpose", "var", "where", "zeros_like",
+    "not_equal", "ones_like", "pad", "power", "relu", "reshape", "rms_norm", "rnn", "rotary", "rotary_heads",
+    "scaled_dot_product_attention", "scatter_add", "sigmoid", "sign", "silu", "softmax", "split", "split_heads", "sqrt", "squeeze",
+    "stack", "subtract", "sum", "swapaxes", "swiglu", "swiglu_linear", "take_along_axis", "tanh", "to_device", "transpose", "var",
+    "where", "zeros_like",
 ]  # fmt: skip
 
 

@@ -169,6 +169,12 @@ def linear(torch, x, weight, bias=None, residual=None, *, activation=None, froze
 
 
 @reference
+def swiglu_linear(torch, x, gate, up, gate_bias=None, up_bias=None, *, frozen=False):
+    a, b = linear(torch, x, gate, gate_bias, frozen=frozen), linear(torch, x, up, up_bias, frozen=frozen)
+    return torch.nn.functional.silu(a) * b
+
+
+@reference
 def layer_norm(torch, x, weight=None, bias=None, *, eps=1e-5):
     if weight is None and bias is not None:  # PyTorch has no second derivative of this case
         return torch.nn.functional.layer_norm(x, x.shape[-1:], eps=eps) + bias
@@ -224,6 +230,15 @@ def rotary(torch, x, frequencies, start=0, *, pairing="half"):
     turned = torch.complex(a, b) * torch.polar(torch.ones_like(angles), angles)
     parts = turned.real, turned.imag
     return torch.stack(parts, -1).flatten(-2) if pairing == "interleaved" else torch.cat(parts, -1)
+
+
+@reference
+def rotary_heads(torch, x, q, k, v, *biases, frequencies, start=0, pairing="half", frozen=False):
+    made: list[Any] = []
+    for weight, bias in zip((q, k, v), (*biases, None, None, None), strict=False):
+        heads = linear(torch, x, weight, bias, frozen=frozen).unflatten(-1, (-1, 2 * len(frequencies))).transpose(1, 2)
+        made.append(heads if len(made) == 2 else rotary(torch, heads, frequencies, start, pairing=pairing))
+    return made
 
 
 @reference

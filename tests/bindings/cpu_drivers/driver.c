@@ -54,6 +54,17 @@ int sgd(int64_t, float *, const float *, float *, float, float, float, float, fl
 int squared_norm(int64_t, const float *, float *);
 int swiglu_forward(int64_t, const float *, const float *, float *);
 int swiglu_backward(int64_t, const float *, const float *, const float *, float *, float *);
+int joint_linear_forward(
+    const int64_t *, const float *, const float *, const float *, const float *, const float *, const float *, const float *, float *, float *
+);
+int rotary_heads_forward(
+    const int64_t *, const int64_t *, const float *, const float *, const float *, const float *, const float *, const float *,
+    const float *, const float *, const float *, int, float *
+);
+int joint_linear_backward(
+    const int64_t *, const float *, const float *, const float *, const float *, const float *, float *, float *, float *, float *,
+    float *, float *, float *
+);
 int rotary(const int64_t *, const float *, const float *, const float *, float, int, float *);
 int dropout_forward(int64_t, const float *, uint64_t, uint64_t, uint64_t, float, uint8_t *, float *);
 int dropout_backward(int64_t, const float *, float, uint8_t *, float *);
@@ -220,6 +231,33 @@ static void rotate(int64_t N, int64_t heads, int64_t T, int64_t pairs, int inter
     forget();
 }
 
+static void gated(int64_t rows, int64_t in, int64_t out) {
+    int64_t n = rows * out, sizes[] = {rows, in, out, out, 0, out, n, 0, 0};
+    float *x = numbers(rows * in), *g = numbers(out * in), *u = numbers(out * in), *b = numbers(out), *z = numbers(2 * n), *y = numbers(n);
+    float *dz = numbers(2 * n), *dx = numbers(rows * in), *dg = numbers(out * in), *du = numbers(out * in), *db = numbers(out);
+    joint_linear_forward(sizes, x, g, u, 0, b, 0, 0, z, y);
+    swiglu_backward(n, z, z + n, y, dz, dz + n);
+    joint_linear_backward(sizes, x, g, u, 0, dz, dx, dg, du, 0, db, 0, 0);
+    joint_linear_backward(sizes, x, g, u, 0, dz, dx, 0, 0, 0, 0, 0, 0); /* frozen layers' */
+    look(y, n), look(dx, rows * in), look(dg, out * in), look(du, out * in), look(db, out);
+    forget();
+}
+
+/* `heads` of queries, 2 of keys and 1 of values. */
+static void turned_heads(int64_t N, int64_t heads, int64_t T, int64_t pairs, int64_t in, int interleaved) {
+    int64_t D = 2 * pairs, q = heads * D, row = q + 3 * D, n = N * T * row;
+    int64_t sizes[] = {N * T, in, row, q, 0, 2 * D, q, D, q + 2 * D}, turns[] = {N, heads + 2, T, pairs, T * row, D, row, T * row, D, row};
+    float *x = numbers(N * T * in), *wq = numbers(q * in), *wk = numbers(2 * D * in), *wv = numbers(D * in), *b = numbers(D);
+    float *cos = numbers(T * pairs), *sin = numbers(T * pairs), *z = numbers(n), *dx = numbers(N * T * in);
+    float *dwq = numbers(q * in), *dwk = numbers(2 * D * in), *dwv = numbers(D * in), *db = numbers(D);
+    rotary_heads_forward(sizes, turns, x, wq, wk, wv, 0, 0, b, cos, sin, interleaved, z);
+    look(z, n);
+    rotary(turns, z, cos, sin, -1, interleaved, z);
+    joint_linear_backward(sizes, x, wq, wk, wv, z, dx, dwq, dwk, dwv, 0, 0, db);
+    look(dx, N * T * in), look(dwq, q * in), look(dwk, 2 * D * in), look(dwv, D * in), look(db, D);
+    forget();
+}
+
 /* q, k and v lie side by side, as a projection to all three has them, where T = S; so do their gradients. */
 static void attention(
     int64_t N, int64_t heads, int64_t group, int64_t T, int64_t S, int64_t D, int64_t E, int causal, int masked, int dropout
@@ -252,6 +290,7 @@ static unsigned long everything(void) {
     dropout(1003), dropout(8), dropout(1), dropout(0);
     swiglu(1003), swiglu(1), swiglu(0);
     for (int interleaved = 0; interleaved < 2; interleaved++) {
+        turned_heads(2, 3, 7, 17, 9, interleaved), turned_heads(1, 4, 1, 1, 3, interleaved), turned_heads(2, 1, 0, 3, 2, interleaved);
         rotate(2, 3, 7, 17, interleaved), rotate(1, 5, 1, 1, interleaved), rotate(2, 1, 0, 3, interleaved);
     }
     updates(5001), updates(2048), updates(1), updates(0);
@@ -271,6 +310,7 @@ static unsigned long everything(void) {
         linear(1, 1, 1, activation);
         linear(0, 3, 2, activation);
     }
+    gated(37, 5, 19), gated(3, 7, 50), gated(90, 33, 40), gated(1, 1, 1), gated(2, 0, 5), gated(0, 3, 2);
     for (int turned = 0; turned < 2; turned++) {
         matmul(5, 7, 33, 9, turned);
         matmul(1, 50, 2, 600, turned);

@@ -7,5 +7,6 @@ from tinylm.bindings.cpu import pointwise as pointwise
 from tinylm.bindings.cpu import positions as positions
 from tinylm.bindings.cpu import probabilities as probabilities
 from tinylm.bindings.cpu import products as products
+from tinylm.bindings.cpu import projections as projections
 from tinylm.bindings.cpu import randomness as randomness
 from tinylm.bindings.cpu import recurrence as recurrence

@@ -93,8 +93,8 @@ def call(name: str, *args: Any) -> None:
     """
     found = library()
     assert found is not None, "the binding has asked for the library before"
-    dtypes = found.dtypes[name]
-    if found.functions[name](*[_pointer(name, a, dtypes[i]) if isinstance(a, np.ndarray) else a for i, a in enumerate(args)]):
+    pointers = [_pointer(name, a, dtype) if isinstance(a, np.ndarray) else a for a, dtype in zip(args, found.dtypes[name], strict=True)]
+    if found.functions[name](*pointers):
         raise MemoryError(f"{name}: not enough memory for its room")
 
 
@@ -104,10 +104,13 @@ def _pointer(name: str, a: Array, dtype: Any) -> int:
     return _address(a)
 
 
+_HEAD, _void_pointer_at = object.__basicsize__, ctypes.c_void_p.from_address  # looked up once: this runs for every argument
+
+
 def _fast_address(a: Array) -> int:
     """An ndarray's first field, behind what every object begins with, is its data pointer: a third of the time of the
     attribute ctypes.data, which counts in small models."""
-    return ctypes.c_void_p.from_address(id(a) + object.__basicsize__).value or 0
+    return _void_pointer_at(id(a) + _HEAD).value or 0
 
 
 def _slow_address(a: Array) -> int:

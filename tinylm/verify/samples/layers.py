@@ -41,6 +41,39 @@ def _linear(rng: Rng) -> Samples:
     yield sample("empty", normal(rng, 0, 2), normal(rng, 4, 2), normal(rng, 4))
 
 
+@samples_for("swiglu_linear")
+def _swiglu_linear(rng: Rng) -> Samples:
+    def layers(*lead: int, width: int = 2, out: int = 4) -> list[np.ndarray]:
+        return [normal(rng, *lead, width), *(normal(rng, out, width) for _ in "gu"), *(normal(rng, out) for _ in "gu")]
+
+    yield sample("biases", *layers(3))
+    yield sample("no biases", *layers(3)[:3])
+    x, gate, up, gate_bias, up_bias = layers(3)
+    yield sample("gate's bias alone", x, gate, up, gate_bias)
+    yield sample("up's bias alone, leading axes", x[None], gate, up, None, up_bias)
+    yield sample("vector", *layers())
+    yield sample("large gates", *(a * 4 for a in layers(3)))
+    yield sample("wide", *(a * 0.3 for a in layers(2, 9, width=33, out=35)))
+    yield Sample("frozen", tuple(layers(3)), {"frozen": True}, derivative=False)
+    yield sample("empty", *layers(0))
+
+
+@samples_for("rotary_heads")
+def _rotary_heads(rng: Rng) -> Samples:
+    def layers(*lead: int, width: int = 2, rows: tuple[int, ...] = (4, 2, 2)) -> list[np.ndarray]:
+        return [normal(rng, *lead, width), *(normal(rng, n, width) for n in rows), *(normal(rng, n) for n in rows)]
+
+    yield sample("biases", *layers(2, 2), frequencies=[0.5])
+    yield sample("interleaved", *layers(1, 3, rows=(4, 4, 4))[:4], frequencies=[1.0, 0.3], pairing="interleaved")
+    yield sample("later positions", *layers(1, 2, rows=(4, 4, 4))[:4], frequencies=[1.0, 0.3], start=70)
+    x, *weights, _, k_bias, v_bias = layers(1, 2)
+    yield sample("some biases", x, *weights, None, k_bias, v_bias, frequencies=[0.5])
+    yield sample("one position", *layers(1, 1, rows=(6, 2, 4)), frequencies=[0.3], start=9)
+    yield sample("wide", *layers(2, 9, width=17, rows=(76, 38, 38))[:4], frequencies=tuple(10000.0 ** (-i / 19) for i in range(19)))
+    yield Sample("frozen", tuple(layers(1, 3)), {"frequencies": [0.5], "frozen": True}, derivative=False)
+    yield sample("empty", *layers(2, 0), frequencies=[0.5])
+
+
 @samples_for("layer_norm")
 def _layer_norm(rng: Rng) -> Samples:
     yield sample("weight and bias", normal(rng, 3, 4), normal(rng, 4), normal(rng, 4))
