@@ -56,7 +56,8 @@ def main() -> None:
         data = data or config.data
         if tokens is None:
             tokens = tokenizer.to_json()
-            ids = tokenizer.encode("".join(open_corpus(data, config.encoding).validation))[: 2_000 if arguments.dry_run else None]
+            corpus = open_corpus(data, "utf-8" if config is None else config.encoding)
+            ids = tokenizer.encode("".join(corpus.validation))[: 2_000 if arguments.dry_run else None]
         elif tokenizer.to_json() != tokens:
             raise ConfigError(f"{folder} has other tokens than {arguments.runs[0]}: only models of the same tokens can be mixed")
         if arguments.dynamic is not None and isinstance(model, LanguageModel):

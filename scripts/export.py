@@ -1,0 +1,70 @@
+"""Writes a trained GPT or Llama as a folder that transformers opens, or its low-rank adapters as one that PEFT opens."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import console
+import tyro
+
+from tinylm.errors import ConfigError
+from tinylm.formats.tokenizer_export import as_pretrained
+from tinylm.models import GPT, Llama, pretrained
+from tinylm.nn.low_rank import adapter_arrays, merge
+from tinylm.train import TrainConfig, load_run
+from tinylm.train.runs import read_config
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Writes the model of a run as a Hugging Face folder: config.json, model.safetensors, tokenizer.json and
+    tokenizer_config.json. Of a run with --lora-rank it writes the adapters alone, as PEFT has them:
+    adapter_config.json and adapter_model.safetensors."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """the run folder that scripts/train.py wrote with --model gpt or llama, or with --init; a Hugging Face folder, a GGUF
+    file, or smollm2"""
+    folder: Annotated[Path, tyro.conf.Positional]
+    """the new folder"""
+    merge: bool = False
+    """add the adapters to the weights that they correct, and write the whole model"""
+    dry_run: bool = False
+    """look at the run, and write nothing"""
+
+
+def main() -> None:
+    arguments = console.parse(Arguments, description=Arguments.__doc__)
+    run, folder = arguments.run, arguments.folder
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise ConfigError(f"{folder} is there already: expected a new or an empty folder")
+    model, tokenizer, config = load_run(run)
+    if not isinstance(model, GPT | Llama):
+        raise ConfigError(f"{run} holds a {type(model).__name__}, which has no form elsewhere: expected a GPT or a Llama")
+    adapted = bool(adapter_arrays(model))
+    if arguments.merge and not adapted:
+        raise ConfigError(f"--merge: {run} was not trained with --lora-rank, there are no adapters to merge")
+    as_pretrained(tokenizer)  # one that cannot be written is reported before anything is
+    if arguments.dry_run:
+        print(f"would write {folder}")
+    elif adapted and not arguments.merge:
+        assert config is not None  # a model from elsewhere has no adapters
+        pretrained.save_adapters(model, folder, config.lora_rank, config.lora_alpha, config.init)
+        print(f"written: {folder}, the adapters alone; --merge writes the whole model")
+        print(about_base(config))
+    else:
+        merge(model)
+        pretrained.save(model, folder, tokenizer)
+        print(f"written: {folder}")
+
+
+def about_base(config: TrainConfig) -> str:
+    """Where the model that the adapters correct is to be had."""
+    place = pretrained.find(Path(config.init))
+    if place is not None and place.is_dir():
+        return f"they correct {config.init}"
+    again = " --merge" if place is None and read_config(Path(config.init))[0].lora_rank else ""
+    return f"they correct {config.init}, which PEFT cannot open: python scripts/export.py {config.init} BASE{again}"
+
+
+if __name__ == "__main__":
+    console.run(main)
