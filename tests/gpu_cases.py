@@ -10,6 +10,7 @@ from tinylm import backend, ops
 from tinylm.tensor import Tensor
 
 RNG = np.random.default_rng
+FREQUENCIES = tuple(500000.0 ** (-i / 64) for i in range(64))
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,11 @@ def _heads(width: int) -> Callable[[int], list[np.ndarray | None]]:
     return lambda scale: [normal(4, 12, 2047 // scale, width, seed=seed) for seed in range(3)]
 
 
+def _shared_heads(scale: int) -> list[np.ndarray | None]:
+    """32 heads of queries and 8 of keys and values, as in an 8-billion-parameter Llama."""
+    return [normal(1, heads, 2047 // scale, 128, seed=seed) for seed, heads in enumerate((32, 8, 8))]
+
+
 def _sequence(gates: int) -> Callable[[int], list[np.ndarray | None]]:
     def args(scale: int) -> list[np.ndarray | None]:
         hidden = 513 // scale + 1
@@ -74,6 +80,10 @@ CASES = [
     Case("embedding", _tokens, {}),
     Case("scaled_dot_product_attention", _heads(64), {"causal": True}),
     Case("scaled_dot_product_attention", _heads(80), {}),
+    Case("scaled_dot_product_attention", _shared_heads, {"causal": True}),
+    Case("rotary", lambda scale: [normal(4, 32, 4097 // scale, 128)], {"frequencies": FREQUENCIES}),
+    Case("rotary", lambda scale: [normal(4, 32, 4097 // scale, 128)], {"frequencies": FREQUENCIES, "start": 9, "pairing": "interleaved"}),
+    Case("swiglu", lambda scale: [normal(4097 // scale, 11008, seed=seed) for seed in range(2)], {}),
     Case("dropout", lambda scale: [normal((1 << 26) // scale + 1)], {"p": 0.1, "key": (3, 5)}),
     Case("rnn", _sequence(1), {}),
     Case("lstm", _sequence(4), {}),

@@ -8,8 +8,7 @@
 // step hands back further, product = ds W_hh, is added by the next launch to the first `handed` rows of dh.
 // One launch = one step, one thread a hidden unit of a sequence: everything between two matrix products in one
 // pass over memory, where the reference makes a dozen.
-
-__device__ float sigmoid(float z) { return 1.f / (1.f + expf(-z)); }
+#include "sigmoid.cuh"
 
 extern "C" __global__ void gru_forward(float* __restrict__ gates, const float* __restrict__ product, const float* __restrict__ bias_hh,
                                        const float* __restrict__ h_before, float* __restrict__ s_n, float* __restrict__ h, int running,

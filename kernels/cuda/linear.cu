@@ -7,10 +7,9 @@
 // One block a row. The product itself is cuBLAS's. Each array is read once and written once, where
 // the reference takes a pass for the bias, several for gelu and one for the residual. With an
 // activation, z is left in place for the backward pass, else y may be z itself.
+#include "sigmoid.cuh"
 
 enum Activation { NONE, RELU, GELU, SILU, SIGMOID };  // in the order of tinylm/bindings/cuda/products.py
-
-__device__ __forceinline__ float sigmoid(float z) { return 1.f / (1.f + expf(-z)); }
 
 __device__ __forceinline__ float normal_cdf(float z) { return 0.5f * (1.f + erff(z * 0.70710678f)); }
 

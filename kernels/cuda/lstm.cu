@@ -8,8 +8,7 @@
 // dz goes into the product that gives dh.
 // One launch = one step, one thread a hidden unit of a sequence: everything between two matrix products in one
 // pass over memory, where the reference makes a dozen.
-
-__device__ float sigmoid(float z) { return 1.f / (1.f + expf(-z)); }
+#include "sigmoid.cuh"
 
 extern "C" __global__ void lstm_forward(float* __restrict__ gates, const float* __restrict__ product, const float* __restrict__ h_before,
                                         const float* __restrict__ c_before, float* __restrict__ h, float* __restrict__ c, int running,

@@ -6,11 +6,12 @@
 // rnn_forward: h holds the product W_hh h_{t-1}, then φ(z + h). rnn_backward: dz = (dh + dy) φ'(z), from h.
 // One launch = one step, one thread an element: a step is a matrix product and this, where the reference
 // launches an addition, an activation and a copy of the states that rest.
+#include "sigmoid.cuh"
 
 __device__ float activated(float z, int nonlinearity) {
     if (nonlinearity == 0) return tanhf(z);
     if (nonlinearity == 1) return z < 0.f ? 0.f : z;  // unlike fmaxf: NaN stays NaN
-    return 1.f / (1.f + expf(-z));
+    return sigmoid(z);
 }
 
 __device__ float slope(float h, int nonlinearity) {

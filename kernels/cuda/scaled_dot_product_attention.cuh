@@ -1,6 +1,7 @@
 // Y = softmax(scale Q Kᵀ, masked) V and its gradients, float32, never holding the (T, S) weights.
 //
-// q (N, heads, T, D), k (N, heads, S, D), v (N, heads, S, E) -> y (N, heads, T, E), D and E at most 128.
+// q (N, heads, T, D), k (N, key_heads, S, D), v (N, key_heads, S, E) -> y (N, heads, T, E), D and E at most 128.
+// heads / key_heads neighbouring heads of q look at the same head of k and v, which is not copied for them.
 // Inputs are read where they lie: q[n, h, t, d] is q[n q_batch + h q_head + t q_row + d], so that heads cut out
 // of one projection need no copy. Outputs are made in the order (N, T, heads, E), the rows of the next
 // projection. mask, boolean or null, is True where a query may look; a stride is 0 along an axis it is
@@ -19,11 +20,11 @@
 // over queries. Scores exist for one pair of tiles at a time, in registers, and what was summed is scaled down
 // when a larger score turns up, so one walk does, and the T S scores never travel through memory. Backward
 // computes the scores twice, once for dq and once for dk and dv, so that every sum has one owner and one order,
-// without atomics.
+// without atomics: the block that owns some keys walks over the queries of each head that shares them, in turn.
 //
 // This file is included after attention_tiles.cuh and philox.cuh by a short .cu file for each WIDTH that D and E
 // are padded to, which says what WIDTH, C and the R of the kernels are. One launch has N heads ceil(rows / 16 R)
-// blocks of 128 threads, rows T, or S for dk and dv.
+// blocks of 128 threads, rows T; for dk and dv N key_heads ceil(S / 16 R).
 
 #define NEGATIVE_INFINITY __int_as_float(0xff800000)
 
@@ -61,14 +62,15 @@ struct Strided {  // (N, heads, rows, columns), the columns side by side
 struct Attention {
     Strided q, k, v;
     const bool* mask;  // null: none
-    int heads, steps, keys, width, out_width;  // heads, T, S, D, E
+    int heads, key_heads, steps, keys, width, out_width;  // heads, key_heads, T, S, D, E
     Long mask_batch, mask_head, mask_row, mask_column;
     int causal;
     float scale;
     Dropout dropout;
 
-    __device__ Matrix part(const Strided& x, int lead, int rows, int columns) const {
-        return {x.start + (lead / heads * x.batch + lead % heads * x.head), x.row, rows, columns};
+    // A matrix of x (N, count, rows, columns), where lead = n count + head.
+    __device__ Matrix part(const Strided& x, int lead, int count, int rows, int columns) const {
+        return {x.start + (lead / count * x.batch + lead % count * x.head), x.row, rows, columns};
     }
 
     __device__ const bool* mask_of(int lead) const {
@@ -86,9 +88,9 @@ struct Attention {
     // No query before this one may look at `key` or a later key.
     __device__ int queries_from(int key) const { return causal ? max(0, key - (keys - steps)) : 0; }
 
-    // Where row `row` of `rows` begins in an output (N, rows, heads, columns).
-    __device__ Long output(int lead, int row, int rows, int columns) const {
-        return ((static_cast<Long>(lead / heads) * rows + row) * heads + lead % heads) * columns;
+    // Where row `row` of `rows` begins in an output (N, rows, count, columns).
+    __device__ Long output(int lead, int count, int row, int rows, int columns) const {
+        return ((static_cast<Long>(lead / count) * rows + row) * count + lead % count) * columns;
     }
 
     // The index in (N, heads, T, S).
@@ -109,12 +111,13 @@ struct Attention {
 
 extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_attention_forward(
     float* y, float* lse,
-    const float* q, const float* k, const float* v, const bool* mask, int heads, int steps, int keys, int width, int out_width,
-    long long q_batch, long long q_head, long long q_row, long long k_batch, long long k_head, long long k_row, long long v_batch,
-    long long v_head, long long v_row, long long mask_batch, long long mask_head, long long mask_row, long long mask_column, int causal,
-    float scale, unsigned long long seed, unsigned long long stream, unsigned int threshold, float keep_scale) {
-    const Attention a = {{q, q_batch, q_head, q_row}, {k, k_batch, k_head, k_row}, {v, v_batch, v_head, v_row}, mask, heads, steps, keys,
-                         width, out_width, mask_batch, mask_head, mask_row, mask_column, causal, scale,
+    const float* q, const float* k, const float* v, const bool* mask, int heads, int key_heads, int steps, int keys, int width,
+    int out_width, long long q_batch, long long q_head, long long q_row, long long k_batch, long long k_head, long long k_row,
+    long long v_batch, long long v_head, long long v_row, long long mask_batch, long long mask_head, long long mask_row,
+    long long mask_column, int causal, float scale, unsigned long long seed, unsigned long long stream, unsigned int threshold,
+    float keep_scale) {
+    const Attention a = {{q, q_batch, q_head, q_row}, {k, k_batch, k_head, k_row}, {v, v_batch, v_head, v_row}, mask, heads, key_heads,
+                         steps, keys, width, out_width, mask_batch, mask_head, mask_row, mask_column, causal, scale,
                          {seed, stream, threshold, keep_scale}};
     constexpr int R = FORWARD_R;
     __shared__ float4 q_s[16 * R][WIDTH / 4 + 1], k_s[8 * C][WIDTH / 4 + 1], v_s[8 * C][WIDTH / 4 + 1], w[16 * R][2 * C + 1];
@@ -122,8 +125,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_atte
     const int tx = lane_column(), ty = lane_row(), tiles = (steps + 16 * R - 1) / (16 * R);
     const int lead = blockIdx.x / tiles, query0 = (tiles - 1 - blockIdx.x % tiles) * 16 * R;  // the longest walks first
     const int end = a.keys_before(query0 + 16 * R);
-    const Matrix q_all = a.part(a.q, lead, steps, width), k_all = a.part(a.k, lead, keys, width);
-    const Matrix v_all = a.part(a.v, lead, keys, out_width);
+    const int key_lead = lead / (heads / key_heads);
+    const Matrix q_all = a.part(a.q, lead, heads, steps, width), k_all = a.part(a.k, key_lead, key_heads, keys, width);
+    const Matrix v_all = a.part(a.v, key_lead, key_heads, keys, out_width);
     const bool* mask_part = a.mask_of(lead);
     float largest[R], total[R];
     float4 sum[R][WIDTH / 32];
@@ -175,7 +179,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_atte
         const float inverse = total[i] == 0.f ? 0.f : 1.f / total[i];
 #pragma unroll
         for (int h = 0; h < WIDTH / 32; ++h)
-            store_four(y + a.output(lead, query, steps, out_width), 4 * tx + 32 * h, out_width, times(sum[i][h], inverse));
+            store_four(y + a.output(lead, heads, query, steps, out_width), 4 * tx + 32 * h, out_width, times(sum[i][h], inverse));
         if (tx == 0) lse[static_cast<Long>(lead) * steps + query] = total[i] == 0.f ? 0.f : largest[i] + logf(total[i]);
     }
 }
@@ -184,12 +188,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_atte
 
 extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_attention_query_gradient(
     const float* y, const float* lse, float* delta, float* dq, const float* dy, long long dy_batch, long long dy_head, long long dy_row,
-    const float* q, const float* k, const float* v, const bool* mask, int heads, int steps, int keys, int width, int out_width,
-    long long q_batch, long long q_head, long long q_row, long long k_batch, long long k_head, long long k_row, long long v_batch,
-    long long v_head, long long v_row, long long mask_batch, long long mask_head, long long mask_row, long long mask_column, int causal,
-    float scale, unsigned long long seed, unsigned long long stream, unsigned int threshold, float keep_scale) {
-    const Attention a = {{q, q_batch, q_head, q_row}, {k, k_batch, k_head, k_row}, {v, v_batch, v_head, v_row}, mask, heads, steps, keys,
-                         width, out_width, mask_batch, mask_head, mask_row, mask_column, causal, scale,
+    const float* q, const float* k, const float* v, const bool* mask, int heads, int key_heads, int steps, int keys, int width,
+    int out_width, long long q_batch, long long q_head, long long q_row, long long k_batch, long long k_head, long long k_row,
+    long long v_batch, long long v_head, long long v_row, long long mask_batch, long long mask_head, long long mask_row,
+    long long mask_column, int causal, float scale, unsigned long long seed, unsigned long long stream, unsigned int threshold,
+    float keep_scale) {
+    const Attention a = {{q, q_batch, q_head, q_row}, {k, k_batch, k_head, k_row}, {v, v_batch, v_head, v_row}, mask, heads, key_heads,
+                         steps, keys, width, out_width, mask_batch, mask_head, mask_row, mask_column, causal, scale,
                          {seed, stream, threshold, keep_scale}};
     constexpr int R = BACKWARD_R;
     __shared__ float4 q_s[16 * R][WIDTH / 4 + 1], dy_s[16 * R][WIDTH / 4 + 1], w[16 * R][2 * C + 1];
@@ -198,9 +203,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_atte
     const int tx = lane_column(), ty = lane_row(), tiles = (steps + 16 * R - 1) / (16 * R);
     const int lead = blockIdx.x / tiles, query0 = (tiles - 1 - blockIdx.x % tiles) * 16 * R;
     const int end = a.keys_before(query0 + 16 * R);
-    const Matrix q_all = a.part(a.q, lead, steps, width), k_all = a.part(a.k, lead, keys, width);
-    const Matrix v_all = a.part(a.v, lead, keys, out_width);
-    const Matrix dy_all = a.part({dy, dy_batch, dy_head, dy_row}, lead, steps, out_width);
+    const int key_lead = lead / (heads / key_heads);
+    const Matrix q_all = a.part(a.q, lead, heads, steps, width), k_all = a.part(a.k, key_lead, key_heads, keys, width);
+    const Matrix v_all = a.part(a.v, key_lead, key_heads, keys, out_width);
+    const Matrix dy_all = a.part({dy, dy_batch, dy_head, dy_row}, lead, heads, steps, out_width);
     const bool* mask_part = a.mask_of(lead);
     load<16 * R>(q_s, q_all, query0, scale);
     load<16 * R>(dy_s, dy_all, query0, 1.f);
@@ -212,7 +218,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_atte
 #pragma unroll
     for (int i = 0; i < R; ++i) {
         const int r = ty + 16 * i, query = query0 + r;
-        const Matrix y_row = {y + a.output(lead, query, steps, out_width), 0, query < steps, out_width};  // no row beyond T
+        const Matrix y_row = {y + a.output(lead, heads, query, steps, out_width), 0, query < steps, out_width};  // no row beyond T
         float part = 0.f;
 #pragma unroll
         for (int h = 0; h < WIDTH / 32; ++h) part = dot(dy_s[r][tx + 8 * h], four(y_row, 0, 4 * tx + 32 * h), part);
@@ -253,20 +259,21 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_atte
         if (query >= steps) continue;
 #pragma unroll
         for (int h = 0; h < WIDTH / 32; ++h)
-            store_four(dq + a.output(lead, query, steps, width), 4 * tx + 32 * h, width, times(sum[i][h], scale));
+            store_four(dq + a.output(lead, heads, query, steps, width), 4 * tx + 32 * h, width, times(sum[i][h], scale));
     }
 }
 
-// ---------------------------------------------------------------- dk and dv: a block an (entry, head, tile of keys)
+// ---------------------------------------------------------------- dk and dv: a block an (entry, head of keys, tile of keys)
 
 extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_attention_key_value_gradients(
     const float* lse, const float* delta, float* dk, float* dv, const float* dy, long long dy_batch, long long dy_head, long long dy_row,
-    const float* q, const float* k, const float* v, const bool* mask, int heads, int steps, int keys, int width, int out_width,
-    long long q_batch, long long q_head, long long q_row, long long k_batch, long long k_head, long long k_row, long long v_batch,
-    long long v_head, long long v_row, long long mask_batch, long long mask_head, long long mask_row, long long mask_column, int causal,
-    float scale, unsigned long long seed, unsigned long long stream, unsigned int threshold, float keep_scale) {
-    const Attention a = {{q, q_batch, q_head, q_row}, {k, k_batch, k_head, k_row}, {v, v_batch, v_head, v_row}, mask, heads, steps, keys,
-                         width, out_width, mask_batch, mask_head, mask_row, mask_column, causal, scale,
+    const float* q, const float* k, const float* v, const bool* mask, int heads, int key_heads, int steps, int keys, int width,
+    int out_width, long long q_batch, long long q_head, long long q_row, long long k_batch, long long k_head, long long k_row,
+    long long v_batch, long long v_head, long long v_row, long long mask_batch, long long mask_head, long long mask_row,
+    long long mask_column, int causal, float scale, unsigned long long seed, unsigned long long stream, unsigned int threshold,
+    float keep_scale) {
+    const Attention a = {{q, q_batch, q_head, q_row}, {k, k_batch, k_head, k_row}, {v, v_batch, v_head, v_row}, mask, heads, key_heads,
+                         steps, keys, width, out_width, mask_batch, mask_head, mask_row, mask_column, causal, scale,
                          {seed, stream, threshold, keep_scale}};
     constexpr int R = BACKWARD_R;
     __shared__ float4 k_s[16 * R][WIDTH / 4 + 1], v_s[16 * R][WIDTH / 4 + 1], w[16 * R][2 * C + 1];
@@ -274,47 +281,49 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_atte
     __shared__ float lse_s[8 * C], delta_s[8 * C];
     __shared__ unsigned char kept[8 * C][2 * R + 1];
     const int tx = lane_column(), ty = lane_row(), tiles = (keys + 16 * R - 1) / (16 * R);
-    const int lead = blockIdx.x / tiles, key0 = blockIdx.x % tiles * 16 * R;
-    const Matrix q_all = a.part(a.q, lead, steps, width), k_all = a.part(a.k, lead, keys, width);
-    const Matrix v_all = a.part(a.v, lead, keys, out_width);
-    const Matrix dy_all = a.part({dy, dy_batch, dy_head, dy_row}, lead, steps, out_width);
-    const bool* mask_part = a.mask_of(lead);
+    const int key_lead = blockIdx.x / tiles, key0 = blockIdx.x % tiles * 16 * R;
     float4 dk_sum[R][WIDTH / 32], dv_sum[R][WIDTH / 32];
     clear<R>(dk_sum);
     clear<R>(dv_sum);
-    load<16 * R>(k_s, k_all, key0, 1.f);
-    load<16 * R>(v_s, v_all, key0, 1.f);
+    load<16 * R>(k_s, a.part(a.k, key_lead, key_heads, keys, width), key0, 1.f);
+    load<16 * R>(v_s, a.part(a.v, key_lead, key_heads, keys, out_width), key0, 1.f);
 
-    for (int query0 = a.queries_from(key0); query0 < steps; query0 += 8 * C) {
-        load<8 * C>(q_s, q_all, query0, scale);
-        load<8 * C>(dy_s, dy_all, query0, 1.f);
-        a.draw<8 * C, 16 * R>(kept, lead, query0, key0);
-        if (threadIdx.x < 8 * C) {
-            const int query = query0 + threadIdx.x;
-            lse_s[threadIdx.x] = query < steps ? lse[static_cast<Long>(lead) * steps + query] : 0.f;
-            delta_s[threadIdx.x] = query < steps ? delta[static_cast<Long>(lead) * steps + query] : 0.f;
-        }
-        __syncthreads();
-        float p[R][C], ds[R][C];
-        products<R>(p, k_s, q_s);
-        products<R>(ds, v_s, dy_s);
-#pragma unroll
-        for (int i = 0; i < R; ++i) {
-            const int r = ty + 16 * i;
-#pragma unroll
-            for (int j = 0; j < C; ++j) {
-                const int c = tx + 8 * j;
-                p[i][j] = a.sees(mask_part, query0 + c, key0 + r) ? expf(p[i][j] - lse_s[c]) : 0.f;
-                const float keep = threshold ? keep_factor(kept[c], a.dropout, a.weight(lead, query0 + c, key0), r) : 1.f;
-                ds[i][j] = p[i][j] * (ds[i][j] * keep - delta_s[c]);
-                p[i][j] *= keep;
+    const int sharing = heads / key_heads;
+    for (int lead = key_lead * sharing; lead < (key_lead + 1) * sharing; ++lead) {  // the heads that look at these keys
+        const Matrix q_all = a.part(a.q, lead, heads, steps, width);
+        const Matrix dy_all = a.part({dy, dy_batch, dy_head, dy_row}, lead, heads, steps, out_width);
+        const bool* mask_part = a.mask_of(lead);
+        for (int query0 = a.queries_from(key0); query0 < steps; query0 += 8 * C) {
+            load<8 * C>(q_s, q_all, query0, scale);
+            load<8 * C>(dy_s, dy_all, query0, 1.f);
+            a.draw<8 * C, 16 * R>(kept, lead, query0, key0);
+            if (threadIdx.x < 8 * C) {
+                const int query = query0 + threadIdx.x;
+                lse_s[threadIdx.x] = query < steps ? lse[static_cast<Long>(lead) * steps + query] : 0.f;
+                delta_s[threadIdx.x] = query < steps ? delta[static_cast<Long>(lead) * steps + query] : 0.f;
             }
+            __syncthreads();
+            float p[R][C], ds[R][C];
+            products<R>(p, k_s, q_s);
+            products<R>(ds, v_s, dy_s);
+#pragma unroll
+            for (int i = 0; i < R; ++i) {
+                const int r = ty + 16 * i;
+#pragma unroll
+                for (int j = 0; j < C; ++j) {
+                    const int c = tx + 8 * j;
+                    p[i][j] = a.sees(mask_part, query0 + c, key0 + r) ? expf(p[i][j] - lse_s[c]) : 0.f;
+                    const float keep = threshold ? keep_factor(kept[c], a.dropout, a.weight(lead, query0 + c, key0), r) : 1.f;
+                    ds[i][j] = p[i][j] * (ds[i][j] * keep - delta_s[c]);
+                    p[i][j] *= keep;
+                }
+            }
+            share<R>(w, p);
+            accumulate<R>(dv_sum, w, dy_s);
+            share<R>(w, ds);
+            accumulate<R>(dk_sum, w, q_s);  // q_s carries the scale
+            __syncthreads();
         }
-        share<R>(w, p);
-        accumulate<R>(dv_sum, w, dy_s);
-        share<R>(w, ds);
-        accumulate<R>(dk_sum, w, q_s);  // q_s carries the scale
-        __syncthreads();
     }
 
 #pragma unroll
@@ -323,8 +332,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_atte
         if (key >= keys) continue;
 #pragma unroll
         for (int h = 0; h < WIDTH / 32; ++h) {
-            store_four(dk + a.output(lead, key, keys, width), 4 * tx + 32 * h, width, dk_sum[i][h]);
-            store_four(dv + a.output(lead, key, keys, out_width), 4 * tx + 32 * h, out_width, dv_sum[i][h]);
+            store_four(dk + a.output(key_lead, key_heads, key, keys, width), 4 * tx + 32 * h, width, dk_sum[i][h]);
+            store_four(dv + a.output(key_lead, key_heads, key, keys, out_width), 4 * tx + 32 * h, out_width, dv_sum[i][h]);
         }
     }
 }

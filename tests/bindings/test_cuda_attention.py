@@ -45,6 +45,19 @@ def test_leading_axes() -> None:
     assert_agrees(NAME, *attention_inputs(0, 3, steps=5, keys=4, width=6))
 
 
+@pytest.mark.parametrize(("heads", "key_heads"), [(6, 2), (3, 1)])
+@pytest.mark.parametrize(
+    "sizes",
+    [{"steps": 1, "keys": 40, "width": 6}, {"steps": 37, "keys": 70, "width": 33, "out_width": 5}, {"steps": 0, "keys": 4, "width": 8}],
+)
+def test_heads_that_share_keys(sizes: dict[str, Any], heads: int, key_heads: int) -> None:
+    q, *_ = attention_inputs(2, heads, **sizes)
+    _, k, v = attention_inputs(2, key_heads, **sizes)
+    assert_agrees(NAME, q, k, v, causal=True)
+    mask = np.random.default_rng(0).random((2, heads, sizes["steps"], sizes["keys"])) < 0.8
+    assert_agrees(NAME, q, k, v, mask, dropout=0.2, key=(1, 2))
+
+
 def test_a_scale_and_scores_that_overflow_alone() -> None:
     q, k, v = attention_inputs(2, steps=9, keys=40, width=8)
     assert_agrees(NAME, q, k, v, scale=-0.3)
@@ -86,8 +99,7 @@ def test_what_the_reference_does() -> None:
     assert_declines(NAME, q, k, v, np.random.default_rng(0).standard_normal((3, 4)))  # its gradient is a matrix of weights
     assert_declines(NAME, q, k, v, return_weights=True)
     assert_declines(NAME, q, k, v, dropout=1.0, key=(0, 0))
-    assert_declines(NAME, q, k[:, :1], v[:, :1])  # keys shared by the heads
-    assert_declines(NAME, *attention_inputs(2, 4, steps=3, keys=4, width=6)[:1], *attention_inputs(2, 2, steps=3, keys=4, width=6)[1:])
+    assert_declines(NAME, q, k[:1], v[:1])  # keys shared by the batch
     assert_declines(NAME, q[None], k[None], v[None])
     assert_declines(NAME, q, k, v, np.ones((1, 2, 3, 3, 4), bool))
     assert_declines(NAME, *attention_inputs(steps=2, keys=2, width=129, out_width=1))
@@ -117,6 +129,13 @@ def both(q: Any, k: Any, v: Any, dy: Any, **settings: Any) -> list[np.ndarray]:
     return [a.get() for a in (y, *vjp(dy)[:3])]
 
 
+def record_sizes(monkeypatch: pytest.MonkeyPatch, xp: Any, sizes: list[int]) -> None:
+    """The size of every array that is made from here on goes to `sizes`."""
+    for name in ("empty", "empty_like", "zeros", "asarray", "ascontiguousarray", "array", "repeat", "broadcast_to"):
+        made = getattr(xp, name)
+        monkeypatch.setattr(xp, name, lambda *args, made=made, **named: (a := made(*args, **named), sizes.append(a.size))[0])
+
+
 def test_heads_are_read_where_they_lie() -> None:
     """q, k and v cut out of one projection, dy as the next layer hands it back: the same bits as from copies,
     and outputs whose rows lie as the next layer reads them."""
@@ -129,6 +148,25 @@ def test_heads_are_read_where_they_lie() -> None:
         np.testing.assert_array_equal(a, b)
     y, vjp = scaled_dot_product_attention(*heads)
     assert all(a.transpose(0, 2, 1, 3).flags.c_contiguous for a in (y, *vjp(dy)[:3]))
+
+
+def test_shared_heads_are_read_where_they_lie_and_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same bits as with a copy of the keys for each head, whose gradients are then added up; no array is as large as those copies."""
+    rng = np.random.default_rng(0)
+    queries, projected, dy = on_device(*(rng.standard_normal(s) for s in [(2, 5, 24), (2, 37, 2 * 2 * 6), (2, 4, 5, 6)]))
+    q = queries.reshape(2, 5, 4, 6).transpose(0, 2, 1, 3)
+    k, v = (projected[:, :, i * 12 : i * 12 + 12].reshape(2, 37, 2, 6).transpose(0, 2, 1, 3) for i in range(2))
+    xp = backend.array_module(q)
+    y, dq, dk, dv = both(q, xp.repeat(k, 2, axis=1), xp.repeat(v, 2, axis=1), dy)
+    sizes: list[int] = []
+    record_sizes(monkeypatch, xp, sizes)
+    found = both(q, k, v, dy)
+    np.testing.assert_array_equal(found[0], y)
+    np.testing.assert_array_equal(found[1], dq)
+    for shared, copies in zip(found[2:], (dk, dv), strict=True):
+        each = copies.reshape(2, 2, 2, 37, 6)
+        np.testing.assert_allclose(shared, each[:, :, 0] + each[:, :, 1], rtol=0, atol=1e-6 * np.abs(each).max())
+    assert max(sizes) == k.size
 
 
 def test_rows_in_pieces_and_backwards() -> None:
@@ -174,9 +212,7 @@ def test_tiles_that_no_query_sees_are_not_visited() -> None:
 
 def test_nothing_as_large_as_the_weights_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     q, k, v, dy = on_device(*attention_inputs(2, steps=66, keys=66, width=3), np.ones((2, 66, 3)))
-    xp, sizes = backend.array_module(q), []
-    for name in ("empty", "empty_like", "zeros", "asarray", "ascontiguousarray", "array"):
-        made = getattr(xp, name)
-        monkeypatch.setattr(xp, name, lambda *args, made=made, **named: (a := made(*args, **named), sizes.append(a.size))[0])
+    sizes: list[int] = []
+    record_sizes(monkeypatch, backend.array_module(q), sizes)
     both(q, k, v, dy, dropout=0.5, key=(1, 2))
     assert max(sizes) == 2 * 66 * 3

@@ -112,6 +112,8 @@ MUTATIONS = [
         "i < columns; i += blockDim.x) {\n        const float v",
         "i <= columns; i += blockDim.x) {\n        const float v",
     ),
+    Mutation("swiglu", "the guard is off by one", "if (i < n) y[i]", "if (i <= n) y[i]"),
+    Mutation("rotary", "a pair too many", "j < heads * pairs; j", "j <= heads * pairs; j"),
     Mutation(ATTENTION, "no guard for queries beyond the last", "if (query >= steps) continue;", ""),
     Mutation(ATTENTION, "no guard for rows beyond the last", "if (r >= m.rows || c >= m.columns)", "if (c >= m.columns)"),
     Mutation(
@@ -128,6 +130,9 @@ MUTATIONS = [
     Mutation("squared_norm", "the stride forgets the grid", "i += (long long)gridDim.x * blockDim.x", "i += blockDim.x"),
     Mutation("embedding", "positions are not looked up", "dy[order[r] * columns + c]", "dy[r * columns + c]"),
     Mutation("embedding", "the run of an id is one too long", "count_below(ids, n, v + 1)", "count_below(ids, n, v + 2)"),
+    Mutation("rotary", "the sequences are not told apart", "blockIdx.x % steps", "blockIdx.x"),
+    Mutation("rotary", "the second of a pair beside the first, in halves too", ": pairs + i", ": i + 1"),
+    Mutation(ATTENTION, "heads take the keys in turn", "lead / (heads / key_heads)", "lead % key_heads"),
     Mutation("gru", "a gate's offset", "2 * hidden", "hidden"),
     Mutation(
         "scaled_dot_product_attention_64",
@@ -149,6 +154,11 @@ MUTATIONS = [
         "linear", "silu for sigmoid", "if (activation == SIGMOID) return sigmoid(z)", "if (activation == SIGMOID) return z * sigmoid(z)"
     ),
     Mutation("lstm", "the forget gate's gradient from the new state", "dc_t * c_before[at]", "dc_t * c[at]"),
+    Mutation("rotary", "turned the other way", "a * c - b * s", "a * c + b * s"),
+    Mutation("swiglu", "the slope of the sigmoid alone", "a[i] * (1.f - s)", "(1.f - s)"),
+    Mutation(
+        ATTENTION, "the gradient of shared keys from their first head", "lead < (key_lead + 1) * sharing", "lead < key_lead * sharing + 1"
+    ),
     Mutation(ATTENTION, "a query sees one key too few", "key > query + keys - steps", "key >= query + keys - steps"),
     Mutation(ATTENTION, "what was summed is not scaled down", "times(sum[i][h], correction)", "times(sum[i][h], 1.f)"),
 ]

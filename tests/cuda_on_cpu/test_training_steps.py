@@ -1,6 +1,7 @@
 """A training step of every model on the GPU or its emulation equals the CPU's, and nothing in it waits."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from tinylm.kernel_registry import launches
 from tinylm.models import GPT, TransformerModel
 from tinylm.models.classifier import BagClassifier, LSTMClassifier, TransformerClassifier
 from tinylm.models.gpt import GPTConfig
+from tinylm.models.llama import Llama, LlamaConfig
 from tinylm.models.rnn_lm import RNNModel
 from tinylm.models.translator import RecurrentTranslator, Translator
 from tinylm.optim import AdamW
@@ -22,6 +24,8 @@ VOCAB, LENGTHS = 19, np.array([7, 4, 6])
 IDS, TARGETS = np.random.default_rng(0).integers(VOCAB, size=(2, 3, 7))
 LABELS = np.array([1, 0, 1], np.float32)
 GPT_CONFIG = GPTConfig(vocab_size=VOCAB, block_size=8, n_layer=2, n_head=2, n_embd=12, bias=True, dropout=0.1)
+LLAMA_CONFIG = LlamaConfig(VOCAB, block_size=8, n_layer=2, n_head=4, n_kv_head=2, n_embd=16, n_hidden=20, dropout=0.1)
+LLAMA_KERNELS = {"scaled_dot_product_attention", "rotary", "swiglu", "rms_norm"}
 
 Loss = Callable[[Any, Callable[[np.ndarray], Tensor]], Tensor]
 
@@ -41,6 +45,12 @@ def classes(model: Any, put: Callable[[np.ndarray], Tensor]) -> Tensor:
 
 MODELS: dict[str, tuple[Callable[[], Any], Loss, set[str]]] = {  # model, loss, the kernels of its own that must run
     "gpt": (lambda: GPT(GPT_CONFIG), next_token, {"scaled_dot_product_attention", "layer_norm", "linear", "dropout"}),
+    "llama": (lambda: Llama(LLAMA_CONFIG), next_token, LLAMA_KERNELS | {"dropout"}),
+    "llama without dropout": (  # the projections add the residual themselves; pairs lie side by side
+        lambda: Llama(replace(LLAMA_CONFIG, rope_pairing="interleaved", dropout=0.0)),
+        next_token,
+        LLAMA_KERNELS | {"linear"},
+    ),
     "transformer": (lambda: TransformerModel(VOCAB, 12, 2, 24, 2, 0.1), next_token, {"layer_norm", "linear", "dropout"}),
     "rnn": (lambda: RNNModel("rnn", VOCAB, 12, 16, 2, 0.1), next_token, {"rnn"}),
     "lstm": (lambda: RNNModel("lstm", VOCAB, 12, 12, 2, 0.1, tie_weights=True), next_token, {"lstm"}),

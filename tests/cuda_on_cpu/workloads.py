@@ -96,6 +96,17 @@ def _recurrent(name: str, gates: int) -> Callable[[], None]:
     return run
 
 
+def _rotary() -> None:
+    frequencies = [10000.0 ** (-i / 21) for i in range(21)]
+    for pairing in ("half", "interleaved"):
+        agree("rotary", normal(2, 9, 5, 42), frequencies=frequencies, start=3, pairing=pairing)
+
+
+def _swiglu() -> None:
+    for n in (1003, 8, 1):
+        agree("swiglu", normal(n, scale=4), normal(n, seed=1))
+
+
 def _attention(width: int) -> Callable[[], None]:
     def run() -> None:
         steps, keys = 70, 75
@@ -104,6 +115,8 @@ def _attention(width: int) -> Callable[[], None]:
         mask = np.random.default_rng(0).random((2, 1, steps, keys)) > 0.3
         mask[0, 0, 5] = False
         agree("scaled_dot_product_attention", q, k, v, mask, dropout=0.2, key=(3, 5))
+        q = normal(2, 6, steps, width, seed=3)  # three heads for one of keys
+        agree("scaled_dot_product_attention", q, k, v, mask, causal=True, dropout=0.2, key=(3, 5))
 
     return run
 
@@ -141,9 +154,11 @@ WORKLOADS: dict[str, Callable[[], None]] = {  # file of kernels/cuda -> what run
     "lstm": _recurrent("lstm", 4),
     "rms_norm": _rms_norm,
     "rnn": _recurrent("rnn", 1),
+    "rotary": _rotary,
     "scaled_dot_product_attention_32": _attention(21),
     "scaled_dot_product_attention_64": _attention(44),
     "scaled_dot_product_attention_128": _attention(99),
     "softmax": _softmax,
     "squared_norm": _squared_norm,
+    "swiglu": _swiglu,
 }

@@ -15,7 +15,7 @@ from tinylm.train.checkpoints import read_arrays
 from tinylm.train.run_folder import saved_checkpoints
 
 pytestmark = pytest.mark.cuda
-MODELS = ["gpt", "transformer", "rnn", "lstm", "gru"]
+MODELS = ["gpt", "llama", "transformer", "rnn", "lstm", "gru"]
 
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{case.name} {i}" for i, case in enumerate(CASES)])
@@ -27,7 +27,7 @@ def test_ops_repeat_themselves(case: Case, scale: int) -> None:
 
 def config_of(model: str, scale: int, **changes: Any) -> Any:
     """Wide enough that every product and sum is split over many blocks."""
-    width = {"n_layer": 2, "n_embd": 384 // scale, "n_hidden": 1024 // scale, "n_head": 2}
+    width = {"n_layer": 2, "n_embd": 384 // scale, "n_hidden": 1024 // scale, "n_head": 2, "n_kv_head": 1}
     batch = {"block_size": 128 // scale, "batch_size": 32 // scale, "dropout": 0.1, "warmup": 1, "steps": 6, "log_every": 3}
     return dataclasses.replace(default_config(model), **{**width, **batch, "device": "cuda", **changes})
 

@@ -1,14 +1,15 @@
 """Scaled dot-product attention that never holds the (T, S) weights.
 
 The reference does what would need them, the weights as a result and floating masks, and what no
-layer asks for: keys shared over leading axes, rows of more than 128 numbers.
+layer asks for: keys broadcast over leading axes, rows of more than 128 numbers.
 """
 
 import math
 
 from tinylm.backend import array_module
-from tinylm.bindings.cuda.launching import CudaSource, Strided, contiguous
-from tinylm.bindings.served_shapes import attention_fits, attention_mask_fits, four_axes, grouped_heads
+from tinylm.bindings.cuda.heads import restored, strided, strides
+from tinylm.bindings.cuda.launching import CudaSource, Strided
+from tinylm.bindings.served_shapes import attention_fits, attention_mask_fits, four_axes
 from tinylm.kernel_registry import kernel
 
 _ROWS = {32: (64, 32), 64: (64, 32), 128: (32, 16)}  # widest D or E -> rows of a block's tile, 16 FORWARD_R and 16 BACKWARD_R
@@ -20,13 +21,11 @@ _THREADS = (128,)
 def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout=0.0, scale=None, return_weights=False, key=None):
     if return_weights or not 0 <= dropout < 1 or not attention_fits(q, k, v) or not attention_mask_fits(mask, q, k):
         return NotImplemented
-    if grouped_heads(q, k):  # a block would have to serve several heads
-        return NotImplemented
     if max(q.shape[-1], v.shape[-1]) > max(_ROWS):  # rows that no tile holds
         return NotImplemented
     xp, ndim, dtype = array_module(q), q.ndim, q.dtype
-    q, k, v = _strided(q, dtype), _strided(k, dtype), _strided(v, dtype)
-    (batch, heads, steps, width), (keys, out_width) = q.shape, v.shape[2:]
+    q, k, v = strided(q, dtype), strided(k, dtype), strided(v, dtype)
+    (batch, heads, steps, width), (key_heads, keys, out_width) = q.shape, v.shape[1:]
     padded = next(n for n in _ROWS if n >= max(width, out_width))
     forward_rows, backward_rows = _ROWS[padded]
     launch = _SOURCES[padded].launch
@@ -34,50 +33,35 @@ def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout
     masks = (None, 0, 0, 0, 0) if mask is None else _mask(mask, ndim)
     seed, stream = key if dropout else (0, 0)
     shared = (
-        Strided(q), Strided(k), Strided(v), masks[0], heads, steps, keys, width, out_width,
-        *_strides(q), *_strides(k), *_strides(v), *masks[1:], causal, 1 / math.sqrt(width) if scale is None else scale,
+        Strided(q), Strided(k), Strided(v), masks[0], heads, key_heads, steps, keys, width, out_width,
+        *strides(q), *strides(k), *strides(v), *masks[1:], causal, 1 / math.sqrt(width) if scale is None else scale,
         seed, stream, min(round(dropout * 2**32), 2**32 - 1), 1 / (1 - dropout),
     )  # fmt: skip
 
-    def blocks(length, rows):
+    def blocks(heads, length, rows):
         return (batch * heads * -(-length // rows),)
 
-    def made(length, columns):
+    def made(heads, length, columns):
         return xp.empty((batch, length, heads, columns), dtype)
 
-    y, lse = made(steps, out_width), xp.empty((batch, heads, steps), dtype)
-    launch("scaled_dot_product_attention_forward", blocks(steps, forward_rows), _THREADS, y, lse, *shared)
+    y, lse = made(heads, steps, out_width), xp.empty((batch, heads, steps), dtype)
+    launch("scaled_dot_product_attention_forward", blocks(heads, steps, forward_rows), _THREADS, y, lse, *shared)
 
     def vjp(dy):
-        dy = _strided(dy, dtype)
-        delta, dq, dk, dv = xp.empty_like(lse), made(steps, width), made(keys, width), made(keys, out_width)
-        cotangent = Strided(dy), *_strides(dy)
+        dy = strided(dy, dtype)
+        delta, dq = xp.empty_like(lse), made(heads, steps, width)
+        dk, dv = made(key_heads, keys, width), made(key_heads, keys, out_width)
+        cotangent = Strided(dy), *strides(dy)
         name = "scaled_dot_product_attention_query_gradient"
-        launch(name, blocks(steps, backward_rows), _THREADS, y, lse, delta, dq, *cotangent, *shared)
+        launch(name, blocks(heads, steps, backward_rows), _THREADS, y, lse, delta, dq, *cotangent, *shared)
         name = "scaled_dot_product_attention_key_value_gradients"
-        launch(name, blocks(keys, backward_rows), _THREADS, lse, delta, dk, dv, *cotangent, *shared)
-        return _restored(dq, ndim), _restored(dk, ndim), _restored(dv, ndim), None
+        launch(name, blocks(key_heads, keys, backward_rows), _THREADS, lse, delta, dk, dv, *cotangent, *shared)
+        return restored(dq, ndim), restored(dk, ndim), restored(dv, ndim), None
 
-    return _restored(y, ndim), vjp
-
-
-def _strided(x, dtype):
-    """x in dtype as (N, heads, T, D), itself or a view wherever its rows lie in one piece."""
-    x = four_axes(x)
-    return x if x.dtype == dtype and x.strides[3] == x.itemsize else contiguous(x, dtype)
-
-
-def _strides(x):
-    """How many elements apart the entries of each axis but the last are."""
-    return [s // x.itemsize for s in x.strides[:3]]
+    return restored(y, ndim), vjp
 
 
 def _mask(mask, ndim):
     """(the mask, its four strides), 0 along an axis it is broadcast over."""
     mask = four_axes(mask[(None,) * (ndim - mask.ndim)])
     return Strided(mask), *(0 if n == 1 else s for n, s in zip(mask.shape, mask.strides, strict=True))
-
-
-def _restored(x, ndim):
-    """An output (N, T, heads, columns) with the caller's axes."""
-    return x.transpose(0, 2, 1, 3) if ndim == 4 else x.reshape(x.shape[3 - ndim : 2] + x.shape[3:])
