@@ -21,7 +21,15 @@ def used_bytes(card: Any) -> int:
 
 @pytest.mark.parametrize("model", ["gpt", "llama", "transformer", "rnn", "lstm", "gru"])
 def test_a_step_gives_its_memory_back(card: Any, tmp_path: Path, model: str, scale: int) -> None:
-    width = {"n_layer": 2, "n_embd": 384 // scale, "n_hidden": 1024 // scale, "n_head": 2, "n_kv_head": 1, "block_size": 128 // scale, "batch_size": 16}
+    width = {
+        "n_layer": 2,
+        "n_embd": 384 // scale,
+        "n_hidden": 1024 // scale,
+        "n_head": 2,
+        "n_kv_head": 1,
+        "block_size": 128 // scale,
+        "batch_size": 16,
+    }
     config = dataclasses.replace(default_config(model), **width, dropout=0.1, device="cuda")
     gc.collect()
     before = used_bytes(card)
