@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cuda_on_cpu.fixtures import forget_angles
 
 from tinylm import backend
 from tinylm.data import load_text
@@ -43,4 +44,5 @@ def test_a_step_gives_its_memory_back(card: Any, tmp_path: Path, model: str, sca
     del run
     gc.collect()
     backend._largest.clear()
+    forget_angles()
     assert used_bytes(card) <= before
