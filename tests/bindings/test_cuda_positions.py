@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from kernel_helpers import assert_agrees, assert_declines
 
-from tinylm import backend
+import tinylm
+from tinylm import Tensor, backend
 from tinylm.bindings.cuda.pointwise import swiglu
 from tinylm.bindings.cuda.positions import rotary
+from tinylm.errors import ConfigError, ShapeError
 
 pytestmark = pytest.mark.usefixtures("cuda")
 
@@ -72,6 +74,16 @@ def test_swiglu_of_other_layouts() -> None:
     np.testing.assert_array_equal(y.get(), expected.get())
     for d, known in zip(turned_vjp(dy.T), vjp(dy.T.copy()), strict=True):
         np.testing.assert_array_equal(d.get(), known.get())
+
+
+def test_shapes_and_pairings_that_do_not_fit() -> None:
+    x, b = (Tensor(a) for a in on_device(drawn(2, 4), drawn(4)))
+    with pytest.raises(ShapeError, match="swiglu: a has shape"):
+        tinylm.swiglu(x, b)
+    with pytest.raises(ShapeError, match="rotary: x has shape"):
+        tinylm.rotary(x, frequencies(3))
+    with pytest.raises(ConfigError, match="pairing 'thirds'"):
+        tinylm.rotary(x, frequencies(2), pairing="thirds")
 
 
 def test_nothing_waits_once_the_angles_are_there() -> None:

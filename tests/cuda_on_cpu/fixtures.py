@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tinylm import backend
+from tinylm import backend, rotary_angles
 from tinylm.bindings.cuda.launching import CudaSource
 from tinylm.errors import DeviceError
 
@@ -48,6 +48,12 @@ def forget_compiled() -> None:
         vars(each).pop("signatures", None)
 
 
+def forget_angles() -> None:
+    """Gives back the rotary positions' tables, which are kept on the device for the next call."""
+    rotary_angles._rows.cache_clear()
+    rotary_angles._tables.cache_clear()
+
+
 @pytest.fixture
 def emulated_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The stand-in as `cupy`, so that the device "cuda" exists; everything is as before afterwards.
@@ -61,7 +67,9 @@ def emulated_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(backend, "_largest", {})  # checks of ids that nobody has asked for
     if has_gpu():
         forget_compiled()
+        forget_angles()
     with stand_in.installed() as cupy:
         yield cupy
     if has_gpu():
         forget_compiled()
+        forget_angles()
