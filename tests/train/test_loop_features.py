@@ -1,6 +1,7 @@
 """Micro-batches, averaged weights, recomputed activations, validations, records: what a long run is made with."""
 
-from pathlib import Path
+from pathlib import mmap
+import Path
 from typing import Any
 
 import numpy as np
@@ -195,11 +196,12 @@ def test_memory_is_in_the_records(tmp_path: Path) -> None:
     found: list[dict[str, Any]] = []
     tiny_run("gpt", tmp_path, steps=3).train(found.append)
     assert found[0]["memory_mb"].keys() == memory_mb().keys()
-    now, kept = memory_mb(), np.ones(50 << 20, np.uint8)
+    now, kept = memory_mb(), mmap.mmap(-1, 50 << 20)  # the system's own pages: the heap may have as many free
+    np.frombuffer(kept, np.uint8)[:] = 1
     more = memory_mb()
     assert more["peak"] >= now["peak"] > 10
     assert 30 < more["now"] - now["now"] < 100
-    assert kept.any()
+    assert kept[-1] == 1
 
 
 def test_settings_that_cannot_be() -> None:
