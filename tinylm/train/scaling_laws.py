@@ -172,6 +172,6 @@ class _Search:
         low, high = self._bounds()
         x = np.clip(x, low + 1e-6, high - 1e-6)
         found = least_squares(
-            lambda x: self.predicted(x) - self.log_loss, x, self._jacobian, (low, high), loss="huber", f_scale=HUBER, max_nfev=300
+            lambda x: self.predicted(x) - self.log_loss, x, self._jacobian, (low, high), loss="huber", f_scale=HUBER, max_nfev=60
         )
         return found.x
