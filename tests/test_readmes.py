@@ -37,7 +37,13 @@ PYTHON = [block for block in BLOCKS if block.language == "python" and not block.
 def test_every_block_is_accounted_for() -> None:
     assert len(BLOCKS) > 40
     for block in BLOCKS:
-        known = block.language == "text" or block in PYTHON or block in QUOTED or block.language == "sh" or (block.language, block.word) in ELSEWHERE
+        known = (
+            block.language == "text"
+            or block in PYTHON
+            or block in QUOTED
+            or block.language == "sh"
+            or (block.language, block.word) in ELSEWHERE
+        )
         assert known or listed(block), f"{block}: a block of {block.language!r} {block.word!r} that is neither executed nor listed"
     for readme, begin in NOT_EXECUTED:
         assert any(b.readme == readme and b.code.startswith(begin) for b in BLOCKS), f"{readme} has no block {begin!r} any more"
