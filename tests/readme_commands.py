@@ -58,6 +58,8 @@ def make_runs(folder: Path) -> None:
     for name, model in _MODELS.items():
         settings = ["--order", 3] if model == "ngram" else _TINY
         ends_well(script_here("train.py", "--model", model, "--data", texts, "--out", f"runs/{name}", *settings))
+    adapters = ["--init", "runs/gpt-tinyshakespeare", "--lora-rank", 2, "--block-size", 24, "--steps", 2]
+    ends_well(script_here("train.py", "--data", texts, "--out", "runs/fine-tuned", *adapters))
     (folder / "mood.tsv").write_text("1\tI would buy it again.\n0\tWhat a waste of time.\n" * 40, encoding="utf-8")
     shape = ["--width", 8, "--hidden", 8, "--epochs", 1, "--members", 1]
     ends_well(script_here("classify.py", "train", "--model", "lstm", "--data", "mood.tsv", "--out", "runs/mood", *shape))

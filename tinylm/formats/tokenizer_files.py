@@ -89,9 +89,7 @@ def read_tokenizer(folder: Path) -> PretrainedTokenizer:
         library, record = _from_vocabulary(folder), {}
     else:
         raise CheckpointError(f"{folder} has no tokenizer: expected tokenizer.json, or vocab.json and merges.txt")
-    probe = library.encode("x", add_special_tokens=True).ids
-    body = library.encode("x", add_special_tokens=False).ids
-    start = tuple(probe[: len(probe) - len(body)]) if body and probe[-len(body) :] == body else ()
+    start = () if library.post_processor is None else _start(library, folder)
     bos, eos = (_token(settings.get(name)) for name in ("bos_token", "eos_token"))
     if not start and settings.get("add_bos_token") is True and bos is not None and library.token_to_id(bos) is not None:
         start = (library.token_to_id(bos),)
@@ -101,6 +99,15 @@ def read_tokenizer(folder: Path) -> PretrainedTokenizer:
     return PretrainedTokenizer(
         library, start, ends, _template(folder, settings, bos, eos), library.token_to_id(unknown) if unknown else None
     )
+
+
+def _start(library: Any, where: Any) -> tuple[int, ...]:
+    """The ids that the library puts before a text."""
+    try:
+        probe, body = (library.encode("x", add_special_tokens=added).ids for added in (True, False))
+    except Exception as error:  # the library raises plain Exceptions
+        raise CheckpointError(f"{where}: the tokenizer cannot encode 'x': {str(error)[:200]}") from error
+    return tuple(probe[: len(probe) - len(body)]) if body and probe[-len(body) :] == body else ()
 
 
 def _optional(path: Path) -> Any:

@@ -53,10 +53,7 @@ def their_twin(model: GPT | Llama) -> Any:
         if model.config.rope_pairing != "half":
             raise ConfigError(f"rope_pairing is {model.config.rope_pairing!r}: Hugging Face's Llama has 'half'")
         theirs = _llama_class()(transformers.LlamaConfig(**record))
-        exact = _exact()
-        for module in theirs.modules():
-            module.__class__ = exact.get(type(module).__name__, module.__class__)
-        theirs.model.rotary_emb.exact_frequencies = model.config.frequencies
+        make_exact(theirs, model.config.frequencies)
     state = {name: torch.from_numpy(np.asarray(a)) for name, a in model.state_dict().items()}
     if isinstance(model, GPT) and not model.config.bias:
         state |= {name: torch.zeros(p.shape) for name, p in theirs.state_dict().items() if name not in state}
@@ -88,6 +85,14 @@ def _logits_only(kind: Any) -> Any:
         return kind.forward(self, input_ids=ids, use_cache=False).logits
 
     return type(kind.__name__, (kind,), {"forward": forward})
+
+
+def make_exact(theirs: Any, frequencies: tuple[float, ...]) -> None:
+    """Gives a Llama of theirs norms and rotary angles that are float64 in a float64 model. frequencies: LlamaConfig's."""
+    exact = _exact()
+    for module in theirs.modules():
+        module.__class__ = exact.get(type(module).__name__, module.__class__)
+    theirs.model.rotary_emb.exact_frequencies = frequencies
 
 
 def _exact() -> dict[str, Any]:
