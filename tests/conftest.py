@@ -1,6 +1,7 @@
 """Settings for every test: hypothesis without deadlines, one PyTorch thread, a fresh seed."""
 
 import os
+import warnings
 from typing import Any
 
 import pytest
@@ -39,3 +40,15 @@ def _one_torch_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def hugging_face() -> Any:
+    """The package, imported here since that takes seconds."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of what it imports in turn
+        warnings.simplefilter("ignore", FutureWarning)
+        import transformers
+        from transformers.models.gpt2 import modeling_gpt2  # noqa: F401  (imported lazily otherwise)
+        from transformers.models.llama import modeling_llama  # noqa: F401
+    return transformers

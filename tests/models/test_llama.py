@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import warnings
 from typing import Any
 
 import numpy as np
@@ -27,17 +26,6 @@ CONFIGS = {
     "scaled positions": dataclasses.replace(SMALL, rope_scaling=RotaryScaling(4.0, 1.0, 3.0, 24), rope_theta=30.0),
 }
 configs = pytest.mark.parametrize("name", CONFIGS)
-
-
-@pytest.fixture(scope="module")
-def hugging_face() -> Any:
-    """The package, imported here since that takes seconds."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of what it imports in turn
-        warnings.simplefilter("ignore", FutureWarning)
-        import transformers
-        from transformers.models.llama import modeling_llama  # noqa: F401  (imported lazily otherwise)
-    return transformers
 
 
 def theirs_of(hugging_face: Any, c: LlamaConfig) -> Any:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +35,6 @@ LLAMAS: dict[str, dict[str, Any]] = {
         }
     },
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def hugging_face() -> Any:
-    """The package, imported here since that takes seconds."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of what it imports in turn
-        warnings.simplefilter("ignore", FutureWarning)
-        import transformers
-        from transformers.models.gpt2 import modeling_gpt2  # noqa: F401  (imported lazily otherwise)
-        from transformers.models.llama import modeling_llama  # noqa: F401
-    return transformers
 
 
 def theirs_of(hugging_face: Any, kind: str, name: str) -> Any:

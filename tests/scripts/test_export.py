@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +40,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = dataclasses.replace(default_config("gpt"), init=str(parent / "folder"), **STEPS)
     Run(config, parent / "from-folder", TEXT).train()
     return parent
-
-
-@pytest.fixture(scope="module")
-def hugging_face() -> Any:
-    """The package, imported here since that takes seconds."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of what it imports in turn
-        warnings.simplefilter("ignore", FutureWarning)
-        import transformers
-        from transformers.models.gpt2 import modeling_gpt2  # noqa: F401  (imported lazily otherwise)
-        from transformers.models.llama import modeling_llama  # noqa: F401
-    return transformers
 
 
 IDS = np.random.default_rng(0).integers(0, 20, (3, 9))
