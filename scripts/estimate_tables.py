@@ -78,7 +78,7 @@ def memory_table(found: Estimate) -> Table:
         "activations": memory.step.activations,
         "on the way back": memory.step.backward,
         "a validation, instead of both": memory.validation,
-        "a checkpoint, instead of these": memory.checkpoint,
+        "a checkpoint, twice, instead of these": memory.checkpoint,
         "predicted peak": memory.predicted,
         "measured peak" if found.config.device == "cpu" else "measured on the device": memory.peak,
     }

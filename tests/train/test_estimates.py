@@ -12,9 +12,9 @@ from script_helpers import ends_well, fails_with_one_line, script, script_here
 from tinylm import Tensor, nn, ops
 from tinylm.train import Run, default_config
 from tinylm.train.config import build_model
-from tinylm.train.estimates import _happenings, compute_optimal, estimate, worth_in_passes
-from tinylm.train.memory import held_memory, step_memory
-from tinylm.train.sizes import config_of_size, widened
+from tinylm.train.estimates import Memory, _happenings, _saves_by_the_clock, compute_optimal, estimate, worth_in_passes
+from tinylm.train.memory import HeldMemory, StepMemory, held_memory, step_memory
+from tinylm.train.sizes import config_of_size, parameter_count, widened
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 40
 SHAPE = {"n_layer": 2, "n_head": 2, "n_embd": 32, "n_hidden": 48, "block_size": 32, "batch_size": 8}
@@ -64,6 +64,31 @@ def test_how_often_a_run_validates_and_saves(first: int, steps: int) -> None:
         assert count == sum(step % every == 0 or step == steps for step in range(first + 1, steps + 1))
 
 
+def test_saves_by_the_clock() -> None:
+    config = dataclasses.replace(default_config("gpt"), save_every=500, save_minutes=10)
+    assert _saves_by_the_clock(config, 2000, 1.0) == 0, "500 s are less than 10 minutes"
+    assert _saves_by_the_clock(config, 2000, 3.0) == 4 * 2, "at 10 and 20 of the 25 minutes between two others"
+    assert _saves_by_the_clock(dataclasses.replace(config, save_minutes=0), 2000, 3.0) == 0
+
+
+def test_a_predicted_peak_part_by_part() -> None:
+    held, step = HeldMemory(parameters=10, gradients=10, optimizer=20), StepMemory(activations=70, backward=30)
+    memory = Memory(start=0, base=50, held=held, average=10, step=step, validation=60, peak=0)
+    assert memory.checkpoint == 40
+    assert memory.predicted == 50 + 50 + 100, "a checkpoint has room where a step was"
+    assert dataclasses.replace(memory, step=StepMemory(40, 30)).predicted == 50 + 50 + 70 + 40
+    assert dataclasses.replace(memory, start=300).predicted == 300
+
+
+def test_accumulation_and_averages_in_the_memory(tmp_path: Path) -> None:
+    config = dataclasses.replace(default_config("gpt"), **SHAPE, steps=2)
+    whole = estimate(config, tmp_path / "whole", TEXT, seconds=0.0).memory
+    parts = estimate(dataclasses.replace(config, accumulate=4, ema=0.9), tmp_path / "parts", TEXT, seconds=0.0).memory
+    assert parts.step.activations == pytest.approx(whole.step.activations / 4, rel=0.05)
+    assert (whole.average, parts.average) == (0, parts.held.gradients)
+    assert parts.validation > whole.validation, "the averages take the weights' place, which are kept meanwhile"
+
+
 @pytest.mark.parametrize("model", ["gpt", "lstm"])
 def test_an_estimate_counts_what_the_run_then_does(model: str, tmp_path: Path) -> None:
     config = dataclasses.replace(default_config(model), **SHAPE, steps=30, eval_every=10, save_every=15, dropout=0.1, dropout_ramp=5)
@@ -97,6 +122,24 @@ def test_a_config_of_a_size(model: str) -> None:
     assert dataclasses.replace(found, n_embd=config.n_embd, n_hidden=config.n_hidden) == config
 
 
+@pytest.mark.parametrize("model", ["gpt", "llama", "transformer", "rnn", "lstm", "gru"])
+def test_parameters_are_counted_without_building(model: str) -> None:
+    config = dataclasses.replace(default_config(model), members=2, bias=True)
+    for factor in (0.25, 0.6, 1.3):
+        wide = widened(config, factor)
+        assert parameter_count(config, 65)(wide) == build_model(wide, 65).num_parameters()
+
+
+def test_a_huge_size_takes_no_memory() -> None:
+    tracemalloc.start()
+    found, parameters = config_of_size(default_config("gpt"), 50_000, 5e9)
+    highest = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert parameters == pytest.approx(5e9, rel=0.05)
+    assert found.n_embd > 5000
+    assert highest < 50e6, "of six models of a few heads' widths"
+
+
 def test_the_script_leaves_nothing_behind(tmp_path: Path) -> None:
     data = tmp_path / "fox.txt"
     data.write_text(TEXT, encoding="utf-8")
@@ -112,4 +155,6 @@ def test_the_script_leaves_nothing_behind(tmp_path: Path) -> None:
     assert "8 steps" in ends_well(script_here("train.py", "--estimate", "--resume", run, "--steps", 20))
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     assert json.loads((run / "config.json").read_text(encoding="utf-8"))["train"]["steps"] == 12
+    assert "3 steps" in ends_well(script_here("train.py", "--estimate", "--dry-run", *flags[:-2]))
+    assert "in all, at most" in ends_well(script_here("train.py", "--estimate", *flags, "--patience", 2))
     fails_with_one_line(script_here("train.py", "--estimate", "--model", "ngram"), "--model ngram do not go together")

@@ -107,8 +107,10 @@ class Memory:
     @property
     def predicted(self) -> int:
         held = self.held.parameters + self.held.gradients + self.held.optimizer + self.average
-        passing = max(self.step.activations + self.step.backward, self.validation, self.checkpoint)
-        return max(self.start, self.base + held + passing)
+        passing = max(self.step.activations + self.step.backward, self.validation)
+        # a checkpoint is there twice, as arrays and as the file in one piece, which may not fit into what a step gave back
+        apart = self.checkpoint if 2 * self.checkpoint > passing else 0
+        return max(self.start, self.base + held + passing + apart)
 
     @property
     def checkpoint(self) -> int:
