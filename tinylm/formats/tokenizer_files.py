@@ -118,7 +118,8 @@ def read_tokenizer(folder: Path) -> PretrainedTokenizer:
     else:
         raise CheckpointError(f"{folder} has no tokenizer: expected tokenizer.json, or vocab.json and merges.txt")
     failed = CheckpointError(f"{folder}: its tokenizer cannot encode 'x'")
-    probe, body = (from_library(lambda s=s: library.encode("x", add_special_tokens=s).ids, failed) for s in (True, False))
+    probe = from_library(lambda: library.encode("x", add_special_tokens=True).ids, failed)
+    body = from_library(lambda: library.encode("x", add_special_tokens=False).ids, failed)
     start = tuple(probe[: len(probe) - len(body)]) if body and probe[-len(body) :] == body else ()
     bos, eos = (_token(settings.get(name)) for name in ("bos_token", "eos_token"))
     if not start and settings.get("add_bos_token") is True and bos is not None and library.token_to_id(bos) is not None:
