@@ -15,7 +15,7 @@ from tinylm.data.corpora import read_text
 from tinylm.data.tokenizers import StreamDecoder, Tokenizer
 from tinylm.decode import Sampling, generate, generate_batch
 from tinylm.decode.sampling import until
-from tinylm.decode.scoring import line_break
+from tinylm.decode.scoring import line_break, without_text
 from tinylm.errors import ConfigError, DataError
 from tinylm.formats.tokenizer_files import PretrainedTokenizer
 from tinylm.models import LanguageModel, NgramLM
@@ -102,7 +102,7 @@ def chat(arguments: Arguments, sampling: Sampling, model: LanguageModel | NgramL
     for line in lines:
         messages.append({"role": "user", "content": line})
         answer = ""
-        for piece in stream_text(arguments, sampling, model, tokenizer, tokenizer.chat_ids(messages), tokenizer.ends):
+        for piece in stream_text(arguments, sampling, model, tokenizer, tokenizer.chat_ids(messages), tokenizer.ends, new=True):
             sys.stdout.write(piece)
             sys.stdout.flush()
             answer += piece
@@ -122,19 +122,17 @@ def typed() -> Iterator[str]:
 
 
 def settings(arguments: Arguments, tokenizer: Tokenizer, model: LanguageModel | NgramLM) -> dict:
-    forbidden = [] if tokenizer.unknown_id is None else [tokenizer.unknown_id]
-    forbidden += range(tokenizer.vocab_size, model.vocab_size)  # rows of an embedding that was filled up
-    return {"device": arguments.device, "forbidden": forbidden, "use_cache": arguments.cache}
+    return {"device": arguments.device, "forbidden": without_text(tokenizer, model.vocab_size), "use_cache": arguments.cache}
 
 
 def stream_text(
     arguments: Arguments, sampling: Sampling, model: LanguageModel | NgramLM, tokenizer: Tokenizer, ids: list[int],
-    ends: Sequence[int] = (),
+    ends: Sequence[int] = (), new: bool = False,
 ) -> Iterator[str]:  # fmt: skip
-    """The text that continues ids, piece by piece, up to a token of `ends`, which is left out."""
+    """The text that continues ids, piece by piece, up to a token of `ends`, which is left out. new: it begins a text of its own."""
 
     def pieces() -> Iterator[str]:
-        decoder = StreamDecoder(tokenizer)
+        decoder = StreamDecoder(tokenizer, () if new else ids)
         count = 3 if arguments.dry_run else arguments.tokens
         for token in generate(model, ids, count, sampling, **settings(arguments, tokenizer, model)):
             if token in ends:
@@ -165,7 +163,8 @@ def many(arguments: Arguments, sampling: Sampling, model: LanguageModel | NgramL
         )  # fmt: skip
         columns = list(steps)
         for place, i in enumerate(rows):
-            text = tokenizer.decode([column[place] for column in columns])
+            decoder = StreamDecoder(tokenizer, encoded[i])
+            text = "".join([decoder.push(column[place]) for column in columns]) + decoder.finish()
             texts[i] = "".join(until(iter([text]), arguments.stop))
     for prompt, text in zip(prompts, texts, strict=True):
         print((prompt + text).replace("\\", "\\\\").replace("\n", "\\n"))

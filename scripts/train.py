@@ -21,7 +21,7 @@ from tinylm import backend
 from tinylm.data import Corpus, open_corpus
 from tinylm.data.tokenizers import StreamDecoder
 from tinylm.decode import Sampling, generate
-from tinylm.decode.scoring import line_break
+from tinylm.decode.scoring import line_break, without_text
 from tinylm.errors import ConfigError
 from tinylm.train import Counting, Run, TrainConfig, default_config
 from tinylm.train.distributed import Alone, MPIRanks, Ranks, refuse_lone_ranks
@@ -184,8 +184,8 @@ def conclude(run: Run | Counting, summary: dict[str, Any]) -> None:
     )
     print("a sample:", flush=True)
     start = line_break(run.tokenizer).tolist() or run.train_ids[:1].tolist()
-    forbidden = [] if run.tokenizer.unknown_id is None else [run.tokenizer.unknown_id]
-    decoder = StreamDecoder(run.tokenizer)
+    forbidden = without_text(run.tokenizer, run.model.vocab_size)
+    decoder = StreamDecoder(run.tokenizer, start)
     for token in generate(run.model, start, 300, Sampling(temperature=0.8), device=run.config.device, forbidden=forbidden):
         print(decoder.push(token), end="", flush=True)
     print(decoder.finish())

@@ -9,7 +9,7 @@ import pytest
 import tinylm
 from tinylm.data.tokenizers import BpeTokenizer, CharTokenizer, WordTokenizer
 from tinylm.decode import Score, score_text, token_log_probabilities
-from tinylm.decode.scoring import line_break
+from tinylm.decode.scoring import line_break, without_text
 from tinylm.errors import ConfigError, DataError, RangeError, ShapeError
 from tinylm.models import GPT, GPTConfig, LanguageModel, NgramLM, RNNModel, TransformerModel
 from tinylm.tensor import Tensor
@@ -203,3 +203,9 @@ def test_extreme_scores():
     assert Score("", ["a"], np.array([-math.inf]), 0, 1).perplexity == math.inf
     assert Score("", ["a"], np.array([-700.0]), 0, 1).perplexity == pytest.approx(math.exp(700))
     assert math.isnan(Score("", ["a"], np.array([math.nan]), 0, 1).perplexity)
+
+
+def test_ids_without_a_text() -> None:
+    """<unk>, and the rows that fill up an embedding."""
+    assert without_text(WordTokenizer(["a", "b"]), 5) == [0, 3, 4]
+    assert without_text(CharTokenizer("ab"), 2) == []

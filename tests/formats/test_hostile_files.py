@@ -159,6 +159,9 @@ SAFETENSORS: dict[str, tuple[bytes, str]] = {
     "negative": (safetensors_bytes({"w": tensor(shape=(-4,))}), "is not within"),
     "other size": (safetensors_bytes({"w": tensor(shape=(1 << 40,))}), "16 bytes for shape"),
     "overlap": (safetensors_bytes({"v": tensor(), "w": tensor(shape=(2,), offsets=(8, 16))}), "overlap"),
+    "no dtype": (safetensors_bytes({"w": {"shape": [4], "data_offsets": [0, 16]}}), "dtype is None"),
+    "a list for a dtype": (safetensors_bytes({"w": {"dtype": ["F32"], "shape": [4], "data_offsets": [0, 16]}}), "dtype is ['F32']"),
+    "an endless empty shape": (safetensors_bytes({"w": tensor(shape=(1 << 60, 0), offsets=(0, 0))}), "is not within"),
     "a text for a shape": (safetensors_bytes({"w": {"dtype": "F32", "shape": "4", "data_offsets": [0, 16]}}), "is not within"),
 }
 
@@ -207,6 +210,8 @@ def test_a_nan_among_the_weights(tmp_path: Path) -> None:
         ({"vocab.json": '{"a": 0}', "merges.txt": "a b\n"}, "'a b' is not one of two pieces"),
         ({"vocab.json": '{"a": "x"}', "merges.txt": ""}, "expected pieces and their ids"),
         ({"vocab.json": "[", "merges.txt": ""}, "is damaged"),
+        ({"vocab.json": '{"a": 1099511627776}', "merges.txt": ""}, "expected pieces and their ids"),
+        ({"vocab.json": '{"\\ud800": 1}', "merges.txt": ""}, "make no tokenizer"),
         ({"tokenizer.json": "{}"}, "is no tokenizer"),
         ({"tokenizer.json": "[" * 100_000}, "is damaged"),
         ({"vocab.json": '{"a": 0}', "merges.txt": "", "tokenizer_config.json": "[]"}, "expected a record"),
@@ -255,3 +260,31 @@ def test_a_chat_template_as_hugging_face_renders_it() -> None:
     (theirs,), _ = render_jinja_template([messages], chat_template=source, add_generation_prompt=True, bos_token="<s>", eos_token="</s>")
     assert ours == theirs
     assert "<user>Hi</s>" in ours
+
+
+LLAMA = {"model_type": "llama", "hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"model_type": ["llama"]}, "model_type is ['llama']"),
+        ({"head_dim": 1 << 22}, "head_dim is 4194304, expected a whole number from 1 to 4096"),
+        ({"rope_theta": 5e-324}, "rope_theta is 5e-324"),
+        ({"rms_norm_eps": 10**400}, "rms_norm_eps is a whole number of 1329 bits"),
+    ],
+)
+def test_configs(changed: dict[str, Any], message: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({**LLAMA, **changed}), encoding="utf-8")
+    (tmp_path / "model.safetensors").write_bytes(safetensors_bytes({"w": tensor()}))
+    refused(lambda: load_pretrained(tmp_path), message)
+
+
+def test_a_tokenizers_habits_in_training_are_left_out(tmp_path: Path) -> None:
+    """Truncation, padding to five million tokens and dropout of merges."""
+    model = {"type": "BPE", "dropout": 0.9, "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]}
+    padding = {"strategy": {"Fixed": 5_000_000}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0}
+    truncation = {"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0}
+    record = {"version": "1.0", "added_tokens": [], "model": model, "padding": {**padding, "pad_token": "a"}, "truncation": truncation}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(record), encoding="utf-8")
+    assert read_tokenizer(tmp_path).encode("ab" * 50).tolist() == [2] * 50

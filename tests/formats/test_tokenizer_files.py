@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
-from tinylm.data.tokenizers import CharTokenizer
+from tinylm.data.tokenizers import StreamDecoder, token_texts
 from tinylm.decode import score_text
-from tinylm.errors import ConfigError
-from tinylm.formats.tokenizer_files import read_tokenizer, write_tokenizer
+from tinylm.formats.gguf_files import GgufFile
+from tinylm.formats.gguf_tokenizers import gguf_tokenizer
+from tinylm.formats.tokenizer_export import write_tokenizer
+from tinylm.formats.tokenizer_files import PretrainedTokenizer, read_tokenizer
 from tinylm.models import GPT, GPTConfig
 
 TEXTS = ["the thin  ant", "it's 12 é😀\n\n x", "<|endoftext|>the", " the\t"]
@@ -87,10 +89,40 @@ def test_a_score_begins_there(with_bos: Path) -> None:
 def test_written_and_read_again(with_bos: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("again")
     first = read_tokenizer(with_bos)
-    write_tokenizer(first, folder)
+    write_tokenizer(first, folder, 8)
     again = read_tokenizer(folder)
     assert [again.encode(t).tolist() for t in TEXTS] == [first.encode(t).tolist() for t in TEXTS]
     assert (again.start, again.ends[0], again.template is not None) == (first.start, 5, True)
     assert theirs_at(folder)("the").input_ids == [*first.start, *first.encode("the").tolist()]
-    with pytest.raises(ConfigError, match="a char tokenizer cannot be written"):
-        write_tokenizer(CharTokenizer("abc"), folder)
+
+
+# ---------------------------------------------------------------- spaces that a decoder takes off at the beginning
+
+
+@pytest.fixture(scope="module")
+def sentence_pieces() -> PretrainedTokenizer:
+    """SentencePiece's: words carry their space, the first one's is taken off, other characters are spelled in bytes."""
+    vocabulary = [f"<0x{b:02X}>" for b in range(256)]
+    for word in ("▁once", "▁upon", "▁a", "▁time"):
+        vocabulary += [p for p in [*word, *(word[:i] for i in range(2, len(word) + 1))] if p not in vocabulary]
+    record = {"tokens": vocabulary, "model": "llama", "scores": [float(-i) for i in range(len(vocabulary))]}
+    return gguf_tokenizer(GgufFile(Path("x"), {f"tokenizer.ggml.{k}": v for k, v in record.items()}, {}))
+
+
+@pytest.mark.parametrize("text", ["once upon a time", "é猫 once 猫é“ a\na", "猫  time"])
+def test_streamed_text_keeps_its_spaces(text: str, sentence_pieces: PretrainedTokenizer) -> None:
+    """From the beginning, and from any token on behind those before it."""
+    ids = sentence_pieces.encode(text).tolist()
+    decoder = StreamDecoder(sentence_pieces)
+    pieces = [decoder.push(i) for i in ids]
+    assert "".join(pieces) + decoder.finish() == text == sentence_pieces.decode(ids)
+    for cut in [n for n in range(1, len(ids)) if pieces[n - 1]]:  # between whole characters
+        decoder = StreamDecoder(sentence_pieces, ids[:cut])
+        assert "".join([decoder.push(i) for i in ids[cut:]]) + decoder.finish() == text[len("".join(pieces[:cut])) :]
+
+
+def test_token_texts_keep_their_spaces(sentence_pieces: PretrainedTokenizer) -> None:
+    ids = sentence_pieces.encode("once upon once é").tolist()
+    assert token_texts(sentence_pieces, ids) == ["once", " upon", " once", " ", "\ufffd", "\ufffd"]
+    model = GPT(GPTConfig(vocab_size=sentence_pieces.vocab_size, block_size=8, n_layer=1, n_head=2, n_embd=8))
+    assert score_text(model, sentence_pieces, "once upon a").tokens == ["once", " upon", " a"]

@@ -73,3 +73,11 @@ def test_refused(call, kind, message):
 def test_shapes_that_do_not_broadcast_are_numpys_error():
     with pytest.raises(ValueError, match="broadcast"):
         T + np.ones(4)
+
+
+@pytest.mark.parametrize(
+    ("q", "k", "v"), [((1, 4), (1, 4), (1, 2)), ((1, 4), (1, 1), (1, 2)), ((2, 4), (3, 2), (3, 2)), ((1, 0), (1, 2), (1, 2))]
+)
+def test_attention_over_leading_axes_that_do_not_fit(q, k, v):
+    with pytest.raises(ShapeError, match="attention: the leading axes of q"):
+        tinylm.scaled_dot_product_attention(*(Tensor(np.ones((*lead, 3, 8), np.float32)) for lead in (q, k, v)))

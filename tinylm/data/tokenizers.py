@@ -234,29 +234,53 @@ def from_json(record: Any) -> Tokenizer:
     raise DataError(f"not a tokenizer record: {str(record)[:80]}")
 
 
+def token_texts(tokenizer: Tokenizer, ids: Iterable[int]) -> list[str]:
+    """What each token of a text spells: joined they are the text, but for characters of several tokens.
+
+    A token alone would lose what a decoder takes off at the beginning of a text (SentencePiece's space), so all
+    but the first are decoded behind themselves.
+    """
+    listed = list(ids)
+    inside = {i: tokenizer.decode([i, i])[len(tokenizer.decode([i])) :] for i in set(listed[1:])}
+    return [tokenizer.decode(listed[:1]), *(inside[i] for i in listed[1:])] if listed else []
+
+
 class StreamDecoder:
     """Decodes ids one at a time: a character is given out as soon as its last byte is there, and
-    all that is given out, joined, is the decoding of all the ids."""
+    all that is given out, joined, is the decoding of all the ids.
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    before: the ids that the text continues; theirs is not given out.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, before: Iterable[int] = ()) -> None:
         self.tokenizer = tokenizer
+        self._context: list[int] = []  # decoded with what follows, as the beginning of a text is decoded in another way
         self._held: list[int] = []  # the tokens since all was last given out
-        self._given = 0  # how much of their text was
+        self._given = 0  # how much of the text of both was
+        for token in before:
+            self.push(token)
 
     def push(self, token: int) -> str:
         """The text that this token completes, possibly none."""
         self._held.append(token)
-        text = self.tokenizer.decode(self._held)
-        # A U+FFFD at the end may be a character whose other bytes are still to come; one before it stays.
-        whole = len(text) - text.endswith("\ufffd")
+        text = self.tokenizer.decode([*self._context, *self._held])
+        # U+FFFD at the end may be a character whose other bytes are still to come.
+        whole = max(len(text.rstrip("\ufffd")), self._given)
         new = text[self._given : whole]
         self._given = whole
-        if whole == len(text):
-            self._held, self._given = [], 0
+        if whole >= len(text):
+            self._settle()
         return new
 
     def finish(self) -> str:
         """Whatever is left."""
-        left = self.tokenizer.decode(self._held)[self._given :]
-        self._held, self._given = [], 0
+        left = self.tokenizer.decode([*self._context, *self._held])[self._given :]
+        self._settle()
         return left
+
+    def _settle(self) -> None:
+        """All was given out. Of the tokens, one that spells something alone is the better context: a decoder may take
+        the bytes of neighbouring characters for one broken sequence."""
+        if len(self._held) == 1 or not self._context:
+            self._context = self._held
+        self._held, self._given = [], len(self.tokenizer.decode(self._context))

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinylm import backend
 from tinylm.autograd import no_grad
-from tinylm.data.tokenizers import Tokenizer
+from tinylm.data.tokenizers import Tokenizer, token_texts
 from tinylm.decode.stepping import log_softmax
 from tinylm.errors import ConfigError, DataError
 from tinylm.models import LanguageModel, NgramLM
@@ -102,12 +102,13 @@ def score_text(model: LanguageModel | NgramLM, tokenizer: Tokenizer, text: str, 
     before = np.array(tokenizer.start or start[-1:].tolist(), np.int64)
     ids = np.concatenate([before, body])
     scored = body if len(before) else body[1:]
+    texts = token_texts(tokenizer, body.tolist())[len(body) - len(scored) :]
     unknown = 0 if tokenizer.unknown_id is None else int((scored == tokenizer.unknown_id).sum())
     size = len(text.encode("utf-8")) + (len("\n") if sentence else 0)
     if not len(before):
         size -= tokenizer.first_bytes(text)
     log_p = token_log_probabilities(model, ids, device)[max(len(before) - 1, 0) :]
-    return Score(text, [tokenizer.decode([i]) for i in scored.tolist()], log_p, unknown, size)
+    return Score(text, texts, log_p, unknown, size)
 
 
 def line_break(tokenizer: Tokenizer) -> np.ndarray:
@@ -117,3 +118,10 @@ def line_break(tokenizer: Tokenizer) -> np.ndarray:
     except DataError:
         return np.zeros(0, np.int64)
     return ids if tokenizer.unknown_id not in ids.tolist() else np.zeros(0, np.int64)
+
+
+def without_text(tokenizer: Tokenizer, vocab_size: int) -> list[int]:
+    """The ids that a model of that many kinds may not write: <unk>, and those beyond the tokenizer's, rows of an
+    embedding that was filled up."""
+    unknown = [] if tokenizer.unknown_id is None else [tokenizer.unknown_id]
+    return [*unknown, *range(tokenizer.vocab_size, vocab_size)]

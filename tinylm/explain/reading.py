@@ -11,7 +11,7 @@ from tinylm import backend, ops
 from tinylm.autograd import set_recording
 from tinylm.data.labelled import encode_words
 from tinylm.data.pairs import make_batch
-from tinylm.data.tokenizers import Tokenizer
+from tinylm.data.tokenizers import Tokenizer, token_texts
 from tinylm.errors import ConfigError
 from tinylm.models import LanguageModel, NgramLM, pretrained
 from tinylm.models.translator import RecurrentTranslator
@@ -77,7 +77,7 @@ class LanguageReading(Reading):
         self.model: LanguageModel = model
         self.about = f"nats a token over {len(ids) - 1} tokens"
         self._ids = Tensor(backend.to_device(ids[None], device))
-        self._tokens = [tokenizer.decode([i]) for i in ids.tolist()]
+        self._tokens = token_texts(tokenizer, ids.tolist())
 
     def loss(self) -> Tensor:
         with set_recording(True):
@@ -144,7 +144,7 @@ class ClassifierReading(Reading):
             raise ConfigError(f"label {label!r}: expected {names[0]!r} or {names[1]!r}")
         self.about = f"nats for the label {label!r}, over {len(ids)} words"
         self._label = Tensor(backend.to_device(np.array([names.index(label)], np.float32), device))
-        self._tokens = [tokenizer.decode([i]) for i in ids.tolist()]
+        self._tokens = token_texts(tokenizer, ids.tolist())
 
     def loss(self) -> Tensor:
         return ops.binary_cross_entropy_with_logits(self.output(), self._label)

@@ -1,7 +1,6 @@
 """Small files and the numbers in them."""
 
 import json
-import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -11,6 +10,7 @@ from typing import Any
 from tinylm.errors import CheckpointError
 
 _MAX_JSON = 100 << 20  # bytes; the largest tokenizers have thirty million
+_LEAST, _MOST = 1e-30, 1e30
 
 
 def read_json(path: Path) -> Any:
@@ -55,6 +55,19 @@ def write_json(path: Path, record: Any) -> None:
     write_whole(path, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode("utf-8"))
 
 
+def _shown(value: Any) -> str:
+    """The value, cut to what a line holds; Python does not write whole numbers of thousands of digits."""
+    return f"a whole number of {value.bit_length()} bits" if type(value) is int and value.bit_length() > 200 else f"{value!r:.60}"
+
+
+def architecture(name: Any, where: Any, said: str) -> str:
+    """'gpt' or 'llama', by the name that a file gives under `said`. Errors: CheckpointError for any other."""
+    kinds = {"gpt2": "gpt", "llama": "llama"}
+    if not isinstance(name, str) or name not in kinds:
+        raise CheckpointError(f"{where}: {said} is {name!r:.60}, expected 'gpt2' or 'llama'")
+    return kinds[name]
+
+
 class Fields:
     """A record of settings from a file, each taken with its type checked; `where` names the file in messages."""
 
@@ -68,22 +81,22 @@ class Fields:
         value = self.record.get(name)
         value = default if value is None else value
         if type(value) is not int or not 1 <= value <= most:
-            raise CheckpointError(f"{self.where}: {name} is {value!r:.60}, expected a whole number from 1 to {most}")
+            raise CheckpointError(f"{self.where}: {name} is {_shown(value)}, expected a whole number from 1 to {most}")
         return value
 
     def number(self, name: str, default: float | None = None) -> float:
-        """A finite number above 0. Errors: CheckpointError."""
+        """A number above 0, of a size whose powers and reciprocal are numbers too. Errors: CheckpointError."""
         value: Any = self.record.get(name)
         value = default if value is None else value
-        if type(value) not in (int, float) or not 0 < value < math.inf:
-            raise CheckpointError(f"{self.where}: {name} is {value!r:.60}, expected a number above 0")
+        if type(value) not in (int, float) or not _LEAST <= value <= _MOST:
+            raise CheckpointError(f"{self.where}: {name} is {_shown(value)}, expected a number from {_LEAST:g} to {_MOST:g}")
         return float(value)
 
     def share(self, name: str, default: float) -> float:
         """A number from 0 to below 1. Errors: CheckpointError."""
         value: Any = self.record.get(name, default)
         if type(value) not in (int, float) or not 0 <= value < 1:
-            raise CheckpointError(f"{self.where}: {name} is {value!r:.60}, expected a number from 0 to below 1")
+            raise CheckpointError(f"{self.where}: {name} is {_shown(value)}, expected a number from 0 to below 1")
         return float(value)
 
     def flag(self, name: str, default: bool) -> bool:
@@ -91,7 +104,7 @@ class Fields:
         value = self.record.get(name)
         value = default if value is None else value
         if type(value) is not bool:
-            raise CheckpointError(f"{self.where}: {name} is {value!r:.60}, expected true or false")
+            raise CheckpointError(f"{self.where}: {name} is {_shown(value)}, expected true or false")
         return value
 
     def unsupported(self, allowed: Mapping[str, Iterable[Any]]) -> list[str]:

@@ -6,6 +6,7 @@ and offset being held against the file's size before it is believed; the blocks 
 
 import itertools
 import math
+import stat
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,11 +84,16 @@ class _Walk:
 
 
 def is_gguf(path: Path) -> bool:
-    """True for a file that begins as GGUF files do, or is named as they are."""
-    if not path.is_file():
+    """True for a file that begins as GGUF files do, or is named as they are. Errors: CheckpointError when it cannot be read."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return False
+        with path.open("rb") as file:
+            return file.read(4) == b"GGUF" or path.suffix == ".gguf"
+    except (FileNotFoundError, NotADirectoryError):
         return False
-    with path.open("rb") as file:
-        return file.read(4) == b"GGUF" or path.suffix == ".gguf"
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero in it
+        raise CheckpointError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def read_gguf(path: Path) -> GgufFile:

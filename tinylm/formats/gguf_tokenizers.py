@@ -5,7 +5,7 @@ from typing import Any
 from tinylm.errors import CheckpointError
 from tinylm.formats.chat_templates import ChatTemplate
 from tinylm.formats.gguf_files import GgufFile
-from tinylm.formats.tokenizer_files import PretrainedTokenizer, byte_level
+from tinylm.formats.tokenizer_files import PretrainedTokenizer, byte_level, from_library
 
 _UNKNOWN, _CONTROL, _USER = 2, 3, 4  # tokenizer.ggml.token_type
 
@@ -44,7 +44,8 @@ def gguf_tokenizer(file: GgufFile) -> PretrainedTokenizer:
         raise CheckpointError(f"{where}: ids of special tokens are out of range: {', '.join(wrong)}, expected 0 to {len(pieces) - 1}")
     start = (ids["bos"],) if get("add_bos_token", bool, start_by_default) and ids["bos"] is not None else ()
     if start:
-        _put_before(library, pieces[start[0]], start[0])
+        failed = CheckpointError(f"{where}: {pieces[start[0]]!r:.60} cannot stand before a text")
+        from_library(lambda: _put_before(library, pieces[start[0]], start[0]), failed)
     source = data.get("tokenizer.chat_template")
     texts = ["" if ids[name] is None else pieces[ids[name]] for name in ("bos", "eos")]
     template = ChatTemplate(source, *texts) if isinstance(source, str) else None
@@ -79,7 +80,8 @@ def _sentence_pieces(vocabulary: dict[str, int], scores: list[Any], types: list[
     merges.sort(key=lambda m: m[:3])
     unknown = next((p for p, i in vocabulary.items() if types and types[i] == _UNKNOWN), None)
     pairs = [m[3] for m in merges]
-    library = Tokenizer(models.BPE(vocabulary, pairs, unk_token=unknown, fuse_unk=True, byte_fallback=True))
+    failed = CheckpointError(f"{where}: its pieces make no tokenizer")
+    library = from_library(lambda: Tokenizer(models.BPE(vocabulary, pairs, unk_token=unknown, fuse_unk=True, byte_fallback=True)), failed)
     library.normalizer = normalizers.Sequence([*([normalizers.Prepend("▁")] if prefix else []), normalizers.Replace(" ", "▁")])
     strip = [decoders.Strip(" ", 1, 0)] if prefix else []
     library.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *strip])

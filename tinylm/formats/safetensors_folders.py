@@ -65,7 +65,9 @@ def _place(path: Path, name: str, entry: Any, size: int) -> tuple[int, int, tupl
     offsets: Any
     shape, offsets, dtype = (fields.get(key) for key in ("shape", "data_offsets", "dtype"))
     counts = all(isinstance(x, list) and all(type(n) is int and n >= 0 for n in x) for x in (shape, offsets))
-    if not counts or len(offsets) != 2 or not offsets[0] <= offsets[1] <= size or len(shape) > 8:
+    if not isinstance(dtype, str):
+        raise CheckpointError(f"{path}, tensor {name!r:.80}: dtype is {dtype!r:.60}, expected a name such as F32")
+    if not counts or 0 in shape or len(offsets) != 2 or not offsets[0] <= offsets[1] <= size or len(shape) > 8:
         raise CheckpointError(f"{path}, tensor {name!r:.80}: shape {shape!r:.60} at {offsets!r:.60} is not within the {size} bytes of data")
     if dtype in _DTYPES and math.prod(shape) * np.dtype(_DTYPES[dtype]).itemsize != offsets[1] - offsets[0]:
         raise CheckpointError(f"{path}, tensor {name!r:.80}: {offsets[1] - offsets[0]} bytes for shape {shape!r:.60} of {dtype}")

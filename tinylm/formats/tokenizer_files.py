@@ -2,16 +2,20 @@
 `tokenizers` library."""
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tinylm.data.tokenizers import checked_utf8, in_vocabulary
-from tinylm.errors import CheckpointError, ConfigError, DataError
+from tinylm.errors import CheckpointError, ConfigError, DataError, TinylmError
 from tinylm.formats.chat_templates import ChatTemplate
 from tinylm.formats.files import Fields, read_json
+
+_MOST = 1 << 24  # ids; the largest vocabularies have 300 thousand
+_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character, which is in no vocabulary
 
 
 class PretrainedTokenizer:
@@ -31,6 +35,8 @@ class PretrainedTokenizer:
         self.library, self.start, self.ends, self.template = library, start, ends, template
         self.unknown_id = unknown_id
         self.vocab_size = max(library.get_vocab().values(), default=-1) + 1
+        if self.vocab_size > _MOST:
+            raise CheckpointError(f"the tokenizer has a token of id {self.vocab_size - 1}: expected ids below {_MOST}")
         for i in (*start, *ends):
             if not 0 <= i < self.vocab_size:
                 raise CheckpointError(f"the tokenizer has {self.vocab_size} tokens and a special token of id {i}")
@@ -40,19 +46,26 @@ class PretrainedTokenizer:
 
         Errors: DataError for text that is not valid Unicode, or that the vocabulary lacks and has no token for.
         """
+        return np.array(self._encoding(text).ids, np.int64)
+
+    def _encoding(self, text: str) -> Any:
         checked_utf8(text)
-        try:
-            return np.array(self.library.encode(text, add_special_tokens=False).ids, np.int64)
-        except Exception as error:  # the library raises plain Exceptions
-            raise DataError(f"the tokenizer cannot encode {text[:80]!r}: {error}") from error
+        failed = DataError(f"the tokenizer cannot encode {text[:80]!r}")
+        return from_library(lambda: self.library.encode(text, add_special_tokens=False), failed)
 
     def decode(self, ids: Iterable[int]) -> str:
-        return self.library.decode(in_vocabulary(ids, self.vocab_size), skip_special_tokens=False)
+        """The text of ids. Errors: RangeError for an id outside the vocabulary; DataError when its decoder fails."""
+        listed = in_vocabulary(ids, self.vocab_size)
+        failed = DataError(f"the tokenizer cannot decode {listed[:20]}")
+        return from_library(lambda: self.library.decode(listed, skip_special_tokens=False), failed)
 
     def first_bytes(self, text: str) -> int:
         if not text:
             return 0
-        _, end = self.library.encode(text, add_special_tokens=False).offsets[0]
+        encoding = self._encoding(text)
+        if not encoding.ids:
+            raise DataError(f"the tokenizer has no token for {text[:80]!r}")
+        _, end = encoding.offsets[0]
         return len(text[: max(end, 1)].encode("utf-8"))
 
     def to_json(self) -> dict[str, Any]:
@@ -65,14 +78,29 @@ class PretrainedTokenizer:
         return self.encode(self.template.render(messages)).tolist()
 
 
-def library_of(definition: str, where: Any) -> Any:
-    """A tokenizer of the library from its JSON. Errors: CheckpointError."""
+def from_library(call: Callable[[], Any], failed: TinylmError) -> Any:
+    """What a call of the `tokenizers` library gives; `failed`, with the library's words, when it raises anything.
+
+    It raises plain Exceptions, and where its Rust code panics a PanicException, which is none of them.
+    """
+    try:
+        return call()
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise  # an interruption
+        raise type(failed)(f"{failed}: {str(error)[:200]}") from error
+
+
+def library_of(record: Any, where: Any) -> Any:
+    """A tokenizer of the library from its JSON, without what belongs to training batches: truncation, padding, and dropout
+    of merges. Errors: CheckpointError."""
     from tokenizers import Tokenizer
 
-    try:
-        return Tokenizer.from_str(definition)
-    except Exception as error:  # the library raises plain Exceptions
-        raise CheckpointError(f"{where} is no tokenizer: {str(error)[:200]}") from error
+    if isinstance(record, dict):
+        record = {**record, "truncation": None, "padding": None}
+        if isinstance(model := record.get("model"), dict) and model.get("dropout") is not None:
+            record["model"] = {**model, "dropout": None}
+    return from_library(lambda: Tokenizer.from_str(json.dumps(record)), CheckpointError(f"{where} is no tokenizer"))
 
 
 def read_tokenizer(folder: Path) -> PretrainedTokenizer:
@@ -84,7 +112,7 @@ def read_tokenizer(folder: Path) -> PretrainedTokenizer:
     settings = Fields(_optional(folder / "tokenizer_config.json"), folder / "tokenizer_config.json").record
     if whole.exists():
         record = read_json(whole)
-        library = library_of(json.dumps(record), whole)
+        library = library_of(record, whole)
     elif (folder / "vocab.json").exists():
         library, record = _from_vocabulary(folder), {}
     else:
@@ -103,10 +131,8 @@ def read_tokenizer(folder: Path) -> PretrainedTokenizer:
 
 def _start(library: Any, where: Any) -> tuple[int, ...]:
     """The ids that the library puts before a text."""
-    try:
-        probe, body = (library.encode("x", add_special_tokens=added).ids for added in (True, False))
-    except Exception as error:  # the library raises plain Exceptions
-        raise CheckpointError(f"{where}: the tokenizer cannot encode 'x': {str(error)[:200]}") from error
+    failed = CheckpointError(f"{where}: the tokenizer cannot encode 'x'")
+    probe, body = (from_library(lambda added=added: library.encode("x", add_special_tokens=added).ids, failed) for added in (True, False))
     return tuple(probe[: len(probe) - len(body)]) if body and probe[-len(body) :] == body else ()
 
 
@@ -117,8 +143,8 @@ def _optional(path: Path) -> Any:
 def _from_vocabulary(folder: Path) -> Any:
     """GPT-2's byte-level pieces."""
     vocabulary = read_json(folder / "vocab.json")
-    if not isinstance(vocabulary, dict) or not all(type(i) is int and i >= 0 for i in vocabulary.values()):
-        raise CheckpointError(f"{folder / 'vocab.json'}: expected pieces and their ids")
+    if not isinstance(vocabulary, dict) or not all(type(i) is int and 0 <= i < _MOST for i in vocabulary.values()):
+        raise CheckpointError(f"{folder / 'vocab.json'}: expected pieces and their ids, below {_MOST}")
     try:
         lines = (folder / "merges.txt").read_text(encoding="utf-8").split("\n")
     except (OSError, ValueError) as error:
@@ -145,7 +171,8 @@ def byte_level(vocabulary: dict[str, int], merges: list[str], cut: str, special:
         (p for p in pairs if len(p) != 2 or p[0] not in vocabulary or p[1] not in vocabulary or "".join(p) not in vocabulary), None
     ):
         raise CheckpointError(f"{where}: the merge {' '.join(wrong)!r:.60} is not one of two pieces of the vocabulary")
-    library = Tokenizer(models.BPE(vocabulary, pairs, fuse_unk=False, ignore_merges=whole))
+    failed = CheckpointError(f"{where}: its pieces make no tokenizer")
+    library = from_library(lambda: Tokenizer(models.BPE(vocabulary, pairs, fuse_unk=False, ignore_merges=whole)), failed)
     steps: list[Any] = [pre_tokenizers.Digits(individual_digits=True)] if digits else []
     if pattern is not None:
         steps.append(pre_tokenizers.Split(Regex(pattern), "isolated"))
@@ -159,7 +186,7 @@ def byte_level(vocabulary: dict[str, int], merges: list[str], cut: str, special:
 def _token(value: Any) -> str | None:
     """A special token's text, which may stand in a record of its own."""
     value = value.get("content") if isinstance(value, dict) else value
-    return value if isinstance(value, str) else None
+    return value if isinstance(value, str) and not _SURROGATE.search(value) else None
 
 
 def _ends(folder: Path, library: Any, eos: str | None) -> tuple[int, ...]:

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from tinylm.errors import CheckpointError
-from tinylm.formats.files import Fields
+from tinylm.formats.files import Fields, architecture
 from tinylm.formats.gguf_files import GgufFile
 from tinylm.formats.stored import Stored
 from tinylm.models.gpt import GPT, GPTConfig
 from tinylm.models.hugging_face import halves
-from tinylm.models.llama import Llama, LlamaConfig
+from tinylm.models.llama import WIDEST_HEAD, Llama, LlamaConfig
 from tinylm.models.stored_weights import Source, build, same
 
 _GPT_LAYER = {
@@ -35,12 +35,11 @@ def load(file: GgufFile) -> GPT | Llama:
     are put back, so that pairs are halves and the weights are those of Hugging Face's folder.
     Errors: CheckpointError for another architecture, unsupported settings, and tensors that do not fit.
     """
-    kind = file.metadata.get("general.architecture")
-    if kind not in ("gpt2", "llama"):
-        raise CheckpointError(f"{file.path}: general.architecture is {kind!r:.60}, expected 'gpt2' or 'llama'")
-    prefix = f"{kind}."
-    fields = Fields({k.removeprefix(prefix): v for k, v in file.metadata.items() if k.startswith(prefix)}, f"{file.path}, {kind}")
-    return _gpt(file, fields) if kind == "gpt2" else _llama(file, fields)
+    name = file.metadata.get("general.architecture")
+    kind = architecture(name, file.path, "general.architecture")
+    prefix = f"{name}."
+    fields = Fields({k.removeprefix(prefix): v for k, v in file.metadata.items() if k.startswith(prefix)}, f"{file.path}, {name}")
+    return _gpt(file, fields) if kind == "gpt" else _llama(file, fields)
 
 
 def _gpt(file: GgufFile, fields: Fields) -> GPT:
@@ -58,7 +57,7 @@ def _llama(file: GgufFile, fields: Fields) -> Llama:
     if "rope_freqs.weight" in file.tensors:
         problems.append("scaled rotary positions (rope_freqs.weight)")
     heads, width = fields.whole("attention.head_count"), fields.whole("embedding_length")
-    head_dim = fields.whole("rope.dimension_count", max(1, width // heads))
+    head_dim = fields.whole("rope.dimension_count", max(1, width // heads), most=WIDEST_HEAD)
     if fields.record.get("attention.key_length", head_dim) != head_dim or fields.record.get("attention.value_length", head_dim) != head_dim:
         problems.append("rotary positions on a part of a head")
     if problems:

@@ -14,11 +14,11 @@ import numpy as np
 
 from tinylm.backend import to_numpy
 from tinylm.errors import CheckpointError
-from tinylm.formats.files import Fields, read_json
+from tinylm.formats.files import Fields, architecture, read_json
 from tinylm.formats.safetensors_folders import read_folder
 from tinylm.formats.stored import Stored
 from tinylm.models.gpt import GPT, GPTConfig
-from tinylm.models.llama import Llama, LlamaConfig, RotaryScaling
+from tinylm.models.llama import WIDEST_HEAD, Llama, LlamaConfig, RotaryScaling
 from tinylm.models.stored_weights import Source, build, same
 from tinylm.nn.low_rank import adapter_arrays
 
@@ -34,12 +34,10 @@ def load(folder: Path) -> GPT | Llama:
     """
     where = folder / "config.json"
     fields = Fields(read_json(where), where)
-    kind = fields.record.get("model_type")
-    if kind not in ("gpt2", "llama"):
-        raise CheckpointError(f"{where}: model_type is {kind!r:.60}, expected 'gpt2' or 'llama'")
+    kind = architecture(fields.record.get("model_type"), where, "model_type")
     if "quantization_config" in fields.record:
         raise CheckpointError(f"{where}: the weights are quantised (quantization_config), expected floating ones")
-    if kind == "gpt2":
+    if kind == "gpt":
         config = gpt_config(fields)
         return build(GPT, config, _sources(read_folder(folder), "transformer.", True, folder, _gpt_turn), folder)
     shape = llama_config(fields)
@@ -102,10 +100,11 @@ def llama_config(fields: Fields) -> LlamaConfig:
             rope.number("factor"), rope.number("low_freq_factor"), rope.number("high_freq_factor"),
             rope.whole("original_max_position_embeddings"),
         )  # fmt: skip
+    width = None if fields.record.get("head_dim") is None else fields.whole("head_dim", most=WIDEST_HEAD)
     return LlamaConfig(
         vocab_size=fields.whole("vocab_size", 32000), block_size=fields.whole("max_position_embeddings", 2048),
         n_layer=fields.whole("num_hidden_layers", 32), n_head=heads, n_kv_head=fields.whole("num_key_value_heads", heads),
-        n_embd=fields.whole("hidden_size", 4096), head_dim=fields.whole("head_dim") if fields.record.get("head_dim") is not None else None,
+        n_embd=fields.whole("hidden_size", 4096), head_dim=width,
         n_hidden=fields.whole("intermediate_size", 11008), rope_theta=rope.number("rope_theta", fields.record.get("rope_theta", 10000.0)),
         rope_scaling=scaling, norm_eps=fields.number("rms_norm_eps", 1e-6), attention_bias=fields.flag("attention_bias", False),
         mlp_bias=fields.flag("mlp_bias", False), tied=fields.flag("tie_word_embeddings", False),

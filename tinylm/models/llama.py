@@ -4,6 +4,7 @@ Touvron et al. 2023, arXiv:2302.13971, section 2.2; Ainslie et al. 2023, arXiv:2
 Parameter names equal those of Hugging Face's LlamaForCausalLM.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from tinylm import nn, ops
 from tinylm.errors import ConfigError, ShapeError
 from tinylm.models.language_model import DecoderOnlyModel
 from tinylm.tensor import Tensor
+
+WIDEST_HEAD = 4096  # entries; those of published models have at most 256
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,8 @@ class LlamaConfig:
             raise ConfigError(f"n_head {self.n_head} is not divisible by n_kv_head {self.n_kv_head}")
         if self.head_dim is None and self.n_embd % self.n_head:
             raise ConfigError(f"the width n_embd {self.n_embd} is not divisible by n_head {self.n_head}: give head_dim")
-        if self.head_width < 2 or self.head_width % 2:
-            raise ConfigError(f"heads are {self.head_width} wide: rotary positions need an even width")
+        if not 2 <= self.head_width <= WIDEST_HEAD or self.head_width % 2:
+            raise ConfigError(f"heads are {self.head_width} wide: rotary positions need an even width up to {WIDEST_HEAD}")
         if self.rope_pairing not in ("half", "interleaved"):
             raise ConfigError(f"rope_pairing is {self.rope_pairing!r}: expected 'half' or 'interleaved'")
         for name in ("rope_theta", "norm_eps"):
@@ -86,7 +89,7 @@ class LlamaConfig:
         """head_dim, or what it is by default."""
         return self.n_embd // self.n_head if self.head_dim is None else self.head_dim
 
-    @property
+    @functools.cached_property
     def frequencies(self) -> tuple[float, ...]:
         """Radians a position of each pair of a head's entries: rope_theta^(-2i/D), scaled."""
         plain = (self.rope_theta ** (-2 * i / self.head_width) for i in range(self.head_width // 2))

@@ -52,13 +52,12 @@ def find(path: Path) -> Path | None:
 def kind(path: Path) -> str:
     """'gpt' or 'llama', by the name that the folder or file gives. Errors: CheckpointError for any other."""
     if path.is_dir():
-        where, name = path / "config.json", files.read_json(path / "config.json")["model_type"]
+        where, said = path / "config.json", "model_type"
+        name = files.Fields(files.read_json(where), where).record.get(said)
     else:
-        where, name = path, gguf_files.read_gguf(path).metadata.get("general.architecture")
-    kinds = {"gpt2": "gpt", "llama": "llama"}
-    if name not in kinds:
-        raise CheckpointError(f"{where} describes a {name!r:.60}: expected 'gpt2' or 'llama'")
-    return kinds[name]
+        where, said = path, "general.architecture"
+        name = gguf_files.read_gguf(path).metadata.get(said)
+    return files.architecture(name, where, said)
 
 
 def load_tokenizer(path: Path) -> PretrainedTokenizer:

@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from tinylm.backend import array_module, constant, raw_module, sum_to
 from tinylm.dispatch import op
 from tinylm.errors import ShapeError
@@ -24,7 +26,7 @@ def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout
     With P the softmax, A = P after dropout, dA = dY Vᵀ:
     dV = Aᵀ dY,  dS = P (dP - Σ dP P),  dQ = scale dS K,  dK = scale dSᵀ Q.
     """
-    if q.ndim < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
+    if min(q.ndim, k.ndim, v.ndim) < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
         raise ShapeError(f"attention: shapes q {q.shape}, k {k.shape}, v {v.shape} do not fit (..., T, D), (..., S, D), (..., S, E)")
     if grouped(q, k, v):
         return _in_groups(q, k, v, mask, causal, dropout, scale, return_weights, key)
@@ -64,13 +66,18 @@ def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout
 def grouped(q, k, v):
     """Whether several heads of q share one of k and v. Errors: ShapeError when they cannot be shared evenly."""
     heads, shared, values = (x.shape[-3] if x.ndim > 2 else 1 for x in (q, k, v))
-    if heads == shared or min(heads, shared) == 1:
-        return False
-    if heads % shared or values != shared:
-        raise ShapeError(
-            f"attention: {shared} heads of k and {values} of v cannot be shared by {heads} heads of q: k {k.shape}, v {v.shape}"
-        )
-    return True
+    if len({n for x in (q, k, v) for n in x.shape[:-2]} - {1}) > 1:  # leading axes that differ: do they broadcast?
+        apart = heads != shared and min(heads, shared) > 1
+        if apart and (heads % shared or values != shared):
+            raise ShapeError(
+                f"attention: {shared} heads of k and {values} of v cannot be shared by {heads} heads of q: k {k.shape}, v {v.shape}"
+            )
+        try:
+            np.broadcast_shapes(*(x.shape[: -3 if apart else -2] for x in (q, k, v)))
+        except ValueError as error:
+            raise ShapeError(f"attention: the leading axes of q {q.shape}, k {k.shape}, v {v.shape} do not fit together") from error
+        return apart
+    return False
 
 
 def _in_groups(q, k, v, mask, causal, dropout, scale, return_weights, key):
