@@ -162,7 +162,8 @@ class Run:
             loss, state = self.model.loss(ids, targets, state_rows(carried, rows, len(x)))
             (loss if share == 1 else loss * share).backward()
             total = total + loss.data * share
-            after.append(state)
+            if self.config.model in RECURRENT:
+                after.append(state)
         if self.config.model in RECURRENT:  # truncated backpropagation through time
             self.state = [Tensor(_joined([s.data for s in parts])) for parts in zip(*after, strict=True)]
         return array_module(total).asarray(total)
