@@ -61,13 +61,16 @@ class Arguments(TrainConfig):
 
 
 def value_of(flag: str, argv: list[str]) -> str | None:
-    """The last value of a flag on the command line, before it is parsed."""
+    """The last value of a flag, which may have underscores for its hyphens, on the command line, before it is parsed."""
     found = None
     for i, word in enumerate(argv):
-        if word == flag and i + 1 < len(argv):
+        name, equals, value = word.partition("=")
+        if name.replace("_", "-") != flag:
+            continue
+        if equals:
+            found = value
+        elif i + 1 < len(argv):
             found = argv[i + 1]
-        elif word.startswith(f"{flag}="):
-            found = word.partition("=")[2]
     return found
 
 

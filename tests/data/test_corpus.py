@@ -184,3 +184,12 @@ def test_a_part_names_its_contents(tmp_path: Path) -> None:
     assert train.digest != Part(train.files, train.encoding, train.start, train.stop - 1).digest
     path.write_text(TEXT.replace("quick", "quack"), encoding="utf-8")
     assert train.digest != open_corpus(path).train.digest
+
+
+def test_encodings_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_bytes("a text\n".encode("utf-16-le") * 50)
+    for encoding in ("undefined", "a\0b"):
+        with pytest.raises(ConfigError, match="Python knows no such text encoding"):
+            open_corpus(tmp_path / "text.txt", encoding)
+    with pytest.raises(DataError, match="is not UTF-16 text"):
+        open_corpus(tmp_path / "text.txt", "utf-16")

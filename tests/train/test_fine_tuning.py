@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tinylm.errors import CheckpointError, ConfigError
 from tinylm.models import GPT
 from tinylm.nn.low_rank import LowRankLinear
 from tinylm.train import Run, TrainConfig, load_run, validation_loss
-from tinylm.train.checkpoints import read_arrays
+from tinylm.train.checkpoints import read_arrays, write_arrays
 from tinylm.train.runs import fine_tuning_config, read_config
 
 OTHER = "pack my box with five dozen liquor jugs, he said to the lazy brown fox.\n" * 25
@@ -124,7 +125,7 @@ def test_what_does_not_go_together_is_said(base: dict[str, Path], tmp_path: Path
 
     refused("no run folder", "--init", tmp_path / "nothing")
     refused("n_layer is 3: the model of init", "--init", base["gpt"], "--n-layer", 3, "--block-size", 8)
-    refused("block_size is 256: the model of init", "--init", base["gpt"])
+    refused("block_size is 9: the model of init", "--init", base["gpt"], "--block-size", 9)
     refused("--model lstm and --init", "--init", base["gpt"], "--model", "lstm")
     refused("--lora-rank 4 needs --init", "--lora-rank", 4)
     refused("--init and --preset do not go together", "--init", base["gpt"], "--preset", "best-10min")
@@ -134,3 +135,46 @@ def test_what_does_not_go_together_is_said(base: dict[str, Path], tmp_path: Path
 def test_defaults(base: dict[str, Path]) -> None:
     whole, adapters = (fine_tuning_config(str(base["llama"]), adapters=flag) for flag in (False, True))
     assert (whole.model, whole.lr, adapters.lr) == ("llama", 5e-5, 1e-3)
+    assert whole.block_size == 8  # the model's own, which is less than the usual 256
+    assert fine_tuning_config(str(base["gru"]), adapters=False).block_size == 256
+
+
+def test_adapters_refuse_a_base_that_has_changed(base: dict[str, Path], tmp_path: Path) -> None:
+    """They are corrections of weights that are stored elsewhere; whole weights need nothing from there."""
+    shutil.copytree(base["gpt"], tmp_path / "base")
+    for part in PARTS:
+        stop_at(run := Run(going_on(tmp_path / "base", block_size=4, **PARTS[part]), tmp_path / part, OTHER), 7)
+        run.train()
+    before = {part: weights(tmp_path / part) for part in PARTS}
+    arrays, record = read_arrays(tmp_path / "base" / "model.safetensors")
+    arrays["transformer.wte.weight"] = np.nextafter(arrays["transformer.wte.weight"], np.float32(1))
+    write_arrays(tmp_path / "base" / "model.safetensors", arrays, record)
+    with pytest.raises(CheckpointError, match=r"the model of init .*base has changed since the run in .*adapters"):
+        load_run(tmp_path / "adapters")
+    saved, tokenizer = read_config(tmp_path / "adapters")
+    with pytest.raises(CheckpointError, match="has changed since"):
+        Run(saved, tmp_path / "adapters", OTHER, tokenizer, resume=True)
+    shutil.rmtree(tmp_path / "base")
+    after = weights(tmp_path / "whole")
+    assert all((after[name] == before["whole"][name]).all() for name in before["whole"])
+    saved, tokenizer = read_config(tmp_path / "whole")
+    assert Run(saved, tmp_path / "whole", OTHER, tokenizer, resume=True).train() is not None
+    with pytest.raises(CheckpointError, match="no run folder"):
+        load_run(tmp_path / "adapters")
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_activations_are_computed_again_if_asked(part: str, base: dict[str, Path], tmp_path: Path) -> None:
+    for flag in (True, False):
+        run = Run(going_on(base["llama"], checkpoint_activations=flag, **PARTS[part]), tmp_path / str(flag), OTHER)
+        assert run.model.checkpoint_activations is flag  # type: ignore[attr-defined]
+
+
+def test_flags_may_have_underscores(base: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(OTHER, encoding="utf-8")
+    ends_well(
+        script_here(
+            "train.py", "--data", tmp_path / "text.txt", "--init", base["gpt"], "--lora_rank", 2, "--steps", 1, "--out", tmp_path / "run"
+        )
+    )
+    assert read_config(tmp_path / "run")[0].lr == 1e-3  # the adapters'

@@ -16,7 +16,7 @@ def check_encoding(encoding: str) -> None:
     """Errors: ConfigError for a name that Python has no text encoding for."""
     try:
         "".encode(encoding)
-    except LookupError as error:
+    except (LookupError, ValueError) as error:  # 'undefined' and names with a zero character raise the second
         raise ConfigError(f"encoding {encoding!r}: Python knows no such text encoding (utf-8, latin-1, utf-16, cp1252 are some)") from error
 
 
@@ -56,6 +56,10 @@ def _decoded(path: Path, encoding: str, digest: Any) -> Iterator[str]:
                     raise DataError(
                         f"{path} is not {encoding.upper()} text: byte {bad:#04x} at position {at} ({error.reason}); "
                         "another encoding can be named (--encoding)"
+                    ) from error
+                except UnicodeError as error:  # UTF-16 or UTF-32 without its mark
+                    raise DataError(
+                        f"{path} is not {encoding.upper()} text: {error}; another encoding can be named (--encoding)"
                     ) from error
                 if "\0" in text:
                     raise DataError(f"{path} is not text: a zero byte at position {characters + text.index(chr(0))} of its characters")

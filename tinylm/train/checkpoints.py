@@ -165,6 +165,15 @@ def model_arrays(model: Module) -> dict[str, Array]:
     return adapter_arrays(model) or {name: tensor.data for name, tensor in model.named_state()}
 
 
+def state_digest(model: Module) -> str:
+    """The SHA-256 of all parameters and buffers with their names."""
+    digest = hashlib.sha256()
+    for name, tensor in model.named_state():
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(backend.to_numpy(tensor.data)))
+    return digest.hexdigest()
+
+
 def set_arrays(model: Module, arrays: Mapping[str, np.ndarray], strict: bool = True) -> None:
     """The way back from `model_arrays`. Errors: CheckpointError naming what does not fit."""
     if adapter_arrays(model):

@@ -190,27 +190,30 @@ def build_model(config: TrainConfig, vocab_size: int) -> LanguageModel:
         return Ensemble([build_model(one, vocab_size) for _ in range(config.members)])
     if config.model == "gpt":
         shape = {f.name: getattr(config, f.name) for f in dataclasses.fields(GPTConfig) if hasattr(config, f.name)}
-        gpt = GPT(GPTConfig(vocab_size=vocab_size, **shape))
-        gpt.checkpoint_activations = config.checkpoint_activations
-        return gpt
+        return set_checkpointing(GPT(GPTConfig(vocab_size=vocab_size, **shape)), config)
     if config.model == "llama":
         names = {f.name for f in dataclasses.fields(LlamaConfig)} & {f.name for f in dataclasses.fields(TrainConfig)}
         shape = {name: getattr(config, name) for name in names} | {"attention_bias": config.bias, "mlp_bias": config.bias}
-        llama = Llama(LlamaConfig(vocab_size=vocab_size, **shape))
-        llama.checkpoint_activations = config.checkpoint_activations
-        return llama
+        return set_checkpointing(Llama(LlamaConfig(vocab_size=vocab_size, **shape)), config)
     if config.model == "transformer":
         model = TransformerModel(vocab_size, config.n_embd, config.n_head, config.n_hidden, config.n_layer, config.dropout)
         longest = model.pos_encoder.pe.shape[0]
         if config.block_size > longest:
             raise ConfigError(f"block_size is {config.block_size}: a transformer has positions for {longest} at most")
-        model.transformer_encoder.checkpoint_activations = config.checkpoint_activations
         model.block_size = config.block_size  # the lengths it is trained on; its positions would go further
-        return model
+        return set_checkpointing(model, config)
     return RNNModel(
         config.model, vocab_size, config.n_embd, config.n_hidden, config.n_layer, config.dropout,
         nonlinearity=config.nonlinearity, input_dropout=config.input_dropout,
     )  # fmt: skip
+
+
+def set_checkpointing(model: LanguageModel, config: TrainConfig) -> LanguageModel:
+    """The model, which computes its blocks again in the backward pass if the record says so; a recurrent one has none."""
+    for _, module in model.named_modules():
+        if hasattr(module, "checkpoint_activations"):
+            module.checkpoint_activations = config.checkpoint_activations
+    return model
 
 
 def build_optimizer(config: TrainConfig, model: LanguageModel) -> Optimizer:

@@ -26,7 +26,7 @@ from tinylm.train.preparation import make_batches, prepare
 from tinylm.train.progress import Progress
 from tinylm.train.records import Clock, Report, log_record, summarize, validate
 from tinylm.train.run_folder import RunLock, saved_checkpoints
-from tinylm.train.runs import first_model, read_config, settled, tokenizer_of
+from tinylm.train.runs import first_model, model_of, read_config, record_of, settled, tokenizer_of
 from tinylm.train.saving import open_folder, save_checkpoint, save_is_due
 
 
@@ -55,15 +55,18 @@ class Run:
             self.ranks, self.rows = ranks, own_rows(ranks, config.batch_size, config.accumulate)
         backend.device_namespace(config.device)  # a missing device is reported before anything is made
         default_generator.seed(config.seed)
-        model = first_model(config, 0) if config.init else None
-        if model is not None:
+        model, base = None, None
+        if config.init and resume:
+            tokenizer = tokenizer or read_config(folder)[1]
+            model = model_of(folder, config, tokenizer.vocab_size)
+        elif config.init:
+            model, base = first_model(config)
             config, tokenizer = settled(config, model), tokenizer or tokenizer_of(Path(config.init))
         with rank_0_first(self.ranks):  # it may make a token file, which the others then use
             self.tokenizer, self.train_ids, self.val_ids, self.bytes_per_token = prepare(config, text, tokenizer)
         batches = make_batches(config, self.train_ids)
         self._assemble(config, folder, batches, model or build_model(config, self.tokenizer.vocab_size))
-        record = {"train": config.to_json(), "tokenizer": None if config.init else self.tokenizer.to_json()}  # it is the other model's
-        open_folder(self, resume, record, text)
+        open_folder(self, resume, record_of(config, self.tokenizer, self.model, base), text)
 
     def _assemble(self, config: Any, folder: Path, batches: Any, model: Any) -> None:
         """What every run has, given its data and its model."""
@@ -159,7 +162,8 @@ class Run:
             loss, state = self.model.loss(ids, targets, state_rows(carried, rows, len(x)))
             (loss if share == 1 else loss * share).backward()
             total = total + loss.data * share
-            after.append(state)
+            if self.config.model in RECURRENT:
+                after.append(state)
         if self.config.model in RECURRENT:  # truncated backpropagation through time
             self.state = [Tensor(_joined([s.data for s in parts])) for parts in zip(*after, strict=True)]
         return array_module(total).asarray(total)
@@ -185,7 +189,7 @@ class Run:
         """The untrained run of a folder's config, to be restored, with these batches and without the right to write there."""
         config, tokenizer = read_config(folder)
         run = cls.__new__(cls)
-        run._assemble(config, folder, batches, first_model(config, tokenizer.vocab_size))
+        run._assemble(config, folder, batches, model_of(folder, config, tokenizer.vocab_size))
         return run
 
     def carried_kinds(self) -> list[tuple[Any, tuple[int, ...]]]:

@@ -7,11 +7,12 @@ from typing import Any
 from tinylm import backend
 from tinylm.data.tokenizers import Tokenizer, from_json
 from tinylm.errors import CheckpointError, ConfigError, DataError
+from tinylm.formats.tokenizer_files import PretrainedTokenizer
 from tinylm.models import GPT, LanguageModel, Llama, NgramLM, pretrained
 from tinylm.nn import Module
 from tinylm.nn.low_rank import adapt, merge
-from tinylm.train.checkpoints import load_arrays, read_arrays, read_json
-from tinylm.train.config import ADAPTERS, FINE_TUNING, TrainConfig, build_model, default_config
+from tinylm.train.checkpoints import load_arrays, read_arrays, read_json, state_digest
+from tinylm.train.config import ADAPTERS, FINE_TUNING, RECURRENT, TrainConfig, build_model, default_config, set_checkpointing
 from tinylm.train.run_folder import newest_whole
 
 
@@ -33,11 +34,11 @@ def read_config(folder: Path, after: tuple[Path, ...] = ()) -> tuple[TrainConfig
     record: Any = read_json(folder / "config.json")
     if isinstance(record, dict) and "task" in record:
         raise CheckpointError(f"the run in {folder} is not a language model's: it was trained for {str(record['task'])[:40]}")
-    if not isinstance(record, dict) or set(record) != {"train", "tokenizer"}:
+    if not isinstance(record, dict) or not {"train", "tokenizer"} <= set(record) <= {"train", "tokenizer", *_OF_INIT}:
         raise CheckpointError(f"{folder / 'config.json'} is not the config of a tinylm run")
     try:
         config = TrainConfig.from_json(record["train"])
-        if config.init:
+        if config.init and record["tokenizer"] is None:
             return config, tokenizer_of(Path(config.init), (*after, folder.resolve()))
         return config, from_json(record["tokenizer"])
     except DataError as error:
@@ -86,7 +87,7 @@ def load_run(folder: Path, device: str = "cpu") -> tuple[LanguageModel | NgramLM
     if config.model == "ngram":
         model = NgramLM(tokenizer.vocab_size, config.order)
     else:
-        model = first_model(config, tokenizer.vocab_size)
+        model = model_of(folder, config, tokenizer.vocab_size)
     load_weights(model, folder)
     if isinstance(model, LanguageModel):
         model.to(device)
@@ -97,23 +98,60 @@ def load_run(folder: Path, device: str = "cpu") -> tuple[LanguageModel | NgramLM
 # ---------------------------------------------------------------- what a run begins with
 
 
-def first_model(config: TrainConfig, vocab_size: int) -> LanguageModel:
-    """The model before the first step: made anew for so many tokens, or that of config.init, with adapters in its attention if
-    lora_rank is not 0.
+_OF_INIT = ("base", "context")  # what config.json has of a run with init
+
+
+def record_of(config: TrainConfig, tokenizer: Tokenizer, model: LanguageModel, base: str | None) -> dict[str, Any]:
+    """What config.json holds of a run.
+
+    With `init` and no adapters all weights are the run's own: it keeps the other model's tokenizer and context, and needs
+    that model no more. Adapters correct weights that are not stored with them: it keeps the digest of these, `base`. The
+    tokenizer of a pretrained model stays with that model.
+    """
+    record: dict[str, Any] = {"train": config.to_json(), "tokenizer": tokenizer.to_json()}
+    if base is not None:
+        return record | {"tokenizer": None, "base": base}
+    if config.init and isinstance(tokenizer, PretrainedTokenizer):
+        return record | {"tokenizer": None}
+    return record | {"context": model.block_size} if config.init else record
+
+
+def model_of(folder: Path, config: TrainConfig, vocab_size: int) -> LanguageModel:
+    """The model of a run's folder, yet without what the run has trained.
+
+    Errors: CheckpointError when it corrects a model that is gone, or is no longer what it was.
+    """
+    record: Any = read_json(folder / "config.json")
+    if record["tokenizer"] is not None:
+        context = record.get("context") or config.block_size
+        if type(context) is not int or context < 1:
+            raise CheckpointError(f"{folder / 'config.json'} is damaged: its context is {context!r:.40}, expected at least 1")
+        return build_model(dataclasses.replace(config, block_size=context), vocab_size)
+    model, base = first_model(config)
+    if base != record.get("base"):
+        raise CheckpointError(
+            f"the model of init {config.init} has changed since the run in {folder} was trained on it: its weights have the "
+            f"SHA-256 {base}, expected {record.get('base')!s:.80}"
+        )
+    return model
+
+
+def first_model(config: TrainConfig) -> tuple[LanguageModel, str | None]:
+    """The model of config.init to go on with, and the digest of its weights if adapters are put into its attention,
+    which they are when lora_rank is not 0.
 
     Errors: CheckpointError when there is no such model; ConfigError when it cannot be trained so.
     """
-    if not config.init:
-        return build_model(config, vocab_size)
     model, _, _ = load_run(Path(config.init))
     if isinstance(model, NgramLM):
         raise ConfigError(f"init {config.init}: n-grams are counted, there is nothing to go on with")
+    base = state_digest(model) if config.lora_rank else None
     merge(model)  # adapters that the model has of an earlier training become part of it
     if config.lora_rank:
         if not isinstance(model, GPT | Llama):
             raise ConfigError(f"lora_rank is {config.lora_rank}: only a GPT or Llama can have adapters, not a {type(model).__name__}")
         adapt(model, config.lora_rank, config.lora_alpha, lambda path: ".attn." in path or ".self_attn." in path)
-    return model
+    return set_checkpointing(model, config), base
 
 
 def settled(config: TrainConfig, model: LanguageModel) -> TrainConfig:
@@ -154,4 +192,17 @@ def fine_tuning_config(init: str, adapters: bool) -> TrainConfig:
     place = pretrained.find(Path(init))
     model = read_config(Path(init))[0].model if place is None else pretrained.kind(place)
     changes: dict[str, Any] = {**FINE_TUNING, **(ADAPTERS if adapters else {})}
+    longest = None if place is not None else context_of(Path(init))
+    changes["block_size"] = min(changes["block_size"], longest or changes["block_size"])
     return dataclasses.replace(default_config(model), init=init, **changes)
+
+
+def context_of(folder: Path) -> int | None:
+    """How many tokens the model of a run looks at; None for a recurrent one, and where a pretrained model's folder says it."""
+    config, _ = read_config(folder)
+    if config.model in RECURRENT:
+        return None
+    record: Any = read_json(folder / "config.json")
+    if not config.init or record["tokenizer"] is not None:
+        return record.get("context") or config.block_size
+    return None if pretrained.find(Path(config.init)) is not None else context_of(Path(config.init))
