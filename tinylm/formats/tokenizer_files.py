@@ -132,7 +132,8 @@ def read_tokenizer(folder: Path) -> PretrainedTokenizer:
 def _start(library: Any, where: Any) -> tuple[int, ...]:
     """The ids that the library puts before a text."""
     failed = CheckpointError(f"{where}: the tokenizer cannot encode 'x'")
-    probe, body = (from_library(lambda added=added: library.encode("x", add_special_tokens=added).ids, failed) for added in (True, False))
+    probe = from_library(lambda: library.encode("x", add_special_tokens=True).ids, failed)
+    body = from_library(lambda: library.encode("x", add_special_tokens=False).ids, failed)
     return tuple(probe[: len(probe) - len(body)]) if body and probe[-len(body) :] == body else ()
 
 

@@ -170,7 +170,7 @@ def state_digest(model: Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in model.named_state():
         digest.update(name.encode())
-        digest.update(np.ascontiguousarray(backend.to_numpy(tensor.data)))
+        digest.update(np.ascontiguousarray(backend.to_numpy(tensor.data)).data)
     return digest.hexdigest()
 
 
