@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from tinylm.train.scaling_laws import Law, Point, ScalingFit
 
@@ -40,5 +41,8 @@ def _panel(
     middle = float(loss(fit.law, np.array(target[0]), target[1]))
     axes.errorbar([target[0]], [middle], [[max(0.0, middle - least)], [max(0.0, most - middle)]], fmt="x", color="black", capsize=3)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 200k
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
