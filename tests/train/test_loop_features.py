@@ -1,10 +1,10 @@
 """Micro-batches, averaged weights, recomputed activations, validations, records: what a long run is made with."""
 
-from pathlib import mmap
+import mmap
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import Path
 import pytest
 from long_runs import MODELS, records, stop_at, tiny_run
 

@@ -88,7 +88,7 @@ def from_library(call: Callable[[], Any], failed: TinylmError) -> Any:
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise  # an interruption
-        raise type(failed)(f"{failed}: {str(error)[:200]}") from error
+        raise type(failed)(f"{failed}: {' '.join(str(error).split())[:200]}") from error
 
 
 def library_of(record: Any, where: Any) -> Any:

@@ -27,10 +27,10 @@ def open_folder(run: "Run", resume: bool, record: dict[str, Any], text: str | Co
     writes = run.ranks.rank == 0
     with rank_0_first(run.ranks):  # what it sets aside, the others do not meet
         if writes:
-            if not resume:
-                refuse_used(run.folder)
             run.lock.acquire()
         try:
+            if writes and not resume:
+                refuse_used(run.folder)
             if resume:
                 newest_whole(run.folder, lambda path, arrays, found: restore(run, path, arrays, found), set_aside=writes)
             elif writes:
