@@ -45,6 +45,11 @@ def _linear(scale: int) -> list[np.ndarray | None]:
     return [normal(rows, 1023), normal(4097, 1023, seed=1, deviation=0.03), normal(4097, seed=2), normal(rows, 4097, seed=3)]
 
 
+def _joint(*outputs: int) -> Callable[[int], list[np.ndarray | None]]:
+    """x (1, T, 1024) and the weights of several linear layers of it, without biases."""
+    return lambda scale: [normal(1, 4097 // scale, 1024), *(normal(n, 1024, seed=i, deviation=0.03) for i, n in enumerate(outputs, 1))]
+
+
 def _tokens(scale: int) -> list[np.ndarray | None]:
     """A million ids, one of them in every second place: the longest sum that a row of the table meets."""
     ids = RNG(0).integers(50257, size=(1024 // scale, 1024))
@@ -83,6 +88,8 @@ CASES = [
     Case("scaled_dot_product_attention", _shared_heads, {"causal": True}),
     Case("rotary", lambda scale: [normal(4, 32, 4097 // scale, 128)], {"frequencies": FREQUENCIES}),
     Case("rotary", lambda scale: [normal(4, 32, 4097 // scale, 128)], {"frequencies": FREQUENCIES, "start": 9, "pairing": "interleaved"}),
+    Case("rotary_heads", _joint(4096, 1024, 1024), {"frequencies": FREQUENCIES}),
+    Case("swiglu_linear", _joint(4097, 4097), {}),
     Case("swiglu", lambda scale: [normal(4097 // scale, 11008, seed=seed) for seed in range(2)], {}),
     Case("dropout", lambda scale: [normal((1 << 26) // scale + 1)], {"p": 0.1, "key": (3, 5)}),
     Case("rnn", _sequence(1), {}),

@@ -25,7 +25,7 @@ IDS, TARGETS = np.random.default_rng(0).integers(VOCAB, size=(2, 3, 7))
 LABELS = np.array([1, 0, 1], np.float32)
 GPT_CONFIG = GPTConfig(vocab_size=VOCAB, block_size=8, n_layer=2, n_head=2, n_embd=12, bias=True, dropout=0.1)
 LLAMA_CONFIG = LlamaConfig(VOCAB, block_size=8, n_layer=2, n_head=4, n_kv_head=2, n_embd=16, n_hidden=20, dropout=0.1)
-LLAMA_KERNELS = {"scaled_dot_product_attention", "rotary", "swiglu", "rms_norm"}
+LLAMA_KERNELS = {"scaled_dot_product_attention", "rotary_heads", "swiglu_linear", "rms_norm"}
 
 Loss = Callable[[Any, Callable[[np.ndarray], Tensor]], Tensor]
 

@@ -10,5 +10,6 @@ from tinylm.bindings.cuda import pointwise as pointwise
 from tinylm.bindings.cuda import positions as positions
 from tinylm.bindings.cuda import probabilities as probabilities
 from tinylm.bindings.cuda import products as products
+from tinylm.bindings.cuda import projections as projections
 from tinylm.bindings.cuda import randomness as randomness
 from tinylm.bindings.cuda import recurrence as recurrence
