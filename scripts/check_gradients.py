@@ -15,13 +15,13 @@ from rich.table import Table
 from tinylm import backend, nn
 from tinylm.errors import ConfigError
 from tinylm.kernel_registry import using
-from tinylm.train.checkpoints import write_atomically, write_json
 from tinylm.verify import Report
 from tinylm.verify.check_pages import page
 from tinylm.verify.models import model_names, model_of
 from tinylm.verify.module_checks import check_module
 from tinylm.verify.op_checks import check_op, checked, op_names
 from tinylm.verify.users_functions import load, samples_in
+from tinylm.whole_files import write_atomically, write_json
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from tinylm.explain.run_report import run_record
 from tinylm.explain.terminal import overview, reason
 from tinylm.models import pretrained
 from tinylm.train import load_run
-from tinylm.train.checkpoints import write_atomically
+from tinylm.whole_files import write_atomically
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ from tinylm.data import Corpus
 from tinylm.explain.plots import png
 from tinylm.explain.scaling_plots import scaling_figure
 from tinylm.train import TrainConfig
-from tinylm.train.checkpoints import write_atomically, write_json
 from tinylm.train.estimates import worth_in_passes
 from tinylm.train.scaling_laws import Point, ScalingFit, fit_scaling_law
 from tinylm.train.scaling_runs import ScalingPlan, finished, plan_scaling, seconds_left, trained_point
 from tinylm.train.sizes import parameter_count
+from tinylm.whole_files import write_atomically, write_json
 
 MEANINGS = {
     "E": "loss that neither size nor data takes away", "A": "of size: A / N^alpha", "alpha": "how fast size helps",

@@ -19,11 +19,11 @@ from tinylm import backend
 from tinylm.data.corpora import read_text
 from tinylm.data.pairs import Pair, Pairs
 from tinylm.errors import ConfigError, DataError
-from tinylm.train.checkpoints import write_json
 from tinylm.train.runs import new_folder
 from tinylm.train.tensorboard import summary_writer
 from tinylm.train.translation import SentenceTranslator, TranslationRun, load_translator, read_config
 from tinylm.train.translation_config import TranslationConfig, default_config
+from tinylm.whole_files import write_json
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from scipy import stats
 from tinylm.data.labelled import LabelledTexts, encode_words, split_labelled
 from tinylm.errors import AnomalyError, CheckpointError, ConfigError, DataError
 from tinylm.models.classifier import Ensemble
-from tinylm.train.checkpoints import read_arrays, write_arrays, write_json
+from tinylm.train.checkpoints import read_arrays, write_arrays
 from tinylm.train.classification import (
     Report,
     Split,
@@ -27,6 +27,7 @@ from tinylm.train.classification import (
 from tinylm.train.classifier_config import MODEL_DEFAULTS, ClassifierConfig, default_config
 from tinylm.train.classifier_run import ClassifierRun, train_classifier
 from tinylm.train.run_folder import saved_checkpoints
+from tinylm.whole_files import write_json
 
 kinds = pytest.mark.parametrize("kind", list(MODEL_DEFAULTS))
 

@@ -14,8 +14,9 @@ from tinylm.explain.gates import draw_gates, gate_values
 from tinylm.explain.plots import figures, png
 from tinylm.explain.reading import Part, read_run
 from tinylm.models import pretrained
-from tinylm.train.checkpoints import read_json, write_atomically
+from tinylm.train.checkpoints import read_json
 from tinylm.train.metrics import read_metrics
+from tinylm.whole_files import write_atomically
 
 _MAY_DIFFER = ("steps", "device", "log_every", "eval_every", "save_every")  # of two runs that are the same training
 

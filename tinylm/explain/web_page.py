@@ -13,7 +13,7 @@ from tinylm.backend import Array, to_numpy
 from tinylm.explain.backward import Step, leaves, steps
 from tinylm.explain.terminal import cosine, norm
 from tinylm.nn import Module
-from tinylm.train.checkpoints import write_atomically
+from tinylm.whole_files import write_atomically
 
 _FEW = 24  # the largest array whose elements are all shown
 

@@ -1,7 +1,6 @@
 """Small files and the numbers in them."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -37,22 +36,6 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def parse_json(text: bytes | str) -> Any:
     """JSON in which no name stands twice. Errors: ValueError, RecursionError."""
     return json.loads(text, object_pairs_hook=_distinct)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Puts the bytes at path, or leaves what was there. Errors: CheckpointError (full disk, no permission)."""
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-def write_json(path: Path, record: Any) -> None:
-    """A JSON file, indented, written whole or not at all."""
-    write_whole(path, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode("utf-8"))
 
 
 def _shown(value: Any) -> str:

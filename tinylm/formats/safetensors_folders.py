@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from tinylm.errors import CheckpointError
-from tinylm.formats.files import Fields, parse_json, read_json, write_whole
+from tinylm.formats.files import Fields, parse_json, read_json
 from tinylm.formats.stored import Stored
+from tinylm.whole_files import write_atomically
 
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 _MAX_HEADER = 100 << 20  # bytes, the format's own limit
@@ -112,4 +113,4 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """One file of contiguous arrays, marked as PyTorch's, which transformers asks for. Errors: CheckpointError."""
     from safetensors.numpy import save
 
-    write_whole(path, save(dict(arrays), metadata={"format": "pt"}))
+    write_atomically(path, save(dict(arrays), metadata={"format": "pt"}))

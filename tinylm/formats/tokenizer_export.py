@@ -5,8 +5,8 @@ from typing import Any
 
 from tinylm.data.tokenizers import BpeTokenizer, CharTokenizer, Tokenizer, WordTokenizer
 from tinylm.errors import ConfigError
-from tinylm.formats.files import write_json, write_whole
 from tinylm.formats.tokenizer_files import PretrainedTokenizer
+from tinylm.whole_files import write_atomically, write_json
 
 # The library's regular expressions (Oniguruma's) draw other borders than Python's, so the classes are spelled out: what
 # Python calls \w and \s, and what str.splitlines takes for the end of a line.
@@ -51,7 +51,7 @@ def write_tokenizer(tokenizer: PretrainedTokenizer, folder: Path, longest: int) 
     <unk> is not named there: it would become a special token, and its letters in a text would be read as it.
     longest: in tokens. Errors: CheckpointError.
     """
-    write_whole(folder / "tokenizer.json", (tokenizer.library.to_str(pretty=True) + "\n").encode("utf-8"))
+    write_atomically(folder / "tokenizer.json", (tokenizer.library.to_str(pretty=True) + "\n").encode("utf-8"))
     settings: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": longest,

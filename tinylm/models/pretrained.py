@@ -18,6 +18,7 @@ from tinylm.models import gguf_models, hugging_face
 from tinylm.models.gpt import GPT
 from tinylm.models.llama import Llama
 from tinylm.nn.low_rank import adapter_arrays
+from tinylm.whole_files import write_json
 
 M = TypeVar("M", GPT, Llama)
 SMOLLM2 = "smollm2"
@@ -97,7 +98,7 @@ def save(model: GPT | Llama, folder: Path, tokenizer: Tokenizer | None) -> None:
         record["bos_token_id"] = next(iter(theirs.start), None)
         record["eos_token_id"] = list(theirs.ends) or None
     write_arrays(folder / SINGLE, hugging_face.arrays_of(model))
-    files.write_json(folder / "config.json", record)
+    write_json(folder / "config.json", record)
 
 
 def save_adapters(model: GPT | Llama, folder: Path, rank: int, alpha: float, base: str) -> None:
@@ -106,4 +107,4 @@ def save_adapters(model: GPT | Llama, folder: Path, rank: int, alpha: float, bas
     base: the folder of the model that they correct. Errors: CheckpointError.
     """
     write_arrays(folder / "adapter_model.safetensors", hugging_face.their_adapters(model))
-    files.write_json(folder / "adapter_config.json", hugging_face.adapter_record(model, rank, alpha, base))
+    write_json(folder / "adapter_config.json", hugging_face.adapter_record(model, rank, alpha, base))

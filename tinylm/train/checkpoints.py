@@ -5,12 +5,10 @@ safetensors files whose header carries a JSON record under the key "tinylm"; the
 SHA-256 of the whole file with the digest itself written as 64 zeros. Nothing is ever unpickled.
 """
 
-import contextlib
 import hashlib
 import json
 import math
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,46 +21,14 @@ from tinylm.errors import CheckpointError
 from tinylm.models import NgramLM
 from tinylm.nn import Module
 from tinylm.nn.low_rank import adapter_arrays, load_adapters
+from tinylm.whole_files import write_atomically
 
 FORMAT = 2
-PARTIAL = ".partial"  # how the names of temporary files end
 _UNSIGNED = "0" * 64
 _MAX_HEADER = 1 << 24  # bytes; names, shapes and the record of a hundred thousand arrays
 _ITEM_SIZES = {
     "BOOL": 1, "U8": 1, "I8": 1, "U16": 2, "I16": 2, "F16": 2, "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8,
 }  # fmt: skip
-
-
-def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
-    """Puts the bytes, part after part, at path, or leaves what was there. Errors: CheckpointError (full disk, no permission)."""
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL)
-        with os.fdopen(handle, "wb") as file:
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-        temporary = None
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)  # so that the new name survives a crash too
-        finally:
-            os.close(directory)
-    except OSError as error:
-        raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-
-
-def write_json(path: Path, record: Any) -> None:
-    """A JSON file, indented, written whole or not at all."""
-    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(path, text.encode("utf-8", "backslashreplace"))  # an undecodable path becomes a \u escape, which is JSON
 
 
 def read_json(path: Path) -> Any:

@@ -15,7 +15,7 @@ from tinylm.models.classifier import Ensemble
 from tinylm.optim import AdamW
 from tinylm.random_streams import default_generator, philox
 from tinylm.tensor import Tensor
-from tinylm.train.checkpoints import model_arrays, write_arrays, write_json
+from tinylm.train.checkpoints import model_arrays, write_arrays
 from tinylm.train.classification import (
     TASK,
     Report,
@@ -30,6 +30,7 @@ from tinylm.train.classifier_config import ClassifierConfig
 from tinylm.train.metrics import MetricsLog
 from tinylm.train.run_folder import RunLock, checkpoint_path, keep_newest, newest_whole, refuse_used
 from tinylm.train.snapshots import compare_arrays, generator_state
+from tinylm.whole_files import write_json
 
 KEEP = 2  # checkpoints
 

@@ -13,9 +13,10 @@ from tinylm.anomalies import detect_anomaly
 from tinylm.backend import array_module
 from tinylm.errors import AnomalyError, CheckpointError
 from tinylm.random_streams import default_generator
-from tinylm.train.checkpoints import write_arrays, write_json
+from tinylm.train.checkpoints import write_arrays
 from tinylm.train.run_folder import newest_whole
 from tinylm.train.snapshots import restore, snapshot
+from tinylm.whole_files import write_json
 
 if TYPE_CHECKING:
     from tinylm.train.loop import Run

@@ -14,7 +14,7 @@ from tinylm.data.batching import consecutive_blocks
 from tinylm.errors import CheckpointError, DataError
 from tinylm.models import LanguageModel, NgramLM
 from tinylm.tensor import Tensor
-from tinylm.train.checkpoints import write_atomically
+from tinylm.whole_files import write_atomically
 
 _MOST_LOGITS = 1 << 24
 VALIDATION_ROWS = 32  # blocks, or streams of a recurrent model, that are read at once

@@ -8,8 +8,8 @@ import numpy as np
 from tinylm.data import Corpus, ParallelStreams, ShuffledBlocks, Tokenizer, split_text, train_tokenizer
 from tinylm.data.encoding import learn_tokenizer, token_ids
 from tinylm.errors import DataError
-from tinylm.train.checkpoints import write_json
 from tinylm.train.config import RECURRENT, TrainConfig
+from tinylm.whole_files import write_json
 
 
 def prepare(

@@ -7,7 +7,8 @@ from typing import Any
 
 from tinylm.models import LanguageModel, NgramLM
 from tinylm.nn import Module
-from tinylm.train.checkpoints import write_arrays, write_json
+from tinylm.train.checkpoints import write_arrays
+from tinylm.whole_files import write_json
 
 
 @dataclass

@@ -13,9 +13,9 @@ import numpy as np
 from tinylm import backend
 from tinylm.errors import CheckpointError
 from tinylm.nn import Module
-from tinylm.train.checkpoints import write_atomically
 from tinylm.verify.compared_arrays import TOLERANCES, mismatches, together
 from tinylm.verify.reports import Report
+from tinylm.whole_files import write_atomically
 
 Gradients = Module | Mapping[str, Any] | str | Path
 
