@@ -7,7 +7,7 @@ from benchmark_tinylm import tinylm_side
 from benchmark_workloads import Workload
 
 import tinylm
-from tinylm.profiler import Profile
+from tinylm.engine.profiler import Profile
 
 
 def profiled(work: Workload, device: str) -> tuple[Profile, int]:

@@ -15,7 +15,7 @@ from typing import Any
 from benchmark_process import Measurement
 from benchmark_workloads import Workload
 
-from tinylm import backend
+from tinylm.engine.devices import device_namespace
 from tinylm.errors import DeviceError, TinylmError
 
 SIDES = ("tinylm", "torch", "compiled")  # the last one is PyTorch, through torch.compile
@@ -75,7 +75,7 @@ def machine() -> dict[str, Any]:
 
 def check_device(device: str, against: str | None) -> None:
     """Errors: DeviceError when tinylm, or PyTorch to compare with, cannot compute on the device."""
-    backend.device_namespace(device)
+    device_namespace(device)
     if against and device != "cpu":
         import torch
 

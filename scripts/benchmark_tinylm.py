@@ -7,8 +7,8 @@ import numpy as np
 from benchmark_workloads import Side, Workload, decay_groups, peak_megabytes
 
 import tinylm
-from tinylm import backend
 from tinylm.decode import Sampling, generate
+from tinylm.engine.devices import device_namespace, to_device
 from tinylm.models import GPT, GPTConfig, LanguageModel, Llama, LlamaConfig, RNNModel, TransformerModel
 from tinylm.optim import SGD, AdamW
 
@@ -19,7 +19,7 @@ def tinylm_side(work: Workload, device: str) -> Side:
     step = generation(model, work, device) if work.prompt else training(model, work, device)
     if device == "cpu":
         return Side(step, peak_megabytes)
-    space = backend.device_namespace(device)
+    space = device_namespace(device)
 
     def mark() -> Any:
         event = space.cuda.Event()
@@ -53,7 +53,7 @@ def training(model: Any, work: Workload, device: str) -> Callable[[np.ndarray], 
 
     def step(rows: np.ndarray) -> None:
         pairs = (rows[:, :-1], rows[:, 1:]) if work.rows_first else (rows[:-1], rows[1:])
-        x, y = (tinylm.Tensor(backend.to_device(a, device)) for a in pairs)
+        x, y = (tinylm.Tensor(to_device(a, device)) for a in pairs)
         logits = model(x)
         loss = tinylm.cross_entropy(logits[0] if isinstance(logits, tuple) else logits, y)  # a recurrent model gives its state, too
         optimizer.zero_grad()

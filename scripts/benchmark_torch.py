@@ -9,7 +9,7 @@ from benchmark_workloads import Side, Workload, decay_groups, peak_megabytes
 from torch.nn import functional as F
 
 from tinylm.models.gpt import GPTConfig
-from tinylm.verify.torch_models import TorchGPT, TorchRNNModel, TorchTransformerModel
+from tinylm.verify.torch.models import TorchGPT, TorchRNNModel, TorchTransformerModel
 
 
 def torch_side(work: Workload, device: str, compiled: bool = False) -> Side:

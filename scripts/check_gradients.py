@@ -12,16 +12,17 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tinylm import backend, nn
+from tinylm import nn
+from tinylm.engine.devices import device_namespace
+from tinylm.engine.kernels import using
 from tinylm.errors import ConfigError
-from tinylm.kernel_registry import using
+from tinylm.files.atomic import write_atomically, write_json
 from tinylm.verify import Report
 from tinylm.verify.check_pages import page
 from tinylm.verify.models import model_names, model_of
 from tinylm.verify.module_checks import check_module
 from tinylm.verify.op_checks import check_op, checked, op_names
 from tinylm.verify.users_functions import load, samples_in
-from tinylm.whole_files import write_atomically, write_json
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def main() -> int:
     a = console.parse(Arguments, description=Arguments.__doc__)
     if sum(x is not None for x in (a.op, a.model, a.module)) > 1:
         raise ConfigError("--op, --model and --module exclude each other")
-    backend.device_namespace(a.device)
+    device_namespace(a.device)
     started = time.perf_counter()
     done = list(checks(a))
     if a.implementation == "kernel":

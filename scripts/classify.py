@@ -20,7 +20,8 @@ from train_display import stopped_by_signals
 from tinylm.data.corpora import read_text
 from tinylm.data.labelled import MAX_WORDS, SPLITS, LabelledTexts, encode_words, load_labelled
 from tinylm.errors import ConfigError, DataError
-from tinylm.train.classification import (
+from tinylm.train.runs import new_folder
+from tinylm.train.tasks.classification import (
     accuracy,
     load_classifier,
     logits_of,
@@ -30,9 +31,8 @@ from tinylm.train.classification import (
     read_config,
     start_classifier,
 )
-from tinylm.train.classifier_config import MODEL_DEFAULTS, ClassifierConfig, default_config
-from tinylm.train.classifier_run import ClassifierRun, train_classifier
-from tinylm.train.runs import new_folder
+from tinylm.train.tasks.classifier_config import MODEL_DEFAULTS, ClassifierConfig, default_config
+from tinylm.train.tasks.classifier_run import ClassifierRun, train_classifier
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from tinylm.data import Corpus, open_corpus
 from tinylm.errors import ConfigError
 from tinylm.train import Counting, Run, default_config
 from tinylm.train.checkpoints import read_json
-from tinylm.train.config import MODEL_DEFAULTS
+from tinylm.train.tasks.language_model_config import MODEL_DEFAULTS
 
 
 @dataclass(frozen=True)

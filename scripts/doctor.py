@@ -19,11 +19,12 @@ from rich.markup import escape
 from rich.table import Table
 
 import tinylm
-from tinylm import backend
 from tinylm.bindings.cpu.library import library, problem
+from tinylm.engine.devices import device_namespace
+from tinylm.engine.kernels import registry
 from tinylm.errors import TinylmError
-from tinylm.kernel_registry import registry
-from tinylm.models import LanguageModel, pretrained
+from tinylm.models import LanguageModel
+from tinylm.pretrained import loading
 from tinylm.train import load_run
 
 
@@ -75,7 +76,7 @@ def loaded(path: Path) -> str:
 
 
 def cuda() -> str:
-    space = backend.device_namespace("cuda")
+    space = device_namespace("cuda")
     properties = space.cuda.runtime.getDeviceProperties(0)
     name = properties["name"].decode()
     try:
@@ -98,7 +99,7 @@ CHECKS: list[tuple[str, Callable[[], str], bool]] = [
     ("engine", arithmetic, True),
     ("folder", writable, True),
     ("cpu kernels", cpu_kernels, False),
-    ("smollm2", lambda: f"{pretrained.smollm2_file().name}, a model to try", False),
+    ("smollm2", lambda: f"{loading.smollm2_file().name}, a model to try", False),
     ("torch", lambda: package("torch") + ", used by the tests only", False),
     ("cuda", cuda, False),
 ]

@@ -10,12 +10,12 @@ from rich.table import Table
 
 from tinylm.data import Corpus
 from tinylm.errors import ConfigError
-from tinylm.train.config import TrainConfig
+from tinylm.studies.estimates import GOOD_PASSES, TOKENS_PER_PARAMETER, Estimate, compute_optimal, estimate, worth_in_passes
+from tinylm.studies.sizes import config_of_size
 from tinylm.train.distributed import Ranks
-from tinylm.train.estimates import GOOD_PASSES, TOKENS_PER_PARAMETER, Estimate, compute_optimal, estimate, worth_in_passes
 from tinylm.train.run_folder import saved_checkpoints
 from tinylm.train.runs import read_config
-from tinylm.train.sizes import config_of_size
+from tinylm.train.tasks.language_model_config import TrainConfig
 
 
 def show_estimate(config: TrainConfig, text: str | Corpus, resume: Path | None, ranks: Ranks) -> int:

@@ -14,10 +14,10 @@ from rich.table import Table
 from tinylm.data import open_corpus
 from tinylm.errors import ConfigError
 from tinylm.models import LanguageModel
+from tinylm.studies.dynamic_evaluation import dynamic_losses
+from tinylm.studies.mixing import mix
 from tinylm.train import load_run
-from tinylm.train.dynamic_evaluation import dynamic_losses
 from tinylm.train.metrics import token_losses
-from tinylm.train.mixing import mix
 
 
 @dataclass(frozen=True)

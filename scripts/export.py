@@ -8,9 +8,10 @@ import console
 import tyro
 
 from tinylm.errors import ConfigError
-from tinylm.formats.tokenizer_export import as_pretrained
-from tinylm.models import GPT, Llama, pretrained
-from tinylm.nn.low_rank import adapter_arrays, merge
+from tinylm.models import GPT, Llama
+from tinylm.nn.lora import adapter_arrays, merge
+from tinylm.pretrained import loading
+from tinylm.pretrained.tokenizer_export import as_pretrained
 from tinylm.train import TrainConfig, load_run
 from tinylm.train.runs import read_config
 
@@ -48,18 +49,18 @@ def main() -> None:
         print(f"would write {folder}")
     elif adapted and not arguments.merge:
         assert config is not None  # a model from elsewhere has no adapters
-        pretrained.save_adapters(model, folder, config.lora_rank, config.lora_alpha, config.init)
+        loading.save_adapters(model, folder, config.lora_rank, config.lora_alpha, config.init)
         print(f"written: {folder}, the adapters alone; --merge writes the whole model")
         print(about_base(config))
     else:
         merge(model)
-        pretrained.save(model, folder, tokenizer)
+        loading.save(model, folder, tokenizer)
         print(f"written: {folder}")
 
 
 def about_base(config: TrainConfig) -> str:
     """Where the model that the adapters correct is to be had."""
-    place = pretrained.find(Path(config.init))
+    place = loading.find(Path(config.init))
     if place is not None and place.is_dir():
         return f"they correct {config.init}"
     again = " --merge" if place is None and read_config(Path(config.init))[0].lora_rank else ""

@@ -10,16 +10,16 @@ import console
 import tyro
 
 import tinylm
-from tinylm import backend
 from tinylm.data.corpora import read_text
 from tinylm.data.tokenizers import StreamDecoder, Tokenizer
 from tinylm.decode import Sampling, generate, generate_batch
 from tinylm.decode.sampling import until
 from tinylm.decode.scoring import line_break, without_text
+from tinylm.engine.devices import device_namespace
+from tinylm.engine.random_keys import default_generator
 from tinylm.errors import ConfigError, DataError
-from tinylm.formats.tokenizer_files import PretrainedTokenizer
 from tinylm.models import LanguageModel, NgramLM
-from tinylm.random_streams import default_generator
+from tinylm.pretrained.tokenizer_files import PretrainedTokenizer
 from tinylm.train import load_run
 
 
@@ -69,7 +69,7 @@ def main() -> None:
     sampling = Sampling(
         arguments.greedy, arguments.temperature, arguments.top_k, arguments.top_p, arguments.min_p, arguments.repetition_penalty
     )  # fmt: skip
-    backend.device_namespace(arguments.device)
+    device_namespace(arguments.device)
     model, tokenizer, _ = load_run(arguments.run, arguments.device)
     if sampling.top_k is not None and sampling.top_k > tokenizer.vocab_size:
         raise ConfigError(f"top_k {sampling.top_k} is larger than the vocabulary, {tokenizer.vocab_size}")

@@ -24,8 +24,8 @@ from tinylm.data.copy_task import CopyTask
 from tinylm.decode.context import log_probabilities_given, sample_positions
 from tinylm.errors import ConfigError, DataError
 from tinylm.models import LanguageModel, NgramLM
+from tinylm.studies.copying import COPIERS, copier_config, recall, train_copier
 from tinylm.train import load_run
-from tinylm.train.copying import COPIERS, copier_config, recall, train_copier
 
 
 @dataclass(frozen=True)

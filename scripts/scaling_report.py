@@ -16,12 +16,12 @@ from train_display import train_watched
 from tinylm.data import Corpus
 from tinylm.explain.plots import png
 from tinylm.explain.scaling_plots import scaling_figure
+from tinylm.files.atomic import write_atomically, write_json
+from tinylm.studies.estimates import worth_in_passes
+from tinylm.studies.scaling_laws import Point, ScalingFit, fit_scaling_law
+from tinylm.studies.scaling_runs import ScalingPlan, finished, plan_scaling, seconds_left, trained_point
+from tinylm.studies.sizes import parameter_count
 from tinylm.train import TrainConfig
-from tinylm.train.estimates import worth_in_passes
-from tinylm.train.scaling_laws import Point, ScalingFit, fit_scaling_law
-from tinylm.train.scaling_runs import ScalingPlan, finished, plan_scaling, seconds_left, trained_point
-from tinylm.train.sizes import parameter_count
-from tinylm.whole_files import write_atomically, write_json
 
 MEANINGS = {
     "E": "loss that neither size nor data takes away", "A": "of size: A / N^alpha", "alpha": "how fast size helps",

@@ -17,11 +17,11 @@ import console
 from estimate_tables import show_estimate
 from train_display import train_watched
 
-from tinylm import backend
 from tinylm.data import Corpus, open_corpus
 from tinylm.data.tokenizers import StreamDecoder
 from tinylm.decode import Sampling, generate
 from tinylm.decode.scoring import line_break, without_text
+from tinylm.engine.devices import device_namespace
 from tinylm.errors import ConfigError
 from tinylm.train import Counting, Run, TrainConfig, default_config
 from tinylm.train.distributed import Alone, MPIRanks, Ranks, refuse_lone_ranks
@@ -126,7 +126,7 @@ def main() -> int:
 
 def work(arguments: Arguments, ranks: Ranks) -> int:
     config = TrainConfig(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(TrainConfig)})
-    backend.device_namespace(config.device)
+    device_namespace(config.device)
     if arguments.tensorboard:
         summary_writer()  # one that is missing is reported before anything is made
     corpus: Corpus = ranks.broadcast(open_corpus(config.data, config.encoding) if ranks.rank == 0 else None)

@@ -36,7 +36,7 @@ def main() -> None:
     arguments = console.parse(Arguments, description=Arguments.__doc__)
     config, tokenizer = read_config(arguments.run)
     try:
-        from tinylm.verify.torch_training import TorchRun
+        from tinylm.verify.torch.training import TorchRun
     except ImportError as error:
         raise ConfigError("PyTorch is not installed: pip install 'tinylm[test]'") from error
     text: str | Corpus = open_corpus(config.data, config.encoding)

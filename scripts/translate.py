@@ -15,15 +15,15 @@ from train import FREE_ON_RESUME, value_of
 from translate_compare import compare
 from translate_parts import BEAMS, baselines, fitting, load, score, shortened, show, sizes, train_shown, translations
 
-from tinylm import backend
 from tinylm.data.corpora import read_text
 from tinylm.data.pairs import Pair, Pairs
+from tinylm.engine.devices import device_namespace
 from tinylm.errors import ConfigError, DataError
+from tinylm.files.atomic import write_json
 from tinylm.train.runs import new_folder
+from tinylm.train.tasks.translation import SentenceTranslator, TranslationRun, load_translator, read_config
+from tinylm.train.tasks.translation_config import TranslationConfig, default_config
 from tinylm.train.tensorboard import summary_writer
-from tinylm.train.translation import SentenceTranslator, TranslationRun, load_translator, read_config
-from tinylm.train.translation_config import TranslationConfig, default_config
-from tinylm.whole_files import write_json
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def parse_train(argv: list[str]) -> Train:
 def train(argv: list[str]) -> int:
     arguments = parse_train(argv)
     config = TranslationConfig(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(TranslationConfig)})
-    backend.device_namespace(config.device)
+    device_namespace(config.device)
     if arguments.tensorboard:
         summary_writer()  # one that is missing is reported before anything is made
     pairs, config = load(config.data, arguments.dry_run), shortened(config, arguments.dry_run)
@@ -137,7 +137,7 @@ def translate(argv: list[str]) -> int:
         raise ConfigError("give sentences or --file, not both")
     if arguments.beams < 1:
         raise ConfigError(f"--beams {arguments.beams}: expected at least 1")
-    backend.device_namespace(arguments.device)
+    device_namespace(arguments.device)
     translator = load_translator(arguments.run, arguments.device)
     for name, text in sentences(arguments):
         try:

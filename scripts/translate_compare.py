@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.table import Table
 from translate_parts import BEAMS, Outputs, baselines, fitting, load, score, shortened, show, sizes, train_shown, translations
 
-from tinylm import backend
 from tinylm.data.pairs import Pairs
+from tinylm.engine.devices import device_namespace
 from tinylm.errors import CheckpointError, ConfigError
 from tinylm.train.checkpoints import read_json
-from tinylm.train.translation import TranslationRun, load_translator, read_config
-from tinylm.train.translation_config import TranslationConfig, default_config
+from tinylm.train.tasks.translation import TranslationRun, load_translator, read_config
+from tinylm.train.tasks.translation_config import TranslationConfig, default_config
 
 Model = Literal["transformer", "lstm", "torch"]
 LENGTHS = ("steps", "schedule_steps", "warmup")  # --steps stretches them all
@@ -57,7 +57,7 @@ def compare(argv: list[str]) -> int:
         raise ConfigError(f"--steps {arguments.steps}: expected at least 1")
     if "torch" in arguments.models:
         need_torch()
-    backend.device_namespace(arguments.device)
+    device_namespace(arguments.device)
     pairs = load(arguments.data, arguments.dry_run)
     configs = {name: shortened(config_of(name, arguments), arguments.dry_run) for name in arguments.models}
     if not arguments.dry_run:
@@ -144,7 +144,7 @@ def train(name: str, folder: Path, config: TranslationConfig, pairs: Pairs) -> d
     print(f"\n{name}{', the Transformer trained by PyTorch' if name == 'torch' else ''}")
     if name != "torch":
         return train_shown(TranslationRun(config, folder, pairs))
-    from tinylm.verify.torch_training import TorchTranslationRun
+    from tinylm.verify.torch.training import TorchTranslationRun
 
     return train_shown(TorchTranslationRun(config, folder, pairs))
 

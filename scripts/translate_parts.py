@@ -10,8 +10,8 @@ from train_display import train_watched
 from tinylm.data.pairs import Pair, Pairs, load_pairs
 from tinylm.errors import DataError
 from tinylm.models.translation_baselines import NearestSentence, WordLexicon
-from tinylm.train.translation import SentenceTranslator, TranslationRun
-from tinylm.train.translation_config import TranslationConfig
+from tinylm.train.tasks.translation import SentenceTranslator, TranslationRun
+from tinylm.train.tasks.translation_config import TranslationConfig
 
 BEAMS = 4
 Outputs = dict[str, list[str]]  # what each system makes of the test sentences

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tinylm
-from tinylm.backend import array_module, sum_to
+from tinylm.engine.arrays import array_module, sum_to
 
 BROKEN: dict[str, "Broken"] = {}
 

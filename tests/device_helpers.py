@@ -7,14 +7,16 @@ from typing import Any
 import pytest
 from cuda_on_cpu.fixtures import gpu_required, has_gpu
 
-from tinylm import backend, kernel_registry
+from tinylm.engine import ids as engine_ids
+from tinylm.engine import kernels
+from tinylm.engine.devices import device_namespace
 from tinylm.errors import DeviceError
 
 
 def real_gpu() -> Any:
     """CuPy's namespace on a machine with a GPU; without one the test is skipped, or fails under TINYLM_REQUIRE_CUDA=1."""
     try:
-        return backend.device_namespace("cuda")
+        return device_namespace("cuda")
     except DeviceError as error:
         if gpu_required():
             pytest.fail(f"TINYLM_REQUIRE_CUDA=1, but {error}")
@@ -28,8 +30,8 @@ def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any
         real_gpu()
     else:
         request.getfixturevalue("emulated_cuda")
-    monkeypatch.setattr(kernel_registry, "_kernels_allowed", "auto")
-    monkeypatch.setattr(backend, "_largest", {})  # what a test leaves to be found belongs to it alone
+    monkeypatch.setattr(kernels, "_kernels_allowed", "auto")
+    monkeypatch.setattr(engine_ids, "_largest", {})  # what a test leaves to be found belongs to it alone
     return importlib.import_module("cupy")
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tinylm.random_streams import default_generator
-from tinylm.tensor import Tensor
+from tinylm.engine.random_keys import default_generator
+from tinylm.engine.tensor import Tensor
 from tinylm.train import Run, TrainConfig
 from tinylm.train.distributed import MPIRanks, check_same_weights
 

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from tinylm import backend, ops
-from tinylm.tensor import Tensor
+from tinylm import ops
+from tinylm.engine.arrays import array_module
+from tinylm.engine.devices import to_device, to_numpy
+from tinylm.engine.tensor import Tensor
 
 RNG = np.random.default_rng
 FREQUENCIES = tuple(500000.0 ** (-i / 64) for i in range(64))
@@ -100,19 +102,19 @@ CASES = [
 
 def results(case: Case, scale: int, dtype: Any) -> list[Any]:
     """The op's outputs, and the gradients of its floating arrays under random cotangents, as device arrays."""
-    arrays = [None if a is None else backend.to_device(a.astype(dtype) if a.dtype.kind == "f" else a, "cuda") for a in case.args(scale)]
+    arrays = [None if a is None else to_device(a.astype(dtype) if a.dtype.kind == "f" else a, "cuda") for a in case.args(scale)]
     tensors = [None if a is None else Tensor(a, requires_grad=a.dtype.kind == "f") for a in arrays]
     out = getattr(ops, case.name)(*tensors, **case.settings)
     outputs = out if isinstance(out, tuple) else (out,)
     for i, y in enumerate(outputs):
         cotangent = normal(*y.shape, seed=100 + i) if y.shape else np.float32(1.5)
-        y.backward(backend.to_device(np.asarray(cotangent, dtype), "cuda"), retain_graph=True)
+        y.backward(to_device(np.asarray(cotangent, dtype), "cuda"), retain_graph=True)
     return [*(y.data for y in outputs), *(t.grad for t in tensors if t is not None and t.requires_grad)]
 
 
 def relative_error(a: Any, b: Any) -> float:
     """‖a - b‖ / ‖b‖, computed where the arrays are, in float64."""
-    xp = backend.array_module(a, b)
+    xp = array_module(a, b)
     b = b.astype(np.float64)
-    norms = [float(backend.to_numpy(xp.sqrt(xp.sum(x * x)))) for x in (a.astype(np.float64) - b, b)]
+    norms = [float(to_numpy(xp.sqrt(xp.sum(x * x)))) for x in (a.astype(np.float64) - b, b)]
     return norms[0] / max(norms[1], 1e-30)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from tinylm.engine.random_keys import Generator
+from tinylm.engine.tensor import Tensor
 from tinylm.nn import Module
-from tinylm.ops.randomness import keep_mask
-from tinylm.random_streams import Generator
-from tinylm.tensor import Tensor
+from tinylm.ops.dropout import keep_mask
 from tinylm.verify.reports import joint_norm, relative_error
 
 TOLERANCES = {"float64": 1e-10, "float32": 1e-5}

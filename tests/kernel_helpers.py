@@ -9,9 +9,10 @@ from helpers import TOLERANCES, assert_close
 from op_cases import run
 
 import tinylm
-from tinylm import Tensor, backend
+from tinylm import Tensor
+from tinylm.engine.devices import to_device
+from tinylm.engine.kernels import launches
 from tinylm.errors import ConfigError, ShapeError
-from tinylm.kernel_registry import launches
 from tinylm.nn import Parameter
 
 Arrays = Sequence[np.ndarray | None]
@@ -24,7 +25,7 @@ def _cast(arrays: Arrays, dtype: str) -> list[Any]:
 def results(name: str, arrays: Arrays, dtype: str, device: str, settings: dict[str, Any]) -> dict[str, np.ndarray]:
     """The op's outputs and gradients by name, computed on `device` in `dtype` from float32 values."""
     rounded = _cast(_cast(arrays, "float32"), dtype)
-    outputs, gradients = run(name, [None if a is None else backend.to_device(a, device) for a in rounded], dict(settings))
+    outputs, gradients = run(name, [None if a is None else to_device(a, device) for a in rounded], dict(settings))
     found = {f"output {i}": y for i, y in enumerate(outputs)}
     return found | {f"gradient {i}": g for i, g in enumerate(gradients) if g is not None}
 
@@ -137,7 +138,7 @@ def trained(kind: Any, device: str, dtype: str, **settings: Any) -> dict[str, np
     rng = np.random.default_rng(0)
 
     def draw(shape: tuple[int, ...]) -> Any:
-        return backend.to_device(rng.standard_normal(shape).astype("float32").astype(dtype), device)
+        return to_device(rng.standard_normal(shape).astype("float32").astype(dtype), device)
 
     parameters = [Parameter(draw(shape)) for shape in [(3, 5), (7,), (), (20, 30)]]
     optimizer = kind(parameters, lr=0.1, weight_decay=0.2, **settings)

@@ -12,8 +12,8 @@ from tinylm.data.pairs import Pairs
 from tinylm.train import Run, TrainConfig, default_config
 from tinylm.train.checkpoints import read_arrays
 from tinylm.train.run_folder import saved_checkpoints
-from tinylm.train.translation import TranslationRun
-from tinylm.train.translation_config import default_config as translation_defaults
+from tinylm.train.tasks.translation import TranslationRun
+from tinylm.train.tasks.translation_config import default_config as translation_defaults
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 40
 ANIMALS, DOES = {"cat": "gato", "dog": "perro", "bird": "pájaro"}, {"sleeps": "duerme", "eats": "come", "runs": "corre"}

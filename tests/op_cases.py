@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from cuda_on_cpu.fixtures import gpu_required, has_gpu
 
-from tinylm import backend, kernel_registry, ops
-from tinylm.autograd import grad
-from tinylm.kernel_registry import registry
-from tinylm.tensor import Tensor
+from tinylm import ops
+from tinylm.engine import kernels
+from tinylm.engine.autograd import grad
+from tinylm.engine.devices import to_device
+from tinylm.engine.kernels import registry
+from tinylm.engine.tensor import Tensor
 from tinylm.verify.jacobians import flatten
 from tinylm.verify.op_checks import members
 from tinylm.verify.samples import makers, samples_of
@@ -46,7 +48,7 @@ def parametrize(dtype: str, which: Any = lambda name, sample: True) -> Any:
 
 def use(implementation: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the dispatcher choose the references, or kernels wherever one fits."""
-    monkeypatch.setattr(kernel_registry, "_kernels_allowed", "reference" if implementation == "reference" else "auto")
+    monkeypatch.setattr(kernels, "_kernels_allowed", "reference" if implementation == "reference" else "auto")
 
 
 def run(name: str, args: Any, settings: dict[str, Any], seed: int = 0) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
@@ -63,7 +65,7 @@ def run(name: str, args: Any, settings: dict[str, Any], seed: int = 0) -> tuple[
         joined = flatten(floating)
         cotangent = np.random.default_rng(seed).standard_normal(joined.size).astype(joined.dtype)
         cotangent.flags.writeable = False
-        found = grad(joined, leaves, backend.to_device(cotangent, joined.device))
+        found = grad(joined, leaves, to_device(cotangent, joined.device))
         gradients = [None if g is None else g.numpy() for g in found]
     return [y.numpy() for y in outputs], gradients
 

@@ -2,7 +2,7 @@
 
 from gpu_cases import CASES
 
-from tinylm.kernel_registry import registry, updates
+from tinylm.engine.kernels import registry, updates
 
 
 def test_every_kernel_is_tried() -> None:

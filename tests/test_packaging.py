@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 import tinylm
 from tinylm.bindings.cpu.library import library
-from tinylm.kernel_registry import launches
+from tinylm.engine.kernels import launches
 from tinylm.data import load_text
 from tinylm.train import Run, TrainConfig
 

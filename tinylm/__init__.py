@@ -7,17 +7,17 @@ optim, models, data, train, decode, verify and explain, which are loaded when fi
 import importlib
 from typing import Any
 
-from tinylm.anomalies import detect_anomaly
-from tinylm.autograd import grad, no_grad
-from tinylm.checkpointing import checkpoint
-from tinylm.dispatch import op
+from tinylm.engine.anomalies import detect_anomaly
+from tinylm.engine.autograd import grad, no_grad
+from tinylm.engine.kernels import kernel, update
+from tinylm.engine.op import op
+from tinylm.engine.profiler import profile
+from tinylm.engine.random_keys import manual_seed
+from tinylm.engine.recompute import checkpoint
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import TinylmError
-from tinylm.kernel_registry import kernel, update
 from tinylm.ops import *  # noqa: F403
 from tinylm.ops import __all__ as _ops
-from tinylm.profiler import profile
-from tinylm.random_streams import manual_seed
-from tinylm.tensor import Tensor
 
 for _bindings in ("cpu", "cuda"):  # last: they register kernels for the ops above
     importlib.import_module(f"tinylm.bindings.{_bindings}")

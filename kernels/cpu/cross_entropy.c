@@ -1,4 +1,4 @@
-/* Cross-entropy of the rows of z (rows, classes), as tinylm/ops/probabilities.py has it, in nats:
+/* Cross-entropy of the rows of z (rows, classes), as tinylm/ops/losses.py has it, in nats:
    loss = log Σ e^(z - top) - (1 - ε) (z_target - top) - ε mean(z - top), dz = g (p - ε/V) - (1 - ε) g onehot(target).
 
    The probabilities p = e^(z - top - log Σ) are never stored: kept (2, rows) has top and log Σ, apart, since their sum

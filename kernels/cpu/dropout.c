@@ -1,4 +1,4 @@
-/* Dropout, as tinylm/ops/randomness.py has it: y[i] = x[i] scale where the i-th 32-bit word of the key's Philox stream is at
+/* Dropout, as tinylm/ops/dropout.py has it: y[i] = x[i] scale where the i-th 32-bit word of the key's Philox stream is at
    least `threshold`, else x[i] 0, which keeps a NaN or an infinity visible. n elements.
 
    A block of the stream has the words of 8 elements, and `kept` a byte for them, the first element's bit the lowest: to

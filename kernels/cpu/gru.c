@@ -1,4 +1,4 @@
-/* A GRU over a whole sequence, as tinylm/ops/recurrence.py has it: with the blocks r, z, n of
+/* A GRU over a whole sequence, as tinylm/ops/recurrent.py has it: with the blocks r, z, n of
    a = W_ih x_t + b_ih and s = W_hh h_{t-1} + b_hh,
    r = σ(a_r + s_r), z = σ(a_z + s_z), n = tanh(a_n + r s_n), h_t = n + z (h_{t-1} - n).
 

@@ -1,4 +1,4 @@
-/* An LSTM over a whole sequence, as tinylm/ops/recurrence.py has it: with i, f, o = σ and g = tanh of the blocks
+/* An LSTM over a whole sequence, as tinylm/ops/recurrent.py has it: with i, f, o = σ and g = tanh of the blocks
    i, f, g, o of W_ih x_t + b_ih + W_hh h_{t-1} + b_hh,  c_t = f c_{t-1} + i g,  h_t = o tanh c_t.
 
    Forward: x (T, N, in), states and cells (T + 1, N, H) with the initial ones in their place -> states, cells and

@@ -1,4 +1,4 @@
-/* layer_norm and rms_norm over the rows of x (rows, columns), as tinylm/ops/normalizations.py has them:
+/* layer_norm and rms_norm over the rows of x (rows, columns), as tinylm/ops/normalization.py has them:
    y = weight x̂ + bias with x̂ = (x - mean) rstd and rstd = 1/√(mean((x - mean)²) + eps). RMS norm is the same with a
    mean of 0, so one code serves both; `centred` says which it is.
 

@@ -1,4 +1,4 @@
-/* An Elman network over a whole sequence, as tinylm/ops/recurrence.py has it:
+/* An Elman network over a whole sequence, as tinylm/ops/recurrent.py has it:
    h_t = φ(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh), φ one of tanh, relu and σ.
 
    Forward: x (T, N, in), states (T + 1, N, H) with the initial one in its place -> states; inputs (T, N, H) is room.

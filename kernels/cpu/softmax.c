@@ -1,4 +1,4 @@
-/* softmax and log_softmax of the rows of x (rows, columns), as tinylm/ops/probabilities.py has them:
+/* softmax and log_softmax of the rows of x (rows, columns), as tinylm/ops/losses.py has them:
    y = e / Σ e with e = e^(x - top), zeros where all of x is -infinity, dx = y (dy - Σ dy y);
    y = x - top - log Σ e, dx = dy - e^y Σ dy. */
 

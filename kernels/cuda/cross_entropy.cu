@@ -1,4 +1,4 @@
-// Softmax and cross-entropy in one, forward and backward: tinylm/ops/probabilities.py has the formulas.
+// Softmax and cross-entropy in one, forward and backward: tinylm/ops/losses.py has the formulas.
 //
 //   logits, dlogits (rows, classes); targets (rows), ignore_index where a row does not count;
 //   losses, shift, log_total (rows); total, count: one number each

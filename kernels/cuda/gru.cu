@@ -1,4 +1,4 @@
-// One step of a GRU, and of its backward pass, but for the products: tinylm/ops/recurrence.py has the formulas.
+// One step of a GRU, and of its backward pass, but for the products: tinylm/ops/recurrent.py has the formulas.
 //
 //   product = W_hh h_{t-1}, gates, da, ds (N, 3 H), blocks r, z, n; bias_hh (3 H) or null; s_n, states and their
 //   gradients (N, H). Rows are sorted by falling length: the first `running` take part in the step, the others

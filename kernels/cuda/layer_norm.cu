@@ -1,4 +1,4 @@
-// Layer norm over the last axis, forward and backward: tinylm/ops/normalizations.py has the formulas.
+// Layer norm over the last axis, forward and backward: tinylm/ops/normalization.py has the formulas.
 //
 //   x, y, dy, dx (rows, columns); weight, bias (columns) or null; mean, rstd (rows)
 //

@@ -9,7 +9,7 @@
 // activation, z is left in place for the backward pass, else y may be z itself.
 #include "sigmoid.cuh"
 
-enum Activation { NONE, RELU, GELU, SILU, SIGMOID };  // in the order of tinylm/bindings/cuda/products.py
+enum Activation { NONE, RELU, GELU, SILU, SIGMOID };  // in the order of tinylm/bindings/cuda/linear.py
 
 __device__ __forceinline__ float normal_cdf(float z) { return 0.5f * (1.f + erff(z * 0.70710678f)); }
 

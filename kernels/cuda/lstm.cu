@@ -1,4 +1,4 @@
-// One step of an LSTM, and of its backward pass, but for the products: tinylm/ops/recurrence.py has the formulas.
+// One step of an LSTM, and of its backward pass, but for the products: tinylm/ops/recurrent.py has the formulas.
 //
 //   product = W_hh h_{t-1}, gates, dz (N, 4 H), blocks i, f, g, o; states and their gradients (N, H).
 //   Rows are sorted by falling length: the first `running` take part in the step, the others keep their state.

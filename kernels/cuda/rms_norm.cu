@@ -1,4 +1,4 @@
-// RMS norm over the last axis, forward and backward: tinylm/ops/normalizations.py has the formulas.
+// RMS norm over the last axis, forward and backward: tinylm/ops/normalization.py has the formulas.
 //
 //   x, y, dy, dx (rows, columns); weight (columns) or null; rrms (rows), 1 / sqrt(mean(x²) + eps)
 //

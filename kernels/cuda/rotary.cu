@@ -1,4 +1,4 @@
-// Rotary position embedding: tinylm/ops/positions.py has the formula.
+// Rotary position embedding: tinylm/ops/rotary.py has the formula.
 //
 //   x (N, heads, T, 2 pairs), read where it lies: x[n, h, t, i] is x[n x_batch + h x_head + t x_row + i], so that
 //   heads cut out of a projection need no copy; y made in the order (N, T, heads, 2 pairs); cos, sin (T, pairs)

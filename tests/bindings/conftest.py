@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from cuda_on_cpu.fixtures import gpu_required, has_gpu
 
-from tinylm import kernel_registry
 from tinylm.bindings.cpu.library import Library, library
+from tinylm.engine import kernels
 
 
 @pytest.fixture
@@ -16,10 +16,10 @@ def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
         if gpu_required():
             pytest.fail("TINYLM_REQUIRE_CUDA=1, but there is no GPU")
         request.getfixturevalue("emulated_cuda")
-    monkeypatch.setattr(kernel_registry, "_kernels_allowed", "auto")
-    kernel_registry.launches.clear()
+    monkeypatch.setattr(kernels, "_kernels_allowed", "auto")
+    kernels.launches.clear()
     yield
-    kernel_registry.launches.clear()
+    kernels.launches.clear()
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ def cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
     found = library()
     if found is None:
         pytest.skip("the CPU kernels need a C compiler")
-    monkeypatch.setattr(kernel_registry, "_kernels_allowed", "auto")
-    kernel_registry.launches.clear()
+    monkeypatch.setattr(kernels, "_kernels_allowed", "auto")
+    kernels.launches.clear()
     yield found
-    kernel_registry.launches.clear()
+    kernels.launches.clear()
     found.functions["pool_size"](found.threads)  # a test may have asked for another number

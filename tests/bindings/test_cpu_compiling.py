@@ -21,7 +21,7 @@ except compiling.BuildError as error:
 PROGRAM = """
 import numpy as np, tinylm
 from tinylm.bindings.cpu import library
-from tinylm.kernel_registry import launches
+from tinylm.engine.kernels import launches
 assert library._loaded is None and library.problem() is None, "importing tinylm has loaded the kernels"
 x = tinylm.Tensor(np.ones((3, 2), np.float32))
 for _ in range(2):

@@ -24,7 +24,7 @@ from kernel_helpers import (
 
 from tinylm.bindings.cpu import compiling, library
 from tinylm.bindings.cpu.library import Library
-from tinylm.kernel_registry import updates
+from tinylm.engine.kernels import updates
 
 ATTENTION = "scaled_dot_product_attention"
 

@@ -11,7 +11,7 @@ import pytest
 from helpers import TOLERANCES, assert_close
 from kernel_helpers import linear_inputs, recurrent_inputs
 
-from tinylm.bindings.cpu import blas, cores, products, recurrence
+from tinylm.bindings.cpu import blas, cores, linear, recurrent
 from tinylm.bindings.cpu.library import Library
 from tinylm.errors import ConfigError
 
@@ -31,7 +31,7 @@ def look(result):
     for a in (*outputs, *vjp(*(y + 1 for y in outputs))):
         known.update(a.tobytes() if a is not None else b"")
 f = lambda *shape: rng.standard_normal(shape).astype(np.float32)
-look(products.linear(f(350, 40), f(70, 40), f(70), activation="gelu"))
+look(linear.linear(f(350, 40), f(70, 40), f(70), activation="gelu"))
 for name, blocks in (("rnn", 1), ("lstm", 4), ("gru", 3)):
     look(getattr(recurrence, name)(f(5, 23, 30), f(blocks * 50, 30), f(blocks * 50, 50), f(blocks * 50)))
 tiny = np.full(1, 1e-39, np.float32)
@@ -60,9 +60,9 @@ def test_two_processes_compute_the_same_bits(cpu: Library, threads: int) -> None
 def results() -> list[np.ndarray]:
     """Values and gradients of two layers, large enough for the pool to be woken."""
     found: list[np.ndarray] = []
-    y, vjp = products.linear(*(a.astype(np.float32) for a in linear_inputs((900, 33), 40)), activation="silu")
+    y, vjp = linear.linear(*(a.astype(np.float32) for a in linear_inputs((900, 33), 40)), activation="silu")
     found += [y, *vjp(y)]
-    outputs, vjp = recurrence.gru(*(a.astype(np.float32) for a in recurrent_inputs("gru", steps=9, batch=13, hidden=37) if a is not None))
+    outputs, vjp = recurrent.gru(*(a.astype(np.float32) for a in recurrent_inputs("gru", steps=9, batch=13, hidden=37) if a is not None))
     return [*found, *outputs, *vjp(*outputs)]
 
 

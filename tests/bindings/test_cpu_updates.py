@@ -11,7 +11,7 @@ from kernel_helpers import UPDATE_SETTINGS, trained, update_inputs
 
 from tinylm import optim
 from tinylm.bindings.cpu.library import Library
-from tinylm.kernel_registry import launches
+from tinylm.engine.kernels import launches
 from tinylm.optim.adam import adamw
 from tinylm.optim.clipping import grad_norm, squared_norm
 from tinylm.optim.sgd import sgd

@@ -8,8 +8,10 @@ import pytest
 from kernel_helpers import assert_agrees, assert_declines, attention_inputs
 
 import tinylm
-from tinylm import Tensor, backend
+from tinylm import Tensor
 from tinylm.bindings.cuda.attention import scaled_dot_product_attention
+from tinylm.engine.arrays import array_module
+from tinylm.engine.devices import to_device
 from tinylm.errors import ShapeError
 
 pytestmark = pytest.mark.usefixtures("cuda")
@@ -111,7 +113,7 @@ def test_what_the_reference_does() -> None:
     [(((3, 4), (5, 4), (6, 4)), "do not fit"), (((3, 4), (5, 3), (5, 4)), "do not fit"), (((4,), (5, 4), (5, 4)), "do not fit")],
 )
 def test_shapes_that_do_not_fit(shapes: tuple[tuple[int, ...], ...], message: str) -> None:
-    arrays = [Tensor(backend.to_device(np.zeros(s, np.float32), "cuda")) for s in shapes]
+    arrays = [Tensor(to_device(np.zeros(s, np.float32), "cuda")) for s in shapes]
     with pytest.raises(ShapeError, match=message):
         tinylm.scaled_dot_product_attention(*arrays)
 
@@ -120,7 +122,7 @@ def test_shapes_that_do_not_fit(shapes: tuple[tuple[int, ...], ...], message: st
 
 
 def on_device(*arrays: np.ndarray) -> list[Any]:
-    return [backend.to_device(a.astype(np.float32), "cuda") for a in arrays]
+    return [to_device(a.astype(np.float32), "cuda") for a in arrays]
 
 
 def both(q: Any, k: Any, v: Any, dy: Any, **settings: Any) -> list[np.ndarray]:
@@ -156,7 +158,7 @@ def test_shared_heads_are_read_where_they_lie_and_not_copied(monkeypatch: pytest
     queries, projected, dy = on_device(*(rng.standard_normal(s) for s in [(2, 5, 24), (2, 37, 2 * 2 * 6), (2, 4, 5, 6)]))
     q = queries.reshape(2, 5, 4, 6).transpose(0, 2, 1, 3)
     k, v = (projected[:, :, i * 12 : i * 12 + 12].reshape(2, 37, 2, 6).transpose(0, 2, 1, 3) for i in range(2))
-    xp = backend.array_module(q)
+    xp = array_module(q)
     y, dq, dk, dv = both(q, xp.repeat(k, 2, axis=1), xp.repeat(v, 2, axis=1), dy)
     sizes: list[int] = []
     record_sizes(monkeypatch, xp, sizes)
@@ -213,6 +215,6 @@ def test_tiles_that_no_query_sees_are_not_visited() -> None:
 def test_nothing_as_large_as_the_weights_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     q, k, v, dy = on_device(*attention_inputs(2, steps=66, keys=66, width=3), np.ones((2, 66, 3)))
     sizes: list[int] = []
-    record_sizes(monkeypatch, backend.array_module(q), sizes)
+    record_sizes(monkeypatch, array_module(q), sizes)
     both(q, k, v, dy, dropout=0.5, key=(1, 2))
     assert max(sizes) == 2 * 66 * 3

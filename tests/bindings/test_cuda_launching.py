@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinylm import backend
 from tinylm.bindings.cuda import launching
 from tinylm.bindings.cuda.launching import CudaSource
+from tinylm.engine.arrays import Array
+from tinylm.engine.devices import to_device
 from tinylm.errors import ShapeError
 
 KERNEL = """// adds
@@ -32,8 +33,8 @@ def add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CudaSource:
     return CudaSource("add")
 
 
-def on_device(*values: float) -> backend.Array:
-    return backend.to_device(np.array(values, np.float32), "cuda")
+def on_device(*values: float) -> Array:
+    return to_device(np.array(values, np.float32), "cuda")
 
 
 def test_includes_are_pasted_in_with_lines_that_stay_right(add: CudaSource) -> None:

@@ -7,8 +7,9 @@ import pytest
 from helpers import assert_close
 from kernel_helpers import UPDATE_SETTINGS, trained, update_inputs
 
-from tinylm import backend, optim
-from tinylm.kernel_registry import launches
+from tinylm import optim
+from tinylm.engine.devices import to_device
+from tinylm.engine.kernels import launches
 from tinylm.optim.adam import adamw
 from tinylm.optim.clipping import grad_norm, squared_norm
 
@@ -21,8 +22,8 @@ SIZES = [1, 255, 256, 257, 5000, 0]
 @pytest.mark.parametrize("decoupled", [True, False])
 @pytest.mark.parametrize("scale", [None, 0.25])
 def test_adamw(size: int, decoupled: bool, scale: float | None) -> None:
-    expected, found = update_inputs(size, "float64"), [backend.to_device(a, "cuda") for a in update_inputs(size)]
-    on_device = None if scale is None else backend.to_device(np.array(scale, np.float32), "cuda")
+    expected, found = update_inputs(size, "float64"), [to_device(a, "cuda") for a in update_inputs(size)]
+    on_device = None if scale is None else to_device(np.array(scale, np.float32), "cuda")
     adamw(*expected, decoupled=decoupled, grad_scale=scale, **UPDATE_SETTINGS)
     adamw(*found, decoupled=decoupled, grad_scale=on_device, **UPDATE_SETTINGS)
     assert launches == {("adamw", "cuda"): 1}
@@ -32,7 +33,7 @@ def test_adamw(size: int, decoupled: bool, scale: float | None) -> None:
 
 
 def test_adamw_declines_what_is_not_flat() -> None:
-    values, *rest = (backend.to_device(a, "cuda") for a in update_inputs(12))
+    values, *rest = (to_device(a, "cuda") for a in update_inputs(12))
     wide = [a.reshape(3, 4) for a in (values, *rest)]
     adamw(*wide, decoupled=True, grad_scale=None, **UPDATE_SETTINGS)
     strided = [a[::2] for a in (values, *rest)]
@@ -43,19 +44,19 @@ def test_adamw_declines_what_is_not_flat() -> None:
 @pytest.mark.parametrize("size", [*SIZES, 300_000])
 def test_squared_norm(size: int) -> None:
     g = np.random.default_rng(size).standard_normal(size).astype(np.float32)
-    total = backend.to_device(np.array(2, np.float32), "cuda")
-    squared_norm(backend.to_device(g, "cuda"), total)
+    total = to_device(np.array(2, np.float32), "cuda")
+    squared_norm(to_device(g, "cuda"), total)
     assert launches == {("squared_norm", "cuda"): 1}
     assert total.get() == pytest.approx(2 + np.sum(g.astype(np.float64) ** 2), rel=1e-6)
 
 
 def test_the_norm_of_several_gradients_and_of_one_that_is_not_finite() -> None:
-    a, b = (backend.to_device(np.array(x, np.float32), "cuda") for x in ([3.0], [[0.0, 4.0]]))
+    a, b = (to_device(np.array(x, np.float32), "cuda") for x in ([3.0], [[0.0, 4.0]]))
     assert grad_norm([a, b]).get() == 5
     assert np.isnan(grad_norm([a, a * np.float32(np.nan)]).get())
-    strided = backend.to_device(np.arange(6, dtype=np.float32), "cuda")[::2]
+    strided = to_device(np.arange(6, dtype=np.float32), "cuda")[::2]
     launches.clear()
-    squared_norm(strided, total := backend.to_device(np.zeros((), np.float32), "cuda"))
+    squared_norm(strided, total := to_device(np.zeros((), np.float32), "cuda"))
     assert total.get() == 20
     assert not launches
 

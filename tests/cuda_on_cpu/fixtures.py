@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-from tinylm import backend, rotary_angles
 from tinylm.bindings.cuda.launching import CudaSource
+from tinylm.engine import arrays
+from tinylm.engine import ids as engine_ids
+from tinylm.engine.devices import device_namespace
 from tinylm.errors import DeviceError
+from tinylm.ops import rotary_angles
 
 from . import emulator, stand_in
 
@@ -24,7 +27,7 @@ def gpu_required() -> bool:
 def has_gpu() -> bool:
     """Whether the device "cuda" is to be had on this machine; asked before any stand-in is in place."""
     try:
-        backend.device_namespace("cuda")
+        device_namespace("cuda")
     except DeviceError:
         return False
     return True
@@ -63,8 +66,8 @@ def emulated_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """
     if reason := emulator.unavailable():
         pytest.skip(reason)
-    monkeypatch.setattr(backend, "_namespaces", {k: v for k, v in backend._namespaces.items() if k.__module__ != "cupy"})
-    monkeypatch.setattr(backend, "_largest", {})  # checks of ids that nobody has asked for
+    monkeypatch.setattr(arrays, "_namespaces", {k: v for k, v in arrays._namespaces.items() if k.__module__ != "cupy"})
+    monkeypatch.setattr(engine_ids, "_largest", {})  # checks of ids that nobody has asked for
     if has_gpu():
         forget_compiled()
         forget_angles()

@@ -1,7 +1,8 @@
 """What pytest says about the GPU, before the tests and after them."""
 
 import tinylm.optim  # noqa: F401 - it registers the kernels of updates
-from tinylm import backend, kernel_registry
+from tinylm.engine import kernels
+from tinylm.engine.devices import device_namespace
 
 from . import emulator
 from .emulator import Kernel
@@ -11,13 +12,13 @@ from .fixtures import gpu_required, has_gpu
 
 def implementations() -> list[str]:
     """The ops and updates that have a CUDA kernel."""
-    records = {**kernel_registry.registry, **kernel_registry.updates}
+    records = {**kernels.registry, **kernels.updates}
     return sorted(name for name, record in records.items() if any(device == "cuda" for device, _ in record.kernels))
 
 
 def card() -> str:
     """The name of the GPU, and its compute capability."""
-    properties = backend.device_namespace("cuda").cuda.runtime.getDeviceProperties(0)
+    properties = device_namespace("cuda").cuda.runtime.getDeviceProperties(0)
     return f"{properties['name'].decode()}, sm_{properties['major']}{properties['minor']}"
 
 

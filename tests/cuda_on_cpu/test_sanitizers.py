@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tinylm import kernel_registry
 from tinylm.bindings.cuda import launching
+from tinylm.engine import kernels
 
 from . import emulator
 from .emulator.recording import Recorder, replay
@@ -21,7 +21,7 @@ def test_every_kernel_file_has_a_workload() -> None:
 @pytest.mark.parametrize("file", WORKLOADS)
 def test_sanitizers(file: str, emulated_cuda: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """All its kernels run, agree with the reference, and give the same bytes, and no report, under a sanitizer."""
-    monkeypatch.setattr(kernel_registry, "_kernels_allowed", "auto")
+    monkeypatch.setattr(kernels, "_kernels_allowed", "auto")
     with Recorder() as recorder:
         WORKLOADS[file]()
     code = launching.source(file)

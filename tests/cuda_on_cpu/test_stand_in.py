@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy import special
 
-from tinylm import Tensor, backend
+from tinylm import Tensor
+from tinylm.engine import arrays
 from tinylm.errors import DeviceError
 
 from . import emulator
@@ -289,10 +290,10 @@ def test_everything_is_as_before_afterwards(monkeypatch):
 def _after_the_fixture():
     yield
     assert sys.modules.get("cupy") is not cp
-    assert ndarray not in backend._namespaces
+    assert ndarray not in arrays._namespaces
 
 
 @pytest.mark.usefixtures("_after_the_fixture", "emulated_cuda")
 def test_the_fixture_leaves_nothing():
     assert Tensor(A).to("cuda").device == "cuda:0"
-    assert ndarray in backend._namespaces
+    assert ndarray in arrays._namespaces

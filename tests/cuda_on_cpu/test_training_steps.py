@@ -10,8 +10,9 @@ from device_helpers import waits_for_nothing
 from helpers import assert_close
 
 import tinylm
-from tinylm import Tensor, backend, ops
-from tinylm.kernel_registry import launches
+from tinylm import Tensor, ops
+from tinylm.engine.devices import to_device, to_numpy
+from tinylm.engine.kernels import launches
 from tinylm.models import GPT, TransformerModel
 from tinylm.models.classifier import BagClassifier, LSTMClassifier, TransformerClassifier
 from tinylm.models.gpt import GPTConfig
@@ -73,12 +74,12 @@ def step(build: Callable[[], Any], loss_of: Loss, device: str) -> dict[str, np.n
     losses = []
     for _ in range(2):
         with waits_for_nothing() if device != "cpu" else np.errstate():
-            loss = loss_of(model, lambda x: Tensor(backend.to_device(x, device)))
+            loss = loss_of(model, lambda x: Tensor(to_device(x, device)))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step(max_norm=0.5)
         losses.append(loss.numpy())
-    gradients = {f"gradient of {name}": backend.to_numpy(p.grad) for name, p in model.named_parameters()}
+    gradients = {f"gradient of {name}": to_numpy(p.grad) for name, p in model.named_parameters()}
     return {"loss 0": losses[0], "loss 1": losses[1], **gradients, **{name: p.numpy() for name, p in model.named_parameters()}}
 
 

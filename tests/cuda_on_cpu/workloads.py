@@ -11,7 +11,7 @@ import numpy as np
 from helpers import assert_close
 from kernel_helpers import results
 
-from tinylm import backend
+from tinylm.engine.devices import to_device, to_numpy
 from tinylm.optim.adam import adamw
 from tinylm.optim.clipping import squared_norm
 
@@ -125,20 +125,20 @@ def _adamw() -> None:
     arrays = [normal(1003, seed=i) for i in range(4)]
     arrays[3] **= 2
     for scale in (None, np.array(0.25, np.float32)):
-        expected, found = [a.astype(np.float64) for a in arrays], [backend.to_device(a, "cuda") for a in arrays]
+        expected, found = [a.astype(np.float64) for a in arrays], [to_device(a, "cuda") for a in arrays]
         settings: dict[str, Any] = {"lr": 0.1, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.3, "decoupled": True, "step": 3}
         adamw(*expected, **settings, grad_scale=None if scale is None else float(scale))
-        adamw(*found, **settings, grad_scale=None if scale is None else backend.to_device(scale, "cuda"))
+        adamw(*found, **settings, grad_scale=None if scale is None else to_device(scale, "cuda"))
         names = ("values", "grads", "exp_avg", "exp_avg_sq")
-        pairs = {n: (backend.to_numpy(f), e.astype(np.float32)) for n, f, e in zip(names, found, expected, strict=True)}
+        pairs = {n: (to_numpy(f), e.astype(np.float32)) for n, f, e in zip(names, found, expected, strict=True)}
         assert_close(pairs, 1e-5)
 
 
 def _squared_norm() -> None:
-    x, total = normal(5003), backend.to_device(np.array(2, np.float32), "cuda")
-    squared_norm(backend.to_device(x, "cuda"), total)
+    x, total = normal(5003), to_device(np.array(2, np.float32), "cuda")
+    squared_norm(to_device(x, "cuda"), total)
     expected = np.asarray(2 + np.sum(x.astype(np.float64) ** 2), np.float32)
-    assert_close({"total": (backend.to_numpy(total), expected)}, 1e-5)
+    assert_close({"total": (to_numpy(total), expected)}, 1e-5)
 
 
 WORKLOADS: dict[str, Callable[[], None]] = {  # file of kernels/cuda -> what runs its kernels

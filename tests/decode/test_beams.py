@@ -8,8 +8,8 @@ import pytest
 
 from tinylm.decode.beams import Hypothesis, beam_search, greedy, length_penalty
 from tinylm.decode.stepping import log_softmax
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import AnomalyError, ConfigError
-from tinylm.tensor import Tensor
 
 BOS, EOS, A, B = range(4)
 V, LONGEST = 4, 4

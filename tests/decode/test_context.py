@@ -5,9 +5,9 @@ import pytest
 
 from tinylm.decode import token_log_probabilities
 from tinylm.decode.context import log_probabilities_given, sample_positions
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, DataError, RangeError
 from tinylm.models import GPT, GPTConfig, LanguageModel, NgramLM, RNNModel, TransformerModel
-from tinylm.tensor import Tensor
 
 VOCABULARY, BLOCK = 7, 16
 IDS = np.random.default_rng(0).integers(0, VOCABULARY, 60)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 import tinylm
 from tinylm.decode import Sampling, generate, generate_batch
 from tinylm.decode.sampling import draw, until
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import AnomalyError, ConfigError
 from tinylm.models import LanguageModel
-from tinylm.tensor import Tensor
 
 P = np.array([0.1, 0.4, 0.3, 0.2])
 LOG_P = np.log(P)

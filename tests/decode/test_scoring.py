@@ -10,9 +10,9 @@ import tinylm
 from tinylm.data.tokenizers import BpeTokenizer, CharTokenizer, WordTokenizer
 from tinylm.decode import Score, score_text, token_log_probabilities
 from tinylm.decode.scoring import line_break, without_text
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, DataError, RangeError, ShapeError
 from tinylm.models import GPT, GPTConfig, LanguageModel, NgramLM, RNNModel, TransformerModel
-from tinylm.tensor import Tensor
 
 # p(next | last) over "\n", "a", "b"
 TABLE = np.array([[0.1, 0.6, 0.3], [0.2, 0.3, 0.5], [0.5, 0.4, 0.1]])

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from device_helpers import real_gpu
 
-from tinylm import kernel_registry
+from tinylm.engine import kernels
 
 
 @pytest.fixture(autouse=True)
 def card(monkeypatch: pytest.MonkeyPatch) -> Any:
     """CuPy's namespace, with tinylm's kernels switched on; skipped without a GPU, failing under TINYLM_REQUIRE_CUDA=1."""
     space = real_gpu()
-    monkeypatch.setattr(kernel_registry, "_kernels_allowed", "auto")
+    monkeypatch.setattr(kernels, "_kernels_allowed", "auto")
     return space
 
 

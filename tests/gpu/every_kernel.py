@@ -3,28 +3,28 @@
 import numpy as np
 from op_cases import run
 
-from tinylm import backend
-from tinylm.kernel_registry import launches, registry, updates
+from tinylm.engine.devices import device_namespace, to_device, to_numpy
+from tinylm.engine.kernels import launches, registry, updates
+from tinylm.engine.tensor import Tensor
 from tinylm.optim import AdamW
-from tinylm.tensor import Tensor
 from tinylm.verify.op_checks import on_device
 from tinylm.verify.samples import samples_of
 
 
 def main() -> None:
-    space = backend.device_namespace("cuda")
+    space = device_namespace("cuda")
     space.cuda.set_allocator(None)  # CuPy's pool would hide an access beyond an array's end
     for name, record in registry.items():
         if ("cuda", "float32") in record.kernels:
             for sample in samples_of(name):
                 run(name, on_device(sample.args, "cuda", np.float32), dict(sample.settings))
-    parameter = Tensor(backend.to_device(np.ones((37, 41), np.float32), "cuda"), requires_grad=True)
+    parameter = Tensor(to_device(np.ones((37, 41), np.float32), "cuda"), requires_grad=True)
     optimizer = AdamW([parameter])
     for _ in range(2):
         optimizer.zero_grad()
         (parameter * parameter).sum().backward()
         optimizer.step(max_norm=1.0)
-    backend.to_numpy(parameter.data)
+    to_numpy(parameter.data)
     kernels = {name for name, record in [*registry.items(), *updates.items()] if ("cuda", "float32") in record.kernels}
     idle = sorted(name for name in kernels if not launches[name, "cuda"])
     if idle:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from gpu_cases import CASES, Case, normal, relative_error, results
 
-from tinylm import Tensor, backend, no_grad, ops
-from tinylm.kernel_registry import launches, registry
+from tinylm import Tensor, no_grad, ops
+from tinylm.engine.devices import to_device, to_numpy
+from tinylm.engine.kernels import launches, registry
 from tinylm.optim import SGD, AdamW, Optimizer
 from tinylm.optim.clipping import squared_norm
 
@@ -32,7 +33,7 @@ def test_values_and_gradients(case: Case, scale: int) -> None:
 
 def test_dropout_masks_are_those_of_the_host(scale: int) -> None:
     x = np.ones((1 << 26) // scale + 3, np.float32)
-    host, there = (ops.dropout(Tensor(a), 0.3, key=(11, 7)).numpy() for a in (x, backend.to_device(x, "cuda")))
+    host, there = (ops.dropout(Tensor(a), 0.3, key=(11, 7)).numpy() for a in (x, to_device(x, "cuda")))
     np.testing.assert_array_equal(host, there)
 
 
@@ -43,10 +44,10 @@ def test_updates(make: Callable[[Any], Optimizer], scale: int) -> None:
     size = (1 << 26) // scale + 5
     after = []
     for dtype in (np.float32, np.float64):
-        p = Tensor(backend.to_device(normal(size).astype(dtype), "cuda"), requires_grad=True)
+        p = Tensor(to_device(normal(size).astype(dtype), "cuda"), requires_grad=True)
         optimizer = make([p])
         for k in range(3):
-            p.grad = backend.to_device(normal(size, seed=k + 1).astype(dtype), "cuda")
+            p.grad = to_device(normal(size, seed=k + 1).astype(dtype), "cuda")
             optimizer.step(max_norm=1.0)
         after.append(p.data)
     assert relative_error(*after) <= TOLERANCE
@@ -71,7 +72,7 @@ ROW_OPS: dict[str, Callable[[Tensor], Tensor]] = {
     "log_softmax": ops.log_softmax,
     "layer_norm": ops.layer_norm,
     "rms_norm": ops.rms_norm,
-    "cross_entropy": lambda x: ops.cross_entropy(x, Tensor(backend.to_device(np.full(len(x), 17), x.device)), reduction="none"),
+    "cross_entropy": lambda x: ops.cross_entropy(x, Tensor(to_device(np.full(len(x), 17), x.device)), reduction="none"),
 }
 
 
@@ -79,17 +80,17 @@ ROW_OPS: dict[str, Callable[[Tensor], Tensor]] = {
 def test_the_last_row(card: Any, many: int, name: str) -> None:
     row = normal(65536)
     x = card.zeros((many, 65536), np.float32)
-    x[-1] = backend.to_device(row, "cuda")
+    x[-1] = to_device(row, "cuda")
     with no_grad():
         last = ROW_OPS[name](Tensor(x)).data[-1]
         expected = ROW_OPS[name](Tensor(row[None].astype(np.float64))).data[-1]
-    assert relative_error(last, backend.to_device(np.asarray(expected), "cuda")) <= TOLERANCE
+    assert relative_error(last, to_device(np.asarray(expected), "cuda")) <= TOLERANCE
 
 
 def test_the_norm_of_the_last_elements(card: Any, many: int) -> None:
     grad = card.zeros(many * 65536, np.float32)
     tail = normal(1000)
-    grad[-1000:] = backend.to_device(tail, "cuda")
+    grad[-1000:] = to_device(tail, "cuda")
     total = card.zeros((), np.float32)
     squared_norm(grad, total)
-    np.testing.assert_allclose(backend.to_numpy(total), np.sum(tail.astype(np.float64) ** 2), rtol=TOLERANCE)
+    np.testing.assert_allclose(to_numpy(total), np.sum(tail.astype(np.float64) ** 2), rtol=TOLERANCE)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from cuda_on_cpu.fixtures import forget_angles
 
-from tinylm import backend
 from tinylm.data import load_text
+from tinylm.engine import ids as engine_ids
 from tinylm.train import Run, default_config
 
 pytestmark = pytest.mark.cuda
@@ -43,6 +43,6 @@ def test_a_step_gives_its_memory_back(card: Any, tmp_path: Path, model: str, sca
     assert after[0] - before < 1.1 * (4 * parameters + buffers) + 2**22  # values, gradients, AdamW's two; a batch, a state, a loss
     del run
     gc.collect()
-    backend._largest.clear()
+    engine_ids._largest.clear()
     forget_angles()
     assert used_bytes(card) <= before

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from gpu_cases import CASES, Case, results
 
-from tinylm import backend
 from tinylm.data import load_text
+from tinylm.engine.devices import to_numpy
 from tinylm.train import Run, default_config
 from tinylm.train.checkpoints import read_arrays
 from tinylm.train.run_folder import saved_checkpoints
@@ -20,9 +20,9 @@ MODELS = ["gpt", "llama", "transformer", "rnn", "lstm", "gru"]
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{case.name} {i}" for i, case in enumerate(CASES)])
 def test_ops_repeat_themselves(case: Case, scale: int) -> None:
-    first = [backend.to_numpy(a).tobytes() for a in results(case, 8 * scale, np.float32)]
+    first = [to_numpy(a).tobytes() for a in results(case, 8 * scale, np.float32)]
     for _ in range(9):
-        assert [backend.to_numpy(a).tobytes() for a in results(case, 8 * scale, np.float32)] == first
+        assert [to_numpy(a).tobytes() for a in results(case, 8 * scale, np.float32)] == first
 
 
 def config_of(model: str, scale: int, **changes: Any) -> Any:

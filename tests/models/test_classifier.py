@@ -6,12 +6,12 @@ import torch
 from helpers import assert_parity, randomise, replay_dropout
 
 from tinylm import ops
+from tinylm.engine.random_keys import Generator, default_generator
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, RangeError, ShapeError
 from tinylm.models.classifier import BagClassifier, Ensemble, LSTMClassifier, TextClassifier, TransformerClassifier
 from tinylm.optim import AdamW
-from tinylm.random_streams import Generator, default_generator
-from tinylm.tensor import Tensor
-from tinylm.verify.torch_classifiers import TorchBagClassifier, TorchLSTMClassifier, TorchTransformerClassifier
+from tinylm.verify.torch.classifiers import TorchBagClassifier, TorchLSTMClassifier, TorchTransformerClassifier
 
 VOCAB, WIDTH, HIDDEN, BUCKETS = 13, 8, 6, 17
 KINDS = ["bag", "lstm", "transformer"]

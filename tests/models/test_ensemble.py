@@ -5,9 +5,9 @@ import pytest
 import torch
 from helpers import assert_close, load_twin, randomise
 
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError
 from tinylm.models import GPT, Ensemble, GPTConfig, RNNModel, TransformerModel
-from tinylm.tensor import Tensor
 
 RNG = np.random.default_rng(0)
 IDS, TARGETS = RNG.integers(0, 7, (2, 3, 5))

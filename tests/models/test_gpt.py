@@ -9,11 +9,11 @@ import torch
 
 import tinylm
 from tinylm.data import CharTokenizer, ShuffledBlocks, load_text
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, RangeError, ShapeError
 from tinylm.models import GPT, GPTConfig
 from tinylm.optim import AdamW
-from tinylm.tensor import Tensor
-from tinylm.verify.torch_models import TorchGPT
+from tinylm.verify.torch.models import TorchGPT
 
 SMALL = GPTConfig(vocab_size=17, block_size=12, n_layer=2, n_head=2, n_embd=16)
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 import tinylm
 from tinylm.decode import Sampling, Stepper, generate, generate_batch, token_log_probabilities
+from tinylm.engine.random_keys import default_generator
 from tinylm.errors import RangeError
 from tinylm.models import GPT, GPTConfig, Llama, LlamaConfig, NgramLM, RNNModel, TransformerModel
 from tinylm.nn import KeyValueCache
-from tinylm.random_streams import default_generator
 
 BLOCK = 8  # of the Transformers
 FAMILIES = ["gpt", "llama", "transformer", "rnn-tanh", "rnn-relu", "rnn-sigmoid", "lstm", "gru", "ngram"]

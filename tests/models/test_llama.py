@@ -10,10 +10,10 @@ import torch
 
 import tinylm
 from tinylm.decode import Sampling, generate
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, RangeError, ShapeError
 from tinylm.models import Llama, LlamaConfig, RotaryScaling
-from tinylm.nn import low_rank
-from tinylm.tensor import Tensor
+from tinylm.nn import lora
 from tinylm.verify.reports import joint_norm, relative_error
 
 SMALL = LlamaConfig(vocab_size=23, block_size=32, n_layer=2, n_head=4, n_kv_head=2, n_embd=24, n_hidden=40)
@@ -122,13 +122,13 @@ def test_adapted_layers_are_not_joined(chosen: str) -> None:
     model = Llama(dataclasses.replace(SMALL, attention_bias=True, mlp_bias=True)).to(dtype="float64")
     ids = np.random.default_rng(0).integers(0, 23, (2, 9))
     plain = model(Tensor(ids)).data
-    low_rank.adapt(model, 2, 4.0, lambda path: chosen in path and "lm_head" not in path)
+    lora.adapt(model, 2, 4.0, lambda path: chosen in path and "lm_head" not in path)
     np.testing.assert_allclose(model(Tensor(ids)).data, plain, rtol=1e-10, atol=1e-12)
-    for array in low_rank.adapter_arrays(model).values():
+    for array in lora.adapter_arrays(model).values():
         array += np.random.default_rng(1).standard_normal(array.shape) * 0.1
     adapted = model(Tensor(ids))
     assert np.abs(adapted.data - plain).max() > 1e-3
-    low_rank.merge(model)
+    lora.merge(model)
     np.testing.assert_allclose(model(Tensor(ids)).data, adapted.data, rtol=1e-10, atol=1e-12)
 
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 import tinylm
 from tinylm.data import ParallelStreams
+from tinylm.engine.random_keys import Generator, default_generator
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, RangeError, ShapeError
 from tinylm.models import RNNModel
 from tinylm.optim import AdamW
-from tinylm.random_streams import Generator, default_generator
-from tinylm.tensor import Tensor
 
 KINDS = ["rnn", "lstm", "gru"]
 kinds = pytest.mark.parametrize("kind", KINDS)

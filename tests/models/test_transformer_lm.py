@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinylm
+from tinylm.engine.random_keys import Generator, default_generator
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, RangeError, ShapeError
 from tinylm.models import TransformerModel
 from tinylm.nn import KeyValueCache
 from tinylm.optim import AdamW
-from tinylm.random_streams import Generator, default_generator
-from tinylm.tensor import Tensor
-from tinylm.verify.torch_models import TorchTransformerModel
+from tinylm.verify.torch.models import TorchTransformerModel
 
 
 def ids_of(rng: np.random.Generator, *shape: int, ntoken: int = 17) -> np.ndarray:

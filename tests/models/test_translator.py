@@ -8,12 +8,12 @@ import pytest
 from helpers import assert_parity, randomise
 
 from tinylm import nn
-from tinylm.autograd import no_grad
 from tinylm.decode.beams import beam_search
+from tinylm.engine.autograd import no_grad
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, ShapeError
 from tinylm.models.translator import RecurrentTranslator, TranslationModel, Translator
-from tinylm.tensor import Tensor
-from tinylm.verify.torch_models import TorchRecurrentTranslator, TorchTranslator
+from tinylm.verify.torch.models import TorchRecurrentTranslator, TorchTranslator
 
 V, D, S, T, N = 11, 8, 6, 5, 4
 LENGTHS = np.array([6, 3, 1, 5])

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tinylm import Tensor, nn
+from tinylm.engine.random_keys import Generator, default_generator
 from tinylm.errors import ConfigError, RangeError, ShapeError
-from tinylm.random_streams import Generator, default_generator
 
 seeds = st.integers(0, 1000)
 dtypes = st.sampled_from(["float64", "float32"])

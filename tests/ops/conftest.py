@@ -3,7 +3,7 @@
 import pytest
 from cuda_on_cpu.fixtures import gpu_required
 
-from tinylm import backend
+from tinylm.engine.devices import device_namespace
 from tinylm.errors import DeviceError
 
 
@@ -15,7 +15,7 @@ def device(request):
         request.getfixturevalue("emulated_cuda")
         return "cuda"
     try:
-        backend.device_namespace(request.param)
+        device_namespace(request.param)
     except DeviceError as error:
         if gpu_required():
             pytest.fail(f"TINYLM_REQUIRE_CUDA=1, but {error}")

@@ -5,9 +5,9 @@ import pytest
 
 import tinylm
 from tinylm import Tensor
+from tinylm.engine.random_keys import default_generator, random_uint32
 from tinylm.errors import ConfigError
-from tinylm.ops.randomness import keep_mask
-from tinylm.random_streams import default_generator, random_uint32
+from tinylm.ops.dropout import keep_mask
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])

@@ -163,7 +163,7 @@ def test_nan_is_passed_on_and_not_hidden():
 @pytest.mark.parametrize("named", [{}, {"reduction": "sum"}, {"reduction": "none"}, {"label_smoothing": 0.1}])
 def test_cross_entropy_in_blocks_of_rows(chunk, named, monkeypatch):
     """The loss and its first two derivatives do not depend on how many rows are done at once."""
-    monkeypatch.setattr("tinylm.ops.probabilities._CHUNK", chunk)
+    monkeypatch.setattr("tinylm.ops.losses._CHUNK", chunk)
     sample = Sample("blocks", (np.random.default_rng(0).standard_normal((7, 5)), np.array([0, 4, -100, 2, 2, -100, 1])), named)
     for order in (1, 2):
         report = compare_op("cross_entropy", sample, order=order)

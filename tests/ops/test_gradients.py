@@ -5,7 +5,7 @@ import pytest
 from op_cases import DEVICES, kind, layouts, parametrize, run, use
 
 import tinylm
-from tinylm.kernel_registry import launches, registry
+from tinylm.engine.kernels import launches, registry
 from tinylm.verify import compare_op, gradcheck, samples_of
 from tinylm.verify.op_checks import differentiable, is_floating, members, on_device
 from tinylm.verify.reports import joint_norm, relative_error

@@ -8,7 +8,7 @@ from tinylm import optim
 from tinylm.errors import CheckpointError, ConfigError
 from tinylm.nn import Parameter
 from tinylm.optim.muon import COEFFICIENTS, STEPS, orthogonalized
-from tinylm.verify.torch_optimizers import TorchMuon
+from tinylm.verify.torch.optimizers import TorchMuon
 
 SHAPES = [(6, 4), (4, 6), (8, 4), (5, 5), (1, 3), (3, 1), (1, 1)]  # (8, 4) and (3, 1) are squares on top of each other
 

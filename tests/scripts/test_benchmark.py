@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from script_helpers import SCRIPTS, fails_with_one_line, script, script_here
 
+from tinylm.engine.kernels import launches
 from tinylm.errors import DeviceError, TinylmError
-from tinylm.kernel_registry import launches
 
 sys.path.insert(0, str(SCRIPTS))
 

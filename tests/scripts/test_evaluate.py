@@ -7,10 +7,10 @@ import pytest
 from script_helpers import ends_well, fails_with_one_line, script, script_here
 
 from tinylm.data import split_text
+from tinylm.studies.dynamic_evaluation import dynamic_losses
+from tinylm.studies.mixing import mix
 from tinylm.train import Counting, Run, default_config, load_run
-from tinylm.train.dynamic_evaluation import dynamic_losses
 from tinylm.train.metrics import token_losses
-from tinylm.train.mixing import mix
 
 TEXT = "the quick brown fox jumps over the lazy dog.\nsee the dog sleep, and the fox run away again.\n" * 30
 SMALL = {

@@ -13,10 +13,11 @@ from tinylm import Tensor, explain
 from tinylm.data.labelled import LabelledTexts, encode_words
 from tinylm.data.pairs import Pairs
 from tinylm.explain.reading import read_run
-from tinylm.train import Counting, Run, classifier_config, default_config, load_run, translation_config
-from tinylm.train.classification import load_classifier
-from tinylm.train.classifier_run import ClassifierRun
-from tinylm.train.translation import TranslationRun, load_translator
+from tinylm.train import Counting, Run, default_config, load_run
+from tinylm.train.tasks import classifier_config, translation_config
+from tinylm.train.tasks.classification import load_classifier
+from tinylm.train.tasks.classifier_run import ClassifierRun
+from tinylm.train.tasks.translation import TranslationRun, load_translator
 
 TEXT = "the quick brown fox jumps over the lazy dog.\nwhat does not fit, is it the dog?\n" * 20
 SENTENCE = "the lazy dog"

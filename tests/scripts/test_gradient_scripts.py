@@ -61,7 +61,7 @@ def fails_with_one_line(result, message):
 
 @BOTH
 def test_a_dry_run_passes_and_has_a_row_for_every_op(name):
-    from tinylm.kernel_registry import registry
+    from tinylm.engine.kernels import registry
 
     result = script(name, "--dry-run")
     assert result.returncode == 0, result.stdout + result.stderr

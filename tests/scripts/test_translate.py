@@ -11,8 +11,8 @@ import sacrebleu
 from script_helpers import SCRIPTS, ends_well, fails_with_one_line, script, script_here
 
 from tinylm.data.pairs import Pairs
-from tinylm.train.translation import TranslationRun
-from tinylm.train.translation_config import default_config
+from tinylm.train.tasks.translation import TranslationRun
+from tinylm.train.tasks.translation_config import default_config
 
 ANIMALS = {"cat": "gato", "dog": "perro", "bird": "pájaro", "horse": "caballo", "wolf": "lobo"}
 DOES = {"sleeps": "duerme", "eats": "come", "runs": "corre", "sings": "canta"}

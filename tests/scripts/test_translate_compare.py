@@ -13,8 +13,8 @@ import pytest
 import sacrebleu
 from script_helpers import SCRIPTS, Result, ends_well, fails_with_one_line, script, script_here
 
-from tinylm.train.translation import load_translator, read_config
-from tinylm.train.translation_config import default_config
+from tinylm.train.tasks.translation import load_translator, read_config
+from tinylm.train.tasks.translation_config import default_config
 
 ANIMALS = {"cat": "gato", "dog": "perro", "bird": "pájaro", "horse": "caballo", "wolf": "lobo"}
 DOES = {"sleeps": "duerme", "eats": "come", "runs": "corre", "sings": "canta"}

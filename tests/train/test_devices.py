@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from device_helpers import waits_for_nothing
 
-from tinylm import backend
 from tinylm.data import load_text
 from tinylm.data.pairs import Pairs
+from tinylm.engine.devices import to_numpy
+from tinylm.engine.kernels import launches
 from tinylm.errors import RangeError
-from tinylm.kernel_registry import launches
 from tinylm.train import Run, default_config, load_run
 from tinylm.train.checkpoints import read_arrays
 from tinylm.train.run_folder import saved_checkpoints
-from tinylm.train.translation import TranslationRun
-from tinylm.train.translation_config import TranslationConfig
+from tinylm.train.tasks.translation import TranslationRun
+from tinylm.train.tasks.translation_config import TranslationConfig
 
 TEXT = load_text("tinyshakespeare")[:3000]
 
@@ -34,8 +34,8 @@ def test_a_step_waits_for_nothing(cuda: Any, tmp_path: Path, model: str) -> None
     with waits_for_nothing():
         for k in range(2):  # the second has a state to carry, and an optimiser that has begun
             loss, norm = run._step(k)
-    assert np.isfinite(float(backend.to_numpy(loss)))
-    assert np.isfinite(float(backend.to_numpy(norm)))
+    assert np.isfinite(float(to_numpy(loss)))
+    assert np.isfinite(float(to_numpy(norm)))
     assert launches["adamw", "cuda"] == 4  # two groups, two steps
 
 
@@ -49,7 +49,7 @@ def test_a_step_of_a_translator_waits_for_nothing(cuda: Any, tmp_path: Path, mod
     with waits_for_nothing():
         for k in range(2):
             loss, _ = run._step(k)
-    assert np.isfinite(float(backend.to_numpy(loss)))
+    assert np.isfinite(float(to_numpy(loss)))
 
 
 @pytest.mark.parametrize("model", ["gpt", "lstm"])

@@ -11,7 +11,7 @@ from long_runs import MODELS, stop_at, tiny_run
 from script_helpers import fails_with_one_line, script_here
 
 from tinylm import ops
-from tinylm.dispatch import op
+from tinylm.engine.op import op
 from tinylm.errors import AnomalyError, CheckpointError
 from tinylm.train import Run
 from tinylm.train.checkpoints import read_arrays

@@ -13,7 +13,7 @@ from script_helpers import ends_well, fails_with_one_line, script_here
 
 from tinylm.errors import CheckpointError, ConfigError
 from tinylm.models import GPT
-from tinylm.nn.low_rank import LowRankLinear
+from tinylm.nn.lora import LowRankLinear
 from tinylm.train import Run, TrainConfig, load_run, validation_loss
 from tinylm.train.checkpoints import read_arrays, write_arrays
 from tinylm.train.runs import fine_tuning_config, read_config

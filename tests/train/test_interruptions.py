@@ -64,7 +64,7 @@ def test_what_a_resume_needs_is_all_there(tmp_path: Path) -> None:
     tiny_run("lstm", tmp_path / "whole").train()
 
     def without_random_state(run: Run) -> None:
-        from tinylm.random_streams import default_generator
+        from tinylm.engine.random_keys import default_generator
 
         default_generator.state = (0, 0)
 

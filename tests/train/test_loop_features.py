@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from long_runs import MODELS, records, stop_at, tiny_run
 
+from tinylm.engine.random_keys import default_generator
 from tinylm.errors import ConfigError
 from tinylm.models.language_model import DecoderOnlyModel
-from tinylm.random_streams import default_generator
 from tinylm.train import Run, TrainConfig, load_run, validation_loss
 from tinylm.train.checkpoints import read_arrays
 from tinylm.train.metrics import memory_mb

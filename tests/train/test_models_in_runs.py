@@ -11,12 +11,12 @@ import pytest
 
 from tinylm.data import split_text
 from tinylm.decode import token_log_probabilities
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import AnomalyError, CheckpointError, ConfigError, DataError
 from tinylm.models import NgramLM, RNNModel
-from tinylm.tensor import Tensor
 from tinylm.train import Counting, Run, TrainConfig, default_config, load_run, validation_loss
-from tinylm.train.config import MODEL_DEFAULTS
 from tinylm.train.runs import read_config
+from tinylm.train.tasks.language_model_config import MODEL_DEFAULTS
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 40
 SMALL = {

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import AnomalyError, CheckpointError, ConfigError, DataError
-from tinylm.tensor import Tensor
+from tinylm.files.atomic import write_atomically, write_json
 from tinylm.train import Run, TrainConfig, load_run, validation_loss
 from tinylm.train.checkpoints import read_arrays, read_json, write_arrays
 from tinylm.train.runs import read_config
-from tinylm.whole_files import write_atomically, write_json
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 40
 SMALL = TrainConfig(

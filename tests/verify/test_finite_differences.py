@@ -5,7 +5,7 @@ import pytest
 
 import tinylm
 from tinylm import Tensor, nn
-from tinylm.backend import array_module, constant
+from tinylm.engine.arrays import array_module, constant
 from tinylm.errors import ConfigError
 from tinylm.verify import gradcheck
 

@@ -6,8 +6,8 @@ import torch
 from safetensors.torch import save_file
 
 from tinylm import nn
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import CheckpointError
-from tinylm.tensor import Tensor
 from tinylm.verify import compare_gradients, save_gradients
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tinylm
-from tinylm.kernel_registry import registry
+from tinylm.engine.kernels import registry
 from tinylm.verify import gradcheck, samples_of
 from tinylm.verify.op_checks import differentiable
 

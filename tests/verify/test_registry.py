@@ -9,11 +9,11 @@ import pytest
 
 import tinylm
 from tinylm.bindings.cuda import launching
+from tinylm.engine.kernels import registry
 from tinylm.errors import ConfigError
-from tinylm.kernel_registry import registry
 from tinylm.verify import samples_of
 from tinylm.verify.samples import makers
-from tinylm.verify.torch_reference import references, torch_reference
+from tinylm.verify.torch.reference import references, torch_reference
 
 ROOT = Path(tinylm.__file__).parents[1]
 ALL = pytest.mark.parametrize("name", list(registry))

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from tinylm.engine.random_keys import philox
 from tinylm.errors import DataError
-from tinylm.random_streams import philox
 
 
 def split_text(text: str, validation: float = 0.1) -> tuple[str, str]:

@@ -10,8 +10,8 @@ import numpy as np
 
 from tinylm.data.corpora import LABELLED, read_text
 from tinylm.data.tokenizers import Tokenizer, WordTokenizer
+from tinylm.engine.random_keys import philox
 from tinylm.errors import ConfigError, DataError
-from tinylm.random_streams import philox
 
 SPLITS = 5
 MAX_WORDS = 500  # what is read of a text

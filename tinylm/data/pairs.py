@@ -8,8 +8,8 @@ import numpy as np
 
 from tinylm.data.corpora import PAIRS, read_text
 from tinylm.data.tokenizers import BpeTokenizer
+from tinylm.engine.random_keys import philox
 from tinylm.errors import ConfigError, DataError
-from tinylm.random_streams import philox
 
 Pair = tuple[str, str]  # source, target
 _SPLIT_SEED = 0  # the same for every run, so that all are tested on the same sentences

@@ -7,11 +7,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tinylm import backend
-from tinylm.autograd import no_grad
 from tinylm.decode.stepping import log_softmax
+from tinylm.engine.autograd import no_grad
+from tinylm.engine.devices import to_device, to_numpy
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import AnomalyError, ConfigError
-from tinylm.tensor import Tensor
 
 
 class State(Protocol):
@@ -116,8 +116,8 @@ def beam_search(
 def _next(model: Steps, last: np.ndarray, state: State, forbidden: Sequence[int], device: str) -> tuple[np.ndarray, Any]:
     """(log-probabilities (N, V) of the next token, state)."""
     with no_grad():
-        logits, state = model.step(Tensor(backend.to_device(last, device)), state)
-    log_p = log_softmax(backend.to_numpy(logits.data))
+        logits, state = model.step(Tensor(to_device(last, device)), state)
+    log_p = log_softmax(to_numpy(logits.data))
     if np.isnan(log_p).any():
         raise AnomalyError("the model gave a NaN for the next token")
     log_p[:, list(forbidden)] = -math.inf

@@ -4,13 +4,14 @@ from typing import Any
 
 import numpy as np
 
-from tinylm import backend
-from tinylm.autograd import no_grad
 from tinylm.decode.stepping import log_softmax
+from tinylm.engine.autograd import no_grad
+from tinylm.engine.devices import to_device, to_numpy
+from tinylm.engine.ids import check_ids
+from tinylm.engine.random_keys import philox
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, DataError
 from tinylm.models import LanguageModel, NgramLM
-from tinylm.random_streams import philox
-from tinylm.tensor import Tensor
 
 _ELEMENTS = 1 << 22  # of logits held at once
 _ROWS = 128  # windows read at once, at most
@@ -49,7 +50,7 @@ def log_probabilities_given(
             f"positions {positions.min()} to {positions.max()} of {len(ids)} tokens: expected {context} to {len(ids) - 1}, "
             "each with its context before it"
         )
-    backend.check_ids(ids, model.vocab_size, "token id")
+    check_ids(ids, model.vocab_size, "token id")
     if isinstance(model, NgramLM):
         return np.array([model.log_probabilities(ids[t : t + 1], ids[t - context : t])[0] for t in positions])
     training = model.training
@@ -66,6 +67,6 @@ def log_probabilities_given(
 def _last_log_p(model: LanguageModel, ids: np.ndarray, positions: np.ndarray, context: int, device: str) -> np.ndarray:
     """One batch of windows; only the logits after the last token of each are used."""
     windows: Any = ids[positions[:, None] + np.arange(-context, 0)]
-    logits, _ = model.advance(Tensor(backend.to_device(windows, device)))
-    log_p = log_softmax(backend.to_numpy(logits.data[:, -1]))
+    logits, _ = model.advance(Tensor(to_device(windows, device)))
+    log_p = log_softmax(to_numpy(logits.data[:, -1]))
     return log_p[np.arange(len(positions)), ids[positions]]

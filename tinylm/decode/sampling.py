@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinylm.decode.stepping import Stepper
+from tinylm.engine.random_keys import default_generator
 from tinylm.errors import AnomalyError, ConfigError
 from tinylm.models import LanguageModel, NgramLM
-from tinylm.random_streams import default_generator
 
 
 @dataclass(frozen=True)

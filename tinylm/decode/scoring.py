@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinylm import backend
-from tinylm.autograd import no_grad
 from tinylm.data.tokenizers import Tokenizer, token_texts
 from tinylm.decode.stepping import log_softmax
+from tinylm.engine.autograd import no_grad
+from tinylm.engine.devices import to_device, to_numpy
+from tinylm.engine.ids import check_ids
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, DataError
 from tinylm.models import LanguageModel, NgramLM
-from tinylm.tensor import Tensor
 
 _CHUNK = 256  # tokens that a recurrent model reads at once
 
@@ -25,7 +26,7 @@ def token_log_probabilities(model: LanguageModel | NgramLM, ids: np.ndarray, dev
     block_size/2 tokens before it where the text has them. The model is in evaluation mode meanwhile.
     Errors: RangeError for ids outside the vocabulary.
     """
-    backend.check_ids(ids, model.vocab_size, "token id")
+    check_ids(ids, model.vocab_size, "token id")
     if len(ids) < 2:
         return np.zeros(0)
     if isinstance(model, NgramLM):
@@ -47,9 +48,9 @@ def _scored_parts(model: LanguageModel, ids: np.ndarray, device: str) -> Iterato
     while done < len(ids) - 1:
         start = max(done - overlap, 0)
         stop = min(start + (block or _CHUNK), len(ids) - 1)
-        x = Tensor(backend.to_device(np.ascontiguousarray(ids[None, start:stop]), device))
+        x = Tensor(to_device(np.ascontiguousarray(ids[None, start:stop]), device))
         logits, state = model.advance(x, state if block is None else None)
-        log_p = log_softmax(backend.to_numpy(logits.data)[0, done - start :])
+        log_p = log_softmax(to_numpy(logits.data)[0, done - start :])
         yield log_p[np.arange(stop - done), ids[done + 1 : stop + 1]]
         done = stop
 

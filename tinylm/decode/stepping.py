@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from tinylm import backend
-from tinylm.autograd import no_grad
+from tinylm.engine.autograd import no_grad
+from tinylm.engine.devices import to_device, to_numpy
+from tinylm.engine.tensor import Tensor
 from tinylm.models import LanguageModel, NgramLM
-from tinylm.tensor import Tensor
 
 
 class Stepper:
@@ -49,8 +49,8 @@ class Stepper:
             self.state = None
         new = self.seen[:, self.start :] if self.state is None else self.seen[:, fed:]
         with no_grad():
-            logits, self.state = self.model.advance(Tensor(backend.to_device(np.ascontiguousarray(new), self.device)), self.state)
-        return backend.to_numpy(logits.data[:, -1]).copy()
+            logits, self.state = self.model.advance(Tensor(to_device(np.ascontiguousarray(new), self.device)), self.state)
+        return to_numpy(logits.data[:, -1]).copy()
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:

@@ -8,11 +8,11 @@ import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from tinylm.backend import to_numpy
+from tinylm.engine.devices import to_numpy
+from tinylm.engine.tensor import as_array
 from tinylm.explain.naming import Names, nodes_below
 from tinylm.explain.token_axes import label_tokens, title_width
 from tinylm.nn import Module
-from tinylm.tensor import as_array
 
 
 @dataclass(frozen=True)

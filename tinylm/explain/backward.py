@@ -1,6 +1,6 @@
 """The backward pass as it happens: what each node gets, and what it hands on to whom.
 
-The walk is the one of `tinylm.autograd`, in the same order with the same sums, so the gradients are
+The walk is the one of `tinylm.engine.autograd`, in the same order with the same sums, so the gradients are
 the same bit for bit. It keeps every piece instead of only adding it up, and frees nothing.
 """
 
@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tinylm.autograd import Node, apply_vjp, fitted, seed_gradient
-from tinylm.backend import Array
+from tinylm.engine.arrays import Array
+from tinylm.engine.autograd import Node, apply_vjp, fitted, seed_gradient
+from tinylm.engine.tensor import as_array
 from tinylm.explain.naming import Names
 from tinylm.nn import Module
-from tinylm.tensor import as_array
 
 
 @dataclass(frozen=True)

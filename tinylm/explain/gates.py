@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from tinylm.autograd import Node
-from tinylm.backend import to_numpy
+from tinylm.engine.autograd import Node
+from tinylm.engine.devices import to_numpy
+from tinylm.engine.tensor import as_array
 from tinylm.explain.naming import Names, nodes_below
 from tinylm.explain.token_axes import label_tokens, title_width
 from tinylm.nn import Module
-from tinylm.tensor import as_array
 
 Cell = Callable[[np.ndarray, np.ndarray, list[np.ndarray]], dict[str, np.ndarray]]
 

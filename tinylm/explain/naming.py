@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tinylm.autograd import Node
+from tinylm.engine.autograd import Node
 from tinylm.errors import AutogradError
 from tinylm.nn import Module
 

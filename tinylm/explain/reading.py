@@ -7,18 +7,21 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from tinylm import backend, ops
-from tinylm.autograd import set_recording
+from tinylm import ops
 from tinylm.data.labelled import encode_words
 from tinylm.data.pairs import make_batch
 from tinylm.data.tokenizers import Tokenizer, token_texts
+from tinylm.engine.autograd import set_recording
+from tinylm.engine.devices import device_namespace, to_device
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError
-from tinylm.models import LanguageModel, NgramLM, pretrained
+from tinylm.models import LanguageModel, NgramLM
 from tinylm.models.translator import RecurrentTranslator
 from tinylm.nn import Module
-from tinylm.tensor import Tensor
-from tinylm.train import classification, load_run, translation
+from tinylm.pretrained import loading
+from tinylm.train import load_run
 from tinylm.train.checkpoints import read_json
+from tinylm.train.tasks import classification, translation
 
 Layer = TypeVar("Layer")
 
@@ -76,7 +79,7 @@ class LanguageReading(Reading):
             raise ConfigError(f"the text has {len(ids)} tokens: expected at most {model.block_size}, the model's context")
         self.model: LanguageModel = model
         self.about = f"nats a token over {len(ids) - 1} tokens"
-        self._ids = Tensor(backend.to_device(ids[None], device))
+        self._ids = Tensor(to_device(ids[None], device))
         self._tokens = token_texts(tokenizer, ids.tolist())
 
     def loss(self) -> Tensor:
@@ -108,7 +111,7 @@ class TranslationReading(Reading):
         self.about = f"nats a token over {len(goal)} tokens of {vocabulary.decode(goal)!r}"
         self._lengths = batch.source_lengths
         arrays = batch.source, batch.target_in, batch.target_out
-        self._source, self._target_in, self._target_out = (Tensor(backend.to_device(a.copy(), translator.device)) for a in arrays)
+        self._source, self._target_in, self._target_out = (Tensor(to_device(a.copy(), translator.device)) for a in arrays)
         special = {vocabulary.bos: "<s> ", vocabulary.eos: " </s>"}  # words of their own
         both = ([special.get(i) or vocabulary.decode([i]) for i in a[0].tolist()] for a in (batch.source, batch.target_in))
         self._source_tokens, self._target_tokens = both
@@ -137,13 +140,13 @@ class ClassifierReading(Reading):
         a text without words."""
         ids = encode_words(tokenizer, text)
         self.model = model.to(device)
-        self._ids, self._lengths = Tensor(backend.to_device(ids[None], device)), np.array([len(ids)])
+        self._ids, self._lengths = Tensor(to_device(ids[None], device)), np.array([len(ids)])
         if label is None:
             label = names[self.output().item() > 0]
         if label not in names:
             raise ConfigError(f"label {label!r}: expected {names[0]!r} or {names[1]!r}")
         self.about = f"nats for the label {label!r}, over {len(ids)} words"
-        self._label = Tensor(backend.to_device(np.array([names.index(label)], np.float32), device))
+        self._label = Tensor(to_device(np.array([names.index(label)], np.float32), device))
         self._tokens = token_texts(tokenizer, ids.tolist())
 
     def loss(self) -> Tensor:
@@ -163,13 +166,13 @@ def read_run(folder: Path, text: str, device: str = "cpu", *, target: str | None
     Errors: CheckpointError when the folder is no run; ConfigError for a target or label that the model has no use
     for; those of the readings.
     """
-    own = pretrained.find(folder) is None
+    own = loading.find(folder) is None
     record = read_json(folder / "config.json") if own and (folder / "config.json").exists() else None
     task = record.get("task") if isinstance(record, dict) else None
     for name, value, its in (("target", target, translation.TASK), ("label", label, classification.TASK)):
         if value is not None and task != its:
             raise ConfigError(f"{name} {value!r}: the run in {folder} is not one of {its}")
-    backend.device_namespace(device)
+    device_namespace(device)
     if task == translation.TASK:
         return TranslationReading(translation.load_translator(folder, device), text, target)
     if task == classification.TASK:

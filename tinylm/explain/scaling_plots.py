@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from tinylm.train.scaling_laws import Law, Point, ScalingFit
+from tinylm.studies.scaling_laws import Law, Point, ScalingFit
 
 
 def scaling_figure(fit: ScalingFit, target: tuple[float, float]) -> Figure:

@@ -9,7 +9,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from tinylm.backend import Array, to_numpy
+from tinylm.engine.arrays import Array
+from tinylm.engine.devices import to_numpy
 from tinylm.explain.backward import Leaf, Step, givers_of
 
 _FEW = 8  # the largest array whose elements are all shown

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from tinylm.backend import Array, to_numpy
+from tinylm.engine.arrays import Array
+from tinylm.engine.devices import to_numpy
 from tinylm.explain.backward import Step, leaves, steps
 from tinylm.explain.terminal import cosine, norm
+from tinylm.files.atomic import write_atomically
 from tinylm.nn import Module
-from tinylm.whole_files import write_atomically
 
 _FEW = 24  # the largest array whose elements are all shown
 

@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinylm import nn, ops
-from tinylm.backend import Array, array_module, check_ids, to_device
+from tinylm.engine.arrays import Array, array_module
+from tinylm.engine.devices import to_device
+from tinylm.engine.ids import check_ids
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, ShapeError
-from tinylm.tensor import Tensor
 
 _PRIME = 116049371  # fastText's multiplier; the product with an id below 2³¹ fits 64 bits
 

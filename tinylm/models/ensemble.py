@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinylm import nn, ops
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError
 from tinylm.models.language_model import LanguageModel
-from tinylm.tensor import Tensor
 
 
 class Ensemble(LanguageModel):

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tinylm import nn, ops
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, ShapeError
 from tinylm.models.language_model import DecoderOnlyModel
-from tinylm.tensor import Tensor
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class GPT(DecoderOnlyModel):
 
         Errors: CheckpointError listing all that is missing, unexpected, misshapen or unsupported.
         """
-        from tinylm.models.pretrained import load_weights_as
+        from tinylm.pretrained.loading import load_weights_as
 
         return load_weights_as(cls, Path(folder))
 
@@ -156,6 +156,6 @@ class GPT(DecoderOnlyModel):
 
         There every layer has biases: a model without is given zeros. Errors: CheckpointError.
         """
-        from tinylm.models.pretrained import save
+        from tinylm.pretrained.loading import save
 
         save(self, Path(folder), tokenizer)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinylm import nn, ops
-from tinylm.checkpointing import checkpoint
-from tinylm.tensor import Tensor
+from tinylm.engine.recompute import checkpoint
+from tinylm.engine.tensor import Tensor
 
 
 class LanguageModel(nn.Module):

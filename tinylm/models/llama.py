@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tinylm import nn, ops
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, ShapeError
 from tinylm.models.language_model import DecoderOnlyModel
-from tinylm.tensor import Tensor
 
 WIDEST_HEAD = 4096  # entries; those of published models have at most 256
 
@@ -218,7 +218,7 @@ class Llama(DecoderOnlyModel):
 
         Errors: CheckpointError listing all that is missing, unexpected, misshapen or unsupported.
         """
-        from tinylm.models.pretrained import load_weights_as
+        from tinylm.pretrained.loading import load_weights_as
 
         return load_weights_as(cls, Path(folder))
 
@@ -227,6 +227,6 @@ class Llama(DecoderOnlyModel):
 
         There pairs are halves: the rows of a model with interleaved pairs are put in that order. Errors: CheckpointError.
         """
-        from tinylm.models.pretrained import save
+        from tinylm.pretrained.loading import save
 
         save(self, Path(folder), tokenizer)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinylm.backend import check_ids
+from tinylm.engine.ids import check_ids
 from tinylm.errors import CheckpointError, ConfigError, DataError, ShapeError
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinylm import nn
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError
 from tinylm.models.language_model import LanguageModel
-from tinylm.tensor import Tensor
 
 
 class RNNModel(LanguageModel):

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinylm import nn
-from tinylm.backend import array_module
+from tinylm.engine.arrays import array_module
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, ShapeError
 from tinylm.models.language_model import LanguageModel
-from tinylm.tensor import Tensor
 
 
 class TransformerModel(LanguageModel):

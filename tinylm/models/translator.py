@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from tinylm import nn, ops
-from tinylm.backend import array_module, to_device, to_numpy
+from tinylm.engine.arrays import array_module
+from tinylm.engine.devices import to_device, to_numpy
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, ShapeError
-from tinylm.tensor import Tensor
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from tinylm.engine.random_keys import default_generator
 from tinylm.errors import ConfigError
 from tinylm.nn.modules import Module, Parameter
-from tinylm.random_streams import default_generator
 
 
 class _Mode:

@@ -3,9 +3,9 @@
 import numpy as np
 
 from tinylm import ops
-from tinylm.autograd import mode
-from tinylm.backend import Array, array_module
-from tinylm.tensor import Tensor
+from tinylm.engine.arrays import Array, array_module
+from tinylm.engine.autograd import mode
+from tinylm.engine.tensor import Tensor
 
 
 class _Room:

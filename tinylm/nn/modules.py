@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from tinylm import backend
-from tinylm.backend import Array
+from tinylm.engine.arrays import Array
+from tinylm.engine.devices import to_device
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import CheckpointError, ConfigError
-from tinylm.tensor import Tensor
 
 
 class Parameter(Tensor):
@@ -123,7 +123,7 @@ class Module:
             raise CheckpointError(f"the state does not fit {type(self).__name__}: {'; '.join(problems)}")
         for name, array in arrays.items():
             target = own[name]
-            target.data[...] = backend.to_device(array, target.device).astype(target.dtype, copy=False)
+            target.data[...] = to_device(array, target.device).astype(target.dtype, copy=False)
             target.bump_version()
 
     def to(self, device: str | None = None, dtype: Any = None) -> "Module":
@@ -175,7 +175,7 @@ def _convert(tensor: Tensor, device: str | None, dtype: Any) -> None:
     def converted(array: Array) -> Array:
         if dtype is not None and array.dtype.kind == "f":
             array = array.astype(dtype, copy=False)
-        return array if device is None else backend.to_device(array, device)
+        return array if device is None else to_device(array, device)
 
     data = converted(tensor.data)
     if data is tensor.data:

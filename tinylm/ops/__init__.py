@@ -7,15 +7,21 @@ that is run again on tensors computes with the functions below.
 import sys as _sys
 from typing import Any
 
-from tinylm import backend as _backend
-from tinylm.dispatch import wrappers as _wrappers
+from tinylm.engine.arrays import register_tensor_namespace
+from tinylm.engine.devices import device_namespace, parse_device
+from tinylm.engine.op import wrappers as _wrappers
+from tinylm.engine.tensor import Tensor, raw_index
 from tinylm.ops.activations import ACTIVATIONS as ACTIVATIONS
 from tinylm.ops.activations import gelu, identity, relu, sigmoid, silu, swiglu
 from tinylm.ops.attention import merge_heads, scaled_dot_product_attention, split_heads
 from tinylm.ops.comparisons import argmax, equal, greater, greater_equal, less, less_equal, not_equal, ones_like, zeros_like
 from tinylm.ops.devices import to_device
-from tinylm.ops.lookups import embedding, getitem, index_add, scatter_add, take_along_axis
-from tinylm.ops.normalizations import layer_norm, rms_norm
+from tinylm.ops.dropout import dropout
+from tinylm.ops.indexing import embedding, getitem, index_add, scatter_add, take_along_axis
+from tinylm.ops.joint_linear import rotary_heads, swiglu_linear
+from tinylm.ops.linear import linear, matmul
+from tinylm.ops.losses import binary_cross_entropy_with_logits, cross_entropy, nll_loss
+from tinylm.ops.normalization import layer_norm, rms_norm
 from tinylm.ops.pointwise import (
     abs,
     add,
@@ -37,15 +43,11 @@ from tinylm.ops.pointwise import (
     tanh,
     where,
 )
-from tinylm.ops.positions import rotary
-from tinylm.ops.probabilities import binary_cross_entropy_with_logits, cross_entropy, log_softmax, nll_loss, softmax
-from tinylm.ops.products import linear, matmul
-from tinylm.ops.projections import rotary_heads, swiglu_linear
-from tinylm.ops.randomness import dropout
-from tinylm.ops.recurrence import gru, lstm, rnn
+from tinylm.ops.recurrent import gru, lstm, rnn
 from tinylm.ops.reductions import logsumexp, max, mean, min, sum, var
+from tinylm.ops.rotary import rotary
 from tinylm.ops.shapes import broadcast_to, concatenate, expand_dims, pad, reshape, split, squeeze, stack, swapaxes, transpose
-from tinylm.tensor import Tensor, raw_index
+from tinylm.ops.softmax import log_softmax, softmax
 
 __all__ = [
     "abs", "add", "arange", "argmax", "astype", "binary_cross_entropy_with_logits", "broadcast_to", "clip", "concatenate",
@@ -62,7 +64,7 @@ __all__ = [
 def arange(start: int, stop: int | None = None, step: int = 1, *, device: str = "cpu") -> Tensor:
     """The integers from start (0 when only one bound is given) up to stop, as a tensor on `device`."""
     start, stop = (0, start) if stop is None else (start, stop)
-    return Tensor(_backend.device_namespace(device).arange(start, stop, step))
+    return Tensor(device_namespace(device).arange(start, stop, step))
 
 
 def _reflected(function: Any) -> Any:
@@ -85,7 +87,7 @@ def _to(self: Tensor, device: str | None = None, dtype: Any = None) -> Tensor:
 
 
 def _same_device(a: str, b: str) -> bool:
-    return _backend.parse_device(a) == _backend.parse_device(b)
+    return parse_device(a) == parse_device(b)
 
 
 for _name, _op in {
@@ -112,4 +114,4 @@ for _name, _value in {
     setattr(Tensor, _name, _value)
 
 _wrappers.namespace = globals()
-_backend.register_tensor_namespace(Tensor, _sys.modules[__name__])
+register_tensor_namespace(Tensor, _sys.modules[__name__])

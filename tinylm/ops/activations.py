@@ -2,8 +2,8 @@
 
 import math
 
-from tinylm.backend import array_module, constant
-from tinylm.dispatch import op
+from tinylm.engine.arrays import array_module, constant
+from tinylm.engine.op import op
 from tinylm.errors import ConfigError, ShapeError
 
 

@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 
-from tinylm.backend import array_module, constant, raw_module, sum_to
-from tinylm.dispatch import op
+from tinylm.engine.arrays import array_module, constant, raw_module, sum_to
+from tinylm.engine.op import op
 from tinylm.errors import ShapeError
-from tinylm.ops.probabilities import softmax
-from tinylm.ops.randomness import keep_mask
+from tinylm.ops.dropout import keep_mask
+from tinylm.ops.softmax import softmax
 
 
 @op(random=True)

@@ -1,7 +1,7 @@
 """Functions without a derivative: comparisons, constants and positions. Nothing is recorded."""
 
-from tinylm.backend import array_module
-from tinylm.dispatch import op
+from tinylm.engine.arrays import array_module
+from tinylm.engine.op import op
 
 
 @op

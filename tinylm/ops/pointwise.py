@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tinylm.backend import Array, array_module, constant, is_number, sum_like, sum_to
-from tinylm.dispatch import op
+from tinylm.engine.arrays import Array, array_module, constant, is_number, sum_like, sum_to
+from tinylm.engine.op import op
 
 
 @op

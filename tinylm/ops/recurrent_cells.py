@@ -7,7 +7,7 @@ alike; on tensors they can be differentiated any number of times.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tinylm.backend import Array, array_module, raw_module
+from tinylm.engine.arrays import Array, array_module, raw_module
 
 
 def _affine(x: Array, weight: Array, bias: Array | None) -> Array:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from tinylm.backend import Array, array_module
+from tinylm.engine.arrays import Array, array_module
 from tinylm.errors import ShapeError
 
 

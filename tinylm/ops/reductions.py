@@ -3,8 +3,8 @@
 import builtins
 import math
 
-from tinylm.backend import Array, array_module, constant
-from tinylm.dispatch import op
+from tinylm.engine.arrays import Array, array_module, constant
+from tinylm.engine.op import op
 
 
 def spread(dy: Array, shape: tuple[int, ...], axis: int | tuple[int, ...] | None, keepdims: bool) -> Array:

@@ -2,8 +2,8 @@
 
 import math
 
-from tinylm.backend import array_module, sum_to
-from tinylm.dispatch import op
+from tinylm.engine.arrays import array_module, sum_to
+from tinylm.engine.op import op
 from tinylm.errors import ShapeError
 
 

@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from tinylm.backend import Array, array_module
+from tinylm.engine.arrays import Array, array_module
+from tinylm.engine.kernels import update
 from tinylm.errors import ConfigError
-from tinylm.kernel_registry import update
 from tinylm.optim.optimizer import Optimizer
 
 _BLOCK = 1 << 14  # elements at a time: the nine arrays of one block stay in the L2 cache

@@ -4,9 +4,10 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tinylm.backend import Array, array_module, make_current
-from tinylm.kernel_registry import update
-from tinylm.tensor import Tensor
+from tinylm.engine.arrays import Array, array_module
+from tinylm.engine.devices import make_current
+from tinylm.engine.kernels import update
+from tinylm.engine.tensor import Tensor
 
 
 @update

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tinylm.backend import Array, array_module
+from tinylm.engine.arrays import Array, array_module
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError
-from tinylm.tensor import Tensor
 
 _ALIGNMENT = 64  # bytes: where a parameter starts must not depend on the run, or sums round differently
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from tinylm import backend
-from tinylm.backend import Array, array_module
+from tinylm.engine.arrays import Array, array_module
+from tinylm.engine.devices import device_of, to_device, to_numpy
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import AnomalyError, CheckpointError, ConfigError
 from tinylm.optim.clipping import grad_norm, scale_for
 from tinylm.optim.flat import FlatParameters, pack
-from tinylm.tensor import Tensor
 
 
 class Optimizer:
@@ -120,7 +120,7 @@ class Optimizer:
         for k, (flat, i) in enumerate(self._parameters()):
             out[f"step.{k}"] = np.array(flat.steps[i])
             for name, array in flat.state.items():
-                out[f"{name}.{k}"] = backend.to_numpy(flat.view(array, i)).copy()
+                out[f"{name}.{k}"] = to_numpy(flat.view(array, i)).copy()
         return out
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
@@ -135,4 +135,4 @@ class Optimizer:
         for k, (flat, i) in enumerate(self._parameters()):
             flat.steps[i] = int(state[f"step.{k}"])
             for name, array in flat.state.items():
-                flat.view(array, i)[...] = backend.to_device(np.asarray(state[f"{name}.{k}"]), backend.device_of(array))
+                flat.view(array, i)[...] = to_device(np.asarray(state[f"{name}.{k}"]), device_of(array))

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
-from tinylm.backend import Array
+from tinylm.engine.arrays import Array
+from tinylm.engine.kernels import update
 from tinylm.errors import ConfigError
-from tinylm.kernel_registry import update
 from tinylm.optim.optimizer import Optimizer
 
 

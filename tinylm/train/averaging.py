@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Mapping
 
-from tinylm.backend import Array
+from tinylm.engine.arrays import Array
 from tinylm.nn import Module
 
 

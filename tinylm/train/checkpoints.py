@@ -15,13 +15,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from tinylm import backend
-from tinylm.backend import Array
+from tinylm.engine.arrays import Array
+from tinylm.engine.devices import to_numpy
 from tinylm.errors import CheckpointError
+from tinylm.files.atomic import write_atomically
 from tinylm.models import NgramLM
 from tinylm.nn import Module
-from tinylm.nn.low_rank import adapter_arrays, load_adapters
-from tinylm.whole_files import write_atomically
+from tinylm.nn.lora import adapter_arrays, load_adapters
 
 FORMAT = 2
 _UNSIGNED = "0" * 64
@@ -57,7 +57,7 @@ def write_arrays(path: Path, arrays: Mapping[str, Array], record: dict[str, Any]
             continue
         first[id(array)] = name
         # safetensors writes raw memory: anything but a contiguous array would be saved wrong
-        stored[name] = np.ascontiguousarray(backend.to_numpy(array)).reshape(array.shape)
+        stored[name] = np.ascontiguousarray(to_numpy(array)).reshape(array.shape)
     header = {"digest": _UNSIGNED, "format": FORMAT, "aliases": aliases, "record": record}
     data = memoryview(save(stored, metadata={"tinylm": json.dumps(header)}))
     end = 8 + int.from_bytes(data[:8], "little")
@@ -136,7 +136,7 @@ def state_digest(model: Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in model.named_state():
         digest.update(name.encode())
-        digest.update(np.ascontiguousarray(backend.to_numpy(tensor.data)).data)
+        digest.update(np.ascontiguousarray(to_numpy(tensor.data)).data)
     return digest.hexdigest()
 
 

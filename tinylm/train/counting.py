@@ -6,11 +6,11 @@ from typing import Any
 
 from tinylm.data import Corpus, Tokenizer
 from tinylm.models import NgramLM
-from tinylm.train.config import TrainConfig
 from tinylm.train.metrics import MetricsLog, validation_loss
 from tinylm.train.preparation import prepare, start_folder
 from tinylm.train.progress import Progress, finish
 from tinylm.train.run_folder import refuse_used
+from tinylm.train.tasks.language_model_config import TrainConfig
 
 
 class Counting:

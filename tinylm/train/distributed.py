@@ -16,12 +16,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tinylm import backend
-from tinylm.backend import Array
 from tinylm.bindings.cpu.cores import thread_count
+from tinylm.engine.arrays import Array
+from tinylm.engine.devices import device_namespace, parse_device, to_numpy
+from tinylm.engine.random_keys import Generator
 from tinylm.errors import ConfigError, DeviceError, TinylmError
 from tinylm.nn import Module
-from tinylm.random_streams import Generator
 from tinylm.train.checkpoints import state_digest
 
 _DRAWS = 2**48  # of random streams that each rank has to itself
@@ -62,7 +62,7 @@ class Alone:
         return value
 
     def gather(self, part: Array, axis: int) -> np.ndarray:
-        return backend.to_numpy(part)
+        return to_numpy(part)
 
     def barrier(self) -> None: ...
 
@@ -94,11 +94,11 @@ class MPIRanks:
 
     def device(self, device: str) -> str:
         """The rank's own device: with 'cuda:N' the ranks of a machine get N, N + 1, ... Also joins them over NCCL."""
-        kind, first = backend.parse_device(device)
+        kind, first = parse_device(device)
         if kind == "cpu":
             return device
         own = f"cuda:{first + self._here.rank}"
-        cupy = backend.device_namespace(own)
+        cupy = device_namespace(own)
         nccl = importlib.import_module("cupy.cuda.nccl")
         if not nccl.available:
             raise DeviceError("--distributed on GPUs needs NCCL, which CuPy does not find: pip install nvidia-nccl-cu12")
@@ -121,7 +121,7 @@ class MPIRanks:
         return self._comm.bcast(value, root)
 
     def gather(self, part: Array, axis: int) -> np.ndarray:
-        return np.concatenate(self._comm.allgather(backend.to_numpy(part)), axis)
+        return np.concatenate(self._comm.allgather(to_numpy(part)), axis)
 
     def barrier(self) -> None:
         self._comm.Barrier()

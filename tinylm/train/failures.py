@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinylm import backend
-from tinylm.anomalies import detect_anomaly
-from tinylm.backend import array_module
+from tinylm.engine.anomalies import detect_anomaly
+from tinylm.engine.arrays import array_module
+from tinylm.engine.devices import to_numpy
+from tinylm.engine.random_keys import default_generator
 from tinylm.errors import AnomalyError, CheckpointError
-from tinylm.random_streams import default_generator
+from tinylm.files.atomic import write_json
 from tinylm.train.checkpoints import write_arrays
 from tinylm.train.run_folder import newest_whole
 from tinylm.train.snapshots import restore, snapshot
-from tinylm.whole_files import write_json
 
 if TYPE_CHECKING:
     from tinylm.train.loop import Run
@@ -85,8 +85,8 @@ def examine(run: "Run", k: int) -> dict[str, Any]:
     op = None
     try:
         with np.errstate(all="ignore"):
-            loss = float(backend.to_numpy(run._gradients(k)))
-            norm = float(backend.to_numpy(run.optimizer.grad_norm()))
+            loss = float(to_numpy(run._gradients(k)))
+            norm = float(to_numpy(run.optimizer.grad_norm()))
             parameters = {name: _statistics(p) for name, p in run.model.named_parameters()}
             default_generator.state, run.state = before
             with detect_anomaly():
@@ -120,7 +120,7 @@ def _statistics(p: Any) -> dict[str, Any]:
 
 def _of(array: Any) -> dict[str, Any]:
     finite = array_module(array).isfinite(array)
-    values = backend.to_numpy(array[finite])
+    values = to_numpy(array[finite])
     largest = float(np.abs(values).max()) if values.size else 0.0
     mean = float(values.mean(dtype=np.float64)) if values.size else 0.0
     return {"not_finite": array.size - values.size, "largest": largest, "mean": mean}  # of the finite ones

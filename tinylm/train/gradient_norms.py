@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from tinylm import backend
+from tinylm.engine.devices import to_numpy
 from tinylm.nn import Module
 from tinylm.optim.clipping import grad_norm
 
@@ -25,4 +25,4 @@ def gradient_norms(model: Module) -> dict[str, float]:
     for path, p in model.named_parameters():
         if p.grad is not None:
             grads.setdefault(layer_of(path), []).append(p.grad)
-    return {layer: float(backend.to_numpy(grad_norm(of_layer))) for layer, of_layer in grads.items()}
+    return {layer: float(to_numpy(grad_norm(of_layer))) for layer, of_layer in grads.items()}

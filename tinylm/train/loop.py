@@ -8,16 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from tinylm import backend
-from tinylm.backend import Array, array_module
 from tinylm.data import Corpus, Tokenizer
+from tinylm.engine.arrays import Array, array_module
+from tinylm.engine.devices import device_namespace, to_device, to_numpy
+from tinylm.engine.random_keys import default_generator
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import AnomalyError
 from tinylm.models import LanguageModel
 from tinylm.optim import Optimizer, Schedule
-from tinylm.random_streams import default_generator
-from tinylm.tensor import Tensor
 from tinylm.train.averaging import WeightAverage
-from tinylm.train.config import RECURRENT, TrainConfig, build_model, build_optimizer, build_schedule
 from tinylm.train.distributed import Alone, Ranks, own_rows, rank_0_first
 from tinylm.train.dropout_ramp import DropoutRamp
 from tinylm.train.failures import describe_failure
@@ -28,6 +27,7 @@ from tinylm.train.records import Clock, Report, log_record, summarize, validate
 from tinylm.train.run_folder import RunLock, saved_checkpoints
 from tinylm.train.runs import first_model, model_of, read_config, record_of, settled, tokenizer_of
 from tinylm.train.saving import open_folder, save_checkpoint, save_is_due
+from tinylm.train.tasks.language_model_config import RECURRENT, TrainConfig, build_model, build_optimizer, build_schedule
 
 
 class Run:
@@ -53,7 +53,7 @@ class Run:
     ) -> None:  # fmt: skip
         if ranks is not None:
             self.ranks, self.rows = ranks, own_rows(ranks, config.batch_size, config.accumulate)
-        backend.device_namespace(config.device)  # a missing device is reported before anything is made
+        device_namespace(config.device)  # a missing device is reported before anything is made
         default_generator.seed(config.seed)
         model, base = None, None
         if config.init and resume:
@@ -76,7 +76,7 @@ class Run:
         self.dropout = DropoutRamp(self.model, getattr(config, "dropout_ramp", 0))
         self.average = WeightAverage(self.model, config.ema) if config.ema else None
         self.state: list[Tensor] | None = None  # what a recurrent model carries from batch to batch
-        self.losses: Array = backend.device_namespace(config.device).zeros((), np.float32)  # summed up since the last record
+        self.losses: Array = device_namespace(config.device).zeros((), np.float32)  # summed up since the last record
         self.progress = Progress()
         self.stop_requested = False  # set it (from a signal handler, say) to stop after the step under way
         self.searching = False  # for a failure: every step is looked at, on a GPU too
@@ -142,9 +142,9 @@ class Run:
 
     def _look(self, loss: Any) -> None:
         """AnomalyError for a loss that is not finite; on a GPU for such a gradient too, which the optimiser looks at on the CPU."""
-        if not np.isfinite(backend.to_numpy(loss)):
-            raise AnomalyError(f"the loss is {float(backend.to_numpy(loss))}")
-        if self.config.device != "cpu" and not np.isfinite(norm := backend.to_numpy(self.optimizer.grad_norm())):
+        if not np.isfinite(to_numpy(loss)):
+            raise AnomalyError(f"the loss is {float(to_numpy(loss))}")
+        if self.config.device != "cpu" and not np.isfinite(norm := to_numpy(self.optimizer.grad_norm())):
             raise AnomalyError(f"the gradient norm is {float(norm)}")
 
     def _gradients(self, k: int) -> Any:
@@ -158,7 +158,7 @@ class Run:
         after = []
         for start, stop in itertools.pairwise(cuts):
             rows, share = slice(start, stop), (stop - start) / len(x)
-            ids, targets = (Tensor(backend.to_device(a[rows], self.config.device)) for a in (x, y))
+            ids, targets = (Tensor(to_device(a[rows], self.config.device)) for a in (x, y))
             loss, state = self.model.loss(ids, targets, state_rows(carried, rows, len(x)))
             (loss if share == 1 else loss * share).backward()
             total = total + loss.data * share

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from tinylm import backend, ops
-from tinylm.autograd import no_grad
+from tinylm import ops
 from tinylm.data.batching import consecutive_blocks
+from tinylm.engine.autograd import no_grad
+from tinylm.engine.devices import device_namespace, to_device, to_numpy
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import CheckpointError, DataError
+from tinylm.files.atomic import write_atomically
 from tinylm.models import LanguageModel, NgramLM
-from tinylm.tensor import Tensor
-from tinylm.whole_files import write_atomically
 
 _MOST_LOGITS = 1 << 24
 VALIDATION_ROWS = 32  # blocks, or streams of a recurrent model, that are read at once
@@ -95,11 +96,11 @@ def _carried_losses(model: LanguageModel, ids: np.ndarray, device: str, streams:
 
 
 def _losses(logits: Tensor, targets: np.ndarray, device: str) -> np.ndarray:
-    return backend.to_numpy(ops.cross_entropy(logits, _on(targets, device), reduction="none").data).astype(np.float64)
+    return to_numpy(ops.cross_entropy(logits, _on(targets, device), reduction="none").data).astype(np.float64)
 
 
 def _on(array: np.ndarray, device: str) -> Tensor:
-    return Tensor(backend.to_device(np.ascontiguousarray(array), device))
+    return Tensor(to_device(np.ascontiguousarray(array), device))
 
 
 def memory_mb(device: str = "cpu") -> dict[str, float]:
@@ -112,7 +113,7 @@ def memory_mb(device: str = "cpu") -> dict[str, float]:
     except OSError:
         pass  # only Linux has it
     if device != "cpu":
-        used["device"] = backend.device_namespace(device).get_default_memory_pool().total_bytes() / 2**20
+        used["device"] = device_namespace(device).get_default_memory_pool().total_bytes() / 2**20
     return {name: round(megabytes, 1) for name, megabytes in used.items()}
 
 

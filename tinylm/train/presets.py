@@ -6,7 +6,7 @@ What was tried stands in presets.md beside this file.
 import dataclasses
 
 from tinylm.errors import ConfigError
-from tinylm.train.config import TrainConfig, default_config
+from tinylm.train.tasks.language_model_config import TrainConfig, default_config
 
 _GRU = dataclasses.replace(
     default_config("gru"), n_embd=64, n_hidden=384, block_size=50, batch_size=32, lr=3e-3, min_lr=0.0, warmup=100, dropout=0.35,

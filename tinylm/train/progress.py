@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tinylm.files.atomic import write_json
 from tinylm.models import LanguageModel, NgramLM
 from tinylm.nn import Module
 from tinylm.train.checkpoints import write_arrays
-from tinylm.whole_files import write_json
 
 
 @dataclass

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinylm import backend
+from tinylm.engine.devices import to_numpy
+from tinylm.engine.random_keys import default_generator
 from tinylm.errors import AnomalyError
-from tinylm.random_streams import default_generator
 from tinylm.train.checkpoints import model_arrays, write_arrays
 from tinylm.train.failures import require_finite
 from tinylm.train.gradient_norms import gradient_norms
@@ -49,7 +49,7 @@ class Clock:
 def log_record(run: "Run", report: Report) -> None:
     """A record of the steps since the last one, which must have been finite."""
     progress, step = run.progress, run.progress.step
-    mean, norm = (float(backend.to_numpy(a)) for a in (run.losses / (step - progress.logged_step), run.norm))
+    mean, norm = (float(to_numpy(a)) for a in (run.losses / (step - progress.logged_step), run.norm))
     require_finite(run, mean, norm)
     elapsed = run.clock.elapsed()
     progress.train_seconds += elapsed

@@ -10,7 +10,7 @@ from tinylm.train.checkpoints import read_arrays, read_json
 from tinylm.train.failures import examine
 from tinylm.train.loop import Run
 from tinylm.train.snapshots import restore
-from tinylm.train.translation import TASK, TranslationRun
+from tinylm.train.tasks.translation import TASK, TranslationRun
 
 
 class OneBatch:

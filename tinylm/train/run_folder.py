@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tinylm.errors import CheckpointError
+from tinylm.files.atomic import PARTIAL
 from tinylm.train.checkpoints import read_arrays
-from tinylm.whole_files import PARTIAL
 
 T = TypeVar("T")
 

@@ -4,16 +4,25 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from tinylm import backend
 from tinylm.data.tokenizers import Tokenizer, from_json
+from tinylm.engine.devices import device_namespace
 from tinylm.errors import CheckpointError, ConfigError, DataError
-from tinylm.formats.tokenizer_files import PretrainedTokenizer
-from tinylm.models import GPT, LanguageModel, Llama, NgramLM, pretrained
+from tinylm.models import GPT, LanguageModel, Llama, NgramLM
 from tinylm.nn import Module
-from tinylm.nn.low_rank import adapt, merge
+from tinylm.nn.lora import adapt, merge
+from tinylm.pretrained import loading
+from tinylm.pretrained.tokenizer_files import PretrainedTokenizer
 from tinylm.train.checkpoints import load_arrays, read_arrays, read_json, state_digest
-from tinylm.train.config import ADAPTERS, FINE_TUNING, RECURRENT, TrainConfig, build_model, default_config, set_checkpointing
 from tinylm.train.run_folder import newest_whole
+from tinylm.train.tasks.language_model_config import (
+    ADAPTERS,
+    FINE_TUNING,
+    RECURRENT,
+    TrainConfig,
+    build_model,
+    default_config,
+    set_checkpointing,
+)
 
 
 def new_folder(kind: str, data: str, parent: Path = Path("runs")) -> Path:
@@ -47,8 +56,8 @@ def read_config(folder: Path, after: tuple[Path, ...] = ()) -> tuple[TrainConfig
 
 def tokenizer_of(path: Path, after: tuple[Path, ...] = ()) -> Tokenizer:
     """The tokenizer of a run or of a pretrained model."""
-    place = pretrained.find(path)
-    return read_config(path, after)[1] if place is None else pretrained.load_tokenizer(place)
+    place = loading.find(path)
+    return read_config(path, after)[1] if place is None else loading.load_tokenizer(place)
 
 
 def load_weights(model: Module | NgramLM, folder: Path) -> None:
@@ -77,9 +86,9 @@ def load_run(folder: Path, device: str = "cpu") -> tuple[LanguageModel | NgramLM
     Errors: CheckpointError when the folder is no run, is damaged, or holds another model's weights;
     DeviceError for a device that is not to be had.
     """
-    backend.device_namespace(device)
-    if (place := pretrained.find(folder)) is not None:
-        loaded, its_tokenizer = pretrained.load_pretrained(place)
+    device_namespace(device)
+    if (place := loading.find(folder)) is not None:
+        loaded, its_tokenizer = loading.load_pretrained(place)
         loaded.to(device)
         return loaded, its_tokenizer, None
     config, tokenizer = read_config(folder)
@@ -189,8 +198,8 @@ _SHAPE = (
 
 def fine_tuning_config(init: str, adapters: bool) -> TrainConfig:
     """The settings that `--init` brings. Errors: CheckpointError when there is no such model."""
-    place = pretrained.find(Path(init))
-    model = read_config(Path(init))[0].model if place is None else pretrained.kind(place)
+    place = loading.find(Path(init))
+    model = read_config(Path(init))[0].model if place is None else loading.kind(place)
     changes: dict[str, Any] = {**FINE_TUNING, **(ADAPTERS if adapters else {})}
     longest = None if place is not None else context_of(Path(init))
     changes["block_size"] = min(changes["block_size"], longest or changes["block_size"])
@@ -205,4 +214,4 @@ def context_of(folder: Path) -> int | None:
     record: Any = read_json(folder / "config.json")
     if not config.init or record["tokenizer"] is not None:
         return record.get("context") or config.block_size
-    return None if pretrained.find(Path(config.init)) is not None else context_of(Path(config.init))
+    return None if loading.find(Path(config.init)) is not None else context_of(Path(config.init))

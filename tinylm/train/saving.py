@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
-from tinylm import backend
 from tinylm.data import Corpus
+from tinylm.engine.devices import to_numpy
+from tinylm.engine.random_keys import default_generator
 from tinylm.errors import CheckpointError
-from tinylm.random_streams import default_generator
 from tinylm.train.checkpoints import write_arrays
 from tinylm.train.distributed import check_same_weights, rank_0_first, separate_draws
 from tinylm.train.failures import require_finite
@@ -55,7 +55,7 @@ def save_checkpoint(run: "Run") -> None:
 
     Errors: AnomalyError when a loss since the last record is not finite: nothing is written then.
     """
-    require_finite(run, float(backend.to_numpy(run.losses)), 0.0)
+    require_finite(run, float(to_numpy(run.losses)), 0.0)
     run.progress.train_seconds += run.clock.elapsed()
     check_same_weights(run.ranks, run.model, f"after step {run.progress.step}")
     arrays, record = snapshot(run)

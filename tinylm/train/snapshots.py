@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinylm import backend
-from tinylm.backend import Array
+from tinylm.engine.arrays import Array
+from tinylm.engine.devices import to_device
+from tinylm.engine.random_keys import default_generator
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import CheckpointError
-from tinylm.random_streams import default_generator
-from tinylm.tensor import Tensor
 from tinylm.train.checkpoints import model_arrays, set_arrays
 from tinylm.train.distributed import separate_draws
 from tinylm.train.progress import Progress
@@ -56,10 +56,10 @@ def restore(run: "Run", path: Path, arrays: Mapping[str, np.ndarray], record: Ma
     set_arrays(run.model, parts["model"])
     run.optimizer.load_state_dict(parts["optimizer"])
     if run.average:
-        run.average.load({name: backend.to_device(a, device) for name, a in parts["average"].items()})
+        run.average.load({name: to_device(a, device) for name, a in parts["average"].items()})
     carried = [np.ascontiguousarray(parts["state"][str(i)][:, run.rows]) for i in range(len(parts["state"]))]
-    run.state = [Tensor(backend.to_device(a, device)) for a in carried] or None
-    run.losses = backend.to_device(parts["losses"]["sum"], device)
+    run.state = [Tensor(to_device(a, device)) for a in carried] or None
+    run.losses = to_device(parts["losses"]["sum"], device)
     run.progress = progress
     default_generator.state = generator
     separate_draws(run.ranks, default_generator)

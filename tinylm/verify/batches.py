@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from tinylm import backend
-from tinylm.tensor import Tensor
+from tinylm.engine.devices import to_device
+from tinylm.engine.tensor import Tensor
 
 
 def as_tensors(x: Any, device: str, dtype: str = "float64") -> Any:
@@ -17,8 +17,8 @@ def as_tensors(x: Any, device: str, dtype: str = "float64") -> Any:
     if not isinstance(x, np.ndarray):
         return x
     if x.dtype.kind != "f":
-        return backend.to_device(x, device)
-    return Tensor(backend.to_device(x.astype(dtype), device), requires_grad=True)
+        return to_device(x, device)
+    return Tensor(to_device(x.astype(dtype), device), requires_grad=True)
 
 
 def members(x: Any) -> Iterator[Any]:

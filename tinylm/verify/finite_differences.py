@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from tinylm.backend import array_module
+from tinylm.engine.arrays import array_module
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, GradientShapeError
-from tinylm.tensor import Tensor
-from tinylm.verify.causes import likely_cause, shape_cause
 from tinylm.verify.determinism import repetitions
-from tinylm.verify.evidence import gathered
+from tinylm.verify.diagnosis.causes import likely_cause, shape_cause
+from tinylm.verify.diagnosis.evidence import gathered
 from tinylm.verify.jacobians import STEP, Problem, SecondOrder
 from tinylm.verify.kinks import kinks_of
 from tinylm.verify.reports import Report, Row, joint_norm, relative_error

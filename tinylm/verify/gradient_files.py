@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from tinylm import backend
+from tinylm.engine.devices import to_numpy
 from tinylm.errors import CheckpointError
+from tinylm.files.atomic import write_atomically
 from tinylm.nn import Module
 from tinylm.verify.compared_arrays import TOLERANCES, mismatches, together
 from tinylm.verify.reports import Report
-from tinylm.whole_files import write_atomically
 
 Gradients = Module | Mapping[str, Any] | str | Path
 
@@ -68,7 +68,7 @@ def _arrays(gradients: Gradients) -> dict[str, np.ndarray]:
         return load_gradients(gradients)
     if isinstance(gradients, Module):
         gradients = {name: p.grad for name, p in gradients.named_parameters() if p.grad is not None}
-    return {name: backend.to_numpy(getattr(g, "data", g)) if not isinstance(g, np.ndarray) else g for name, g in gradients.items()}
+    return {name: to_numpy(getattr(g, "data", g)) if not isinstance(g, np.ndarray) else g for name, g in gradients.items()}
 
 
 def _name(gradients: Gradients) -> str:

@@ -1,7 +1,7 @@
 """Looking at a tape without walking it."""
 
-from tinylm.autograd import Node
-from tinylm.tensor import Tensor
+from tinylm.engine.autograd import Node
+from tinylm.engine.tensor import Tensor
 
 
 def nodes_below(y: Tensor) -> list[Node]:

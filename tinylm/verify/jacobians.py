@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from tinylm.autograd import grad, no_grad
-from tinylm.backend import array_module
-from tinylm.dispatch import op
+from tinylm.engine.arrays import array_module
+from tinylm.engine.autograd import grad, no_grad
+from tinylm.engine.op import op
+from tinylm.engine.random_keys import default_generator
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError
-from tinylm.random_streams import default_generator
-from tinylm.tensor import Tensor
 
 STEP = float(np.finfo(np.float64).eps) ** (1 / 3)
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinylm import ops
+from tinylm.engine.tensor import Tensor
 from tinylm.nn import Module
-from tinylm.tensor import Tensor
 from tinylm.verify.batches import members
 
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinylm import nn
+from tinylm.engine.random_keys import default_generator
 from tinylm.errors import ConfigError
-from tinylm.random_streams import default_generator
 
 
 class Twins(NamedTuple):
@@ -241,12 +241,12 @@ def _torch_nn() -> Any:
 
 
 def _torch_models() -> Any:
-    from tinylm.verify import torch_models
+    from tinylm.verify.torch import models
 
-    return torch_models
+    return models
 
 
 def _torch_classifiers() -> Any:
-    from tinylm.verify import torch_classifiers
+    from tinylm.verify.torch import classifiers
 
-    return torch_classifiers
+    return classifiers

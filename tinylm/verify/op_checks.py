@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tinylm import backend, ops
+from tinylm import ops
+from tinylm.engine.devices import to_device
+from tinylm.engine.kernels import launches, registry, using
 from tinylm.errors import AutogradError, ConfigError
-from tinylm.kernel_registry import launches, registry, using
 from tinylm.verify.finite_differences import gradcheck
 from tinylm.verify.reports import Report, Row
 from tinylm.verify.samples import Sample, samples_of
@@ -50,7 +51,7 @@ def on_device(x: Any, device: str, dtype: Any = None) -> Any:
         return type(x)(on_device(m, device, dtype) for m in x)
     if not isinstance(x, np.ndarray):
         return x
-    return backend.to_device(x.astype(dtype) if dtype is not None and x.dtype.kind == "f" else x, device)
+    return to_device(x.astype(dtype) if dtype is not None and x.dtype.kind == "f" else x, device)
 
 
 def check_op(

@@ -8,17 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from tinylm import backend, ops
-from tinylm.autograd import grad
+from tinylm import ops
+from tinylm.engine.autograd import grad
+from tinylm.engine.devices import to_device
+from tinylm.engine.kernels import registry
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import ShapeError
-from tinylm.kernel_registry import registry
-from tinylm.tensor import Tensor
 from tinylm.verify.batches import as_tensors, members
 from tinylm.verify.compared_arrays import TOLERANCES, together
 from tinylm.verify.jacobians import flatten
 from tinylm.verify.reports import Report
 from tinylm.verify.samples import Sample
-from tinylm.verify.torch_reference import to_torch, torch_reference
+from tinylm.verify.torch.reference import to_torch, torch_reference
 
 SECOND_ORDER_TOLERANCE = 1e-9  # in float64
 
@@ -63,7 +64,7 @@ def _gradients(
     joined, expected = flatten([y[i] for i in floating]), torch.cat([r[i].reshape(-1) for i in floating])
     for level in range(1, order + 1):
         c = rng.standard_normal(joined.size).astype(joined.dtype)
-        cotangent = Tensor(backend.to_device(c, joined.device), requires_grad=True)
+        cotangent = Tensor(to_device(c, joined.device), requires_grad=True)
         their_cotangent = torch.tensor(c, requires_grad=True)
         again = level < order
         ours = grad(joined, xs, cotangent, create_graph=again) if joined.requires_grad else [None] * len(xs)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tinylm import backend
-from tinylm.autograd import grad
+from tinylm.engine.autograd import grad
+from tinylm.engine.devices import to_device
 from tinylm.errors import ConfigError
 from tinylm.nn import Module
 from tinylm.verify.batches import called, floating_arguments, members, named_arguments
@@ -80,7 +80,7 @@ def model_gradients(model: Module, batch: Any, *, dtype: str = "float64", seed: 
     y = flatten([t for t in members(called(ours, batch, named_arguments(batch, device, dtype))) if t.dtype.kind == "f"])
     c = np.random.default_rng(seed).standard_normal(y.size).astype(dtype)
     named = dict(ours.named_parameters())
-    return {k: g.numpy() for k, g in zip(named, gradients(y, list(named.values()), backend.to_device(c, device)), strict=True)}
+    return {k: g.numpy() for k, g in zip(named, gradients(y, list(named.values()), to_device(c, device)), strict=True)}
 
 
 Wanted = list[tuple[str, Any, Any]]  # the name of a gradient, our tensor and theirs
@@ -88,7 +88,7 @@ Wanted = list[tuple[str, Any, Any]]  # the name of a gradient, our tensor and th
 
 def in_torch(batch: Any, dtype: str) -> dict[str, Any]:
     """The arguments by position or name as PyTorch's tensors; an array given twice is one."""
-    from tinylm.verify.torch_reference import to_torch
+    from tinylm.verify.torch.reference import to_torch
 
     named = dict(batch) if isinstance(batch, Mapping) else {str(i): x for i, x in enumerate(batch)}
     once = {id(x): to_torch(x, dtype) for x in named.values()}
@@ -156,7 +156,7 @@ def _gradients(wanted: Wanted, y: list[Any], r: list[Any], rng: np.random.Genera
     xs, ts = [x for _, x, _ in wanted], [t for _, _, t in wanted]
     ours: Sequence[Any] = [None] * len(xs)
     if joined.requires_grad:
-        ours = grad(joined, xs, backend.to_device(c, joined.device))
+        ours = grad(joined, xs, to_device(c, joined.device))
     theirs: Sequence[Any] = [None] * len(ts)
     if expected.requires_grad:
         theirs = torch.autograd.grad(expected, ts, torch.from_numpy(c), allow_unused=True)

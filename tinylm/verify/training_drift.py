@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from tinylm import backend, optim
+from tinylm import optim
+from tinylm.engine.devices import to_device
+from tinylm.engine.tensor import Tensor
 from tinylm.nn import Module
-from tinylm.tensor import Tensor
 from tinylm.verify.batches import called, members, named_arguments
 from tinylm.verify.jacobians import flatten
 from tinylm.verify.parity import in_torch
@@ -69,7 +70,7 @@ def drift(model: Module, torch_model: Any, batch: Any, steps: int, *, dtype: str
     targets = np.random.default_rng(seed).standard_normal(size).astype(dtype)
 
     optimizer = optim.SGD(ours.parameters(), lr=_LR, momentum=_MOMENTUM)
-    goal = Tensor(backend.to_device(targets, device))
+    goal = Tensor(to_device(targets, device))
 
     def step() -> float:
         y = flatten([t for t in members(called(ours, batch, arguments)) if t.dtype.kind == "f"])

@@ -12,7 +12,7 @@ import numpy as np
 from tinylm.bindings.cpu.heads import numbers, restored, side_by_side, strided, strides
 from tinylm.bindings.cpu.library import Strided, call, library
 from tinylm.bindings.served_shapes import attention_fits, attention_mask_fits, four_axes
-from tinylm.kernel_registry import kernel
+from tinylm.engine.kernels import kernel
 
 
 @kernel("scaled_dot_product_attention", device="cpu")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinylm.backend import Array
+from tinylm.engine.arrays import Array
 from tinylm.errors import ShapeError
 
 _EXPORT = re.compile(r"^EXPORT int (\w+)\(([^)]*)\)", re.MULTILINE)

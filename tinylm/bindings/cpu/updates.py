@@ -3,7 +3,7 @@
 import math
 
 from tinylm.bindings.cpu.library import call, library
-from tinylm.kernel_registry import kernel
+from tinylm.engine.kernels import kernel
 
 
 def _serves(*arrays):

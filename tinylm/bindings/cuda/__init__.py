@@ -3,13 +3,14 @@
 Those of the optimisers' updates are in `updates`, which tinylm.optim imports.
 """
 
+from tinylm.bindings.cuda import activations as activations
 from tinylm.bindings.cuda import attention as attention
-from tinylm.bindings.cuda import lookups as lookups
-from tinylm.bindings.cuda import normalizations as normalizations
-from tinylm.bindings.cuda import pointwise as pointwise
-from tinylm.bindings.cuda import positions as positions
-from tinylm.bindings.cuda import probabilities as probabilities
-from tinylm.bindings.cuda import products as products
-from tinylm.bindings.cuda import projections as projections
-from tinylm.bindings.cuda import randomness as randomness
-from tinylm.bindings.cuda import recurrence as recurrence
+from tinylm.bindings.cuda import dropout as dropout
+from tinylm.bindings.cuda import indexing as indexing
+from tinylm.bindings.cuda import joint_linear as joint_linear
+from tinylm.bindings.cuda import linear as linear
+from tinylm.bindings.cuda import losses as losses
+from tinylm.bindings.cuda import normalization as normalization
+from tinylm.bindings.cuda import recurrent as recurrent
+from tinylm.bindings.cuda import rotary as rotary
+from tinylm.bindings.cuda import softmax as softmax

@@ -6,11 +6,11 @@ layer asks for: keys broadcast over leading axes, rows of more than 128 numbers.
 
 import math
 
-from tinylm.backend import array_module
 from tinylm.bindings.cuda.heads import restored, strided, strides
 from tinylm.bindings.cuda.launching import CudaSource, Strided
 from tinylm.bindings.served_shapes import attention_fits, attention_mask_fits, four_axes
-from tinylm.kernel_registry import kernel
+from tinylm.engine.arrays import array_module
+from tinylm.engine.kernels import kernel
 
 _ROWS = {32: (64, 32), 64: (64, 32), 128: (32, 16)}  # widest D or E -> rows of a block's tile, 16 FORWARD_R and 16 BACKWARD_R
 _SOURCES = {width: CudaSource(f"scaled_dot_product_attention_{width}") for width in _ROWS}

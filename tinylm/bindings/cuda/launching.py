@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinylm.backend import Array, array_module
 from tinylm.bindings.kernel_sources import kernel_folder
+from tinylm.engine.arrays import Array, array_module
 from tinylm.errors import ShapeError
 
 OPTIONS = ("-std=c++17",)  # CuPy adds the architecture and -ftz=true

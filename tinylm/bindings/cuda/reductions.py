@@ -1,7 +1,7 @@
 """Sums over the rows of a matrix, which the gradients of weights and biases end with."""
 
-from tinylm.backend import Array, array_module
 from tinylm.bindings.cuda.launching import CudaSource
+from tinylm.engine.arrays import Array, array_module
 
 TILE = (32, 8)  # columns and rows that a block reads at once
 _COLUMN_SUMS = CudaSource("column_sums")

@@ -2,9 +2,9 @@
 
 import math
 
-from tinylm.backend import array_module
 from tinylm.bindings.cuda.launching import CudaSource
-from tinylm.kernel_registry import kernel
+from tinylm.engine.arrays import array_module
+from tinylm.engine.kernels import kernel
 
 _ADAMW, _SQUARED_NORM = CudaSource("adamw"), CudaSource("squared_norm")
 _THREADS, _MOST_BLOCKS = 256, 1024

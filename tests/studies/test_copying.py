@@ -1,0 +1,102 @@
+"""Copying: what accuracy means, what training sees, and that attention learns to look across the gap."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from tinylm.data.copy_task import CopyTask
+from tinylm.engine.tensor import Tensor
+from tinylm.errors import AnomalyError, ConfigError
+from tinylm.models import LanguageModel, NgramLM
+from tinylm.studies.copying import COPIERS, copier_config, recall, train_copier, training_sequences
+
+TASK = CopyTask()
+
+
+class Oracle(LanguageModel):
+    """Certain of the symbol that stood `back` tokens before the next one; a negative `back`: of the symbol -back."""
+
+    def __init__(self, back: int) -> None:
+        super().__init__()
+        self.vocab_size, self.block_size, self.back = TASK.vocab_size, None, back
+
+    def advance(self, ids: Tensor, state: object = None) -> tuple[Tensor, object]:
+        guesses = np.full_like(ids.data, -self.back)
+        if self.back > 0:
+            guesses = np.pad(ids.data, ((0, 0), (self.back, 0)), constant_values=TASK.marker)[:, 1 : ids.shape[1] + 1]
+        return Tensor(np.eye(TASK.vocab_size)[guesses]), state
+
+
+@pytest.mark.parametrize("gap", [5, 30])
+def test_who_copies_is_right_and_who_guesses_is_right_by_chance(gap: int) -> None:
+    """A copy that is off by one is caught: it has chance where it meets another symbol of the payload, and nothing elsewhere."""
+    distance = gap + TASK.payload + 1
+    assert recall(Oracle(distance), TASK, gap, 50) == 1
+    spread = 5 * math.sqrt(TASK.chance * (1 - TASK.chance) / (2000 * TASK.payload))
+    for wrong in (-3, -7):
+        assert abs(recall(Oracle(wrong), TASK, gap, 2000) - TASK.chance) < spread
+    for off in (-1, 1):
+        right = recall(Oracle(distance + off), TASK, gap, 2000)
+        assert abs(right - TASK.chance * (TASK.payload - 1) / TASK.payload) < spread
+
+
+def test_test_sequences_are_those_of_seed_and_gap() -> None:
+    models = [Oracle(-3)] * 2
+    assert recall(models[0], TASK, 5, 100, seed=1) == recall(models[1], TASK, 5, 100, seed=1)
+    assert len({recall(Oracle(-3), TASK, 5, 400, seed=seed) for seed in range(5)}) > 1
+
+
+def test_an_ngram_model_copies_what_it_can_see_and_nothing_else() -> None:
+    """With a gap of 1, the six tokens before hold each symbol's first place; from a gap of 5 on they do not."""
+    easy = CopyTask(payload=2, symbols=3, noise=2)
+    model = train_copier(easy, copier_config("ngram", easy, 8, 300), 8)
+    assert isinstance(model, NgramLM)
+    assert model.order == 7
+    assert recall(model, easy, 1, 100) == 1
+    for gap in (5, 8):
+        assert abs(recall(model, easy, gap, 300) - easy.chance) < 5 * math.sqrt(easy.chance * (1 - easy.chance) / 600)
+
+
+def test_training_sequences_have_all_gaps_up_to_the_longest() -> None:
+    config = dataclasses.replace(copier_config("lstm", TASK, 20, seed=3), batch_size=2)
+    rows = [training_sequences(TASK, 20, config, step) for step in range(400)]
+    assert {r.shape[1] for r in rows} == {TASK.length(gap) for gap in range(1, 21)}
+    for r in rows:
+        np.testing.assert_array_equal(r[:, : TASK.payload], r[:, -TASK.payload :])
+    np.testing.assert_array_equal(rows[5], training_sequences(TASK, 20, config, 5))
+    assert not np.array_equal(rows[5], training_sequences(TASK, 20, dataclasses.replace(config, seed=4), 5))
+
+
+def test_attention_learns_to_copy() -> None:
+    easy = CopyTask(payload=2, symbols=4, noise=2)
+    config = dataclasses.replace(copier_config("gpt", easy, 4, 300), n_embd=32, lr=5e-3, log_every=100)
+    records: list[dict] = []
+    model = train_copier(easy, config, 4, records.append)
+    assert [r["step"] for r in records] == [100, 200, 300]
+    assert records[-1]["loss"] < 0.1 < records[0]["loss"]
+    assert min(recall(model, easy, gap, 200) for gap in (1, 4)) > 0.95
+    assert not model.training  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("kind", [k for k in COPIERS if k != "ngram"])
+def test_a_run_is_a_function_of_its_seed(kind: str) -> None:
+    def weights(seed: int) -> list[np.ndarray]:
+        config = dataclasses.replace(copier_config(kind, TASK, 5, 2, seed), batch_size=2, n_embd=8)
+        return [p.numpy() for p in train_copier(TASK, config, 5).parameters()]  # type: ignore[union-attr]
+
+    first, again, other = weights(0), weights(0), weights(1)
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert any(not np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_errors() -> None:
+    with pytest.raises(ConfigError, match="model 'oracle': expected one of ngram, rnn, lstm, gpt"):
+        copier_config("oracle", TASK, 5)
+    with pytest.raises(ConfigError, match="steps is 0: expected at least 1"):
+        copier_config("rnn", TASK, 5, 0)
+    config = dataclasses.replace(copier_config("rnn", TASK, 5, 5), lr=float("inf"))
+    with pytest.raises(AnomalyError, match="the gradient norm is nan"), np.errstate(all="ignore"):
+        train_copier(TASK, config, 5)

@@ -1,0 +1,240 @@
+"""Training classifiers, their run folders, and the comparison's arithmetic."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from tinylm.data.labelled import LabelledTexts, encode_words, split_labelled
+from tinylm.errors import AnomalyError, CheckpointError, ConfigError, DataError
+from tinylm.files.atomic import write_json
+from tinylm.models.classifier import Ensemble
+from tinylm.train.checkpoints import read_arrays, write_arrays
+from tinylm.train.run_folder import saved_checkpoints
+from tinylm.train.tasks.classification import (
+    Report,
+    Split,
+    accuracy,
+    load_classifier,
+    logits_of,
+    mean_interval,
+    naive_bayes_accuracy,
+    prepare_split,
+    start_classifier,
+)
+from tinylm.train.tasks.classifier_config import MODEL_DEFAULTS, ClassifierConfig, default_config
+from tinylm.train.tasks.classifier_run import ClassifierRun, train_classifier
+
+kinds = pytest.mark.parametrize("kind", list(MODEL_DEFAULTS))
+
+
+def small(kind: str, **changes: object) -> ClassifierConfig:
+    """Made to learn a few texts by heart in a second."""
+    settings = {"members": 1, "width": 8, "hidden": 8, "buckets": 64, "epochs": 30, "batch_size": 8, "lr": 1e-2, "dropout": 0.0}
+    return dataclasses.replace(default_config(kind), **{**settings, "min_count": 1, "word_dropout": 0.0, **changes})
+
+
+@pytest.fixture
+def data() -> LabelledTexts:
+    """60 sentences, good ones and bad ones."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    words = (["bad", "awful", "poor"], ["good", "great", "fine"])
+    texts = [f"The {rng.choice(['food', 'phone', 'film', 'place'])} was {rng.choice(words[c])}" for c in labels]
+    return LabelledTexts(texts, labels, ("neg", "pos"), 0, "")
+
+
+def trained(config: ClassifierConfig, part: Split, report: Report = lambda record: None) -> Ensemble:
+    model = start_classifier(config, part)
+    train_classifier(model, config, part, report)
+    return model
+
+
+@kinds
+def test_training_is_seeded_and_learns(kind: str, data: LabelledTexts) -> None:
+    part = prepare_split(data, 0)
+    records: list[dict] = []
+    model = trained(small(kind), part, records.append)
+    assert accuracy(logits_of(model, part.train_texts), part.train_labels) == 1.0
+    assert accuracy(logits_of(model, part.test_texts), part.test_labels) == 1.0
+    assert [r["epoch"] for r in records] == list(range(1, 31))
+    assert records[-1]["step"] == 30 * 6
+    assert records[-1]["loss"] < 0.1 < records[0]["loss"]
+    again = trained(small(kind), part)
+    np.testing.assert_array_equal(logits_of(again, part.test_texts), logits_of(model, part.test_texts))
+    other = trained(small(kind, seed=1), part)
+    assert not np.array_equal(logits_of(other, part.test_texts), logits_of(model, part.test_texts))
+
+
+def test_the_vocabulary_is_the_training_parts(data: LabelledTexts) -> None:
+    numbered = dataclasses.replace(data, texts=[f"{text} word{i}" for i, text in enumerate(data.texts)])
+    for split in range(5):
+        train, _ = split_labelled(60, split)
+        known = prepare_split(numbered, split).tokenizer.words
+        assert {w for w in known if w.startswith(" word")} == {f" word{i}" for i in train}
+
+
+def test_logits_keep_their_order(data: LabelledTexts) -> None:
+    part = prepare_split(data, 0)
+    model = trained(small("bag", epochs=1), part)
+    texts = [ids[:n] for n, ids in zip([4, 1, 3, 2, 4], part.test_texts, strict=False)]
+    expected = [logits_of(model, [ids])[0] for ids in texts]
+    np.testing.assert_allclose(logits_of(model, texts, batch_size=2), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_accuracy() -> None:
+    assert accuracy(np.array([2.0, -1.0, 0.0, 3.0]), np.array([1, 1, 0, 0])) == 0.5
+
+
+def test_naive_bayes_learns_too(data: LabelledTexts) -> None:
+    assert naive_bayes_accuracy(prepare_split(data, 0)) == 1.0
+
+
+def test_the_interval_is_students() -> None:
+    values = [1.0, 2.5, -0.5, 0.0, 3.0]
+    mean, low, high = mean_interval(values)
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert mean == pytest.approx(1.2)
+    assert (low, high) == pytest.approx((expected.low, expected.high))
+
+
+@kinds
+def test_a_run_folder_gives_the_model_back(kind: str, data: LabelledTexts, tmp_path: Path) -> None:
+    folder, config = tmp_path / "run", small(kind, members=2, epochs=2, split=3)
+    summary = ClassifierRun(config, data, folder).train()
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "checkpoints", "config.json", "lock", "metrics.jsonl", "model.safetensors", "summary.json",
+    ]  # fmt: skip
+    assert json.loads((folder / "summary.json").read_text(encoding="utf-8")) == summary
+    assert (summary["train_texts"], summary["test_texts"], summary["skipped_lines"]) == (48, 12, 0)
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [(r["member"], r["epoch"]) for r in lines] == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    model, tokenizer, names = load_classifier(folder)
+    assert names == ("neg", "pos")
+    part = prepare_split(data, 3)
+    model_again = trained(config, part)
+    text = "the film was great"
+    np.testing.assert_array_equal(
+        logits_of(model, [encode_words(tokenizer, text)]), logits_of(model_again, [encode_words(part.tokenizer, text)])
+    )
+    with pytest.raises(CheckpointError, match="holds a run already"):
+        ClassifierRun(config, data, folder).train()
+
+
+def test_damaged_and_foreign_folders(data: LabelledTexts, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no run folder"):
+        load_classifier(tmp_path / "none")
+    folder = tmp_path / "run"
+    ClassifierRun(small("bag", epochs=1), data, folder).train()
+    record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    for change, message in [
+        ({"task": "translation"}, "was trained for another task"),
+        ({"labels": ["a"]}, "labels are"),
+        ({"tokenizer": {}}, "not a tokenizer record"),
+        ({"train": {**record["train"], "width": "8"}}, "width is '8'"),
+        ({"train": {**record["train"], "more": 1}}, "does not fit this version"),
+        ({"train": {**record["train"], "width": 9}}, "does not hold the model that config.json describes"),
+    ]:
+        write_json(folder / "config.json", {**record, **change})
+        with pytest.raises(CheckpointError, match=message):
+            load_classifier(folder)
+    write_json(folder / "config.json", record)
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[:-4])
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load_classifier(folder)
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+def test_a_loss_that_is_not_finite_is_an_error(data: LabelledTexts) -> None:
+    with pytest.raises(AnomalyError):
+        trained(small("bag", lr=1e38, weight_decay=0.0), prepare_split(data, 0))
+
+
+def test_a_training_part_of_one_class(data: LabelledTexts) -> None:
+    labels = np.zeros(60, int)
+    labels[split_labelled(60, 0)[1][0]] = 1
+    with pytest.raises(DataError, match="the training part of split 0 has one class only: 'neg'"):
+        prepare_split(dataclasses.replace(data, labels=labels), 0)
+
+
+def test_bad_settings() -> None:
+    with pytest.raises(ConfigError, match="model 'tree': expected one of bag, lstm, transformer"):
+        default_config("tree")
+    for name, value in [("members", 0), ("epochs", 0), ("batch_size", 0), ("lr", -1.0), ("weight_decay", float("nan"))]:
+        with pytest.raises(ConfigError, match=f"{name} is {value}"):
+            ClassifierConfig(**{name: value})
+
+
+# ---------------------------------------------------------------- interruptions
+
+
+def outcome(folder: Path) -> tuple[list[dict], dict[str, bytes], dict[str, bytes]]:
+    """(lines of metrics.jsonl, the model, the last checkpoint's arrays) as they ended."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    files = folder / "model.safetensors", saved_checkpoints(folder)[0]
+    model, last = ({name: a.tobytes() for name, a in read_arrays(file)[0].items()} for file in files)
+    return lines, model, last
+
+
+@kinds
+def test_interrupted_anywhere_it_is_the_same_run(kind: str, data: LabelledTexts, tmp_path: Path) -> None:
+    """With dropout, within an epoch, between two epochs and between two members."""
+    config = small(kind, members=2, epochs=3, dropout=0.3, word_dropout=0.2)
+    ClassifierRun(config, data, tmp_path / "whole").train()
+    folder = tmp_path / "parts"
+    for i, stop in enumerate((0, 8, 12, 18, 23, None)):
+        run = ClassifierRun(config, data, folder, resume=i > 0)
+        advance = run.training.advance
+
+        def stopping(run: ClassifierRun = run, advance: Any = advance, stop: int | None = stop) -> Any:
+            line = advance()
+            run.stop_requested = run.training.step == stop
+            return line
+
+        run.training.advance = stopping  # type: ignore[method-assign]
+        run.stop_requested = stop == 0
+        assert (run.train() is None) == (stop is not None)
+        assert stop is None or run.training.step == stop
+        if stop is not None:  # a line that was written when the checkpoint after it was not
+            with (folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+                file.write('{"member": 1, "step": 6, "epoch": 1, "loss": 0.5}\n')
+        del run, advance, stopping
+    assert outcome(folder) == outcome(tmp_path / "whole")
+
+
+def test_a_classifiers_checkpoints(data: LabelledTexts, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = small("lstm", epochs=3)
+    run = ClassifierRun(config, data, tmp_path)
+    with pytest.raises(CheckpointError, match="is in use by process"):
+        ClassifierRun(config, data, tmp_path, resume=True)
+    run.train()
+    newest, before = saved_checkpoints(tmp_path)
+    assert [path.stem for path in (newest, before)] == ["step-00000018", "step-00000012"]
+    model, lines, _ = outcome(tmp_path)
+    newest.write_bytes(newest.read_bytes()[:-1])
+    again = ClassifierRun(config, data, tmp_path, resume=True)
+    assert "is damaged" in capsys.readouterr().err
+    assert again.training.step == 12
+    again.train()
+    assert outcome(tmp_path)[:2] == (model, lines)
+    del run, again
+    for change, message in [
+        ({"step": -1}, "it is at step -1"), ({"step": 99}, "it is at step 99"), ({"total": None}, "losses of None"),
+        ({"generator": [1]}, "its generator is"), ({"epoch_key": "x"}, "its generator is"),
+    ]:  # fmt: skip
+        for path in saved_checkpoints(tmp_path):
+            arrays, record = read_arrays(path)
+            write_arrays(path.with_name("step-00000099.safetensors"), arrays, {**record, **change})
+        path = saved_checkpoints(tmp_path)[0]
+        for other in saved_checkpoints(tmp_path)[1:]:
+            other.rename(other.with_suffix(".kept"))
+        with pytest.raises(CheckpointError, match=message):
+            ClassifierRun(config, data, tmp_path, resume=True)
+        path.unlink()
+        for kept in (tmp_path / "checkpoints").glob("*.kept"):
+            kept.rename(kept.with_suffix(".safetensors"))

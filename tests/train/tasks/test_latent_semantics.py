@@ -1,0 +1,54 @@
+"""Embeddings from the pairs that tokens share."""
+
+import numpy as np
+import pytest
+
+from tinylm.train.tasks.latent_semantics import latent_embedding
+
+
+def documents(pairs: int = 400, words: int = 30) -> list[np.ndarray]:
+    """Each word w of the source comes with its translation w + words, in any order; token 60 is in all of them."""
+    rng = np.random.default_rng(0)
+    chosen = [rng.choice(words, 5, replace=False) for _ in range(pairs)]
+    return [np.concatenate([rng.permutation(c), rng.permutation(c + words), [60, 60]]) for c in chosen]
+
+
+def test_translations_are_nearest_neighbours() -> None:
+    found = latent_embedding(documents(), 62, 16)
+    similar = found[:30] @ found[30:60].T
+    assert (similar.argmax(axis=1) == np.arange(30)).all()
+    assert np.diag(similar).min() > 0.95
+    lengths = np.linalg.norm(found, axis=1)
+    np.testing.assert_allclose(lengths[:60], 1, rtol=1e-12)
+    assert lengths[60] == lengths[61] == 0  # one occurs everywhere, one nowhere
+
+
+def test_it_is_the_singular_value_decomposition() -> None:
+    """Inner products do not depend on the rotation: those of U √S over its row lengths."""
+    docs = documents(40)
+    m = np.zeros((62, 40))
+    for j, ids in enumerate(docs):
+        m[ids, j] = 1
+    m *= np.log(41 / (1 + m.sum(axis=1, keepdims=True)))
+    u, s, _ = np.linalg.svd(m)
+    rows = u[:60, :9] * np.sqrt(s[:9])
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    found = latent_embedding(docs, 62, 9)[:60]
+    np.testing.assert_allclose(found @ found.T, rows @ rows.T, atol=1e-9)
+
+
+def test_the_seed_decides_and_few_documents_leave_directions_empty() -> None:
+    docs = documents(40)
+    np.testing.assert_array_equal(latent_embedding(docs, 62, 8, seed=3), latent_embedding(docs, 62, 8, seed=3))
+    assert np.abs(latent_embedding(docs, 62, 8, seed=3) - latent_embedding(docs, 62, 8, seed=4)).max() > 0.1
+    few = latent_embedding(docs[:3], 62, 8)
+    assert np.linalg.matrix_rank(few) == 2
+    assert not latent_embedding(docs[:1], 62, 8).any()
+    assert latent_embedding([], 5, 3).shape == (5, 3)
+
+
+@pytest.mark.parametrize("width", [1, 61, 100])
+def test_any_width(width: int) -> None:
+    found = latent_embedding(documents(), 62, width)
+    assert found.shape == (62, width)
+    assert np.isfinite(found).all()

@@ -1,0 +1,80 @@
+"""A wrong gradient fails, and the report says what is likely wrong with it."""
+
+import numpy as np
+import pytest
+from broken_gradients import BROKEN
+
+import tinylm
+from tinylm.engine.arrays import constant
+from tinylm.verify import gradcheck
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(1)
+
+
+def causes(report):
+    return "; ".join(row.cause for row in report.failures)
+
+
+@pytest.mark.parametrize("mode", ["full", "directions"])
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_gradient_fails_and_its_cause_is_named(name, mode):
+    op, args, words = BROKEN[name]
+    report = gradcheck(op, *args, mode=mode)
+    assert not report.ok
+    for word in words:
+        assert word in causes(report), report
+    assert f"likely cause: {report.failures[0].cause}" in str(report)
+
+
+def test_twelve_ways_and_more():
+    assert len(BROKEN) >= 12
+
+
+def test_the_wrong_op_of_a_composed_function_is_named(rng):
+    wrong = BROKEN["square_without_its_two"].op
+    report = gradcheck(lambda x: tinylm.exp(wrong(tinylm.tanh(x))).sum(), rng.standard_normal(4))
+    assert "the op square_without_its_two (" in causes(report)
+    assert "test_causes.py:" in causes(report)
+    assert "a factor of 0.5" in causes(report)
+
+
+def test_a_detach_is_found_with_its_line(rng):
+    report = gradcheck(lambda x: tinylm.exp(x) * tinylm.softmax(x).detach(), rng.standard_normal((2, 3)))
+    assert "detached term: right without the detach() at " in causes(report)
+    assert "test_causes.py:" in causes(report)
+
+
+def test_the_whole_detached(rng):
+    assert "no gradient reaches" in causes(gradcheck(lambda x: tinylm.exp(x.detach()) * 2, rng.standard_normal(3)))
+
+
+def test_a_value_held_constant_in_the_vjp_shows_in_second_order(rng):
+    @tinylm.op
+    def squared(x, /):
+        return x * x, lambda dy: (2 * dy * constant(x),)
+
+    x = rng.standard_normal(3)
+    assert gradcheck(squared, x).ok
+    assert "the vjp computes with a value that has no graph" in causes(gradcheck(squared, x, order=2))
+
+
+def test_a_gradient_that_is_not_finite(rng):
+    @tinylm.op
+    def doubled(x, /):
+        return 2 * x, lambda dy: (dy * np.nan,)
+
+    assert "not finite" in causes(gradcheck(doubled, rng.standard_normal(3)))
+
+
+def test_what_no_hypothesis_explains_has_no_cause(rng):
+    @tinylm.op
+    def doubled(x, /):
+        return 2 * x, lambda dy: (2 * dy + np.cos(np.arange(5)) * dy[::2].sum(),)
+
+    report = gradcheck(doubled, rng.standard_normal(5))
+    assert not report.ok
+    assert causes(report) == ""
+    assert "likely cause" not in str(report)

@@ -1,0 +1,25 @@
+"""Embedding: rows of a table, and the table's gradient in a fixed order."""
+
+import numpy as np
+
+from tinylm.bindings.cpu.library import call, contiguous, library
+from tinylm.engine.ids import check_ids
+from tinylm.engine.kernels import kernel
+
+
+@kernel("embedding", device="cpu")
+def embedding(ids, weight, /, *, padding_idx=None):
+    if weight.ndim != 2 or library() is None:
+        return NotImplemented
+    check_ids(ids, weight.shape[0], "embedding: token id")
+    rows, columns = weight.shape
+    ids_, padding = np.ascontiguousarray(ids, np.int64), -1 if padding_idx is None else int(padding_idx)
+    y = np.empty((*ids.shape, columns), np.float32)
+    call("embedding_forward", ids.size, columns, ids_, contiguous(weight), y)
+
+    def vjp(dy):
+        dweight = np.empty((rows, columns), np.float32)
+        call("embedding_backward", ids.size, rows, columns, padding, ids_, contiguous(dy), dweight)
+        return None, dweight
+
+    return y, vjp

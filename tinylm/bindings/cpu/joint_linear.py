@@ -1,0 +1,91 @@
+"""Linear layers of the same input in one run, joined with what follows them."""
+
+import math
+
+import numpy as np
+
+from tinylm.bindings.cpu.heads import numbers
+from tinylm.bindings.cpu.library import LARGEST, call, contiguous, library
+from tinylm.engine.kernels import kernel
+from tinylm.ops.rotary_angles import cos_and_sin
+
+
+def _fits(x, *layers):
+    """Whether weights and biases are those of linear layers of x, and a product can count them."""
+    inputs = x.shape[-1] if x.ndim else -1
+    for weight, bias in layers:
+        if weight.ndim != 2 or weight.shape[1] != inputs or max(weight.shape) > LARGEST:
+            return False
+        if bias is not None and bias.shape != weight.shape[:1]:
+            return False
+    return math.prod(x.shape[:-1]) <= LARGEST and library() is not None
+
+
+def _contiguous(*arrays):
+    return [None if a is None else contiguous(a) for a in arrays]
+
+
+def _gradients(sizes, x, weights, biases, dz, frozen):
+    """Those of x, and of the three weights and biases, None for what is not there or not trained."""
+    dx = np.empty(x.shape, np.float32)
+    dparameters = [None if frozen or p is None else np.empty(p.shape, np.float32) for p in (*weights, *biases)]
+    call("joint_linear_backward", sizes, x, *weights, dz, dx, *dparameters)
+    return dx, *dparameters
+
+
+@kernel("swiglu_linear", device="cpu")
+def swiglu_linear(x, gate, up, gate_bias=None, up_bias=None, /, *, frozen=False):
+    if gate.shape != up.shape or not _fits(x, (gate, gate_bias), (up, up_bias)):
+        return NotImplemented
+    inputs, outputs = x.shape[-1], gate.shape[0]
+    shape = *x.shape[:-1], outputs
+    y, z = np.empty(shape, np.float32), np.empty((2, *shape), np.float32)
+    sizes = numbers(math.prod(x.shape[:-1]), inputs, outputs, outputs, 0, outputs, y.size, 0, 0)
+    x_, *weights = _contiguous(x, gate, up, None)
+    biases = _contiguous(gate_bias, up_bias, None)
+    call("joint_linear_forward", sizes, x_, *weights, *biases, z, y)
+
+    def vjp(dy):
+        dz = np.empty_like(z)
+        call("swiglu_backward", y.size, z[0], z[1], contiguous(dy), dz[0], dz[1])
+        dx, dgate, dup, _, dgate_bias, dup_bias, _ = _gradients(sizes, x_, weights, biases, dz, frozen)
+        return dx, dgate, dup, dgate_bias, dup_bias
+
+    return y, vjp
+
+
+@kernel("rotary_heads", device="cpu")
+def rotary_heads(
+    x, q_weight, k_weight, v_weight, q_bias=None, k_bias=None, v_bias=None, /, *, frequencies, start=0, pairing="half", frozen=False
+):
+    width = 2 * len(frequencies)
+    if x.ndim != 3 or not width or not _fits(x, (q_weight, q_bias), (k_weight, k_bias), (v_weight, v_bias)):
+        return NotImplemented
+    (batch, steps, inputs), queries, keys, values = x.shape, q_weight.shape[0], k_weight.shape[0], v_weight.shape[0]
+    if queries % width or keys % width or values % width:
+        return NotImplemented
+    row = queries + keys + values
+    first_key, first_value, heads = queries // width, (queries + keys) // width, row // width
+    z = np.empty((batch, steps, heads, width), np.float32)
+
+    def heads_of(whole):  # (N, T, heads, D) -> q, k and v, each (N, its heads, T, D)
+        whole = whole.transpose(0, 2, 1, 3)
+        return whole[:, :first_key], whole[:, first_key:first_value], whole[:, first_value:]
+
+    made = heads_of(z)
+    cos, sin = cos_and_sin(made[0], frequencies, start, pairing)
+    interleaved = pairing == "interleaved"
+    sizes = numbers(batch * steps, inputs, row, queries, 0, keys, queries, values, queries + keys)
+    turns = numbers(batch, first_value, steps, width // 2, *(steps * row, width, row) * 2)
+    x_, *weights = _contiguous(x, q_weight, k_weight, v_weight)
+    biases = _contiguous(q_bias, k_bias, v_bias)
+    call("rotary_heads_forward", sizes, turns, x_, *weights, *biases, cos, sin, interleaved, z)
+
+    def vjp(*cotangents):
+        dz = np.empty(z.shape, np.float32)
+        for part, dy in zip(heads_of(dz), cotangents, strict=True):
+            part[...] = dy
+        call("rotary", turns, dz, cos, sin, -1, interleaved, dz)
+        return _gradients(sizes, x_, weights, biases, dz, frozen)
+
+    return made, vjp

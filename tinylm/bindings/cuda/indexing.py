@@ -1,0 +1,34 @@
+"""Embedding: rows of a table, and the table's gradient in a fixed order."""
+
+from tinylm.bindings.cuda.launching import CudaSource, contiguous, row_threads
+from tinylm.bindings.cuda.reductions import TILE, tiles
+from tinylm.engine.arrays import array_module
+from tinylm.engine.ids import check_ids
+from tinylm.engine.kernels import kernel
+
+_EMBEDDING = CudaSource("embedding")
+_ENOUGH_BLOCKS = 4096  # to keep a GPU busy
+
+
+@kernel("embedding", device="cuda")
+def embedding(ids, weight, /, *, padding_idx=None):
+    if weight.ndim != 2:
+        return NotImplemented
+    check_ids(ids, weight.shape[0], "embedding: token id")
+    xp = array_module(weight)
+    shape, (rows, columns), dtype = ids.shape, weight.shape, weight.dtype
+    ids = contiguous(ids, xp.int64).reshape(-1)
+    y = xp.empty((*shape, columns), dtype)
+    _EMBEDDING.launch("embedding_rows", (ids.size,), (row_threads(columns),), ids, contiguous(weight), y, rows, columns)
+
+    def vjp(dy):
+        order = xp.argsort(ids, kind="stable")
+        dweight = xp.empty((rows, columns), dtype)
+        parts = min(tiles(columns), -(-_ENOUGH_BLOCKS // max(rows, 1)))
+        _EMBEDDING.launch(
+            "embedding_gradient", (rows, parts), TILE, ids[order], order, contiguous(dy, dtype), dweight,
+            ids.size, columns, -1 if padding_idx is None else padding_idx,
+        )  # fmt: skip
+        return None, dweight
+
+    return y, vjp

@@ -1,0 +1,68 @@
+"""Linear layers of the same input: the products are the library's, what follows them is fused."""
+
+import math
+
+from tinylm.bindings.cuda.activations import swiglu
+from tinylm.bindings.cuda.launching import contiguous
+from tinylm.bindings.cuda.reductions import column_sums
+from tinylm.bindings.cuda.rotary import rotary
+from tinylm.engine.arrays import array_module
+from tinylm.engine.kernels import kernel
+
+
+def _projected(x, weight, bias, frozen):
+    """(X Wᵀ + b, its vjp): the vjp gives dX, dW and db, the last two None if frozen."""
+    xp = array_module(x)
+    rows = contiguous(x).reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    y = xp.matmul(rows, weight.T)
+    if bias is not None:
+        y += bias
+
+    def vjp(dy):
+        dz = contiguous(dy, y.dtype).reshape(y.shape)
+        dweight = None if frozen else xp.matmul(dz.T, rows)
+        dbias = None if frozen or bias is None else column_sums(dz)
+        return xp.matmul(dz, weight).reshape(x.shape), dweight, dbias
+
+    return y.reshape(*x.shape[:-1], weight.shape[0]), vjp
+
+
+@kernel("swiglu_linear", device="cuda")
+def swiglu_linear(x, gate, up, gate_bias=None, up_bias=None, /, *, frozen=False):
+    if gate.shape != up.shape or gate.ndim != 2 or x.shape[-1:] != gate.shape[1:]:
+        return NotImplemented
+    a, gate_vjp = _projected(x, gate, gate_bias, frozen)
+    b, up_vjp = _projected(x, up, up_bias, frozen)
+    y, swiglu_vjp = swiglu(a, b)
+
+    def vjp(dy):
+        da, db = swiglu_vjp(dy)
+        (dx, dgate, dgate_bias), (dx_of_up, dup, dup_bias) = gate_vjp(da), up_vjp(db)
+        return dx + dx_of_up, dgate, dup, dgate_bias, dup_bias
+
+    return y, vjp
+
+
+@kernel("rotary_heads", device="cuda")
+def rotary_heads(
+    x, q_weight, k_weight, v_weight, q_bias=None, k_bias=None, v_bias=None, /, *, frequencies, start=0, pairing="half", frozen=False
+):
+    width = 2 * len(frequencies)
+    weights = q_weight, k_weight, v_weight
+    if x.ndim != 3 or not width or any(w.ndim != 2 or w.shape[0] % width or w.shape[1] != x.shape[-1] for w in weights):
+        return NotImplemented
+    batch, steps, _ = x.shape
+    rows, vjps = [], []
+    for weight, bias in zip(weights, (q_bias, k_bias, v_bias), strict=True):
+        y, back = _projected(x, weight, bias, frozen)
+        rows.append(y.reshape(batch, steps, weight.shape[0] // width, width).transpose(0, 2, 1, 3))  # (N, heads, T, D)
+        vjps.append(back)
+    (q, q_turn), (k, k_turn) = (rotary(heads, frequencies, start, pairing=pairing) for heads in rows[:2])
+
+    def vjp(dq, dk, dv):
+        heads = *q_turn(dq), *k_turn(dk), dv
+        joined = (d.transpose(0, 2, 1, 3).reshape(batch, steps, d.shape[1] * width) for d in heads)
+        (dx_q, dwq, dbq), (dx_k, dwk, dbk), (dx_v, dwv, dbv) = (back(d) for back, d in zip(vjps, joined, strict=True))
+        return dx_q + dx_k + dx_v, dwq, dwk, dwv, dbq, dbk, dbv
+
+    return (q, k, rows[2]), vjp

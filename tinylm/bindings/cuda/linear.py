@@ -1,0 +1,42 @@
+"""Linear layers: the product is the library's, what follows it is fused."""
+
+import math
+
+from tinylm.bindings.cuda.launching import CudaSource, contiguous, row_threads
+from tinylm.bindings.cuda.reductions import column_sums
+from tinylm.engine.arrays import array_module
+from tinylm.engine.kernels import kernel
+
+_LINEAR = CudaSource("linear")
+_ACTIVATIONS = (None, "relu", "gelu", "silu", "sigmoid")  # the place is the kernel's number
+
+
+@kernel("linear", device="cuda")
+def linear(x, weight, bias=None, residual=None, /, *, activation=None, frozen=False):
+    if activation not in _ACTIVATIONS or x.ndim == 0 or weight.ndim != 2 or x.shape[-1] != weight.shape[1]:
+        return NotImplemented
+    shape, outputs = (*x.shape[:-1], weight.shape[0]), weight.shape[0]
+    if (bias is None and residual is None and activation is None) or (bias is not None and bias.shape != (outputs,)):
+        return NotImplemented
+    if residual is not None and residual.shape != shape:
+        return NotImplemented
+    xp = array_module(x)
+    inputs = contiguous(x).reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    z = xp.matmul(inputs, weight.T)
+    y = z if activation is None else xp.empty_like(z)
+    grid, block, number = (z.shape[0],), (row_threads(outputs),), _ACTIVATIONS.index(activation)
+    bias_, residual_ = (None if a is None else contiguous(a) for a in (bias, residual))
+    _LINEAR.launch("linear_epilogue", grid, block, z, bias_, residual_, y, outputs, number)
+
+    def vjp(dy):
+        dz = contiguous(dy, z.dtype).reshape(z.shape)
+        if activation is not None:
+            d = xp.empty_like(z)
+            _LINEAR.launch("linear_activation_backward", grid, block, z, dz, d, outputs, number)
+            dz = d
+        dx = xp.matmul(dz, weight).reshape(x.shape)
+        dweight = None if frozen else xp.matmul(dz.T, inputs)
+        dbias = None if bias is None or frozen else column_sums(dz)
+        return dx, dweight, dbias, None if residual is None else dy
+
+    return y.reshape(shape), vjp

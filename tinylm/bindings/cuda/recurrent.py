@@ -1,0 +1,120 @@
+"""Recurrent layers: as in tinylm/ops/recurrent.py, with one launch a step beside its matrix product.
+
+Nothing here waits for the GPU: the order of the steps is known on the host, lengths included.
+"""
+
+from tinylm.bindings.cuda.launching import CudaSource, contiguous
+from tinylm.engine.kernels import kernel
+from tinylm.ops.recurrent_scan import Scan, bias_gradient, check_shapes, input_gradient, input_products, weight_gradient
+
+_RNN, _LSTM, _GRU = CudaSource("rnn"), CudaSource("lstm"), CudaSource("gru")
+_NONLINEARITIES = {"tanh": 0, "relu": 1, "sigmoid": 2}
+_THREADS = (256,)
+
+
+def _blocks(states):
+    """A thread for each element of states (N, H)."""
+    return (-(-states.size // _THREADS[0]),)
+
+
+def _received(scan, dtype, dy, *finals):
+    """The cotangents of a layer in sorted order: of the outputs to be read, of the final states to be overwritten."""
+    copies = [scan.xp.array(scan.sorted(d), dtype, order="C") for d in finals]
+    return contiguous(scan.sorted(dy), dtype), *copies
+
+
+def _gradients(scan, x, weight_ih, biases, h_before, da, ds, states):
+    """What the vjps return, from the gradients da of the input products, ds of the recurrent ones, and those of
+    the initial states, None for absent ones."""
+    return (
+        scan.restored(input_gradient(da, weight_ih)),
+        weight_gradient(da, x),
+        weight_gradient(ds, h_before),
+        bias_gradient(da, biases[0]),
+        bias_gradient(ds, biases[1]),
+        *(None if s is None else scan.restored(s) for s in states),
+    )
+
+
+@kernel("rnn", device="cuda")
+def rnn(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, nonlinearity="tanh", reverse=False, lengths=None):
+    if nonlinearity not in _NONLINEARITIES:
+        return NotImplemented
+    check_shapes("rnn", 1, x, weight_ih, weight_hh, (bias_ih, bias_hh), (h0,))
+    hidden, kind = weight_hh.shape[1], _NONLINEARITIES[nonlinearity]
+    scan = Scan(x, hidden, reverse, lengths)
+    xp, x = scan.xp, scan.sorted(x)
+    z = input_products(x, weight_ih, bias_ih, bias_hh)
+    h_before, h = scan.states(h0, z)
+    w_hh = contiguous(weight_hh.T)
+    for t, n in scan.steps:
+        xp.matmul(h_before[t, :n], w_hh, out=h[t, :n])
+        _RNN.launch("rnn_forward", _blocks(h[t]), _THREADS, z[t], h_before[t], h[t], n * hidden, h[t].size, kind)
+
+    def vjp(dy, dh_n):
+        (dy, dh), dz = _received(scan, z.dtype, dy, dh_n), xp.empty_like(z)
+        for t, n in reversed(scan.steps):
+            _RNN.launch("rnn_backward", _blocks(dh), _THREADS, h[t], dy[t], dh, dz[t], n * hidden, dh.size, kind)
+            xp.matmul(dz[t, :n], weight_hh, out=dh[:n])
+        return _gradients(scan, x, weight_ih, (bias_ih, bias_hh), h_before, dz, dz, [None if h0 is None else dh])
+
+    return (scan.restored(h), scan.final(h)), vjp
+
+
+@kernel("lstm", device="cuda")
+def lstm(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, c0=None, /, *, reverse=False, lengths=None):
+    check_shapes("lstm", 4, x, weight_ih, weight_hh, (bias_ih, bias_hh), (h0, c0))
+    batch, hidden = x.shape[1], weight_hh.shape[1]
+    scan = Scan(x, hidden, reverse, lengths)
+    xp, x = scan.xp, scan.sorted(x)
+    gates = input_products(x, weight_ih, bias_ih, bias_hh)
+    h_before, h = scan.states(h0, gates)
+    c_before, c = scan.states(c0, gates)
+    w_hh, product = contiguous(weight_hh.T), xp.empty_like(gates[0])
+    for t, n in scan.steps:
+        xp.matmul(h_before[t, :n], w_hh, out=product[:n])
+        _LSTM.launch(
+            "lstm_forward", _blocks(h[t]), _THREADS, gates[t], product, h_before[t], c_before[t], h[t], c[t], n, batch, hidden
+        )  # fmt: skip
+
+    def vjp(dy, dh_n, dc_n):
+        (dy, dh, dc), dz = _received(scan, gates.dtype, dy, dh_n, dc_n), xp.empty_like(gates)
+        for t, n in reversed(scan.steps):
+            _LSTM.launch(
+                "lstm_backward", _blocks(dh), _THREADS, gates[t], c_before[t], c[t], dy[t], dh, dc, dz[t], n, batch, hidden
+            )  # fmt: skip
+            xp.matmul(dz[t, :n], weight_hh, out=dh[:n])
+        states = [None if h0 is None else dh, None if c0 is None else dc]
+        return _gradients(scan, x, weight_ih, (bias_ih, bias_hh), h_before, dz, dz, states)
+
+    return (scan.restored(h), scan.final(h), scan.final(c)), vjp
+
+
+@kernel("gru", device="cuda")
+def gru(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, reverse=False, lengths=None):
+    check_shapes("gru", 3, x, weight_ih, weight_hh, (bias_ih, bias_hh), (h0,))
+    batch, hidden = x.shape[1], weight_hh.shape[1]
+    scan = Scan(x, hidden, reverse, lengths)
+    xp, x = scan.xp, scan.sorted(x)
+    gates = input_products(x, weight_ih, bias_ih)
+    h_before, h = scan.states(h0, gates)
+    w_hh, product, s_n = contiguous(weight_hh.T), xp.empty_like(gates[0]), xp.empty(h.shape, h.dtype)
+    bias = None if bias_hh is None else contiguous(bias_hh)
+    for t, n in scan.steps:
+        xp.matmul(h_before[t, :n], w_hh, out=product[:n])
+        _GRU.launch("gru_forward", _blocks(h[t]), _THREADS, gates[t], product, bias, h_before[t], s_n[t], h[t], n, batch, hidden)
+
+    def vjp(dy, dh_n):
+        (dy, dh), da, ds = _received(scan, gates.dtype, dy, dh_n), xp.empty_like(gates), xp.empty_like(gates)
+        product, handed = xp.empty_like(dh), 0
+        for t, n in reversed(scan.steps):
+            _GRU.launch(
+                "gru_backward", _blocks(dh), _THREADS,
+                gates[t], s_n[t], h_before[t], dy[t], product, dh, da[t], ds[t], handed, n, batch, hidden,
+            )  # fmt: skip
+            xp.matmul(ds[t, :n], weight_hh, out=product[:n])
+            handed = n
+        dh[:handed] += product[:handed]
+        return _gradients(scan, x, weight_ih, (bias_ih, bias_hh), h_before, da, ds, [None if h0 is None else dh])
+
+    return (scan.restored(h), scan.final(h)), vjp

@@ -1,0 +1,97 @@
+"""Which array module an array belongs to: NumPy, CuPy, or tinylm's own ops for tensors.
+
+An array on the CPU is a NumPy array, an array on a GPU is a CuPy array, and nothing else in
+tinylm knows the difference: op bodies ask `array_module` for "the NumPy of these arrays".
+"""
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from tinylm.engine.array_functions import Array, Namespace
+from tinylm.engine.cuda_probe import load_cupy
+
+_numpy = Namespace(np, "scipy.special")
+_namespaces: dict[type, Any] = {np.ndarray: _numpy}
+_tensor_kinds: set[type] = set()
+
+
+def register_tensor_namespace(kind: type, namespace: Any) -> None:
+    """Makes `array_module` answer `namespace` for Tensors (called once, by tinylm.ops)."""
+    _namespaces[kind] = namespace
+    _tensor_kinds.add(kind)
+
+
+def _namespace_of_kind(kind: type) -> Any:
+    for base in kind.__mro__:
+        if base in _namespaces:
+            found = _namespaces[base]
+            _namespaces[kind] = found
+            if base in _tensor_kinds:
+                _tensor_kinds.add(kind)
+            return found
+    if kind.__module__.split(".")[0] == "cupy":
+        return cuda_namespace()
+    return None
+
+
+def array_module(*arrays: Array) -> Any:
+    """The NumPy of these arrays: NumPy's or CuPy's namespace, or tinylm's ops for Tensors.
+
+    Besides NumPy's names it has `erf`, `sigmoid`, `scatter_add` and `index_add`. None and Python numbers
+    belong to every module. As soon as one argument is a Tensor the answer is tinylm.ops, which
+    is how a re-run op body records its own derivative.
+    """
+    found = _numpy
+    for a in arrays:
+        kind = type(a)
+        if kind is np.ndarray:
+            continue
+        space = _namespaces.get(kind) or _namespace_of_kind(kind)
+        if space is None:
+            continue
+        if kind in _tensor_kinds:
+            return space
+        found = space
+    return found
+
+
+def constant(x: Array) -> Array:
+    """The raw array of x, also when x is a Tensor: for masks, indices and shifts without a gradient."""
+    return x.data if type(x) in _tensor_kinds else x
+
+
+def raw_module(x: Array) -> Any:
+    """NumPy's or CuPy's namespace even when x is a Tensor."""
+    return array_module(constant(x))
+
+
+def cuda_namespace() -> Any:
+    """CuPy's namespace, or a DeviceError that says which piece is missing and how to get it."""
+    if getattr(sys.modules.get("cupy"), "ndarray", None) not in _namespaces:
+        cupy = load_cupy()
+        _namespaces[cupy.ndarray] = Namespace(cupy, "cupyx.scipy.special")
+    return _namespaces[sys.modules["cupy"].ndarray]
+
+
+def sum_to(x: Array, shape: tuple[int, ...]) -> Array:
+    """Sums x down to `shape`: the adjoint of broadcasting `shape` up to x.shape."""
+    if x.shape == shape:
+        return x
+    lead = x.ndim - len(shape)
+    axes = tuple(range(lead)) + tuple(i + lead for i, n in enumerate(shape) if n == 1 and x.shape[i + lead] != 1)
+    x = array_module(x).sum(x, axis=axes, keepdims=True)
+    return array_module(x).reshape(x, shape) if lead else x
+
+
+def sum_like(x: Array, a: Any) -> Array | None:
+    """x summed down to the shape of the argument a; None when a is a Python number."""
+    if isinstance(a, (int, float)):
+        return None
+    return x if x.shape == a.shape else sum_to(x, a.shape)
+
+
+def is_number(x: Any) -> bool:
+    """True for a Python number, which has no gradient."""
+    return isinstance(x, (int, float))

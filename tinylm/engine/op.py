@@ -1,0 +1,244 @@
+"""@op: from a function on raw arrays to one on tensors.
+
+An op's body computes a value and its vjp on raw arrays. `@op` unwraps the tensors, lets the body
+or a faster kernel do the work, wraps the result, and records a node when a gradient is needed.
+"""
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinylm.engine.anomalies import anomaly, check_value, place
+from tinylm.engine.arrays import array_module
+from tinylm.engine.autograd import Node, grad, mode
+from tinylm.engine.devices import device_of, make_current
+from tinylm.engine.kernels import Kernels, launches, profiling, registry
+from tinylm.engine.random_keys import default_generator
+from tinylm.engine.tensor import Tensor, as_array
+from tinylm.errors import DeviceError
+
+
+class _Wrappers:
+    """The namespace of the thin wrappers around ops: messages name the line that called them."""
+
+    namespace: dict[str, Any] | None = None
+
+
+wrappers = _Wrappers()
+
+
+class Op(Kernels):
+    """What `@op` knows of an op: its name, body and kernels."""
+
+    def __init__(self, name: str, body: Callable[..., Any], count: int, sequence: bool, composed: Callable[..., Any] | None = None) -> None:
+        super().__init__(name)
+        self.body = body
+        self.composed = composed  # the same function of small ops, for derivatives of derivatives
+        self.count = count  # how many leading arguments are arrays
+        self.sequence = sequence  # the one array argument is a sequence of arrays
+        self.as_tensor = Tensor.as_tensor
+
+    def compute(self, arrays: Sequence[Any], extra: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+        """(value, vjp) from the kernel that fits, or from the body."""
+        args = ([arrays] if self.sequence else [*arrays]) + [*extra]
+        chosen = self.choose(arrays)
+        if chosen is not None:
+            result = chosen[0](*args, **settings)
+            if result is not NotImplemented:
+                launches[self.name, chosen[1]] += 1
+                return result
+        return self.body(*args, **settings)
+
+    def record_vjp(self, inputs: Sequence[Any], settings: tuple[tuple[Any, ...], dict[str, Any]]) -> Callable[..., Any]:
+        """The vjp of the body (or composed twin) run again on tensors, so that what it computes is recorded too."""
+        args: list[Any] = [
+            Tensor(x) if getattr(x, "dtype", None) is not None and not isinstance(x, Tensor) and x.dtype.kind == "f" else x for x in inputs
+        ]
+        args = [x.data if isinstance(x, Tensor) and x.dtype.kind != "f" else x for x in args]
+        extra, named = settings
+        if self.composed is not None:
+            return _composed_vjp(self.composed, args, extra, named)
+        return self.body(*([args] if self.sequence else args), *extra, **named)[1]
+
+
+def _composed_vjp(twin: Callable[..., Any], inputs: Sequence[Any], extra: tuple[Any, ...], settings: dict[str, Any]) -> Callable[..., Any]:
+    """The vjp of a function of small ops, with a graph of its own. It is run on aliases of the
+    inputs: its gradients stop there, while a derivative of them goes on to the inputs."""
+    ops = array_module(*inputs)
+    aliases = [ops.identity(x) if isinstance(x, Tensor) and x.requires_grad else x for x in inputs]
+    wanted = [x for x in aliases if isinstance(x, Tensor) and x.requires_grad]
+    value = twin(*aliases, *extra, **settings)
+    outputs = value if isinstance(value, tuple) else (value,)
+
+    def joined(parts: Sequence[Any]) -> Tensor:
+        return ops.concatenate([ops.reshape(y, (-1,)) for y in parts])  # several outputs: one walk for all
+
+    def vjp(*dys: Any) -> list[Any]:
+        found = iter(grad(joined(outputs), wanted, joined(dys), create_graph=True))
+        return [next(found) if isinstance(x, Tensor) and x.requires_grad else None for x in aliases]
+
+    return vjp
+
+
+def _choose_device(name: str, arrays: Sequence[Any]) -> None:
+    """Computes where the arrays are. Errors: DeviceError when they are not in one place."""
+    found = {device_of(a): a for a in arrays if hasattr(a, "dtype")}
+    if len(found) > 1:
+        raise DeviceError(f"{name}: the arguments are on different devices, {' and '.join(sorted(found))}")
+    for a in found.values():
+        make_current(a)
+
+
+def _wrap(value: Any, inputs: Sequence[Any], arrays: Sequence[Any]) -> Any:
+    """A tensor around a result, a tuple around several; a view shares the version counter of what
+    it looks into."""
+    if type(value) is tuple:
+        return tuple(_wrap(v, inputs, arrays) for v in value)
+    out = Tensor(value if type(value) is np.ndarray else array_module(value, *arrays).asarray(value))
+    base = out.data.base
+    for x in inputs:
+        if isinstance(x, Tensor) and (x.data is base or x.data is out.data or (base is not None and x.data.base is base)):
+            out.version_cell = x.version_cell
+            break
+    return out
+
+
+def _inspect(name: str, out: Any, inputs: Sequence[Any], caller: Any) -> None:
+    """In anomaly mode: AnomalyError when an output is not finite."""
+    if caller.f_globals is wrappers.namespace:
+        caller = caller.f_back
+    for value in out if type(out) is tuple else (out,):
+        check_value(f"{name} ({place(caller)})", value, inputs)
+
+
+_NO_SETTINGS: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
+_PLAIN = frozenset({int, float, bool, type(None)})
+
+
+def _raw(x: Any) -> Any:
+    """A non-tensor argument as ops take it: NumPy scalars count as Python numbers, so that
+    they do not promote float32."""
+    if isinstance(x, np.generic):
+        return x.item()
+    return as_array(x)
+
+
+def op(
+    body: Callable[..., Any] | None = None, *, sequence: bool = False, random: bool = False, composed: Callable[..., Any] | None = None
+) -> Any:
+    """Makes a differentiable operation of a body on raw arrays.
+
+    body(arrays, /, settings) returns (value, vjp); vjp(dy) returns one gradient an array argument,
+    None for integers and absent arrays, and a vjp of None says that there is no derivative.
+    A tuple as value means several outputs, and the vjp then takes a cotangent for each. The
+    parameters before `/` are the arrays (without a `/`: all positional ones).
+    sequence: the one array parameter is a sequence of arrays, with a gradient each.
+    random: the body takes a setting `key`, drawn from the default generator when not given.
+    composed: for a body that cannot run on tensors, its twin: a function of the same arguments made
+    of other ops, which returns the value alone and serves derivatives of derivatives.
+    """
+    if body is None:
+        return functools.partial(op, sequence=sequence, random=random, composed=composed)
+    made = _make(body, sequence, random, composed)
+    if str(body.__module__).startswith("tinylm.ops."):  # it is None in code run by exec
+        registry[made.op.name] = made.op
+    return made
+
+
+def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Callable[..., Any] | None) -> Any:
+    parameters = inspect.signature(body).parameters.values()
+    only = [p for p in parameters if p.kind is p.POSITIONAL_ONLY]
+    arrays_named = only or [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    names = [p.name for p in arrays_named]
+    count = len(names)
+    required = sum(p.default is p.empty for p in arrays_named)
+    if count == 0:
+        raise TypeError(f"@op: {body.__name__} has no array parameters")
+    if sequence and count != 1:
+        raise TypeError(f"@op(sequence=True): {body.__name__} must have one array parameter before '/'")
+    record = Op(body.__name__, body, count, sequence, composed)
+    kernels_on, get_frame, ndarray, new = record.devices, sys._getframe, np.ndarray, Tensor.__new__  # locals: this is the hot path
+
+    @functools.wraps(body)
+    def call(*args: Any, **settings: Any) -> Any:
+        if len(args) == count:
+            inputs, extra = args, ()
+        else:
+            if len(args) < count and not only:  # arrays given by name
+                args = (*args, *(settings.pop(n) for n in names[len(args) :] if n in settings))
+            if required <= len(args) < count:
+                args = (*args, *(None,) * (count - len(args)))  # optional arrays by omission
+            inputs, extra = args[:count], args[count:]
+        if sequence:
+            inputs = tuple(inputs[0])
+        arrays: list[Any] = []
+        parents: list[Any] = []
+        cells: list[Any] = []
+        track = foreign = False
+        for a in inputs:
+            if isinstance(a, Tensor):
+                data = a.data
+                arrays.append(data)
+                cells.append(a.version_cell)
+                if a.requires_grad:
+                    track = True
+                    parents.append(a)
+                else:
+                    parents.append(None)
+                if type(data) is not ndarray:
+                    foreign = True
+            else:
+                if type(a) not in _PLAIN:
+                    a = _raw(a)
+                    foreign = foreign or type(a) is not ndarray
+                arrays.append(a)
+                parents.append(None)
+        if foreign:
+            _choose_device(record.name, arrays)
+        if random and settings.get("key") is None:
+            settings["key"] = default_generator.next_key()
+
+        if profiling.active is not None:
+            value, vjp = profiling.active.forward(record, arrays, extra, settings)
+        elif extra or sequence or (kernels_on and (foreign or "cpu" in kernels_on)):
+            value, vjp = record.compute(arrays, extra, settings)
+        else:
+            value, vjp = body(*arrays, **settings)
+
+        if type(value) is not ndarray or value.base is not None or value is arrays[0]:
+            out: Any = _wrap(value, inputs, arrays)
+        else:
+            out = new(Tensor)
+            out.data = value
+            out.grad = out.grad_buffer = out.node = None
+            out.requires_grad = False
+            out.output = 0
+            out.version_cell = [0]
+        if anomaly.detect:
+            _inspect(record.name, out, inputs, get_frame(1))
+        if track and vjp is not None and mode.recording:
+            caller: Any = get_frame(1)
+            if caller.f_globals is wrappers.namespace:
+                caller = caller.f_back
+            node = Node(
+                record, inputs, (extra, settings) if extra or settings else _NO_SETTINGS, parents, vjp, cells, caller.f_code, caller.f_lasti
+            )
+            if anomaly.detect:
+                node.place = place(caller)
+            if type(out) is tuple:
+                node.outputs = [functools.partial(array_module(v.data).zeros, v.shape, v.dtype) for v in out]
+                for i, each in enumerate(out):
+                    cells.append(each.version_cell)
+                    each.node, each.output, each.requires_grad = node, i, each.data.dtype.kind == "f"
+            else:
+                cells.append(out.version_cell)
+                out.node = node
+                out.requires_grad = True
+        return out
+
+    call.op = record  # type: ignore[attr-defined]
+    return call

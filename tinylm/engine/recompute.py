@@ -1,0 +1,51 @@
+"""Checkpoints: computing again in the backward pass what was not stored in the forward one."""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tinylm.engine.autograd import Node, mode, no_grad, set_recording
+from tinylm.engine.random_keys import default_generator
+
+
+class Recompute:
+    """The op of a checkpoint's node: runs its function again and lets the walk go on inside."""
+
+    name = "checkpoint"
+
+    def __init__(self, fn: Callable[..., Any], state: tuple[int, int]) -> None:
+        self.fn = fn
+        self.state = state
+
+    def __call__(self, inputs: Sequence[Any]) -> tuple[Any, ...]:
+        now = default_generator.state
+        default_generator.state = self.state  # so that dropout draws the same masks
+        try:
+            with set_recording(True):
+                out = self.fn(*inputs)
+        finally:
+            default_generator.state = now
+        return out if isinstance(out, tuple) else (out,)
+
+
+def checkpoint(fn: Callable[..., Any], *inputs: Any) -> Any:
+    """fn(*inputs), storing only the inputs: the backward pass runs fn again to get the rest.
+
+    fn takes and returns tensors (one or a tuple) and may use captured parameters, which get
+    their gradients too. Dropout repeats its masks. Chen et al. 2016, arXiv:1604.06174.
+    """
+    if not mode.recording:
+        return fn(*inputs)
+    again = Recompute(fn, default_generator.state)
+    with no_grad():
+        out = fn(*inputs)
+    outputs = [o.detach() for o in (out if isinstance(out, tuple) else (out,))]
+    parents = [x if getattr(x, "requires_grad", False) else None for x in inputs]
+    cells = [x.version_cell for x in inputs if hasattr(x, "version_cell")]
+    caller = sys._getframe(1)
+    node = Node(again, inputs, ((), {}), parents, None, cells, caller.f_code, caller.f_lasti)
+    if len(outputs) > 1:
+        node.outputs = [None] * len(outputs)
+    for i, o in enumerate(outputs):
+        o.node, o.output, o.requires_grad = node, i, o.dtype.kind == "f"
+    return tuple(outputs) if isinstance(out, tuple) else outputs[0]

@@ -1,0 +1,187 @@
+"""Tensor: an array, its gradient, and the node that made it.
+
+The arithmetic operators and NumPy-named methods are installed by `tinylm.ops`.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinylm.engine import autograd
+from tinylm.engine.arrays import Array, array_module
+from tinylm.engine.devices import device_namespace, device_of, to_numpy
+from tinylm.errors import AutogradError, ShapeError
+
+
+class Tensor:
+    """An array that remembers how it was computed.
+
+    array: a NumPy or CuPy array, shared and not copied; or a tensor (its array is shared), a
+    number or nested lists, where Python floats give float32. requires_grad: `backward` will fill
+    `.grad` (an array like `.data`).
+    Errors: ShapeError for a gradient of integers or for something that is no array.
+    """
+
+    __slots__ = ("__weakref__", "data", "grad", "grad_buffer", "node", "output", "requires_grad", "version_cell")
+    __array_ufunc__ = None  # numpy_array + tensor is the tensor's business
+
+    data: Array
+    grad: Array | None
+    node: autograd.Node | None
+
+    def __init__(self, array: Any, requires_grad: bool = False) -> None:
+        data = as_array(array)
+        if requires_grad and data.dtype.kind != "f":
+            raise ShapeError(f"only floating tensors can require gradients, not {data.dtype}")
+        self.data = data
+        self.grad = None
+        self.grad_buffer: Array | None = None  # where an optimiser wants the gradient to be written
+        self.requires_grad = requires_grad
+        self.node = None  # None: a leaf
+        self.output = 0  # which of the node's outputs this is
+        self.version_cell: list[int] = [0]  # when it was last written in place; views share the list
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.data.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self.data.ndim
+
+    @property
+    def size(self) -> int:
+        return self.data.size
+
+    @property
+    def device(self) -> str:
+        """ "cpu" or "cuda:N"."""
+        return device_of(self.data)
+
+    @property
+    def version(self) -> int:
+        """Grows with every sanctioned in-place write to this tensor or one it shares memory with; 0 at first."""
+        return self.version_cell[0]
+
+    def numpy(self) -> np.ndarray:
+        """The values as a NumPy array; on the CPU the very memory, so treat it as read-only."""
+        return to_numpy(self.data)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """For np.asarray(tensor): the values; refused where a gradient would be silently lost."""
+        if self.requires_grad and autograd.mode.recording:
+            raise AutogradError(f"NumPy would lose the gradient of this tensor (shape {self.shape}): use .numpy() for its values")
+        return np.array(self.numpy(), dtype, copy=copy)
+
+    def item(self) -> Any:
+        """The Python number of a tensor with one element."""
+        if self.size != 1:
+            raise ShapeError(f"item() needs a tensor with one element, this one has shape {self.shape}")
+        return self.numpy().item()
+
+    def detach(self) -> "Tensor":
+        """The same array without the graph."""
+        out = Tensor(self.data)
+        out.version_cell = self.version_cell
+        return out
+
+    def backward(self, gradient: Any = None, retain_graph: bool = False) -> None:
+        """See `tinylm.engine.autograd.backward`."""
+        autograd.backward(self, gradient, retain_graph)
+
+    @staticmethod
+    def as_tensor(x: Any) -> "Tensor":
+        """x itself when it is a tensor, else a tensor around the array."""
+        return x if isinstance(x, Tensor) else Tensor(x)
+
+    def bump_version(self) -> None:
+        """Says that the array was written in place: a backward pass that needs the old value fails."""
+        self.version_cell[0] = next(autograd.clock)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Writes in place, outside the graph; refused where a gradient would be silently lost."""
+        if self.requires_grad and autograd.mode.recording:
+            kind = "a result of the graph" if self.node is not None else "a leaf that requires a gradient"
+            raise AutogradError(f"in-place write to {kind} (shape {self.shape}): do it under tinylm.no_grad()")
+        if getattr(value, "requires_grad", False) and autograd.mode.recording:
+            raise AutogradError("in-place write of a value that requires a gradient: it would be lost; use where or concatenate")
+        self.data[raw_index(key)] = value.data if isinstance(value, Tensor) else value
+        self.bump_version()
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of a 0-d tensor")
+        return self.shape[0]
+
+    def __bool__(self) -> bool:
+        return bool(self.numpy())
+
+    def __float__(self) -> float:
+        return float(self.numpy())
+
+    def __int__(self) -> int:
+        return int(self.numpy())
+
+    def __repr__(self) -> str:
+        grad = ", requires_grad=True" if self.requires_grad else ""
+        where = "" if self.device == "cpu" else f", device={self.device!r}"
+        body = np.array2string(self.numpy(), separator=", ", prefix="Tensor(")
+        return f"Tensor({body}, dtype={self.dtype}{where}{grad})"
+
+    __hash__ = object.__hash__  # == is elementwise, yet tensors serve as keys by identity
+
+    if TYPE_CHECKING:  # installed by tinylm.ops
+
+        def __getattr__(self, name: str) -> Any: ...
+        def __add__(self, other: Any) -> "Tensor": ...
+        def __radd__(self, other: Any) -> "Tensor": ...
+        def __sub__(self, other: Any) -> "Tensor": ...
+        def __rsub__(self, other: Any) -> "Tensor": ...
+        def __mul__(self, other: Any) -> "Tensor": ...
+        def __rmul__(self, other: Any) -> "Tensor": ...
+        def __truediv__(self, other: Any) -> "Tensor": ...
+        def __rtruediv__(self, other: Any) -> "Tensor": ...
+        def __pow__(self, other: Any) -> "Tensor": ...
+        def __rpow__(self, other: Any) -> "Tensor": ...
+        def __matmul__(self, other: Any) -> "Tensor": ...
+        def __rmatmul__(self, other: Any) -> "Tensor": ...
+        def __neg__(self) -> "Tensor": ...
+        def __abs__(self) -> "Tensor": ...
+        def __getitem__(self, key: Any) -> "Tensor": ...
+        def __lt__(self, other: Any) -> "Tensor": ...
+        def __le__(self, other: Any) -> "Tensor": ...
+        def __gt__(self, other: Any) -> "Tensor": ...
+        def __ge__(self, other: Any) -> "Tensor": ...
+
+
+def raw_index(key: Any) -> Any:
+    """An index with its tensors and lists replaced by arrays."""
+    if isinstance(key, tuple):
+        return tuple(raw_index(k) for k in key)
+    if isinstance(key, Tensor):
+        return key.data
+    return np.asarray(key, dtype=None if len(key) else np.int64) if isinstance(key, list) else key
+
+
+def as_array(x: Any) -> Array:
+    """The array of a tensor, an array itself, or numbers made into one (Python floats: float32)."""
+    if isinstance(x, Tensor):
+        return x.data
+    if isinstance(x, (np.ndarray, np.generic)):
+        array: Array = np.asarray(x)
+    elif array_module(x) is not device_namespace("cpu"):
+        return x  # an array of another module
+    else:
+        try:
+            array = np.asarray(x)
+        except ValueError as error:
+            raise ShapeError(f"cannot make an array of {type(x).__name__}: {error}") from error
+        if array.dtype == np.float64:
+            array = array.astype(np.float32)
+    if array.dtype.kind not in "fiub":
+        raise ShapeError(f"a tensor holds numbers, got {type(x).__name__} of dtype {array.dtype}")
+    return array

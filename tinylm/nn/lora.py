@@ -1,0 +1,116 @@
+"""Low-rank adapters: a trained model stays as it is, and a small correction of some layers is learned beside it.
+
+Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models", arXiv:2106.09685, section 4.1.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from tinylm import ops
+from tinylm.engine.arrays import Array
+from tinylm.engine.devices import to_device
+from tinylm.engine.tensor import Tensor
+from tinylm.errors import ConfigError
+from tinylm.nn import init
+from tinylm.nn.linear import Linear
+from tinylm.nn.modules import Module, Parameter
+from tinylm.ops.activations import ACTIVATIONS
+
+
+class LowRankLinear(Linear):
+    """y = x Wᵀ + b + (alpha / rank) (x Aᵀ) Bᵀ, with W and b frozen.
+
+    lora_A (rank, in) starts at U(-1/√in, 1/√in), lora_B (out, rank) at zero, so the layer begins as the
+    one it adapts. Errors: ConfigError for a rank that is not between 1 and both widths.
+    """
+
+    def __init__(self, base: Linear, rank: int, alpha: float) -> None:
+        Module.__init__(self)
+        self.in_features, self.out_features = base.in_features, base.out_features
+        if not 1 <= rank <= min(self.in_features, self.out_features):
+            widest = min(self.in_features, self.out_features)
+            raise ConfigError(f"rank is {rank}: expected 1 to {widest} for a layer from {self.in_features} to {self.out_features}")
+        self.weight, self.bias, self.scale = base.weight, base.bias, alpha / rank
+        self.lora_A = init.uniform((rank, self.in_features), 1 / math.sqrt(self.in_features))
+        self.lora_B = init.zeros((self.out_features, rank))
+        for factor in (self.lora_A, self.lora_B):
+            factor.data = to_device(factor.data.astype(base.weight.dtype), base.weight.device)
+
+    def forward(self, x: Tensor, residual: Tensor | None = None, *, activation: str | None = None) -> Tensor:
+        """act(x Wᵀ + b + the correction) + residual."""
+        narrow = ops.linear(x, self.lora_A) * self.scale
+        if activation is None:
+            return super().forward(x, ops.linear(narrow, self.lora_B, None, residual))
+        y = ACTIVATIONS[activation](super().forward(x, ops.linear(narrow, self.lora_B)))
+        return y if residual is None else y + residual
+
+    def merged(self) -> Linear:
+        """A plain layer of the weight W + (alpha / rank) B A, trained like any other."""
+        plain = Linear.__new__(Linear)
+        Module.__init__(plain)
+        plain.in_features, plain.out_features = self.in_features, self.out_features
+        plain.weight = Parameter(self.weight.data + self.scale * (self.lora_B.data @ self.lora_A.data))
+        plain.bias = self.bias
+        return plain
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, rank={self.lora_A.shape[0]}, scale={self.scale:g}"
+
+
+def adapt(model: Module, rank: int, alpha: float, chosen: Callable[[str], bool] = lambda path: True) -> list[str]:
+    """Freezes every parameter and puts a LowRankLinear in the place of each Linear whose path is `chosen`.
+
+    Returns their paths. A weight that is tied to another layer's cannot be chosen, as its other use
+    would not be adapted. Errors: ConfigError when nothing, or such a weight, is chosen.
+    """
+    uses: dict[int, int] = {}
+    for _, tensor in model.named_state():
+        uses[id(tensor)] = uses.get(id(tensor), 0) + 1
+    paths = [path for path, module in model.named_modules() if type(module) is Linear and chosen(path)]
+    if not paths:
+        raise ConfigError(f"none of the linear layers of {type(model).__name__} is chosen to be adapted")
+    for path in paths:
+        if uses[id(_at(model, path).weight)] > 1:
+            raise ConfigError(f"{path} shares its weight with another layer: it cannot be adapted alone")
+    for parameter in model.parameters():
+        parameter.requires_grad = False
+    for path in paths:
+        _put(model, path, LowRankLinear(_at(model, path), rank, alpha))
+    return paths
+
+
+def merge(model: Module) -> None:
+    """Adds every adapter to the weight it corrects, and lets all parameters be trained again."""
+    for path, module in list(model.named_modules()):
+        if isinstance(module, LowRankLinear):
+            _put(model, path, module.merged())
+    for parameter in model.parameters():
+        parameter.requires_grad = True
+
+
+def adapter_arrays(model: Module) -> dict[str, Array]:
+    """The adapters' own arrays by name, not copied: "<path>.lora_A" and "<path>.lora_B"."""
+    layers = ((path, module) for path, module in model.named_modules() if isinstance(module, LowRankLinear))
+    return {f"{path}.{name}": getattr(module, name).data for path, module in layers for name in ("lora_A", "lora_B")}
+
+
+def load_adapters(model: Module, arrays: Mapping[str, np.ndarray]) -> None:
+    """Fills the adapters with what `adapter_arrays` gave; the rest of the model stays.
+
+    Errors: CheckpointError naming every missing, unexpected and misshapen name.
+    """
+    rest = {name: tensor.data for name, tensor in model.named_state() if name not in adapter_arrays(model)}
+    model.load_state_dict({**rest, **arrays})
+
+
+def _at(model: Module, path: str) -> Linear:
+    found = dict(model.named_modules())[path]
+    assert isinstance(found, Linear)
+    return found
+
+
+def _put(model: Module, path: str, layer: Module) -> None:
+    parent, _, name = path.rpartition(".")
+    setattr(dict(model.named_modules())[parent], name, layer)

@@ -1,0 +1,38 @@
+"""Positions: what tells a Transformer in which order its inputs come."""
+
+import math
+
+import numpy as np
+
+from tinylm.engine.tensor import Tensor
+from tinylm.errors import ShapeError
+from tinylm.nn.dropout import Dropout
+from tinylm.nn.modules import Module
+
+
+class PositionalEncoding(Module):
+    """dropout(x + PE): PE[t, 2i] = sin(t / 10000^(2i/d)), PE[t, 2i + 1] = cos(t / 10000^(2i/d)).
+
+    Vaswani et al. 2017, arXiv:1706.03762, section 3.5.  x (T, N, d_model) -> (T, N, d_model).
+    Buffer pe (max_len, 1, d_model), saved. An odd d_model ends with a sine.
+    """
+
+    def __init__(self, d_model: int, dropout: float = 0.1, max_len: int = 5000) -> None:
+        super().__init__()
+        self.dropout = Dropout(dropout)
+        angles = np.arange(max_len)[:, None] * np.exp(np.arange(0, d_model, 2) * (-math.log(10000.0) / d_model))
+        pe = np.zeros((max_len, 1, d_model), np.float32)  # from float64 angles: at t = 5000 float32 ones are off by 10⁻⁴
+        pe[:, 0, 0::2] = np.sin(angles)
+        pe[:, 0, 1::2] = np.cos(angles[:, : d_model // 2])
+        self.register_buffer("pe", Tensor(pe))
+        self.pe: Tensor
+
+    def forward(self, x: Tensor, start: int = 0) -> Tensor:
+        """x holds the positions start, start + 1, ...  Errors: ShapeError when they run past max_len."""
+        max_len, _, d_model = self.pe.shape
+        if x.ndim != 3 or x.shape[2] != d_model or start + x.shape[0] > max_len:
+            raise ShapeError(
+                f"PositionalEncoding: x has shape {x.shape} from position {start}, "
+                f"expected (T, N, {d_model}) with at most {max_len} positions"
+            )
+        return self.dropout(x + self.pe[start : start + x.shape[0]])

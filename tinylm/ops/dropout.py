@@ -1,0 +1,35 @@
+"""Dropout: masks that a key determines, so that running the op again repeats them."""
+
+import math
+from typing import Any
+
+from tinylm.engine.arrays import Array, array_module, raw_module
+from tinylm.engine.op import op
+from tinylm.engine.random_keys import random_uint32
+from tinylm.errors import ConfigError
+
+
+def keep_mask(x: Array, shape: tuple[int, ...], p: float, key: tuple[int, int]) -> Array:
+    """0 with probability p, else 1/(1 - p): element i is kept when the i-th 32-bit word of the
+    key's Philox stream is at least p 2³². Made in x's dtype and on its device."""
+    if not 0 <= p <= 1:
+        raise ConfigError(f"dropout probability {p} is out of range: expected 0 to 1")
+    if p == 1:
+        return raw_module(x).zeros(shape, x.dtype)
+    words = random_uint32(key, math.prod(shape))
+    kept: Any = (words >= min(round(p * 2**32), 2**32 - 1)).reshape(shape)
+    return raw_module(x).asarray(kept.astype(x.dtype) * x.dtype.type(1 / (1 - p)))
+
+
+@op(random=True)
+def dropout(x, /, p=0.5, *, key=None):
+    """x m with m = 0 with probability p, else 1/(1 - p).  dx = dy m.
+
+    key: (seed, n) of the stream of random numbers; the default generator's next one if None.
+    Srivastava et al. 2014, JMLR 15, section 4 (scaled during training, nothing at test time).
+    """
+    xp = array_module(x)
+    if p == 0:
+        return xp.multiply(x, 1), lambda dy: (dy,)
+    mask = keep_mask(x, x.shape, p, key)
+    return x * mask, lambda dy: (dy * mask,)

@@ -1,0 +1,39 @@
+"""The cosines and sines of rotary positions, computed once for all layers that ask for them."""
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from tinylm.engine.arrays import Array
+from tinylm.engine.devices import device_namespace, device_of
+from tinylm.errors import ConfigError, ShapeError
+
+
+def cos_and_sin(x: Array, frequencies: Any, start: int, pairing: str) -> tuple[Array, Array]:
+    """Of the angles t f, (T, D/2), for the positions t = start, ..., start + T - 1 of x (..., T, D), in x's dtype and on its device.
+
+    Errors: ShapeError unless D is twice the number of frequencies; ConfigError for an unknown pairing.
+    """
+    if pairing not in ("half", "interleaved"):
+        raise ConfigError(f"rotary: pairing {pairing!r}: expected 'half' or 'interleaved'")
+    if x.ndim < 2 or x.shape[-1] != 2 * len(frequencies):
+        raise ShapeError(f"rotary: x has shape {x.shape}, expected (..., T, {2 * len(frequencies)}) for {len(frequencies)} frequencies")
+    if start < 0:
+        raise ShapeError(f"rotary: the first position is {start}: expected at least 0")
+    return _rows(tuple(frequencies), start, start + x.shape[-2], x.dtype, device_of(x))
+
+
+@functools.lru_cache(maxsize=8)
+def _rows(frequencies: tuple[float, ...], start: int, stop: int, dtype: Any, device: str) -> tuple[Array, Array]:
+    places = 1 << max(stop - 1, 63).bit_length()  # a longer table is made for twice as many positions
+    cos, sin = _tables(frequencies, places, dtype, device)
+    return cos[start:stop], sin[start:stop]
+
+
+@functools.lru_cache(maxsize=8)
+def _tables(frequencies: tuple[float, ...], places: int, dtype: Any, device: str) -> tuple[Array, Array]:
+    """Of all positions below `places`. The angles are float64: at position 10,000 those of float32 are off by 5e-4."""
+    angles = np.arange(places)[:, None] * np.array(frequencies, np.float64)
+    space = device_namespace(device)
+    return space.asarray(np.cos(angles).astype(dtype)), space.asarray(np.sin(angles).astype(dtype))

@@ -1,0 +1,110 @@
+"""GPT-2 and Llama in GGUF files: llama.cpp's names and settings there and ours here."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tinylm.errors import CheckpointError
+from tinylm.files.json_files import Fields, architecture
+from tinylm.models.gpt import GPT, GPTConfig
+from tinylm.models.llama import WIDEST_HEAD, Llama, LlamaConfig
+from tinylm.pretrained.gguf_files import GgufFile
+from tinylm.pretrained.hugging_face import halves
+from tinylm.pretrained.stored import Stored
+from tinylm.pretrained.stored_weights import Source, build, same
+
+_GPT_LAYER = {
+    "attn_norm": "ln_1", "attn_qkv": "attn.c_attn", "attn_output": "attn.c_proj", "ffn_norm": "ln_2", "ffn_up": "mlp.c_fc",
+    "ffn_down": "mlp.c_proj",
+}  # fmt: skip
+_GPT = {"token_embd": "transformer.wte", "position_embd": "transformer.wpe", "output_norm": "transformer.ln_f", "output": "lm_head"}
+_LLAMA_LAYER = {
+    "attn_norm": "input_layernorm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj", "ffn_norm": "post_attention_layernorm", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}  # fmt: skip
+_LLAMA = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
+
+
+def load(file: GgufFile) -> GPT | Llama:
+    """The model of such a file, its weights decoded to float32.
+
+    llama.cpp pairs neighbours in rotary positions and its files have the rows of queries and keys in that order; here they
+    are put back, so that pairs are halves and the weights are those of Hugging Face's folder.
+    Errors: CheckpointError for another architecture, unsupported settings, and tensors that do not fit.
+    """
+    name = file.metadata.get("general.architecture")
+    kind = architecture(name, file.path, "general.architecture")
+    prefix = f"{name}."
+    fields = Fields({k.removeprefix(prefix): v for k, v in file.metadata.items() if k.startswith(prefix)}, f"{file.path}, {name}")
+    return _gpt(file, fields) if kind == "gpt" else _llama(file, fields)
+
+
+def _gpt(file: GgufFile, fields: Fields) -> GPT:
+    config = GPTConfig(
+        vocab_size=_vocabulary(file), block_size=fields.whole("context_length"), n_layer=fields.whole("block_count"),
+        n_head=fields.whole("attention.head_count"), n_embd=fields.whole("embedding_length"), bias=True, activation="gelu_tanh",
+        norm_eps=fields.number("attention.layer_norm_epsilon"),
+    )  # fmt: skip
+    tensors = _without_equal_head(file.tensors)
+    return build(GPT, config, _sources(tensors, _GPT, _GPT_LAYER, "transformer.h", lambda name: None), file.path)
+
+
+def _llama(file: GgufFile, fields: Fields) -> Llama:
+    problems = fields.unsupported({"rope.scaling.type": ("none",), "expert_count": (0,)})
+    if "rope_freqs.weight" in file.tensors:
+        problems.append("scaled rotary positions (rope_freqs.weight)")
+    heads, width = fields.whole("attention.head_count"), fields.whole("embedding_length")
+    head_dim = fields.whole("rope.dimension_count", max(1, width // heads), most=WIDEST_HEAD)
+    if fields.record.get("attention.key_length", head_dim) != head_dim or fields.record.get("attention.value_length", head_dim) != head_dim:
+        problems.append("rotary positions on a part of a head")
+    if problems:
+        raise CheckpointError(f"{fields.where}: settings that are not supported: {', '.join(problems)}")
+    groups = fields.whole("attention.head_count_kv", heads)
+    tensors = _without_equal_head(file.tensors)
+    config = LlamaConfig(
+        vocab_size=_vocabulary(file), block_size=fields.whole("context_length"), n_layer=fields.whole("block_count"), n_head=heads,
+        n_kv_head=groups, n_embd=width, head_dim=head_dim, n_hidden=fields.whole("feed_forward_length"),
+        rope_theta=fields.number("rope.freq_base", 10000.0), norm_eps=fields.number("attention.layer_norm_rms_epsilon"),
+        attention_bias="blk.0.attn_q.bias" in tensors, mlp_bias="blk.0.ffn_up.bias" in tensors, tied="output.weight" not in tensors,
+    )  # fmt: skip
+
+    def turn(name: str) -> Callable[[np.ndarray], np.ndarray] | None:
+        if ".q_proj." in name or ".k_proj." in name:
+            return functools.partial(halves, heads=heads if ".q_proj." in name else groups)
+        return None
+
+    return build(Llama, config, _sources(tensors, _LLAMA, _LLAMA_LAYER, "model.layers", turn), file.path)
+
+
+def _vocabulary(file: GgufFile) -> int:
+    """How many rows the embedding has."""
+    if "token_embd.weight" not in file.tensors:
+        raise CheckpointError(f"{file.path}: the tensor token_embd.weight is missing")
+    return file.tensors["token_embd.weight"].shape[0]
+
+
+def _without_equal_head(tensors: Mapping[str, Stored]) -> dict[str, Stored]:
+    """The tensors without an output projection that is the embedding once more."""
+    head, embedding = tensors.get("output.weight"), tensors.get("token_embd.weight")
+    equal = head is not None and embedding is not None and same(head, embedding)
+    return {name: stored for name, stored in tensors.items() if not (equal and name == "output.weight")}
+
+
+def _sources(
+    tensors: Mapping[str, Stored], names: Mapping[str, str], layer: Mapping[str, str], layers: str, turn: Callable[[str], Any]
+) -> dict[str, Source]:
+    """By our names; one that is unknown stays as it is, and is reported as unexpected."""
+    found = {}
+    for name, stored in tensors.items():
+        path, _, ending = name.rpartition(".")
+        ours = name
+        if path in names:
+            ours = f"{names[path]}.{ending}"
+        elif path.startswith("blk.") and path.count(".") == 2 and path.split(".")[2] in layer:
+            _, number, part = path.split(".")
+            ours = f"{layers}.{number}.{layer[part]}.{ending}"
+        found[ours] = Source(stored, turn(ours))
+    return found

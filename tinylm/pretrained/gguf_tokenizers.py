@@ -1,0 +1,89 @@
+"""The tokenizer that a GGUF file describes in its metadata: byte-level BPE as in GPT-2, or SentencePiece's BPE as in Llama 2."""
+
+from typing import Any
+
+from tinylm.errors import CheckpointError
+from tinylm.pretrained.chat_templates import ChatTemplate
+from tinylm.pretrained.gguf_files import GgufFile
+from tinylm.pretrained.tokenizer_files import PretrainedTokenizer, byte_level, from_library
+
+_UNKNOWN, _CONTROL, _USER = 2, 3, 4  # tokenizer.ggml.token_type
+
+
+def gguf_tokenizer(file: GgufFile) -> PretrainedTokenizer:
+    """Errors: CheckpointError when the metadata lack a part, are of another kind, or do not fit together."""
+    data, where = file.metadata, f"{file.path}, tokenizer.ggml"
+
+    def get(name: str, kind: type, default: Any = None) -> Any:
+        value = data.get(f"tokenizer.ggml.{name}", default)
+        if value is not None and type(value) is not kind:
+            raise CheckpointError(f"{where}.{name} is {value!r:.60}, expected {kind.__name__}")
+        return value
+
+    pieces, types, model = get("tokens", list, []), get("token_type", list, []), get("model", str)
+    if not pieces or not all(isinstance(p, str) for p in pieces) or len(set(pieces)) != len(pieces):
+        raise CheckpointError(f"{where}.tokens: expected different pieces, got {len(pieces)} of which {len(set(map(str, pieces)))} differ")
+    if types and len(types) != len(pieces):
+        raise CheckpointError(f"{where}: {len(types)} token types for {len(pieces)} tokens")
+    special = [p for p, t in zip(pieces, types, strict=False) if t == _CONTROL]
+    vocabulary = {p: i for i, p in enumerate(pieces)}
+    if model == "gpt2":
+        merges = get("merges", list)
+        if not merges or not all(isinstance(m, str) for m in merges):
+            raise CheckpointError(f"{where}.merges is missing, or is not of texts: byte-level BPE needs its merges")
+        library = byte_level(vocabulary, merges, get("pre", str, "gpt-2"), special, where)
+        start_by_default = False
+    elif model == "llama":
+        library = _sentence_pieces(vocabulary, get("scores", list, []), types, special, get("add_space_prefix", bool, True), where)
+        start_by_default = True
+    else:
+        raise CheckpointError(f"{where}.model is {model!r:.60}, expected 'gpt2' or 'llama'")
+    library.add_tokens([p for p, t in zip(pieces, types, strict=False) if t == _USER])
+    ids = {name: get(f"{name}_token_id", int) for name in ("bos", "eos", "eot")}
+    if wrong := [f"{name} {i}" for name, i in ids.items() if i is not None and not 0 <= i < len(pieces)]:
+        raise CheckpointError(f"{where}: ids of special tokens are out of range: {', '.join(wrong)}, expected 0 to {len(pieces) - 1}")
+    start = (ids["bos"],) if get("add_bos_token", bool, start_by_default) and ids["bos"] is not None else ()
+    if start:
+        failed = CheckpointError(f"{where}: {pieces[start[0]]!r:.60} cannot stand before a text")
+        from_library(lambda: _put_before(library, pieces[start[0]], start[0]), failed)
+    source = data.get("tokenizer.chat_template")
+    texts = ["" if ids[name] is None else pieces[ids[name]] for name in ("bos", "eos")]
+    template = ChatTemplate(source, *texts) if isinstance(source, str) else None
+    ends = tuple(dict.fromkeys(ids[name] for name in ("eos", "eot") if ids[name] is not None))
+    return PretrainedTokenizer(library, start, ends, template)
+
+
+def _put_before(library: Any, piece: str, number: int) -> None:
+    """Makes the library put this token before a text where special tokens are asked for."""
+    from tokenizers import processors
+
+    steps = [processors.TemplateProcessing(single=[piece, "$A"], special_tokens=[(piece, number)])]
+    if library.post_processor is not None:
+        steps.insert(0, library.post_processor)
+    library.post_processor = processors.Sequence(steps)
+
+
+def _sentence_pieces(vocabulary: dict[str, int], scores: list[Any], types: list[int], special: list[str], prefix: bool, where: str) -> Any:
+    """SentencePiece's BPE: of two neighbours those are merged whose piece has the highest score; so each way to put a piece
+    together from two others is a merge, in the order of the scores. What no piece covers is spelled in bytes, <0x00> to <0xFF>."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
+
+    if len(scores) != len(vocabulary) or not all(type(s) is float for s in scores):
+        raise CheckpointError(f"{where}: {len(scores)} scores for {len(vocabulary)} tokens, expected one number each")
+    merges = []
+    for piece, number in vocabulary.items():
+        if len(piece) > 256:
+            raise CheckpointError(f"{where}: the piece {piece!r:.60} has {len(piece)} characters, expected at most 256")
+        if not types or types[number] not in (_UNKNOWN, _CONTROL):
+            ways = [(piece[:i], piece[i:]) for i in range(1, len(piece)) if piece[:i] in vocabulary and piece[i:] in vocabulary]
+            merges += [(-scores[number], vocabulary[a], vocabulary[b], (a, b)) for a, b in ways]
+    merges.sort(key=lambda m: m[:3])
+    unknown = next((p for p, i in vocabulary.items() if types and types[i] == _UNKNOWN), None)
+    pairs = [m[3] for m in merges]
+    failed = CheckpointError(f"{where}: its pieces make no tokenizer")
+    library = from_library(lambda: Tokenizer(models.BPE(vocabulary, pairs, unk_token=unknown, fuse_unk=True, byte_fallback=True)), failed)
+    library.normalizer = normalizers.Sequence([*([normalizers.Prepend("▁")] if prefix else []), normalizers.Replace(" ", "▁")])
+    strip = [decoders.Strip(" ", 1, 0)] if prefix else []
+    library.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *strip])
+    library.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in [*special, *([unknown] if unknown else [])]])
+    return library

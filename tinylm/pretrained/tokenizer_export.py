@@ -1,0 +1,66 @@
+"""Tokenizers as Hugging Face's tokenizer.json: those trained here too, rebuilt so that they give every text the same ids."""
+
+from pathlib import Path
+from typing import Any
+
+from tinylm.data.tokenizers import BpeTokenizer, CharTokenizer, Tokenizer, WordTokenizer
+from tinylm.errors import ConfigError
+from tinylm.files.atomic import write_atomically, write_json
+from tinylm.pretrained.tokenizer_files import PretrainedTokenizer
+
+# The library's regular expressions (Oniguruma's) draw other borders than Python's, so the classes are spelled out: what
+# Python calls \w and \s, and what str.splitlines takes for the end of a line.
+_LETTER, _SPACE = r"\p{L}\p{N}_", r"\s\x1c-\x1f"
+_WORD = rf"\n| ?[{_LETTER}]+(?:['’][{_LETTER}]+)*| ?[^{_LETTER}{_SPACE}]+|[{_SPACE}]"
+_ENDS = r"\n\x0b\x0c\r\x1c-\x1e\x{85}\x{2028}\x{2029}"
+_LINE = rf"[^{_ENDS}]*(?:\r\n|[{_ENDS}])|[^{_ENDS}]+"
+_CHARACTER = r"(?m:.)"
+
+
+def as_pretrained(tokenizer: Tokenizer) -> PretrainedTokenizer:
+    """The tokenizer in the terms of the `tokenizers` library. Errors: ConfigError for a kind that cannot be put so.
+
+    Characters and words become the entries of a WordLevel model, behind a step that cuts the text into them; byte pairs
+    stay as they are, behind a step that cuts after the end of each line.
+    """
+    from tokenizers import Regex, decoders, models, pre_tokenizers
+    from tokenizers import Tokenizer as Library
+
+    if isinstance(tokenizer, PretrainedTokenizer):
+        return tokenizer
+    if isinstance(tokenizer, BpeTokenizer):
+        library: Any = Library.from_str(tokenizer.to_json()["definition"])
+        lines = pre_tokenizers.Split(Regex(_LINE), "isolated")
+        library.pre_tokenizer = pre_tokenizers.Sequence([lines, library.pre_tokenizer])
+        return PretrainedTokenizer(library)
+    if isinstance(tokenizer, CharTokenizer):
+        entries, cut, unknown = tokenizer.characters, _CHARACTER, {}
+    elif isinstance(tokenizer, WordTokenizer):
+        entries, cut, unknown = tokenizer.words, _WORD, {"unk_token": tokenizer.words[tokenizer.unknown_id]}
+    else:
+        raise ConfigError(f"a tokenizer of kind {tokenizer.kind!r} cannot be written as tokenizer.json")
+    library = Library(models.WordLevel({entry: i for i, entry in enumerate(entries)}, **unknown))
+    library.pre_tokenizer = pre_tokenizers.Split(Regex(cut), "isolated")
+    library.decoder = decoders.Fuse()
+    return PretrainedTokenizer(library, unknown_id=tokenizer.unknown_id)
+
+
+def write_tokenizer(tokenizer: PretrainedTokenizer, folder: Path, longest: int) -> None:
+    """tokenizer.json, and tokenizer_config.json with the special tokens, the chat template and the model's context.
+
+    <unk> is not named there: it would become a special token, and its letters in a text would be read as it.
+    longest: in tokens. Errors: CheckpointError.
+    """
+    write_atomically(folder / "tokenizer.json", (tokenizer.library.to_str(pretty=True) + "\n").encode("utf-8"))
+    settings: dict[str, Any] = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": longest,
+        "clean_up_tokenization_spaces": False,
+    }
+    if tokenizer.start:
+        settings |= {"bos_token": tokenizer.library.id_to_token(tokenizer.start[0]), "add_bos_token": True}
+    if tokenizer.ends:
+        settings["eos_token"] = tokenizer.library.id_to_token(tokenizer.ends[0])
+    if tokenizer.template is not None:
+        settings["chat_template"] = tokenizer.template.source
+    write_json(folder / "tokenizer_config.json", settings)

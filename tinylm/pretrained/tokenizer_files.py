@@ -1,0 +1,215 @@
+"""Tokenizers of pretrained models, read: tokenizer.json, vocab.json with merges.txt, or a GGUF file's metadata, through the
+`tokenizers` library."""
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinylm.data.tokenizers import checked_utf8, in_vocabulary
+from tinylm.errors import CheckpointError, ConfigError, DataError, TinylmError
+from tinylm.files.json_files import Fields, read_json
+from tinylm.pretrained.chat_templates import ChatTemplate
+
+_MOST = 1 << 24  # ids; the largest vocabularies have 300 thousand
+_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character, which is in no vocabulary
+
+
+class PretrainedTokenizer:
+    """A tokenizer of the `tokenizers` library, and what is said beside it.
+
+    start: the ids that stand before every text, such as BOS.  ends: the ids that end a text or a turn.
+    template: how a conversation is written; None when there is none.  The text of special tokens, such as <|im_end|>, is
+    read as those tokens.
+    """
+
+    kind = "pretrained"
+
+    def __init__(
+        self, library: Any, start: tuple[int, ...] = (), ends: tuple[int, ...] = (), template: ChatTemplate | None = None,
+        unknown_id: int | None = None,
+    ) -> None:  # fmt: skip
+        self.library, self.start, self.ends, self.template = library, start, ends, template
+        self.unknown_id = unknown_id
+        self.vocab_size = max(library.get_vocab().values(), default=-1) + 1
+        if self.vocab_size > _MOST:
+            raise CheckpointError(f"the tokenizer has a token of id {self.vocab_size - 1}: expected ids below {_MOST}")
+        for i in (*start, *ends):
+            if not 0 <= i < self.vocab_size:
+                raise CheckpointError(f"the tokenizer has {self.vocab_size} tokens and a special token of id {i}")
+
+    def encode(self, text: str) -> np.ndarray:
+        """The ids of a text, without those of `start`.
+
+        Errors: DataError for text that is not valid Unicode, or that the vocabulary lacks and has no token for.
+        """
+        return np.array(self._encoding(text).ids, np.int64)
+
+    def _encoding(self, text: str) -> Any:
+        checked_utf8(text)
+        failed = DataError(f"the tokenizer cannot encode {text[:80]!r}")
+        return from_library(lambda: self.library.encode(text, add_special_tokens=False), failed)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids. Errors: RangeError for an id outside the vocabulary; DataError when its decoder fails."""
+        listed = in_vocabulary(ids, self.vocab_size)
+        failed = DataError(f"the tokenizer cannot decode {listed[:20]}")
+        return from_library(lambda: self.library.decode(listed, skip_special_tokens=False), failed)
+
+    def first_bytes(self, text: str) -> int:
+        if not text:
+            return 0
+        encoding = self._encoding(text)
+        if not encoding.ids:
+            raise DataError(f"the tokenizer has no token for {text[:80]!r}")
+        _, end = encoding.offsets[0]
+        return len(text[: max(end, 1)].encode("utf-8"))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "definition": self.library.to_str(), "start": list(self.start), "ends": list(self.ends)}
+
+    def chat_ids(self, messages: list[dict[str, str]]) -> list[int]:
+        """The ids of a conversation, up to where the assistant speaks. Errors: ConfigError without a chat template; DataError."""
+        if self.template is None:
+            raise ConfigError("the model has no chat template, so it cannot hold a conversation: leave out --chat")
+        return self.encode(self.template.render(messages)).tolist()
+
+
+def from_library(call: Callable[[], Any], failed: TinylmError) -> Any:
+    """What a call of the `tokenizers` library gives; `failed`, with the library's words, when it raises anything.
+
+    It raises plain Exceptions, and where its Rust code panics a PanicException, which is none of them.
+    """
+    try:
+        return call()
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise  # an interruption
+        raise type(failed)(f"{failed}: {' '.join(str(error).split())[:200]}") from error
+
+
+def library_of(record: Any, where: Any) -> Any:
+    """A tokenizer of the library from its JSON, without what belongs to training batches: truncation, padding, and dropout
+    of merges. Errors: CheckpointError."""
+    from tokenizers import Tokenizer
+
+    if isinstance(record, dict):
+        record = {**record, "truncation": None, "padding": None}
+        if isinstance(model := record.get("model"), dict) and model.get("dropout") is not None:
+            record["model"] = {**model, "dropout": None}
+    return from_library(lambda: Tokenizer.from_str(json.dumps(record)), CheckpointError(f"{where} is no tokenizer"))
+
+
+def read_tokenizer(folder: Path) -> PretrainedTokenizer:
+    """The tokenizer of a Hugging Face folder.
+
+    Errors: CheckpointError when there is none, or its files are damaged.
+    """
+    whole = folder / "tokenizer.json"
+    settings = Fields(_optional(folder / "tokenizer_config.json"), folder / "tokenizer_config.json").record
+    if whole.exists():
+        record = read_json(whole)
+        library = library_of(record, whole)
+    elif (folder / "vocab.json").exists():
+        library, record = _from_vocabulary(folder), {}
+    else:
+        raise CheckpointError(f"{folder} has no tokenizer: expected tokenizer.json, or vocab.json and merges.txt")
+    start = () if library.post_processor is None else _start(library, folder)
+    bos, eos = (_token(settings.get(name)) for name in ("bos_token", "eos_token"))
+    if not start and settings.get("add_bos_token") is True and bos is not None and library.token_to_id(bos) is not None:
+        start = (library.token_to_id(bos),)
+    ends = _ends(folder, library, eos)
+    model = record.get("model", {}) if isinstance(record, dict) else {}
+    unknown = model.get("unk_token") if isinstance(model, dict) and not model.get("byte_fallback") else None
+    return PretrainedTokenizer(
+        library, start, ends, _template(folder, settings, bos, eos), library.token_to_id(unknown) if unknown else None
+    )
+
+
+def _start(library: Any, where: Any) -> tuple[int, ...]:
+    """The ids that the library puts before a text."""
+    failed = CheckpointError(f"{where}: the tokenizer cannot encode 'x'")
+    probe = from_library(lambda: library.encode("x", add_special_tokens=True).ids, failed)
+    body = from_library(lambda: library.encode("x", add_special_tokens=False).ids, failed)
+    return tuple(probe[: len(probe) - len(body)]) if body and probe[-len(body) :] == body else ()
+
+
+def _optional(path: Path) -> Any:
+    return read_json(path) if path.exists() else {}
+
+
+def _from_vocabulary(folder: Path) -> Any:
+    """GPT-2's byte-level pieces."""
+    vocabulary = read_json(folder / "vocab.json")
+    if not isinstance(vocabulary, dict) or not all(type(i) is int and 0 <= i < _MOST for i in vocabulary.values()):
+        raise CheckpointError(f"{folder / 'vocab.json'}: expected pieces and their ids, below {_MOST}")
+    try:
+        lines = (folder / "merges.txt").read_text(encoding="utf-8").split("\n")
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"cannot read {folder / 'merges.txt'}: {getattr(error, 'strerror', None) or error}") from error
+    merges = [line for line in lines if line and not line.startswith("#version")]
+    special = {t for t in ("<|endoftext|>",) if t in vocabulary}
+    return byte_level(vocabulary, merges, "gpt-2", special, folder / "merges.txt")
+
+
+# How text is cut before pieces are merged, by GGUF's name for it: (digits apart, pattern, words taken whole when they are pieces).
+_LLAMA_3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_CUTS = {"gpt-2": (False, None, False), "smollm": (True, None, False), "llama-bpe": (False, _LLAMA_3, True)}
+
+
+def byte_level(vocabulary: dict[str, int], merges: list[str], cut: str, special: Iterable[str], where: Any) -> Any:
+    """Byte-level BPE from its pieces and merges ("a b"). Errors: CheckpointError for what does not fit together."""
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+
+    if cut not in _CUTS:
+        raise CheckpointError(f"{where}: text is cut as in {cut!r:.40}, expected one of {', '.join(_CUTS)}")
+    digits, pattern, whole = _CUTS[cut]
+    pairs: list[Any] = [tuple(line.split(" ")) for line in merges]
+    if wrong := next(
+        (p for p in pairs if len(p) != 2 or p[0] not in vocabulary or p[1] not in vocabulary or "".join(p) not in vocabulary), None
+    ):
+        raise CheckpointError(f"{where}: the merge {' '.join(wrong)!r:.60} is not one of two pieces of the vocabulary")
+    failed = CheckpointError(f"{where}: its pieces make no tokenizer")
+    library = from_library(lambda: Tokenizer(models.BPE(vocabulary, pairs, fuse_unk=False, ignore_merges=whole)), failed)
+    steps: list[Any] = [pre_tokenizers.Digits(individual_digits=True)] if digits else []
+    if pattern is not None:
+        steps.append(pre_tokenizers.Split(Regex(pattern), "isolated"))
+    steps.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=pattern is None))
+    library.pre_tokenizer = pre_tokenizers.Sequence(steps)
+    library.decoder = decoders.ByteLevel()
+    library.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in special])
+    return library
+
+
+def _token(value: Any) -> str | None:
+    """A special token's text, which may stand in a record of its own."""
+    value = value.get("content") if isinstance(value, dict) else value
+    return value if isinstance(value, str) and not _SURROGATE.search(value) else None
+
+
+def _ends(folder: Path, library: Any, eos: str | None) -> tuple[int, ...]:
+    """The ids that end a text: of generation_config.json, config.json and the tokenizer's EOS."""
+    found: list[int] = []
+    for name in ("generation_config.json", "config.json"):
+        value = Fields(_optional(folder / name), folder / name).record.get("eos_token_id")
+        found += [i for i in (value if isinstance(value, list) else [value]) if type(i) is int]
+    if eos is not None and library.token_to_id(eos) is not None:
+        found.append(library.token_to_id(eos))
+    size = library.get_vocab_size()
+    return tuple(dict.fromkeys(i for i in found if 0 <= i < size))
+
+
+def _template(folder: Path, settings: Any, bos: str | None, eos: str | None) -> ChatTemplate | None:
+    file = folder / "chat_template.jinja"
+    source = settings.get("chat_template")
+    if file.exists():
+        try:
+            source = file.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from error
+    if isinstance(source, list):  # several, by name
+        source = next((t.get("template") for t in source if isinstance(t, dict) and t.get("name") == "default"), None)
+    return ChatTemplate(source, bos or "", eos or "") if isinstance(source, str) else None

@@ -1,0 +1,41 @@
+"""Dynamic evaluation: a model that goes on learning from the text it is tested on, after each guess."""
+
+import numpy as np
+
+from tinylm import ops, optim
+from tinylm.data.batching import consecutive_blocks
+from tinylm.engine.devices import to_device, to_numpy
+from tinylm.engine.tensor import Tensor
+from tinylm.errors import DataError
+from tinylm.models import LanguageModel
+
+
+def dynamic_losses(
+    model: LanguageModel, ids: np.ndarray, lr: float, segment: int = 32, clip: float = 1.0, device: str = "cpu"
+) -> np.ndarray:
+    """-log p of every token but the first, in nats, each scored before the model learns from it.
+
+    The text is read once, in segments: score one, then θ ← θ - lr ∇loss(segment), the gradient's norm
+    clipped, without dropout; of a model with adapters θ is those. Mikolov et al. 2010 (Interspeech), section 2; Krause et al. 2018
+    (arXiv:1709.07432). A recurrent model carries its state over segments; a Transformer's segments
+    are its blocks. The model is changed: load it anew for anything else.
+    lr: of plain gradient descent; segment: tokens of a recurrent model's segment.
+    Errors: DataError for fewer than two tokens.
+    """
+    if len(ids) < 2:
+        raise DataError(f"a loss over {len(ids)} tokens: expected at least 2, since the first one is not scored")
+    model.eval()
+    optimizer = optim.SGD([p for p in model.parameters() if p.requires_grad], lr=lr)
+    losses, state = [], None
+    for x, y in consecutive_blocks(ids, model.block_size or segment, 1):
+        on_device = (Tensor(to_device(np.ascontiguousarray(a), device)) for a in (x, y))
+        inputs, targets = on_device
+        logits, new_state = model.advance(inputs, state)
+        scored = ops.cross_entropy(logits, targets, reduction="none")
+        losses.append(to_numpy(scored.data).astype(np.float64).ravel())
+        optimizer.zero_grad()
+        scored.mean().backward()
+        optimizer.step(max_norm=clip)
+        if model.block_size is None:
+            state = [s.detach() for s in new_state]
+    return np.concatenate(losses)

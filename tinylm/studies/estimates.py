@@ -1,0 +1,240 @@
+"""What a training run will take, measured on its first steps: time, memory, and passes over its data."""
+
+import statistics
+import time
+import tracemalloc
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinylm.data import Corpus, Tokenizer
+from tinylm.engine.devices import device_namespace, to_device, to_numpy
+from tinylm.engine.random_keys import default_generator
+from tinylm.engine.tensor import Tensor
+from tinylm.studies.memory import HeldMemory, StepMemory, held_memory, resident_bytes, step_memory
+from tinylm.train.loop import Run, state_rows
+from tinylm.train.metrics import VALIDATION_ROWS, validated_tokens
+from tinylm.train.tasks.language_model_config import TrainConfig
+
+SKIPPED = 3  # the first steps compile kernels and ask the system for memory
+REPEATS = 15.39  # R*_D of Muennighoff et al. 2023, arXiv:2305.16264: repeats of the data after which more are worth little
+TOKENS_PER_PARAMETER = 20  # Hoffmann et al. 2022, arXiv:2203.15556, table 3
+GOOD_PASSES = 4  # Muennighoff et al. 2023: up to here repeated data is almost as good as new
+
+
+class _Measured(Run):
+    """A run that stops itself after some seconds of steps, and notes how long its parts take."""
+
+    def __init__(self, seconds: float, *run: Any, **settings: Any) -> None:
+        super().__init__(*run, **settings)
+        self.seconds, self.times, self.saving = seconds, list[float](), list[float]()
+        self.memory, self.measuring = StepMemory(0, 0), 0.0  # of a step; seconds that finding it took
+
+    def _step(self, k: int) -> Any:
+        k += self.config.dropout_ramp  # where all of the dropout has set in
+        start = time.perf_counter()
+        loss, norm = super()._step(k)
+        float(to_numpy(loss))  # waits for a GPU
+        self.times.append(time.perf_counter() - start)
+        if len(self.times) == 1:  # kernels are loaded
+            start = time.perf_counter()
+            self._measure_memory(k)
+            self.measuring = time.perf_counter() - start
+        enough = len(self.times) >= 2 * SKIPPED and sum(self.times) >= self.seconds
+        self.stop_requested = self.stop_requested or enough
+        return loss, norm
+
+    def _measure_memory(self, k: int) -> None:
+        """The memory of a step, from its largest micro-batch: the tape's, and on a CPU the most by the allocators' count on the
+        way back, where kernels take room that the tape does not show, and checkpointed blocks come again."""
+        drawn = default_generator.state
+        self.dropout.set(k)
+        config = self.config
+        rows = slice(0, -(-config.batch_size // config.accumulate))
+        x, y = (Tensor(to_device(a[rows], config.device)) for a in self.batches[k])
+        carried = state_rows(self.state, rows, config.batch_size)
+        tracemalloc.start()
+        try:
+            loss = self.model.loss(x, y, carried)[0]
+            forward = tracemalloc.get_traced_memory()[1]
+            self.memory = step_memory(loss, self.model)
+            if config.device == "cpu":
+                tracemalloc.reset_peak()
+                loss.backward()
+                highest = max(forward, tracemalloc.get_traced_memory()[1])
+                self.memory = StepMemory(self.memory.activations, max(0, highest - self.memory.activations))
+        finally:
+            tracemalloc.stop()
+        default_generator.state = drawn
+
+    def save(self) -> None:
+        start = time.perf_counter()
+        super().save()
+        self.saving.append(time.perf_counter() - start)
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Where the time of a run goes; the sample text at its end is left out."""
+
+    start: float
+    steps: float
+    records: float
+    validations: float
+    checkpoints: float
+
+    @property
+    def total(self) -> float:
+        return self.start + self.steps + self.records + self.validations + self.checkpoints
+
+
+@dataclass(frozen=True)
+class Memory:
+    """In bytes. start: the most while the run was prepared; base: interpreter, libraries, text and ids, measured before the
+    first step; average: of the weights; the model's and a step's from shapes; validation: of its arrays alone.
+    peak: measured while steps, a validation and a checkpoint were made."""
+
+    start: int
+    base: int
+    held: HeldMemory
+    average: int
+    step: StepMemory
+    validation: int
+    peak: int
+
+    @property
+    def predicted(self) -> int:
+        held = self.held.parameters + self.held.gradients + self.held.optimizer + self.average
+        passing = max(self.step.activations + self.step.backward, self.validation)
+        # a checkpoint is there twice, as arrays and as the file in one piece, which may not fit into what a step gave back
+        apart = self.checkpoint if 2 * self.checkpoint > passing else 0
+        return max(self.start, self.base + held + passing + apart)
+
+    @property
+    def checkpoint(self) -> int:
+        """A checkpoint is built in memory, when a step or a validation has given back its own."""
+        return self.held.parameters + self.held.optimizer + self.average
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will take.  steps: from where it stands to its last one.  train_tokens: of the training part."""
+
+    config: TrainConfig
+    vocab_size: int
+    parameters: int
+    train_tokens: int
+    steps: int
+    step_seconds: float
+    seconds: Seconds
+    memory: Memory
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self.config.batch_size * self.config.block_size
+
+    @property
+    def passes(self) -> float:
+        """How often the whole run, from its first step, reads the training part."""
+        return self.config.steps * self.tokens_per_step / self.train_tokens
+
+    def steps_for(self, tokens: float) -> int:
+        """The steps that read so many tokens."""
+        return max(1, round(tokens / self.tokens_per_step))
+
+
+def worth_in_passes(passes: float) -> float:
+    """How many passes over new data so many passes over the same data are worth: p up to 1, then
+    1 + R (1 - exp(-(p - 1) / R)).  Muennighoff et al. 2023, equation 5, R = 15.39."""
+    return passes if passes <= 1 else 1 + REPEATS * (1 - float(np.exp(-(passes - 1) / REPEATS)))
+
+
+def compute_optimal(parameters: int, tokens: float) -> tuple[float, float]:
+    """(parameters, tokens) for the same work, which is as their product, with 20 tokens a parameter."""
+    best = (parameters * tokens / TOKENS_PER_PARAMETER) ** 0.5
+    return best, TOKENS_PER_PARAMETER * best
+
+
+def estimate(
+    config: TrainConfig, folder: Path, text: str | Corpus, tokenizer: Tokenizer | None = None, *, resume: bool = False, seconds: float = 8.0
+) -> Estimate:
+    """Makes the run's first steps for some seconds in `folder`, a temporary one, a checkpoint, and a part of a validation.
+    resume: the folder holds a copy of a run, whose remaining steps are meant."""
+    began = time.perf_counter()
+    run = _Measured(seconds, config, folder, text, tokenizer, resume=resume)
+    start = time.perf_counter() - began
+    first, held = run.progress.step, held_memory(run.model, run.optimizer)
+    average = held.gradients if config.ema else 0  # as many as there are weights
+    highest, base = resident_bytes("VmHWM"), max(0, resident_bytes() - held.parameters - average)
+    whole = run.val_ids
+    run.val_ids = whole[: _enough(run.model, len(whole))]
+    reports: list[float] = []
+
+    def noted(record: dict[str, Any]) -> None:
+        reports.append(time.perf_counter())
+
+    began = time.perf_counter()
+    run.train(noted)
+    loop_seconds = time.perf_counter() - began
+    validation_bytes = _validation_bytes(run)
+    run.save()  # in the order of a real run, which saves after it has validated: memory that was freed is in pieces then
+    began = time.perf_counter()
+    with run.evaluated():
+        run.validation_loss()
+    validation = (time.perf_counter() - began) * validated_tokens(run.model, len(whole)) / validated_tokens(run.model, len(run.val_ids))
+    steps = config.steps - first
+    step_seconds = statistics.median(run.times[SKIPPED:] or run.times or [0.0])
+    record = max(0.0, (loop_seconds - sum(run.times) - sum(run.saving) - run.measuring) / max(1, len(reports))) if run.times else 0.0
+    times = _happenings(config, first)
+    memory = Memory(highest, base, held, average, run.memory, validation_bytes, _peak(config.device))
+    share = held.parameters / memory.checkpoint  # of a checkpoint, for the best weights and the last ones
+    saves = times["save_every"] + _saves_by_the_clock(config, steps, step_seconds) + (first == 0)  # one before the first step
+    made = Seconds(
+        start, steps * step_seconds, times["log_every"] * min(record, step_seconds),
+        times["eval_every"] * validation, statistics.median(run.saving or [0.0]) * (saves + share * (times["eval_every"] + 1)),
+    )  # fmt: skip
+    return Estimate(config, run.model.vocab_size, run.model.num_parameters(), len(run.train_ids), steps, step_seconds, made, memory)
+
+
+def _happenings(config: TrainConfig, first: int) -> dict[str, int]:
+    """How often a run from step `first` records, validates and saves: every so many steps, and at the last one."""
+    found = {}
+    for name in ("log_every", "eval_every", "save_every"):
+        every = getattr(config, name)
+        found[name] = config.steps // every - first // every + (config.steps % every != 0 and config.steps > first)
+    return found
+
+
+def _saves_by_the_clock(config: TrainConfig, steps: int, step_seconds: float) -> int:
+    """How often so many steps reach save_minutes since the last checkpoint."""
+    if not config.save_minutes:
+        return 0
+    apart = max(1, min(config.save_every, steps))
+    return steps // apart * int(apart * step_seconds / (60 * config.save_minutes))
+
+
+def _enough(model: Any, tokens: int) -> int:
+    """How much of the validation part is measured: rows as many and as long as in the whole."""
+    return min(tokens, 1 + VALIDATION_ROWS * (2048 if model.block_size is None else 2 * model.block_size))
+
+
+def _validation_bytes(run: _Measured) -> int:
+    """The most that the arrays of a validation take at once, by the count of Python's allocators; 0 on a GPU, which has its own."""
+    if run.config.device != "cpu":
+        return 0
+    tracemalloc.start()
+    try:
+        with run.evaluated():  # with an average, a copy of the weights is made
+            run.validation_loss()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def _peak(device: str) -> int:
+    """The most memory there was: of the process, or on a GPU what was taken from it."""
+    if device == "cpu":
+        return resident_bytes("VmHWM")
+    return int(device_namespace(device).get_default_memory_pool().total_bytes())

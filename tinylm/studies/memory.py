@@ -1,0 +1,121 @@
+"""How much memory a training step needs: read off the recorded tape of one, from the shapes of its arrays."""
+
+import gc
+import types
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinylm.engine.autograd import Node
+from tinylm.engine.tensor import Tensor
+from tinylm.nn import Module
+from tinylm.optim import Optimizer
+
+
+@dataclass(frozen=True)
+class StepMemory:
+    """In bytes.  activations: what the tape keeps for the way back.  backward: what is above that at the highest point of
+    the way back."""
+
+    activations: int
+    backward: int
+
+
+def step_memory(loss: Tensor, model: Module) -> StepMemory:
+    """What the graph of `loss` needs beside the model. Room that kernels take and give back within one call is not known."""
+    nodes = _nodes(loss)
+    known = {id(_owner(tensor.data)) for _, tensor in model.named_state()}
+    held = [{k: n for k, n in _held(node).items() if k not in known} for node in nodes]
+    sizes = {k: n for each in held for k, n in each.items()}
+    activations = sum(sizes.values())
+    return StepMemory(activations, _highest_backward(loss, nodes, held, sizes) - activations)
+
+
+def _highest_backward(loss: Tensor, nodes: list[Node], held: list[dict[int, int]], sizes: dict[int, int]) -> int:
+    """The walk back, in bytes: a node is freed once its gradients are there; those of its parents wait for their turn."""
+    users = Counter(k for each in held for k in each)
+    alive = highest = sum(sizes.values())
+    pending: dict[tuple[int, int], int] = {(id(loss.node), loss.output): loss.data.nbytes}
+    for node, own in zip(reversed(nodes), reversed(held), strict=True):
+        parents = [p for p in node.parents if p is not None]
+        highest = max(highest, alive + sum(pending.values()) + sum(p.data.nbytes for p in parents))
+        pending = {key: n for key, n in pending.items() if key[0] != id(node)}
+        pending |= {(id(p.node), p.output): p.data.nbytes for p in parents if p.node is not None}
+        users.subtract(own.keys())
+        alive -= sum(n for k, n in own.items() if not users[k])
+    return highest
+
+
+def _nodes(loss: Tensor) -> list[Node]:
+    """All nodes that led to the loss, the oldest first."""
+    found: dict[int, Node] = {}
+    stack = [loss.node]
+    while stack:
+        node = stack.pop()
+        if node is not None and id(node) not in found:
+            found[id(node)] = node
+            stack.extend(p.node for p in node.parents if p is not None)
+    return sorted(found.values(), key=lambda node: node.age)
+
+
+def _held(node: Node) -> dict[int, int]:
+    """Bytes by owner of the arrays that a node keeps alive: its inputs, and what its vjp closes over."""
+    found: dict[int, int] = {}
+    seen: set[int] = set()
+    stack = [*node.inputs, node.vjp]
+    while stack:
+        x = stack.pop()
+        if id(x) in seen or isinstance(x, (type, types.ModuleType, types.CodeType, Node, Module, str, bytes, int, float)):
+            continue
+        seen.add(id(x))
+        if isinstance(x, Tensor):
+            stack.append(x.data)
+        elif _is_array(x):
+            owner = _owner(x)
+            found[id(owner)] = owner.nbytes
+        elif isinstance(x, types.FunctionType):
+            stack.extend(x.__closure__ or ())  # not its globals, which are the whole module
+        else:
+            stack.extend(gc.get_referents(x))
+    return found
+
+
+def _is_array(x: Any) -> bool:
+    return isinstance(x, np.ndarray) or (hasattr(x, "nbytes") and hasattr(x, "strides"))
+
+
+def _owner(array: Any) -> Any:
+    """The array whose memory this one looks into."""
+    while _is_array(getattr(array, "base", None)):
+        array = array.base
+    return array
+
+
+@dataclass(frozen=True)
+class HeldMemory:
+    """In bytes: what stays from step to step."""
+
+    parameters: int
+    gradients: int
+    optimizer: int
+
+
+def held_memory(model: Module, optimizer: Optimizer) -> HeldMemory:
+    """What the parameters, their gradients and the optimiser's state take. Buffers count as parameters."""
+    gradients = sum(p.data.nbytes for p in model.parameters())
+    state = sum(a.nbytes for name, a in optimizer.state_dict().items() if not name.startswith("step."))
+    own = {id(t): t.data.nbytes for _, t in model.named_state()}
+    return HeldMemory(sum(own.values()), gradients, state)
+
+
+def resident_bytes(field: str = "VmRSS") -> int:
+    """This process's own memory: now, or with "VmHWM" at its highest. On systems other than Linux always the highest."""
+    try:
+        with open("/proc/self/status", encoding="utf-8") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith(f"{field}:")) * 1024
+    except OSError:  # macOS counts in bytes
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,0 +1,109 @@
+"""The runs that a scaling law is fitted to: the configured model in smaller widths, each on several amounts of data.
+
+No run reads a token twice: the batches of a first epoch do not overlap, and each run makes a part of them only.
+Each has its own finished schedule, the configured one with all its steps in proportion, since the losses on the way of a
+longer run are worse than those of a run that ends there (Hoffmann et al. 2022, section 3.1).
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tinylm.data import Corpus, Tokenizer
+from tinylm.errors import CheckpointError, ConfigError
+from tinylm.studies.estimates import estimate
+from tinylm.studies.scaling_laws import Point
+from tinylm.studies.sizes import widened
+from tinylm.train.checkpoints import read_json
+from tinylm.train.loop import Run
+from tinylm.train.preparation import make_batches, prepare
+from tinylm.train.runs import read_config
+from tinylm.train.tasks.language_model_config import TrainConfig
+
+WIDTHS = (0.25, 0.35, 0.5, 0.7)  # of the configured one
+AMOUNTS = (0.125, 0.25, 0.5, 1.0)  # of the tokens that the configured run reads, or of one pass where it reads more
+
+
+@dataclass(frozen=True)
+class ScalingPlan:
+    """runs: what to train, widths from narrow to wide, of each from little data to much.  train_tokens: in one pass."""
+
+    config: TrainConfig
+    runs: tuple[TrainConfig, ...]
+    tokenizer: Tokenizer
+    train_tokens: int
+
+    def folder(self, out: Path, config: TrainConfig) -> Path:
+        """Where a run lies: an ordinary run folder."""
+        return out / f"width-{config.n_embd}-steps-{config.steps}"
+
+
+def plan_scaling(config: TrainConfig, text: str | Corpus) -> ScalingPlan:
+    """The runs for a configured one.
+
+    Errors: ConfigError when three narrower widths or three amounts of data cannot be made of it; DataError for too little data.
+    """
+    tokenizer, train_ids, _, _ = prepare(config, text, None)
+    most = min(config.steps, make_batches(config, train_ids).batches_per_epoch)
+    widths = list({found.n_embd: found for found in (widened(config, factor) for factor in WIDTHS)}.values())
+    amounts = list(dict.fromkeys(max(1, round(most * share)) for share in AMOUNTS))
+    if len(widths) < 3:
+        raise ConfigError(
+            f"n_embd {config.n_embd} with {config.n_head} heads: narrower widths {sorted(w.n_embd for w in widths)}, a scaling law needs 3"
+        )
+    if len(amounts) < 3:
+        raise ConfigError(f"{most} steps are a pass, or all that --steps allows: a scaling law needs 8 or more, for 3 amounts of data")
+    runs = tuple(_scheduled(width, steps) for width, steps in itertools.product(widths, amounts))
+    return ScalingPlan(config, runs, tokenizer, len(train_ids))
+
+
+def _scheduled(config: TrainConfig, steps: int) -> TrainConfig:
+    """The config with its whole schedule in so many steps, validated and saved at the end."""
+    share = steps / config.schedule_steps
+    return dataclasses.replace(
+        config, steps=steps, schedule_steps=steps, warmup=round(config.warmup * share), dropout_ramp=round(config.dropout_ramp * share),
+        eval_every=steps, save_every=steps, keep=1, patience=0,
+    )  # fmt: skip
+
+
+def finished(plan: ScalingPlan, config: TrainConfig, out: Path, text: str | Corpus) -> dict[str, Any] | None:
+    """The summary of a run that is done; None of one that is not begun or was stopped.
+
+    Errors: CheckpointError when its folder holds a run of other settings or on other data.
+    """
+    folder = plan.folder(out, config)
+    if not (folder / "config.json").exists():
+        return None
+    same = read_config(folder)[0] == config and (not isinstance(text, Corpus) or read_json(folder / "data.json") == text.to_json())
+    if not same:
+        raise CheckpointError(f"{folder} holds a run of other settings or on other data: choose another --out")
+    return read_json(folder / "summary.json") if (folder / "summary.json").exists() else None
+
+
+def seconds_left(plan: ScalingPlan, out: Path, text: str | Corpus, scratch: Path) -> float:
+    """About how long the runs that are not done will take, measured for each width on its first steps, in scratch folders."""
+    missing = [config for config in plan.runs if finished(plan, config, out, text) is None]
+    total = 0.0
+    for width, group in itertools.groupby(missing, key=lambda config: config.n_embd):
+        runs = list(group)
+        found = estimate(runs[-1], scratch / f"width-{width}", text, plan.tokenizer, seconds=0.5).seconds
+        steps = sum(config.steps for config in runs) / runs[-1].steps
+        total += steps * (found.steps + found.records) + len(runs) * (found.start + found.validations + found.checkpoints)
+    return total
+
+
+def trained_point(
+    plan: ScalingPlan, config: TrainConfig, out: Path, text: str | Corpus, train: Callable[[Run], dict[str, Any] | None]
+) -> Point | None:
+    """The point of one run, which `train` trains, from its checkpoint on if it was stopped, unless it is done. None when it
+    is stopped again."""
+    summary = finished(plan, config, out, text)
+    if summary is None:
+        folder = plan.folder(out, config)
+        summary = train(Run(config, folder, text, plan.tokenizer, resume=(folder / "config.json").exists()))
+    if summary is None:
+        return None
+    return Point(summary["parameters"], config.steps * config.batch_size * config.block_size, summary["val_loss"])

@@ -1,0 +1,125 @@
+"""Text classifiers: the splits, the untrained and the trained model, and how good it is."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinylm.data.labelled import LabelledTexts, encode_words, pad_texts, split_labelled, train_words
+from tinylm.data.tokenizers import Tokenizer, from_json
+from tinylm.engine.autograd import no_grad
+from tinylm.engine.random_keys import default_generator
+from tinylm.engine.tensor import Tensor
+from tinylm.errors import CheckpointError, DataError
+from tinylm.models.classifier import BagClassifier, Ensemble, TextClassifier
+from tinylm.models.naive_bayes import NaiveBayes
+from tinylm.train.checkpoints import load_arrays, read_arrays, read_json
+from tinylm.train.tasks.classifier_config import ClassifierConfig, build_classifier
+
+TASK = "classification"
+
+Report = Callable[[dict[str, Any]], None]
+
+
+class Split(NamedTuple):
+    """A training and a test part in word ids, the vocabulary being the training part's."""
+
+    tokenizer: Tokenizer
+    train_texts: list[np.ndarray]
+    train_labels: np.ndarray
+    test_texts: list[np.ndarray]
+    test_labels: np.ndarray
+
+
+def prepare_split(data: LabelledTexts, split: int, min_count: int = 1) -> Split:
+    """One of the five fixed splits. Errors: ConfigError, DataError, one for a training part of one class too."""
+    train, test = split_labelled(len(data.texts), split)
+    if len(set(data.labels[train].tolist())) < 2:
+        raise DataError(f"the training part of split {split} has one class only: {data.names[data.labels[train[0]]]!r}")
+    tokenizer = train_words([data.texts[i] for i in train], min_count)
+    parts = [[encode_words(tokenizer, data.texts[i]) for i in part] for part in (train, test)]
+    return Split(tokenizer, parts[0], data.labels[train], parts[1], data.labels[test])
+
+
+def start_classifier(config: ClassifierConfig, part: Split) -> Ensemble:
+    """An untrained model, its weights drawn from the seed; a bag's ratios are counted in the training part."""
+    default_generator.seed(config.seed)
+    model = build_classifier(config, part.tokenizer.vocab_size)
+    for member in model.members:
+        if isinstance(member, BagClassifier):
+            member.weigh(part.train_texts, part.train_labels)
+    return model
+
+
+def logits_of(model: TextClassifier, texts: Sequence[np.ndarray], batch_size: int = 64) -> np.ndarray:
+    """The logits (N,) of texts, in batches of similar lengths; the model must be in evaluation mode."""
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    logits = np.empty(len(texts), np.float32)
+    with no_grad():
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            ids, lengths = pad_texts([texts[i] for i in rows])
+            logits[rows] = model(Tensor(ids), lengths).data
+    return logits
+
+
+def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The share of texts on whose class the sign of the logit is right; a logit of 0 says class 0."""
+    return float(np.mean((logits > 0) == (labels == 1)))
+
+
+# ---------------------------------------------------------------- against naive Bayes
+
+
+def naive_bayes_accuracy(part: Split) -> float:
+    """What naive Bayes on the training part's words gets on the test part; <unk> counts nowhere."""
+    model = NaiveBayes(part.tokenizer.vocab_size, ignored=0).fit(part.train_texts, part.train_labels)
+    return accuracy(model.log_odds(part.test_texts), part.test_labels)
+
+
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
+    """(mean, low, high): m ± t s / √n, Student's interval for the mean of n ≥ 2 values.
+
+    Of paired differences it is the interval of the mean difference. The test parts of the five
+    splits overlap, so that theirs is somewhat too narrow (Nadeau & Bengio 2003).
+    """
+    from scipy import stats
+
+    x = np.asarray(values, float)
+    half = float(stats.t.ppf((1 + confidence) / 2, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)))
+    return float(x.mean()), float(x.mean()) - half, float(x.mean()) + half
+
+
+# ---------------------------------------------------------------- run folders
+
+
+def read_config(folder: Path) -> tuple[ClassifierConfig, Tokenizer, tuple[str, str]]:
+    """(config, tokenizer, labels of class 0 and 1) of a run folder. Errors: CheckpointError when it is none."""
+    if not folder.is_dir():
+        raise CheckpointError(f"no run folder {str(folder)!r}")
+    record = read_json(folder / "config.json")
+    if not isinstance(record, dict) or record.get("task") != TASK:
+        raise CheckpointError(f"the run in {folder} was trained for another task: expected one of scripts/classify.py")
+    config, names = ClassifierConfig.from_json(record.get("train")), record.get("labels")
+    if not (isinstance(names, list) and len(names) == 2 and all(isinstance(name, str) for name in names)):
+        raise CheckpointError(f"{folder / 'config.json'} is damaged: labels are {names!r}")
+    try:
+        tokenizer = from_json(record.get("tokenizer"))
+    except DataError as error:
+        raise CheckpointError(f"{folder / 'config.json'} is damaged: {error}") from error
+    return config, tokenizer, (names[0], names[1])
+
+
+def load_classifier(folder: Path) -> tuple[Ensemble, Tokenizer, tuple[str, str]]:
+    """(model in evaluation mode, tokenizer, labels of class 0 and 1) of a run folder.
+
+    Errors: CheckpointError when it is none, is damaged, or was trained for another task.
+    """
+    config, tokenizer, names = read_config(folder)
+    model = build_classifier(config, tokenizer.vocab_size)
+    path = folder / "model.safetensors"
+    arrays, _ = read_arrays(path)
+    load_arrays(model, arrays, path)
+    model.eval()
+    return model, tokenizer, names

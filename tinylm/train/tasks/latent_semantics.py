@@ -1,0 +1,39 @@
+"""Embeddings to start a translator from: tokens that occur in the same pairs begin close together."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import svds
+
+from tinylm.engine.random_keys import philox
+
+
+def latent_embedding(documents: Sequence[np.ndarray], vocab_size: int, width: int, seed: int = 0) -> np.ndarray:
+    """(vocab_size, width) float64, rows of length 1, zero for a token that occurs nowhere or in all documents.
+
+    A document is the ids of a pair, source and target together. M (vocab_size, documents) has
+    idf = ln((1 + N) / (1 + N_w)) where a document has the token w, which N_w of N have, else 0. Of its
+    singular value decomposition M = U S Vᵀ the `width` largest singular values are kept; a token's
+    vector is its row of U √S, turned by a random rotation so that no direction is special, scaled to
+    length 1. "king" and "rey" stand in the same pairs and get nearly the same vector: Dumais et al.
+    1997, "Automatic cross-language retrieval using latent semantic indexing".
+    With fewer than width + 1 tokens or documents the missing directions stay empty.
+    """
+    columns = [np.unique(ids) for ids in documents]
+    rows = np.concatenate([*columns, np.empty(0, np.int64)]).astype(np.int64)
+    counts = np.bincount(rows, minlength=vocab_size)
+    idf = np.log((1 + len(documents)) / (1 + counts))
+    places = np.repeat(np.arange(len(documents)), [len(column) for column in columns])
+    m = sparse.csr_matrix((idf[rows], (rows, places)), shape=(vocab_size, len(documents)))
+    random = np.random.Generator(philox((seed, 0)))
+    kept = min(width, min(m.shape) - 1)
+    vectors = np.zeros((vocab_size, width))
+    if kept >= 1:
+        u, s, _ = svds(m, k=kept, v0=random.standard_normal(min(m.shape)))
+        vectors[:, :kept] = u * np.sqrt(s)
+    rotation, _ = np.linalg.qr(random.standard_normal((width, width)))
+    vectors = vectors @ rotation
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    known = (lengths > 1e-9) & (idf[:, None] > 0)
+    return np.where(known, vectors / np.where(known, lengths, 1), 0)

@@ -1,0 +1,198 @@
+"""The likely cause of a wrong gradient: each hypothesis predicts it from the right one, and the first that fits is named.
+
+A hypothesis takes the evidence and answers a phrase, or None when it does not fit. The commonest
+mistakes come first, and of two that fit, the simpler.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from tinylm.errors import GradientShapeError
+from tinylm.verify.diagnosis.detached_terms import detached
+from tinylm.verify.diagnosis.evidence import Evidence
+from tinylm.verify.diagnosis.wrong_ops import wrong_op
+from tinylm.verify.jacobians import STEP, SecondOrder
+
+Hypothesis = Callable[[Evidence], str | None]
+
+
+def likely_cause(evidence: Evidence) -> str:
+    """The phrase of the first hypothesis that fits; "" when none does."""
+    for hypothesis in HYPOTHESES:
+        phrase = hypothesis(evidence)
+        if phrase:
+            return phrase
+    return ""
+
+
+def shape_cause(error: GradientShapeError) -> str:
+    """The cause of a gradient that has not even the shape of its argument."""
+    got, expected = error.got, error.expected
+    if isinstance(got, str):
+        return f"a {got} instead of an array"
+    if got == expected[::-1]:
+        return "transposed: the gradient has the axes of its argument in reverse order"
+    if _broadcasts(expected, got):
+        return f"missing un-broadcast: the argument was broadcast from {expected} to {got}, and its gradient is not summed back (sum_to)"
+    return "a gradient of another shape"
+
+
+def not_finite(e: Evidence) -> str | None:
+    return None if np.all(np.isfinite(e.wrong)) else "the gradient is not finite where the function is smooth"
+
+
+def nothing(e: Evidence) -> str | None:
+    return None if e.wrong.any() else "detached: no gradient reaches this argument"
+
+
+def factor(e: Evidence) -> str | None:
+    right = e.right
+    s = float(np.vdot(right, e.wrong) / np.vdot(right, right)) if right.any() else 0.0
+    return f"a factor of {_named(s, e)}" if s and e.explains(s * right) else None
+
+
+def _named(s: float, e: Evidence) -> str:
+    """A factor with what it may stand for: a length or size of an argument or output, or its inverse."""
+
+    def equal(value: float) -> bool:
+        return abs(s - value) <= 1e-4 * abs(value)
+
+    if equal(-1):
+        return "-1: the sign is wrong"
+    lengths = {n: text for n, text in reversed(list(_lengths(e))) if n > 1}
+    for n, text in lengths.items():
+        if equal(n) or equal(-n):
+            return f"{s:.6g}, {text}: a division by it is missing"
+        if equal(1 / n) or equal(-1 / n):
+            broadcast = _broadcasts(e.wrong.shape[1:], e.problem.shapes[0]) and n == np.prod(e.problem.shapes[0]) / e.wrong[0].size
+            mean = "missing un-broadcast: a mean where a sum belongs" if broadcast else "it divides once too often"
+            return f"1/{n}, {n} being {text}: {mean}"
+    return f"{s:.6g}"
+
+
+def _lengths(e: Evidence) -> Iterator[tuple[int, str]]:
+    """(number, what it is), the likelier first."""
+    arrays = [(f"output {i}", shape) for i, shape in enumerate(e.problem.shapes)]
+    arrays += [(name, x.shape) for name, x in zip(e.problem.names, e.problem.xs, strict=True)]
+    for name, shape in arrays:
+        yield int(np.prod(shape)), f"the size of {name}"
+        yield int(np.prod(shape[:-1])), f"the number of rows of {name}"
+        for axis, n in enumerate(shape):
+            yield n, f"the length of axis {axis} of {name}"
+
+
+def swapped(e: Evidence) -> str | None:
+    same = [j for j, x in enumerate(e.problem.xs) if j != e.k and x.shape == e.wrong.shape[1:]]
+    found = [j for j in same if e.explains(e.right_of(j))]
+    return f"swapped arguments: this is the gradient of {e.problem.names[found[0]]}" if found else None
+
+
+def slices(e: Evidence) -> str | None:
+    """Sums over an axis of the output of which one slice arrives, or all but one."""
+    for o, (part, shape) in enumerate(e.output_parts()):
+        if shape == e.wrong.shape[1:]:
+            continue  # element by element: see the masks
+        for axis, n in enumerate(shape):
+            for i in {0, n - 1} if n > 1 else ():
+                for only in (True, False):
+                    kept = np.full(shape, not only)
+                    kept[(slice(None),) * axis + (i,)] = only
+                    c = e.cotangents.copy()
+                    c[:, part] *= kept.ravel()
+                    if e.explains(e.pulled(c)):
+                        which = f"{'only' if only else 'all but'} index {i} of axis {axis} of output {o} arrives"
+                        return f"missing un-broadcast: {which}, and not the sum over its {n}"
+    return None
+
+
+def transposed(e: Evidence) -> str | None:
+    """The right numbers with their axes in another order."""
+    axes = tuple(range(1, e.wrong.ndim))
+    for order in itertools.islice(itertools.permutations(axes), 1, 24):
+        if e.explains(e.right.transpose(0, *order).reshape(e.wrong.shape)):
+            return f"transposed: the gradient has its axes in the order {[a - 1 for a in order]}"
+    for axis in axes:
+        if e.wrong.shape[axis] > 1 and e.explains(np.flip(e.right, axis)):
+            return f"reversed: the gradient runs backwards along axis {axis - 1}"
+    return None
+
+
+def operand(e: Evidence) -> str | None:
+    """The right gradient, had another argument or the incoming gradient been transposed."""
+    for j, x in enumerate(e.problem.xs):
+        if j == e.k or x.ndim < 2 or x.shape[-1] != x.shape[-2]:
+            continue
+        kept = x.data.copy()
+        x.data[...] = kept.swapaxes(-1, -2).copy()
+        try:
+            jacobian = e.problem.measured(e.k, STEP)
+        finally:
+            x.data[...] = kept
+        if e.explains(e.pulled(e.cotangents, jacobian)):
+            return f"transposed operand: right if {e.problem.names[j]} were transposed"
+    for o, (part, shape) in enumerate(e.output_parts()):
+        if len(shape) > 1 and shape[-1] == shape[-2]:
+            c = e.cotangents.copy()
+            c[:, part] = c[:, part].reshape(-1, *shape).swapaxes(-1, -2).reshape(len(c), -1)
+            if e.explains(e.pulled(c)):
+                return f"transposed operand: right if the incoming gradient of output {o} were transposed"
+    return None
+
+
+def masks(e: Evidence) -> str | None:
+    """Zeros where the right gradient has none, or the reverse; equal elsewhere, but for a factor."""
+    scale = max(np.abs(e.right).max(), np.abs(e.wrong).max())
+    zero_right, zero_wrong = (np.abs(g).max(0) <= 1e-7 * scale for g in (e.right, e.wrong))
+    for places, phrase in (
+        (zero_right & ~zero_wrong, "missing mask: not zero at {n} elements where the right gradient is"),
+        (zero_wrong & ~zero_right, "a mask too many: zero at {n} elements where the right gradient is not"),
+    ):
+        if not places.any():
+            continue
+        a, b = e.wrong[:, ~places], e.right[:, ~places]
+        s = float(np.vdot(b, a) / np.vdot(b, b)) if b.any() else 1.0
+        if np.linalg.norm(a - s * b) <= 1e-4 * np.linalg.norm(a):
+            rest = "" if abs(s - 1) < 1e-4 else f", and a factor of {_named(s, e)} elsewhere"
+            first = [int(n) for n in np.argwhere(places)[0]]
+            return phrase.format(n=int(places.sum())) + f", such as {first}{rest}"
+    return None
+
+
+def reduced(e: Evidence) -> str | None:
+    """One number along an axis where each element has its own."""
+    for axis in range(1, e.wrong.ndim):
+        for name, total in (("sum", e.right.sum), ("mean", e.right.mean)):
+            if e.wrong.shape[axis] > 1 and e.explains(np.broadcast_to(total(axis, keepdims=True), e.wrong.shape)):
+                return f"reduced: each element has the {name} of the right gradients along axis {axis - 1}"
+    return None
+
+
+def level(e: Evidence) -> str | None:
+    """Off by the same amount along an axis: a sum or mean over it was taken for a constant."""
+    off = e.wrong - e.right
+    for axis in range(1, e.wrong.ndim):
+        spread = np.linalg.norm(off - off.mean(axis, keepdims=True))
+        if e.wrong.shape[axis] > 1 and spread <= 0.02 * np.linalg.norm(off):
+            return f"detached term: off by one amount along axis {axis - 1}, as when the sum or mean over it is held constant"
+    return None
+
+
+def second_order(e: Evidence) -> str | None:
+    if not isinstance(e.problem, SecondOrder):
+        return None
+    return "detached term: the vjp computes with a value that has no graph (a raw array, `constant`, `detach`)"
+
+
+def _broadcasts(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
+    """True when `small` is broadcast to `large`, and is not it."""
+    try:
+        return small != large and np.broadcast_shapes(small, large) == large
+    except ValueError:
+        return False
+
+
+HYPOTHESES: list[Hypothesis] = [
+    not_finite, second_order, nothing, wrong_op, factor, swapped, slices, transposed, operand, masks, reduced, detached, level,
+]  # fmt: skip

@@ -1,0 +1,47 @@
+"""Which op of a composed function is wrong: every op on its tape is checked by itself, on the values that it had."""
+
+from typing import Any
+
+from tinylm import ops
+from tinylm.engine.arrays import array_module
+from tinylm.engine.kernels import registry
+from tinylm.engine.op import op
+from tinylm.engine.tensor import Tensor
+from tinylm.verify.diagnosis.evidence import Evidence
+from tinylm.verify.graphs import nodes_below
+
+
+def wrong_op(e: Evidence) -> str | None:
+    """The first op whose own gradient is wrong, with its line and likely cause; None for a function that is one op."""
+    from tinylm.verify.finite_differences import gradcheck
+
+    nodes = nodes_below(e.y)
+    if len(nodes) < 2:
+        return None
+    seen = set()
+    node: Any
+    for node in nodes:
+        key = (node.op.name, node.code, node.offset)
+        if key in seen or node.vjp is None:  # None: a checkpoint
+            continue
+        seen.add(key)
+        extra, settings = node.settings
+        inputs = [_leaf(a) for a in node.inputs]
+        report = gradcheck(_callable(node), *([inputs] if node.op.sequence else inputs), *extra, mode="directions", **settings)
+        if not report.ok:
+            return f"the op {node.op.name} ({node.where()}) is wrong by itself: {report.failures[0]}"
+    return None
+
+
+def _leaf(a: Any) -> Any:
+    if not isinstance(a, Tensor):
+        return a
+    return array_module(a.data).array(a.data, dtype="float64") if a.dtype.kind == "f" else a.data
+
+
+def _callable(node: Any) -> Any:
+    """The op of a node as its caller called it."""
+    name: str = node.op.name
+    if registry.get(name) is node.op:
+        return getattr(ops, name)
+    return op(node.op.body, sequence=node.op.sequence, composed=node.op.composed)

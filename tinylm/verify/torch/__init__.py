@@ -1,0 +1,1 @@
+"""Twins of models, layers and training in PyTorch and Hugging Face transformers."""
