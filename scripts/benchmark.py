@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import console
-from benchmark_engine import engine_costs, import_seconds, read_bandwidth
-from benchmark_profile import as_record, profiled
-from benchmark_rounds import SIDES, Found, check_device, machine, median_seconds, rounds
-from benchmark_workloads import CARD_WORKLOADS, WORKLOADS, Workload
+from benchmark.engine import engine_costs, import_seconds, read_bandwidth
+from benchmark.profile import as_record, profiled
+from benchmark.rounds import SIDES, Found, check_device, machine, median_seconds, rounds
+from benchmark.workloads import CARD_WORKLOADS, WORKLOADS, Workload
 from rich.console import Console
 from rich.table import Table
+from support import console
 
 from tinylm.errors import ConfigError
 from tinylm.files.atomic import write_json

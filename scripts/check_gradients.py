@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import console
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from support import console
 
 from tinylm import nn
 from tinylm.engine.devices import device_namespace

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import console
 import numpy as np
 import tyro
 from rich.console import Console
 from rich.table import Table
+from support import console
+from support.display import stopped_by_signals
 from train import value_of
-from train_display import stopped_by_signals
 
 from tinylm.data.corpora import read_text
 from tinylm.data.labelled import MAX_WORDS, SPLITS, LabelledTexts, encode_words, load_labelled

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import console
-import figures
 import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
+from support import console, figures
 
 from tinylm import nn
 from tinylm.engine.devices import device_namespace

@@ -7,9 +7,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import console
 from rich.console import Console
 from rich.table import Table
+from support import console
 
 from tinylm.data import Corpus, open_corpus
 from tinylm.errors import ConfigError

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import console
 import numpy as np
 import tyro
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from support import console
 
 import tinylm
 from tinylm.bindings.cpu.library import library, problem

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import console
 import numpy as np
 import tyro
 from rich.console import Console
 from rich.table import Table
+from support import console
 
 from tinylm.data import open_corpus
 from tinylm.errors import ConfigError

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import console
 import numpy as np
 import tyro
 from matplotlib.figure import Figure
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
+from support import console
 
 from tinylm import explain
 from tinylm.errors import ConfigError

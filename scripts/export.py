@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import console
 import tyro
+from support import console
 
 from tinylm.errors import ConfigError
 from tinylm.models import GPT, Llama

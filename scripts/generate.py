@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import console
 import tyro
+from support import console
 
 import tinylm
 from tinylm.data.corpora import read_text

@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import console
-import figures
 import numpy as np
-from benchmark_rounds import check_device, machine, median_seconds, rounds
-from benchmark_workloads import WORKLOADS, Workload
+from benchmark.rounds import check_device, machine, median_seconds, rounds
+from benchmark.workloads import WORKLOADS, Workload
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 from rich.console import Console
 from rich.table import Table
+from support import console, figures
 
 from tinylm.errors import ConfigError
 

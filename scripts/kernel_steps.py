@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from console import parse, run
+from support.console import parse, run
 
 from tinylm.bindings.cpu import compiling
 from tinylm.bindings.cpu.cores import thread_count

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-import console
-import figures
 import numpy as np
 import tyro
 from matplotlib.axes import Axes
@@ -17,6 +15,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from support import console, figures
 
 import tinylm
 from tinylm.data import open_corpus

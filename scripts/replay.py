@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import console
 import tyro
 from rich.console import Console
 from rich.table import Table
+from support import console
 
 from tinylm.train.failures import explained
 from tinylm.train.replay import replay

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import console
 import numpy as np
 import tyro
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from support import console
 
 from tinylm.data.corpora import read_text
 from tinylm.decode import Score, score_text

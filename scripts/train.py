@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import console
-from estimate_tables import show_estimate
-from train_display import train_watched
+from support import console
+from support.display import train_watched
+from support.estimate_tables import show_estimate
 
 from tinylm.data import Corpus, open_corpus
 from tinylm.data.tokenizers import StreamDecoder
@@ -137,7 +137,7 @@ def work(arguments: Arguments, ranks: Ranks) -> int:
     if arguments.estimate:
         return show_estimate(config, text, arguments.resume if not arguments.dry_run else None, ranks)
     if arguments.scaling:
-        from scaling_report import show_scaling  # matplotlib, whose memory no other run needs
+        from support.scaling_report import show_scaling  # matplotlib, whose memory no other run needs
 
         refuse_scaling_with(arguments, ranks)
         with contextlib.ExitStack() as stack:

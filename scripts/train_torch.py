@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import console
 import tyro
-from train_display import train_watched
+from support import console
+from support.display import train_watched
 
 from tinylm.data import Corpus, open_corpus
 from tinylm.errors import ConfigError

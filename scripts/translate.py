@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import console
 import tyro
+from support import console
+from support.translate_compare import compare
+from support.translation import BEAMS, baselines, fitting, load, score, shortened, show, sizes, train_shown, translations
 from train import FREE_ON_RESUME, value_of
-from translate_compare import compare
-from translate_parts import BEAMS, baselines, fitting, load, score, shortened, show, sizes, train_shown, translations
 
 from tinylm.data.corpora import read_text
 from tinylm.data.pairs import Pair, Pairs

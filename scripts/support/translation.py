@@ -5,8 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from train_display import train_watched
-
+from support.display import train_watched
 from tinylm.data.pairs import Pair, Pairs, load_pairs
 from tinylm.errors import DataError
 from tinylm.models.translation_baselines import NearestSentence, WordLexicon

@@ -3,10 +3,9 @@
 import dataclasses
 from typing import Any
 
-from benchmark_tinylm import tinylm_side
-from benchmark_workloads import Workload
-
 import tinylm
+from benchmark.tinylm_side import tinylm_side
+from benchmark.workloads import Workload
 from tinylm.engine.profiler import Profile
 
 

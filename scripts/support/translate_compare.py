@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import console
 import tyro
 from rich.console import Console
 from rich.table import Table
-from translate_parts import BEAMS, Outputs, baselines, fitting, load, score, shortened, show, sizes, train_shown, translations
 
+from support import console
+from support.translation import BEAMS, Outputs, baselines, fitting, load, score, shortened, show, sizes, train_shown, translations
 from tinylm.data.pairs import Pairs
 from tinylm.engine.devices import device_namespace
 from tinylm.errors import CheckpointError, ConfigError

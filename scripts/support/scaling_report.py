@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from estimate_tables import duration
 from rich.console import Console
 from rich.table import Table
-from train_display import train_watched
 
+from support.display import train_watched
+from support.estimate_tables import duration
 from tinylm.data import Corpus
 from tinylm.explain.plots import png
 from tinylm.explain.scaling_plots import scaling_figure

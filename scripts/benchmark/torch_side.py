@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchmark_workloads import Side, Workload, decay_groups, peak_megabytes
 from torch.nn import functional as F
 
+from benchmark.workloads import Side, Workload, decay_groups, peak_megabytes
 from tinylm.models.gpt import GPTConfig
 from tinylm.verify.torch.models import TorchGPT, TorchRNNModel, TorchTransformerModel
 

@@ -1,4 +1,4 @@
-"""Measures one side of a workload in this process, a fresh one that scripts/benchmark_rounds.py starts; prints a JSON line."""
+"""Measures one side of a workload in this process, a fresh one that benchmark/rounds.py starts; prints a JSON line."""
 
 import dataclasses
 import importlib
@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from benchmark_workloads import Side, Workload
+from benchmark.workloads import Side, Workload
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,10 +38,10 @@ def measure_here(side: str, work: Workload, device: str) -> Measurement:
 def maker(side: str) -> Callable[[Workload, str], Side]:
     """What builds a side of a workload. Each library is imported only where it is measured."""
     if side == "tinylm":
-        from benchmark_tinylm import tinylm_side
+        from benchmark.tinylm_side import tinylm_side
 
         return tinylm_side
-    from benchmark_torch import torch_side
+    from benchmark.torch_side import torch_side
 
     return lambda work, device: torch_side(work, device, compiled=side == "compiled")
 

@@ -12,9 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchmark_process import Measurement
-from benchmark_workloads import Workload
-
+from benchmark.process import Measurement
+from benchmark.workloads import Workload
 from tinylm.engine.devices import device_namespace
 from tinylm.errors import DeviceError, TinylmError
 
@@ -47,8 +46,10 @@ def median_seconds(measurements: list[Measurement]) -> float:
 
 def measure(side: str, work: Workload, device: str) -> Measurement | str:
     """What a fresh process finds; where it fails, why."""
-    command = [sys.executable, str(Path(__file__).with_name("benchmark_process.py")), side, device, json.dumps(dataclasses.asdict(work))]
-    result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace", check=False)
+    command = [sys.executable, "-P", "-m", "benchmark.process", side, device, json.dumps(dataclasses.asdict(work))]
+    folders = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]  # scripts/ first; -P: not the current one
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
+    result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace", check=False, env=environment)
     if result.returncode:
         lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}, no reason given"]
         return next((line for line in reversed(lines) if re.match(r"[\w.]+(Error|Exception)\b", line)), lines[-1])  # hints may follow it

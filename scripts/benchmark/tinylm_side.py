@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from benchmark_workloads import Side, Workload, decay_groups, peak_megabytes
 
 import tinylm
+from benchmark.workloads import Side, Workload, decay_groups, peak_megabytes
 from tinylm.decode import Sampling, generate
 from tinylm.engine.devices import device_namespace, to_device
 from tinylm.models import GPT, GPTConfig, LanguageModel, Llama, LlamaConfig, RNNModel, TransformerModel
