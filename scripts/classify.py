@@ -20,7 +20,7 @@ from train import value_of
 from tinylm.data.corpora import read_text
 from tinylm.data.labelled import MAX_WORDS, SPLITS, LabelledTexts, encode_words, load_labelled
 from tinylm.errors import ConfigError, DataError
-from tinylm.train.runs import new_folder
+from tinylm.train.run_folder import new_folder
 from tinylm.train.tasks.classification import (
     accuracy,
     load_classifier,

@@ -25,8 +25,10 @@ from tinylm.engine.devices import device_namespace
 from tinylm.errors import ConfigError
 from tinylm.train import Counting, Run, TrainConfig, default_config
 from tinylm.train.distributed import Alone, MPIRanks, Ranks, refuse_lone_ranks
-from tinylm.train.presets import preset
-from tinylm.train.runs import fine_tuning_config, new_folder, read_config
+from tinylm.train.run_folder import new_folder
+from tinylm.train.tasks.fine_tuning import fine_tuning_config
+from tinylm.train.tasks.loading import read_config
+from tinylm.train.tasks.presets import preset
 from tinylm.train.tensorboard import summary_writer
 
 FREE_ON_RESUME = {"steps", "device", "log_every", "eval_every", "save_every", "save_minutes", "keep", "patience", "checkpoint_activations"}
@@ -93,7 +95,7 @@ def parse(argv: list[str]) -> Arguments:
             raise ConfigError(f"--model {arguments.model} and --preset {recipe} do not go together: the preset trains a {base.model}")
         return arguments
     folder = Path(resumed)
-    saved, _ = read_config(folder)
+    saved, _ = read_config(folder, TrainConfig)
     arguments = console.parse(Arguments, args=argv, default=Arguments(**saved.to_json(), resume=folder))
     for name, value in saved.to_json().items():
         if name not in FREE_ON_RESUME and getattr(arguments, name) != value:
@@ -149,7 +151,7 @@ def work(arguments: Arguments, ranks: Ranks) -> int:
         folder = ranks.broadcast(Path(tempfile.mkdtemp(prefix="tinylm-")) if ranks.rank == 0 else None)
     elif arguments.resume is not None:
         folder = arguments.resume
-        _, tokenizer = read_config(folder)
+        _, tokenizer = read_config(folder, TrainConfig)
     else:
         folder = ranks.broadcast(arguments.out or new_folder(Path(config.init).stem or config.model, config.data))
     try:
@@ -173,8 +175,10 @@ def refuse_scaling_with(arguments: Arguments, ranks: Ranks) -> None:
 
 
 def introduce(run: Run | Counting, text: str | Corpus) -> None:
-    config, tokens, validation = run.config, len(run.train_ids), len(run.val_ids)
-    print(f"{config.model} on {config.data}: {tokens:,} tokens of {run.tokenizer.vocab_size:,} kinds, {validation:,} more for validation")
+    config, tokens, validation = run.config, len(run.task.train_ids), len(run.task.val_ids)
+    print(
+        f"{config.model} on {config.data}: {tokens:,} tokens of {run.task.tokenizer.vocab_size:,} kinds, {validation:,} more for validation"
+    )
     if isinstance(text, Corpus):
         print(text.summary())
 
@@ -186,9 +190,9 @@ def conclude(run: Run | Counting, summary: dict[str, Any]) -> None:
         f"{summary['parameters']:,} parameters, {summary['train_seconds']:.0f} s of training, {summary['tokens_per_second']:,.0f} tokens/s"
     )
     print("a sample:", flush=True)
-    start = line_break(run.tokenizer).tolist() or run.train_ids[:1].tolist()
-    forbidden = without_text(run.tokenizer, run.model.vocab_size)
-    decoder = StreamDecoder(run.tokenizer, start)
+    start = line_break(run.task.tokenizer).tolist() or run.task.train_ids[:1].tolist()
+    forbidden = without_text(run.task.tokenizer, run.model.vocab_size)
+    decoder = StreamDecoder(run.task.tokenizer, start)
     for token in generate(run.model, start, 300, Sampling(temperature=0.8), device=run.config.device, forbidden=forbidden):
         print(decoder.push(token), end="", flush=True)
     print(decoder.finish())

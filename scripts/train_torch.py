@@ -13,7 +13,8 @@ from support.display import train_watched
 
 from tinylm.data import Corpus, open_corpus
 from tinylm.errors import ConfigError
-from tinylm.train.runs import read_config
+from tinylm.train import TrainConfig
+from tinylm.train.tasks.loading import read_config
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Arguments:
 
 def main() -> None:
     arguments = console.parse(Arguments, description=Arguments.__doc__)
-    config, tokenizer = read_config(arguments.run)
+    config, tokenizer = read_config(arguments.run, TrainConfig)
     try:
         from tinylm.verify.torch.training import TorchRun
     except ImportError as error:

@@ -68,11 +68,11 @@ def assert_same_end(folder: Path, whole: Path) -> None:
 
 def stop_at(run: Run, step: int) -> Callable[..., Any]:
     """Has the run asked to stop while it makes that step."""
-    gradients = run._gradients
+    gradients = run.gradients
 
     def stopping(k: int) -> Any:
         run.stop_requested = k + 1 >= step
         return gradients(k)
 
-    run._gradients = stopping  # type: ignore[method-assign]
+    run.gradients = stopping  # type: ignore[method-assign]
     return gradients

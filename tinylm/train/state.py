@@ -1,0 +1,147 @@
+"""What a run is made of. Snapshots, records, failures and the loop read and write it; it knows none of them."""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinylm.engine.arrays import Array, array_module
+from tinylm.engine.devices import device_namespace
+from tinylm.engine.random_keys import Generator, default_generator
+from tinylm.engine.tensor import Tensor
+from tinylm.nn import Module
+from tinylm.optim import Optimizer, Schedule
+from tinylm.train.averaging import WeightAverage
+from tinylm.train.distributed import Alone, Ranks
+from tinylm.train.metrics import MetricsLog
+from tinylm.train.tasks.settings import LoopSettings
+from tinylm.train.tasks.task import Carried, Task
+
+
+@dataclass
+class Progress:
+    """Where a run stands; saved with every checkpoint."""
+
+    step: int = 0
+    logged_step: int = 0  # of the last training record; the losses since then are summed up in the checkpoint
+    train_seconds: float = 0.0
+    val_loss: float | None = None  # of the last validation
+    best_step: int = -1
+    best_val_loss: float = float("inf")
+    since_best: int = 0  # validations every eval_every steps since the best one
+
+    @classmethod
+    def from_record(cls, record: Any) -> "Progress":
+        """Returns what `vars` gave. Raises ValueError naming what does not fit."""
+        names = {f.name for f in dataclasses.fields(cls)}
+        if not isinstance(record, dict) or set(record) != names:
+            raise ValueError(f"its progress is {record!r:.80}, expected {', '.join(sorted(names))}")
+        for setting in dataclasses.fields(cls):
+            value = record[setting.name]
+            whole = setting.type is int
+            fits = type(value) in ((int,) if whole else (int, float)) or (value is None and setting.name == "val_loss")
+            if not fits or (whole and value < setting.default):
+                raise ValueError(f"its progress has {setting.name} {value!r:.40}")
+        return cls(**record)
+
+
+class Clock:
+    """The seconds that a run trains; those of records, validations and checkpoints are left out."""
+
+    def __init__(self) -> None:
+        self.start(0)
+
+    def start(self, step: int) -> None:
+        """Starts the clock at the beginning of training, and after a checkpoint."""
+        self.resume(step)
+        self.saved = time.monotonic()  # when there was a checkpoint last
+
+    def resume(self, step: int) -> None:
+        """Goes on after that step, when something else than training has taken its time."""
+        self.mark, self.step = time.perf_counter(), step
+
+    def elapsed(self) -> float:
+        """Returns the seconds since training went on."""
+        return time.perf_counter() - self.mark
+
+    def minutes_unsaved(self) -> float:
+        """Returns the minutes since the last checkpoint."""
+        return (time.monotonic() - self.saved) / 60
+
+
+@dataclass
+class RunState:
+    """All that a run is made of."""
+
+    task: Task
+    folder: Path
+    ranks: Ranks  # the processes that train together; rank 0 alone writes into the folder
+    optimizer: Optimizer
+    schedule: Schedule
+    peaks: Sequence[float]  # the learning rate that each parameter group was made with
+    average: WeightAverage | None
+    losses: Array  # the sum of the losses since the last record, on the device
+    log: MetricsLog | None = None  # rank 0's, once the run has its folder
+    norm: Any = None  # of the last step's gradients, on the device
+    carried: Carried | None = None  # what a recurrent model hands on from batch to batch
+    generator: Generator = default_generator  # of dropout masks
+    progress: Progress = field(default_factory=Progress)
+    clock: Clock = field(default_factory=Clock)
+
+    @property
+    def config(self) -> LoopSettings:
+        return self.task.config
+
+    @property
+    def model(self) -> Module:
+        return self.task.model
+
+    def evaluated(self) -> contextlib.AbstractContextManager[None]:
+        """Within it the model has the weights that are evaluated and saved: their average, if there is one."""
+        return self.average.swapped() if self.average else contextlib.nullcontext()
+
+    def save_is_due(self) -> bool:
+        """Whether there is a checkpoint to write, by steps or by the clock: when a run saves changes nothing in it."""
+        config = self.config
+        due = self.progress.step % config.save_every == 0 or 0 < config.save_minutes <= self.clock.minutes_unsaved()
+        return due if self.ranks.size == 1 else self.ranks.broadcast(due)  # clocks differ
+
+    def out_of_patience(self) -> bool:
+        """Whether config.patience validations in a row were no better than the best."""
+        return 0 < self.config.patience <= self.progress.since_best
+
+
+def fresh_state(task: Task, folder: Path, ranks: Ranks | None = None) -> RunState:
+    """Returns the state of a run before its first step; the model moves to its device."""
+    task.model.to(task.config.device)
+    optimizer, schedule = task.build_updates()
+    return RunState(
+        task, folder, ranks or Alone(), optimizer, schedule,
+        peaks=[group["lr"] for group in optimizer.param_groups],
+        average=WeightAverage(task.model, task.config.ema) if task.config.ema else None,
+        losses=device_namespace(task.config.device).zeros((), np.float32),
+    )  # fmt: skip
+
+
+def rows_of(carried: Carried | None, rows: slice) -> Carried | None:
+    """Returns the part of each carried array that belongs to some rows of the batch."""
+    if carried is None or rows == slice(None):
+        return carried
+    return [Tensor(array_module(s.data).ascontiguousarray(s.data[:, rows])) for s in carried]
+
+
+def joined(parts: Sequence[Carried | None]) -> Carried | None:
+    """Returns what the micro-batches of a batch hand on, side by side and without their history: the gradient stops here."""
+    if parts[0] is None:
+        return None
+    together = zip(*(part for part in parts if part is not None), strict=True)
+    return [Tensor(arrays[0].data if len(arrays) == 1 else _side_by_side([s.data for s in arrays])) for arrays in together]
+
+
+def _side_by_side(arrays: Sequence[Array]) -> Array:
+    return array_module(arrays[0]).concatenate(arrays, axis=1)
