@@ -1,0 +1,75 @@
+"""What a run folder gives: its arrays, its losses, its texts and scores, in a form that JSON keeps exactly."""
+
+import hashlib
+import json
+import platform
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import safe_open
+
+RUNS = Path(__file__).parent
+MEASURED = ("step", "member", "epoch", "loss", "val_loss", "lr", "grad_norm")  # the rest are times and memory
+
+
+def machine() -> dict[str, str]:
+    """The processor and the NumPy whose rounding the numbers have."""
+    try:
+        info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        info = ""
+    found = [re.search(rf"^{name}\s*: (.*)$", info, re.MULTILINE) for name in ("model name", "cpu family", "model")]
+    processor = ", ".join(match[1] for match in found if match) or platform.processor()
+    return {"processor": processor, "numpy": np.__version__}
+
+
+def newest(folder: Path) -> Path:
+    """The checkpoint of a run that a resume goes on from."""
+    found = sorted((folder / "checkpoints").glob("step-*.safetensors"))
+    return found[-1] if found else folder / "checkpoints" / "last.safetensors"  # the latter in format 1
+
+
+def arrays_of(path: Path) -> dict[str, str]:
+    """SHA-256, norm and two projections of each array in a checkpoint.
+
+    A projection is the product with random signs: that of a difference is about as large as the difference's norm,
+    so that two arrays can be compared within a tolerance though only one of them is at hand.
+    """
+    measured = {}
+    with safe_open(path, framework="numpy") as file:
+        for name in sorted(file.keys()):
+            array = file.get_tensor(name)
+            digest = hashlib.sha256(f"{array.dtype} {array.shape} ".encode() + array.tobytes()).hexdigest()
+            values = array.astype(np.float64).ravel()
+            signs = np.random.Generator(np.random.Philox(key=values.size)).choice([-1.0, 1.0], (2, values.size))
+            measured[name] = " ".join([digest, *(f"{x:.10g}" for x in (np.sqrt(values @ values), *(signs @ values)))])
+    return measured
+
+
+def losses_of(folder: Path) -> list[dict[str, float]]:
+    """The lines of metrics.jsonl without times and memory."""
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [{name: record[name] for name in MEASURED if name in record} for record in map(json.loads, lines)]
+
+
+def summary_of(folder: Path) -> dict[str, Any]:
+    """summary.json without times."""
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    return {name: value for name, value in summary.items() if name not in ("train_seconds", "tokens_per_second")}
+
+
+def scores_of(folder: Path, texts: list[str]) -> list[float]:
+    """The log-probability of each text under a language model, or its logit from a classifier."""
+    if json.loads((folder / "config.json").read_text(encoding="utf-8")).get("task") == "classification":
+        from tinylm.data.labelled import encode_words
+        from tinylm.train.classification import load_classifier, logits_of
+
+        model, tokenizer, _ = load_classifier(folder)
+        return [float(logits_of(model, [encode_words(tokenizer, text)])[0]) for text in texts]
+    from tinylm.decode import score_text
+    from tinylm.train import load_run
+
+    language_model, its_tokenizer, _ = load_run(folder)
+    return [float(score_text(language_model, its_tokenizer, text).log_probability) for text in texts]
