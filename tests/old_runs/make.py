@@ -120,14 +120,13 @@ def commands(name: str) -> dict[str, list[list[Any]]]:
     return {"before": use, "resume": [["train.py", "--resume", name, "--steps", 66]], "after": use} if name != "ngram" else {"before": use}
 
 
-def expect(name: str, folder: Path, checkout: Path = CHECKOUT) -> dict[str, Any]:
+def expect(name: str, asked: dict[str, list[list[Any]]], texts: list[str], folder: Path, checkout: Path = CHECKOUT) -> dict[str, Any]:
     """What a checkout gives for the copy of a run in a folder."""
-    texts = OPINIONS if name in CLASSIFIERS else TEXTS if name not in (*TRANSLATORS, "failure") else []
     expected: dict[str, Any] = {"texts": texts}
-    for part, asked in commands(name).items():
-        outs = [run(command, folder, checkout) for command in asked]
-        expected[part] = [{"command": c, "out": out} for c, out in zip(asked, outs, strict=True)] if part != "resume" else asked
-        if part != "resume" and asked and texts:
+    for part, commands in asked.items():
+        outs = [run(command, folder, checkout) for command in commands]
+        expected[part] = [{"command": c, "out": out} for c, out in zip(commands, outs, strict=True)] if part != "resume" else commands
+        if part != "resume" and commands and texts:
             program = "import json, measure, pathlib, sys; print(json.dumps(measure.scores_of(pathlib.Path(sys.argv[1]), sys.argv[2:])))"
             expected[f"{part}_scores"] = json.loads(run(["-c", program, name, *texts], folder, checkout))
     if expected.get("resume"):
@@ -144,7 +143,8 @@ def main(names: list[str]) -> None:
     for name in names:
         with tempfile.TemporaryDirectory() as place:
             shutil.copytree(RUNS, place, dirs_exist_ok=True)
-            expected["runs"][name] = expect(name, Path(place))
+            texts = OPINIONS if name in CLASSIFIERS else TEXTS if name not in (*TRANSLATORS, "failure") else []
+            expected["runs"][name] = expect(name, commands(name), texts, Path(place))
     record.write_text(json.dumps(expected, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
