@@ -1,7 +1,7 @@
-"""Makes the runs of this folder anew, and expected.json: `python tests/old_runs/make.py [NAME ...]`, in a checkout of old code.
+"""Made the runs of this folder, and expected.json: `python tests/old_runs/make.py [NAME ...]` in a checkout of 5e838d8.
 
-They were made by the last commit before the modules moved, so that newer code can be held to what it made of them. Each
-is stopped partway of its schedule; those in KILLED look as if the process had been killed after the last checkpoint but one.
+That is the last commit before the modules moved: newer code is compared with what it gave. Each run is stopped partway
+of its schedule; those in KILLED look as if the process had been killed after the last checkpoint but one.
 """
 
 import json
@@ -64,10 +64,8 @@ OPINIONS = ["the soup was lovely", "a terrible, dull film", "not bad at all"]
 
 
 def run(command: list[Any], folder: Path = RUNS, checkout: Path = CHECKOUT, status: int = 0) -> str:
-    """What a script, or Python itself for "-c", prints in a folder; status: what it must end with;
-    130 stops it as Ctrl-C does, after its first line."""
-    first_word = command[0] if command[0] == "-c" else checkout / "scripts" / command[0]
-    words = [sys.executable, str(first_word), *map(str, command[1:])]
+    """What a script, or Python for "-c", prints in a folder; status: how it must end; 130: by Ctrl-C after its first line."""
+    words = [sys.executable, *map(str, command if command[0] == "-c" else [checkout / "scripts" / command[0], *command[1:]])]
     environment = {**os.environ, "PYTHONPATH": f"{checkout}:{RUNS}", "PYTHONWARNINGS": "ignore"}
     with subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, encoding="utf-8", env=environment) as process:
         assert process.stdout is not None
@@ -140,7 +138,6 @@ def main(names: list[str]) -> None:
     expected["machine"] = machine()
     for name in names:
         make(name)
-    for name in names:
         with tempfile.TemporaryDirectory() as place:
             shutil.copytree(RUNS, place, dirs_exist_ok=True)
             texts = OPINIONS if name in CLASSIFIERS else TEXTS if name not in (*TRANSLATORS, "failure") else []

@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import os
 import platform
 import re
+import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +18,20 @@ MEASURED = ("step", "member", "epoch", "loss", "val_loss", "lr", "grad_norm")  #
 
 
 def machine() -> dict[str, str]:
-    """The processor and the NumPy whose rounding the numbers have."""
+    """What the rounding of the numbers depends on: the processor, NumPy, and the compiler of the kernels with its target."""
     try:
         info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         info = ""
     found = [re.search(rf"^{name}\s*: (.*)$", info, re.MULTILINE) for name in ("model name", "cpu family", "model")]
     processor = ", ".join(match[1] for match in found if match) or platform.processor()
-    return {"processor": processor, "numpy": np.__version__}
+    kernels = [os.environ.get(name, "") for name in ("TINYLM_KERNELS", "TINYLM_CPU_TARGET", "OPENBLAS_CORETYPE")]
+    compiler = shlex.split(os.environ.get("CC") or "cc")
+    try:
+        version = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=True).stdout.split("\n")[0]
+    except (OSError, subprocess.CalledProcessError):
+        version = ""
+    return {"processor": processor, "numpy": np.__version__, "compiler": version, "kernels": " ".join(kernels).strip()}
 
 
 def newest(folder: Path) -> Path:
