@@ -7,6 +7,8 @@ import platform
 import re
 import shlex
 import subprocess
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +75,12 @@ def scores_of(folder: Path, texts: list[str]) -> list[float]:
     """The log-probability of each text under a language model, or its logit from a classifier."""
     if json.loads((folder / "config.json").read_text(encoding="utf-8")).get("task") == "classification":
         from tinylm.data.labelled import encode_words
-        from tinylm.train.classification import load_classifier, logits_of
 
-        model, tokenizer, _ = load_classifier(folder)
-        return [float(logits_of(model, [encode_words(tokenizer, text)])[0]) for text in texts]
+        # before the move, in the commits that make.py and make_format_1.py run, it lay elsewhere
+        place = "tinylm.train.tasks" if find_spec("tinylm.train.tasks") else "tinylm.train"
+        classification = import_module(f"{place}.classification")
+        model, tokenizer, _ = classification.load_classifier(folder)
+        return [float(classification.logits_of(model, [encode_words(tokenizer, text)])[0]) for text in texts]
     from tinylm.decode import score_text
     from tinylm.train import load_run
 
