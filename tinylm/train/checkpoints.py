@@ -76,7 +76,8 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     try:
         with path.open("rb") as file:
             header = _checked_header(file)
-            if not isinstance(header, dict) or header.get("format") != FORMAT:
+            old = isinstance(header, dict) and header.get("format") == 1 and "digest" not in header
+            if not isinstance(header, dict) or not (old or header.get("format") == FORMAT):
                 raise CheckpointError(f"{path} is not a checkpoint of this version of tinylm")
         with safe_open(path, framework="numpy") as tensors:
             arrays = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118 (not a dict)

@@ -138,10 +138,10 @@ def untrained_language_model(folder: Path, config: TrainConfig, vocab_size: int)
             raise CheckpointError(f"{folder / 'config.json'} is damaged: its context is {context!r:.40}, expected at least 1")
         return build_model(dataclasses.replace(config, block_size=context), vocab_size)
     model, base = initial_model(config)
-    if base != record.get("base"):
+    if "base" in record and base != record["base"]:  # the first runs with adapters did not keep it
         raise CheckpointError(
             f"the model of init {config.init} has changed since the run in {folder} was trained on it: its weights have the "
-            f"SHA-256 {base}, expected {record.get('base')!s:.80}"
+            f"SHA-256 {base}, expected {record['base']!s:.80}"
         )
     return model
 
