@@ -11,8 +11,8 @@ import pytest
 from gguf import GGMLQuantizationType, GGUFWriter, quants
 
 from tinylm.engine.tensor import Tensor
+from tinylm.files.gguf_files import DECODED, read_gguf
 from tinylm.models import GPT, GPTConfig, Llama, LlamaConfig
-from tinylm.pretrained.gguf_files import DECODED, read_gguf
 from tinylm.pretrained.gguf_tokenizers import gguf_tokenizer
 from tinylm.pretrained.loading import load_pretrained
 

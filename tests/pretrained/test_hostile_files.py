@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from tinylm.errors import CheckpointError, DataError, TinylmError
+from tinylm.files.gguf_files import read_gguf
+from tinylm.files.safetensors_files import read_folder
 from tinylm.pretrained.chat_templates import ChatTemplate
-from tinylm.pretrained.gguf_files import read_gguf
 from tinylm.pretrained.loading import load_pretrained
-from tinylm.pretrained.safetensors_folders import read_folder
 from tinylm.pretrained.tokenizer_files import read_tokenizer
 
 # ---------------------------------------------------------------- GGUF
@@ -148,7 +148,7 @@ def tensor(dtype: str = "F32", shape: Any = (4,), offsets: Any = (0, 16)) -> dic
 
 
 SAFETENSORS: dict[str, tuple[bytes, str]] = {
-    "empty": (b"", "cannot read"),
+    "empty": (b"", "its header would have 0 bytes, the file has 0"),
     "absurd header": (struct.pack("<Q", 1 << 60) + bytes(8), "its header would have 1152921504606846976 bytes"),
     "no JSON": (safetensors_bytes(b"{nonsense"), "its header is no JSON"),
     "deep JSON": (safetensors_bytes(b"[" * 100_000), "its header is no JSON"),

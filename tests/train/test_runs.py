@@ -13,9 +13,10 @@ import pytest
 
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import AnomalyError, CheckpointError, ConfigError, DataError
-from tinylm.files.atomic import write_atomically, write_json
+from tinylm.files.atomic import write_atomically
+from tinylm.files.json_files import read_json, write_json
+from tinylm.files.signed_arrays import read_arrays, write_arrays
 from tinylm.train import Run, TrainConfig, load_run, validation_loss
-from tinylm.train.checkpoints import read_arrays, read_json, write_arrays
 from tinylm.train.runs import read_config
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 40

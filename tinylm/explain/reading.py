@@ -15,12 +15,12 @@ from tinylm.engine.autograd import set_recording
 from tinylm.engine.devices import device_namespace, to_device
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError
+from tinylm.files.json_files import read_json
 from tinylm.models import LanguageModel, NgramLM
 from tinylm.models.translator import RecurrentTranslator
 from tinylm.nn import Module
 from tinylm.pretrained import loading
 from tinylm.train import load_run
-from tinylm.train.checkpoints import read_json
 from tinylm.train.tasks import classification, translation
 
 Layer = TypeVar("Layer")

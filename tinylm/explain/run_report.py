@@ -14,8 +14,8 @@ from tinylm.explain.gates import draw_gates, gate_values
 from tinylm.explain.plots import figures, png
 from tinylm.explain.reading import Part, read_run
 from tinylm.files.atomic import write_atomically
+from tinylm.files.json_files import read_json
 from tinylm.pretrained import loading
-from tinylm.train.checkpoints import read_json
 from tinylm.train.metrics import read_metrics
 
 _MAY_DIFFER = ("steps", "device", "log_every", "eval_every", "save_every")  # of two runs that are the same training

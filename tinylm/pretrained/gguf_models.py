@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from tinylm.errors import CheckpointError
-from tinylm.files.json_files import Fields, architecture
+from tinylm.files.gguf_files import GgufFile
+from tinylm.files.json_files import Fields
+from tinylm.files.stored_tensors import StoredTensor
 from tinylm.models.gpt import GPT, GPTConfig
 from tinylm.models.llama import WIDEST_HEAD, Llama, LlamaConfig
-from tinylm.pretrained.gguf_files import GgufFile
+from tinylm.pretrained.architectures import architecture
 from tinylm.pretrained.hugging_face import halves
-from tinylm.pretrained.stored import Stored
-from tinylm.pretrained.stored_weights import Source, build, same
+from tinylm.pretrained.stored_weights import Source, build
 
 _GPT_LAYER = {
     "attn_norm": "ln_1", "attn_qkv": "attn.c_attn", "attn_output": "attn.c_proj", "ffn_norm": "ln_2", "ffn_up": "mlp.c_fc",
@@ -44,8 +45,8 @@ def load(file: GgufFile) -> GPT | Llama:
 
 def _gpt(file: GgufFile, fields: Fields) -> GPT:
     config = GPTConfig(
-        vocab_size=_vocabulary(file), block_size=fields.whole("context_length"), n_layer=fields.whole("block_count"),
-        n_head=fields.whole("attention.head_count"), n_embd=fields.whole("embedding_length"), bias=True, activation="gelu_tanh",
+        vocab_size=_vocabulary(file), block_size=fields.integer("context_length"), n_layer=fields.integer("block_count"),
+        n_head=fields.integer("attention.head_count"), n_embd=fields.integer("embedding_length"), bias=True, activation="gelu_tanh",
         norm_eps=fields.number("attention.layer_norm_epsilon"),
     )  # fmt: skip
     tensors = _without_equal_head(file.tensors)
@@ -56,17 +57,17 @@ def _llama(file: GgufFile, fields: Fields) -> Llama:
     problems = fields.unsupported({"rope.scaling.type": ("none",), "expert_count": (0,)})
     if "rope_freqs.weight" in file.tensors:
         problems.append("scaled rotary positions (rope_freqs.weight)")
-    heads, width = fields.whole("attention.head_count"), fields.whole("embedding_length")
-    head_dim = fields.whole("rope.dimension_count", max(1, width // heads), most=WIDEST_HEAD)
+    heads, width = fields.integer("attention.head_count"), fields.integer("embedding_length")
+    head_dim = fields.integer("rope.dimension_count", max(1, width // heads), largest=WIDEST_HEAD)
     if fields.record.get("attention.key_length", head_dim) != head_dim or fields.record.get("attention.value_length", head_dim) != head_dim:
         problems.append("rotary positions on a part of a head")
     if problems:
         raise CheckpointError(f"{fields.where}: settings that are not supported: {', '.join(problems)}")
-    groups = fields.whole("attention.head_count_kv", heads)
+    groups = fields.integer("attention.head_count_kv", heads)
     tensors = _without_equal_head(file.tensors)
     config = LlamaConfig(
-        vocab_size=_vocabulary(file), block_size=fields.whole("context_length"), n_layer=fields.whole("block_count"), n_head=heads,
-        n_kv_head=groups, n_embd=width, head_dim=head_dim, n_hidden=fields.whole("feed_forward_length"),
+        vocab_size=_vocabulary(file), block_size=fields.integer("context_length"), n_layer=fields.integer("block_count"), n_head=heads,
+        n_kv_head=groups, n_embd=width, head_dim=head_dim, n_hidden=fields.integer("feed_forward_length"),
         rope_theta=fields.number("rope.freq_base", 10000.0), norm_eps=fields.number("attention.layer_norm_rms_epsilon"),
         attention_bias="blk.0.attn_q.bias" in tensors, mlp_bias="blk.0.ffn_up.bias" in tensors, tied="output.weight" not in tensors,
     )  # fmt: skip
@@ -86,15 +87,15 @@ def _vocabulary(file: GgufFile) -> int:
     return file.tensors["token_embd.weight"].shape[0]
 
 
-def _without_equal_head(tensors: Mapping[str, Stored]) -> dict[str, Stored]:
+def _without_equal_head(tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
     """The tensors without an output projection that is the embedding once more."""
     head, embedding = tensors.get("output.weight"), tensors.get("token_embd.weight")
-    equal = head is not None and embedding is not None and same(head, embedding)
+    equal = head is not None and embedding is not None and head.equals(embedding)
     return {name: stored for name, stored in tensors.items() if not (equal and name == "output.weight")}
 
 
 def _sources(
-    tensors: Mapping[str, Stored], names: Mapping[str, str], layer: Mapping[str, str], layers: str, turn: Callable[[str], Any]
+    tensors: Mapping[str, StoredTensor], names: Mapping[str, str], layer: Mapping[str, str], layers: str, turn: Callable[[str], Any]
 ) -> dict[str, Source]:
     """By our names; one that is unknown stays as it is, and is reported as unexpected."""
     found = {}

@@ -14,13 +14,14 @@ import numpy as np
 
 from tinylm.engine.devices import to_numpy
 from tinylm.errors import CheckpointError
-from tinylm.files.json_files import Fields, architecture, read_json
+from tinylm.files.json_files import Fields, read_json
+from tinylm.files.safetensors_files import read_folder
+from tinylm.files.stored_tensors import StoredTensor
 from tinylm.models.gpt import GPT, GPTConfig
 from tinylm.models.llama import WIDEST_HEAD, Llama, LlamaConfig, RotaryScaling
 from tinylm.nn.lora import adapter_arrays
-from tinylm.pretrained.safetensors_folders import read_folder
-from tinylm.pretrained.stored import Stored
-from tinylm.pretrained.stored_weights import Source, build, same
+from tinylm.pretrained.architectures import architecture
+from tinylm.pretrained.stored_weights import Source, build
 
 _ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}
 _CONV1D = ("c_attn.weight", "c_proj.weight", "c_fc.weight")  # stored (in, out)
@@ -48,13 +49,13 @@ def _gpt_turn(name: str) -> Callable[[np.ndarray], np.ndarray] | None:
     return np.transpose if name.endswith(_CONV1D) else None
 
 
-def _sources(tensors: Mapping[str, Stored], trunk: str, tied: bool, where: Path, turn: Callable[[str], Any]) -> dict[str, Source]:
+def _sources(tensors: Mapping[str, StoredTensor], trunk: str, tied: bool, where: Path, turn: Callable[[str], Any]) -> dict[str, Source]:
     """By our names. Files of the model without its head lack the trunk's prefix; a tied head may stand there again."""
     prefix = "" if any(name.startswith(trunk) for name in tensors) else trunk
     kept = {n if n == "lm_head.weight" else prefix + n: s for n, s in tensors.items() if not n.endswith(_MASKS)}
     head = kept.pop("lm_head.weight", None) if tied else None
     embedding = kept.get(trunk + ("wte.weight" if trunk == "transformer." else "embed_tokens.weight"))
-    if head is not None and embedding is not None and not same(head, embedding):
+    if head is not None and embedding is not None and not head.equals(embedding):
         raise CheckpointError(f"{where}: lm_head.weight differs from the embedding, but the config ties them (tie_word_embeddings)")
     return {name: Source(stored, turn(name)) for name, stored in kept.items()}
 
@@ -66,8 +67,8 @@ def _refuse(fields: Fields, problems: list[str]) -> None:
 
 def gpt_config(fields: Fields) -> GPTConfig:
     """The shape that a GPT-2's config.json describes. Errors: CheckpointError listing what is not supported."""
-    width = fields.whole("n_embd", 768)
-    drops = [fields.share(name, 0.1) for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop")]
+    width = fields.integer("n_embd", 768)
+    drops = [fields.fraction(name, 0.1) for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop")]
     problems = fields.unsupported({
         "activation_function": _ACTIVATIONS, "n_inner": (None, 4 * width), "scale_attn_weights": (True,),
         "scale_attn_by_inverse_layer_idx": (False,), "reorder_and_upcast_attn": (False,), "add_cross_attention": (False,),
@@ -77,8 +78,8 @@ def gpt_config(fields: Fields) -> GPTConfig:
         problems.append(f"resid_pdrop, embd_pdrop, attn_pdrop {drops} (expected one value)")
     _refuse(fields, problems)
     return GPTConfig(
-        vocab_size=fields.whole("vocab_size", 50257), block_size=fields.whole("n_positions", 1024), n_layer=fields.whole("n_layer", 12),
-        n_head=fields.whole("n_head", 12), n_embd=width, dropout=drops[0], bias=True,
+        vocab_size=fields.integer("vocab_size", 50257), block_size=fields.integer("n_positions", 1024), 
+        n_layer=fields.integer("n_layer", 12), n_head=fields.integer("n_head", 12), n_embd=width, dropout=drops[0], bias=True,
         activation=_ACTIVATIONS[fields.record.get("activation_function", "gelu_new")],  # type: ignore[arg-type]
         norm_eps=fields.number("layer_norm_epsilon", 1e-5),
     )  # fmt: skip
@@ -87,7 +88,7 @@ def gpt_config(fields: Fields) -> GPTConfig:
 def llama_config(fields: Fields) -> LlamaConfig:
     """The shape that a Llama's config.json describes. Errors: CheckpointError listing what is not supported."""
     problems = fields.unsupported({"hidden_act": ("silu",), "attention_dropout": (0.0,), "is_encoder_decoder": (False,)})
-    heads = fields.whole("num_attention_heads", 32)
+    heads = fields.integer("num_attention_heads", 32)
     rope = fields.record.get("rope_parameters") or fields.record.get("rope_scaling") or {}
     rope = Fields(rope, f"{fields.where}, rotary positions")
     kind = rope.record.get("rope_type", rope.record.get("type", "default"))
@@ -98,14 +99,14 @@ def llama_config(fields: Fields) -> LlamaConfig:
     if kind == "llama3":
         scaling = RotaryScaling(
             rope.number("factor"), rope.number("low_freq_factor"), rope.number("high_freq_factor"),
-            rope.whole("original_max_position_embeddings"),
+            rope.integer("original_max_position_embeddings"),
         )  # fmt: skip
-    width = None if fields.record.get("head_dim") is None else fields.whole("head_dim", most=WIDEST_HEAD)
+    width = None if fields.record.get("head_dim") is None else fields.integer("head_dim", largest=WIDEST_HEAD)
     return LlamaConfig(
-        vocab_size=fields.whole("vocab_size", 32000), block_size=fields.whole("max_position_embeddings", 2048),
-        n_layer=fields.whole("num_hidden_layers", 32), n_head=heads, n_kv_head=fields.whole("num_key_value_heads", heads),
-        n_embd=fields.whole("hidden_size", 4096), head_dim=width,
-        n_hidden=fields.whole("intermediate_size", 11008), rope_theta=rope.number("rope_theta", fields.record.get("rope_theta", 10000.0)),
+        vocab_size=fields.integer("vocab_size", 32000), block_size=fields.integer("max_position_embeddings", 2048),
+        n_layer=fields.integer("num_hidden_layers", 32), n_head=heads, n_kv_head=fields.integer("num_key_value_heads", heads),
+        n_embd=fields.integer("hidden_size", 4096), head_dim=width,
+        n_hidden=fields.integer("intermediate_size", 11008), rope_theta=rope.number("rope_theta", fields.record.get("rope_theta", 10000.0)),
         rope_scaling=scaling, norm_eps=fields.number("rms_norm_eps", 1e-6), attention_bias=fields.flag("attention_bias", False),
         mlp_bias=fields.flag("mlp_bias", False), tied=fields.flag("tie_word_embeddings", False),
     )  # fmt: skip

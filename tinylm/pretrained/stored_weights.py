@@ -8,8 +8,8 @@ import numpy as np
 
 from tinylm import nn
 from tinylm.errors import CheckpointError
+from tinylm.files.stored_tensors import StoredTensor
 from tinylm.models.language_model import LanguageModel
-from tinylm.pretrained.stored import Stored
 
 M = TypeVar("M", bound=LanguageModel)
 
@@ -18,7 +18,7 @@ M = TypeVar("M", bound=LanguageModel)
 class Source:
     """A stored tensor, and how it is turned into a parameter: None when it is the parameter."""
 
-    stored: Stored
+    stored: StoredTensor
     turn: Callable[[np.ndarray], np.ndarray] | None = None
 
     @property
@@ -36,7 +36,7 @@ class Source:
         if self.turn is not None:
             out[...] = self.turn(self.stored.read())
             return
-        for place, part in self.stored.parts():
+        for place, part in self.stored.slices():
             out[place] = part
 
 
@@ -64,8 +64,3 @@ def build(kind: Callable[[Any], M], config: Any, sources: Mapping[str, Source], 
         sources[name].fill(p.data)
     model.eval()
     return model
-
-
-def same(a: Stored, b: Stored) -> bool:
-    """True when two tensors hold the same numbers."""
-    return a.shape == b.shape and all(np.array_equal(x, y) for (_, x), (_, y) in zip(a.parts(), b.parts(), strict=True))

@@ -7,12 +7,14 @@ from typing import Any
 from tinylm.data.tokenizers import Tokenizer, from_json
 from tinylm.engine.devices import device_namespace
 from tinylm.errors import CheckpointError, ConfigError, DataError
+from tinylm.files.json_files import read_json
+from tinylm.files.signed_arrays import read_arrays
 from tinylm.models import GPT, LanguageModel, Llama, NgramLM
 from tinylm.nn import Module
 from tinylm.nn.lora import adapt, merge
 from tinylm.pretrained import loading
 from tinylm.pretrained.tokenizer_files import PretrainedTokenizer
-from tinylm.train.checkpoints import load_arrays, read_arrays, read_json, state_digest
+from tinylm.train.checkpoints import load_arrays, state_digest
 from tinylm.train.run_folder import newest_whole
 from tinylm.train.tasks.language_model_config import (
     ADAPTERS,
