@@ -198,7 +198,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     write_atomically(path, b"old")
     program = (
-        "import sys; from pathlib import Path; from tinylm.train.checkpoints import write_atomically\n"
+        "import sys; from pathlib import Path; from tinylm.files.atomic import write_atomically\n"
         "from tinylm.errors import CheckpointError\n"
         "try: write_atomically(Path(sys.argv[1]), b'x' * 100_000)\n"
         "except CheckpointError as error: print(error); sys.exit(7)"
