@@ -15,7 +15,7 @@ from tinylm.errors import CheckpointError, DataError, TinylmError
 from tinylm.files.gguf_files import read_gguf
 from tinylm.files.safetensors_files import read_folder
 from tinylm.pretrained.chat_templates import ChatTemplate
-from tinylm.pretrained.loading import load_pretrained
+from tinylm.pretrained.model_loading import load_pretrained
 from tinylm.pretrained.tokenizer_files import read_tokenizer
 
 # ---------------------------------------------------------------- GGUF
@@ -117,7 +117,7 @@ MODELS: dict[str, tuple[list[bytes], list[bytes], bytes, str]] = {
         "1000000 layers, but",
     ),
     "no heads": ([number("llama.attention.head_count", 0)], [entry("token_embd.weight", (4, 2))], bytes(64), "head_count is 0"),
-    "only an embedding": ([], [entry("token_embd.weight", (4, 2))], bytes(64), "missing 'model.norm.weight'"),
+    "only an embedding": ([], [entry("token_embd.weight", (4, 2))], bytes(64), "missing 'model.layers.0.self_attn.q_proj.weight'"),
     "absurd width": ([number("llama.feed_forward_length", 1 << 24)], [entry("token_embd.weight", (4, 2))], bytes(64), "(16777216, 4)"),
 }
 

@@ -19,7 +19,7 @@ from tinylm.files.json_files import read_json
 from tinylm.models import LanguageModel, NgramLM
 from tinylm.models.translator import RecurrentTranslator
 from tinylm.nn import Module
-from tinylm.pretrained import loading
+from tinylm.pretrained.model_loading import find_pretrained
 from tinylm.train import load_run
 from tinylm.train.tasks import classification, translation
 
@@ -166,7 +166,7 @@ def read_run(folder: Path, text: str, device: str = "cpu", *, target: str | None
     Errors: CheckpointError when the folder is no run; ConfigError for a target or label that the model has no use
     for; those of the readings.
     """
-    own = loading.find(folder) is None
+    own = find_pretrained(folder) is None
     record = read_json(folder / "config.json") if own and (folder / "config.json").exists() else None
     task = record.get("task") if isinstance(record, dict) else None
     for name, value, its in (("target", target, translation.TASK), ("label", label, classification.TASK)):

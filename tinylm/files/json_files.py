@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tinylm.errors import CheckpointError
+from tinylm.errors import CheckpointError, listed
 from tinylm.files.atomic import write_atomically
 
 _MAX_SIZE = 100 << 20  # bytes; the largest tokenizers have thirty million
@@ -100,10 +100,12 @@ class Fields:
             raise self._refused(name, value, "true or false")
         return value
 
-    def unsupported(self, allowed: Mapping[str, Iterable[Any]]) -> list[str]:
-        """Returns a phrase for each of these settings whose value is not among the allowed ones; a missing setting is allowed."""
-        return [
+    def refuse_others(self, allowed: Mapping[str, Iterable[Any]], problems: Iterable[str] = ()) -> None:
+        """Refuses these settings if a value is not among the allowed ones (a missing setting is allowed), and further problems."""
+        found = [
             f"{name} {self.record[name]!r:.60} (expected {' or '.join(repr(v) for v in values)})"
             for name, values in allowed.items()
             if name in self.record and self.record[name] not in list(values)
         ]
+        if found := [*found, *problems]:
+            raise CheckpointError(f"{self.where}: settings that are not supported: {listed(found)}")

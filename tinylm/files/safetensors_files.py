@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from tinylm.errors import CheckpointError
+from tinylm.errors import CheckpointError, listed
 from tinylm.files.json_files import Fields, parse_json, read_json
 from tinylm.files.stored_tensors import StoredTensor, map_file
 
@@ -139,19 +139,19 @@ def read_folder(folder: Path) -> dict[str, StoredTensor]:
     if (folder / SINGLE).exists() or not (folder / INDEX).exists():
         return read_tensors(folder / SINGLE)
     index = Fields(read_json(folder / INDEX), folder / INDEX)
-    listed = Fields(index.record.get("weight_map"), f"{folder / INDEX}, weight_map").record
-    for name, file in listed.items():
+    weight_map = Fields(index.record.get("weight_map"), f"{folder / INDEX}, weight_map").record
+    for name, file in weight_map.items():
         if not isinstance(file, str) or Path(file).name != file or "\\" in file or not file.endswith(".safetensors"):
             raise CheckpointError(f"{folder / INDEX}: {name!r:.80} is in {file!r:.80}, expected a .safetensors file of the same folder")
     found: dict[str, StoredTensor] = {}
-    for file in sorted(set(listed.values())):
+    for file in sorted(set(weight_map.values())):
         tensors = read_tensors(folder / file)
         for name in tensors:
-            if listed.get(name) != file:
-                raise CheckpointError(f"{folder / file} holds {name!r:.80}, which {INDEX} puts into {listed.get(name)!r:.80}")
+            if weight_map.get(name) != file:
+                raise CheckpointError(f"{folder / file} holds {name!r:.80}, which {INDEX} puts into {weight_map.get(name)!r:.80}")
         found |= tensors
-    if lacking := [f"{name!r:.80} ({file:.80})" for name, file in listed.items() if name not in found]:
-        raise CheckpointError(f"{folder}: tensors that {INDEX} lists are missing or not floating: {', '.join(lacking[:3])}")
+    if lacking := [f"{name!r:.80} ({file:.80})" for name, file in weight_map.items() if name not in found]:
+        raise CheckpointError(f"{folder}: tensors that {INDEX} lists are missing or not floating: {listed(lacking)}")
     return found
 
 
