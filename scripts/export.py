@@ -10,9 +10,8 @@ import tyro
 from tinylm.errors import ConfigError
 from tinylm.models import GPT, Llama
 from tinylm.nn.lora import adapter_arrays, merge
-from tinylm.pretrained.model_export import save_pretrained
+from tinylm.pretrained.model_export import save_adapters, save_pretrained
 from tinylm.pretrained.model_loading import find_pretrained
-from tinylm.pretrained.peft_adapters import save_adapters
 from tinylm.pretrained.tokenizer_export import as_pretrained
 from tinylm.train import TrainConfig, load_run
 from tinylm.train.runs import read_config

@@ -41,7 +41,7 @@ def gguf_bytes(pairs: list[bytes], entries: list[bytes], data: bytes = bytes(64)
 
 
 GGUFS: dict[str, tuple[bytes, str]] = {
-    "empty": (b"", "cannot read"),
+    "empty": (b"", "the beginning would have 4 bytes at 0, and the file ends at 0"),
     "cut off": (b"GGUF\x03\0", "the version would have 4 bytes"),
     "another format": (b"PK\x03\x04" + bytes(60), "does not begin with GGUF"),
     "old version": (b"GGUF" + struct.pack("<I", 1) + bytes(60), "version 1, expected 2 or 3"),

@@ -14,8 +14,7 @@ from script_helpers import ends_well, fails_with_one_line, script_here
 from tinylm.engine.tensor import Tensor
 from tinylm.models import GPT, Llama, LlamaConfig
 from tinylm.nn.lora import adapt, adapter_arrays
-from tinylm.pretrained.model_export import save_pretrained
-from tinylm.pretrained.peft_adapters import save_adapters
+from tinylm.pretrained.model_export import save_adapters, save_pretrained
 from tinylm.train import Counting, Run, default_config, load_run
 from tinylm.verify.reports import relative_error
 from tinylm.verify.torch.hugging_face_twins import make_exact

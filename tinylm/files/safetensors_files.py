@@ -5,11 +5,10 @@ of "__metadata__") and the data. The header is compared with the file's size bef
 """
 
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -28,102 +27,95 @@ INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 
 
 @dataclass(frozen=True)
-class TensorEntry:
-    """dtype: by the format's name.  start, stop: where its bytes lie in the file."""
+class TensorBytes:
+    """A tensor as it lies in the file. dtype: by the format's name.  raw: its bytes, mapped into memory."""
 
     dtype: str
     shape: tuple[int, ...]
-    start: int
-    stop: int
+    raw: np.ndarray
+
+    def array(self) -> np.ndarray:
+        """Returns a copy in the tensor's own dtype. Raises ValueError for a dtype that NumPy lacks."""
+        if self.dtype not in _NUMPY or self.dtype == "BF16":
+            raise ValueError(f"it holds numbers of type {self.dtype:.20}, which NumPy lacks")
+        return np.array(self.raw).view(_NUMPY[self.dtype]).reshape(self.shape)
+
+    def stored(self, name: str) -> StoredTensor:
+        """Returns the tensor to be decoded to floats."""
+        shape, dtype = self.shape, np.dtype(_NUMPY[self.dtype])
+        row = math.prod(shape[1:]) * dtype.itemsize
+
+        def decode(a: int, b: int) -> np.ndarray:
+            numbers = np.array(self.raw[a * row : b * row]).view(dtype)  # a copy: the file need not be aligned
+            return (bfloat16(numbers) if self.dtype == "BF16" else numbers).reshape((b - a, *shape[1:]) if shape else ())
+
+        return StoredTensor(name, shape, decode)
 
 
 @dataclass(frozen=True)
-class Header:
-    """raw: the length and the JSON as they stand in the file."""
+class SafetensorsFile:
+    """header: the bytes before the data.  data: those after it.  metadata: what stands under "__metadata__"."""
 
-    raw: bytes
-    tensors: dict[str, TensorEntry]
+    header: bytes
+    data: np.ndarray
+    tensors: dict[str, TensorBytes]
     metadata: dict[str, Any]
 
 
-def read_header(file: BinaryIO) -> Header:
-    """Reads the header from the beginning of a file.
+def open_safetensors(path: Path) -> SafetensorsFile:
+    """Maps a file; its data are read when a tensor is asked for.
 
-    Raises ValueError or RecursionError if names, types, sizes and places do not agree with each other and with the file's size.
+    Raises CheckpointError if it is missing or cut off, or if names, types, sizes and places in its header do not agree with
+    each other and with the file's size.
     """
-    size = os.fstat(file.fileno()).st_size
-    first = file.read(8)
-    length = int.from_bytes(first, "little")
-    if size < 8 or length > min(size - 8, _MAX_HEADER):
-        raise ValueError(f"its header would have {length} bytes, the file has {size}")
-    text = file.read(length)
+    data = map_file(path)
     try:
-        record = parse_json(str(text, "utf-8"))
+        return _parsed(data)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+
+
+def _parsed(data: np.ndarray) -> SafetensorsFile:
+    length = int.from_bytes(data[:8].tobytes(), "little")
+    if data.size < 8 or length > min(data.size - 8, _MAX_HEADER):
+        raise ValueError(f"its header would have {length} bytes, the file has {data.size}")
+    header, body = data[: 8 + length].tobytes(), data[8 + length :]
+    try:
+        record = parse_json(str(header[8:], "utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"its header is no JSON: {error}") from error
     if not isinstance(record, dict):
         raise ValueError(f"its header is a {type(record).__name__}, expected a record of names and tensors")
     metadata = record.pop("__metadata__", None)
-    tensors = {name: _entry(name, entry, 8 + length, size) for name, entry in record.items()}
-    end = 8 + length
-    for start, stop, name in sorted((tensor.start, tensor.stop, name) for name, tensor in tensors.items()):
+    tensors = {name: _tensor(name, entry, body) for name, entry in record.items()}
+    end = 0
+    for start, stop, name in sorted((*entry["data_offsets"], name) for name, entry in record.items()):
         if start != end:
-            raise ValueError(f"tensor {name!r:.80} begins at byte {start}, expected {end}: tensors may neither overlap nor leave a gap")
+            raise ValueError(f"tensor {name!r:.80} begins at {start}, expected {end}: tensors may neither overlap nor leave a gap")
         end = stop
-    if end != size:
-        raise ValueError(f"its tensors end at byte {end}, the file has {size}")
-    return Header(first + text, tensors, metadata if isinstance(metadata, dict) else {})
+    if end != body.size:
+        raise ValueError(f"its tensors end at {end}, and there are {body.size} bytes of data")
+    return SafetensorsFile(header, body, tensors, metadata if isinstance(metadata, dict) else {})
 
 
-def _entry(name: str, entry: Any, begin: int, size: int) -> TensorEntry:
-    """begin: where the data begin."""
+def _tensor(name: str, entry: Any, body: np.ndarray) -> TensorBytes:
     fields: Any = entry if isinstance(entry, dict) else {}
     shape, offsets, dtype = (fields.get(key) for key in ("shape", "data_offsets", "dtype"))
     if not isinstance(dtype, str):
         raise ValueError(f"tensor {name!r:.80}: dtype is {dtype!r:.60}, expected a name such as F32")
     counts = all(isinstance(x, list) and all(type(n) is int and n >= 0 for n in x) for x in (shape, offsets))
     sizes = counts and len(shape) <= _MAX_AXES and math.prod(n or 1 for n in shape) < _MAX_ELEMENTS
-    if not sizes or len(offsets) != 2 or not offsets[0] <= offsets[1] <= size - begin:
-        raise ValueError(f"tensor {name!r:.80}: shape {shape!r:.60} at {offsets!r:.60} is not within the {size - begin} bytes of data")
-    taken = offsets[1] - offsets[0]
-    if dtype in _NUMPY and math.prod(shape) * np.dtype(_NUMPY[dtype]).itemsize != taken:
-        raise ValueError(f"tensor {name!r:.80}: {taken} bytes for shape {shape!r:.60} of {dtype:.20}")
-    return TensorEntry(dtype, tuple(shape), begin + offsets[0], begin + offsets[1])
-
-
-def read_array(file: BinaryIO, tensor: TensorEntry) -> np.ndarray:
-    """Returns a tensor of a file in its own dtype. Raises ValueError for a dtype that NumPy lacks."""
-    if tensor.dtype not in _NUMPY or tensor.dtype == "BF16":
-        raise ValueError(f"it holds numbers of type {tensor.dtype:.20}, expected one of {', '.join(d for d in _NUMPY if d != 'BF16')}")
-    file.seek(tensor.start)
-    return np.fromfile(file, _NUMPY[tensor.dtype], math.prod(tensor.shape)).reshape(tensor.shape)
+    if not sizes or len(offsets) != 2 or not offsets[0] <= offsets[1] <= body.size:
+        raise ValueError(f"tensor {name!r:.80}: shape {shape!r:.60} at {offsets!r:.60} is not within the {body.size} bytes of data")
+    raw = body[offsets[0] : offsets[1]]
+    if dtype in _NUMPY and math.prod(shape) * np.dtype(_NUMPY[dtype]).itemsize != raw.size:
+        raise ValueError(f"tensor {name!r:.80}: {raw.size} bytes for shape {shape!r:.60} of {dtype}")
+    return TensorBytes(dtype, tuple(shape), raw)
 
 
 def read_tensors(path: Path) -> dict[str, StoredTensor]:
-    """Returns the floating tensors of one file by name, each read when it is asked for; others, such as stored masks, are left out.
-
-    Raises CheckpointError if the file is missing, cut off, or has a header that does not agree with its size.
-    """
-    try:
-        with path.open("rb") as file:
-            header = read_header(file)
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from error
-    data = map_file(path)
-    return {name: _stored(name, data, tensor) for name, tensor in header.tensors.items() if tensor.dtype in _FLOATING}
-
-
-def _stored(name: str, data: np.ndarray, tensor: TensorEntry) -> StoredTensor:
-    shape, dtype = tensor.shape, np.dtype(_NUMPY[tensor.dtype])
-    row = math.prod(shape[1:]) * dtype.itemsize
-
-    def decode(a: int, b: int) -> np.ndarray:
-        numbers = np.array(data[tensor.start + a * row : tensor.start + b * row]).view(dtype)  # a copy: the file need not be aligned
-        return (bfloat16(numbers) if tensor.dtype == "BF16" else numbers).reshape((b - a, *shape[1:]) if shape else ())
-
-    return StoredTensor(name, shape, decode)
+    """Returns the floating tensors of one file by name; others, such as stored masks, are left out. Raises CheckpointError."""
+    return {name: tensor.stored(name) for name, tensor in open_safetensors(path).tensors.items() if tensor.dtype in _FLOATING}
 
 
 def bfloat16(bits: np.ndarray) -> np.ndarray:

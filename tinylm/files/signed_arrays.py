@@ -8,14 +8,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from tinylm.errors import CheckpointError
 from tinylm.files.atomic import write_atomically
 from tinylm.files.json_files import parse_json
-from tinylm.files.safetensors_files import Header, read_array, read_header, serialize
+from tinylm.files.safetensors_files import SafetensorsFile, open_safetensors, serialize
 
 FORMAT = 2
 _UNSIGNED = "0" * 64
@@ -42,33 +42,26 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     Raises CheckpointError if it is missing, damaged, or not one of tinylm's. Such a file costs no more memory than its
     header: arrays are read when all else is known to be right.
     """
+    file = open_safetensors(path)
     try:
-        with path.open("rb") as file:
-            header = read_header(file)
-            said = parse_json(header.metadata["tinylm"]) if isinstance(header.metadata.get("tinylm"), str) else None
-            if not isinstance(said, dict) or said.get("format") != FORMAT:
-                raise CheckpointError(f"{path} is not a checkpoint of this version of tinylm")
-            if _digest(header, file, f"{said.get('digest')}") != said.get("digest"):
-                raise ValueError("its content does not agree with its digest")
-            aliases, record = said.get("aliases"), said.get("record")
-            if not isinstance(aliases, dict) or not isinstance(record, dict):
-                raise ValueError(f"its aliases and record are {type(aliases).__name__} and {type(record).__name__}, expected records")
-            for alias, name in aliases.items():
-                if alias in header.tensors or not isinstance(name, str) or name not in header.tensors:
-                    raise ValueError(f"{alias!r:.80} is an alias of {name!r:.80}, expected a new name of an array")
-            arrays = {name: read_array(file, tensor) for name, tensor in header.tensors.items()}
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
-    except CheckpointError:
-        raise
+        said = parse_json(file.metadata["tinylm"]) if isinstance(file.metadata.get("tinylm"), str) else None
+        if isinstance(said, dict) and said.get("format") == FORMAT:
+            return _verified(file, said)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
+    raise CheckpointError(f"{path} is not a checkpoint of this version of tinylm")
+
+
+def _verified(file: SafetensorsFile, said: dict[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    digest, aliases, record = said.get("digest"), said.get("aliases"), said.get("record")
+    found = hashlib.sha256(file.header.replace(f"{digest}".encode("utf-8", "replace"), _UNSIGNED.encode(), 1))
+    found.update(file.data.data)
+    if found.hexdigest() != digest:
+        raise ValueError("its content does not agree with its digest")
+    if not isinstance(aliases, dict) or not isinstance(record, dict):
+        raise ValueError(f"its aliases and record are {type(aliases).__name__} and {type(record).__name__}, expected records")
+    for alias, name in aliases.items():
+        if alias in file.tensors or not isinstance(name, str) or name not in file.tensors:
+            raise ValueError(f"{alias!r:.80} is an alias of {name!r:.80}, expected a new name of an array")
+    arrays = {name: tensor.array() for name, tensor in file.tensors.items()}
     return arrays | {alias: arrays[name] for alias, name in aliases.items()}, record
-
-
-def _digest(header: Header, file: BinaryIO, written: str) -> str:
-    """Returns the SHA-256 of a file whose header was read, with the digest that is written in it taken for zeros."""
-    found = hashlib.sha256(header.raw.replace(written.encode("utf-8", "replace"), _UNSIGNED.encode(), 1))
-    while block := file.read(1 << 20):
-        found.update(block)
-    return found.hexdigest()

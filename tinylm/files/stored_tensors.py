@@ -50,6 +50,6 @@ class StoredTensor:
 def map_file(path: Path) -> np.ndarray:
     """Returns a file's bytes, mapped into memory read-only: only what is used is read. Raises CheckpointError."""
     try:
-        return np.memmap(path, np.uint8, "r")
-    except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
+        return np.memmap(path, np.uint8, "r") if path.stat().st_size else np.zeros(0, np.uint8)  # an empty file cannot be mapped
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero in it
         raise CheckpointError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error

@@ -9,9 +9,8 @@ from tinylm.files.json_files import Fields
 from tinylm.files.stored_tensors import StoredTensor
 from tinylm.models.gpt import GPT, GPTConfig
 from tinylm.models.llama import WIDEST_HEAD, Llama, LlamaConfig
-from tinylm.pretrained.architectures import architecture
 from tinylm.pretrained.rotary_order import heads_of, interleaved_to_half
-from tinylm.pretrained.weight_loading import Transform, WeightSource, build_model
+from tinylm.pretrained.weight_loading import Transform, WeightSource, architecture, build_model
 
 _GPT_LAYER = {
     "attn_norm": "ln_1", "attn_qkv": "attn.c_attn", "attn_output": "attn.c_proj", "ffn_norm": "ln_2", "ffn_up": "mlp.c_fc",

@@ -17,9 +17,8 @@ from tinylm.files.safetensors_files import read_folder
 from tinylm.files.stored_tensors import StoredTensor
 from tinylm.models.gpt import GPT, GPTConfig
 from tinylm.models.llama import WIDEST_HEAD, Llama, LlamaConfig, RotaryScaling
-from tinylm.pretrained.architectures import architecture
 from tinylm.pretrained.rotary_order import in_half_order
-from tinylm.pretrained.weight_loading import Transform, WeightSource, build_model
+from tinylm.pretrained.weight_loading import Transform, WeightSource, architecture, build_model
 
 METADATA = {"format": "pt"}  # of their safetensors files: transformers asks for it
 _ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}

@@ -13,11 +13,11 @@ from tinylm.files.gguf_files import is_gguf, read_gguf
 from tinylm.files.json_files import Fields, read_json
 from tinylm.models.gpt import GPT
 from tinylm.models.llama import Llama
-from tinylm.pretrained.architectures import architecture
 from tinylm.pretrained.gguf_models import load_gguf
 from tinylm.pretrained.gguf_tokenizers import gguf_tokenizer
 from tinylm.pretrained.hugging_face import load_folder
 from tinylm.pretrained.tokenizer_files import PretrainedTokenizer, read_tokenizer
+from tinylm.pretrained.weight_loading import architecture
 
 M = TypeVar("M", GPT, Llama)
 SMOLLM2 = "smollm2"

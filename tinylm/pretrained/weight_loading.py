@@ -1,4 +1,4 @@
-"""From tensors in a file to a model's parameters: names and shapes are compared first, then the parameters filled one by one."""
+"""From tensors in a file to a model: its architecture by name, then names and shapes compared, then the parameters filled one by one."""
 
 import itertools
 from collections.abc import Callable, Mapping
@@ -14,6 +14,14 @@ from tinylm.models.language_model import LanguageModel
 
 M = TypeVar("M", bound=LanguageModel)
 Transform = Callable[[np.ndarray], np.ndarray]
+_ARCHITECTURES = {"gpt2": "gpt", "llama": "llama"}  # the name in a file -> ours
+
+
+def architecture(name: Any, where: Any, setting: str) -> str:
+    """Returns 'gpt' or 'llama' for the name that a file gives in `setting`. Raises CheckpointError for any other."""
+    if not isinstance(name, str) or name not in _ARCHITECTURES:
+        raise CheckpointError(f"{where}: {setting} is {name!r:.60}, expected 'gpt2' or 'llama'")
+    return _ARCHITECTURES[name]
 
 
 @dataclass(frozen=True)
