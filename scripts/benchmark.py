@@ -21,7 +21,7 @@ from rich.table import Table
 from support import console
 
 from tinylm.errors import ConfigError
-from tinylm.files.atomic import write_json
+from tinylm.files.json_files import write_json
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from support.translation import BEAMS, Outputs, baselines, fitting, load, score,
 from tinylm.data.pairs import Pairs
 from tinylm.engine.devices import device_namespace
 from tinylm.errors import CheckpointError, ConfigError
-from tinylm.train.checkpoints import read_json
+from tinylm.files.json_files import read_json
 from tinylm.train.tasks.loading import read_config
 from tinylm.train.tasks.translation import TranslationRun, load_translator
 from tinylm.train.tasks.translation_config import TranslationConfig, default_config

@@ -13,8 +13,8 @@ from tinylm.engine.anomalies import detect_anomaly
 from tinylm.engine.arrays import Array, array_module
 from tinylm.engine.devices import to_numpy
 from tinylm.errors import AnomalyError, CheckpointError
-from tinylm.files.atomic import write_json
-from tinylm.train.checkpoints import write_arrays
+from tinylm.files.json_files import write_json
+from tinylm.train.checkpoints import save_arrays
 from tinylm.train.run_folder import newest_whole
 from tinylm.train.snapshots import restore, snapshot
 from tinylm.train.state import RunState
@@ -36,7 +36,7 @@ def describe_failure(state: RunState, gradients: Gradients, k: int) -> AnomalyEr
     if state.ranks.rank:
         return AnomalyError(explained(report))
     try:
-        write_arrays(folder / "state.safetensors", arrays, {**record, "starts_afresh": state.task.starts_afresh(k)})
+        save_arrays(folder / "state.safetensors", arrays, {**record, "starts_afresh": state.task.starts_afresh(k)})
         write_json(folder / "report.json", report)
         kept = f"the batch, the weights before and the random state are in {folder}: python scripts/replay.py {state.folder} repeats it"
     except CheckpointError as problem:

@@ -9,7 +9,7 @@ import numpy as np
 from tinylm.engine.arrays import Array, array_module
 from tinylm.engine.devices import to_numpy
 from tinylm.errors import AnomalyError, CheckpointError
-from tinylm.files.atomic import write_json
+from tinylm.files.json_files import write_json
 from tinylm.nn import Module
 from tinylm.train.distributed import Ranks, check_same_weights, rank_0_first, separate_draws
 from tinylm.train.failures import describe_failure, find_failure

@@ -8,8 +8,8 @@ import numpy as np
 
 from tinylm.engine.devices import to_numpy
 from tinylm.errors import AnomalyError
-from tinylm.files.atomic import write_json
-from tinylm.train.checkpoints import model_arrays, write_arrays
+from tinylm.files.json_files import write_json
+from tinylm.train.checkpoints import model_arrays, save_arrays
 from tinylm.train.distributed import check_same_weights
 from tinylm.train.metrics import gradient_norms, memory_mb
 from tinylm.train.run_folder import checkpoint_path, keep_newest
@@ -52,7 +52,7 @@ def validate(state: RunState, report: Report) -> None:
             progress.best_val_loss, progress.best_step, progress.since_best = loss, step, 0
             if ranks.rank == 0:
                 path = state.folder / "checkpoints" / "best.safetensors"
-                write_arrays(path, model_arrays(state.model), {"step": step, "val_loss": loss})
+                save_arrays(path, model_arrays(state.model), {"step": step, "val_loss": loss})
     state.clock.resume(step)
 
 
@@ -69,7 +69,7 @@ def save_checkpoint(state: RunState) -> None:
     check_same_weights(ranks, state.model, f"after step {progress.step}")
     arrays, record = snapshot(state)
     if ranks.rank == 0:
-        write_arrays(checkpoint_path(state.folder, progress.step), arrays, record)
+        save_arrays(checkpoint_path(state.folder, progress.step), arrays, record)
         keep_newest(state.folder, state.config.keep)
     state.clock.start(progress.step)  # saving is no training
 
@@ -103,6 +103,6 @@ def finish(
         "train_seconds": progress.train_seconds,
         "tokens_per_second": tokens / progress.train_seconds if progress.train_seconds else 0.0,
     }
-    write_arrays(folder / "model.safetensors", arrays, {"step": progress.step, "val_loss": loss})
+    save_arrays(folder / "model.safetensors", arrays, {"step": progress.step, "val_loss": loss})
     write_json(folder / "summary.json", summary)
     return summary

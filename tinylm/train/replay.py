@@ -8,8 +8,8 @@ import numpy as np
 
 from tinylm.data.pairs import Batch
 from tinylm.errors import CheckpointError
+from tinylm.files.signed_arrays import read_arrays
 from tinylm.models import LanguageModel
-from tinylm.train.checkpoints import read_arrays
 from tinylm.train.failures import examine
 from tinylm.train.loop import Training
 from tinylm.train.snapshots import restore

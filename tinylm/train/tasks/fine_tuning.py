@@ -6,7 +6,7 @@ from typing import Any
 
 from tinylm.errors import ConfigError
 from tinylm.models import GPT, LanguageModel, Llama
-from tinylm.pretrained import loading as pretrained
+from tinylm.pretrained.model_loading import architecture_of, find_pretrained
 from tinylm.train.tasks.language_model_config import RECURRENT, TrainConfig, default_config
 from tinylm.train.tasks.loading import read_config, read_record
 
@@ -20,8 +20,8 @@ _SHAPE = (
 
 def fine_tuning_config(init: str, adapters: bool) -> TrainConfig:
     """Returns the settings that `--init` brings. Raises CheckpointError when there is no such model."""
-    place = pretrained.find(Path(init))
-    model = read_config(Path(init), TrainConfig)[0].model if place is None else pretrained.kind(place)
+    place = find_pretrained(Path(init))
+    model = read_config(Path(init), TrainConfig)[0].model if place is None else architecture_of(place)
     changes: dict[str, Any] = {**FINE_TUNING, **(ADAPTERS if adapters else {})}
     longest = None if place is not None else context_of(Path(init))
     changes["block_size"] = min(changes["block_size"], longest or changes["block_size"])
@@ -36,7 +36,7 @@ def context_of(folder: Path) -> int | None:
     record = read_record(folder)
     if not config.init or record["tokenizer"] is not None:
         return record.get("context") or config.block_size
-    return None if pretrained.find(Path(config.init)) is not None else context_of(Path(config.init))
+    return None if find_pretrained(Path(config.init)) is not None else context_of(Path(config.init))
 
 
 def with_shape_of(model: LanguageModel, config: TrainConfig) -> TrainConfig:

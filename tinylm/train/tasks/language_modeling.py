@@ -14,7 +14,7 @@ from tinylm.engine.devices import device_namespace, to_device
 from tinylm.engine.random_keys import default_generator
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import DataError
-from tinylm.files.atomic import write_json
+from tinylm.files.json_files import write_json
 from tinylm.models import LanguageModel, NgramLM
 from tinylm.optim import Optimizer, Schedule
 from tinylm.pretrained.tokenizer_files import PretrainedTokenizer

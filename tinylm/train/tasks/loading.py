@@ -7,11 +7,13 @@ from typing import Any, TypeVar
 from tinylm.data.tokenizers import Tokenizer, from_json
 from tinylm.engine.devices import device_namespace
 from tinylm.errors import CheckpointError, ConfigError, DataError
+from tinylm.files.json_files import read_json
+from tinylm.files.signed_arrays import read_arrays
 from tinylm.models import GPT, LanguageModel, Llama, NgramLM
 from tinylm.nn import Module
 from tinylm.nn.lora import adapt, merge
-from tinylm.pretrained import loading as pretrained
-from tinylm.train.checkpoints import load_arrays, read_arrays, read_json, state_digest
+from tinylm.pretrained.model_loading import find_pretrained, load_pretrained, load_tokenizer
+from tinylm.train.checkpoints import load_arrays, state_digest
 from tinylm.train.run_folder import newest_whole
 from tinylm.train.tasks.classifier_config import ClassifierConfig, build_classifier
 from tinylm.train.tasks.language_model_config import TrainConfig, build_model, set_checkpointing
@@ -58,8 +60,8 @@ def read_config(folder: Path, expected: type[S], after: tuple[Path, ...] = ()) -
 
 def tokenizer_of(path: Path, after: tuple[Path, ...] = ()) -> Tokenizer:
     """Returns the tokenizer of a language model's run, or of a pretrained model."""
-    place = pretrained.find(path)
-    return read_config(path, TrainConfig, after)[1] if place is None else pretrained.load_tokenizer(place)
+    place = find_pretrained(path)
+    return read_config(path, TrainConfig, after)[1] if place is None else load_tokenizer(place)
 
 
 def load(folder: Path, expected: type[S], device: str = "cpu") -> tuple[Any, Tokenizer, S]:
@@ -80,14 +82,14 @@ def load(folder: Path, expected: type[S], device: str = "cpu") -> tuple[Any, Tok
 
 def load_run(folder: Path, device: str = "cpu") -> tuple[LanguageModel | NgramLM, Tokenizer, TrainConfig | None]:
     """Returns (model in evaluation mode, tokenizer, config) of a language model: of a finished or stopped run, or of what
-    `tinylm.pretrained.loading.find` takes: a Hugging Face folder, a GGUF file or `smollm2`, which have no config of ours.
+    `tinylm.pretrained.model_loading.find_pretrained` takes: a Hugging Face folder, a GGUF file or `smollm2`, which have no config of ours.
 
     Raises CheckpointError and DeviceError as `load` does.
     """
-    if (place := pretrained.find(folder)) is None:
+    if (place := find_pretrained(folder)) is None:
         return load(folder, TrainConfig, device)
     device_namespace(device)
-    model, tokenizer = pretrained.load_pretrained(place)
+    model, tokenizer = load_pretrained(place)
     model.to(device)
     return model, tokenizer, None
 
