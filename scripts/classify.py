@@ -28,11 +28,11 @@ from tinylm.train.tasks.classification import (
     mean_interval,
     naive_bayes_accuracy,
     prepare_split,
-    read_config,
     start_classifier,
 )
 from tinylm.train.tasks.classifier_config import MODEL_DEFAULTS, ClassifierConfig, default_config
 from tinylm.train.tasks.classifier_run import ClassifierRun, train_classifier
+from tinylm.train.tasks.loading import read_config
 
 
 @dataclass(frozen=True)
@@ -102,12 +102,12 @@ def defaults(argv: list[str]) -> Train:
     resumed = value_of("--resume", argv)
     if resumed is None:
         return Train(**dataclasses.asdict(default_config(value_of("--model", argv) or "bag")))
-    return Train(**dataclasses.asdict(read_config(Path(resumed))[0]), resume=Path(resumed))
+    return Train(**dataclasses.asdict(read_config(Path(resumed), ClassifierConfig)[0]), resume=Path(resumed))
 
 
 def refuse_changes(arguments: Train) -> None:
     """Errors: ConfigError for a flag beside --resume that would make another run of it."""
-    saved = dataclasses.asdict(read_config(arguments.resume)[0]) if arguments.resume else {}
+    saved = dataclasses.asdict(read_config(arguments.resume, ClassifierConfig)[0]) if arguments.resume else {}
     for name, value in saved.items():
         if getattr(arguments, name) != value:
             flag = f"--{name.replace('_', '-')} {getattr(arguments, name)}"

@@ -30,9 +30,9 @@ def describe_failure(state: RunState, gradients: Gradients, k: int) -> AnomalyEr
     report = examine(state, gradients, k)
     report = state.ranks.broadcast(report, root=_first_met(state, report))
     folder = state.folder / "failure"
+    state.progress.step = k
     arrays, record = snapshot(state)
-    record["progress"]["step"] = k
-    arrays |= {f"batch.{name}": a for name, a in state.task.batch_arrays(k).items()}
+    arrays = {**arrays, **{f"batch.{name}": a for name, a in state.task.batch_arrays(k).items()}}
     if state.ranks.rank:
         return AnomalyError(explained(report))
     try:

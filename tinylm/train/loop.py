@@ -56,11 +56,15 @@ class Training:
             norm = state.optimizer.step(max_norm=config.clip)
         except AnomalyError as error:
             state.generator.state, state.carried = before
-            raise describe_failure(state, self.gradients, k) from error
+            raise self.failure(k) from error
         assert norm is not None
         if state.average:
             state.average.update(k + 1)
         return loss, norm
+
+    def failure(self, k: int) -> AnomalyError:
+        """Returns the error of step k, with the run as it was before it, and keeps what repeats the step."""
+        return describe_failure(self.state, self.gradients, k)
 
     def gradients(self, k: int) -> Array:
         """Fills the parameters' .grad with the gradients of step k, micro-batch by micro-batch; returns its loss, on the device."""
@@ -101,27 +105,31 @@ class Training:
             if not state.ranks.broadcast(saved_checkpoints(self.folder)):
                 self.save()
             state.model.train()
-            stopping = self.asked_to_stop()
-            while progress.step < config.steps and not stopping and not state.out_of_patience():
-                loss, state.norm = self.step(progress.step)
-                state.losses = state.losses + loss  # on the device: nothing is copied until a record is due
-                progress.step += 1
-                step, stopping = progress.step, self.asked_to_stop()
-                validates = step % config.eval_every == 0 or step == config.steps
-                if step % config.log_every == 0 or validates:
-                    self.log(report)
-                if validates:
-                    self.validate(report)
-                if step == config.steps or state.save_is_due():
-                    self.save()
+            while progress.step < config.steps and not state.out_of_patience() and not self.asked_to_stop():
+                self.advance(report)
             if progress.step < config.steps and not state.out_of_patience():
                 self.save()
                 return None
-            if progress.val_loss is None:  # no step was made
+            if self.task.validates and progress.val_loss is None:  # no step was made
                 self.validate(lambda record: None)
             if not state.ranks.broadcast(checkpoint_path(self.folder, progress.step).exists()):
                 self.save()
             return summarize(state)
+
+    def advance(self, report: Report) -> None:
+        """Makes the next step, and writes what is due after it: a record, a validation, a checkpoint."""
+        state, config = self.state, self.config
+        loss, state.norm = self.step(state.progress.step)
+        state.losses = state.losses + loss  # on the device: nothing is copied until a record is due
+        state.progress.step += 1
+        step = state.progress.step
+        validates = self.task.validates and (step % config.eval_every == 0 or step == config.steps)
+        if step % config.log_every == 0 or validates:
+            self.log(report)
+        if validates:
+            self.validate(report)
+        if step == config.steps or state.save_is_due():
+            self.save()
 
     def asked_to_stop(self) -> bool:
         """Whether this process, or another one that trains with it, was asked to stop."""
@@ -169,7 +177,7 @@ class Training:
                     for name, record in self.task.start_files().items():
                         write_json(self.folder / name, record)
                 if writes:
-                    state.log = MetricsLog(self.folder / "metrics.jsonl", state.progress.step)
+                    state.log = MetricsLog(self.folder / "metrics.jsonl", state.progress.step, self.task.lines_until(state.progress.step))
             except CheckpointError:
                 self.lock.release()
                 raise

@@ -1,6 +1,6 @@
 """What a run writes on its way: training records, validations, checkpoints, and the summary at its end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,26 @@ Report = Callable[[dict[str, Any]], None]
 def log_record(state: RunState, report: Report) -> None:
     """Writes the record of the steps since the last one."""
     progress, step = state.progress, state.progress.step
-    mean, norm = (float(to_numpy(a)) for a in (state.losses / (step - progress.logged_step), state.norm))
     elapsed = state.clock.elapsed()
     progress.train_seconds += elapsed
-    _write(
-        state, report, step=step, loss=mean, lr=state.schedule(step - 1), grad_norm=norm, grad_norms=gradient_norms(state.model),
-        tokens_per_second=state.task.tokens_between(state.clock.step, step) / elapsed, train_seconds=progress.train_seconds,
-        memory_mb=memory_mb(state.config.device),
-    )  # fmt: skip
+    _write(state, report, state.task.epoch_record(step) or _usual_record(state, elapsed))
     state.losses, progress.logged_step = state.losses * 0, step
     state.clock.resume(step)
+
+
+def _usual_record(state: RunState, elapsed: float) -> dict[str, Any]:
+    step, logged = state.progress.step, state.progress.logged_step
+    mean, norm = (float(to_numpy(a)) for a in (state.losses / (step - logged), state.norm))
+    return {
+        "step": step,
+        "loss": mean,
+        "lr": state.schedule(step - 1),
+        "grad_norm": norm,
+        "grad_norms": gradient_norms(state.model),
+        "tokens_per_second": state.task.tokens_between(state.clock.step, step) / elapsed,
+        "train_seconds": state.progress.train_seconds,
+        "memory_mb": memory_mb(state.config.device),
+    }
 
 
 def validate(state: RunState, report: Report) -> None:
@@ -46,7 +56,7 @@ def validate(state: RunState, report: Report) -> None:
         state.generator.state = drawn  # ops with dropout draw keys even at rate 0: when a run validates must not change it
         if not np.isfinite(loss):
             raise AnomalyError(f"the validation loss is {loss} after step {step}: try a lower learning rate")
-        _write(state, report, step=step, val_loss=loss)
+        _write(state, report, {"step": step, "val_loss": loss})
         progress.since_best += step % state.config.eval_every == 0
         if loss < progress.best_val_loss:
             progress.best_val_loss, progress.best_step, progress.since_best = loss, step, 0
@@ -56,9 +66,10 @@ def validate(state: RunState, report: Report) -> None:
     state.clock.resume(step)
 
 
-def _write(state: RunState, report: Report, **record: Any) -> None:
-    if state.log is not None:  # rank 0's
+def _write(state: RunState, report: Report, record: dict[str, Any]) -> None:
+    if state.log is not None:
         state.log.write(record)
+    if state.ranks.rank == 0:
         report(record)
 
 
@@ -69,30 +80,34 @@ def save_checkpoint(state: RunState) -> None:
     check_same_weights(ranks, state.model, f"after step {progress.step}")
     arrays, record = snapshot(state)
     if ranks.rank == 0:
-        save_arrays(checkpoint_path(state.folder, progress.step), arrays, record)
+        save_arrays(checkpoint_path(state.folder, progress.step), arrays, dict(record))
         keep_newest(state.folder, state.config.keep)
     state.clock.start(progress.step)  # saving is no training
 
 
 def summarize(state: RunState) -> dict[str, Any]:
     """Makes the average the model's weights if there is one; writes model.safetensors and summary.json, and returns the summary."""
-    progress = state.progress
     if state.average:
         state.average.assign()
-    tokens, early = state.task.tokens_between(0, progress.step), progress.step < state.config.steps
     summary = None
     if state.ranks.rank == 0:
-        arrays, parameters = model_arrays(state.model), state.model.num_parameters()
-        summary = finish(state.folder, arrays, parameters, progress, state.task.bytes_per_token, tokens, early)
+        summary, note = state.task.results(state.progress.train_seconds) or usual_results(state)
+        write_results(state.folder, model_arrays(state.model), summary, note)
     return state.ranks.broadcast(summary)
 
 
-def finish(
-    folder: Path, arrays: dict[str, Any], parameters: int, progress: Progress, bytes_per_token: float, tokens: int, early: bool = False
-) -> dict[str, Any]:
-    """Writes model.safetensors and summary.json and returns the summary."""
+def usual_results(state: RunState) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the results of a run with a validation part, as `Task.results` does."""
+    progress, task = state.progress, state.task
+    early = progress.step < state.config.steps
+    summary = summary_of(progress, state.model.num_parameters(), task.bytes_per_token, task.tokens_between(0, progress.step), early)
+    return summary, {"step": progress.step, "val_loss": progress.val_loss}
+
+
+def summary_of(progress: Progress, parameters: int, bytes_per_token: float, tokens: int, early: bool = False) -> dict[str, Any]:
+    """Returns what summary.json says of a run that has read so many tokens."""
     loss: Any = progress.val_loss
-    summary = {
+    return {
         "val_loss": loss,
         "val_nats_per_byte": loss / bytes_per_token,
         "best_val_loss": progress.best_val_loss,
@@ -103,6 +118,9 @@ def finish(
         "train_seconds": progress.train_seconds,
         "tokens_per_second": tokens / progress.train_seconds if progress.train_seconds else 0.0,
     }
-    save_arrays(folder / "model.safetensors", arrays, {"step": progress.step, "val_loss": loss})
+
+
+def write_results(folder: Path, arrays: Mapping[str, Any], summary: dict[str, Any], note: dict[str, Any]) -> None:
+    """Writes model.safetensors, with the note in its header, and summary.json."""
+    save_arrays(folder / "model.safetensors", arrays, note)
     write_json(folder / "summary.json", summary)
-    return summary

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tinylm.data.labelled import load_labelled
 from tinylm.data.pairs import Batch
 from tinylm.errors import CheckpointError
 from tinylm.files.signed_arrays import read_arrays
@@ -13,6 +14,9 @@ from tinylm.models import LanguageModel
 from tinylm.train.failures import examine
 from tinylm.train.loop import Training
 from tinylm.train.snapshots import restore
+from tinylm.train.tasks.classification import prepare_split
+from tinylm.train.tasks.classifier_config import ClassifierConfig
+from tinylm.train.tasks.classifier_run import Classification
 from tinylm.train.tasks.language_model_config import TrainConfig
 from tinylm.train.tasks.language_modeling import LanguageModeling
 from tinylm.train.tasks.loading import read_config, read_record, task_of, untrained_model
@@ -64,6 +68,10 @@ def task_with_batch(folder: Path, batch: dict[str, np.ndarray], afresh: bool) ->
         model = untrained_model(folder, config, vocabulary.tokenizer)
         pairs = Batch(**{**batch, "target_tokens": int(batch["target_tokens"])})  # type: ignore[arg-type]
         return Translation(config, model, OneBatch(pairs, afresh), vocabulary)
+    if task_of(read_record(folder)) == ClassifierConfig.task:  # whose batch is one of its texts, which are read again
+        classifier, tokenizer = read_config(folder, ClassifierConfig)
+        part = prepare_split(load_labelled(classifier.data), classifier.split, classifier.min_count)
+        return Classification(classifier, untrained_model(folder, classifier, tokenizer), part)
     settings, tokenizer = read_config(folder, TrainConfig)
     language_model = untrained_model(folder, settings, tokenizer)
     assert isinstance(language_model, LanguageModel)

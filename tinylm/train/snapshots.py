@@ -17,16 +17,22 @@ from tinylm.errors import CheckpointError
 from tinylm.train.checkpoints import model_arrays, set_arrays
 from tinylm.train.distributed import separate_draws
 from tinylm.train.state import Progress, RunState
+from tinylm.train.tasks.task import Stored
 
 
-def snapshot(state: RunState) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Returns (arrays, record) of the run as it stands, with what all ranks carry; the arrays are its own, not copied."""
+def arrays_of(state: RunState) -> dict[str, Array]:
+    """Returns the arrays of the run as it stands, with what all ranks carry; they are its own, not copied."""
     arrays = {f"model.{name}": a for name, a in model_arrays(state.model).items()}
     arrays |= {f"optimizer.{name}": a for name, a in state.optimizer.state_dict().items()}
     arrays |= {f"state.{i}": state.ranks.gather(s.data, axis=1) for i, s in enumerate(state.carried or [])}  # (layers, rows, hidden)
     arrays |= {f"average.{name}": a for name, a in state.average.arrays.items()} if state.average else {}
-    arrays["losses.sum"] = state.losses
-    return arrays, {"progress": dict(vars(state.progress)), "generator": list(state.generator.state)}
+    return arrays | {"losses.sum": state.losses}
+
+
+def snapshot(state: RunState) -> Stored:
+    """Returns (arrays, record) of the run as it stands, in the form that its task stores."""
+    record = {"progress": dict(vars(state.progress)), "generator": list(state.generator.state)}
+    return state.task.to_stored(arrays_of(state), record)
 
 
 def restore(state: RunState, path: Path, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> None:
@@ -35,11 +41,11 @@ def restore(state: RunState, path: Path, arrays: Mapping[str, np.ndarray], recor
     Raises CheckpointError when the names, shapes or dtypes are not the run's own, or the record is unusable;
     nothing is changed then.
     """
-    arrays, record = as_written_today(arrays, record)
     try:
+        arrays, record = state.task.from_stored(*as_written_today(arrays, record))
         progress = Progress.from_record(record.get("progress"))
         generator = generator_state(record.get("generator"))
-        own = {name: a for name, a in snapshot(state)[0].items() if not name.startswith("state.")}
+        own = {name: a for name, a in arrays_of(state).items() if not name.startswith("state.")}
         if progress.step:
             own |= {f"state.{i}": np.empty(shape, dtype) for i, (dtype, shape) in enumerate(state.task.carried_kinds())}
         compare_arrays(own, arrays)

@@ -81,8 +81,6 @@ class RunState:
     task: Task
     folder: Path
     ranks: Ranks  # the processes that train together; rank 0 alone writes into the folder
-    optimizer: Optimizer
-    schedule: Schedule
     peaks: Sequence[float]  # the learning rate that each parameter group was made with
     average: WeightAverage | None
     losses: Array  # the sum of the losses since the last record, on the device
@@ -100,6 +98,14 @@ class RunState:
     @property
     def model(self) -> Module:
         return self.task.model
+
+    @property
+    def optimizer(self) -> Optimizer:
+        return self.task.optimizer
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.task.schedule
 
     def evaluated(self) -> contextlib.AbstractContextManager[None]:
         """Within it the model has the weights that are evaluated and saved: their average, if there is one."""
@@ -119,10 +125,10 @@ class RunState:
 def fresh_state(task: Task, folder: Path, ranks: Ranks | None = None) -> RunState:
     """Returns the state of a run before its first step; the model moves to its device."""
     task.model.to(task.config.device)
-    optimizer, schedule = task.build_updates()
+    task.build_updates()
     return RunState(
-        task, folder, ranks or Alone(), optimizer, schedule,
-        peaks=[group["lr"] for group in optimizer.param_groups],
+        task, folder, ranks or Alone(),
+        peaks=[group["lr"] for group in task.optimizer.param_groups],
         average=WeightAverage(task.model, task.config.ema) if task.config.ema else None,
         losses=device_namespace(task.config.device).zeros((), np.float32),
     )  # fmt: skip

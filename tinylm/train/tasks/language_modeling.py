@@ -21,21 +21,21 @@ from tinylm.pretrained.tokenizer_files import PretrainedTokenizer
 from tinylm.train.distributed import Alone, Ranks, own_rows, rank_0_first
 from tinylm.train.loop import Training
 from tinylm.train.metrics import MetricsLog
-from tinylm.train.records import finish
+from tinylm.train.records import summary_of, write_results
 from tinylm.train.run_folder import refuse_used
 from tinylm.train.state import Progress
 from tinylm.train.tasks.dropout_ramp import DropoutRamp
 from tinylm.train.tasks.fine_tuning import with_shape_of
 from tinylm.train.tasks.language_model_config import RECURRENT, TrainConfig, build_model, build_optimizer, build_schedule
 from tinylm.train.tasks.loading import initial_model, read_config, tokenizer_of, untrained_language_model
-from tinylm.train.tasks.task import Carried, MicroBatch
+from tinylm.train.tasks.task import Carried, MicroBatch, UsualTask
 from tinylm.train.tasks.token_losses import validation_loss
 
 NO_IDS = np.empty(0, np.int64)
 
 
 @dataclass
-class LanguageModeling:
+class LanguageModeling(UsualTask):
     """A text in batches, a model of its next token, and the mean of -log p as the loss. A `Task`."""
 
     config: TrainConfig
@@ -47,12 +47,14 @@ class LanguageModeling:
     bytes_per_token: float = float("nan")  # of the validation part
     rows: slice = field(default_factory=lambda: slice(None))
     files: dict[str, Any] = field(default_factory=dict)
+    optimizer: Optimizer = field(init=False)
+    schedule: Schedule = field(init=False)
 
     def __post_init__(self) -> None:
         self.ramp = DropoutRamp(self.model, self.config.dropout_ramp) if self.config.dropout_ramp else None
 
-    def build_updates(self) -> tuple[Optimizer, Schedule]:
-        return build_optimizer(self.config, self.model), build_schedule(self.config)
+    def build_updates(self) -> None:
+        self.optimizer, self.schedule = build_optimizer(self.config, self.model), build_schedule(self.config)
 
     def micro_batches(self, k: int) -> list[MicroBatch]:
         if self.ramp:
@@ -211,5 +213,6 @@ class Counting:
         loss = validation_loss(self.model, self.task.val_ids)
         self.log.write({"step": 1, "val_loss": loss})
         progress = Progress(step=1, train_seconds=seconds, val_loss=loss, best_step=1, best_val_loss=loss)
-        arrays, parameters = self.model.state_dict(), self.model.num_parameters()
-        return finish(self.folder, arrays, parameters, progress, self.task.bytes_per_token, len(self.task.train_ids))
+        summary = summary_of(progress, self.model.num_parameters(), self.task.bytes_per_token, len(self.task.train_ids))
+        write_results(self.folder, self.model.state_dict(), summary, {"step": 1, "val_loss": loss})
+        return summary

@@ -21,14 +21,14 @@ from tinylm.optim import Optimizer, Schedule, WarmupCosine
 from tinylm.train.loop import Training
 from tinylm.train.tasks.latent_semantics import latent_embedding
 from tinylm.train.tasks.loading import load, read_config
-from tinylm.train.tasks.task import Carried, MicroBatch
+from tinylm.train.tasks.task import Carried, MicroBatch, UsualTask
 from tinylm.train.tasks.translation_config import TranslationConfig, build_translation_optimizer, build_translator, vocabulary_of
 
 EncodedPair = tuple[np.ndarray, np.ndarray]  # ids of a source and a target
 
 
 @dataclass
-class Translation:
+class Translation(UsualTask):
     """Pairs of sentences in batches, a translator, and the mean of -log p of the targets' tokens as the loss. A `Task`."""
 
     config: TranslationConfig
@@ -39,11 +39,14 @@ class Translation:
     bytes_per_token: float = float("nan")  # of the validation part's targets
     too_long: int = 0  # pairs that were left out
     files: dict[str, Any] = field(default_factory=dict)
+    optimizer: Optimizer = field(init=False)
+    schedule: Schedule = field(init=False)
     rows = slice(None)
 
-    def build_updates(self) -> tuple[Optimizer, Schedule]:
+    def build_updates(self) -> None:
         c = self.config
-        return build_translation_optimizer(c, self.model), WarmupCosine(c.lr, c.min_lr, c.warmup, c.schedule_steps)
+        self.optimizer = build_translation_optimizer(c, self.model)
+        self.schedule = WarmupCosine(c.lr, c.min_lr, c.warmup, c.schedule_steps)
 
     def micro_batches(self, k: int) -> list[MicroBatch]:
         return [MicroBatch(self.batches[k], slice(None), 1.0)]
@@ -57,12 +60,6 @@ class Translation:
         source, target_in, target_out = (Tensor(on_device(x.copy())) for x in (batch.source, batch.target_in, batch.target_out))
         logits = self.model(source, batch.source_lengths, target_in)
         return ops.cross_entropy(logits, target_out, ignore_index=self.vocabulary.pad, **settings)
-
-    def starts_afresh(self, k: int) -> bool:
-        return True
-
-    def carried_kinds(self) -> list[tuple[np.dtype[Any], tuple[int, ...]]]:
-        return []
 
     def validation_loss(self) -> float:
         """Returns the mean of -log p of every target token of the validation part, ends included, in nats, not smoothed."""
