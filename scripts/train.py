@@ -24,7 +24,7 @@ from tinylm.decode.scoring import line_break, without_text
 from tinylm.engine.devices import device_namespace
 from tinylm.errors import ConfigError
 from tinylm.train import Counting, Run, TrainConfig, default_config
-from tinylm.train.distributed import Alone, MPIRanks, Ranks, refuse_lone_ranks
+from tinylm.train.distributed import MPIRanks, Ranks, refuse_lone_ranks
 from tinylm.train.run_folder import new_folder
 from tinylm.train.tasks.fine_tuning import fine_tuning_config
 from tinylm.train.tasks.loading import read_config
@@ -115,7 +115,7 @@ def parse(argv: list[str]) -> Arguments:
 def main() -> int:
     if "--distributed" not in sys.argv[1:]:
         refuse_lone_ranks()
-        return work(parse(sys.argv[1:]), Alone())
+        return work(parse(sys.argv[1:]), Ranks())
     with MPIRanks() as ranks, contextlib.ExitStack() as stack:
         if ranks.rank:
             stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w", encoding="utf-8"))))

@@ -51,7 +51,7 @@ def test_activations_are_what_the_allocator_counts(model: str, tmp_path: Path) -
 
 def test_what_stays_from_step_to_step(tmp_path: Path) -> None:
     run = Run(dataclasses.replace(default_config("gpt"), **SHAPE), tmp_path / "run", TEXT)
-    held, n = held_memory(run.model, run.state.optimizer), run.model.num_parameters()
+    held, n = held_memory(run.model, run.task.optimizer), run.model.num_parameters()
     assert (held.parameters, held.gradients, held.optimizer) == (4 * n, 4 * n, 8 * n)
 
 

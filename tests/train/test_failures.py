@@ -103,7 +103,7 @@ def test_the_parameter_is_named(what: str, tmp_path: Path) -> None:
         assert report["loss"] > 0
     else:
         assert "step 1: the loss is inf" in str(caught.value)  # though every gradient is finite
-        assert run.state.optimizer.state_dict()["step.0"] == 0
+        assert run.task.optimizer.state_dict()["step.0"] == 0
 
 
 def test_replay_as_a_person_does_it(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def assert_same_run(a: Run, b: Run) -> None:
     """Weights, optimiser and carried state, bit for bit."""
     for (name, x), y in zip(a.model.state_dict().items(), b.model.state_dict().values(), strict=True):
         np.testing.assert_array_equal(x, y, err_msg=name)
-    for (name, x), y in zip(a.state.optimizer.state_dict().items(), b.state.optimizer.state_dict().values(), strict=True):
+    for (name, x), y in zip(a.task.optimizer.state_dict().items(), b.task.optimizer.state_dict().values(), strict=True):
         np.testing.assert_array_equal(x, y, err_msg=name)
     for x, y in zip(a.state.carried or [], b.state.carried or [], strict=True):
         np.testing.assert_array_equal(x.data, y.data)

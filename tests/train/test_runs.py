@@ -67,7 +67,7 @@ def test_a_stopped_and_resumed_run_is_the_same_run(tmp_path: Path) -> None:
     rest.train()
     for name, value in weights(whole).items():
         np.testing.assert_array_equal(weights(rest)[name], value, err_msg=name)
-    for (name, a), b in zip(whole.state.optimizer.state_dict().items(), rest.state.optimizer.state_dict().values(), strict=True):
+    for (name, a), b in zip(whole.task.optimizer.state_dict().items(), rest.task.optimizer.state_dict().values(), strict=True):
         np.testing.assert_array_equal(a, b, err_msg=name)
     losses = [
         [r.get("loss", r.get("val_loss")) for r in map(json.loads, (f / "metrics.jsonl").read_text(encoding="utf-8").splitlines())]

@@ -161,7 +161,7 @@ def estimate(
     began = time.perf_counter()
     run = _Measured(seconds, config, folder, text, tokenizer, resume=resume)
     start = time.perf_counter() - began
-    first, held = run.progress.step, held_memory(run.model, run.state.optimizer)
+    first, held = run.progress.step, held_memory(run.model, run.task.optimizer)
     average = held.gradients if config.ema else 0  # as many as there are weights
     highest, base = resident_bytes("VmHWM"), max(0, resident_bytes() - held.parameters - average)
     model, whole = run.task.model, run.task.val_ids

@@ -79,7 +79,7 @@ def examine(state: RunState, gradients: Gradients, k: int) -> dict[str, Any]:
     try:
         with np.errstate(all="ignore"):
             loss = float(to_numpy(gradients(k)))
-            norm = float(to_numpy(state.optimizer.grad_norm()))
+            norm = float(to_numpy(state.task.optimizer.grad_norm()))
             parameters = {name: _statistics(p) for name, p in state.model.named_parameters()}
             state.generator.state, state.carried = before
             with detect_anomaly():
@@ -88,7 +88,7 @@ def examine(state: RunState, gradients: Gradients, k: int) -> dict[str, Any]:
         op = str(error)
     finally:
         state.generator.state, state.carried = before
-        state.optimizer.zero_grad()
+        state.task.optimizer.zero_grad()
     return {"step": k + 1, "loss": _number(loss), "gradient_norm": _number(norm), "op": op, "parameters": parameters}
 
 

@@ -47,13 +47,13 @@ class Training:
         before = state.generator.state, state.carried
         loss = self.gradients(k)
         if state.ranks.size > 1:
-            state.ranks.average([*state.optimizer.gradients(), loss])
-        for group, peak in zip(state.optimizer.param_groups, state.peaks, strict=True):
-            group["lr"] = state.schedule(k) * (peak / config.lr if config.lr else 1.0)
+            state.ranks.average([*state.task.optimizer.gradients(), loss])
+        for group, peak in zip(state.task.optimizer.param_groups, state.peaks, strict=True):
+            group["lr"] = state.task.schedule(k) * (peak / config.lr if config.lr else 1.0)
         try:
             if look or config.device == "cpu":
                 self.look(loss)
-            norm = state.optimizer.step(max_norm=config.clip)
+            norm = state.task.optimizer.step(max_norm=config.clip)
         except AnomalyError as error:
             state.generator.state, state.carried = before
             raise self.failure(k) from error
@@ -69,7 +69,7 @@ class Training:
     def gradients(self, k: int) -> Array:
         """Fills the parameters' .grad with the gradients of step k, micro-batch by micro-batch; returns its loss, on the device."""
         state, task = self.state, self.task
-        state.optimizer.zero_grad()
+        state.task.optimizer.zero_grad()
         carried = None if task.starts_afresh(k) else state.carried
         total: Any = 0.0
         handed_on = []
@@ -85,7 +85,7 @@ class Training:
         """Raises AnomalyError for a loss that is not finite; on a GPU for such a gradient too, at which the optimiser looks on a CPU."""
         if not np.isfinite(to_numpy(loss)):
             raise AnomalyError(f"the loss is {float(to_numpy(loss))}")
-        if self.config.device != "cpu" and not np.isfinite(norm := to_numpy(self.state.optimizer.grad_norm())):
+        if self.config.device != "cpu" and not np.isfinite(norm := to_numpy(self.state.task.optimizer.grad_norm())):
             raise AnomalyError(f"the gradient norm is {float(norm)}")
 
     # ---- all steps
@@ -174,7 +174,7 @@ class Training:
                 if resume:
                     newest_whole(self.folder, lambda path, arrays, record: restore(state, path, arrays, record), set_aside=writes)
                 elif writes:
-                    for name, record in self.task.start_files().items():
+                    for name, record in self.task.files.items():
                         write_json(self.folder / name, record)
                 if writes:
                     state.log = MetricsLog(self.folder / "metrics.jsonl", state.progress.step, self.task.lines_until(state.progress.step))

@@ -30,18 +30,13 @@ def log_record(state: RunState, report: Report) -> None:
 
 
 def _usual_record(state: RunState, elapsed: float) -> dict[str, Any]:
-    step, logged = state.progress.step, state.progress.logged_step
+    step, logged, task = state.progress.step, state.progress.logged_step, state.task
     mean, norm = (float(to_numpy(a)) for a in (state.losses / (step - logged), state.norm))
     return {
-        "step": step,
-        "loss": mean,
-        "lr": state.schedule(step - 1),
-        "grad_norm": norm,
-        "grad_norms": gradient_norms(state.model),
-        "tokens_per_second": state.task.tokens_between(state.clock.step, step) / elapsed,
-        "train_seconds": state.progress.train_seconds,
-        "memory_mb": memory_mb(state.config.device),
-    }
+        "step": step, "loss": mean, "lr": task.schedule(step - 1), "grad_norm": norm, "grad_norms": gradient_norms(task.model),
+        "tokens_per_second": task.tokens_between(state.clock.step, step) / elapsed, "train_seconds": state.progress.train_seconds,
+        "memory_mb": memory_mb(task.config.device),
+    }  # fmt: skip
 
 
 def validate(state: RunState, report: Report) -> None:

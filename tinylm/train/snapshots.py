@@ -23,7 +23,7 @@ from tinylm.train.tasks.task import Stored
 def arrays_of(state: RunState) -> dict[str, Array]:
     """Returns the arrays of the run as it stands, with what all ranks carry; they are its own, not copied."""
     arrays = {f"model.{name}": a for name, a in model_arrays(state.model).items()}
-    arrays |= {f"optimizer.{name}": a for name, a in state.optimizer.state_dict().items()}
+    arrays |= {f"optimizer.{name}": a for name, a in state.task.optimizer.state_dict().items()}
     arrays |= {f"state.{i}": state.ranks.gather(s.data, axis=1) for i, s in enumerate(state.carried or [])}  # (layers, rows, hidden)
     arrays |= {f"average.{name}": a for name, a in state.average.arrays.items()} if state.average else {}
     return arrays | {"losses.sum": state.losses}
@@ -57,7 +57,7 @@ def restore(state: RunState, path: Path, arrays: Mapping[str, np.ndarray], recor
         parts[part][rest] = array
     device = state.config.device
     set_arrays(state.model, parts["model"])
-    state.optimizer.load_state_dict(parts["optimizer"])
+    state.task.optimizer.load_state_dict(parts["optimizer"])
     if state.average:
         state.average.load({name: to_device(a, device) for name, a in parts["average"].items()})
     carried = [np.ascontiguousarray(parts["state"][str(i)][:, state.task.rows]) for i in range(len(parts["state"]))]

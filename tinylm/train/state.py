@@ -15,9 +15,8 @@ from tinylm.engine.devices import device_namespace
 from tinylm.engine.random_keys import Generator, default_generator
 from tinylm.engine.tensor import Tensor
 from tinylm.nn import Module
-from tinylm.optim import Optimizer, Schedule
 from tinylm.train.averaging import WeightAverage
-from tinylm.train.distributed import Alone, Ranks
+from tinylm.train.distributed import Ranks
 from tinylm.train.metrics import MetricsLog
 from tinylm.train.tasks.settings import LoopSettings
 from tinylm.train.tasks.task import Carried, Task
@@ -99,14 +98,6 @@ class RunState:
     def model(self) -> Module:
         return self.task.model
 
-    @property
-    def optimizer(self) -> Optimizer:
-        return self.task.optimizer
-
-    @property
-    def schedule(self) -> Schedule:
-        return self.task.schedule
-
     def evaluated(self) -> contextlib.AbstractContextManager[None]:
         """Within it the model has the weights that are evaluated and saved: their average, if there is one."""
         return self.average.swapped() if self.average else contextlib.nullcontext()
@@ -127,7 +118,7 @@ def fresh_state(task: Task, folder: Path, ranks: Ranks | None = None) -> RunStat
     task.model.to(task.config.device)
     task.build_updates()
     return RunState(
-        task, folder, ranks or Alone(),
+        task, folder, ranks or Ranks(),
         peaks=[group["lr"] for group in task.optimizer.param_groups],
         average=WeightAverage(task.model, task.config.ema) if task.config.ema else None,
         losses=device_namespace(task.config.device).zeros((), np.float32),

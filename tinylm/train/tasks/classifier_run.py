@@ -24,11 +24,11 @@ from tinylm.train.state import Progress
 from tinylm.train.tasks.classification import Split, accuracy, logits_of, naive_bayes_accuracy, prepare_split, start_classifier
 from tinylm.train.tasks.classifier_config import ClassifierConfig
 from tinylm.train.tasks.settings import LoopSettings
-from tinylm.train.tasks.task import Carried, MicroBatch, Stored, UsualTask
+from tinylm.train.tasks.task import Carried, MicroBatch, Stored, Task
 
 
 @dataclass
-class Classification(UsualTask):
+class Classification(Task):
     """Labelled texts in batches, an ensemble, and the binary cross-entropy of the member whose turn it is. A `Task`.
 
     Each member is trained for all its epochs, with an optimiser of its own, before the next one begins. There is no
@@ -129,11 +129,6 @@ class Classification(UsualTask):
             "train_seconds": train_seconds,
         }
         return summary, {"accuracy": summary["accuracy"]}
-
-    # ---- the folder
-
-    def start_files(self) -> dict[str, Any]:
-        return self.files
 
     def to_stored(self, arrays: Mapping[str, Any], record: Mapping[str, Any]) -> Stored:
         progress = record["progress"]

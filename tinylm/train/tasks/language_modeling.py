@@ -18,7 +18,7 @@ from tinylm.files.json_files import write_json
 from tinylm.models import LanguageModel, NgramLM
 from tinylm.optim import Optimizer, Schedule
 from tinylm.pretrained.tokenizer_files import PretrainedTokenizer
-from tinylm.train.distributed import Alone, Ranks, own_rows, rank_0_first
+from tinylm.train.distributed import Ranks, own_rows, rank_0_first
 from tinylm.train.loop import Training
 from tinylm.train.metrics import MetricsLog
 from tinylm.train.records import summary_of, write_results
@@ -28,15 +28,15 @@ from tinylm.train.tasks.dropout_ramp import DropoutRamp
 from tinylm.train.tasks.fine_tuning import with_shape_of
 from tinylm.train.tasks.language_model_config import RECURRENT, TrainConfig, build_model, build_optimizer, build_schedule
 from tinylm.train.tasks.loading import initial_model, read_config, tokenizer_of, untrained_language_model
-from tinylm.train.tasks.task import Carried, MicroBatch, UsualTask
+from tinylm.train.tasks.task import Carried, MicroBatch, Task
 from tinylm.train.tasks.token_losses import validation_loss
 
 NO_IDS = np.empty(0, np.int64)
 
 
 @dataclass
-class LanguageModeling(UsualTask):
-    """A text in batches, a model of its next token, and the mean of -log p as the loss. A `Task`."""
+class LanguageModeling(Task):
+    """A text in batches, a model of its next token, and the mean of -log p as the loss."""
 
     config: TrainConfig
     model: LanguageModel
@@ -88,9 +88,6 @@ class LanguageModeling(UsualTask):
     def batch_arrays(self, k: int) -> dict[str, np.ndarray]:
         return dict(zip(("inputs", "targets"), self.batches[k], strict=True))
 
-    def start_files(self) -> dict[str, Any]:
-        return self.files
-
 
 class Run(Training):
     """A language model's training run in a folder: made fresh, or resumed from its newest whole checkpoint.
@@ -125,7 +122,7 @@ def language_modeling(
     elif config.init:
         model, base = initial_model(config)
         config, tokenizer = with_shape_of(model, config), tokenizer or tokenizer_of(Path(config.init))
-    with rank_0_first(ranks or Alone()):  # it may make a token file, which the others then use
+    with rank_0_first(ranks or Ranks()):  # it may make a token file, which the others then use
         data = prepare(config, text, tokenizer)
     model = model or build_model(config, data.tokenizer.vocab_size)
     files = {"config.json": run_record(config, data.tokenizer, model, base), **corpus_files(text)}

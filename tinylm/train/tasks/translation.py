@@ -21,15 +21,15 @@ from tinylm.optim import Optimizer, Schedule, WarmupCosine
 from tinylm.train.loop import Training
 from tinylm.train.tasks.latent_semantics import latent_embedding
 from tinylm.train.tasks.loading import load, read_config
-from tinylm.train.tasks.task import Carried, MicroBatch, UsualTask
+from tinylm.train.tasks.task import Carried, MicroBatch, Task
 from tinylm.train.tasks.translation_config import TranslationConfig, build_translation_optimizer, build_translator, vocabulary_of
 
 EncodedPair = tuple[np.ndarray, np.ndarray]  # ids of a source and a target
 
 
 @dataclass
-class Translation(UsualTask):
-    """Pairs of sentences in batches, a translator, and the mean of -log p of the targets' tokens as the loss. A `Task`."""
+class Translation(Task):
+    """Pairs of sentences in batches, a translator, and the mean of -log p of the targets' tokens as the loss."""
 
     config: TranslationConfig
     model: TranslationModel
@@ -79,9 +79,6 @@ class Translation(UsualTask):
 
     def batch_arrays(self, k: int) -> dict[str, np.ndarray]:
         return {name: np.asarray(value) for name, value in vars(self.batches[k]).items()}
-
-    def start_files(self) -> dict[str, Any]:
-        return self.files
 
 
 class TranslationRun(Training):

@@ -51,7 +51,7 @@ class _InTorch(Training):
         groups = [group for optimizer in self.torch_optimizers for group in optimizer.param_groups]
         for group in groups:
             peak = group.setdefault("peak", group["lr"])
-            group["lr"] = self.state.schedule(k) * (peak / self.config.lr if self.config.lr else 1.0)
+            group["lr"] = self.task.schedule(k) * (peak / self.config.lr if self.config.lr else 1.0)
         for optimizer in self.torch_optimizers:
             optimizer.step()
         from_dlpack = device_namespace(self.config.device).from_dlpack  # the same memory as an array
