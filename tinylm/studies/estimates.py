@@ -12,7 +12,7 @@ import numpy as np
 from tinylm.data import Corpus, Tokenizer
 from tinylm.engine.devices import device_namespace, to_numpy
 from tinylm.studies.memory import HeldMemory, StepMemory, held_memory, resident_bytes, step_memory
-from tinylm.train.state import rows_of
+from tinylm.train.loop import rows_of
 from tinylm.train.tasks.language_model_config import TrainConfig
 from tinylm.train.tasks.language_modeling import Run
 from tinylm.train.tasks.token_losses import VALIDATION_ROWS, validated_tokens

@@ -1,6 +1,8 @@
 """The training loop: batches, gradients, updates, and what is due after a step."""
 
 import contextlib
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import numpy as np
 
 from tinylm.engine.arrays import Array, array_module
 from tinylm.engine.devices import to_numpy
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import AnomalyError, CheckpointError
 from tinylm.files.json_files import write_json
 from tinylm.nn import Module
@@ -17,9 +20,9 @@ from tinylm.train.metrics import MetricsLog
 from tinylm.train.records import Report, log_record, save_checkpoint, summarize, validate
 from tinylm.train.run_folder import RunLock, checkpoint_path, newest_whole, refuse_used, saved_checkpoints
 from tinylm.train.snapshots import restore
-from tinylm.train.state import Progress, fresh_state, joined, rows_of
+from tinylm.train.state import Progress, fresh_state
 from tinylm.train.tasks.settings import LoopSettings
-from tinylm.train.tasks.task import Task
+from tinylm.train.tasks.task import Carried, Task
 
 
 class Training:
@@ -37,23 +40,38 @@ class Training:
 
     # ---- one step
 
+    def advance(self, report: Report) -> None:
+        """Makes the next step, and writes what is due after it: a record, a validation, a checkpoint."""
+        state, config = self.state, self.task.config
+        loss, state.norm = self.step(state.progress.step)
+        state.losses = state.losses + loss  # on the device: nothing is copied until a record is due
+        state.progress.step += 1
+        step = state.progress.step
+        validates = self.task.validates and (step % config.eval_every == 0 or step == config.steps)
+        if step % config.log_every == 0 or validates:
+            self.log(report)
+        if validates:
+            self.validate(report)
+        if step == config.steps or self.save_is_due():
+            self.save()
+
     def step(self, k: int, look: bool = False) -> tuple[Array, Array]:
         """Makes step k; returns (loss, gradient norm) as 0-d arrays on the device.
 
         look: at the loss and the gradients before the update, which is free on a CPU alone. Raises AnomalyError when
         they are not finite, with the step, the parameter and the op; nothing is updated then.
         """
-        state, config = self.state, self.config
+        state, task, config = self.state, self.task, self.task.config
         before = state.generator.state, state.carried
         loss = self.gradients(k)
         if state.ranks.size > 1:
-            state.ranks.average([*state.task.optimizer.gradients(), loss])
-        for group, peak in zip(state.task.optimizer.param_groups, state.peaks, strict=True):
-            group["lr"] = state.task.schedule(k) * (peak / config.lr if config.lr else 1.0)
+            state.ranks.average([*task.optimizer.gradients(), loss])
+        for group, peak in zip(task.optimizer.param_groups, state.peaks, strict=True):
+            group["lr"] = task.schedule(k) * (peak / config.lr if config.lr else 1.0)
         try:
             if look or config.device == "cpu":
                 self.look(loss)
-            norm = state.task.optimizer.step(max_norm=config.clip)
+            norm = task.optimizer.step(max_norm=config.clip)
         except AnomalyError as error:
             state.generator.state, state.carried = before
             raise self.failure(k) from error
@@ -62,14 +80,10 @@ class Training:
             state.average.update(k + 1)
         return loss, norm
 
-    def failure(self, k: int) -> AnomalyError:
-        """Returns the error of step k, with the run as it was before it, and keeps what repeats the step."""
-        return describe_failure(self.state, self.gradients, k)
-
     def gradients(self, k: int) -> Array:
         """Fills the parameters' .grad with the gradients of step k, micro-batch by micro-batch; returns its loss, on the device."""
         state, task = self.state, self.task
-        state.task.optimizer.zero_grad()
+        task.optimizer.zero_grad()
         carried = None if task.starts_afresh(k) else state.carried
         total: Any = 0.0
         handed_on = []
@@ -85,8 +99,12 @@ class Training:
         """Raises AnomalyError for a loss that is not finite; on a GPU for such a gradient too, at which the optimiser looks on a CPU."""
         if not np.isfinite(to_numpy(loss)):
             raise AnomalyError(f"the loss is {float(to_numpy(loss))}")
-        if self.config.device != "cpu" and not np.isfinite(norm := to_numpy(self.state.task.optimizer.grad_norm())):
+        if self.task.config.device != "cpu" and not np.isfinite(norm := to_numpy(self.task.optimizer.grad_norm())):
             raise AnomalyError(f"the gradient norm is {float(norm)}")
+
+    def failure(self, k: int) -> AnomalyError:
+        """Returns the error of step k, with the run as it was before it, and keeps what repeats the step."""
+        return describe_failure(self.state, self.gradients, k)
 
     # ---- all steps
 
@@ -99,15 +117,15 @@ class Training:
         Raises AnomalyError when a loss or the gradient norm is not finite, with the step, the parameter and the
         op; failure/ in the run folder then holds what `replay` needs, and the last checkpoint stands.
         """
-        state, config, progress = self.state, self.config, self.progress
+        state, config, progress = self.state, self.task.config, self.progress
         with self.lock if state.ranks.rank == 0 else contextlib.nullcontext():
             state.clock.start(progress.step)
             if not state.ranks.broadcast(saved_checkpoints(self.folder)):
                 self.save()
-            state.model.train()
-            while progress.step < config.steps and not state.out_of_patience() and not self.asked_to_stop():
+            self.task.model.train()
+            while progress.step < config.steps and not self.out_of_patience() and not self.asked_to_stop():
                 self.advance(report)
-            if progress.step < config.steps and not state.out_of_patience():
+            if progress.step < config.steps and not self.out_of_patience():
                 self.save()
                 return None
             if self.task.validates and progress.val_loss is None:  # no step was made
@@ -116,24 +134,20 @@ class Training:
                 self.save()
             return summarize(state)
 
-    def advance(self, report: Report) -> None:
-        """Makes the next step, and writes what is due after it: a record, a validation, a checkpoint."""
-        state, config = self.state, self.config
-        loss, state.norm = self.step(state.progress.step)
-        state.losses = state.losses + loss  # on the device: nothing is copied until a record is due
-        state.progress.step += 1
-        step = state.progress.step
-        validates = self.task.validates and (step % config.eval_every == 0 or step == config.steps)
-        if step % config.log_every == 0 or validates:
-            self.log(report)
-        if validates:
-            self.validate(report)
-        if step == config.steps or state.save_is_due():
-            self.save()
-
     def asked_to_stop(self) -> bool:
         """Whether this process, or another one that trains with it, was asked to stop."""
         return self.stop_requested if self.state.ranks.size == 1 else self.state.ranks.any(self.stop_requested)
+
+    def out_of_patience(self) -> bool:
+        """Whether config.patience validations in a row were no better than the best."""
+        return 0 < self.task.config.patience <= self.state.progress.since_best
+
+    def save_is_due(self) -> bool:
+        """Whether there is a checkpoint to write, by steps or by the clock: when a run saves changes nothing in it."""
+        state, config = self.state, self.task.config
+        minutes = (time.monotonic() - state.clock.saved) / 60
+        due = state.progress.step % config.save_every == 0 or 0 < config.save_minutes <= minutes
+        return due if state.ranks.size == 1 else state.ranks.broadcast(due)  # clocks differ
 
     def log(self, report: Report) -> None:
         """Writes a record of the steps since the last one. Raises AnomalyError when they were not finite."""
@@ -186,12 +200,31 @@ class Training:
 
     @property
     def config(self) -> LoopSettings:
-        return self.state.config
+        return self.task.config
 
     @property
     def model(self) -> Module:
-        return self.state.model
+        return self.task.model
 
     @property
     def progress(self) -> Progress:
         return self.state.progress
+
+
+def rows_of(carried: Carried | None, rows: slice) -> Carried | None:
+    """Returns the part of each carried array that belongs to some rows of the batch."""
+    if carried is None or rows == slice(None):
+        return carried
+    return [Tensor(array_module(s.data).ascontiguousarray(s.data[:, rows])) for s in carried]
+
+
+def joined(parts: Sequence[Carried | None]) -> Carried | None:
+    """Returns what the micro-batches of a batch hand on, side by side and without their history: the gradient stops here."""
+    if parts[0] is None:
+        return None
+    together = zip(*(part for part in parts if part is not None), strict=True)
+    return [Tensor(arrays[0].data if len(arrays) == 1 else _side_by_side([s.data for s in arrays])) for arrays in together]
+
+
+def _side_by_side(arrays: Sequence[Array]) -> Array:
+    return array_module(arrays[0]).concatenate(arrays, axis=1)

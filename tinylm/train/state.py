@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tinylm.engine.arrays import Array, array_module
+from tinylm.engine.arrays import Array
 from tinylm.engine.devices import device_namespace
 from tinylm.engine.random_keys import Generator, default_generator
-from tinylm.engine.tensor import Tensor
 from tinylm.nn import Module
 from tinylm.train.averaging import WeightAverage
 from tinylm.train.distributed import Ranks
@@ -68,10 +67,6 @@ class Clock:
         """Returns the seconds since training went on."""
         return time.perf_counter() - self.mark
 
-    def minutes_unsaved(self) -> float:
-        """Returns the minutes since the last checkpoint."""
-        return (time.monotonic() - self.saved) / 60
-
 
 @dataclass
 class RunState:
@@ -102,16 +97,6 @@ class RunState:
         """Within it the model has the weights that are evaluated and saved: their average, if there is one."""
         return self.average.swapped() if self.average else contextlib.nullcontext()
 
-    def save_is_due(self) -> bool:
-        """Whether there is a checkpoint to write, by steps or by the clock: when a run saves changes nothing in it."""
-        config = self.config
-        due = self.progress.step % config.save_every == 0 or 0 < config.save_minutes <= self.clock.minutes_unsaved()
-        return due if self.ranks.size == 1 else self.ranks.broadcast(due)  # clocks differ
-
-    def out_of_patience(self) -> bool:
-        """Whether config.patience validations in a row were no better than the best."""
-        return 0 < self.config.patience <= self.progress.since_best
-
 
 def fresh_state(task: Task, folder: Path, ranks: Ranks | None = None) -> RunState:
     """Returns the state of a run before its first step; the model moves to its device."""
@@ -123,22 +108,3 @@ def fresh_state(task: Task, folder: Path, ranks: Ranks | None = None) -> RunStat
         average=WeightAverage(task.model, task.config.ema) if task.config.ema else None,
         losses=device_namespace(task.config.device).zeros((), np.float32),
     )  # fmt: skip
-
-
-def rows_of(carried: Carried | None, rows: slice) -> Carried | None:
-    """Returns the part of each carried array that belongs to some rows of the batch."""
-    if carried is None or rows == slice(None):
-        return carried
-    return [Tensor(array_module(s.data).ascontiguousarray(s.data[:, rows])) for s in carried]
-
-
-def joined(parts: Sequence[Carried | None]) -> Carried | None:
-    """Returns what the micro-batches of a batch hand on, side by side and without their history: the gradient stops here."""
-    if parts[0] is None:
-        return None
-    together = zip(*(part for part in parts if part is not None), strict=True)
-    return [Tensor(arrays[0].data if len(arrays) == 1 else _side_by_side([s.data for s in arrays])) for arrays in together]
-
-
-def _side_by_side(arrays: Sequence[Array]) -> Array:
-    return array_module(arrays[0]).concatenate(arrays, axis=1)
