@@ -58,8 +58,9 @@ def test_one_step_is_read_in_few_files(tmp_path: Path) -> None:
 
 
 def test_the_readme_walks_through_them(tmp_path: Path) -> None:
-    """It names each of them, in the order of one step, and no file twice."""
+    """It names each of them once, and no file that is not there."""
     text = (ROOT / "tinylm" / "train" / "README.md").read_text(encoding="utf-8")
     walk = re.findall(r"^\d+\. `([^`]+)`", text, re.MULTILINE)
     assert len(set(walk)) == len(walk)
-    assert sorted(walk) == sorted(files_of_one_step(tmp_path))
+    assert set(files_of_one_step(tmp_path)) <= set(walk)
+    assert all((ROOT / name).exists() for name in walk)
