@@ -238,5 +238,5 @@ def test_a_tokenizer_keeps_the_pattern_it_was_learned_with(monkeypatch: pytest.M
     monkeypatch.setattr(tokenizers, "WORD_PATTERNS", (r"\S+|\s", *tokenizers.WORD_PATTERNS))
     assert from_json(record).encode("two fish, one").tolist() == expected
     assert from_json({name: record[name] for name in ("kind", "words")}).encode("two fish, one").tolist() == expected
-    with pytest.raises(DataError, match="pattern of a word is '.', which this version of tinylm does not know"):
+    with pytest.raises(DataError, match=r"pattern of a word is '\.', which this version of tinylm does not know"):
         from_json({**record, "pattern": "."})

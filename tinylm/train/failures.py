@@ -80,7 +80,7 @@ def examine(state: RunState, gradients: Gradients, k: int) -> dict[str, Any]:
         with np.errstate(all="ignore"):
             loss = float(to_numpy(gradients(k)))
             norm = float(to_numpy(state.task.optimizer.grad_norm()))
-            parameters = {name: _statistics(p) for name, p in state.model.named_parameters()}
+            parameters = {name: _statistics(p) for name, p in state.task.model.named_parameters()}
             state.generator.state, state.carried = before
             with detect_anomaly():
                 gradients(k)

@@ -13,7 +13,6 @@ from tinylm.engine.devices import to_numpy
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import AnomalyError, CheckpointError
 from tinylm.files.json_files import write_json
-from tinylm.nn import Module
 from tinylm.train.distributed import Ranks, check_same_weights, rank_0_first, separate_draws
 from tinylm.train.failures import describe_failure, find_failure
 from tinylm.train.metrics import MetricsLog
@@ -21,7 +20,6 @@ from tinylm.train.records import Report, log_record, save_checkpoint, summarize,
 from tinylm.train.run_folder import RunLock, checkpoint_path, newest_whole, refuse_used, saved_checkpoints
 from tinylm.train.snapshots import restore
 from tinylm.train.state import Progress, fresh_state
-from tinylm.train.tasks.settings import LoopSettings
 from tinylm.train.tasks.task import Carried, Task
 
 
@@ -33,7 +31,7 @@ class Training:
     """
 
     def __init__(self, task: Task, folder: Path, ranks: Ranks | None = None) -> None:
-        self.task, self.folder = task, folder
+        self.task, self.config, self.model, self.folder = task, task.config, task.model, folder
         self.state = fresh_state(task, folder, ranks)
         self.lock = RunLock(folder)
         self.stop_requested = False  # set it (from a signal handler, say) to stop after the step under way
@@ -42,7 +40,7 @@ class Training:
 
     def advance(self, report: Report) -> None:
         """Makes the next step, and writes what is due after it: a record, a validation, a checkpoint."""
-        state, config = self.state, self.task.config
+        state, config = self.state, self.config
         loss, state.norm = self.step(state.progress.step)
         state.losses = state.losses + loss  # on the device: nothing is copied until a record is due
         state.progress.step += 1
@@ -61,7 +59,7 @@ class Training:
         look: at the loss and the gradients before the update, which is free on a CPU alone. Raises AnomalyError when
         they are not finite, with the step, the parameter and the op; nothing is updated then.
         """
-        state, task, config = self.state, self.task, self.task.config
+        state, task, config = self.state, self.task, self.config
         before = state.generator.state, state.carried
         loss = self.gradients(k)
         if state.ranks.size > 1:
@@ -99,7 +97,7 @@ class Training:
         """Raises AnomalyError for a loss that is not finite; on a GPU for such a gradient too, at which the optimiser looks on a CPU."""
         if not np.isfinite(to_numpy(loss)):
             raise AnomalyError(f"the loss is {float(to_numpy(loss))}")
-        if self.task.config.device != "cpu" and not np.isfinite(norm := to_numpy(self.task.optimizer.grad_norm())):
+        if self.config.device != "cpu" and not np.isfinite(norm := to_numpy(self.task.optimizer.grad_norm())):
             raise AnomalyError(f"the gradient norm is {float(norm)}")
 
     def failure(self, k: int) -> AnomalyError:
@@ -117,12 +115,12 @@ class Training:
         Raises AnomalyError when a loss or the gradient norm is not finite, with the step, the parameter and the
         op; failure/ in the run folder then holds what `replay` needs, and the last checkpoint stands.
         """
-        state, config, progress = self.state, self.task.config, self.progress
+        state, config, progress = self.state, self.config, self.progress
         with self.lock if state.ranks.rank == 0 else contextlib.nullcontext():
             state.clock.start(progress.step)
             if not state.ranks.broadcast(saved_checkpoints(self.folder)):
                 self.save()
-            self.task.model.train()
+            self.model.train()
             while progress.step < config.steps and not self.out_of_patience() and not self.asked_to_stop():
                 self.advance(report)
             if progress.step < config.steps and not self.out_of_patience():
@@ -140,11 +138,11 @@ class Training:
 
     def out_of_patience(self) -> bool:
         """Whether config.patience validations in a row were no better than the best."""
-        return 0 < self.task.config.patience <= self.state.progress.since_best
+        return 0 < self.config.patience <= self.state.progress.since_best
 
     def save_is_due(self) -> bool:
         """Whether there is a checkpoint to write, by steps or by the clock: when a run saves changes nothing in it."""
-        state, config = self.state, self.task.config
+        state, config = self.state, self.config
         minutes = (time.monotonic() - state.clock.saved) / 60
         due = state.progress.step % config.save_every == 0 or 0 < config.save_minutes <= minutes
         return due if state.ranks.size == 1 else state.ranks.broadcast(due)  # clocks differ
@@ -196,15 +194,7 @@ class Training:
                 self.lock.release()
                 raise
         separate_draws(state.ranks, state.generator)
-        check_same_weights(state.ranks, state.model, "at the start")
-
-    @property
-    def config(self) -> LoopSettings:
-        return self.task.config
-
-    @property
-    def model(self) -> Module:
-        return self.task.model
+        check_same_weights(state.ranks, state.task.model, "at the start")
 
     @property
     def progress(self) -> Progress:

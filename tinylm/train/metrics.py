@@ -15,7 +15,7 @@ from tinylm.optim.clipping import grad_norm
 
 
 def memory_mb(device: str = "cpu") -> dict[str, float]:
-    """Megabytes: `now` and at its `peak` of the process (resident), and what CuPy holds on the `device` if it is a GPU."""
+    """Returns megabytes: `now` and at its `peak` of the process (resident), and what CuPy holds on the `device` if it is a GPU."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)  # bytes there, else KiB
     used = {"peak": peak}
     try:
@@ -29,20 +29,13 @@ def memory_mb(device: str = "cpu") -> dict[str, float]:
 
 
 class MetricsLog:
-    """metrics.jsonl: a JSON record a line, appended and flushed at once."""
+    """metrics.jsonl: one JSON record per line, appended and flushed at once."""
 
     def __init__(self, path: Path, resume_at: int = 0, lines: int | None = None) -> None:
         """Keeps the lines up to step `resume_at` of an earlier part of the run, and no more than `lines`; drops later ones."""
         self.path = path
-        kept = []
-        try:
-            if resume_at and path.exists():
-                for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-                    record = _parsed(line)
-                    if record is not None and record["step"] <= resume_at:
-                        kept.append(line)
-        except OSError as error:
-            raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+        earlier = _lines(path) if resume_at and path.exists() else []
+        kept = [line for line in earlier if (record := _parsed(line)) is not None and record["step"] <= resume_at]
         write_atomically(path, "".join(line + "\n" for line in kept[:lines]).encode("utf-8"))
 
     def write(self, record: dict[str, Any]) -> None:
@@ -55,16 +48,19 @@ class MetricsLog:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The records of a metrics.jsonl; a line that a crash cut short is left out. Errors: CheckpointError."""
+    """Returns the records of a metrics.jsonl; a line that a crash cut short is left out. Raises CheckpointError."""
+    return [record for record in map(_parsed, _lines(path)) if record is not None]
+
+
+def _lines(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
-    return [record for record in map(_parsed, lines) if record is not None]
 
 
 def _parsed(line: str) -> dict[str, Any] | None:
-    """A record with a step; None for a line that a crash cut short."""
+    """Returns a record with a step; None for a line that a crash cut short."""
     try:
         record = json.loads(line)
     except ValueError:
@@ -73,7 +69,7 @@ def _parsed(line: str) -> dict[str, Any] | None:
 
 
 def layer_of(path: str) -> str:
-    """The layer that a parameter belongs to, from its path: 'transformer.h.0.attn.c_attn.weight' is of
+    """Returns the layer that a parameter belongs to, from its path: 'transformer.h.0.attn.c_attn.weight' is of
     'transformer.h.0', 'rnn.weight_ih_l1' of 'rnn.l1', 'decoder.weight' of 'decoder'."""
     numbered = re.match(r"(?:.*?\.)?\d+(?=\.)", path)
     if numbered:
@@ -84,7 +80,7 @@ def layer_of(path: str) -> str:
 
 
 def gradient_norms(model: Module) -> dict[str, float]:
-    """√Σ g² of each layer's gradients as `backward` left them, by layer; without those that have none."""
+    """Returns √Σ g² of each layer's gradients as `backward` left them, by layer; without those that have none."""
     grads: dict[str, list[Any]] = {}
     for path, p in model.named_parameters():
         if p.grad is not None:

@@ -1,4 +1,4 @@
-"""What a run writes on its way: training records, validations, checkpoints, and the summary at its end."""
+"""What a run writes: training records, validations, checkpoints, and the summary at its end."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -52,12 +52,12 @@ def validate(state: RunState, report: Report) -> None:
         if not np.isfinite(loss):
             raise AnomalyError(f"the validation loss is {loss} after step {step}: try a lower learning rate")
         _write(state, report, {"step": step, "val_loss": loss})
-        progress.since_best += step % state.config.eval_every == 0
+        progress.since_best += step % state.task.config.eval_every == 0
         if loss < progress.best_val_loss:
             progress.best_val_loss, progress.best_step, progress.since_best = loss, step, 0
             if ranks.rank == 0:
                 path = state.folder / "checkpoints" / "best.safetensors"
-                save_arrays(path, model_arrays(state.model), {"step": step, "val_loss": loss})
+                save_arrays(path, model_arrays(state.task.model), {"step": step, "val_loss": loss})
     state.clock.resume(step)
 
 
@@ -72,11 +72,11 @@ def save_checkpoint(state: RunState) -> None:
     """Writes checkpoints/step-N.safetensors: all that a resume needs, in one file. The last config.keep stay."""
     progress, ranks = state.progress, state.ranks
     progress.train_seconds += state.clock.elapsed()
-    check_same_weights(ranks, state.model, f"after step {progress.step}")
+    check_same_weights(ranks, state.task.model, f"after step {progress.step}")
     arrays, record = snapshot(state)
     if ranks.rank == 0:
         save_arrays(checkpoint_path(state.folder, progress.step), arrays, dict(record))
-        keep_newest(state.folder, state.config.keep)
+        keep_newest(state.folder, state.task.config.keep)
     state.clock.start(progress.step)  # saving is no training
 
 
@@ -87,15 +87,15 @@ def summarize(state: RunState) -> dict[str, Any]:
     summary = None
     if state.ranks.rank == 0:
         summary, note = state.task.results(state.progress.train_seconds) or usual_results(state)
-        write_results(state.folder, model_arrays(state.model), summary, note)
+        write_results(state.folder, model_arrays(state.task.model), summary, note)
     return state.ranks.broadcast(summary)
 
 
 def usual_results(state: RunState) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns the results of a run with a validation part, as `Task.results` does."""
     progress, task = state.progress, state.task
-    early = progress.step < state.config.steps
-    summary = summary_of(progress, state.model.num_parameters(), task.bytes_per_token, task.tokens_between(0, progress.step), early)
+    early = progress.step < state.task.config.steps
+    summary = summary_of(progress, state.task.model.num_parameters(), task.bytes_per_token, task.tokens_between(0, progress.step), early)
     return summary, {"step": progress.step, "val_loss": progress.val_loss}
 
 

@@ -22,7 +22,7 @@ from tinylm.train.tasks.task import Stored
 
 def arrays_of(state: RunState) -> dict[str, Array]:
     """Returns the arrays of the run as it stands, with what all ranks carry; they are its own, not copied."""
-    arrays = {f"model.{name}": a for name, a in model_arrays(state.model).items()}
+    arrays = {f"model.{name}": a for name, a in model_arrays(state.task.model).items()}
     arrays |= {f"optimizer.{name}": a for name, a in state.task.optimizer.state_dict().items()}
     arrays |= {f"state.{i}": state.ranks.gather(s.data, axis=1) for i, s in enumerate(state.carried or [])}  # (layers, rows, hidden)
     arrays |= {f"average.{name}": a for name, a in state.average.arrays.items()} if state.average else {}
@@ -55,8 +55,8 @@ def restore(state: RunState, path: Path, arrays: Mapping[str, np.ndarray], recor
     for name, array in arrays.items():
         part, _, rest = name.partition(".")
         parts[part][rest] = array
-    device = state.config.device
-    set_arrays(state.model, parts["model"])
+    device = state.task.config.device
+    set_arrays(state.task.model, parts["model"])
     state.task.optimizer.load_state_dict(parts["optimizer"])
     if state.average:
         state.average.load({name: to_device(a, device) for name, a in parts["average"].items()})

@@ -13,11 +13,9 @@ import numpy as np
 from tinylm.engine.arrays import Array
 from tinylm.engine.devices import device_namespace
 from tinylm.engine.random_keys import Generator, default_generator
-from tinylm.nn import Module
 from tinylm.train.averaging import WeightAverage
 from tinylm.train.distributed import Ranks
 from tinylm.train.metrics import MetricsLog
-from tinylm.train.tasks.settings import LoopSettings
 from tinylm.train.tasks.task import Carried, Task
 
 
@@ -84,14 +82,6 @@ class RunState:
     generator: Generator = default_generator  # of dropout masks
     progress: Progress = field(default_factory=Progress)
     clock: Clock = field(default_factory=Clock)
-
-    @property
-    def config(self) -> LoopSettings:
-        return self.task.config
-
-    @property
-    def model(self) -> Module:
-        return self.task.model
 
     def evaluated(self) -> contextlib.AbstractContextManager[None]:
         """Within it the model has the weights that are evaluated and saved: their average, if there is one."""

@@ -1,11 +1,20 @@
 """The settings of a classifier's run, their defaults, and the model they describe."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from tinylm.errors import ConfigError
 from tinylm.models.classifier import BagClassifier, Ensemble, LSTMClassifier, TextClassifier, TransformerClassifier
 from tinylm.train.tasks.settings import Settings
+
+# What differs from ClassifierConfig's own defaults, which are the bag's. All were chosen on a validation
+# part of the training parts, never on a test part.
+_SEQUENCE = {"members": 5, "width": 32, "min_count": 2, "epochs": 8}
+MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
+    "bag": {},
+    "lstm": {**_SEQUENCE, "hidden": 32, "dropout": 0.5},
+    "transformer": {**_SEQUENCE, "dropout": 0.3, "lr": 4e-3},
+}
 
 
 @dataclass(frozen=True)
@@ -13,6 +22,7 @@ class ClassifierConfig(Settings):
     """A classifier and its training. The settings of a model that another has no use for are ignored by it."""
 
     task: ClassVar[str] = "classification"
+    model_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = MODEL_DEFAULTS
 
     model: Literal["bag", "lstm", "transformer"] = "bag"
     """a bag of words and word pairs, a bidirectional LSTM or a Transformer encoder; each has defaults of its own"""
@@ -49,21 +59,7 @@ class ClassifierConfig(Settings):
         self.require_at_least(0, "lr", "weight_decay", finite=True)
 
 
-# What differs from ClassifierConfig's own defaults, which are the bag's. All were chosen on a validation
-# part of the training parts, never on a test part.
-_SEQUENCE = {"members": 5, "width": 32, "min_count": 2, "epochs": 8}
-MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
-    "bag": {},
-    "lstm": {**_SEQUENCE, "hidden": 32, "dropout": 0.5},
-    "transformer": {**_SEQUENCE, "dropout": 0.3, "lr": 4e-3},
-}
-
-
-def default_config(model: str) -> ClassifierConfig:
-    """Returns the settings that `--model` brings. Raises ConfigError for an unknown model."""
-    if model not in MODEL_DEFAULTS:
-        raise ConfigError(f"model {model!r}: expected one of {', '.join(MODEL_DEFAULTS)}")
-    return ClassifierConfig(**{"model": model, **MODEL_DEFAULTS[model]})
+default_config = ClassifierConfig.of_model
 
 
 def build_classifier(config: ClassifierConfig, vocab_size: int) -> Ensemble:

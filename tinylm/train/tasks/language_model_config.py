@@ -11,6 +11,21 @@ from tinylm.optim import AdamW, Optimizer, Schedule, WarmupCosine
 from tinylm.optim.groups import decay_groups
 from tinylm.train.tasks.settings import ADDED_TO_THE_LOOP, LoopSettings
 
+# What differs from TrainConfig's own defaults, which are the GPT's.
+_RECURRENT = {
+    "n_layer": 2, "n_embd": 256, "n_hidden": 256, "block_size": 64, "batch_size": 32, "dropout": 0.1,
+    "lr": 3e-3, "min_lr": 1e-4, "weight_decay": 0.01, "steps": 1000, "schedule_steps": 1000,
+}  # fmt: skip
+MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
+    "gpt": {},
+    "llama": {"n_hidden": 344},  # with three matrices as many weights as GPT's two
+    "transformer": {"dropout": 0.05},
+    "rnn": {**_RECURRENT, "lr": 1e-3, "steps": 3000, "schedule_steps": 3000},
+    "lstm": _RECURRENT,
+    "gru": _RECURRENT,
+    "ngram": {"steps": 1, "schedule_steps": 1, "warmup": 0},
+}
+
 
 @dataclass(frozen=True)
 class TrainConfig(LoopSettings):
@@ -20,6 +35,7 @@ class TrainConfig(LoopSettings):
     """
 
     task: ClassVar[str] = "language modeling"
+    model_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = MODEL_DEFAULTS
     added: ClassVar[Mapping[str, Any]] = {
         **ADDED_TO_THE_LOOP, "min_count": 2, "bpe_size": 1024, "n_hidden": 512, "nonlinearity": "tanh", "order": 7, "dropout_ramp": 0,
         "members": 1, "encoding": "utf-8", "accumulate": 1, "checkpoint_activations": False, "n_kv_head": 2, "rope_theta": 10000.0,
@@ -99,29 +115,10 @@ class TrainConfig(LoopSettings):
         return {**cls.added, "input_dropout": record.get("dropout")}  # one probability was for the embedding too
 
 
+default_config = TrainConfig.of_model
+
+
 RECURRENT = ("rnn", "lstm", "gru")  # models that carry a state from batch to batch
-
-# What differs from TrainConfig's own defaults, which are the GPT's.
-_RECURRENT = {
-    "n_layer": 2, "n_embd": 256, "n_hidden": 256, "block_size": 64, "batch_size": 32, "dropout": 0.1,
-    "lr": 3e-3, "min_lr": 1e-4, "weight_decay": 0.01, "steps": 1000, "schedule_steps": 1000,
-}  # fmt: skip
-MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
-    "gpt": {},
-    "llama": {"n_hidden": 344},  # with three matrices as many weights as GPT's two
-    "transformer": {"dropout": 0.05},
-    "rnn": {**_RECURRENT, "lr": 1e-3, "steps": 3000, "schedule_steps": 3000},
-    "lstm": _RECURRENT,
-    "gru": _RECURRENT,
-    "ngram": {"steps": 1, "schedule_steps": 1, "warmup": 0},
-}
-
-
-def default_config(model: str) -> TrainConfig:
-    """Returns the settings that `--model` brings. Raises ConfigError for an unknown model."""
-    if model not in MODEL_DEFAULTS:
-        raise ConfigError(f"model {model!r}: expected one of {', '.join(MODEL_DEFAULTS)}")
-    return dataclasses.replace(TrainConfig(), model=model, **MODEL_DEFAULTS[model])  # type: ignore[arg-type]
 
 
 def build_model(config: TrainConfig, vocab_size: int) -> LanguageModel:

@@ -29,7 +29,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise CheckpointError(f"no run folder {str(folder)!r}")
     record: Any = read_json(folder / "config.json")
-    if not isinstance(record, dict) or not {"train", "tokenizer"} <= set(record) <= _KEYS:
+    if not isinstance(record, dict):
         raise CheckpointError(f"{folder / 'config.json'} is not the config of a tinylm run")
     return record
 
@@ -49,6 +49,8 @@ def read_config(folder: Path, expected: type[S], after: tuple[Path, ...] = ()) -
     record = read_record(folder)
     if (task := task_of(record)) != expected.task:
         raise CheckpointError(f"the run in {folder} was trained for another task: {task:.40}, expected {expected.task}")
+    if not {"train", "tokenizer"} <= set(record) <= _KEYS:
+        raise CheckpointError(f"{folder / 'config.json'} is not the config of a tinylm run")
     try:
         config = expected.from_json(record["train"])
         if isinstance(config, TrainConfig) and config.init and record["tokenizer"] is None:

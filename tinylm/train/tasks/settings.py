@@ -1,4 +1,4 @@
-"""The settings that the tasks share, and how a run folder stores them."""
+"""The settings that tasks have in common, and how a run folder stores them."""
 
 import dataclasses
 import math
@@ -11,9 +11,10 @@ from tinylm.errors import CheckpointError, ConfigError
 
 @dataclass(frozen=True)
 class Settings:
-    """What every run is set by: the command line is derived from the fields, and config.json stores them."""
+    """The settings of any run: the command line is derived from the fields, and config.json stores them."""
 
     task: ClassVar[str]  # what config.json calls it
+    model_defaults: ClassVar[Mapping[str, Mapping[str, Any]]]  # what differs from the fields' defaults, by model
     added: ClassVar[Mapping[str, Any]] = {}  # settings that the first runs did not have yet, and what these runs did then
 
     model: str = ""
@@ -41,6 +42,13 @@ class Settings:
         for name in names:
             if not vars(self)[name] >= least or (finite and vars(self)[name] == math.inf):
                 raise ConfigError(f"{name} is {vars(self)[name]}: expected at least {least}")
+
+    @classmethod
+    def of_model(cls, model: str) -> Self:
+        """Returns the settings that `--model` brings. Raises ConfigError for an unknown model."""
+        if model not in cls.model_defaults:
+            raise ConfigError(f"model {model!r}: expected one of {', '.join(cls.model_defaults)}")
+        return cls(**{"model": model, **cls.model_defaults[model]})
 
     def to_json(self) -> dict[str, Any]:
         """Returns the settings by name, as JSON takes them."""
@@ -70,7 +78,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class LoopSettings(Settings):
-    """What a run in steps is set by besides: how long, how fast, and when it records, validates and saves."""
+    """The settings of the training loop: how long, how fast, and when it records, validates and saves."""
 
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""

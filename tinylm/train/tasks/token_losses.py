@@ -19,21 +19,21 @@ VALIDATION_ROWS = 32  # blocks, or streams of a recurrent model, that are read a
 def validation_loss(
     model: LanguageModel | NgramLM, ids: np.ndarray, device: str = "cpu", batch_size: int = VALIDATION_ROWS, block_size: int | None = None
 ) -> float:
-    """Mean -log p of every token but the first, in nats: the mean of `token_losses`."""
+    """Returns the mean of -log p of every token but the first, in nats: the mean of `token_losses`."""
     return float(token_losses(model, ids, device, batch_size, block_size).mean())
 
 
 def token_losses(
     model: LanguageModel | NgramLM, ids: np.ndarray, device: str = "cpu", batch_size: int = VALIDATION_ROWS, block_size: int | None = None
 ) -> np.ndarray:
-    """-log p of every token but the first, in nats, each token scored once: len(ids) - 1 float64.
+    """Returns -log p of every token but the first, in nats, each token scored once: len(ids) - 1 float64.
 
     A Transformer sees blocks that do not overlap: each token has the tokens before it in its own
     block, so their mean is an upper bound of what a sliding window would give. Recurrent models carry
     their state, n-gram models see order - 1 tokens. The model is in evaluation mode meanwhile.
     batch_size: blocks at once, fewer where their logits would be more than 16 million; block_size: that of a
     Transformer's blocks, if not all it can look at.
-    Errors: DataError for fewer than two tokens.
+    Raises DataError for fewer than two tokens.
     """
     if len(ids) < 2:
         raise DataError(f"a loss over {len(ids)} tokens: expected at least 2, since the first one is not scored")
@@ -56,18 +56,18 @@ _WARMUP, _CHUNK = 512, 128
 
 
 def _streams(tokens: int, most: int) -> int:
-    """How many streams a text is cut into: each is at least four times as long as what is read before it."""
+    """Returns how many streams a text is cut into: each is at least four times as long as what is read before it."""
     return max(1, min(most, tokens // (4 * _WARMUP)))
 
 
 def validated_tokens(model: LanguageModel, tokens: int) -> int:
-    """How many tokens pass through the model when `validation_loss` scores so many."""
+    """Returns how many tokens pass through the model when `validation_loss` scores so many."""
     streams = 1 if model.block_size is not None else _streams(tokens - 1, VALIDATION_ROWS)
     return tokens - 1 + (streams * _WARMUP if streams > 1 else 0)
 
 
 def _carried_losses(model: LanguageModel, ids: np.ndarray, device: str, streams: int) -> np.ndarray:
-    """A recurrent model over the whole text, in several streams at once for speed: each one first
+    """Returns the losses of a recurrent model over the whole text, in several streams at once for speed: each one first
     reads the 512 tokens before its first target, after which its state is that of one long pass for
     all that can be measured. The first stream starts at the beginning with a state of zeros."""
     n = len(ids) - 1

@@ -127,7 +127,7 @@ def start_embedding(model: TranslationModel, documents: Sequence[np.ndarray], se
 
 
 def read_translation(folder: Path) -> tuple[TranslationConfig, Vocabulary]:
-    """Returns (settings, vocabulary) of a translator's run folder. Raises CheckpointError when it is none."""
+    """Returns (settings, vocabulary) of a translator's run folder. Raises CheckpointError as `read_config` does."""
     config, tokenizer = read_config(folder, TranslationConfig)
     return config, vocabulary_of(folder, tokenizer)
 

@@ -1,6 +1,5 @@
 """The settings of a translator's run, their defaults, and the model and optimiser they describe."""
 
-import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +13,18 @@ from tinylm.optim import AdamW, Muon, Optimizer
 from tinylm.optim.groups import decay_groups
 from tinylm.train.tasks.settings import ADDED_TO_THE_LOOP, LoopSettings
 
+MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
+    "transformer": {},
+    "lstm": {"n_embd": 192, "dropout": 0.2, "steps": 6600, "schedule_steps": 6600},  # as long as the Transformer
+}
+
 
 @dataclass(frozen=True)
 class TranslationConfig(LoopSettings):
     """A translator and its training. The settings of a model that another has no use for are ignored by it."""
 
     task: ClassVar[str] = "translation"
+    model_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = MODEL_DEFAULTS
     added: ClassVar[Mapping[str, Any]] = {**ADDED_TO_THE_LOOP, "optimizer": "adamw", "matrix_lr": 0.02, "embedding": "random"}
 
     model: Literal["transformer", "lstm"] = "transformer"
@@ -71,17 +76,7 @@ class TranslationConfig(LoopSettings):
             raise ConfigError(f"label_smoothing is {self.label_smoothing}: expected 0 to below 1")
 
 
-MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
-    "transformer": {},
-    "lstm": {"n_embd": 192, "dropout": 0.2, "steps": 6600, "schedule_steps": 6600},  # as long as the Transformer
-}
-
-
-def default_config(model: str) -> TranslationConfig:
-    """Returns the settings that `--model` brings. Raises ConfigError for an unknown model."""
-    if model not in MODEL_DEFAULTS:
-        raise ConfigError(f"model {model!r}: expected one of {', '.join(MODEL_DEFAULTS)}")
-    return dataclasses.replace(TranslationConfig(), model=model, **MODEL_DEFAULTS[model])  # type: ignore[arg-type]
+default_config = TranslationConfig.of_model
 
 
 def build_translator(config: TranslationConfig, vocab_size: int) -> TranslationModel:
