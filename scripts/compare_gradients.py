@@ -15,16 +15,14 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from tinylm import nn
+from tinylm import nn, verify
 from tinylm.engine.devices import device_namespace
 from tinylm.errors import ConfigError
 from tinylm.pretrained import loading
-from tinylm.verify import Report, compare, compare_gradients, compare_op, drift, samples_of, save_gradients
-from tinylm.verify.models import model_names, model_of, twins_of
+from tinylm.verify.models import model_names, model_of
+from tinylm.verify.module_checks import model_gradients
 from tinylm.verify.op_checks import op_names
-from tinylm.verify.parity import model_gradients
-from tinylm.verify.torch.hugging_face_twins import twins_of_pretrained
-from tinylm.verify.training_drift import Drift
+from tinylm.verify.reports import Drift, Report
 from tinylm.verify.users_functions import load
 
 Twins = tuple[nn.Module, Any, Any]
@@ -73,24 +71,25 @@ def comparisons(a: Arguments) -> Iterator[tuple[str, list[Report]]]:
         loose = 1e-4 if a.model is not None and loading.find(Path(a.model)) is not None else None
         yield (
             a.model or str(a.module),
-            [compare(ours, theirs, batch, dtype=dtype, tolerance=loose if dtype == "float32" else None) for dtype in a.dtypes],
+            [verify.compare(ours, theirs, batch, dtype=dtype, tolerance=loose if dtype == "float32" else None) for dtype in a.dtypes],
         )
         return
     limit = 1 if a.dry_run else None
     for name in op_names(a.op):
         how = [(order, dtype) for dtype in a.dtypes for order in (1, 2) if order == 1 or dtype == "float64"]
-        yield name, [compare_op(name, s, order=n, device=a.device, dtype=dtype) for s in samples_of(name)[:limit] for n, dtype in how]
+        samples = verify.samples_of(name)[:limit]
+        yield name, [verify.compare_op(name, s, order=n, device=a.device, dtype=dtype) for s in samples for n, dtype in how]
     for name in model_names()[:limit] if a.op is None else []:
-        ours, theirs, batch = twins_of(name)
-        yield name, [compare(ours.to(a.device), theirs, batch, dtype=dtype) for dtype in a.dtypes]
+        ours, theirs, batch = verify.twins_of(name)
+        yield name, [verify.compare(ours.to(a.device), theirs, batch, dtype=dtype) for dtype in a.dtypes]
 
 
 def twins(a: Arguments) -> Twins:
     """The pair of --model or --module. Errors: ConfigError when a function of one's own returns something else."""
     if a.model is not None and (place := loading.find(Path(a.model))) is not None:
-        ours, theirs, batch = twins_of_pretrained(place)
+        ours, theirs, batch = verify.twins_of_pretrained(place)
     elif a.module is None:
-        ours, theirs, batch = twins_of(model_names(a.model)[0])
+        ours, theirs, batch = verify.twins_of(model_names(a.model)[0])
     else:
         _, function, _ = load(a.module)
         found = function()
@@ -130,7 +129,7 @@ def row_by_row(report: Report) -> Table:
 def drifts(a: Arguments) -> list[Report]:
     """Trains in each precision; writes the series and their plot."""
     ours, theirs, batch = twins(a)
-    found = {dtype: drift(ours, theirs, batch, a.steps, dtype=dtype) for dtype in a.dtypes}
+    found = {dtype: verify.drift(ours, theirs, batch, a.steps, dtype=dtype) for dtype in a.dtypes}
     figure = Figure(figsize=(9, 4), layout="constrained")
     losses, distances = figure.subplots(1, 2)
     for dtype, d in found.items():
@@ -163,9 +162,9 @@ def from_files(a: Arguments) -> list[Report] | None:
         model, batch = model_of(model_names(a.model)[0])
         ours = model_gradients(model.to(a.device), batch, dtype=a.dtypes[0])
     if a.save is not None:
-        save_gradients(ours, a.save)
+        verify.save_gradients(ours, a.save)
         print(f"written: {a.save}")
-    return [] if a.against is None else [compare_gradients(ours, a.against)]
+    return [] if a.against is None else [verify.compare_gradients(ours, a.against)]
 
 
 def main() -> int:

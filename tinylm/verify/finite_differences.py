@@ -1,4 +1,4 @@
-"""Gradients against central differences: (f(x + h) - f(x - h)) / 2h, in float64.
+"""Compares gradients with central differences, (f(x + h) - f(x - h)) / 2h, in float64.
 
 The error of a central difference is h² f'''/6 from the formula and about ε |f| / h from rounding,
 least near h = ε^(1/3) ≈ 6·10⁻⁶, where it is some 10⁻¹⁰: a formula that is wrong by one part
@@ -7,6 +7,7 @@ differences settle, and without the elements that stand at a kink.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,31 @@ _FULL = 300  # inputs + outputs up to which every element of the Jacobian is che
 _DIRECTIONS = 8
 
 
+@dataclass(frozen=True)
+class Settings:
+    """How a check is made; see `gradcheck`. Raises ConfigError for a mode, order or dtype that does not exist."""
+
+    mode: str | None = None
+    order: int = 1
+    tolerance: float | None = None
+    seed: int = 0
+    thorough: bool = False
+    taped_in: str = "float64"
+
+    def __post_init__(self) -> None:
+        if self.mode not in (None, "full", "directions") or self.order not in (1, 2):
+            raise ConfigError(f"gradcheck: mode {self.mode!r}, order {self.order!r}: expected 'full', 'directions' or None, and 1 or 2")
+        if self.taped_in not in ("float64", *(["float32"] if self.order == 1 else [])):
+            raise ConfigError(f"gradcheck: taped_in {self.taped_in!r}: expected 'float64', or 'float32' with order 1")
+
+    @property
+    def allowed(self) -> float:
+        """The tolerance that was given, or that of the order and dtype."""
+        if self.tolerance is not None:
+            return self.tolerance
+        return TOLERANCES[self.order] if self.taped_in == "float64" else SINGLE_TOLERANCE
+
+
 def gradcheck(
     fn: Callable[..., Any],
     *arrays: Any,
@@ -39,7 +65,7 @@ def gradcheck(
     taped_in: str = "float64",
     **settings: Any,
 ) -> Report:
-    """Checks the gradients of fn(*arrays, **settings) against central differences.
+    """Compares the gradients of fn(*arrays, **settings) with central differences.
 
     fn: a function of tensors, such as an op, that returns one floating tensor or several. Floating
     arrays, also those in a list, are copied to float64 tensors; anything else (integers, masks,
@@ -48,59 +74,39 @@ def gradcheck(
     gradcheck(lambda *_: model(x), *model.parameters()). Random ops draw the same numbers each time.
     mode: "full" compares the whole Jacobian, "directions" compares cᵀ J u for random u and c;
     by default the size decides. order 2 checks `grad(..., create_graph=True)` of a random cᵀ f,
-    in the arrays and in c, against differences of the first gradient.
-    tolerance: 1e-6, 1e-5 for order 2 or float32. seed: of u and c. thorough: also give the error at
-    many steps (`curve`) and look for kinks that differences pass over. taped_in: "float32" runs the
-    op, and thereby its float32 kernel, in single precision and holds it against differences in double.
+    in the arrays and in c, with differences of the first gradient.
+    tolerance: 1e-6, 1e-5 for order 2 or float32. seed: of u and c. thorough: also gives the error at
+    many steps (`curve`) and looks for kinks that differences miss. taped_in: "float32" runs the
+    op, and thereby its float32 kernel, in single precision and compares it with differences in double.
     Elements without a derivative are left out and named in the remarks; a failure has its likely
-    cause in the row. Errors: ConfigError for a mode, order or dtype that is none, or when there is
+    cause in the row. Raises ConfigError for a mode, order or dtype that does not exist, or if there is
     nothing to check.
     """
     args, variables = _variables(arrays)
     name = getattr(getattr(fn, "op", fn), "name", getattr(fn, "__name__", type(fn).__name__))
-    return check(
-        lambda: fn(*args, **settings), variables, name, mode=mode, order=order, tolerance=tolerance, seed=seed, thorough=thorough,
-        taped_in=taped_in,
-    )  # fmt: skip
+    return check(lambda: fn(*args, **settings), variables, name, Settings(mode, order, tolerance, seed, thorough, taped_in))
 
 
-def check(
-    call: Callable[[], Any],
-    variables: Sequence[tuple[str, Tensor]],
-    name: str,
-    *,
-    mode: str | None = None,
-    order: int = 1,
-    tolerance: float | None = None,
-    seed: int = 0,
-    thorough: bool = False,
-    taped_in: str = "float64",
-) -> Report:
-    """gradcheck on a function without arguments that reads the named float64 tensors where they stand."""
-    if mode not in (None, "full", "directions") or order not in (1, 2):
-        raise ConfigError(f"gradcheck: mode {mode!r}, order {order!r}: expected 'full', 'directions' or None, and 1 or 2")
-    if taped_in not in ("float64", *(["float32"] if order == 1 else [])):
-        raise ConfigError(f"gradcheck: taped_in {taped_in!r}: expected 'float64', or 'float32' with order 1")
+def check(call: Callable[[], Any], variables: Sequence[tuple[str, Tensor]], name: str, how: Settings) -> Report:
+    """Does the same for a function without arguments that reads the named float64 tensors where they stand."""
     if not variables:
         raise ConfigError("gradcheck: no floating array among the arguments")
-    if tolerance is None:
-        tolerance = TOLERANCES[order] if taped_in == "float64" else SINGLE_TOLERANCE
-    rng = np.random.default_rng(seed)
+    mode, tolerance, rng = how.mode, how.allowed, np.random.default_rng(how.seed)
     before = [t.requires_grad for _, t in variables]
     for _, t in variables:
         t.requires_grad = True
     try:
-        problem = SecondOrder(call, variables, rng) if order == 2 else Problem(call, variables, taped_in)
+        problem = SecondOrder(call, variables, rng) if how.order == 2 else Problem(call, variables, how.taped_in)
         comparison = _Comparison(problem, tolerance, mode, rng)
         mode = comparison.mode
-        rows, remarks = comparison.run(thorough)
-        curve = comparison.curve() if thorough else ()
+        rows, remarks = comparison.run(how.thorough)
+        curve = comparison.curve() if how.thorough else ()
     except GradientShapeError as error:
         rows, remarks, curve = [Row(f"argument {error.argument}", float("inf"), str(error), shape_cause(error))], [], ()
     finally:
         for (_, t), required in zip(variables, before, strict=True):
             t.requires_grad = required
-    return Report(f"{name} ({mode or 'full'}, order {order})", tolerance, tuple(rows), tuple(remarks), curve)
+    return Report(f"{name} ({mode or 'full'}, order {how.order})", tolerance, tuple(rows), tuple(remarks), curve)
 
 
 def _variables(arrays: Sequence[Any]) -> tuple[list[Any], list[tuple[str, Tensor]]]:
@@ -142,7 +148,7 @@ class _Comparison:
         self.pairs = [self.pair(k, STEP, []) for k in range(len(problem.xs))]
 
     def pair(self, k: int, step: float, without: list[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Argument k by the tape and by differences, some of its elements left out."""
+        """Returns argument k's part by the tape and by differences, some of its elements left out."""
         x = self.problem.xs[k]
         if self.mode == "full":
             taped = np.array([p[k].ravel() for p in self.pulled]).reshape(self.y.size, x.size)
@@ -159,7 +165,7 @@ class _Comparison:
         return relative_error(*self.pairs[k], joint_norm([b for _, b in self.pairs]))
 
     def remeasure(self, k: int) -> None:
-        """Argument k without its kinks; at the step where its differences settle, if it seems wrong at the usual one."""
+        """Compares argument k again without its kinks; at the step where its differences settle, if it seems wrong at the usual one."""
         self.remeasured.add(k)
         self.kinks[k] = kinks_of(self.problem, k, self.rng)
         self.pairs[k] = self.pair(k, STEP, self.kinks[k])
@@ -167,7 +173,7 @@ class _Comparison:
             self.pairs[k] = self.pair(k, settled_step(self.problem, k, self.rng), self.kinks[k])
 
     def run(self, thorough: bool) -> tuple[list[Row], list[str]]:
-        """A row an argument and one for whatever does not repeat; remarks on kinks."""
+        """Returns one row per argument and one for whatever does not repeat; and remarks on kinks."""
         count = range(len(self.pairs))
         unstable = repetitions(self.problem, self.rng.standard_normal(self.y.size))
         noisy = any(row.error > self.tolerance for row in unstable)
@@ -202,7 +208,7 @@ class _Comparison:
         detail = f"{where}: {a[i, j]:.10g} by the tape, {b[i, j]:.10g} by differences"
         if noisy:
             return detail, "not repeatable, see below"
-        evidence = gathered(self.problem, self.y, k, self.kinks.get(k, []), self.rng)
+        evidence = gathered(self.problem, self.y, k, self.kinks.get(k, []), self.rng, gradcheck)
         return detail, "" if evidence is None else likely_cause(evidence)
 
     def curve(self) -> tuple[tuple[float, float], ...]:

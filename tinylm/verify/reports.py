@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+ALLOWED_DRIFT = 30.0  # times the drift that rounding alone makes
+
 
 def relative_error(a: np.ndarray, b: np.ndarray, all_norm: float) -> float:
     """‖a - b‖ / max(‖b‖, 10⁻³ all_norm); b is the trusted side.
@@ -92,6 +94,28 @@ class Report:
     def __str__(self) -> str:
         head = f"{self.title}: {'ok' if self.ok else 'FAILED'}, largest relative error {self.error:.2e}, tolerance {self.tolerance:.0e}"
         return "\n".join([head, *(f"  {row}" for row in self.failures), *(f"  {remark}" for remark in self.remarks)])
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Two training runs side by side. Of each step: both losses, and the relative distance of all parameters from PyTorch's,
+    of tinylm's run and of the control, which rounding alone sets apart."""
+
+    title: str
+    losses: list[float]
+    torch_losses: list[float]
+    distances: list[float]
+    control: list[float]
+
+    def report(self) -> Report:
+        """Returns a report that fails if the distance is more than 30 times what rounding alone makes."""
+        allowed = ALLOWED_DRIFT * max(max(self.control), 1e-15)
+        detail = f"{self.distances[-1]:.1e} after {len(self.distances)} steps, of which rounding alone would make {self.control[-1]:.1e}"
+        return Report(self.title, allowed, (Row("distance of the parameters", max(self.distances), detail),))
+
+    def record(self) -> dict[str, Any]:
+        """Returns the series as JSON has them."""
+        return {"loss": self.losses, "torch_loss": self.torch_losses, "distance": self.distances, "distance_by_rounding": self.control}
 
 
 def _finite(x: Any) -> Any:

@@ -1,11 +1,13 @@
 """What is known about one wrong gradient: the wrong and the right one, under several random cotangents."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from tinylm.engine.tensor import Tensor
 from tinylm.verify.jacobians import STEP, Problem
+from tinylm.verify.reports import Report
 
 _COTANGENTS = 3  # so that a hypothesis does not fit one by accident
 _MOST = 4_000_000  # elements of a Jacobian by differences
@@ -22,6 +24,7 @@ class Evidence:
     wrong: np.ndarray  # by the tape
     jacobian: np.ndarray  # by differences: (outputs, elements)
     without: list[int]  # elements at kinks: zero on both sides
+    gradcheck: Callable[..., Report]  # checks single ops of the function
 
     @property
     def right(self) -> np.ndarray:
@@ -48,12 +51,14 @@ class Evidence:
         return [(slice(end - int(np.prod(s)), end), s) for end, s in zip(ends, self.problem.shapes, strict=True)]
 
 
-def gathered(problem: Problem, y: Tensor, k: int, without: list[int], rng: np.random.Generator) -> Evidence | None:
-    """The evidence on argument k, or None where its Jacobian would be too large to measure."""
+def gathered(
+    problem: Problem, y: Tensor, k: int, without: list[int], rng: np.random.Generator, gradcheck: Callable[..., Report]
+) -> Evidence | None:
+    """Returns the evidence on argument k, or None if its Jacobian would be too large to measure."""
     x = problem.xs[k]
     if x.size * y.size > _MOST:
         return None
     cotangents = rng.standard_normal((_COTANGENTS, y.size))
     wrong = np.array([problem.pulled(y, c)[k] for c in cotangents])
     wrong.reshape(_COTANGENTS, -1)[:, without] = 0
-    return Evidence(problem, y, k, cotangents, wrong, problem.measured(k, STEP), without)
+    return Evidence(problem, y, k, cotangents, wrong, problem.measured(k, STEP), without, gradcheck)

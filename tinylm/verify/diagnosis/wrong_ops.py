@@ -12,9 +12,7 @@ from tinylm.verify.graphs import nodes_below
 
 
 def wrong_op(e: Evidence) -> str | None:
-    """The first op whose own gradient is wrong, with its line and likely cause; None for a function that is one op."""
-    from tinylm.verify.finite_differences import gradcheck
-
+    """Names the first op whose own gradient is wrong, with its line and likely cause; None for a function that is one op."""
     nodes = nodes_below(e.y)
     if len(nodes) < 2:
         return None
@@ -22,12 +20,12 @@ def wrong_op(e: Evidence) -> str | None:
     node: Any
     for node in nodes:
         key = (node.op.name, node.code, node.offset)
-        if key in seen or node.vjp is None:  # None: a checkpoint
+        if key in seen or node.vjp is None:  # None: a recomputed part
             continue
         seen.add(key)
         extra, settings = node.settings
         inputs = [_leaf(a) for a in node.inputs]
-        report = gradcheck(_callable(node), *([inputs] if node.op.sequence else inputs), *extra, mode="directions", **settings)
+        report = e.gradcheck(_callable(node), *([inputs] if node.op.sequence else inputs), *extra, mode="directions", **settings)
         if not report.ok:
             return f"the op {node.op.name} ({node.where()}) is wrong by itself: {report.failures[0]}"
     return None

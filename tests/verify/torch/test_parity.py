@@ -9,7 +9,7 @@ import tinylm
 from tinylm import nn, ops
 from tinylm.errors import ConfigError
 from tinylm.verify import compare
-from tinylm.verify.layer_calls import recorded, recorded_in_torch
+from tinylm.verify.torch.layer_calls import recorded, recorded_in_torch
 
 
 @pytest.fixture
