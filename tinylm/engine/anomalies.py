@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tinylm.engine.arrays import array_module
+from tinylm.engine.arrays import array_module, constant
 from tinylm.errors import AnomalyError
 
 _LARGE = 1e6  # values of a model that learns stay far below it
@@ -57,13 +57,9 @@ def _within(frame: FrameType) -> bool:
     return str(frame.f_globals.get("__name__")).partition(".")[0] in ("tinylm", "contextlib")
 
 
-def _raw(x: Any) -> Any:
-    return x.data if hasattr(x, "requires_grad") else x
-
-
 def _bad(x: Any) -> dict[str, Any]:
     """The elements that are not finite, as a mask for each kind that occurs."""
-    x = np.asarray(x) if isinstance(x, float) else _raw(x)  # -inf is often a number: where(mask, scores, -inf)
+    x = np.asarray(x) if isinstance(x, float) else constant(x)  # -inf is often a number: where(mask, scores, -inf)
     if getattr(x, "dtype", None) is None or x.dtype.kind != "f":
         return {}
     xp = array_module(x)
@@ -87,7 +83,7 @@ def _statistics(given: Given) -> str:
     """Each array in a few words; least, largest and mean are those of its finite elements."""
     lines = []
     for label, x in given.items():
-        x = _raw(x)
+        x = constant(x)
         if getattr(x, "dtype", None) is None or x.size == 0:
             lines.append(f"{label}: {x!r}")
             continue
@@ -106,7 +102,7 @@ def _statistics(given: Given) -> str:
 def _hint(given: Given) -> str:
     """What large arguments say, of parameters first; empty without any."""
     for label, x in sorted(given.items(), key=lambda item: not _is_parameter(item[1])):
-        a = _raw(x)
+        a = constant(x)
         if getattr(a, "dtype", None) is not None and a.dtype.kind == "f" and a.size:
             largest = float(array_module(a).abs(a).max())
             if _LARGE <= largest < np.inf:

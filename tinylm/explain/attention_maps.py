@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from tinylm.engine.devices import to_numpy
 from tinylm.engine.tensor import as_array
-from tinylm.explain.naming import Names, nodes_below
+from tinylm.explain.naming import Names, recorded_nodes
 from tinylm.explain.token_axes import label_tokens, title_width
 from tinylm.nn import Module
 
@@ -33,7 +33,7 @@ def attention_weights(output: Any, *, model: Module | None = None) -> list[Atten
     """
     names = Names(model, output)
     found: list[Attention] = []
-    for node in nodes_below(output):
+    for node in recorded_nodes(output):
         if node.op.name == "scaled_dot_product_attention":
             q, k, v, mask = (None if x is None else as_array(x) for x in node.inputs)
             kept = {name: node.settings[1][name] for name in ("causal", "scale") if name in node.settings[1]}

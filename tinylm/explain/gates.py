@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from tinylm.engine.autograd import Node
 from tinylm.engine.devices import to_numpy
 from tinylm.engine.tensor import as_array
-from tinylm.explain.naming import Names, nodes_below
+from tinylm.explain.naming import Names, recorded_nodes
 from tinylm.explain.token_axes import label_tokens, title_width
 from tinylm.nn import Module
 
@@ -38,7 +38,7 @@ def gate_values(output: Any, *, model: Module | None = None) -> list[Gates]:
     """
     names = Names(model, output)
     found: list[Gates] = []
-    for node in nodes_below(output):
+    for node in recorded_nodes(output):
         if node.op.name in _STEPS:
             path = names.parameter(node.inputs[1]).replace("weight_ih_", "")
             found.append(Gates(path or f"{node.op.name} {len(found)}", node.op.name, _replay(node)))

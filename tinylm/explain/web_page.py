@@ -11,8 +11,8 @@ import numpy as np
 
 from tinylm.engine.arrays import Array
 from tinylm.engine.devices import to_numpy
+from tinylm.explain.array_text import cosine, norm
 from tinylm.explain.backward import Step, leaves, steps
-from tinylm.explain.terminal import cosine, norm
 from tinylm.files.atomic import write_atomically
 from tinylm.nn import Module
 
