@@ -209,24 +209,24 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Call
             caller: Any = get_frame(1)
             if caller.f_globals.get("__name__") == "tinylm.ops":
                 caller = caller.f_back
-            if anomaly.detect:
+            where = place(caller) if anomaly.detect else None
+            if where is not None:
                 for each in out if type(out) is tuple else (out,):
-                    check_value(f"{record.name} ({place(caller)})", each, inputs)
-        if recorded:
-            node = Node(
-                record, inputs, (extra, settings) if extra or settings else _NO_SETTINGS, parents, vjp, cells, caller.f_code, caller.f_lasti
-            )
-            if anomaly.detect:
-                node.place = place(caller)
-            if type(out) is tuple:
-                node.outputs = [functools.partial(array_module(v.data).zeros, v.shape, v.dtype) for v in out]
-                for i, each in enumerate(out):
-                    cells.append(each.version_cell)
-                    each.node, each.output, each.requires_grad = node, i, each.data.dtype.kind == "f"
-            else:
-                cells.append(out.version_cell)
-                out.node = node
-                out.requires_grad = True
+                    check_value(f"{record.name} ({where})", each, inputs)
+            if recorded:
+                known = (extra, settings) if extra or settings else _NO_SETTINGS
+                node = Node(record, inputs, known, parents, vjp, cells, caller.f_code, caller.f_lasti)
+                if where is not None:
+                    node.place = where
+                if type(out) is tuple:
+                    node.outputs = [functools.partial(array_module(v.data).zeros, v.shape, v.dtype) for v in out]
+                    for i, each in enumerate(out):
+                        cells.append(each.version_cell)
+                        each.node, each.output, each.requires_grad = node, i, each.data.dtype.kind == "f"
+                else:
+                    cells.append(out.version_cell)
+                    out.node = node
+                    out.requires_grad = True
         return out
 
     call.op = record  # type: ignore[attr-defined]
