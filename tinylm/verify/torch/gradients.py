@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from tinylm.engine.autograd import grad
 from tinylm.engine.devices import to_device
+from tinylm.engine.grad import grad
 from tinylm.engine.tensor import Tensor
 from tinylm.verify.jacobians import flatten
 
