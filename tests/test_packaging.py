@@ -32,6 +32,7 @@ def test_the_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {"tinylm/_kernels/README.md", "tinylm/_kernels/cpu/gru.c", "tinylm/_kernels/cpu/pool.h", "tinylm/explain/page.html"} <= names
+    assert {"tinylm/py.typed", *(str(stub.relative_to(ROOT)) for stub in (ROOT / "tinylm").rglob("*.pyi"))} <= names
     assert {n for n in names if n.endswith((".txt", ".tsv")) and n.startswith("tinylm/data/")} == {
         "tinylm/data/lm/tinyshakespeare.txt",
         "tinylm/data/mt/web-rv1909.en-es.tsv",

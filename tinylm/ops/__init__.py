@@ -9,6 +9,7 @@ from typing import Any
 
 from tinylm.engine.arrays import register_tensor_namespace
 from tinylm.engine.devices import device_namespace, parse_device
+from tinylm.engine.kernels import registry
 from tinylm.engine.tensor import Tensor, raw_index
 from tinylm.ops.activations import ACTIVATIONS as ACTIVATIONS
 from tinylm.ops.activations import gelu, identity, relu, sigmoid, silu, swiglu
@@ -48,16 +49,7 @@ from tinylm.ops.rotary import rotary
 from tinylm.ops.shapes import broadcast_to, concatenate, expand_dims, pad, reshape, split, squeeze, stack, swapaxes, transpose
 from tinylm.ops.softmax import log_softmax, softmax
 
-__all__ = [
-    "abs", "add", "arange", "argmax", "astype", "binary_cross_entropy_with_logits", "broadcast_to", "clip", "concatenate",
-    "cross_entropy", "divide", "dropout", "embedding", "equal", "erf", "exp", "expand_dims", "gelu", "getitem", "greater",
-    "greater_equal", "gru", "identity", "index_add", "layer_norm", "less", "less_equal", "linear", "log", "log1p", "log_softmax",
-    "logsumexp", "lstm", "matmul", "max", "maximum", "mean", "merge_heads", "min", "minimum", "multiply", "negative", "nll_loss",
-    "not_equal", "ones_like", "pad", "power", "relu", "reshape", "rms_norm", "rnn", "rotary", "rotary_heads",
-    "scaled_dot_product_attention", "scatter_add", "sigmoid", "sign", "silu", "softmax", "split", "split_heads", "sqrt", "squeeze",
-    "stack", "subtract", "sum", "swapaxes", "swiglu", "swiglu_linear", "take_along_axis", "tanh", "to_device", "transpose", "var",
-    "where", "zeros_like",
-]  # fmt: skip
+__all__ = sorted(["arange", *registry])
 
 
 def arange(start: int, stop: int | None = None, step: int = 1, *, device: str = "cpu") -> Tensor:
