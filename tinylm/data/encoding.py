@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tinylm.bindings.cpu import compiling
 from tinylm.data.corpus import Corpus, Part
 from tinylm.data.token_files import open_tokens, tokenizer_digest, write_tokens
 from tinylm.data.tokenizers import Tokenizer, train_tokenizer
 from tinylm.errors import DataError
+from tinylm.files.cache import cache_folder
 
 IN_MEMORY = 8_000_000  # characters; a longer part is mapped from a file
 SAMPLE = 64_000_000  # characters that words and byte pairs are learned from, spread evenly over a longer text
@@ -34,7 +34,7 @@ def sample(pieces: Iterable[str], characters: int, most: int = SAMPLE) -> Iterat
 def token_cache() -> Path:
     """The folder of the token files, in tinylm's cache for each user. Errors: DataError for a user without a home."""
     try:
-        return compiling.cache("tokens")
+        return cache_folder("tokens")
     except FileNotFoundError as error:
         raise DataError(f"no place for token files ({error}): set TINYLM_CACHE to a folder") from error
 

@@ -5,12 +5,10 @@ tokens, SHA-256 of the tokenizer, CRC-32 of the tokens, CRC-32 of the header up 
 the ids, uint16 where the vocabulary has at most 65,536 tokens, else uint32.
 """
 
-import contextlib
 import hashlib
 import json
 import os
 import struct
-import tempfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +17,7 @@ import numpy as np
 
 from tinylm.data.tokenizers import Tokenizer
 from tinylm.errors import DataError
+from tinylm.files.atomic import atomic_file
 
 MAGIC, VERSION = b"tinylmID", 1
 HEADER = 128  # bytes, the padding included
@@ -38,11 +37,8 @@ def token_dtype(vocab_size: int) -> np.dtype:
 def write_tokens(path: Path, pieces: Iterable[str], tokenizer: Tokenizer) -> None:
     """Tokenizes a text, given in pieces, into a file that is there whole or not at all. Errors: DataError (full disk)."""
     dtype, count, crc = token_dtype(tokenizer.vocab_size), 0, 0
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
+        with atomic_file(path) as file:
             file.write(bytes(HEADER))
             for piece in pieces:
                 raw = tokenizer.encode(piece).astype(dtype).tobytes()
@@ -51,16 +47,8 @@ def write_tokens(path: Path, pieces: Iterable[str], tokenizer: Tokenizer) -> Non
             file.seek(0)
             fields = _FIELDS.pack(MAGIC, VERSION, dtype.itemsize, tokenizer.vocab_size, count, tokenizer_digest(tokenizer), crc)
             file.write(fields + struct.pack("<I", zlib.crc32(fields)))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        temporary = None
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
 
 
 def open_tokens(path: Path, tokenizer: Tokenizer) -> np.ndarray:

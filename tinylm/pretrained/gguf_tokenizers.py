@@ -3,8 +3,8 @@
 from typing import Any
 
 from tinylm.errors import CheckpointError
+from tinylm.files.gguf_files import GgufFile
 from tinylm.pretrained.chat_templates import ChatTemplate
-from tinylm.pretrained.gguf_files import GgufFile
 from tinylm.pretrained.tokenizer_files import PretrainedTokenizer, byte_level, from_library
 
 _UNKNOWN, _CONTROL, _USER = 2, 3, 4  # tokenizer.ggml.token_type

@@ -5,7 +5,8 @@ from typing import Any
 
 from tinylm.data.tokenizers import BpeTokenizer, CharTokenizer, Tokenizer, WordTokenizer
 from tinylm.errors import ConfigError
-from tinylm.files.atomic import write_atomically, write_json
+from tinylm.files.atomic import write_atomically
+from tinylm.files.json_files import write_json
 from tinylm.pretrained.tokenizer_files import PretrainedTokenizer
 
 # The library's regular expressions (Oniguruma's) draw other borders than Python's, so the classes are spelled out: what

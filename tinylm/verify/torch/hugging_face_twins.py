@@ -9,8 +9,8 @@ import torch
 
 from tinylm.errors import ConfigError
 from tinylm.models import GPT, Llama
-from tinylm.pretrained.hugging_face import record_of
-from tinylm.pretrained.loading import load_pretrained
+from tinylm.pretrained.hugging_face import config_json
+from tinylm.pretrained.model_loading import load_pretrained
 from tinylm.pretrained.tokenizer_files import PretrainedTokenizer
 
 with warnings.catch_warnings():
@@ -23,7 +23,7 @@ TEXT = "The capital of Germany is Berlin."
 
 
 def twins_of_pretrained(path: Path) -> tuple[GPT | Llama, Any, list[Any]]:
-    """Returns (the tinylm model, Hugging Face's, a batch of one short text) of what `pretrained.find` found."""
+    """Returns (the tinylm model, Hugging Face's, a batch of one short text) of what `find_pretrained` found."""
     ours, tokenizer = load_pretrained(path)
     return ours, their_twin(ours), [_ids(tokenizer)]
 
@@ -39,7 +39,7 @@ def their_twin(model: GPT | Llama) -> Any:
     are float32 in a float64 model too; here they are replaced by the same formulas in float64.
     Raises ConfigError for a pairing of rotary positions that transformers does not have.
     """
-    record = record_of(model) | {"attn_implementation": "sdpa"}
+    record = config_json(model) | {"attn_implementation": "sdpa"}
     if isinstance(model, GPT):
         theirs = _logits_only(GPT2LMHeadModel)(GPT2Config(**record))
         for module in list(theirs.modules()):

@@ -14,7 +14,7 @@ from tinylm.decode import Sampling, generate
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import CheckpointError, ConfigError
 from tinylm.models import GPT, GPTConfig, Llama, LlamaConfig, RotaryScaling
-from tinylm.pretrained.loading import load_pretrained
+from tinylm.pretrained.model_loading import load_pretrained
 from tinylm.verify import compare
 from tinylm.verify.reports import relative_error
 from tinylm.verify.torch.hugging_face_twins import their_twin

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tinylm.errors import CheckpointError
-from tinylm.pretrained.stored import Stored
+from tinylm.files.stored_tensors import StoredTensor, map_file
 
 # type number -> struct's letter; 8 is a string, 9 an array
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -30,7 +30,7 @@ class GgufFile:
 
     path: Path
     metadata: dict[str, Any]
-    tensors: dict[str, Stored]
+    tensors: dict[str, StoredTensor]
 
 
 class _Walk:
@@ -101,10 +101,7 @@ def read_gguf(path: Path) -> GgufFile:
 
     Errors: CheckpointError, with what the file says and what it can hold, for anything that does not fit.
     """
-    try:
-        data = np.memmap(path, np.uint8, "r")
-    except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
-        raise CheckpointError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    data = map_file(path)
     walk = _Walk(path, data)
     if bytes(walk.take(4, "the beginning")) != b"GGUF":
         raise walk.fail("it does not begin with GGUF")
@@ -123,7 +120,7 @@ def read_gguf(path: Path) -> GgufFile:
         raise walk.fail(f"general.alignment is {alignment!r:.40}, expected a power of two up to 65536")
     entries = [_entry(walk) for _ in range(tensors)]
     body = data[walk.place + -walk.place % alignment :]
-    found: dict[str, Stored] = {}
+    found: dict[str, StoredTensor] = {}
     places = []
     for name, shape, kind, offset in entries:
         if name in found:
@@ -147,7 +144,9 @@ def _entry(walk: _Walk) -> tuple[str, tuple[int, ...], int, int]:
     return name, shape, walk.number("I", f"tensor {name!r:.80}"), walk.number("Q", f"tensor {name!r:.80}")
 
 
-def _stored(walk: _Walk, name: str, shape: tuple[int, ...], kind: int, offset: int, body: np.ndarray, alignment: int) -> tuple[Stored, int]:
+def _stored(
+    walk: _Walk, name: str, shape: tuple[int, ...], kind: int, offset: int, body: np.ndarray, alignment: int
+) -> tuple[StoredTensor, int]:
     """The tensor, and how many bytes it has."""
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, quants
 
@@ -170,4 +169,4 @@ def _stored(walk: _Walk, name: str, shape: tuple[int, ...], kind: int, offset: i
         with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is reported with its name
             return quants.dequantize(raw, quantization)
 
-    return Stored(name, shape, decode), total
+    return StoredTensor(name, shape, decode), total
