@@ -16,9 +16,9 @@ from benchmark.engine import engine_costs, import_seconds, read_bandwidth
 from benchmark.profile import as_record, profiled
 from benchmark.rounds import SIDES, Found, check_device, machine, median_seconds, rounds
 from benchmark.workloads import CARD_WORKLOADS, WORKLOADS, Workload
-from rich.console import Console
 from rich.table import Table
 from support import console
+from support.tables import screen
 
 from tinylm.errors import ConfigError
 from tinylm.files.atomic import write_json
@@ -91,18 +91,18 @@ def add_rows(table: Table, name: str, record: dict[str, Any]) -> None:
 
 def compare(arguments: Arguments) -> dict[str, Any]:
     """Prints what the engine and the workloads cost; the record of it."""
-    screen = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    output = screen()
     record: dict[str, Any] = {"pairs": arguments.pairs}
     if arguments.device == "cpu":
         costs = Table("engine", "µs", box=None)
         record["engine_microseconds"] = engine_costs(arguments.dry_run)
         for name, value in record["engine_microseconds"].items():
             costs.add_row(name, f"{value:.2f}")
-        screen.print(costs)
+        output.print(costs)
         record["import_seconds"] = import_seconds()
-        screen.print(f"import tinylm, above numpy: {record['import_seconds']:.3f} s")
+        output.print(f"import tinylm, above numpy: {record['import_seconds']:.3f} s")
         record["read_gigabytes_per_second"] = read_bandwidth(arguments.dry_run)
-        screen.print(f"reading memory with all threads: {record['read_gigabytes_per_second']:.1f} GB/s\n")
+        output.print(f"reading memory with all threads: {record['read_gigabytes_per_second']:.1f} GB/s\n")
     sides = list(SIDES) if arguments.against else ["tinylm"]
     if arguments.dry_run and arguments.against:
         sides.remove("compiled")  # it would take half a minute
@@ -113,7 +113,7 @@ def compare(arguments: Arguments) -> dict[str, Any]:
         print(f"{name} ...", file=sys.stderr, flush=True)
         record["workloads"][name] = summary(work, rounds(name, work, sides, arguments.device, count))
         add_rows(table, name, record["workloads"][name])
-    screen.print(table)
+    output.print(table)
     return record
 
 
@@ -140,7 +140,7 @@ def chosen(arguments: Arguments) -> dict[str, Workload]:
 
 
 def main() -> None:
-    arguments = console.parse(Arguments, description=Arguments.__doc__)
+    arguments = console.parse(Arguments)
     if arguments.pairs < 1:
         raise ConfigError(f"pairs is {arguments.pairs}: expected at least 1")
     if arguments.profile and arguments.against:

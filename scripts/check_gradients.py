@@ -1,6 +1,5 @@
 """Checks gradients against finite differences: of every op, of a model, or of a function of one's own."""
 
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 from support import console
+from support.tables import screen
 
 from tinylm import nn
 from tinylm.engine.devices import device_namespace
@@ -97,7 +97,7 @@ def cells(reports: list[Report]) -> list[str]:
 
 
 def main() -> int:
-    a = console.parse(Arguments, description=Arguments.__doc__)
+    a = console.parse(Arguments)
     if sum(x is not None for x in (a.op, a.model, a.module)) > 1:
         raise ConfigError("--op, --model and --module exclude each other")
     device_namespace(a.device)
@@ -114,7 +114,7 @@ def main() -> int:
     for name, reports in done:
         verdict, *rest = cells(reports)
         table.add_row(verdict, name, *rest)
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    screen(140).print(table)
     failures = [r for _, reports in done for r in reports if not r.ok]
     for report in failures:
         Console(width=140).print(f"\n{report}", style="red", markup=False, highlight=False, soft_wrap=True)

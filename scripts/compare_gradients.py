@@ -1,7 +1,5 @@
 """Compares values and gradients with PyTorch, for every op and for whole models, or with gradients from a file."""
 
-import importlib
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,9 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 from matplotlib.figure import Figure
-from rich.console import Console
 from rich.table import Table
 from support import console, figures
+from support.tables import screen
 
 from tinylm import nn
 from tinylm.engine.devices import device_namespace
@@ -168,20 +166,17 @@ def from_files(a: Arguments) -> list[Report] | None:
 
 
 def main() -> int:
-    a = console.parse(Arguments, description=Arguments.__doc__)
+    a = console.parse(Arguments)
     if sum(x is not None for x in (a.op, a.model, a.module)) > 1:
         raise ConfigError("--op, --model and --module exclude each other")
     if a.steps < 0 or (a.steps and a.model is None and a.module is None):
         raise ConfigError(f"--steps {a.steps}: expected a positive number, with --model or --module")
     device_namespace(a.device)
     started = time.perf_counter()
-    out = Console(width=None if sys.stdout.isatty() else 120)
+    out = screen()
     reports = from_files(a)
     if reports is None:
-        try:
-            torch = importlib.import_module("torch")
-        except ImportError as error:
-            raise ConfigError("PyTorch is not installed: pip install 'tinylm[test]'") from error
+        torch = console.require_torch()
         torch.set_num_threads(1)  # the arrays are small, and on a busy machine threads wait for each other
         if a.steps:
             reports = drifts(a)

@@ -1,15 +1,14 @@
 """Trains every language model on the same text and prints them side by side."""
 
 import dataclasses
-import shutil
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from support import console
+from support.run_folders import folder_or_temporary
+from support.tables import screen
 
 from tinylm.data import Corpus, open_corpus
 from tinylm.errors import ConfigError
@@ -37,17 +36,15 @@ class Arguments:
 
 
 def main() -> None:
-    arguments = console.parse(Arguments, description=Arguments.__doc__)
+    arguments = console.parse(Arguments)
     for model in arguments.models:
         if model not in MODEL_DEFAULTS:
             raise ConfigError(f"model {model!r}: expected one of {', '.join(MODEL_DEFAULTS)}")
     text: str | Corpus = open_corpus(arguments.data)
-    folder = arguments.out
     if arguments.dry_run:
-        text, folder = text.beginning(20_000), Path(tempfile.mkdtemp(prefix="tinylm-"))
-    screen = Console(width=None if sys.stdout.isatty() else 100)
+        text = text.beginning(20_000)
     table = Table("model", "nats/token", "parameters", "training", "tokens/s", box=None)
-    try:
+    with folder_or_temporary(arguments.out, arguments.dry_run) as folder:
         for model in arguments.models:
             config = dataclasses.replace(default_config(model), data=arguments.data, seed=arguments.seed)
             if arguments.dry_run and model != "ngram":
@@ -62,10 +59,7 @@ def main() -> None:
                 model, f"{summary['val_loss']:.4f}", f"{summary['parameters']:,}", f"{summary['train_seconds']:.0f} s",
                 f"{summary['tokens_per_second']:,.0f}",
             )  # fmt: skip
-    finally:
-        if arguments.dry_run:
-            shutil.rmtree(folder)
-    screen.print(table)
+    screen(100).print(table)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ import importlib
 import importlib.metadata
 import os
 import platform
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,10 +12,10 @@ from typing import Annotated
 
 import numpy as np
 import tyro
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from support import console
+from support.tables import screen
 
 import tinylm
 from tinylm.bindings.cpu.library import library, problem
@@ -106,7 +105,7 @@ CHECKS: list[tuple[str, Callable[[], str], bool]] = [
 
 
 def main() -> int:
-    arguments = console.parse(Arguments, description=Arguments.__doc__)
+    arguments = console.parse(Arguments)
     table = Table("", "check", "finding", box=None)
     broken = False
     checks = [*CHECKS] if arguments.model is None else [*CHECKS, (str(arguments.model), lambda: loaded(arguments.model), True)]
@@ -120,7 +119,7 @@ def main() -> int:
         except (TinylmError, OSError) as error:
             table.add_row("[red]broken" if needed else "[yellow]absent", name, escape(str(error)))
             broken |= needed
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    screen(200).print(table)
     return 1 if broken else 0
 
 

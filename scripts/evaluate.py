@@ -1,15 +1,14 @@
 """The loss of trained language models over a whole validation split: alone, mixed, and learning as they go."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import tyro
-from rich.console import Console
 from rich.table import Table
 from support import console
+from support.tables import screen
 
 from tinylm.data import open_corpus
 from tinylm.errors import ConfigError
@@ -40,12 +39,12 @@ class Arguments:
 
 
 def main() -> None:
-    arguments = console.parse(Arguments, description=Arguments.__doc__)
+    arguments = console.parse(Arguments)
     if not arguments.runs:
         raise ConfigError("no run folder given: expected at least one")
     if arguments.dynamic is not None and not arguments.dynamic > 0:
         raise ConfigError(f"--dynamic {arguments.dynamic}: expected more than 0")
-    screen = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+    output = screen(100)
     table = Table("model", "nats/token", "standard error", box=None)
     losses: list[np.ndarray] = []
     data, tokens = arguments.data, None
@@ -70,7 +69,7 @@ def main() -> None:
     if len(losses) > 1:
         mixed, weights = mix(losses)
         row(table, f"mixed, {' and '.join(f'{w:.2f}' for w in weights)} at the end", mixed)
-    screen.print(table)
+    output.print(table)
 
 
 def row(table: Table, name: str, losses: np.ndarray) -> None:

@@ -1,6 +1,5 @@
 """Looks inside a trained language model, translator or classifier: its backward pass, its attention, its gates, its training."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -8,10 +7,11 @@ from typing import Annotated
 import numpy as np
 import tyro
 from matplotlib.figure import Figure
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 from support import console
+from support.tables import screen
 
 from tinylm import explain
 from tinylm.errors import ConfigError
@@ -100,7 +100,7 @@ class Report:
 
 
 def show(*parts: RenderableType) -> None:
-    Console(width=None if sys.stdout.isatty() else 140, highlight=False).print(*parts)
+    screen(140).print(*parts)
 
 
 def load(arguments: Reading) -> reading.Reading:
@@ -223,19 +223,13 @@ def report(arguments: Report) -> None:
     print(f"written: {explain.report(arguments.run, ngram=arguments.ngram, torch=arguments.torch, text=arguments.text)}")
 
 
-COMMANDS = {
-    "backward": console.command(Backward, backward),
-    "attention": console.command(AttentionMaps, attention),
-    "gates": console.command(GateMaps, gates),
-    "report": console.command(Report, report),
+SUBCOMMANDS = {
+    "backward": ("RUN TEXT [--help]", "the gradients, from the loss down; --parameter says why", console.subcommand(Backward, backward)),
+    "attention": ("RUN TEXT [--help]", "which other tokens each head looks at", console.subcommand(AttentionMaps, attention)),
+    "gates": ("RUN TEXT [--help]", "the gates of a recurrent model, token by token", console.subcommand(GateMaps, gates)),
+    "report": ("RUN [--help]", "the run's curves and settings as one page", console.subcommand(Report, report)),
 }
-USAGE = f"""{__doc__}
-
-usage: explain.py backward RUN TEXT [--help]     the gradients, from the loss down; --parameter NAME says why
-       explain.py attention RUN TEXT [--help]    which other tokens each head looks at
-       explain.py gates RUN TEXT [--help]        the gates of a recurrent model, token by token
-       explain.py report RUN [--help]            the run's curves and settings as one page"""
 
 
 if __name__ == "__main__":
-    console.run(lambda: console.run_command(COMMANDS, USAGE, ", ".join(map(repr, COMMANDS))))
+    console.run(lambda: console.run_subcommand(__doc__, SUBCOMMANDS))

@@ -34,7 +34,7 @@ class Arguments:
 
 
 def main() -> None:
-    arguments = console.parse(Arguments, description=Arguments.__doc__)
+    arguments = console.parse(Arguments)
     run, folder = arguments.run, arguments.folder
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise ConfigError(f"{folder} is there already: expected a new or an empty folder")
@@ -64,7 +64,7 @@ def about_base(config: TrainConfig) -> str:
     if place is not None and place.is_dir():
         return f"they correct {config.init}"
     again = " --merge" if place is None and read_config(Path(config.init))[0].lora_rank else ""
-    return f"they correct {config.init}, which PEFT cannot open: python scripts/export.py {config.init} BASE{again}"
+    return f"they correct {config.init}, which PEFT cannot open: {console.program()} {config.init} BASE{again}"
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ class Arguments:
 
 
 def main() -> None:
-    arguments = console.parse(Arguments, description=Arguments.__doc__)
+    arguments = console.parse(Arguments)
     sampling = Sampling(
         arguments.greedy, arguments.temperature, arguments.top_k, arguments.top_p, arguments.min_p, arguments.repetition_penalty
     )  # fmt: skip

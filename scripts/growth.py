@@ -14,9 +14,9 @@ from benchmark.workloads import WORKLOADS, Workload
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
-from rich.console import Console
 from rich.table import Table
 from support import console, figures
+from support.tables import screen
 
 from tinylm.errors import ConfigError
 
@@ -127,7 +127,7 @@ def show(title: str, found: dict[str, Curves]) -> None:
         for side, curve in curves.items():
             points = "  ".join(f"{x}: {1e3 * y:.1f}" for x, y in zip(curve.x, curve.y, strict=True))
             table.add_row(name, NAMES[side], points, f"{curve.slope:.2f}")
-    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
+    screen(160).print(table)
 
 
 def draw(axes: Axes, curves: dict[str, Curve]) -> None:
@@ -156,7 +156,7 @@ PLOTS = {"growth": growth, "sequence": sequence}
 
 
 def main() -> None:
-    arguments = console.parse(Arguments, description=Arguments.__doc__)
+    arguments = console.parse(Arguments)
     if arguments.pairs < 1:
         raise ConfigError(f"pairs is {arguments.pairs}: expected at least 1")
     check_device(arguments.device, arguments.against)

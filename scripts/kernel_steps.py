@@ -1,7 +1,4 @@
-"""The steps from plain to fast in kernels/README.md: compiles its C snippets, checks them, and measures each.
-
-python scripts/kernel_steps.py [--rows R] [--columns C] [--repeats N] [--threads N]
-"""
+"""The steps from plain to fast in kernels/README.md: compiles its C snippets, checks them, and measures each."""
 
 import ctypes
 import re
@@ -13,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from support.console import parse, run
+from support import console
 
 from tinylm.bindings.cpu import compiling
 from tinylm.bindings.cpu.cores import thread_count
@@ -80,7 +77,7 @@ def milliseconds(found: dict[str, Step], x: np.ndarray, repeats: int) -> dict[st
 
 
 def main() -> None:
-    a = parse(Arguments, description=__doc__)
+    a = console.parse(Arguments)
     for name in ("rows", "columns", "repeats"):
         if getattr(a, name) < 1:
             raise ConfigError(f"{name} is {getattr(a, name)}: expected at least 1")
@@ -102,4 +99,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    console.run(main)

@@ -12,10 +12,10 @@ import numpy as np
 import tyro
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from support import console, figures
+from support.tables import screen
 
 import tinylm
 from tinylm.data import open_corpus
@@ -188,16 +188,11 @@ def new_figure(x: str, y: str, curves: dict[str, Curve]) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def screen() -> Console:
-    return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-
-
-COMMANDS = {"copy": console.command(Copy, copy), "context": console.command(Context, context)}
-USAGE = f"""{__doc__}
-
-usage: long_range.py copy [--help]               a copy task, some minutes of training
-       long_range.py context RUN ... [--help]    trained models by the length of their context"""
+SUBCOMMANDS = {
+    "copy": ("[--help]", "a copy task, some minutes of training", console.subcommand(Copy, copy)),
+    "context": ("RUN ... [--help]", "trained models by the length of their context", console.subcommand(Context, context)),
+}
 
 
 if __name__ == "__main__":
-    console.run(lambda: console.run_command(COMMANDS, USAGE, "'copy' or 'context'"))
+    console.run(lambda: console.run_subcommand(__doc__, SUBCOMMANDS))

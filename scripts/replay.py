@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 from support import console
+from support.tables import screen
 
 from tinylm.train.failures import explained
 from tinylm.train.replay import replay
@@ -25,13 +25,13 @@ class Arguments:
 
 
 def main() -> int:
-    report = replay(console.parse(Arguments, description=Arguments.__doc__).run)
+    report = replay(console.parse(Arguments).run)
     print(explained(report))
     table = Table("parameter", "size", "largest weight", "not finite", "largest gradient", "not finite", box=None)
     for name, s in report["parameters"].items():
         columns = [(f"{s[k]['largest']:.4g}", str(s[k]["not_finite"])) if s[k] else ("none", "") for k in ("weights", "gradient")]
         table.add_row(name, f"{s['size']:,}", *columns[0], *columns[1])
-    Console(width=None if Console().is_terminal else 140, highlight=False).print(table)
+    screen(140).print(table)
     return 0 if isinstance(report["loss"], str) or isinstance(report["gradient_norm"], str) else 1
 
 

@@ -1,17 +1,16 @@
 """The probability of texts under a trained language model."""
 
 import math
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import tyro
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from support import console
+from support.tables import screen
 
 from tinylm.data.corpora import read_text
 from tinylm.decode import Score, score_text
@@ -44,7 +43,7 @@ class Arguments:
 
 
 def main() -> None:
-    arguments = console.parse(Arguments, description=Arguments.__doc__)
+    arguments = console.parse(Arguments)
     if bool(arguments.texts) == (arguments.file is not None):
         raise ConfigError("give texts to score, or --file, and not both")
     model, tokenizer, _ = load_run(arguments.run, arguments.device)
@@ -55,21 +54,21 @@ def main() -> None:
             scores.append(score_text(model, tokenizer, text, sentence=arguments.sentences, device=arguments.device))
         except DataError as error:
             raise DataError(f"{name}: {error}") from error
-    screen = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+    output = screen(100)
     if arguments.tokens and arguments.file is None:
         for score in scores:
             table = Table("token", "log p", "p", box=None)
             for token, log_p in zip(score.tokens, score.log_probabilities.tolist(), strict=True):
                 table.add_row(Text(repr(token)), f"{log_p:.4f}", f"{math.exp(log_p):.4f}")
-            screen.print(table)
-            screen.print()
+            output.print(table)
+            output.print()
     table = Table("text", "tokens", "unknown", "log p (nats)", "perplexity", "bits/byte", box=None)
     for score in scores:
         shown = score.text if len(score.text) <= 30 else score.text[:29] + "…"
         row(table, repr(shown), score)
     if len(scores) > 1:
         row(table, f"all {len(scores)}", total(scores))
-    screen.print(table)
+    output.print(table)
 
 
 def named_texts(arguments: Arguments) -> list[tuple[str, str]]:

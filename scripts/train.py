@@ -6,9 +6,7 @@ With nothing given: a character GPT on the shipped Tiny Shakespeare, on the CPU,
 import contextlib
 import dataclasses
 import os
-import shutil
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +14,8 @@ from typing import Any, Literal
 from support import console
 from support.display import train_watched
 from support.estimate_tables import show_estimate
+from support.resuming import FREE_ON_RESUME, refuse_changes, value_of
+from support.run_folders import folder_or_temporary
 
 from tinylm.data import Corpus, open_corpus
 from tinylm.data.tokenizers import StreamDecoder
@@ -28,8 +28,6 @@ from tinylm.train.distributed import Alone, MPIRanks, Ranks, refuse_lone_ranks
 from tinylm.train.presets import preset
 from tinylm.train.runs import fine_tuning_config, new_folder, read_config
 from tinylm.train.tensorboard import summary_writer
-
-FREE_ON_RESUME = {"steps", "device", "log_every", "eval_every", "save_every", "save_minutes", "keep", "patience", "checkpoint_activations"}
 
 
 @dataclass(frozen=True)
@@ -60,20 +58,6 @@ class Arguments(TrainConfig):
     by default; given again, the runs that are done are not repeated"""
 
 
-def value_of(flag: str, argv: list[str]) -> str | None:
-    """The last value of a flag, which may have underscores for its hyphens, on the command line, before it is parsed."""
-    found = None
-    for i, word in enumerate(argv):
-        name, equals, value = word.partition("=")
-        if name.replace("_", "-") != flag:
-            continue
-        if equals:
-            found = value
-        elif i + 1 < len(argv):
-            found = argv[i + 1]
-    return found
-
-
 def parse(argv: list[str]) -> Arguments:
     """The command line. The defaults are those of the model, or with --resume the run's own settings."""
     resumed, model, recipe, init = (value_of(flag, argv) for flag in ("--resume", "--model", "--preset", "--init"))
@@ -84,7 +68,7 @@ def parse(argv: list[str]) -> Arguments:
             base = fine_tuning_config(init, adapters=value_of("--lora-rank", argv) not in (None, "0"))
         else:
             base = preset(recipe) if recipe is not None else default_config(model or "gpt")
-        arguments = console.parse(Arguments, args=argv, description=Arguments.__doc__, default=Arguments(**base.to_json()))
+        arguments = console.parse(Arguments, args=argv, default=Arguments(**base.to_json()))
         if arguments.model != base.model and init:
             raise ConfigError(f"--model {arguments.model} and --init {init} do not go together: there is a {base.model}")
         if arguments.lora_rank and not init:
@@ -95,16 +79,9 @@ def parse(argv: list[str]) -> Arguments:
     folder = Path(resumed)
     saved, _ = read_config(folder)
     arguments = console.parse(Arguments, args=argv, default=Arguments(**saved.to_json(), resume=folder))
-    for name, value in saved.to_json().items():
-        if name not in FREE_ON_RESUME and getattr(arguments, name) != value:
-            flag = name.replace("_", "-")
-            raise ConfigError(
-                f"--{flag} {getattr(arguments, name)}: the run in {folder} was made with {value}, which a resume cannot change"
-            )
+    refuse_changes(arguments, saved.to_json(), FREE_ON_RESUME)
     if arguments.preset is not None:
         raise ConfigError("--preset and --resume do not go together: a resumed run keeps its own settings")
-    if arguments.out is not None:
-        raise ConfigError("--out and --resume do not go together: a resumed run stays in its folder")
     if saved.model == "ngram":
         raise ConfigError(f"the run in {folder} counts n-grams, which is done in one go: there is nothing to resume")
     return arguments
@@ -140,26 +117,20 @@ def work(arguments: Arguments, ranks: Ranks) -> int:
         from support.scaling_report import show_scaling  # matplotlib, whose memory no other run needs
 
         refuse_scaling_with(arguments, ranks)
-        with contextlib.ExitStack() as stack:
-            out = arguments.out or new_folder(f"scaling-{config.model}", config.data)
-            if arguments.dry_run:
-                out = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tinylm-")))
-            return show_scaling(config, text, out)
-    if arguments.dry_run:
-        folder = ranks.broadcast(Path(tempfile.mkdtemp(prefix="tinylm-")) if ranks.rank == 0 else None)
-    elif arguments.resume is not None:
-        folder = arguments.resume
-        _, tokenizer = read_config(folder)
-    else:
-        folder = ranks.broadcast(arguments.out or new_folder(Path(config.init).stem or config.model, config.data))
-    try:
+        with folder_or_temporary(arguments.out or new_folder(f"scaling-{config.model}", config.data), arguments.dry_run) as folder:
+            return show_scaling(config, text, folder)
+    resume = arguments.resume is not None and not arguments.dry_run
+    if resume:
+        _, tokenizer = read_config(arguments.resume)
+    with contextlib.ExitStack() as stack:
+        mine = None
+        if ranks.rank == 0:
+            chosen = arguments.resume or arguments.out or new_folder(Path(config.init).stem or config.model, config.data)
+            mine = stack.enter_context(folder_or_temporary(chosen, arguments.dry_run))
+        folder = ranks.broadcast(mine)
         if config.model == "ngram":
             return count(config, folder, text)
-        resume = arguments.resume is not None and not arguments.dry_run
         return train(config, folder, text, tokenizer, resume, arguments.tensorboard, ranks)
-    finally:
-        if arguments.dry_run and ranks.rank == 0:
-            shutil.rmtree(folder)
 
 
 def refuse_scaling_with(arguments: Arguments, ranks: Ranks) -> None:
@@ -211,7 +182,7 @@ def train(config: TrainConfig, folder: Path, text: str | Corpus, tokenizer: Any,
     print(f"run folder {folder}; Ctrl-C stops after the step under way, --resume {folder} continues", flush=True)
     summary = train_watched(run, tensorboard and ranks.rank == 0)
     if summary is None:
-        print(f"stopped at step {run.progress.step}; continue with: python scripts/train.py --resume {folder}")
+        print(f"stopped at step {run.progress.step}; continue with: {console.program()} --resume {folder}")
         return 130
     conclude(run, summary)
     return 0

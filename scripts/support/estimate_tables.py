@@ -1,13 +1,12 @@
 """What train.py --estimate prints: how long a run will take, how much memory, and what another size or more data would change."""
 
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from support.tables import screen
 from tinylm.data import Corpus
 from tinylm.errors import ConfigError
 from tinylm.studies.estimates import GOOD_PASSES, TOKENS_PER_PARAMETER, Estimate, compute_optimal, estimate, worth_in_passes
@@ -30,10 +29,10 @@ def show_estimate(config: TrainConfig, text: str | Corpus, resume: Path | None, 
         if resume is not None:
             copy_for_resume(resume, folder)
         found = estimate(config, folder, text, tokenizer, resume=resume is not None)
-    screen = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    output = screen()
     for table in (time_table(found), memory_table(found), advice_table(found)):
-        screen.print(table)
-        screen.print()
+        output.print(table)
+        output.print()
     return 0
 
 

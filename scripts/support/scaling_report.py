@@ -2,17 +2,16 @@
 says what to expect of the configured run, of more data and of a larger model."""
 
 import dataclasses
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from support.display import train_watched
 from support.estimate_tables import duration
+from support.tables import screen
 from tinylm.data import Corpus
 from tinylm.explain.plots import png
 from tinylm.explain.scaling_plots import scaling_figure
@@ -61,15 +60,15 @@ def show_scaling(config: TrainConfig, text: str | Corpus, out: Path) -> int:
         points.append(point)
     fit = fit_scaling_law(points, config.seed)
     predictions = predict(plan, fit)
-    screen = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    output = screen()
     for table in (points_table(plan, points, fit), law_table(fit), prediction_table(predictions)):
-        screen.print(table)
-        screen.print()
+        output.print(table)
+        output.print()
     for line in remarks(fit, predictions[0]):
-        screen.print(line)
+        output.print(line)
     write_json(out / "scaling.json", as_record(config, fit, predictions))
     write_atomically(out / "scaling.png", png(scaling_figure(fit, (predictions[0].parameters, predictions[0].tokens))))
-    screen.print(f"written: {out / 'scaling.json'}, {out / 'scaling.png'}")
+    output.print(f"written: {out / 'scaling.json'}, {out / 'scaling.png'}")
     return 0
 
 

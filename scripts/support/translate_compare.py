@@ -1,18 +1,17 @@
-"""translate.py compare: a Transformer, an LSTM, and the Transformer trained by PyTorch, on the same pairs."""
+"""What `translate compare` does: a Transformer, an LSTM, and the Transformer trained by PyTorch, on the same pairs."""
 
 import dataclasses
-import shutil
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
 from support import console
+from support.run_folders import folder_or_temporary
+from support.tables import screen
 from support.translation import BEAMS, Outputs, baselines, fitting, load, score, shortened, show, sizes, train_shown, translations
 from tinylm.data.pairs import Pairs
 from tinylm.engine.devices import device_namespace
@@ -49,32 +48,18 @@ class Compare(TranslationConfig):
     """three steps of tiny models on 200 pairs, in a temporary folder"""
 
 
-def compare(argv: list[str]) -> int:
-    arguments = console.parse(Compare, args=argv, prog="translate.py compare")
+def compare(arguments: Compare) -> int:
     if not arguments.models:
         raise ConfigError("--models names none: expected some of transformer, lstm, torch")
     if arguments.steps < 1:
         raise ConfigError(f"--steps {arguments.steps}: expected at least 1")
     if "torch" in arguments.models:
-        need_torch()
+        console.require_torch(", or leave it out with --models transformer lstm")
     device_namespace(arguments.device)
     pairs = load(arguments.data, arguments.dry_run)
     configs = {name: shortened(config_of(name, arguments), arguments.dry_run) for name in arguments.models}
-    if not arguments.dry_run:
-        return compare_in(arguments.out, configs, pairs)
-    folder = Path(tempfile.mkdtemp(prefix="tinylm-"))
-    try:
+    with folder_or_temporary(arguments.out, arguments.dry_run) as folder:
         return compare_in(folder, configs, pairs)
-    finally:
-        shutil.rmtree(folder)
-
-
-def need_torch() -> None:
-    """Errors: ConfigError where PyTorch is not installed."""
-    try:
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise ConfigError("PyTorch is not installed: pip install 'tinylm[test]', or leave it out with --models transformer lstm") from error
 
 
 def config_of(name: str, arguments: Compare) -> TranslationConfig:
@@ -111,7 +96,7 @@ def compare_in(folder: Path, configs: dict[str, TranslationConfig], pairs: Pairs
             values = score(texts, references)
             labels, learned = ((name, kind), columns(summaries[name])) if name else ((kind, ""), ())
             table.add_row(*labels, f"{values['bleu']:.2f}", f"{values['chrf']:.2f}", *learned)
-    Console(width=None if sys.stdout.isatty() else 120, highlight=False).print(table)
+    screen().print(table)
     show(sources, references, systems.pop("") | {name: outputs[f"beam {BEAMS}"] for name, outputs in systems.items()})
     return 0
 
@@ -136,7 +121,7 @@ def finished_run(name: str, folder: Path, config: TranslationConfig) -> dict[str
 
 def remedy(name: str, folder: Path) -> str:
     """What can be done about a run that was stopped."""
-    return f"delete {folder}" if name == "torch" else f"continue it with: python scripts/translate.py train --resume {folder}"
+    return f"delete {folder}" if name == "torch" else f"continue it with: {console.program('translate')} train --resume {folder}"
 
 
 def train(name: str, folder: Path, config: TranslationConfig, pairs: Pairs) -> dict[str, Any] | None:
