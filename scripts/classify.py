@@ -1,4 +1,4 @@
-"""Sentiment analysis: trains classifiers of short texts, compares them with naive Bayes, and uses them."""
+"""Classifies short texts by sentiment: trains classifiers, compares them with naive Bayes, uses them."""
 
 import dataclasses
 import sys
@@ -35,9 +35,9 @@ from tinylm.train.tasks.classifier_run import ClassifierRun, train_classifier
 
 @dataclass(frozen=True)
 class Train(ClassifierConfig):
-    """Trains a classifier on one split of labelled sentences, prints its accuracy on the rest, and
-    writes a run folder: config.json, metrics.jsonl, summary.json, model.safetensors, checkpoints/.
-    --model lstm --help shows the defaults of another model."""
+    """Trains a classifier on one split of labelled sentences, prints its accuracy on the rest, and writes a run
+    folder: config.json, metrics.jsonl, summary.json, model.safetensors, checkpoints/. '--model lstm --help' shows
+    the defaults of another model."""
 
     out: Path | None = None
     """the run folder; runs/<model>-<data> by default"""
@@ -49,38 +49,38 @@ class Train(ClassifierConfig):
 
 @dataclass(frozen=True)
 class Compare:
-    """Trains the models on each of the five fixed 80/20 splits and prints their accuracies beside those of
-    naive Bayes on words, with the mean paired difference and its 95 % confidence interval (Student's t)."""
+    """Trains the models on each of the five fixed 80/20 splits and prints their accuracies beside those of naive Bayes
+    on words, with the mean paired difference and its 95 % confidence interval (Student's t)."""
 
     models: tuple[str, ...] = tuple(MODEL_DEFAULTS)
     """which models"""
     data: str = "uci-sentences"
     """the shipped sentences, or a UTF-8 file of lines 'label TAB text'"""
     seed: int = 0
-    """of weights, batches and dropout"""
+    """seed of weights, batches and dropout"""
     dry_run: bool = False
-    """one epoch of one model of each kind on about 200 texts"""
+    """one epoch per kind of model on about 200 texts"""
 
 
 @dataclass(frozen=True)
 class Run:
-    """Prints the label, its probability and the text for each text, one a line, as they come."""
+    """Prints one line per text as soon as it is read: its label, the probability of the label, and the text."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """the run folder that 'classify train' wrote"""
     texts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """the texts; with neither texts nor --file, the lines of the standard input"""
+    """the texts; without texts and --file, the lines of the standard input"""
     file: Path | None = None
-    """instead: the lines of a UTF-8 file"""
+    """instead, label the lines of this UTF-8 file"""
     dry_run: bool = False
-    """the first text only"""
+    """label the first text only"""
 
 
-Run.__doc__ = f"{Run.__doc__} Of a text, the first {MAX_WORDS} words are read."
+Run.__doc__ = f"{Run.__doc__} The model reads the first {MAX_WORDS} words of a text."
 
 
 def load(source: str, dry_run: bool) -> LabelledTexts:
-    """The labelled texts, and a word about lines that could not be used."""
+    """Returns the labelled texts, and reports lines that could not be used."""
     data = load_labelled(source)
     if data.skipped:
         lines = "1 line" if data.skipped == 1 else f"{data.skipped} lines"

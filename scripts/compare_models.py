@@ -1,4 +1,4 @@
-"""Trains every language model on the same text and prints them side by side."""
+"""Trains every kind of language model on the same text and compares them in a table."""
 
 import dataclasses
 import sys
@@ -19,20 +19,19 @@ from tinylm.train.tasks.language_model_config import MODEL_DEFAULTS
 
 @dataclass(frozen=True)
 class Arguments:
-    """Trains the n-gram model, RNN, LSTM, GRU, Transformer and GPT with their default settings, one
-    after the other, and prints validation loss, parameters and training time. Models whose run is
-    finished already are not trained again."""
+    """Trains the n-gram model, RNN, LSTM, GRU, Transformer and GPT with their default settings, one after the other,
+    and prints validation loss, parameters and training time. A model whose run is finished is not trained again."""
 
     out: Path = Path("runs/compare")
     """the folder for the runs"""
     data: str = "tinyshakespeare"
     """a shipped corpus, a UTF-8 text file, or a folder of .txt files"""
     models: tuple[str, ...] = ("ngram", "rnn", "lstm", "gru", "transformer", "gpt")
-    """which of them"""
+    """which models"""
     seed: int = 0
-    """of weights, batches and dropout"""
+    """seed of weights, batches and dropout"""
     dry_run: bool = False
-    """two steps each on the first 20,000 characters, in a temporary folder"""
+    """two steps per model on the first 20,000 characters, in a temporary folder"""
 
 
 def main() -> None:

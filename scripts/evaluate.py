@@ -1,4 +1,4 @@
-"""The loss of trained language models over a whole validation split: alone, mixed, and learning as they go."""
+"""Prints the loss of trained language models on a validation split: alone, mixed, or still learning."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,21 +21,21 @@ from tinylm.train.metrics import token_losses
 
 @dataclass(frozen=True)
 class Arguments:
-    """Prints the mean loss of each run over the whole validation split (the last 10 %) of its data,
-    in nats a token. Of several runs with the same tokens it also prints their mixture, whose weights
-    are learned as the text is read. With --dynamic the models go on learning from each segment after
-    they have scored it (n-gram models excepted)."""
+    """Prints the mean loss of each run over the whole validation split (the last 10 %) of its data, in nats per token.
+    For several runs with the same tokens it also prints the loss of their mixture, whose weights are learned as the
+    text is read. With --dynamic the models keep learning from each segment after they have scored it (except n-gram
+    models)."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """the run folders that scripts/train.py wrote; a Hugging Face folder, a GGUF file or smollm2 with --data"""
+    """run folders that 'train' wrote; with --data also a Hugging Face folder, a GGUF file or smollm2"""
     dynamic: float | None = None
     """the learning rate of dynamic evaluation; 0.1 suits the recurrent presets"""
     data: str | None = None
-    """another corpus, file or folder than the first run's own"""
+    """read this corpus, file or folder instead of the first run's"""
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
     dry_run: bool = False
-    """the first 2,000 tokens only"""
+    """read the first 2,000 tokens only"""
 
 
 def main() -> None:

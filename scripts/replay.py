@@ -1,4 +1,4 @@
-"""Repeats the training step that a run stopped at because a value was not finite, and says what made it so."""
+"""Repeats the training step at which a run met a value that is not finite, and says where it came from."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +15,10 @@ from tinylm.train.replay import replay
 
 @dataclass(frozen=True)
 class Arguments:
-    """Repeats the step that a run stopped at, from the batch, the weights and the random state in its folder
-    failure/, and prints the loss, the parameters whose weights or gradients are not finite, and the op, the
-    line and the inputs that made the first such value. Exit status 1 when the step is finite this time.
-    In one's own code tinylm.train.replay.failed_run(RUN) gives the run as it was before the step."""
+    """Repeats the step at which a run stopped, from the batch, the weights and the random state in its folder failure/.
+    Prints the loss, the parameters whose weights or gradients are not finite, and the op, the source line and the
+    inputs that produced the first such value. The exit status is 1 if the step is finite this time. In your own code
+    tinylm.train.replay.failed_run(RUN) returns the run as it was before the step."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """the run folder"""

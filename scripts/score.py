@@ -1,4 +1,4 @@
-"""The probability of texts under a trained language model."""
+"""Prints the probability of texts under a trained language model."""
 
 import math
 from dataclasses import dataclass
@@ -20,26 +20,25 @@ from tinylm.train import load_run
 
 @dataclass(frozen=True)
 class Arguments:
-    """Scores texts with the model of a run folder: the log-probability of each token and of the
-    whole, perplexity, bits per byte. A text is scored as if it followed a line break, the beginning
-    of a sentence (BOS). A text longer than a Transformer's context is read in windows that advance
-    by half a context, each token scored once. Unknown words are scored as <unk> and counted; an
-    unknown character is an error."""
+    """Scores texts with a trained language model: the log-probability of each token and of the whole text, perplexity,
+    bits per byte. A text is scored as if it followed a line break, the beginning of a sentence (BOS). A text longer
+    than a Transformer's context is read in windows that advance by half a context; each token is scored once. Unknown
+    words are scored as <unk> and counted; an unknown character is an error."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """the run folder that scripts/train.py wrote, a Hugging Face folder, a GGUF file, or smollm2"""
+    """a run folder that 'train' wrote, a Hugging Face folder, a GGUF file, or smollm2"""
     texts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """the texts to score, each on its own"""
+    """the texts to score, each by itself"""
     file: Path | None = None
-    """instead: a UTF-8 file, scored as one text"""
+    """instead, score this UTF-8 file as one text"""
     sentences: bool = False
-    """every text, or every line of the file that is not empty, is a sentence: its line break (EOS) is scored too"""
+    """every text, or every line of the file that is not empty, is a sentence whose line break (EOS) is also scored"""
     tokens: bool = True
-    """show each token; --no-tokens shows the totals only"""
+    """print each token; --no-tokens prints the totals only"""
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
     dry_run: bool = False
-    """the first 100 characters of each text only"""
+    """score the first 100 characters of each text only"""
 
 
 def main() -> None:
@@ -72,7 +71,7 @@ def main() -> None:
 
 
 def named_texts(arguments: Arguments) -> list[tuple[str, str]]:
-    """What to score, each with its name for error messages."""
+    """Returns (name for error messages, text) of what to score."""
     if arguments.file is None:
         return [(f"text {i}", text) for i, text in enumerate(arguments.texts, 1)]
     text = read_text(arguments.file)

@@ -1,6 +1,6 @@
-"""Trains a language model, writes a run folder, and shows what the model has learned.
+"""Trains a language model, writes a run folder, and prints a sample of what the model has learned.
 
-With nothing given: a character GPT on the shipped Tiny Shakespeare, on the CPU, a few minutes.
+By default it trains a character GPT on the shipped Tiny Shakespeare, on the CPU, for a few minutes.
 """
 
 import contextlib
@@ -32,30 +32,30 @@ from tinylm.train.tensorboard import summary_writer
 
 @dataclass(frozen=True)
 class Arguments(TrainConfig):
-    """Trains a language model. The defaults train a character GPT of 0.8 million parameters on Tiny
-    Shakespeare; --model lstm --help shows the defaults of another model. A run folder holds
-    config.json, metrics.jsonl, summary.json, model.safetensors and checkpoints/."""
+    """Trains a language model. The defaults train a character GPT of 0.8 million parameters on Tiny Shakespeare;
+    '--model lstm --help' shows the defaults of another model. A run folder holds config.json, metrics.jsonl,
+    summary.json, model.safetensors and checkpoints/."""
 
     preset: Literal["best-10min", "best-20min"] | None = None
-    """start from a recipe's settings instead of a model's defaults; other flags change them"""
+    """start from this recipe's settings instead of the model's defaults; other options change them"""
     out: Path | None = None
-    """the run folder; runs/<model>-<data> by default"""
+    """the run folder; by default runs/<model>-<data>"""
     resume: Path | None = None
     """continue the run in this folder, with its settings; --steps may be raised"""
     tensorboard: bool = False
-    """write the metrics for TensorBoard too, into the run folder's tensorboard/"""
+    """also write the metrics for TensorBoard, to tensorboard/ in the run folder"""
     distributed: bool = False
-    """train with all processes that mpiexec has started (mpiexec -n 2 python scripts/train.py --distributed): each takes its
-    rows of every batch, on its share of the cores or on a GPU of its own"""
+    """train with all processes that mpiexec has started (mpiexec -n 2 python scripts/train.py --distributed): each takes
+    its rows of every batch, on its part of the cores or on its own GPU"""
     dry_run: bool = False
     """three steps on the first 20,000 characters, in a temporary folder"""
     estimate: bool = False
-    """instead of training, make its first steps and print how long it will take, how much memory, and what more data or
-    another size would give; no run folder is made"""
+    """instead of training, make the first steps and print how much time and memory the run will take, and what more data
+    or another size would change; no run folder is written"""
     scaling: bool = False
-    """instead of training, train a few smaller sizes on a few amounts of the data, fit how the loss falls with both, and print
-    what to expect of this run, of more data and of a larger model; --out: the folder for all of them, runs/scaling-<model>-<data>
-    by default; given again, the runs that are done are not repeated"""
+    """instead, train a few smaller sizes on a few amounts of the data, fit how the loss falls with both, and print what to
+    expect of this run, of more data and of a larger model. --out is the folder for all of them, by default
+    runs/scaling-<model>-<data>; runs that are already finished there are not repeated"""
 
 
 def parse(argv: list[str]) -> Arguments:
@@ -105,7 +105,7 @@ def work(arguments: Arguments, ranks: Ranks) -> int:
     config = TrainConfig(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(TrainConfig)})
     device_namespace(config.device)
     if arguments.tensorboard:
-        summary_writer()  # one that is missing is reported before anything is made
+        summary_writer()  # if it is missing, that is reported before anything is written
     corpus: Corpus = ranks.broadcast(open_corpus(config.data, config.encoding) if ranks.rank == 0 else None)
     text: str | Corpus = corpus
     tokenizer = None
@@ -134,13 +134,13 @@ def work(arguments: Arguments, ranks: Ranks) -> int:
 
 
 def refuse_scaling_with(arguments: Arguments, ranks: Ranks) -> None:
-    """Errors: ConfigError for what --scaling has no use for."""
+    """Raises ConfigError for options that do not go together with --scaling."""
     if arguments.model == "ngram":
         raise ConfigError("--scaling and --model ngram do not go together: an n-gram model has no size of its own")
     if arguments.resume is not None:
         raise ConfigError("--scaling and --resume do not go together: give --out again, and the runs that are done are not repeated")
     if ranks.size > 1:
-        raise ConfigError("--scaling trains with one process: leave --distributed away")
+        raise ConfigError("--scaling trains with one process: leave out --distributed")
 
 
 def introduce(run: Run | Counting, text: str | Corpus) -> None:
@@ -151,7 +151,7 @@ def introduce(run: Run | Counting, text: str | Corpus) -> None:
 
 
 def conclude(run: Run | Counting, summary: dict[str, Any]) -> None:
-    """The result and a sample."""
+    """Prints the result and a sample."""
     print(
         f"validation loss {summary['val_loss']:.4f} nats/token over the whole split ({summary['val_nats_per_byte']:.4f} nats/byte), "
         f"{summary['parameters']:,} parameters, {summary['train_seconds']:.0f} s of training, {summary['tokens_per_second']:,.0f} tokens/s"

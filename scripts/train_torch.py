@@ -1,4 +1,4 @@
-"""Trains the language model of a finished run once more, with PyTorch, to draw both curves side by side."""
+"""Trains the language model of a run once more, with PyTorch, to compare the two curves."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ from tinylm.train.runs import read_config
 
 @dataclass(frozen=True)
 class Arguments:
-    """Trains the language model of a run once more, with PyTorch: the same settings, initial weights, batches,
-    learning rates and validations; model, gradients and optimiser are PyTorch's. Writes a run folder of its
-    own, which 'explain.py report RUN --torch FOLDER' draws beside the run. Dropout masks differ."""
+    """Trains the language model of a run once more, with PyTorch: the settings, initial weights, batches, learning rates
+    and validations are the same; the model, the gradients and the optimiser are PyTorch's, and dropout masks differ.
+    Writes another run folder, which 'explain report RUN --torch FOLDER' draws beside the run."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """the run folder that scripts/train.py wrote"""
+    """a run folder that 'train' wrote"""
     out: Path | None = None
-    """the new run folder; RUN-torch by default"""
+    """the new run folder; by default RUN-torch"""
     steps: int | None = None
-    """where to stop; where the run was told to stop, by default"""
+    """the step to stop at; by default the run's own"""
     dry_run: bool = False
     """three steps on the first 20,000 characters, in a temporary folder"""
 

@@ -1,4 +1,4 @@
-"""Machine translation: trains translators on pairs of sentences, tests them beside two baselines, and uses them."""
+"""Translates: trains translators on pairs of sentences, tests them beside two baselines, uses them."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -26,48 +26,47 @@ from tinylm.train.tensorboard import summary_writer
 
 @dataclass(frozen=True)
 class Train(TranslationConfig):
-    """Trains a translator, 90 % of the pairs for training and 5 % for validation, and tests it on the
-    rest: BLEU and chrF (sacrebleu) of greedy decoding and of 4 beams, beside the target of the nearest
-    training sentence (TF-IDF) and a word-for-word translation (IBM Model 1). --model lstm --help shows
-    the defaults of another model. A run folder holds config.json, metrics.jsonl, summary.json,
-    model.safetensors and checkpoints/."""
+    """Trains a translator on 90 % of the pairs, validates it on 5 % and tests it on the rest: BLEU and chrF (sacrebleu)
+    of greedy decoding and of 4 beams, beside the target of the nearest training sentence (TF-IDF) and a word-for-word
+    translation (IBM Model 1). '--model lstm --help' shows the defaults of another model. A run folder holds
+    config.json, metrics.jsonl, summary.json, model.safetensors and checkpoints/."""
 
     out: Path | None = None
-    """the run folder; runs/translate-<model>-<data> by default"""
+    """the run folder; by default runs/translate-<model>-<data>"""
     resume: Path | None = None
     """continue the run in this folder, with its settings; --steps may be raised"""
     tensorboard: bool = False
-    """write the metrics for TensorBoard too, into the run folder's tensorboard/"""
+    """also write the metrics for TensorBoard, to tensorboard/ in the run folder"""
     dry_run: bool = False
     """three steps of a tiny model on 200 pairs, in a temporary folder"""
 
 
 @dataclass(frozen=True)
 class Translate:
-    """Prints a translation a line, each as soon as it is ready. A source longer than the model's block
-    or empty is an error naming its line."""
+    """Prints one translation per line, each as soon as it is ready. A source that is empty or longer than the model's
+    block is an error that names its line."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """the run folder that 'translate train' wrote"""
+    """a run folder that 'translate train' wrote"""
     texts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """the sentences; with neither sentences nor --file, the lines of the standard input"""
+    """the sentences; without sentences and --file, the lines of the standard input"""
     file: Path | None = None
-    """instead: the lines of a UTF-8 file"""
+    """instead, translate the lines of this UTF-8 file"""
     beams: int = BEAMS
-    """hypotheses kept at each step; 1 is greedy"""
+    """number of hypotheses kept at each step; 1 is greedy decoding"""
     alpha: float = 0.6
-    """of the length penalty ((5 + n) / 6)^alpha; larger favours longer translations"""
+    """exponent of the length penalty ((5 + n) / 6)^alpha; larger values favour longer translations"""
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
     dry_run: bool = False
-    """the first sentence only"""
+    """translate the first sentence only"""
 
 
 # ---------------------------------------------------------------- train
 
 
 def parse_train(argv: list[str]) -> Train:
-    """The command line. The defaults are those of the model, or with --resume the run's own settings."""
+    """Returns the command line as a record. The defaults are those of the model, or with --resume the run's own settings."""
     resumed = value_of("--resume", argv)
     if resumed is None:
         base = default_config(value_of("--model", argv) or "transformer")
@@ -86,7 +85,7 @@ def train(argv: list[str]) -> int:
     config = TranslationConfig(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(TranslationConfig)})
     device_namespace(config.device)
     if arguments.tensorboard:
-        summary_writer()  # one that is missing is reported before anything is made
+        summary_writer()  # if it is missing, that is reported before anything is written
     pairs, config = load(config.data, arguments.dry_run), shortened(config, arguments.dry_run)
     chosen = arguments.resume or arguments.out or new_folder(f"translate-{config.model}", config.data)
     with folder_or_temporary(chosen, arguments.dry_run) as folder:
@@ -106,7 +105,7 @@ def train_in(folder: Path, config: TranslationConfig, pairs: Pairs, resume: bool
 
 
 def test(translator: SentenceTranslator, known: Sequence[Pair], pairs: Sequence[Pair]) -> dict[str, Any]:
-    """Scores on the test pairs, printed with 10 of the sentences."""
+    """Returns the scores on the test pairs, and prints them with 10 of the sentences."""
     sources, references = fitting(translator, pairs)
     outputs = baselines(known, sources) | translations(translator, sources)
     scores = {name: score(texts, references) for name, texts in outputs.items()}
@@ -130,7 +129,7 @@ def translate(arguments: Translate) -> int:
             result = translator.translate(text, arguments.beams, arguments.alpha)
         except DataError as error:
             raise DataError(f"{name}: {error}") from error
-        print(" ".join(result.split()), flush=True)  # a line each, whatever the model wrote
+        print(" ".join(result.split()), flush=True)  # one line, whatever the model wrote
         if arguments.dry_run:
             break
     return 0

@@ -2,8 +2,8 @@
 
 import ast
 import difflib
-import runpy
 import sys
+import types
 from pathlib import Path
 
 
@@ -35,9 +35,11 @@ def main() -> int:
         hint = f"did you mean {similar[0]!r}?" if similar else f"'{program} --help' lists them"
         print(f"error: there is no command {name!r}: {hint}", file=sys.stderr)
         return 2
-    sys.argv = [f"{program} {name}", *arguments]  # the name for usage lines and messages
+    sys.argv = [f"{program} {name}", *arguments]  # the name for usage lines and messages; runpy would put the file's path here
     sys.path.insert(0, str(scripts_folder()))  # where the scripts find support/ and benchmark/
-    runpy.run_path(str(commands[name]), run_name="__main__")
+    script = sys.modules["__main__"] = types.ModuleType("__main__")
+    script.__file__ = str(commands[name])
+    exec(compile(commands[name].read_bytes(), commands[name], "exec"), vars(script))
     return 0
 
 

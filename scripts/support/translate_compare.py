@@ -27,21 +27,20 @@ SHARED = ("data", "bpe_size", "device", "seed", "block_size", "log_every", "eval
 
 @dataclass(frozen=True)
 class Compare(TranslationConfig):
-    """Trains, one after the other, the Transformer, the LSTM without attention, and once more the
-    Transformer by PyTorch (torch.nn.Transformer, from the same initial weights, on the same batches;
-    its weights are then decoded by tinylm). Tests them and the two baselines on the same sentences:
-    BLEU and chrF, greedy and with 4 beams, beside the seconds of training. The settings are the
-    Transformer's; the LSTM has its own defaults for sizes and optimiser. Models whose run is finished
-    already are not trained again, so that they may be trained by several processes, one each."""
+    """Trains, one after the other, the Transformer, the LSTM without attention, and the Transformer again by PyTorch
+    (torch.nn.Transformer, from the same initial weights, on the same batches; tinylm then decodes with its weights).
+    Tests them and the two baselines on the same sentences: BLEU and chrF, greedy and with 4 beams, beside the seconds
+    of training. The settings are the Transformer's; the LSTM has its own defaults for sizes and optimiser. A model
+    whose run is finished is not trained again, so several processes can train one model each."""
 
     model: tyro.conf.SuppressFixed[tyro.conf.Fixed[Literal["transformer"]]] = "transformer"
     steps: int = TranslationConfig.steps
-    """of the Transformer; its schedule and warmup and the LSTM's are longer or shorter in proportion"""
+    """steps of the Transformer; its schedule and warmup, and those of the LSTM, change in proportion"""
     schedule_steps: tyro.conf.SuppressFixed[tyro.conf.Fixed[int]] = TranslationConfig.schedule_steps
     warmup: tyro.conf.SuppressFixed[tyro.conf.Fixed[int]] = TranslationConfig.warmup
 
     models: tuple[Model, ...] = ("transformer", "lstm", "torch")
-    """which of them"""
+    """which models"""
     out: Path = Path("runs/compare-translate")
     """the folder for the runs"""
     dry_run: bool = False
@@ -63,7 +62,7 @@ def compare(arguments: Compare) -> int:
 
 
 def config_of(name: str, arguments: Compare) -> TranslationConfig:
-    """The settings of one model's run."""
+    """Returns the settings of one model's run."""
     given = TranslationConfig(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(TranslationConfig)})
     kind = default_config("lstm" if name == "lstm" else "transformer")
     whole = default_config("transformer").steps
@@ -102,14 +101,14 @@ def compare_in(folder: Path, configs: dict[str, TranslationConfig], pairs: Pairs
 
 
 def finished_run(name: str, folder: Path, config: TranslationConfig) -> dict[str, Any] | None:
-    """The summary of the run in the folder; None when there is no run.
+    """Returns the summary of the run in the folder; None if there is no run.
 
-    Errors: CheckpointError for one that was stopped; ConfigError for one with other settings.
+    Raises CheckpointError if the run was stopped, ConfigError if it has other settings.
     """
     if not (folder / "config.json").exists():
         return None
     if not (folder / "summary.json").exists():
-        raise CheckpointError(f"the run in {folder} has not come to its end: {remedy(name, folder)}")
+        raise CheckpointError(f"the run in {folder} is not finished: {remedy(name, folder)}")
     summary: dict[str, Any] = read_json(folder / "summary.json")
     found = read_config(folder)[0].to_json() | {"steps": summary["steps"]}  # a resumed run may have made more
     for setting, value in config.to_json().items():
@@ -120,12 +119,12 @@ def finished_run(name: str, folder: Path, config: TranslationConfig) -> dict[str
 
 
 def remedy(name: str, folder: Path) -> str:
-    """What can be done about a run that was stopped."""
+    """Returns what the user can do about a run that was stopped."""
     return f"delete {folder}" if name == "torch" else f"continue it with: {console.program('translate')} train --resume {folder}"
 
 
 def train(name: str, folder: Path, config: TranslationConfig, pairs: Pairs) -> dict[str, Any] | None:
-    """Trains one of the models; the summary, or None when it was stopped."""
+    """Trains one of the models and returns the summary; None if it was stopped."""
     print(f"\n{name}{', the Transformer trained by PyTorch' if name == 'torch' else ''}")
     if name != "torch":
         return train_shown(TranslationRun(config, folder, pairs))
