@@ -1,4 +1,4 @@
-"""What the recurrent ops share: the order of the steps, sequences of several lengths, whole-sequence products."""
+"""The common parts of the recurrent ops: the order of the steps, sequences of several lengths, products over whole sequences."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from tinylm.errors import ShapeError
 
 
 class Scan:
-    """The order of the steps, and the batch sorted by falling length: the sequences that run at
+    """The order of the steps, and the batch sorted by falling length: the sequences that are still running at
     step t are the first n rows, and the others keep their state, so the last state is the final
     one. `steps` lists (t, n)."""
 
@@ -29,19 +29,19 @@ class Scan:
         self.steps = list(enumerate(counts))[:: -1 if reverse else 1]
 
     def sorted(self, a: Array) -> Array:
-        """A sequence (T, N, C), 0 where it does not run, or a state (N, C), in sorted order."""
+        """Returns a sequence (T, N, C), 0 beyond its length, or a state (N, C), in sorted order."""
         if self.order is None:
             return a
         return a[self.order] if a.ndim == 2 else self.xp.where(self.running, a[:, self.order], 0)
 
     def restored(self, a: Array) -> Array:
-        """The same, back in the caller's order."""
+        """Returns the same in the caller's order."""
         if self.order is None:
             return a
         return a[self.back] if a.ndim == 2 else self.xp.where(self.running, a, 0)[:, self.back]
 
     def states(self, first: Array | None, like: Array) -> tuple[Array, Array]:
-        """(before, after), (T, N, H) each: two views of one buffer, a step apart, so that what is
+        """Returns (before, after), (T, N, H) each: two views of one buffer, one step apart, so that what is
         written to after[t] is before[the next step]."""
         steps, batch = like.shape[:2]
         buffer = self.xp.empty((steps + 1, batch, self.hidden), like.dtype)
@@ -50,7 +50,7 @@ class Scan:
         return before, after
 
     def final(self, states: Array) -> Array:
-        """The states after the last step, (N, H), in the caller's order."""
+        """Returns the states after the last step, (N, H), in the caller's order."""
         return self.restored(states[self.steps[-1][0]].copy())
 
 
@@ -65,7 +65,7 @@ def _checked_lengths(lengths: Any, steps: int, batch: int) -> np.ndarray:
 
 
 def check_shapes(name: str, gates: int, x: Array, weight_ih: Array, weight_hh: Array, biases: Any, states: Any) -> None:
-    """ShapeError unless everything fits x (T, N, in), T > 0, and weight_hh (gates H, H)."""
+    """Raises ShapeError unless everything fits x (T, N, in), T > 0, and weight_hh (gates H, H)."""
     if x.ndim != 3 or x.shape[0] == 0:
         raise ShapeError(f"{name}: x has shape {x.shape}, expected (steps, batch, features) with at least one step")
     hidden = weight_hh.shape[-1]
@@ -80,12 +80,12 @@ def check_shapes(name: str, gates: int, x: Array, weight_ih: Array, weight_hh: A
 
 
 def _rows(x: Array) -> Array:
-    """x (T, N, C) as a matrix (T N, C)."""
+    """Returns x (T, N, C) as a matrix (T N, C)."""
     return x.reshape(x.shape[0] * x.shape[1], x.shape[2])
 
 
 def input_products(x: Array, weight: Array, *biases: Array | None) -> Array:
-    """W x_t + biases for every step: (T, N, rows of W)."""
+    """Returns W x_t + biases for every step: (T, N, rows of W)."""
     xp = array_module(x, weight)
     y = xp.matmul(_rows(x), weight.T)
     for bias in biases:
@@ -95,12 +95,12 @@ def input_products(x: Array, weight: Array, *biases: Array | None) -> Array:
 
 
 def input_gradient(dz: Array, weight: Array) -> Array:
-    """dx_t = dz_t W for every step, as one product."""
+    """Returns dx_t = dz_t W for every step, as one product."""
     return array_module(dz).matmul(_rows(dz), weight).reshape(*dz.shape[:2], weight.shape[1])
 
 
 def weight_gradient(dz: Array, x: Array) -> Array:
-    """Σ_t dz_tᵀ x_t: one product over all T N rows."""
+    """Returns Σ_t dz_tᵀ x_t, as one product over all T N rows."""
     return array_module(dz).matmul(_rows(dz).T, _rows(x))
 
 
