@@ -284,4 +284,4 @@ def backward(y: Any, gradient: Any = None, retain_graph: bool = False) -> None:
     """
     dy = seed_gradient(y, gradient)
     for _ in walk(y, constant(dy), _accumulate, retain_graph=retain_graph):
-        pass
+        pass  # not observed: it runs to its end

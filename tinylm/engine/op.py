@@ -164,6 +164,7 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Call
         raise TypeError(f"@op(sequence=True): {body.__name__} must have one array parameter before '/'")
     record = Op(body.__name__, body, count, sequence, composed)
     kernels_on, get_frame, ndarray, new = record.devices, sys._getframe, np.ndarray, Tensor.__new__  # locals: this is the hot path
+    methods = vars(sys.modules["tinylm.ops"])  # the globals of the functions there that Tensor has as methods
 
     @functools.wraps(body)
     def call(*args: Any, **settings: Any) -> Any:
@@ -222,10 +223,10 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Call
             out.version_cell = [0]
         recorded = track and vjp is not None and mode.recording
         if recorded or anomaly.detect:
-            # Messages name the line that called the op. That is the frame below this one, except where Tensor's methods
-            # in tinylm.ops call it (x[0], x.reshape, 2 - x): then it is the next one, the line that used the method.
+            # Messages name the line that called the op. The frame below this one is there, unless one of Tensor's methods
+            # called the op (x[0], x.reshape, 2 - x): then the next frame is, the one that called the method.
             caller: Any = get_frame(1)
-            if caller.f_globals.get("__name__") == "tinylm.ops":
+            if caller.f_globals is methods:
                 caller = caller.f_back
             where = place(caller) if anomaly.detect else None
             if where is not None:

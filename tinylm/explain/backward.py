@@ -83,17 +83,15 @@ def steps(loss: Any, gradient: Any = None, *, model: Module | None = None) -> It
     loss: a tensor. gradient: its cotangent as for `backward`. model: gives parameters and modules
     their names. Raises what `backward` raises.
     """
-    visits = walk(loss, as_array(seed_gradient(loss, gradient)), _no_leaf, retain_graph=True, observed=True)
+    visits = walk(loss, as_array(seed_gradient(loss, gradient)), lambda tensor, g: None, retain_graph=True, observed=True)
     return _described(visits, Names(model, loss))
-
-
-def _no_leaf(tensor: Any, g: Array) -> None:
-    """Takes what arrives at a leaf: it is seen where it is given."""
 
 
 def _described(visits: Iterator[Visit], names: Names) -> Iterator[Step]:
     sums: dict[Any, tuple[int, Array]] = {}  # leaf, or (node, output) -> how many contributions so far, and their sum
     for number, (node, incoming, targets, gradients) in enumerate(visits, 1):
+        for i in range(len(incoming)):
+            sums.pop((node, i), None)  # complete, and now `incoming`
         arguments = _argument_names(node)
         inputs = [(name, getattr(x, "shape", None)) for name, x in zip(arguments, node.inputs, strict=True)]
         if node.vjp is None:
