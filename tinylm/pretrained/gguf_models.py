@@ -1,7 +1,7 @@
 """GPT-2 and Llama in GGUF files: llama.cpp's names and settings there and ours here."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from tinylm.errors import CheckpointError
 from tinylm.files.gguf_files import GgufFile
@@ -10,7 +10,7 @@ from tinylm.files.stored_tensors import StoredTensor
 from tinylm.models.gpt import GPT, GPTConfig
 from tinylm.models.llama import WIDEST_HEAD, Llama, LlamaConfig
 from tinylm.pretrained.rotary_order import heads_of, interleaved_to_half
-from tinylm.pretrained.weight_loading import Transform, WeightSource, architecture, build_model
+from tinylm.pretrained.weight_loading import WeightSource, architecture, build_model
 
 _GPT_LAYER = {
     "attn_norm": "ln_1", "attn_qkv": "attn.c_attn", "attn_output": "attn.c_proj", "ffn_norm": "ln_2", "ffn_up": "mlp.c_fc",
@@ -46,7 +46,7 @@ def _gpt(file: GgufFile, fields: Fields) -> GPT:
         norm_eps=fields.number("attention.layer_norm_epsilon"),
     )  # fmt: skip
     tensors = _without_equal_head(file.tensors)
-    return build_model(GPT, config, _sources(tensors, _GPT, _GPT_LAYER, "transformer.h", lambda name: None), file.path)
+    return build_model(GPT, config, _sources(tensors, _GPT, _GPT_LAYER, "transformer.h"), file.path)
 
 
 def _llama(file: GgufFile, fields: Fields) -> Llama:
@@ -67,11 +67,11 @@ def _llama(file: GgufFile, fields: Fields) -> Llama:
         attention_bias="blk.0.attn_q.bias" in tensors, mlp_bias="blk.0.ffn_up.bias" in tensors, tied="output.weight" not in tensors,
     )  # fmt: skip
 
-    def transform(name: str) -> Transform | None:
-        rotated = heads_of(name, config)
-        return None if rotated is None else functools.partial(interleaved_to_half, heads=rotated)
-
-    return build_model(Llama, config, _sources(tensors, _LLAMA, _LLAMA_LAYER, "model.layers", transform), file.path)
+    sources = _sources(tensors, _LLAMA, _LLAMA_LAYER, "model.layers")
+    for name, source in sources.items():
+        if (rotated := heads_of(name, config)) is not None:
+            sources[name] = WeightSource(source.stored, functools.partial(interleaved_to_half, heads=rotated))
+    return build_model(Llama, config, sources, file.path)
 
 
 def _vocabulary(file: GgufFile) -> int:
@@ -90,7 +90,6 @@ def _without_equal_head(tensors: Mapping[str, StoredTensor]) -> dict[str, Stored
 
 def _sources(
     tensors: Mapping[str, StoredTensor], names: Mapping[str, str], layer: Mapping[str, str], layers: str,
-    transform: Callable[[str], Transform | None],
 ) -> dict[str, WeightSource]:  # fmt: skip
     """Returns the tensors by our names; one that is unknown keeps its own, and is reported as unexpected."""
     found = {}
@@ -102,5 +101,5 @@ def _sources(
         elif path.startswith("blk.") and path.count(".") == 2 and path.split(".")[2] in layer:
             _, number, part = path.split(".")
             ours = f"{layers}.{number}.{layer[part]}.{ending}"
-        found[ours] = WeightSource(stored, transform(ours))
+        found[ours] = WeightSource(stored)
     return found
