@@ -6,7 +6,6 @@ offset is compared with the file's size before it is believed; the `gguf` librar
 
 import itertools
 import math
-import stat
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,14 +85,12 @@ class _Reader:
 def is_gguf(path: Path) -> bool:
     """Returns whether a file begins as GGUF files do, or is named like one. Raises CheckpointError if it cannot be read."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        if not path.is_file():
             return False
         with path.open("rb") as file:
             return file.read(4) == b"GGUF" or path.suffix == ".gguf"
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except (OSError, ValueError) as error:  # ValueError: a name with a zero in it
-        raise CheckpointError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def read_gguf(path: Path) -> GgufFile:

@@ -43,8 +43,8 @@ class StoredTensor:
 
     def equals(self, other: "StoredTensor") -> bool:
         """Returns whether both hold the same numbers."""
-        pairs = zip(self.slices(), other.slices(), strict=True) if self.shape == other.shape else None
-        return pairs is not None and all(np.array_equal(a, b) for (_, a), (_, b) in pairs)
+        pairs = zip(self.slices(), other.slices(), strict=True)
+        return self.shape == other.shape and all(np.array_equal(a, b) for (_, a), (_, b) in pairs)
 
 
 def map_file(path: Path) -> np.ndarray:

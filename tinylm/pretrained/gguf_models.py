@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping
+from pathlib import Path
 
 from tinylm.errors import CheckpointError
 from tinylm.files.gguf_files import GgufFile
@@ -36,22 +37,27 @@ def load_gguf(file: GgufFile) -> GPT | Llama:
     kind = architecture(name, file.path, "general.architecture")
     prefix = f"{name}."
     fields = Fields({k.removeprefix(prefix): v for k, v in file.metadata.items() if k.startswith(prefix)}, f"{file.path}, {name}")
-    return _gpt(file, fields) if kind == "gpt" else _llama(file, fields)
+    head, embedding = file.tensors.get("output.weight"), file.tensors.get("token_embd.weight")
+    if embedding is None:
+        raise CheckpointError(f"{file.path}: the tensor token_embd.weight is missing")
+    tensors = dict(file.tensors)
+    if head is not None and head.equals(embedding):  # the output projection repeats the embedding
+        del tensors["output.weight"]
+    return (_gpt if kind == "gpt" else _llama)(tensors, fields, file.path)
 
 
-def _gpt(file: GgufFile, fields: Fields) -> GPT:
+def _gpt(tensors: Mapping[str, StoredTensor], fields: Fields, path: Path) -> GPT:
     config = GPTConfig(
-        vocab_size=_vocabulary(file), block_size=fields.integer("context_length"), n_layer=fields.integer("block_count"),
-        n_head=fields.integer("attention.head_count"), n_embd=fields.integer("embedding_length"), bias=True, activation="gelu_tanh",
-        norm_eps=fields.number("attention.layer_norm_epsilon"),
+        vocab_size=tensors["token_embd.weight"].shape[0], block_size=fields.integer("context_length"),
+        n_layer=fields.integer("block_count"), n_head=fields.integer("attention.head_count"), n_embd=fields.integer("embedding_length"),
+        bias=True, activation="gelu_tanh", norm_eps=fields.number("attention.layer_norm_epsilon"),
     )  # fmt: skip
-    tensors = _without_equal_head(file.tensors)
-    return build_model(GPT, config, _sources(tensors, _GPT, _GPT_LAYER, "transformer.h"), file.path)
+    return build_model(GPT, config, _sources(tensors, _GPT, _GPT_LAYER, "transformer.h"), path)
 
 
-def _llama(file: GgufFile, fields: Fields) -> Llama:
+def _llama(tensors: Mapping[str, StoredTensor], fields: Fields, path: Path) -> Llama:
     problems = []
-    if "rope_freqs.weight" in file.tensors:
+    if "rope_freqs.weight" in tensors:
         problems.append("scaled rotary positions (rope_freqs.weight)")
     heads, width = fields.integer("attention.head_count"), fields.integer("embedding_length")
     head_dim = fields.integer("rope.dimension_count", max(1, width // heads), largest=WIDEST_HEAD)
@@ -59,33 +65,18 @@ def _llama(file: GgufFile, fields: Fields) -> Llama:
         problems.append("rotary positions on a part of a head")
     fields.refuse_others({"rope.scaling.type": ("none",), "expert_count": (0,)}, problems)
     groups = fields.integer("attention.head_count_kv", heads)
-    tensors = _without_equal_head(file.tensors)
     config = LlamaConfig(
-        vocab_size=_vocabulary(file), block_size=fields.integer("context_length"), n_layer=fields.integer("block_count"), n_head=heads,
-        n_kv_head=groups, n_embd=width, head_dim=head_dim, n_hidden=fields.integer("feed_forward_length"),
-        rope_theta=fields.number("rope.freq_base", 10000.0), norm_eps=fields.number("attention.layer_norm_rms_epsilon"),
+        vocab_size=tensors["token_embd.weight"].shape[0], block_size=fields.integer("context_length"),
+        n_layer=fields.integer("block_count"), n_head=heads, n_kv_head=groups, n_embd=width, head_dim=head_dim,
+        n_hidden=fields.integer("feed_forward_length"), rope_theta=fields.number("rope.freq_base", 10000.0),
+        norm_eps=fields.number("attention.layer_norm_rms_epsilon"),
         attention_bias="blk.0.attn_q.bias" in tensors, mlp_bias="blk.0.ffn_up.bias" in tensors, tied="output.weight" not in tensors,
     )  # fmt: skip
-
     sources = _sources(tensors, _LLAMA, _LLAMA_LAYER, "model.layers")
     for name, source in sources.items():
         if (rotated := heads_of(name, config)) is not None:
             sources[name] = WeightSource(source.stored, functools.partial(interleaved_to_half, heads=rotated))
-    return build_model(Llama, config, sources, file.path)
-
-
-def _vocabulary(file: GgufFile) -> int:
-    """Returns how many rows the embedding has."""
-    if "token_embd.weight" not in file.tensors:
-        raise CheckpointError(f"{file.path}: the tensor token_embd.weight is missing")
-    return file.tensors["token_embd.weight"].shape[0]
-
-
-def _without_equal_head(tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
-    """Returns the tensors without an output projection that repeats the embedding."""
-    head, embedding = tensors.get("output.weight"), tensors.get("token_embd.weight")
-    equal = head is not None and embedding is not None and head.equals(embedding)
-    return {name: stored for name, stored in tensors.items() if not (equal and name == "output.weight")}
+    return build_model(Llama, config, sources, path)
 
 
 def _sources(
