@@ -74,14 +74,12 @@ def _stripped(parts: Iterator[str]) -> Iterator[str]:
     """Yields a text in pieces without newlines at its start and end."""
     waiting, begun = "", False
     for piece in parts:
-        body = (piece if begun else piece.lstrip("\n")).rstrip("\n")
-        if not body:
-            waiting += piece if begun else ""
-            continue
-        kept = waiting + (piece if begun else piece.lstrip("\n"))
-        waiting = kept[len(kept.rstrip("\n")) :]
-        begun = True
-        yield kept.rstrip("\n")
+        text = waiting + (piece if begun else piece.lstrip("\n"))
+        body = text.rstrip("\n")
+        waiting = text[len(body) :]
+        if body:
+            begun = True
+            yield body
 
 
 @dataclass(frozen=True)

@@ -58,12 +58,8 @@ def _two_labels(counts: Counter[str]) -> tuple[str, str]:
 
 def _problem(fields: Sequence[str], names: tuple[str, str]) -> str:
     """Returns why a line cannot be used; "" if it can."""
-    if len(fields) < 2:
-        return "has no tab"
-    if not fields[0]:
-        return "has no label"
-    if not fields[1]:
-        return "has no text"
+    if missing := "tab" if len(fields) < 2 else "label" if not fields[0] else "text" if not fields[1] else "":
+        return f"has no {missing}"
     if fields[0] not in names:
         return f"has the label {fields[0]!r:.40}, expected {names[0]!r:.40} or {names[1]!r:.40}"
     return ""
