@@ -1,9 +1,9 @@
 """Compares gradients with central differences, (f(x + h) - f(x - h)) / 2h, in float64.
 
-The error of a central difference is h² f'''/6 from the formula and about ε |f| / h from rounding,
-least near h = ε^(1/3) ≈ 6·10⁻⁶, where it is some 10⁻¹⁰: a formula that is wrong by one part
-in a million is seen. An argument that seems wrong there is measured again at the step where its
-differences settle, and without the elements that stand at a kink.
+The error of a central difference is h² f'''/6 from the formula and about ε |f| / h from rounding.
+It is smallest near h = ε^(1/3) ≈ 6·10⁻⁶, about 10⁻¹⁰: a gradient that is wrong by one part
+in a million is found. An argument that seems wrong there is measured again at the step where its
+differences change least, and without the elements that are at a kink.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from tinylm.verify.diagnosis.evidence import gathered
 from tinylm.verify.jacobians import STEP, Problem, SecondOrder
 from tinylm.verify.kinks import kinks_of
 from tinylm.verify.reports import Report, Row, joint_norm, relative_error
-from tinylm.verify.step_sizes import error_curve, settled_step
+from tinylm.verify.step_sizes import error_curve, steadiest_step
 
 TOLERANCES = {1: 1e-6, 2: 1e-5}  # by order
 SINGLE_TOLERANCE = 1e-5  # of a gradient in float32
@@ -110,7 +110,7 @@ def check(call: Callable[[], Any], variables: Sequence[tuple[str, Tensor]], name
 
 
 def _variables(arrays: Sequence[Any]) -> tuple[list[Any], list[tuple[str, Tensor]]]:
-    """The arguments for fn, and the floating ones among them as (name, float64 tensor)."""
+    """Returns the arguments for fn, and the floating ones among them as (name, float64 tensor)."""
     variables: list[tuple[str, Tensor]] = []
 
     def prepared(x: Any, label: str) -> Any:
@@ -133,7 +133,7 @@ def _is_floating(x: Any) -> bool:
 
 
 class _Comparison:
-    """Tape and differences of one problem, argument by argument."""
+    """Compares the tape with differences for one problem, argument by argument."""
 
     def __init__(self, problem: Problem, tolerance: float, mode: str | None, rng: np.random.Generator) -> None:
         self.problem, self.tolerance, self.rng = problem, tolerance, rng
@@ -165,19 +165,19 @@ class _Comparison:
         return relative_error(*self.pairs[k], joint_norm([b for _, b in self.pairs]))
 
     def remeasure(self, k: int) -> None:
-        """Compares argument k again without its kinks; at the step where its differences settle, if it seems wrong at the usual one."""
+        """Compares argument k again without its kinks; if it still seems wrong, at the step where its differences change least."""
         self.remeasured.add(k)
         self.kinks[k] = kinks_of(self.problem, k, self.rng)
         self.pairs[k] = self.pair(k, STEP, self.kinks[k])
         if not self.error(k) <= self.tolerance:
-            self.pairs[k] = self.pair(k, settled_step(self.problem, k, self.rng), self.kinks[k])
+            self.pairs[k] = self.pair(k, steadiest_step(self.problem, k, self.rng), self.kinks[k])
 
     def run(self, thorough: bool) -> tuple[list[Row], list[str]]:
         """Returns one row per argument and one for whatever does not repeat; and remarks on kinks."""
         count = range(len(self.pairs))
         unstable = repetitions(self.problem, self.rng.standard_normal(self.y.size))
         noisy = any(row.error > self.tolerance for row in unstable)
-        if not noisy:  # else noise would pass for kinks
+        if not noisy:  # else noise would look like kinks
             for k in count if thorough else []:
                 self.kinks[k] = kinks_of(self.problem, k, self.rng)
                 if self.kinks[k]:
@@ -198,7 +198,7 @@ class _Comparison:
         )
 
     def _failure(self, k: int, noisy: bool) -> tuple[str, str]:
-        """Of an argument out of tolerance: where it differs most, and the likely cause."""
+        """Returns, for an argument out of tolerance, where it differs most and the likely cause."""
         if self.error(k) <= self.tolerance:
             return "", ""
         a, b = self.pairs[k]
@@ -212,6 +212,6 @@ class _Comparison:
         return detail, "" if evidence is None else likely_cause(evidence)
 
     def curve(self) -> tuple[tuple[float, float], ...]:
-        """The error at many steps, along a direction without the kinks."""
+        """Returns the error at many steps, along a direction without the kinks."""
         c = self.rng.standard_normal(self.y.size)
         return error_curve(self.problem, self.problem.pulled(self.y, c), c, self.kinks, self.rng)

@@ -31,22 +31,22 @@ class Evidence:
         return self.pulled(self.cotangents)
 
     def pulled(self, cotangents: np.ndarray, jacobian: np.ndarray | None = None) -> np.ndarray:
-        """The right gradient under other cotangents, or by another Jacobian."""
+        """Returns the right gradient under other cotangents, or by another Jacobian."""
         gradients = cotangents @ (self.jacobian if jacobian is None else jacobian)
         gradients[:, self.without] = 0
         return gradients.reshape(self.wrong.shape)
 
     def right_of(self, other: int) -> np.ndarray:
-        """The right gradient of another argument."""
+        """Returns the right gradient of another argument."""
         x = self.problem.xs[other]
         return (self.cotangents @ self.problem.measured(other, STEP)).reshape(-1, *x.shape)
 
     def explains(self, candidate: np.ndarray) -> bool:
-        """True when a candidate comes within 2 % of all that is wrong."""
+        """True if a candidate explains the wrong gradient to within 2 % of its error."""
         return bool(np.linalg.norm(candidate - self.wrong) <= 0.02 * np.linalg.norm(self.right - self.wrong))
 
     def output_parts(self) -> list[tuple[slice, tuple[int, ...]]]:
-        """Where each output lies in the vector of all, and its shape."""
+        """Returns where each output is in the vector of all outputs, and its shape."""
         ends = np.cumsum([int(np.prod(s)) for s in self.problem.shapes]).tolist()
         return [(slice(end - int(np.prod(s)), end), s) for end, s in zip(ends, self.problem.shapes, strict=True)]
 

@@ -1,4 +1,4 @@
-"""Which op of a composed function is wrong: every op on its tape is checked by itself, on the values that it had."""
+"""Finds the wrong op of a composed function: every op on its tape is checked by itself, on the values that it had."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def _leaf(a: Any) -> Any:
 
 
 def _callable(node: Any) -> Any:
-    """The op of a node as its caller called it."""
+    """Returns the op of a node as a function."""
     name: str = node.op.name
     if registry.get(name) is node.op:
         return getattr(ops, name)

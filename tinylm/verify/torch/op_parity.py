@@ -7,7 +7,7 @@ from tinylm.engine.kernels import registry
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ShapeError
 from tinylm.verify.arguments import as_tensors, members
-from tinylm.verify.compared_arrays import TOLERANCES, together
+from tinylm.verify.compared_arrays import TOLERANCES, compared_arrays
 from tinylm.verify.reports import Report
 from tinylm.verify.samples import Sample
 from tinylm.verify.torch.gradients import paired_gradients
@@ -37,8 +37,7 @@ def compare_op(name: str, sample: Sample, *, order: int = 1, device: str = "cpu"
         for i, (x, t) in enumerate(zip(members(ours[:count]), members(theirs[:count]), strict=True))
         if isinstance(x, Tensor) and x.requires_grad
     ]
-    rows = together(paired_gradients(wanted, y, r, np.random.default_rng(seed), order))
-    if order == 1:
-        rows = [*together([(f"output {i}", a.numpy(), b.numpy(force=True)) for i, (a, b) in enumerate(zip(y, r, strict=True))]), *rows]
+    values = [(f"output {i}", a.numpy(), b.numpy(force=True)) for i, (a, b) in enumerate(zip(y, r, strict=True))] if order == 1 else []
+    rows = [*compared_arrays(values), *compared_arrays(paired_gradients(wanted, y, r, np.random.default_rng(seed), order))]
     tolerance = SECOND_ORDER_TOLERANCE if order == 2 else TOLERANCES[dtype]
     return Report(f"{name}, {sample.note} ({f'order {order}' if dtype == 'float64' else dtype})", tolerance, tuple(rows))

@@ -10,7 +10,7 @@ import torch
 from tinylm.errors import ConfigError
 from tinylm.nn import Module
 from tinylm.verify.arguments import called, floating_arguments, members, named_arguments, prepared
-from tinylm.verify.compared_arrays import TOLERANCES, compared, mismatches, missing, together
+from tinylm.verify.compared_arrays import TOLERANCES, compared, compared_arrays, mismatches, missing
 from tinylm.verify.reports import Report, Row, joint_norm
 from tinylm.verify.torch.gradients import Wanted, paired_gradients
 from tinylm.verify.torch.layer_calls import Call, matched, recorded, recorded_in_torch
@@ -87,7 +87,7 @@ def _outputs(y: list[Any], r: list[Any]) -> list[Row]:
     same = [
         (f"output {i}", a.numpy(), b.numpy(force=True)) for i, (a, b) in enumerate(zip(y, r, strict=False)) if f"output {i}" not in wrong
     ]
-    return [*wrong.values(), *together(same)]
+    return [*wrong.values(), *compared_arrays(same)]
 
 
 def _wanted(

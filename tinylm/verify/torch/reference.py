@@ -1,4 +1,4 @@
-"""What every op should give, computed with PyTorch. Importing this file imports PyTorch.
+"""The value that every op should give, computed with PyTorch. Importing this file imports PyTorch.
 
 Each reference takes PyTorch tensors and settings as the op takes arrays and settings; it is composed of
 PyTorch's elementary functions where PyTorch has no such function.
@@ -74,7 +74,7 @@ references["equal"], references["not_equal"] = references.pop("eq"), references.
 
 
 def _both(a: Any, b: Any) -> tuple[Any, Any]:
-    """Numbers as tensors of the other's dtype, and integer tensors likewise: torch.maximum takes no numbers."""
+    """Returns both as tensors of one dtype: torch.maximum takes no numbers."""
     dtype = next(x.dtype for x in (a, b) if isinstance(x, torch.Tensor))
     if all(isinstance(x, torch.Tensor) for x in (a, b)):
         dtype = torch.promote_types(a.dtype, b.dtype)
@@ -82,7 +82,7 @@ def _both(a: Any, b: Any) -> tuple[Any, Any]:
 
 
 def _mask(x: Any, p: float, key: tuple[int, int]) -> Any:
-    """tinylm's own dropout mask for x: PyTorch's generator cannot make it."""
+    """Returns tinylm's dropout mask for x, which PyTorch's generator cannot make."""
     return torch.from_numpy(keep_mask(np.zeros(0), tuple(x.shape), p, key)).to(x.dtype)
 
 
@@ -134,7 +134,7 @@ references |= {
 
 
 def _positions(shape: Any, key: Any) -> Any:
-    """Where x[key] lies in the flattened x: NumPy says it, for PyTorch has no negative steps."""
+    """Returns the positions of x[key] in the flattened x, found by NumPy, since PyTorch has no negative steps."""
     return torch.from_numpy(np.array(np.arange(math.prod(shape)).reshape(tuple(shape))[key]))
 
 
@@ -182,7 +182,7 @@ def rms_norm(x, weight=None, *, eps=1e-6):
 
 @reference
 def cross_entropy(logits, targets, **settings):
-    """Classes are on PyTorch's axis 1, so leading axes are flattened."""
+    """Flattens the leading axes, since PyTorch has classes on axis 1."""
     return _by_rows(F.cross_entropy, logits, targets, **settings)
 
 
@@ -218,7 +218,7 @@ def merge_heads(y, *, batch_first=True):
 
 @reference
 def rotary(x, frequencies, start=0, *, pairing="half"):
-    """A product of complex numbers, and so a path of its own."""
+    """Computed as a product of complex numbers, and so independently of tinylm's formula."""
     angles = torch.arange(start, start + x.shape[-2], dtype=x.dtype)[:, None] * torch.tensor(frequencies, dtype=x.dtype)
     a, b = (x[..., ::2], x[..., 1::2]) if pairing == "interleaved" else x.chunk(2, -1)
     turned = torch.complex(a, b) * torch.polar(torch.ones_like(angles), angles)
@@ -237,9 +237,9 @@ def rotary_heads(x, q, k, v, *biases, frequencies, start=0, pairing="half", froz
 
 @reference
 def scaled_dot_product_attention(q, k, v, mask=None, *, causal=False, dropout=0.0, scale=None, return_weights=False, key=None):
-    """Product, softmax, mask and product, as in the paper, since tinylm's causal mask, dropout mask
-    and weights have no place in PyTorch's own function."""
-    if q.ndim > 2 and k.ndim > 2 and k.shape[-3] > 1:  # a head of k and v for several of q
+    """Product, mask, softmax and product, as in the paper, since PyTorch's own function cannot take tinylm's causal mask and
+    dropout mask, nor return the weights."""
+    if q.ndim > 2 and k.ndim > 2 and k.shape[-3] > 1:  # one head of k and v for several of q
         k, v = (x.repeat_interleave(max(1, q.shape[-3] // k.shape[-3]), -3) if x.shape[-3:-2] == k.shape[-3:-2] else x for x in (k, v))
     scores = q @ k.mT * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
     allowed = torch.ones(scores.shape, dtype=torch.bool)
@@ -250,7 +250,7 @@ def scaled_dot_product_attention(q, k, v, mask=None, *, causal=False, dropout=0.
     if causal:
         steps, keys = scores.shape[-2:]
         allowed = allowed & torch.ones(steps, keys, dtype=torch.bool).tril(keys - steps)
-    somewhere = allowed.any(-1, keepdim=True)  # a query that may look nowhere gives zeros
+    somewhere = allowed.any(-1, keepdim=True)  # a query that attends to no key gives zeros
     scores = scores.masked_fill(~allowed & somewhere, -math.inf)
     weights = torch.softmax(scores, -1) * somewhere
     if dropout:
@@ -293,12 +293,12 @@ def gru(x, w_ih, w_hh, b_ih=None, b_hh=None, h0=None, **order):
 
 
 def _states(x: Any, w_hh: Any, *states: Any) -> list[Any]:
-    """PyTorch's (1, N, H) from (N, H) or None."""
+    """Returns PyTorch's states (1, N, H) from (N, H) or None."""
     return [x.new_zeros(1, x.shape[1], w_hh.shape[1]) if s is None else s[None] for s in states]
 
 
 def _sequences(run: Callable[..., Any], x: Any, states: list[Any], reverse: bool = False, lengths: Any = None) -> tuple[Any, ...]:
-    """run on the whole batch, or with lengths on each sequence by itself."""
+    """Calls run on the whole batch, or with lengths on each sequence by itself."""
     if lengths is not None:
         parts = [_sequences(run, x[:n, i : i + 1], [s[:, i : i + 1] for s in states], reverse) for i, n in enumerate(lengths.tolist())]
         padded = [F.pad(y, (0, 0, 0, 0, 0, len(x) - len(y))) for y, *_ in parts]
