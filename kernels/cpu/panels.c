@@ -11,8 +11,6 @@
 
 #include <string.h>
 
-typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
-
 static inline Vector load(const float *p) {
     Vector v;
     memcpy(&v, p, sizeof v);
@@ -48,9 +46,9 @@ void panels_pack(const float *b, int64_t b_stride, int b_transposed, int64_t k, 
     pack_columns(b, b_stride, b_transposed, k, n, packed, 0, n);
 }
 
-void panels_pack_share(const float *b, int64_t k, int64_t n, int transposed, float *packed, int part, int parts) {
+void panels_pack_part(const float *b, int64_t k, int64_t n, int transposed, float *packed, int part, int parts) {
     int64_t first, last;
-    share(n, PANEL, part, parts, &first, &last);
+    part_range(n, PANEL, part, parts, &first, &last);
     pack_columns(b, transposed ? k : n, transposed, k, n, packed, first, last);
 }
 

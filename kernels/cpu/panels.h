@@ -2,14 +2,14 @@
 #ifndef TINYLM_PANELS_H
 #define TINYLM_PANELS_H
 
+#include "vectors.h"
+
 #include <stdint.h>
 
-#if defined(__AVX512F__)
-enum { LANES = 16, TILE_ROWS = 12 }; /* 12 x 2 of 32 registers are sums */
-#elif defined(__AVX__)
-enum { LANES = 8, TILE_ROWS = 6 }; /* 6 x 2 of 16 */
+#if defined(__AVX__) && !defined(__AVX512F__)
+enum { TILE_ROWS = 6 }; /* 6 x 2 of 16 registers are sums */
 #else
-enum { LANES = 4, TILE_ROWS = 12 }; /* NEON: 12 x 2 of 32 */
+enum { TILE_ROWS = 12 }; /* 12 x 2 of 32, and on SSE, which has 16, the first cache holds the others */
 #endif
 enum { PANEL = 2 * LANES }; /* columns of a panel */
 
@@ -21,7 +21,7 @@ static inline int64_t panels_columns(int64_t n) { return (n + PANEL - 1) / PANEL
 void panels_pack(const float *b, int64_t b_stride, int b_transposed, int64_t k, int64_t n, float *packed);
 
 /* The part's share of the same, from B without gaps between its rows. */
-void panels_pack_share(const float *b, int64_t k, int64_t n, int transposed, float *packed, int part, int parts);
+void panels_pack_part(const float *b, int64_t k, int64_t n, int transposed, float *packed, int part, int parts);
 
 /* C = A B, or C += A B, in the calling thread: A (rows, k), or the transpose of what is stored as (k, rows); B (k, n)
    packed; C (rows, n). The strides are those of the rows as they are stored. */

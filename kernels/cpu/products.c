@@ -96,7 +96,7 @@ static void blocks(const Product *p, int64_t row, int64_t row_end, int64_t colum
     }
 }
 
-void product_share(const Product *p, int part, int parts) {
+void product_part(const Product *p, int part, int parts) {
     int64_t first, last;
     int by_rows = p->m >= p->n;
     if (p->m == 0 || p->n == 0) return;
@@ -107,17 +107,17 @@ void product_share(const Product *p, int part, int parts) {
     } else if (sgemm) {
         if (part == 0) whole(p);
     } else {
-        share(by_rows ? p->m : p->n, by_rows ? TILE_ROWS : PANEL, part, parts, &first, &last);
+        part_range(by_rows ? p->m : p->n, by_rows ? TILE_ROWS : PANEL, part, parts, &first, &last);
         if (by_rows) blocks(p, first, last, 0, p->n);
         else if (p->m <= FEW && !p->a.transposed && p->b.transposed) few_rows(p, first, last);
         else blocks(p, 0, p->m, first, last);
     }
 }
 
-void column_sums_share(const ColumnSums *s, int part, int parts) {
+void column_sums_part(const ColumnSums *s, int part, int parts) {
     enum { WIDTH = 256, HEIGHT = 64 }; /* sums of sums: a rounding error of rows / 64 + 64 additions at most */
     int64_t first, last;
-    share(s->sums ? s->columns : 0, 16, part, parts, &first, &last);
+    part_range(s->sums ? s->columns : 0, 16, part, parts, &first, &last);
     for (int64_t from = first; from < last; from += WIDTH) {
         int width = (int)(last - from < WIDTH ? last - from : WIDTH);
         float total[WIDTH] = {0}, block[WIDTH];
@@ -140,10 +140,10 @@ typedef struct {
     int product_count, sums_count;
 } Several;
 
-static void several_share(void *argument, int part, int parts) {
+static void several_part(void *argument, int part, int parts) {
     const Several *s = argument;
-    for (int i = 0; i < s->product_count; i++) product_share(&s->products[i], part, parts);
-    for (int i = 0; i < s->sums_count; i++) column_sums_share(&s->sums[i], part, parts);
+    for (int i = 0; i < s->product_count; i++) product_part(&s->products[i], part, parts);
+    for (int i = 0; i < s->sums_count; i++) column_sums_part(&s->sums[i], part, parts);
 }
 
 void products_run(const Product *products, int product_count, const ColumnSums *sums, int sums_count) {
@@ -151,5 +151,5 @@ void products_run(const Product *products, int product_count, const ColumnSums *
     int64_t operations = 0;
     for (int i = 0; i < product_count; i++) operations += products[i].m * products[i].n * products[i].k;
     for (int i = 0; i < sums_count; i++) operations += sums[i].rows * sums[i].columns;
-    pool_run(several_share, &s, operations);
+    pool_run(several_part, &s, operations);
 }

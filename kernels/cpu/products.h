@@ -34,7 +34,7 @@ static inline int64_t linear_operations(int64_t rows, int64_t inputs, int64_t ou
 
 /* The part's share of a product, to be called by every part of a run: whole rows or whole columns of C,
    whichever of them are more. */
-void product_share(const Product *product, int part, int parts);
+void product_part(const Product *product, int part, int parts);
 
 /* Column sums: sums[j] = Σ_i x[i][j], or nothing where sums is null. */
 typedef struct {
@@ -44,7 +44,7 @@ typedef struct {
 } ColumnSums;
 
 /* The part's share of column sums, to be called by every part of a run. */
-void column_sums_share(const ColumnSums *sums, int part, int parts);
+void column_sums_part(const ColumnSums *sums, int part, int parts);
 
 /* Products and column sums one after the other, each by all threads. Each C depends on those before it at
    most by being added to. */

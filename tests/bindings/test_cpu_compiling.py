@@ -187,15 +187,15 @@ print(where)
 @pytest.mark.skipif(os.getuid() != 0, reason="only root becomes another user")
 def test_a_home_that_is_read_only() -> None:
     """As another user, since root may write everywhere."""
-    with tempfile.TemporaryDirectory() as room:
-        os.chmod(room, 0o755)
-        shutil.copytree(compiling.folder(), Path(room, "cpu"))
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        shutil.copytree(compiling.folder(), Path(folder, "cpu"))
         environment = {k: v for k, v in os.environ.items() if k not in ("TINYLM_CACHE", "XDG_CACHE_HOME", "CC")}
         done = subprocess.run(
-            [sys.executable, "-c", AS_ANOTHER_USER, str(Path(room, "cpu"))],
+            [sys.executable, "-c", AS_ANOTHER_USER, str(Path(folder, "cpu"))],
             capture_output=True,
             text=True,
-            env={**environment, "HOME": room},
+            env={**environment, "HOME": folder},
         )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "compiled for this process alone"

@@ -41,7 +41,7 @@ EXPORT int two(void) {
 )
 def test_arrays_of_another_type_or_layout_are_refused(ids: np.ndarray, weight: np.ndarray) -> None:
     with pytest.raises(ShapeError, match=r"embedding_forward: an array has dtype .*, expected contiguous (float32|int64)"):
-        call("embedding_forward", 2, 2, ids, weight, np.empty((2, 2), np.float32))
+        call("embedding_forward", 2, 3, 2, ids, weight, np.empty((2, 2), np.float32))
 
 
 def test_contiguous_makes_arrays_of_scalars() -> None:

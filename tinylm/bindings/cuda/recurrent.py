@@ -3,12 +3,12 @@
 Nothing here waits for the GPU: the order of the steps is known on the host, lengths included.
 """
 
+from tinylm.bindings.activation_numbers import RNN_NONLINEARITIES
 from tinylm.bindings.cuda.launching import CudaSource, contiguous
 from tinylm.engine.kernels import kernel
 from tinylm.ops.recurrent_scan import Scan, bias_gradient, check_shapes, input_gradient, input_products, weight_gradient
 
 _RNN, _LSTM, _GRU = CudaSource("rnn"), CudaSource("lstm"), CudaSource("gru")
-_NONLINEARITIES = {"tanh": 0, "relu": 1, "sigmoid": 2}
 _THREADS = (256,)
 
 
@@ -38,10 +38,10 @@ def _gradients(scan, x, weight_ih, biases, h_before, da, ds, states):
 
 @kernel("rnn", device="cuda")
 def rnn(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, nonlinearity="tanh", reverse=False, lengths=None):
-    if nonlinearity not in _NONLINEARITIES:
+    if nonlinearity not in RNN_NONLINEARITIES:
         return NotImplemented
     check_shapes("rnn", 1, x, weight_ih, weight_hh, (bias_ih, bias_hh), (h0,))
-    hidden, kind = weight_hh.shape[1], _NONLINEARITIES[nonlinearity]
+    hidden, kind = weight_hh.shape[1], RNN_NONLINEARITIES[nonlinearity]
     scan = Scan(x, hidden, reverse, lengths)
     xp, x = scan.xp, scan.sorted(x)
     z = input_products(x, weight_ih, bias_ih, bias_hh)
