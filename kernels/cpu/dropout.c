@@ -1,8 +1,8 @@
-/* Dropout, as tinylm/ops/dropout.py has it: y[i] = x[i] scale where the i-th 32-bit word of the key's Philox stream is at
+/* Dropout, as tinylm/ops/dropout.py has it: y[i] = x[i] scale if the i-th 32-bit word of the key's Philox stream is at
    least `threshold`, else x[i] 0, which keeps a NaN or an infinity visible. n elements.
 
-   A block of the stream has the words of 8 elements, and `kept` a byte for them, the first element's bit the lowest: to
-   read an eighth of a byte an element costs the backward pass less than to draw the numbers again. */
+   A block of the stream has the words of 8 elements, and `kept` has one byte for them, in which the lowest bit is that of the first
+   element: reading an eighth of a byte per element takes the backward pass less time than drawing the numbers again. */
 
 #include "philox.h"
 #include "pool.h"
@@ -35,7 +35,7 @@ static inline void apply(const float *x, unsigned bits, int count, float scale, 
 }
 
 static inline void apply_part(const Dropout *argument, int draws, int part, int parts) {
-    const Dropout d = *argument; /* a copy: for all the compiler knows, the bytes of `kept` could be those of its fields */
+    const Dropout d = *argument; /* a copy: otherwise the compiler must assume that writing to `kept` changes its fields */
     int64_t first, last;
     part_range(d.n, WORDS, part, parts, &first, &last);
     for (int64_t i = first; i < last; i += WORDS) {

@@ -1,4 +1,4 @@
-/* What softmax and the losses built on it do with a row of n scores x: e^(x - top), and their sum. */
+/* What softmax and the losses built on it need of a row of n scores x: e^(x - top), and their sum. */
 #ifndef TINYLM_EXPONENTIALS_H
 #define TINYLM_EXPONENTIALS_H
 
@@ -6,13 +6,13 @@
 
 #include <math.h>
 
-/* Numbers of a row that are added up in one sum, before these sums are: a longer one would round too often where vectors are narrow. */
+/* A long sum is one of the sums of blocks of this length: a single one would round too often, above all with narrow vectors. */
 enum { BLOCK = 1024 };
 
 static inline float larger(float a, float b) { return a > b ? a : b; }
 
-/* The largest score, or 0 where that is infinite, so that no difference from it is a NaN. Scores that are NaN show in the
-   sum. Compilers do not split a maximum into several by themselves, lest a NaN be treated otherwise. */
+/* The largest score, or 0 where that is infinite, so that no difference from it is a NaN. A score that is NaN makes the
+   sum NaN. Compilers do not split a maximum into several by themselves, since that could treat a NaN in another way. */
 static inline float top_of(const float *x, int64_t n) {
     enum { MAXIMA = 16 };
     float top = -INFINITY;

@@ -6,7 +6,7 @@
    r, z, n, and s_n (T, N, H).
    Backward: dy (T, N, H) and dh (N, H), at first the cotangent of the last state -> dh, that of the initial one,
    and the gradients of x, weights and biases. d (T, N, 4H) is workspace for da_n, da_r, da_z and ds_n: in this order
-   da is its first three blocks and ds its last three, and neither needs a copy. */
+   the first three blocks are da and the last three ds, and neither needs a copy. */
 
 #include "functions.h"
 #include "recurrent.h"

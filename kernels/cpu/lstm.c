@@ -68,7 +68,7 @@ static void backward_row(const void *layer, const RecurrentSizes *s, int64_t t, 
 #pragma omp simd
     for (int64_t j = 0; j < hidden; j++) {
         float i = gates[j], f = gates[hidden + j], g = gates[2 * hidden + j], o = gates[3 * hidden + j];
-        float dh_j = dh[j] + dy[j], y = tanh_of(c[j]); /* computed again: spares an array (T, N, H) */
+        float dh_j = dh[j] + dy[j], y = tanh_of(c[j]); /* computed again, which saves an array (T, N, H) */
         float dc_j = dc[j] + dh_j * o * (1 - y * y);
         d[j] = dc_j * g * (i - i * i);
         d[hidden + j] = dc_j * c_before[j] * (f - f * f);

@@ -1,8 +1,8 @@
 /* C_i = A_i B_i for `batches` products of one size: A (m, k), B (k, n), C (m, n) without gaps.
 
-   a_next and b_next are the floats from one matrix to the next, 0 for one that all share; where a_transposed or
-   b_transposed says so, the transposes are what is stored. With at least as many products as parts each part takes
-   whole ones, else a share of each. */
+   a_next and b_next are the floats from one matrix to the next, 0 for a matrix that all products use; with a_transposed or
+   b_transposed, the transpose is stored. If there are at least as many products as parts, each part takes whole products, else
+   some rows or columns of each. */
 
 #include "pool.h"
 #include "products.h"

@@ -1,11 +1,11 @@
 /* layer_norm and rms_norm over the rows of x (rows, columns), as tinylm/ops/normalization.py has them:
    y = weight x̂ + bias with x̂ = (x - mean) rstd and rstd = 1/√(mean((x - mean)²) + eps). RMS norm is the same with a
-   mean of 0, so one code serves both; `centred` says which it is.
+   mean of 0, so one code serves both; `centred` is 1 for layer norm.
 
    Forward: y, and kept (2, rows) with the means and the rstds, from which the backward pass computes x̂ again.
    Backward, with dx̂ = dy weight: dx = rstd (dx̂ - mean(dx̂) - x̂ mean(dx̂ x̂)), without mean(dx̂) where the mean is the
    constant 0; dweight = Σ dy x̂ and dbias = Σ dy over the rows. These sums are first those of each block of rows,
-   whoever computes it, and then those of the blocks, so that they do not depend on the number of parts. */
+   and then those of the blocks, so that they do not depend on the number of parts. */
 
 #include "pool.h"
 #include "products.h"
@@ -83,7 +83,7 @@ typedef struct {
     int64_t rows, columns;
     int centred;
     const float *x, *weight, *means, *rstds, *dy;
-    float *dx, *dweights, *dbiases; /* the last two: a row for each block */
+    float *dx, *dweights, *dbiases; /* the last two: one row per block */
 } Backward;
 
 static void backward_part(void *argument, int part, int parts) {

@@ -25,7 +25,7 @@ void pool_run(Work *work, void *argument, int64_t operations);
 /* The number of parts of every run. */
 int pool_parts(void);
 
-/* Ends the threads; the next run starts anew with `parts` parts. */
+/* Ends the threads; the next run starts with `parts` parts. */
 int pool_size(int parts);
 
 /* The items [first, last) of n that belong to this part: whole grains, except for the very last one. */

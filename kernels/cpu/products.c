@@ -1,15 +1,15 @@
 /* Matrix products, split over the pool.
 
-   A part computes its rows or columns of C in blocks: DEPTH of k and COLUMNS of B are packed into panels, which stay
-   in the core's second cache, and then meet ROWS of A at a time, which stay there too (Goto & van de Geijn 2008,
+   Each part computes its rows or columns of C in blocks: DEPTH of k and COLUMNS of B are packed into panels, which stay
+   in the core's second cache, and are multiplied with ROWS of A at a time, which stay there too (Goto & van de Geijn 2008,
    "Anatomy of high-performance matrix multiplication", section 4). Each number of C is one sum over k, in an order that
    depends on k alone: it is the same for any number of parts. A is not packed: a tile needs only a few of its numbers
-   at each step, and they lie where the last step has brought them to the first cache.
+   at each step, and the step before has already brought them into the first cache.
 
-   Packing pays for many rows of A. With few of them, as in decoding, B is read where it is.
+   Packing pays only if A has many rows. If it has few, as in decoding, B is read in place.
 
-   Where Python hands in an sgemm, that one does the whole product, while the pool waits: Apple's uses units of the
-   processor that no other program reaches. */
+   If Python passes an sgemm, that routine does the whole product while the pool waits: Apple's uses units of the
+   processor that no other program can use. */
 
 #include "products.h"
 
@@ -37,7 +37,7 @@ static void finish(const Product *p, int64_t row, int64_t row_end, int64_t colum
     if (p->finish) p->finish(p->context, row, row_end, column, column_end);
 }
 
-/* Fortran stores columns: to it our C is Cᵀ = Bᵀ Aᵀ. */
+/* Fortran stores columns: for Fortran, C is Cᵀ = Bᵀ Aᵀ. */
 static void whole(const Product *p) {
     const int m = (int)p->m, n = (int)p->n, k = (int)p->k, lda = (int)p->a.stride, ldb = (int)p->b.stride, ldc = (int)p->stride;
     const float one = 1, beta = p->add ? 1 : 0;
@@ -45,7 +45,7 @@ static void whole(const Product *p) {
     finish(p, 0, p->m, 0, p->n);
 }
 
-/* Columns of C, of `rows` rows (a constant wherever this is expanded), from the rows of the transpose of B, each of
+/* Columns of C with `rows` rows (a constant wherever this is inlined), from the rows of the transpose of B, each of
    which is read once. */
 static inline __attribute__((always_inline)) void dots(const Product *p, const int rows, int64_t column, int64_t column_end) {
     const float *restrict a = p->a.data;

@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from cuda_on_cpu.fixtures import gpu_required, has_gpu
-
 from cpu_targets import library_for, name_of, targets
+from cuda_on_cpu.fixtures import gpu_required, has_gpu
 
 from tinylm.bindings.cpu import library
 from tinylm.bindings.cpu.library import Library

@@ -1,12 +1,13 @@
 """Linear layers of the same input in one run, with what follows them."""
 
 import ctypes
+import functools
 import math
 
 import numpy as np
 
 from tinylm.bindings.cpu.library import LARGEST, Struct, call, contiguous, library
-from tinylm.bindings.cpu.rotary import RotaryLayout
+from tinylm.bindings.cpu.rotary import rotary_layout
 from tinylm.engine.kernels import kernel
 from tinylm.ops.rotary_angles import cos_and_sin
 
@@ -17,6 +18,12 @@ class JointLayer(Struct):
 
 class JointLinearSizes(Struct):
     _fields_ = (*((name, ctypes.c_int64) for name in ("rows", "inputs", "stride")), ("layers", JointLayer * 3))
+
+
+@functools.lru_cache(maxsize=256)
+def _sizes(rows, inputs, stride, *layers):
+    """Returns the struct for layers of (outputs, offset). A model calls with the same ones again and again."""
+    return JointLinearSizes(rows=rows, inputs=inputs, stride=stride, layers=layers)
 
 
 def _fits(x, *layers):
@@ -49,8 +56,7 @@ def swiglu_linear(x, gate, up, gate_bias=None, up_bias=None, /, *, frozen=False)
     inputs, outputs = x.shape[-1], gate.shape[0]
     shape = *x.shape[:-1], outputs
     y, z = np.empty(shape, np.float32), np.empty((2, *shape), np.float32)
-    layers = (outputs, 0), (outputs, y.size), (0, 0)
-    sizes = JointLinearSizes(rows=math.prod(x.shape[:-1]), inputs=inputs, stride=outputs, layers=layers)
+    sizes = _sizes(math.prod(x.shape[:-1]), inputs, outputs, (outputs, 0), (outputs, y.size), (0, 0))
     x_, *weights = _contiguous(x, gate, up, None)
     biases = _contiguous(gate_bias, up_bias, None)
     call("joint_linear_forward", sizes, x_, *weights, *biases, z, y)
@@ -85,10 +91,8 @@ def rotary_heads(
     made = heads_of(z)
     cos, sin = cos_and_sin(made[0], frequencies, start, pairing)
     interleaved = pairing == "interleaved"
-    layers = (queries, 0), (keys, queries), (values, queries + keys)
-    sizes = JointLinearSizes(rows=batch * steps, inputs=inputs, stride=row, layers=layers)
-    strides = steps * row, width, row
-    turned = RotaryLayout(batch=batch, heads=first_value, steps=steps, pairs=width // 2, x=strides, y=strides)
+    sizes = _sizes(batch * steps, inputs, row, (queries, 0), (keys, queries), (values, queries + keys))
+    turned = rotary_layout(batch, first_value, steps, width // 2, made[0].strides, made[0].strides)
     x_, *weights = _contiguous(x, q_weight, k_weight, v_weight)
     biases = _contiguous(q_bias, k_bias, v_bias)
     call("rotary_heads_forward", sizes, turned, x_, *weights, *biases, cos, sin, interleaved, z)

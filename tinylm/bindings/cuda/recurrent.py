@@ -1,4 +1,4 @@
-"""Recurrent layers: as in tinylm/ops/recurrent.py, with one launch a step beside its matrix product.
+"""Recurrent layers, as in tinylm/ops/recurrent.py: one launch per step beside its matrix product.
 
 Nothing here waits for the GPU: the order of the steps is known on the host, lengths included.
 """
@@ -13,18 +13,18 @@ _THREADS = (256,)
 
 
 def _blocks(states):
-    """A thread for each element of states (N, H)."""
+    """Returns the grid with one thread for each element of states (N, H)."""
     return (-(-states.size // _THREADS[0]),)
 
 
 def _received(scan, dtype, dy, *finals):
-    """The cotangents of a layer in sorted order: of the outputs to be read, of the final states to be overwritten."""
+    """Returns the cotangents of a layer in sorted order; those of the final states are copies, which the kernel overwrites."""
     copies = [scan.xp.array(scan.sorted(d), dtype, order="C") for d in finals]
     return contiguous(scan.sorted(dy), dtype), *copies
 
 
 def _gradients(scan, x, weight_ih, biases, h_before, da, ds, states):
-    """What the vjps return, from the gradients da of the input products, ds of the recurrent ones, and those of
+    """Returns what the vjps return, from the gradients da of the input products, ds of the recurrent ones, and those of
     the initial states, None for absent ones."""
     return (
         scan.restored(input_gradient(da, weight_ih)),
