@@ -4,8 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from tinylm.decode.stepping import log_softmax
-from tinylm.engine.autograd import no_grad
+from tinylm.decode.stepping import evaluation_mode, log_softmax
 from tinylm.engine.devices import to_device, to_numpy
 from tinylm.engine.ids import check_ids
 from tinylm.engine.random_keys import philox
@@ -53,15 +52,10 @@ def log_probabilities_given(
     check_ids(ids, model.vocab_size, "token id")
     if isinstance(model, NgramLM):
         return np.array([model.log_probabilities(ids[t : t + 1], ids[t - context : t])[0] for t in positions])
-    training = model.training
-    model.eval()
-    try:
-        with no_grad():
-            rows = min(_ROWS, max(1, _ELEMENTS // (context * model.vocab_size)))
-            parts = [_last_log_p(model, ids, positions[i : i + rows], context, device) for i in range(0, len(positions), rows)]
-            return np.concatenate([np.zeros(0), *parts])
-    finally:
-        model.train(training)
+    rows = min(_ROWS, max(1, _ELEMENTS // (context * model.vocab_size)))
+    with evaluation_mode(model):
+        parts = [_last_log_p(model, ids, positions[i : i + rows], context, device) for i in range(0, len(positions), rows)]
+        return np.concatenate([np.zeros(0), *parts])
 
 
 def _last_log_p(model: LanguageModel, ids: np.ndarray, positions: np.ndarray, context: int, device: str) -> np.ndarray:

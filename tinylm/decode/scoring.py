@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinylm.data.tokenizers import Tokenizer, token_texts
-from tinylm.decode.stepping import log_softmax
-from tinylm.engine.autograd import no_grad
+from tinylm.decode.stepping import evaluation_mode, log_softmax
 from tinylm.engine.devices import to_device, to_numpy
 from tinylm.engine.ids import check_ids
 from tinylm.engine.tensor import Tensor
@@ -31,13 +30,8 @@ def token_log_probabilities(model: LanguageModel | NgramLM, ids: np.ndarray, dev
         return np.zeros(0)
     if isinstance(model, NgramLM):
         return model.log_probabilities(ids[1:], ids[:1])
-    training = model.training
-    model.eval()
-    try:
-        with no_grad():
-            return np.concatenate(list(_scored_parts(model, ids, device)))
-    finally:
-        model.train(training)
+    with evaluation_mode(model):
+        return np.concatenate(list(_scored_parts(model, ids, device)))
 
 
 def _scored_parts(model: LanguageModel, ids: np.ndarray, device: str) -> Iterator[np.ndarray]:

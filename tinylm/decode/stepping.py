@@ -3,6 +3,8 @@
 Neural and n-gram models have the same interface here: the distribution of the next token.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -51,6 +53,18 @@ class Stepper:
         with no_grad():
             logits, self.state = self.model.advance(Tensor(to_device(np.ascontiguousarray(new), self.device)), self.state)
         return to_numpy(logits.data[:, -1]).copy()
+
+
+@contextlib.contextmanager
+def evaluation_mode(model: LanguageModel) -> Iterator[None]:
+    """Within the context the model is in evaluation mode and nothing is recorded."""
+    training = model.training
+    model.eval()
+    try:
+        with no_grad():
+            yield
+    finally:
+        model.train(training)
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from tinylm.engine.arrays import Array
 from tinylm.engine.op import op
 from tinylm.errors import ConfigError
 from tinylm.ops.recurrent_cells import gru_steps, lstm_steps, rnn_steps
-from tinylm.ops.recurrent_scan import Scan, bias_gradient, check_shapes, input_gradient, input_products, weight_gradient
+from tinylm.ops.recurrent_scan import Scan, check_shapes, gradients, input_products
 
 
 def _blocks(z: Array, hidden: int) -> list[Array]:
@@ -85,14 +85,8 @@ def rnn(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, nonl
             xp.multiply(dh[:n], _slope(xp, h[t, :n], nonlinearity), out=dz[t, :n])
             xp.matmul(dz[t, :n], weight_hh, out=dh[:n])
             dz[t, n:] = 0
-        return (
-            scan.restored(input_gradient(dz, weight_ih)),
-            weight_gradient(dz, x),
-            weight_gradient(dz, h_before),
-            bias_gradient(dz, bias_ih),
-            bias_gradient(dz, bias_hh),
-            None if h0 is None else scan.restored(dh),
-        )
+        states = [None if h0 is None else dh]
+        return gradients(scan, x, h_before, dz, dz, weight_ih, (bias_ih, bias_hh), states)
 
     return (scan.restored(h), scan.final(h)), vjp
 
@@ -160,15 +154,8 @@ def lstm(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, c0=None, 
             dc_t *= f
             xp.matmul(dz_t, weight_hh, out=dh_t)
             dz[t, n:] = 0
-        return (
-            scan.restored(input_gradient(dz, weight_ih)),
-            weight_gradient(dz, x),
-            weight_gradient(dz, h_before),
-            bias_gradient(dz, bias_ih),
-            bias_gradient(dz, bias_hh),
-            None if h0 is None else scan.restored(dh),
-            None if c0 is None else scan.restored(dc),
-        )
+        states = [None if h0 is None else dh, None if c0 is None else dc]
+        return gradients(scan, x, h_before, dz, dz, weight_ih, (bias_ih, bias_hh), states)
 
     return (scan.restored(h), scan.final(h), scan.final(c)), vjp
 
@@ -237,13 +224,7 @@ def gru(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, reve
             dh_t *= z
             dh_t += xp.matmul(ds[t, :n], weight_hh, out=product[:n])
             da[t, n:], ds[t, n:] = 0, 0
-        return (
-            scan.restored(input_gradient(da, weight_ih)),
-            weight_gradient(da, x),
-            weight_gradient(ds, h_before),
-            bias_gradient(da, bias_ih),
-            bias_gradient(ds, bias_hh),
-            None if h0 is None else scan.restored(dh),
-        )
+        states = [None if h0 is None else dh]
+        return gradients(scan, x, h_before, da, ds, weight_ih, (bias_ih, bias_hh), states)
 
     return (scan.restored(h), scan.final(h)), vjp

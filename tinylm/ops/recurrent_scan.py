@@ -1,5 +1,6 @@
 """The common parts of the recurrent ops: the order of the steps, sequences of several lengths, products over whole sequences."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -94,15 +95,19 @@ def input_products(x: Array, weight: Array, *biases: Array | None) -> Array:
     return y.reshape(*x.shape[:2], weight.shape[0])
 
 
-def input_gradient(dz: Array, weight: Array) -> Array:
-    """Returns dx_t = dz_t W for every step, as one product."""
-    return array_module(dz).matmul(_rows(dz), weight).reshape(*dz.shape[:2], weight.shape[1])
+def gradients(
+    scan: Scan, x: Array, h_before: Array, da: Array, ds: Array, weight_ih: Array, biases: Sequence[Any], states: Sequence[Any]
+) -> tuple[Array | None, ...]:
+    """Returns what a vjp returns: the gradients of x, both weights, both biases and the initial states, None for missing ones.
 
-
-def weight_gradient(dz: Array, x: Array) -> Array:
-    """Returns Σ_t dz_tᵀ x_t, as one product over all T N rows."""
-    return array_module(dz).matmul(_rows(dz).T, _rows(x))
-
-
-def bias_gradient(dz: Array, bias: Array | None) -> Array | None:
-    return None if bias is None else array_module(dz).sum(dz, axis=(0, 1))
+    With a_t = W_ih x_t + b_ih and s_t = W_hh h_{t-1} + b_hh: da and ds are their gradients at all steps, (T, N, gates H);
+    states: the gradients of the initial states. Each sum over the steps is one product over all T N rows.
+    """
+    xp = array_module(da)
+    return (
+        scan.restored(xp.matmul(_rows(da), weight_ih).reshape(x.shape)),  # dx_t = da_t W_ih
+        xp.matmul(_rows(da).T, _rows(x)),  # dW_ih = Σ da_tᵀ x_t
+        xp.matmul(_rows(ds).T, _rows(h_before)),  # dW_hh = Σ ds_tᵀ h_{t-1}
+        *(None if bias is None else xp.sum(d, axis=(0, 1)) for d, bias in zip((da, ds), biases, strict=True)),
+        *(None if state is None else scan.restored(state) for state in states),
+    )

@@ -102,14 +102,14 @@ def fit_scaling_law(points: Sequence[Point], seed: int = 0, resamples: int = RES
             f"a scaling law through {len(points)} runs of {len(sizes)} sizes and {len(amounts)} amounts of data: "
             "expected at least 6 of 3 and 3, for its five constants"
         )
-    search = _Search(points)
+    search = _Search(*(np.log([getattr(p, name) for p in points]) for name in ("parameters", "tokens", "loss")))
     best = min(map(search.polished, search.starts(5)), key=search.cost)
     residuals = search.log_loss - search.predicted(best)
     residuals *= np.sqrt(len(points) / (len(points) - len(CONSTANTS)))
     draw = np.random.Generator(philox((seed, 0)))
     laws = []
     for _ in range(resamples):
-        again = search.with_losses(search.predicted(best) + draw.choice(residuals, len(points)))
+        again = _Search(search.log_size, search.log_data, search.predicted(best) + draw.choice(residuals, len(points)))
         laws.append(again.law(min(map(again.polished, [best, *again.starts(1)]), key=again.cost)))
     return ScalingFit(tuple(points), search.law(best), tuple(laws))
 
@@ -118,16 +118,10 @@ class _Search:
     """The search for (log E, log A', α, log B', β): A' and B' are the terms at the geometric mean of the runs,
     where they depend little on the exponents."""
 
-    def __init__(self, points: Sequence[Point]) -> None:
-        n, d, self.log_loss = (np.log([getattr(p, name) for p in points]) for name in ("parameters", "tokens", "loss"))
-        self.middle = n.mean(), d.mean()
-        self.size, self.data = n - n.mean(), d - d.mean()
-
-    def with_losses(self, log_loss: np.ndarray) -> "_Search":
-        """Returns the search for the same runs with other losses."""
-        other = _Search.__new__(_Search)
-        other.middle, other.size, other.data, other.log_loss = self.middle, self.size, self.data, log_loss
-        return other
+    def __init__(self, log_size: np.ndarray, log_data: np.ndarray, log_loss: np.ndarray) -> None:
+        self.log_size, self.log_data, self.log_loss = log_size, log_data, log_loss
+        self.middle = log_size.mean(), log_data.mean()
+        self.size, self.data = log_size - self.middle[0], log_data - self.middle[1]
 
     def law(self, x: np.ndarray) -> Law:
         e, a, alpha, b, beta = map(float, x)
