@@ -47,8 +47,8 @@ class _Measured(Run):
         return loss, norm
 
     def _measure_memory(self, k: int) -> None:
-        """Measures the memory of a step, for its largest micro-batch: that of the tape, and on a CPU the allocators' peak in the
-        backward pass, where kernels need workspace that the tape does not show, and recomputed blocks need theirs again."""
+        """The memory of a step, from its largest micro-batch: the tape's, and on a CPU the most by the allocators' count on the
+        way back, where kernels take room that the tape does not show, and checkpointed blocks come again."""
         drawn = default_generator.state
         self.dropout.set(k)
         config = self.config
