@@ -67,7 +67,7 @@ def prepared(model: Module, batch: Any, dtype: str = "float64") -> tuple[Module,
     return ours, named_arguments(batch, converted)
 
 
-def called(model: Any, batch: Any, arguments: dict[str, Any]) -> list[Any]:
+def outputs_of(model: Any, batch: Any, arguments: dict[str, Any]) -> list[Any]:
     """Returns the outputs of the model for these arguments, given by name where the batch is a mapping."""
     return list(members(model(**arguments) if isinstance(batch, Mapping) else model(*arguments.values())))
 

@@ -10,11 +10,11 @@ def repetitions(problem: Problem, cotangent: np.ndarray) -> list[Row]:
     """Returns one row for each repetition that gives other numbers, and one if an argument was written to; none if
     everything is equal bit for bit."""
     first, second = problem.taped(), problem.taped()
-    pulled, again, anew = (problem.pulled(y, cotangent) for y in (first, first, second))
+    vjp, again, other = (problem.vjp(y, cotangent) for y in (first, first, second))
     runs = {
         "values of two runs": ([first.numpy()], [second.numpy()]),
-        "gradients of two backward passes through one graph": (pulled, again),
-        "gradients of two runs": (pulled, anew),
+        "gradients of two backward passes through one graph": (vjp, again),
+        "gradients of two runs": (vjp, other),
         "arguments before and after": ([x.numpy() for x in problem.xs], problem.start),
     }
     return [Row(name, _difference(a, b), _explanation(name)) for name, (a, b) in runs.items() if not _equal(a, b)]

@@ -141,8 +141,8 @@ class _Comparison:
         inputs, outputs = sum(x.size for x in problem.xs), self.y.size
         self.mode = mode or ("full" if inputs + outputs <= _FULL else "directions")
         self.cotangents = np.eye(outputs) if self.mode == "full" else rng.standard_normal((_DIRECTIONS, outputs))
-        self.ways = [rng.standard_normal((_DIRECTIONS, *x.shape)) for x in problem.xs] if self.mode == "directions" else []
-        self.pulled = [problem.pulled(self.y, c) for c in self.cotangents]
+        self.directions = [rng.standard_normal((_DIRECTIONS, *x.shape)) for x in problem.xs] if self.mode == "directions" else []
+        self.vjps = [problem.vjp(self.y, c) for c in self.cotangents]
         self.kinks: dict[int, list[int]] = {}
         self.remeasured: set[int] = set()
         self.pairs = [self.pair(k, STEP, []) for k in range(len(problem.xs))]
@@ -151,13 +151,13 @@ class _Comparison:
         """Returns argument k's part by the tape and by differences, some of its elements left out."""
         x = self.problem.xs[k]
         if self.mode == "full":
-            taped = np.array([p[k].ravel() for p in self.pulled]).reshape(self.y.size, x.size)
+            taped = np.array([p[k].ravel() for p in self.vjps]).reshape(self.y.size, x.size)
             measured = self.problem.measured(k, step)
             taped[:, without] = measured[:, without] = 0
             return taped, measured
-        ways = self.ways[k].reshape(_DIRECTIONS, x.size)
-        ways[:, without] = 0
-        pairs = zip(self.pulled, self.cotangents, self.ways[k], strict=True)
+        directions = self.directions[k].reshape(_DIRECTIONS, x.size)
+        directions[:, without] = 0
+        pairs = zip(self.vjps, self.cotangents, self.directions[k], strict=True)
         both = [(float(np.vdot(p[k], u)), float(c @ self.problem.slope({k: u}, step))) for p, c, u in pairs]
         return np.array([[a] for a, _ in both]), np.array([[b] for _, b in both])
 
@@ -214,4 +214,4 @@ class _Comparison:
     def curve(self) -> tuple[tuple[float, float], ...]:
         """Returns the error at many steps, along a direction without the kinks."""
         c = self.rng.standard_normal(self.y.size)
-        return error_curve(self.problem, self.problem.pulled(self.y, c), c, self.kinks, self.rng)
+        return error_curve(self.problem, self.problem.vjp(self.y, c), c, self.kinks, self.rng)

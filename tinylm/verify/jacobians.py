@@ -82,18 +82,18 @@ class Problem:
             for x, data in zip(self.xs, doubles, strict=True):
                 x.data = data
 
-    def pulled(self, y: Tensor, cotangent: np.ndarray) -> list[np.ndarray]:
+    def vjp(self, y: Tensor, cotangent: np.ndarray) -> list[np.ndarray]:
         """Returns cᵀ J by the tape of y: one array per argument."""
         c = array_module(y.data).asarray(cotangent.astype(y.dtype))
         return [g.numpy().astype(np.float64) for g in gradients(y, self.xs, c, retain_graph=True)]
 
-    def line(self, ways: dict[int, np.ndarray]) -> Line:
-        """Returns the function s -> f(x + s u). ways: the parts of u, by the numbers of the arguments; other arguments do not move."""
-        moved = [(self.xs[k], self.xs[k].data.copy(), array_module(self.xs[k].data).asarray(u)) for k, u in ways.items()]
+    def line(self, directions: dict[int, np.ndarray]) -> Line:
+        """Returns the function s -> f(x + s u). directions: the parts of u by argument number; other arguments do not move."""
+        moved = [(self.xs[k], self.xs[k].data.copy(), array_module(self.xs[k].data).asarray(u)) for k, u in directions.items()]
 
         def at(s: float) -> np.ndarray:
-            for x, start, way in moved:
-                x.data[...] = start + s * way
+            for x, start, direction in moved:
+                x.data[...] = start + s * direction
             try:
                 with np.errstate(all="ignore"):  # a large step may leave the domain
                     return self.value().numpy()
@@ -103,14 +103,14 @@ class Problem:
 
         return at
 
-    def slope(self, ways: dict[int, np.ndarray], step: float) -> np.ndarray:
+    def slope(self, directions: dict[int, np.ndarray], step: float) -> np.ndarray:
         """Returns J u by a central difference."""
-        at = self.line(ways)
+        at = self.line(directions)
         return (at(step) - at(-step)) / (2 * step)
 
     def measured(self, k: int, step: float) -> np.ndarray:
         """Returns the Jacobian in argument k by differences: (outputs, elements of the argument)."""
-        columns = [self.slope({k: u}, step) for u in units(self.xs[k])]
+        columns = [self.slope({k: u}, step) for u in unit_vectors(self.xs[k])]
         return np.array(columns).reshape(self.xs[k].size, -1).T if columns else np.zeros((self.value().size, 0))
 
 
@@ -136,7 +136,7 @@ class SecondOrder(Problem):
         return flatten(gradients(self.first.taped(), self.first.xs, self.cotangent, create_graph=True))
 
 
-def units(x: Tensor) -> Iterator[np.ndarray]:
+def unit_vectors(x: Tensor) -> Iterator[np.ndarray]:
     """Yields the unit vectors of x's space, in x's shape."""
     for j in range(x.size):
         unit = np.zeros(x.size)

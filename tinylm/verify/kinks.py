@@ -12,7 +12,7 @@ from tinylm.verify.jacobians import STEP, Line, Problem
 _MOST = 64  # kinks per argument, after which the search ends
 
 
-def rough(at: Line) -> bool:
+def has_kink(at: Line) -> bool:
     """True if an output of s -> f(x + s u) has no derivative within one step of s = 0."""
     centre = at(0.0)
     sides, finite = [], np.isfinite(centre)
@@ -42,9 +42,9 @@ def kinks_of(problem: Problem, k: int, rng: np.random.Generator) -> list[int]:
     found: list[int] = []
 
     def search(low: int, high: int) -> None:
-        way = np.zeros(size)
-        way[low:high] = rng.uniform(0.5, 1, high - low)
-        if low == high or len(found) >= _MOST or not rough(problem.line({k: way.reshape(shape)})):
+        direction = np.zeros(size)
+        direction[low:high] = rng.uniform(0.5, 1, high - low)
+        if low == high or len(found) >= _MOST or not has_kink(problem.line({k: direction.reshape(shape)})):
             return
         if high - low == 1:
             found.append(low)

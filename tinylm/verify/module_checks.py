@@ -6,7 +6,7 @@ import numpy as np
 
 from tinylm.engine.devices import to_device
 from tinylm.nn import Module
-from tinylm.verify.arguments import called, floating_arguments, prepared
+from tinylm.verify.arguments import floating_arguments, outputs_of, prepared
 from tinylm.verify.finite_differences import Settings, check
 from tinylm.verify.jacobians import flatten, gradients
 from tinylm.verify.reports import Report
@@ -20,14 +20,14 @@ def check_module(model: Module, batch: Any, **settings: Any) -> Report:
     """
     ours, arguments = prepared(model, batch)
     variables = [*ours.named_parameters(), *floating_arguments(arguments)]
-    return check(lambda: called(ours, batch, arguments), variables, type(model).__name__, Settings(**settings))
+    return check(lambda: outputs_of(ours, batch, arguments), variables, type(model).__name__, Settings(**settings))
 
 
 def model_gradients(model: Module, batch: Any, *, dtype: str = "float64", seed: int = 0) -> dict[str, np.ndarray]:
     """Returns the gradients that `compare` compares with PyTorch's, by parameter: of cᵀ (all floating outputs), where c is
     default_rng(seed).standard_normal; zeros for a parameter that took no part."""
     ours, arguments = prepared(model, batch, dtype)
-    y = flatten([t for t in called(ours, batch, arguments) if t.dtype.kind == "f"])
+    y = flatten([t for t in outputs_of(ours, batch, arguments) if t.dtype.kind == "f"])
     c = np.random.default_rng(seed).standard_normal(y.size).astype(dtype)
     named = dict(ours.named_parameters())
     return {k: g.numpy() for k, g in zip(named, gradients(y, list(named.values()), to_device(c, y.device)), strict=True)}

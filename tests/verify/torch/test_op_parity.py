@@ -1,4 +1,4 @@
-"""compare_op holds an op against its PyTorch reference."""
+"""compare_op compares an op with its PyTorch reference."""
 
 import numpy as np
 import pytest

@@ -101,7 +101,7 @@ def slices(e: Evidence) -> str | None:
                     kept[(slice(None),) * axis + (i,)] = only
                     c = e.cotangents.copy()
                     c[:, part] *= kept.ravel()
-                    if e.explains(e.pulled(c)):
+                    if e.explains(e.vjp(c)):
                         which = f"{'only' if only else 'all but'} index {i} of axis {axis} of output {o} arrives"
                         return f"missing un-broadcast: {which}, and not the sum over its {n}"
     return None
@@ -130,13 +130,13 @@ def operand(e: Evidence) -> str | None:
             jacobian = e.problem.measured(e.k, STEP)
         finally:
             x.data[...] = kept
-        if e.explains(e.pulled(e.cotangents, jacobian)):
+        if e.explains(e.vjp(e.cotangents, jacobian)):
             return f"transposed operand: right if {e.problem.names[j]} were transposed"
     for o, (part, shape) in enumerate(e.output_parts()):
         if len(shape) > 1 and shape[-1] == shape[-2]:
             c = e.cotangents.copy()
             c[:, part] = c[:, part].reshape(-1, *shape).swapaxes(-1, -2).reshape(len(c), -1)
-            if e.explains(e.pulled(c)):
+            if e.explains(e.vjp(c)):
                 return f"transposed operand: right if the incoming gradient of output {o} were transposed"
     return None
 

@@ -33,7 +33,7 @@ def _dropped_output(e: Evidence) -> str | None:
     for o, (part, _) in enumerate(parts) if len(parts) > 1 else []:
         c = e.cotangents.copy()
         c[:, part] = 0
-        if e.explains(e.pulled(c)):
+        if e.explains(e.vjp(c)):
             return f"detached term: the gradient of output {o} is not used"
     return None
 
@@ -51,7 +51,7 @@ def _detach(e: Evidence) -> str | None:
         y = e.problem.taped()
     if not calls:
         return None
-    gradients = np.array([e.problem.pulled(y, c)[e.k] for c in e.cotangents])
+    gradients = np.array([e.problem.vjp(y, c)[e.k] for c in e.cotangents])
     if np.linalg.norm(gradients - e.right) > 0.02 * np.linalg.norm(e.right - e.wrong):
         return None
     return f"detached term: right without the detach() at {', '.join(sorted(set(calls)))}"

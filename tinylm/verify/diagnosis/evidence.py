@@ -28,9 +28,9 @@ class Evidence:
 
     @property
     def right(self) -> np.ndarray:
-        return self.pulled(self.cotangents)
+        return self.vjp(self.cotangents)
 
-    def pulled(self, cotangents: np.ndarray, jacobian: np.ndarray | None = None) -> np.ndarray:
+    def vjp(self, cotangents: np.ndarray, jacobian: np.ndarray | None = None) -> np.ndarray:
         """Returns the right gradient under other cotangents, or by another Jacobian."""
         gradients = cotangents @ (self.jacobian if jacobian is None else jacobian)
         gradients[:, self.without] = 0
@@ -59,6 +59,6 @@ def gathered(
     if x.size * y.size > _MOST:
         return None
     cotangents = rng.standard_normal((_COTANGENTS, y.size))
-    wrong = np.array([problem.pulled(y, c)[k] for c in cotangents])
+    wrong = np.array([problem.vjp(y, c)[k] for c in cotangents])
     wrong.reshape(_COTANGENTS, -1)[:, without] = 0
     return Evidence(problem, y, k, cotangents, wrong, problem.measured(k, STEP), without, gradcheck)

@@ -9,7 +9,7 @@ import torch
 
 from tinylm.errors import ConfigError
 from tinylm.nn import Module
-from tinylm.verify.arguments import called, floating_arguments, members, named_arguments, prepared
+from tinylm.verify.arguments import floating_arguments, members, named_arguments, outputs_of, prepared
 from tinylm.verify.compared_arrays import TOLERANCES, compared, compared_arrays, mismatches, missing
 from tinylm.verify.reports import Report, Row, joint_norm
 from tinylm.verify.torch.gradients import Wanted, paired_gradients
@@ -54,9 +54,9 @@ def compare(
     ours.train(torch_model.training)
     their_arguments = named_arguments(batch, lambda x: in_torch(x, dtype))
     with recorded(ours) as calls:
-        y = called(ours, batch, arguments)
+        y = outputs_of(ours, batch, arguments)
     with recorded_in_torch(theirs) as their_calls:
-        r = called(theirs, batch, their_arguments)
+        r = outputs_of(theirs, batch, their_arguments)
     pairs = matched(calls, their_calls, theirs)
     rows = [*_layers(pairs), *_outputs(y, r)]
     if [t.shape for t in y] == [tuple(t.shape) for t in r]:

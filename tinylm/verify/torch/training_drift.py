@@ -16,7 +16,7 @@ from tinylm import optim
 from tinylm.engine.devices import to_device
 from tinylm.engine.tensor import Tensor
 from tinylm.nn import Module
-from tinylm.verify.arguments import called, named_arguments, prepared
+from tinylm.verify.arguments import named_arguments, outputs_of, prepared
 from tinylm.verify.jacobians import flatten
 from tinylm.verify.reports import Drift
 from tinylm.verify.torch.reference import in_torch
@@ -42,7 +42,7 @@ def drift(model: Module, torch_model: Any, batch: Any, steps: int, *, dtype: str
     ours.train(torch_model.training).load_state_dict(first.state_dict())
 
     def outputs() -> Tensor:
-        return flatten([t for t in called(ours, batch, arguments) if t.dtype.kind == "f"])
+        return flatten([t for t in outputs_of(ours, batch, arguments) if t.dtype.kind == "f"])
 
     y = outputs().detach()
     targets = np.random.default_rng(seed).standard_normal(y.size).astype(dtype)
@@ -74,7 +74,7 @@ def _torch_step(model: Any, batch: Any, targets: np.ndarray) -> Callable[[], flo
     optimizer = torch.optim.SGD(model.parameters(), lr=_LR, momentum=_MOMENTUM)
 
     def step() -> float:
-        y = torch.cat([t.reshape(-1) for t in called(model, batch, arguments) if t.is_floating_point()])
+        y = torch.cat([t.reshape(-1) for t in outputs_of(model, batch, arguments) if t.is_floating_point()])
         loss = ((y - goal) ** 2).mean() * 0.5
         optimizer.zero_grad()
         loss.backward()
