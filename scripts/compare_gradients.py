@@ -1,7 +1,5 @@
-"""Compares values and gradients with PyTorch, for every op and for whole models, or with gradients from a file."""
+"""Compares values and gradients with PyTorch's, for every op and whole models, or with those in a file."""
 
-import importlib
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,20 +8,18 @@ from typing import Any, Literal
 
 import numpy as np
 from matplotlib.figure import Figure
-from rich.console import Console
 from rich.table import Table
 from support import console, figures
+from support.tables import screen
 
-from tinylm import nn
+from tinylm import nn, verify
 from tinylm.engine.devices import device_namespace
 from tinylm.errors import ConfigError
 from tinylm.pretrained.model_loading import find_pretrained
-from tinylm.verify import Report, compare, compare_gradients, compare_op, drift, samples_of, save_gradients
-from tinylm.verify.models import model_names, model_of, twins_of
+from tinylm.verify.models import model_names, model_of
+from tinylm.verify.module_checks import model_gradients
 from tinylm.verify.op_checks import op_names
-from tinylm.verify.parity import model_gradients
-from tinylm.verify.torch.hugging_face_twins import twins_of_pretrained
-from tinylm.verify.training_drift import Drift
+from tinylm.verify.reports import Drift, Report
 from tinylm.verify.users_functions import load
 
 Twins = tuple[nn.Module, Any, Any]
@@ -31,33 +27,33 @@ Twins = tuple[nn.Module, Any, Any]
 
 @dataclass(frozen=True)
 class Arguments:
-    """Compares tinylm with PyTorch: the values and every gradient of each op on all its samples, second
-    order included, and of whole models on one batch, layer by layer. Prints a row for each, or for one
-    model a row for each layer and parameter, then what is out of tolerance (float64 1e-10, second order
-    1e-9, float32 1e-5), the first divergence first. Exit status 1 when something is."""
+    """Compares tinylm with PyTorch: the values and every gradient of each op on all its samples, second order
+    included, and of whole models on one batch, layer by layer. Prints one row per op and model, or for a single
+    model one row per layer and parameter; then what is out of tolerance (float64 1e-10, second order 1e-9, float32
+    1e-5), beginning with the first divergence. The exit status is 1 if anything is."""
 
     op: str | None = None
-    """the one op to compare; all ops and all models by default"""
+    """compare this op only; by default all ops and all models"""
     model: str | None = None
-    """the one layer or model to compare; or a Hugging Face folder, a GGUF file or smollm2, with Hugging Face's own model"""
+    """compare this layer or model only; or a Hugging Face folder, a GGUF file or smollm2, with Hugging Face's own model"""
     module: str | None = None
-    """path.py:name instead: a function of your own without arguments that returns (tinylm model, PyTorch model, batch)"""
+    """instead, compare what path.py:name returns: your own function without arguments, for (tinylm model, PyTorch model, batch)"""
     dtype: Literal["both", "float64", "float32"] = "both"
     """the precision"""
     device: str = "cpu"
     """where tinylm computes: cpu, cuda or cuda:N"""
     steps: int = 0
-    """with --model or --module: train both for so many steps, and draw how far they drift apart"""
+    """with --model or --module: train both for this many steps and draw how far they drift apart"""
     out: Path = Path("runs/compare_gradients")
     """the folder for what --steps writes: drift.json and drift.png"""
     save: Path | None = None
-    """with --model: write tinylm's gradients to this safetensors file instead"""
+    """with --model: instead write tinylm's gradients to this safetensors file"""
     against: Path | None = None
     """compare with the gradients in this safetensors file, by name; needs --model or --file"""
     file: Path | None = None
     """the safetensors file with tinylm's gradients, for --against"""
     dry_run: bool = False
-    """only the first sample of each op, and one model"""
+    """compare the first sample of each op only, and one model"""
 
     @property
     def dtypes(self) -> tuple[str, ...]:
@@ -65,31 +61,32 @@ class Arguments:
 
 
 def comparisons(a: Arguments) -> Iterator[tuple[str, list[Report]]]:
-    """(name, its reports) for everything that is asked for, one after the other."""
+    """Yields (name, its reports) for everything that was asked for."""
     if a.module is not None or a.model is not None:
         ours, theirs, batch = twins(a)
         # The rounding of thirty layers in float32 adds up, in PyTorch as here: SmolLM2's rows differ by up to 4e-5.
         loose = 1e-4 if a.model is not None and find_pretrained(Path(a.model)) is not None else None
         yield (
             a.model or str(a.module),
-            [compare(ours, theirs, batch, dtype=dtype, tolerance=loose if dtype == "float32" else None) for dtype in a.dtypes],
+            [verify.compare(ours, theirs, batch, dtype=dtype, tolerance=loose if dtype == "float32" else None) for dtype in a.dtypes],
         )
         return
     limit = 1 if a.dry_run else None
     for name in op_names(a.op):
         how = [(order, dtype) for dtype in a.dtypes for order in (1, 2) if order == 1 or dtype == "float64"]
-        yield name, [compare_op(name, s, order=n, device=a.device, dtype=dtype) for s in samples_of(name)[:limit] for n, dtype in how]
+        samples = verify.samples_of(name)[:limit]
+        yield name, [verify.compare_op(name, s, order=n, device=a.device, dtype=dtype) for s in samples for n, dtype in how]
     for name in model_names()[:limit] if a.op is None else []:
-        ours, theirs, batch = twins_of(name)
-        yield name, [compare(ours.to(a.device), theirs, batch, dtype=dtype) for dtype in a.dtypes]
+        ours, theirs, batch = verify.twins_of(name)
+        yield name, [verify.compare(ours.to(a.device), theirs, batch, dtype=dtype) for dtype in a.dtypes]
 
 
 def twins(a: Arguments) -> Twins:
-    """The pair of --model or --module. Errors: ConfigError when a function of one's own returns something else."""
+    """Returns the pair of --model or --module. Raises ConfigError if the user's function returns something else."""
     if a.model is not None and (place := find_pretrained(Path(a.model))) is not None:
-        ours, theirs, batch = twins_of_pretrained(place)
+        ours, theirs, batch = verify.twins_of_pretrained(place)
     elif a.module is None:
-        ours, theirs, batch = twins_of(model_names(a.model)[0])
+        ours, theirs, batch = verify.twins_of(model_names(a.model)[0])
     else:
         _, function, _ = load(a.module)
         found = function()
@@ -105,7 +102,7 @@ def largest(reports: list[Report], gradients: bool) -> str:
 
 
 def overview(done: list[tuple[str, list[Report]]]) -> Table:
-    """A row for each op or model."""
+    """Returns a table with one row per op or model."""
     table = Table("", "op or model", "comparisons", "values", "gradients", title="largest relative error against PyTorch", box=None)
     for name, reports in done:
         table.add_row(verdict(reports), name, str(len(reports)), largest(reports, gradients=False), largest(reports, gradients=True))
@@ -117,7 +114,7 @@ def verdict(reports: list[Report]) -> str:
 
 
 def row_by_row(report: Report) -> Table:
-    """A row for each layer, parameter and argument, the way of the data."""
+    """Returns a table with one row per layer, parameter and argument, in the order of the data flow."""
     table = Table("", "", "relative", "largest |a - b|", "cosine", "ULPs", title=report.title, box=None)
     for row in report.rows:
         m = row.measures
@@ -127,9 +124,9 @@ def row_by_row(report: Report) -> Table:
 
 
 def drifts(a: Arguments) -> list[Report]:
-    """Trains in each precision; writes the series and their plot."""
+    """Trains both models in each precision and writes the series and their plot."""
     ours, theirs, batch = twins(a)
-    found = {dtype: drift(ours, theirs, batch, a.steps, dtype=dtype) for dtype in a.dtypes}
+    found = {dtype: verify.drift(ours, theirs, batch, a.steps, dtype=dtype) for dtype in a.dtypes}
     figure = Figure(figsize=(9, 4), layout="constrained")
     losses, distances = figure.subplots(1, 2)
     for dtype, d in found.items():
@@ -152,7 +149,7 @@ def draw(losses: Any, distances: Any, dtype: str, d: Drift) -> None:
 
 
 def from_files(a: Arguments) -> list[Report] | None:
-    """What --save and --against ask for; None when neither is given."""
+    """Does what --save and --against ask for, and returns the reports; None if neither is given."""
     if a.save is None and a.against is None:
         return None
     if (a.model is None) is (a.file is None):
@@ -162,26 +159,23 @@ def from_files(a: Arguments) -> list[Report] | None:
         model, batch = model_of(model_names(a.model)[0])
         ours = model_gradients(model.to(a.device), batch, dtype=a.dtypes[0])
     if a.save is not None:
-        save_gradients(ours, a.save)
+        verify.save_gradients(ours, a.save)
         print(f"written: {a.save}")
-    return [] if a.against is None else [compare_gradients(ours, a.against)]
+    return [] if a.against is None else [verify.compare_gradients(ours, a.against)]
 
 
 def main() -> int:
-    a = console.parse(Arguments, description=Arguments.__doc__)
+    a = console.parse(Arguments)
     if sum(x is not None for x in (a.op, a.model, a.module)) > 1:
         raise ConfigError("--op, --model and --module exclude each other")
     if a.steps < 0 or (a.steps and a.model is None and a.module is None):
         raise ConfigError(f"--steps {a.steps}: expected a positive number, with --model or --module")
     device_namespace(a.device)
     started = time.perf_counter()
-    out = Console(width=None if sys.stdout.isatty() else 120)
+    out = screen()
     reports = from_files(a)
     if reports is None:
-        try:
-            torch = importlib.import_module("torch")
-        except ImportError as error:
-            raise ConfigError("PyTorch is not installed: pip install 'tinylm[test]'") from error
+        torch = console.require_torch()
         torch.set_num_threads(1)  # the arrays are small, and on a busy machine threads wait for each other
         if a.steps:
             reports = drifts(a)

@@ -1,7 +1,6 @@
-"""Functions that a class of a lower package offers to its user and a higher package provides.
+"""Functions that a lower package offers and a higher one provides: `GPT.from_pretrained` is written in `tinylm.pretrained`.
 
-`GPT.from_pretrained(path)` is a method of the model, and what it does is the business of `tinylm.pretrained`, which knows
-files and imports the models. tinylm/__init__.py names each provider as "module:function"; it is imported at its first call.
+tinylm/__init__.py registers each as "module:function"; the module is imported at the first call.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""The steps that scripts/benchmark.py measures, with PyTorch. Importing this file imports PyTorch."""
+"""The steps to measure, with PyTorch. Importing this file imports PyTorch."""
 
 from collections.abc import Callable
 from typing import Any

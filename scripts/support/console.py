@@ -1,6 +1,8 @@
-"""How all scripts meet a person: errors as one line, status 2; Ctrl-C without a traceback."""
+"""How every command meets the user: arguments as a record, errors as one line with status 2, Ctrl-C without a traceback."""
 
 import contextlib
+import importlib
+import inspect
 import io
 import itertools
 import re
@@ -16,8 +18,21 @@ from tinylm.errors import ConfigError, TinylmError
 T = TypeVar("T")
 
 
+def program(command: str | None = None) -> str:
+    """Returns what the user types to run this command, or the named one: "python scripts/train.py" or "tinylm train"."""
+    started = Path(sys.argv[0])
+    if started.suffix == ".py":
+        return f"python scripts/{command or started.stem}.py"
+    launcher, _, this = sys.argv[0].rpartition(" ")  # as tinylm/__main__.py sets it
+    return f"{launcher} {command or this}"
+
+
 def parse(kind: type[T], **settings: Any) -> T:
-    """The command line as a record, by tyro.cli. Errors: ConfigError with what tyro says in a box."""
+    """Returns the command line as a record; settings are those of tyro.cli, and the description is the record's docstring.
+
+    Raises ConfigError with the message that tyro prints in a box.
+    """
+    settings = {"prog": program(), "description": inspect.getdoc(kind), **settings}
     box = io.StringIO()
     try:
         with contextlib.redirect_stderr(box):
@@ -33,30 +48,36 @@ def parse(kind: type[T], **settings: Any) -> T:
     raise ConfigError(f"{message} (--help lists all options)")
 
 
-def command(kind: type[T], function: Callable[[T], None]) -> Callable[[list[str]], None]:
-    """What runs `function` on arguments read as a record of that kind: a value for `run_command`."""
+def subcommand(kind: type[T], function: Callable[[T], int | None]) -> Callable[[list[str]], int | None]:
+    """Returns a value for `run_subcommand`: it reads its arguments as a record of that kind and runs `function` on it."""
 
-    def on(argv: list[str]) -> None:
-        prog = f"{Path(sys.argv[0]).name} {sys.argv[1]}"
-        function(parse(kind, args=argv, prog=prog, description=kind.__doc__))
+    def on(argv: list[str]) -> int | None:
+        return function(parse(kind, args=argv, prog=f"{program()} {sys.argv[1]}"))
 
     return on
 
 
-def run_command(commands: Mapping[str, Callable[[list[str]], int | None]], usage: str, expected: str) -> int | None:
-    """Runs the command that the script's first argument names on those after it; prints `usage` for --help and for none.
-    Errors: ConfigError, with what was expected."""
+def run_subcommand(about: str, subcommands: Mapping[str, tuple[str, str, Callable[[list[str]], int | None]]]) -> int | None:
+    """Runs the subcommand that the first argument names on those after it; prints a summary for --help and for no arguments.
+
+    subcommands: by name, what its usage line has after the name, one line of explanation, and the function.
+    Raises ConfigError for an unknown name.
+    """
     name, *argv = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
-        print(usage)
+        usages = [f"{program()} {each} {arguments}" for each, (arguments, _, _) in subcommands.items()]
+        width = max(map(len, usages))
+        lines = [f"{usage:{width}}  {line}" for usage, (_, line, _) in zip(usages, subcommands.values(), strict=True)]
+        print(f"{about}\n\nusage: " + "\n       ".join(lines))
         return None
-    if name not in commands:
-        raise ConfigError(f"command {name!r}: expected {expected} (--help says more)")
-    return commands[name](argv)
+    if name not in subcommands:
+        *others, last = map(repr, subcommands)
+        raise ConfigError(f"command {name!r}: expected {', '.join(others)} or {last} (--help says more)")
+    return subcommands[name][2](argv)
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Runs main and exits with its status: 2 and one line on stderr for an error of the user's."""
+    """Runs main and exits with its status: 2, with one line on stderr, for an error of the user's."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # spells out what the terminal's encoding lacks
     try:
@@ -71,3 +92,11 @@ def run(main: Callable[[], int | None]) -> None:
         print("interrupted", file=sys.stderr)
         status = 130
     sys.exit(status)
+
+
+def require_torch(otherwise: str = "") -> Any:
+    """Returns the package torch. Raises ConfigError if it is missing, with what else the user can do."""
+    try:
+        return importlib.import_module("torch")
+    except ImportError as error:
+        raise ConfigError(f"PyTorch is not installed: pip install 'tinylm[test]'{otherwise}") from error

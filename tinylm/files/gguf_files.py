@@ -1,12 +1,11 @@
-"""GGUF files, versions 2 and 3: metadata, then the places of the tensors, then their data, quantised by blocks.
+"""GGUF files, versions 2 and 3: metadata, then the places of the tensors, then their data, quantised in blocks.
 
-The format is that of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. The header is walked here, each count
-and offset being held against the file's size before it is believed; the blocks are decoded by the `gguf` library.
+The format is that of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. The header is read here, and each count and
+offset is compared with the file's size before it is believed; the `gguf` library decodes the blocks.
 """
 
 import itertools
 import math
-import stat
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,25 +25,25 @@ _MAX_AXES = 4
 
 @dataclass(frozen=True)
 class GgufFile:
-    """What such a file holds."""
+    """The contents of such a file."""
 
     path: Path
     metadata: dict[str, Any]
     tensors: dict[str, StoredTensor]
 
 
-class _Walk:
-    """Reads on from a place; CheckpointError when that would pass the end."""
+class _Reader:
+    """Reads the header from its beginning on. Each method raises CheckpointError if it would pass the end of the file."""
 
     def __init__(self, path: Path, data: np.ndarray) -> None:
         self.path, self.data, self.bytes, self.place = path, data, data.data, 0
 
-    def fail(self, what: str) -> CheckpointError:
-        return CheckpointError(f"{self.path} is no sound GGUF file: {what}")
+    def error(self, what: str) -> CheckpointError:
+        return CheckpointError(f"{self.path} is not a sound GGUF file: {what}")
 
     def take(self, size: int, what: str) -> memoryview:
         if size > self.data.size - self.place:
-            raise self.fail(f"{what} would have {size} bytes at {self.place}, and the file ends at {self.data.size}")
+            raise self.error(f"{what} would have {size} bytes at {self.place}, and the file ends at {self.data.size}")
         self.place += size
         return self.bytes[self.place - size : self.place]
 
@@ -52,10 +51,10 @@ class _Walk:
         return struct.unpack("<" + letter, self.take(struct.calcsize("<" + letter), what))[0]
 
     def count(self, what: str, least: int) -> int:
-        """A 64-bit count of things that take `least` bytes each."""
+        """Returns a 64-bit count of things that take at least `least` bytes each."""
         count = self.number("Q", what)
         if count * least > self.data.size - self.place:
-            raise self.fail(f"{count} {what} cannot be in the {self.data.size - self.place} bytes that are left")
+            raise self.error(f"{count} {what} cannot be in the {self.data.size - self.place} bytes that are left")
         return count
 
     def string(self, what: str) -> str:
@@ -63,7 +62,7 @@ class _Walk:
         try:
             return str(raw, "utf-8")
         except UnicodeDecodeError as error:
-            raise self.fail(f"{what} is not UTF-8: {error}") from error
+            raise self.error(f"{what} is not UTF-8: {error}") from error
 
     def value(self, kind: int, what: str) -> Any:
         if kind in _NUMBERS:
@@ -71,7 +70,7 @@ class _Walk:
         if kind == _STRING:
             return self.string(what)
         if kind != _ARRAY:
-            raise self.fail(f"{what} is of type {kind}, expected 0 to 12")
+            raise self.error(f"{what} is of type {kind}, expected 0 to 12")
         kind = self.number("I", what)
         if kind in _NUMBERS:
             letter = _NUMBERS[kind]
@@ -79,87 +78,85 @@ class _Walk:
             raw = self.take(self.count(f"numbers of {what}", size) * size, what)
             return np.frombuffer(raw, np.dtype("<" + letter)).tolist()
         if kind != _STRING:
-            raise self.fail(f"{what} is an array of type {kind}, expected numbers or strings")
+            raise self.error(f"{what} is an array of type {kind}, expected numbers or strings")
         return [self.string(what) for _ in range(self.count(f"strings of {what}", 8))]
 
 
 def is_gguf(path: Path) -> bool:
-    """True for a file that begins as GGUF files do, or is named as they are. Errors: CheckpointError when it cannot be read."""
+    """Returns whether a file begins as GGUF files do, or is named like one. Raises CheckpointError if it cannot be read."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        if not path.is_file():
             return False
         with path.open("rb") as file:
             return file.read(4) == b"GGUF" or path.suffix == ".gguf"
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except (OSError, ValueError) as error:  # ValueError: a name with a zero in it
-        raise CheckpointError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def read_gguf(path: Path) -> GgufFile:
-    """Metadata and tensors; the data stay in the file until they are asked for.
+    """Returns metadata and tensors; the data stay in the file until they are asked for.
 
-    Errors: CheckpointError, with what the file says and what it can hold, for anything that does not fit.
+    Raises CheckpointError, with what the file says and what it can hold, for anything that does not fit.
     """
     data = map_file(path)
-    walk = _Walk(path, data)
-    if bytes(walk.take(4, "the beginning")) != b"GGUF":
-        raise walk.fail("it does not begin with GGUF")
-    version = walk.number("I", "the version")
+    header = _Reader(path, data)
+    if bytes(header.take(4, "the beginning")) != b"GGUF":
+        raise header.error("it does not begin with GGUF")
+    version = header.number("I", "the version")
     if version not in (2, 3):
-        raise walk.fail(f"version {version}, expected 2 or 3 with the lowest byte first")
-    tensors, pairs = walk.count("tensors", 24), walk.count("pieces of metadata", 13)
+        raise header.error(f"version {version}, expected 2 or 3 with the lowest byte first")
+    tensors, pairs = header.count("tensors", 24), header.count("pieces of metadata", 13)
     metadata: dict[str, Any] = {}
     for _ in range(pairs):
-        name = walk.string("a name of metadata")
+        name = header.string("a name of metadata")
         if name in metadata:
-            raise walk.fail(f"{name!r:.80} stands twice in its metadata")
-        metadata[name] = walk.value(walk.number("I", f"{name!r:.80}"), f"{name!r:.80}")
+            raise header.error(f"{name!r:.80} stands twice in its metadata")
+        metadata[name] = header.value(header.number("I", f"{name!r:.80}"), f"{name!r:.80}")
     alignment = metadata.get("general.alignment", 32)
     if type(alignment) is not int or not 1 <= alignment <= 1 << 16 or alignment & (alignment - 1):
-        raise walk.fail(f"general.alignment is {alignment!r:.40}, expected a power of two up to 65536")
-    entries = [_entry(walk) for _ in range(tensors)]
-    body = data[walk.place + -walk.place % alignment :]
+        raise header.error(f"general.alignment is {alignment!r:.40}, expected a power of two up to 65536")
+    entries = [_entry(header) for _ in range(tensors)]
+    body = data[header.place + -header.place % alignment :]
     found: dict[str, StoredTensor] = {}
     places = []
     for name, shape, kind, offset in entries:
         if name in found:
-            raise walk.fail(f"the tensor {name!r:.80} stands twice")
-        found[name], size = _stored(walk, name, shape, kind, offset, body, alignment)
+            raise header.error(f"the tensor {name!r:.80} stands twice")
+        found[name], size = _stored(header, name, shape, kind, offset, body, alignment)
         places.append((offset, offset + size, name))
     places.sort()
     for (_, stop, a), (start, _, b) in itertools.pairwise(places):
         if start < stop:
-            raise walk.fail(f"the tensors {a!r:.80} and {b!r:.80} overlap")
+            raise header.error(f"the tensors {a!r:.80} and {b!r:.80} overlap")
     return GgufFile(path, metadata, found)
 
 
-def _entry(walk: _Walk) -> tuple[str, tuple[int, ...], int, int]:
-    """(name, shape with the rows first, type, offset) of a tensor."""
-    name = walk.string("a tensor's name")
-    axes = walk.number("I", f"tensor {name!r:.80}")
+def _entry(header: _Reader) -> tuple[str, tuple[int, ...], int, int]:
+    """Returns (name, shape with the rows first, type, offset) of a tensor."""
+    name = header.string("a tensor's name")
+    axes = header.number("I", f"tensor {name!r:.80}")
     if not 1 <= axes <= _MAX_AXES:
-        raise walk.fail(f"the tensor {name!r:.80} has {axes} axes, expected 1 to {_MAX_AXES}")
-    shape = tuple(walk.number("Q", f"tensor {name!r:.80}") for _ in range(axes))[::-1]
-    return name, shape, walk.number("I", f"tensor {name!r:.80}"), walk.number("Q", f"tensor {name!r:.80}")
+        raise header.error(f"the tensor {name!r:.80} has {axes} axes, expected 1 to {_MAX_AXES}")
+    shape = tuple(header.number("Q", f"tensor {name!r:.80}") for _ in range(axes))[::-1]
+    return name, shape, header.number("I", f"tensor {name!r:.80}"), header.number("Q", f"tensor {name!r:.80}")
 
 
 def _stored(
-    walk: _Walk, name: str, shape: tuple[int, ...], kind: int, offset: int, body: np.ndarray, alignment: int
+    header: _Reader, name: str, shape: tuple[int, ...], kind: int, offset: int, body: np.ndarray, alignment: int
 ) -> tuple[StoredTensor, int]:
-    """The tensor, and how many bytes it has."""
+    """Returns the tensor, and how many bytes it has."""
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, quants
 
     names = {t.value: t.name for t in GGMLQuantizationType}
     if names.get(kind) not in DECODED:
-        raise walk.fail(f"the tensor {name!r:.80} is of type {names.get(kind, kind)}, which is not among {', '.join(DECODED)}")
+        raise header.error(f"the tensor {name!r:.80} is of type {names.get(kind, kind)}, which is not among {', '.join(DECODED)}")
     quantization = GGMLQuantizationType(kind)
     block, size = GGML_QUANT_SIZES[quantization]
     total = math.prod(shape) // block * size
     if shape[-1] % block or min(shape) < 1:
-        raise walk.fail(f"the tensor {name!r:.80} has shape {shape}, its rows expected in blocks of {block}")
+        raise header.error(f"the tensor {name!r:.80} has shape {shape}, its rows expected in blocks of {block}")
     if offset % alignment or offset + total > body.size:
-        raise walk.fail(f"the tensor {name!r:.80} has {total} bytes at {offset}, aligned to {alignment}, and there are {body.size} of data")
+        raise header.error(f"the tensor {name!r:.80} has {total} bytes at {offset}, aligned to {alignment}, of {body.size} bytes of data")
     row = math.prod(shape[1:]) // block * size if len(shape) > 1 else size  # a vector is decoded block by block
 
     def decode(a: int, b: int) -> np.ndarray:

@@ -20,18 +20,26 @@ def write_json(path: Path, record: Any) -> None:
     write_atomically(path, text.encode("utf-8", "backslashreplace"))  # an undecodable path becomes a \u escape, which is JSON
 
 
-def read_json(path: Path) -> Any:
-    """Returns what a JSON file holds. Raises CheckpointError if it is missing, larger than 100 MB or damaged."""
+def read_text(path: Path) -> str:
+    """Returns the text of a small file. Raises CheckpointError if it is missing, larger than 100 MB or not UTF-8."""
     try:
-        with path.open("rb") as file:
+        with path.open(encoding="utf-8") as file:
             size = os.fstat(file.fileno()).st_size
-            raw = file.read() if size <= _MAX_SIZE else None
+            text = file.read() if size <= _MAX_SIZE else None
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
-    if raw is None:
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+    if text is None:
         raise CheckpointError(f"{path} has {size} bytes: expected at most {_MAX_SIZE}")
+    return text
+
+
+def read_json(path: Path) -> Any:
+    """Returns what a JSON file holds. Raises CheckpointError as `read_text` does, or if the file is damaged."""
+    text = read_text(path)
     try:
-        return parse_json(str(raw, "utf-8"))
+        return parse_json(text)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
 
@@ -109,3 +117,8 @@ class Fields:
         ]
         if found := [*found, *problems]:
             raise CheckpointError(f"{self.where}: settings that are not supported: {listed(found)}")
+
+
+def read_fields(path: Path) -> Fields:
+    """Returns the record of a JSON file. Raises CheckpointError as `read_json` does, or if it holds something else."""
+    return Fields(read_json(path), path)

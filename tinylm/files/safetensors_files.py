@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinylm.errors import CheckpointError, listed
-from tinylm.files.json_files import Fields, parse_json, read_json
+from tinylm.files.json_files import Fields, parse_json, read_fields
 from tinylm.files.stored_tensors import StoredTensor, map_file
 
 _NUMPY = {
@@ -47,7 +47,9 @@ class TensorBytes:
 
         def decode(a: int, b: int) -> np.ndarray:
             numbers = np.array(self.raw[a * row : b * row]).view(dtype)  # a copy: the file need not be aligned
-            return (bfloat16(numbers) if self.dtype == "BF16" else numbers).reshape((b - a, *shape[1:]) if shape else ())
+            if self.dtype == "BF16":  # the upper halves of float32 numbers
+                numbers = (numbers.astype(np.uint32) << 16).view(np.float32)
+            return numbers.reshape((b - a, *shape[1:]) if shape else ())
 
         return StoredTensor(name, shape, decode)
 
@@ -118,11 +120,6 @@ def read_tensors(path: Path) -> dict[str, StoredTensor]:
     return {name: tensor.stored(name) for name, tensor in open_safetensors(path).tensors.items() if tensor.dtype in _FLOATING}
 
 
-def bfloat16(bits: np.ndarray) -> np.ndarray:
-    """Returns the float32 numbers whose upper halves are these uint16."""
-    return (bits.astype(np.uint32) << 16).view(np.float32)
-
-
 def read_folder(folder: Path) -> dict[str, StoredTensor]:
     """Returns the tensors of a folder's model.safetensors, or of all files that its index lists.
 
@@ -130,8 +127,7 @@ def read_folder(folder: Path) -> dict[str, StoredTensor]:
     """
     if (folder / SINGLE).exists() or not (folder / INDEX).exists():
         return read_tensors(folder / SINGLE)
-    index = Fields(read_json(folder / INDEX), folder / INDEX)
-    weight_map = Fields(index.record.get("weight_map"), f"{folder / INDEX}, weight_map").record
+    weight_map = Fields(read_fields(folder / INDEX).record.get("weight_map"), f"{folder / INDEX}, weight_map").record
     for name, file in weight_map.items():
         if not isinstance(file, str) or Path(file).name != file or "\\" in file or not file.endswith(".safetensors"):
             raise CheckpointError(f"{folder / INDEX}: {name!r:.80} is in {file!r:.80}, expected a .safetensors file of the same folder")

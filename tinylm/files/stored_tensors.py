@@ -19,7 +19,7 @@ class StoredTensor:
     shape: tuple[int, ...]
     decode: Callable[[int, int], np.ndarray]
 
-    def slices(self) -> Iterator[tuple[slice, np.ndarray]]:
+    def slices(self) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
         """Yields the rows in slices that need little memory, each with its place.
 
         Raises CheckpointError for a NaN or an infinity, naming the tensor.
@@ -32,7 +32,7 @@ class StoredTensor:
             rows = self.decode(start, stop)
             if not np.isfinite(rows).all():
                 raise CheckpointError(f"the stored tensor {self.name!r:.80} holds a NaN or an infinity in its rows {start} to {stop - 1}")
-            yield slice(start, stop), rows
+            yield (slice(start, stop),) if self.shape else (), rows
 
     def read(self) -> np.ndarray:
         """Returns all of it, float32."""
@@ -43,8 +43,8 @@ class StoredTensor:
 
     def equals(self, other: "StoredTensor") -> bool:
         """Returns whether both hold the same numbers."""
-        pairs = zip(self.slices(), other.slices(), strict=True) if self.shape == other.shape else None
-        return pairs is not None and all(np.array_equal(a, b) for (_, a), (_, b) in pairs)
+        pairs = zip(self.slices(), other.slices(), strict=True)
+        return self.shape == other.shape and all(np.array_equal(a, b) for (_, a), (_, b) in pairs)
 
 
 def map_file(path: Path) -> np.ndarray:

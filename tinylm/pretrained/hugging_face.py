@@ -5,20 +5,20 @@ config.json has the value that it has there.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tinylm.errors import CheckpointError
-from tinylm.files.json_files import Fields, read_json
+from tinylm.files.json_files import Fields, read_fields
 from tinylm.files.safetensors_files import read_folder
 from tinylm.files.stored_tensors import StoredTensor
 from tinylm.models.gpt import GPT, GPTConfig
 from tinylm.models.llama import WIDEST_HEAD, Llama, LlamaConfig, RotaryScaling
 from tinylm.pretrained.rotary_order import in_half_order
-from tinylm.pretrained.weight_loading import Transform, WeightSource, architecture, build_model
+from tinylm.pretrained.weight_loading import WeightSource, architecture, build_model
 
 METADATA = {"format": "pt"}  # of their safetensors files: transformers asks for it
 _ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}
@@ -31,25 +31,18 @@ def load_folder(folder: Path) -> GPT | Llama:
 
     Raises CheckpointError for another architecture, unsupported settings, and tensors that do not fit.
     """
-    where = folder / "config.json"
-    fields = Fields(read_json(where), where)
-    kind = architecture(fields.record.get("model_type"), where, "model_type")
+    fields = read_fields(folder / "config.json")
+    kind = architecture(fields.record.get("model_type"), fields.where, "model_type")
     if "quantization_config" in fields.record:
-        raise CheckpointError(f"{where}: the weights are quantised (quantization_config), expected floating ones")
+        raise CheckpointError(f"{fields.where}: the weights are quantised (quantization_config), expected floating ones")
     if kind == "gpt":
         config = gpt_config(fields)
-        return build_model(GPT, config, _sources(read_folder(folder), "transformer.", True, folder, _gpt_transform), folder)
+        return build_model(GPT, config, _sources(read_folder(folder), "transformer.", True, folder), folder)
     shape = llama_config(fields)
-    return build_model(Llama, shape, _sources(read_folder(folder), "model.", shape.tied, folder, lambda name: None), folder)
+    return build_model(Llama, shape, _sources(read_folder(folder), "model.", shape.tied, folder), folder)
 
 
-def _gpt_transform(name: str) -> Transform | None:
-    return np.transpose if name.endswith(_CONV1D) else None
-
-
-def _sources(
-    tensors: Mapping[str, StoredTensor], trunk: str, tied: bool, where: Path, transform: Callable[[str], Transform | None]
-) -> dict[str, WeightSource]:
+def _sources(tensors: Mapping[str, StoredTensor], trunk: str, tied: bool, where: Path) -> dict[str, WeightSource]:
     """Returns the tensors by our names. Files of the model without its head lack the trunk's prefix; a tied head may be stored again."""
     prefix = "" if any(name.startswith(trunk) for name in tensors) else trunk
     kept = {n if n == "lm_head.weight" else prefix + n: s for n, s in tensors.items() if not n.endswith(_MASKS)}
@@ -57,7 +50,7 @@ def _sources(
     embedding = kept.get(trunk + ("wte.weight" if trunk == "transformer." else "embed_tokens.weight"))
     if head is not None and embedding is not None and not head.equals(embedding):
         raise CheckpointError(f"{where}: lm_head.weight differs from the embedding, but the config ties them (tie_word_embeddings)")
-    return {name: WeightSource(stored, transform(name)) for name, stored in kept.items()}
+    return {name: WeightSource(stored, np.transpose if name.endswith(_CONV1D) else None) for name, stored in kept.items()}
 
 
 def gpt_config(fields: Fields) -> GPTConfig:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from tinylm.errors import CheckpointError
 from tinylm.files.gguf_files import is_gguf, read_gguf
-from tinylm.files.json_files import Fields, read_json
+from tinylm.files.json_files import read_fields, read_json
 from tinylm.models.gpt import GPT
 from tinylm.models.llama import Llama
 from tinylm.pretrained.gguf_models import load_gguf
@@ -52,8 +52,8 @@ def find_pretrained(path: Path) -> Path | None:
 def architecture_of(path: Path) -> str:
     """Returns 'gpt' or 'llama', by the name that the folder or file gives. Raises CheckpointError for any other."""
     if path.is_dir():
-        where = path / "config.json"
-        return architecture(Fields(read_json(where), where).record.get("model_type"), where, "model_type")
+        fields = read_fields(path / "config.json")
+        return architecture(fields.record.get("model_type"), fields.where, "model_type")
     return architecture(read_gguf(path).metadata.get("general.architecture"), path, "general.architecture")
 
 

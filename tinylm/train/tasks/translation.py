@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from tinylm import ops
-from tinylm.data.pairs import Batch, BucketedBatches, Pair, Pairs, Vocabulary, make_batch, padded
+from tinylm.data.batching import padded
+from tinylm.data.pairs import Batch, BucketedBatches, Pair, Pairs, Vocabulary, make_batch
 from tinylm.decode.beams import beam_search, greedy
 from tinylm.engine.autograd import no_grad
 from tinylm.engine.devices import device_namespace, to_device
