@@ -13,8 +13,8 @@ from cuda_on_cpu.fixtures import gpu_required, has_gpu
 
 from tinylm import ops
 from tinylm.engine import kernels
-from tinylm.engine.autograd import grad
 from tinylm.engine.devices import to_device
+from tinylm.engine.grad import grad
 from tinylm.engine.kernels import registry
 from tinylm.engine.tensor import Tensor
 from tinylm.verify.jacobians import flatten

@@ -1,21 +1,24 @@
 """tinylm: small language models on a from-scratch tensor and autograd engine.
 
 `import tinylm` gives Tensor, every op by its name, the autograd functions, and the packages nn,
-optim, models, data, train, decode, verify and explain, which are loaded when first used.
+optim, models, data, train, decode, verify and explain, which are loaded on first use.
 """
 
 import importlib
 from typing import Any
 
 from tinylm.engine.anomalies import detect_anomaly
-from tinylm.engine.autograd import grad, no_grad
+from tinylm.engine.arrays import array_module
+from tinylm.engine.autograd import no_grad
+from tinylm.engine.grad import grad
 from tinylm.engine.kernels import kernel, update
 from tinylm.engine.op import op
 from tinylm.engine.profiler import profile
 from tinylm.engine.random_keys import manual_seed
-from tinylm.engine.recompute import checkpoint
+from tinylm.engine.recompute import recompute
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import TinylmError
+from tinylm.moved import absent
 from tinylm.ops import *  # noqa: F403
 from tinylm.ops import __all__ as _ops
 
@@ -29,7 +32,7 @@ _PACKAGES = ("nn", "optim", "models", "data", "train", "decode", "verify", "expl
 __all__ = [
     "Tensor",
     "TinylmError",
-    "checkpoint",
+    "array_module",
     "detect_anomaly",
     "grad",
     "kernel",
@@ -37,6 +40,7 @@ __all__ = [
     "no_grad",
     "op",
     "profile",
+    "recompute",
     "update",
     *_PACKAGES,
     *_ops,
@@ -46,7 +50,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _PACKAGES:
         return importlib.import_module(f"tinylm.{name}")
-    raise AttributeError(f"module 'tinylm' has no attribute {name!r}")
+    raise AttributeError(absent(name))
 
 
 def __dir__() -> list[str]:

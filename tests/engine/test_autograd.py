@@ -5,6 +5,7 @@ import pytest
 
 import tinylm
 from tinylm import Tensor
+from tinylm.engine.autograd import nodes, walk
 from tinylm.errors import AutogradError, ShapeError
 
 
@@ -248,3 +249,43 @@ def test_a_cotangent_of_another_shape(rng):
 def test_backward_without_anything_that_requires_it():
     with pytest.raises(AutogradError, match="does not depend on anything that requires a gradient"):
         (Tensor(np.ones(3)) * 2).sum().backward()
+
+
+# ---------------------------------------------------------------- the graph and the walk
+
+
+def test_the_nodes_of_a_graph_are_the_oldest_first(rng):
+    x = leaf(rng, 3)
+    a = x * 2
+    tinylm.exp(a)  # not part of it
+    c = tinylm.split(a + a, 3)[1]
+    y = c + a[:1]
+    assert [node.op.name for node in nodes(y)] == ["multiply", "add", "split", "getitem", "add"]
+    assert nodes(y)[-1] is y.node
+    assert nodes(c)[-1] is c.node
+    assert nodes(x) == []
+    a.backward(np.ones(3))
+    assert nodes(y)[0] is a.node, "a freed node is known, but not what led to it"
+
+
+def test_a_walk_shows_its_nodes_to_an_observer_only(rng):
+    x = leaf(rng, 3)
+    y = (x * x).sum()
+    arrived = []
+
+    def leaf_of(tensor, g):
+        arrived.append((tensor, g.tolist()))
+
+    assert list(walk(y, np.ones(()), leaf_of, retain_graph=True)) == []
+    assert [tensor for tensor, _ in arrived] == [x, x]
+    unseen = [g for _, g in arrived]
+    arrived.clear()
+    visits = walk(y, np.ones(()), leaf_of, retain_graph=True, observed=True)
+    node, incoming, targets, grads = next(visits)
+    assert (node.op.name, incoming, targets[0].node.op.name, grads[0].tolist()) == ("sum", [1.0], "multiply", [1.0, 1.0, 1.0])
+    assert not arrived, "the walk waits"
+    node, incoming, targets, grads = next(visits)
+    assert (node.op.name, targets) == ("multiply", [x, x])
+    assert [g.tolist() for g in grads] == unseen
+    assert list(visits) == []
+    assert [g for _, g in arrived] == unseen

@@ -9,7 +9,7 @@ import pytest
 import tinylm
 from tinylm import Tensor
 from tinylm.engine.arrays import array_module, sum_to
-from tinylm.engine.autograd import grad
+from tinylm.engine.grad import grad
 from tinylm.engine.op import registry
 from tinylm.errors import DeviceError, ShapeError
 from tinylm.verify import gradcheck
@@ -256,7 +256,7 @@ def test_nodes_name_the_users_line_for_functions_operators_and_methods():
         file, _, number = y.node.where().rpartition(":")
         assert file == __file__
         assert int(number) == start + 2 + i, y.node
-    assert re.fullmatch(r"<exp at .*test_dispatch.py:\d+>", repr(made[0].node))
+    assert re.fullmatch(r"<exp at .*test_op.py:\d+>", repr(made[0].node))
 
 
 def test_array_module_is_tinylm_for_tensors():

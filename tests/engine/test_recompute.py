@@ -1,4 +1,4 @@
-"""checkpoint: the same gradients for less memory."""
+"""recompute: the same gradients for less memory."""
 
 import tracemalloc
 
@@ -42,8 +42,8 @@ def test_same_gradients_dropout_masks_included(model, rng):
     x, c = rng.standard_normal((5, 4)), rng.standard_normal((5, 4))
     plain = gradients(model, x, c, lambda fn, t: fn(t))
     state = default_generator.state
-    checkpointed = gradients(model, x, c, tinylm.checkpoint)
-    for a, b in zip(checkpointed, plain, strict=True):
+    recomputed = gradients(model, x, c, tinylm.recompute)
+    for a, b in zip(recomputed, plain, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-14)
     assert default_generator.state == state  # running again drew no new masks
 
@@ -52,17 +52,17 @@ def test_captured_parameters_and_captured_results_get_their_gradients(rng):
     a, b, c = (rng.standard_normal(3) for _ in range(3))
     x, w = Tensor(a, requires_grad=True), Tensor(b, requires_grad=True)
     middle = tinylm.exp(w)  # a result, captured and not passed
-    y = tinylm.checkpoint(lambda t: t * middle * w, x)
+    y = tinylm.recompute(lambda t: t * middle * w, x)
     (y * middle).backward(c)  # x w e^2w
     np.testing.assert_allclose(x.grad, c * b * np.exp(2 * b))
     np.testing.assert_allclose(w.grad, c * a * np.exp(2 * b) * (1 + 2 * b))
 
 
-def test_grad_through_a_checkpoint_touches_no_grad(rng):
+def test_grad_through_a_recomputed_function_touches_no_grad(rng):
     a, b, c = (rng.standard_normal(3) for _ in range(3))
     x, w = Tensor(a, requires_grad=True), Tensor(b, requires_grad=True)
     middle = w * w
-    y = tinylm.checkpoint(lambda t: t * middle, x)
+    y = tinylm.recompute(lambda t: t * middle, x)
     dx, dw, dmiddle, dy = tinylm.grad(y, [x, w, middle, y], c)
     np.testing.assert_allclose(dx.data, c * b * b)
     np.testing.assert_allclose(dw.data, 2 * c * a * b)
@@ -72,17 +72,17 @@ def test_grad_through_a_checkpoint_touches_no_grad(rng):
     assert w.grad is None
 
 
-def test_grad_of_the_checkpoints_own_input_when_it_is_a_result(rng):
+def test_grad_of_the_recomputed_functions_own_input_when_it_is_a_result(rng):
     x = Tensor(rng.standard_normal(3), requires_grad=True)
     h = x * 2
-    y = tinylm.checkpoint(lambda t: t * t, h)
+    y = tinylm.recompute(lambda t: t * t, h)
     np.testing.assert_allclose(tinylm.grad(y, h, np.ones(3)).data, 2 * h.data)
 
 
 @pytest.mark.parametrize("order", [1, 2])
 def test_against_finite_differences(model, rng, order):
     def fn(x, *_):
-        return tinylm.checkpoint(lambda t: block(model, t), x) * 2
+        return tinylm.recompute(lambda t: block(model, t), x) * 2
 
     assert gradcheck(fn, rng.standard_normal((3, 4)), *model.parameters(), order=order).ok
 
@@ -95,10 +95,10 @@ def test_nested(rng):
         return tinylm.exp(t * w)
 
     def outer(t):
-        return tinylm.checkpoint(inner, tinylm.checkpoint(inner, t)) * t
+        return tinylm.recompute(inner, tinylm.recompute(inner, t)) * t
 
     expected = tinylm.grad(inner(inner(x)) * x, [x, w], c)
-    for a, b in zip(tinylm.grad(tinylm.checkpoint(outer, x), [x, w], c), expected, strict=True):
+    for a, b in zip(tinylm.grad(tinylm.recompute(outer, x), [x, w], c), expected, strict=True):
         np.testing.assert_allclose(a.data, b.data, rtol=1e-14)
 
 
@@ -106,7 +106,7 @@ def test_several_inputs_and_outputs_some_unused(rng):
     arrays = [rng.standard_normal(3) for _ in range(2)]
 
     def fn(a, b):
-        product, total, _ = tinylm.checkpoint(lambda p, q: (p * q, p + q, p - q), a, b)
+        product, total, _ = tinylm.recompute(lambda p, q: (p * q, p + q, p - q), a, b)
         return product * total
 
     assert gradcheck(fn, *arrays).ok
@@ -114,22 +114,22 @@ def test_several_inputs_and_outputs_some_unused(rng):
 
 def test_integers_and_settings_pass_through(rng):
     ids = np.array([0, 2])
-    assert gradcheck(lambda table: tinylm.checkpoint(lambda i, t: tinylm.embedding(i, t), ids, table), rng.standard_normal((3, 2))).ok
+    assert gradcheck(lambda table: tinylm.recompute(lambda i, t: tinylm.embedding(i, t), ids, table), rng.standard_normal((3, 2))).ok
 
 
 def test_retain_graph(rng):
     x = Tensor(rng.standard_normal(3), requires_grad=True)
-    y = tinylm.checkpoint(lambda t: t * t, x)
+    y = tinylm.recompute(lambda t: t * t, x)
     y.backward(np.ones(3), retain_graph=True)
     y.backward(np.ones(3))
     np.testing.assert_allclose(x.grad, 4 * x.data)
-    with pytest.raises(AutogradError, match=r"backward through checkpoint .*test_checkpointing.py:\d+\) a second time"):
+    with pytest.raises(AutogradError, match=r"backward through recompute .*test_recompute.py:\d+\) a second time"):
         y.backward(np.ones(3))
 
 
 def test_an_input_changed_in_between_is_an_error(rng):
     x = Tensor(rng.standard_normal(3), requires_grad=True)
-    y = tinylm.checkpoint(lambda t: t * t, x)
+    y = tinylm.recompute(lambda t: t * t, x)
     with tinylm.no_grad():
         x[0] = 0.0
     with pytest.raises(AutogradError, match="changed in place"):
@@ -139,7 +139,7 @@ def test_an_input_changed_in_between_is_an_error(rng):
 def test_under_no_grad_it_only_calls(rng):
     x = Tensor(rng.standard_normal(3), requires_grad=True)
     with tinylm.no_grad():
-        assert not tinylm.checkpoint(lambda t: t * t, x).requires_grad
+        assert not tinylm.recompute(lambda t: t * t, x).requires_grad
 
 
 def test_it_saves_memory(rng):
@@ -158,6 +158,6 @@ def test_it_saves_memory(rng):
         finally:
             tracemalloc.stop()
 
-    plain, checkpointed = held(lambda fn, t: fn(t)), held(tinylm.checkpoint)
+    plain, recomputed = held(lambda fn, t: fn(t)), held(tinylm.recompute)
     assert plain > 25
-    assert checkpointed < 11
+    assert recomputed < 11

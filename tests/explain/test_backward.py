@@ -106,14 +106,14 @@ def translator():
     return model, tinylm.cross_entropy(logits, ids(3, 5, seed=2))
 
 
-def checkpointed():
+def recomputed():
     model = nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 6))
     x = Tensor(np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32), requires_grad=True)
-    inner = tinylm.checkpoint(lambda h: tinylm.dropout(tinylm.tanh(model[1](h)), 0.5), model[0](x))
+    inner = tinylm.recompute(lambda h: tinylm.dropout(tinylm.tanh(model[1](h)), 0.5), model[0](x))
     return model, (inner * inner + model[1](inner)).sum()
 
 
-@pytest.mark.parametrize("build", [gpt, transformer, lstm, translator, checkpointed])
+@pytest.mark.parametrize("build", [gpt, transformer, lstm, translator, recomputed])
 def test_the_pieces_are_backwards_own(build):
     model, loss = build()
     walked = list(explain.steps(loss, model=model))
@@ -210,11 +210,11 @@ def test_without_a_model_there_are_no_names():
     assert {leaf.name for leaf in explain.leaves(walked)} == {"leaf"}
 
 
-def test_a_checkpoint_shows_what_it_computes_again():
-    model, loss = checkpointed()
+def test_a_recomputed_function_shows_what_it_computes_again():
+    model, loss = recomputed()
     walked = list(explain.steps(loss, model=model))
     names = [step.op for step in walked]
-    at = names.index("checkpoint")
+    at = names.index("recompute")
     assert names[at + 1 : at + 4] == ["dropout", "tanh", "linear"]
     assert walked[at + 3].module == "1"
     assert "runs again" in walked[at].formula

@@ -52,7 +52,7 @@ def test_the_steps(runs: dict[str, Path], tmp_path: Path) -> None:
     loss, _ = model.loss(Tensor(ids[None, :-1]), Tensor(ids[None, 1:]))  # type: ignore[union-attr]
     steps = list(explain.steps(loss, model=model))  # type: ignore[arg-type]
     assert shown[0] == ["written:", str(page)]
-    assert shown[1] == ["loss", f"{loss.item():.4f}", "nats", "a", "token", "over", "11", "tokens"]
+    assert shown[1] == ["loss", f"{loss.item():.4f}", "nats", "per", "token", "over", "11", "tokens"]
     numbered = {cells[0]: cells[1] for cells in shown[3:] if cells[0].isdigit()}
     assert numbered == {str(step.number): step.op for step in steps}
     text = page.read_text(encoding="utf-8")
@@ -171,7 +171,7 @@ def test_a_translators_backward_pass(others: dict[str, Path]) -> None:
         run = others[f"translate-{kind}"]
         shown = ends_well(script_here("explain.py", "backward", run, "The cat.", "--target", "El gato."))
         model, _, loss = translated(run, "The cat.", "El gato.")
-        assert shown.splitlines()[0].startswith(f"loss {loss.item():.4f} nats a token over ")
+        assert shown.splitlines()[0].startswith(f"loss {loss.item():.4f} nats per token over ")
         assert shown.splitlines()[0].endswith(" tokens of 'El gato.'")
         shown = ends_well(script_here("explain.py", "backward", run, "The cat.", "--target", "El gato.", "--parameter", "embedding.weight"))
         loss.backward()

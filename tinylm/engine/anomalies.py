@@ -1,4 +1,4 @@
-"""Anomaly detection: which op first produced a NaN or an infinity, and which line of the user's led there."""
+"""Anomaly detection: which op first produced a NaN or an infinity, and which line of the user's code led there."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -7,12 +7,12 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tinylm.engine.arrays import array_module
+from tinylm.engine.arrays import array_module, constant
 from tinylm.errors import AnomalyError
 
-_LARGE = 1e6  # values of a model that learns stay far below it
+_LARGE = 1e6  # the values of a model that learns stay far below
 
-Given = dict[str, Any]  # what an op worked on, by the name that a message gives it
+Given = dict[str, Any]  # what an op was given, by the name used in messages
 
 
 class _Anomaly:
@@ -24,13 +24,12 @@ anomaly = _Anomaly()  # for all threads: a plain attribute, since every op reads
 
 @contextlib.contextmanager
 def detect_anomaly() -> Iterator[None]:
-    """Within it, forward and backward stop with AnomalyError at the first op whose value or gradient
-    is NaN or infinite, naming the op, the user's line that led to its call and its inputs' statistics.
+    """Within it, the forward and the backward pass stop with AnomalyError at the first op whose value or gradient
+    is NaN or infinite. The error names the op, the user's line that led to its call and its inputs' statistics.
 
-    An op that was given a NaN is not to blame, and the message says so: data, weights or what was
-    computed outside of the block was not finite already. Infinities that come in are let through, since
-    masks are made of -inf, until they make a NaN, unless a parameter holds them. Every value is
-    inspected: slow, for debugging.
+    An op that was given a NaN is not to blame, and the message says so: data, weights or something computed
+    outside of the block was not finite already. Infinite inputs are allowed, since masks are made of -inf,
+    until they produce a NaN; infinite parameters are not. Every value is inspected: slow, for debugging.
     """
     before, anomaly.detect = anomaly.detect, True
     try:
@@ -40,8 +39,8 @@ def detect_anomaly() -> Iterator[None]:
 
 
 def place(frame: FrameType) -> str:
-    """'file:line' of the frame that called an op; where that is tinylm's own, 'file:line' of the user's
-    that led there, and then the op's."""
+    """Returns 'file:line' of the frame that called an op. If that is tinylm's own code, the line of the user's code
+    that led there comes first: 'file:line, which led to file:line'."""
     own, user = _line(frame), frame
     while user.f_back is not None and _within(user):
         user = user.f_back
@@ -53,17 +52,13 @@ def _line(frame: FrameType) -> str:
 
 
 def _within(frame: FrameType) -> bool:
-    """True for tinylm's own code, and for context managers and decorators on the way through it."""
+    """Returns True for tinylm's own code, and for the context managers and decorators that call it."""
     return str(frame.f_globals.get("__name__")).partition(".")[0] in ("tinylm", "contextlib")
 
 
-def _raw(x: Any) -> Any:
-    return x.data if hasattr(x, "requires_grad") else x
-
-
 def _bad(x: Any) -> dict[str, Any]:
-    """The elements that are not finite, as a mask for each kind that occurs."""
-    x = np.asarray(x) if isinstance(x, float) else _raw(x)  # -inf is often a number: where(mask, scores, -inf)
+    """Returns the elements that are not finite: one mask per kind that occurs."""
+    x = np.asarray(x) if isinstance(x, float) else constant(x)  # -inf is often a Python number: where(mask, scores, -inf)
     if getattr(x, "dtype", None) is None or x.dtype.kind != "f":
         return {}
     xp = array_module(x)
@@ -72,7 +67,7 @@ def _bad(x: Any) -> dict[str, Any]:
 
 
 def _extent(mask: Any) -> str:
-    """How many elements, and which one is the first."""
+    """Returns how many elements the mask has, and which is the first."""
     if mask.ndim == 0:
         return ""
     first = ", ".join(str(int(i)) for i in np.unravel_index(int(mask.argmax()), mask.shape))
@@ -84,10 +79,10 @@ def _is_parameter(x: Any) -> bool:
 
 
 def _statistics(given: Given) -> str:
-    """Each array in a few words; least, largest and mean are those of its finite elements."""
+    """Describes each array in a few words; min, max and mean are those of its finite elements."""
     lines = []
     for label, x in given.items():
-        x = _raw(x)
+        x = constant(x)
         if getattr(x, "dtype", None) is None or x.size == 0:
             lines.append(f"{label}: {x!r}")
             continue
@@ -104,9 +99,9 @@ def _statistics(given: Given) -> str:
 
 
 def _hint(given: Given) -> str:
-    """What large arguments say, of parameters first; empty without any."""
+    """Returns a hint if an argument is very large, a parameter before others; '' if none is."""
     for label, x in sorted(given.items(), key=lambda item: not _is_parameter(item[1])):
-        a = _raw(x)
+        a = constant(x)
         if getattr(a, "dtype", None) is not None and a.dtype.kind == "f" and a.size:
             largest = float(array_module(a).abs(a).max())
             if _LARGE <= largest < np.inf:
@@ -122,7 +117,7 @@ def _fail(op: str, verb: str, what: str, bad: dict[str, Any], why: str, given: G
 
 
 def _clear(op: str, arguments: Given, given: Given) -> list[str]:
-    """AnomalyError when the op is not to blame, since an argument is NaN or a parameter infinite; else the
+    """Raises AnomalyError if the op is not to blame, since an argument is NaN or a parameter infinite. Returns the
     arguments with infinities."""
     infinite = []
     for label, x in arguments.items():
@@ -140,7 +135,7 @@ def _arguments(inputs: Sequence[Any]) -> Given:
 
 
 def check_value(op: str, value: Any, inputs: Sequence[Any]) -> None:
-    """In anomaly mode: AnomalyError when a value of the op (its name and place) is not finite."""
+    """In anomaly mode: raises AnomalyError if a value of the op (its name and place) is not finite."""
     bad = _bad(value)
     if bad:
         given = _arguments(inputs)
@@ -150,7 +145,7 @@ def check_value(op: str, value: Any, inputs: Sequence[Any]) -> None:
 
 
 def check_gradients(op: str, grads: Sequence[Any], dys: Sequence[Any], inputs: Sequence[Any]) -> None:
-    """In anomaly mode: AnomalyError when a gradient that the op's vjp made of the gradients `dys` of its outputs is not finite."""
+    """In anomaly mode: raises AnomalyError if a gradient that the op's vjp made from `dys`, those of its outputs, is not finite."""
     for bad in filter(None, map(_bad, grads)):
         label = "the gradient of its value" if len(dys) == 1 else "the gradient of its output {}"
         incoming = {label.format(i): dy for i, dy in enumerate(dys)}

@@ -18,7 +18,7 @@ _tensor_kinds: set[type] = set()
 
 
 def register_tensor_namespace(kind: type, namespace: Any) -> None:
-    """Makes `array_module` answer `namespace` for Tensors (called once, by tinylm.ops)."""
+    """Makes `array_module` return `namespace` for Tensors (called once, by tinylm.ops)."""
     _namespaces[kind] = namespace
     _tensor_kinds.add(kind)
 
@@ -37,11 +37,11 @@ def _namespace_of_kind(kind: type) -> Any:
 
 
 def array_module(*arrays: Array) -> Any:
-    """The NumPy of these arrays: NumPy's or CuPy's namespace, or tinylm's ops for Tensors.
+    """Returns "the NumPy of these arrays": NumPy's or CuPy's namespace, or tinylm's own ops for Tensors.
 
     Besides NumPy's names it has `erf`, `sigmoid`, `scatter_add` and `index_add`. None and Python numbers
-    belong to every module. As soon as one argument is a Tensor the answer is tinylm.ops, which
-    is how a re-run op body records its own derivative.
+    belong to every module. As soon as one argument is a Tensor the result is tinylm.ops, so that an op
+    body that runs again on tensors records its own derivative.
     """
     found = _numpy
     for a in arrays:
@@ -58,17 +58,17 @@ def array_module(*arrays: Array) -> Any:
 
 
 def constant(x: Array) -> Array:
-    """The raw array of x, also when x is a Tensor: for masks, indices and shifts without a gradient."""
-    return x.data if type(x) in _tensor_kinds else x
+    """Returns the raw array of a Tensor, and anything else as it is: for masks, indices and shifts without a gradient."""
+    return x if type(x) is np.ndarray or not hasattr(x, "requires_grad") else x.data
 
 
 def raw_module(x: Array) -> Any:
-    """NumPy's or CuPy's namespace even when x is a Tensor."""
+    """Returns NumPy's or CuPy's namespace, even if x is a Tensor."""
     return array_module(constant(x))
 
 
 def cuda_namespace() -> Any:
-    """CuPy's namespace, or a DeviceError that says which piece is missing and how to get it."""
+    """Returns CuPy's namespace. Raises DeviceError that says which piece is missing and how to get it."""
     if getattr(sys.modules.get("cupy"), "ndarray", None) not in _namespaces:
         cupy = load_cupy()
         _namespaces[cupy.ndarray] = Namespace(cupy, "cupyx.scipy.special")
@@ -76,7 +76,7 @@ def cuda_namespace() -> Any:
 
 
 def sum_to(x: Array, shape: tuple[int, ...]) -> Array:
-    """Sums x down to `shape`: the adjoint of broadcasting `shape` up to x.shape."""
+    """Returns x summed down to `shape`: the adjoint of broadcasting `shape` up to x.shape."""
     if x.shape == shape:
         return x
     lead = x.ndim - len(shape)
@@ -86,12 +86,12 @@ def sum_to(x: Array, shape: tuple[int, ...]) -> Array:
 
 
 def sum_like(x: Array, a: Any) -> Array | None:
-    """x summed down to the shape of the argument a; None when a is a Python number."""
+    """Returns x summed down to the shape of the argument a; None if a is a Python number."""
     if isinstance(a, (int, float)):
         return None
     return x if x.shape == a.shape else sum_to(x, a.shape)
 
 
 def is_number(x: Any) -> bool:
-    """True for a Python number, which has no gradient."""
+    """Returns True for a Python number, which has no gradient."""
     return isinstance(x, (int, float))

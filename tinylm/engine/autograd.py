@@ -1,9 +1,10 @@
-"""The tape: nodes that remember which op made a tensor, and the walk back through them.
+"""The tape: nodes that remember which op made a tensor, and the walk that computes gradients.
 
 A `Node` is one application of an op. The walk keeps a heap of nodes ordered by age and always
 takes the youngest: every consumer of a tensor is younger than the node that made it, so a node is
-taken only when its gradient is complete. No recursion, no counting pass, and a checkpoint can
-add nodes in the middle of the walk, because they are younger than all that is still to come.
+taken only when its gradient is complete. There is no recursion and no counting pass, and a
+recomputed function can add nodes in the middle of the walk, because they are younger than all
+that is still to come. `backward`, `grad` and `explain.steps` all use this one walk.
 
 Tensors are duck-typed here: anything with data, grad, grad_buffer, requires_grad, node, output.
 """
@@ -14,10 +15,10 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import CodeType
-from typing import Any
+from typing import Any, NoReturn, Protocol, TypeAlias
 
 from tinylm.engine.anomalies import anomaly, check_gradients
-from tinylm.engine.arrays import Array, array_module
+from tinylm.engine.arrays import Array, array_module, constant
 from tinylm.engine.devices import device_of, make_current
 from tinylm.errors import AnomalyError, AutogradError, DeviceError, GradientShapeError, ShapeError
 
@@ -52,28 +53,24 @@ class Node:
         self.inputs: Any = inputs  # as the caller passed them: for create_graph and for `explain`
         self.settings = settings
         self.parents: Any = parents  # parallel to the vjp's results: a tensor, or None for no gradient
-        self.vjp: Any = vjp
+        self.vjp: Any = vjp  # None for a recomputed function
         self.cells = cells  # when the inputs and outputs were last written in place; shared with the tensors
-        self.code = code
+        self.code = code  # of the caller, with the offset of the instruction that made the call: `where` finds the line
         self.offset = offset
         self.outputs: Any = None  # for several outputs: a maker of zeros for each
 
     def where(self) -> str:
-        """'file:line' of the call that made this node; in anomaly mode also of the user's line that led to it."""
+        """Returns 'file:line' of the call that made this node; in anomaly mode also of the user's line that led to it."""
         if hasattr(self, "place"):
             return self.place
-        line = self.code.co_firstlineno
-        for start, end, number in self.code.co_lines():
-            if start <= self.offset < end and number is not None:
-                line = number
-                break
-        return f"{self.code.co_filename}:{line}"
+        lines = (number for start, end, number in self.code.co_lines() if start <= self.offset < end and number is not None)
+        return f"{self.code.co_filename}:{next(lines, self.code.co_firstlineno)}"
 
     def __repr__(self) -> str:
         return f"<{self.op.name} at {self.where()}>"
 
-    def complain(self) -> None:
-        """AutogradError: the graph was freed, or a value of this node changed since."""
+    def complain(self) -> NoReturn:
+        """Raises AutogradError: the graph was freed, or a value of this node has changed since."""
         if self.parents is None:
             raise AutogradError(
                 f"backward through {self.op.name} ({self.where()}) a second time: its graph was freed; pass retain_graph=True first"
@@ -83,12 +80,27 @@ class Node:
         )
 
 
+def nodes(output: Any) -> list[Node]:
+    """Returns every node that led to a tensor, the oldest first and the tensor's own node last.
+
+    Empty for a leaf. A freed node is listed; what led to it is no longer known.
+    """
+    found: set[Node] = set()
+    stack = [output.node]
+    while stack:
+        node = stack.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            stack.extend(parent.node for parent in node.parents or () if parent is not None)
+    return sorted(found, key=lambda node: node.age)
+
+
 # ---------------------------------------------------------------- modes
 
 
 @contextlib.contextmanager
 def set_recording(value: bool) -> Iterator[None]:
-    """Within it, ops are recorded or not."""
+    """Within it, ops are recorded or not; also a decorator."""
     before, mode.recording = mode.recording, value
     try:
         yield
@@ -104,11 +116,11 @@ def no_grad() -> "contextlib._GeneratorContextManager[None]":
 # ---------------------------------------------------------------- the walk
 
 
-def _raw(x: Any) -> Any:
-    return x.data if hasattr(x, "requires_grad") else x
-
-
 def seed_gradient(y: Any, gradient: Any) -> Array:
+    """Returns the cotangent that the walk starts with: `gradient`, or 1 for a tensor with one element.
+
+    Raises AutogradError if y has no graph or needs a cotangent, ShapeError or DeviceError if the cotangent does not fit y.
+    """
     if not y.requires_grad:
         raise AutogradError("backward on a tensor that does not depend on anything that requires a gradient")
     make_current(y.data)
@@ -120,13 +132,13 @@ def seed_gradient(y: Any, gradient: Any) -> Array:
         gradient = array_module(y.data).asarray(gradient, y.dtype)  # a number, or nested lists
     if tuple(gradient.shape) != tuple(y.shape):
         raise ShapeError(f"the cotangent has shape {tuple(gradient.shape)}, the tensor {tuple(y.shape)}")
-    if (device := device_of(_raw(gradient))) != y.device:
+    if (device := device_of(constant(gradient))) != y.device:
         raise DeviceError(f"the cotangent is on {device}, the tensor on {y.device}")
     return gradient
 
 
-def apply_vjp(node: Node, slots: list[Any], create_graph: bool) -> Sequence[Any]:
-    """Runs the node's vjp on its outputs' gradients; absent ones of several outputs are zeros."""
+def _apply_vjp(node: Node, slots: list[Any], create_graph: bool) -> Sequence[Any]:
+    """Runs the node's vjp on its outputs' gradients; missing ones of several outputs are zeros."""
     vjp = node.vjp
     if create_graph:
         vjp = node.op.record_vjp(node.inputs, node.settings)
@@ -140,8 +152,33 @@ def apply_vjp(node: Node, slots: list[Any], create_graph: bool) -> Sequence[Any]
         raise AnomalyError(f"{error}; this is in the gradient of {node.op.name} ({node.where()})") from error
 
 
-def _walk(y: Any, dy: Any, leaf: Callable[[Any, Any], None], create_graph: bool, retain_graph: bool, plan: "_Plan | None" = None) -> None:
-    """Carries dy from y back to the leaves, handing each leaf's gradients to `leaf(tensor, g)`."""
+class Plan(Protocol):
+    """Where a walk needs to go and where it may stop (see `tinylm.engine.grad`)."""
+
+    def reaches(self, node: Node) -> bool: ...
+    def take(self, node: Node, slots: list[Any]) -> bool: ...
+
+
+# What `walk` shows of a node: the gradients of its outputs, the tensors that receive a gradient (or None), and these gradients.
+Visit: TypeAlias = tuple[Node, list[Any], Sequence[Any], Sequence[Any]]
+
+
+def walk(
+    y: Any,
+    dy: Any,
+    leaf: Callable[[Any, Any], None],
+    *,
+    create_graph: bool = False,
+    retain_graph: bool = False,
+    plan: Plan | None = None,
+    observed: bool = False,
+) -> Iterator[Visit]:
+    """Carries dy from y down to the leaves, and hands each gradient that arrives at one to `leaf(tensor, g)`.
+
+    create_graph: vjps run on tensors, so that what they compute is recorded too. plan: where to go, for `grad`.
+    It is a generator: if `observed`, it pauses after the vjp of each node and yields the visit; if not, it yields
+    nothing and runs to its end at once.
+    """
     pending: dict[Node, list[Any]] = {}  # the gradient of each output so far
     owned: set[tuple[int, int]] = set()  # sums that this walk allocated and may add into
     heap: list[tuple[int, Node]] = []
@@ -186,22 +223,24 @@ def _walk(y: Any, dy: Any, leaf: Callable[[Any, Any], None], create_graph: bool,
         for cell in node.cells:
             if cell[0] > age:
                 node.complain()
-        if node.vjp is None:  # a checkpoint: its function runs again, and the walk goes on inside
+        if node.vjp is None:  # a recomputed function: it runs again, and the walk goes on inside
             targets, grads = node.op(node.inputs), slots
             targets = [t if t.requires_grad else None for t in targets]
         else:
-            grads = node.vjp(slots[0]) if node.outputs is None and not create_graph else apply_vjp(node, slots, create_graph)
-            grads = fitted(node, grads)
+            grads = node.vjp(slots[0]) if node.outputs is None and not create_graph else _apply_vjp(node, slots, create_graph)
+            grads = _fitted(node, grads)
             if anomaly.detect:
                 asked = [g for g, tensor in zip(grads, node.parents, strict=True) if tensor is not None]
                 check_gradients(f"{node.op.name} ({node.where()})", asked, slots, node.inputs)
+        if observed:
+            yield node, slots, targets, grads
         if not retain_graph:
             node.vjp = node.inputs = node.parents = None
         del slots
 
 
-def fitted(node: Node, grads: Sequence[Any]) -> Sequence[Any]:
-    """The gradients in their tensors' dtypes; ShapeError for a vjp that breaks its contract."""
+def _fitted(node: Node, grads: Sequence[Any]) -> Sequence[Any]:
+    """Returns the gradients in their tensors' dtypes. Raises ShapeError for a vjp that breaks its contract."""
     if type(grads) not in (tuple, list) or len(grads) != len(node.parents):
         got = f"{len(grads)} gradients" if type(grads) in (tuple, list) else f"{type(grads).__name__}, not a tuple of gradients,"
         raise ShapeError(f"the vjp of {node.op.name} ({node.where()}) returned {got} for {len(node.parents)} arguments")
@@ -219,7 +258,7 @@ def fitted(node: Node, grads: Sequence[Any]) -> Sequence[Any]:
 
 
 def _accumulate(tensor: Any, g: Array) -> None:
-    """Adds g into tensor.grad; in place only in a buffer made for this tensor's gradients."""
+    """Adds g to tensor.grad; in place only if it is the buffer made for this tensor's gradient."""
     if not tensor.requires_grad:
         return
     buffer = tensor.grad_buffer
@@ -238,77 +277,11 @@ def _accumulate(tensor: Any, g: Array) -> None:
 def backward(y: Any, gradient: Any = None, retain_graph: bool = False) -> None:
     """Adds dy/dx to x.grad for every leaf x that requires a gradient and took part in y.
 
-    y: a tensor; `gradient` its cotangent (an array or tensor of y's shape), 1 by default when y
-    has one element. The graph is freed as it is consumed unless `retain_graph`.
-    Errors: AutogradError when y has no graph, the graph was freed, or a value changed since; ShapeError or
-    DeviceError when the cotangent's shape or device is not y's.
+    y: a tensor. gradient: its cotangent, the gradient of the final result with respect to y (an array or tensor of
+    y's shape); 1 by default if y has one element. The graph is freed as it is consumed unless `retain_graph`.
+    Raises AutogradError if y has no graph, the graph was freed, or a value has changed since; ShapeError or
+    DeviceError if the cotangent's shape or device is not y's.
     """
     dy = seed_gradient(y, gradient)
-    _walk(y, _raw(dy), _accumulate, create_graph=False, retain_graph=retain_graph)
-
-
-class _Plan:
-    """For `grad`: which nodes lead to a wanted tensor, and the gradients found so far."""
-
-    def __init__(self, y: Any, wanted: Sequence[Any]) -> None:
-        self.found: dict[tuple[int, int], Any] = {}
-        self.leaves = {id(x) for x in wanted if x.node is None}
-        self.stops: dict[Node, set[int]] = {}
-        for x in wanted:
-            if x.node is not None:
-                self.stops.setdefault(x.node, set()).add(x.output)
-        self.below: dict[Node, bool] = {}  # does something that the node consumed lead to a wanted tensor?
-        nodes, stack = set(), [y.node] if y.node is not None else []
-        while stack:
-            node = stack.pop()
-            if node in nodes:
-                continue
-            nodes.add(node)
-            if node.parents is not None:  # a freed node is reported by the walk
-                stack.extend(t.node for t in node.parents if t is not None and t.node is not None)
-        for node in sorted(nodes, key=lambda n: n.age):
-            self.below[node] = (
-                node.parents is None
-                or node.vjp is None  # a checkpoint: what its function captured is known only when it runs
-                or any(id(t) in self.leaves or (t.node is not None and self.reaches(t.node)) for t in node.parents if t is not None)
-            )
-
-    def reaches(self, node: Node) -> bool:
-        """True when the walk must visit the node (nodes made during the walk always are)."""
-        return node in self.stops or self.below.get(node, True)
-
-    def take(self, node: Node, slots: list[Any]) -> bool:
-        """Keeps a wanted gradient; True when the walk need not go on below the node."""
-        for i in self.stops.get(node, ()):
-            if slots[i] is not None:
-                self.found[node.age, i] = slots[i]
-        return not self.below.get(node, True)
-
-    def leaf(self, tensor: Any, g: Any) -> None:
-        if id(tensor) in self.leaves:
-            key = (id(tensor), -1)
-            self.found[key] = self.found[key] + g if key in self.found else g
-
-    def result(self, x: Any) -> Any:
-        return self.found.get((id(x), -1) if x.node is None else (x.node.age, x.output))
-
-
-def grad(y: Any, xs: Any, gradient: Any = None, *, create_graph: bool = False, retain_graph: bool | None = None) -> Any:
-    """dy/dx for each x, as tensors in a list (one tensor when xs is one); touches no `.grad`.
-
-    xs may be leaves or intermediate tensors; one that y does not depend on gives None. With
-    `create_graph` the results carry a graph of their own, so they can be differentiated again;
-    `retain_graph` defaults to it.
-    """
-    wanted = list(xs) if isinstance(xs, (list, tuple)) else [xs]
-    for i, x in enumerate(wanted):
-        if not x.requires_grad:
-            raise AutogradError(f"grad: argument {i} of shape {x.shape} does not require a gradient")
-    dy = seed_gradient(y, gradient)
-    dy = y.as_tensor(dy) if create_graph else _raw(dy)
-    plan = _Plan(y, wanted)
-    with set_recording(create_graph):
-        _walk(y, dy, plan.leaf, create_graph, create_graph if retain_graph is None else retain_graph, plan)
-    found = [plan.result(x) for x in wanted]
-    results = [g if g is None or create_graph else y.as_tensor(g) for g in found]
-    return results if isinstance(xs, (list, tuple)) else results[0]
+    for _ in walk(y, constant(dy), _accumulate, retain_graph=retain_graph):
+        pass  # not observed: it runs to its end

@@ -1,4 +1,4 @@
-"""Finding CuPy and what it needs, or saying which piece is missing and how to get it."""
+"""Finds CuPy and what it needs, or says which piece is missing and how to get it."""
 
 import importlib
 import os
@@ -11,9 +11,9 @@ _PACKAGES = ("cupy-cuda12x", "cupy-cuda13x", "cupy")
 
 
 def load_cupy() -> Any:
-    """CuPy, on a machine where it can compute: CuPy itself, a driver, a GPU and NVRTC are there.
+    """Returns CuPy, on a machine where it can compute: with CuPy itself, a driver, a GPU and NVRTC.
 
-    Errors: DeviceError that names the first missing piece and its remedy, in one line.
+    Raises DeviceError that names the first missing piece and its remedy, in one line.
     """
     cupy = _imported()
     _check_gpu(cupy.cuda.runtime)
@@ -28,7 +28,7 @@ def load_cupy() -> Any:
 
 
 def _imported() -> Any:
-    """CuPy, new enough."""
+    """Returns CuPy. Raises DeviceError if it cannot be imported or is too old."""
     try:
         cupy = importlib.import_module("cupy")
         version = cupy.__version__
@@ -55,7 +55,7 @@ def _broken(reason: str) -> DeviceError:
 
 
 def _check_gpu(runtime: Any) -> None:
-    """A driver that this CuPy can use, and at least one GPU."""
+    """Raises DeviceError without a driver that this CuPy can use and at least one GPU."""
     try:
         count = runtime.getDeviceCount()
     except Exception as error:
@@ -65,7 +65,7 @@ def _check_gpu(runtime: Any) -> None:
 
 
 def _driver_trouble(runtime: Any, error: Exception) -> str:
-    """What a status of the CUDA runtime means. Numbers: cudaError_t in the CUDA Runtime API."""
+    """Returns what a status of the CUDA runtime means. Its numbers are those of cudaError_t in the CUDA Runtime API."""
     status = getattr(error, "status", None)
     if status == 35:  # cudaErrorInsufficientDriver: none, or one older than CuPy's CUDA
         driver = runtime.driverGetVersion()
@@ -90,7 +90,7 @@ def _no_gpu() -> str:
 
 
 def _release(version: int) -> str:
-    """ "12.9" from 12090."""
+    """Returns "12.9" for 12090."""
     return f"{version // 1000}.{version % 1000 // 10}"
 
 
@@ -100,8 +100,8 @@ def _first_line(error: BaseException) -> str:
 
 
 def _installed() -> list[str]:
-    """The packages that bring CuPy, of those installed."""
-    metadata = importlib.import_module("importlib.metadata")  # late: it takes longer to import than the rest of this file
+    """Returns the installed packages that contain CuPy."""
+    metadata = importlib.import_module("importlib.metadata")  # here, not above: it takes longer to import than the rest of this file
 
     def has(package: str) -> bool:
         try:

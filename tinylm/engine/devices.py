@@ -4,14 +4,14 @@ from typing import Any
 
 import numpy as np
 
-from tinylm.engine.array_functions import Array, Namespace
+from tinylm.engine.array_functions import Array
 from tinylm.engine.arrays import array_module, cuda_namespace
 from tinylm.engine.ids import raise_found
 from tinylm.errors import DeviceError
 
 
 def parse_device(device: str) -> tuple[str, int]:
-    """("cpu", 0) or ("cuda", index) from "cpu", "cuda" or "cuda:1"; DeviceError for anything else."""
+    """Returns ("cpu", 0) or ("cuda", index) for "cpu", "cuda" or "cuda:1". Raises DeviceError for anything else."""
     kind, _, index = str(device).partition(":")
     if device == "cpu" or (kind == "cuda" and (index.isdigit() or device == "cuda")):
         return kind, int(index or 0)
@@ -19,14 +19,14 @@ def parse_device(device: str) -> tuple[str, int]:
 
 
 def device_of(array: Array) -> str:
-    """ "cpu" or "cuda:N"."""
+    """Returns "cpu" or "cuda:N"."""
     return "cpu" if isinstance(array, (np.ndarray, np.generic)) else f"cuda:{array.device.id}"
 
 
 def device_namespace(device: str) -> Any:
-    """The namespace that makes arrays on `device`; DeviceError when it is not to be had.
+    """Returns the namespace that makes arrays on `device`. Raises DeviceError if the device is not available.
 
-    CuPy makes arrays, and computes, on its current GPU: a GPU that is asked for becomes the current one.
+    CuPy makes arrays, and computes, on its current GPU: the GPU asked for becomes the current one.
     """
     kind, index = parse_device(device)
     if kind == "cpu":
@@ -42,7 +42,7 @@ def device_namespace(device: str) -> Any:
 
 
 def make_current(array: Array) -> None:
-    """Has CuPy compute on the GPU where the array is."""
+    """Makes the GPU where the array is the one that CuPy computes on."""
     if not isinstance(array, (np.ndarray, np.generic)):
         device = array.device
         if device.id != array_module(array).cuda.runtime.getDevice():
@@ -50,11 +50,11 @@ def make_current(array: Array) -> None:
 
 
 def to_device(array: Array, device: str) -> Array:
-    """The same values on `device`; the array itself when it is there already.
+    """Returns the same values on `device`; the array itself if it is there already.
 
-    From the host to a GPU nothing is waited for: CuPy copies the values to pinned memory at once, so
-    that `array` may be overwritten, and queues the transfer from there before what is computed next.
-    The other way waits for the GPU, and then raises what `check_ids` found there.
+    A copy from the host to a GPU does not wait: CuPy copies the values to pinned memory at once, so that
+    `array` may be overwritten, and queues the transfer from there before the next computation.
+    A copy from a GPU to the host waits for the GPU, and then raises the error that `check_ids` found there.
     """
     space = device_namespace(device)
     if space is not array_module():
@@ -67,8 +67,5 @@ def to_device(array: Array, device: str) -> Array:
 
 
 def to_numpy(array: Array) -> np.ndarray:
-    """A NumPy array with the values (the array itself when it is one)."""
+    """Returns a NumPy array with the values (the array itself if it is one)."""
     return array if isinstance(array, np.ndarray) else np.asarray(to_device(array, "cpu"))
-
-
-Namespace.to_device = staticmethod(to_device)  # for the body of the op of that name

@@ -5,16 +5,16 @@ import numpy as np
 from tinylm.engine.arrays import Array, array_module
 from tinylm.errors import RangeError, ShapeError
 
-# (device, what, size) of each check made on a GPU -> the largest id met since a value last came from there
+# (device, what, size) of each check made on a GPU -> the largest id since a value was last copied from there
 _largest: dict[tuple[int, str, int], Array] = {}
 
 
 def check_ids(ids: Array, size: int, what: str) -> None:
-    """RangeError unless ids are integers in [0, size); `what` names them in the message.
+    """Raises RangeError unless ids are integers in [0, size); `what` names them in the message.
 
-    Looking at ids on a GPU would stall it. They are checked there, and the error comes with the next
-    value that is copied to the host, which waits for the GPU anyway; until then kernels meet such
-    ids and must stay within their arrays all the same.
+    Reading ids from a GPU would stall it. They are checked there, and the error is raised with the next
+    value that is copied to the host, which waits for the GPU anyway. Until then kernels may get such
+    ids, and must still stay within their arrays.
     """
     if not hasattr(ids, "dtype") or ids.dtype.kind not in "iu":
         raise ShapeError(f"{what} must be an array of integers, got {getattr(ids, 'dtype', type(ids).__name__)}")
@@ -33,7 +33,7 @@ def check_ids(ids: Array, size: int, what: str) -> None:
 
 
 def raise_found() -> None:
-    """RangeError for the first check on a GPU that met an id out of range."""
+    """Raises RangeError for the first check on a GPU that found an id out of range."""
     checks = [(what, size, largest.get()) for (_, what, size), largest in _largest.items()]
     _largest.clear()
     for what, size, largest in checks:

@@ -1,7 +1,7 @@
 """@kernel and @update: faster implementations, and which of them runs.
 
 An op or update has one readable reference and any number of kernels, by device and dtype. The
-choice is made here alone, never in an op, a layer or a model.
+choice is made only here, never in an op, a layer or a model.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ if _kernels_allowed not in ("auto", "reference"):
 
 @contextlib.contextmanager
 def using(which: str) -> Iterator[None]:
-    """Within it, 'reference' switches all kernels off, and 'auto' on."""
+    """Within it, 'reference' switches all kernels off, and 'auto' switches them on."""
     global _kernels_allowed
     before, _kernels_allowed = _kernels_allowed, which
     try:
@@ -51,10 +51,10 @@ class Kernels:
     def __init__(self, name: str) -> None:
         self.name = name
         self.kernels: dict[tuple[str, str], Callable[..., Any]] = {}
-        self.devices: set[str] = set()  # for which there are any
+        self.devices: set[str] = set()  # that have kernels
 
     def choose(self, arrays: Sequence[Any]) -> tuple[Callable[..., Any], str] | None:
-        """The kernel for these arrays (all floating ones must share its device and dtype)."""
+        """Returns (kernel, device) for these arrays; None without one, or if the floating arrays differ in device or dtype."""
         if not self.kernels or _kernels_allowed == "reference":
             return None
         first: Any = None
@@ -75,7 +75,7 @@ class Kernels:
 
 
 class Update(Kernels):
-    """An in-place update on raw arrays: called like its reference, a kernel when one fits."""
+    """An in-place update on raw arrays: called like its reference, computed by a kernel if one fits."""
 
     def __init__(self, body: Callable[..., None]) -> None:
         super().__init__(body.__name__)
@@ -90,7 +90,7 @@ class Update(Kernels):
             profiling.active.update(self, arrays, settings)
 
     def compute(self, arrays: Sequence[Any], settings: dict[str, Any]) -> None:
-        """By the kernel that fits, or by the body."""
+        """Runs the kernel that fits, or the body."""
         chosen = self.choose(arrays)
         if chosen is not None and chosen[0](*arrays, **settings) is not NotImplemented:
             launches[self.name, chosen[1]] += 1
@@ -99,7 +99,7 @@ class Update(Kernels):
 
 
 def update(body: Callable[..., None]) -> Update:
-    """Makes an in-place update without gradient (an optimiser's step) of a body on raw arrays,
+    """Makes an in-place update without gradient (an optimiser's step) from a body on raw arrays,
     so that kernels can be registered for it as for an op."""
     made = Update(body)
     if str(body.__module__).startswith("tinylm."):
@@ -108,11 +108,11 @@ def update(body: Callable[..., None]) -> Update:
 
 
 def kernel(target: str | Any, *, device: str, dtypes: Sequence[str] = ("float32",)) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Registers a faster implementation of an op or update (its name, or the op itself).
+    """Registers a faster implementation of an op or update (given by its name, or the op itself).
 
     It takes the same arguments and keeps the same contract as the body, and may return
-    NotImplemented for shapes or layouts it does not serve: the body then does the work.
-    TINYLM_KERNELS=reference disables them all.
+    NotImplemented for shapes or layouts it does not serve: then the body runs.
+    TINYLM_KERNELS=reference disables all kernels.
     """
     if device not in ("cpu", "cuda"):
         raise ConfigError(f"kernel device {device!r}: expected 'cpu' or 'cuda'")

@@ -14,25 +14,17 @@ import numpy as np
 
 from tinylm.engine.anomalies import anomaly, check_value, place
 from tinylm.engine.arrays import array_module
-from tinylm.engine.autograd import Node, grad, mode
+from tinylm.engine.autograd import Node, mode
 from tinylm.engine.devices import device_of, make_current
+from tinylm.engine.grad import grad
 from tinylm.engine.kernels import Kernels, launches, profiling, registry
 from tinylm.engine.random_keys import default_generator
 from tinylm.engine.tensor import Tensor, as_array
 from tinylm.errors import DeviceError
 
 
-class _Wrappers:
-    """The namespace of the thin wrappers around ops: messages name the line that called them."""
-
-    namespace: dict[str, Any] | None = None
-
-
-wrappers = _Wrappers()
-
-
 class Op(Kernels):
-    """What `@op` knows of an op: its name, body and kernels."""
+    """What `@op` knows about an op: its name, body and kernels."""
 
     def __init__(self, name: str, body: Callable[..., Any], count: int, sequence: bool, composed: Callable[..., Any] | None = None) -> None:
         super().__init__(name)
@@ -43,7 +35,7 @@ class Op(Kernels):
         self.as_tensor = Tensor.as_tensor
 
     def compute(self, arrays: Sequence[Any], extra: tuple[Any, ...], settings: dict[str, Any]) -> Any:
-        """(value, vjp) from the kernel that fits, or from the body."""
+        """Returns (value, vjp) from the kernel that fits, or from the body."""
         args = ([arrays] if self.sequence else [*arrays]) + [*extra]
         chosen = self.choose(arrays)
         if chosen is not None:
@@ -54,7 +46,7 @@ class Op(Kernels):
         return self.body(*args, **settings)
 
     def record_vjp(self, inputs: Sequence[Any], settings: tuple[tuple[Any, ...], dict[str, Any]]) -> Callable[..., Any]:
-        """The vjp of the body (or composed twin) run again on tensors, so that what it computes is recorded too."""
+        """Returns the vjp of the body (or of its composed twin) run again on tensors, so that what it computes is recorded too."""
         args: list[Any] = [
             Tensor(x) if getattr(x, "dtype", None) is not None and not isinstance(x, Tensor) and x.dtype.kind == "f" else x for x in inputs
         ]
@@ -66,8 +58,8 @@ class Op(Kernels):
 
 
 def _composed_vjp(twin: Callable[..., Any], inputs: Sequence[Any], extra: tuple[Any, ...], settings: dict[str, Any]) -> Callable[..., Any]:
-    """The vjp of a function of small ops, with a graph of its own. It is run on aliases of the
-    inputs: its gradients stop there, while a derivative of them goes on to the inputs."""
+    """Returns the vjp of a function of small ops, with a graph of its own. The function is run on aliases of
+    the inputs: its gradients stop there, while a derivative of them goes on to the inputs."""
     ops = array_module(*inputs)
     aliases = [ops.identity(x) if isinstance(x, Tensor) and x.requires_grad else x for x in inputs]
     wanted = [x for x in aliases if isinstance(x, Tensor) and x.requires_grad]
@@ -85,7 +77,7 @@ def _composed_vjp(twin: Callable[..., Any], inputs: Sequence[Any], extra: tuple[
 
 
 def _choose_device(name: str, arrays: Sequence[Any]) -> None:
-    """Computes where the arrays are. Errors: DeviceError when they are not in one place."""
+    """Computes where the arrays are. Raises DeviceError if they are not all on one device."""
     found = {device_of(a): a for a in arrays if hasattr(a, "dtype")}
     if len(found) > 1:
         raise DeviceError(f"{name}: the arguments are on different devices, {' and '.join(sorted(found))}")
@@ -94,8 +86,8 @@ def _choose_device(name: str, arrays: Sequence[Any]) -> None:
 
 
 def _wrap(value: Any, inputs: Sequence[Any], arrays: Sequence[Any]) -> Any:
-    """A tensor around a result, a tuple around several; a view shares the version counter of what
-    it looks into."""
+    """Returns a tensor around a result, a tuple of tensors around several. A view shares the version cell of
+    the tensor whose memory it shows."""
     if type(value) is tuple:
         return tuple(_wrap(v, inputs, arrays) for v in value)
     out = Tensor(value if type(value) is np.ndarray else array_module(value, *arrays).asarray(value))
@@ -107,21 +99,13 @@ def _wrap(value: Any, inputs: Sequence[Any], arrays: Sequence[Any]) -> Any:
     return out
 
 
-def _inspect(name: str, out: Any, inputs: Sequence[Any], caller: Any) -> None:
-    """In anomaly mode: AnomalyError when an output is not finite."""
-    if caller.f_globals is wrappers.namespace:
-        caller = caller.f_back
-    for value in out if type(out) is tuple else (out,):
-        check_value(f"{name} ({place(caller)})", value, inputs)
-
-
 _NO_SETTINGS: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
 _PLAIN = frozenset({int, float, bool, type(None)})
 
 
 def _raw(x: Any) -> Any:
-    """A non-tensor argument as ops take it: NumPy scalars count as Python numbers, so that
-    they do not promote float32."""
+    """Returns an argument that is no tensor as bodies take it: a NumPy scalar becomes a Python number, so that
+    it does not promote float32."""
     if isinstance(x, np.generic):
         return x.item()
     return as_array(x)
@@ -130,16 +114,16 @@ def _raw(x: Any) -> Any:
 def op(
     body: Callable[..., Any] | None = None, *, sequence: bool = False, random: bool = False, composed: Callable[..., Any] | None = None
 ) -> Any:
-    """Makes a differentiable operation of a body on raw arrays.
+    """Makes a differentiable operation from a body on raw arrays.
 
-    body(arrays, /, settings) returns (value, vjp); vjp(dy) returns one gradient an array argument,
-    None for integers and absent arrays, and a vjp of None says that there is no derivative.
-    A tuple as value means several outputs, and the vjp then takes a cotangent for each. The
+    body(arrays, /, settings) returns (value, vjp); vjp(dy) returns one gradient per array argument,
+    None for integers and missing arrays. A vjp of None says that there is no derivative.
+    A tuple as value means several outputs, and the vjp then takes one cotangent for each. The
     parameters before `/` are the arrays (without a `/`: all positional ones).
-    sequence: the one array parameter is a sequence of arrays, with a gradient each.
-    random: the body takes a setting `key`, drawn from the default generator when not given.
+    sequence: the one array parameter is a sequence of arrays, each with a gradient.
+    random: the body takes a setting `key`, drawn from the default generator if it is not given.
     composed: for a body that cannot run on tensors, its twin: a function of the same arguments made
-    of other ops, which returns the value alone and serves derivatives of derivatives.
+    of other ops, which returns the value alone and is used for derivatives of derivatives.
     """
     if body is None:
         return functools.partial(op, sequence=sequence, random=random, composed=composed)
@@ -162,6 +146,7 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Call
         raise TypeError(f"@op(sequence=True): {body.__name__} must have one array parameter before '/'")
     record = Op(body.__name__, body, count, sequence, composed)
     kernels_on, get_frame, ndarray, new = record.devices, sys._getframe, np.ndarray, Tensor.__new__  # locals: this is the hot path
+    methods = vars(sys.modules["tinylm.ops"])  # the globals of the functions there that Tensor has as methods
 
     @functools.wraps(body)
     def call(*args: Any, **settings: Any) -> Any:
@@ -218,26 +203,31 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Call
             out.requires_grad = False
             out.output = 0
             out.version_cell = [0]
-        if anomaly.detect:
-            _inspect(record.name, out, inputs, get_frame(1))
-        if track and vjp is not None and mode.recording:
+        recorded = track and vjp is not None and mode.recording
+        if recorded or anomaly.detect:
+            # Messages name the line that called the op. The frame below this one is there, unless one of Tensor's methods
+            # called the op (x[0], x.reshape, 2 - x): then the next frame is, the one that called the method.
             caller: Any = get_frame(1)
-            if caller.f_globals is wrappers.namespace:
+            if caller.f_globals is methods:
                 caller = caller.f_back
-            node = Node(
-                record, inputs, (extra, settings) if extra or settings else _NO_SETTINGS, parents, vjp, cells, caller.f_code, caller.f_lasti
-            )
-            if anomaly.detect:
-                node.place = place(caller)
-            if type(out) is tuple:
-                node.outputs = [functools.partial(array_module(v.data).zeros, v.shape, v.dtype) for v in out]
-                for i, each in enumerate(out):
-                    cells.append(each.version_cell)
-                    each.node, each.output, each.requires_grad = node, i, each.data.dtype.kind == "f"
-            else:
-                cells.append(out.version_cell)
-                out.node = node
-                out.requires_grad = True
+            where = place(caller) if anomaly.detect else None
+            if where is not None:
+                for each in out if type(out) is tuple else (out,):
+                    check_value(f"{record.name} ({where})", each, inputs)
+            if recorded:
+                known = (extra, settings) if extra or settings else _NO_SETTINGS
+                node = Node(record, inputs, known, parents, vjp, cells, caller.f_code, caller.f_lasti)
+                if where is not None:
+                    node.place = where
+                if type(out) is tuple:
+                    node.outputs = [functools.partial(array_module(v.data).zeros, v.shape, v.dtype) for v in out]
+                    for i, each in enumerate(out):
+                        cells.append(each.version_cell)
+                        each.node, each.output, each.requires_grad = node, i, each.data.dtype.kind == "f"
+                else:
+                    cells.append(out.version_cell)
+                    out.node = node
+                    out.requires_grad = True
         return out
 
     call.op = record  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""A profile: the time and bytes of every op, by implementation, forward and backward apart."""
+"""A profile: the time and bytes of every op, by implementation and by pass (forward or backward)."""
 
 import contextlib
 import time
@@ -14,7 +14,7 @@ class Row:
     """All calls of one op or update, in one pass and by one implementation.
 
     part: 'forward', 'backward' or 'update'.  implementation: 'kernel' or 'reference'.
-    bytes: of the arrays that went in and came out, views included; what an op allocates besides is not known.
+    bytes: of the arrays that went in and came out, views included; what an op allocates inside is not known.
     """
 
     name: str
@@ -26,26 +26,26 @@ class Row:
 
 
 class Profile:
-    """What ran while `tinylm.profile` was open.  seconds: by the clock, in all."""
+    """What ran while `tinylm.profile` was open.  seconds: the wall-clock time of all."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
         self._rows: dict[tuple[str, str, str], Row] = {}
-        self._inside = 0.0  # time already counted for ops that the body of another one called
+        self._inside = 0.0  # time already counted for ops called within the body of another op
 
     @property
     def rows(self) -> list[Row]:
-        """The costliest first."""
+        """Returns the rows, the most expensive first."""
         return sorted(self._rows.values(), key=lambda row: -row.seconds)
 
     @property
     def rest(self) -> float:
-        """Seconds outside of ops and updates: the tape, layers, the optimiser's bookkeeping, the user's
-        code, and what measuring costs (some µs a call)."""
+        """Returns the seconds outside of ops and updates: the tape, layers, the optimiser's bookkeeping, the user's
+        code, and the cost of measuring (some µs per call)."""
         return self.seconds - sum(row.seconds for row in self._rows.values())
 
     def table(self) -> str:
-        """The rows, the rest and the sum as lines of text."""
+        """Returns the rows, the rest and the sum as lines of text."""
         cells = [("op", "pass", "by", "calls", "ms", "%", "MB")]
         whole = self.seconds or 1.0
         for row in self.rows:
@@ -60,7 +60,7 @@ class Profile:
         )
 
     def forward(self, op: Any, arrays: Sequence[Any], extra: tuple[Any, ...], settings: dict[str, Any]) -> tuple[Any, Any]:
-        """For the dispatcher: `op.compute`, measured, with a vjp that is measured, too."""
+        """Runs `op.compute` and measures it, for `tinylm.engine.op`; the vjp it returns is measured too."""
         (value, vjp), implementation = self._measure(op.name, "forward", arrays, lambda: op.compute(arrays, extra, settings))
         if vjp is None:
             return value, None
@@ -73,11 +73,11 @@ class Profile:
         return value, measured
 
     def update(self, update: Any, arrays: Sequence[Any], settings: dict[str, Any]) -> None:
-        """For the dispatcher: `update.compute`, measured."""
+        """Runs `update.compute` and measures it, for `tinylm.engine.kernels`."""
         self._measure(update.name, "update", arrays, lambda: update.compute(arrays, settings))
 
     def _measure(self, name: str, part: str, arrays: Sequence[Any], run: Callable[[], Any], by: str | None = None) -> tuple[Any, str]:
-        """What `run` gives, and by which implementation, which the counter of launches tells unless it is known."""
+        """Returns the result of `run`, and the implementation: `by`, or what the counter of launches tells."""
         _wait(arrays)
         launched = _launched(name)
         outside, self._inside = self._inside, 0.0
@@ -99,7 +99,7 @@ def _launched(name: str) -> int:
 
 
 def _wait(arrays: Iterable[Any]) -> None:
-    """Until a GPU that one of the arrays is on has done what it was told: its time is then the op's."""
+    """Waits until the GPU that one of the arrays is on has finished, so that its time counts for the right op."""
     for a in arrays:
         device: Any = getattr(a, "device", "cpu")
         if device != "cpu":
@@ -117,8 +117,8 @@ def _bytes(value: Any) -> int:
 def profile() -> Iterator[Profile]:
     """Within it, every op, its gradient and every update are measured.
 
-    `with tinylm.profile() as p: ...` and then `print(p.table())`, or look at p.rows. A gradient is measured
-    when op and backward both lie within. On a GPU each op is waited for, so the sum is longer than without.
+    Use `with tinylm.profile() as p: ...` and then `print(p.table())` or p.rows. A gradient is measured if both the op
+    and the backward pass run within. On a GPU the profile waits for each op, so the sum is longer than without it.
     """
     made, before = Profile(), profiling.active
     profiling.active = made

@@ -1,4 +1,4 @@
-"""Checkpoints: computing again in the backward pass what was not stored in the forward one."""
+"""`recompute`: less memory for more time; the backward pass computes again what the forward pass did not keep."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -9,9 +9,9 @@ from tinylm.engine.random_keys import default_generator
 
 
 class Recompute:
-    """The op of a checkpoint's node: runs its function again and lets the walk go on inside."""
+    """The op of a recomputed function's node: runs the function again, and the walk goes on inside."""
 
-    name = "checkpoint"
+    name = "recompute"
 
     def __init__(self, fn: Callable[..., Any], state: tuple[int, int]) -> None:
         self.fn = fn
@@ -28,8 +28,8 @@ class Recompute:
         return out if isinstance(out, tuple) else (out,)
 
 
-def checkpoint(fn: Callable[..., Any], *inputs: Any) -> Any:
-    """fn(*inputs), storing only the inputs: the backward pass runs fn again to get the rest.
+def recompute(fn: Callable[..., Any], *inputs: Any) -> Any:
+    """Returns fn(*inputs) and keeps only the inputs: the backward pass runs fn again to get the rest.
 
     fn takes and returns tensors (one or a tuple) and may use captured parameters, which get
     their gradients too. Dropout repeats its masks. Chen et al. 2016, arXiv:1604.06174.
@@ -42,7 +42,7 @@ def checkpoint(fn: Callable[..., Any], *inputs: Any) -> Any:
     outputs = [o.detach() for o in (out if isinstance(out, tuple) else (out,))]
     parents = [x if getattr(x, "requires_grad", False) else None for x in inputs]
     cells = [x.version_cell for x in inputs if hasattr(x, "version_cell")]
-    caller = sys._getframe(1)
+    caller = sys._getframe(1)  # messages name the line that called this function
     node = Node(again, inputs, ((), {}), parents, None, cells, caller.f_code, caller.f_lasti)
     if len(outputs) > 1:
         node.outputs = [None] * len(outputs)

@@ -19,11 +19,11 @@ class Tensor:
     array: a NumPy or CuPy array, shared and not copied; or a tensor (its array is shared), a
     number or nested lists, where Python floats give float32. requires_grad: `backward` will fill
     `.grad` (an array like `.data`).
-    Errors: ShapeError for a gradient of integers or for something that is no array.
+    Raises ShapeError if integers are to require a gradient, or if `array` is no array of numbers.
     """
 
     __slots__ = ("__weakref__", "data", "grad", "grad_buffer", "node", "output", "requires_grad", "version_cell")
-    __array_ufunc__ = None  # numpy_array + tensor is the tensor's business
+    __array_ufunc__ = None  # NumPy leaves numpy_array + tensor to the tensor
 
     data: Array
     grad: Array | None
@@ -59,32 +59,32 @@ class Tensor:
 
     @property
     def device(self) -> str:
-        """ "cpu" or "cuda:N"."""
+        """Returns "cpu" or "cuda:N"."""
         return device_of(self.data)
 
     @property
     def version(self) -> int:
-        """Grows with every sanctioned in-place write to this tensor or one it shares memory with; 0 at first."""
+        """Grows with every sanctioned in-place write to this tensor or one that shares its memory; 0 at first."""
         return self.version_cell[0]
 
     def numpy(self) -> np.ndarray:
-        """The values as a NumPy array; on the CPU the very memory, so treat it as read-only."""
+        """Returns the values as a NumPy array; on the CPU it shares the memory, so do not write to it."""
         return to_numpy(self.data)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """For np.asarray(tensor): the values; refused where a gradient would be silently lost."""
+        """Returns the values, for np.asarray(tensor). Raises AutogradError if a gradient would be lost in silence."""
         if self.requires_grad and autograd.mode.recording:
             raise AutogradError(f"NumPy would lose the gradient of this tensor (shape {self.shape}): use .numpy() for its values")
         return np.array(self.numpy(), dtype, copy=copy)
 
     def item(self) -> Any:
-        """The Python number of a tensor with one element."""
+        """Returns the Python number of a tensor with one element."""
         if self.size != 1:
             raise ShapeError(f"item() needs a tensor with one element, this one has shape {self.shape}")
         return self.numpy().item()
 
     def detach(self) -> "Tensor":
-        """The same array without the graph."""
+        """Returns a tensor with the same array, without the graph."""
         out = Tensor(self.data)
         out.version_cell = self.version_cell
         return out
@@ -95,15 +95,15 @@ class Tensor:
 
     @staticmethod
     def as_tensor(x: Any) -> "Tensor":
-        """x itself when it is a tensor, else a tensor around the array."""
+        """Returns x itself if it is a tensor, else a tensor around the array."""
         return x if isinstance(x, Tensor) else Tensor(x)
 
     def bump_version(self) -> None:
-        """Says that the array was written in place: a backward pass that needs the old value fails."""
+        """Records that the array was written in place: a backward pass that needs the old value then fails."""
         self.version_cell[0] = next(autograd.clock)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        """Writes in place, outside the graph; refused where a gradient would be silently lost."""
+        """Writes in place, outside of the graph. Raises AutogradError if a gradient would be lost in silence."""
         if self.requires_grad and autograd.mode.recording:
             kind = "a result of the graph" if self.node is not None else "a leaf that requires a gradient"
             raise AutogradError(f"in-place write to {kind} (shape {self.shape}): do it under tinylm.no_grad()")
@@ -159,7 +159,7 @@ class Tensor:
 
 
 def raw_index(key: Any) -> Any:
-    """An index with its tensors and lists replaced by arrays."""
+    """Returns an index with its tensors and lists replaced by arrays."""
     if isinstance(key, tuple):
         return tuple(raw_index(k) for k in key)
     if isinstance(key, Tensor):
@@ -168,7 +168,7 @@ def raw_index(key: Any) -> Any:
 
 
 def as_array(x: Any) -> Array:
-    """The array of a tensor, an array itself, or numbers made into one (Python floats: float32)."""
+    """Returns the array of a tensor, an array itself, or numbers made into one (Python floats: float32)."""
     if isinstance(x, Tensor):
         return x.data
     if isinstance(x, (np.ndarray, np.generic)):

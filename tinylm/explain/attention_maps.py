@@ -1,4 +1,4 @@
-"""Where attention looks: the weights of every head, taken from the tape of a forward pass."""
+"""Where attention looks: the weights of every head, read from the tape of a forward pass."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,30 +10,30 @@ from matplotlib.figure import Figure
 
 from tinylm.engine.devices import to_numpy
 from tinylm.engine.tensor import as_array
-from tinylm.explain.naming import Names, nodes_below
+from tinylm.explain.naming import Names, recorded_nodes
 from tinylm.explain.token_axes import label_tokens, title_width
 from tinylm.nn import Module
 
 
 @dataclass(frozen=True)
 class Attention:
-    """One attention layer.  name: the path of its module.  weights (N, heads, T, S): how much query t
-    takes of the value at s, before dropout; they sum to 1 over s, or are 0 where nothing may be looked at."""
+    """One attention layer.  name: the path of its module.  weights (N, heads, T, S): how much of
+    the value at s query t takes, before dropout. They sum to 1 over s; all are 0 if the mask excludes every s."""
 
     name: str
     weights: np.ndarray
 
 
 def attention_weights(output: Any, *, model: Module | None = None) -> list[Attention]:
-    """The attention layers that led to `output`, the first one first.
+    """Returns the weights of the attention layers that led to `output`, the first layer first.
 
     output: a tensor of any model, computed with recording on (not in `no_grad`) and not freed by
     `backward`; the tape holds what each attention was given, and its weights are computed again. model: gives names.
-    Errors: AutogradError when there is no tape.
+    Raises AutogradError if there is no tape.
     """
     names = Names(model, output)
     found: list[Attention] = []
-    for node in nodes_below(output):
+    for node in recorded_nodes(output):
         if node.op.name == "scaled_dot_product_attention":
             q, k, v, mask = (None if x is None else as_array(x) for x in node.inputs)
             kept = {name: node.settings[1][name] for name in ("causal", "scale") if name in node.settings[1]}
@@ -43,11 +43,11 @@ def attention_weights(output: Any, *, model: Module | None = None) -> list[Atten
 
 
 def by_word(weights: np.ndarray, tokens: Sequence[str], sources: Sequence[str] | None = None) -> tuple[np.ndarray, list[str], list[str]]:
-    """Attention between words from attention between pieces of them: weights (..., T, S) over the tokens
-    -> (..., words, source words), the words that look and those that are looked at, each with the white space behind it.
+    """Returns attention between words, computed from attention between tokens: weights (..., T, S) -> (..., words,
+    source words), then the words that look and the words looked at, each with the white space that follows it.
 
-    A word takes of another what its tokens take of all the other's tokens, on average; rows still sum to 1.
-    sources: the S tokens that are looked at, where they are others than the T.
+    The weight between two words is the sum over the tokens of the word looked at, averaged over the tokens of the
+    word that looks; rows still sum to 1. sources: the S tokens looked at, if they are not the same as the T.
     """
     words, one = _grouped(tokens)
     source_words, other = (words, one) if sources is None else _grouped(sources)
@@ -55,7 +55,7 @@ def by_word(weights: np.ndarray, tokens: Sequence[str], sources: Sequence[str] |
 
 
 def _grouped(tokens: Sequence[str]) -> tuple[list[str], np.ndarray]:
-    """The words, and (T, words) with a 1 where the token is part of the word."""
+    """Returns the words, and a (T, words) array with a 1 where the token is part of the word."""
     words: list[str] = []
     member = []  # the word of each token
     for token in tokens:
@@ -67,16 +67,16 @@ def _grouped(tokens: Sequence[str]) -> tuple[list[str], np.ndarray]:
 
 
 def strongest(weights: np.ndarray, position: int, count: int = 3, crossing: bool = False) -> list[tuple[int, float]]:
-    """Where one head looks most from a position: (position, weight), the largest first, without those that it does not
-    look at. The position itself is left out, unless the head is `crossing` from one text to another."""
+    """Returns where one head looks most from a position: (position, weight), the largest first, without weights of 0.
+    The position itself is left out, unless the head is `crossing` from one text to another."""
     row = weights[position]
     order = [int(s) for s in np.argsort(-row, kind="stable") if row[s] > 0 and (crossing or s != position)]
     return [(s, float(row[s])) for s in order[:count]]
 
 
 def draw_attention(layers: Sequence[Attention], tokens: Sequence[str], sources: Sequence[str] | None = None) -> Figure:
-    """A picture of each head, a row a layer, of the first text of the batch: tokens look from the left to those
-    below; the darker, the more, by the square root of the weight. sources: the tokens that are looked at, where they are others."""
+    """Draws each head for the first text of the batch, one row per layer: the tokens at the left look at those
+    below. Darkness is the square root of the weight. sources: the tokens looked at, if they are not `tokens`."""
     sources = tokens if sources is None else sources
     heads = max(layer.weights.shape[1] for layer in layers)
     side = max(2.2, 0.16 * max(len(tokens), len(sources)), title_width(f"{layer.name}, head 0" for layer in layers))

@@ -1,19 +1,22 @@
-"""The backward pass as it happens: what each node gets, and what it hands on to whom.
+"""The backward pass as it happens: what each node receives, and what it passes on to which tensors.
 
-The walk is the one of `tinylm.engine.autograd`, in the same order with the same sums, so the gradients are
-the same bit for bit. It keeps every piece instead of only adding it up, and frees nothing.
+It observes the walk of `tinylm.engine.autograd`, so the gradients are those of `backward`, bit for bit.
 """
 
-import heapq
 import inspect
 import linecache
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from rich.console import Group
+from rich.panel import Panel
+from rich.text import Text
+
 from tinylm.engine.arrays import Array
-from tinylm.engine.autograd import Node, apply_vjp, fitted, seed_gradient
+from tinylm.engine.autograd import Node, Visit, seed_gradient, walk
 from tinylm.engine.tensor import as_array
+from tinylm.explain.array_text import described, shape_text
 from tinylm.explain.naming import Names
 from tinylm.nn import Module
 
@@ -23,8 +26,8 @@ class Contribution:
     """What one argument of an op receives.
 
     argument: its name in the op's signature.  tensor: the tensor that was passed.  name: the
-    parameter's path, or 'leaf', or the op that made the tensor and where.  gradient: what this step adds.  count:
-    it is the count-th that adds to this tensor.  total: the sum up to here, this one included.
+    parameter's path, or 'leaf', or the op that made the tensor and its line.  gradient: what this step adds.  count:
+    1 for the first contribution to this tensor, 2 for the second.  total: the sum so far, this one included.
     """
 
     argument: str
@@ -39,11 +42,11 @@ class Contribution:
 class Step:
     """One node of the backward pass.
 
-    number: 1 is the op that made the loss.  op: its name.  where: 'file:line' of the call, and code the
+    number: 1 is the op that made the loss.  op: its name.  where: 'file:line' of the call.  code: the
     text of that line.  module: the path of the module it belongs to, '' if that is unknown.  formula:
-    the op's docstring.  inputs: (name, shape) of each argument, None for the shape of a number or an absent
-    one.  incoming: the gradient of each output, whole by now; None where none arrived.  received: what
-    each argument that requires a gradient gets.
+    the op's docstring.  inputs: (name, shape) of each argument; the shape of a number or a missing argument is
+    None.  incoming: the gradient of each output, complete by now; None if none arrived.  received: what
+    each argument that requires a gradient receives.
     """
 
     number: int
@@ -57,59 +60,48 @@ class Step:
     incoming: list[Array | None]
     received: list[Contribution]
 
-    def __rich__(self) -> Any:
-        from tinylm.explain.terminal import panel
-
-        return panel(self)
+    def __rich__(self) -> Panel:
+        """Returns all about the step, for rich.print."""
+        lines: list[Any] = [Text(f"{self.where}\n    {self.code}", style="dim")]
+        lines.append(Text("inputs    " + ",  ".join(f"{name} {shape_text(shape)}" for name, shape in self.inputs)))
+        for i, g in enumerate(self.incoming):
+            which = f" of output {i}" if len(self.incoming) > 1 else ""
+            lines.append(Text(f"incoming{which}  {described(g)}", style="bold"))
+        lines += [Text(), Text(self.formula, style="italic"), Text()]
+        for c in self.received:
+            lines.append(Text(f"{c.argument} receives {described(c.gradient)}  → {c.name}", style="bold"))
+            if c.count > 1:
+                lines.append(Text(f"    contribution {c.count}; with those before it {described(c.total)}"))
+        title = f"{self.number}  {self.op}" + (f"  in {self.module}" if self.module else "")
+        return Panel(Group(*lines), title=Text(title), title_align="left")
 
 
 def steps(loss: Any, gradient: Any = None, *, model: Module | None = None) -> Iterator[Step]:
-    """The backward pass from `loss`, a step a node, in order. It changes nothing: no `.grad` is
+    """Returns the steps of the backward pass from `loss`, one per node, in order. Nothing changes: no `.grad` is
     written, and the graph stays, so that loss.backward() can still be called.
 
-    loss: a tensor; `gradient` its cotangent as in `backward`. model: gives parameters and modules
-    their names. Errors: those of `backward`.
+    loss: a tensor. gradient: its cotangent as for `backward`. model: gives parameters and modules
+    their names. Raises what `backward` raises.
     """
-    dy = as_array(seed_gradient(loss, gradient))
-    return _walk(loss, dy, Names(model, loss))
+    visits = walk(loss, as_array(seed_gradient(loss, gradient)), lambda tensor, g: None, retain_graph=True, observed=True)
+    return _described(visits, Names(model, loss))
 
 
-def _walk(loss: Any, dy: Array, names: Names) -> Iterator[Step]:
+def _described(visits: Iterator[Visit], names: Names) -> Iterator[Step]:
     sums: dict[Any, tuple[int, Array]] = {}  # leaf, or (node, output) -> how many contributions so far, and their sum
-    queued: set[Node] = set()
-    heap: list[tuple[int, Node]] = []
-
-    def add(tensor: Any, g: Array) -> tuple[int, Array]:
-        source = tensor.node
-        if source is not None and source not in queued:
-            queued.add(source)
-            heapq.heappush(heap, (-source.age, source))
-        key = tensor if source is None else (source, tensor.output)
-        sums[key] = (sums[key][0] + 1, sums[key][1] + g) if key in sums else (1, g)
-        return sums[key]
-
-    add(loss, dy)
-    number = 0
-    while heap:
-        number += 1
-        node = heapq.heappop(heap)[1]
-        if node.parents is None or any(cell[0] > node.age for cell in node.cells):
-            node.complain()
-        outputs = 1 if node.outputs is None else len(node.outputs)
-        incoming = [sums.pop((node, i))[1] if (node, i) in sums else None for i in range(outputs)]
+    for number, (node, incoming, targets, gradients) in enumerate(visits, 1):
+        for i in range(len(incoming)):
+            sums.pop((node, i), None)  # complete, and now `incoming`
         arguments = _argument_names(node)
         inputs = [(name, getattr(x, "shape", None)) for name, x in zip(arguments, node.inputs, strict=True)]
-        targets: Sequence[Any]
-        gradients: Sequence[Any]
-        if node.vjp is None:  # a checkpoint hands its gradients to what its function computes again
-            targets = [t if t.requires_grad else None for t in node.op(node.inputs)]
-            arguments, gradients = [f"output {i}" for i in range(outputs)], incoming
-        else:
-            targets, gradients = node.parents, fitted(node, apply_vjp(node, [*incoming], False))
+        if node.vjp is None:
+            arguments = [f"output {i}" for i in range(len(incoming))]
         received = []
         for argument, tensor, g in zip(arguments, targets, gradients, strict=True):
             if tensor is not None and g is not None:
-                received.append(Contribution(argument, tensor, _name(tensor, names), g, *add(tensor, g)))
+                key = tensor if tensor.node is None else (tensor.node, tensor.output)
+                sums[key] = (sums[key][0] + 1, sums[key][1] + g) if key in sums else (1, g)
+                received.append(Contribution(argument, tensor, _name(tensor, names), g, *sums[key]))
         file, _, line = node.where().rpartition(":")
         code = linecache.getline(file, int(line)).strip()
         yield Step(number, node, node.op.name, node.where(), code, names.module(node), _formula(node), inputs, incoming, received)
@@ -128,7 +120,7 @@ def _name(tensor: Any, names: Names) -> str:
 
 
 def _argument_names(node: Node) -> list[str]:
-    """The names of the array arguments in the op's signature; numbered in a sequence."""
+    """Returns the names of the array arguments in the op's signature, numbered in a sequence."""
     if node.vjp is None:
         return [f"input {i}" for i in range(len(node.inputs))]
     names = list(inspect.signature(node.op.body).parameters)
@@ -137,7 +129,7 @@ def _argument_names(node: Node) -> list[str]:
 
 @dataclass(frozen=True)
 class Leaf:
-    """A leaf's whole gradient, and the steps that made it: (step, what it gave) in order."""
+    """The complete gradient of a leaf, and its parts in order: (step, what the step gave)."""
 
     name: str
     tensor: Any
@@ -146,7 +138,7 @@ class Leaf:
 
 
 def leaves(walked: Iterable[Step]) -> list[Leaf]:
-    """Why the gradient of each leaf is what it is: the sum of its parts, which is what `backward` puts into `.grad`."""
+    """Returns the gradient of each leaf with its parts, whose sum is what `backward` puts into `.grad`."""
     parts: dict[Any, list[tuple[Step, Contribution]]] = {}
     for step in walked:
         for c in step.received:
@@ -156,5 +148,5 @@ def leaves(walked: Iterable[Step]) -> list[Leaf]:
 
 
 def givers_of(step: Step, walked: Iterable[Step]) -> list[tuple[Step, Contribution]]:
-    """Who gave the step its incoming gradient: (earlier step, what it gave), in order."""
+    """Returns where the step's incoming gradient comes from: (earlier step, what it gave), in order."""
     return [(s, c) for s in walked for c in s.received if c.tensor.node is step.node]

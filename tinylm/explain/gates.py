@@ -1,4 +1,4 @@
-"""What the gates of a recurrent layer do, step by step, taken from the tape of a forward pass."""
+"""What the gates of a recurrent layer do at each step, read from the tape of a forward pass."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from tinylm.engine.autograd import Node
 from tinylm.engine.devices import to_numpy
 from tinylm.engine.tensor import as_array
-from tinylm.explain.naming import Names, nodes_below
+from tinylm.explain.naming import Names, recorded_nodes
 from tinylm.explain.token_axes import label_tokens, title_width
 from tinylm.nn import Module
 
@@ -21,7 +21,7 @@ Cell = Callable[[np.ndarray, np.ndarray, list[np.ndarray]], dict[str, np.ndarray
 class Gates:
     """One recurrent layer and direction.  name: its path, such as 'rnn.l0'.  values: the gates and states
     by name, (T, N, H) float64 each, NaN beyond the length of a shorter sequence. An LSTM has input, forget,
-    candidate, output, c and h; a GRU reset, update, candidate and h; an RNN h. Gates lie within (0, 1),
+    candidate, output, c and h; a GRU has reset, update, candidate and h; an RNN has h. Gates are within (0, 1),
     candidates within (-1, 1)."""
 
     name: str
@@ -30,15 +30,15 @@ class Gates:
 
 
 def gate_values(output: Any, *, model: Module | None = None) -> list[Gates]:
-    """The recurrent layers that led to `output`, the first one first.
+    """Returns the gates of the recurrent layers that led to `output`, the first layer first.
 
     output: a tensor of any model, computed with recording on (not in `no_grad`) and not freed by
     `backward`; the tape holds the inputs of each layer, and its steps are computed again. model: gives names.
-    Errors: AutogradError when there is no tape.
+    Raises AutogradError if there is no tape.
     """
     names = Names(model, output)
     found: list[Gates] = []
-    for node in nodes_below(output):
+    for node in recorded_nodes(output):
         if node.op.name in _STEPS:
             path = names.parameter(node.inputs[1]).replace("weight_ih_", "")
             found.append(Gates(path or f"{node.op.name} {len(found)}", node.op.name, _replay(node)))
@@ -101,8 +101,8 @@ GATES = ("input", "forget", "output", "reset", "update")  # those within (0, 1)
 
 
 def draw_gates(layers: Sequence[Gates], tokens: Sequence[str]) -> Figure:
-    """A picture of each gate and state, a row a layer, of the first text of the batch: the tokens from left
-    to right, a line a unit. Gates run from 0, white, to 1; the others from blue below 0 to red above."""
+    """Draws each gate and state for the first text of the batch, one row per layer: the tokens from left
+    to right, one line per unit. Gates run from 0 (white) to 1; other values are blue below 0 and red above."""
     columns = max(len(layer.values) for layer in layers)
     wide = max(2.6, 0.12 * len(tokens), 0.8 + title_width(f"{layer.name}, candidate" for layer in layers))
     figure = Figure(figsize=(wide * columns + 1, 3.2 * len(layers) + 0.5), layout="constrained")

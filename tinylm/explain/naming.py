@@ -1,35 +1,28 @@
-"""Names for what stands on the tape: parameters by their paths, nodes by the module they belong to."""
+"""Names for what is on the tape: parameters by their paths, nodes by the module they belong to."""
 
 from typing import Any
 
-from tinylm.engine.autograd import Node
+from tinylm.engine.autograd import Node, nodes
 from tinylm.errors import AutogradError
 from tinylm.nn import Module
 
 
-def nodes_below(output: Any) -> list[Node]:
-    """Every node that led to a tensor, the oldest first. Errors: AutogradError when nothing was recorded, or
-    the graph was freed."""
-    if output.node is None:
+def recorded_nodes(output: Any) -> list[Node]:
+    """Returns `nodes(output)`. Raises AutogradError if nothing was recorded, or the graph was freed."""
+    found = nodes(output)
+    if not found:
         raise AutogradError("nothing was recorded for this tensor: compute it outside of no_grad, from what requires gradients")
-    found: set[Node] = set()
-    stack = [output.node]
-    while stack:
-        node = stack.pop()
-        if node is None or node in found:
-            continue
+    for node in found:
         if node.parents is None:
             node.complain()
-        found.add(node)
-        stack.extend(parent.node for parent in node.parents if parent is not None)
-    return sorted(found, key=lambda node: node.age)
+    return found
 
 
 class Names:
     """The names that a model gives to the graph of `output`. Without a model there are none.
 
-    A node that takes a parameter belongs to the parameter's module. One that takes none belongs to
-    what the nodes before and after it have in common: between attn.c_attn and attn.c_proj to attn.
+    A node that takes a parameter belongs to the parameter's module. One that takes none belongs to the
+    module that the nodes before and after it have in common: between attn.c_attn and attn.c_proj to attn.
     """
 
     def __init__(self, model: Module | None, output: Any) -> None:
@@ -40,28 +33,28 @@ class Names:
             return
         for path, tensor in model.named_state():
             self._paths.setdefault(id(tensor), []).append(path)
-        nodes = nodes_below(output)
-        owners = [self._owner(node) for node in nodes]
+        recorded = recorded_nodes(output)
+        owners = [self._owner(node) for node in recorded]
         after: list[str] = []  # the nearest owner at or after each node
         for owner in reversed(owners):
             after.append(owner if owner is not None else after[-1] if after else "")
         before = ""
-        for node, owner, later in zip(nodes, owners, reversed(after), strict=True):
+        for node, owner, later in zip(recorded, owners, reversed(after), strict=True):
             before = before if owner is None else owner
             self._places[node] = _common(before, later)
 
     def parameter(self, tensor: Any) -> str:
-        """The path of a parameter, 'a = b' when it has two; '' when the model has no such parameter."""
+        """Returns the path of a parameter, 'a = b' if it has two; '' if the model has no such parameter."""
         return " = ".join(self._paths.get(id(tensor), ()))
 
     def module(self, node: Node) -> str:
-        """The path of the module that the node belongs to, '' for the model itself or an unknown one."""
+        """Returns the path of the module that the node belongs to, '' for the model itself or an unknown module."""
         place = self._places.get(node)
-        return (self._owner(node) or "") if place is None else place  # a checkpoint makes nodes during the walk
+        return (self._owner(node) or "") if place is None else place  # a recomputed function makes nodes during the walk
 
     def _owner(self, node: Node) -> str | None:
-        """The module of the first parameter among the node's inputs. Of the modules that share a tied
-        parameter it is the one whose class has the function that made the node."""
+        """Returns the module of the first parameter among the node's inputs. Of the modules that share a tied
+        parameter it is the one whose class has the method that made the node."""
         maker = node.code.co_qualname.partition(".")[0]
         for x in node.inputs:
             owners = [path.rpartition(".")[0] for path in self._paths.get(id(x), ())]
@@ -72,7 +65,7 @@ class Names:
 
 
 def _common(a: str, b: str) -> str:
-    """The path that both begin with."""
+    """Returns the path that both begin with."""
     shared = []
     for x, y in zip(a.split("."), b.split("."), strict=False):
         if x != y:

@@ -15,7 +15,7 @@ Records = Sequence[Mapping[str, Any]]
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a PNG file. Characters that the font lacks are drawn as boxes."""
+    """Returns the figure as the bytes of a PNG file. Characters that the font lacks are drawn as boxes."""
     image = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
@@ -24,8 +24,8 @@ def png(figure: Figure) -> bytes:
 
 
 def figures(records: Records, ngram: float | None = None, torch: Records = ()) -> dict[str, Figure]:
-    """The pictures that the records allow, by title. ngram: the loss of an n-gram model, for a line to compare with;
-    torch: the records of the same training by PyTorch, for curves to compare with."""
+    """Returns the pictures that the records allow, by title. ngram: the loss of an n-gram model, drawn as a line for
+    comparison; torch: the records of the same training by PyTorch, drawn as curves for comparison."""
     made = {
         "Training curves": training_curves(records, ngram, torch),
         "Learning rate": curve(records, "lr", "learning rate"),
@@ -36,7 +36,7 @@ def figures(records: Records, ngram: float | None = None, torch: Records = ()) -
 
 
 def series(records: Records, name: str) -> tuple[list[int], list[Any]]:
-    """(steps, values) of the records that have it."""
+    """Returns (steps, values) of the records that have the value."""
     found = [(record["step"], record[name]) for record in records if record.get(name) is not None]
     return [step for step, _ in found], [value for _, value in found]
 
@@ -49,8 +49,9 @@ def _axes(ylabel: str, height: float = 3.2) -> tuple[Figure, Any]:
 
 
 def training_curves(records: Records, ngram: float | None = None, torch: Records = ()) -> Figure | None:
-    """The losses in training and validation, of PyTorch's run above and dotted, so that equal ones are both seen; None without any."""
-    figure, axes = _axes("nats a token")
+    """Draws the losses in training and validation; those of PyTorch's run on top and dotted, so that equal ones are
+    both seen. None without any."""
+    figure, axes = _axes("nats per token")
     for whose, whole, style, mark in (("", records, "-", "o"), ("PyTorch: ", torch, ":", "x")):
         training, validation = series(whole, "loss"), series(whole, "val_loss")
         dark = 0.6 if whose else 1.0
@@ -68,12 +69,12 @@ def training_curves(records: Records, ngram: float | None = None, torch: Records
 
 
 def _shade(color: str, dark: float) -> tuple[float, ...]:
-    """A colour, the darker the smaller the number."""
+    """Returns the colour made darker: 1 leaves it as it is, 0 makes it black."""
     return tuple(dark * part for part in to_rgb(color))
 
 
 def curve(records: Records, name: str, label: str, scale: str = "linear") -> Figure | None:
-    """One number by step; None when it was not recorded."""
+    """Draws one number by step; None if it was not recorded."""
     steps, values = series(records, name)
     if not steps:
         return None
@@ -84,7 +85,7 @@ def curve(records: Records, name: str, label: str, scale: str = "linear") -> Fig
 
 
 def norms_by_layer(records: Records) -> Figure | None:
-    """A curve a layer of the norms that `tinylm.train.gradient_norms` recorded; None when there are none."""
+    """Draws one curve per layer of the norms that `tinylm.train.gradient_norms` recorded; None without any."""
     steps, values = series(records, "grad_norms")
     if not any(values):
         return None

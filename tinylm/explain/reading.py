@@ -1,4 +1,4 @@
-"""A trained model reading a text, with its tape: what is explained of it, whichever of the three kinds of runs it is from."""
+"""A trained model that reads a text, with its tape: what `explain` looks into, for each of the three kinds of runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ Layer = TypeVar("Layer")
 @dataclass(frozen=True)
 class Part(Generic[Layer]):
     """Layers that work on the same tokens. name: 'encoder', 'decoder' or 'source' in a translator, else ''.
-    tokens: those that look; sources: those that are looked at where they are others, else None."""
+    tokens: those that look; sources: those looked at if they are others, else None."""
 
     name: str
     layers: list[Layer]
@@ -38,25 +38,25 @@ class Part(Generic[Layer]):
 
 
 class Reading:
-    """A model that reads a text. model: in evaluation mode.  about: what the loss is, behind its value."""
+    """A model that reads a text. model: in evaluation mode.  about: what the loss is, in words that follow its value."""
 
     model: Module
     about: str
 
     def loss(self) -> Tensor:
-        """The loss of the text, with its tape."""
+        """Returns the loss of the text, with its tape."""
         raise NotImplementedError(f"{type(self).__name__} has no loss")
 
     def output(self) -> Tensor:
-        """The logits, with their tape."""
+        """Returns the logits, with their tape."""
         raise NotImplementedError(f"{type(self).__name__} has no output")
 
     def tokens(self, layer: str) -> tuple[str, list[str], list[str] | None]:
-        """(part, tokens, sources) of a layer, see `Part`."""
+        """Returns (part, tokens, sources) of a layer, see `Part`."""
         raise NotImplementedError(f"{type(self).__name__} has no tokens")
 
     def parts(self, layers: Sequence[Any]) -> list[Part]:
-        """The layers, by what they work on."""
+        """Returns the layers, grouped by what they work on."""
         found: dict[str, Part] = {}
         for layer in layers:
             name, tokens, sources = self.tokens(layer.name)
@@ -68,7 +68,7 @@ class LanguageReading(Reading):
     """A language model predicts each token of the text from those before it."""
 
     def __init__(self, model: LanguageModel | NgramLM, tokenizer: Tokenizer, text: str, device: str) -> None:
-        """Errors: ConfigError for an n-gram model, which has no tape, and for a text too short or too long; DataError for
+        """Raises ConfigError for an n-gram model, which has no tape, and for a text too short or too long; DataError for
         characters that the tokenizer does not know."""
         if isinstance(model, NgramLM):
             raise ConfigError("an n-gram model counts: it has no gradients, no attention and no gates")
@@ -78,7 +78,7 @@ class LanguageReading(Reading):
         if model.block_size is not None and len(ids) > model.block_size:
             raise ConfigError(f"the text has {len(ids)} tokens: expected at most {model.block_size}, the model's context")
         self.model: LanguageModel = model
-        self.about = f"nats a token over {len(ids) - 1} tokens"
+        self.about = f"nats per token over {len(ids) - 1} tokens"
         self._ids = Tensor(to_device(ids[None], device))
         self._tokens = token_texts(tokenizer, ids.tolist())
 
@@ -98,8 +98,8 @@ class TranslationReading(Reading):
     """A translator predicts each token of the target from the source and the target's tokens before it."""
 
     def __init__(self, translator: translation.SentenceTranslator, text: str, target: str | None) -> None:
-        """target: the model's own translation, greedy, by default; its first tokens where it has no end within the block.
-        Errors: DataError for an empty text, or one longer than the block; ConfigError for such a target."""
+        """target: by default the model's own greedy translation, or its first tokens if it does not end within the block.
+        Raises DataError for an empty text, or one longer than the block; ConfigError for such a target."""
         vocabulary, longest = translator.vocabulary, translator.block_size
         own = translator.translate(text, beams=1)
         source, goal = vocabulary.encode(text), vocabulary.encode(own if target is None else target)
@@ -108,7 +108,7 @@ class TranslationReading(Reading):
         goal = goal[:longest]
         batch = make_batch([(source, goal)], vocabulary)
         self.model = translator.model
-        self.about = f"nats a token over {len(goal)} tokens of {vocabulary.decode(goal)!r}"
+        self.about = f"nats per token over {len(goal)} tokens of {vocabulary.decode(goal)!r}"
         self._lengths = batch.source_lengths
         arrays = batch.source, batch.target_in, batch.target_out
         self._source, self._target_in, self._target_out = (Tensor(to_device(a.copy(), translator.device)) for a in arrays)
@@ -125,7 +125,7 @@ class TranslationReading(Reading):
 
     def tokens(self, layer: str) -> tuple[str, list[str], list[str] | None]:
         if layer.startswith("encoder"):
-            backwards = isinstance(self.model, RecurrentTranslator)  # which it reads the source
+            backwards = isinstance(self.model, RecurrentTranslator)  # it reads the source in reverse
             return "encoder", self._source_tokens[:: -1 if backwards else 1], None
         if "multihead_attn" in layer:
             return "source", self._target_tokens, self._source_tokens
@@ -136,7 +136,7 @@ class ClassifierReading(Reading):
     """A classifier says of which class the text is."""
 
     def __init__(self, model: Module, tokenizer: Tokenizer, names: tuple[str, str], text: str, label: str | None, device: str) -> None:
-        """label: the one that the model thinks likelier by default. Errors: ConfigError for another label; DataError for
+        """label: by default the one that the model finds more likely. Raises ConfigError for an unknown label; DataError for
         a text without words."""
         ids = encode_words(tokenizer, text)
         self.model = model.to(device)
@@ -161,10 +161,10 @@ class ClassifierReading(Reading):
 
 
 def read_run(folder: Path, text: str, device: str = "cpu", *, target: str | None = None, label: str | None = None) -> Reading:
-    """The model of any run reads a text. target: what a translator is to write; label: what a classifier is to say.
+    """Has the model of any run read a text. target: what a translator is to write; label: what a classifier is to say.
 
-    Errors: CheckpointError when the folder is no run; ConfigError for a target or label that the model has no use
-    for; those of the readings.
+    Raises CheckpointError if the folder is no run; ConfigError for a target or label that the model cannot use;
+    what the readings raise.
     """
     own = loading.find(folder) is None
     record = read_json(folder / "config.json") if own and (folder / "config.json").exists() else None

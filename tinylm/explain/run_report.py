@@ -1,4 +1,4 @@
-"""A run as one HTML page: its figures, its curves, and how it reads a text."""
+"""A run as one HTML page: its result, its curves, its settings, and how the model reads a text."""
 
 import base64
 import html
@@ -18,7 +18,7 @@ from tinylm.pretrained import loading
 from tinylm.train.checkpoints import read_json
 from tinylm.train.metrics import read_metrics
 
-_MAY_DIFFER = ("steps", "device", "log_every", "eval_every", "save_every")  # of two runs that are the same training
+_MAY_DIFFER = ("steps", "device", "log_every", "eval_every", "save_every")  # between two runs that are the same training
 
 _HEAD = """<!doctype html>
 <html lang="en">
@@ -45,10 +45,10 @@ def report(folder: str | Path, *, ngram: str | Path | None = None, torch: str | 
     """Writes report.html into a run folder and returns its path. The page needs no other file.
 
     It shows summary.json, the curves that metrics.jsonl allows and the settings. ngram: the run folder of an
-    n-gram model of the same tokens, whose validation loss is drawn beside. torch: the run folder of the same
-    training by PyTorch, as scripts/train_torch.py writes it, whose curves are drawn beside. text: is read by the model, which
-    shows its attention or its gates.
-    Errors: CheckpointError when a folder is no run; ConfigError when the runs have other tokens or settings, or for a
+    n-gram model of the same tokens, whose validation loss is drawn too. torch: the run folder of the same
+    training by PyTorch, as scripts/train_torch.py writes it, whose curves are drawn too. text: the model reads it, and
+    the page shows its attention or its gates.
+    Raises CheckpointError if a folder is no run; ConfigError if the runs have other tokens or settings, or for a
     text that the model cannot read; DataError.
     """
     folder = Path(folder)
@@ -69,7 +69,7 @@ def report(folder: str | Path, *, ngram: str | Path | None = None, torch: str | 
 
 
 def run_record(folder: Path) -> dict[str, Any]:
-    """config.json of the run that a report is about. Errors: CheckpointError when the folder is no run."""
+    """Returns config.json of the run that a report is about. Raises CheckpointError if the folder is no run."""
     if loading.find(folder) is not None:
         raise CheckpointError(f"{folder} is a model from elsewhere, which has no training to report: expected a run folder")
     record = read_json(folder / "config.json")
@@ -97,7 +97,7 @@ def _picture(title: str, figure: Figure, wide: bool = False) -> str:
 
 
 def _ngram_loss(folder: Path, record: Mapping[str, Any]) -> float:
-    """The validation loss of an n-gram run with the tokens of the run whose config is given."""
+    """Returns the validation loss of an n-gram run. Raises ConfigError if its tokens are not those of the run with the config `record`."""
     other = read_json(folder / "config.json")
     if not isinstance(other, dict) or other.get("tokenizer") != record.get("tokenizer"):
         raise ConfigError(f"{folder} has other tokens than the run: their losses cannot be compared")
@@ -108,7 +108,8 @@ def _ngram_loss(folder: Path, record: Mapping[str, Any]) -> float:
 
 
 def _same_training(folder: Path, record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The metrics of a run with the tokens and settings of the run whose config is given, but for how far it goes."""
+    """Returns the metrics of a run. Raises ConfigError if its tokens or settings, apart from how far it goes, are not
+    those of the run with the config `record`."""
     other = read_json(folder / "config.json")
     if not isinstance(other, dict) or other.get("tokenizer") != record.get("tokenizer") or not isinstance(other.get("train"), dict):
         raise ConfigError(f"{folder} has other tokens than the run: their losses cannot be compared")

@@ -1,4 +1,4 @@
-"""The picture of a scaling law: runs as points, the fitted law as curves, with what resampled laws say about it."""
+"""The picture of a scaling law: runs as points, the fitted law as curves, and the interval from resampled laws."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,13 +11,13 @@ from tinylm.studies.scaling_laws import Law, Point, ScalingFit
 
 
 def scaling_figure(fit: ScalingFit, target: tuple[float, float]) -> Figure:
-    """Loss against parameters, a curve for each amount of data, and against data, a curve for each size. The curves go on
-    to the target (parameters, tokens), whose predicted loss stands with its interval."""
+    """Draws loss against parameters, one curve per amount of data, and loss against data, one curve per size. The curves
+    go on to the target (parameters, tokens), whose predicted loss is drawn with its interval."""
     figure = Figure(figsize=(9.2, 4.6), dpi=150, layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     _panel(left, fit, target, lambda p: p.parameters, lambda p: p.tokens, lambda law, x, other: law(x, other), "tokens")
     _panel(right, fit, target[::-1], lambda p: p.tokens, lambda p: p.parameters, lambda law, x, other: law(other, x), "parameters")
-    left.set(xlabel="parameters", ylabel="validation loss, nats a token")
+    left.set(xlabel="parameters", ylabel="validation loss, nats per token")
     right.set(xlabel="tokens")
     return figure
 
@@ -26,7 +26,7 @@ def _panel(
     axes: Any, fit: ScalingFit, target: tuple[float, float], along: Callable[[Point], int], across: Callable[[Point], int],
     loss: Callable[[Law, np.ndarray, float], np.ndarray], unit: str,
 ) -> None:  # fmt: skip
-    """One of the two. target: (its place on this axis, its place on the other)."""
+    """Draws one of the two. target: (its value on this axis, its value on the other)."""
     low, high = min(map(along, fit.points)), max(*map(along, fit.points), target[0])
     x = np.geomspace(low, high, 60)
     groups = [*sorted({across(p) for p in fit.points}), target[1]]

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-_MOST = 80  # labels more than these could not be read
+_MOST = 80  # more labels than these could not be read
 
 
 def label_tokens(axis: Any, tokens: Sequence[str]) -> None:
-    """Every token at its place along `axis`; line breaks and blanks are made visible. No labels when there are too many."""
+    """Labels `axis` with the tokens; line breaks and blanks are made visible. No labels if there are too many."""
     if len(tokens) > _MOST:
         axis.set_ticks([])
         return
@@ -17,5 +17,5 @@ def label_tokens(axis: Any, tokens: Sequence[str]) -> None:
 
 
 def title_width(titles: Iterable[str]) -> float:
-    """Inches that the longest of the titles needs in 8 points."""
+    """Returns the width in inches of the longest title in 8 points."""
     return 0.075 * max(map(len, titles))

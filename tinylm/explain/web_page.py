@@ -1,4 +1,4 @@
-"""The backward pass as one HTML page that needs nothing else: data, style and script are inside."""
+"""The backward pass as one HTML page that needs no other file: data, style and script are inside."""
 
 import itertools
 import json
@@ -11,8 +11,8 @@ import numpy as np
 
 from tinylm.engine.arrays import Array
 from tinylm.engine.devices import to_numpy
+from tinylm.explain.array_text import cosine, norm
 from tinylm.explain.backward import Step, leaves, steps
-from tinylm.explain.terminal import cosine, norm
 from tinylm.files.atomic import write_atomically
 from tinylm.nn import Module
 
@@ -22,10 +22,10 @@ _FEW = 24  # the largest array whose elements are all shown
 def page(loss: Any, path: str | Path, *, model: Module | None = None, gradient: Any = None) -> None:
     """Writes the backward pass from `loss` to `path`, to be opened in a browser, also without a network.
 
-    The graph runs from the loss down to the leaves. Nodes are folded by the modules of `model`; one that
-    is opened shows what a `Step` holds, and at the end each leaf's gradient is shown as a sum. `#step-7`
-    behind the address opens step 7. Changes nothing, as `steps`. Errors: those of `steps`; CheckpointError
-    when the file cannot be written.
+    The graph runs from the loss down to the leaves. Nodes are folded by the modules of `model`; an opened
+    node shows what a `Step` holds, and at the end each leaf's gradient is shown as a sum. `#step-7`
+    after the address opens step 7. Like `steps` it changes nothing. Raises what `steps` raises; CheckpointError
+    if the file cannot be written.
     """
     walked = list(steps(loss, gradient, model=model))
     number = {step.node: step.number for step in walked}
@@ -78,7 +78,7 @@ def _step(step: Step, number: dict[Any, int], leaf_number: dict[Any, int]) -> di
 
 
 def described(array: Array) -> dict[str, Any]:
-    """Shape, norm, smallest, largest, mean; and the elements of a small array."""
+    """Returns shape, norm, min, max and mean, and the elements of a small array."""
     values = to_numpy(array).astype(np.float64)
     record: dict[str, Any] = {"shape": values.shape, "norm": norm(array)}
     if values.size:
@@ -89,8 +89,8 @@ def described(array: Array) -> dict[str, Any]:
 
 
 def folded(walked: Sequence[Step]) -> list[Any]:
-    """Step numbers, and {"path", "items"} for two or more steps in a row of one module; a group that
-    holds nothing but one thing is that thing."""
+    """Returns step numbers, and {"path", "items"} for two or more consecutive steps of one module; a group with
+    a single item is that item."""
     return _fold([(step.module.split(".") if step.module else [], step.number) for step in walked], "")
 
 
@@ -108,7 +108,7 @@ def _fold(entries: list[tuple[list[str], int]], above: str) -> list[Any]:
 
 
 def _as_json(x: Any) -> Any:
-    """NaN and infinities, which JSON lacks, as text."""
+    """Returns the data with NaN and infinities, which JSON lacks, as text."""
     if isinstance(x, float) and not np.isfinite(x):
         return str(x)
     if isinstance(x, dict):

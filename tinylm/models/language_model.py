@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinylm import nn, ops
-from tinylm.engine.recompute import checkpoint
+from tinylm.engine.recompute import recompute
 from tinylm.engine.tensor import Tensor
 
 
@@ -63,7 +63,7 @@ class DecoderOnlyModel(LanguageModel):
         """x (N, T, C) after every block; each takes up the new positions in its cache, if there is one."""
         for i, block in enumerate(self.blocks()):
             if self.checkpoint_activations and self.training and cache is None:
-                x = checkpoint(block, x)
+                x = recompute(block, x)
             else:
                 x = block(x, None if cache is None else cache[i])
         return x

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tinylm.engine.recompute import checkpoint
+from tinylm.engine.recompute import recompute
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, ShapeError
 from tinylm.nn.attention import MultiheadAttention
@@ -187,7 +187,7 @@ class _Stack(Module):
             raise ShapeError(f"the cache has {len(caches)} members, expected one for each of the {len(self.layers)} layers")
         for layer, args, layer_cache in zip(self.layers, layer_args, caches, strict=True):
             if self.checkpoint_activations and self.training and cache is None:
-                x = checkpoint(lambda h, layer=layer, args=args: layer(h, *args), x)
+                x = recompute(lambda h, layer=layer, args=args: layer(h, *args), x)
             else:
                 x = layer(x, *args, cache=layer_cache)
         return x if self.norm is None else self.norm(x)

@@ -9,7 +9,6 @@ from typing import Any
 
 from tinylm.engine.arrays import register_tensor_namespace
 from tinylm.engine.devices import device_namespace, parse_device
-from tinylm.engine.op import wrappers as _wrappers
 from tinylm.engine.tensor import Tensor, raw_index
 from tinylm.ops.activations import ACTIVATIONS as ACTIVATIONS
 from tinylm.ops.activations import gelu, identity, relu, sigmoid, silu, swiglu
@@ -113,5 +112,4 @@ for _name, _value in {
 }.items():
     setattr(Tensor, _name, _value)
 
-_wrappers.namespace = globals()
 register_tensor_namespace(Tensor, _sys.modules[__name__])

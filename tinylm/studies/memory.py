@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinylm.engine.autograd import Node
+from tinylm.engine.autograd import Node, nodes
 from tinylm.engine.tensor import Tensor
 from tinylm.nn import Module
 from tinylm.optim import Optimizer
@@ -25,20 +25,20 @@ class StepMemory:
 
 def step_memory(loss: Tensor, model: Module) -> StepMemory:
     """What the graph of `loss` needs beside the model. Room that kernels take and give back within one call is not known."""
-    nodes = _nodes(loss)
+    made = nodes(loss)
     known = {id(_owner(tensor.data)) for _, tensor in model.named_state()}
-    held = [{k: n for k, n in _held(node).items() if k not in known} for node in nodes]
+    held = [{k: n for k, n in _held(node).items() if k not in known} for node in made]
     sizes = {k: n for each in held for k, n in each.items()}
     activations = sum(sizes.values())
-    return StepMemory(activations, _highest_backward(loss, nodes, held, sizes) - activations)
+    return StepMemory(activations, _highest_backward(loss, made, held, sizes) - activations)
 
 
-def _highest_backward(loss: Tensor, nodes: list[Node], held: list[dict[int, int]], sizes: dict[int, int]) -> int:
+def _highest_backward(loss: Tensor, made: list[Node], held: list[dict[int, int]], sizes: dict[int, int]) -> int:
     """The walk back, in bytes: a node is freed once its gradients are there; those of its parents wait for their turn."""
     users = Counter(k for each in held for k in each)
     alive = highest = sum(sizes.values())
     pending: dict[tuple[int, int], int] = {(id(loss.node), loss.output): loss.data.nbytes}
-    for node, own in zip(reversed(nodes), reversed(held), strict=True):
+    for node, own in zip(reversed(made), reversed(held), strict=True):
         parents = [p for p in node.parents if p is not None]
         highest = max(highest, alive + sum(pending.values()) + sum(p.data.nbytes for p in parents))
         pending = {key: n for key, n in pending.items() if key[0] != id(node)}
@@ -46,18 +46,6 @@ def _highest_backward(loss: Tensor, nodes: list[Node], held: list[dict[int, int]
         users.subtract(own.keys())
         alive -= sum(n for k, n in own.items() if not users[k])
     return highest
-
-
-def _nodes(loss: Tensor) -> list[Node]:
-    """All nodes that led to the loss, the oldest first."""
-    found: dict[int, Node] = {}
-    stack = [loss.node]
-    while stack:
-        node = stack.pop()
-        if node is not None and id(node) not in found:
-            found[id(node)] = node
-            stack.extend(p.node for p in node.parents if p is not None)
-    return sorted(found.values(), key=lambda node: node.age)
 
 
 def _held(node: Node) -> dict[int, int]:

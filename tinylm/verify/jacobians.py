@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from tinylm.engine.arrays import array_module
-from tinylm.engine.autograd import grad, no_grad
+from tinylm.engine.autograd import no_grad
+from tinylm.engine.grad import grad
 from tinylm.engine.op import op
 from tinylm.engine.random_keys import default_generator
 from tinylm.engine.tensor import Tensor

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from tinylm import ops
-from tinylm.engine.autograd import grad
 from tinylm.engine.devices import to_device
+from tinylm.engine.grad import grad
 from tinylm.engine.kernels import registry
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ShapeError

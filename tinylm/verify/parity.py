@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tinylm.engine.autograd import grad
 from tinylm.engine.devices import to_device
+from tinylm.engine.grad import grad
 from tinylm.errors import ConfigError
 from tinylm.nn import Module
 from tinylm.verify.batches import called, floating_arguments, members, named_arguments

@@ -15,10 +15,10 @@ from unittest import mock
 import numpy as np
 
 from tinylm.engine.arrays import array_module
-from tinylm.engine.autograd import Node, grad
+from tinylm.engine.autograd import Node, nodes
+from tinylm.engine.grad import grad
 from tinylm.engine.tensor import Tensor
 from tinylm.verify.diagnosis.evidence import Evidence
-from tinylm.verify.graphs import nodes_below
 from tinylm.verify.jacobians import flatten
 
 _MOST = 200  # intermediate values
@@ -58,15 +58,14 @@ def _detach(e: Evidence) -> str | None:
 
 
 def _held_constant(e: Evidence) -> str | None:
-    nodes = nodes_below(e.y)
-    if len(nodes) != 1 or not any(p is e.problem.xs[e.k] for p in nodes[0].parents):
+    made = nodes(e.y)[:-1]  # without the op that joins the outputs
+    if len(made) != 1 or not any(p is e.problem.xs[e.k] for p in made[0].parents):
         return None
     x = e.problem.xs[e.k]
-    y = _by_small_ops(nodes[0])
+    y = _by_small_ops(made[0])
     if y is None or not y.requires_grad:
         return None
-    inner = nodes_below(y)
-    for node, t in list(_values(inner))[:_MOST]:
+    for node, t in list(_values(nodes(y)[:-1]))[:_MOST]:
         through = []
         for c in e.cotangents:
             at_t = grad(y, t, array_module(y.data).asarray(c), retain_graph=True)
@@ -89,10 +88,10 @@ def _by_small_ops(node: Node) -> Tensor | None:
     return None
 
 
-def _values(nodes: list[Node]) -> Iterator[tuple[Node, Tensor]]:
+def _values(made: list[Node]) -> Iterator[tuple[Node, Tensor]]:
     """The intermediate tensors of a graph, each with the node that made it."""
     seen: set[int] = set()
-    for node in nodes:
+    for node in made:
         for t in node.parents:
             if t is not None and t.node is not None and id(t) not in seen:
                 seen.add(id(t))

@@ -4,25 +4,25 @@ from typing import Any
 
 from tinylm import ops
 from tinylm.engine.arrays import array_module
+from tinylm.engine.autograd import nodes
 from tinylm.engine.kernels import registry
 from tinylm.engine.op import op
 from tinylm.engine.tensor import Tensor
 from tinylm.verify.diagnosis.evidence import Evidence
-from tinylm.verify.graphs import nodes_below
 
 
 def wrong_op(e: Evidence) -> str | None:
     """The first op whose own gradient is wrong, with its line and likely cause; None for a function that is one op."""
     from tinylm.verify.finite_differences import gradcheck
 
-    nodes = nodes_below(e.y)
-    if len(nodes) < 2:
+    inner = nodes(e.y)[:-1]  # without the op that joins the outputs
+    if len(inner) < 2:
         return None
     seen = set()
     node: Any
-    for node in nodes:
+    for node in inner:
         key = (node.op.name, node.code, node.offset)
-        if key in seen or node.vjp is None:  # None: a checkpoint
+        if key in seen or node.vjp is None:  # None: a recomputed function
             continue
         seen.add(key)
         extra, settings = node.settings
