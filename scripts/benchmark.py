@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tinylm.errors import ConfigError
-from tinylm.files.atomic import write_json
+from tinylm.files.json_files import write_json
 
 
 @dataclass(frozen=True)

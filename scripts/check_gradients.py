@@ -16,7 +16,8 @@ from tinylm import nn
 from tinylm.engine.devices import device_namespace
 from tinylm.engine.kernels import using
 from tinylm.errors import ConfigError
-from tinylm.files.atomic import write_atomically, write_json
+from tinylm.files.atomic import write_atomically
+from tinylm.files.json_files import write_json
 from tinylm.verify import Report
 from tinylm.verify.check_pages import page
 from tinylm.verify.models import model_names, model_of

@@ -18,7 +18,7 @@ from rich.table import Table
 from tinylm import nn
 from tinylm.engine.devices import device_namespace
 from tinylm.errors import ConfigError
-from tinylm.pretrained import loading
+from tinylm.pretrained.model_loading import find_pretrained
 from tinylm.verify import Report, compare, compare_gradients, compare_op, drift, samples_of, save_gradients
 from tinylm.verify.models import model_names, model_of, twins_of
 from tinylm.verify.op_checks import op_names
@@ -70,7 +70,7 @@ def comparisons(a: Arguments) -> Iterator[tuple[str, list[Report]]]:
     if a.module is not None or a.model is not None:
         ours, theirs, batch = twins(a)
         # The rounding of thirty layers in float32 adds up, in PyTorch as here: SmolLM2's rows differ by up to 4e-5.
-        loose = 1e-4 if a.model is not None and loading.find(Path(a.model)) is not None else None
+        loose = 1e-4 if a.model is not None and find_pretrained(Path(a.model)) is not None else None
         yield (
             a.model or str(a.module),
             [compare(ours, theirs, batch, dtype=dtype, tolerance=loose if dtype == "float32" else None) for dtype in a.dtypes],
@@ -87,7 +87,7 @@ def comparisons(a: Arguments) -> Iterator[tuple[str, list[Report]]]:
 
 def twins(a: Arguments) -> Twins:
     """The pair of --model or --module. Errors: ConfigError when a function of one's own returns something else."""
-    if a.model is not None and (place := loading.find(Path(a.model))) is not None:
+    if a.model is not None and (place := find_pretrained(Path(a.model))) is not None:
         ours, theirs, batch = twins_of_pretrained(place)
     elif a.module is None:
         ours, theirs, batch = twins_of(model_names(a.model)[0])

@@ -13,8 +13,8 @@ from rich.table import Table
 
 from tinylm.data import Corpus, open_corpus
 from tinylm.errors import ConfigError
+from tinylm.files.json_files import read_json
 from tinylm.train import Counting, Run, default_config
-from tinylm.train.checkpoints import read_json
 from tinylm.train.tasks.language_model_config import MODEL_DEFAULTS
 
 

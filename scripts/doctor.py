@@ -24,7 +24,7 @@ from tinylm.engine.devices import device_namespace
 from tinylm.engine.kernels import registry
 from tinylm.errors import TinylmError
 from tinylm.models import LanguageModel
-from tinylm.pretrained import loading
+from tinylm.pretrained.model_loading import smollm2_file
 from tinylm.train import load_run
 
 
@@ -99,7 +99,7 @@ CHECKS: list[tuple[str, Callable[[], str], bool]] = [
     ("engine", arithmetic, True),
     ("folder", writable, True),
     ("cpu kernels", cpu_kernels, False),
-    ("smollm2", lambda: f"{loading.smollm2_file().name}, a model to try", False),
+    ("smollm2", lambda: f"{smollm2_file().name}, a model to try", False),
     ("torch", lambda: package("torch") + ", used by the tests only", False),
     ("cuda", cuda, False),
 ]

@@ -22,7 +22,7 @@ from tinylm.explain.plots import png
 from tinylm.explain.run_report import run_record
 from tinylm.explain.terminal import overview, reason
 from tinylm.files.atomic import write_atomically
-from tinylm.pretrained import loading
+from tinylm.pretrained.model_loading import find_pretrained
 from tinylm.train import load_run
 
 
@@ -109,7 +109,7 @@ def load(arguments: Reading) -> reading.Reading:
 
 
 def picture(arguments: AttentionMaps | GateMaps, name: str, part: str, figure: Figure) -> None:
-    path = arguments.out or (arguments.run if loading.find(arguments.run) is None else Path()) / name
+    path = arguments.out or (arguments.run if find_pretrained(arguments.run) is None else Path()) / name
     path = path.with_stem(f"{path.stem}-{part}") if part else path
     if not arguments.dry_run:
         write_atomically(path, png(figure))

@@ -10,7 +10,8 @@ import tyro
 from tinylm.errors import ConfigError
 from tinylm.models import GPT, Llama
 from tinylm.nn.lora import adapter_arrays, merge
-from tinylm.pretrained import loading
+from tinylm.pretrained.model_export import save_adapters, save_pretrained
+from tinylm.pretrained.model_loading import find_pretrained
 from tinylm.pretrained.tokenizer_export import as_pretrained
 from tinylm.train import TrainConfig, load_run
 from tinylm.train.runs import read_config
@@ -49,18 +50,18 @@ def main() -> None:
         print(f"would write {folder}")
     elif adapted and not arguments.merge:
         assert config is not None  # a model from elsewhere has no adapters
-        loading.save_adapters(model, folder, config.lora_rank, config.lora_alpha, config.init)
+        save_adapters(model, folder, config.lora_rank, config.lora_alpha, config.init)
         print(f"written: {folder}, the adapters alone; --merge writes the whole model")
         print(about_base(config))
     else:
         merge(model)
-        loading.save(model, folder, tokenizer)
+        save_pretrained(model, folder, tokenizer)
         print(f"written: {folder}")
 
 
 def about_base(config: TrainConfig) -> str:
     """Where the model that the adapters correct is to be had."""
-    place = loading.find(Path(config.init))
+    place = find_pretrained(Path(config.init))
     if place is not None and place.is_dir():
         return f"they correct {config.init}"
     again = " --merge" if place is None and read_config(Path(config.init))[0].lora_rank else ""

@@ -7,7 +7,8 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from tinylm.files.atomic import write_atomically, write_json
+from tinylm.files.atomic import write_atomically
+from tinylm.files.json_files import write_json
 
 
 def write(folder: Path, name: str, record: dict[str, Any], figure: Figure) -> None:

@@ -16,7 +16,8 @@ from train_display import train_watched
 from tinylm.data import Corpus
 from tinylm.explain.plots import png
 from tinylm.explain.scaling_plots import scaling_figure
-from tinylm.files.atomic import write_atomically, write_json
+from tinylm.files.atomic import write_atomically
+from tinylm.files.json_files import write_json
 from tinylm.studies.estimates import worth_in_passes
 from tinylm.studies.scaling_laws import Point, ScalingFit, fit_scaling_law
 from tinylm.studies.scaling_runs import ScalingPlan, finished, plan_scaling, seconds_left, trained_point

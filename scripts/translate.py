@@ -19,7 +19,7 @@ from tinylm.data.corpora import read_text
 from tinylm.data.pairs import Pair, Pairs
 from tinylm.engine.devices import device_namespace
 from tinylm.errors import ConfigError, DataError
-from tinylm.files.atomic import write_json
+from tinylm.files.json_files import write_json
 from tinylm.train.runs import new_folder
 from tinylm.train.tasks.translation import SentenceTranslator, TranslationRun, load_translator, read_config
 from tinylm.train.tasks.translation_config import TranslationConfig, default_config

@@ -17,7 +17,7 @@ from translate_parts import BEAMS, Outputs, baselines, fitting, load, score, sho
 from tinylm.data.pairs import Pairs
 from tinylm.engine.devices import device_namespace
 from tinylm.errors import CheckpointError, ConfigError
-from tinylm.train.checkpoints import read_json
+from tinylm.files.json_files import read_json
 from tinylm.train.tasks.translation import TranslationRun, load_translator, read_config
 from tinylm.train.tasks.translation_config import TranslationConfig, default_config
 

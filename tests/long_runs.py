@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from tinylm.data.pairs import Pairs
+from tinylm.files.signed_arrays import read_arrays
 from tinylm.train import Run, TrainConfig, default_config
-from tinylm.train.checkpoints import read_arrays
 from tinylm.train.run_folder import saved_checkpoints
 from tinylm.train.tasks.translation import TranslationRun
 from tinylm.train.tasks.translation_config import default_config as translation_defaults

@@ -21,9 +21,13 @@ from tinylm.errors import TinylmError
 from tinylm.moved import absent
 from tinylm.ops import *  # noqa: F403
 from tinylm.ops import __all__ as _ops
+from tinylm.providers import PROVIDERS
 
 for _bindings in ("cpu", "cuda"):  # last: they register kernels for the ops above
     importlib.import_module(f"tinylm.bindings.{_bindings}")
+
+PROVIDERS["from_pretrained"] = "tinylm.pretrained.model_loading:load_model_as"
+PROVIDERS["save_pretrained"] = "tinylm.pretrained.model_export:save_pretrained"
 
 __version__ = "0.1.0"
 

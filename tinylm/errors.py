@@ -5,6 +5,15 @@ Every one is a `TinylmError` and also the built-in exception that a NumPy user w
 line and exit with status 2.
 """
 
+from collections.abc import Sequence
+from itertools import accumulate
+
+
+def listed(problems: Sequence[str]) -> str:
+    """Returns the first problems, up to 360 characters, and how many more there are: the end of a message."""
+    shown = max(1, sum(length <= 360 for length in accumulate(len(problem) + 2 for problem in problems)))
+    return "; ".join(problems[:shown]) + (f"; and {len(problems) - shown} more" if shown < len(problems) else "")
+
 
 class TinylmError(Exception):
     """Base of everything tinylm raises on purpose."""

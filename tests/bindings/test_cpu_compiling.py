@@ -216,14 +216,6 @@ def test_a_failed_write_keeps_what_was_compiled(place: Path, monkeypatch: pytest
     assert list(place.iterdir()) == []
 
 
-def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("TINYLM_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(compiling.Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("Could not determine home directory.")))
-    with pytest.raises(FileNotFoundError, match="home"):
-        compiling.cache()
-
-
 @pytest.mark.parametrize(
     ("environment", "reason"),
     [

@@ -13,8 +13,8 @@ from tinylm.data.corpora import read_text
 from tinylm.data.corpus import Part
 from tinylm.data.overlap import find_overlap
 from tinylm.errors import ConfigError, DataError
+from tinylm.files.json_files import read_json
 from tinylm.train import Run, TrainConfig
-from tinylm.train.checkpoints import read_json
 
 TEXT = "".join(f"line {i}: the quick brown fox jumps over the lazy dog number {i * i}\n" for i in range(200))
 

@@ -10,8 +10,8 @@ from gpu_cases import CASES, Case, results
 
 from tinylm.data import load_text
 from tinylm.engine.devices import to_numpy
+from tinylm.files.signed_arrays import read_arrays
 from tinylm.train import Run, default_config
-from tinylm.train.checkpoints import read_arrays
 from tinylm.train.run_folder import saved_checkpoints
 
 pytestmark = pytest.mark.cuda

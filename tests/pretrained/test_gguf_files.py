@@ -11,10 +11,10 @@ import pytest
 from gguf import GGMLQuantizationType, GGUFWriter, quants
 
 from tinylm.engine.tensor import Tensor
+from tinylm.files.gguf_files import DECODED, read_gguf
 from tinylm.models import GPT, GPTConfig, Llama, LlamaConfig
-from tinylm.pretrained.gguf_files import DECODED, read_gguf
 from tinylm.pretrained.gguf_tokenizers import gguf_tokenizer
-from tinylm.pretrained.loading import load_pretrained
+from tinylm.pretrained.model_loading import load_pretrained
 
 # ---------------------------------------------------------------- blocks, one number at a time, from ggml's description of them
 

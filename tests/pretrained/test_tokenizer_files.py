@@ -11,8 +11,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 
 from tinylm.data.tokenizers import StreamDecoder, token_texts
 from tinylm.decode import score_text
+from tinylm.files.gguf_files import GgufFile
 from tinylm.models import GPT, GPTConfig
-from tinylm.pretrained.gguf_files import GgufFile
 from tinylm.pretrained.gguf_tokenizers import gguf_tokenizer
 from tinylm.pretrained.tokenizer_export import write_tokenizer
 from tinylm.pretrained.tokenizer_files import PretrainedTokenizer, read_tokenizer

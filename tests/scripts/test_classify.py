@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tinylm.files.atomic import write_json
+from tinylm.files.json_files import write_json
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "classify.py"
 LINES = "pos\tThe food was great\nneg\tThe food was awful\npos\tA fine film\nneg\tA poor film\n" * 30

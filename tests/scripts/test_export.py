@@ -14,7 +14,7 @@ from script_helpers import ends_well, fails_with_one_line, script_here
 from tinylm.engine.tensor import Tensor
 from tinylm.models import GPT, Llama, LlamaConfig
 from tinylm.nn.lora import adapt, adapter_arrays
-from tinylm.pretrained import loading
+from tinylm.pretrained.model_export import save_adapters, save_pretrained
 from tinylm.train import Counting, Run, default_config, load_run
 from tinylm.verify.reports import relative_error
 from tinylm.verify.torch.hugging_face_twins import make_exact
@@ -107,11 +107,11 @@ def test_adapters_alone_and_merged(name: str, runs: Path, hugging_face: Any, tmp
 def test_adapters_of_interleaved_pairs(hugging_face: Any, tmp_path: Path) -> None:
     """The rows of lora_B are put in the order of the rows that they correct."""
     model = Llama(LlamaConfig(vocab_size=23, block_size=16, n_layer=1, n_embd=24, n_hidden=20, rope_pairing="interleaved"))
-    loading.save(model, tmp_path / "base", None)
+    save_pretrained(model, tmp_path / "base", None)
     adapt(model, 3, 5.0, lambda path: ".self_attn." in path)
     for array in adapter_arrays(model).values():
         array[...] = np.random.default_rng(0).standard_normal(array.shape) * 0.3
-    loading.save_adapters(model, tmp_path / "adapters", 3, 5.0, "base")
+    save_adapters(model, tmp_path / "adapters", 3, 5.0, "base")
     theirs = corrected(hugging_face, tmp_path / "base", tmp_path / "adapters")
     assert relative_error(logits_of(theirs), model.eval()(Tensor(IDS)).numpy(), 0.0) <= 1e-5
 

@@ -12,7 +12,7 @@ from script_helpers import Result, fails_with_one_line, script, script_here
 from tinylm.data import split_text
 from tinylm.decode import token_log_probabilities
 from tinylm.decode.context import sample_positions
-from tinylm.files.atomic import write_json
+from tinylm.files.json_files import write_json
 from tinylm.train import Counting, Run, default_config, load_run
 
 TEXT = "the quick brown fox jumps over the lazy dog.\nwhat does not fit, is it the dog?\n" * 20

@@ -17,7 +17,7 @@ from long_runs import stop_at, tiny_run
 from script_helpers import fails_with_one_line, script_here
 
 from tinylm.errors import CheckpointError
-from tinylm.train.checkpoints import read_arrays, write_arrays
+from tinylm.files.signed_arrays import read_arrays, write_arrays
 from tinylm.train.run_folder import saved_checkpoints
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,8 +13,8 @@ from tinylm.data.pairs import Pairs
 from tinylm.engine.devices import to_numpy
 from tinylm.engine.kernels import launches
 from tinylm.errors import RangeError
+from tinylm.files.signed_arrays import read_arrays
 from tinylm.train import Run, default_config, load_run
-from tinylm.train.checkpoints import read_arrays
 from tinylm.train.run_folder import saved_checkpoints
 from tinylm.train.tasks.translation import TranslationRun
 from tinylm.train.tasks.translation_config import TranslationConfig

@@ -15,8 +15,8 @@ import pytest
 from script_helpers import SCRIPTS
 
 from tinylm.errors import ConfigError
+from tinylm.files.signed_arrays import read_arrays
 from tinylm.train import TrainConfig
-from tinylm.train.checkpoints import read_arrays
 from tinylm.train.distributed import Alone, NcclMeans, own_rows, refuse_lone_ranks
 
 LAUNCHER = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")

@@ -13,8 +13,8 @@ from script_helpers import fails_with_one_line, script_here
 from tinylm import ops
 from tinylm.engine.op import op
 from tinylm.errors import AnomalyError, CheckpointError
+from tinylm.files.signed_arrays import read_arrays
 from tinylm.train import Run
-from tinylm.train.checkpoints import read_arrays
 from tinylm.train.records import log_record
 from tinylm.train.replay import failed_run, replay
 from tinylm.train.run_folder import saved_checkpoints

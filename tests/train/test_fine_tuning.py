@@ -12,10 +12,10 @@ from long_runs import TEXT, assert_same_end, stop_at, tiny
 from script_helpers import ends_well, fails_with_one_line, script_here
 
 from tinylm.errors import CheckpointError, ConfigError
+from tinylm.files.signed_arrays import read_arrays, write_arrays
 from tinylm.models import GPT
 from tinylm.nn.lora import LowRankLinear
 from tinylm.train import Run, TrainConfig, load_run, validation_loss
-from tinylm.train.checkpoints import read_arrays, write_arrays
 from tinylm.train.runs import fine_tuning_config, read_config
 
 OTHER = "pack my box with five dozen liquor jugs, he said to the lazy brown fox.\n" * 25

@@ -10,9 +10,9 @@ from long_runs import MODELS, records, stop_at, tiny_run
 
 from tinylm.engine.random_keys import default_generator
 from tinylm.errors import ConfigError
+from tinylm.files.signed_arrays import read_arrays
 from tinylm.models.language_model import DecoderOnlyModel
 from tinylm.train import Run, TrainConfig, load_run, validation_loss
-from tinylm.train.checkpoints import read_arrays
 from tinylm.train.metrics import memory_mb
 from tinylm.train.run_folder import saved_checkpoints
 from tinylm.train.tensorboard import TensorBoardLog

@@ -13,9 +13,10 @@ import pytest
 
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import AnomalyError, CheckpointError, ConfigError, DataError
-from tinylm.files.atomic import write_atomically, write_json
+from tinylm.files.atomic import write_atomically
+from tinylm.files.json_files import read_json, write_json
+from tinylm.files.signed_arrays import read_arrays, write_arrays
 from tinylm.train import Run, TrainConfig, load_run, validation_loss
-from tinylm.train.checkpoints import read_arrays, read_json, write_arrays
 from tinylm.train.runs import read_config
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 40
@@ -197,7 +198,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     write_atomically(path, b"old")
     program = (
-        "import sys; from pathlib import Path; from tinylm.train.checkpoints import write_atomically\n"
+        "import sys; from pathlib import Path; from tinylm.files.atomic import write_atomically\n"
         "from tinylm.errors import CheckpointError\n"
         "try: write_atomically(Path(sys.argv[1]), b'x' * 100_000)\n"
         "except CheckpointError as error: print(error); sys.exit(7)"

@@ -1,4 +1,4 @@
-"""A reader's own texts: which files are read, which part validates, and what was found."""
+"""The user's texts: which files are read, which part validates, and what was found."""
 
 import hashlib
 from collections.abc import Iterator
@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tinylm.data.corpora import TEXTS
+from tinylm.data.corpora import TEXTS, find_data
 from tinylm.data.overlap import Overlap, find_overlap
 from tinylm.data.reading import check_encoding, pieces
 from tinylm.errors import DataError
 
 SUFFIXES = (".txt", ".text", ".md")
-SHARE = 0.1  # of the text validates
-MOST = 5_000_000  # characters that validate: more would only take longer
+VALIDATION = 0.1  # the part of the text that validates
+MOST_VALIDATION = 5_000_000  # characters: more would only take longer
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class TextFile:
 
 @dataclass(frozen=True)
 class Part:
-    """The training or the validation part: whole files, or a stretch of one. Iterating gives pieces of
-    text that end with a line, but for the last one; files are set apart by a blank line."""
+    """The training or the validation part: whole files, or an excerpt of one. Iterating yields pieces of text that end with
+    a line, except for the last one; a blank line separates files."""
 
     files: tuple[TextFile, ...]
     encoding: str
@@ -39,7 +39,7 @@ class Part:
 
     def __iter__(self) -> Iterator[str]:
         if self.stop is not None:
-            yield from stretch(pieces(self.files[0].path, self.encoding), self.start, self.stop)
+            yield from excerpt(pieces(self.files[0].path, self.encoding), self.start, self.stop)
             return
         for i, file in enumerate(self.files):
             if i:
@@ -53,13 +53,13 @@ class Part:
 
     @property
     def digest(self) -> str:
-        """Names the contents: the files' own digests, and what is taken of them."""
+        """Identifies the contents: the files' own digests, and what is taken of them."""
         text = repr(([f.digest for f in self.files], self.encoding, self.start, self.stop))
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def stretch(parts: Iterator[str], start: int, stop: int) -> Iterator[str]:
-    """The characters from start up to stop of a text in pieces."""
+def excerpt(parts: Iterator[str], start: int, stop: int) -> Iterator[str]:
+    """Yields the characters from start up to stop of a text in pieces."""
     at = 0
     for piece in parts:
         if at >= stop:
@@ -71,22 +71,20 @@ def stretch(parts: Iterator[str], start: int, stop: int) -> Iterator[str]:
 
 
 def _stripped(parts: Iterator[str]) -> Iterator[str]:
-    """A text in pieces without newlines at its start and end."""
+    """Yields a text in pieces without newlines at its start and end."""
     waiting, begun = "", False
     for piece in parts:
-        body = (piece if begun else piece.lstrip("\n")).rstrip("\n")
-        if not body:
-            waiting += piece if begun else ""
-            continue
-        kept = waiting + (piece if begun else piece.lstrip("\n"))
-        waiting = kept[len(kept.rstrip("\n")) :]
-        begun = True
-        yield kept.rstrip("\n")
+        text = waiting + (piece if begun else piece.lstrip("\n"))
+        body = text.rstrip("\n")
+        waiting = text[len(body) :]
+        if body:
+            begun = True
+            yield body
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Training and validation part, and the note about what was read."""
+    """The training and the validation part, and a note about what was read."""
 
     source: str
     encoding: str
@@ -101,11 +99,11 @@ class Corpus:
         return self.train.files if self.train.files == self.validation.files else self.train.files + self.validation.files
 
     def beginning(self, characters: int) -> str:
-        """The first characters of the training part, for a trial."""
-        return "".join(stretch(iter(self.train), 0, characters))
+        """Returns the first characters of the training part, for a trial."""
+        return "".join(excerpt(iter(self.train), 0, characters))
 
     def to_json(self) -> dict[str, Any]:
-        """The note, as data.json holds it."""
+        """Returns the note as data.json holds it."""
         return {
             "source": self.source, "encoding": self.encoding, "files": len(self.files), "bytes": sum(f.bytes for f in self.files),
             "characters": sum(f.characters for f in self.files), "split": self.split,
@@ -116,7 +114,7 @@ class Corpus:
         }  # fmt: skip
 
     def summary(self) -> str:
-        """The note in a few lines."""
+        """Returns the note in a few lines."""
         note = self.to_json()
         lines = [f"{note['files']:,} files, {note['bytes']:,} bytes, {note['characters']:,} characters ({self.encoding}); {self.split}"]
         lines += [f"skipped {name}: {why}" for name, why in self.skipped[:5]]
@@ -126,35 +124,32 @@ class Corpus:
 
 
 def open_corpus(source: str | Path, encoding: str = "utf-8") -> Corpus:
-    """A shipped corpus by name, a text file, or the text files of a folder and those below it, in order of their paths.
+    """Opens a shipped corpus by name, a text file, or the text files of a folder and those below it in the order of their paths.
 
-    Every file is read once, in pieces. Of a single file the last tenth of the characters validates; of
-    several files whole ones, chosen by a hash of their names until they are a tenth; at most 5 million
-    characters. Errors: DataError when there is no such thing or it cannot be used, ConfigError for an
-    unknown encoding.
+    Every file is read once, in pieces. The last tenth of a single file's characters validates; of several files, whole ones
+    do, chosen by a hash of their names until they are a tenth; at most 5 million characters. Raises DataError if there is no
+    such thing or it cannot be used, ConfigError for an unknown encoding.
     """
     check_encoding(encoding)
-    path = TEXTS.get(str(source), Path(source))
-    if not path.exists():
-        raise DataError(f"no such data: {str(source)!r} is neither a file, a folder nor one of {', '.join(TEXTS)}")
+    path = find_data(source, TEXTS, "a file, a folder")
     found, skipped = _survey(path, encoding)
     if len(found) == 1:
         total = found[0].characters
-        cut = max(int(total * (1 - SHARE)), total - MOST)
+        cut = max(int(total * (1 - VALIDATION)), total - MOST_VALIDATION)
         train, validation = Part(tuple(found), encoding, 0, cut), Part(tuple(found), encoding, cut, total)
         split = f"the last {total - cut:,} characters validate"
     else:
         chosen = _validating(found)
         train = Part(tuple(f for f in found if f not in chosen), encoding)
         validation = Part(tuple(f for f in found if f in chosen), encoding)
-        if validation.characters > MOST and len(chosen) == 1:
-            validation = Part(validation.files, encoding, 0, MOST)  # nobody uses the rest of that file
+        if validation.characters > MOST_VALIDATION and len(chosen) == 1:
+            validation = Part(validation.files, encoding, 0, MOST_VALIDATION)  # the rest of that file is not used
         split = f"{len(chosen):,} whole files with {validation.characters:,} characters validate, chosen by a hash of their names"
     return Corpus(str(source), encoding, train, validation, tuple(skipped), split, find_overlap(train, validation))
 
 
 def _survey(path: Path, encoding: str) -> tuple[list[TextFile], list[tuple[str, str]]]:
-    """(the files to use, those skipped and why)."""
+    """Returns (the files to use, those skipped and why)."""
     paths = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     found: list[TextFile] = []
     skipped: list[tuple[str, str]] = []
@@ -175,20 +170,19 @@ def _survey(path: Path, encoding: str) -> tuple[list[TextFile], list[tuple[str, 
             skipped.append((name, f"the same bytes as {same}"))
         else:
             found.append(TextFile(p, name, p.stat().st_size, characters, digest.hexdigest()))
-    if not found and path.is_dir():
-        raise DataError(f"the folder {path} holds no text: expected files {', '.join(SUFFIXES)} ({len(skipped)} others were skipped)")
     if not found:
-        raise DataError(f"{path} is empty")
+        nothing = f"the folder {path} holds no text: expected files {', '.join(SUFFIXES)} ({len(skipped)} others were skipped)"
+        raise DataError(nothing if path.is_dir() else f"{path} is empty")
     return found, skipped
 
 
 def _validating(files: list[TextFile]) -> set[TextFile]:
-    """Whole files for validation: in the order of a hash of their names, those that fit into a tenth of the
-    characters; the smallest one where none fits. A file stays on its side when others are added, mostly."""
-    room = min(SHARE * sum(f.characters for f in files), MOST)
+    """Returns whole files for validation: in the order of a hash of their names, those that fit into a tenth of the
+    characters; if none fits, the smallest one. Most files stay in their part when others are added."""
+    left = min(VALIDATION * sum(f.characters for f in files), MOST_VALIDATION)
     chosen: set[TextFile] = set()
     for file in sorted(files, key=lambda f: hashlib.sha256(f.name.encode("utf-8", "surrogateescape")).digest()):
-        if file.characters <= room:
+        if file.characters <= left:
             chosen.add(file)
-            room -= file.characters
+            left -= file.characters
     return chosen or {min(files, key=lambda f: (f.characters, f.name))}

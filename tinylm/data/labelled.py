@@ -1,4 +1,4 @@
-"""Sentences with one of two labels: the shipped ones or a reader's own, their words, and five fixed splits."""
+"""Sentences with one of two labels: the shipped ones or the user's, their words, and five fixed splits."""
 
 import re
 from collections import Counter
@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tinylm.data.corpora import LABELLED, read_text
+from tinylm.data.batching import padded
+from tinylm.data.corpora import LABELLED, find_data, read_table, usable_rows
 from tinylm.data.tokenizers import Tokenizer, WordTokenizer
 from tinylm.engine.random_keys import philox
 from tinylm.errors import ConfigError, DataError
 
 SPLITS = 5
-MAX_WORDS = 500  # what is read of a text
+MAX_WORDS = 500  # that are read of a text
 
 
 @dataclass(frozen=True)
@@ -29,63 +30,46 @@ class LabelledTexts:
 
 
 def load_labelled(source: str | Path) -> LabelledTexts:
-    """The labelled sentences of a shipped corpus (by name) or a UTF-8 file of lines `label TAB text`;
-    what follows a second tab is not read.
+    """Returns the labelled sentences of a shipped corpus (by name) or a UTF-8 file of lines `label TAB text`; what follows
+    a second tab is not read.
 
-    Labels are 0 and 1, or two words, the one that sorts first being class 0. Where a file has more
-    than two, the two commonest count. Lines without a tab, a label or a text, or with another
-    label, are skipped and counted. Errors: DataError when they are more than 1 % of all lines, when
-    no line is left, or when all have one label.
+    Labels are 0 and 1, or two words, the one that sorts first being class 0. If a file has more than two, the two most
+    common count. Lines without a tab, a label or a text, or with another label, are skipped and counted. Raises DataError if
+    they are more than 1 % of all lines, if no line is left, or if all have one label.
     """
-    path = LABELLED.get(str(source), Path(source))
-    if not path.exists():
-        raise DataError(f"no such data: {str(source)!r} is neither a file nor one of {', '.join(LABELLED)}")
-    lines = read_text(path).removesuffix("\n").split("\n")
-    fields = [[field.strip() for field in line.split("\t")] for line in lines]
-    names = _two_labels(Counter(f[0] for f in fields if len(f) > 1 and f[0] and f[1]))
-    problems, kept = [], []
-    for number, f in enumerate(fields, 1):
-        problem = _problem(f, names)
-        if problem:
-            problems.append(f"line {number} {problem}")
-        else:
-            kept.append(f)
-    if not kept:
-        raise DataError(f"{path} has no line that can be used, expected 'label TAB text': {problems[0]}")
-    if len(problems) > 0.01 * len(lines):
-        raise DataError(f"{len(problems)} of the {len(lines)} lines of {path} cannot be used, more than 1 %: {problems[0]}")
+    path = find_data(source, LABELLED)
+    rows = read_table(path)
+    names = _two_labels(Counter(row[0] for row in rows if len(row) > 1 and row[0] and row[1]))
+    kept, problems = usable_rows(path, rows, lambda row: _problem(row, names), "label TAB text")
     labels = np.array([names.index(f[0]) for f in kept], np.int64)
     if len(set(labels.tolist())) < 2:
-        raise DataError(f"{path} has one class only: every line is labelled {kept[0][0]!r}")
+        raise DataError(f"{path} has one class only: every line is labelled {kept[0][0]!r:.80}")
     return LabelledTexts([f[1] for f in kept], labels, names, len(problems), problems[0] if problems else "")
 
 
 def _two_labels(counts: Counter[str]) -> tuple[str, str]:
-    """(class 0, class 1): 0 and 1 where they are used, else the two commonest, ties by spelling."""
-    commonest = sorted(counts, key=lambda label: (-counts[label], label))[:2]
-    if len(commonest) == 2 and not {"0", "1"} & set(commonest):
-        return min(commonest), max(commonest)
-    return ("0", "1") if {"0", "1"} & set(commonest) else (commonest[0], "") if commonest else ("", "")
+    """Returns (class 0, class 1): 0 and 1 if they are used, else the two most common labels, ties by spelling."""
+    most_common = sorted(counts, key=lambda label: (-counts[label], label))[:2]
+    if {"0", "1"} & set(most_common):
+        return "0", "1"
+    first, second = [*sorted(most_common), "", ""][:2]
+    return first, second
 
 
 def _problem(fields: Sequence[str], names: tuple[str, str]) -> str:
-    """Why a line cannot be used; "" when it can."""
-    if len(fields) < 2:
-        return "has no tab"
-    if not fields[0]:
-        return "has no label"
-    if not fields[1]:
-        return "has no text"
+    """Returns why a line cannot be used; "" if it can."""
+    if missing := "tab" if len(fields) < 2 else "label" if not fields[0] else "text" if not fields[1] else "":
+        return f"has no {missing}"
     if fields[0] not in names:
-        return f"has the label {fields[0]!r}, expected {names[0]!r} or {names[1]!r}"
+        return f"has the label {fields[0]!r:.40}, expected {names[0]!r:.40} or {names[1]!r:.40}"
     return ""
 
 
 def split_labelled(count: int, split: int) -> tuple[np.ndarray, np.ndarray]:
-    """(training, test) positions of split 0 to 4: the first 80 % and the last 20 % of the shuffle that
-    the split's number seeds, the same on every machine.
+    """Returns the (training, test) positions of split 0 to 4: the first 80 % and the last 20 % of a shuffle seeded by the
+    split's number, the same on every machine.
 
-    Errors: ConfigError for another number; DataError for fewer than 10 texts.
+    Raises ConfigError for another number; DataError for fewer than 10 texts.
     """
     if not 0 <= split < SPLITS:
         raise ConfigError(f"split {split}: expected 0 to {SPLITS - 1}")
@@ -101,18 +85,18 @@ _WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]+")
 
 
 def lowered_words(text: str) -> str:
-    """The text in lower case, one space before each word, number and run of punctuation, so that a
-    word is one token of WordTokenizer wherever it stood."""
+    """Returns the text in lower case with one space before each word, number and run of punctuation, so that a word is the
+    same token of WordTokenizer wherever it stands."""
     return "".join([f" {word}" for word in _WORD.findall(text.lower())])
 
 
 def train_words(texts: Sequence[str], min_count: int) -> WordTokenizer:
-    """The vocabulary of the training texts; rarer words are <unk>, id 0."""
+    """Returns a tokenizer of the words that the training texts have min_count times; rarer words are <unk>, id 0."""
     return WordTokenizer.train("".join(map(lowered_words, texts)), min_count)
 
 
 def encode_words(tokenizer: Tokenizer, text: str) -> np.ndarray:
-    """The ids of the first 500 words of a text. Errors: DataError for a text without any."""
+    """Returns the ids of the first 500 words of a text. Raises DataError for a text without any."""
     ids = tokenizer.encode(lowered_words(text))[:MAX_WORDS]
     if not len(ids):
         raise DataError("the text is empty")
@@ -120,9 +104,5 @@ def encode_words(tokenizer: Tokenizer, text: str) -> np.ndarray:
 
 
 def pad_texts(texts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """(ids (N, T), lengths (N,)) of texts of different lengths, filled up with zeros at the end."""
-    lengths = np.array([len(ids) for ids in texts])
-    padded = np.zeros((len(texts), lengths.max()), np.int64)
-    for row, ids in zip(padded, texts, strict=True):
-        row[: len(ids)] = ids
-    return padded, lengths
+    """Returns (ids (N, T), lengths (N,)) of texts of different lengths, filled up with zeros at the end."""
+    return padded(texts, 0)

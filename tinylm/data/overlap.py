@@ -1,18 +1,18 @@
-"""Lines of the validation part that the training part has too, up to case, digits, punctuation and spacing."""
+"""Lines of the validation part that are in the training part too, up to case, digits, punctuation and spacing."""
 
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-LEAST = 40  # letters of a line that is not the same by chance
+LEAST = 40  # letters: a shorter line may be the same by chance
 
 _OTHER = re.compile(r"[\W\d_]+")
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """How many of the validation part's lines of 40 letters or more occur in the training part, too."""
+    """How many of the validation part's lines of 40 letters or more are in the training part too."""
 
     lines_compared: int = 0
     lines_shared: int = 0
@@ -22,23 +22,23 @@ class Overlap:
         return {"validation_lines": self.lines_compared, "also_in_training": self.lines_shared, "examples": list(self.examples)}
 
     def lines(self) -> list[str]:
-        """What a person is told; nothing where nothing is shared."""
+        """Returns the warning for the user; nothing if no line is shared."""
         if not self.lines_shared:
             return []
-        share = self.lines_shared / self.lines_compared
+        fraction = self.lines_shared / self.lines_compared
         return [
-            f"{self.lines_shared:,} of {self.lines_compared:,} long validation lines ({share:.1%}) stand in the training part too "
+            f"{self.lines_shared:,} of {self.lines_compared:,} long validation lines ({fraction:.1%}) stand in the training part too "
             f"(up to case, digits and punctuation), such as {self.examples[0][:60]!r}: the validation loss will flatter"
         ]
 
 
 def find_overlap(train: Iterable[str], validation: Iterable[str]) -> Overlap:
-    """Both parts in pieces. Only hashes of the validation part's lines are held: of 64 bits, so that one
-    pair in 10¹⁹ is taken for the same by mistake."""
-    held = {hash(key) for _, key in _long_lines(validation)}
-    if not held:
+    """Compares two parts given in pieces. Only hashes of the validation part's lines are kept: they have 64 bits, so one pair
+    in 10¹⁹ counts as the same by mistake."""
+    kept = {hash(key) for _, key in _long_lines(validation)}
+    if not kept:
         return Overlap()
-    shared = {h for h in (hash(key) for _, key in _long_lines(train)) if h in held}
+    shared = {h for h in (hash(key) for _, key in _long_lines(train)) if h in kept}
     compared = found = 0
     examples: list[str] = []
     for line, key in _long_lines(validation):
@@ -51,7 +51,7 @@ def find_overlap(train: Iterable[str], validation: Iterable[str]) -> Overlap:
 
 
 def _long_lines(text: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """(line, what of it is compared) for lines of enough letters. A piece ends with a line, so each is whole."""
+    """Yields (line, the part of it that is compared) for lines of enough letters. A piece ends with a line, so each is whole."""
     for piece in text:
         for line in piece.split("\n"):
             if len(line) >= LEAST:

@@ -1,4 +1,4 @@
-"""Sentences and their translations: the shipped verses or a reader's own, their split, ids and batches."""
+"""Sentences and their translations: the shipped verses or the user's, their split, ids and batches."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tinylm.data.corpora import PAIRS, read_text
+from tinylm.data.batching import padded
+from tinylm.data.corpora import PAIRS, find_data, read_table, usable_rows
 from tinylm.data.tokenizers import BpeTokenizer
 from tinylm.engine.random_keys import philox
 from tinylm.errors import ConfigError, DataError
@@ -27,45 +28,39 @@ class Pairs:
 
 
 def load_pairs(source: str | Path) -> Pairs:
-    """The pairs of a shipped corpus (by name) or a UTF-8 file of lines `source TAB target`; what
-    follows a second tab is not read.
+    """Returns the pairs of a shipped corpus (by name) or a UTF-8 file of lines `source TAB target`; what follows a second
+    tab is not read.
 
-    The parts are 90, 5 and 5 % in a shuffled order that is the same on every machine. The shipped
-    verses have a key before the source, as in Gen.1.3, and are split by chapter, since neighbouring
-    verses repeat each other. Lines without a tab or with an empty side are skipped and counted.
-    Errors: DataError when they are more than 1 % of all lines, or the rest is too few for three parts.
+    The parts are 90, 5 and 5 % in a shuffled order that is the same on every machine. The shipped verses have a key before
+    the source, such as Gen.1.3, and are split by chapter, since neighbouring verses repeat each other. Lines without a tab
+    or with an empty side are skipped and counted. Raises DataError if they are more than 1 % of all lines, or if the rest is
+    too few for three parts.
     """
-    shipped = str(source) in PAIRS
-    path = PAIRS.get(str(source), Path(source))
-    if not path.exists():
-        raise DataError(f"no such data: {str(source)!r} is neither a file nor one of {', '.join(PAIRS)}")
-    lines = read_text(path).removesuffix("\n").split("\n")
+    path = find_data(source, PAIRS)
+    keyed = str(source) in PAIRS
+    rows = [row if keyed else [str(number), *row] for number, row in enumerate(read_table(path), 1)]
+    kept, problems = usable_rows(path, rows, _problem, "source TAB target")
     groups: dict[str, list[Pair]] = {}
-    problems = []
-    for number, line in enumerate(lines, 1):
-        key, text = line.split("\t", 1) if shipped else (str(number), line)
-        fields = [field.strip() for field in text.split("\t")]
-        if len(fields) < 2 or not fields[0] or not fields[1]:
-            problems.append(f"line {number} has {'no tab' if len(fields) < 2 else 'an empty side'}")
-        else:
-            groups.setdefault(key.rpartition(".")[0] if shipped else key, []).append((fields[0], fields[1]))
-    if not groups:
-        raise DataError(f"{path} has no line that can be used, expected 'source TAB target': {problems[0]}")
-    if len(problems) > 0.01 * len(lines):
-        raise DataError(f"{len(problems)} of the {len(lines)} lines of {path} cannot be used, more than 1 %: {problems[0]}")
+    for key, first, second, *_ in kept:
+        groups.setdefault(key.rpartition(".")[0] if keyed else key, []).append((first, second))
     if len(groups) < 3:
         raise DataError(f"{path} has {len(groups)} pairs: expected at least 3, to train, validate and test")
     names = list(groups)
     order = np.random.Generator(philox((_SPLIT_SEED, 0))).permutation(len(names)).tolist()
-    share = max(len(names) // 20, 1)
-    parts = order[2 * share :], order[:share], order[share : 2 * share]
+    size = max(len(names) // 20, 1)
+    parts = order[2 * size :], order[:size], order[size : 2 * size]
     train, validation, test = ([pair for i in sorted(part) for pair in groups[names[i]]] for part in parts)
     return Pairs(train, validation, test, len(problems), problems[0] if problems else "")
 
 
+def _problem(row: list[str]) -> str:
+    """Returns why a row of key, source and target cannot be used; "" if it can."""
+    return "has no tab" if len(row) < 3 else "" if row[1] and row[2] else "has an empty side"
+
+
 class Vocabulary:
-    """Byte-pair pieces shared by both languages, and three ids after them: pad fills up, bos begins
-    a target, eos ends a source or a target."""
+    """Byte-pair pieces shared by both languages, and three ids after them: pad fills up, bos begins a target, eos ends a
+    source or a target."""
 
     def __init__(self, tokenizer: BpeTokenizer) -> None:
         self.tokenizer = tokenizer
@@ -78,18 +73,18 @@ class Vocabulary:
         return cls(BpeTokenizer.train("\n".join(side for pair in pairs for side in pair), pieces))
 
     def encode(self, text: str) -> np.ndarray:
-        """The ids of a sentence and eos."""
+        """Returns the ids of a sentence, then eos."""
         return np.append(self.tokenizer.encode(text), self.eos)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids without the three special ones."""
+        """Returns the text of ids without the three special ones."""
         return self.tokenizer.decode(i for i in ids if i < self.pad)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Padded pairs: source (N, S), source_lengths (N,), target_in (N, T), which begins with bos,
-    and target_out (N, T), the token after each of target_in, ending with eos."""
+    """Padded pairs: source (N, S), source_lengths (N,), target_in (N, T), which begins with bos, and target_out (N, T), the
+    token after each of target_in, which ends with eos."""
 
     source: np.ndarray
     source_lengths: np.ndarray
@@ -107,8 +102,8 @@ class BucketedBatches:
     """
 
     def __init__(self, pairs: Sequence[tuple[np.ndarray, np.ndarray]], batch_tokens: int, seed: int, vocabulary: Vocabulary) -> None:
-        """pairs: of ids as `Vocabulary.encode` gives them. Errors: DataError for none; ConfigError
-        when a target is longer than batch_tokens."""
+        """pairs: of ids as `Vocabulary.encode` returns them. Raises DataError for none; ConfigError if a target is longer than
+        batch_tokens."""
         if not pairs:
             raise DataError("there are no pairs to make batches of")
         self.pairs, self.seed, self.vocabulary = pairs, seed, vocabulary
@@ -124,7 +119,7 @@ class BucketedBatches:
         self._epoch: tuple[int, np.ndarray, np.ndarray] | None = None
 
     def rows(self, k: int) -> np.ndarray:
-        """Which pairs make batch k."""
+        """Returns which pairs make batch k."""
         epoch, column = divmod(k, self.batches_per_epoch)
         if self._epoch is None or self._epoch[0] != epoch:
             draw = np.random.Generator(philox((self.seed, epoch)))
@@ -139,21 +134,12 @@ class BucketedBatches:
         return make_batch([self.pairs[i] for i in self.rows(k)], self.vocabulary)
 
     def target_tokens(self, first: int, stop: int) -> int:
-        """Target tokens of the batches first to stop - 1, without padding."""
+        """Returns how many target tokens the batches first to stop - 1 have, without padding."""
         return sum(int(self._lengths[self.rows(k)].sum()) for k in range(first, stop))
 
 
 def make_batch(pairs: Sequence[tuple[np.ndarray, np.ndarray]], vocabulary: Vocabulary) -> Batch:
-    """The pairs of ids side by side, filled up with `vocabulary.pad`."""
+    """Returns the pairs of ids as one batch, filled up with `vocabulary.pad`."""
     source, lengths = padded([s for s, _ in pairs], vocabulary.pad)
     target, target_lengths = padded([np.append(vocabulary.bos, t) for _, t in pairs], vocabulary.pad)
     return Batch(source, lengths, target[:, :-1], target[:, 1:], int(target_lengths.sum()) - len(pairs))
-
-
-def padded(rows: Sequence[np.ndarray], pad: int) -> tuple[np.ndarray, np.ndarray]:
-    """(ids (N, longest), lengths (N,)) with `pad` after the end of each row."""
-    lengths = np.array([len(row) for row in rows])
-    ids = np.full((len(rows), lengths.max()), pad, np.int64)
-    for place, row in zip(ids, rows, strict=True):
-        place[: len(row)] = row
-    return ids, lengths

@@ -9,22 +9,22 @@ from typing import Any
 from tinylm.errors import ConfigError, DataError
 
 BYTES = 1 << 18  # read at once
-LONGEST_LINE = 1 << 20  # characters; a longer one is cut, at a space where there is one
+LONGEST_LINE = 1 << 20  # characters; a longer one is cut, at a space if it has one
 
 
 def check_encoding(encoding: str) -> None:
-    """Errors: ConfigError for a name that Python has no text encoding for."""
+    """Raises ConfigError for a name that Python has no text encoding for."""
     try:
         "".encode(encoding)
     except (LookupError, ValueError) as error:  # 'undefined' and names with a zero character raise the second
-        raise ConfigError(f"encoding {encoding!r}: Python knows no such text encoding (utf-8, latin-1, utf-16, cp1252 are some)") from error
+        raise ConfigError(f"encoding {encoding!r:.80}: Python knows no such text encoding (some are utf-8, latin-1, utf-16)") from error
 
 
 def pieces(path: Path, encoding: str = "utf-8", digest: Any = None) -> Iterator[str]:
-    """The text in pieces of about 256 KiB that end with a line, newlines as '\\n', without a byte order mark.
+    """Yields the text in pieces of about 256 KiB that end with a line, newlines as '\\n', without a byte order mark.
 
-    digest: a hashlib object that takes in the bytes. Errors: DataError, naming the file, when it cannot be
-    read, for bytes that are not of the encoding (with their offset), and for a zero character.
+    digest: a hashlib object that is updated with the bytes. Raises DataError, naming the file, if it cannot be read, for
+    bytes that are not of the encoding (with their offset), and for a zero character.
     """
     held = ""
     for text in _decoded(path, encoding, digest):
@@ -51,16 +51,11 @@ def _decoded(path: Path, encoding: str, digest: Any) -> Iterator[str]:
                 waiting = len(decoder.getstate()[0])  # bytes of a character that the last chunk cut
                 try:
                     text = decoder.decode(raw, not raw)
-                except UnicodeDecodeError as error:
-                    bad, at = error.object[error.start], position - waiting + error.start
-                    raise DataError(
-                        f"{path} is not {encoding.upper()} text: byte {bad:#04x} at position {at} ({error.reason}); "
-                        "another encoding can be named (--encoding)"
-                    ) from error
-                except UnicodeError as error:  # UTF-16 or UTF-32 without its mark
-                    raise DataError(
-                        f"{path} is not {encoding.upper()} text: {error}; another encoding can be named (--encoding)"
-                    ) from error
+                except UnicodeError as error:
+                    why = str(error)  # UTF-16 or UTF-32 without its mark
+                    if isinstance(error, UnicodeDecodeError):
+                        why = f"byte {error.object[error.start]:#04x} at position {position - waiting + error.start} ({error.reason})"
+                    raise DataError(f"{path} is not {encoding.upper()} text: {why}; another encoding can be named (--encoding)") from error
                 if "\0" in text:
                     raise DataError(f"{path} is not text: a zero byte at position {characters + text.index(chr(0))} of its characters")
                 if characters == 0:

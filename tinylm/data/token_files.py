@@ -1,16 +1,14 @@
-"""Token ids of a text larger than memory: written once in a stream, then memory-mapped.
+"""Token ids of a text larger than memory: written once in a stream, then mapped into memory.
 
-A file is a header of 128 bytes (little-endian: magic, version, bytes a token, vocabulary, number of
-tokens, SHA-256 of the tokenizer, CRC-32 of the tokens, CRC-32 of the header up to here, zeros) and
-the ids, uint16 where the vocabulary has at most 65,536 tokens, else uint32.
+A file is a header of 128 bytes (little-endian: magic, version, bytes per token, vocabulary, number of tokens, SHA-256 of the
+tokenizer, CRC-32 of the tokens, CRC-32 of the header up to here, zeros) and the ids, uint16 if the vocabulary has at most
+65,536 tokens, else uint32.
 """
 
-import contextlib
 import hashlib
 import json
 import os
 import struct
-import tempfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,15 +17,16 @@ import numpy as np
 
 from tinylm.data.tokenizers import Tokenizer
 from tinylm.errors import DataError
+from tinylm.files.atomic import atomic_file
 
 MAGIC, VERSION = b"tinylmID", 1
 HEADER = 128  # bytes, the padding included
 _FIELDS = struct.Struct("<8sIIQQ32sI")
-_READ = 1 << 22  # bytes looked at at once
+_READ = 1 << 22  # bytes read at once
 
 
 def tokenizer_digest(tokenizer: Tokenizer) -> bytes:
-    """SHA-256 of what makes the tokenizer: 32 bytes."""
+    """Returns the SHA-256 of the tokenizer's record: 32 bytes."""
     return hashlib.sha256(json.dumps(tokenizer.to_json(), sort_keys=True).encode("utf-8", "surrogatepass")).digest()
 
 
@@ -36,13 +35,10 @@ def token_dtype(vocab_size: int) -> np.dtype:
 
 
 def write_tokens(path: Path, pieces: Iterable[str], tokenizer: Tokenizer) -> None:
-    """Tokenizes a text, given in pieces, into a file that is there whole or not at all. Errors: DataError (full disk)."""
+    """Tokenizes a text, given in pieces, into a file that is there whole or not at all. Raises DataError for a full disk."""
     dtype, count, crc = token_dtype(tokenizer.vocab_size), 0, 0
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
+        with atomic_file(path) as file:
             file.write(bytes(HEADER))
             for piece in pieces:
                 raw = tokenizer.encode(piece).astype(dtype).tobytes()
@@ -51,23 +47,15 @@ def write_tokens(path: Path, pieces: Iterable[str], tokenizer: Tokenizer) -> Non
             file.seek(0)
             fields = _FIELDS.pack(MAGIC, VERSION, dtype.itemsize, tokenizer.vocab_size, count, tokenizer_digest(tokenizer), crc)
             file.write(fields + struct.pack("<I", zlib.crc32(fields)))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        temporary = None
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
 
 
 def open_tokens(path: Path, tokenizer: Tokenizer) -> np.ndarray:
-    """The ids of a file by `write_tokens`, mapped read-only: only what is used is read.
+    """Returns the ids of a file by `write_tokens`, mapped read-only.
 
-    Before that all of it is read once, in pieces, against its checksum and the vocabulary. Errors:
-    DataError for a file that is missing, cut short, damaged, or of another tokenizer or version.
+    First all of it is read once, in pieces, and compared with its checksum and the vocabulary. Raises DataError for a file
+    that is missing, cut short, damaged, or of another tokenizer or version.
     """
     try:
         with path.open("rb") as file:

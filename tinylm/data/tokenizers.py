@@ -11,14 +11,13 @@ from tinylm.errors import ConfigError, DataError, RangeError
 
 
 class Tokenizer(Protocol):
-    """What a run needs of a tokenizer. Decoding what was encoded gives the text back, but for words
-    that the vocabulary lacks."""
+    """What a run needs of a tokenizer. Decoding what was encoded returns the text, except for words that the vocabulary lacks."""
 
     kind: str
 
     @property
     def unknown_id(self) -> int | None:
-        """The token that stands for what the vocabulary lacks; None: there is none."""
+        """The token that stands for what the vocabulary lacks; None if there is none."""
 
     @property
     def vocab_size(self) -> int: ...
@@ -27,20 +26,20 @@ class Tokenizer(Protocol):
         """The ids that stand before every text, such as BOS; none in a model that was trained here."""
 
     def encode(self, text: str) -> np.ndarray:
-        """The ids of a text, int64. Errors: DataError for a text that cannot be encoded."""
+        """Returns the ids of a text, int64. Raises DataError for a text that cannot be encoded."""
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids. Errors: RangeError for an id outside the vocabulary."""
+        """Returns the text of ids. Raises RangeError for an id outside the vocabulary."""
 
     def first_bytes(self, text: str) -> int:
-        """How many bytes of a text's UTF-8 its first token stands for."""
+        """Returns how many bytes of a text's UTF-8 its first token stands for."""
 
     def to_json(self) -> dict[str, Any]:
-        """What `from_json` needs to make the same tokenizer."""
+        """Returns the record from which `from_json` makes the same tokenizer."""
 
 
 def in_vocabulary(ids: Iterable[int], size: int) -> list[int]:
-    """The ids as a list; RangeError for one that is not from 0 to size - 1."""
+    """Returns the ids as a list. Raises RangeError for one that is not from 0 to size - 1."""
     listed = list(ids)
     for i in listed:
         if not 0 <= i < size:
@@ -49,7 +48,7 @@ def in_vocabulary(ids: Iterable[int], size: int) -> list[int]:
 
 
 def checked_utf8(text: str) -> bytes:
-    """The text's bytes. Errors: DataError for half a surrogate pair, as undecodable arguments leave behind."""
+    """Returns the text's bytes. Raises DataError for half a surrogate pair, which undecodable arguments leave behind."""
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -57,8 +56,8 @@ def checked_utf8(text: str) -> bytes:
 
 
 class CharTokenizer:
-    """One id a character, in order of the code points: the tokens are exactly the characters of
-    the text it was made from, so an unknown character is an error and nothing is lost."""
+    """One id per character, in the order of the code points. The tokens are exactly the characters of the text it was made
+    from, so an unknown character is an error and nothing is lost."""
 
     kind = "char"
     unknown_id = None
@@ -75,7 +74,7 @@ class CharTokenizer:
         return len(self.characters)
 
     def encode(self, text: str) -> np.ndarray:
-        """The ids of a text. Errors: DataError naming the first unknown character and its position."""
+        """Returns the ids of a text. Raises DataError naming the first unknown character and its position."""
         points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
         ids = np.searchsorted(self._points, points)
         known = self._points[np.minimum(ids, self.vocab_size - 1)] == points
@@ -83,7 +82,7 @@ class CharTokenizer:
             at = int(np.argmin(known))
             listed = "".join(self.characters[:100])
             more = "" if self.vocab_size <= 100 else f" and {self.vocab_size - 100} more"
-            raise DataError(f"unknown character {text[at]!r} at position {at}: the model knows {listed!r}{more}")
+            raise DataError(f"unknown character {text[at]!r} at position {at}: the model knows {listed!r:.300}{more}")
         return ids.astype(np.int64)
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -101,8 +100,8 @@ _UNKNOWN = "<unk>"
 
 
 class WordTokenizer:
-    """One id a word, number, run of punctuation, newline or stray space. A token keeps the space
-    before it, so that decoding is joining; what is not in the vocabulary becomes <unk>, id 0."""
+    """One id per word, number, run of punctuation, newline or extra space. A token keeps the space before it, so that
+    decoding is joining; what is not in the vocabulary becomes <unk>, id 0."""
 
     kind = "word"
     unknown_id = 0
@@ -119,7 +118,7 @@ class WordTokenizer:
 
     @classmethod
     def train(cls, text: str | Iterable[str], min_count: int = 2) -> "WordTokenizer":
-        """The words that a text, whole or in pieces, has at least min_count times, the commonest first, ties by spelling."""
+        """Learns the words that a text, whole or in pieces, has at least min_count times, the most common first, ties by spelling."""
         if min_count < 1:
             raise ConfigError(f"min_count is {min_count}: expected at least 1")
         counts: Counter[str] = Counter()
@@ -149,8 +148,8 @@ class WordTokenizer:
 
 
 class BpeTokenizer:
-    """Byte-pair encoding over UTF-8 bytes (Sennrich et al. 2015, arXiv:1508.07909; on bytes as in
-    GPT-2): pieces of words, every byte being a piece, so that no text is unknown and none is lost."""
+    """Byte-pair encoding over UTF-8 bytes (Sennrich et al. 2015, arXiv:1508.07909; on bytes as in GPT-2): pieces of words.
+    Every byte is a piece, so that no text is unknown and nothing is lost."""
 
     kind = "bpe"
     unknown_id = None
@@ -163,12 +162,12 @@ class BpeTokenizer:
         try:
             self._library = Library.from_str(definition)
         except Exception as error:  # the library raises plain Exceptions
-            raise DataError(f"not a BPE tokenizer: {error}") from error
+            raise DataError(f"not a BPE tokenizer: {error!s:.300}") from error
 
     @classmethod
     def train(cls, text: str | Iterable[str], vocab_size: int = 1024) -> "BpeTokenizer":
-        """At most vocab_size pieces (a short text yields fewer): the 256 bytes and the commonest merges of a text,
-        which is whole or comes in pieces that end with lines."""
+        """Learns at most vocab_size pieces (fewer from a short text): the 256 bytes and the most common merges of a text, which
+        is whole or comes in pieces that end with lines."""
         from tokenizers import Tokenizer as Library
         from tokenizers import decoders, models, pre_tokenizers, trainers
 
@@ -208,7 +207,7 @@ def _pieces(text: str | Iterable[str]) -> Iterable[str]:
 
 
 def train_tokenizer(kind: str, text: str | Iterable[str], *, min_count: int = 2, vocab_size: int = 1024) -> Tokenizer:
-    """The tokenizer of that kind for a training text, whole or in pieces."""
+    """Returns a tokenizer of that kind for a training text, whole or in pieces."""
     if kind == "char":
         characters: set[str] = set()
         for piece in _pieces(text):
@@ -222,23 +221,20 @@ def train_tokenizer(kind: str, text: str | Iterable[str], *, min_count: int = 2,
 
 
 def from_json(record: Any) -> Tokenizer:
-    """The tokenizer that `to_json` described. Errors: DataError when the record is not one."""
-    contents: list[tuple[str, str, type, Any]] = [
-        ("char", "characters", str, CharTokenizer),
-        ("word", "words", list, WordTokenizer),
-        ("bpe", "definition", str, BpeTokenizer),
-    ]
-    for kind, field, expected, make in contents:
-        if isinstance(record, dict) and record.get("kind") == kind and isinstance(record.get(field), expected):
+    """Returns the tokenizer that `to_json` described. Raises DataError if the record does not describe one."""
+    kinds = [(CharTokenizer, "characters", str), (WordTokenizer, "words", list), (BpeTokenizer, "definition", str)]
+    make: Any
+    for make, field, expected in kinds:
+        if isinstance(record, dict) and record.get("kind") == make.kind and isinstance(record.get(field), expected):
             return make(record[field])
     raise DataError(f"not a tokenizer record: {str(record)[:80]}")
 
 
 def token_texts(tokenizer: Tokenizer, ids: Iterable[int]) -> list[str]:
-    """What each token of a text spells: joined they are the text, but for characters of several tokens.
+    """Returns what each token of a text spells: joined they are the text, except for characters of several tokens.
 
-    A token alone would lose what a decoder takes off at the beginning of a text (SentencePiece's space), so all
-    but the first are decoded behind themselves.
+    A decoder may drop a space at the beginning of a text (SentencePiece's does), so each token but the first is decoded
+    after a copy of itself.
     """
     listed = list(ids)
     inside = {i: tokenizer.decode([i, i])[len(tokenizer.decode([i])) :] for i in set(listed[1:])}
@@ -246,22 +242,22 @@ def token_texts(tokenizer: Tokenizer, ids: Iterable[int]) -> list[str]:
 
 
 class StreamDecoder:
-    """Decodes ids one at a time: a character is given out as soon as its last byte is there, and
-    all that is given out, joined, is the decoding of all the ids.
+    """Decodes ids one at a time: a character is returned as soon as its last byte is there, and all that is returned, joined,
+    is the decoding of all the ids.
 
-    before: the ids that the text continues; theirs is not given out.
+    before: the ids that the text continues; their text is not returned.
     """
 
     def __init__(self, tokenizer: Tokenizer, before: Iterable[int] = ()) -> None:
         self.tokenizer = tokenizer
-        self._context: list[int] = []  # decoded with what follows, as the beginning of a text is decoded in another way
-        self._held: list[int] = []  # the tokens since all was last given out
-        self._given = 0  # how much of the text of both was
+        self._context: list[int] = []  # decoded with what follows, since the beginning of a text is decoded differently
+        self._held: list[int] = []  # the tokens since all text was last returned
+        self._given = 0  # how many characters of the text of both were
         for token in before:
             self.push(token)
 
     def push(self, token: int) -> str:
-        """The text that this token completes, possibly none."""
+        """Returns the text that this token completes, possibly none."""
         self._held.append(token)
         text = self.tokenizer.decode([*self._context, *self._held])
         # U+FFFD at the end may be a character whose other bytes are still to come.
@@ -273,14 +269,14 @@ class StreamDecoder:
         return new
 
     def finish(self) -> str:
-        """Whatever is left."""
+        """Returns the text that is left."""
         left = self.tokenizer.decode([*self._context, *self._held])[self._given :]
         self._settle()
         return left
 
     def _settle(self) -> None:
-        """All was given out. Of the tokens, one that spells something alone is the better context: a decoder may take
-        the bytes of neighbouring characters for one broken sequence."""
+        """Starts again after all text was returned. A token that spells something alone is the better context: a decoder may
+        take the bytes of neighbouring characters for one broken sequence."""
         if len(self._held) == 1 or not self._context:
             self._context = self._held
         self._held, self._given = [], len(self.tokenizer.decode(self._context))

@@ -15,12 +15,12 @@ from tinylm.engine.autograd import set_recording
 from tinylm.engine.devices import device_namespace, to_device
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError
+from tinylm.files.json_files import read_json
 from tinylm.models import LanguageModel, NgramLM
 from tinylm.models.translator import RecurrentTranslator
 from tinylm.nn import Module
-from tinylm.pretrained import loading
+from tinylm.pretrained.model_loading import find_pretrained
 from tinylm.train import load_run
-from tinylm.train.checkpoints import read_json
 from tinylm.train.tasks import classification, translation
 
 Layer = TypeVar("Layer")
@@ -166,7 +166,7 @@ def read_run(folder: Path, text: str, device: str = "cpu", *, target: str | None
     Raises CheckpointError if the folder is no run; ConfigError for a target or label that the model cannot use;
     what the readings raise.
     """
-    own = loading.find(folder) is None
+    own = find_pretrained(folder) is None
     record = read_json(folder / "config.json") if own and (folder / "config.json").exists() else None
     task = record.get("task") if isinstance(record, dict) else None
     for name, value, its in (("target", target, translation.TASK), ("label", label, classification.TASK)):

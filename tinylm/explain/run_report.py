@@ -14,8 +14,8 @@ from tinylm.explain.gates import draw_gates, gate_values
 from tinylm.explain.plots import figures, png
 from tinylm.explain.reading import Part, read_run
 from tinylm.files.atomic import write_atomically
-from tinylm.pretrained import loading
-from tinylm.train.checkpoints import read_json
+from tinylm.files.json_files import read_json
+from tinylm.pretrained.model_loading import find_pretrained
 from tinylm.train.metrics import read_metrics
 
 _MAY_DIFFER = ("steps", "device", "log_every", "eval_every", "save_every")  # between two runs that are the same training
@@ -70,7 +70,7 @@ def report(folder: str | Path, *, ngram: str | Path | None = None, torch: str | 
 
 def run_record(folder: Path) -> dict[str, Any]:
     """Returns config.json of the run that a report is about. Raises CheckpointError if the folder is no run."""
-    if loading.find(folder) is not None:
+    if find_pretrained(folder) is not None:
         raise CheckpointError(f"{folder} is a model from elsewhere, which has no training to report: expected a run folder")
     record = read_json(folder / "config.json")
     if not isinstance(record, dict) or not isinstance(record.get("train"), dict):

@@ -1,28 +1,52 @@
-"""Small files and the numbers in them."""
+"""JSON files: written whole, read with a limit on their size, and their settings taken with types and ranges checked."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tinylm.errors import CheckpointError
+from tinylm.errors import CheckpointError, listed
+from tinylm.files.atomic import write_atomically
 
-_MAX_JSON = 100 << 20  # bytes; the largest tokenizers have thirty million
-_LEAST, _MOST = 1e-30, 1e30
+_MAX_SIZE = 100 << 20  # bytes; the largest tokenizers have thirty million
+_SMALLEST, _LARGEST = 1e-30, 1e30
+
+
+def write_json(path: Path, record: Any) -> None:
+    """Writes an indented JSON file, whole or not at all. Raises CheckpointError."""
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(path, text.encode("utf-8", "backslashreplace"))  # an undecodable path becomes a \u escape, which is JSON
+
+
+def read_text(path: Path) -> str:
+    """Returns the text of a small file. Raises CheckpointError if it is missing, larger than 100 MB or not UTF-8."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            size = os.fstat(file.fileno()).st_size
+            text = file.read() if size <= _MAX_SIZE else None
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+    if text is None:
+        raise CheckpointError(f"{path} has {size} bytes: expected at most {_MAX_SIZE}")
+    return text
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds. Errors: CheckpointError when it is missing, larger than 100 MB or damaged."""
+    """Returns what a JSON file holds. Raises CheckpointError as `read_text` does, or if the file is damaged."""
+    text = read_text(path)
     try:
-        size = path.stat().st_size
-        if size > _MAX_JSON:
-            raise CheckpointError(f"{path} has {size} bytes: expected at most {_MAX_JSON}")
-        return parse_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+        return parse_json(text)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
+
+
+def parse_json(text: str) -> Any:
+    """Returns the value of a JSON text. Raises ValueError if it is wrong or a record names something twice, RecursionError if too deep."""
+    return json.loads(text, object_pairs_hook=_distinct)
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -33,67 +57,68 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def parse_json(text: bytes | str) -> Any:
-    """JSON in which no name stands twice. Errors: ValueError, RecursionError."""
-    return json.loads(text, object_pairs_hook=_distinct)
-
-
 def _shown(value: Any) -> str:
-    """The value, cut to what a line holds; Python does not write whole numbers of thousands of digits."""
+    """Returns the value as text, cut to what a line holds; Python refuses to write integers of thousands of digits."""
     return f"a whole number of {value.bit_length()} bits" if type(value) is int and value.bit_length() > 200 else f"{value!r:.60}"
 
 
-def architecture(name: Any, where: Any, said: str) -> str:
-    """'gpt' or 'llama', by the name that a file gives under `said`. Errors: CheckpointError for any other."""
-    kinds = {"gpt2": "gpt", "llama": "llama"}
-    if not isinstance(name, str) or name not in kinds:
-        raise CheckpointError(f"{where}: {said} is {name!r:.60}, expected 'gpt2' or 'llama'")
-    return kinds[name]
-
-
 class Fields:
-    """A record of settings from a file, each taken with its type checked; `where` names the file in messages."""
+    """The settings of a record, each taken with its type and range checked; `where` names the file in messages.
+
+    A setting that is missing or null takes its default. Every method raises CheckpointError for a value that does not fit.
+    """
 
     def __init__(self, record: Any, where: Any) -> None:
         if not isinstance(record, Mapping):
             raise CheckpointError(f"{where}: expected a record of names and values, got {type(record).__name__}")
         self.record, self.where = record, where
 
-    def whole(self, name: str, default: int | None = None, most: int = 1 << 24) -> int:
-        """An integer from 1 to `most`. Errors: CheckpointError when it is missing without a default, or is none."""
+    def _value(self, name: str, default: Any) -> Any:
         value = self.record.get(name)
-        value = default if value is None else value
-        if type(value) is not int or not 1 <= value <= most:
-            raise CheckpointError(f"{self.where}: {name} is {_shown(value)}, expected a whole number from 1 to {most}")
+        return default if value is None else value
+
+    def _refused(self, name: str, value: Any, expected: str) -> CheckpointError:
+        return CheckpointError(f"{self.where}: {name} is {_shown(value)}, expected {expected}")
+
+    def integer(self, name: str, default: int | None = None, largest: int = 1 << 24) -> int:
+        """Returns an integer from 1 to `largest`."""
+        value = self._value(name, default)
+        if type(value) is not int or not 1 <= value <= largest:
+            raise self._refused(name, value, f"a whole number from 1 to {largest}")
         return value
 
     def number(self, name: str, default: float | None = None) -> float:
-        """A number above 0, of a size whose powers and reciprocal are numbers too. Errors: CheckpointError."""
-        value: Any = self.record.get(name)
-        value = default if value is None else value
-        if type(value) not in (int, float) or not _LEAST <= value <= _MOST:
-            raise CheckpointError(f"{self.where}: {name} is {_shown(value)}, expected a number from {_LEAST:g} to {_MOST:g}")
+        """Returns a number above 0 whose powers and reciprocal are finite too."""
+        value = self._value(name, default)
+        if type(value) not in (int, float) or not _SMALLEST <= value <= _LARGEST:
+            raise self._refused(name, value, f"a number from {_SMALLEST:g} to {_LARGEST:g}")
         return float(value)
 
-    def share(self, name: str, default: float) -> float:
-        """A number from 0 to below 1. Errors: CheckpointError."""
-        value: Any = self.record.get(name, default)
+    def fraction(self, name: str, default: float) -> float:
+        """Returns a number from 0 to below 1."""
+        value = self.record.get(name, default)
         if type(value) not in (int, float) or not 0 <= value < 1:
-            raise CheckpointError(f"{self.where}: {name} is {_shown(value)}, expected a number from 0 to below 1")
+            raise self._refused(name, value, "a number from 0 to below 1")
         return float(value)
 
     def flag(self, name: str, default: bool) -> bool:
-        """True or false. Errors: CheckpointError."""
-        value = self.record.get(name)
-        value = default if value is None else value
+        """Returns true or false."""
+        value = self._value(name, default)
         if type(value) is not bool:
-            raise CheckpointError(f"{self.where}: {name} is {_shown(value)}, expected true or false")
+            raise self._refused(name, value, "true or false")
         return value
 
-    def unsupported(self, allowed: Mapping[str, Iterable[Any]]) -> list[str]:
-        """What stands under these names and is not among the allowed values; a missing name is allowed."""
-        return [
+    def refuse_others(self, allowed: Mapping[str, Iterable[Any]], problems: Iterable[str] = ()) -> None:
+        """Refuses these settings if a value is not among the allowed ones (a missing setting is allowed), and further problems."""
+        found = [
             f"{name} {self.record[name]!r:.60} (expected {' or '.join(repr(v) for v in values)})"
             for name, values in allowed.items()
             if name in self.record and self.record[name] not in list(values)
         ]
+        if found := [*found, *problems]:
+            raise CheckpointError(f"{self.where}: settings that are not supported: {listed(found)}")
+
+
+def read_fields(path: Path) -> Fields:
+    """Returns the record of a JSON file. Raises CheckpointError as `read_json` does, or if it holds something else."""
+    return Fields(read_json(path), path)

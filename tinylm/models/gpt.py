@@ -6,8 +6,7 @@ names equal those of Hugging Face's GPT-2, except that projections are (out, in)
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from tinylm import nn, ops
 from tinylm.engine.tensor import Tensor
@@ -140,22 +139,3 @@ class GPT(DecoderOnlyModel):
         positions = ops.arange(past, past + ids.shape[1], device=ids.device)
         x = trunk.drop(trunk.wte(ids) + trunk.wpe(positions))
         return self.lm_head(trunk.ln_f(self.through_blocks(x, cache)))
-
-    @classmethod
-    def from_pretrained(cls, folder: str | Path) -> "GPT":
-        """GPT-2 from a Hugging Face folder or a GGUF file, in evaluation mode and float32.
-
-        Errors: CheckpointError listing all that is missing, unexpected, misshapen or unsupported.
-        """
-        from tinylm.pretrained.loading import load_weights_as
-
-        return load_weights_as(cls, Path(folder))
-
-    def save_pretrained(self, folder: str | Path, tokenizer: Any = None) -> None:
-        """Writes config.json, model.safetensors and, of a given tokenizer, tokenizer.json, as Hugging Face's GPT-2 has them.
-
-        There every layer has biases: a model without is given zeros. Errors: CheckpointError.
-        """
-        from tinylm.pretrained.loading import save
-
-        save(self, Path(folder), tokenizer)

@@ -1,11 +1,13 @@
 """What training, scoring and generation ask of every neural language model."""
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 from tinylm import nn, ops
 from tinylm.engine.recompute import recompute
 from tinylm.engine.tensor import Tensor
+from tinylm.providers import provided
 
 
 class LanguageModel(nn.Module):
@@ -72,3 +74,19 @@ class DecoderOnlyModel(LanguageModel):
         """As LanguageModel.advance; the state is a KeyValueCache for each layer."""
         cache = [c.copy() for c in state] if state else [nn.KeyValueCache() for _ in self.blocks()]
         return self.forward(ids, cache), cache
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> Self:
+        """Returns a model of a Hugging Face folder or a GGUF file, in evaluation mode and float32.
+
+        Raises CheckpointError naming what is missing, unexpected, misshapen or unsupported.
+        """
+        return provided("from_pretrained")(cls, Path(folder))
+
+    def save_pretrained(self, folder: str | Path, tokenizer: Any = None) -> None:
+        """Writes config.json, model.safetensors and, for a given tokenizer, tokenizer.json, as Hugging Face has them.
+
+        A GPT without biases gets biases of zero there, and a Llama's query and key rows the order of rope_pairing="half".
+        Raises CheckpointError if a file cannot be written.
+        """
+        provided("save_pretrained")(self, Path(folder), tokenizer)

@@ -8,8 +8,7 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from tinylm import nn, ops
 from tinylm.engine.tensor import Tensor
@@ -211,22 +210,3 @@ class Llama(DecoderOnlyModel):
             raise ShapeError(f"Llama: ids have shape {ids.shape}{after}, expected (N, T) within a block_size of {self.config.block_size}")
         x = self.model.drop(self.model.embed_tokens(ids))
         return self.lm_head(self.model.norm(self.through_blocks(x, cache)))
-
-    @classmethod
-    def from_pretrained(cls, folder: str | Path) -> "Llama":
-        """A Llama from a Hugging Face folder or a GGUF file, in evaluation mode and float32.
-
-        Errors: CheckpointError listing all that is missing, unexpected, misshapen or unsupported.
-        """
-        from tinylm.pretrained.loading import load_weights_as
-
-        return load_weights_as(cls, Path(folder))
-
-    def save_pretrained(self, folder: str | Path, tokenizer: Any = None) -> None:
-        """Writes config.json, model.safetensors and, of a given tokenizer, tokenizer.json, as Hugging Face's Llama has them.
-
-        There pairs are halves: the rows of a model with interleaved pairs are put in that order. Errors: CheckpointError.
-        """
-        from tinylm.pretrained.loading import save
-
-        save(self, Path(folder), tokenizer)

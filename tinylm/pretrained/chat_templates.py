@@ -1,7 +1,7 @@
-"""How a model wants a conversation written: a Jinja template, which came with the model and is not trusted.
+"""How a model expects a conversation to be written: a Jinja template, which came with the model and is not trusted.
 
-It is rendered by `template_process.py` in a process of its own, in Jinja's sandbox, with limits on time and memory:
-the sandbox keeps a template from reaching objects it was not given, but not from looping or growing.
+`template_process.py` renders it in a process of its own, in Jinja's sandbox, with limits on time and memory: the sandbox
+keeps a template from objects it was not given, but not from looping or growing.
 """
 
 import json
@@ -14,7 +14,7 @@ from tinylm.errors import DataError
 
 _PROGRAM = Path(__file__).with_name("template_process.py")
 _MAX_SOURCE = 1 << 20  # characters
-_WAIT = 60  # seconds on the clock; the limit that bites is on the processor's time
+_WAIT = 60  # seconds of wall time; the limit on processor time, in template_process.py, is reached first
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,10 @@ class ChatTemplate:
     eos_token: str = ""
 
     def render(self, messages: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """messages: each with "role" (system, user, assistant) and "content" -> the conversation as text, and then, if
-        add_generation_prompt, the beginning of the assistant's answer.
+        """Returns the conversation as text, followed by the beginning of the assistant's answer if add_generation_prompt.
 
-        Errors: DataError when the template is wrong, refuses the messages, tries what the sandbox forbids, or takes more
-        than half a second of processor time or 256 MB.
+        messages: each with "role" (system, user, assistant) and "content". Raises DataError if the template is wrong,
+        refuses the messages, tries what the sandbox forbids, or takes more than half a second of processor time or 256 MB.
         """
         if len(self.source) > _MAX_SOURCE:
             raise DataError(f"the chat template has {len(self.source)} characters: expected at most {_MAX_SOURCE}")

@@ -1,19 +1,17 @@
 """GPT-2 and Llama in GGUF files: llama.cpp's names and settings there and ours here."""
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any
-
-import numpy as np
+from collections.abc import Mapping
+from pathlib import Path
 
 from tinylm.errors import CheckpointError
-from tinylm.files.json_files import Fields, architecture
+from tinylm.files.gguf_files import GgufFile
+from tinylm.files.json_files import Fields
+from tinylm.files.stored_tensors import StoredTensor
 from tinylm.models.gpt import GPT, GPTConfig
 from tinylm.models.llama import WIDEST_HEAD, Llama, LlamaConfig
-from tinylm.pretrained.gguf_files import GgufFile
-from tinylm.pretrained.hugging_face import halves
-from tinylm.pretrained.stored import Stored
-from tinylm.pretrained.stored_weights import Source, build, same
+from tinylm.pretrained.rotary_order import heads_of, interleaved_to_half
+from tinylm.pretrained.weight_loading import WeightSource, architecture, build_model
 
 _GPT_LAYER = {
     "attn_norm": "ln_1", "attn_qkv": "attn.c_attn", "attn_output": "attn.c_proj", "ffn_norm": "ln_2", "ffn_up": "mlp.c_fc",
@@ -28,75 +26,63 @@ _LLAMA_LAYER = {
 _LLAMA = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 
 
-def load(file: GgufFile) -> GPT | Llama:
-    """The model of such a file, its weights decoded to float32.
+def load_gguf(file: GgufFile) -> GPT | Llama:
+    """Returns the model of such a file, its weights decoded to float32.
 
-    llama.cpp pairs neighbours in rotary positions and its files have the rows of queries and keys in that order; here they
-    are put back, so that pairs are halves and the weights are those of Hugging Face's folder.
-    Errors: CheckpointError for another architecture, unsupported settings, and tensors that do not fit.
+    llama.cpp pairs neighbours in rotary positions, and its files have the rows of queries and keys in that order. They are
+    put into the order of Hugging Face's folders. Raises CheckpointError for another architecture, unsupported settings, and
+    tensors that do not fit.
     """
     name = file.metadata.get("general.architecture")
     kind = architecture(name, file.path, "general.architecture")
     prefix = f"{name}."
     fields = Fields({k.removeprefix(prefix): v for k, v in file.metadata.items() if k.startswith(prefix)}, f"{file.path}, {name}")
-    return _gpt(file, fields) if kind == "gpt" else _llama(file, fields)
+    head, embedding = file.tensors.get("output.weight"), file.tensors.get("token_embd.weight")
+    if embedding is None:
+        raise CheckpointError(f"{file.path}: the tensor token_embd.weight is missing")
+    tensors = dict(file.tensors)
+    if head is not None and head.equals(embedding):  # the output projection repeats the embedding
+        del tensors["output.weight"]
+    return (_gpt if kind == "gpt" else _llama)(tensors, fields, file.path)
 
 
-def _gpt(file: GgufFile, fields: Fields) -> GPT:
+def _gpt(tensors: Mapping[str, StoredTensor], fields: Fields, path: Path) -> GPT:
     config = GPTConfig(
-        vocab_size=_vocabulary(file), block_size=fields.whole("context_length"), n_layer=fields.whole("block_count"),
-        n_head=fields.whole("attention.head_count"), n_embd=fields.whole("embedding_length"), bias=True, activation="gelu_tanh",
-        norm_eps=fields.number("attention.layer_norm_epsilon"),
+        vocab_size=tensors["token_embd.weight"].shape[0], block_size=fields.integer("context_length"),
+        n_layer=fields.integer("block_count"), n_head=fields.integer("attention.head_count"), n_embd=fields.integer("embedding_length"),
+        bias=True, activation="gelu_tanh", norm_eps=fields.number("attention.layer_norm_epsilon"),
     )  # fmt: skip
-    tensors = _without_equal_head(file.tensors)
-    return build(GPT, config, _sources(tensors, _GPT, _GPT_LAYER, "transformer.h", lambda name: None), file.path)
+    return build_model(GPT, config, _sources(tensors, _GPT, _GPT_LAYER, "transformer.h"), path)
 
 
-def _llama(file: GgufFile, fields: Fields) -> Llama:
-    problems = fields.unsupported({"rope.scaling.type": ("none",), "expert_count": (0,)})
-    if "rope_freqs.weight" in file.tensors:
+def _llama(tensors: Mapping[str, StoredTensor], fields: Fields, path: Path) -> Llama:
+    problems = []
+    if "rope_freqs.weight" in tensors:
         problems.append("scaled rotary positions (rope_freqs.weight)")
-    heads, width = fields.whole("attention.head_count"), fields.whole("embedding_length")
-    head_dim = fields.whole("rope.dimension_count", max(1, width // heads), most=WIDEST_HEAD)
+    heads, width = fields.integer("attention.head_count"), fields.integer("embedding_length")
+    head_dim = fields.integer("rope.dimension_count", max(1, width // heads), largest=WIDEST_HEAD)
     if fields.record.get("attention.key_length", head_dim) != head_dim or fields.record.get("attention.value_length", head_dim) != head_dim:
         problems.append("rotary positions on a part of a head")
-    if problems:
-        raise CheckpointError(f"{fields.where}: settings that are not supported: {', '.join(problems)}")
-    groups = fields.whole("attention.head_count_kv", heads)
-    tensors = _without_equal_head(file.tensors)
+    fields.refuse_others({"rope.scaling.type": ("none",), "expert_count": (0,)}, problems)
+    groups = fields.integer("attention.head_count_kv", heads)
     config = LlamaConfig(
-        vocab_size=_vocabulary(file), block_size=fields.whole("context_length"), n_layer=fields.whole("block_count"), n_head=heads,
-        n_kv_head=groups, n_embd=width, head_dim=head_dim, n_hidden=fields.whole("feed_forward_length"),
-        rope_theta=fields.number("rope.freq_base", 10000.0), norm_eps=fields.number("attention.layer_norm_rms_epsilon"),
+        vocab_size=tensors["token_embd.weight"].shape[0], block_size=fields.integer("context_length"),
+        n_layer=fields.integer("block_count"), n_head=heads, n_kv_head=groups, n_embd=width, head_dim=head_dim,
+        n_hidden=fields.integer("feed_forward_length"), rope_theta=fields.number("rope.freq_base", 10000.0),
+        norm_eps=fields.number("attention.layer_norm_rms_epsilon"),
         attention_bias="blk.0.attn_q.bias" in tensors, mlp_bias="blk.0.ffn_up.bias" in tensors, tied="output.weight" not in tensors,
     )  # fmt: skip
-
-    def turn(name: str) -> Callable[[np.ndarray], np.ndarray] | None:
-        if ".q_proj." in name or ".k_proj." in name:
-            return functools.partial(halves, heads=heads if ".q_proj." in name else groups)
-        return None
-
-    return build(Llama, config, _sources(tensors, _LLAMA, _LLAMA_LAYER, "model.layers", turn), file.path)
-
-
-def _vocabulary(file: GgufFile) -> int:
-    """How many rows the embedding has."""
-    if "token_embd.weight" not in file.tensors:
-        raise CheckpointError(f"{file.path}: the tensor token_embd.weight is missing")
-    return file.tensors["token_embd.weight"].shape[0]
-
-
-def _without_equal_head(tensors: Mapping[str, Stored]) -> dict[str, Stored]:
-    """The tensors without an output projection that is the embedding once more."""
-    head, embedding = tensors.get("output.weight"), tensors.get("token_embd.weight")
-    equal = head is not None and embedding is not None and same(head, embedding)
-    return {name: stored for name, stored in tensors.items() if not (equal and name == "output.weight")}
+    sources = _sources(tensors, _LLAMA, _LLAMA_LAYER, "model.layers")
+    for name, source in sources.items():
+        if (rotated := heads_of(name, config)) is not None:
+            sources[name] = WeightSource(source.stored, functools.partial(interleaved_to_half, heads=rotated))
+    return build_model(Llama, config, sources, path)
 
 
 def _sources(
-    tensors: Mapping[str, Stored], names: Mapping[str, str], layer: Mapping[str, str], layers: str, turn: Callable[[str], Any]
-) -> dict[str, Source]:
-    """By our names; one that is unknown stays as it is, and is reported as unexpected."""
+    tensors: Mapping[str, StoredTensor], names: Mapping[str, str], layer: Mapping[str, str], layers: str,
+) -> dict[str, WeightSource]:  # fmt: skip
+    """Returns the tensors by our names; one that is unknown keeps its own, and is reported as unexpected."""
     found = {}
     for name, stored in tensors.items():
         path, _, ending = name.rpartition(".")
@@ -106,5 +92,5 @@ def _sources(
         elif path.startswith("blk.") and path.count(".") == 2 and path.split(".")[2] in layer:
             _, number, part = path.split(".")
             ours = f"{layers}.{number}.{layer[part]}.{ending}"
-        found[ours] = Source(stored, turn(ours))
+        found[ours] = WeightSource(stored)
     return found

@@ -3,15 +3,15 @@
 from typing import Any
 
 from tinylm.errors import CheckpointError
+from tinylm.files.gguf_files import GgufFile
 from tinylm.pretrained.chat_templates import ChatTemplate
-from tinylm.pretrained.gguf_files import GgufFile
 from tinylm.pretrained.tokenizer_files import PretrainedTokenizer, byte_level, from_library
 
 _UNKNOWN, _CONTROL, _USER = 2, 3, 4  # tokenizer.ggml.token_type
 
 
 def gguf_tokenizer(file: GgufFile) -> PretrainedTokenizer:
-    """Errors: CheckpointError when the metadata lack a part, are of another kind, or do not fit together."""
+    """Returns the tokenizer. Raises CheckpointError if the metadata lack a part, are of another kind, or do not fit together."""
     data, where = file.metadata, f"{file.path}, tokenizer.ggml"
 
     def get(name: str, kind: type, default: Any = None) -> Any:
@@ -64,8 +64,9 @@ def _put_before(library: Any, piece: str, number: int) -> None:
 
 
 def _sentence_pieces(vocabulary: dict[str, int], scores: list[Any], types: list[int], special: list[str], prefix: bool, where: str) -> Any:
-    """SentencePiece's BPE: of two neighbours those are merged whose piece has the highest score; so each way to put a piece
-    together from two others is a merge, in the order of the scores. What no piece covers is spelled in bytes, <0x00> to <0xFF>."""
+    """Returns SentencePiece's BPE, which merges the two neighbours whose joint piece has the highest score: so each way to
+    join two pieces into a third is a merge, in the order of the scores. What no piece covers is spelled in bytes, <0x00> to
+    <0xFF>."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 
     if len(scores) != len(vocabulary) or not all(type(s) is float for s in scores):

@@ -1,124 +1,103 @@
 """GPT-2 and Llama in Hugging Face's folders: names and settings there and here.
 
-https://huggingface.co/docs/transformers has the settings of GPT2Config and LlamaConfig; what is
-missing in a config.json has the value that it has there.
+https://huggingface.co/docs/transformers has the settings of GPT2Config and LlamaConfig; a setting that is missing in
+config.json has the value that it has there.
 """
 
 import dataclasses
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tinylm.engine.devices import to_numpy
 from tinylm.errors import CheckpointError
-from tinylm.files.json_files import Fields, architecture, read_json
+from tinylm.files.json_files import Fields, read_fields
+from tinylm.files.safetensors_files import read_folder
+from tinylm.files.stored_tensors import StoredTensor
 from tinylm.models.gpt import GPT, GPTConfig
 from tinylm.models.llama import WIDEST_HEAD, Llama, LlamaConfig, RotaryScaling
-from tinylm.nn.lora import adapter_arrays
-from tinylm.pretrained.safetensors_folders import read_folder
-from tinylm.pretrained.stored import Stored
-from tinylm.pretrained.stored_weights import Source, build, same
+from tinylm.pretrained.rotary_order import in_half_order
+from tinylm.pretrained.weight_loading import WeightSource, architecture, build_model
 
+METADATA = {"format": "pt"}  # of their safetensors files: transformers asks for it
 _ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}
 _CONV1D = ("c_attn.weight", "c_proj.weight", "c_fc.weight")  # stored (in, out)
 _MASKS = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")  # constants that older files hold
 
 
-def load(folder: Path) -> GPT | Llama:
-    """The model of a folder with config.json and safetensors files.
+def load_folder(folder: Path) -> GPT | Llama:
+    """Returns the model of a folder with config.json and safetensors files.
 
-    Errors: CheckpointError for another family, unsupported settings, and tensors that do not fit.
+    Raises CheckpointError for another architecture, unsupported settings, and tensors that do not fit.
     """
-    where = folder / "config.json"
-    fields = Fields(read_json(where), where)
-    kind = architecture(fields.record.get("model_type"), where, "model_type")
+    fields = read_fields(folder / "config.json")
+    kind = architecture(fields.record.get("model_type"), fields.where, "model_type")
     if "quantization_config" in fields.record:
-        raise CheckpointError(f"{where}: the weights are quantised (quantization_config), expected floating ones")
+        raise CheckpointError(f"{fields.where}: the weights are quantised (quantization_config), expected floating ones")
     if kind == "gpt":
         config = gpt_config(fields)
-        return build(GPT, config, _sources(read_folder(folder), "transformer.", True, folder, _gpt_turn), folder)
+        return build_model(GPT, config, _sources(read_folder(folder), "transformer.", True, folder), folder)
     shape = llama_config(fields)
-    return build(Llama, shape, _sources(read_folder(folder), "model.", shape.tied, folder, lambda name: None), folder)
+    return build_model(Llama, shape, _sources(read_folder(folder), "model.", shape.tied, folder), folder)
 
 
-def _gpt_turn(name: str) -> Callable[[np.ndarray], np.ndarray] | None:
-    return np.transpose if name.endswith(_CONV1D) else None
-
-
-def _sources(tensors: Mapping[str, Stored], trunk: str, tied: bool, where: Path, turn: Callable[[str], Any]) -> dict[str, Source]:
-    """By our names. Files of the model without its head lack the trunk's prefix; a tied head may stand there again."""
+def _sources(tensors: Mapping[str, StoredTensor], trunk: str, tied: bool, where: Path) -> dict[str, WeightSource]:
+    """Returns the tensors by our names. Files of the model without its head lack the trunk's prefix; a tied head may be stored again."""
     prefix = "" if any(name.startswith(trunk) for name in tensors) else trunk
     kept = {n if n == "lm_head.weight" else prefix + n: s for n, s in tensors.items() if not n.endswith(_MASKS)}
     head = kept.pop("lm_head.weight", None) if tied else None
     embedding = kept.get(trunk + ("wte.weight" if trunk == "transformer." else "embed_tokens.weight"))
-    if head is not None and embedding is not None and not same(head, embedding):
+    if head is not None and embedding is not None and not head.equals(embedding):
         raise CheckpointError(f"{where}: lm_head.weight differs from the embedding, but the config ties them (tie_word_embeddings)")
-    return {name: Source(stored, turn(name)) for name, stored in kept.items()}
-
-
-def _refuse(fields: Fields, problems: list[str]) -> None:
-    if problems:
-        raise CheckpointError(f"{fields.where}: settings that are not supported: {', '.join(problems)}")
+    return {name: WeightSource(stored, np.transpose if name.endswith(_CONV1D) else None) for name, stored in kept.items()}
 
 
 def gpt_config(fields: Fields) -> GPTConfig:
-    """The shape that a GPT-2's config.json describes. Errors: CheckpointError listing what is not supported."""
-    width = fields.whole("n_embd", 768)
-    drops = [fields.share(name, 0.1) for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop")]
-    problems = fields.unsupported({
+    """Returns the shape that a GPT-2's config.json describes. Raises CheckpointError naming what is not supported."""
+    width = fields.integer("n_embd", 768)
+    drops = [fields.fraction(name, 0.1) for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop")]
+    one_drop = [] if len(set(drops)) == 1 else [f"resid_pdrop, embd_pdrop, attn_pdrop {drops} (expected one value)"]
+    fields.refuse_others({
         "activation_function": _ACTIVATIONS, "n_inner": (None, 4 * width), "scale_attn_weights": (True,),
         "scale_attn_by_inverse_layer_idx": (False,), "reorder_and_upcast_attn": (False,), "add_cross_attention": (False,),
         "tie_word_embeddings": (True,), "is_encoder_decoder": (False,),
-    })  # fmt: skip
-    if len(set(drops)) > 1:
-        problems.append(f"resid_pdrop, embd_pdrop, attn_pdrop {drops} (expected one value)")
-    _refuse(fields, problems)
+    }, one_drop)  # fmt: skip
     return GPTConfig(
-        vocab_size=fields.whole("vocab_size", 50257), block_size=fields.whole("n_positions", 1024), n_layer=fields.whole("n_layer", 12),
-        n_head=fields.whole("n_head", 12), n_embd=width, dropout=drops[0], bias=True,
+        vocab_size=fields.integer("vocab_size", 50257), block_size=fields.integer("n_positions", 1024), 
+        n_layer=fields.integer("n_layer", 12), n_head=fields.integer("n_head", 12), n_embd=width, dropout=drops[0], bias=True,
         activation=_ACTIVATIONS[fields.record.get("activation_function", "gelu_new")],  # type: ignore[arg-type]
         norm_eps=fields.number("layer_norm_epsilon", 1e-5),
     )  # fmt: skip
 
 
 def llama_config(fields: Fields) -> LlamaConfig:
-    """The shape that a Llama's config.json describes. Errors: CheckpointError listing what is not supported."""
-    problems = fields.unsupported({"hidden_act": ("silu",), "attention_dropout": (0.0,), "is_encoder_decoder": (False,)})
-    heads = fields.whole("num_attention_heads", 32)
+    """Returns the shape that a Llama's config.json describes. Raises CheckpointError naming what is not supported."""
+    heads = fields.integer("num_attention_heads", 32)
     rope = fields.record.get("rope_parameters") or fields.record.get("rope_scaling") or {}
     rope = Fields(rope, f"{fields.where}, rotary positions")
     kind = rope.record.get("rope_type", rope.record.get("type", "default"))
-    if kind not in ("default", "llama3"):
-        problems.append(f"rope_type {kind!r:.60} (expected 'default' or 'llama3')")
-    _refuse(fields, problems)
+    known = [] if kind in ("default", "llama3") else [f"rope_type {kind!r:.60} (expected 'default' or 'llama3')"]
+    fields.refuse_others({"hidden_act": ("silu",), "attention_dropout": (0.0,), "is_encoder_decoder": (False,)}, known)
     scaling = None
     if kind == "llama3":
         scaling = RotaryScaling(
             rope.number("factor"), rope.number("low_freq_factor"), rope.number("high_freq_factor"),
-            rope.whole("original_max_position_embeddings"),
+            rope.integer("original_max_position_embeddings"),
         )  # fmt: skip
-    width = None if fields.record.get("head_dim") is None else fields.whole("head_dim", most=WIDEST_HEAD)
+    width = None if fields.record.get("head_dim") is None else fields.integer("head_dim", largest=WIDEST_HEAD)
     return LlamaConfig(
-        vocab_size=fields.whole("vocab_size", 32000), block_size=fields.whole("max_position_embeddings", 2048),
-        n_layer=fields.whole("num_hidden_layers", 32), n_head=heads, n_kv_head=fields.whole("num_key_value_heads", heads),
-        n_embd=fields.whole("hidden_size", 4096), head_dim=width,
-        n_hidden=fields.whole("intermediate_size", 11008), rope_theta=rope.number("rope_theta", fields.record.get("rope_theta", 10000.0)),
+        vocab_size=fields.integer("vocab_size", 32000), block_size=fields.integer("max_position_embeddings", 2048),
+        n_layer=fields.integer("num_hidden_layers", 32), n_head=heads, n_kv_head=fields.integer("num_key_value_heads", heads),
+        n_embd=fields.integer("hidden_size", 4096), head_dim=width,
+        n_hidden=fields.integer("intermediate_size", 11008), rope_theta=rope.number("rope_theta", fields.record.get("rope_theta", 10000.0)),
         rope_scaling=scaling, norm_eps=fields.number("rms_norm_eps", 1e-6), attention_bias=fields.flag("attention_bias", False),
         mlp_bias=fields.flag("mlp_bias", False), tied=fields.flag("tie_word_embeddings", False),
     )  # fmt: skip
 
 
-def halves(rows: np.ndarray, heads: int) -> np.ndarray:
-    """Rows of a query or key projection whose heads pair neighbours, put in the order that pairs halves:
-    of a head's D rows first 0, 2, 4, ... and then 1, 3, 5, ....  Errors: ValueError when they cannot be so divided."""
-    return rows.reshape(heads, -1, 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
-
-
-def record_of(model: GPT | Llama) -> dict[str, Any]:
-    """config.json for the model."""
+def config_json(model: GPT | Llama) -> dict[str, Any]:
+    """Returns what config.json says of the model."""
     c = model.config
     dtype = str(next(iter(model.parameters())).dtype)
     common = {"vocab_size": c.vocab_size, "dtype": dtype, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
@@ -142,45 +121,13 @@ def record_of(model: GPT | Llama) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def arrays_of(model: GPT | Llama) -> dict[str, np.ndarray]:
-    """The model's weights as the files have them, a tied head left out, contiguous."""
+def tensors_as_stored(model: GPT | Llama) -> dict[str, np.ndarray]:
+    """Returns the model's weights as the files have them, without a tied head."""
     found = {name: p.numpy() for name, p in model.named_parameters()}
     c = model.config
-    if isinstance(c, GPTConfig):
-        found = {name: a.T if name.endswith(_CONV1D) else a for name, a in found.items()}
-        for name in [n for n in found if n.endswith(".weight") and not c.bias and "wte" not in n and "wpe" not in n]:
-            found[name.removesuffix("weight") + "bias"] = np.zeros(found[name].shape[-1], found[name].dtype)
-    else:
-        found = {name: _halved(name, a, c) for name, a in found.items()}
-    return {name: np.ascontiguousarray(a) for name, a in found.items()}
-
-
-def _halved(name: str, rows: np.ndarray, config: LlamaConfig) -> np.ndarray:
-    """An array whose rows are a projection's outputs, those of queries and keys in the order that pairs halves."""
-    if config.rope_pairing == "half" or not any(part in name for part in (".q_proj.", ".k_proj.")):
-        return rows
-    return halves(rows, config.n_head if ".q_proj." in name else config.n_kv_head)
-
-
-# ---------------------------------------------------------------- low-rank adapters, as PEFT has them
-
-
-def adapter_record(model: GPT | Llama, rank: int, alpha: float, base: str) -> dict[str, Any]:
-    """adapter_config.json. base: the folder of the model that the adapters correct.
-
-    A layer is a target when its path ends so: attn.c_proj is, mlp.c_proj is not. GPT-2's layers store (in, out).
-    """
-    paths = {name.rpartition(".")[0] for name in adapter_arrays(model)}
-    return {
-        "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base, "r": rank, "lora_alpha": alpha,
-        "lora_dropout": 0.0, "bias": "none", "target_modules": sorted({re.sub(r"^.*\.\d+\.", "", path) for path in paths}),
-        "fan_in_fan_out": isinstance(model, GPT), "inference_mode": True,
-    }  # fmt: skip
-
-
-def their_adapters(model: GPT | Llama) -> dict[str, np.ndarray]:
-    """The adapters under PEFT's names: lora_A (rank, in) and lora_B (out, rank) of every path, contiguous."""
-    found = {name: to_numpy(a) for name, a in adapter_arrays(model).items()}
-    if isinstance(model, Llama):
-        found = {name: _halved(name, a, model.config) if name.endswith("lora_B") else a for name, a in found.items()}
-    return {f"base_model.model.{name}.weight": np.ascontiguousarray(a) for name, a in found.items()}
+    if isinstance(c, LlamaConfig):
+        return {name: in_half_order(name, a, c) for name, a in found.items()}
+    found = {name: a.T if name.endswith(_CONV1D) else a for name, a in found.items()}
+    for name in [n for n in found if n.endswith(".weight") and not c.bias and "wte" not in n and "wpe" not in n]:
+        found[name.removesuffix("weight") + "bias"] = np.zeros(found[name].shape[-1], found[name].dtype)
+    return found

@@ -1,7 +1,7 @@
 """Renders one chat template: {"source", "context"} as JSON on stdin -> {"text"} or {"error"} on stdout.
 
-A program of its own, run by chat_templates.py; it imports nothing of tinylm. The environment is the one
-that transformers' apply_chat_template makes.
+A program of its own, run by chat_templates.py; it imports nothing of tinylm. The environment is that of transformers'
+apply_chat_template.
 """
 
 import datetime
@@ -20,7 +20,7 @@ SECONDS, MEGABYTES, CHARACTERS = 0.5, 256, 1 << 22
 
 
 class Generation(Extension):
-    """{% generation %} ... {% endgeneration %} marks the assistant's words for training; here it is its contents."""
+    """{% generation %} ... {% endgeneration %} marks the assistant's words for training; here it stands for its contents."""
 
     tags = {"generation"}  # noqa: RUF012 (Jinja's own way)
 

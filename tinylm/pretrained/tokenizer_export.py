@@ -5,11 +5,12 @@ from typing import Any
 
 from tinylm.data.tokenizers import BpeTokenizer, CharTokenizer, Tokenizer, WordTokenizer
 from tinylm.errors import ConfigError
-from tinylm.files.atomic import write_atomically, write_json
+from tinylm.files.atomic import write_atomically
+from tinylm.files.json_files import write_json
 from tinylm.pretrained.tokenizer_files import PretrainedTokenizer
 
-# The library's regular expressions (Oniguruma's) draw other borders than Python's, so the classes are spelled out: what
-# Python calls \w and \s, and what str.splitlines takes for the end of a line.
+# The library's regular expressions (Oniguruma's) define \w and \s otherwise than Python, so Python's classes are spelled
+# out, and what str.splitlines takes for the end of a line.
 _LETTER, _SPACE = r"\p{L}\p{N}_", r"\s\x1c-\x1f"
 _WORD = rf"\n| ?[{_LETTER}]+(?:['’][{_LETTER}]+)*| ?[^{_LETTER}{_SPACE}]+|[{_SPACE}]"
 _ENDS = r"\n\x0b\x0c\r\x1c-\x1e\x{85}\x{2028}\x{2029}"
@@ -18,10 +19,10 @@ _CHARACTER = r"(?m:.)"
 
 
 def as_pretrained(tokenizer: Tokenizer) -> PretrainedTokenizer:
-    """The tokenizer in the terms of the `tokenizers` library. Errors: ConfigError for a kind that cannot be put so.
+    """Returns the tokenizer as one of the `tokenizers` library. Raises ConfigError for a kind that cannot be expressed so.
 
-    Characters and words become the entries of a WordLevel model, behind a step that cuts the text into them; byte pairs
-    stay as they are, behind a step that cuts after the end of each line.
+    Characters and words become the entries of a WordLevel model, after a step that cuts the text into them; byte pairs
+    stay as they are, after a step that cuts at the end of each line.
     """
     from tokenizers import Regex, decoders, models, pre_tokenizers
     from tokenizers import Tokenizer as Library
@@ -46,10 +47,10 @@ def as_pretrained(tokenizer: Tokenizer) -> PretrainedTokenizer:
 
 
 def write_tokenizer(tokenizer: PretrainedTokenizer, folder: Path, longest: int) -> None:
-    """tokenizer.json, and tokenizer_config.json with the special tokens, the chat template and the model's context.
+    """Writes tokenizer.json, and tokenizer_config.json with the special tokens, the chat template and the model's context.
 
-    <unk> is not named there: it would become a special token, and its letters in a text would be read as it.
-    longest: in tokens. Errors: CheckpointError.
+    longest: the context in tokens. <unk> is not named there: it would become a special token, and its letters in a text
+    would be read as that token. Raises CheckpointError.
     """
     write_atomically(folder / "tokenizer.json", (tokenizer.library.to_str(pretty=True) + "\n").encode("utf-8"))
     settings: dict[str, Any] = {

@@ -1,9 +1,8 @@
-"""Tokenizers of pretrained models, read: tokenizer.json, vocab.json with merges.txt, or a GGUF file's metadata, through the
-`tokenizers` library."""
+"""Tokenizers of pretrained models through the `tokenizers` library, read from tokenizer.json or vocab.json with merges.txt."""
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from tinylm.data.tokenizers import checked_utf8, in_vocabulary
 from tinylm.errors import CheckpointError, ConfigError, DataError, TinylmError
-from tinylm.files.json_files import Fields, read_json
+from tinylm.files.json_files import read_fields, read_json, read_text
 from tinylm.pretrained.chat_templates import ChatTemplate
 
 _MOST = 1 << 24  # ids; the largest vocabularies have 300 thousand
@@ -19,10 +18,10 @@ _SURROGATE = re.compile("[\ud800-\udfff]")  # half a character, which is in no v
 
 
 class PretrainedTokenizer:
-    """A tokenizer of the `tokenizers` library, and what is said beside it.
+    """A tokenizer of the `tokenizers` library with its special tokens and its chat template.
 
     start: the ids that stand before every text, such as BOS.  ends: the ids that end a text or a turn.
-    template: how a conversation is written; None when there is none.  The text of special tokens, such as <|im_end|>, is
+    template: how a conversation is written; None if the model has none.  The text of special tokens, such as <|im_end|>, is
     read as those tokens.
     """
 
@@ -42,9 +41,9 @@ class PretrainedTokenizer:
                 raise CheckpointError(f"the tokenizer has {self.vocab_size} tokens and a special token of id {i}")
 
     def encode(self, text: str) -> np.ndarray:
-        """The ids of a text, without those of `start`.
+        """Returns the ids of a text, without those of `start`.
 
-        Errors: DataError for text that is not valid Unicode, or that the vocabulary lacks and has no token for.
+        Raises DataError for text that is not valid Unicode, or that no token of the vocabulary can stand for.
         """
         return np.array(self._encoding(text).ids, np.int64)
 
@@ -54,7 +53,7 @@ class PretrainedTokenizer:
         return from_library(lambda: self.library.encode(text, add_special_tokens=False), failed)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids. Errors: RangeError for an id outside the vocabulary; DataError when its decoder fails."""
+        """Returns the text of ids. Raises RangeError for an id outside the vocabulary; DataError if its decoder fails."""
         listed = in_vocabulary(ids, self.vocab_size)
         failed = DataError(f"the tokenizer cannot decode {listed[:20]}")
         return from_library(lambda: self.library.decode(listed, skip_special_tokens=False), failed)
@@ -72,16 +71,16 @@ class PretrainedTokenizer:
         return {"kind": self.kind, "definition": self.library.to_str(), "start": list(self.start), "ends": list(self.ends)}
 
     def chat_ids(self, messages: list[dict[str, str]]) -> list[int]:
-        """The ids of a conversation, up to where the assistant speaks. Errors: ConfigError without a chat template; DataError."""
+        """Returns the ids of a conversation, up to where the assistant speaks. Raises ConfigError without a chat template; DataError."""
         if self.template is None:
             raise ConfigError("the model has no chat template, so it cannot hold a conversation: leave out --chat")
         return self.encode(self.template.render(messages)).tolist()
 
 
 def from_library(call: Callable[[], Any], failed: TinylmError) -> Any:
-    """What a call of the `tokenizers` library gives; `failed`, with the library's words, when it raises anything.
+    """Returns the result of a call of the `tokenizers` library. Raises `failed`, with the library's words, if the call raises anything.
 
-    It raises plain Exceptions, and where its Rust code panics a PanicException, which is none of them.
+    The library raises plain Exceptions, and a PanicException, which is not an Exception, where its Rust code panics.
     """
     try:
         return call()
@@ -92,8 +91,8 @@ def from_library(call: Callable[[], Any], failed: TinylmError) -> Any:
 
 
 def library_of(record: Any, where: Any) -> Any:
-    """A tokenizer of the library from its JSON, without what belongs to training batches: truncation, padding, and dropout
-    of merges. Errors: CheckpointError."""
+    """Returns a tokenizer of the library from its JSON, without what is meant for training: truncation, padding, and dropout
+    of merges. Raises CheckpointError."""
     from tokenizers import Tokenizer
 
     if isinstance(record, dict):
@@ -104,12 +103,9 @@ def library_of(record: Any, where: Any) -> Any:
 
 
 def read_tokenizer(folder: Path) -> PretrainedTokenizer:
-    """The tokenizer of a Hugging Face folder.
-
-    Errors: CheckpointError when there is none, or its files are damaged.
-    """
+    """Returns the tokenizer of a Hugging Face folder. Raises CheckpointError if there is none, or its files are damaged."""
     whole = folder / "tokenizer.json"
-    settings = Fields(_optional(folder / "tokenizer_config.json"), folder / "tokenizer_config.json").record
+    settings = _optional(folder / "tokenizer_config.json")
     if whole.exists():
         record = read_json(whole)
         library = library_of(record, whole)
@@ -121,47 +117,42 @@ def read_tokenizer(folder: Path) -> PretrainedTokenizer:
     bos, eos = (_token(settings.get(name)) for name in ("bos_token", "eos_token"))
     if not start and settings.get("add_bos_token") is True and bos is not None and library.token_to_id(bos) is not None:
         start = (library.token_to_id(bos),)
-    ends = _ends(folder, library, eos)
     model = record.get("model", {}) if isinstance(record, dict) else {}
     unknown = model.get("unk_token") if isinstance(model, dict) and not model.get("byte_fallback") else None
-    return PretrainedTokenizer(
-        library, start, ends, _template(folder, settings, bos, eos), library.token_to_id(unknown) if unknown else None
-    )
+    unknown_id = library.token_to_id(unknown) if unknown else None
+    return PretrainedTokenizer(library, start, _ends(folder, library, eos), _template(folder, settings, bos, eos), unknown_id)
 
 
 def _start(library: Any, where: Any) -> tuple[int, ...]:
-    """The ids that the library puts before a text."""
+    """Returns the ids that the library puts before a text."""
     failed = CheckpointError(f"{where}: the tokenizer cannot encode 'x'")
     probe = from_library(lambda: library.encode("x", add_special_tokens=True).ids, failed)
     body = from_library(lambda: library.encode("x", add_special_tokens=False).ids, failed)
     return tuple(probe[: len(probe) - len(body)]) if body and probe[-len(body) :] == body else ()
 
 
-def _optional(path: Path) -> Any:
-    return read_json(path) if path.exists() else {}
+def _optional(path: Path) -> Mapping[str, Any]:
+    return read_fields(path).record if path.exists() else {}
 
 
 def _from_vocabulary(folder: Path) -> Any:
-    """GPT-2's byte-level pieces."""
+    """Returns a tokenizer of GPT-2's byte-level pieces."""
     vocabulary = read_json(folder / "vocab.json")
     if not isinstance(vocabulary, dict) or not all(type(i) is int and 0 <= i < _MOST for i in vocabulary.values()):
         raise CheckpointError(f"{folder / 'vocab.json'}: expected pieces and their ids, below {_MOST}")
-    try:
-        lines = (folder / "merges.txt").read_text(encoding="utf-8").split("\n")
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"cannot read {folder / 'merges.txt'}: {getattr(error, 'strerror', None) or error}") from error
+    lines = read_text(folder / "merges.txt").split("\n")
     merges = [line for line in lines if line and not line.startswith("#version")]
     special = {t for t in ("<|endoftext|>",) if t in vocabulary}
     return byte_level(vocabulary, merges, "gpt-2", special, folder / "merges.txt")
 
 
-# How text is cut before pieces are merged, by GGUF's name for it: (digits apart, pattern, words taken whole when they are pieces).
+# How text is cut before pieces are merged, by GGUF's name for it: (digits apart, pattern, words kept whole if they are pieces).
 _LLAMA_3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _CUTS = {"gpt-2": (False, None, False), "smollm": (True, None, False), "llama-bpe": (False, _LLAMA_3, True)}
 
 
 def byte_level(vocabulary: dict[str, int], merges: list[str], cut: str, special: Iterable[str], where: Any) -> Any:
-    """Byte-level BPE from its pieces and merges ("a b"). Errors: CheckpointError for what does not fit together."""
+    """Returns byte-level BPE from its pieces and merges ("a b"). Raises CheckpointError if they do not fit together."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
     if cut not in _CUTS:
@@ -185,16 +176,16 @@ def byte_level(vocabulary: dict[str, int], merges: list[str], cut: str, special:
 
 
 def _token(value: Any) -> str | None:
-    """A special token's text, which may stand in a record of its own."""
+    """Returns a special token's text, which may stand in a record; None for anything else."""
     value = value.get("content") if isinstance(value, dict) else value
     return value if isinstance(value, str) and not _SURROGATE.search(value) else None
 
 
 def _ends(folder: Path, library: Any, eos: str | None) -> tuple[int, ...]:
-    """The ids that end a text: of generation_config.json, config.json and the tokenizer's EOS."""
+    """Returns the ids that end a text: those of generation_config.json, config.json and the tokenizer's EOS."""
     found: list[int] = []
     for name in ("generation_config.json", "config.json"):
-        value = Fields(_optional(folder / name), folder / name).record.get("eos_token_id")
+        value = _optional(folder / name).get("eos_token_id")
         found += [i for i in (value if isinstance(value, list) else [value]) if type(i) is int]
     if eos is not None and library.token_to_id(eos) is not None:
         found.append(library.token_to_id(eos))
@@ -206,10 +197,7 @@ def _template(folder: Path, settings: Any, bos: str | None, eos: str | None) -> 
     file = folder / "chat_template.jinja"
     source = settings.get("chat_template")
     if file.exists():
-        try:
-            source = file.read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from error
+        source = read_text(file)
     if isinstance(source, list):  # several, by name
         source = next((t.get("template") for t in source if isinstance(t, dict) and t.get("name") == "default"), None)
     return ChatTemplate(source, bos or "", eos or "") if isinstance(source, str) else None

@@ -14,10 +14,10 @@ from typing import Any
 
 from tinylm.data import Corpus, Tokenizer
 from tinylm.errors import CheckpointError, ConfigError
+from tinylm.files.json_files import read_json
 from tinylm.studies.estimates import estimate
 from tinylm.studies.scaling_laws import Point
 from tinylm.studies.sizes import widened
-from tinylm.train.checkpoints import read_json
 from tinylm.train.loop import Run
 from tinylm.train.preparation import make_batches, prepare
 from tinylm.train.runs import read_config

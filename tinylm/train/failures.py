@@ -13,8 +13,8 @@ from tinylm.engine.arrays import array_module
 from tinylm.engine.devices import to_numpy
 from tinylm.engine.random_keys import default_generator
 from tinylm.errors import AnomalyError, CheckpointError
-from tinylm.files.atomic import write_json
-from tinylm.train.checkpoints import write_arrays
+from tinylm.files.json_files import write_json
+from tinylm.train.checkpoints import save_arrays
 from tinylm.train.run_folder import newest_whole
 from tinylm.train.snapshots import restore, snapshot
 
@@ -35,7 +35,7 @@ def describe_failure(run: "Run", k: int, loss: Any, error: AnomalyError) -> Anom
         return AnomalyError(explained(report))
     fresh = bool(getattr(run.batches, "starts_afresh", lambda k: True)(k))
     try:
-        write_arrays(folder / "state.safetensors", arrays, {**record, "starts_afresh": fresh})
+        save_arrays(folder / "state.safetensors", arrays, {**record, "starts_afresh": fresh})
         write_json(folder / "report.json", report)
         kept = f"the batch, the weights before and the random state are in {folder}: python scripts/replay.py {run.folder} repeats it"
     except CheckpointError as problem:

@@ -8,7 +8,7 @@ import numpy as np
 from tinylm.data import Corpus, ParallelStreams, ShuffledBlocks, Tokenizer, split_text, train_tokenizer
 from tinylm.data.encoding import learn_tokenizer, token_ids
 from tinylm.errors import DataError
-from tinylm.files.atomic import write_json
+from tinylm.files.json_files import write_json
 from tinylm.train.tasks.language_model_config import RECURRENT, TrainConfig
 
 

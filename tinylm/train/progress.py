@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinylm.files.atomic import write_json
+from tinylm.files.json_files import write_json
 from tinylm.models import LanguageModel, NgramLM
 from tinylm.nn import Module
-from tinylm.train.checkpoints import write_arrays
+from tinylm.train.checkpoints import save_arrays
 
 
 @dataclass
@@ -60,6 +60,6 @@ def finish(
         "train_seconds": progress.train_seconds,
         "tokens_per_second": tokens / progress.train_seconds if progress.train_seconds else 0.0,
     }
-    write_arrays(folder / "model.safetensors", arrays, {"step": progress.step, "val_loss": loss})
+    save_arrays(folder / "model.safetensors", arrays, {"step": progress.step, "val_loss": loss})
     write_json(folder / "summary.json", summary)
     return summary

@@ -9,7 +9,7 @@ import numpy as np
 from tinylm.engine.devices import to_numpy
 from tinylm.engine.random_keys import default_generator
 from tinylm.errors import AnomalyError
-from tinylm.train.checkpoints import model_arrays, write_arrays
+from tinylm.train.checkpoints import model_arrays, save_arrays
 from tinylm.train.failures import require_finite
 from tinylm.train.gradient_norms import gradient_norms
 from tinylm.train.metrics import memory_mb
@@ -77,7 +77,7 @@ def validate(run: "Run", report: Report) -> None:
             progress.best_val_loss, progress.best_step, progress.since_best = loss, step, 0
             path = run.folder / "checkpoints" / "best.safetensors"
             if run.ranks.rank == 0:
-                write_arrays(path, model_arrays(run.model), {"step": step, "val_loss": loss})
+                save_arrays(path, model_arrays(run.model), {"step": step, "val_loss": loss})
     run.clock.resume(step)
 
 

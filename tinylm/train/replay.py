@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from tinylm.errors import CheckpointError
-from tinylm.train.checkpoints import read_arrays, read_json
+from tinylm.files.json_files import read_json
+from tinylm.files.signed_arrays import read_arrays
 from tinylm.train.failures import examine
 from tinylm.train.loop import Run
 from tinylm.train.snapshots import restore

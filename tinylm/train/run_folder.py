@@ -12,7 +12,7 @@ import numpy as np
 
 from tinylm.errors import CheckpointError
 from tinylm.files.atomic import PARTIAL
-from tinylm.train.checkpoints import read_arrays
+from tinylm.files.signed_arrays import read_arrays
 
 T = TypeVar("T")
 

@@ -7,12 +7,14 @@ from typing import Any
 from tinylm.data.tokenizers import Tokenizer, from_json
 from tinylm.engine.devices import device_namespace
 from tinylm.errors import CheckpointError, ConfigError, DataError
+from tinylm.files.json_files import read_json
+from tinylm.files.signed_arrays import read_arrays
 from tinylm.models import GPT, LanguageModel, Llama, NgramLM
 from tinylm.nn import Module
 from tinylm.nn.lora import adapt, merge
-from tinylm.pretrained import loading
+from tinylm.pretrained.model_loading import architecture_of, find_pretrained, load_pretrained, load_tokenizer
 from tinylm.pretrained.tokenizer_files import PretrainedTokenizer
-from tinylm.train.checkpoints import load_arrays, read_arrays, read_json, state_digest
+from tinylm.train.checkpoints import load_arrays, state_digest
 from tinylm.train.run_folder import newest_whole
 from tinylm.train.tasks.language_model_config import (
     ADAPTERS,
@@ -56,8 +58,8 @@ def read_config(folder: Path, after: tuple[Path, ...] = ()) -> tuple[TrainConfig
 
 def tokenizer_of(path: Path, after: tuple[Path, ...] = ()) -> Tokenizer:
     """The tokenizer of a run or of a pretrained model."""
-    place = loading.find(path)
-    return read_config(path, after)[1] if place is None else loading.load_tokenizer(place)
+    place = find_pretrained(path)
+    return read_config(path, after)[1] if place is None else load_tokenizer(place)
 
 
 def load_weights(model: Module | NgramLM, folder: Path) -> None:
@@ -87,8 +89,8 @@ def load_run(folder: Path, device: str = "cpu") -> tuple[LanguageModel | NgramLM
     DeviceError for a device that is not to be had.
     """
     device_namespace(device)
-    if (place := loading.find(folder)) is not None:
-        loaded, its_tokenizer = loading.load_pretrained(place)
+    if (place := find_pretrained(folder)) is not None:
+        loaded, its_tokenizer = load_pretrained(place)
         loaded.to(device)
         return loaded, its_tokenizer, None
     config, tokenizer = read_config(folder)
@@ -198,8 +200,8 @@ _SHAPE = (
 
 def fine_tuning_config(init: str, adapters: bool) -> TrainConfig:
     """The settings that `--init` brings. Errors: CheckpointError when there is no such model."""
-    place = loading.find(Path(init))
-    model = read_config(Path(init))[0].model if place is None else loading.kind(place)
+    place = find_pretrained(Path(init))
+    model = read_config(Path(init))[0].model if place is None else architecture_of(place)
     changes: dict[str, Any] = {**FINE_TUNING, **(ADAPTERS if adapters else {})}
     longest = None if place is not None else context_of(Path(init))
     changes["block_size"] = min(changes["block_size"], longest or changes["block_size"])
@@ -214,4 +216,4 @@ def context_of(folder: Path) -> int | None:
     record: Any = read_json(folder / "config.json")
     if not config.init or record["tokenizer"] is not None:
         return record.get("context") or config.block_size
-    return None if loading.find(Path(config.init)) is not None else context_of(Path(config.init))
+    return None if find_pretrained(Path(config.init)) is not None else context_of(Path(config.init))

@@ -6,7 +6,7 @@ from tinylm.data import Corpus
 from tinylm.engine.devices import to_numpy
 from tinylm.engine.random_keys import default_generator
 from tinylm.errors import CheckpointError
-from tinylm.train.checkpoints import write_arrays
+from tinylm.train.checkpoints import save_arrays
 from tinylm.train.distributed import check_same_weights, rank_0_first, separate_draws
 from tinylm.train.failures import require_finite
 from tinylm.train.metrics import MetricsLog
@@ -60,6 +60,6 @@ def save_checkpoint(run: "Run") -> None:
     check_same_weights(run.ranks, run.model, f"after step {run.progress.step}")
     arrays, record = snapshot(run)
     if run.ranks.rank == 0:
-        write_arrays(checkpoint_path(run.folder, run.progress.step), arrays, record)
+        save_arrays(checkpoint_path(run.folder, run.progress.step), arrays, record)
         keep_newest(run.folder, run.config.keep)
     run.clock.start(run.progress.step)  # saving is no training

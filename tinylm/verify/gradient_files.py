@@ -13,6 +13,7 @@ import numpy as np
 from tinylm.engine.devices import to_numpy
 from tinylm.errors import CheckpointError
 from tinylm.files.atomic import write_atomically
+from tinylm.files.safetensors_files import open_safetensors, serialize
 from tinylm.nn import Module
 from tinylm.verify.compared_arrays import TOLERANCES, mismatches, together
 from tinylm.verify.reports import Report
@@ -25,26 +26,19 @@ def save_gradients(gradients: Gradients, path: str | Path) -> None:
 
     Errors: CheckpointError when there is none, or the file cannot be written.
     """
-    from safetensors.numpy import save
-
     arrays = _arrays(gradients)
     if not arrays:
         raise CheckpointError(f"no gradients to save to {path}: call backward first")
-    # safetensors writes raw memory: anything but a contiguous array would be saved wrong
-    write_atomically(Path(path), save({name: np.ascontiguousarray(a).reshape(a.shape) for name, a in arrays.items()}))
+    write_atomically(Path(path), serialize(arrays))
 
 
 def load_gradients(path: str | Path) -> dict[str, np.ndarray]:
     """The arrays of a safetensors file by name. Errors: CheckpointError when it is missing, damaged or of a dtype that NumPy lacks."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
+    file = open_safetensors(Path(path))
     try:
-        return load_file(path)
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged, or has a dtype that NumPy lacks: {error}") from error
+        return {name: tensor.array() for name, tensor in file.tensors.items()}
+    except ValueError as error:
+        raise CheckpointError(f"{path} cannot be compared: {error}") from error
 
 
 def compare_gradients(ours: Gradients, theirs: Gradients, *, tolerance: float | None = None) -> Report:

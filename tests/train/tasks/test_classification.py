@@ -11,9 +11,9 @@ from scipy import stats
 
 from tinylm.data.labelled import LabelledTexts, encode_words, split_labelled
 from tinylm.errors import AnomalyError, CheckpointError, ConfigError, DataError
-from tinylm.files.atomic import write_json
+from tinylm.files.json_files import write_json
+from tinylm.files.signed_arrays import read_arrays, write_arrays
 from tinylm.models.classifier import Ensemble
-from tinylm.train.checkpoints import read_arrays, write_arrays
 from tinylm.train.run_folder import saved_checkpoints
 from tinylm.train.tasks.classification import (
     Report,

@@ -20,6 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tinylm.bindings.kernel_sources import kernel_folder
+from tinylm.files.atomic import atomic_file
+from tinylm.files.cache import cache_folder
 
 # Nothing here may imply -ffast-math: it loses NaN, and a library linked with it makes the process flush denormals.
 FLAGS = ("-std=gnu11", "-O3", "-fopenmp-simd", "-fPIC", "-pthread", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden")
@@ -87,17 +89,6 @@ def key(command: list[str]) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
-def cache(folder: str = "cpu_kernels") -> Path:
-    """$TINYLM_CACHE, else $XDG_CACHE_HOME/tinylm, else ~/.cache/tinylm, and in it a folder, by default the CPU's library's.
-    Errors: FileNotFoundError for a user without a home."""
-    if os.environ.get("TINYLM_CACHE"):
-        return Path(os.environ["TINYLM_CACHE"]) / folder
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinylm" / folder
-    except RuntimeError as error:
-        raise FileNotFoundError(str(error)) from error
-
-
 def trusted(path: Path, kind: Callable[[int], bool]) -> bool:
     """Whether it is of that kind and nobody but this user can have written it."""
     try:
@@ -114,7 +105,7 @@ def load() -> tuple[ctypes.CDLL, str]:
     command = compiler()
     name = key(command)
     try:
-        place = cache()
+        place = cache_folder("cpu_kernels")
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not trusted(place, stat.S_ISDIR):
             raise PermissionError(f"{place} belongs to another user, or others may write to it")
@@ -156,15 +147,9 @@ def _kept(place: Path, name: str) -> tuple[ctypes.CDLL, str] | None:
 def _keep(built: Path, place: Path, name: str) -> Path:
     """Puts a copy into the cache, whole or not at all, whoever else does so at the same time."""
     content = built.read_bytes()
-    handle, draft = tempfile.mkstemp(dir=place)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        path = place / f"{name}-{_digest(content)}.so"
-        os.replace(draft, path)
-    except OSError:
-        os.unlink(draft)
-        raise
+    path = place / f"{name}-{_digest(content)}.so"
+    with atomic_file(path) as file:
+        file.write(content)
     return path
 
 

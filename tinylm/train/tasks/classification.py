@@ -12,9 +12,11 @@ from tinylm.engine.autograd import no_grad
 from tinylm.engine.random_keys import default_generator
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import CheckpointError, DataError
+from tinylm.files.json_files import read_json
+from tinylm.files.signed_arrays import read_arrays
 from tinylm.models.classifier import BagClassifier, Ensemble, TextClassifier
 from tinylm.models.naive_bayes import NaiveBayes
-from tinylm.train.checkpoints import load_arrays, read_arrays, read_json
+from tinylm.train.checkpoints import load_arrays
 from tinylm.train.tasks.classifier_config import ClassifierConfig, build_classifier
 
 TASK = "classification"

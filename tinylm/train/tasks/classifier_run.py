@@ -13,10 +13,10 @@ from tinylm.data.labelled import LabelledTexts, pad_texts
 from tinylm.engine.random_keys import default_generator, philox
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import AnomalyError, CheckpointError
-from tinylm.files.atomic import write_json
+from tinylm.files.json_files import write_json
 from tinylm.models.classifier import Ensemble
 from tinylm.optim import AdamW
-from tinylm.train.checkpoints import model_arrays, write_arrays
+from tinylm.train.checkpoints import model_arrays, save_arrays
 from tinylm.train.metrics import MetricsLog
 from tinylm.train.run_folder import RunLock, checkpoint_path, keep_newest, newest_whole, refuse_used
 from tinylm.train.snapshots import compare_arrays, generator_state
@@ -188,7 +188,7 @@ class ClassifierRun:
     def save(self) -> None:
         """Writes checkpoints/step-N.safetensors."""
         arrays, record = self.training.snapshot()
-        write_arrays(checkpoint_path(self.folder, self.training.step), arrays, {**record, "train_seconds": self.seconds})
+        save_arrays(checkpoint_path(self.folder, self.training.step), arrays, {**record, "train_seconds": self.seconds})
         keep_newest(self.folder, KEEP)
 
     def _restore(self, path: Path, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> None:
@@ -205,7 +205,7 @@ class ClassifierRun:
             "parameters": self.model.num_parameters(),
             "train_seconds": self.seconds,
         }
-        write_arrays(self.folder / "model.safetensors", model_arrays(self.model), {"accuracy": summary["accuracy"]})
+        save_arrays(self.folder / "model.safetensors", model_arrays(self.model), {"accuracy": summary["accuracy"]})
         write_json(self.folder / "summary.json", summary)
         return summary
 

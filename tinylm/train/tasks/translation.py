@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from tinylm import ops
-from tinylm.data.pairs import Batch, BucketedBatches, Pair, Pairs, Vocabulary, make_batch, padded
+from tinylm.data.batching import padded
+from tinylm.data.pairs import Batch, BucketedBatches, Pair, Pairs, Vocabulary, make_batch
 from tinylm.data.tokenizers import BpeTokenizer, from_json
 from tinylm.decode.beams import beam_search, greedy
 from tinylm.engine.autograd import no_grad
@@ -16,9 +17,9 @@ from tinylm.engine.devices import device_namespace, to_device
 from tinylm.engine.random_keys import default_generator
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import CheckpointError, DataError
+from tinylm.files.json_files import read_json
 from tinylm.models.translator import TranslationModel
 from tinylm.optim import Optimizer, Schedule, WarmupCosine
-from tinylm.train.checkpoints import read_json
 from tinylm.train.loop import Run
 from tinylm.train.runs import load_weights
 from tinylm.train.saving import open_folder

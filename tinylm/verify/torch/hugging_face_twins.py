@@ -8,8 +8,8 @@ import numpy as np
 
 from tinylm.errors import ConfigError
 from tinylm.models import GPT, Llama
-from tinylm.pretrained.hugging_face import record_of
-from tinylm.pretrained.loading import load_pretrained
+from tinylm.pretrained.hugging_face import config_json
+from tinylm.pretrained.model_loading import load_pretrained
 from tinylm.pretrained.tokenizer_files import PretrainedTokenizer
 
 TEXT = "The capital of Germany is Berlin."
@@ -41,7 +41,7 @@ def their_twin(model: GPT | Llama) -> Any:
             import transformers
     except ImportError as error:
         raise ConfigError("transformers is not installed: pip install 'tinylm[test]'") from error
-    record = record_of(model) | {"attn_implementation": "sdpa"}
+    record = config_json(model) | {"attn_implementation": "sdpa"}
     if isinstance(model, GPT):
         theirs = _gpt_class()(transformers.GPT2Config(**record))
         for module in list(theirs.modules()):

@@ -1,0 +1,55 @@
+"""A tensor that lies in a file and is decoded to floats a few rows at a time."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tinylm.errors import CheckpointError
+
+_SLICE = 1 << 22  # elements decoded at once: 16 MB as float32
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """shape: of the tensor, rows first.  decode(a, b): its rows from a to b as floats, (b - a, ...)."""
+
+    name: str
+    shape: tuple[int, ...]
+    decode: Callable[[int, int], np.ndarray]
+
+    def slices(self) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
+        """Yields the rows in slices that need little memory, each with its place.
+
+        Raises CheckpointError for a NaN or an infinity, naming the tensor.
+        """
+        length = self.shape[0] if self.shape else 1
+        width = max(1, int(np.prod(self.shape[1:])))
+        step = max(1, _SLICE // width)
+        for start in range(0, length, step):
+            stop = min(start + step, length)
+            rows = self.decode(start, stop)
+            if not np.isfinite(rows).all():
+                raise CheckpointError(f"the stored tensor {self.name!r:.80} holds a NaN or an infinity in its rows {start} to {stop - 1}")
+            yield (slice(start, stop),) if self.shape else (), rows
+
+    def read(self) -> np.ndarray:
+        """Returns all of it, float32."""
+        out = np.empty(self.shape, np.float32)
+        for place, rows in self.slices():
+            out[place] = rows
+        return out
+
+    def equals(self, other: "StoredTensor") -> bool:
+        """Returns whether both hold the same numbers."""
+        pairs = zip(self.slices(), other.slices(), strict=True)
+        return self.shape == other.shape and all(np.array_equal(a, b) for (_, a), (_, b) in pairs)
+
+
+def map_file(path: Path) -> np.ndarray:
+    """Returns a file's bytes, mapped into memory read-only: only what is used is read. Raises CheckpointError."""
+    try:
+        return np.memmap(path, np.uint8, "r") if path.stat().st_size else np.zeros(0, np.uint8)  # an empty file cannot be mapped
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero in it
+        raise CheckpointError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
