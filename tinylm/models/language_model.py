@@ -36,10 +36,8 @@ class LanguageModel(nn.Module, Generic[State]):
     def loss(self, ids: Tensor, targets: Tensor, state: list[State] | None = None) -> tuple[Tensor, list[State] | None]:
         """Returns (training loss, state): the mean of -log p(targets), ids and targets (N, T). Only a recurrent model
         takes a state and returns one."""
-        if self.block_size is None:
-            logits, state = self.advance(ids, state)
-            return ops.cross_entropy(logits, targets), state
-        return ops.cross_entropy(self.logits(ids), targets), None
+        logits, state = self.advance(ids, state) if self.block_size is None else (self.logits(ids), None)
+        return ops.cross_entropy(logits, targets), state
 
 
 class DecoderOnlyModel(LanguageModel[nn.KeyValueCache]):
