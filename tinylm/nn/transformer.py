@@ -18,15 +18,38 @@ Memory = Tensor | tuple[Tensor, Tensor]  # what a decoder attends to, or the key
 class _Layer(Module):
     """What encoder and decoder layers have in common: residual branches around attention and feed-forward."""
 
-    linear1: Linear
-    linear2: Linear
-    dropout: Dropout
+    attends_to_memory = False  # True in a decoder layer, which has a second attention and a third norm
 
-    def __init__(self, activation: str, norm_first: bool) -> None:
+    def __init__(
+        self,
+        d_model: int,
+        nhead: int,
+        dim_feedforward: int = 2048,
+        dropout: float = 0.1,
+        activation: str = "relu",
+        layer_norm_eps: float = 1e-5,
+        batch_first: bool = False,
+        norm_first: bool = False,
+        bias: bool = True,
+    ) -> None:
         super().__init__()
         if activation not in ("relu", "gelu"):
             raise ConfigError(f"activation {activation!r}: expected 'relu' or 'gelu'")
         self.activation, self.norm_first = activation, norm_first
+        self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first)
+        if self.attends_to_memory:
+            self.multihead_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first)
+        self.linear1 = Linear(d_model, dim_feedforward, bias)
+        self.dropout = Dropout(dropout)
+        self.linear2 = Linear(dim_feedforward, d_model, bias)
+        self.norm1 = LayerNorm(d_model, layer_norm_eps, bias=bias)
+        self.norm2 = LayerNorm(d_model, layer_norm_eps, bias=bias)
+        if self.attends_to_memory:
+            self.norm3 = LayerNorm(d_model, layer_norm_eps, bias=bias)
+        self.dropout1 = Dropout(dropout)
+        self.dropout2 = Dropout(dropout)
+        if self.attends_to_memory:
+            self.dropout3 = Dropout(dropout)
 
     def _attend(
         self, x: Tensor, norm: LayerNorm, attention: MultiheadAttention, dropout: Dropout, memory: Memory | None = None, **masks: Any
@@ -56,28 +79,6 @@ class TransformerEncoderLayer(_Layer):
     if batch_first, -> the same shape. Parameter names and defaults are PyTorch's.
     """
 
-    def __init__(
-        self,
-        d_model: int,
-        nhead: int,
-        dim_feedforward: int = 2048,
-        dropout: float = 0.1,
-        activation: str = "relu",
-        layer_norm_eps: float = 1e-5,
-        batch_first: bool = False,
-        norm_first: bool = False,
-        bias: bool = True,
-    ) -> None:
-        super().__init__(activation, norm_first)
-        self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first)
-        self.linear1 = Linear(d_model, dim_feedforward, bias)
-        self.dropout = Dropout(dropout)
-        self.linear2 = Linear(dim_feedforward, d_model, bias)
-        self.norm1 = LayerNorm(d_model, layer_norm_eps, bias=bias)
-        self.norm2 = LayerNorm(d_model, layer_norm_eps, bias=bias)
-        self.dropout1 = Dropout(dropout)
-        self.dropout2 = Dropout(dropout)
-
     def forward(
         self,
         src: Tensor,
@@ -103,30 +104,7 @@ class TransformerDecoderLayer(_Layer):
     batch_first, -> the shape of tgt. Parameter names and defaults are PyTorch's.
     """
 
-    def __init__(
-        self,
-        d_model: int,
-        nhead: int,
-        dim_feedforward: int = 2048,
-        dropout: float = 0.1,
-        activation: str = "relu",
-        layer_norm_eps: float = 1e-5,
-        batch_first: bool = False,
-        norm_first: bool = False,
-        bias: bool = True,
-    ) -> None:
-        super().__init__(activation, norm_first)
-        self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first)
-        self.multihead_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first)
-        self.linear1 = Linear(d_model, dim_feedforward, bias)
-        self.dropout = Dropout(dropout)
-        self.linear2 = Linear(dim_feedforward, d_model, bias)
-        self.norm1 = LayerNorm(d_model, layer_norm_eps, bias=bias)
-        self.norm2 = LayerNorm(d_model, layer_norm_eps, bias=bias)
-        self.norm3 = LayerNorm(d_model, layer_norm_eps, bias=bias)
-        self.dropout1 = Dropout(dropout)
-        self.dropout2 = Dropout(dropout)
-        self.dropout3 = Dropout(dropout)
+    attends_to_memory = True
 
     def forward(
         self,
