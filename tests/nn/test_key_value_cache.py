@@ -46,7 +46,7 @@ def test_a_copy_goes_its_own_way() -> None:
     np.testing.assert_array_equal(before.data, kept)
 
 
-def test_steps_mostly_write_into_the_room() -> None:
+def test_steps_mostly_write_into_the_buffers() -> None:
     cache = KeyValueCache()
     cache.extend(*piece(32))
     places = [cache.extend(*piece(1))[0].data.base.shape[2] for _ in range(224)]

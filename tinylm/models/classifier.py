@@ -18,6 +18,7 @@ from tinylm.engine.ids import check_ids
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ShapeError
 from tinylm.nn.checks import check_sizes
+from tinylm.nn.recurrent import Lengths
 
 _PRIME = 116049371  # fastText's multiplier; the product with an id below 2³¹ fits 64 bits
 
@@ -25,7 +26,7 @@ _PRIME = 116049371  # fastText's multiplier; the product with an id below 2³¹ 
 class TextClassifier(nn.Module):
     """The interface of the three models."""
 
-    def forward(self, ids: Tensor, lengths: Any) -> Tensor:
+    def forward(self, ids: Tensor, lengths: Lengths) -> Tensor:
         """ids (N, T), lengths (N,) -> logits (N,). Raises ShapeError; RangeError for ids outside the vocabulary."""
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
@@ -37,7 +38,7 @@ class _Batch(NamedTuple):
     lengths: Any  # (N,) raw integers
 
     @classmethod
-    def of(cls, ids: Tensor, lengths: Any) -> "_Batch":
+    def of(cls, ids: Tensor, lengths: Lengths) -> "_Batch":
         """Returns the positions of a batch. Raises ShapeError for shapes or lengths that do not fit."""
         raw = Tensor.as_tensor(lengths).data
         if ids.ndim != 2 or raw.shape != ids.shape[:1] or raw.dtype.kind not in "iu":
@@ -95,7 +96,7 @@ class BagClassifier(TextClassifier):
         frequencies = counts / counts.sum(axis=1, keepdims=True)
         self.load_state_dict({"ratios": np.log(frequencies[1] / frequencies[0])}, strict=False)
 
-    def forward(self, ids: Tensor, lengths: Any) -> Tensor:
+    def forward(self, ids: Tensor, lengths: Lengths) -> Tensor:
         batch = _Batch.of(ids, lengths)
         rows = Tensor(self.rows(ids.data))
         words = batch.weights(self.encoder.weight.dtype)  # (N, T, 1)
@@ -122,7 +123,7 @@ class LSTMClassifier(TextClassifier):
         self.rnn = nn.LSTM(width, hidden, num_layers, dropout=dropout, bidirectional=True)
         self.decoder = nn.Linear(2 * hidden, 1)
 
-    def forward(self, ids: Tensor, lengths: Any) -> Tensor:
+    def forward(self, ids: Tensor, lengths: Lengths) -> Tensor:
         batch = _Batch.of(ids, lengths)
         x = self.drop(self.encoder(ids.transpose(1, 0)))  # (T, N, width)
         y, _ = self.rnn(x, lengths=batch.lengths)
@@ -151,7 +152,7 @@ class TransformerClassifier(TextClassifier):
         self.transformer_encoder = nn.TransformerEncoder(layer, num_layers, nn.LayerNorm(width))
         self.decoder = nn.Linear(width, 1)
 
-    def forward(self, ids: Tensor, lengths: Any) -> Tensor:
+    def forward(self, ids: Tensor, lengths: Lengths) -> Tensor:
         batch = _Batch.of(ids, lengths)
         x = self.pos_encoder(self.encoder(ids.transpose(1, 0)) * self.scale)  # (T, N, width)
         y = self.transformer_encoder(x, src_key_padding_mask=Tensor(~batch.real.data))
@@ -165,7 +166,7 @@ class Ensemble(TextClassifier):
         super().__init__()
         self.members = nn.ModuleList(members)
 
-    def forward(self, ids: Tensor, lengths: Any) -> Tensor:
+    def forward(self, ids: Tensor, lengths: Lengths) -> Tensor:
         return ops.stack([member(ids, lengths) for member in self.members]).mean(axis=0)
 
 

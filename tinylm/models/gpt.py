@@ -76,7 +76,10 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)), with dropout on both branches."""
+    """x = x + attention(norm(x)), then x + mlp(norm(x)), with dropout on both branches.
+
+    Each branch adds itself to x: without dropout the sum and the branch's last projection are one op.
+    """
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -107,7 +110,7 @@ class GPT(DecoderOnlyModel):
 
     The output projection is the token embedding itself. Initial weights: N(0, s²), the projections
     onto the residual stream N(0, s²/(2 n_layer)), biases zero. s = 0.02 √(768 / n_embd), which is
-    GPT-2's 0.02 at GPT-2's own width; narrower models would learn slowly from weights so small.
+    GPT-2's 0.02 at GPT-2's width; a narrower model would learn slowly from such small weights.
     """
 
     def __init__(self, config: GPTConfig) -> None:

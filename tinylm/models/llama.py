@@ -134,7 +134,7 @@ class LlamaMLP(nn.Module):
 
 
 class LlamaBlock(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)), with dropout on both branches."""
+    """As GPT's block: x = x + attention(norm(x)), then x + mlp(norm(x)), with dropout on both branches."""
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()

@@ -6,7 +6,7 @@ Both give p(target | source) = Π_t p(target[t] | target[..t-1], source) and hav
 
 import math
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from tinylm.engine.devices import to_device, to_numpy
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ShapeError
 from tinylm.nn.checks import check_sizes
+from tinylm.nn.recurrent import Lengths
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class TranslationModel(nn.Module, Generic[State]):
     embedding: nn.Embedding
     vocab_size: int
 
-    def forward(self, source: Tensor, source_lengths: Any, target_in: Tensor) -> Tensor:
+    def forward(self, source: Tensor, source_lengths: Lengths, target_in: Tensor) -> Tensor:
         """Returns logits (N, T, vocab_size) of the token after each of target_in (N, T).
 
         source (N, S) ids, padded at the end; source_lengths: N integers from 1 to S; target_in begins
@@ -67,7 +68,7 @@ class TranslationModel(nn.Module, Generic[State]):
         """
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
-    def encode(self, source: Tensor, source_lengths: Any) -> State:
+    def encode(self, source: Tensor, source_lengths: Lengths) -> State:
         """Returns the state before the first target token."""
         raise NotImplementedError(f"{type(self).__name__} has no encode")
 
@@ -109,11 +110,11 @@ class Translator(TranslationModel[AttentionState]):
                     nn.init.fill_uniform(p, math.sqrt(6 / sum(p.shape)))
         nn.init.fill_normal(self.embedding.weight, d_model**-0.5)
 
-    def forward(self, source: Tensor, source_lengths: Any, target_in: Tensor) -> Tensor:
+    def forward(self, source: Tensor, source_lengths: Lengths, target_in: Tensor) -> Tensor:
         y, _ = self._decode(target_in, self.encode(source, source_lengths))
         return self.logits(y.transpose(1, 0, 2))  # (T, N, d) -> (N, T, vocab_size)
 
-    def encode(self, source: Tensor, source_lengths: Any) -> AttentionState:
+    def encode(self, source: Tensor, source_lengths: Lengths) -> AttentionState:
         padding = Tensor(to_device(padding_mask(source, source_lengths), source.device))
         memory = self.encoder(self._embed(source, 0), src_key_padding_mask=padding)
         return AttentionState(self.decoder.keys_and_values(memory), padding, [nn.KeyValueCache() for _ in self.decoder.layers])
@@ -157,11 +158,11 @@ class RecurrentTranslator(TranslationModel[RecurrentState]):
         self.decoder = nn.LSTM(width, width, num_layers, dropout=dropout)
         nn.init.fill_uniform(self.embedding.weight, 0.1)
 
-    def forward(self, source: Tensor, source_lengths: Any, target_in: Tensor) -> Tensor:
+    def forward(self, source: Tensor, source_lengths: Lengths, target_in: Tensor) -> Tensor:
         y, _ = self._decode(target_in, self.encode(source, source_lengths))
         return self.logits(y.transpose(1, 0, 2))  # (T, N, d) -> (N, T, vocab_size)
 
-    def encode(self, source: Tensor, source_lengths: Any) -> RecurrentState:
+    def encode(self, source: Tensor, source_lengths: Lengths) -> RecurrentState:
         lengths = to_numpy(Tensor.as_tensor(source_lengths).data)
         padding = padding_mask(source, lengths)
         places = np.arange(source.shape[1])
@@ -181,7 +182,7 @@ class RecurrentTranslator(TranslationModel[RecurrentState]):
         return self.drop(y), RecurrentState(h, c)
 
 
-def padding_mask(source: Tensor, lengths: Any) -> np.ndarray:
+def padding_mask(source: Tensor, lengths: Lengths) -> np.ndarray:
     """Returns (N, S) booleans, True where a sequence has ended. Raises ShapeError for lengths that do not fit."""
     lengths = to_numpy(Tensor.as_tensor(lengths).data)
     if source.ndim != 2 or lengths.shape != source.shape[:1]:

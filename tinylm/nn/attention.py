@@ -3,6 +3,8 @@
 import math
 from typing import Any
 
+import numpy as np
+
 from tinylm import ops
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, ShapeError
@@ -11,6 +13,8 @@ from tinylm.nn.checks import check_probability
 from tinylm.nn.key_value_cache import KeyValueCache
 from tinylm.nn.layers import Linear
 from tinylm.nn.modules import Module
+
+Mask = Tensor | np.ndarray  # boolean, True where attention is NOT allowed, or floating, added to the scores
 
 
 class MultiheadAttention(Module):
@@ -56,9 +60,9 @@ class MultiheadAttention(Module):
         query: Tensor,
         key: Tensor,
         value: Tensor,
-        key_padding_mask: Any = None,
+        key_padding_mask: Mask | None = None,
         need_weights: bool = True,
-        attn_mask: Any = None,
+        attn_mask: Mask | None = None,
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
@@ -77,8 +81,8 @@ class MultiheadAttention(Module):
         key: Tensor,
         value: Tensor,
         *,
-        attn_mask: Any = None,
-        key_padding_mask: Any = None,
+        attn_mask: Mask | None = None,
+        key_padding_mask: Mask | None = None,
         is_causal: bool = False,
         need_weights: bool = False,
         cache: KeyValueCache | None = None,
@@ -149,7 +153,7 @@ class MultiheadAttention(Module):
         return f"embed_dim={self.embed_dim}, num_heads={self.num_heads}"
 
 
-def merged_mask(attn_mask: Any, key_padding_mask: Any, shape: tuple[int, int, int, int], dtype: Any) -> Any:
+def merged_mask(attn_mask: Mask | None, key_padding_mask: Mask | None, shape: tuple[int, int, int, int], dtype: Any) -> Any:
     """Returns PyTorch's two masks as the one mask of ops.scaled_dot_product_attention for scores of
     `shape` (N, heads, T, S): boolean, True where attention IS allowed; or of `dtype`, to be added; None
     without masks."""
@@ -168,7 +172,7 @@ def merged_mask(attn_mask: Any, key_padding_mask: Any, shape: tuple[int, int, in
     return added[0] if len(added) == 1 else added[0] + added[1]
 
 
-def _checked(name: str, mask: Any, shapes: list[tuple[int, ...]]) -> Tensor:
+def _checked(name: str, mask: Mask, shapes: list[tuple[int, ...]]) -> Tensor:
     mask = Tensor.as_tensor(mask)
     if mask.shape not in shapes:
         raise ShapeError(f"MultiheadAttention: {name} has shape {mask.shape}, expected {' or '.join(map(str, shapes))}")

@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from tinylm import ops
 from tinylm.engine.devices import to_numpy
 from tinylm.engine.tensor import Tensor
@@ -12,6 +14,8 @@ from tinylm.nn import init
 from tinylm.nn.checks import check_probability
 from tinylm.nn.modules import Module
 from tinylm.ops.recurrent import check_nonlinearity
+
+Lengths = Tensor | np.ndarray | Sequence[int]  # how many steps each sequence of a batch has
 
 
 class _Weights(Module):
@@ -77,7 +81,7 @@ class _Recurrent(_Weights):
             for direction in self.directions:
                 self.add_parameters(hidden_size * len(self.directions) if layer else input_size, f"_l{layer}{direction}")
 
-    def scan(self, x: Tensor, states: Sequence[Tensor | None], lengths: Any) -> tuple[Tensor, list[Tensor]]:
+    def scan(self, x: Tensor, states: Sequence[Tensor | None], lengths: Lengths | None) -> tuple[Tensor, list[Tensor]]:
         """Returns (output, final states) of all layers; states has one entry for h, and one for c in an LSTM."""
         self.check_input(x, (2, 3))
         batched, lead = x.ndim == 3, self.num_layers * len(self.directions)
@@ -139,7 +143,7 @@ class RNN(_Recurrent):
         check_nonlinearity(nonlinearity)
         self.settings = {"nonlinearity": nonlinearity}
 
-    def forward(self, x: Tensor, hx: Tensor | None = None, *, lengths: Any = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, hx: Tensor | None = None, *, lengths: Lengths | None = None) -> tuple[Tensor, Tensor]:
         """Returns (output, h_n) from x and the initial state h_0."""
         y, (h,) = self.scan(x, [hx], lengths)
         return y, h
@@ -155,7 +159,7 @@ class GRU(_Recurrent):
     op = ops.gru
     gates = 3
 
-    def forward(self, x: Tensor, hx: Tensor | None = None, *, lengths: Any = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, hx: Tensor | None = None, *, lengths: Lengths | None = None) -> tuple[Tensor, Tensor]:
         """Returns (output, h_n) from x and the initial state h_0."""
         y, (h,) = self.scan(x, [hx], lengths)
         return y, h
@@ -178,7 +182,9 @@ class LSTM(_Recurrent):
     op = ops.lstm
     gates = 4
 
-    def forward(self, x: Tensor, hx: tuple[Tensor, Tensor] | None = None, *, lengths: Any = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(
+        self, x: Tensor, hx: tuple[Tensor, Tensor] | None = None, *, lengths: Lengths | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Returns (output, (h_n, c_n)) from x and the initial states (h_0, c_0)."""
         y, (h, c) = self.scan(x, _pair(hx), lengths)
         return y, (h, c)

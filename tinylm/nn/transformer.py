@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 from tinylm.engine.recompute import checkpoint
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, ShapeError
-from tinylm.nn.attention import MultiheadAttention
+from tinylm.nn.attention import Mask, MultiheadAttention
 from tinylm.nn.key_value_cache import KeyValueCache
 from tinylm.nn.layers import Dropout, LayerNorm, Linear
 from tinylm.nn.modules import Module, ModuleList
@@ -82,8 +82,8 @@ class TransformerEncoderLayer(_Layer):
     def forward(
         self,
         src: Tensor,
-        src_mask: Any = None,
-        src_key_padding_mask: Any = None,
+        src_mask: Mask | None = None,
+        src_key_padding_mask: Mask | None = None,
         is_causal: bool = False,
         cache: KeyValueCache | None = None,
     ) -> Tensor:
@@ -110,10 +110,10 @@ class TransformerDecoderLayer(_Layer):
         self,
         tgt: Tensor,
         memory: Memory,
-        tgt_mask: Any = None,
-        memory_mask: Any = None,
-        tgt_key_padding_mask: Any = None,
-        memory_key_padding_mask: Any = None,
+        tgt_mask: Mask | None = None,
+        memory_mask: Mask | None = None,
+        tgt_key_padding_mask: Mask | None = None,
+        memory_key_padding_mask: Mask | None = None,
         tgt_is_causal: bool = False,
         memory_is_causal: bool = False,
         cache: KeyValueCache | None = None,
@@ -165,8 +165,8 @@ class TransformerEncoder(_Stack[TransformerEncoderLayer]):
     def forward(
         self,
         src: Tensor,
-        mask: Any = None,
-        src_key_padding_mask: Any = None,
+        mask: Mask | None = None,
+        src_key_padding_mask: Mask | None = None,
         is_causal: bool = False,
         cache: Sequence[KeyValueCache] | None = None,
     ) -> Tensor:
@@ -184,10 +184,10 @@ class TransformerDecoder(_Stack[TransformerDecoderLayer]):
         self,
         tgt: Tensor,
         memory: Tensor | Sequence[Memory],
-        tgt_mask: Any = None,
-        memory_mask: Any = None,
-        tgt_key_padding_mask: Any = None,
-        memory_key_padding_mask: Any = None,
+        tgt_mask: Mask | None = None,
+        memory_mask: Mask | None = None,
+        tgt_key_padding_mask: Mask | None = None,
+        memory_key_padding_mask: Mask | None = None,
         tgt_is_causal: bool = False,
         memory_is_causal: bool = False,
         cache: Sequence[KeyValueCache] | None = None,
