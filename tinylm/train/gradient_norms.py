@@ -5,7 +5,7 @@ from typing import Any
 
 from tinylm.engine.devices import to_numpy
 from tinylm.nn import Module
-from tinylm.optim.clipping import grad_norm
+from tinylm.optim.optimizer import grad_norm
 
 
 def layer_of(path: str) -> str:
