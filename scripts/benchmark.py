@@ -1,8 +1,7 @@
-"""Measures tinylm: the engine's cost per op, and training steps and generation, alone or against PyTorch.
+"""Measures the cost of an op, of training steps and of generation, alone or beside PyTorch.
 
-Every measurement of a workload runs in a fresh process; against PyTorch the sides alternate, and
-the ratio is the median over the rounds. On a GPU the steps are timed there, by events between them, and
-nothing waits for the host. Run it on a quiet machine.
+Every measurement of a workload runs in a fresh process. With PyTorch the two sides alternate, and the ratio is the
+median over the rounds. On a GPU the steps are timed by events on the device, without waiting for the host.
 """
 
 import dataclasses
@@ -12,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import console
-from benchmark_engine import engine_costs, import_seconds, read_bandwidth
-from benchmark_profile import as_record, profiled
-from benchmark_rounds import SIDES, Found, check_device, machine, median_seconds, rounds
-from benchmark_workloads import CARD_WORKLOADS, WORKLOADS, Workload
-from rich.console import Console
+from benchmark.engine import engine_costs, import_seconds, read_bandwidth
+from benchmark.profile import as_record, profiled
+from benchmark.rounds import SIDES, Found, check_device, machine, median_seconds, rounds
+from benchmark.workloads import CARD_WORKLOADS, WORKLOADS, Workload
 from rich.table import Table
+from support import console
+from support.tables import screen
 
 from tinylm.errors import ConfigError
 from tinylm.files.json_files import write_json
@@ -26,10 +25,12 @@ from tinylm.files.json_files import write_json
 
 @dataclass(frozen=True)
 class Arguments:
-    """Measures the engine's cost per op, and training steps and generation, each in fresh processes."""
+    """Measures what the engine adds to each op, and the time of training steps and of generation, each in fresh
+    processes. Writes benchmark.json. Run it on an idle machine: the two sides take turns, but nothing corrects for
+    another program's load."""
 
     against: Literal["torch"] | None = None
-    """measure PyTorch too, as it is and through torch.compile, in turn with tinylm; print the ratio to the faster of the two"""
+    """also measure PyTorch, with and without torch.compile, in turn with tinylm; print the ratio to the faster of the two"""
     workload: (
         Literal[
             "gpt-small", "gpt-medium", "transformer-lm", "rnn-lm", "lstm-lm", "gru-lm", "decode", "decode-smollm2", "gpt-medium-batch-64",
@@ -37,21 +38,21 @@ class Arguments:
         ]
         | None
     ) = None  # fmt: skip
-    """only this one; without it the first eight, and on a GPU all"""
+    """measure this one only; by default the first eight, and on a GPU all"""
     pairs: int = 5
-    """how many fresh processes a side"""
+    """number of fresh processes per side"""
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
     profile: bool = False
-    """instead of all else, where tinylm's time goes: time and bytes by op and by implementation, forward and backward apart"""
+    """instead, print where tinylm's time goes: time and bytes per op and implementation, forward and backward apart"""
     out: Path = Path("runs/benchmark")
-    """the folder for benchmark.json, which holds every single measurement, or profile.json"""
+    """the folder for benchmark.json, which holds every measurement, or with --profile for profile.json"""
     dry_run: bool = False
-    """two steps of the small workload, once, nothing compiled and nothing written"""
+    """two steps of the small workload, once; nothing is compiled or written"""
 
 
 def summary(work: Workload, found: Found) -> dict[str, Any]:
-    """The record of a workload for the table and the file: medians, and the ratio to the faster PyTorch."""
+    """Returns the record of a workload for the table and the file: medians, and the ratio to the faster PyTorch."""
     sides: dict[str, Any] = {}
     for side, results in found.items():
         if isinstance(results, str):
@@ -90,35 +91,35 @@ def add_rows(table: Table, name: str, record: dict[str, Any]) -> None:
 
 
 def compare(arguments: Arguments) -> dict[str, Any]:
-    """Prints what the engine and the workloads cost; the record of it."""
-    screen = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    """Prints what the engine and the workloads cost, and returns the record of it."""
+    output = screen()
     record: dict[str, Any] = {"pairs": arguments.pairs}
     if arguments.device == "cpu":
         costs = Table("engine", "µs", box=None)
         record["engine_microseconds"] = engine_costs(arguments.dry_run)
         for name, value in record["engine_microseconds"].items():
             costs.add_row(name, f"{value:.2f}")
-        screen.print(costs)
+        output.print(costs)
         record["import_seconds"] = import_seconds()
-        screen.print(f"import tinylm, above numpy: {record['import_seconds']:.3f} s")
+        output.print(f"import tinylm, above numpy: {record['import_seconds']:.3f} s")
         record["read_gigabytes_per_second"] = read_bandwidth(arguments.dry_run)
-        screen.print(f"reading memory with all threads: {record['read_gigabytes_per_second']:.1f} GB/s\n")
+        output.print(f"reading memory with all threads: {record['read_gigabytes_per_second']:.1f} GB/s\n")
     sides = list(SIDES) if arguments.against else ["tinylm"]
     if arguments.dry_run and arguments.against:
         sides.remove("compiled")  # it would take half a minute
     count = 1 if arguments.dry_run else arguments.pairs
-    table = Table("workload", "side", "ms a step", "tokens/s", "peak MB", "import s", "ratio of step times", box=None)
+    table = Table("workload", "side", "ms per step", "tokens/s", "peak MB", "import s", "ratio of step times", box=None)
     record["workloads"] = {}
     for name, work in chosen(arguments).items():
         print(f"{name} ...", file=sys.stderr, flush=True)
         record["workloads"][name] = summary(work, rounds(name, work, sides, arguments.device, count))
         add_rows(table, name, record["workloads"][name])
-    screen.print(table)
+    output.print(table)
     return record
 
 
 def profiles(arguments: Arguments) -> dict[str, Any]:
-    """Prints a profile of every workload; the record of them."""
+    """Prints a profile of every workload, and returns the record of them."""
     record = {}
     for name, work in chosen(arguments).items():
         profile, steps = profiled(work, arguments.device)
@@ -128,7 +129,7 @@ def profiles(arguments: Arguments) -> dict[str, Any]:
 
 
 def chosen(arguments: Arguments) -> dict[str, Workload]:
-    """The workloads to measure, by name."""
+    """Returns the workloads to measure, by name."""
     every = WORKLOADS | CARD_WORKLOADS
     if arguments.workload:
         works = {arguments.workload: every[arguments.workload]}
@@ -140,11 +141,11 @@ def chosen(arguments: Arguments) -> dict[str, Workload]:
 
 
 def main() -> None:
-    arguments = console.parse(Arguments, description=Arguments.__doc__)
+    arguments = console.parse(Arguments)
     if arguments.pairs < 1:
         raise ConfigError(f"pairs is {arguments.pairs}: expected at least 1")
     if arguments.profile and arguments.against:
-        raise ConfigError("--profile looks into tinylm alone: leave out --against")
+        raise ConfigError("--profile measures tinylm only: leave out --against")
     check_device(arguments.device, arguments.against)
     record = profiles(arguments) if arguments.profile else compare(arguments)
     if not arguments.dry_run:

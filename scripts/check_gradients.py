@@ -1,16 +1,16 @@
-"""Checks gradients against finite differences: of every op, of a model, or of a function of one's own."""
+"""Checks gradients against finite differences: of every op, of a model, or of your own function."""
 
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import console
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from support import console
+from support.tables import screen
 
 from tinylm import nn
 from tinylm.engine.devices import device_namespace
@@ -28,35 +28,35 @@ from tinylm.verify.users_functions import load, samples_in
 
 @dataclass(frozen=True)
 class Arguments:
-    """Checks gradients against central differences in float64, first and second order, for every op on
-    all its samples; prints a row an op, and for each failure where it differs and the likely cause.
-    Elements at which a function has no derivative are left out and named. Exit status 1 when one is out
-    of tolerance (1e-6; second order and float32 kernels 1e-5)."""
+    """Checks gradients against central differences in float64, first and second order, for every op on all its
+    samples. Prints one row per op, and for each failure where it differs and the likely cause. Elements at which a
+    function has no derivative are left out and named. The exit status is 1 if a gradient is out of tolerance (1e-6;
+    second order and float32 kernels 1e-5)."""
 
     op: str | None = None
-    """the one op to check; all by default"""
+    """check this op only; by default all"""
     model: str | None = None
-    """a layer or model of tinylm instead, such as gpt: every parameter and argument; 'all' for all"""
+    """instead, check a layer or model of tinylm, such as gpt: every parameter and argument; 'all' for all of them"""
     module: str | None = None
-    """path.py:name instead: an @tinylm.op, another function of tensors, or an nn.Module of your own. The
-    same file must define name_samples(rng), which yields a tuple of arguments (NumPy arrays) for each call to check"""
+    """instead, check path.py:name, your own @tinylm.op, function of tensors or nn.Module. The same file must define
+    name_samples(rng), which yields a tuple of arguments (NumPy arrays) for each call to check"""
     device: str = "cpu"
     """cpu, cuda or cuda:N"""
     implementation: Literal["auto", "reference", "kernel"] = "auto"
-    """auto: float64, as the dispatcher chooses; reference: kernels switched off; kernel: the float32
-    kernels of the device, held against differences of the references in float64"""
+    """auto: float64, as the dispatcher chooses; reference: without kernels; kernel: the float32 kernels of the
+    device, compared with differences of the references in float64"""
     seed: int = 0
-    """of the samples and of the random directions"""
+    """seed of the samples and of the random directions"""
     json: Path | None = None
-    """a file for all reports as JSON"""
+    """write all reports to this file as JSON"""
     html: Path | None = None
-    """a file for all reports as one HTML page, with the error at each step size drawn"""
+    """write all reports to this file as one HTML page, with a plot of the error at each step size"""
     dry_run: bool = False
-    """only the first sample of each op, first order"""
+    """check the first sample of each op only, first order"""
 
 
 def checks(a: Arguments) -> Iterator[tuple[str, list[Report]]]:
-    """(name, its reports) for all that is asked for, one after the other."""
+    """Yields (name, its reports) for everything that was asked for."""
     limit = 1 if a.dry_run else None
     orders = (1,) if a.dry_run or a.implementation == "kernel" else (1, 2)
     if a.module is not None:
@@ -77,14 +77,14 @@ def checks(a: Arguments) -> Iterator[tuple[str, list[Report]]]:
 
 
 def of_module(module: nn.Module, batch: Any, a: Arguments, orders: tuple[int, ...]) -> list[Report]:
-    """A module's reports, one an order."""
+    """Returns a module's reports, one per order."""
     with using("reference" if a.implementation == "reference" else "auto"):
         taped_in = "float32" if a.implementation == "kernel" else "float64"
         return [check_module(module.to(a.device), batch, order=n, seed=a.seed, thorough=n == 1, taped_in=taped_in) for n in orders]
 
 
 def cells(reports: list[Report]) -> list[str]:
-    """A function's row of the table: verdict, samples, errors by order, best step, remarks."""
+    """Returns a function's row of the table: verdict, samples, error per order, best step, remarks."""
     by_order = {n: [r for r in reports if f"order {n}" in r.title] for n in (1, 2)}
     if not reports:
         return ["no derivative", *[""] * 5]
@@ -98,7 +98,7 @@ def cells(reports: list[Report]) -> list[str]:
 
 
 def main() -> int:
-    a = console.parse(Arguments, description=Arguments.__doc__)
+    a = console.parse(Arguments)
     if sum(x is not None for x in (a.op, a.model, a.module)) > 1:
         raise ConfigError("--op, --model and --module exclude each other")
     device_namespace(a.device)
@@ -115,7 +115,7 @@ def main() -> int:
     for name, reports in done:
         verdict, *rest = cells(reports)
         table.add_row(verdict, name, *rest)
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    screen(140).print(table)
     failures = [r for _, reports in done for r in reports if not r.ok]
     for report in failures:
         Console(width=140).print(f"\n{report}", style="red", markup=False, highlight=False, soft_wrap=True)
@@ -128,7 +128,7 @@ def main() -> int:
 
 
 def write(a: Arguments, done: list[tuple[str, list[Report]]]) -> None:
-    """The files that were asked for."""
+    """Writes the files that were asked for."""
     if a.json is not None:
         how = {"device": a.device, "implementation": a.implementation, "seed": a.seed}
         functions = [{"name": name, "ok": all(r.ok for r in rs), "reports": [r.record() for r in rs]} for name, rs in done]

@@ -1,23 +1,21 @@
-"""Sentiment analysis: trains classifiers of short texts, compares them with naive Bayes, and uses them."""
+"""Classifies short texts by sentiment: trains classifiers, compares them with naive Bayes, uses them."""
 
 import dataclasses
-import shutil
 import sys
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import console
 import numpy as np
 import tyro
-from rich.console import Console
 from rich.table import Table
-from train import value_of
-from train_display import stopped_by_signals
+from support import console
+from support.display import stopped_by_signals
+from support.resuming import refuse_changes, value_of
+from support.run_folders import folder_or_temporary
+from support.tables import screen
+from support.texts import texts_of
 
-from tinylm.data.corpora import read_text
 from tinylm.data.labelled import MAX_WORDS, SPLITS, LabelledTexts, encode_words, load_labelled
 from tinylm.errors import ConfigError, DataError
 from tinylm.train.runs import new_folder
@@ -37,9 +35,9 @@ from tinylm.train.tasks.classifier_run import ClassifierRun, train_classifier
 
 @dataclass(frozen=True)
 class Train(ClassifierConfig):
-    """Trains a classifier on one split of labelled sentences, prints its accuracy on the rest, and
-    writes a run folder: config.json, metrics.jsonl, summary.json, model.safetensors, checkpoints/.
-    --model lstm --help shows the defaults of another model."""
+    """Trains a classifier on one split of labelled sentences, prints its accuracy on the rest, and writes a run
+    folder: config.json, metrics.jsonl, summary.json, model.safetensors, checkpoints/. '--model lstm --help' shows
+    the defaults of another model."""
 
     out: Path | None = None
     """the run folder; runs/<model>-<data> by default"""
@@ -51,38 +49,38 @@ class Train(ClassifierConfig):
 
 @dataclass(frozen=True)
 class Compare:
-    """Trains the models on each of the five fixed 80/20 splits and prints their accuracies beside those of
-    naive Bayes on words, with the mean paired difference and its 95 % confidence interval (Student's t)."""
+    """Trains the models on each of the five fixed 80/20 splits and prints their accuracies beside those of naive Bayes
+    on words, with the mean paired difference and its 95 % confidence interval (Student's t)."""
 
     models: tuple[str, ...] = tuple(MODEL_DEFAULTS)
     """which models"""
     data: str = "uci-sentences"
     """the shipped sentences, or a UTF-8 file of lines 'label TAB text'"""
     seed: int = 0
-    """of weights, batches and dropout"""
+    """seed of weights, batches and dropout"""
     dry_run: bool = False
-    """one epoch of one model of each kind on about 200 texts"""
+    """one epoch per kind of model on about 200 texts"""
 
 
 @dataclass(frozen=True)
 class Run:
-    """Prints the label, its probability and the text for each text, one a line, as they come."""
+    """Prints one line per text as soon as it is read: its label, the probability of the label, and the text."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """the run folder that 'classify.py train' wrote"""
+    """the run folder that 'classify train' wrote"""
     texts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """the texts; with neither texts nor --file, the lines of the standard input"""
+    """the texts; without texts and --file, the lines of the standard input"""
     file: Path | None = None
-    """instead: the lines of a UTF-8 file"""
+    """instead, label the lines of this UTF-8 file"""
     dry_run: bool = False
-    """the first text only"""
+    """label the first text only"""
 
 
-Run.__doc__ = f"{Run.__doc__} Of a text, the first {MAX_WORDS} words are read."
+Run.__doc__ = f"{Run.__doc__} The model reads the first {MAX_WORDS} words of a text."
 
 
 def load(source: str, dry_run: bool) -> LabelledTexts:
-    """The labelled texts, and a word about lines that could not be used."""
+    """Returns the labelled texts, and reports lines that could not be used."""
     data = load_labelled(source)
     if data.skipped:
         lines = "1 line" if data.skipped == 1 else f"{data.skipped} lines"
@@ -97,39 +95,28 @@ def shortened(config: ClassifierConfig, dry_run: bool) -> ClassifierConfig:
     return dataclasses.replace(config, epochs=1, members=1) if dry_run else config
 
 
-def defaults(argv: list[str]) -> Train:
-    """What is not on the command line: the model's defaults, or with --resume the run's own settings."""
-    resumed = value_of("--resume", argv)
+def parse_train(argv: list[str]) -> Train:
+    """Returns the command line as a record. The defaults are those of the model, or with --resume the run's own settings."""
+    prog, resumed = f"{console.program()} train", value_of("--resume", argv)
     if resumed is None:
-        return Train(**dataclasses.asdict(default_config(value_of("--model", argv) or "bag")))
-    return Train(**dataclasses.asdict(read_config(Path(resumed))[0]), resume=Path(resumed))
+        base = default_config(value_of("--model", argv) or "bag")
+        return console.parse(Train, args=argv, prog=prog, default=Train(**dataclasses.asdict(base)))
+    saved = dataclasses.asdict(read_config(Path(resumed))[0])
+    arguments = console.parse(Train, args=argv, prog=prog, default=Train(**saved, resume=Path(resumed)))
+    refuse_changes(arguments, saved)
+    if arguments.dry_run:
+        raise ConfigError("--dry-run and --resume do not go together: a dry run leaves nothing behind")
+    return arguments
 
 
-def refuse_changes(arguments: Train) -> None:
-    """Errors: ConfigError for a flag beside --resume that would make another run of it."""
-    saved = dataclasses.asdict(read_config(arguments.resume)[0]) if arguments.resume else {}
-    for name, value in saved.items():
-        if getattr(arguments, name) != value:
-            flag = f"--{name.replace('_', '-')} {getattr(arguments, name)}"
-            raise ConfigError(f"{flag}: the run in {arguments.resume} was made with {value}, which a resume cannot change")
-    for name in ("out", "dry_run"):
-        if arguments.resume and getattr(arguments, name):
-            raise ConfigError(f"--{name.replace('_', '-')} and --resume do not go together")
-
-
-def train(arguments: Train) -> int:
-    refuse_changes(arguments)
+def train(argv: list[str]) -> int:
+    arguments = parse_train(argv)
     config = ClassifierConfig(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(ClassifierConfig)})
     config = shortened(config, arguments.dry_run)
     data = load(config.data, arguments.dry_run)
-    if not arguments.dry_run:
-        folder = arguments.resume or arguments.out or new_folder(config.model, config.data)
+    chosen = arguments.resume or arguments.out or new_folder(config.model, config.data)
+    with folder_or_temporary(chosen, arguments.dry_run) as folder:
         return train_in(folder, config, data, arguments.resume is not None)
-    folder = Path(tempfile.mkdtemp(prefix="tinylm-"))
-    try:
-        return train_in(folder, config, data, resume=False)
-    finally:
-        shutil.rmtree(folder)
 
 
 def train_in(folder: Path, config: ClassifierConfig, data: LabelledTexts, resume: bool) -> int:
@@ -140,7 +127,7 @@ def train_in(folder: Path, config: ClassifierConfig, data: LabelledTexts, resume
     with stopped_by_signals(run):
         summary = run.train(show)
     if summary is None:
-        print(f"stopped; continue with: python scripts/classify.py train --resume {folder}")
+        print(f"stopped; continue with: {console.program()} train --resume {folder}")
         return 130
     print(
         f"accuracy {100 * summary['accuracy']:.2f} % on the {summary['test_texts']} texts of the test part "
@@ -169,55 +156,30 @@ def compare(arguments: Compare) -> None:
         label = name if config.members == 1 else f"{name} x {config.members}"
         numbers = [f"{a:.2f}" for a in (*accuracies, np.mean(accuracies))]
         table.add_row(label, *numbers, f"{mean:+.2f}", f"{low:+.2f} to {high:+.2f}")
-    Console(width=None if sys.stdout.isatty() else 120, highlight=False).print(table)
+    screen().print(table)
     print(f"split k is the shuffle of seed k; models start from seed {arguments.seed}; 'x n': the mean logit of n models of the kind")
 
 
 def classify(arguments: Run) -> None:
-    if arguments.texts and arguments.file is not None:
-        raise ConfigError("texts and --file do not go together")
+    texts = texts_of(arguments.texts, arguments.file)
     model, tokenizer, names = load_classifier(arguments.run)
-    for number, text in enumerate(lines_of(arguments), 1):
+    for name, text in texts:
         try:
             logit = float(logits_of(model, [encode_words(tokenizer, text)])[0])
         except DataError as error:
-            raise DataError(f"text {number}: {error}") from error
+            raise DataError(f"{name}: {error}") from error
         p = 1 / (1 + np.exp(-abs(logit)))
         print(f"{names[logit > 0]}\t{p:.4f}\t{text}", flush=True)
         if arguments.dry_run:
             return
 
 
-def lines_of(arguments: Run) -> Iterator[str]:
-    """The texts; those of the standard input as they arrive."""
-    if arguments.texts:
-        yield from arguments.texts
-    elif arguments.file is not None:
-        yield from read_text(arguments.file).removesuffix("\n").split("\n")
-    else:
-        for number, raw in enumerate(sys.stdin.buffer, 1):
-            try:
-                yield raw.decode("utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                raise DataError(f"text {number} is not UTF-8: byte {raw[error.start]:#04x} at position {error.start}") from error
-
-
-def main() -> int | None:
-    argv = sys.argv[1:]
-    commands = (
-        Annotated[Train, tyro.conf.subcommand("train", default=defaults(argv))]
-        | Annotated[Compare, tyro.conf.subcommand("compare")]
-        | Annotated[Run, tyro.conf.subcommand("run")]
-    )
-    arguments: Train | Compare | Run = console.parse(commands, args=argv, description=__doc__)
-    if isinstance(arguments, Train):
-        return train(arguments)
-    if isinstance(arguments, Compare):
-        compare(arguments)
-    else:
-        classify(arguments)
-    return None
+SUBCOMMANDS = {
+    "train": ("[--help]", "trains on one split of the shipped sentences, or of your own", train),
+    "compare": ("[--help]", "trains the models on all five splits, beside naive Bayes", console.subcommand(Compare, compare)),
+    "run": ("RUN [TEXT ...]", "labels texts with a trained model; run --help for more", console.subcommand(Run, classify)),
+}
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run(lambda: console.run_subcommand(__doc__, SUBCOMMANDS))

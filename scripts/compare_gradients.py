@@ -1,19 +1,16 @@
-"""Compares values and gradients with PyTorch, for every op and for whole models, or with gradients from a file."""
+"""Compares values and gradients with PyTorch's, for every op and whole models, or with those in a file."""
 
-import importlib
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import console
-import figures
 import numpy as np
 from matplotlib.figure import Figure
-from rich.console import Console
 from rich.table import Table
+from support import console, figures
+from support.tables import screen
 
 from tinylm import nn
 from tinylm.engine.devices import device_namespace
@@ -32,33 +29,33 @@ Twins = tuple[nn.Module, Any, Any]
 
 @dataclass(frozen=True)
 class Arguments:
-    """Compares tinylm with PyTorch: the values and every gradient of each op on all its samples, second
-    order included, and of whole models on one batch, layer by layer. Prints a row for each, or for one
-    model a row for each layer and parameter, then what is out of tolerance (float64 1e-10, second order
-    1e-9, float32 1e-5), the first divergence first. Exit status 1 when something is."""
+    """Compares tinylm with PyTorch: the values and every gradient of each op on all its samples, second order
+    included, and of whole models on one batch, layer by layer. Prints one row per op and model, or for a single
+    model one row per layer and parameter; then what is out of tolerance (float64 1e-10, second order 1e-9, float32
+    1e-5), beginning with the first divergence. The exit status is 1 if anything is."""
 
     op: str | None = None
-    """the one op to compare; all ops and all models by default"""
+    """compare this op only; by default all ops and all models"""
     model: str | None = None
-    """the one layer or model to compare; or a Hugging Face folder, a GGUF file or smollm2, with Hugging Face's own model"""
+    """compare this layer or model only; or a Hugging Face folder, a GGUF file or smollm2, with Hugging Face's own model"""
     module: str | None = None
-    """path.py:name instead: a function of your own without arguments that returns (tinylm model, PyTorch model, batch)"""
+    """instead, compare what path.py:name returns: your own function without arguments, for (tinylm model, PyTorch model, batch)"""
     dtype: Literal["both", "float64", "float32"] = "both"
     """the precision"""
     device: str = "cpu"
     """where tinylm computes: cpu, cuda or cuda:N"""
     steps: int = 0
-    """with --model or --module: train both for so many steps, and draw how far they drift apart"""
+    """with --model or --module: train both for this many steps and draw how far they drift apart"""
     out: Path = Path("runs/compare_gradients")
     """the folder for what --steps writes: drift.json and drift.png"""
     save: Path | None = None
-    """with --model: write tinylm's gradients to this safetensors file instead"""
+    """with --model: instead write tinylm's gradients to this safetensors file"""
     against: Path | None = None
     """compare with the gradients in this safetensors file, by name; needs --model or --file"""
     file: Path | None = None
     """the safetensors file with tinylm's gradients, for --against"""
     dry_run: bool = False
-    """only the first sample of each op, and one model"""
+    """compare the first sample of each op only, and one model"""
 
     @property
     def dtypes(self) -> tuple[str, ...]:
@@ -66,7 +63,7 @@ class Arguments:
 
 
 def comparisons(a: Arguments) -> Iterator[tuple[str, list[Report]]]:
-    """(name, its reports) for everything that is asked for, one after the other."""
+    """Yields (name, its reports) for everything that was asked for."""
     if a.module is not None or a.model is not None:
         ours, theirs, batch = twins(a)
         # The rounding of thirty layers in float32 adds up, in PyTorch as here: SmolLM2's rows differ by up to 4e-5.
@@ -86,7 +83,7 @@ def comparisons(a: Arguments) -> Iterator[tuple[str, list[Report]]]:
 
 
 def twins(a: Arguments) -> Twins:
-    """The pair of --model or --module. Errors: ConfigError when a function of one's own returns something else."""
+    """Returns the pair of --model or --module. Raises ConfigError if the user's function returns something else."""
     if a.model is not None and (place := find_pretrained(Path(a.model))) is not None:
         ours, theirs, batch = twins_of_pretrained(place)
     elif a.module is None:
@@ -106,7 +103,7 @@ def largest(reports: list[Report], gradients: bool) -> str:
 
 
 def overview(done: list[tuple[str, list[Report]]]) -> Table:
-    """A row for each op or model."""
+    """Returns a table with one row per op or model."""
     table = Table("", "op or model", "comparisons", "values", "gradients", title="largest relative error against PyTorch", box=None)
     for name, reports in done:
         table.add_row(verdict(reports), name, str(len(reports)), largest(reports, gradients=False), largest(reports, gradients=True))
@@ -118,7 +115,7 @@ def verdict(reports: list[Report]) -> str:
 
 
 def row_by_row(report: Report) -> Table:
-    """A row for each layer, parameter and argument, the way of the data."""
+    """Returns a table with one row per layer, parameter and argument, in the order of the data flow."""
     table = Table("", "", "relative", "largest |a - b|", "cosine", "ULPs", title=report.title, box=None)
     for row in report.rows:
         m = row.measures
@@ -128,7 +125,7 @@ def row_by_row(report: Report) -> Table:
 
 
 def drifts(a: Arguments) -> list[Report]:
-    """Trains in each precision; writes the series and their plot."""
+    """Trains both models in each precision and writes the series and their plot."""
     ours, theirs, batch = twins(a)
     found = {dtype: drift(ours, theirs, batch, a.steps, dtype=dtype) for dtype in a.dtypes}
     figure = Figure(figsize=(9, 4), layout="constrained")
@@ -153,7 +150,7 @@ def draw(losses: Any, distances: Any, dtype: str, d: Drift) -> None:
 
 
 def from_files(a: Arguments) -> list[Report] | None:
-    """What --save and --against ask for; None when neither is given."""
+    """Does what --save and --against ask for, and returns the reports; None if neither is given."""
     if a.save is None and a.against is None:
         return None
     if (a.model is None) is (a.file is None):
@@ -169,20 +166,17 @@ def from_files(a: Arguments) -> list[Report] | None:
 
 
 def main() -> int:
-    a = console.parse(Arguments, description=Arguments.__doc__)
+    a = console.parse(Arguments)
     if sum(x is not None for x in (a.op, a.model, a.module)) > 1:
         raise ConfigError("--op, --model and --module exclude each other")
     if a.steps < 0 or (a.steps and a.model is None and a.module is None):
         raise ConfigError(f"--steps {a.steps}: expected a positive number, with --model or --module")
     device_namespace(a.device)
     started = time.perf_counter()
-    out = Console(width=None if sys.stdout.isatty() else 120)
+    out = screen()
     reports = from_files(a)
     if reports is None:
-        try:
-            torch = importlib.import_module("torch")
-        except ImportError as error:
-            raise ConfigError("PyTorch is not installed: pip install 'tinylm[test]'") from error
+        torch = console.require_torch()
         torch.set_num_threads(1)  # the arrays are small, and on a busy machine threads wait for each other
         if a.steps:
             reports = drifts(a)

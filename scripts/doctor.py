@@ -1,22 +1,21 @@
-"""Says what works on this machine and how to mend what does not."""
+"""Says what works on this machine and how to repair what does not."""
 
 import importlib
 import importlib.metadata
 import os
 import platform
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import console
 import numpy as np
 import tyro
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from support import console
+from support.tables import screen
 
 import tinylm
 from tinylm.bindings.cpu.library import library, problem
@@ -30,13 +29,13 @@ from tinylm.train import load_run
 
 @dataclass(frozen=True)
 class Arguments:
-    """Says what works on this machine and how to mend what does not. Exit status 1 when something
-    that the CPU needs is broken; a missing GPU is no fault."""
+    """Says what works on this machine and how to repair what does not. The exit status is 1 if something is broken that
+    tinylm needs on a CPU; a missing GPU is not an error."""
 
     model: Annotated[Path | None, tyro.conf.Positional] = None
-    """also load this: a run folder, a Hugging Face folder, a GGUF file, or smollm2"""
+    """also load this model: a run folder, a Hugging Face folder, a GGUF file, or smollm2"""
     dry_run: bool = False
-    """accepted for symmetry with the other scripts: the whole check takes a second, and a few more when it compiles the CPU kernels"""
+    """accepted as by every command; the check takes a second, and a few more if it compiles the CPU kernels"""
 
 
 def package(name: str) -> str:
@@ -63,7 +62,7 @@ def cpu_kernels() -> str:
         return "switched off by TINYLM_KERNELS=reference"
     found = library()
     if found is None:
-        raise TinylmError(f"{problem()}. A C compiler (gcc or clang) mends that")
+        raise TinylmError(f"{problem()}. Install a C compiler (gcc or clang)")
     products = "" if found.sgemm is None else ", matrix products by Accelerate"
     return f"{found.compiler}, {found.place}, threads: {found.threads}{products}"
 
@@ -85,7 +84,7 @@ def cuda() -> str:
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise TinylmError(
-            f'{name} is there, but computing on it fails ({reason}): pip install "cupy-cuda12x[ctk]" brings all it needs'
+            f'{name} was found, but computing on it fails ({reason}): pip install "cupy-cuda12x[ctk]" brings all it needs'
         ) from error
     return f"CuPy {space.__version__} on {name}, compute capability {properties['major']}.{properties['minor']}, a gradient computed"
 
@@ -106,7 +105,7 @@ CHECKS: list[tuple[str, Callable[[], str], bool]] = [
 
 
 def main() -> int:
-    arguments = console.parse(Arguments, description=Arguments.__doc__)
+    arguments = console.parse(Arguments)
     table = Table("", "check", "finding", box=None)
     broken = False
     checks = [*CHECKS] if arguments.model is None else [*CHECKS, (str(arguments.model), lambda: loaded(arguments.model), True)]
@@ -120,7 +119,7 @@ def main() -> int:
         except (TinylmError, OSError) as error:
             table.add_row("[red]broken" if needed else "[yellow]absent", name, escape(str(error)))
             broken |= needed
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    screen(200).print(table)
     return 1 if broken else 0
 
 

@@ -1,15 +1,14 @@
-"""The loss of trained language models over a whole validation split: alone, mixed, and learning as they go."""
+"""Prints the loss of trained language models on a validation split: alone, mixed, or still learning."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import console
 import numpy as np
 import tyro
-from rich.console import Console
 from rich.table import Table
+from support import console
+from support.tables import screen
 
 from tinylm.data import open_corpus
 from tinylm.errors import ConfigError
@@ -22,30 +21,30 @@ from tinylm.train.metrics import token_losses
 
 @dataclass(frozen=True)
 class Arguments:
-    """Prints the mean loss of each run over the whole validation split (the last 10 %) of its data,
-    in nats a token. Of several runs with the same tokens it also prints their mixture, whose weights
-    are learned as the text is read. With --dynamic the models go on learning from each segment after
-    they have scored it (n-gram models excepted)."""
+    """Prints the mean loss of each run over the whole validation split (the last 10 %) of its data, in nats per token.
+    For several runs with the same tokens it also prints the loss of their mixture, whose weights are learned as the
+    text is read. With --dynamic the models keep learning from each segment after they have scored it (except n-gram
+    models)."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """the run folders that scripts/train.py wrote; a Hugging Face folder, a GGUF file or smollm2 with --data"""
+    """run folders that 'train' wrote; with --data also a Hugging Face folder, a GGUF file or smollm2"""
     dynamic: float | None = None
     """the learning rate of dynamic evaluation; 0.1 suits the recurrent presets"""
     data: str | None = None
-    """another corpus, file or folder than the first run's own"""
+    """read this corpus, file or folder instead of the first run's"""
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
     dry_run: bool = False
-    """the first 2,000 tokens only"""
+    """read the first 2,000 tokens only"""
 
 
 def main() -> None:
-    arguments = console.parse(Arguments, description=Arguments.__doc__)
+    arguments = console.parse(Arguments)
     if not arguments.runs:
         raise ConfigError("no run folder given: expected at least one")
     if arguments.dynamic is not None and not arguments.dynamic > 0:
         raise ConfigError(f"--dynamic {arguments.dynamic}: expected more than 0")
-    screen = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+    output = screen(100)
     table = Table("model", "nats/token", "standard error", box=None)
     losses: list[np.ndarray] = []
     data, tokens = arguments.data, None
@@ -70,7 +69,7 @@ def main() -> None:
     if len(losses) > 1:
         mixed, weights = mix(losses)
         row(table, f"mixed, {' and '.join(f'{w:.2f}' for w in weights)} at the end", mixed)
-    screen.print(table)
+    output.print(table)
 
 
 def row(table: Table, name: str, losses: np.ndarray) -> None:

@@ -1,17 +1,17 @@
-"""Looks inside a trained language model, translator or classifier: its backward pass, its attention, its gates, its training."""
+"""Looks inside a trained model: its backward pass, its attention, its gates, its training."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import console
 import numpy as np
 import tyro
 from matplotlib.figure import Figure
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
+from support import console
+from support.tables import screen
 
 from tinylm import explain
 from tinylm.errors import ConfigError
@@ -31,56 +31,56 @@ class Reading:
     """A model and a text."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """a run folder of scripts/train.py, translate.py train or classify.py train, a Hugging Face folder, a GGUF file, or smollm2"""
+    """a run folder of 'train', 'translate train' or 'classify train', a Hugging Face folder, a GGUF file, or smollm2"""
     text: Annotated[str, tyro.conf.Positional]
-    """what the model reads; not longer than its context"""
+    """the text that the model reads; not longer than its context"""
     target: str | None = None
-    """of a translator: the translation that it is to write; its own by default"""
+    """for a translator: the translation to explain; by default the one that it writes"""
     label: str | None = None
-    """of a classifier: the label that it is to give; the one it gives by default"""
+    """for a classifier: the label to explain; by default the one that it gives"""
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
     dry_run: bool = False
-    """the first 20 characters only, and nothing written"""
+    """read the first 20 characters only, and write nothing"""
 
 
 @dataclass(frozen=True)
 class Backward(Reading):
-    """The backward pass from the loss of a language model that predicts each token of a text from those before
-    it, of a translator that writes the translation, or of a classifier that gives the label: a line a step,
-    from the loss down. --parameter answers why its gradient is what it is."""
+    """Prints the backward pass, one line per step, from the loss down. The loss is that of a language model that
+    predicts each token of the text from those before it, of a translator that writes the translation, or of a
+    classifier that gives the label. --parameter shows why a parameter's gradient is what it is."""
 
     parameter: str | None = None
-    """show where the gradient of this parameter comes from: its parts and the steps that gave them"""
+    """show where the gradient of this parameter comes from: its parts and the steps that produced them"""
     step: int | None = None
-    """show all about this step"""
+    """show this step in full"""
     page: Path | None = None
-    """write the whole pass as an HTML page that opens in a browser"""
+    """write the whole pass to this file as an HTML page"""
 
 
 @dataclass(frozen=True)
 class AttentionMaps(Reading):
-    """Where each head looks while the model reads a text: a line a head. --layer and --head answer which
-    other tokens that head looks at, a line a token. A translator has heads that look within the source, within the
-    translation, and from there to the source, with a picture each."""
+    """Prints where each head looks while the model reads a text, one line per head, and draws it. With --layer and
+    --head it prints which other tokens that head looks at, one line per token. A translator's heads look within the
+    source, within the translation, or from the translation to the source; each of the three has its own picture."""
 
     layer: int | None = None
     """the layer, from 0"""
     head: int | None = None
     """the head, from 0"""
     words: bool = False
-    """join the tokens of a word: which other words it looks at"""
+    """join the tokens of each word, to show which words it looks at"""
     out: Path | None = None
-    """the picture of all heads; attention.png in the run folder by default, in this one for a model from elsewhere (a
-    translator's: attention-encoder.png, ...)"""
+    """the picture of all heads; by default attention.png in the run folder, or in the current folder for a pretrained
+    model (for a translator: attention-encoder.png, ...)"""
 
 
 @dataclass(frozen=True)
 class GateMaps(Reading):
-    """What the gates and states of a recurrent model do while it reads a text: a line a gate, and a picture."""
+    """Prints what the gates and states of a recurrent model do while it reads a text, one line per gate, and draws it."""
 
     out: Path | None = None
-    """the picture; gates.png in the run folder by default (a translator's: gates-encoder.png and gates-decoder.png)"""
+    """the picture; by default gates.png in the run folder (for a translator: gates-encoder.png and gates-decoder.png)"""
 
 
 @dataclass(frozen=True)
@@ -88,19 +88,19 @@ class Report:
     """Writes report.html into a run folder: result, training curves, gradient norms, learning rate, settings."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """the run folder that scripts/train.py wrote"""
+    """a run folder that 'train' wrote"""
     ngram: Path | None = None
-    """the run folder of an n-gram model of the same tokens, to draw its loss beside"""
+    """also draw the loss of the n-gram model in this run folder; it must have the same tokens"""
     torch: Path | None = None
-    """the run folder that scripts/train_torch.py made of the run, to draw PyTorch's curves beside"""
+    """also draw PyTorch's curves from this run folder, which 'train_torch' wrote"""
     text: str | None = None
-    """a text to show the attention or the gates on"""
+    """show the attention or the gates on this text"""
     dry_run: bool = False
-    """look at the run, and write nothing"""
+    """read the run, and write nothing"""
 
 
 def show(*parts: RenderableType) -> None:
-    Console(width=None if sys.stdout.isatty() else 140, highlight=False).print(*parts)
+    screen(140).print(*parts)
 
 
 def load(arguments: Reading) -> reading.Reading:
@@ -166,7 +166,7 @@ def by_word(part: reading.Part) -> reading.Part:
 
 
 def heads_table(names: list[str], parts: list[reading.Part]) -> Table:
-    """How far from itself each head looks, how much at the token itself, and its strongest look."""
+    """Returns a table with one row per head: the mean distance at which it looks, its weight on the token itself, its strongest weight."""
     table = Table("layer", "head", "module", "mean distance", "at itself", "looks most from → at", box=None)
     placed = {layer.name: (part, layer) for part in parts for layer in part.layers}
     for i, name in enumerate(names):
@@ -184,7 +184,7 @@ def heads_table(names: list[str], parts: list[reading.Part]) -> Table:
 
 
 def head_table(weights: np.ndarray, part: reading.Part) -> Table:
-    """Which other tokens one head looks at from each, or which of the source's."""
+    """Returns a table with one row per token: which others, or which of the source, one head looks at from there."""
     if part.sources is not None:
         table = Table("position", "from", "at the source, the most first", box=None)
         for t, token in enumerate(part.tokens):
@@ -223,19 +223,13 @@ def report(arguments: Report) -> None:
     print(f"written: {explain.report(arguments.run, ngram=arguments.ngram, torch=arguments.torch, text=arguments.text)}")
 
 
-COMMANDS = {
-    "backward": console.command(Backward, backward),
-    "attention": console.command(AttentionMaps, attention),
-    "gates": console.command(GateMaps, gates),
-    "report": console.command(Report, report),
+SUBCOMMANDS = {
+    "backward": ("RUN TEXT [--help]", "the gradients, from the loss down; --parameter says why", console.subcommand(Backward, backward)),
+    "attention": ("RUN TEXT [--help]", "which other tokens each head looks at", console.subcommand(AttentionMaps, attention)),
+    "gates": ("RUN TEXT [--help]", "the gates of a recurrent model, token by token", console.subcommand(GateMaps, gates)),
+    "report": ("RUN [--help]", "the run's curves and settings as one page", console.subcommand(Report, report)),
 }
-USAGE = f"""{__doc__}
-
-usage: explain.py backward RUN TEXT [--help]     the gradients, from the loss down; --parameter NAME says why
-       explain.py attention RUN TEXT [--help]    which other tokens each head looks at
-       explain.py gates RUN TEXT [--help]        the gates of a recurrent model, token by token
-       explain.py report RUN [--help]            the run's curves and settings as one page"""
 
 
 if __name__ == "__main__":
-    console.run(lambda: console.run_command(COMMANDS, USAGE, ", ".join(map(repr, COMMANDS))))
+    console.run(lambda: console.run_subcommand(__doc__, SUBCOMMANDS))

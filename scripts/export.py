@@ -1,11 +1,11 @@
-"""Writes a trained GPT or Llama as a folder that transformers opens, or its low-rank adapters as one that PEFT opens."""
+"""Writes a trained GPT or Llama for transformers, or its low-rank adapters for PEFT."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import console
 import tyro
+from support import console
 
 from tinylm.errors import ConfigError
 from tinylm.models import GPT, Llama
@@ -20,28 +20,28 @@ from tinylm.train.runs import read_config
 @dataclass(frozen=True)
 class Arguments:
     """Writes the model of a run as a Hugging Face folder: config.json, model.safetensors, tokenizer.json and
-    tokenizer_config.json. Of a run with --lora-rank it writes the adapters alone, as PEFT has them:
+    tokenizer_config.json. For a run with --lora-rank it writes only the adapters, in PEFT's format:
     adapter_config.json and adapter_model.safetensors."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """the run folder that scripts/train.py wrote with --model gpt or llama, or with --init; a Hugging Face folder, a GGUF
-    file, or smollm2"""
+    """a run folder that 'train' wrote with --model gpt or llama, or with --init; a Hugging Face folder, a GGUF file, or
+    smollm2"""
     folder: Annotated[Path, tyro.conf.Positional]
     """the new folder"""
     merge: bool = False
-    """add the adapters to the weights that they correct, and write the whole model"""
+    """add the adapters to the weights that they correct and write the whole model"""
     dry_run: bool = False
-    """look at the run, and write nothing"""
+    """read the run, and write nothing"""
 
 
 def main() -> None:
-    arguments = console.parse(Arguments, description=Arguments.__doc__)
+    arguments = console.parse(Arguments)
     run, folder = arguments.run, arguments.folder
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise ConfigError(f"{folder} is there already: expected a new or an empty folder")
+        raise ConfigError(f"{folder} exists already: expected a new or an empty folder")
     model, tokenizer, config = load_run(run)
     if not isinstance(model, GPT | Llama):
-        raise ConfigError(f"{run} holds a {type(model).__name__}, which has no form elsewhere: expected a GPT or a Llama")
+        raise ConfigError(f"{run} holds a {type(model).__name__}, which transformers cannot open: expected a GPT or a Llama")
     adapted = bool(adapter_arrays(model))
     if arguments.merge and not adapted:
         raise ConfigError(f"--merge: {run} was not trained with --lora-rank, there are no adapters to merge")
@@ -60,12 +60,12 @@ def main() -> None:
 
 
 def about_base(config: TrainConfig) -> str:
-    """Where the model that the adapters correct is to be had."""
+    """Returns one line about where to get the model that the adapters correct."""
     place = find_pretrained(Path(config.init))
     if place is not None and place.is_dir():
         return f"they correct {config.init}"
     again = " --merge" if place is None and read_config(Path(config.init))[0].lora_rank else ""
-    return f"they correct {config.init}, which PEFT cannot open: python scripts/export.py {config.init} BASE{again}"
+    return f"they correct {config.init}, which PEFT cannot open: {console.program()} {config.init} BASE{again}"
 
 
 if __name__ == "__main__":

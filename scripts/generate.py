@@ -1,4 +1,4 @@
-"""Continues prompts with a trained language model, streaming the text."""
+"""Continues a prompt with a trained language model, or chats with one."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import console
 import tyro
+from support import console
 
 import tinylm
 from tinylm.data.corpora import read_text
@@ -25,47 +25,47 @@ from tinylm.train import load_run
 
 @dataclass(frozen=True)
 class Arguments:
-    """Continues a prompt with the model of a run folder. The prompt is printed too. Past a
-    Transformer's context length the context slides in half blocks: it is cut to its newer half."""
+    """Continues a prompt with a trained language model and prints the prompt and the text as it is generated. When a
+    Transformer's context is full, its older half is dropped."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """the run folder that scripts/train.py wrote, a Hugging Face folder, a GGUF file, or smollm2"""
+    """a run folder that 'train' wrote, a Hugging Face folder, a GGUF file, or smollm2"""
     prompt: str | None = None
-    """the text to continue, a line break by default; its characters must be known to the model"""
+    """the text to continue, by default a line break; the model must know its characters"""
     prompts: Path | None = None
-    """instead: a UTF-8 file with a prompt a line, continued together, a line of the output for each"""
+    """instead, continue each line of this UTF-8 file; prints one line per prompt"""
     tokens: int = 500
-    """how many tokens to add"""
+    """number of tokens to generate"""
     greedy: bool = False
-    """always the likeliest token; the settings below then do not matter"""
+    """always take the most likely token; the sampling settings below are then ignored"""
     temperature: float = 0.8
-    """below 1 the likely tokens become likelier, above 1 rarer ones do"""
+    """below 1 makes likely tokens more likely, above 1 makes rare ones more likely"""
     top_k: int | None = None
-    """draw from the K likeliest tokens only"""
+    """draw from the K most likely tokens only"""
     top_p: float = 1.0
-    """draw from the fewest tokens whose probabilities reach P"""
+    """draw from the smallest set of tokens whose probabilities add up to P"""
     min_p: float = 0.0
-    """drop tokens below P times the likeliest one's probability"""
+    """drop tokens less likely than P times the most likely one"""
     repetition_penalty: float = 1.0
-    """above 1, tokens that occurred become less likely"""
+    """above 1 makes tokens that have occurred less likely"""
     chat: bool = False
-    """a conversation, as the model's chat template has it: --prompt is what you say, and without one you type, line by line"""
+    """hold a conversation with the model's chat template: --prompt is your message; without it you type messages, one per line"""
     system: str | None = None
-    """with --chat: what the model is told first"""
+    """with --chat: the system message"""
     stop: tuple[str, ...] = ()
-    """end the text before the first of these"""
+    """end the text before the first of these strings"""
     seed: int = 0
-    """the same seed gives the same text"""
+    """seed of the sampling; the same seed gives the same text"""
     cache: bool = True
-    """keep the keys and values, or the state, of what was read; --no-cache recomputes all, for comparison"""
+    """keep keys and values, or the recurrent state; --no-cache recomputes everything at each token, for comparison"""
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
     dry_run: bool = False
-    """add three tokens only"""
+    """generate three tokens only"""
 
 
 def main() -> None:
-    arguments = console.parse(Arguments, description=Arguments.__doc__)
+    arguments = console.parse(Arguments)
     sampling = Sampling(
         arguments.greedy, arguments.temperature, arguments.top_k, arguments.top_p, arguments.min_p, arguments.repetition_penalty
     )  # fmt: skip
@@ -83,7 +83,7 @@ def main() -> None:
     prompt = "\n" if arguments.prompt is None else arguments.prompt
     ids = [*tokenizer.start, *(line_break(tokenizer) if arguments.prompt is None else tokenizer.encode(prompt)).tolist()]
     if arguments.prompt is None and not ids:
-        raise ConfigError("the model has never seen a line break, so it needs a --prompt")
+        raise ConfigError("the model has never seen a line break: give --prompt")
     stream = stream_text(arguments, sampling, model, tokenizer, ids)
     first = next(stream, "")  # a bad setting is reported before anything is printed
     sys.stdout.write(prompt + first)
@@ -94,9 +94,9 @@ def main() -> None:
 
 
 def chat(arguments: Arguments, sampling: Sampling, model: LanguageModel | NgramLM, tokenizer: Tokenizer) -> None:
-    """One answer to --prompt, or a conversation with whoever types until the input ends."""
+    """Prints one answer to --prompt, or holds a conversation until the input ends."""
     if not isinstance(tokenizer, PretrainedTokenizer):
-        raise ConfigError("a model that was trained here has no chat template: --chat is for pretrained ones")
+        raise ConfigError("a model trained by tinylm has no chat template: --chat needs a pretrained one")
     messages = [] if arguments.system is None else [{"role": "system", "content": arguments.system}]
     lines = typed() if arguments.prompt is None else iter([arguments.prompt])
     for line in lines:
@@ -111,7 +111,7 @@ def chat(arguments: Arguments, sampling: Sampling, model: LanguageModel | NgramL
 
 
 def typed() -> Iterator[str]:
-    """What the person types, line by line, until the input ends; empty lines say nothing."""
+    """Yields the lines that the user types until the input ends, without empty ones."""
     while True:
         try:
             line = input("> " if sys.stdin.isatty() else "")
@@ -129,7 +129,7 @@ def stream_text(
     arguments: Arguments, sampling: Sampling, model: LanguageModel | NgramLM, tokenizer: Tokenizer, ids: list[int],
     ends: Sequence[int] = (), new: bool = False,
 ) -> Iterator[str]:  # fmt: skip
-    """The text that continues ids, piece by piece, up to a token of `ends`, which is left out. new: it begins a text of its own."""
+    """Yields the text that continues ids, piece by piece, up to a token of `ends`, which is left out. new: ids end a text."""
 
     def pieces() -> Iterator[str]:
         decoder = StreamDecoder(tokenizer, () if new else ids)
@@ -144,8 +144,8 @@ def stream_text(
 
 
 def many(arguments: Arguments, sampling: Sampling, model: LanguageModel | NgramLM, tokenizer: Tokenizer) -> None:
-    """A line for each prompt: the prompt and its continuation, line breaks shown as '\\n'. Prompts of
-    one length in tokens share a batch; each has a random stream of its own."""
+    """Prints one line per prompt: the prompt and its continuation, with line breaks as '\\n'. Prompts of the same length
+    in tokens form a batch; each has its own random stream."""
     prompts = read_text(arguments.prompts).removesuffix("\n").split("\n")
     encoded = []
     for number, prompt in enumerate(prompts, 1):

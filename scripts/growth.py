@@ -1,5 +1,7 @@
-"""How the time of a training step grows: with the sizes of a GPT, and with the length of the sequence in an
-RNN beside a Transformer. Every measurement runs in a fresh process, the sides in turn. Run it on a quiet machine."""
+"""Measures how the time of a training step grows with the size of the model and of the sequence.
+
+Every measurement runs in a fresh process, and the sides take turns.
+"""
 
 import dataclasses
 import sys
@@ -8,16 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import console
-import figures
 import numpy as np
-from benchmark_rounds import check_device, machine, median_seconds, rounds
-from benchmark_workloads import WORKLOADS, Workload
+from benchmark.rounds import check_device, machine, median_seconds, rounds
+from benchmark.workloads import WORKLOADS, Workload
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
-from rich.console import Console
 from rich.table import Table
+from support import console, figures
+from support.tables import screen
 
 from tinylm.errors import ConfigError
 
@@ -31,33 +32,34 @@ NAMES = {"tinylm": "tinylm", "torch": "PyTorch"}
 
 @dataclass(frozen=True)
 class Arguments:
-    """Measures how the time of a step grows, draws it on logarithmic axes and states the slope of a line
-    through the points: time ~ size^slope. Writes growth.json and .png, sequence.json and .png."""
+    """Measures how the time of a training step grows, draws it on logarithmic axes and prints the slope of the line
+    through the points: time ~ size^slope. Writes growth.json and .png, sequence.json and .png. Run it on an idle
+    machine."""
 
     plot: Literal["growth", "sequence"] | None = None
-    """growth: a GPT by batch, block length, width and layers; sequence: an RNN and a Transformer by the
-    length of the sequence, the tokens of a step staying as many. Without it both"""
+    """growth: a GPT by batch size, block size, width and layers; sequence: an RNN and a Transformer by the length of the
+    sequence, with the same number of tokens per step. By default both"""
     against: Literal["torch"] | None = None
-    """measure PyTorch too (not compiled)"""
+    """also measure PyTorch (not compiled)"""
     pairs: int = 3
-    """how many fresh processes a side and point"""
+    """number of fresh processes per side and point"""
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
     out: Path = Path("runs/growth")
-    """the folder for what is written"""
+    """the folder for the files"""
     dry_run: bool = False
-    """two points a curve, two steps each, once, and nothing written"""
+    """two points per curve, two steps each, once; nothing is written"""
 
 
 class Curve(NamedTuple):
-    """One line of a plot: sizes and the seconds of a step."""
+    """One line of a plot: sizes and the seconds per step."""
 
     x: Sequence[int]
     y: Sequence[float]
 
     @property
     def slope(self) -> float:
-        """Of the least-squares line through (log x, log y)."""
+        """The slope of the least-squares line through (log x, log y)."""
         return float(np.polyfit(np.log(self.x), np.log(self.y), 1)[0])
 
 
@@ -65,20 +67,20 @@ Curves = dict[str, Curve]
 
 
 def gpt_of(size: str, value: int) -> Workload:
-    """The small GPT with one of its sizes changed; heads stay 32 wide."""
+    """Returns the small GPT with one of its sizes changed; its heads stay 32 wide."""
     work = dataclasses.replace(GPT, **{size: value})  # type: ignore[arg-type]
     return dataclasses.replace(work, heads=work.width // 32)
 
 
 def sequence_of(model: str, length: int) -> Workload:
-    """A model of the text with sequences of this length, over 65 characters: for words, most of the time would go
-    into the output layer, which works on all positions at once in either model."""
+    """Returns a language model's workload with sequences of this length, over 65 characters: over words, most of the time
+    would go into the output layer, which treats all positions at once in either model."""
     work = WORKLOADS[MODELS[model]]
     return dataclasses.replace(work, block_size=length, batch_size=TOKENS // length, vocab_size=65, steps=12)
 
 
 def measured(works: dict[int, Workload], title: str, arguments: Arguments, known: dict[Workload, dict[str, float]]) -> Curves:
-    """A curve for each side. `known` takes up the seconds, and spares measuring a shape again."""
+    """Measures one curve per side. `known` keeps the seconds, so that no shape is measured twice."""
     sides = ["tinylm", "torch"] if arguments.against else ["tinylm"]
     if arguments.dry_run:
         works = {x: dataclasses.replace(work, steps=2) for x, work in list(works.items())[:2]}
@@ -99,7 +101,7 @@ def growth(arguments: Arguments) -> None:
     if not arguments.dry_run:
         figure = Figure(figsize=(9, 7), layout="constrained")
         for i, (size, curves) in enumerate(found.items()):
-            axes = figure.add_subplot(2, 2, i + 1, xlabel=size.replace("_", " "), ylabel="ms a step")
+            axes = figure.add_subplot(2, 2, i + 1, xlabel=size.replace("_", " "), ylabel="ms per step")
             draw(axes, {f"{NAMES[side]}, slope {curve.slope:.2f}": curve for side, curve in curves.items()})
         write(
             arguments,
@@ -112,23 +114,23 @@ def growth(arguments: Arguments) -> None:
 def sequence(arguments: Arguments) -> None:
     known: dict[Workload, dict[str, float]] = {}
     found = {model: measured({n: sequence_of(model, n) for n in LENGTHS}, f"{model}, length", arguments, known) for model in MODELS}
-    show(f"by length, {TOKENS:,} tokens a step", found)
+    show(f"by length, {TOKENS:,} tokens per step", found)
     if not arguments.dry_run:
         figure = Figure(figsize=(7, 5), layout="constrained")
-        axes = figure.add_subplot(xlabel=f"tokens of a sequence ({TOKENS:,} of a step)", ylabel="ms a step")
+        axes = figure.add_subplot(xlabel=f"tokens of a sequence ({TOKENS:,} of a step)", ylabel="ms per step")
         draw(axes, {f"{model}, {NAMES[side]}, slope {c.slope:.2f}": c for model, curves in found.items() for side, c in curves.items()})
         shapes = {model: dataclasses.asdict(sequence_of(model, LENGTHS[0])) for model in MODELS}
         write(arguments, "sequence", {"base": shapes, "curves": {model: as_record(curves) for model, curves in found.items()}}, figure)
 
 
 def show(title: str, found: dict[str, Curves]) -> None:
-    """The points and slopes as a table."""
-    table = Table(title, "side", "ms a step", "slope", box=None)
+    """Prints the points and slopes as a table."""
+    table = Table(title, "side", "ms per step", "slope", box=None)
     for name, curves in found.items():
         for side, curve in curves.items():
             points = "  ".join(f"{x}: {1e3 * y:.1f}" for x, y in zip(curve.x, curve.y, strict=True))
             table.add_row(name, NAMES[side], points, f"{curve.slope:.2f}")
-    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
+    screen(160).print(table)
 
 
 def draw(axes: Axes, curves: dict[str, Curve]) -> None:
@@ -157,7 +159,7 @@ PLOTS = {"growth": growth, "sequence": sequence}
 
 
 def main() -> None:
-    arguments = console.parse(Arguments, description=Arguments.__doc__)
+    arguments = console.parse(Arguments)
     if arguments.pairs < 1:
         raise ConfigError(f"pairs is {arguments.pairs}: expected at least 1")
     check_device(arguments.device, arguments.against)

@@ -1,7 +1,4 @@
-"""The steps from plain to fast in kernels/README.md: compiles its C snippets, checks them, and measures each.
-
-python scripts/kernel_steps.py [--rows R] [--columns C] [--repeats N] [--threads N]
-"""
+"""Compiles, checks and times the C steps from plain to fast in kernels/README.md."""
 
 import ctypes
 import re
@@ -13,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from console import parse, run
+from support import console
 
 from tinylm.bindings.cpu import compiling
 from tinylm.bindings.cpu.cores import thread_count
@@ -24,22 +21,24 @@ Step = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Arguments:
-    """Compiles the C steps of kernels/README.md, compares each with softmax in float64, and prints what it takes."""
+    """Compiles the C steps of kernels/README.md, compares each with softmax in float64, and prints its time and error."""
 
     rows: int = 3072
+    """rows of the matrix"""
     columns: int = 256
+    """columns of the matrix: the softmax is over each row"""
     repeats: int = 100
-    """how often each is run; the fastest counts, and the steps take turns"""
+    """how often each step is run, in turn; the fastest run counts"""
     threads: int | None = None
-    """for the steps with the pool: by default as many as the kernels use"""
+    """threads of the steps that use the pool; by default as many as the kernels use"""
     dry_run: bool = False
     """a few small rows, once"""
 
 
-def steps(room: Path, threads: int) -> dict[str, Step]:
-    """The steps by name, compiled in `room` with the flags of all CPU kernels. Errors: ConfigError without a compiler."""
+def steps(folder: Path, threads: int) -> dict[str, Step]:
+    """Returns the steps by name, compiled in `folder` with the flags of all CPU kernels. Raises ConfigError without a compiler."""
     page = (compiling.folder().parent / "README.md").read_text(encoding="utf-8")
-    source, built = room / "steps.c", room / "steps.so"
+    source, built = folder / "steps.c", folder / "steps.so"
     source.write_text("".join(re.findall(r"^```c step\n(.*?)^```$", page, re.M | re.S)), encoding="utf-8")
     try:
         command = compiling.compiler()
@@ -63,13 +62,13 @@ def _callable(function: Callable[..., int]) -> Step:
 
 
 def softmax(x: np.ndarray) -> np.ndarray:
-    """In float64."""
+    """Returns the softmax of each row in float64."""
     e = np.exp(x.astype(np.float64) - x.max(axis=-1, keepdims=True))
     return e / e.sum(axis=-1, keepdims=True)
 
 
 def milliseconds(found: dict[str, Step], x: np.ndarray, repeats: int) -> dict[str, float]:
-    """The fastest of `repeats` runs of each, in turns."""
+    """Returns the time of the fastest of `repeats` runs of each step; the steps take turns."""
     best = dict.fromkeys(found, float("inf"))
     for _ in range(repeats):
         for name, step in found.items():
@@ -80,7 +79,7 @@ def milliseconds(found: dict[str, Step], x: np.ndarray, repeats: int) -> dict[st
 
 
 def main() -> None:
-    a = parse(Arguments, description=__doc__)
+    a = console.parse(Arguments)
     for name in ("rows", "columns", "repeats"):
         if getattr(a, name) < 1:
             raise ConfigError(f"{name} is {getattr(a, name)}: expected at least 1")
@@ -90,8 +89,8 @@ def main() -> None:
     threads = a.threads or thread_count()
     x = (np.random.default_rng(0).standard_normal((rows, columns)) * 4).astype(np.float32)
     expected = softmax(x)
-    with tempfile.TemporaryDirectory(prefix="tinylm-") as room:
-        found = steps(Path(room), threads)
+    with tempfile.TemporaryDirectory(prefix="tinylm-") as folder:
+        found = steps(Path(folder), threads)
         errors = {name: np.abs(step(x) / expected - 1).max() for name, step in found.items()}
         times = milliseconds(found, x, repeats)
     first = next(iter(times.values()))
@@ -102,4 +101,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    console.run(main)

@@ -1,4 +1,4 @@
-"""How far language models see: a copy task across noise, and the loss by the length of the context."""
+"""Measures how far back language models see: by a copy task across noise, and by the length of the context."""
 
 import itertools
 import math
@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-import console
-import figures
 import numpy as np
 import tyro
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from support import console, figures
+from support.tables import screen
 
 import tinylm
 from tinylm.data import open_corpus
@@ -30,51 +29,50 @@ from tinylm.train import load_run
 
 @dataclass(frozen=True)
 class Copy:
-    """Trains small models to repeat a few random symbols after a gap of random noise, and prints the
-    share of symbols they repeat rightly by the length of the gap. They are trained on sequences of
-    all gaps and tested on fresh ones. Writes copy.json and copy.png."""
+    """Trains small models to repeat a few random symbols after a gap of random noise, and prints the percentage of
+    symbols that they repeat correctly by the length of the gap. They are trained on sequences with gaps of all lengths
+    and tested on new ones. Writes copy.json and copy.png."""
 
     out: Path = Path("runs/long_range")
-    """the folder for what is written"""
+    """the folder for the files"""
     models: tuple[str, ...] = tuple(COPIERS)
-    """which of them"""
+    """which models"""
     gaps: tuple[int, ...] = (5, 10, 20, 30, 50, 75, 100)
-    """the gaps to test, in tokens; training has gaps up to the longest"""
+    """the gaps to test, in tokens; training uses gaps up to the longest of them"""
     steps: int | None = None
-    """training steps, of 32 sequences each; by default 3,000, and 10,000 for the RNN, whose steps are cheaper"""
+    """training steps of 32 sequences each; by default 3,000, and 10,000 for the RNN, whose steps are faster"""
     sequences: int = 500
-    """sequences to test a gap with"""
+    """number of sequences to test each gap with"""
     seed: int = 0
-    """of weights and sequences"""
+    """seed of weights and sequences"""
     dry_run: bool = False
-    """two steps each, 20 sequences a gap, and nothing written"""
+    """two steps per model, 20 sequences per gap; nothing is written"""
 
 
 @dataclass(frozen=True)
 class Context:
-    """Prints the mean loss of the same validation tokens by how many tokens before them a model is
-    given, with its standard error. '-': longer than a Transformer's block. Recurrent models start
-    from a state of zeros. The runs must have been trained on the same data with the same tokenizer.
-    Writes context.json and context.png."""
+    """Prints the mean loss on the same validation tokens, with its standard error, by how many of the tokens before them
+    the model is given ('-': more than a Transformer's block holds). Recurrent models start from a state of zeros. The
+    runs must have been trained on the same data with the same tokenizer. Writes context.json and context.png."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """the run folders that scripts/train.py wrote"""
+    """run folders that 'train' wrote"""
     out: Path = Path("runs/long_range")
-    """the folder for what is written"""
+    """the folder for the files"""
     contexts: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-    """how many tokens to give"""
+    """the numbers of tokens to give"""
     positions: int = 2000
-    """validation tokens to score, drawn at random"""
+    """number of validation tokens to score, drawn at random"""
     seed: int = 0
-    """of their choice"""
+    """seed of their choice"""
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
     dry_run: bool = False
-    """10 positions, and nothing written"""
+    """score 10 positions only; nothing is written"""
 
 
 class Curve(NamedTuple):
-    """What is drawn for a model."""
+    """What is drawn for one model."""
 
     x: Sequence[float]
     y: Sequence[float]
@@ -111,7 +109,7 @@ def copy(arguments: Copy) -> None:
 
 
 def percent(accuracies: list[float], symbols: int) -> tuple[list[float], list[float]]:
-    """In per cent, with the standard errors of so many symbols, taken as independent of one another."""
+    """Returns the accuracies and their standard errors in per cent, taking the symbols as independent of one another."""
     return [100 * a for a in accuracies], [100 * math.sqrt(a * (1 - a) / symbols) for a in accuracies]
 
 
@@ -158,7 +156,7 @@ def check(name: str, least: int, *values: int) -> None:
 
 
 def load_models(folders: Sequence[Path], device: str) -> tuple[dict[str, LanguageModel | NgramLM], np.ndarray]:
-    """The models by folder, and the validation ids, which must be the same for all."""
+    """Returns the models by folder, and the validation ids. Raises ConfigError if these differ between the models."""
     models: dict[str, LanguageModel | NgramLM] = {}
     first: Any = None
     for folder in folders:
@@ -183,22 +181,17 @@ def reaches(model: LanguageModel | NgramLM, context: int) -> bool:
 def new_figure(x: str, y: str, curves: dict[str, Curve]) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot(xlabel=x, ylabel=y)
-    for (name, curve), style in zip(curves.items(), itertools.cycle(("-", "--", "-.", ":"))):  # equal curves show through each other
+    for (name, curve), style in zip(curves.items(), itertools.cycle(("-", "--", "-.", ":"))):  # so that equal curves both show
         axes.errorbar(curve.x, curve.y, curve.error, linestyle=style, marker="o", markersize=4, capsize=2, label=name)
     axes.grid(alpha=0.3)
     return figure, axes
 
 
-def screen() -> Console:
-    return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-
-
-COMMANDS = {"copy": console.command(Copy, copy), "context": console.command(Context, context)}
-USAGE = f"""{__doc__}
-
-usage: long_range.py copy [--help]               a copy task, some minutes of training
-       long_range.py context RUN ... [--help]    trained models by the length of their context"""
+SUBCOMMANDS = {
+    "copy": ("[--help]", "a copy task, some minutes of training", console.subcommand(Copy, copy)),
+    "context": ("RUN ... [--help]", "trained models by the length of their context", console.subcommand(Context, context)),
+}
 
 
 if __name__ == "__main__":
-    console.run(lambda: console.run_command(COMMANDS, USAGE, "'copy' or 'context'"))
+    console.run(lambda: console.run_subcommand(__doc__, SUBCOMMANDS))

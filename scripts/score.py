@@ -1,17 +1,16 @@
-"""The probability of texts under a trained language model."""
+"""Prints the probability of texts under a trained language model."""
 
 import math
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import console
 import numpy as np
 import tyro
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from support import console
+from support.tables import screen
 
 from tinylm.data.corpora import read_text
 from tinylm.decode import Score, score_text
@@ -21,30 +20,29 @@ from tinylm.train import load_run
 
 @dataclass(frozen=True)
 class Arguments:
-    """Scores texts with the model of a run folder: the log-probability of each token and of the
-    whole, perplexity, bits per byte. A text is scored as if it followed a line break, the beginning
-    of a sentence (BOS). A text longer than a Transformer's context is read in windows that advance
-    by half a context, each token scored once. Unknown words are scored as <unk> and counted; an
-    unknown character is an error."""
+    """Scores texts with a trained language model: the log-probability of each token and of the whole text, perplexity,
+    bits per byte. A text is scored as if it followed a line break, the beginning of a sentence (BOS). A text longer
+    than a Transformer's context is read in windows that advance by half a context; each token is scored once. Unknown
+    words are scored as <unk> and counted; an unknown character is an error."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """the run folder that scripts/train.py wrote, a Hugging Face folder, a GGUF file, or smollm2"""
+    """a run folder that 'train' wrote, a Hugging Face folder, a GGUF file, or smollm2"""
     texts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """the texts to score, each on its own"""
+    """the texts to score, each by itself"""
     file: Path | None = None
-    """instead: a UTF-8 file, scored as one text"""
+    """instead, score this UTF-8 file as one text"""
     sentences: bool = False
-    """every text, or every line of the file that is not empty, is a sentence: its line break (EOS) is scored too"""
+    """every text, or every line of the file that is not empty, is a sentence whose line break (EOS) is also scored"""
     tokens: bool = True
-    """show each token; --no-tokens shows the totals only"""
+    """print each token; --no-tokens prints the totals only"""
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
     dry_run: bool = False
-    """the first 100 characters of each text only"""
+    """score the first 100 characters of each text only"""
 
 
 def main() -> None:
-    arguments = console.parse(Arguments, description=Arguments.__doc__)
+    arguments = console.parse(Arguments)
     if bool(arguments.texts) == (arguments.file is not None):
         raise ConfigError("give texts to score, or --file, and not both")
     model, tokenizer, _ = load_run(arguments.run, arguments.device)
@@ -55,25 +53,25 @@ def main() -> None:
             scores.append(score_text(model, tokenizer, text, sentence=arguments.sentences, device=arguments.device))
         except DataError as error:
             raise DataError(f"{name}: {error}") from error
-    screen = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+    output = screen(100)
     if arguments.tokens and arguments.file is None:
         for score in scores:
             table = Table("token", "log p", "p", box=None)
             for token, log_p in zip(score.tokens, score.log_probabilities.tolist(), strict=True):
                 table.add_row(Text(repr(token)), f"{log_p:.4f}", f"{math.exp(log_p):.4f}")
-            screen.print(table)
-            screen.print()
+            output.print(table)
+            output.print()
     table = Table("text", "tokens", "unknown", "log p (nats)", "perplexity", "bits/byte", box=None)
     for score in scores:
         shown = score.text if len(score.text) <= 30 else score.text[:29] + "…"
         row(table, repr(shown), score)
     if len(scores) > 1:
         row(table, f"all {len(scores)}", total(scores))
-    screen.print(table)
+    output.print(table)
 
 
 def named_texts(arguments: Arguments) -> list[tuple[str, str]]:
-    """What to score, each with its name for error messages."""
+    """Returns (name for error messages, text) of what to score."""
     if arguments.file is None:
         return [(f"text {i}", text) for i, text in enumerate(arguments.texts, 1)]
     text = read_text(arguments.file)

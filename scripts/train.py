@@ -1,21 +1,21 @@
-"""Trains a language model, writes a run folder, and shows what the model has learned.
+"""Trains a language model, writes a run folder, and prints a sample of what the model has learned.
 
-With nothing given: a character GPT on the shipped Tiny Shakespeare, on the CPU, a few minutes.
+By default it trains a character GPT on the shipped Tiny Shakespeare, on the CPU, for a few minutes.
 """
 
 import contextlib
 import dataclasses
 import os
-import shutil
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import console
-from estimate_tables import show_estimate
-from train_display import train_watched
+from support import console
+from support.display import train_watched
+from support.estimate_tables import show_estimate
+from support.resuming import FREE_ON_RESUME, refuse_changes, value_of
+from support.run_folders import folder_or_temporary
 
 from tinylm.data import Corpus, open_corpus
 from tinylm.data.tokenizers import StreamDecoder
@@ -29,49 +29,33 @@ from tinylm.train.presets import preset
 from tinylm.train.runs import fine_tuning_config, new_folder, read_config
 from tinylm.train.tensorboard import summary_writer
 
-FREE_ON_RESUME = {"steps", "device", "log_every", "eval_every", "save_every", "save_minutes", "keep", "patience", "checkpoint_activations"}
-
 
 @dataclass(frozen=True)
 class Arguments(TrainConfig):
-    """Trains a language model. The defaults train a character GPT of 0.8 million parameters on Tiny
-    Shakespeare; --model lstm --help shows the defaults of another model. A run folder holds
-    config.json, metrics.jsonl, summary.json, model.safetensors and checkpoints/."""
+    """Trains a language model. The defaults train a character GPT of 0.8 million parameters on Tiny Shakespeare;
+    '--model lstm --help' shows the defaults of another model. A run folder holds config.json, metrics.jsonl,
+    summary.json, model.safetensors and checkpoints/."""
 
     preset: Literal["best-10min", "best-20min"] | None = None
-    """start from a recipe's settings instead of a model's defaults; other flags change them"""
+    """start from this recipe's settings instead of the model's defaults; other options change them"""
     out: Path | None = None
-    """the run folder; runs/<model>-<data> by default"""
+    """the run folder; by default runs/<model>-<data>"""
     resume: Path | None = None
     """continue the run in this folder, with its settings; --steps may be raised"""
     tensorboard: bool = False
-    """write the metrics for TensorBoard too, into the run folder's tensorboard/"""
+    """also write the metrics for TensorBoard, to tensorboard/ in the run folder"""
     distributed: bool = False
-    """train with all processes that mpiexec has started (mpiexec -n 2 python scripts/train.py --distributed): each takes its
-    rows of every batch, on its share of the cores or on a GPU of its own"""
+    """train with all processes that mpiexec has started (mpiexec -n 2 python scripts/train.py --distributed): each takes
+    its rows of every batch, on its part of the cores or on its own GPU"""
     dry_run: bool = False
     """three steps on the first 20,000 characters, in a temporary folder"""
     estimate: bool = False
-    """instead of training, make its first steps and print how long it will take, how much memory, and what more data or
-    another size would give; no run folder is made"""
+    """instead of training, make the first steps and print how much time and memory the run will take, and what more data
+    or another size would change; no run folder is written"""
     scaling: bool = False
-    """instead of training, train a few smaller sizes on a few amounts of the data, fit how the loss falls with both, and print
-    what to expect of this run, of more data and of a larger model; --out: the folder for all of them, runs/scaling-<model>-<data>
-    by default; given again, the runs that are done are not repeated"""
-
-
-def value_of(flag: str, argv: list[str]) -> str | None:
-    """The last value of a flag, which may have underscores for its hyphens, on the command line, before it is parsed."""
-    found = None
-    for i, word in enumerate(argv):
-        name, equals, value = word.partition("=")
-        if name.replace("_", "-") != flag:
-            continue
-        if equals:
-            found = value
-        elif i + 1 < len(argv):
-            found = argv[i + 1]
-    return found
+    """instead, train a few smaller sizes on a few amounts of the data, fit how the loss falls with both, and print what to
+    expect of this run, of more data and of a larger model. --out is the folder for all of them, by default
+    runs/scaling-<model>-<data>; runs that are already finished there are not repeated"""
 
 
 def parse(argv: list[str]) -> Arguments:
@@ -84,7 +68,7 @@ def parse(argv: list[str]) -> Arguments:
             base = fine_tuning_config(init, adapters=value_of("--lora-rank", argv) not in (None, "0"))
         else:
             base = preset(recipe) if recipe is not None else default_config(model or "gpt")
-        arguments = console.parse(Arguments, args=argv, description=Arguments.__doc__, default=Arguments(**base.to_json()))
+        arguments = console.parse(Arguments, args=argv, default=Arguments(**base.to_json()))
         if arguments.model != base.model and init:
             raise ConfigError(f"--model {arguments.model} and --init {init} do not go together: there is a {base.model}")
         if arguments.lora_rank and not init:
@@ -95,16 +79,9 @@ def parse(argv: list[str]) -> Arguments:
     folder = Path(resumed)
     saved, _ = read_config(folder)
     arguments = console.parse(Arguments, args=argv, default=Arguments(**saved.to_json(), resume=folder))
-    for name, value in saved.to_json().items():
-        if name not in FREE_ON_RESUME and getattr(arguments, name) != value:
-            flag = name.replace("_", "-")
-            raise ConfigError(
-                f"--{flag} {getattr(arguments, name)}: the run in {folder} was made with {value}, which a resume cannot change"
-            )
+    refuse_changes(arguments, saved.to_json(), FREE_ON_RESUME)
     if arguments.preset is not None:
         raise ConfigError("--preset and --resume do not go together: a resumed run keeps its own settings")
-    if arguments.out is not None:
-        raise ConfigError("--out and --resume do not go together: a resumed run stays in its folder")
     if saved.model == "ngram":
         raise ConfigError(f"the run in {folder} counts n-grams, which is done in one go: there is nothing to resume")
     return arguments
@@ -128,7 +105,7 @@ def work(arguments: Arguments, ranks: Ranks) -> int:
     config = TrainConfig(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(TrainConfig)})
     device_namespace(config.device)
     if arguments.tensorboard:
-        summary_writer()  # one that is missing is reported before anything is made
+        summary_writer()  # if it is missing, that is reported before anything is written
     corpus: Corpus = ranks.broadcast(open_corpus(config.data, config.encoding) if ranks.rank == 0 else None)
     text: str | Corpus = corpus
     tokenizer = None
@@ -137,39 +114,33 @@ def work(arguments: Arguments, ranks: Ranks) -> int:
     if arguments.estimate:
         return show_estimate(config, text, arguments.resume if not arguments.dry_run else None, ranks)
     if arguments.scaling:
-        from scaling_report import show_scaling  # matplotlib, whose memory no other run needs
+        from support.scaling_report import show_scaling  # matplotlib, whose memory no other run needs
 
         refuse_scaling_with(arguments, ranks)
-        with contextlib.ExitStack() as stack:
-            out = arguments.out or new_folder(f"scaling-{config.model}", config.data)
-            if arguments.dry_run:
-                out = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tinylm-")))
-            return show_scaling(config, text, out)
-    if arguments.dry_run:
-        folder = ranks.broadcast(Path(tempfile.mkdtemp(prefix="tinylm-")) if ranks.rank == 0 else None)
-    elif arguments.resume is not None:
-        folder = arguments.resume
-        _, tokenizer = read_config(folder)
-    else:
-        folder = ranks.broadcast(arguments.out or new_folder(Path(config.init).stem or config.model, config.data))
-    try:
+        with folder_or_temporary(arguments.out or new_folder(f"scaling-{config.model}", config.data), arguments.dry_run) as folder:
+            return show_scaling(config, text, folder)
+    resume = arguments.resume is not None and not arguments.dry_run
+    if resume:
+        _, tokenizer = read_config(arguments.resume)
+    with contextlib.ExitStack() as stack:
+        mine = None
+        if ranks.rank == 0:
+            chosen = arguments.resume or arguments.out or new_folder(Path(config.init).stem or config.model, config.data)
+            mine = stack.enter_context(folder_or_temporary(chosen, arguments.dry_run))
+        folder = ranks.broadcast(mine)
         if config.model == "ngram":
             return count(config, folder, text)
-        resume = arguments.resume is not None and not arguments.dry_run
         return train(config, folder, text, tokenizer, resume, arguments.tensorboard, ranks)
-    finally:
-        if arguments.dry_run and ranks.rank == 0:
-            shutil.rmtree(folder)
 
 
 def refuse_scaling_with(arguments: Arguments, ranks: Ranks) -> None:
-    """Errors: ConfigError for what --scaling has no use for."""
+    """Raises ConfigError for options that do not go together with --scaling."""
     if arguments.model == "ngram":
         raise ConfigError("--scaling and --model ngram do not go together: an n-gram model has no size of its own")
     if arguments.resume is not None:
         raise ConfigError("--scaling and --resume do not go together: give --out again, and the runs that are done are not repeated")
     if ranks.size > 1:
-        raise ConfigError("--scaling trains with one process: leave --distributed away")
+        raise ConfigError("--scaling trains with one process: leave out --distributed")
 
 
 def introduce(run: Run | Counting, text: str | Corpus) -> None:
@@ -180,7 +151,7 @@ def introduce(run: Run | Counting, text: str | Corpus) -> None:
 
 
 def conclude(run: Run | Counting, summary: dict[str, Any]) -> None:
-    """The result and a sample."""
+    """Prints the result and a sample."""
     print(
         f"validation loss {summary['val_loss']:.4f} nats/token over the whole split ({summary['val_nats_per_byte']:.4f} nats/byte), "
         f"{summary['parameters']:,} parameters, {summary['train_seconds']:.0f} s of training, {summary['tokens_per_second']:,.0f} tokens/s"
@@ -211,7 +182,7 @@ def train(config: TrainConfig, folder: Path, text: str | Corpus, tokenizer: Any,
     print(f"run folder {folder}; Ctrl-C stops after the step under way, --resume {folder} continues", flush=True)
     summary = train_watched(run, tensorboard and ranks.rank == 0)
     if summary is None:
-        print(f"stopped at step {run.progress.step}; continue with: python scripts/train.py --resume {folder}")
+        print(f"stopped at step {run.progress.step}; continue with: {console.program()} --resume {folder}")
         return 130
     conclude(run, summary)
     return 0

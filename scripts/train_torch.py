@@ -1,15 +1,14 @@
-"""Trains the language model of a finished run once more, with PyTorch, to draw both curves side by side."""
+"""Trains the language model of a run once more, with PyTorch, to compare the two curves."""
 
 import dataclasses
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import console
 import tyro
-from train_display import train_watched
+from support import console
+from support.display import train_watched
+from support.run_folders import folder_or_temporary
 
 from tinylm.data import Corpus, open_corpus
 from tinylm.errors import ConfigError
@@ -18,44 +17,39 @@ from tinylm.train.runs import read_config
 
 @dataclass(frozen=True)
 class Arguments:
-    """Trains the language model of a run once more, with PyTorch: the same settings, initial weights, batches,
-    learning rates and validations; model, gradients and optimiser are PyTorch's. Writes a run folder of its
-    own, which 'explain.py report RUN --torch FOLDER' draws beside the run. Dropout masks differ."""
+    """Trains the language model of a run once more, with PyTorch: the settings, initial weights, batches, learning rates
+    and validations are the same; the model, the gradients and the optimiser are PyTorch's, and dropout masks differ.
+    Writes another run folder, which 'explain report RUN --torch FOLDER' draws beside the run."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """the run folder that scripts/train.py wrote"""
+    """a run folder that 'train' wrote"""
     out: Path | None = None
-    """the new run folder; RUN-torch by default"""
+    """the new run folder; by default RUN-torch"""
     steps: int | None = None
-    """where to stop; where the run was told to stop, by default"""
+    """the step to stop at; by default the run's own"""
     dry_run: bool = False
     """three steps on the first 20,000 characters, in a temporary folder"""
 
 
 def main() -> None:
-    arguments = console.parse(Arguments, description=Arguments.__doc__)
+    arguments = console.parse(Arguments)
     config, tokenizer = read_config(arguments.run)
-    try:
-        from tinylm.verify.torch.training import TorchRun
-    except ImportError as error:
-        raise ConfigError("PyTorch is not installed: pip install 'tinylm[test]'") from error
+    console.require_torch()
+    from tinylm.verify.torch.training import TorchRun
+
     text: str | Corpus = open_corpus(config.data, config.encoding)
-    folder = arguments.out or arguments.run.with_name(f"{arguments.run.resolve().name}-torch")
+    chosen = arguments.out or arguments.run.with_name(f"{arguments.run.resolve().name}-torch")
     if arguments.steps is not None:
         config = dataclasses.replace(config, steps=arguments.steps)
     if arguments.dry_run:
         config, text = dataclasses.replace(config, steps=3, log_every=1), text.beginning(20_000)
-        folder = Path(tempfile.mkdtemp(prefix="tinylm-"))
-    try:
+    with folder_or_temporary(chosen, arguments.dry_run) as folder:
         summary = train_watched(TorchRun(config, folder, text, tokenizer))
         if summary is None:
             raise ConfigError("stopped: a run by PyTorch cannot be continued")
         print(f"validation loss {summary['val_loss']:.4f} nats/token, {summary['train_seconds']:.0f} s of training")
         if not arguments.dry_run:
             print(f"run folder {folder}")
-    finally:
-        if arguments.dry_run:
-            shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,30 @@
 """Running the scripts as a person runs them."""
 
 import contextlib
+import importlib.util
 import io
 import os
 import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from unittest import mock
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
 Result = subprocess.CompletedProcess[str]
+
+
+def command_module(name: str) -> ModuleType:
+    """Returns the module scripts/name.py. `import benchmark` would give the folder scripts/benchmark/: a package goes first."""
+    with mock.patch.object(sys, "path", [str(SCRIPTS), *sys.path]):
+        spec = importlib.util.spec_from_file_location(f"{name}_command", SCRIPTS / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return module
 
 
 def script(name: str, *arguments: object, cwd: Path | None = None, **environment: str) -> Result:

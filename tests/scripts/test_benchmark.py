@@ -9,23 +9,22 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-from script_helpers import SCRIPTS, fails_with_one_line, script, script_here
+from script_helpers import SCRIPTS, command_module, fails_with_one_line, script, script_here
 
 from tinylm.engine.kernels import launches
 from tinylm.errors import DeviceError, TinylmError
 
 sys.path.insert(0, str(SCRIPTS))
 
-import benchmark
-import benchmark_profile
-import benchmark_rounds
-import benchmark_tinylm
-import benchmark_torch
-from benchmark_process import Measurement, measure_here
-from benchmark_rounds import check_device, measure, rounds
-from benchmark_workloads import CARD_WORKLOADS, WORKLOADS, Workload
+from benchmark import profile as benchmark_profile
+from benchmark import rounds as benchmark_rounds
+from benchmark import tinylm_side, torch_side
+from benchmark.process import Measurement, measure_here
+from benchmark.rounds import check_device, measure, rounds
+from benchmark.workloads import CARD_WORKLOADS, WORKLOADS, Workload
 
 sys.path.remove(str(SCRIPTS))
+benchmark = command_module("benchmark")
 
 TINY = {
     "gpt": Workload("gpt", 2, 8, block_size=6, batch_size=2, steps=4, heads=2, vocab_size=11),
@@ -47,7 +46,7 @@ def test_the_names_of_the_workloads() -> None:
 
 def test_their_sizes() -> None:
     parameters = {
-        name: sum(p.size for p in benchmark_tinylm.build(work).parameters())
+        name: sum(p.size for p in tinylm_side.build(work).parameters())
         for name, work in WORKLOADS.items()
     }  # fmt: skip
     assert parameters["gpt-small"] == 65 * 128 + 64 * 128 + 4 * (12 * 128**2 + 2 * 128) + 128
@@ -81,12 +80,12 @@ def test_both_sides_make_the_same_step(name: str) -> None:
     import torch
 
     work = TINY[name]
-    ours, theirs = benchmark_tinylm.build(work), benchmark_torch.build(work)
+    ours, theirs = tinylm_side.build(work), torch_side.build(work)
     state = ours.state_dict()
     if name == "gpt":
         state["lm_head.weight"] = state["transformer.wte.weight"]
     theirs.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in state.items()})
-    steps = benchmark_tinylm.training(ours, work, "cpu"), benchmark_torch.training(theirs, work, "cpu", compiled=False)
+    steps = tinylm_side.training(ours, work, "cpu"), torch_side.training(theirs, work, "cpu", compiled=False)
     for rows in work.batches(2):
         for step in steps:
             step(rows)
@@ -101,13 +100,13 @@ def test_pytorchs_cache_gives_the_logits_of_the_whole_text(whole: bool) -> None:
     import torch
 
     work = TINY["decode"]
-    model = benchmark_torch.build(work).eval()
+    model = torch_side.build(work).eval()
     ids = torch.from_numpy(np.random.default_rng(1).integers(0, 11, (1, 12)))
     cache = torch.full((2, 2, 1, 2, 12, 4), 7.0)  # what is not yet written must not be seen
     with torch.no_grad():
-        found = [benchmark_torch.cached_logits(model, ids[:, :3], torch.arange(3), cache, None if whole else 3)]
+        found = [torch_side.cached_logits(model, ids[:, :3], torch.arange(3), cache, None if whole else 3)]
         for at in range(3, 12):
-            found.append(benchmark_torch.cached_logits(model, ids[:, at : at + 1], torch.tensor([at]), cache, None if whole else at + 1))
+            found.append(torch_side.cached_logits(model, ids[:, at : at + 1], torch.tensor([at]), cache, None if whole else at + 1))
         torch.testing.assert_close(torch.stack(found, 1), model(ids)[:, 2:])
 
 
@@ -115,13 +114,13 @@ def test_the_text_that_pytorch_generates() -> None:
     import torch
 
     work = TINY["decode"]
-    model = benchmark_torch.build(work)
+    model = torch_side.build(work)
     prompt = next(work.batches(1))
     torch.manual_seed(0)
-    text = benchmark_torch.generation(model, work, "cpu", compiled=False)(prompt)
+    text = torch_side.generation(model, work, "cpu", compiled=False)(prompt)
     assert len(text) == 9
     torch.manual_seed(0)
-    assert benchmark_torch.generation(model, work, "cpu", compiled=False)(prompt) == text, "a cache that was used before changes nothing"
+    assert torch_side.generation(model, work, "cpu", compiled=False)(prompt) == text, "a cache that was used before changes nothing"
 
 
 @pytest.mark.parametrize("name", ["gpt", "rnn", "decode"])

@@ -132,8 +132,8 @@ def test_bad_arguments_are_one_line_and_status_2(run: Path, data: Path, tmp_path
     fails_with_one_line(classify("compare", "--models", "tree"), "model 'tree'")
     fails_with_one_line(classify("run", tmp_path / "none"), "no run folder")
     fails_with_one_line(classify("run", run, "fine", " "), "text 2: the text is empty")
-    fails_with_one_line(classify("run", run, stdin=b"fine\nK\xe4se\n"), "text 2 is not UTF-8: byte 0xe4 at position 1")
-    fails_with_one_line(classify("run", run, "fine", "--file", data), "texts and --file do not go together")
+    fails_with_one_line(classify("run", run, stdin=b"fine\nK\xe4se\n"), "standard input, line 2 is not UTF-8: byte 0xe4 at position 1")
+    fails_with_one_line(classify("run", run, "fine", "--file", data), "give texts or --file, not both")
 
 
 def test_a_model_of_another_task_is_refused(tmp_path: Path) -> None:
@@ -158,13 +158,16 @@ def test_help(command: str) -> None:
     result = classify(command, "--help")
     assert result.returncode == 0
     assert b"--dry-run" in result.stdout
+    assert result.stdout.startswith(f"usage: python scripts/classify.py {command} ".encode())
+    for overview in (classify(), classify("--help")):
+        assert overview.returncode == 0
+        assert f"python scripts/classify.py {command} ".encode() in overview.stdout
 
 
 def test_a_wrong_command_line_is_one_line() -> None:
-    fails_with_one_line(classify(), "Expected one of {train, compare, run}")
-    fails_with_one_line(classify("guess"), "Unrecognized options: guess")
+    fails_with_one_line(classify("guess"), "command 'guess': expected 'train', 'compare' or 'run'")
     fails_with_one_line(classify("train", "--modle", "bag"), "Unrecognized options: --modle")
-    fails_with_one_line(classify("run"), "the run folder that 'classify.py train' wrote (required)")
+    fails_with_one_line(classify("run"), "the run folder that 'classify train' wrote (required)")
 
 
 def test_a_resume_keeps_the_settings(data: Path, tmp_path: Path) -> None:

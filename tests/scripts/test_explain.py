@@ -280,7 +280,7 @@ def test_dry_runs_write_nothing(runs: dict[str, Path], tmp_path: Path) -> None:
 
 def test_help() -> None:
     for arguments in ((), ("--help",)):
-        assert "usage: explain.py backward" in ends_well(script_here("explain.py", *arguments))
+        assert "usage: python scripts/explain.py backward" in ends_well(script_here("explain.py", *arguments))
     for command, flags in {
         "backward": ("--parameter", "--step", "--page", "--target", "--label"), "attention": ("--layer", "--head", "--words", "--out"),
         "gates": ("--out",), "report": ("--ngram", "--torch", "--text"),
@@ -295,7 +295,7 @@ def test_what_cannot_be(runs: dict[str, Path], tmp_path: Path) -> None:
         fails_with_one_line(script_here("explain.py", *arguments), message)
 
     gpt, lstm = runs["gpt"], runs["lstm"]
-    fails("command 'look': expected 'backward', 'attention', 'gates', 'report'", "look")
+    fails("command 'look': expected 'backward', 'attention', 'gates' or 'report'", "look")
     fails("no run folder", "backward", tmp_path / "none", SENTENCE)
     fails("no parameter 'lm_head' took part: expected one of transformer.wte.weight", "backward", gpt, SENTENCE, "--parameter", "lm_head")
     fails("step is 99: expected 1 to", "backward", gpt, SENTENCE, "--step", 99)

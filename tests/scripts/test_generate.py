@@ -126,7 +126,7 @@ def test_bad_input_is_one_line_and_status_2(runs: dict[str, Path], tmp_path: Pat
 
 def test_run_folders_that_do_not_fit(runs: dict[str, Path], tmp_path: Path) -> None:
     single = trained(tmp_path / "single", "ngram", "char", "one line only " * 20)
-    fails_with_one_line(script_here("generate.py", single), "never seen a line break, so it needs a --prompt")
+    fails_with_one_line(script_here("generate.py", single), "never seen a line break: give --prompt")
     assert generated(single, "--prompt", "on", "--tokens", 6, "--greedy") == "one only\n"
     mixed = trained(tmp_path / "mixed", "gpt", "word", TEXT)
     (mixed / "model.safetensors").write_bytes((runs["lstm"] / "model.safetensors").read_bytes())

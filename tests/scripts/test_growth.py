@@ -10,10 +10,10 @@ from script_helpers import SCRIPTS, ends_well, fails_with_one_line, script, scri
 
 sys.path.insert(0, str(SCRIPTS))
 
-import benchmark_rounds
 import growth
-from benchmark_process import Measurement
-from benchmark_workloads import WORKLOADS, Workload
+from benchmark import rounds as benchmark_rounds
+from benchmark.process import Measurement
+from benchmark.workloads import WORKLOADS, Workload
 
 sys.path.remove(str(SCRIPTS))
 

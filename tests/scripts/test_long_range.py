@@ -149,7 +149,7 @@ def test_help() -> None:
     for arguments in ((), ("--help",)):
         result = script_here("long_range.py", *arguments)
         assert result.returncode == 0
-        assert "usage: long_range.py copy" in result.stdout
+        assert "usage: python scripts/long_range.py copy" in result.stdout
     for command, flags in (("copy", ("--gaps", "--steps")), ("context", ("--positions", "--contexts"))):
         result = script_here("long_range.py", command, "--help")
         assert result.returncode == 0

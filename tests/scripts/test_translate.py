@@ -122,7 +122,7 @@ def test_errors_are_one_line(run: Path, data: Path, tmp_path: Path) -> None:
     fails_with_one_line(translate("run", tmp_path / "no", "x"), "no run folder")
     fails_with_one_line(translate("run", run, "x" * 24), "text 1: the source has 25 tokens, its end included: expected at most 24")
     fails_with_one_line(translate("run", run, " "), "text 1: there is no text to translate")
-    fails_with_one_line(translate("run", run, "x", "--file", data), "give sentences or --file, not both")
+    fails_with_one_line(translate("run", run, "x", "--file", data), "give texts or --file, not both")
     fails_with_one_line(translate("run", run, "x", "--beams", 0), "--beams 0: expected at least 1")
     fails_with_one_line(translate("run", run, "x", "--alpha", -1), "alpha is -1.0: expected at least 0")
     fails_with_one_line(translate("train", "--data", "nowhere.tsv", "--out", tmp_path / "new"), "no such data: 'nowhere.tsv'")

@@ -123,7 +123,7 @@ def test_finished_runs_are_used_and_others_refused(runs: tuple[Path, str], data:
         (tmp_path / "runs" / name / "summary.json").unlink()
         stopped = compare("--data", data, "--out", tmp_path / "runs", *TINY, "--models", name)
         assert stopped.returncode == 2
-        assert stopped.stderr.startswith(f"error: the run in {tmp_path / 'runs' / name} has not come to its end: {advice} ")
+        assert stopped.stderr.startswith(f"error: the run in {tmp_path / 'runs' / name} is not finished: {advice} ")
 
 
 def test_ctrl_c_stops_and_says_how_to_go_on(data: Path, tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_the_script_leaves_nothing_behind(tmp_path: Path) -> None:
     flags = ["--data", data, "--n-layer", 1, "--n-head", 2, "--n-embd", 16, "--block-size", 16, "--batch-size", 4, "--steps", 12]
     result = script("train.py", "--estimate", *flags, cwd=tmp_path, TMPDIR=str(tmp_path))
     shown = ends_well(result)
-    for words in ("predicted peak", "measured peak", "tokens/s", "12 steps", "passes", "20 tokens a parameter"):
+    for words in ("predicted peak", "measured peak", "tokens/s", "12 steps", "passes", "20 tokens per parameter"):
         assert words in shown
     assert [path.name for path in tmp_path.iterdir()] == ["fox.txt"]
     run = tmp_path / "run"

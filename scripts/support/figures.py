@@ -1,4 +1,4 @@
-"""Writing a figure beside the numbers it was drawn from."""
+"""Writes figures together with the numbers that they show."""
 
 import io
 from pathlib import Path
@@ -12,7 +12,7 @@ from tinylm.files.json_files import write_json
 
 
 def write(folder: Path, name: str, record: dict[str, Any], figure: Figure) -> None:
-    """name.json and name.png, in place of earlier ones."""
+    """Writes name.json and name.png, replacing earlier ones."""
     image = io.BytesIO()
     FigureCanvasAgg(figure).print_png(image)
     write_json(folder / f"{name}.json", record)

@@ -1,4 +1,4 @@
-"""Measures one side of a workload in this process, a fresh one that scripts/benchmark_rounds.py starts; prints a JSON line."""
+"""Measures one side of a workload in this process, which benchmark/rounds.py starts; prints the result as a line of JSON."""
 
 import dataclasses
 import importlib
@@ -9,12 +9,12 @@ import sys
 import time
 from collections.abc import Callable
 
-from benchmark_workloads import Side, Workload
+from benchmark.workloads import Side, Workload
 
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """What a process found. seconds: of a step, the median; import_seconds: of the library, above NumPy's."""
+    """What one process measured. seconds: median time of a step; import_seconds: of the library, NumPy's own excluded."""
 
     seconds: float
     megabytes: float
@@ -22,6 +22,7 @@ class Measurement:
 
 
 def measure_here(side: str, work: Workload, device: str) -> Measurement:
+    """Imports the side's library, makes the workload's steps and returns what they took."""
     start = time.perf_counter()
     importlib.import_module("tinylm" if side == "tinylm" else "torch")
     import_seconds = time.perf_counter() - start
@@ -36,12 +37,12 @@ def measure_here(side: str, work: Workload, device: str) -> Measurement:
 
 
 def maker(side: str) -> Callable[[Workload, str], Side]:
-    """What builds a side of a workload. Each library is imported only where it is measured."""
+    """Returns the function that builds a side of a workload. Each library is imported only where it is measured."""
     if side == "tinylm":
-        from benchmark_tinylm import tinylm_side
+        from benchmark.tinylm_side import tinylm_side
 
         return tinylm_side
-    from benchmark_torch import torch_side
+    from benchmark.torch_side import torch_side
 
     return lambda work, device: torch_side(work, device, compiled=side == "compiled")
 

@@ -1,4 +1,4 @@
-"""The engine's own cost: what recording an op adds to NumPy, and what an import costs."""
+"""Measures the engine's own cost: what recording an op adds to NumPy, and what the import takes."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from tinylm.optim.optimizer import squared_norm
 
 
 def microseconds(run: Callable[[], Any], repeats: int, inner: int) -> float:
-    """The best of `repeats` timings of one call, in µs."""
+    """Returns the best of `repeats` timings of one call, in µs."""
     best = float("inf")
     for _ in range(repeats):
         start = time.perf_counter()
@@ -24,7 +24,7 @@ def microseconds(run: Callable[[], Any], repeats: int, inner: int) -> float:
 
 
 def engine_costs(dry_run: bool) -> dict[str, float]:
-    """What recording an op adds to the NumPy call, and its backward, on arrays of 4 numbers, in µs."""
+    """Returns what recording an op adds to the NumPy call, and what its backward pass takes, on arrays of 4 numbers, in µs."""
     x = tinylm.Tensor(np.ones(4, np.float32), requires_grad=True)
     c, raw = tinylm.Tensor(np.ones(4, np.float32)), x.data
     repeats, inner = (1, 100) if dry_run else (20, 20_000)
@@ -47,9 +47,9 @@ def engine_costs(dry_run: bool) -> dict[str, float]:
 
 
 def read_bandwidth(dry_run: bool) -> float:
-    """GB/s at which all threads together read memory: the sum of squares of an array that no cache holds, the best of several passes.
+    """Returns the GB/s at which all threads together read memory: the best of several sums of squares of an array larger than any cache.
 
-    Reading the weights once takes a token's time at least: 0.54 GB for SmolLM2-135M in float32.
+    A generated token takes at least one reading of the weights: 0.54 GB for SmolLM2-135M in float32.
     """
     values, total = np.ones(1_000_000 if dry_run else 100_000_000, np.float32), np.zeros((), np.float32)
     best = min(microseconds(lambda: squared_norm(values, total), 1, 1) for _ in range(2 if dry_run else 20))
@@ -57,7 +57,7 @@ def read_bandwidth(dry_run: bool) -> float:
 
 
 def import_seconds() -> float:
-    """What `import tinylm` adds to `import numpy`, in seconds: the best of several fresh processes."""
+    """Returns what `import tinylm` adds to `import numpy`, in seconds: the best of several fresh processes."""
 
     def once() -> float:
         program = "import numpy, time; t = time.perf_counter(); import tinylm; print(time.perf_counter() - t)"

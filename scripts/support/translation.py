@@ -1,12 +1,11 @@
-"""What the commands of translate.py share: the pairs, training that a person watches, and the test of translators."""
+"""What the subcommands of `translate` have in common: the pairs, training with a display, and the test of translators."""
 
 import dataclasses
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from train_display import train_watched
-
+from support.display import train_watched
 from tinylm.data.pairs import Pair, Pairs, load_pairs
 from tinylm.errors import DataError
 from tinylm.models.translation_baselines import NearestSentence, WordLexicon
@@ -14,11 +13,11 @@ from tinylm.train.tasks.translation import SentenceTranslator, TranslationRun
 from tinylm.train.tasks.translation_config import TranslationConfig
 
 BEAMS = 4
-Outputs = dict[str, list[str]]  # what each system makes of the test sentences
+Outputs = dict[str, list[str]]  # by decoding, its translations of the test sentences
 
 
 def load(source: str, dry_run: bool) -> Pairs:
-    """The pairs, and a word about lines that could not be used; 200 of them in a dry run."""
+    """Returns the pairs, 200 of them in a dry run, and reports lines that could not be used."""
     pairs = load_pairs(source)
     if pairs.skipped:
         print(f"{pairs.skipped} unusable lines of {source} skipped, the first: {pairs.first_skipped}", file=sys.stderr)
@@ -28,18 +27,18 @@ def load(source: str, dry_run: bool) -> Pairs:
 
 
 def sizes(pairs: Pairs) -> str:
-    """How many pairs each part has."""
+    """Returns how many pairs each part has, in words."""
     return f"{len(pairs.train):,} for training, {len(pairs.validation):,} for validation, {len(pairs.test):,} for the test"
 
 
 def shortened(config: TranslationConfig, dry_run: bool) -> TranslationConfig:
-    """Three steps of a tiny model in a dry run."""
+    """Returns the settings, in a dry run those of three steps of a tiny model."""
     tiny = {"steps": 3, "log_every": 1, "n_layer": 1, "n_embd": 32, "n_hidden": 32, "bpe_size": 400}
     return dataclasses.replace(config, **tiny) if dry_run else config
 
 
 def train_shown(run: TranslationRun, tensorboard: bool = False) -> dict[str, Any] | None:
-    """Trains, showing how it goes, and gives the summary; None when Ctrl-C stopped it, after the step under way."""
+    """Trains, shows the progress, and returns the summary; None if Ctrl-C stopped it."""
     if run.too_long:
         print(f"{run.too_long:,} pairs with more than {run.config.block_size} tokens on a side are left out of training and validation")
     print(f"{run.model.num_parameters():,} parameters")
@@ -57,7 +56,7 @@ def train_shown(run: TranslationRun, tensorboard: bool = False) -> dict[str, Any
 
 
 def fitting(translator: SentenceTranslator, pairs: Sequence[Pair]) -> tuple[list[str], list[str]]:
-    """(sources, references) of the pairs whose source fits into the model's block, their number printed."""
+    """Returns (sources, references) of the pairs whose source fits into the model's block, and prints their number."""
     chosen = [pair for pair in pairs if translator.fits(pair[0])]
     if not chosen:
         raise DataError(f"no source of the test part has at most {translator.block_size} tokens")
@@ -67,12 +66,12 @@ def fitting(translator: SentenceTranslator, pairs: Sequence[Pair]) -> tuple[list
 
 
 def baselines(known: Sequence[Pair], sources: Sequence[str]) -> Outputs:
-    """What counting alone makes of the sources, given the training pairs."""
+    """Returns the translations of the two baselines, which only count in the training pairs."""
     return {"nearest": NearestSentence(known).translate(sources), "lexicon": WordLexicon(known).translate(sources)}
 
 
 def translations(translator: SentenceTranslator, sources: Sequence[str]) -> Outputs:
-    """What a translator makes of them, by greedy decoding and by beam search."""
+    """Returns a translator's outputs, by greedy decoding and by beam search."""
     return {
         "greedy": [translator.translate(source, beams=1) for source in sources],
         f"beam {BEAMS}": [translator.translate(source, beams=BEAMS) for source in sources],
@@ -80,7 +79,7 @@ def translations(translator: SentenceTranslator, sources: Sequence[str]) -> Outp
 
 
 def score(texts: Sequence[str], references: Sequence[str]) -> dict[str, float]:
-    """Corpus BLEU (13a tokens, case kept) and chrF, 0 to 100."""
+    """Returns corpus BLEU (13a tokens, case kept) and chrF, both from 0 to 100."""
     import sacrebleu
 
     return {
@@ -90,7 +89,7 @@ def score(texts: Sequence[str], references: Sequence[str]) -> dict[str, float]:
 
 
 def show(sources: Sequence[str], references: Sequence[str], outputs: Outputs) -> None:
-    """10 of the sentences, evenly spread, with the output of every system."""
+    """Prints 10 of the sentences, evenly spread, with the output of every system."""
     last = len(sources) - 1
     width = max(len(name) for name in ("reference", *outputs))
     for i in [round(n * last / 9) for n in range(10)] if last > 9 else range(len(sources)):

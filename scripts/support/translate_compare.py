@@ -1,19 +1,18 @@
-"""translate.py compare: a Transformer, an LSTM, and the Transformer trained by PyTorch, on the same pairs."""
+"""What `translate compare` does: a Transformer, an LSTM, and the Transformer trained by PyTorch, on the same pairs."""
 
 import dataclasses
-import shutil
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import console
 import tyro
-from rich.console import Console
 from rich.table import Table
-from translate_parts import BEAMS, Outputs, baselines, fitting, load, score, shortened, show, sizes, train_shown, translations
 
+from support import console
+from support.run_folders import folder_or_temporary
+from support.tables import screen
+from support.translation import BEAMS, Outputs, baselines, fitting, load, score, shortened, show, sizes, train_shown, translations
 from tinylm.data.pairs import Pairs
 from tinylm.engine.devices import device_namespace
 from tinylm.errors import CheckpointError, ConfigError
@@ -28,57 +27,42 @@ SHARED = ("data", "bpe_size", "device", "seed", "block_size", "log_every", "eval
 
 @dataclass(frozen=True)
 class Compare(TranslationConfig):
-    """Trains, one after the other, the Transformer, the LSTM without attention, and once more the
-    Transformer by PyTorch (torch.nn.Transformer, from the same initial weights, on the same batches;
-    its weights are then decoded by tinylm). Tests them and the two baselines on the same sentences:
-    BLEU and chrF, greedy and with 4 beams, beside the seconds of training. The settings are the
-    Transformer's; the LSTM has its own defaults for sizes and optimiser. Models whose run is finished
-    already are not trained again, so that they may be trained by several processes, one each."""
+    """Trains, one after the other, the Transformer, the LSTM without attention, and the Transformer again by PyTorch
+    (torch.nn.Transformer, from the same initial weights, on the same batches; tinylm then decodes with its weights).
+    Tests them and the two baselines on the same sentences: BLEU and chrF, greedy and with 4 beams, beside the seconds
+    of training. The settings are the Transformer's; the LSTM has its own defaults for sizes and optimiser. A model
+    whose run is finished is not trained again, so several processes can train one model each."""
 
     model: tyro.conf.SuppressFixed[tyro.conf.Fixed[Literal["transformer"]]] = "transformer"
     steps: int = TranslationConfig.steps
-    """of the Transformer; its schedule and warmup and the LSTM's are longer or shorter in proportion"""
+    """steps of the Transformer; its schedule and warmup, and those of the LSTM, change in proportion"""
     schedule_steps: tyro.conf.SuppressFixed[tyro.conf.Fixed[int]] = TranslationConfig.schedule_steps
     warmup: tyro.conf.SuppressFixed[tyro.conf.Fixed[int]] = TranslationConfig.warmup
 
     models: tuple[Model, ...] = ("transformer", "lstm", "torch")
-    """which of them"""
+    """which models"""
     out: Path = Path("runs/compare-translate")
     """the folder for the runs"""
     dry_run: bool = False
     """three steps of tiny models on 200 pairs, in a temporary folder"""
 
 
-def compare(argv: list[str]) -> int:
-    arguments = console.parse(Compare, args=argv, prog="translate.py compare")
+def compare(arguments: Compare) -> int:
     if not arguments.models:
         raise ConfigError("--models names none: expected some of transformer, lstm, torch")
     if arguments.steps < 1:
         raise ConfigError(f"--steps {arguments.steps}: expected at least 1")
     if "torch" in arguments.models:
-        need_torch()
+        console.require_torch(", or leave it out with --models transformer lstm")
     device_namespace(arguments.device)
     pairs = load(arguments.data, arguments.dry_run)
     configs = {name: shortened(config_of(name, arguments), arguments.dry_run) for name in arguments.models}
-    if not arguments.dry_run:
-        return compare_in(arguments.out, configs, pairs)
-    folder = Path(tempfile.mkdtemp(prefix="tinylm-"))
-    try:
+    with folder_or_temporary(arguments.out, arguments.dry_run) as folder:
         return compare_in(folder, configs, pairs)
-    finally:
-        shutil.rmtree(folder)
-
-
-def need_torch() -> None:
-    """Errors: ConfigError where PyTorch is not installed."""
-    try:
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise ConfigError("PyTorch is not installed: pip install 'tinylm[test]', or leave it out with --models transformer lstm") from error
 
 
 def config_of(name: str, arguments: Compare) -> TranslationConfig:
-    """The settings of one model's run."""
+    """Returns the settings of one model's run."""
     given = TranslationConfig(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(TranslationConfig)})
     kind = default_config("lstm" if name == "lstm" else "transformer")
     whole = default_config("transformer").steps
@@ -111,20 +95,20 @@ def compare_in(folder: Path, configs: dict[str, TranslationConfig], pairs: Pairs
             values = score(texts, references)
             labels, learned = ((name, kind), columns(summaries[name])) if name else ((kind, ""), ())
             table.add_row(*labels, f"{values['bleu']:.2f}", f"{values['chrf']:.2f}", *learned)
-    Console(width=None if sys.stdout.isatty() else 120, highlight=False).print(table)
+    screen().print(table)
     show(sources, references, systems.pop("") | {name: outputs[f"beam {BEAMS}"] for name, outputs in systems.items()})
     return 0
 
 
 def finished_run(name: str, folder: Path, config: TranslationConfig) -> dict[str, Any] | None:
-    """The summary of the run in the folder; None when there is no run.
+    """Returns the summary of the run in the folder; None if there is no run.
 
-    Errors: CheckpointError for one that was stopped; ConfigError for one with other settings.
+    Raises CheckpointError if the run was stopped, ConfigError if it has other settings.
     """
     if not (folder / "config.json").exists():
         return None
     if not (folder / "summary.json").exists():
-        raise CheckpointError(f"the run in {folder} has not come to its end: {remedy(name, folder)}")
+        raise CheckpointError(f"the run in {folder} is not finished: {remedy(name, folder)}")
     summary: dict[str, Any] = read_json(folder / "summary.json")
     found = read_config(folder)[0].to_json() | {"steps": summary["steps"]}  # a resumed run may have made more
     for setting, value in config.to_json().items():
@@ -135,12 +119,12 @@ def finished_run(name: str, folder: Path, config: TranslationConfig) -> dict[str
 
 
 def remedy(name: str, folder: Path) -> str:
-    """What can be done about a run that was stopped."""
-    return f"delete {folder}" if name == "torch" else f"continue it with: python scripts/translate.py train --resume {folder}"
+    """Returns what the user can do about a run that was stopped."""
+    return f"delete {folder}" if name == "torch" else f"continue it with: {console.program('translate')} train --resume {folder}"
 
 
 def train(name: str, folder: Path, config: TranslationConfig, pairs: Pairs) -> dict[str, Any] | None:
-    """Trains one of the models; the summary, or None when it was stopped."""
+    """Trains one of the models and returns the summary; None if it was stopped."""
     print(f"\n{name}{', the Transformer trained by PyTorch' if name == 'torch' else ''}")
     if name != "torch":
         return train_shown(TranslationRun(config, folder, pairs))

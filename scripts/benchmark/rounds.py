@@ -1,4 +1,4 @@
-"""Measurements in fresh processes that take turns, so that a slower minute of the machine meets every side."""
+"""Measures in fresh processes that take turns, so that a slow minute of the machine affects every side alike."""
 
 import dataclasses
 import json
@@ -12,19 +12,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchmark_process import Measurement
-from benchmark_workloads import Workload
-
+from benchmark.process import Measurement
+from benchmark.workloads import Workload
 from tinylm.engine.devices import device_namespace
 from tinylm.errors import DeviceError, TinylmError
 
-SIDES = ("tinylm", "torch", "compiled")  # the last one is PyTorch, through torch.compile
+SIDES = ("tinylm", "torch", "compiled")  # compiled: PyTorch through torch.compile
 
-Found = dict[str, list[Measurement] | str]  # a side's measurements, one a round; a message where it failed
+Found = dict[str, list[Measurement] | str]  # a side's measurements, one per round, or the message of its failure
 
 
 def rounds(name: str, work: Workload, sides: list[str], device: str, count: int) -> Found:
-    """Every side in turn, `count` times. Errors: TinylmError where one fails that is not the compiled one."""
+    """Measures every side in turn, `count` times. Raises TinylmError if a side other than the compiled one fails."""
     found: Found = {side: [] for side in sides}
     for _ in range(count):
         for side in sides:
@@ -46,9 +45,11 @@ def median_seconds(measurements: list[Measurement]) -> float:
 
 
 def measure(side: str, work: Workload, device: str) -> Measurement | str:
-    """What a fresh process finds; where it fails, why."""
-    command = [sys.executable, str(Path(__file__).with_name("benchmark_process.py")), side, device, json.dumps(dataclasses.asdict(work))]
-    result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace", check=False)
+    """Returns what a fresh process measured, or the reason why it failed."""
+    command = [sys.executable, "-P", "-m", "benchmark.process", side, device, json.dumps(dataclasses.asdict(work))]
+    folders = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]  # scripts/ first; -P: not the current one
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
+    result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace", check=False, env=environment)
     if result.returncode:
         lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}, no reason given"]
         return next((line for line in reversed(lines) if re.match(r"[\w.]+(Error|Exception)\b", line)), lines[-1])  # hints may follow it
@@ -74,7 +75,7 @@ def machine() -> dict[str, Any]:
 
 
 def check_device(device: str, against: str | None) -> None:
-    """Errors: DeviceError when tinylm, or PyTorch to compare with, cannot compute on the device."""
+    """Raises DeviceError if tinylm, or the PyTorch to compare with, cannot compute on the device."""
     device_namespace(device)
     if against and device != "cpu":
         import torch

@@ -1,13 +1,12 @@
-"""What train.py --estimate prints: how long a run will take, how much memory, and what another size or more data would change."""
+"""What `train --estimate` prints: the time and memory that a run will take, and what another size or more data would change."""
 
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from support.tables import screen
 from tinylm.data import Corpus
 from tinylm.errors import ConfigError
 from tinylm.studies.estimates import GOOD_PASSES, TOKENS_PER_PARAMETER, Estimate, compute_optimal, estimate, worth_in_passes
@@ -19,26 +18,26 @@ from tinylm.train.tasks.language_model_config import TrainConfig
 
 
 def show_estimate(config: TrainConfig, text: str | Corpus, resume: Path | None, ranks: Ranks) -> int:
-    """Measures the first steps in a temporary folder and prints the tables. resume: a run whose remaining steps are meant."""
+    """Measures the first steps in a temporary folder and prints the tables. resume: estimate the remaining steps of this run."""
     if config.model == "ngram":
         raise ConfigError("--estimate and --model ngram do not go together: counting n-grams takes seconds")
     if ranks.size > 1:
-        raise ConfigError("--estimate measures one process: leave --distributed away")
+        raise ConfigError("--estimate measures one process: leave out --distributed")
     tokenizer = None if resume is None else read_config(resume)[1]
     with tempfile.TemporaryDirectory(prefix="tinylm-") as name:
         folder = Path(name) / "run"
         if resume is not None:
             copy_for_resume(resume, folder)
         found = estimate(config, folder, text, tokenizer, resume=resume is not None)
-    screen = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    output = screen()
     for table in (time_table(found), memory_table(found), advice_table(found)):
-        screen.print(table)
-        screen.print()
+        output.print(table)
+        output.print()
     return 0
 
 
 def copy_for_resume(run: Path, folder: Path) -> None:
-    """What a resume reads: the config, and the checkpoints as links, which may be large and are left as they are."""
+    """Makes a folder with what a resume reads: the config, and links to the checkpoints, which may be large."""
     (folder / "checkpoints").mkdir(parents=True)
     shutil.copy(run / "config.json", folder)
     for path in saved_checkpoints(run):
@@ -46,7 +45,7 @@ def copy_for_resume(run: Path, folder: Path) -> None:
 
 
 def duration(seconds: float) -> str:
-    """As a person says it."""
+    """Returns the time in the unit that a person would use."""
     if seconds < 120:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
@@ -56,7 +55,7 @@ def time_table(found: Estimate) -> Table:
     config, parts = found.config, found.seconds
     table = Table("time", "", box=None)
     table.add_row("parameters", f"{found.parameters:,}")
-    table.add_row("a step", f"{1e3 * found.step_seconds:.1f} ms, {found.tokens_per_step / found.step_seconds:,.0f} tokens/s")
+    table.add_row("one step", f"{1e3 * found.step_seconds:.1f} ms, {found.tokens_per_step / found.step_seconds:,.0f} tokens/s")
     most = ", at most" if config.patience else ""
     table.add_row(f"{found.steps:,} steps{most}", duration(parts.steps))
     table.add_row(f"records every {config.log_every}", duration(parts.records))
@@ -76,7 +75,7 @@ def memory_table(found: Estimate) -> Table:
         "optimiser": memory.held.optimizer,
         **({"averaged weights": memory.average} if memory.average else {}),
         "activations": memory.step.activations,
-        "on the way back": memory.step.backward,
+        "backward pass": memory.step.backward,
         "a validation, instead of both": memory.validation,
         "a checkpoint, twice, instead of these": memory.checkpoint,
         "predicted peak": memory.predicted,
@@ -90,7 +89,7 @@ def memory_table(found: Estimate) -> Table:
 
 
 def advice_table(found: Estimate) -> Table:
-    """What a reader of Hoffmann et al. 2022 and one of Muennighoff et al. 2023 would change."""
+    """Returns the table of what Hoffmann et al. 2022 and Muennighoff et al. 2023 would change."""
     tokens, data = found.config.steps * found.tokens_per_step, found.train_tokens
     passes = found.passes
     table = Table("data", "steps", "parameters", "--n-embd", "passes", "about", box=None)
@@ -101,9 +100,9 @@ def advice_table(found: Estimate) -> Table:
         table.add_row(name, f"{steps:,}", f"{parameters:,}", str(config.n_embd), f"{read / data:.2f}", duration(seconds))
 
     row("as configured", found.config, found.parameters, tokens)
-    row(f"this model, {TOKENS_PER_PARAMETER} tokens a parameter", found.config, found.parameters, TOKENS_PER_PARAMETER * found.parameters)
+    row(f"this model, {TOKENS_PER_PARAMETER} tokens per parameter", found.config, found.parameters, TOKENS_PER_PARAMETER * found.parameters)
     size, read = compute_optimal(found.parameters, tokens)
-    row("as much work, best divided", *config_of_size(found.config, found.vocab_size, size), read)
+    row("the same work, best divided", *config_of_size(found.config, found.vocab_size, size), read)
     row(f"this model, {GOOD_PASSES} passes", found.config, found.parameters, GOOD_PASSES * data)
     row(
         f"best size for {GOOD_PASSES} passes",
@@ -112,6 +111,6 @@ def advice_table(found: Estimate) -> Table:
     )
     table.caption = (
         f"{passes:.2f} passes over {data:,} tokens are worth {worth_in_passes(passes):.2f} over new data (arXiv:2305.16264); "
-        f"{TOKENS_PER_PARAMETER} tokens a parameter: arXiv:2203.15556, found on models 100 times as large"
+        f"{TOKENS_PER_PARAMETER} tokens per parameter: arXiv:2203.15556, found on models 100 times as large"
     )
     return table

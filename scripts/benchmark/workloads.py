@@ -1,4 +1,4 @@
-"""The workloads of scripts/benchmark.py, as numbers that either library can build a model from."""
+"""The workloads to measure, as numbers from which either library can build a model."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,8 +12,8 @@ import numpy as np
 class Workload:
     """A training step (forward, backward, clipping, update), or with a prompt the generation of a text.
 
-    gpt and llama: AdamW, gradients clipped to norm 1; a llama's text is greedy. The others: SGD, gradients clipped to norm 0.5, and the
-    dropout that they are trained with, in both libraries the same share with masks of their own.
+    gpt and llama: AdamW, gradients clipped to norm 1; a llama generates greedily. The others: SGD, gradients clipped to
+    norm 0.5, and the usual dropout; both libraries use the same rate and draw their own masks.
     """
 
     model: Literal["gpt", "llama", "transformer", "rnn", "lstm", "gru"]
@@ -27,20 +27,20 @@ class Workload:
     dropout: float = 0.0
     kv_heads: int = 1  # llama: heads of keys and values
     hidden: int = 0  # llama: width inside the feed-forward
-    prompt: int = 0  # so many tokens are given, and the rest of the block is generated with a cache
+    prompt: int = 0  # number of tokens given; the rest of the block is generated with a cache
 
     @property
     def rows_first(self) -> bool:
-        """Whether ids are (N, T), and not (T, N)."""
+        """Whether ids have the shape (N, T) rather than (T, N)."""
         return self.model in ("gpt", "llama")
 
     @property
     def tokens(self) -> int:
-        """How many tokens one step trains on or generates."""
+        """Number of tokens that one step trains on or generates."""
         return self.batch_size * (self.block_size - self.prompt)
 
     def batches(self, count: int) -> Iterator[np.ndarray]:
-        """Random ids: prompts (N, prompt); for a GPT and a Llama (N, T + 1); for the others, sequence first, (T + 1, N)."""
+        """Returns random ids: prompts (N, prompt); for a GPT or Llama (N, T + 1); for the others, sequence first, (T + 1, N)."""
         shape = (self.batch_size, self.prompt or self.block_size + 1)
         rows = np.random.default_rng(0).integers(0, self.vocab_size, (count, *(shape if self.rows_first else shape[::-1])))
         return iter(rows)
@@ -63,7 +63,7 @@ WORKLOADS = {
         "llama", 30, 576, block_size=96, batch_size=1, steps=4, heads=9, vocab_size=49_152, kv_heads=3, hidden=1536, prompt=32
     ),
 }
-CARD_WORKLOADS = {  # these fill a card, and would take a CPU minutes
+CARD_WORKLOADS = {  # large enough for a GPU; on a CPU they would take minutes
     "gpt-medium-batch-64": Workload("gpt", 6, 384, block_size=256, batch_size=64, steps=40, heads=6),
     "gpt-large": Workload("gpt", 12, 768, block_size=1024, batch_size=8, steps=20, heads=12, vocab_size=50304),
 }
@@ -80,9 +80,9 @@ class Side:
 
 
 def peak_megabytes() -> float:
-    """The process's own memory at its highest."""
+    """Returns the peak of this process's own memory."""
     try:
-        with open("/proc/self/status", encoding="utf-8") as status:  # getrusage counts what the parent had, too
+        with open("/proc/self/status", encoding="utf-8") as status:  # getrusage includes the parent's memory
             return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) / 1024
     except OSError:  # not Linux: macOS counts in bytes
         import resource
@@ -91,7 +91,7 @@ def peak_megabytes() -> float:
 
 
 def decay_groups(parameters: Any) -> list[dict[str, Any]]:
-    """Parameter groups for AdamW: weight decay for matrices alone."""
+    """Returns parameter groups for AdamW, with weight decay for matrices only."""
     parameters = list(parameters)
     matrices, vectors = [p for p in parameters if p.ndim >= 2], [p for p in parameters if p.ndim < 2]
     return [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]

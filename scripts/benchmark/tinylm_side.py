@@ -1,12 +1,12 @@
-"""The steps that scripts/benchmark.py measures, with tinylm."""
+"""The steps to measure, with tinylm."""
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from benchmark_workloads import Side, Workload, decay_groups, peak_megabytes
 
 import tinylm
+from benchmark.workloads import Side, Workload, decay_groups, peak_megabytes
 from tinylm.decode import Sampling, generate
 from tinylm.engine.devices import device_namespace, to_device
 from tinylm.models import GPT, GPTConfig, LanguageModel, Llama, LlamaConfig, RNNModel, TransformerModel
@@ -55,7 +55,7 @@ def training(model: Any, work: Workload, device: str) -> Callable[[np.ndarray], 
         pairs = (rows[:, :-1], rows[:, 1:]) if work.rows_first else (rows[:-1], rows[1:])
         x, y = (tinylm.Tensor(to_device(a, device)) for a in pairs)
         logits = model(x)
-        loss = tinylm.cross_entropy(logits[0] if isinstance(logits, tuple) else logits, y)  # a recurrent model gives its state, too
+        loss = tinylm.cross_entropy(logits[0] if isinstance(logits, tuple) else logits, y)  # a recurrent model also returns its state
         optimizer.zero_grad()
         loss.backward()
         optimizer.step(max_norm=max_norm)

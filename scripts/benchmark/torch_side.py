@@ -1,13 +1,13 @@
-"""The steps that scripts/benchmark.py measures, with PyTorch. Importing this file imports PyTorch."""
+"""The steps to measure, with PyTorch. Importing this file imports PyTorch."""
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from benchmark_workloads import Side, Workload, decay_groups, peak_megabytes
 from torch.nn import functional as F
 
+from benchmark.workloads import Side, Workload, decay_groups, peak_megabytes
 from tinylm.models.gpt import GPTConfig
 from tinylm.verify.torch.models import TorchGPT, TorchRNNModel, TorchTransformerModel
 

@@ -1,17 +1,16 @@
-"""Where the time of a workload goes: its steps with tinylm, op by op."""
+"""Profiles the steps of a workload with tinylm: the time of each op."""
 
 import dataclasses
 from typing import Any
 
-from benchmark_tinylm import tinylm_side
-from benchmark_workloads import Workload
-
 import tinylm
+from benchmark.tinylm_side import tinylm_side
+from benchmark.workloads import Workload
 from tinylm.engine.profiler import Profile
 
 
 def profiled(work: Workload, device: str) -> tuple[Profile, int]:
-    """The profile of a workload's steps, and how many there are in it: the first ones compile kernels and fill caches."""
+    """Returns the profile of a workload's steps and their number, without the first ones, which compile kernels and fill caches."""
     side = tinylm_side(work, device)
     batches = work.batches(work.steps)
     first = max(1, work.steps // 4)

@@ -1,4 +1,4 @@
-"""What a person sees of a training run, and how Ctrl-C stops it."""
+"""What the user sees of a training run, and how Ctrl-C stops it."""
 
 import contextlib
 import signal
@@ -14,7 +14,7 @@ from tinylm.train.tensorboard import TensorBoardLog
 
 
 class Display:
-    """A live bar on a terminal, a line a record elsewhere."""
+    """A live bar on a terminal; elsewhere one line per record."""
 
     def __init__(self, steps: int, start: int) -> None:
         columns = (
@@ -47,14 +47,14 @@ class Display:
 
 
 def shown_memory(megabytes: dict[str, float]) -> str:
-    """'412 MB (peak 633)', of the process, and on a GPU what is held there."""
+    """Returns '412 MB (peak 633)' of the process, with the device's memory on a GPU."""
     process = f"{megabytes['now']:.0f} MB (peak {megabytes['peak']:.0f})" if "now" in megabytes else f"{megabytes['peak']:.0f} MB at most"
     return process + (f", GPU {megabytes['device']:.0f} MB" if "device" in megabytes else "")
 
 
 @contextlib.contextmanager
 def stopped_by_signals(run: Any) -> Iterator[None]:
-    """Within it the first SIGINT or SIGTERM asks the run to stop after the step under way; a second one does not wait."""
+    """Within it the first SIGINT or SIGTERM asks the run to stop after the current step; a second one interrupts at once."""
 
     def stop(signum: int, frame: Any) -> None:
         run.stop_requested = True
@@ -69,7 +69,7 @@ def stopped_by_signals(run: Any) -> Iterator[None]:
 
 
 def train_watched(run: Run, tensorboard: bool = False) -> dict[str, Any] | None:
-    """Trains, showing how it goes, and gives the summary; None when SIGINT or SIGTERM stopped it, after the step under way."""
+    """Trains, shows the progress, and returns the summary; None if SIGINT or SIGTERM stopped the run."""
 
     display = Display(run.config.steps, run.progress.step)
     with contextlib.ExitStack() as stack:

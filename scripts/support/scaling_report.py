@@ -1,18 +1,17 @@
-"""What train.py --scaling does: trains a few small sizes on a few amounts of data, fits how the loss falls with both, and
-says what to expect of the configured run, of more data and of a larger model."""
+"""What `train --scaling` does: trains a few small sizes on a few amounts of data, fits how the loss falls with both, and
+predicts the loss of the configured run, of more data and of a larger model."""
 
 import dataclasses
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from estimate_tables import duration
-from rich.console import Console
 from rich.table import Table
-from train_display import train_watched
 
+from support.display import train_watched
+from support.estimate_tables import duration
+from support.tables import screen
 from tinylm.data import Corpus
 from tinylm.explain.plots import png
 from tinylm.explain.scaling_plots import scaling_figure
@@ -32,7 +31,7 @@ MEANINGS = {
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the law says of a model. change: against the configured run; each with the interval of 95 %."""
+    """What the law predicts for a model. change: compared with the configured run; both with their 95 % intervals."""
 
     name: str
     parameters: int
@@ -44,7 +43,7 @@ class Prediction:
 
 
 def show_scaling(config: TrainConfig, text: str | Corpus, out: Path) -> int:
-    """Trains what is missing, prints the tables, and writes scaling.json and scaling.png; 130 when it was stopped."""
+    """Trains what is missing, prints the tables, and writes scaling.json and scaling.png; returns 130 if it was stopped."""
     plan = plan_scaling(config, text)
     widths, amounts = (len({getattr(run, name) for run in plan.runs}) for name in ("n_embd", "steps"))
     todo = [run for run in plan.runs if finished(plan, run, out, text) is None]
@@ -62,21 +61,21 @@ def show_scaling(config: TrainConfig, text: str | Corpus, out: Path) -> int:
         points.append(point)
     fit = fit_scaling_law(points, config.seed)
     predictions = predict(plan, fit)
-    screen = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    output = screen()
     for table in (points_table(plan, points, fit), law_table(fit), prediction_table(predictions)):
-        screen.print(table)
-        screen.print()
+        output.print(table)
+        output.print()
     for line in remarks(fit, predictions[0]):
-        screen.print(line)
+        output.print(line)
     write_json(out / "scaling.json", as_record(config, fit, predictions))
     write_atomically(out / "scaling.png", png(scaling_figure(fit, (predictions[0].parameters, predictions[0].tokens))))
-    screen.print(f"written: {out / 'scaling.json'}, {out / 'scaling.png'}")
+    output.print(f"written: {out / 'scaling.json'}, {out / 'scaling.png'}")
     return 0
 
 
 def predict(plan: ScalingPlan, fit: ScalingFit) -> list[Prediction]:
-    """The configured run, ten times its data, twice its size, and both. Tokens that are read again count as what they are
-    worth in new ones (Muennighoff et al. 2023)."""
+    """Returns predictions for the configured run, ten times its data, twice its size, and both. Repeated tokens count as
+    the number of new tokens that they are worth (Muennighoff et al. 2023)."""
     config = plan.config
     size = parameter_count(config, plan.tokenizer.vocab_size)(config)
     tokens = plan.train_tokens * worth_in_passes(config.steps * config.batch_size * config.block_size / plan.train_tokens)
@@ -125,7 +124,7 @@ def prediction_table(predictions: list[Prediction]) -> Table:
 
 
 def remarks(fit: ScalingFit, configured: Prediction) -> list[str]:
-    """What a reader must know before believing it."""
+    """Returns what the reader must know before relying on the predictions."""
     law, n, d = fit.law, configured.parameters, configured.tokens
     shares = f"{law.E:.2f} are E, {law.of_size(n):.2f} for its size, {law.of_data(d):.2f} for its data"
     lines = [f"the runs scatter about the law by {100 * fit.scatter():.1f} % of their loss"]
@@ -142,7 +141,7 @@ def remarks(fit: ScalingFit, configured: Prediction) -> list[str]:
 
 
 def as_record(config: TrainConfig, fit: ScalingFit, predictions: list[Prediction]) -> dict[str, Any]:
-    """scaling.json."""
+    """Returns the content of scaling.json."""
     return {
         "config": config.to_json(),
         "points": [dataclasses.asdict(p) for p in fit.points],

@@ -1,0 +1,102 @@
+"""How every command meets the user: arguments as a record, errors as one line with status 2, Ctrl-C without a traceback."""
+
+import contextlib
+import importlib
+import inspect
+import io
+import itertools
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tyro
+
+from tinylm.errors import ConfigError, TinylmError
+
+T = TypeVar("T")
+
+
+def program(command: str | None = None) -> str:
+    """Returns what the user types to run this command, or the named one: "python scripts/train.py" or "tinylm train"."""
+    started = Path(sys.argv[0])
+    if started.suffix == ".py":
+        return f"python scripts/{command or started.stem}.py"
+    launcher, _, this = sys.argv[0].rpartition(" ")  # as tinylm/__main__.py sets it
+    return f"{launcher} {command or this}"
+
+
+def parse(kind: type[T], **settings: Any) -> T:
+    """Returns the command line as a record; settings are those of tyro.cli, and the description is the record's docstring.
+
+    Raises ConfigError with the message that tyro prints in a box.
+    """
+    settings = {"prog": program(), "description": inspect.getdoc(kind), **settings}
+    box = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(box):
+            return tyro.cli(kind, **settings)
+    except SystemExit:
+        if not box.getvalue():  # --help
+            raise
+    rule = re.compile(r"[\s│╰╯─-]*")
+    lines = [line.strip("│ ") for line in box.getvalue().splitlines()[1:]]  # below the title
+    lines = list(itertools.dropwhile(rule.fullmatch, lines))
+    message = " ".join(itertools.takewhile(lambda line: not rule.fullmatch(line), lines))
+    message = re.sub(r"^Error parsing \w+: ", "", message).removesuffix(".")
+    raise ConfigError(f"{message} (--help lists all options)")
+
+
+def subcommand(kind: type[T], function: Callable[[T], int | None]) -> Callable[[list[str]], int | None]:
+    """Returns a value for `run_subcommand`: it reads its arguments as a record of that kind and runs `function` on it."""
+
+    def on(argv: list[str]) -> int | None:
+        return function(parse(kind, args=argv, prog=f"{program()} {sys.argv[1]}"))
+
+    return on
+
+
+def run_subcommand(about: str, subcommands: Mapping[str, tuple[str, str, Callable[[list[str]], int | None]]]) -> int | None:
+    """Runs the subcommand that the first argument names on those after it; prints a summary for --help and for no arguments.
+
+    subcommands: by name, what its usage line has after the name, one line of explanation, and the function.
+    Raises ConfigError for an unknown name.
+    """
+    name, *argv = sys.argv[1:] or ["--help"]
+    if name in ("-h", "--help"):
+        usages = [f"{program()} {each} {arguments}" for each, (arguments, _, _) in subcommands.items()]
+        width = max(map(len, usages))
+        lines = [f"{usage:{width}}  {line}" for usage, (_, line, _) in zip(usages, subcommands.values(), strict=True)]
+        print(f"{about}\n\nusage: " + "\n       ".join(lines))
+        return None
+    if name not in subcommands:
+        *others, last = map(repr, subcommands)
+        raise ConfigError(f"command {name!r}: expected {', '.join(others)} or {last} (--help says more)")
+    return subcommands[name][2](argv)
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Runs main and exits with its status: 2, with one line on stderr, for an error of the user's."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # spells out what the terminal's encoding lacks
+    try:
+        status = main()
+    except TinylmError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        status = 2
+    except BrokenPipeError:  # the reader of a stream went away
+        sys.stderr.close()
+        status = 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        status = 130
+    sys.exit(status)
+
+
+def require_torch(otherwise: str = "") -> Any:
+    """Returns the package torch. Raises ConfigError if it is missing, with what else the user can do."""
+    try:
+        return importlib.import_module("torch")
+    except ImportError as error:
+        raise ConfigError(f"PyTorch is not installed: pip install 'tinylm[test]'{otherwise}") from error
