@@ -79,6 +79,12 @@ def assert_parity(
     assert_close(gradients, TOLERANCES[dtype])
 
 
+def largest_error(compared: Mapping[str, tuple[Any, np.ndarray]]) -> float:
+    """The largest relative error of the pairs; the second of each is trusted."""
+    scale = joint_norm([b for _, b in compared.values()])
+    return max(relative_error(a, b, scale) for a, b in compared.values())
+
+
 def assert_close(compared: Mapping[str, tuple[Any, np.ndarray]], tolerance: float) -> None:
     """Every pair equal in dtype and shape, and in value to the relative tolerance; the second is trusted."""
     scale = joint_norm([b for _, b in compared.values()])

@@ -16,10 +16,10 @@ typedef struct {
     float scale, decay, beta1, rest1, beta2, rest2, shrink, rate, inverse_root, eps;
 } Step;
 
-static void step_share(void *argument, int part, int parts) {
+static void step_part(void *argument, int part, int parts) {
     const Step s = *(const Step *)argument;
     int64_t first, last;
-    share(s.n, 16, part, parts, &first, &last);
+    part_range(s.n, 16, part, parts, &first, &last);
 #pragma omp simd
     for (int64_t i = first; i < last; i++) {
         float w = s.w[i], g = s.grads[i] * s.scale + s.decay * w;
@@ -36,6 +36,6 @@ EXPORT int adamw(
     float rest2, float shrink, float rate, float inverse_root, float eps
 ) {
     Step s = {n, w, grads, m, v, scale, decay, beta1, rest1, beta2, rest2, shrink, rate, inverse_root, eps};
-    pool_run(step_share, &s, n * 16);
+    pool_run(step_part, &s, n * 16);
     return 0;
 }

@@ -1,4 +1,4 @@
-/* The steps of a block of queries that both directions of scaled dot-product attention take: scores, softmax, dropout. */
+/* The steps that both directions of scaled dot-product attention take for a block of queries: scores, softmax, dropout. */
 
 #include "attention.h"
 
@@ -13,7 +13,12 @@
 
 enum { WORDS = 8 }; /* 32-bit numbers of a block of the random stream */
 
-float *rooms(int64_t *size) {
+EXPORT_SIZE(Strides)
+EXPORT_SIZE(AttentionLayout)
+EXPORT_SIZE(AttentionGradientLayout)
+EXPORT_SIZE(AttentionDropout)
+
+float *workspaces(int64_t *size) {
     *size = (*size / 16 + 1) * 16;
     return aligned_alloc(64, sizeof(float) * (size_t)(pool_parts() * *size));
 }
@@ -34,7 +39,7 @@ void block_scores(
     panels_multiply(scaled, width, 0, rows, width, packed, whole(keys), scores, score_stride(a), 0);
 }
 
-/* -inf in the scores of keys that a query may not look at, up to whole_keys, and 0 from there on. */
+/* Sets the scores of keys that a query may not look at to -inf, up to whole_keys, and to 0 from there on. */
 static void hide(const Attention *a, int64_t pair, int64_t query, int64_t keys, float *scores) {
     int64_t seen = keys_before(a, query + 1), end = whole(seen);
     for (int64_t j = seen; j < end; j++) scores[j] = -INFINITY;
@@ -45,14 +50,14 @@ static void hide(const Attention *a, int64_t pair, int64_t query, int64_t keys, 
     for (int64_t j = 0; j < seen; j++) scores[j] = mask[j] ? scores[j] : -INFINITY;
 }
 
-/* One step for all rows before the next step, since the steps of a row wait for each other. */
+/* Each step is taken for all rows before the next step, since within a row a step has to wait for the one before it. */
 void exponentials(const Attention *a, int64_t pair, int64_t first, int64_t rows, int64_t keys, float *scores, float *inverse) {
     int64_t stride = score_stride(a);
     float all_largest[BLOCK_ROWS];
     for (int64_t r = 0; r < rows; r++) hide(a, pair, first + r, keys, scores + r * stride);
     for (int64_t r = 0; r < rows; r++) {
         float largest = largest_of(scores + r * stride, whole_keys(a, first + r));
-        all_largest[r] = largest == -INFINITY ? 0 : largest; /* so that -inf - m is no NaN */
+        all_largest[r] = largest == -INFINITY ? 0 : largest; /* so that -inf - m is not NaN */
     }
     for (int64_t r = 0; r < rows; r++) {
         float *s = scores + r * stride, largest = all_largest[r];
@@ -69,14 +74,14 @@ void exponentials(const Attention *a, int64_t pair, int64_t first, int64_t rows,
     }
 }
 
-/* A row begins anywhere in a block of the stream. */
+/* A row may begin anywhere within a block of the stream. */
 void draw_words(const Attention *a, int64_t pair, int64_t first, int64_t rows, uint32_t *words) {
     for (int64_t query = first; query < first + rows; query++, words += score_stride(a)) {
         int64_t begin = (pair * a->at.steps + query) * a->at.keys, end = begin + keys_before(a, query + 1);
         for (int64_t word = begin / WORDS * WORDS; word < end; word += WORDS) {
             uint64_t drawn[WORDS / 2];
             uint32_t halves[WORDS];
-            philox(a->draw[0], a->draw[1], (uint64_t)(word / WORDS), drawn);
+            philox(a->dropout->key0, a->dropout->key1, (uint64_t)(word / WORDS), drawn);
             for (int i = 0; i < WORDS; i++) halves[i] = (uint32_t)(drawn[i / 2] >> i % 2 * 32);
             if (word >= begin && word + WORDS <= end) {
                 memcpy(words + (word - begin), halves, sizeof halves);
@@ -88,8 +93,8 @@ void draw_words(const Attention *a, int64_t pair, int64_t first, int64_t rows, u
 }
 
 void drop(const Attention *a, int64_t first, int64_t rows, const uint32_t *words, float *weights) {
-    const uint32_t threshold = (uint32_t)a->draw[2];
-    const float scale = a->keep_scale;
+    const uint32_t threshold = (uint32_t)a->dropout->threshold;
+    const float scale = a->dropout->keep_scale;
     for (int64_t r = 0; r < rows; r++, words += score_stride(a), weights += score_stride(a)) {
         int64_t n = keys_before(a, first + r + 1);
 #pragma omp simd

@@ -1,8 +1,8 @@
 /* Cross-entropy of the rows of z (rows, classes), as tinylm/ops/losses.py has it, in nats:
    loss = log Σ e^(z - top) - (1 - ε) (z_target - top) - ε mean(z - top), dz = g (p - ε/V) - (1 - ε) g onehot(target).
 
-   The probabilities p = e^(z - top - log Σ) are never stored: kept (2, rows) has top and log Σ, apart, since their sum
-   would lose digits to large scores, and the backward pass writes dz in one go. */
+   The probabilities p = e^(z - top - log Σ) are never stored: the backward pass computes dz directly from kept (2, rows), which
+   has top and log Σ. These are separate, since their sum would lose digits if the scores are large. */
 
 #include "exponentials.h"
 #include "pool.h"
@@ -15,18 +15,23 @@ typedef struct {
     float smoothing, *tops, *logs, *losses;
 } Forward;
 
-static void forward_share(void *argument, int part, int parts) {
+static void forward_part(void *argument, int part, int parts) {
     const Forward *f = argument;
     const int64_t classes = f->classes;
     int64_t first, last;
-    share(f->rows, 1, part, parts, &first, &last);
+    part_range(f->rows, 1, part, parts, &first, &last);
     for (int64_t row = first; row < last; row++) {
         const float *z = f->z + row * classes, top = top_of(z, classes), log_total = logf(exponentials(z, classes, top, 0));
         int ignored = f->targets[row] == f->ignore_index;
         float mean = 0;
         if (f->smoothing != 0) {
-#pragma omp simd reduction(+ : mean)
-            for (int64_t j = 0; j < classes; j++) mean += z[j] - top;
+            for (int64_t from = 0; from < classes; from += BLOCK) {
+                const int64_t to = classes - from < BLOCK ? classes : from + BLOCK;
+                float block = 0;
+#pragma omp simd reduction(+ : block)
+                for (int64_t j = from; j < to; j++) block += z[j] - top;
+                mean += block;
+            }
             mean = f->smoothing * (mean / (float)classes);
         }
         f->tops[row] = top;
@@ -35,22 +40,21 @@ static void forward_share(void *argument, int part, int parts) {
     }
 }
 
-/* losses (rows), kept (2, rows); value: their sum, or their mean over the targets that are not ignored, whose number is
-   count. It is -1, and nothing else is written, when a target is out of range. */
+/* losses (rows), kept (2, rows); value: the sum of the losses, or their mean over the targets that are not ignored; count: the number of
+   these targets. Nothing is written if a target is out of range. */
 EXPORT int cross_entropy_forward(
     int64_t rows, int64_t classes, const float *z, const int64_t *targets, int64_t ignore_index, float smoothing, int mean,
     float *kept, float *losses, float *value, float *count
 ) {
     int64_t valid = 0;
     double total = 0;
-    *count = -1;
     for (int64_t row = 0; row < rows; row++) {
         if (targets[row] == ignore_index) continue;
-        if (targets[row] < 0 || targets[row] >= classes) return 0;
+        if (targets[row] < 0 || targets[row] >= classes) return ID_OUT_OF_RANGE;
         valid++;
     }
     Forward f = {rows, classes, z, targets, ignore_index, smoothing, kept, kept + rows, losses};
-    pool_run(forward_share, &f, rows * classes * 16);
+    pool_run(forward_part, &f, rows * classes * 16);
     for (int64_t row = 0; row < rows; row++) total += losses[row];
     *value = (float)(mean ? total / (double)valid : total);
     *count = (float)valid;
@@ -68,12 +72,12 @@ typedef struct {
     float divisor, *dz;
 } Backward;
 
-static void backward_share(void *argument, int part, int parts) {
+static void backward_part(void *argument, int part, int parts) {
     const Backward *b = argument;
     const int64_t classes = b->classes;
     const float uniform = b->smoothing / (float)classes;
     int64_t first, last;
-    share(b->rows, 1, part, parts, &first, &last);
+    part_range(b->rows, 1, part, parts, &first, &last);
     for (int64_t row = first; row < last; row++) {
         const float *z = b->z + row * classes, top = b->tops[row], log_total = b->logs[row];
         const int valid = b->targets[row] != b->ignore_index;
@@ -85,12 +89,12 @@ static void backward_share(void *argument, int part, int parts) {
     }
 }
 
-/* dy: one number, or one a row; divisor: what the sum of losses was divided by. */
+/* dy: one number, or one per row; divisor: what the sum of losses was divided by. */
 EXPORT int cross_entropy_backward(
     int64_t rows, int64_t classes, const float *z, const int64_t *targets, int64_t ignore_index, float smoothing, const float *kept,
     const float *dy, int single, float divisor, float *dz
 ) {
     Backward b = {rows, classes, z, targets, ignore_index, smoothing, kept, kept + rows, dy, single, divisor, dz};
-    pool_run(backward_share, &b, rows * classes * 16);
+    pool_run(backward_part, &b, rows * classes * 16);
     return 0;
 }

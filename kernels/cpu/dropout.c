@@ -1,8 +1,8 @@
-/* Dropout, as tinylm/ops/dropout.py has it: y[i] = x[i] scale where the i-th 32-bit word of the key's Philox stream is at
+/* Dropout, as tinylm/ops/dropout.py has it: y[i] = x[i] scale if the i-th 32-bit word of the key's Philox stream is at
    least `threshold`, else x[i] 0, which keeps a NaN or an infinity visible. n elements.
 
-   A block of the stream has the words of 8 elements, and `kept` a byte for them, the first element's bit the lowest: to
-   read an eighth of a byte an element costs the backward pass less than to draw the numbers again. */
+   A block of the stream has the words of 8 elements, and `kept` has one byte for them, in which the lowest bit is that of the first
+   element: reading an eighth of a byte per element takes the backward pass less time than drawing the numbers again. */
 
 #include "philox.h"
 #include "pool.h"
@@ -34,10 +34,10 @@ static inline void apply(const float *x, unsigned bits, int count, float scale, 
     for (int i = 0; i < count; i++) y[i] = x[i] * (bits >> i & 1 ? scale : 0);
 }
 
-static inline void apply_share(const Dropout *argument, int draws, int part, int parts) {
-    const Dropout d = *argument; /* a copy: for all the compiler knows, the bytes of `kept` could be those of its fields */
+static inline void apply_part(const Dropout *argument, int draws, int part, int parts) {
+    const Dropout d = *argument; /* a copy: otherwise the compiler must assume that writing to `kept` changes its fields */
     int64_t first, last;
-    share(d.n, WORDS, part, parts, &first, &last);
+    part_range(d.n, WORDS, part, parts, &first, &last);
     for (int64_t i = first; i < last; i += WORDS) {
         const int64_t block = i / WORDS;
         const unsigned bits = draws ? draw(&d, block) : d.kept[block];
@@ -47,19 +47,19 @@ static inline void apply_share(const Dropout *argument, int draws, int part, int
     }
 }
 
-static void forward_share(void *argument, int part, int parts) { apply_share(argument, 1, part, parts); }
-static void backward_share(void *argument, int part, int parts) { apply_share(argument, 0, part, parts); }
+static void forward_part(void *argument, int part, int parts) { apply_part(argument, 1, part, parts); }
+static void backward_part(void *argument, int part, int parts) { apply_part(argument, 0, part, parts); }
 
 EXPORT int dropout_forward(
     int64_t n, const float *x, uint64_t key0, uint64_t key1, uint64_t threshold, float scale, uint8_t *kept, float *y
 ) {
     Dropout d = {n, x, key0, key1, threshold, scale, kept, y};
-    pool_run(forward_share, &d, n * 8);
+    pool_run(forward_part, &d, n * 8);
     return 0;
 }
 
 EXPORT int dropout_backward(int64_t n, const float *dy, float scale, uint8_t *kept, float *dx) {
     Dropout d = {.n = n, .x = dy, .scale = scale, .kept = kept, .y = dx};
-    pool_run(backward_share, &d, n * 2);
+    pool_run(backward_part, &d, n * 2);
     return 0;
 }

@@ -1,6 +1,6 @@
 /* Rows of a table: y[i] = weight[ids[i]] for n ids and rows of `columns` floats; and the table's gradient,
-   dweight[v] = Σ dy[i] over the i with ids[i] = v, in the order of the positions. Each part has some columns of all rows,
-   so that no two of them add to the same number. All ids are rows of the table: the binding has looked. */
+   dweight[v] = Σ dy[i] over the i with ids[i] = v, in the order of the positions. In the backward pass each part takes some columns of
+   all rows, so that no two parts add to the same number. */
 
 #include "pool.h"
 
@@ -13,25 +13,29 @@ typedef struct {
     float *to;
 } Lookup;
 
-static void forward_share(void *argument, int part, int parts) {
+static void forward_part(void *argument, int part, int parts) {
     const Lookup *l = argument;
     int64_t first, last;
-    share(l->n, 1, part, parts, &first, &last);
+    part_range(l->n, 1, part, parts, &first, &last);
     for (int64_t i = first; i < last; i++) {
         memcpy(l->to + i * l->columns, l->from + l->ids[i] * l->columns, sizeof(float) * (size_t)l->columns);
     }
 }
 
-EXPORT int embedding_forward(int64_t n, int64_t columns, const int64_t *ids, const float *weight, float *y) {
+/* weight (rows, columns). Nothing is written if an id is out of range. */
+EXPORT int embedding_forward(int64_t n, int64_t rows, int64_t columns, const int64_t *ids, const float *weight, float *y) {
+    for (int64_t i = 0; i < n; i++) {
+        if (ids[i] < 0 || ids[i] >= rows) return ID_OUT_OF_RANGE;
+    }
     Lookup l = {.n = n, .columns = columns, .ids = ids, .from = weight, .to = y};
-    pool_run(forward_share, &l, n * columns);
+    pool_run(forward_part, &l, n * columns);
     return 0;
 }
 
-static void backward_share(void *argument, int part, int parts) {
+static void backward_part(void *argument, int part, int parts) {
     const Lookup *l = argument;
     int64_t first, last;
-    share(l->columns, 16, part, parts, &first, &last);
+    part_range(l->columns, 16, part, parts, &first, &last);
     if (first == last) return;
     for (int64_t row = 0; row < l->rows; row++) {
         memset(l->to + row * l->columns + first, 0, sizeof(float) * (size_t)(last - first));
@@ -45,11 +49,11 @@ static void backward_share(void *argument, int part, int parts) {
     }
 }
 
-/* padding: the id whose row gets no gradient, or -1. */
+/* The ids are those of the forward pass. padding: the id whose row gets no gradient, or -1. */
 EXPORT int embedding_backward(
     int64_t n, int64_t rows, int64_t columns, int64_t padding, const int64_t *ids, const float *dy, float *dweight
 ) {
     Lookup l = {n, rows, columns, padding, ids, dy, dweight};
-    pool_run(backward_share, &l, (n + rows) * columns);
+    pool_run(backward_part, &l, (n + rows) * columns);
     return 0;
 }

@@ -1,7 +1,7 @@
 /* The nonlinear functions of the kernels, made of arithmetic that compilers vectorise: loops over them carry
    `#pragma omp simd`. A NaN stays one, since every comparison with it is false and leaves it as it is.
 
-   The errors stated are those of the whole in float, and tests/bindings/test_cpu_functions.py holds them. */
+   The errors stated are those of the whole function in float; tests/bindings/test_cpu_functions.py checks them. */
 #ifndef TINYLM_FUNCTIONS_H
 #define TINYLM_FUNCTIONS_H
 
@@ -13,7 +13,7 @@ static inline float clamp(float x, float low, float high) {
     return x > high ? high : x;
 }
 
-/* x = n ln 2 + r with a whole n and |r| ≤ ln 2 / 2, for |x| ≤ 88: r, and 2^n. */
+/* Returns r, and sets power to 2^n, for x = n ln 2 + r with a whole n, |r| ≤ ln 2 / 2, |x| ≤ 88. */
 static inline float reduce(float x, float *power) {
     float shifted = x * 1.44269504f + 12582912.0f; /* 1.5 · 2²³: the last bits of the sum are those of n */
     float n = shifted - 12582912.0f;
@@ -48,8 +48,8 @@ static inline float sigmoid_of(float x) { return 1.0f / (1.0f + exp_of(-x)); }
 /* silu(x) = x σ(x). */
 static inline float silu_of(float x) { return x * sigmoid_of(x); }
 
-/* tanh x = E / (E + 2) with E = e^(2|x|) - 1, to 4e-7 relative. Beyond 1/2 it is 1 - 2 / (E + 2), which has no error
-   but its own rounding where tanh comes near 1, so that 1 - tanh² keeps its digits; from 9.1 on it is 1. */
+/* tanh x = E / (E + 2) with E = e^(2|x|) - 1, to 4e-7 relative. Beyond 1/2 it is 1 - 2 / (E + 2), whose only error near 1
+   is its own rounding, so that 1 - tanh² keeps its digits; from 9.1 on it is 1. */
 static inline float tanh_of(float x) {
     float a = clamp(x < 0 ? -x : x, 0.0f, 9.1f);
     float power, r = reduce(2 * a, &power);
@@ -59,7 +59,7 @@ static inline float tanh_of(float x) {
     return x < 0 ? -y : y;
 }
 
-/* erf x = x P(x²) / Q(x²) to 5e-7 relative, from -4 to 4, where it has become ±1. P and Q are a minimax fit of the
+/* erf x = x P(x²) / Q(x²) to 5e-7 relative, from -4 to 4, where it is ±1. P and Q are a minimax fit of the
    relative error. */
 static inline float erf_of(float x) {
     x = clamp(x, -4.0f, 4.0f);

@@ -5,11 +5,11 @@
    Forward: x (T, N, in), states (T + 1, N, H) with the initial one in its place -> states, gates (T, N, 3H) with
    r, z, n, and s_n (T, N, H).
    Backward: dy (T, N, H) and dh (N, H), at first the cotangent of the last state -> dh, that of the initial one,
-   and the gradients of x, weights and biases. d (T, N, 4H) is room for da_n, da_r, da_z and ds_n: in this order
-   da is its first three blocks and ds its last three, and neither needs a copy. */
+   and the gradients of x, weights and biases. d (T, N, 4H) is workspace for da_n, da_r, da_z and ds_n: in this order
+   the first three blocks are da and the last three ds, and neither needs a copy. */
 
 #include "functions.h"
-#include "sequence.h"
+#include "recurrent.h"
 
 #include <stdlib.h>
 
@@ -18,7 +18,7 @@ typedef struct {
     float *states, *gates, *s_n;
 } Forward;
 
-static void forward_row(const void *layer, const Sizes *s, int64_t t, int64_t row, float *product) {
+static void forward_row(const void *layer, const RecurrentSizes *s, int64_t t, int64_t row, float *product) {
     const Forward *f = layer;
     int64_t hidden = s->hidden;
     const float *bias = f->bias, *h_before = f->states + before(s, t, row);
@@ -39,17 +39,17 @@ static void forward_row(const void *layer, const Sizes *s, int64_t t, int64_t ro
 }
 
 EXPORT int gru_forward(
-    int64_t steps, int64_t batch, int64_t inputs, int64_t hidden, int reverse, const int64_t *running, const float *x,
-    const float *weight_ih, const float *weight_hh, const float *bias_ih, const float *bias_hh, float *states, float *gates, float *s_n
+    const RecurrentSizes *s, const float *x, const float *weight_ih, const float *weight_hh, const float *bias_ih,
+    const float *bias_hh, float *states, float *gates, float *s_n
 ) {
-    Sizes sizes = {steps, batch, inputs, hidden, reverse, running};
+    int64_t hidden = s->hidden;
     float *bias = malloc((size_t)(4 * hidden + 1) * sizeof(float));
-    if (!bias) return 1;
+    if (!bias) return NO_MEMORY;
     add_biases(bias_ih, bias_hh, 2 * hidden, bias);
     add_biases(bias_ih ? bias_ih + 2 * hidden : 0, 0, hidden, bias + 2 * hidden);
     add_biases(0, bias_hh ? bias_hh + 2 * hidden : 0, hidden, bias + 3 * hidden);
     Forward f = {bias, states, gates, s_n};
-    int failed = sequence_forward(&sizes, 3, x, weight_ih, weight_hh, gates, states, forward_row, &f);
+    int failed = sequence_forward(s, 3, x, weight_ih, weight_hh, gates, states, forward_row, &f);
     free(bias);
     return failed;
 }
@@ -59,7 +59,7 @@ typedef struct {
     float *d;
 } Backward;
 
-static void backward_row(const void *layer, const Sizes *s, int64_t t, int64_t row, float *dh) {
+static void backward_row(const void *layer, const RecurrentSizes *s, int64_t t, int64_t row, float *dh) {
     const Backward *b = layer;
     int64_t hidden = s->hidden;
     const float *h_before = b->states + before(s, t, row), *gates = b->gates + place(s, t, row, 3 * hidden);
@@ -78,15 +78,14 @@ static void backward_row(const void *layer, const Sizes *s, int64_t t, int64_t r
 }
 
 EXPORT int gru_backward(
-    int64_t steps, int64_t batch, int64_t inputs, int64_t hidden, int reverse, const int64_t *running, const float *x,
-    const float *weight_ih, const float *weight_hh, const float *states, const float *gates, const float *s_n, const float *dy,
-    float *dh, float *d, float *dx, float *dweight_ih, float *dweight_hh, float *dbias_ih, float *dbias_hh
+    const RecurrentSizes *s, const float *x, const float *weight_ih, const float *weight_hh, const float *states, const float *gates,
+    const float *s_n, const float *dy, float *dh, float *d, float *dx, float *dweight_ih, float *dweight_hh, float *dbias_ih,
+    float *dbias_hh
 ) {
-    Sizes sizes = {steps, batch, inputs, hidden, reverse, running};
-    int64_t all = steps * batch, stride = 4 * hidden, two = 2 * hidden;
-    const float *d_n = d, *d_rz = d + hidden, *ds = d + hidden, *h_before = states + before(&sizes, 0, 0);
+    int64_t hidden = s->hidden, inputs = s->inputs, all = s->steps * s->batch, stride = 4 * hidden, two = 2 * hidden;
+    const float *d_n = d, *d_rz = d + hidden, *ds = d + hidden, *h_before = states + before(s, 0, 0);
     Backward b = {states, gates, s_n, dy, d};
-    if (sequence_backward(&sizes, 3, weight_hh, ds, stride, 1, dh, backward_row, &b)) return 1;
+    if (sequence_backward(s, 3, weight_hh, ds, stride, 1, dh, backward_row, &b)) return NO_MEMORY;
     const Product products[] = {
         {all, inputs, two, plain(d_rz, stride), plain(weight_ih, inputs), dx, inputs, 0},
         {all, inputs, hidden, plain(d_n, stride), plain(weight_ih + two * inputs, inputs), dx, inputs, 1},

@@ -1,5 +1,5 @@
-/* Linear layers of the same x in one run: Z_i = X W_iᵀ + b_i with x (rows, inputs), W_i (outputs_i, inputs), up to three of them; and for
-   two, if it is asked for, what the first one lets through of the second: Y = silu(Z_0) Z_1.
+/* Up to three linear layers of the same x in one run: Z_i = X W_iᵀ + b_i with x (rows, inputs), W_i (outputs_i, inputs); and for
+   two layers, if it is needed, the gated product Y = silu(Z_0) Z_1.
 
    Each part computes the same rows or columns of Z_0 and Z_1, so a block of Y is finished while both are in its core's cache. */
 
@@ -9,18 +9,8 @@
 #include "pool.h"
 #include "products.h"
 
-#include <string.h>
-
-enum { MOST_LAYERS = 3 };
-
-/* What Python hands over as numbers, in this order; z and dz are one array each, in which a layer's rows begin at its place and are
-   `stride` floats apart. A layer that is not there has no outputs. */
-typedef struct {
-    int64_t rows, inputs, stride;
-    struct {
-        int64_t outputs, place;
-    } layers[MOST_LAYERS];
-} Sizes;
+EXPORT_SIZE(JointLayer)
+EXPORT_SIZE(JointLinearSizes)
 
 typedef struct {
     Product product;
@@ -46,54 +36,50 @@ static void finish_block(const void *context, int64_t row, int64_t row_end, int6
     }
 }
 
-static void forward_share(void *argument, int part, int parts) {
+static void forward_part(void *argument, int part, int parts) {
     const Layer *layers = argument;
-    for (int i = 0; i < MOST_LAYERS; i++) product_share(&layers[i].product, part, parts);
+    for (int i = 0; i < MOST_LAYERS; i++) product_part(&layers[i].product, part, parts);
 }
 
-/* numbers: Sizes. y is null where it is not asked for, a bias where the layer has none. */
+/* y is null if it is not needed, a bias if the layer has none. */
 EXPORT int joint_linear_forward(
-    const int64_t *numbers, const float *x, const float *w0, const float *w1, const float *w2, const float *b0, const float *b1,
+    const JointLinearSizes *s, const float *x, const float *w0, const float *w1, const float *w2, const float *b0, const float *b1,
     const float *b2, float *z, float *y
 ) {
     const float *weights[] = {w0, w1, w2}, *biases[] = {b0, b1, b2};
-    Sizes s;
-    memcpy(&s, numbers, sizeof s);
     Layer layers[MOST_LAYERS];
     int64_t outputs = 0;
     for (int i = 0; i < MOST_LAYERS; i++) {
-        Factor weight = transposed(weights[i], s.inputs);
-        Product product = {s.rows, s.layers[i].outputs, s.inputs, plain(x, s.inputs), weight, z + s.layers[i].place, s.stride, 0};
-        layers[i] = (Layer){product, biases[i], y && i == 1 ? z + s.layers[0].place : 0, y};
+        Factor weight = transposed(weights[i], s->inputs);
+        Product product = {s->rows, s->layers[i].outputs, s->inputs, plain(x, s->inputs), weight, z + s->layers[i].offset, s->stride, 0};
+        layers[i] = (Layer){product, biases[i], y && i == 1 ? z + s->layers[0].offset : 0, y};
         layers[i].product.context = &layers[i];
         if (biases[i] || layers[i].gate) layers[i].product.finish = finish_block;
-        outputs += s.layers[i].outputs;
+        outputs += s->layers[i].outputs;
     }
-    pool_run(forward_share, layers, linear_operations(s.rows, s.inputs, outputs));
+    pool_run(forward_part, layers, linear_operations(s->rows, s->inputs, outputs));
     return 0;
 }
 
-/* dX = Σ dZ_i W_i, and where they are not null dW_i = dZ_iᵀ X and db_i = Σ dZ_i. */
+/* dX = Σ dZ_i W_i; dW_i = dZ_iᵀ X and db_i = Σ dZ_i unless they are null. */
 EXPORT int joint_linear_backward(
-    const int64_t *numbers, const float *x, const float *w0, const float *w1, const float *w2, const float *dz, float *dx, float *dw0,
-    float *dw1, float *dw2, float *db0, float *db1, float *db2
+    const JointLinearSizes *s, const float *x, const float *w0, const float *w1, const float *w2, const float *dz, float *dx,
+    float *dw0, float *dw1, float *dw2, float *db0, float *db1, float *db2
 ) {
     const float *weights[] = {w0, w1, w2};
     float *dweights[] = {dw0, dw1, dw2}, *dbiases[] = {db0, db1, db2};
-    Sizes s;
-    memcpy(&s, numbers, sizeof s);
     Product products[2 * MOST_LAYERS];
     ColumnSums sums[MOST_LAYERS];
     int count = 0, sums_count = 0;
     for (int i = 0; i < MOST_LAYERS; i++) {
-        const int64_t outputs = s.layers[i].outputs;
-        const float *d = dz + s.layers[i].place;
-        if (i > 0 && outputs == 0) continue; /* the first sets dX, and the others add to it */
-        products[count++] = (Product){s.rows, s.inputs, outputs, plain(d, s.stride), plain(weights[i], s.inputs), dx, s.inputs, i > 0};
+        const int64_t outputs = s->layers[i].outputs;
+        const float *d = dz + s->layers[i].offset;
+        if (i > 0 && outputs == 0) continue; /* the first one sets dX, the others add to it */
+        products[count++] = (Product){s->rows, s->inputs, outputs, plain(d, s->stride), plain(weights[i], s->inputs), dx, s->inputs, i > 0};
         if (dweights[i]) {
-            products[count++] = (Product){outputs, s.inputs, s.rows, transposed(d, s.stride), plain(x, s.inputs), dweights[i], s.inputs, 0};
+            products[count++] = (Product){outputs, s->inputs, s->rows, transposed(d, s->stride), plain(x, s->inputs), dweights[i], s->inputs, 0};
         }
-        if (dbiases[i]) sums[sums_count++] = (ColumnSums){d, s.rows, outputs, s.stride, dbiases[i]};
+        if (dbiases[i]) sums[sums_count++] = (ColumnSums){d, s->rows, outputs, s->stride, dbiases[i]};
     }
     products_run(products, count, sums, sums_count);
     return 0;

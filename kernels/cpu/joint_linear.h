@@ -4,8 +4,21 @@
 
 #include <stdint.h>
 
+enum { MOST_LAYERS = 3 };
+
+/* A layer's number of outputs, 0 if the layer is missing, and the offset of its first row in z. */
+typedef struct {
+    int64_t outputs, offset;
+} JointLayer;
+
+/* z and dz hold all layers in one array; the rows of a layer are `stride` floats apart. */
+typedef struct {
+    int64_t rows, inputs, stride;
+    JointLayer layers[MOST_LAYERS];
+} JointLinearSizes;
+
 int joint_linear_forward(
-    const int64_t *numbers, const float *x, const float *w0, const float *w1, const float *w2, const float *b0, const float *b1,
+    const JointLinearSizes *sizes, const float *x, const float *w0, const float *w1, const float *w2, const float *b0, const float *b1,
     const float *b2, float *z, float *y
 );
 

@@ -1,21 +1,20 @@
 /* Y = act(X Wᵀ + b) + residual: x (rows, inputs), weight (outputs, inputs) -> y (rows, outputs).
 
    As soon as a block of the product is computed, while it is still in its core's cache, the bias is added, the
-   activation applied and the residual added. What the backward pass needs goes to `kept`: z = X Wᵀ + b
-   for gelu and silu, the activation's value for relu and sigmoid (then kept may be y itself, without a residual),
-   and nothing without an activation. */
+   activation applied and the residual added. What the backward pass needs is stored in `kept`: z = X Wᵀ + b
+   for gelu and silu; the activation's value for relu and sigmoid, where kept may be y itself if there is no residual;
+   nothing without an activation. */
 
+#include "activations.h"
 #include "functions.h"
 #include "pool.h"
 #include "products.h"
-
-enum { NONE, RELU, GELU, SILU, SIGMOID };
 
 #define SQRT_HALF 0.70710678f
 #define INVERSE_SQRT_2PI 0.39894228f
 
 typedef struct {
-    Product product; /* into kept, or into y where there is no kept */
+    Product product; /* into kept, or into y if kept is null */
     const float *bias, *residual;
     float *y;
     int activation;
@@ -56,7 +55,7 @@ static void finish_block(const void *context, int64_t row, int64_t row_end, int6
     for (; row < row_end; row++) finish_row(context, row, column, column_end);
 }
 
-static void forward_share(void *argument, int part, int parts) { product_share(&((Forward *)argument)->product, part, parts); }
+static void forward_part(void *argument, int part, int parts) { product_part(&((Forward *)argument)->product, part, parts); }
 
 EXPORT int linear_forward(
     int64_t rows, int64_t inputs, int64_t outputs, const float *x, const float *weight, const float *bias, const float *residual,
@@ -66,7 +65,7 @@ EXPORT int linear_forward(
     Forward f = {product, bias, residual, y, activation};
     f.product.context = &f;
     if (bias || residual || activation != NONE) f.product.finish = finish_block;
-    pool_run(forward_share, &f, linear_operations(rows, inputs, outputs));
+    pool_run(forward_part, &f, linear_operations(rows, inputs, outputs));
     return 0;
 }
 
@@ -77,12 +76,12 @@ typedef struct {
     int activation;
 } Slope;
 
-static void slope_share(void *argument, int part, int parts) {
+static void slope_part(void *argument, int part, int parts) {
     const Slope *s = argument;
     const float *kept = s->kept, *dy = s->dy;
     float *dz = s->dz;
     int64_t first, last;
-    share(s->size, 16, part, parts, &first, &last);
+    part_range(s->size, 16, part, parts, &first, &last);
     switch (s->activation) {
     case RELU:
 #pragma omp simd
@@ -109,7 +108,7 @@ static void slope_share(void *argument, int part, int parts) {
     }
 }
 
-/* dz (rows, outputs) is room for dY act'(Z), null without an activation; the gradients are dx and, unless they
+/* dz (rows, outputs) is workspace for dY act'(Z), null without an activation. The gradients are dx and, unless they
    are null, dweight and dbias. */
 EXPORT int linear_backward(
     int64_t rows, int64_t inputs, int64_t outputs, const float *x, const float *weight, int activation, const float *kept,
@@ -117,7 +116,7 @@ EXPORT int linear_backward(
 ) {
     if (activation != NONE) {
         Slope s = {rows * outputs, kept, dy, dz, activation};
-        pool_run(slope_share, &s, rows * outputs * 16);
+        pool_run(slope_part, &s, rows * outputs * 16);
         dy = dz;
     }
     const Product products[] = {

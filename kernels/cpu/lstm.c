@@ -4,11 +4,11 @@
    Forward: x (T, N, in), states and cells (T + 1, N, H) with the initial ones in their place -> states, cells and
    gates (T, N, 4H) with i, f, g, o.
    Backward: dy (T, N, H), dh and dc (N, H), at first the cotangents of the last states -> dh and dc, those of the
-   initial ones, and the gradients of x, weights and biases, whose two biases have the same; d (T, N, 4H) is room for
+   initial ones, and the gradients of x, weights and biases, whose two biases have the same; d (T, N, 4H) is workspace for
    the gradients of the blocks. */
 
 #include "functions.h"
-#include "sequence.h"
+#include "recurrent.h"
 
 #include <stdlib.h>
 
@@ -17,7 +17,7 @@ typedef struct {
     float *states, *cells, *gates;
 } Forward;
 
-static void forward_row(const void *layer, const Sizes *s, int64_t t, int64_t row, float *product) {
+static void forward_row(const void *layer, const RecurrentSizes *s, int64_t t, int64_t row, float *product) {
     const Forward *layer_ = layer;
     int64_t hidden = s->hidden;
     const float *bias = layer_->bias, *c_before = layer_->cells + before(s, t, row);
@@ -41,15 +41,15 @@ static void forward_row(const void *layer, const Sizes *s, int64_t t, int64_t ro
 }
 
 EXPORT int lstm_forward(
-    int64_t steps, int64_t batch, int64_t inputs, int64_t hidden, int reverse, const int64_t *running, const float *x,
-    const float *weight_ih, const float *weight_hh, const float *bias_ih, const float *bias_hh, float *states, float *cells, float *gates
+    const RecurrentSizes *s, const float *x, const float *weight_ih, const float *weight_hh, const float *bias_ih,
+    const float *bias_hh, float *states, float *cells, float *gates
 ) {
-    Sizes sizes = {steps, batch, inputs, hidden, reverse, running};
+    int64_t hidden = s->hidden;
     float *bias = malloc((size_t)(4 * hidden + 1) * sizeof(float));
-    if (!bias) return 1;
+    if (!bias) return NO_MEMORY;
     add_biases(bias_ih, bias_hh, 4 * hidden, bias);
     Forward f = {bias, states, cells, gates};
-    int failed = sequence_forward(&sizes, 4, x, weight_ih, weight_hh, gates, states, forward_row, &f);
+    int failed = sequence_forward(s, 4, x, weight_ih, weight_hh, gates, states, forward_row, &f);
     free(bias);
     return failed;
 }
@@ -59,7 +59,7 @@ typedef struct {
     float *dc, *d;
 } Backward;
 
-static void backward_row(const void *layer, const Sizes *s, int64_t t, int64_t row, float *dh) {
+static void backward_row(const void *layer, const RecurrentSizes *s, int64_t t, int64_t row, float *dh) {
     const Backward *b = layer;
     int64_t hidden = s->hidden;
     const float *c_before = b->cells + before(s, t, row), *c = b->cells + after(s, t, row);
@@ -68,7 +68,7 @@ static void backward_row(const void *layer, const Sizes *s, int64_t t, int64_t r
 #pragma omp simd
     for (int64_t j = 0; j < hidden; j++) {
         float i = gates[j], f = gates[hidden + j], g = gates[2 * hidden + j], o = gates[3 * hidden + j];
-        float dh_j = dh[j] + dy[j], y = tanh_of(c[j]); /* computed again: spares an array (T, N, H) */
+        float dh_j = dh[j] + dy[j], y = tanh_of(c[j]); /* computed again, which saves an array (T, N, H) */
         float dc_j = dc[j] + dh_j * o * (1 - y * y);
         d[j] = dc_j * g * (i - i * i);
         d[hidden + j] = dc_j * c_before[j] * (f - f * f);
@@ -79,18 +79,17 @@ static void backward_row(const void *layer, const Sizes *s, int64_t t, int64_t r
 }
 
 EXPORT int lstm_backward(
-    int64_t steps, int64_t batch, int64_t inputs, int64_t hidden, int reverse, const int64_t *running, const float *x,
-    const float *weight_ih, const float *weight_hh, const float *states, const float *cells, const float *gates, const float *dy,
-    float *dh, float *dc, float *d, float *dx, float *dweight_ih, float *dweight_hh, float *dbias_ih, float *dbias_hh
+    const RecurrentSizes *s, const float *x, const float *weight_ih, const float *weight_hh, const float *states, const float *cells,
+    const float *gates, const float *dy, float *dh, float *dc, float *d, float *dx, float *dweight_ih, float *dweight_hh,
+    float *dbias_ih, float *dbias_hh
 ) {
-    Sizes sizes = {steps, batch, inputs, hidden, reverse, running};
-    int64_t all = steps * batch, rows = 4 * hidden;
+    int64_t hidden = s->hidden, inputs = s->inputs, all = s->steps * s->batch, rows = 4 * hidden;
     Backward b = {cells, gates, dy, dc, d};
-    if (sequence_backward(&sizes, 4, weight_hh, d, rows, 0, dh, backward_row, &b)) return 1;
+    if (sequence_backward(s, 4, weight_hh, d, rows, 0, dh, backward_row, &b)) return NO_MEMORY;
     const Product products[] = {
         {all, inputs, rows, plain(d, rows), plain(weight_ih, inputs), dx, inputs, 0},
         {rows, inputs, all, transposed(d, rows), plain(x, inputs), dweight_ih, inputs, 0},
-        {rows, hidden, all, transposed(d, rows), plain(states + before(&sizes, 0, 0), hidden), dweight_hh, hidden, 0},
+        {rows, hidden, all, transposed(d, rows), plain(states + before(s, 0, 0), hidden), dweight_hh, hidden, 0},
     };
     const ColumnSums sums[] = {{d, all, rows, rows, dbias_ih}, {d, all, rows, rows, dbias_hh}};
     products_run(products, 3, sums, 2);

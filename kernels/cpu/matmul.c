@@ -1,8 +1,8 @@
 /* C_i = A_i B_i for `batches` products of one size: A (m, k), B (k, n), C (m, n) without gaps.
 
-   a_next and b_next are the floats from one matrix to the next, 0 for one that all share; where a_transposed or
-   b_transposed says so, the transposes are what is stored. With at least as many products as parts each part takes
-   whole ones, else a share of each. */
+   a_next and b_next are the floats from one matrix to the next, 0 for a matrix that all products use; with a_transposed or
+   b_transposed, the transpose is stored. If there are at least as many products as parts, each part takes whole products, else
+   some rows or columns of each. */
 
 #include "pool.h"
 #include "products.h"
@@ -12,17 +12,17 @@ typedef struct {
     Product first;
 } Batches;
 
-static void batches_share(void *argument, int part, int parts) {
+static void batches_part(void *argument, int part, int parts) {
     const Batches *all = argument;
     int whole = all->batches >= parts;
     int64_t from = 0, to = all->batches;
-    if (whole) share(all->batches, 1, part, parts, &from, &to);
+    if (whole) part_range(all->batches, 1, part, parts, &from, &to);
     for (int64_t i = from; i < to; i++) {
         Product p = all->first;
         p.a.data += i * all->a_next;
         p.b.data += i * all->b_next;
         p.c += i * p.m * p.n;
-        product_share(&p, whole ? 0 : part, whole ? 1 : parts);
+        product_part(&p, whole ? 0 : part, whole ? 1 : parts);
     }
 }
 
@@ -32,6 +32,6 @@ EXPORT int matmul_batches(
 ) {
     Factor left = a_transposed ? transposed(a, m) : plain(a, k), right = b_transposed ? transposed(b, k) : plain(b, n);
     Batches all = {batches, a_next, b_next, {m, n, k, left, right, c, n, 0}};
-    pool_run(batches_share, &all, batches * m * n * (k + 1));
+    pool_run(batches_part, &all, batches * m * n * (k + 1));
     return 0;
 }

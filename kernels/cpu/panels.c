@@ -1,17 +1,15 @@
 /* The inner part of every matrix product. B is packed: a panel is PANEL columns of it, all k rows one after the other.
    A tile of up to TILE_ROWS rows of C and the columns of one panel stays in registers while k runs: each step
-   loads two vectors of the panel and one number of A a row, and does two multiply-adds a row. All row tiles use a
-   panel before the next one is looked at.
+   loads two vectors of the panel and one number of A per row, and does two multiply-adds per row. All row tiles use a
+   panel before the next panel is used.
 
-   Whoever needs B several times, as a recurrent layer at each step, packs it once. */
+   A caller that needs B several times, as a recurrent layer does at each step, packs it once. */
 
 #include "panels.h"
 
 #include "pool.h"
 
 #include <string.h>
-
-typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
 
 static inline Vector load(const float *p) {
     Vector v;
@@ -48,14 +46,14 @@ void panels_pack(const float *b, int64_t b_stride, int b_transposed, int64_t k, 
     pack_columns(b, b_stride, b_transposed, k, n, packed, 0, n);
 }
 
-void panels_pack_share(const float *b, int64_t k, int64_t n, int transposed, float *packed, int part, int parts) {
+void panels_pack_part(const float *b, int64_t k, int64_t n, int transposed, float *packed, int part, int parts) {
     int64_t first, last;
-    share(n, PANEL, part, parts, &first, &last);
+    part_range(n, PANEL, part, parts, &first, &last);
     pack_columns(b, transposed ? k : n, transposed, k, n, packed, first, last);
 }
 
-/* One tile. rows, transposed and wide are constants wherever this is expanded, so that the sums are registers; a tile
-   that is not wide has the panel's first LANES columns only. */
+/* One tile. rows, transposed and wide are constants wherever this is inlined, so that the sums are in registers. A tile
+   that is not wide has only the first LANES columns of the panel. */
 static inline __attribute__((always_inline)) void tile(
     const int rows, const int transposed, const int wide, const float *restrict a, int64_t a_stride, int64_t k,
     const float *restrict panel, float *restrict c, int64_t c_stride, int add

@@ -1,27 +1,27 @@
-/* The inner part of every matrix product: some rows times a matrix that has been packed before. See panels.c. */
+/* The inner part of every matrix product: some rows times a packed matrix. See panels.c. */
 #ifndef TINYLM_PANELS_H
 #define TINYLM_PANELS_H
 
+#include "vectors.h"
+
 #include <stdint.h>
 
-#if defined(__AVX512F__)
-enum { LANES = 16, TILE_ROWS = 12 }; /* 12 x 2 of 32 registers are sums */
-#elif defined(__AVX__)
-enum { LANES = 8, TILE_ROWS = 6 }; /* 6 x 2 of 16 */
+#if defined(__AVX__) && !defined(__AVX512F__)
+enum { TILE_ROWS = 6 }; /* 6 x 2 of 16 registers are sums */
 #else
-enum { LANES = 4, TILE_ROWS = 12 }; /* NEON: 12 x 2 of 32 */
+enum { TILE_ROWS = 12 }; /* 12 x 2 of 32; SSE has only 16, but its tiles are fast enough from the first cache */
 #endif
 enum { PANEL = 2 * LANES }; /* columns of a panel */
 
-/* Columns up to the next whole panel. */
+/* n columns rounded up to whole panels. */
 static inline int64_t panels_columns(int64_t n) { return (n + PANEL - 1) / PANEL * PANEL; }
 
 /* Packs B (k, n), or the transpose of what is stored as (n, k), zeros beyond column n. packed has
    k panels_columns(n) floats. */
 void panels_pack(const float *b, int64_t b_stride, int b_transposed, int64_t k, int64_t n, float *packed);
 
-/* The part's share of the same, from B without gaps between its rows. */
-void panels_pack_share(const float *b, int64_t k, int64_t n, int transposed, float *packed, int part, int parts);
+/* This part's panels of the same; B has no gaps between its rows. */
+void panels_pack_part(const float *b, int64_t k, int64_t n, int transposed, float *packed, int part, int parts);
 
 /* C = A B, or C += A B, in the calling thread: A (rows, k), or the transpose of what is stored as (k, rows); B (k, n)
    packed; C (rows, n). The strides are those of the rows as they are stored. */

@@ -1,12 +1,12 @@
-/* The pool: parts - 1 threads of its own, made when they are first needed.
+/* The pool: parts - 1 threads of its own, started when they are first needed.
 
-   A run is announced by a new number in `ticket`, and over when `pending` is zero. Both sides look for that
-   number in a loop for some tens of microseconds, since the next run of a training step mostly follows at
-   once, and then sleep. Whoever goes to sleep first says so and then looks once more; whoever changes
-   the number looks for sleepers after it. Both in the one order of sequential consistency: no wake-up is lost.
+   A run is announced by a new number in `ticket`, and it is over when `pending` is zero. Both sides look for that number in a
+   loop for some tens of microseconds, since the next run of a training step usually follows at once, and then sleep. A thread that
+   goes to sleep first counts itself as a sleeper and then looks once more; a thread that changes the number looks for sleepers
+   afterwards. Both happen in the single order of sequential consistency, so no wake-up is lost.
 
-   Work that is done in a few microseconds is the caller's alone, as many parts as it has. So is that of a second
-   caller while the threads are busy. A forked child has none of its parent's threads and makes its own. */
+   Work of a few microseconds is done by the caller alone, all parts one after the other. So is the work of a second caller while
+   the threads are busy. A forked child has none of its parent's threads and starts its own. */
 
 #include "pool.h"
 
@@ -22,7 +22,7 @@ enum { SPIN_NANOSECONDS = 50000, LOOKS_BETWEEN_CLOCKS = 64, MOST_PARTS = 1024 };
 #endif
 
 static int parts = 1;
-static int started = 1; /* parts that have a thread, the caller's included */
+static int started = 1; /* parts that have a thread, including the caller's */
 static pthread_t threads[MOST_PARTS];
 static unsigned born; /* the ticket when the last threads were made */
 
@@ -51,7 +51,7 @@ static int64_t nanoseconds(void) {
 static int is_announced(unsigned seen) { return atomic_load(&ticket) != seen; }
 static int is_finished(unsigned unused) { (void)unused; return atomic_load(&pending) == 0; }
 
-/* Waits until is(seen): at first looking, then asleep, counted in `sleepers` so that it is woken. */
+/* Waits until is(seen): first by looking, then asleep, counted in `sleepers` so that it is woken. */
 static void wait_until(int (*is)(unsigned), unsigned seen, atomic_int *sleepers, pthread_cond_t *condition) {
     int64_t until = nanoseconds() + SPIN_NANOSECONDS;
     do {
@@ -112,13 +112,13 @@ static void forget_threads(void) {
     atomic_flag_clear(&busy);
 }
 
-/* Whether every part has a thread. */
+/* Returns whether every part has a thread. */
 static int start_threads(void) {
     static int watched;
     if (started == parts) return 1;
     if (!watched) watched = pthread_atfork(0, 0, forget_threads) == 0;
     if (!watched) return 0;
-    sigset_t all, before; /* signals are for the program's own threads */
+    sigset_t all, before; /* signals are for the threads of the program */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     born = atomic_load(&ticket);

@@ -1,15 +1,15 @@
 /* Matrix products, split over the pool.
 
-   A part computes its rows or columns of C in blocks: DEPTH of k and COLUMNS of B are packed into panels, which stay
-   in the core's second cache, and then meet ROWS of A at a time, which stay there too (Goto & van de Geijn 2008,
+   Each part computes its rows or columns of C in blocks: DEPTH of k and COLUMNS of B are packed into panels, which stay
+   in the core's second cache, and are multiplied with ROWS of A at a time, which stay there too (Goto & van de Geijn 2008,
    "Anatomy of high-performance matrix multiplication", section 4). Each number of C is one sum over k, in an order that
    depends on k alone: it is the same for any number of parts. A is not packed: a tile needs only a few of its numbers
-   at each step, and they lie where the last step has brought them to the first cache.
+   at each step, and the step before has already brought them into the first cache.
 
-   Packing pays for many rows of A. With few of them, as in decoding, B is read where it is.
+   Packing pays only if A has many rows. If it has few, as in decoding, B is read in place.
 
-   Where Python hands in an sgemm, that one does the whole product, while the pool waits: Apple's uses units of the
-   processor that no other program reaches. */
+   If Python passes an sgemm, that routine does the whole product while the pool waits: Apple's uses units of the
+   processor that no other program can use. */
 
 #include "products.h"
 
@@ -37,7 +37,7 @@ static void finish(const Product *p, int64_t row, int64_t row_end, int64_t colum
     if (p->finish) p->finish(p->context, row, row_end, column, column_end);
 }
 
-/* Fortran stores columns: to it our C is Cᵀ = Bᵀ Aᵀ. */
+/* Fortran stores columns: for Fortran, C is Cᵀ = Bᵀ Aᵀ. */
 static void whole(const Product *p) {
     const int m = (int)p->m, n = (int)p->n, k = (int)p->k, lda = (int)p->a.stride, ldb = (int)p->b.stride, ldc = (int)p->stride;
     const float one = 1, beta = p->add ? 1 : 0;
@@ -45,7 +45,7 @@ static void whole(const Product *p) {
     finish(p, 0, p->m, 0, p->n);
 }
 
-/* Columns of C, of `rows` rows (a constant wherever this is expanded), from the rows of the transpose of B, each of
+/* Columns of C with `rows` rows (a constant wherever this is inlined), from the rows of the transpose of B, each of
    which is read once. */
 static inline __attribute__((always_inline)) void dots(const Product *p, const int rows, int64_t column, int64_t column_end) {
     const float *restrict a = p->a.data;
@@ -96,7 +96,7 @@ static void blocks(const Product *p, int64_t row, int64_t row_end, int64_t colum
     }
 }
 
-void product_share(const Product *p, int part, int parts) {
+void product_part(const Product *p, int part, int parts) {
     int64_t first, last;
     int by_rows = p->m >= p->n;
     if (p->m == 0 || p->n == 0) return;
@@ -107,17 +107,17 @@ void product_share(const Product *p, int part, int parts) {
     } else if (sgemm) {
         if (part == 0) whole(p);
     } else {
-        share(by_rows ? p->m : p->n, by_rows ? TILE_ROWS : PANEL, part, parts, &first, &last);
+        part_range(by_rows ? p->m : p->n, by_rows ? TILE_ROWS : PANEL, part, parts, &first, &last);
         if (by_rows) blocks(p, first, last, 0, p->n);
         else if (p->m <= FEW && !p->a.transposed && p->b.transposed) few_rows(p, first, last);
         else blocks(p, 0, p->m, first, last);
     }
 }
 
-void column_sums_share(const ColumnSums *s, int part, int parts) {
+void column_sums_part(const ColumnSums *s, int part, int parts) {
     enum { WIDTH = 256, HEIGHT = 64 }; /* sums of sums: a rounding error of rows / 64 + 64 additions at most */
     int64_t first, last;
-    share(s->sums ? s->columns : 0, 16, part, parts, &first, &last);
+    part_range(s->sums ? s->columns : 0, 16, part, parts, &first, &last);
     for (int64_t from = first; from < last; from += WIDTH) {
         int width = (int)(last - from < WIDTH ? last - from : WIDTH);
         float total[WIDTH] = {0}, block[WIDTH];
@@ -140,10 +140,10 @@ typedef struct {
     int product_count, sums_count;
 } Several;
 
-static void several_share(void *argument, int part, int parts) {
+static void several_part(void *argument, int part, int parts) {
     const Several *s = argument;
-    for (int i = 0; i < s->product_count; i++) product_share(&s->products[i], part, parts);
-    for (int i = 0; i < s->sums_count; i++) column_sums_share(&s->sums[i], part, parts);
+    for (int i = 0; i < s->product_count; i++) product_part(&s->products[i], part, parts);
+    for (int i = 0; i < s->sums_count; i++) column_sums_part(&s->sums[i], part, parts);
 }
 
 void products_run(const Product *products, int product_count, const ColumnSums *sums, int sums_count) {
@@ -151,5 +151,5 @@ void products_run(const Product *products, int product_count, const ColumnSums *
     int64_t operations = 0;
     for (int i = 0; i < product_count; i++) operations += products[i].m * products[i].n * products[i].k;
     for (int i = 0; i < sums_count; i++) operations += sums[i].rows * sums[i].columns;
-    pool_run(several_share, &s, operations);
+    pool_run(several_part, &s, operations);
 }

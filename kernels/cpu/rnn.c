@@ -1,16 +1,16 @@
 /* An Elman network over a whole sequence, as tinylm/ops/recurrent.py has it:
    h_t = φ(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh), φ one of tanh, relu and σ.
 
-   Forward: x (T, N, in), states (T + 1, N, H) with the initial one in its place -> states; inputs (T, N, H) is room.
+   Forward: x (T, N, in), states (T + 1, N, H) with the initial one in its place -> states; inputs (T, N, H) is workspace
+   for x W_ihᵀ.
    Backward: dy (T, N, H) and dh (N, H), at first the cotangent of the last state -> dh, that of the initial one,
-   and the gradients of x, weights and biases, whose two biases have the same; d (T, N, H) is room for dz. */
+   and the gradients of x, weights and biases, whose two biases have the same; d (T, N, H) is workspace for dz. */
 
+#include "activations.h"
 #include "functions.h"
-#include "sequence.h"
+#include "recurrent.h"
 
 #include <stdlib.h>
-
-enum { TANH, RELU, SIGMOID };
 
 typedef struct {
     const float *bias, *inputs;
@@ -18,7 +18,7 @@ typedef struct {
     int nonlinearity;
 } Forward;
 
-static void forward_row(const void *layer, const Sizes *s, int64_t t, int64_t row, float *product) {
+static void forward_row(const void *layer, const RecurrentSizes *s, int64_t t, int64_t row, float *product) {
     const Forward *f = layer;
     int64_t hidden = s->hidden;
     const float *bias = f->bias, *input = f->inputs + place(s, t, row, hidden);
@@ -43,15 +43,15 @@ static void forward_row(const void *layer, const Sizes *s, int64_t t, int64_t ro
 }
 
 EXPORT int rnn_forward(
-    int64_t steps, int64_t batch, int64_t inputs, int64_t hidden, int reverse, const int64_t *running, const float *x,
-    const float *weight_ih, const float *weight_hh, const float *bias_ih, const float *bias_hh, int nonlinearity, float *states, float *room
+    const RecurrentSizes *s, const float *x, const float *weight_ih, const float *weight_hh, const float *bias_ih,
+    const float *bias_hh, int nonlinearity, float *states, float *inputs
 ) {
-    Sizes sizes = {steps, batch, inputs, hidden, reverse, running};
+    int64_t hidden = s->hidden;
     float *bias = malloc((size_t)(hidden + 1) * sizeof(float));
-    if (!bias) return 1;
+    if (!bias) return NO_MEMORY;
     add_biases(bias_ih, bias_hh, hidden, bias);
-    Forward f = {bias, room, states, nonlinearity};
-    int failed = sequence_forward(&sizes, 1, x, weight_ih, weight_hh, room, states, forward_row, &f);
+    Forward f = {bias, inputs, states, nonlinearity};
+    int failed = sequence_forward(s, 1, x, weight_ih, weight_hh, inputs, states, forward_row, &f);
     free(bias);
     return failed;
 }
@@ -62,7 +62,7 @@ typedef struct {
     int nonlinearity;
 } Backward;
 
-static void backward_row(const void *layer, const Sizes *s, int64_t t, int64_t row, float *dh) {
+static void backward_row(const void *layer, const RecurrentSizes *s, int64_t t, int64_t row, float *dh) {
     const Backward *b = layer;
     int64_t hidden = s->hidden;
     const float *h = b->states + after(s, t, row), *dy = b->dy + place(s, t, row, hidden);
@@ -84,18 +84,16 @@ static void backward_row(const void *layer, const Sizes *s, int64_t t, int64_t r
 }
 
 EXPORT int rnn_backward(
-    int64_t steps, int64_t batch, int64_t inputs, int64_t hidden, int reverse, const int64_t *running, const float *x,
-    const float *weight_ih, const float *weight_hh, int nonlinearity, const float *states, const float *dy, float *dh, float *d,
-    float *dx, float *dweight_ih, float *dweight_hh, float *dbias_ih, float *dbias_hh
+    const RecurrentSizes *s, const float *x, const float *weight_ih, const float *weight_hh, int nonlinearity, const float *states,
+    const float *dy, float *dh, float *d, float *dx, float *dweight_ih, float *dweight_hh, float *dbias_ih, float *dbias_hh
 ) {
-    Sizes sizes = {steps, batch, inputs, hidden, reverse, running};
-    int64_t all = steps * batch;
+    int64_t hidden = s->hidden, inputs = s->inputs, all = s->steps * s->batch;
     Backward b = {states, dy, d, nonlinearity};
-    if (sequence_backward(&sizes, 1, weight_hh, d, hidden, 0, dh, backward_row, &b)) return 1;
+    if (sequence_backward(s, 1, weight_hh, d, hidden, 0, dh, backward_row, &b)) return NO_MEMORY;
     const Product products[] = {
         {all, inputs, hidden, plain(d, hidden), plain(weight_ih, inputs), dx, inputs, 0},
         {hidden, inputs, all, transposed(d, hidden), plain(x, inputs), dweight_ih, inputs, 0},
-        {hidden, hidden, all, transposed(d, hidden), plain(states + before(&sizes, 0, 0), hidden), dweight_hh, hidden, 0},
+        {hidden, hidden, all, transposed(d, hidden), plain(states + before(s, 0, 0), hidden), dweight_hh, hidden, 0},
     };
     const ColumnSums sums[] = {{d, all, hidden, hidden, dbias_ih}, {d, all, hidden, hidden, dbias_hh}};
     products_run(products, 3, sums, 2);

@@ -1,21 +1,15 @@
-/* Rotary position embedding: y of x (N, heads, T, D), read and written where they lie, by their strides. Each row's pairs
-   (a, b) become (a cos - b sin, a sin + b cos), with the cosines and sines (T, D/2) of its position; backwards, dx of dy
+/* Rotary position embedding: x (N, heads, T, D) -> y, read and written in place through their strides. The pairs (a, b) of a row
+   become (a cos - b sin, a sin + b cos), with the cosines and sines (T, D/2) of the row's position. The backward pass
    is the same with the sines negated. y may be x. */
 
-#include "attention.h"
-#include "pool.h"
 #include "rotary.h"
 
-#include <string.h>
+#include "pool.h"
 
-/* What Python hands over as numbers, in this order. */
-typedef struct {
-    int64_t batch, heads, steps, pairs;
-    Strides x, y;
-} Turns;
+EXPORT_SIZE(RotaryLayout)
 
 typedef struct {
-    Turns at;
+    RotaryLayout at;
     const float *x, *cos, *sin;
     float *y, sign;
     int interleaved;
@@ -41,12 +35,12 @@ static void turn_row(const Rotary *r, const float *x, const float *cos, const fl
     }
 }
 
-static void rows_share(void *argument, int part, int parts) {
+static void rows_part(void *argument, int part, int parts) {
     const Rotary *r = argument;
-    const Turns *at = &r->at;
+    const RotaryLayout *at = &r->at;
     int64_t first, last;
-    share(at->batch * at->heads * at->steps, 1, part, parts, &first, &last);
-    for (int64_t i = first; i < last; i++) { /* heads innermost, as they mostly lie in memory */
+    part_range(at->batch * at->heads * at->steps, 1, part, parts, &first, &last);
+    for (int64_t i = first; i < last; i++) { /* heads innermost, as they usually lie in memory */
         int64_t head = i % at->heads, step = i / at->heads % at->steps, entry = i / at->heads / at->steps;
         const float *x = r->x + entry * at->x.batch + head * at->x.head + step * at->x.row;
         float *y = r->y + entry * at->y.batch + head * at->y.head + step * at->y.row;
@@ -54,10 +48,11 @@ static void rows_share(void *argument, int part, int parts) {
     }
 }
 
-/* numbers: Turns. sign: 1, or -1 to turn back. */
-EXPORT int rotary(const int64_t *numbers, const float *x, const float *cos, const float *sin, float sign, int interleaved, float *y) {
-    Rotary r = {.x = x, .cos = cos, .sin = sin, .y = y, .sign = sign, .interleaved = interleaved};
-    memcpy(&r.at, numbers, sizeof r.at);
-    pool_run(rows_share, &r, r.at.batch * r.at.heads * r.at.steps * r.at.pairs * 4);
+/* sign: 1, or -1 to turn back. */
+EXPORT int rotary(
+    const RotaryLayout *layout, const float *x, const float *cos, const float *sin, float sign, int interleaved, float *y
+) {
+    Rotary r = {*layout, x, cos, sin, y, sign, interleaved};
+    pool_run(rows_part, &r, layout->batch * layout->heads * layout->steps * layout->pairs * 4);
     return 0;
 }

@@ -2,8 +2,14 @@
 #ifndef TINYLM_ROTARY_H
 #define TINYLM_ROTARY_H
 
-#include <stdint.h>
+#include "attention.h"
 
-int rotary(const int64_t *numbers, const float *x, const float *cos, const float *sin, float sign, int interleaved, float *y);
+/* x and y (batch, heads, steps, 2 pairs). */
+typedef struct {
+    int64_t batch, heads, steps, pairs;
+    Strides x, y;
+} RotaryLayout;
+
+int rotary(const RotaryLayout *layout, const float *x, const float *cos, const float *sin, float sign, int interleaved, float *y);
 
 #endif

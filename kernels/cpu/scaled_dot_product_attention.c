@@ -1,27 +1,27 @@
 /* Y = softmax(scale Q Kᵀ + mask) V for each pair of a batch entry and a head: q (N, heads, T, D), k (N, heads, S, D),
-   v (N, heads, S, E) -> y (N, heads, T, E), read and written where they lie, by their strides. K and V may have fewer heads, each for `group` neighbouring heads of Q.
+   v (N, heads, S, E) -> y (N, heads, T, E), read and written in place through their strides. K and V may have fewer heads; each of
+   these then serves `group` neighbouring heads of Q.
 
-   A part of the pool takes some blocks of queries, one after the other. Kᵀ and V are packed once a pair, or once a group. The scores
+   Each part takes some blocks of queries, one after the other. Kᵀ and V are packed once per pair, or once per group. The scores
    of a block with all keys stay in the cache from the first product, through softmax and dropout, to the second one:
    there is never a (T, S) matrix, and nothing is kept for the backward pass. Keys that no query of a block may look at
-   are skipped; within a block, their weights are zeros.
+   are skipped; those that only some of its queries may look at have a weight of 0 for the others.
 
-   For one to four queries, as in decoding, packing would cost more than the products: plain inner products do. */
+   For one to four queries, as in decoding, packing would cost more than the products: plain inner products are used. */
 
 #include "attention.h"
 #include "pool.h"
 #include "sums.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 enum { FEW_QUERIES = 4 };
 
 typedef struct {
     Attention attention;
     float *y;
-    float *room;
-    int64_t room_size; /* of each part */
+    float *workspaces;
+    int64_t workspace_size; /* of each part */
 } Forward;
 
 static float *result_row(const Forward *f, int64_t pair, int64_t query) {
@@ -35,19 +35,19 @@ static void scale_row(float *y, int64_t n, float factor) {
 /* ---------------------------------------------------------------- many queries */
 
 typedef struct {
-    float *k_transposed, *v; /* packed once a pair */
+    float *k_transposed, *v; /* packed once per pair */
     float *scaled, *scores;  /* of a block */
     uint32_t *words;
-} Room;
+} Workspace;
 
-static int64_t block_room(const Attention *a) {
-    const Layout *at = &a->at;
+static int64_t block_workspace(const Attention *a) {
+    const AttentionLayout *at = &a->at;
     int64_t packed = at->width * panels_columns(at->keys) + at->keys * panels_columns(at->out_width);
     return packed + BLOCK_ROWS * (panels_columns(at->width) + 2 * score_stride(a));
 }
 
-static Room divide_room(const Attention *a, float *start) {
-    Room r = {.k_transposed = start};
+static Workspace divide_workspace(const Attention *a, float *start) {
+    Workspace r = {.k_transposed = start};
     r.v = r.k_transposed + a->at.width * panels_columns(a->at.keys);
     r.scaled = r.v + a->at.keys * panels_columns(a->at.out_width);
     r.scores = r.scaled + BLOCK_ROWS * panels_columns(a->at.width);
@@ -55,13 +55,13 @@ static Room divide_room(const Attention *a, float *start) {
     return r;
 }
 
-static void block(const Forward *f, const Room *r, int64_t pair, int64_t first, int64_t rows) {
+static void block(const Forward *f, const Workspace *r, int64_t pair, int64_t first, int64_t rows) {
     const Attention *a = &f->attention;
     int64_t keys = keys_before(a, first + rows);
     float inverse[BLOCK_ROWS];
     block_scores(a, pair, first, rows, keys, r->k_transposed, r->scaled, r->scores);
     exponentials(a, pair, first, rows, keys, r->scores, inverse);
-    if (a->draw) {
+    if (a->dropout) {
         draw_words(a, pair, first, rows, r->words);
         drop(a, first, rows, r->words, r->scores);
     }
@@ -69,21 +69,21 @@ static void block(const Forward *f, const Room *r, int64_t pair, int64_t first, 
     for (int64_t i = 0; i < rows; i++) scale_row(result_row(f, pair, first + i), a->at.out_width, inverse[i]);
 }
 
-static void blocks_share(void *argument, int part, int parts) {
+static void blocks_part(void *argument, int part, int parts) {
     const Forward *f = argument;
     const Attention *a = &f->attention;
-    const Layout *at = &a->at;
-    Room room = divide_room(a, f->room + part * f->room_size);
+    const AttentionLayout *at = &a->at;
+    Workspace workspace = divide_workspace(a, f->workspaces + part * f->workspace_size);
     int64_t blocks = (at->steps + BLOCK_ROWS - 1) / BLOCK_ROWS, begin, end, packed = -1;
-    share(pairs_of(a) * blocks, 1, part, parts, &begin, &end);
+    part_range(pairs_of(a) * blocks, 1, part, parts, &begin, &end);
     for (int64_t i = begin; i < end; i++) {
         int64_t pair = i / blocks, first = i % blocks * BLOCK_ROWS;
         if (pair / at->group != packed) {
-            pack_keys(a, a->k, &at->k, pair, at->width, 1, room.k_transposed);
-            pack_keys(a, a->v, &at->v, pair, at->out_width, 0, room.v);
+            pack_keys(a, a->k, &at->k, pair, at->width, 1, workspace.k_transposed);
+            pack_keys(a, a->v, &at->v, pair, at->out_width, 0, workspace.v);
             packed = pair / at->group;
         }
-        block(f, &room, pair, first, at->steps - first < BLOCK_ROWS ? at->steps - first : BLOCK_ROWS);
+        block(f, &workspace, pair, first, at->steps - first < BLOCK_ROWS ? at->steps - first : BLOCK_ROWS);
     }
 }
 
@@ -97,7 +97,7 @@ static void query_row(const Forward *f, int64_t pair, int64_t query, float *scor
     float *y = result_row(f, pair, query), inverse;
     for (; j < keys; j++) scores[j] = a->scale * dot(q, k + j * a->at.k.row, a->at.width);
     exponentials(a, pair, query, 1, keys, scores, &inverse);
-    if (a->draw) {
+    if (a->dropout) {
         draw_words(a, pair, query, 1, words);
         drop(a, query, 1, words, scores);
     }
@@ -115,30 +115,27 @@ static void query_row(const Forward *f, int64_t pair, int64_t query, float *scor
     scale_row(y, columns, inverse);
 }
 
-static void rows_share(void *argument, int part, int parts) {
+static void rows_part(void *argument, int part, int parts) {
     const Forward *f = argument;
     int64_t steps = f->attention.at.steps, begin, end;
-    float *scores = f->room + part * f->room_size;
+    float *scores = f->workspaces + part * f->workspace_size;
     uint32_t *words = (uint32_t *)scores + score_stride(&f->attention);
-    share(pairs_of(&f->attention) * steps, 1, part, parts, &begin, &end);
+    part_range(pairs_of(&f->attention) * steps, 1, part, parts, &begin, &end);
     for (int64_t i = begin; i < end; i++) query_row(f, i / steps, i % steps, scores, words);
 }
 
-/* numbers: a Layout. draw, null without dropout: the key's two numbers, and a weight is kept, times keep_scale, where its
-   32-bit random number is at least the third. */
 EXPORT int scaled_dot_product_attention_forward(
-    const int64_t *numbers, float scale, const uint64_t *draw, float keep_scale, const float *q, const float *k, const float *v,
+    const AttentionLayout *layout, float scale, const AttentionDropout *dropout, const float *q, const float *k, const float *v,
     const uint8_t *mask, float *y
 ) {
-    Forward f = {{.q = q, .k = k, .v = v, .mask = mask, .draw = draw, .scale = scale, .keep_scale = keep_scale}, .y = y};
+    Forward f = {{*layout, scale, dropout, q, k, v, mask}, .y = y};
     Attention *a = &f.attention;
-    memcpy(&a->at, numbers, sizeof a->at);
     int few = a->at.steps <= FEW_QUERIES;
-    f.room_size = few ? 2 * score_stride(a) : block_room(a);
-    f.room = rooms(&f.room_size);
-    if (!f.room) return 1;
+    f.workspace_size = few ? 2 * score_stride(a) : block_workspace(a);
+    f.workspaces = workspaces(&f.workspace_size);
+    if (!f.workspaces) return NO_MEMORY;
     int64_t scores = pairs_of(a) * a->at.steps * a->at.keys / (a->at.causal ? 2 : 1);
-    pool_run(few ? rows_share : blocks_share, &f, scores * (a->at.width + a->at.out_width + 16));
-    free(f.room);
+    pool_run(few ? rows_part : blocks_part, &f, scores * (a->at.width + a->at.out_width + 16));
+    free(f.workspaces);
     return 0;
 }

@@ -13,10 +13,10 @@ typedef struct {
     int nesterov;
 } Step;
 
-static void step_share(void *argument, int part, int parts) {
+static void step_part(void *argument, int part, int parts) {
     const Step s = *(const Step *)argument;
     int64_t first, last;
-    share(s.n, 16, part, parts, &first, &last);
+    part_range(s.n, 16, part, parts, &first, &last);
     if (s.momentum == 0) {
 #pragma omp simd
         for (int64_t i = first; i < last; i++) s.w[i] -= s.lr * (s.grads[i] * s.scale + s.decay * s.w[i]);
@@ -34,6 +34,6 @@ EXPORT int sgd(
     int64_t n, float *w, const float *grads, float *v, float scale, float decay, float lr, float momentum, float keep, int nesterov
 ) {
     Step s = {n, w, grads, v, scale, decay, lr, momentum, keep, nesterov};
-    pool_run(step_share, &s, n * 4);
+    pool_run(step_part, &s, n * 4);
     return 0;
 }

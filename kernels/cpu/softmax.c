@@ -33,31 +33,41 @@ static void log_softmax_row(const float *x, int64_t n, float *y) {
 
 static void softmax_gradient(const float *y, const float *dy, int64_t n, float *dx) {
     float sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t j = 0; j < n; j++) sum += dy[j] * y[j];
+    for (int64_t from = 0; from < n; from += BLOCK) {
+        const int64_t to = n - from < BLOCK ? n : from + BLOCK;
+        float block = 0;
+#pragma omp simd reduction(+ : block)
+        for (int64_t j = from; j < to; j++) block += dy[j] * y[j];
+        sum += block;
+    }
 #pragma omp simd
     for (int64_t j = 0; j < n; j++) dx[j] = y[j] * (dy[j] - sum);
 }
 
 static void log_softmax_gradient(const float *y, const float *dy, int64_t n, float *dx) {
     float sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t j = 0; j < n; j++) sum += dy[j];
+    for (int64_t from = 0; from < n; from += BLOCK) {
+        const int64_t to = n - from < BLOCK ? n : from + BLOCK;
+        float block = 0;
+#pragma omp simd reduction(+ : block)
+        for (int64_t j = from; j < to; j++) block += dy[j];
+        sum += block;
+    }
 #pragma omp simd
     for (int64_t j = 0; j < n; j++) dx[j] = dy[j] - exp_to_0(y[j]) * sum;
 }
 
-static void forward_share(void *argument, int part, int parts) {
+static void forward_part(void *argument, int part, int parts) {
     const Forward *f = argument;
     int64_t first, last, n = f->columns;
-    share(f->rows, 1, part, parts, &first, &last);
+    part_range(f->rows, 1, part, parts, &first, &last);
     for (int64_t at = first * n; at < last * n; at += n) (f->logs ? log_softmax_row : softmax_row)(f->x + at, n, f->y + at);
 }
 
-static void backward_share(void *argument, int part, int parts) {
+static void backward_part(void *argument, int part, int parts) {
     const Backward *b = argument;
     int64_t first, last, n = b->columns;
-    share(b->rows, 1, part, parts, &first, &last);
+    part_range(b->rows, 1, part, parts, &first, &last);
     for (int64_t at = first * n; at < last * n; at += n) {
         (b->logs ? log_softmax_gradient : softmax_gradient)(b->y + at, b->dy + at, n, b->dx + at);
     }
@@ -65,12 +75,12 @@ static void backward_share(void *argument, int part, int parts) {
 
 EXPORT int softmax_forward(int64_t rows, int64_t columns, int logs, const float *x, float *y) {
     Forward f = {rows, columns, logs, x, y};
-    pool_run(forward_share, &f, rows * columns * 16);
+    pool_run(forward_part, &f, rows * columns * 16);
     return 0;
 }
 
 EXPORT int softmax_backward(int64_t rows, int64_t columns, int logs, const float *y, const float *dy, float *dx) {
     Backward b = {rows, columns, logs, y, dy, dx};
-    pool_run(backward_share, &b, rows * columns * (logs ? 16 : 2));
+    pool_run(backward_part, &b, rows * columns * (logs ? 16 : 2));
     return 0;
 }

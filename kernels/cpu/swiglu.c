@@ -9,28 +9,28 @@ typedef struct {
     float *y, *da, *db;
 } Gates;
 
-static void forward_share(void *argument, int part, int parts) {
+static void forward_part(void *argument, int part, int parts) {
     const Gates *g = argument;
     const float *a = g->a, *b = g->b;
     float *y = g->y;
     int64_t first, last;
-    share(g->size, 16, part, parts, &first, &last);
+    part_range(g->size, 16, part, parts, &first, &last);
 #pragma omp simd
     for (int64_t i = first; i < last; i++) y[i] = silu_of(a[i]) * b[i];
 }
 
 EXPORT int swiglu_forward(int64_t size, const float *a, const float *b, float *y) {
     Gates g = {.size = size, .a = a, .b = b, .y = y};
-    pool_run(forward_share, &g, size * 16);
+    pool_run(forward_part, &g, size * 16);
     return 0;
 }
 
-static void backward_share(void *argument, int part, int parts) {
+static void backward_part(void *argument, int part, int parts) {
     const Gates *g = argument;
     const float *a = g->a, *b = g->b, *dy = g->dy;
     float *da = g->da, *db = g->db;
     int64_t first, last;
-    share(g->size, 16, part, parts, &first, &last);
+    part_range(g->size, 16, part, parts, &first, &last);
 #pragma omp simd
     for (int64_t i = first; i < last; i++) {
         float s = sigmoid_of(a[i]);
@@ -41,6 +41,6 @@ static void backward_share(void *argument, int part, int parts) {
 
 EXPORT int swiglu_backward(int64_t size, const float *a, const float *b, const float *dy, float *da, float *db) {
     Gates g = {.size = size, .a = a, .b = b, .dy = dy, .da = da, .db = db};
-    pool_run(backward_share, &g, size * 16);
+    pool_run(backward_part, &g, size * 16);
     return 0;
 }

@@ -7,8 +7,8 @@
 // rate = lr/(1 - beta1ᵗ) and root = √(1 - beta2ᵗ) come from the host in full precision. grad_scale
 // (one number on the device, or null) is the clipping factor.
 //
-// One launch = all parameters of a group: a thread an element, each array read once and written
-// once, no pass of its own for clipping, and nothing comes back to the host.
+// One launch = all parameters of a group: one thread per element, each array read once and written
+// once, no separate pass for clipping, and nothing is copied to the host.
 
 extern "C" __global__ void adamw(float* __restrict__ values, const float* __restrict__ grads, float* __restrict__ exp_avg,
                                  float* __restrict__ exp_avg_sq, const float* __restrict__ grad_scale, long long n, float shrink,

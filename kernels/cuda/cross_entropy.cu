@@ -7,9 +7,9 @@
 //   shift = max z[i];  log_total = log Σ exp(z[i] - shift);
 //   loss = log_total - Σ q[i] (z[i] - shift);  dz[i] = (exp(z[i] - shift - log_total) - q[i]) * dloss;
 //
-// cross_entropy_forward and _backward: one block a row. The probabilities are never stored: two
-// numbers a row are kept, the backward pass recomputes the rest, and dlogits is written once, with
-// the target's share already taken off. shift and log_total are kept apart, since their sum would
+// cross_entropy_forward and _backward: one block per row. The probabilities are never stored: two
+// numbers per row are kept, the backward pass recomputes the rest, and dlogits is written once, with
+// the target's part already subtracted. shift and log_total are kept apart, since their sum would
 // lose digits to large logits.
 // cross_entropy_total: one block adds up the losses and counts the rows, in a fixed order.
 #include "reductions.cuh"

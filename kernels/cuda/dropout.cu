@@ -1,7 +1,7 @@
 // Dropout: y[i] = x[i]·scale where the i-th 32-bit word of the key's Philox stream is at least
 // `threshold`, else x[i]·0. x, y: n elements.
 //
-// One launch = one array, forward (x, y) or backward (dy, dx): the mask is computed anew each time,
+// One launch = one array, forward (x, y) or backward (dy, dx): the mask is computed again each time,
 // so that none is stored, and it is bit for bit the mask that NumPy makes on the CPU. A thread
 // computes one Philox block, the random words of 8 neighbouring elements.
 #include "philox.cuh"

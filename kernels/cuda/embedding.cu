@@ -8,9 +8,9 @@
 // In plain C the gradient is:
 //   for (r = 0; r < n; ++r) for (c = 0; c < columns; ++c) dweight[ids[r]][c] += dy[r][c];
 //
-// embedding_rows: one block a position. An id out of range, which is reported only later, gives NaN.
+// embedding_rows: one block per position. An id out of range, which is reported only later, gives NaN.
 // embedding_gradient: one launch = the whole table. A block of 32 × 8 threads owns one row of the
-// table, or a part of its columns when the table has few rows: it finds the row's run of equal ids by
+// table, or some of its columns if the table has few rows: it finds the row's run of equal ids by
 // bisection and adds up 8 positions of 32 columns at a time. No atomics: with ids sorted stably, the
 // order of additions is fixed by the ids alone. Every row is written, so that the table needs no
 // zeroing first.

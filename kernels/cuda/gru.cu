@@ -1,13 +1,13 @@
-// One step of a GRU, and of its backward pass, but for the products: tinylm/ops/recurrent.py has the formulas.
+// One step of a GRU, and of its backward pass, without the products: tinylm/ops/recurrent.py has the formulas.
 //
 //   product = W_hh h_{t-1}, gates, da, ds (N, 3 H), blocks r, z, n; bias_hh (3 H) or null; s_n, states and their
 //   gradients (N, H). Rows are sorted by falling length: the first `running` take part in the step, the others
 //   keep their state.
 //
-// gru_forward: gates hold W_ih x_t + b_ih, then, in their place, r, z, n. gru_backward: dh becomes dh z; what this
-// step hands back further, product = ds W_hh, is added by the next launch to the first `handed` rows of dh.
-// One launch = one step, one thread a hidden unit of a sequence: everything between two matrix products in one
-// pass over memory, where the reference makes a dozen.
+// gru_forward: gates hold W_ih x_t + b_ih, then, in their place, r, z, n. gru_backward: dh becomes dh z; the rest of the
+// cotangent, product = ds W_hh, is added by the next launch to the first `handed` rows of dh.
+// One launch = one step, one thread per hidden unit of a sequence: everything between two matrix products in one
+// pass over memory, where the reference makes about a dozen.
 #include "sigmoid.cuh"
 
 extern "C" __global__ void gru_forward(float* __restrict__ gates, const float* __restrict__ product, const float* __restrict__ bias_hh,

@@ -6,8 +6,8 @@
 //   mean = Σ x[i] / columns;  rstd = 1 / sqrt(Σ (x[i] - mean)² / columns + eps);
 //   y[i] = (x[i] - mean) * rstd * weight[i] + bias[i];
 //
-// layer_norm_forward and _backward: one block a row. A row is read from memory once and then comes
-// from the cache, against a pass over memory for each operation of the reference; only mean and rstd
+// layer_norm_forward and _backward: one block per row. A row is read from memory once and then comes
+// from the cache, where the reference makes a pass over memory for each operation; only mean and rstd
 // are kept for the backward pass, which recomputes x̂.
 // layer_norm_parameters: the sums of dy·x̂ and dy over a chunk of the rows (see column_sums.cu, which
 // adds up the chunks).

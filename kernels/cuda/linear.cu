@@ -4,12 +4,11 @@
 //   linear_epilogue:  z += bias;  y = act(z) + residual
 //   linear_activation_backward:  dz = dy act'(z)
 //
-// One block a row. The product itself is cuBLAS's. Each array is read once and written once, where
+// One block per row. The product itself is computed by cuBLAS. Each array is read once and written once, where
 // the reference takes a pass for the bias, several for gelu and one for the residual. With an
-// activation, z is left in place for the backward pass, else y may be z itself.
+// activation, z + bias is stored for the backward pass; without one, y may be z itself.
+#include "activations.cuh"
 #include "sigmoid.cuh"
-
-enum Activation { NONE, RELU, GELU, SILU, SIGMOID };  // in the order of tinylm/bindings/cuda/linear.py
 
 __device__ __forceinline__ float normal_cdf(float z) { return 0.5f * (1.f + erff(z * 0.70710678f)); }
 

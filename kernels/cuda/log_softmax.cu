@@ -2,7 +2,7 @@
 //
 //   y = (x - max) - log Σ e^(x - max);  dx = dy - e^y Σ dy;  all (rows, columns)
 //
-// One block a row, read from memory once and then from the cache; the backward pass needs y alone.
+// One block per row, read from memory once and then from the cache; the backward pass needs y alone.
 #include "reductions.cuh"
 
 extern "C" __global__ void log_softmax_forward(const float* __restrict__ x, float* __restrict__ y, int columns) {

@@ -1,13 +1,13 @@
-// One step of an LSTM, and of its backward pass, but for the products: tinylm/ops/recurrent.py has the formulas.
+// One step of an LSTM, and of its backward pass, without the products: tinylm/ops/recurrent.py has the formulas.
 //
 //   product = W_hh h_{t-1}, gates, dz (N, 4 H), blocks i, f, g, o; states and their gradients (N, H).
 //   Rows are sorted by falling length: the first `running` take part in the step, the others keep their state.
 //
 // lstm_forward: gates hold W_ih x_t + biases, then, in their place, σ or tanh of it plus the product.
-// lstm_backward: dh and dc are what the steps after this one hand back; dc becomes what this one hands back,
+// lstm_backward: dh and dc are the cotangents from the steps after this one; dc becomes that for the step before,
 // dz goes into the product that gives dh.
-// One launch = one step, one thread a hidden unit of a sequence: everything between two matrix products in one
-// pass over memory, where the reference makes a dozen.
+// One launch = one step, one thread per hidden unit of a sequence: everything between two matrix products in one
+// pass over memory, where the reference makes about a dozen.
 #include "sigmoid.cuh"
 
 extern "C" __global__ void lstm_forward(float* __restrict__ gates, const float* __restrict__ product, const float* __restrict__ h_before,

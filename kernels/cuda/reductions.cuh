@@ -1,4 +1,4 @@
-// Sums and maxima over a warp and over a block, shared by the kernels that serve one row a block.
+// Sums and maxima over a warp and over a block, shared by the kernels that serve one row per block.
 // The order of additions depends on blockDim alone, so results are the same in every run.
 // blockDim.x is a multiple of 32, and all threads of the block must call.
 

@@ -5,7 +5,7 @@
 // In plain C, a row of the forward pass is:
 //   rrms = 1 / sqrt(Σ x[i]² / columns + eps);  y[i] = x[i] * rrms * weight[i];
 //
-// rms_norm_forward and _backward: one block a row, read from memory once and then from the cache.
+// rms_norm_forward and _backward: one block per row, read from memory once and then from the cache.
 // rms_norm_weight: the sums of dy·x̂ over a chunk of the rows (see column_sums.cu).
 #include "reductions.cuh"
 

@@ -1,22 +1,23 @@
-// One step of a recurrent layer, h_t = φ(z_t + W_hh h_{t-1}), and of its backward pass, but for the products.
+// One step of a recurrent layer, h_t = φ(z_t + W_hh h_{t-1}), and of its backward pass, without the products.
 //
 //   z, h_before, h, dy, dh, dz (N, H), rows sorted by falling length; the first `running` elements take part in
-//   the step, the others keep their state. φ: 0 tanh, 1 max(0, .), 2 σ.
+//   the step, the others keep their state. φ: tanh, max(0, .) or σ.
 //
 // rnn_forward: h holds the product W_hh h_{t-1}, then φ(z + h). rnn_backward: dz = (dh + dy) φ'(z), from h.
-// One launch = one step, one thread an element: a step is a matrix product and this, where the reference
-// launches an addition, an activation and a copy of the states that rest.
+// One launch = one step, one thread per element: a step is a matrix product and this launch, where the reference
+// launches an addition, an activation and a copy of the states that do not change.
+#include "activations.cuh"
 #include "sigmoid.cuh"
 
 __device__ float activated(float z, int nonlinearity) {
-    if (nonlinearity == 0) return tanhf(z);
-    if (nonlinearity == 1) return z < 0.f ? 0.f : z;  // unlike fmaxf: NaN stays NaN
+    if (nonlinearity == TANH) return tanhf(z);
+    if (nonlinearity == RELU) return z < 0.f ? 0.f : z;  // unlike fmaxf: NaN stays NaN
     return sigmoid(z);
 }
 
 __device__ float slope(float h, int nonlinearity) {
-    if (nonlinearity == 0) return 1.f - h * h;
-    if (nonlinearity == 1) return h > 0.f ? 1.f : 0.f;
+    if (nonlinearity == TANH) return 1.f - h * h;
+    if (nonlinearity == RELU) return h > 0.f ? 1.f : 0.f;
     return h - h * h;
 }
 

@@ -1,6 +1,6 @@
 // Rotary position embedding: tinylm/ops/rotary.py has the formula.
 //
-//   x (N, heads, T, 2 pairs), read where it lies: x[n, h, t, i] is x[n x_batch + h x_head + t x_row + i], so that
+//   x (N, heads, T, 2 pairs), read in place: x[n, h, t, i] is x[n x_batch + h x_head + t x_row + i], so that
 //   heads cut out of a projection need no copy; y made in the order (N, T, heads, 2 pairs); cos, sin (T, pairs)
 //
 // In plain C, a pair (a, b) of a row is turned by
@@ -8,7 +8,7 @@
 // with sign 1. The gradient is the same launch with sign -1, dy for x and dx for y. A pair's entries are 2i and
 // 2i + 1 (interleaved), or i and pairs + i.
 //
-// One launch = one block a position of a sequence: all its heads share one row of cosines and sines, which then
+// One launch = one block per position of a sequence: all its heads share one row of cosines and sines, which then
 // comes from the cache. The reference makes seven passes over memory.
 
 extern "C" __global__ void rotary(float* __restrict__ y, const float* __restrict__ x, const float* __restrict__ cos,

@@ -1,8 +1,8 @@
-// Y = softmax(scale Q Kᵀ, masked) V and its gradients, float32, never holding the (T, S) weights.
+// Y = softmax(scale Q Kᵀ, masked) V and its gradients, float32, never storing the (T, S) weights.
 //
 // q (N, heads, T, D), k (N, key_heads, S, D), v (N, key_heads, S, E) -> y (N, heads, T, E), D and E at most 128.
 // heads / key_heads neighbouring heads of q look at the same head of k and v, which is not copied for them.
-// Inputs are read where they lie: q[n, h, t, d] is q[n q_batch + h q_head + t q_row + d], so that heads cut out
+// Inputs are read in place: q[n, h, t, d] is q[n q_batch + h q_head + t q_row + d], so that heads cut out
 // of one projection need no copy. Outputs are made in the order (N, T, heads, E), the rows of the next
 // projection. mask, boolean or null, is True where a query may look; a stride is 0 along an axis it is
 // broadcast over. causal: query i sees keys up to i + S - T. A query that may look nowhere gives zeros.
@@ -18,7 +18,7 @@
 // Fast version (Dao 2023, arXiv:2307.08691): a block keeps a tile of queries in shared memory and walks over
 // the tiles of keys, up to the last key that one of its queries may see; for dk and dv it keeps keys and walks
 // over queries. Scores exist for one pair of tiles at a time, in registers, and what was summed is scaled down
-// when a larger score turns up, so one walk does, and the T S scores never travel through memory. Backward
+// when a larger score turns up, so one walk is enough, and the T S scores never travel through memory. Backward
 // computes the scores twice, once for dq and once for dk and dv, so that every sum has one owner and one order,
 // without atomics: the block that owns some keys walks over the queries of each head that shares them, in turn.
 //
@@ -36,7 +36,7 @@ struct Dropout {
     float keep_scale;
 };
 
-// Which of the 32-bit words 8 block to 8 block + 7 are kept, a bit each; the low half of a 64-bit word comes first.
+// Which of the 32-bit words 8 block to 8 block + 7 are kept, one bit each; the low half of a 64-bit word comes first.
 __device__ unsigned char kept_in_block(const Dropout& d, Word block) {
     Word words[4];
     philox(d.seed, d.stream, block, words);
@@ -83,12 +83,12 @@ struct Attention {
         return mask_part == nullptr || mask_part[query * mask_row + key * mask_column];
     }
 
-    // The keys that some query before `query` may look at are those before this one.
+    // The number of keys that some query before `query` may look at: the first ones.
     __device__ int keys_before(int query) const { return causal ? min(keys, query + keys - steps) : keys; }
     // No query before this one may look at `key` or a later key.
     __device__ int queries_from(int key) const { return causal ? max(0, key - (keys - steps)) : 0; }
 
-    // Where row `row` of `rows` begins in an output (N, rows, count, columns).
+    // The offset of row `row` of `rows` in an output (N, rows, count, columns).
     __device__ Long output(int lead, int count, int row, int rows, int columns) const {
         return ((static_cast<Long>(lead / count) * rows + row) * count + lead % count) * columns;
     }
@@ -107,7 +107,7 @@ struct Attention {
     }
 };
 
-// ---------------------------------------------------------------- y and lse: a block an (entry, head, tile of queries)
+// ---------------------------------------------------------------- y and lse: one block per (entry, head, tile of queries)
 
 extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_attention_forward(
     float* y, float* lse,
@@ -184,7 +184,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_atte
     }
 }
 
-// ---------------------------------------------------------------- dq and δ: a block an (entry, head, tile of queries)
+// ---------------------------------------------------------------- dq and δ: one block per (entry, head, tile of queries)
 
 extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_attention_query_gradient(
     const float* y, const float* lse, float* delta, float* dq, const float* dy, long long dy_batch, long long dy_head, long long dy_row,
@@ -263,7 +263,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_atte
     }
 }
 
-// ---------------------------------------------------------------- dk and dv: a block an (entry, head of keys, tile of keys)
+// ---------------------------------------------------------------- dk and dv: one block per (entry, head of keys, tile of keys)
 
 extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_attention_key_value_gradients(
     const float* lse, const float* delta, float* dk, float* dv, const float* dy, long long dy_batch, long long dy_head, long long dy_row,

@@ -2,8 +2,8 @@
 //
 //   y = e^(x - max) / Σ e^(x - max);  dx = y (dy - Σ dy y);  all (rows, columns)
 //
-// One block a row: its elements come from memory once, then from the cache, and nothing but y is
-// written, against an array for each operation of the reference. A row of -inf gives zeros.
+// One block per row: its elements come from memory once, then from the cache, and nothing but y is
+// written, where the reference writes an array for each operation. A row of -inf gives zeros.
 #include "reductions.cuh"
 
 extern "C" __global__ void softmax_forward(const float* __restrict__ x, float* __restrict__ y, int columns) {

@@ -1,7 +1,7 @@
 // total += Σ x² over a flat array of n elements; total is one number.
 //
-// Two launches: squared_norm_partial lets each of its blocks sum every gridDim-th stretch of the
-// array into partial (blocks), squared_norm_total adds those up in one block. The grid is a function
+// Two launches: squared_norm_partial lets each of its blocks sum every gridDim-th chunk of the
+// array into partial (blocks); squared_norm_total adds these up in one block. The grid is a function
 // of n alone and there are no atomics, so the order of additions is fixed.
 #include "reductions.cuh"
 

@@ -2,7 +2,7 @@
 //
 //   with s = σ(a):  da = dy b s (1 + a (1 - s)),  db = dy a s
 //
-// One launch = one thread an element. Each array is read once and written once, and only a and b are kept for
+// One launch = one thread per element. Each array is read once and written once, and only a and b are kept for
 // the backward pass, where the reference takes a pass over memory for every operation.
 #include "sigmoid.cuh"
 

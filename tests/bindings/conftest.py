@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
+from cpu_targets import library_for, name_of, targets
 from cuda_on_cpu.fixtures import gpu_required, has_gpu
 
-from tinylm.bindings.cpu.library import Library, library
+from tinylm.bindings.cpu import library
+from tinylm.bindings.cpu.library import Library
 from tinylm.engine import kernels
 
 
@@ -22,14 +24,25 @@ def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     kernels.launches.clear()
 
 
-@pytest.fixture
-def cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
-    """The library of the CPU kernels, switched on and with its calls counted from zero."""
-    found = library()
-    if found is None:
-        pytest.skip("the CPU kernels need a C compiler")
+def switched_on(target: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
+    """The library for a target, as the one that the bindings call, with its calls counted from zero."""
+    monkeypatch.setenv("TINYLM_CPU_TARGET", target)
+    found = library_for(target)
+    monkeypatch.setattr(library, "_loaded", found)
     monkeypatch.setattr(kernels, "_kernels_allowed", "auto")
     kernels.launches.clear()
     yield found
     kernels.launches.clear()
     found.functions["pool_size"](found.threads)  # a test may have asked for another number
+
+
+@pytest.fixture(params=targets(), ids=name_of)
+def cpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
+    """The kernels compiled for each of the targets."""
+    yield from switched_on(request.param, monkeypatch)
+
+
+@pytest.fixture
+def native_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
+    """The kernels compiled as a user has them."""
+    yield from switched_on(targets()[0], monkeypatch)

@@ -75,7 +75,7 @@ def test_drawn_shapes(
     cpu.functions["pool_size"](threads)
     mask = None if seen is None else np.random.default_rng(steps).random((steps, keys)) < seen
     arrays = attention_inputs(*lead, steps=steps, keys=keys, width=width, out_width=out_width)
-    assert_agrees(NAME, *arrays, mask, device="cpu", causal=causal)
+    assert_agrees(NAME, *arrays, mask, device="cpu", drawn=True, causal=causal)
 
 
 @pytest.mark.parametrize("steps", [2, 9])

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cpu_targets import name_of, targets
 
 from tinylm.bindings.cpu import compiling
+from tinylm.errors import ConfigError
 
 try:
     REAL = compiling.compiler()[0]
@@ -187,15 +189,15 @@ print(where)
 @pytest.mark.skipif(os.getuid() != 0, reason="only root becomes another user")
 def test_a_home_that_is_read_only() -> None:
     """As another user, since root may write everywhere."""
-    with tempfile.TemporaryDirectory() as room:
-        os.chmod(room, 0o755)
-        shutil.copytree(compiling.folder(), Path(room, "cpu"))
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        shutil.copytree(compiling.folder(), Path(folder, "cpu"))
         environment = {k: v for k, v in os.environ.items() if k not in ("TINYLM_CACHE", "XDG_CACHE_HOME", "CC")}
         done = subprocess.run(
-            [sys.executable, "-c", AS_ANOTHER_USER, str(Path(room, "cpu"))],
+            [sys.executable, "-c", AS_ANOTHER_USER, str(Path(folder, "cpu"))],
             capture_output=True,
             text=True,
-            env={**environment, "HOME": room},
+            env={**environment, "HOME": folder},
         )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "compiled for this process alone"
@@ -262,7 +264,43 @@ def test_what_a_build_depends_on_names_it(place: Path, monkeypatch: pytest.Monke
     changed()
     monkeypatch.setenv("CC", f"{REAL} -g")
     changed()
+    monkeypatch.setenv("TINYLM_CPU_TARGET", "another")
+    changed()
     assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("target", targets(), ids=name_of)
+def test_a_target_of_this_processor(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TINYLM_CPU_TARGET", target)
+    assert not target or compiling.flags()[-1] == f"-march={target}"
+    compiling.check_target([REAL])
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("-O0", "TINYLM_CPU_TARGET is '-O0': expected the name of a target, like x86-64-v3 or armv8-a"),
+        ("no-such-target", "TINYLM_CPU_TARGET is 'no-such-target', which the compiler does not accept: .*no-such-target"),
+        ("too-new", r"TINYLM_CPU_TARGET is 'too-new', which this processor cannot run: it lacks ARM_FEATURE_NEW, AVX999"),
+    ],
+)
+def test_a_target_that_is_refused(place: Path, target: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is compiled. The last one is known to a compiler of our own."""
+    script = place.parent.parent / "compiler"
+    new = "#define __ARM_FEATURE_NEW 1\n#define __AVX999__ 1\n#define __tune_new__ 1\n"
+    script.write_text(f'#!/bin/sh\n[ "$1" = -march=too-new ] && printf "{new}" && exit\nexec "{REAL}" "$@"\n', encoding="utf-8")
+    monkeypatch.setenv("TINYLM_CPU_TARGET", target)
+    with pytest.raises(ConfigError, match=message):
+        compiling.load()
+    assert not place.exists() or list(place.iterdir()) == []
+
+
+def test_the_program_says_which_target_is_wrong() -> None:
+    """In one line, as for every wrong setting, not with a notice that NumPy does the work."""
+    started = start(TINYLM_CPU_TARGET="no-such-target", TINYLM_KERNELS="auto")
+    _, errors = started.communicate()
+    assert started.returncode != 0
+    assert "ConfigError: TINYLM_CPU_TARGET is 'no-such-target'" in errors.splitlines()[-1]
 
 
 def test_no_flag_changes_how_numbers_behave() -> None:

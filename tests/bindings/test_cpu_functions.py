@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cpu_targets import name_of, targets
 from scipy import special
 
 from tinylm.bindings.cpu import compiling
@@ -14,10 +15,12 @@ from tinylm.bindings.cpu import compiling
 SOURCE = Path(__file__).parent / "cpu_drivers" / "functions.c"
 
 
-@pytest.fixture(scope="module")
-def functions(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+@pytest.fixture(scope="module", params=targets(), ids=name_of)
+def functions(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     library = tmp_path_factory.mktemp("functions") / "functions.so"
-    flags = [f for f in compiling.flags() if f != "-fvisibility=hidden"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TINYLM_CPU_TARGET", request.param)
+        flags = [f for f in compiling.flags() if f != "-fvisibility=hidden"]
     try:
         command = compiling.compiler()
     except compiling.BuildError as error:

@@ -19,7 +19,7 @@ PROGRAM = """
 import hashlib, sys
 import numpy as np
 import tinylm
-from tinylm.bindings.cpu import library, products, recurrence
+from tinylm.bindings.cpu import library, linear, recurrent
 found = library.library()
 assert found is not None
 assert found.threads == int(sys.argv[1]), found.threads
@@ -33,7 +33,7 @@ def look(result):
 f = lambda *shape: rng.standard_normal(shape).astype(np.float32)
 look(linear.linear(f(350, 40), f(70, 40), f(70), activation="gelu"))
 for name, blocks in (("rnn", 1), ("lstm", 4), ("gru", 3)):
-    look(getattr(recurrence, name)(f(5, 23, 30), f(blocks * 50, 30), f(blocks * 50, 50), f(blocks * 50)))
+    look(getattr(recurrent, name)(f(5, 23, 30), f(blocks * 50, 30), f(blocks * 50, 50), f(blocks * 50)))
 tiny = np.full(1, 1e-39, np.float32)
 assert (tiny * np.float32(0.5))[0] > 0, "the process flushes denormals"
 print(known.hexdigest())

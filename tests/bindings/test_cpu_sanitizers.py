@@ -18,23 +18,23 @@ MODES = {
 @pytest.fixture(scope="module", params=MODES)
 def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """The sanitizer and the driver built with it."""
-    room = tmp_path_factory.mktemp("driver")
+    workspace = tmp_path_factory.mktemp("driver")
     flags = [f for f in compiling.flags() if f != "-fvisibility=hidden"]
     flags += ["-O1", "-g", "-DWORTH_WAKING=0", f"-fsanitize={request.param}", *MODES[request.param]]
     try:
         command = compiling.compiler()
-        trial = room / "trial.c"
+        trial = workspace / "trial.c"
         trial.write_text("int main(void) { return 0; }\n", encoding="utf-8")
-        subprocess.run([*command, *flags, str(trial), "-o", str(room / "trial")], check=True, capture_output=True)
+        subprocess.run([*command, *flags, str(trial), "-o", str(workspace / "trial")], check=True, capture_output=True)
     except (compiling.BuildError, subprocess.CalledProcessError) as error:
         pytest.skip(f"no compiler with the sanitizer {request.param}: {error}")
     files = [DRIVER, *sorted(compiling.folder().glob("*.c"))]
     running = [
-        subprocess.Popen([*command, *flags, f"-I{compiling.folder()}", "-c", str(f), "-o", str(room / f"{f.name}.o")]) for f in files
+        subprocess.Popen([*command, *flags, f"-I{compiling.folder()}", "-c", str(f), "-o", str(workspace / f"{f.name}.o")]) for f in files
     ]
     assert [p.wait() for p in running] == [0] * len(files)
-    subprocess.run([*command, *flags, *(str(room / f"{f.name}.o") for f in files), "-o", str(room / "driver"), "-lm"], check=True)
-    return request.param, room / "driver"
+    subprocess.run([*command, *flags, *(str(workspace / f"{f.name}.o") for f in files), "-o", str(workspace / "driver"), "-lm"], check=True)
+    return request.param, workspace / "driver"
 
 
 def run(program: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -1,15 +1,18 @@
 """AdamW, SGD and the squared norm on the CPU against their references in float64."""
 
+import os
 from typing import Any
 
 import numpy as np
 import pytest
+from cpu_targets import library_for, targets
 from helpers import assert_close
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kernel_helpers import UPDATE_SETTINGS, trained, update_inputs
 
 from tinylm import optim
+from tinylm.bindings.cpu import library
 from tinylm.bindings.cpu.library import Library
 from tinylm.engine.kernels import launches
 from tinylm.optim.adam import adamw
@@ -84,6 +87,27 @@ def test_the_norm_of_millions_of_equal_gradients_keeps_its_digits() -> None:
     total = np.zeros((), np.float32)
     squared_norm(np.full(20_000_000, 0.3, np.float32), total)
     assert total == pytest.approx(20_000_000 * float(np.float32(0.3)) ** 2, rel=1e-6)
+
+
+def test_the_squared_norm_has_the_same_digits_for_every_width(cpu: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of this machine's own target, but for targets without fused multiply-adds, which round once more."""
+    rng = np.random.default_rng(3)
+    gradients = [rng.standard_normal(n).astype(np.float32) for n in (1, 15, 17, 2047, 2049, 5000, 100_003)]
+
+    def norms() -> list[float]:
+        totals = [np.zeros((), np.float32) for _ in gradients]
+        for g, total in zip(gradients, totals, strict=True):
+            squared_norm(g, total)
+        return [float(total) for total in totals]
+
+    found = norms()
+    target = os.environ["TINYLM_CPU_TARGET"]
+    monkeypatch.setenv("TINYLM_CPU_TARGET", targets()[0])
+    monkeypatch.setattr(library, "_loaded", library_for(targets()[0]))
+    if target == "x86-64-v2":
+        assert found == pytest.approx(norms(), rel=3e-7)
+    else:
+        assert found == norms()
 
 
 def test_the_norm_of_several_gradients_and_of_one_that_is_not_finite() -> None:

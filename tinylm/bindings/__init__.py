@@ -1,1 +1,1 @@
-"""The kernels' side of Python: what prepares the arguments, launches a kernel, and wraps the result as an op does."""
+"""From an op to its kernel: prepares the arguments, calls or launches the kernel, and returns what the op returns."""

@@ -1,11 +1,14 @@
-/* Runs every kernel of kernels/cpu without Python, for the sanitizers, all of them in several threads (the pool is to
-   be compiled with -DWORTH_WAKING=0): for several numbers of threads, shapes with
-   remainders of all kinds, arrays that end where their allocation ends. The results for one part and for several must
-   be the same numbers: each is one sum in one order, however the work is split.
-   With an argument it makes one mistake: "race", "overflow" or "difference". */
+/* Runs every kernel of kernels/cpu without Python, for the sanitizers: with several numbers of threads, which all get
+   work (the pool is to be compiled with -DWORTH_WAKING=0), shapes with remainders of all kinds, and arrays that end where their
+   allocation ends. The results with one part and with several must be the same numbers: each is one sum in one order, however
+   the work is split. With an argument it makes one mistake: "race", "overflow" or "difference". */
 
+#include "attention.h"
+#include "joint_linear.h"
 #include "pool.h"
 #include "products.h"
+#include "recurrent.h"
+#include "rotary.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -24,7 +27,7 @@ int linear_backward(
     int64_t, int64_t, int64_t, const float *, const float *, int, const float *, const float *, float *, float *, float *, float *
 );
 int matmul_batches(int64_t, int64_t, int64_t, int64_t, const float *, int64_t, int, const float *, int64_t, int, float *);
-#define LAYER int64_t, int64_t, int64_t, int64_t, int, const int64_t *, const float *, const float *, const float *
+#define LAYER const RecurrentSizes *, const float *, const float *, const float *
 int rnn_forward(LAYER, const float *, const float *, int, float *, float *);
 int rnn_backward(LAYER, int, const float *, const float *, float *, float *, float *, float *, float *, float *, float *);
 int lstm_forward(LAYER, const float *, const float *, float *, float *, float *);
@@ -54,25 +57,24 @@ int sgd(int64_t, float *, const float *, float *, float, float, float, float, fl
 int squared_norm(int64_t, const float *, float *);
 int swiglu_forward(int64_t, const float *, const float *, float *);
 int swiglu_backward(int64_t, const float *, const float *, const float *, float *, float *);
-int joint_linear_forward(
-    const int64_t *, const float *, const float *, const float *, const float *, const float *, const float *, const float *, float *, float *
-);
 int rotary_heads_forward(
-    const int64_t *, const int64_t *, const float *, const float *, const float *, const float *, const float *, const float *,
+    const JointLinearSizes *, const RotaryLayout *, const float *, const float *, const float *, const float *, const float *, const float *,
     const float *, const float *, const float *, int, float *
 );
 int joint_linear_backward(
-    const int64_t *, const float *, const float *, const float *, const float *, const float *, float *, float *, float *, float *,
+    const JointLinearSizes *, const float *, const float *, const float *, const float *, const float *, float *, float *, float *, float *,
     float *, float *, float *
 );
-int rotary(const int64_t *, const float *, const float *, const float *, float, int, float *);
 int dropout_forward(int64_t, const float *, uint64_t, uint64_t, uint64_t, float, uint8_t *, float *);
 int dropout_backward(int64_t, const float *, float, uint8_t *, float *);
-int embedding_forward(int64_t, int64_t, const int64_t *, const float *, float *);
+int embedding_forward(int64_t, int64_t, int64_t, const int64_t *, const float *, float *);
 int embedding_backward(int64_t, int64_t, int64_t, int64_t, const int64_t *, const float *, float *);
-#define ATTENTION const int64_t *, float, const uint64_t *, float, const float *, const float *, const float *, const uint8_t *
+#define ATTENTION \
+    const AttentionLayout *, float, const AttentionDropout *, const float *, const float *, const float *, const uint8_t *
 int scaled_dot_product_attention_forward(ATTENTION, float *);
-int scaled_dot_product_attention_backward(ATTENTION, const int64_t *, const float *, float *, float *, float *);
+int scaled_dot_product_attention_backward(
+    ATTENTION, const AttentionGradientLayout *, const float *, float *, float *, float *
+);
 
 static void sgemm(
     const char *ta, const char *tb, const int *m, const int *n, const int *k, const float *alpha, const float *a, const int *lda,
@@ -89,7 +91,7 @@ static void sgemm(
     }
 }
 
-/* Arrays that this thread has made since the last `forget`, and what the outputs add up to. */
+/* The arrays that this thread has made since the last `forget`, and the checksum of the outputs. */
 static _Thread_local float *made[64];
 static _Thread_local int made_count;
 static _Thread_local unsigned long checksum;
@@ -136,7 +138,8 @@ static void recurrent(int blocks, int64_t T, int64_t N, int64_t I, int64_t H, in
     float *states = numbers((T + 1) * N * H), *cells = numbers((T + 1) * N * H), *gates = numbers(T * N * R), *s_n = numbers(T * N * H);
     float *dy = numbers(T * N * H), *dh = numbers(N * H), *dc = numbers(N * H), *d = numbers(T * N * (blocks == 1 ? H : 4 * H));
     float *dx = numbers(T * N * I), *dwi = numbers(R * I), *dwh = numbers(R * H), *dbi = numbers(R), *dbh = numbers(R);
-#define FRONT T, N, I, H, reverse, running, x, wi, wh
+    const RecurrentSizes sizes = {T, N, I, H, reverse, running};
+#define FRONT &sizes, x, wi, wh
     if (blocks == 1) {
         for (int f = 0; f < 3; f++) {
             rnn_forward(FRONT, bi, bh, f, states, gates);
@@ -175,8 +178,7 @@ static void probabilities(int64_t rows, int64_t classes, int flag) {
     cross_entropy_backward(rows, classes, x, targets, -100, flag ? 0.1f : 0, kept, losses, flag, *count, dx);
     look(losses, rows), look(value, 1), look(count, 1), look(dx, rows * classes);
     targets[0] = classes;
-    cross_entropy_forward(rows, classes, x, targets, -100, 0, 0, kept, losses, value, count);
-    look(count, 1);
+    checksum += (unsigned long)cross_entropy_forward(rows, classes, x, targets, -100, 0, 0, kept, losses, value, count);
     free(targets);
     forget();
 }
@@ -206,7 +208,8 @@ static void embedding(int64_t n, int64_t rows, int64_t columns) {
     float *w = numbers(rows * columns), *y = numbers(n * columns), *dw = numbers(rows * columns);
     int64_t *ids = malloc((size_t)n * sizeof(int64_t));
     for (int64_t i = 0; i < n; i++) ids[i] = i * i % rows;
-    embedding_forward(n, columns, ids, w, y);
+    embedding_forward(n, rows, columns, ids, w, y);
+    if (n > 0) ids[n - 1] = rows, checksum += (unsigned long)embedding_forward(n, rows, columns, ids, w, y), ids[n - 1] = 0;
     embedding_backward(n, rows, columns, 1, ids, y, dw);
     look(y, n * columns), look(dw, rows * columns);
     free(ids);
@@ -221,24 +224,26 @@ static void swiglu(int64_t n) {
     forget();
 }
 
-/* x as one part of a projection to two has it; y by itself. */
+/* x is one of two parts of a projection, y an array of its own. */
 static void rotate(int64_t N, int64_t heads, int64_t T, int64_t pairs, int interleaved) {
     int64_t D = 2 * pairs, row = heads * D, n = N * T * row;
     float *x = numbers(2 * n), *cos = numbers(T * pairs), *sin = numbers(T * pairs), *y = numbers(n), *dx = numbers(n);
-    rotary((const int64_t[]){N, heads, T, pairs, 2 * T * row, D, 2 * row, T * row, D, row}, x, cos, sin, 1, interleaved, y);
-    rotary((const int64_t[]){N, heads, T, pairs, T * row, D, row, T * row, D, row}, y, cos, sin, -1, interleaved, dx);
+    const Strides own = {T * row, D, row}, in_two = {2 * T * row, D, 2 * row};
+    rotary(&(RotaryLayout){N, heads, T, pairs, in_two, own}, x, cos, sin, 1, interleaved, y);
+    rotary(&(RotaryLayout){N, heads, T, pairs, own, own}, y, cos, sin, -1, interleaved, dx);
     look(y, n), look(dx, n);
     forget();
 }
 
 static void gated(int64_t rows, int64_t in, int64_t out) {
-    int64_t n = rows * out, sizes[] = {rows, in, out, out, 0, out, n, 0, 0};
+    int64_t n = rows * out;
+    const JointLinearSizes sizes = {rows, in, out, {{out, 0}, {out, n}, {0, 0}}};
     float *x = numbers(rows * in), *g = numbers(out * in), *u = numbers(out * in), *b = numbers(out), *z = numbers(2 * n), *y = numbers(n);
     float *dz = numbers(2 * n), *dx = numbers(rows * in), *dg = numbers(out * in), *du = numbers(out * in), *db = numbers(out);
-    joint_linear_forward(sizes, x, g, u, 0, b, 0, 0, z, y);
+    joint_linear_forward(&sizes, x, g, u, 0, b, 0, 0, z, y);
     swiglu_backward(n, z, z + n, y, dz, dz + n);
-    joint_linear_backward(sizes, x, g, u, 0, dz, dx, dg, du, 0, db, 0, 0);
-    joint_linear_backward(sizes, x, g, u, 0, dz, dx, 0, 0, 0, 0, 0, 0); /* frozen layers' */
+    joint_linear_backward(&sizes, x, g, u, 0, dz, dx, dg, du, 0, db, 0, 0);
+    joint_linear_backward(&sizes, x, g, u, 0, dz, dx, 0, 0, 0, 0, 0, 0); /* frozen layers' */
     look(y, n), look(dx, rows * in), look(dg, out * in), look(du, out * in), look(db, out);
     forget();
 }
@@ -246,19 +251,20 @@ static void gated(int64_t rows, int64_t in, int64_t out) {
 /* `heads` of queries, 2 of keys and 1 of values. */
 static void turned_heads(int64_t N, int64_t heads, int64_t T, int64_t pairs, int64_t in, int interleaved) {
     int64_t D = 2 * pairs, q = heads * D, row = q + 3 * D, n = N * T * row;
-    int64_t sizes[] = {N * T, in, row, q, 0, 2 * D, q, D, q + 2 * D}, turns[] = {N, heads + 2, T, pairs, T * row, D, row, T * row, D, row};
+    const JointLinearSizes sizes = {N * T, in, row, {{q, 0}, {2 * D, q}, {D, q + 2 * D}}};
+    const RotaryLayout turned = {N, heads + 2, T, pairs, {T * row, D, row}, {T * row, D, row}};
     float *x = numbers(N * T * in), *wq = numbers(q * in), *wk = numbers(2 * D * in), *wv = numbers(D * in), *b = numbers(D);
     float *cos = numbers(T * pairs), *sin = numbers(T * pairs), *z = numbers(n), *dx = numbers(N * T * in);
     float *dwq = numbers(q * in), *dwk = numbers(2 * D * in), *dwv = numbers(D * in), *db = numbers(D);
-    rotary_heads_forward(sizes, turns, x, wq, wk, wv, 0, 0, b, cos, sin, interleaved, z);
+    rotary_heads_forward(&sizes, &turned, x, wq, wk, wv, 0, 0, b, cos, sin, interleaved, z);
     look(z, n);
-    rotary(turns, z, cos, sin, -1, interleaved, z);
-    joint_linear_backward(sizes, x, wq, wk, wv, z, dx, dwq, dwk, dwv, 0, 0, db);
+    rotary(&turned, z, cos, sin, -1, interleaved, z);
+    joint_linear_backward(&sizes, x, wq, wk, wv, z, dx, dwq, dwk, dwv, 0, 0, db);
     look(dx, N * T * in), look(dwq, q * in), look(dwk, 2 * D * in), look(dwv, D * in), look(db, D);
     forget();
 }
 
-/* q, k and v lie side by side, as a projection to all three has them, where T = S; so do their gradients. */
+/* If T = S, q, k and v lie side by side, as a projection to all three leaves them; so do their gradients. */
 static void attention(
     int64_t N, int64_t heads, int64_t group, int64_t T, int64_t S, int64_t D, int64_t E, int causal, int masked, int dropout
 ) {
@@ -270,14 +276,14 @@ static void attention(
     float *dv = packed ? dk + heads * D : numbers(N * S * v_row);
     uint8_t *mask = malloc((size_t)(T * S) + 1);
     for (int64_t i = 0; i < T * S; i++) mask[i] = i * 7 % 5 > 1;
-    const int64_t layout[] = {
-        N, heads, group, T, S, D, E, causal, T * q_row, D, q_row, S * k_row, D, k_row, S * v_row, E, v_row, 0, 0, S, T * heads * E, E, heads * E
-    };
-    const int64_t further[] = {T * heads * E, E, heads * E, T * q_row, D, q_row, S * k_row, D, k_row, S * v_row, E, v_row};
-    const uint64_t draw[] = {5, 7, 1u << 30}, *drawn = dropout ? draw : 0;
+    const Strides q_at = {T * q_row, D, q_row}, k_at = {S * k_row, D, k_row}, v_at = {S * v_row, E, v_row};
+    const Strides mask_at = {0, 0, S}, y_at = {T * heads * E, E, heads * E};
+    const AttentionLayout layout = {N, heads, group, T, S, D, E, causal, q_at, k_at, v_at, mask_at, y_at};
+    const AttentionGradientLayout gradients = {y_at, q_at, k_at, v_at};
+    const AttentionDropout draw = {5, 7, 1u << 30, 1.3f}, *drawn = dropout ? &draw : 0;
     const uint8_t *hidden = masked ? mask : 0;
-    scaled_dot_product_attention_forward(layout, 0.3f, drawn, 1.3f, q, k, v, hidden, y);
-    scaled_dot_product_attention_backward(layout, 0.3f, drawn, 1.3f, q, k, v, hidden, further, dy, dq, dk, dv);
+    scaled_dot_product_attention_forward(&layout, 0.3f, drawn, q, k, v, hidden, y);
+    scaled_dot_product_attention_backward(&layout, 0.3f, drawn, q, k, v, hidden, &gradients, dy, dq, dk, dv);
     look(y, N * T * heads * E), look(dq, N * T * q_row);
     if (!packed) look(dk, N * S * k_row), look(dv, N * S * v_row);
     free(mask);
@@ -345,7 +351,7 @@ static void *in_a_thread(void *found) {
 static int shared_number;
 static atomic_int arrived;
 
-/* Both parts write at the same time: what orders nothing makes them meet first. */
+/* Both parts write at the same time: relaxed atomics, which order nothing, make them wait for each other first. */
 static void race(void *unused, int part, int parts) {
     (void)unused, (void)part;
     atomic_fetch_add_explicit(&arrived, 1, memory_order_relaxed);

@@ -42,19 +42,29 @@ def distance(ours: list[dict[str, Any]], theirs: list[dict[str, Any]], name: str
     return float(np.max(np.abs(np.subtract(a, b)) / np.abs(b)))
 
 
+def build_in(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on, models are built in this dtype."""
+
+    def build(config: TranslationConfig, size: int) -> TranslationModel:
+        return build_translator(config, size).to(dtype=dtype)
+
+    monkeypatch.setattr(translation, "build_translator", build)
+
+
 @pytest.fixture(params=["float64", "float32"])
 def dtype(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Models are built in it."""
-
-    def build(config: TranslationConfig, size: int) -> TranslationModel:
-        return build_translator(config, size).to(dtype=request.param)
-
-    monkeypatch.setattr(translation, "build_translator", build)
+    build_in(request.param, monkeypatch)
     return request.param
 
 
-def test_the_runs_are_equal(dtype: str, tmp_path: Path) -> None:
-    """Every loss, gradient norm and learning rate, the validation loss and the final weights."""
+def test_the_runs_are_equal(dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every loss, gradient norm and learning rate, the validation loss and the final weights.
+
+    The bias of the keys has a gradient of zero but for rounding, and Adam's steps do not depend on a gradient's size: in float32 its
+    weights follow the rounding errors of one processor. So each weight array may be as far from PyTorch's run in float64 as a few times
+    the distance of PyTorch's own run in float32, which is 0.002 for these biases and 0.000002 for the others.
+    """
     (ours, our_records), (theirs, their_records) = train(TranslationRun, tmp_path / "a"), train(TorchTranslationRun, tmp_path / "b")
     assert our_records[-1]["loss"] < 0.9 * our_records[0]["loss"]
     clipped = [record["grad_norm"] > CONFIG.clip for record in our_records]
@@ -64,9 +74,13 @@ def test_the_runs_are_equal(dtype: str, tmp_path: Path) -> None:
         assert distance(our_records, their_records, name) < TOLERANCES[dtype]
     assert [record["lr"] for record in our_records] == [record["lr"] for record in their_records]
     assert theirs.progress.val_loss == pytest.approx(ours.progress.val_loss, rel=TOLERANCES[dtype])
-    for (name, a), (_, b) in zip(ours.model.named_parameters(), theirs.model.named_parameters(), strict=True):
+    build_in("float64", monkeypatch)
+    exact, _ = train(TorchTranslationRun, tmp_path / "c")
+    parameters = zip(*(run.model.named_parameters() for run in (ours, theirs, exact)), strict=True)
+    for (name, a), (_, b), (_, e) in parameters:
         assert a.dtype == b.dtype == dtype
-        np.testing.assert_allclose(a.data, b.data, rtol=0, atol=1e-8 if dtype == "float64" else 2e-3, err_msg=name)
+        drift = float(np.linalg.norm(b.data - e.data))
+        assert np.linalg.norm(a.data - e.data) <= (1e-8 if dtype == "float64" else 10 * max(drift, 1e-7)), name
 
 
 @pytest.mark.parametrize(

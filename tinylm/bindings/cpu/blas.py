@@ -7,13 +7,13 @@ from typing import Any
 
 
 def sgemm() -> int | None:
-    """On macOS the address of SciPy's Fortran sgemm: it is that of Apple's Accelerate, the only way to a processor's
-    units for matrices. Elsewhere None: the kernels' own product is as fast as a BLAS's."""
+    """Returns the address of SciPy's Fortran sgemm on macOS: it is the one of Apple's Accelerate, the only way to the processor's
+    matrix units. Returns None elsewhere: the kernels' own product is as fast as that of a BLAS."""
     return scipy_sgemm() if sys.platform == "darwin" else None
 
 
 def scipy_sgemm() -> int:
-    """The address that a capsule of SciPy's holds."""
+    """Returns the address in SciPy's capsule of sgemm."""
     capsule = importlib.import_module("scipy.linalg.cython_blas").__pyx_capi__["sgemm"]
     name: Any = ctypes.pythonapi.PyCapsule_GetName
     name.restype, name.argtypes = ctypes.c_char_p, [ctypes.py_object]

@@ -1,7 +1,7 @@
-"""From the C files of kernels/cpu to a loaded library, by way of a cache for each user.
+"""From the C files of kernels/cpu to a loaded library, through a cache of each user.
 
-What is built has the name KEY-DIGEST.so: KEY is made of everything the build depends on, so that a second
-process asks no compiler, and DIGEST of the file's own bytes, so that a damaged file is never loaded.
+A compiled file is called KEY-DIGEST.so. KEY is a hash of everything the build depends on, so that a second process needs no
+compiler; DIGEST is one of the file's own bytes, so that a damaged file is never loaded.
 """
 
 import ctypes
@@ -9,6 +9,7 @@ import functools
 import hashlib
 import os
 import platform
+import re
 import shlex
 import shutil
 import stat
@@ -20,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tinylm.bindings.kernel_sources import kernel_folder
+from tinylm.errors import ConfigError
 from tinylm.files.atomic import atomic_file
 from tinylm.files.cache import cache_folder
 
@@ -28,12 +30,16 @@ FLAGS = ("-std=gnu11", "-O3", "-fopenmp-simd", "-fPIC", "-pthread", "-fno-math-e
 COMPILERS = ("cc", "gcc", "clang")
 
 
+# Those of a compiler's macros that name instructions which it uses by itself.
+_FEATURE = re.compile(r"^#define __((?:S?SSE|AVX|AMX|FMA|F16C|BMI|LZCNT|POPCNT|MOVBE|ARM_FEATURE)\w*?)_* ", re.MULTILINE)
+
+
 class BuildError(RuntimeError):
-    """Why there is no library."""
+    """The reason why there is no library."""
 
 
 def say(notice: str) -> None:
-    """One line for the person at the terminal."""
+    """Prints one line for the person at the terminal."""
     print(f"tinylm: {notice}", file=sys.stderr)
 
 
@@ -42,12 +48,12 @@ folder = functools.partial(kernel_folder, "cpu")
 
 @functools.cache
 def sources() -> dict[str, str]:
-    """The text of every .c and .h file, by name."""
+    """Returns the text of every .c and .h file, by name."""
     return {path.name: path.read_text(encoding="utf-8") for path in sorted(folder().iterdir()) if path.suffix in (".c", ".h")}
 
 
 def compiler() -> list[str]:
-    """$CC, else the first of cc, gcc and clang, by its full path. Errors: BuildError when there is none."""
+    """Returns the command $CC, or else the first of cc, gcc and clang, with its full path. Raises BuildError if there is none."""
     for name in [os.environ["CC"]] if os.environ.get("CC") else COMPILERS:
         words = shlex.split(name)
         found = shutil.which(words[0])
@@ -59,7 +65,7 @@ def compiler() -> list[str]:
 
 
 def processor() -> str:
-    """What names this machine's processor and its instructions."""
+    """Returns a text that identifies this machine's processor and its instructions."""
     if sys.platform == "linux":
         try:
             lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -76,13 +82,37 @@ def processor() -> str:
 
 
 def flags() -> list[str]:
-    """FLAGS and the one for this machine's own instructions."""
+    """Returns FLAGS and the flag for the processor: TINYLM_CPU_TARGET, or else this machine's own. Raises ConfigError for a value that
+    cannot be a target's name."""
+    target = os.environ.get("TINYLM_CPU_TARGET", "")
+    if target and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+_-]*", target):
+        raise ConfigError(f"TINYLM_CPU_TARGET is {target!r}: expected the name of a target, like x86-64-v3 or armv8-a")
     on_arm_mac = sys.platform == "darwin" and platform.machine() == "arm64"
-    return [*FLAGS, "-mcpu=native" if on_arm_mac else "-march=native"]
+    return [*FLAGS, f"-march={target}" if target else "-mcpu=native" if on_arm_mac else "-march=native"]
+
+
+def check_target(command: list[str]) -> None:
+    """Raises ConfigError if the compiler does not know TINYLM_CPU_TARGET, or if this processor lacks some of its instructions."""
+    target = os.environ.get("TINYLM_CPU_TARGET", "")
+    if not target:
+        return
+    flag = flags()[-1]
+    try:
+        wanted = _features(command, flag)
+    except BuildError as error:
+        raise ConfigError(f"TINYLM_CPU_TARGET is {target!r}, which the compiler does not accept: {error}") from error
+    missing = sorted(wanted - _features(command, flag.replace(f"-march={target}", "-march=native")))
+    if missing:
+        raise ConfigError(f"TINYLM_CPU_TARGET is {target!r}, which this processor cannot run: it lacks {', '.join(missing)}")
+
+
+def _features(command: list[str], flag: str) -> set[str]:
+    """Returns the macros that tell which instructions the compiler may use with this flag."""
+    return set(_FEATURE.findall(_run([*command, flag, "-dM", "-E", "-x", "c", os.devnull])))
 
 
 def key(command: list[str]) -> str:
-    """Names a build: the text, the flags, the processor, and the compiler by its file, which an update changes."""
+    """Returns the name of a build: a hash of the sources, the flags, the processor and the compiler's file, which an update changes."""
     parts = [*command, *flags(), platform.machine(), platform.platform(), processor(), *(t for item in sources().items() for t in item)]
     file = os.stat(command[0])
     parts += [os.path.realpath(command[0]), str(file.st_mtime_ns), str(file.st_size)]
@@ -90,7 +120,7 @@ def key(command: list[str]) -> str:
 
 
 def trusted(path: Path, kind: Callable[[int], bool]) -> bool:
-    """Whether it is of that kind and nobody but this user can have written it."""
+    """Returns whether the path is of that kind and only this user can have written to it."""
     try:
         found = path.lstat()
     except OSError:
@@ -99,7 +129,8 @@ def trusted(path: Path, kind: Callable[[int], bool]) -> bool:
 
 
 def load() -> tuple[ctypes.CDLL, str]:
-    """The library, compiled where the cache has none, and where it is. Errors: BuildError when it cannot be had."""
+    """Returns the library and its path, from the cache or compiled. Raises BuildError if that is impossible, ConfigError for a wrong
+    TINYLM_CPU_TARGET."""
     if sys.platform not in ("linux", "darwin"):
         raise BuildError(f"the CPU kernels need Linux or macOS, this is {sys.platform}")
     command = compiler()
@@ -115,16 +146,17 @@ def load() -> tuple[ctypes.CDLL, str]:
         problem = None
     except OSError as error:
         problem = error
+    check_target(command)
     try:
-        with tempfile.TemporaryDirectory(prefix="tinylm-") as room:
-            built = build(command, Path(room))
+        with tempfile.TemporaryDirectory(prefix="tinylm-") as workspace:
+            built = build(command, Path(workspace))
             if problem is None:
                 try:
                     path = _keep(built, place, name)
                     return ctypes.CDLL(str(path)), str(path)
                 except OSError as error:
                     problem = error
-            library = ctypes.CDLL(str(built))  # once loaded, it needs its name no more
+            library = ctypes.CDLL(str(built))  # once it is loaded, its file may go
     except OSError as error:
         raise BuildError(f"what was compiled cannot be loaded ({error})") from error
     say(f"the compiled CPU kernels cannot be kept for the next process ({problem}); TINYLM_CACHE may name a folder for them")
@@ -132,7 +164,7 @@ def load() -> tuple[ctypes.CDLL, str]:
 
 
 def _kept(place: Path, name: str) -> tuple[ctypes.CDLL, str] | None:
-    """The library from the cache; one that is not sound is removed."""
+    """Returns the library from the cache, if it is there. A damaged file is removed."""
     found = sorted(place.glob(f"{name}-*.so"))
     for path in found:
         if trusted(path, stat.S_ISREG) and path.stem.rpartition("-")[2] == _digest(path.read_bytes()):
@@ -145,7 +177,7 @@ def _kept(place: Path, name: str) -> tuple[ctypes.CDLL, str] | None:
 
 
 def _keep(built: Path, place: Path, name: str) -> Path:
-    """Puts a copy into the cache, whole or not at all, whoever else does so at the same time."""
+    """Puts a copy into the cache: whole or not at all, also if other processes do so at the same time."""
     content = built.read_bytes()
     path = place / f"{name}-{_digest(content)}.so"
     with atomic_file(path) as file:
@@ -157,19 +189,19 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:32]
 
 
-def build(command: list[str], room: Path) -> Path:
-    """Compiles every file, as many at once as there are cores, and links them. Errors: BuildError with the compiler's words."""
+def build(command: list[str], workspace: Path) -> Path:
+    """Compiles every file, as many at a time as there are cores, and links them. Raises BuildError with the compiler's message."""
     files = [folder() / name for name in sources() if name.endswith(".c")]
-    objects = [room / f"{file.name}.o" for file in files]
+    objects = [workspace / f"{file.name}.o" for file in files]
     command = [*command, *flags()]
     with ThreadPoolExecutor(os.cpu_count()) as several:
         list(several.map(lambda file, target: _run([*command, "-c", str(file), "-o", str(target)]), files, objects))
-    library = room / "kernels.so"
+    library = workspace / "kernels.so"
     _run([*command, "-shared", *map(str, objects), "-o", str(library), "-lm"])
     return library
 
 
-def _run(command: list[str]) -> None:
+def _run(command: list[str]) -> str:
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
     except OSError as error:
@@ -177,3 +209,4 @@ def _run(command: list[str]) -> None:
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
         raise BuildError(f"{command[0]} failed: {next((line for line in said if 'error' in line), said[0])}")
+    return done.stdout

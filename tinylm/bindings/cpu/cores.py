@@ -1,4 +1,4 @@
-"""How many threads the kernels get."""
+"""The number of threads of the CPU kernels."""
 
 import os
 import sys
@@ -10,8 +10,8 @@ MOST = 1024
 
 
 def thread_count() -> int:
-    """TINYLM_NUM_THREADS, else the cores that this process may use: its affinity, and its cgroup's share of time,
-    rounded up. ConfigError when the variable is not a number from 1 to 1024."""
+    """Returns TINYLM_NUM_THREADS, or else the number of cores that this process may use: its affinity, and its cgroup's quota of
+    time, rounded up. Raises ConfigError if the variable is not a number from 1 to 1024."""
     wanted = os.environ.get("TINYLM_NUM_THREADS", "")
     if wanted:
         if not wanted.isascii() or not wanted.isdigit() or not 1 <= int(wanted) <= MOST:
@@ -22,7 +22,7 @@ def thread_count() -> int:
 
 
 def cgroup_cores(proc: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """The least quota of the process's cgroup and those above it, in cores, rounded up; None without one."""
+    """Returns the smallest quota of the process's cgroup and those above it, in cores, rounded up, or None without a quota."""
     try:
         lines = proc.read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -9,13 +9,13 @@ from tinylm.engine.kernels import kernel
 
 @kernel("embedding", device="cpu")
 def embedding(ids, weight, /, *, padding_idx=None):
-    if weight.ndim != 2 or library() is None:
+    if weight.ndim != 2 or ids.dtype.kind not in "iu" or library() is None:
         return NotImplemented
-    check_ids(ids, weight.shape[0], "embedding: token id")
     rows, columns = weight.shape
     ids_, padding = np.ascontiguousarray(ids, np.int64), -1 if padding_idx is None else int(padding_idx)
     y = np.empty((*ids.shape, columns), np.float32)
-    call("embedding_forward", ids.size, columns, ids_, contiguous(weight), y)
+    if not call("embedding_forward", ids.size, rows, columns, ids_, contiguous(weight), y):
+        check_ids(ids, rows, "embedding: token id")
 
     def vjp(dy):
         dweight = np.empty((rows, columns), np.float32)

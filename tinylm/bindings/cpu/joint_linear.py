@@ -1,17 +1,33 @@
-"""Linear layers of the same input in one run, joined with what follows them."""
+"""Linear layers of the same input in one run, with what follows them."""
 
+import ctypes
+import functools
 import math
 
 import numpy as np
 
-from tinylm.bindings.cpu.heads import numbers
-from tinylm.bindings.cpu.library import LARGEST, call, contiguous, library
+from tinylm.bindings.cpu.library import LARGEST, Struct, call, contiguous, library
+from tinylm.bindings.cpu.rotary import rotary_layout
 from tinylm.engine.kernels import kernel
 from tinylm.ops.rotary_angles import cos_and_sin
 
 
+class JointLayer(Struct):
+    _fields_ = tuple((name, ctypes.c_int64) for name in ("outputs", "offset"))
+
+
+class JointLinearSizes(Struct):
+    _fields_ = (*((name, ctypes.c_int64) for name in ("rows", "inputs", "stride")), ("layers", JointLayer * 3))
+
+
+@functools.lru_cache(maxsize=256)
+def _sizes(rows, inputs, stride, *layers):
+    """Returns the struct for layers of (outputs, offset). A model calls with the same ones again and again."""
+    return JointLinearSizes(rows=rows, inputs=inputs, stride=stride, layers=layers)
+
+
 def _fits(x, *layers):
-    """Whether weights and biases are those of linear layers of x, and a product can count them."""
+    """Returns whether weights and biases are those of linear layers of x, and small enough for a product."""
     inputs = x.shape[-1] if x.ndim else -1
     for weight, bias in layers:
         if weight.ndim != 2 or weight.shape[1] != inputs or max(weight.shape) > LARGEST:
@@ -26,7 +42,7 @@ def _contiguous(*arrays):
 
 
 def _gradients(sizes, x, weights, biases, dz, frozen):
-    """Those of x, and of the three weights and biases, None for what is not there or not trained."""
+    """Returns those of x, the three weights and the three biases, None for what is missing or frozen."""
     dx = np.empty(x.shape, np.float32)
     dparameters = [None if frozen or p is None else np.empty(p.shape, np.float32) for p in (*weights, *biases)]
     call("joint_linear_backward", sizes, x, *weights, dz, dx, *dparameters)
@@ -40,7 +56,7 @@ def swiglu_linear(x, gate, up, gate_bias=None, up_bias=None, /, *, frozen=False)
     inputs, outputs = x.shape[-1], gate.shape[0]
     shape = *x.shape[:-1], outputs
     y, z = np.empty(shape, np.float32), np.empty((2, *shape), np.float32)
-    sizes = numbers(math.prod(x.shape[:-1]), inputs, outputs, outputs, 0, outputs, y.size, 0, 0)
+    sizes = _sizes(math.prod(x.shape[:-1]), inputs, outputs, (outputs, 0), (outputs, y.size), (0, 0))
     x_, *weights = _contiguous(x, gate, up, None)
     biases = _contiguous(gate_bias, up_bias, None)
     call("joint_linear_forward", sizes, x_, *weights, *biases, z, y)
@@ -75,17 +91,17 @@ def rotary_heads(
     made = heads_of(z)
     cos, sin = cos_and_sin(made[0], frequencies, start, pairing)
     interleaved = pairing == "interleaved"
-    sizes = numbers(batch * steps, inputs, row, queries, 0, keys, queries, values, queries + keys)
-    turns = numbers(batch, first_value, steps, width // 2, *(steps * row, width, row) * 2)
+    sizes = _sizes(batch * steps, inputs, row, (queries, 0), (keys, queries), (values, queries + keys))
+    turned = rotary_layout(batch, first_value, steps, width // 2, made[0].strides, made[0].strides)
     x_, *weights = _contiguous(x, q_weight, k_weight, v_weight)
     biases = _contiguous(q_bias, k_bias, v_bias)
-    call("rotary_heads_forward", sizes, turns, x_, *weights, *biases, cos, sin, interleaved, z)
+    call("rotary_heads_forward", sizes, turned, x_, *weights, *biases, cos, sin, interleaved, z)
 
     def vjp(*cotangents):
         dz = np.empty(z.shape, np.float32)
         for part, dy in zip(heads_of(dz), cotangents, strict=True):
             part[...] = dy
-        call("rotary", turns, dz, cos, sin, -1, interleaved, dz)
+        call("rotary", turned, dz, cos, sin, -1, interleaved, dz)
         return _gradients(sizes, x_, weights, biases, dz, frozen)
 
     return made, vjp

@@ -4,18 +4,17 @@ import math
 
 import numpy as np
 
+from tinylm.bindings.activation_numbers import LINEAR_ACTIVATIONS
 from tinylm.bindings.cpu.library import LARGEST, call, contiguous, library
 from tinylm.engine.kernels import kernel
-
-_ACTIVATIONS = (None, "relu", "gelu", "silu", "sigmoid")  # the place is the kernel's number
 
 
 @kernel("linear", device="cpu")
 def linear(x, weight, bias=None, residual=None, /, *, activation=None, frozen=False):
-    if activation not in _ACTIVATIONS or x.ndim == 0 or weight.ndim != 2 or x.shape[-1] != weight.shape[1]:
+    if activation not in LINEAR_ACTIVATIONS or x.ndim == 0 or weight.ndim != 2 or x.shape[-1] != weight.shape[1]:
         return NotImplemented
     rows, (outputs, inputs) = math.prod(x.shape[:-1]), weight.shape
-    shape, number = (*x.shape[:-1], outputs), _ACTIVATIONS.index(activation)
+    shape, number = (*x.shape[:-1], outputs), LINEAR_ACTIVATIONS[activation]
     if (bias is not None and bias.shape != (outputs,)) or (residual is not None and residual.shape != shape):
         return NotImplemented
     if max(rows, inputs, outputs) > LARGEST or library() is None:
@@ -61,7 +60,7 @@ def matmul(a, b, /):
 
 
 def multiplied(a, b):
-    """a b for a (..., n, k) and b (..., k, m) of the same leading axes."""
+    """Returns a b for a (..., n, k) and b (..., k, m) with the same leading axes."""
     (*lead, n, k), m = a.shape, b.shape[-1]
     c = np.empty((*lead, n, m), np.float32)
     (a_, a_transposed), (b_, b_transposed) = _stored(a), _stored(b)
@@ -70,7 +69,7 @@ def multiplied(a, b):
 
 
 def _stored(x):
-    """(an array in C order, whether its matrices are the transposes of those of x)."""
+    """Returns an array in C order, and whether its matrices are the transposes of those of x."""
     turned = x.swapaxes(-1, -2)
     if turned.dtype == np.float32 and turned.flags.c_contiguous and not x.flags.c_contiguous:
         return turned, 1

@@ -3,22 +3,22 @@
 import numpy as np
 
 from tinylm.bindings.cpu.library import call, contiguous, library
-from tinylm.bindings.served_shapes import cross_entropy_fits
 from tinylm.engine.ids import check_ids
 from tinylm.engine.kernels import kernel
 
 
 @kernel("cross_entropy", device="cpu")
 def cross_entropy(logits, targets, /, *, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
-    if not cross_entropy_fits(logits, targets, reduction) or library() is None:
+    if targets.dtype.kind not in "iu" or targets.shape != logits.shape[:-1] or 0 in logits.shape[-1:]:
+        return NotImplemented
+    if logits.ndim == 0 or reduction not in ("mean", "sum", "none") or library() is None:
         return NotImplemented
     rows, classes = targets.size, logits.shape[-1]
     z, ids = contiguous(logits), np.ascontiguousarray(targets, np.int64)
     kept, losses = np.empty((2, rows), np.float32), np.empty(targets.shape, np.float32)
     value, count = np.empty((), np.float32), np.empty((), np.float32)
     common = rows, classes, z, ids, int(ignore_index), label_smoothing
-    call("cross_entropy_forward", *common, reduction == "mean", kept, losses, value, count)
-    if count < 0:
+    if not call("cross_entropy_forward", *common, reduction == "mean", kept, losses, value, count):
         check_ids(targets * (targets != ignore_index), classes, "target")
 
     def vjp(dy):

@@ -1,12 +1,20 @@
-"""Recurrent layers: as in tinylm/ops/recurrent.py, with one call a sequence each way."""
+"""Recurrent layers, as in tinylm/ops/recurrent.py: one call for a whole sequence in each direction."""
+
+import ctypes
 
 import numpy as np
 
-from tinylm.bindings.cpu.library import LARGEST, call, contiguous, library
+from tinylm.bindings.activation_numbers import RNN_NONLINEARITIES
+from tinylm.bindings.cpu.library import LARGEST, Struct, address, call, contiguous, library
 from tinylm.engine.kernels import kernel
 from tinylm.ops.recurrent_scan import Scan, check_shapes
 
-_NONLINEARITIES = ("tanh", "relu", "sigmoid")  # the place is the kernel's number
+
+class RecurrentSizes(Struct):
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("steps", "batch", "inputs", "hidden", "reverse")),
+        ("running", ctypes.c_void_p),
+    )
 
 
 def _served(x, weight_ih):
@@ -14,26 +22,30 @@ def _served(x, weight_ih):
 
 
 class _Layer:
-    """A call's sizes and arrays as the kernels take them, and the room they fill. Where the sequences have several
-    lengths, rows that do not run at a step are never written: they are zeros, so that products over all rows take no notice of them."""
+    """The sizes and arrays of a call as the kernels take them, and the arrays that they fill. If the sequences differ in length, the
+    rows that do not run at a step are never written: they stay zeros, so that they add nothing to products over all rows."""
 
     def __init__(self, x, weight_ih, weight_hh, biases, reverse, lengths):
         self.scan = Scan(x, weight_hh.shape[1], reverse, lengths)
         (self.steps, self.batch, inputs), self.hidden, self.reverse = x.shape, weight_hh.shape[1], bool(reverse)
-        self.lengths = running = None
+        self.lengths = self.running = None
         if lengths is not None:
-            running = np.array([n for _, n in sorted(self.scan.steps)], np.int64)
-            self.lengths = (np.arange(self.batch)[:, None] < running).sum(axis=1)  # of the sorted rows
+            self.running = np.array([n for _, n in sorted(self.scan.steps)], np.int64)
+            self.lengths = (np.arange(self.batch)[:, None] < self.running).sum(axis=1)  # of the sorted rows
         self.x, self.weights = contiguous(self.scan.sorted(x)), [contiguous(a) for a in (weight_ih, weight_hh)]
         self.biases = [None if b is None else contiguous(b) for b in biases]
-        self.front = self.steps, self.batch, inputs, self.hidden, self.reverse, running, self.x, *self.weights
+        running = None if self.running is None else address(self.running)
+        sizes = RecurrentSizes(
+            steps=self.steps, batch=self.batch, inputs=inputs, hidden=self.hidden, reverse=self.reverse, running=running
+        )  # fmt: skip
+        self.front = sizes, self.x, *self.weights
 
-    def room(self, blocks):
-        """(T, N, blocks H), for the kernel to fill."""
-        return self._array(self.steps, self.batch, blocks * self.hidden)
+    def blocks(self, count):
+        """Returns an array (T, N, count H) for the kernel to fill."""
+        return self._array(self.steps, self.batch, count * self.hidden)
 
     def states(self, first):
-        """(T + 1, N, H) with the initial state where each row begins, zeros if None."""
+        """Returns (T + 1, N, H) with the initial state where each row begins, zeros if it is None."""
         states = self._array(self.steps + 1, self.batch, self.hidden)
         if self.lengths is not None and self.reverse:
             states[self.lengths, np.arange(self.batch)] = 0 if first is None else self.scan.sorted(first)
@@ -45,7 +57,7 @@ class _Layer:
         return (np.empty if self.lengths is None else np.zeros)(shape, np.float32)
 
     def outputs(self, states):
-        """What the steps leave, (T, N, H), and what the last one of each row leaves."""
+        """Returns the states after each step, (T, N, H), and the state after the last step of each row."""
         after = states[:-1] if self.reverse else states[1:]
         if self.lengths is not None and not self.reverse:
             last = after[self.lengths - 1, np.arange(self.batch)]
@@ -54,33 +66,33 @@ class _Layer:
         return self.scan.restored(after), self.scan.restored(last)
 
     def received(self, dy, *dstates):
-        """The cotangents; those of the states are copies, which the kernel overwrites."""
+        """Returns the cotangents; those of the states are copies, which the kernel overwrites."""
         return [contiguous(self.scan.sorted(dy)), *(np.array(self.scan.sorted(d), np.float32, order="C") for d in dstates)]
 
     def gradients(self):
-        """Room for those of x, the weights and the biases."""
+        """Returns empty arrays for those of x, the weights and the biases."""
         return [None if a is None else np.empty(a.shape, np.float32) for a in (self.x, *self.weights, *self.biases)]
 
     def given(self, gradients, *dstates):
-        """The gradients as the op gives them; that of a state is None where it was."""
+        """Returns the gradients as the op does; that of a state is None if the state was."""
         dx, *others = gradients
         return (self.scan.restored(dx), *others, *(None if d is None else self.scan.restored(d) for d in dstates))
 
 
 @kernel("rnn", device="cpu")
 def rnn(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, nonlinearity="tanh", reverse=False, lengths=None):
-    if nonlinearity not in _NONLINEARITIES:
+    if nonlinearity not in RNN_NONLINEARITIES:
         return NotImplemented
     check_shapes("rnn", 1, x, weight_ih, weight_hh, (bias_ih, bias_hh), (h0,))
     if not _served(x, weight_ih):
         return NotImplemented
-    number, layer = _NONLINEARITIES.index(nonlinearity), _Layer(x, weight_ih, weight_hh, (bias_ih, bias_hh), reverse, lengths)
+    number, layer = RNN_NONLINEARITIES[nonlinearity], _Layer(x, weight_ih, weight_hh, (bias_ih, bias_hh), reverse, lengths)
     states = layer.states(h0)
-    call("rnn_forward", *layer.front, *layer.biases, number, states, layer.room(1))
+    call("rnn_forward", *layer.front, *layer.biases, number, states, layer.blocks(1))
 
     def vjp(dy, dh_n):
         (dy, dh), found = layer.received(dy, dh_n), layer.gradients()
-        call("rnn_backward", *layer.front, number, states, dy, dh, layer.room(1), *found)
+        call("rnn_backward", *layer.front, number, states, dy, dh, layer.blocks(1), *found)
         return layer.given(found, None if h0 is None else dh)
 
     return layer.outputs(states), vjp
@@ -92,12 +104,12 @@ def lstm(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, c0=None, 
     if not _served(x, weight_ih):
         return NotImplemented
     layer = _Layer(x, weight_ih, weight_hh, (bias_ih, bias_hh), reverse, lengths)
-    states, cells, gates = layer.states(h0), layer.states(c0), layer.room(4)
+    states, cells, gates = layer.states(h0), layer.states(c0), layer.blocks(4)
     call("lstm_forward", *layer.front, *layer.biases, states, cells, gates)
 
     def vjp(dy, dh_n, dc_n):
         (dy, dh, dc), found = layer.received(dy, dh_n, dc_n), layer.gradients()
-        call("lstm_backward", *layer.front, states, cells, gates, dy, dh, dc, layer.room(4), *found)
+        call("lstm_backward", *layer.front, states, cells, gates, dy, dh, dc, layer.blocks(4), *found)
         return layer.given(found, None if h0 is None else dh, None if c0 is None else dc)
 
     return (*layer.outputs(states), layer.outputs(cells)[1]), vjp
@@ -109,12 +121,12 @@ def gru(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, reve
     if not _served(x, weight_ih):
         return NotImplemented
     layer = _Layer(x, weight_ih, weight_hh, (bias_ih, bias_hh), reverse, lengths)
-    states, gates, s_n = layer.states(h0), layer.room(3), layer.room(1)
+    states, gates, s_n = layer.states(h0), layer.blocks(3), layer.blocks(1)
     call("gru_forward", *layer.front, *layer.biases, states, gates, s_n)
 
     def vjp(dy, dh_n):
         (dy, dh), found = layer.received(dy, dh_n), layer.gradients()
-        call("gru_backward", *layer.front, states, gates, s_n, dy, dh, layer.room(4), *found)
+        call("gru_backward", *layer.front, states, gates, s_n, dy, dh, layer.blocks(4), *found)
         return layer.given(found, None if h0 is None else dh)
 
     return layer.outputs(states), vjp

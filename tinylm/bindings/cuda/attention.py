@@ -1,14 +1,14 @@
-"""Scaled dot-product attention that never holds the (T, S) weights.
+"""Scaled dot-product attention that never stores the (T, S) weights.
 
-The reference does what would need them, the weights as a result and floating masks, and what no
-layer asks for: keys broadcast over leading axes, rows of more than 128 numbers.
+The reference computes what the kernel does not serve: calls that return the weights, floating masks, keys that are broadcast
+over leading axes, and rows of more than 128 numbers.
 """
 
 import math
 
+from tinylm.bindings.cpu.attention import attention_fits, four_axes
 from tinylm.bindings.cuda.heads import restored, strided, strides
 from tinylm.bindings.cuda.launching import CudaSource, Strided
-from tinylm.bindings.served_shapes import attention_fits, attention_mask_fits, four_axes
 from tinylm.engine.arrays import array_module
 from tinylm.engine.kernels import kernel
 
@@ -19,9 +19,9 @@ _THREADS = (128,)
 
 @kernel("scaled_dot_product_attention", device="cuda")
 def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout=0.0, scale=None, return_weights=False, key=None):
-    if return_weights or not 0 <= dropout < 1 or not attention_fits(q, k, v) or not attention_mask_fits(mask, q, k):
+    if return_weights or not 0 <= dropout < 1 or not attention_fits(q, k, v, mask):
         return NotImplemented
-    if max(q.shape[-1], v.shape[-1]) > max(_ROWS):  # rows that no tile holds
+    if max(q.shape[-1], v.shape[-1]) > max(_ROWS):  # too wide for every tile
         return NotImplemented
     xp, ndim, dtype = array_module(q), q.ndim, q.dtype
     q, k, v = strided(q, dtype), strided(k, dtype), strided(v, dtype)
@@ -62,6 +62,6 @@ def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout
 
 
 def _mask(mask, ndim):
-    """(the mask, its four strides), 0 along an axis it is broadcast over."""
+    """Returns the mask and its four strides, 0 along an axis that it is broadcast over."""
     mask = four_axes(mask[(None,) * (ndim - mask.ndim)])
     return Strided(mask), *(0 if n == 1 else s for n, s in zip(mask.shape, mask.strides, strict=True))

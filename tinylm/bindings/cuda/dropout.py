@@ -1,4 +1,4 @@
-"""Dropout, with the masks that NumPy makes."""
+"""Dropout, with the same masks as NumPy's random numbers give."""
 
 from tinylm.bindings.cuda.launching import CudaSource, contiguous
 from tinylm.engine.arrays import array_module

@@ -1,4 +1,4 @@
-"""Linear layers of the same input: the products are the library's, what follows them is fused."""
+"""Linear layers of the same input: the products are computed by cuBLAS, what follows them is fused."""
 
 import math
 
@@ -11,7 +11,7 @@ from tinylm.engine.kernels import kernel
 
 
 def _projected(x, weight, bias, frozen):
-    """(X Wᵀ + b, its vjp): the vjp gives dX, dW and db, the last two None if frozen."""
+    """Returns X Wᵀ + b and its vjp, which returns dX, dW and db, the last two None if frozen."""
     xp = array_module(x)
     rows = contiguous(x).reshape(math.prod(x.shape[:-1]), x.shape[-1])
     y = xp.matmul(rows, weight.T)

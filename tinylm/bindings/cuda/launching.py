@@ -17,7 +17,7 @@ from tinylm.errors import ShapeError
 
 OPTIONS = ("-std=c++17",)  # CuPy adds the architecture and -ftz=true
 
-_MOST_THREADS = 1024  # a block's, on every GPU
+_MOST_THREADS = 1024  # of a block, on every GPU
 _LARGEST_GRID = (2**31 - 1, 65535, 65535)
 _NULL = np.uintp(0)  # older CuPy takes None for "no argument at all"
 
@@ -38,7 +38,7 @@ folder = functools.partial(kernel_folder, "cuda")
 
 @functools.cache
 def source(name: str) -> str:
-    """The text of kernels/cuda/<name>.cu with its #include "..." lines replaced by the files they
+    """Returns the text of kernels/cuda/<name>.cu with its #include "..." lines replaced by the files they
     name: the compiler needs no search path, and CuPy's cache sees every change. CuPy writes the text
     to a file in the locale's encoding, so a letter that is not ASCII, as in comments, becomes a "?"."""
     text = (folder() / f"{name}.cu").read_text(encoding="utf-8")
@@ -52,7 +52,7 @@ def source(name: str) -> str:
 
 
 def signatures(text: str) -> dict[str, list[tuple[np.dtype[Any], bool]]]:
-    """(dtype, whether it is a pointer) for each parameter of each kernel in a source."""
+    """Returns (dtype, whether it is a pointer) for each parameter of each kernel in a source."""
     found = {}
     for kernel, parameters in _KERNEL.findall(text):
         types = []
@@ -86,7 +86,7 @@ class CudaSource:
 
         args: for a pointer a C-contiguous array of the pointer's dtype, a Strided one, or None for a null pointer;
         for a scalar a number, which gets the parameter's type.
-        Errors: ShapeError for arguments or a launch that the kernel's declaration or the hardware does not allow.
+        Raises ShapeError for arguments or a launch that the kernel's declaration or the hardware does not allow.
         """
         if 0 in grid:
             return
@@ -126,12 +126,12 @@ def _argument(kernel: str, index: int, value: Any, dtype: np.dtype[Any], pointer
 
 
 def contiguous(x: Array, dtype: Any = None) -> Array:
-    """x in C order (and in dtype), itself when it is so already."""
+    """Returns x in C order (and in dtype): x itself if it is already."""
     if x.flags.c_contiguous and (dtype is None or x.dtype == dtype):
         return x
     return array_module(x).asarray(x, dtype, order="C")
 
 
 def row_threads(columns: int) -> int:
-    """Threads of a block that serves one row: whole warps, about four columns a thread."""
+    """Returns the number of threads of a block that serves one row: whole warps, about four columns per thread."""
     return min(max(-(-columns // 128), 1), 16) * 32

@@ -1,19 +1,19 @@
-"""Linear layers: the product is the library's, what follows it is fused."""
+"""Linear layers: the product is computed by cuBLAS, what follows it in one kernel."""
 
 import math
 
+from tinylm.bindings.activation_numbers import LINEAR_ACTIVATIONS
 from tinylm.bindings.cuda.launching import CudaSource, contiguous, row_threads
 from tinylm.bindings.cuda.reductions import column_sums
 from tinylm.engine.arrays import array_module
 from tinylm.engine.kernels import kernel
 
 _LINEAR = CudaSource("linear")
-_ACTIVATIONS = (None, "relu", "gelu", "silu", "sigmoid")  # the place is the kernel's number
 
 
 @kernel("linear", device="cuda")
 def linear(x, weight, bias=None, residual=None, /, *, activation=None, frozen=False):
-    if activation not in _ACTIVATIONS or x.ndim == 0 or weight.ndim != 2 or x.shape[-1] != weight.shape[1]:
+    if activation not in LINEAR_ACTIVATIONS or x.ndim == 0 or weight.ndim != 2 or x.shape[-1] != weight.shape[1]:
         return NotImplemented
     shape, outputs = (*x.shape[:-1], weight.shape[0]), weight.shape[0]
     if (bias is None and residual is None and activation is None) or (bias is not None and bias.shape != (outputs,)):
@@ -24,7 +24,7 @@ def linear(x, weight, bias=None, residual=None, /, *, activation=None, frozen=Fa
     inputs = contiguous(x).reshape(math.prod(x.shape[:-1]), x.shape[-1])
     z = xp.matmul(inputs, weight.T)
     y = z if activation is None else xp.empty_like(z)
-    grid, block, number = (z.shape[0],), (row_threads(outputs),), _ACTIVATIONS.index(activation)
+    grid, block, number = (z.shape[0],), (row_threads(outputs),), LINEAR_ACTIVATIONS[activation]
     bias_, residual_ = (None if a is None else contiguous(a) for a in (bias, residual))
     _LINEAR.launch("linear_epilogue", grid, block, z, bias_, residual_, y, outputs, number)
 

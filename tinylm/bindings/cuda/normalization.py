@@ -9,7 +9,7 @@ _LAYER_NORM, _RMS_NORM = CudaSource("layer_norm"), CudaSource("rms_norm")
 
 
 def _serves(x, *parameters):
-    """Whether the last axis is there and every parameter that is present has exactly its length."""
+    """Returns whether x has a last axis and every parameter that is not None has its length."""
     return x.ndim > 0 and x.shape[-1] > 0 and all(p is None or p.shape == x.shape[-1:] for p in parameters)
 
 

@@ -1,30 +1,30 @@
-"""Recurrent layers: as in tinylm/ops/recurrent.py, with one launch a step beside its matrix product.
+"""Recurrent layers, as in tinylm/ops/recurrent.py: one launch per step beside its matrix product.
 
 Nothing here waits for the GPU: the order of the steps is known on the host, lengths included.
 """
 
+from tinylm.bindings.activation_numbers import RNN_NONLINEARITIES
 from tinylm.bindings.cuda.launching import CudaSource, contiguous
 from tinylm.engine.kernels import kernel
 from tinylm.ops.recurrent_scan import Scan, bias_gradient, check_shapes, input_gradient, input_products, weight_gradient
 
 _RNN, _LSTM, _GRU = CudaSource("rnn"), CudaSource("lstm"), CudaSource("gru")
-_NONLINEARITIES = {"tanh": 0, "relu": 1, "sigmoid": 2}
 _THREADS = (256,)
 
 
 def _blocks(states):
-    """A thread for each element of states (N, H)."""
+    """Returns the grid with one thread for each element of states (N, H)."""
     return (-(-states.size // _THREADS[0]),)
 
 
 def _received(scan, dtype, dy, *finals):
-    """The cotangents of a layer in sorted order: of the outputs to be read, of the final states to be overwritten."""
+    """Returns the cotangents of a layer in sorted order; those of the final states are copies, which the kernel overwrites."""
     copies = [scan.xp.array(scan.sorted(d), dtype, order="C") for d in finals]
     return contiguous(scan.sorted(dy), dtype), *copies
 
 
 def _gradients(scan, x, weight_ih, biases, h_before, da, ds, states):
-    """What the vjps return, from the gradients da of the input products, ds of the recurrent ones, and those of
+    """Returns what the vjps return, from the gradients da of the input products, ds of the recurrent ones, and those of
     the initial states, None for absent ones."""
     return (
         scan.restored(input_gradient(da, weight_ih)),
@@ -38,10 +38,10 @@ def _gradients(scan, x, weight_ih, biases, h_before, da, ds, states):
 
 @kernel("rnn", device="cuda")
 def rnn(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, nonlinearity="tanh", reverse=False, lengths=None):
-    if nonlinearity not in _NONLINEARITIES:
+    if nonlinearity not in RNN_NONLINEARITIES:
         return NotImplemented
     check_shapes("rnn", 1, x, weight_ih, weight_hh, (bias_ih, bias_hh), (h0,))
-    hidden, kind = weight_hh.shape[1], _NONLINEARITIES[nonlinearity]
+    hidden, kind = weight_hh.shape[1], RNN_NONLINEARITIES[nonlinearity]
     scan = Scan(x, hidden, reverse, lengths)
     xp, x = scan.xp, scan.sorted(x)
     z = input_products(x, weight_ih, bias_ih, bias_hh)

@@ -1,4 +1,4 @@
-"""Sums over the rows of a matrix, which the gradients of weights and biases end with."""
+"""Sums over the rows of a matrix: the last step of the gradients of weights and biases."""
 
 from tinylm.bindings.cuda.launching import CudaSource
 from tinylm.engine.arrays import Array, array_module
@@ -9,19 +9,19 @@ _CHUNK, _MOST_CHUNKS = 256, 64  # rows of a chunk at least; chunks at most
 
 
 def chunks(rows: int) -> tuple[int, int]:
-    """(number of chunks, rows of each) that a sum over `rows` is split into: a function of `rows`
+    """Returns the number of chunks that a sum over `rows` is split into, and the rows of each: a function of `rows`
     alone, so that the order of additions is fixed."""
     count = min(max(-(-rows // _CHUNK), 1), _MOST_CHUNKS)
     return count, -(-rows // count)
 
 
 def tiles(columns: int) -> int:
-    """Blocks side by side that cover the columns."""
+    """Returns the number of blocks side by side that cover the columns."""
     return -(-columns // TILE[0])
 
 
 def column_sums(x: Array) -> Array:
-    """Σ over the rows of a contiguous float32 matrix x (rows, columns) -> (columns,); a view of x when it has one row."""
+    """Returns Σ over the rows of a contiguous float32 matrix x (rows, columns) -> (columns,); a view of x if it has one row."""
     rows, columns = x.shape
     if rows == 1:
         return x[0]

@@ -1,4 +1,4 @@
-"""Rotary position embedding of heads where they lie."""
+"""Rotary position embedding of heads in place."""
 
 from tinylm.bindings.cuda.heads import restored, strided, strides
 from tinylm.bindings.cuda.launching import CudaSource, Strided, row_threads

@@ -8,7 +8,7 @@ _SOFTMAX, _LOG_SOFTMAX = CudaSource("softmax"), CudaSource("log_softmax")
 
 
 def _of_rows(file, forward, backward, x, axis):
-    """(value, vjp) of a function of each row, by the kernels forward (x, y) and backward (y, dy, dx)."""
+    """Returns (value, vjp) of a function of each row, by the kernels forward (x, y) and backward (y, dy, dx)."""
     if x.ndim == 0 or x.shape[-1] == 0 or axis not in (-1, x.ndim - 1):
         return NotImplemented
     xp = array_module(x)

@@ -1,20 +1,19 @@
 /* layer_norm and rms_norm over the rows of x (rows, columns), as tinylm/ops/normalization.py has them:
    y = weight x̂ + bias with x̂ = (x - mean) rstd and rstd = 1/√(mean((x - mean)²) + eps). RMS norm is the same with a
-   mean of 0, so one code serves both; `centred` says which it is.
+   mean of 0, so one code serves both; `centred` is 1 for layer norm.
 
    Forward: y, and kept (2, rows) with the means and the rstds, from which the backward pass computes x̂ again.
    Backward, with dx̂ = dy weight: dx = rstd (dx̂ - mean(dx̂) - x̂ mean(dx̂ x̂)), without mean(dx̂) where the mean is the
    constant 0; dweight = Σ dy x̂ and dbias = Σ dy over the rows. These sums are first those of each block of rows,
-   whoever computes it, and then those of the blocks, so that they do not depend on the number of parts. */
+   and then those of the blocks, so that they do not depend on the number of parts. */
 
 #include "pool.h"
 #include "products.h"
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
-enum { ROWS = 32 }; /* of a block */
+enum { ROWS = 32, SUM_COLUMNS = 1024 }; /* of a block: rows, and columns that are added up in one sum */
 
 typedef struct {
     int64_t rows, columns;
@@ -23,52 +22,47 @@ typedef struct {
     float eps, *y, *means, *rstds;
 } Forward;
 
-enum { LANES = 16, SUMS = 4 };
+enum { PARTIAL_SUMS = 64 }; /* an addition waits for the one before it in the same sum */
 
-typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
-typedef float Half __attribute__((vector_size(LANES / 2 * sizeof(float))));
-typedef float Quarter __attribute__((vector_size(LANES / 4 * sizeof(float))));
-
-static inline float total(Vector v) {
-    Half h, upper_h;
-    Quarter q, upper_q;
-    memcpy(&h, &v, sizeof h);
-    memcpy(&upper_h, (char *)&v + sizeof h, sizeof h);
-    h += upper_h;
-    memcpy(&q, &h, sizeof q);
-    memcpy(&upper_q, (char *)&h + sizeof q, sizeof q);
-    q += upper_q;
-    return q[0] + q[1] + (q[2] + q[3]);
+/* Σ of 64 numbers, which are overwritten: in halves. */
+static inline float total(float *sums) {
+#pragma omp simd
+    for (int i = 0; i < 16; i++) sums[i] = sums[i] + sums[16 + i] + (sums[32 + i] + sums[48 + i]);
+#pragma omp simd
+    for (int i = 0; i < 8; i++) sums[i] += sums[8 + i];
+#pragma omp simd
+    for (int i = 0; i < 4; i++) sums[i] += sums[4 + i];
+    return sums[0] + sums[1] + (sums[2] + sums[3]);
 }
 
-/* Σ (x - c)^power for a power of 1 or 2, of n numbers. Four sums at once: an addition waits for the one before it. */
-static inline float sum_of(const float *x, int64_t n, float c, int power) {
-    Vector sums[SUMS] = {{0}}, v;
+/* Σ (x - c)^power for a power of 1 or 2, of n numbers, in the same order for every width of the target's vectors but for the last
+   numbers, fewer than 64. */
+static inline float sum_of_powers(const float *x, int64_t n, float c, int power) {
+    float sums[PARTIAL_SUMS] = {0}, rest = 0;
     int64_t j = 0;
-    for (; j + SUMS * LANES <= n; j += SUMS * LANES) {
-        for (int i = 0; i < SUMS; i++) {
-            memcpy(&v, x + j + i * LANES, sizeof v);
-            v -= c;
+    for (; j + PARTIAL_SUMS <= n; j += PARTIAL_SUMS) {
+#pragma omp simd
+        for (int i = 0; i < PARTIAL_SUMS; i++) {
+            float v = x[j + i] - c;
             sums[i] += power == 2 ? v * v : v;
         }
     }
-    float rest = 0;
 #pragma omp simd reduction(+ : rest)
     for (int64_t i = j; i < n; i++) rest += power == 2 ? (x[i] - c) * (x[i] - c) : x[i] - c;
-    return rest + total(sums[0] + sums[1] + (sums[2] + sums[3]));
+    return rest + total(sums);
 }
 
-static void forward_share(void *argument, int part, int parts) {
+static void forward_part(void *argument, int part, int parts) {
     const Forward *f = argument;
     const float *weight = f->weight, *bias = f->bias;
     const int64_t columns = f->columns;
     int64_t first, last;
-    share(f->rows, 1, part, parts, &first, &last);
+    part_range(f->rows, 1, part, parts, &first, &last);
     for (int64_t row = first; row < last; row++) {
         const float *x = f->x + row * columns;
         float *y = f->y + row * columns;
-        float mean = f->centred ? sum_of(x, columns, 0, 1) / (float)columns : 0;
-        float rstd = 1 / sqrtf(sum_of(x, columns, mean, 2) / (float)columns + f->eps);
+        float mean = f->centred ? sum_of_powers(x, columns, 0, 1) / (float)columns : 0;
+        float rstd = 1 / sqrtf(sum_of_powers(x, columns, mean, 2) / (float)columns + f->eps);
 #pragma omp simd
         for (int64_t j = 0; j < columns; j++) y[j] = (x[j] - mean) * rstd * weight[j] + bias[j];
         f->means[row] = mean;
@@ -81,7 +75,7 @@ EXPORT int norm_forward(
     float *kept
 ) {
     Forward f = {rows, columns, centred, x, weight, bias, eps, y, kept, kept + rows};
-    pool_run(forward_share, &f, rows * columns * 4);
+    pool_run(forward_part, &f, rows * columns * 4);
     return 0;
 }
 
@@ -89,15 +83,15 @@ typedef struct {
     int64_t rows, columns;
     int centred;
     const float *x, *weight, *means, *rstds, *dy;
-    float *dx, *dweights, *dbiases; /* the last two: a row for each block */
+    float *dx, *dweights, *dbiases; /* the last two: one row per block */
 } Backward;
 
-static void backward_share(void *argument, int part, int parts) {
+static void backward_part(void *argument, int part, int parts) {
     const Backward *b = argument;
     const float *weight = b->weight;
     const int64_t columns = b->columns;
     int64_t first, last;
-    share(b->rows, ROWS, part, parts, &first, &last);
+    part_range(b->rows, ROWS, part, parts, &first, &last);
     for (int64_t row = first; row < last; row++) {
         const float *x = b->x + row * columns, *dy = b->dy + row * columns;
         const float mean = b->means[row], rstd = b->rstds[row];
@@ -106,14 +100,20 @@ static void backward_share(void *argument, int part, int parts) {
             for (int64_t j = 0; j < columns; j++) dweight[j] = dbias[j] = 0;
         }
         float sum = 0, product = 0;
-#pragma omp simd reduction(+ : sum, product)
-        for (int64_t j = 0; j < columns; j++) {
-            float xhat = (x[j] - mean) * rstd, dxhat = dy[j] * weight[j];
-            dx[j] = dxhat;
-            dweight[j] += dy[j] * xhat;
-            dbias[j] += dy[j];
-            sum += dxhat;
-            product += dxhat * xhat;
+        for (int64_t from = 0; from < columns; from += SUM_COLUMNS) {
+            const int64_t to = columns - from < SUM_COLUMNS ? columns : from + SUM_COLUMNS;
+            float block_sum = 0, block_product = 0;
+#pragma omp simd reduction(+ : block_sum, block_product)
+            for (int64_t j = from; j < to; j++) {
+                float xhat = (x[j] - mean) * rstd, dxhat = dy[j] * weight[j];
+                dx[j] = dxhat;
+                dweight[j] += dy[j] * xhat;
+                dbias[j] += dy[j];
+                block_sum += dxhat;
+                block_product += dxhat * xhat;
+            }
+            sum += block_sum;
+            product += block_product;
         }
         sum = b->centred ? sum / (float)columns : 0;
         product /= (float)columns;
@@ -127,12 +127,12 @@ EXPORT int norm_backward(
     float *dx, float *dweight, float *dbias
 ) {
     int64_t blocks = (rows + ROWS - 1) / ROWS;
-    float *room = malloc((size_t)(2 * blocks * columns + 1) * sizeof(float));
-    if (!room) return 1;
-    Backward b = {rows, columns, centred, x, weight, kept, kept + rows, dy, dx, room, room + blocks * columns};
-    pool_run(backward_share, &b, rows * columns * 8);
+    float *workspace = malloc((size_t)(2 * blocks * columns + 1) * sizeof(float));
+    if (!workspace) return NO_MEMORY;
+    Backward b = {rows, columns, centred, x, weight, kept, kept + rows, dy, dx, workspace, workspace + blocks * columns};
+    pool_run(backward_part, &b, rows * columns * 8);
     const ColumnSums sums[] = {{b.dweights, blocks, columns, columns, dweight}, {b.dbiases, blocks, columns, columns, dbias}};
     products_run(0, 0, sums, 2);
-    free(room);
+    free(workspace);
     return 0;
 }
