@@ -42,7 +42,7 @@ def train_shown(run: TranslationRun, tensorboard: bool = False) -> dict[str, Any
     if run.too_long:
         print(f"{run.too_long:,} pairs with more than {run.config.block_size} tokens on a side are left out of training and validation")
     print(f"{run.model.num_parameters():,} parameters")
-    print(f"run folder {run.folder}; Ctrl-C stops after the step under way", flush=True)
+    print(f"run folder {run.folder}; Ctrl-C stops after the current step", flush=True)
     summary = train_watched(run, tensorboard)
     if summary is not None:
         print(
