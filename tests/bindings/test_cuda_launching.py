@@ -131,9 +131,10 @@ def test_threads_of_a_row(columns: int, threads: int) -> None:
 def test_kernels_are_registered_without_cupy() -> None:
     program = """
 import sys, tinylm
-from tinylm import kernel_registry, optim
+from tinylm import optim
+from tinylm.engine import kernels
 assert "cupy" not in sys.modules
-everything = {**kernel_registry.registry, **kernel_registry.updates}
+everything = {**kernels.registry, **kernels.updates}
 print(*(name for name, record in everything.items() if ("cuda", "float32") in record.kernels))
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
