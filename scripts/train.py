@@ -181,7 +181,7 @@ def train(config: TrainConfig, folder: Path, text: str | Corpus, tokenizer: Any,
     trained = sum(p.size for p in run.model.parameters() if p.requires_grad)
     some = "" if trained == run.model.num_parameters() else f", {trained:,} of them trained"
     print(f"{run.model.num_parameters():,} parameters{some}" + (f", {ranks.size} processes" if ranks.size > 1 else ""))
-    print(f"run folder {folder}; Ctrl-C stops after the step under way, --resume {folder} continues", flush=True)
+    print(f"run folder {folder}; Ctrl-C stops after the current step, --resume {folder} continues", flush=True)
     summary = train_watched(run, tensorboard and ranks.rank == 0)
     if summary is None:
         print(f"stopped at step {run.progress.step}; continue with: {console.program()} --resume {folder}")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import tinylm
-from tinylm.optim.clipping import squared_norm
+from tinylm.optim.optimizer import squared_norm
 
 
 def microseconds(run: Callable[[], Any], repeats: int, inner: int) -> float:

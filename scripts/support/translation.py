@@ -43,7 +43,7 @@ def train_shown(run: TranslationRun, tensorboard: bool = False) -> dict[str, Any
         most = run.task.config.block_size
         print(f"{run.task.too_long:,} pairs with more than {most} tokens on a side are left out of training and validation")
     print(f"{run.model.num_parameters():,} parameters")
-    print(f"run folder {run.folder}; Ctrl-C stops after the step under way", flush=True)
+    print(f"run folder {run.folder}; Ctrl-C stops after the current step", flush=True)
     summary = train_watched(run, tensorboard)
     if summary is not None:
         print(

@@ -16,7 +16,7 @@ from tinylm.bindings.cpu import library
 from tinylm.bindings.cpu.library import Library
 from tinylm.engine.kernels import launches
 from tinylm.optim.adam import adamw
-from tinylm.optim.clipping import grad_norm, squared_norm
+from tinylm.optim.optimizer import grad_norm, squared_norm
 from tinylm.optim.sgd import sgd
 
 pytestmark = pytest.mark.usefixtures("cpu")

@@ -11,7 +11,7 @@ from tinylm import optim
 from tinylm.engine.devices import to_device
 from tinylm.engine.kernels import launches
 from tinylm.optim.adam import adamw
-from tinylm.optim.clipping import grad_norm, squared_norm
+from tinylm.optim.optimizer import grad_norm, squared_norm
 
 pytestmark = pytest.mark.usefixtures("cuda")
 

@@ -13,7 +13,7 @@ from kernel_helpers import results
 
 from tinylm.engine.devices import to_device, to_numpy
 from tinylm.optim.adam import adamw
-from tinylm.optim.clipping import squared_norm
+from tinylm.optim.optimizer import squared_norm
 
 
 def normal(*shape: int, seed: int = 0, scale: float = 1.0) -> np.ndarray:

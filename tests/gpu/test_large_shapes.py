@@ -11,7 +11,7 @@ from tinylm import Tensor, no_grad, ops
 from tinylm.engine.devices import to_device, to_numpy
 from tinylm.engine.kernels import launches, registry
 from tinylm.optim import SGD, AdamW, Optimizer
-from tinylm.optim.clipping import squared_norm
+from tinylm.optim.optimizer import squared_norm
 
 pytestmark = pytest.mark.cuda
 TOLERANCE = 1e-5

@@ -1,4 +1,4 @@
-"""The cache of attention: what it returns is the concatenation, whatever shares its room; and what it costs."""
+"""The cache of attention: it returns the concatenation, also if other caches use the same buffers; and what it costs."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_pieces_are_joined() -> None:
 
 
 def test_a_copy_goes_its_own_way() -> None:
-    """Both write behind the position they share, one of them in the room and the other elsewhere."""
+    """Both append after the position that they have in common, one of them to the same buffers and the other to new ones."""
     cache, start = KeyValueCache(), [piece(4), piece(1)]
     for each in start:
         cache.extend(*each)
@@ -46,7 +46,7 @@ def test_a_copy_goes_its_own_way() -> None:
     np.testing.assert_array_equal(before.data, kept)
 
 
-def test_steps_mostly_write_into_the_room() -> None:
+def test_steps_mostly_write_into_the_buffers() -> None:
     cache = KeyValueCache()
     cache.extend(*piece(32))
     places = [cache.extend(*piece(1))[0].data.base.shape[2] for _ in range(224)]

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -208,3 +210,21 @@ def test_a_model_from_a_file_draws_nothing(hugging_face: Any, tmp_path: Path) ->
     assert nn.Linear(3, 3).weight.data.flags.writeable
     with pytest.raises(CheckpointError, match="no tokenizer"):
         load_pretrained(tmp_path)
+
+
+def test_a_model_alone_knows_no_files_until_it_is_asked() -> None:
+    """`from tinylm.models import GPT` imports nothing of tinylm.pretrained, and GPT.from_pretrained works all the same."""
+    program = (
+        "import sys; from tinylm.models import GPT; from tinylm.errors import CheckpointError\n"
+        "assert not [m for m in sys.modules if m.startswith('tinylm.pretrained')]\n"
+        "try: GPT.from_pretrained('nowhere')\n"
+        "except CheckpointError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("nowhere holds no pretrained model")
+
+
+def test_another_architecture_is_refused(hugging_face: Any, tmp_path: Path) -> None:
+    theirs_of(hugging_face, "gpt2", "as GPT-2").save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="holds a GPT, expected a Llama"):
+        Llama.from_pretrained(tmp_path)

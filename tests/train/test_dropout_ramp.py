@@ -18,7 +18,7 @@ MODELS = {
     "transformer": lambda: TransformerModel(7, 8, 2, 8, 2, 0.4),
     "lstm": lambda: RNNModel("lstm", 7, 8, 8, 2, 0.4, input_dropout=0.2),
 }
-PLACES = {"gpt": 5, "transformer": 9, "lstm": 3}  # gpt: embedding, 2 x (attention, branches); transformer: positions, 2 x 4
+PLACES = {"gpt": 7, "transformer": 9, "lstm": 3}  # gpt: embedding, 2 x (weights, both branches); transformer: positions, 2 x 4
 
 
 def probabilities(model: nn.Module) -> list[float]:

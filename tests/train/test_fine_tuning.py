@@ -14,6 +14,7 @@ from script_helpers import ends_well, fails_with_one_line, script_here
 from tinylm.errors import CheckpointError, ConfigError
 from tinylm.files.signed_arrays import read_arrays, write_arrays
 from tinylm.models import GPT
+from tinylm.nn import Linear
 from tinylm.nn.lora import LowRankLinear
 from tinylm.train import Run, TrainConfig, load_run, validation_loss
 from tinylm.train.tasks.fine_tuning import fine_tuning_config
@@ -61,7 +62,7 @@ def test_only_the_adapters_are_trained_and_written(model: str, base: dict[str, P
     run = Run(going_on(base[model], **PARTS["adapters"]), tmp_path / "run", OTHER)
     adapted = {path for path, module in run.model.named_modules() if isinstance(module, LowRankLinear)}
     attention = "attn" if model == "gpt" else "self_attn"
-    linear = {path for path, module in run.model.named_modules() if f".{attention}." in path}
+    linear = {path for path, module in run.model.named_modules() if isinstance(module, Linear) and f".{attention}." in path}
     assert adapted == linear
     run.train()
     names = {f"{path}.{factor}" for path in adapted for factor in ("lora_A", "lora_B")}

@@ -170,10 +170,9 @@ def _survey(path: Path, encoding: str) -> tuple[list[TextFile], list[tuple[str, 
             skipped.append((name, f"the same bytes as {same}"))
         else:
             found.append(TextFile(p, name, p.stat().st_size, characters, digest.hexdigest()))
-    if not found and path.is_dir():
-        raise DataError(f"the folder {path} holds no text: expected files {', '.join(SUFFIXES)} ({len(skipped)} others were skipped)")
     if not found:
-        raise DataError(f"{path} is empty")
+        nothing = f"the folder {path} holds no text: expected files {', '.join(SUFFIXES)} ({len(skipped)} others were skipped)"
+        raise DataError(nothing if path.is_dir() else f"{path} is empty")
     return found, skipped
 
 

@@ -225,13 +225,10 @@ def train_tokenizer(kind: str, text: str | Iterable[str], *, min_count: int = 2,
 
 def from_json(record: Any) -> Tokenizer:
     """Returns the tokenizer that `to_json` described. Raises DataError if the record does not describe one."""
-    contents: list[tuple[str, str, type, Any]] = [
-        ("char", "characters", str, CharTokenizer),
-        ("word", "words", list, WordTokenizer),
-        ("bpe", "definition", str, BpeTokenizer),
-    ]
-    for kind, field, expected, make in contents:
-        if isinstance(record, dict) and record.get("kind") == kind and isinstance(record.get(field), expected):
+    kinds = [(CharTokenizer, "characters", str), (WordTokenizer, "words", list), (BpeTokenizer, "definition", str)]
+    make: Any
+    for make, field, expected in kinds:
+        if isinstance(record, dict) and record.get("kind") == make.kind and isinstance(record.get(field), expected):
             return make(record[field], record.get("pattern", WORD_PATTERNS[-1])) if make is WordTokenizer else make(record[field])
     raise DataError(f"not a tokenizer record: {str(record)[:80]}")
 

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tinylm import nn, ops
+from tinylm.engine.devices import device_namespace
 from tinylm.engine.tensor import Tensor
-from tinylm.errors import ConfigError, ShapeError
+from tinylm.errors import ConfigError
 from tinylm.models.language_model import DecoderOnlyModel
+from tinylm.nn.checks import check_positive, check_sizes
 
 
 @dataclass(frozen=True)
@@ -29,34 +31,32 @@ class GPTConfig:
     norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}: expected at least 1")
+        check_sizes(vocab_size=self.vocab_size, block_size=self.block_size, n_layer=self.n_layer, n_head=self.n_head, n_embd=self.n_embd)
         if self.activation not in ("gelu", "gelu_tanh"):
             raise ConfigError(f"activation is {self.activation!r}: expected 'gelu' or 'gelu_tanh'")
-        if not self.norm_eps > 0:
-            raise ConfigError(f"norm_eps is {self.norm_eps}: expected more than 0")
+        check_positive(norm_eps=self.norm_eps)
         if self.n_embd % self.n_head:
             raise ConfigError(f"the width n_embd {self.n_embd} is not divisible by n_head {self.n_head}")
 
 
 class CausalSelfAttention(nn.Module):
-    """x -> W_o Attention(W_q x, W_k x, W_v x), each position looking at itself and the ones before."""
+    """x -> W_o Attention(W_q x, W_k x, W_v x), each position attending to itself and the ones before."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.n_head, self.dropout = config.n_head, config.dropout
         self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd, config.bias)
         self.c_proj = nn.Linear(config.n_embd, config.n_embd, config.bias)
+        self.resid_dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, residual: Tensor | None, cache: nn.KeyValueCache | None = None) -> Tensor:
-        """x (N, T, C) -> (N, T, C), plus residual. cache: of the earlier positions; it takes up the new ones."""
-        q, k, v = ops.split_heads(self.c_attn(x), 3, self.n_head)  # each (N, heads, T, C/heads)
+    def forward(self, x: Tensor, add_to: Tensor, cache: nn.KeyValueCache | None = None) -> Tensor:
+        """Returns add_to + dropout(attention(x)), all (N, T, C). cache: of the earlier positions; the new ones are appended."""
+        q, k, v = ops.split_heads(self.c_attn(x), 3, self.n_head)  # (N, T, 3C) -> each (N, heads, T, C/heads)
         if cache is not None:
-            k, v = cache.extend(k, v)
-        dropout = self.dropout if self.training else 0.0
-        y = ops.scaled_dot_product_attention(q, k, v, causal=True, dropout=dropout)
-        return self.c_proj(ops.merge_heads(y), residual)
+            k, v = cache.extend(k, v)  # each (N, heads, past + T, C/heads)
+        y = ops.scaled_dot_product_attention(q, k, v, causal=True, dropout=self.dropout if self.training else 0.0)
+        y = ops.merge_heads(y)  # (N, heads, T, C/heads) -> (N, T, C)
+        return self.c_proj.add_to(add_to, y, self.resid_dropout)
 
 
 class MLP(nn.Module):
@@ -67,15 +67,22 @@ class MLP(nn.Module):
         self.activation = config.activation
         self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd, config.bias)
         self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd, config.bias)
+        self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, residual: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, add_to: Tensor) -> Tensor:
+        """Returns add_to + dropout(mlp(x)), all (N, T, C)."""
         if self.activation == "gelu_tanh":
-            return self.c_proj(ops.gelu(self.c_fc(x), approximate="tanh"), residual)
-        return self.c_proj(self.c_fc(x, activation="gelu"), residual)
+            h = ops.gelu(self.c_fc(x), approximate="tanh")  # (N, T, 4C)
+        else:
+            h = self.c_fc(x, activation="gelu")
+        return self.c_proj.add_to(add_to, h, self.dropout)
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)); dropout on both branches."""
+    """x = x + attention(norm(x)), then x + mlp(norm(x)), with dropout on both branches.
+
+    Each branch adds itself to x: without dropout the sum and the branch's last projection are one op.
+    """
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -83,18 +90,14 @@ class Block(nn.Module):
         self.attn = CausalSelfAttention(config)
         self.ln_2 = nn.LayerNorm(config.n_embd, config.norm_eps, bias=config.bias)
         self.mlp = MLP(config)
-        self.drop = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, cache: nn.KeyValueCache | None = None) -> Tensor:
-        if self.training and self.drop.p > 0:
-            x = x + self.drop(self.attn(self.ln_1(x), None, cache))
-            return x + self.drop(self.mlp(self.ln_2(x), None))
-        x = self.attn(self.ln_1(x), x, cache)  # without dropout the sum is part of the last projection
-        return self.mlp(self.ln_2(x), x)
+        x = self.attn(self.ln_1(x), add_to=x, cache=cache)
+        return self.mlp(self.ln_2(x), add_to=x)
 
 
 class _Transformer(nn.Module):
-    """The trunk, under the name that GPT-2's checkpoints give it."""
+    """All but the output projection, under the name it has in GPT-2's checkpoints."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -110,7 +113,7 @@ class GPT(DecoderOnlyModel):
 
     The output projection is the token embedding itself. Initial weights: N(0, s²), the projections
     onto the residual stream N(0, s²/(2 n_layer)), biases zero. s = 0.02 √(768 / n_embd), which is
-    GPT-2's 0.02 at GPT-2's own width; narrower models would learn slowly from weights so small.
+    GPT-2's 0.02 at GPT-2's width; a narrower model would learn slowly from such small weights.
     """
 
     def __init__(self, config: GPTConfig) -> None:
@@ -122,20 +125,13 @@ class GPT(DecoderOnlyModel):
         self.lm_head.weight = self.transformer.wte.weight
         nn.init.fill_transformer(self, ("c_proj.weight",), config.n_embd, config.n_layer)
 
-    def blocks(self) -> nn.ModuleList:
+    def blocks(self) -> nn.ModuleList[Block]:
         return self.transformer.h
 
     def forward(self, ids: Tensor, cache: Sequence[nn.KeyValueCache] | None = None) -> Tensor:
-        """ids (N, T) integers -> logits (N, T, vocab_size).
-
-        cache: for step-by-step decoding, one for each layer; ids are then the continuation of what it has seen.
-        Errors: ShapeError when positions pass block_size; RangeError for ids outside the vocabulary.
-        """
-        past = cache[0].length if cache else 0
-        if ids.ndim != 2 or past + ids.shape[1] > self.config.block_size:
-            after = f" after {past}" if past else ""
-            raise ShapeError(f"GPT: ids have shape {ids.shape}{after}, expected (N, T) within a block_size of {self.config.block_size}")
-        trunk = self.transformer
-        positions = ops.arange(past, past + ids.shape[1], device=ids.device)
-        x = trunk.drop(trunk.wte(ids) + trunk.wpe(positions))
-        return self.lm_head(trunk.ln_f(self.through_blocks(x, cache)))
+        """As DecoderOnlyModel.forward."""
+        trunk, first = self.transformer, self.first_position(ids, cache)
+        positions = Tensor(device_namespace(ids.device).arange(first, first + ids.shape[1]))  # (T,)
+        x = trunk.drop(trunk.wte(ids) + trunk.wpe(positions))  # (N, T, C) + (T, C)
+        x = self.through_blocks(x, cache)
+        return self.lm_head(trunk.ln_f(x))  # (N, T, C) -> (N, T, vocab_size)

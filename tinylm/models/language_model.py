@@ -1,68 +1,82 @@
-"""What training, scoring and generation ask of every neural language model."""
+"""The interface of neural language models, for training, scoring and generation, and what GPT and Llama have in common."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 from tinylm import nn, ops
 from tinylm.engine.recompute import recompute
 from tinylm.engine.tensor import Tensor
+from tinylm.errors import ShapeError
 from tinylm.providers import provided
 
+State = TypeVar("State", Tensor, nn.KeyValueCache)  # a model's state is a list of: a recurrent model's h (and c), a Transformer's caches
 
-class LanguageModel(nn.Module):
+
+class LanguageModel(nn.Module, Generic[State]):
     """A model of the next token: p(ids[t + 1] | ids[..t]) = softmax(logits[t]).
 
-    vocab_size: how many tokens there are.  block_size: the longest context it can look at, None
+    vocab_size: how many tokens there are.  block_size: the longest context it can attend to, None
     for a recurrent model, whose context is carried in its state.
     """
 
     vocab_size: int
     block_size: int | None
 
-    def advance(self, ids: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """(logits (N, T, vocab_size), state) for ids (N, T) that follow what `state` has seen.
-
-        A state of None starts afresh. Models that keep none return None.
-        """
+    def advance(self, ids: Tensor, state: list[State] | None = None) -> tuple[Tensor, list[State]]:
+        """Returns (logits (N, T, vocab_size), state) for ids (N, T) that follow what `state` has seen; None starts afresh."""
         raise NotImplementedError(f"{type(self).__name__} has no advance")
 
     def logits(self, ids: Tensor) -> Tensor:
-        """The logits of `advance` from a fresh start, for training and validation: nothing is kept to go on with."""
+        """Returns the logits of `advance` from a fresh start, without a state to go on with: for training and validation."""
         return self.advance(ids)[0]
 
-    def read(self, ids: Tensor, state: Any = None) -> Any:
-        """The state of `advance` alone, without any logits."""
+    def read(self, ids: Tensor, state: list[State] | None = None) -> list[State]:
+        """Returns the state of `advance` alone, without any logits."""
         return self.advance(ids, state)[1]
 
-    def loss(self, ids: Tensor, targets: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """(what training makes smaller, state): the mean of -log p(targets), both (N, T). Only a recurrent model
-        takes a state and gives one."""
+    def loss(self, ids: Tensor, targets: Tensor, state: list[State] | None = None) -> tuple[Tensor, list[State] | None]:
+        """Returns (training loss, state): the mean of -log p(targets), ids and targets (N, T). Only a recurrent model
+        takes a state and returns one."""
         logits, state = self.advance(ids, state) if self.block_size is None else (self.logits(ids), None)
         return ops.cross_entropy(logits, targets), state
 
 
-class DecoderOnlyModel(LanguageModel):
-    """What GPT and Llama share: a pile of blocks, each with a cache of its keys and values in decoding.
+class DecoderOnlyModel(LanguageModel[nn.KeyValueCache]):
+    """What GPT and Llama have in common: a sequence of blocks, each with a cache of its keys and values in decoding.
 
-    checkpoint_activations: in training a block keeps only its input, and runs again in the backward pass.
+    checkpoint_activations: in training a block stores only its input and runs again in the backward pass.
     """
 
     checkpoint_activations = False
+    block_size: int
 
     def blocks(self) -> nn.ModuleList:
-        """The layers, in order."""
+        """Returns the layers, in order."""
         raise NotImplementedError(f"{type(self).__name__} has no blocks")
 
     def forward(self, ids: Tensor, cache: Sequence[nn.KeyValueCache] | None = None) -> Tensor:
+        """Returns logits (N, T, vocab_size) of ids (N, T).
+
+        cache: for step-by-step decoding, one per layer; ids are then the continuation of what it has seen.
+        Raises ShapeError if positions pass block_size, RangeError for ids outside the vocabulary.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def logits(self, ids: Tensor) -> Tensor:
         """As LanguageModel.logits, without caches."""
         return self.forward(ids)
 
+    def first_position(self, ids: Tensor, cache: Sequence[nn.KeyValueCache] | None) -> int:
+        """Returns the position of ids[:, 0], after those that the cache has seen. Raises ShapeError if ids (N, T) do not fit."""
+        past = cache[0].length if cache else 0
+        if ids.ndim != 2 or past + ids.shape[1] > self.block_size:
+            name, after = type(self).__name__, f" after {past}" if past else ""
+            raise ShapeError(f"{name}: ids have shape {ids.shape}{after}, expected (N, T) within a block_size of {self.block_size}")
+        return past
+
     def through_blocks(self, x: Tensor, cache: Sequence[nn.KeyValueCache] | None) -> Tensor:
-        """x (N, T, C) after every block; each takes up the new positions in its cache, if there is one."""
+        """Returns x (N, T, C) after every block; each appends the new positions to its cache, if there is one."""
         for i, block in enumerate(self.blocks()):
             if self.checkpoint_activations and self.training and cache is None:
                 x = recompute(block, x)
@@ -70,8 +84,8 @@ class DecoderOnlyModel(LanguageModel):
                 x = block(x, None if cache is None else cache[i])
         return x
 
-    def advance(self, ids: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """As LanguageModel.advance; the state is a KeyValueCache for each layer."""
+    def advance(self, ids: Tensor, state: list[nn.KeyValueCache] | None = None) -> tuple[Tensor, list[nn.KeyValueCache]]:
+        """As LanguageModel.advance; the state is one KeyValueCache per layer."""
         cache = [c.copy() for c in state] if state else [nn.KeyValueCache() for _ in self.blocks()]
         return self.forward(ids, cache), cache
 

@@ -12,17 +12,19 @@ from typing import Literal
 
 from tinylm import nn, ops
 from tinylm.engine.tensor import Tensor
-from tinylm.errors import ConfigError, ShapeError
+from tinylm.errors import ConfigError
 from tinylm.models.language_model import DecoderOnlyModel
+from tinylm.nn.checks import check_positive, check_sizes
 
 WIDEST_HEAD = 4096  # entries; those of published models have at most 256
 
 
 @dataclass(frozen=True)
 class RotaryScaling:
-    """Llama 3.1's stretched positions: frequencies of more than original_block_size / low_freq_factor positions a turn are
-    divided by factor, those of less than original_block_size / high_freq_factor are kept, and those between go from one to
-    the other linearly in the number of turns that original_block_size positions make.
+    """Llama 3.1's scaling of rotary frequencies for contexts longer than original_block_size, in which t turns are made.
+
+    Frequencies with t below low_freq_factor are divided by factor, those with t above high_freq_factor are kept, and those
+    between are interpolated linearly in t.
     """
 
     factor: float = 8.0
@@ -31,9 +33,7 @@ class RotaryScaling:
     original_block_size: int = 8192
 
     def __post_init__(self) -> None:
-        for name in ("factor", "low_freq_factor", "original_block_size"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"rotary scaling: {name} is {getattr(self, name)}: expected more than 0")
+        check_positive(factor=self.factor, low_freq_factor=self.low_freq_factor, original_block_size=self.original_block_size)
         if not self.high_freq_factor > self.low_freq_factor:
             raise ConfigError(
                 f"rotary scaling: high_freq_factor is {self.high_freq_factor}: expected more than low_freq_factor, {self.low_freq_factor}"
@@ -58,7 +58,7 @@ class LlamaConfig:
     n_embd: int = 128
     head_dim: int | None = None  # n_embd / n_head
     n_hidden: int = 384  # width inside the feed-forward
-    rope_theta: float = 10000.0  # the slowest pair turns about 2π rope_theta positions long
+    rope_theta: float = 10000.0  # the slowest pair takes about 2π rope_theta positions for one turn
     rope_pairing: Literal["half", "interleaved"] = "half"
     rope_scaling: RotaryScaling | None = None
     norm_eps: float = 1e-5
@@ -68,9 +68,10 @@ class LlamaConfig:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_kv_head", "n_embd", "n_hidden"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}: expected at least 1")
+        check_sizes(
+            vocab_size=self.vocab_size, block_size=self.block_size, n_layer=self.n_layer, n_head=self.n_head,
+            n_kv_head=self.n_kv_head, n_embd=self.n_embd, n_hidden=self.n_hidden,
+        )  # fmt: skip
         if self.n_head % self.n_kv_head:
             raise ConfigError(f"n_head {self.n_head} is not divisible by n_kv_head {self.n_kv_head}")
         if self.head_dim is None and self.n_embd % self.n_head:
@@ -79,56 +80,44 @@ class LlamaConfig:
             raise ConfigError(f"heads are {self.head_width} wide: rotary positions need an even width up to {WIDEST_HEAD}")
         if self.rope_pairing not in ("half", "interleaved"):
             raise ConfigError(f"rope_pairing is {self.rope_pairing!r}: expected 'half' or 'interleaved'")
-        for name in ("rope_theta", "norm_eps"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}: expected more than 0")
+        check_positive(rope_theta=self.rope_theta, norm_eps=self.norm_eps)
 
     @property
     def head_width(self) -> int:
-        """head_dim, or what it is by default."""
+        """The width of a head: head_dim, or n_embd / n_head if it is None."""
         return self.n_embd // self.n_head if self.head_dim is None else self.head_dim
 
     @functools.cached_property
     def frequencies(self) -> tuple[float, ...]:
-        """Radians a position of each pair of a head's entries: rope_theta^(-2i/D), scaled."""
+        """Radians per position of each pair of a head's entries: rope_theta^(-2i/D), scaled."""
         plain = (self.rope_theta ** (-2 * i / self.head_width) for i in range(self.head_width // 2))
         return tuple(plain if self.rope_scaling is None else map(self.rope_scaling, plain))
 
 
 class LlamaAttention(nn.Module):
-    """x -> W_o Attention(R W_q x, R W_k x, W_v x), R turning each head's pairs by their position's angles."""
+    """x -> W_o Attention(R W_q x, R W_k x, W_v x), where R rotates each head's pairs by the angles of their position."""
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
-        self.n_head, self.n_kv_head, self.dropout = config.n_head, config.n_kv_head, config.dropout
-        self.frequencies, self.pairing = config.frequencies, config.rope_pairing
+        self.dropout, self.frequencies, self.pairing = config.dropout, config.frequencies, config.rope_pairing
         width, queries, keys = config.n_embd, config.n_head * config.head_width, config.n_kv_head * config.head_width
         self.q_proj = nn.Linear(width, queries, config.attention_bias)
         self.k_proj = nn.Linear(width, keys, config.attention_bias)
         self.v_proj = nn.Linear(width, keys, config.attention_bias)
         self.o_proj = nn.Linear(queries, width, config.attention_bias)
+        self.resid_dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, residual: Tensor | None, cache: nn.KeyValueCache | None = None) -> Tensor:
-        """x (N, T, C) -> (N, T, C), plus residual. cache: of the earlier positions; it takes up the new ones."""
-        q, k, v = self._heads(x, 0 if cache is None else cache.length)
+    def forward(self, x: Tensor, add_to: Tensor, cache: nn.KeyValueCache | None = None) -> Tensor:
+        """Returns add_to + dropout(attention(x)), all (N, T, C). cache: of the earlier positions; the new ones are appended."""
+        start = 0 if cache is None else cache.length
+        q, k, v = nn.rotary_heads(  # (N, T, C) -> (N, n_head, T, D) and twice (N, n_kv_head, T, D)
+            x, self.q_proj, self.k_proj, self.v_proj, frequencies=self.frequencies, start=start, pairing=self.pairing
+        )
         if cache is not None:
-            k, v = cache.extend(k, v)
-        dropout = self.dropout if self.training else 0.0
-        y = ops.scaled_dot_product_attention(q, k, v, causal=True, dropout=dropout)
-        return self.o_proj(ops.merge_heads(y), residual)
-
-    def _heads(self, x: Tensor, start: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries (N, n_head, T, D), keys and values (N, n_kv_head, T, D) of the positions from `start` on."""
-        q, k, v = self.q_proj, self.k_proj, self.v_proj
-        if nn.joinable(q, k, v):
-            return ops.rotary_heads(
-                x, q.weight, k.weight, v.weight, q.bias, k.bias, v.bias,
-                frequencies=self.frequencies, start=start, pairing=self.pairing, frozen=q.frozen and k.frozen and v.frozen,
-            )  # fmt: skip
-        (queries,) = ops.split_heads(q(x), 1, self.n_head)
-        (keys,), (values,) = (ops.split_heads(projection(x), 1, self.n_kv_head) for projection in (k, v))
-        queries, keys = (ops.rotary(heads, self.frequencies, start, pairing=self.pairing) for heads in (queries, keys))
-        return queries, keys, values
+            k, v = cache.extend(k, v)  # each (N, n_kv_head, past + T, D)
+        y = ops.scaled_dot_product_attention(q, k, v, causal=True, dropout=self.dropout if self.training else 0.0)
+        y = ops.merge_heads(y)  # (N, n_head, T, D) -> (N, T, n_head D)
+        return self.o_proj.add_to(add_to, y, self.resid_dropout)
 
 
 class LlamaMLP(nn.Module):
@@ -139,17 +128,16 @@ class LlamaMLP(nn.Module):
         self.gate_proj = nn.Linear(config.n_embd, config.n_hidden, config.mlp_bias)
         self.up_proj = nn.Linear(config.n_embd, config.n_hidden, config.mlp_bias)
         self.down_proj = nn.Linear(config.n_hidden, config.n_embd, config.mlp_bias)
+        self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, residual: Tensor | None) -> Tensor:
-        gate, up = self.gate_proj, self.up_proj
-        if nn.joinable(gate, up):
-            frozen = gate.frozen and up.frozen
-            return self.down_proj(ops.swiglu_linear(x, gate.weight, up.weight, gate.bias, up.bias, frozen=frozen), residual)
-        return self.down_proj(ops.swiglu(gate(x), up(x)), residual)
+    def forward(self, x: Tensor, add_to: Tensor) -> Tensor:
+        """Returns add_to + dropout(mlp(x)), all (N, T, C)."""
+        h = nn.swiglu_linear(x, self.gate_proj, self.up_proj)  # (N, T, n_hidden)
+        return self.down_proj.add_to(add_to, h, self.dropout)
 
 
 class LlamaBlock(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)); dropout on both branches."""
+    """As GPT's block: x = x + attention(norm(x)), then x + mlp(norm(x)), with dropout on both branches."""
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
@@ -157,18 +145,14 @@ class LlamaBlock(nn.Module):
         self.mlp = LlamaMLP(config)
         self.input_layernorm = nn.RMSNorm(config.n_embd, config.norm_eps)
         self.post_attention_layernorm = nn.RMSNorm(config.n_embd, config.norm_eps)
-        self.drop = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, cache: nn.KeyValueCache | None = None) -> Tensor:
-        if self.training and self.drop.p > 0:
-            x = x + self.drop(self.self_attn(self.input_layernorm(x), None, cache))
-            return x + self.drop(self.mlp(self.post_attention_layernorm(x), None))
-        x = self.self_attn(self.input_layernorm(x), x, cache)  # without dropout the sum is part of the last projection
-        return self.mlp(self.post_attention_layernorm(x), x)
+        x = self.self_attn(self.input_layernorm(x), add_to=x, cache=cache)
+        return self.mlp(self.post_attention_layernorm(x), add_to=x)
 
 
 class _Trunk(nn.Module):
-    """All but the output projection, under the name that Llama's checkpoints give it."""
+    """All but the output projection, under the name it has in Llama's checkpoints."""
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
@@ -195,18 +179,12 @@ class Llama(DecoderOnlyModel):
             self.lm_head.weight = self.model.embed_tokens.weight
         nn.init.fill_transformer(self, ("o_proj.weight", "down_proj.weight"), config.n_embd, config.n_layer)
 
-    def blocks(self) -> nn.ModuleList:
+    def blocks(self) -> nn.ModuleList[LlamaBlock]:
         return self.model.layers
 
     def forward(self, ids: Tensor, cache: Sequence[nn.KeyValueCache] | None = None) -> Tensor:
-        """ids (N, T) integers -> logits (N, T, vocab_size).
-
-        cache: for step-by-step decoding, one for each layer; ids are then the continuation of what it has seen.
-        Errors: ShapeError when positions pass block_size; RangeError for ids outside the vocabulary.
-        """
-        past = cache[0].length if cache else 0
-        if ids.ndim != 2 or past + ids.shape[1] > self.config.block_size:
-            after = f" after {past}" if past else ""
-            raise ShapeError(f"Llama: ids have shape {ids.shape}{after}, expected (N, T) within a block_size of {self.config.block_size}")
-        x = self.model.drop(self.model.embed_tokens(ids))
-        return self.lm_head(self.model.norm(self.through_blocks(x, cache)))
+        """As DecoderOnlyModel.forward."""
+        self.first_position(ids, cache)
+        x = self.model.drop(self.model.embed_tokens(ids))  # (N, T, C)
+        x = self.through_blocks(x, cache)
+        return self.lm_head(self.model.norm(x))  # (N, T, C) -> (N, T, vocab_size)

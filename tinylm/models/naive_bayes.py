@@ -1,4 +1,4 @@
-"""Multinomial naive Bayes: what counting words alone can tell of a text's class."""
+"""Multinomial naive Bayes: a classifier of texts by their word counts."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,9 @@ from tinylm.errors import DataError
 class NaiveBayes:
     """log p(c | text) = log p(c) + Σ_w n_w log p(w | c) + const, with p(w | c) = (n_cw + 1) / (n_c + vocab_size).
 
-    n_w: how often word w stands in the text; n_cw: in all training texts of class c; n_c = Σ_w n_cw.
+    n_w: how often word w occurs in the text; n_cw: in all training texts of class c; n_c = Σ_w n_cw.
     McCallum & Nigam 1998, "A comparison of event models for naive Bayes text classification", eq. 6.
-    Texts are arrays of word ids; the word `ignored` (<unk>) counts nowhere and is not one of the
-    vocabulary.
+    Texts are arrays of word ids; the word `ignored` (<unk>) is not counted and not part of the vocabulary.
     """
 
     def __init__(self, vocab_size: int, ignored: int = 0) -> None:
@@ -21,7 +20,7 @@ class NaiveBayes:
         self.log_prior, self.log_p = np.zeros(2), np.zeros((2, vocab_size))
 
     def fit(self, texts: Sequence[np.ndarray], labels: np.ndarray) -> "NaiveBayes":
-        """Counts the texts, labels (N,) 0 or 1. Returns self. Errors: DataError without a text of each class."""
+        """Counts the words of the texts, labels (N,) 0 or 1. Returns self. Raises DataError without a text of each class."""
         for c in (0, 1):
             members = [ids for ids, label in zip(texts, labels, strict=True) if label == c]
             if not members:
@@ -35,6 +34,6 @@ class NaiveBayes:
         return self
 
     def log_odds(self, texts: Sequence[np.ndarray]) -> np.ndarray:
-        """log p(1 | text) - log p(0 | text), (N,) float64; above zero means class 1."""
+        """Returns log p(1 | text) - log p(0 | text), (N,) float64; above zero means class 1."""
         prior, weights = self.log_prior[1] - self.log_prior[0], self.log_p[1] - self.log_p[0]
         return np.array([prior + weights[ids].sum() for ids in texts])

@@ -1,7 +1,7 @@
 """The n-gram language model with interpolated modified Kneser-Ney smoothing.
 
 Chen & Goodman 1999, "An empirical study of smoothing techniques for language modeling",
-Computer Speech and Language 13, section 3, with the interpolation carried on to the uniform distribution.
+Computer Speech and Language 13, section 3, interpolated down to the uniform distribution.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,15 +14,15 @@ from tinylm.errors import CheckpointError, ConfigError, DataError, ShapeError
 
 
 class _Level(NamedTuple):
-    """The n-grams of one length n, sorted; an n-gram is named by its row.
+    """The n-grams of one length n, sorted; an n-gram is identified by its row.
 
-    The last entry of shares and backoffs stands for an absent n-gram or context, whose row is -1.
+    The last entry of discounted and backoffs is that of an absent n-gram or context, whose row is -1.
     """
 
     codes: np.ndarray  # context * vocab_size + last token; the context is a row of the level n - 1
-    counts: np.ndarray  # times seen (longest n) or distinct left neighbours (shorter n)
-    shares: np.ndarray  # (count - discount) / total of the context; 0 if absent
-    backoffs: np.ndarray  # for every row of the level n - 1: gamma; 1 if it has no continuation or is absent
+    counts: np.ndarray  # occurrences (longest n) or distinct left neighbours (shorter n)
+    discounted: np.ndarray  # (count - discount) / total of the context; 0 if absent
+    backoffs: np.ndarray  # gamma of every row of the level n - 1; 1 if it has no continuation or is absent
 
 
 class NgramLM:
@@ -33,17 +33,16 @@ class NgramLM:
         p_n(w | h) = max(c(h w) - D(c(h w)), 0) / Σ_v c(h v) + γ(h) p_{n-1}(w | h')
         γ(h) = (D1 N1(h) + D2 N2(h) + D3 N3+(h)) / Σ_v c(h v)
 
-    where N_k(h) is how many different tokens follow h with count k, and γ = 1 without a first term
-    when nothing follows h. The model is p_order; within the first tokens of a text, p_n with all the
-    n-1 tokens there are. For n = order, c counts occurrences. For n < order it counts the different
-    left neighbours of the n-gram, the start of a sentence being one of them.
-    Every level has its own three discounts, see `estimate_discounts`. They are positive, so that
+    where N_k(h) is how many different tokens follow h with count k. If nothing follows h, γ = 1 and there is no
+    first term. The model is p_order; for the first tokens of a text it is p_n with the n-1 tokens before. For n = order,
+    c counts occurrences. For n < order it counts the different left neighbours of the n-gram, the start of a sentence
+    being one of them. Each level has three discounts, see `estimate_discounts`. They are positive, so that
     every token of the vocabulary has a positive probability, seen or not.
 
     The n-grams are a trie of sorted arrays: n-gram number c of length n-1 followed by token w has
     the code c * vocab_size + w, which fits 64 bits for every order. Before `fit` the model is uniform.
 
-    order: 1 to 9; vocab_size: 1 to 2**31. Errors: ConfigError for others.
+    order: 1 to 9; vocab_size: 1 to 2**31. Raises ConfigError for others.
     """
 
     def __init__(self, vocab_size: int, order: int = 7) -> None:
@@ -55,11 +54,11 @@ class NgramLM:
         self._levels: list[_Level] = []
 
     def config(self) -> dict[str, int]:
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         return {"vocab_size": self.vocab_size, "order": self.order}
 
     def num_parameters(self) -> int:
-        """How many n-grams are stored, of all lengths: one count each."""
+        """Returns how many n-grams of all lengths are stored, each with one count."""
         return sum(level.counts.size for level in self._levels)
 
     # ---- counting
@@ -67,8 +66,8 @@ class NgramLM:
     def fit(self, ids: Any) -> "NgramLM":
         """Counts a text, ids (T,), or a list of them: sentences whose contexts do not cross. Returns self.
 
-        What was counted before is forgotten. Errors: RangeError for ids outside the vocabulary,
-        ShapeError for ids that are not 1-D integers, DataError when no text has `order` tokens.
+        Earlier counts are discarded. Raises RangeError for ids outside the vocabulary,
+        ShapeError for ids that are not 1-D integers, DataError if no text has `order` tokens.
         """
         sentences = [self._checked(s) for s in ids] if isinstance(ids, (list, tuple)) else [self._checked(ids)]
         sentences = [s for s in sentences if s.size]
@@ -90,7 +89,7 @@ class NgramLM:
                 suffixes = np.empty(codes[-1].size, np.int64)
                 suffixes[rows[inside]] = shorter[inside]
                 neighbours = np.bincount(suffixes, minlength=codes[-2].size)
-                neighbours[shorter[~inside & (shorter >= 0)]] += 1  # these begin a sentence: one more, however often
+                neighbours[shorter[~inside & (shorter >= 0)]] += 1  # these begin a sentence, which counts as one neighbour
                 counts.append(neighbours)
             shorter, contexts = rows, _shifted(rows, starts)
         counts.append(np.bincount(shorter[shorter >= 0]))
@@ -98,7 +97,7 @@ class NgramLM:
         return self
 
     def _set(self, codes: Sequence[np.ndarray], counts: Sequence[np.ndarray]) -> None:
-        num_contexts = [1, *(c.size for c in codes[:-1])]  # one before any token
+        num_contexts = [1, *(c.size for c in codes[:-1])]  # the empty context
         self._levels = [_level(*arrays, self.vocab_size) for arrays in zip(codes, counts, num_contexts, strict=True)]
 
     def _checked(self, ids: Any) -> np.ndarray:
@@ -111,10 +110,10 @@ class NgramLM:
     # ---- probabilities
 
     def log_probabilities(self, ids: Any, context: Any = None) -> np.ndarray:
-        """log p(ids[t] | context, ids[:t]) in nats: ids (T,) -> (T,) float64.
+        """Returns log p(ids[t] | context, ids[:t]) in nats: ids (T,) -> (T,) float64.
 
-        context: the ids before, of which only the last order-1 are looked at; without it the text starts here.
-        Errors: RangeError and ShapeError as in `fit`.
+        context: the ids before, of which only the last order-1 are used; without it the text starts here.
+        Raises RangeError and ShapeError as `fit` does.
         """
         before = self._recent(() if context is None else context)
         tokens = np.concatenate([before, self._checked(ids)])
@@ -122,14 +121,14 @@ class NgramLM:
         p = np.full(tokens.size, 1 / self.vocab_size)
         for level in self._levels:
             rows = _find(level.codes, contexts * self.vocab_size + tokens)
-            p = level.shares[rows] + level.backoffs[contexts] * p
+            p = level.discounted[rows] + level.backoffs[contexts] * p
             contexts = _shifted(rows, slice(1))
         return np.log(p[before.size :])
 
     def next_log_probabilities(self, context: Any) -> np.ndarray:
-        """log p(w | context) in nats for every token w of the vocabulary: context (T,) -> (vocab_size,) float64.
+        """Returns log p(w | context) in nats for every token w of the vocabulary: context (T,) -> (vocab_size,) float64.
 
-        The same numbers, to the last bit, as `log_probabilities`. Errors: as there.
+        The numbers are bit-equal to those of `log_probabilities`, and so are the exceptions.
         """
         before = self._recent(context)
         contexts = np.zeros(before.size + 1, np.int64)  # of the tokens before, then of the next one
@@ -138,19 +137,19 @@ class NgramLM:
             first = contexts[-1] * self.vocab_size
             start, stop = np.searchsorted(level.codes, [first, first + self.vocab_size])  # nothing for an absent context
             p *= level.backoffs[contexts[-1]]
-            p[level.codes[start:stop] - first] += level.shares[start:stop]
+            p[level.codes[start:stop] - first] += level.discounted[start:stop]
             contexts[1:] = _find(level.codes, contexts[:-1] * self.vocab_size + before)
             contexts[0] = -1
         return np.log(p)
 
     def _recent(self, context: Any) -> np.ndarray:
-        """The part of a context that matters: its last order-1 tokens."""
+        """Returns the part of a context that matters: its last order-1 tokens."""
         return self._checked(context[max(len(context) - self.order + 1, 0) :])
 
     # ---- state
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """The counts, from which all else follows: for each length n three uint32 arrays, an entry an n-gram.
+        """Returns the counts, from which all else follows: for each length n three uint32 arrays, one entry per n-gram.
 
         "contexts.n": its first n-1 tokens, as a position in the arrays of n-1; "tokens.n": its last token;
         "counts.n". Sorted by context, then token.
@@ -163,9 +162,9 @@ class NgramLM:
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes the counts of a model of the same order, from `state_dict`.
+        """Loads the counts of a model of the same order, from `state_dict`.
 
-        Nothing is changed unless everything fits. Errors: CheckpointError naming every missing,
+        Nothing is changed unless everything fits. Raises CheckpointError naming every missing,
         unexpected and misshapen key, or the length whose values are damaged.
         """
         lengths = range(1, self.order + 1)
@@ -201,7 +200,7 @@ class NgramLM:
 
 
 def estimate_discounts(counts: np.ndarray) -> np.ndarray:
-    """D1, D2, D3+ of one level: what to take from counts of 1, 2, and 3 or more.
+    """Returns D1, D2, D3+ of one level, the discounts of counts of 1, 2, and 3 or more.
 
     With n_k of the n-grams having count k and Y = n1 / (n1 + 2 n2):
     D_k = k - (k+1) Y n_{k+1} / n_k.  Chen & Goodman 1999, section 3.
@@ -222,18 +221,18 @@ def _level(codes: np.ndarray, counts: np.ndarray, num_contexts: int, vocab_size:
     totals = np.bincount(contexts, counts, num_contexts)
     removed = np.bincount(contexts, discounts, num_contexts)
     backoffs = np.divide(removed, totals, out=np.ones(num_contexts), where=totals > 0)
-    shares = (counts - discounts) / totals[contexts]
-    return _Level(codes, counts.astype(np.uint32), np.append(shares, 0.0), np.append(backoffs, 1.0))
+    discounted = (counts - discounts) / totals[contexts]
+    return _Level(codes, counts.astype(np.uint32), np.append(discounted, 0.0), np.append(backoffs, 1.0))
 
 
 def _find(codes: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """The rows of keys among the sorted codes, -1 where absent; a key with an absent context is negative."""
+    """Returns the rows of keys among the sorted codes, -1 where absent; a key with an absent context is negative."""
     rows = np.searchsorted(codes, keys, side="right") - 1
     return np.where(codes[rows] == keys, rows, -1)
 
 
 def _shifted(rows: np.ndarray, starts: Any) -> np.ndarray:
-    """The rows of the contexts: those that end one position earlier, absent at a sentence's start."""
+    """Returns the rows of the contexts: those that end one position earlier, absent at a sentence's start."""
     contexts = np.roll(rows, 1)
     contexts[starts] = -1
     return contexts

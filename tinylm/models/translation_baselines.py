@@ -1,4 +1,4 @@
-"""Two translators that learn by counting, to hold the neural ones against: the translation of the
+"""Two translators that learn by counting, baselines for the neural ones: the translation of the
 nearest known sentence, and word for word by a lexicon."""
 
 import re
@@ -13,13 +13,13 @@ _WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
 
 
 def words_of(text: str) -> list[str]:
-    """The words, numbers and single punctuation marks of a text, in lower case."""
+    """Returns the words, numbers and single punctuation marks of a text, in lower case."""
     return _WORD.findall(text.lower())
 
 
 class NearestSentence:
-    """Gives the target of the training pair whose source has the largest cosine with the sentence;
-    of several the first.
+    """Translates a sentence by the target of the training pair whose source has the largest cosine with it, the first
+    of several.
 
     A sentence is the vector of tf idf, where tf is how often it has a word and
     idf = ln((1 + N) / (1 + N_w)) + 1 with N sentences, N_w of which have the word w (Spärck Jones
@@ -27,7 +27,7 @@ class NearestSentence:
     """
 
     def __init__(self, pairs: Sequence[tuple[str, str]]) -> None:
-        """Errors: DataError for no pairs."""
+        """Raises DataError if there are no pairs."""
         if not pairs:
             raise DataError("there are no pairs to choose from")
         self.targets = [target for _, target in pairs]
@@ -40,13 +40,13 @@ class NearestSentence:
         self._vectors = self._unit(counts)
 
     def translate(self, sentences: Sequence[str]) -> list[str]:
-        """A target for each sentence."""
+        """Returns one target per sentence."""
         vectors = self._unit(self._counts(sentences))
         nearest = [int(np.argmax((row @ self._vectors.T).toarray())) for row in vectors]
         return [self.targets[i] for i in nearest]
 
     def _counts(self, sentences: Sequence[str]) -> sparse.csr_array:
-        """How often each sentence has each known word, (sentences, words)."""
+        """Returns how often each sentence has each known word, (sentences, words)."""
         known = [[self._ids[w] for w in words_of(s) if w in self._ids] for s in sentences]
         rows = np.repeat(np.arange(len(known)), [len(k) for k in known])
         columns = np.array([i for k in known for i in k], np.int64)
@@ -54,23 +54,23 @@ class NearestSentence:
         return sparse.coo_array((np.ones(len(columns)), (rows, columns)), shape=shape).tocsr()  # adds repeats up
 
     def _unit(self, counts: sparse.csr_array) -> sparse.csr_array:
-        """tf idf, each row of length 1 (or 0)."""
+        """Returns tf idf, each row of length 1 (or 0)."""
         weighted = sparse.csr_array(counts * self._idf)
         norms = np.sqrt(np.asarray((weighted * weighted).sum(axis=1)).ravel())
         return sparse.csr_array(sparse.diags_array(1 / np.where(norms > 0, norms, 1)) @ weighted)
 
 
 class WordLexicon:
-    """Word for word: each source word becomes argmax_f t(f | e), an unknown one stays as it is.
+    """Word for word: each source word becomes argmax_f t(f | e), an unknown one is kept.
 
     t is IBM Model 1's (Brown et al. 1993, section 4): every target word f of a pair comes from one
-    source word e of it, or from NULL, all equally likely beforehand. EM, from a uniform t:
+    source word e of it, or from NULL, all equally likely a priori. EM, starting from a uniform t:
     c(f, e) = Σ over pairs of #f #e t(f|e) / Σ_e' #e' t(f|e'),  t(f|e) = c(f, e) / Σ_f' c(f', e).
     Source words are compared in lower case, target words as they are written.
     """
 
     def __init__(self, pairs: Sequence[tuple[str, str]], iterations: int = 5) -> None:
-        """Errors: DataError for no pairs."""
+        """Raises DataError if there are no pairs."""
         if not pairs:
             raise DataError("there are no pairs to learn words from")
         sources, targets = {"": 0}, dict[str, int]()  # id 0 is NULL
@@ -93,17 +93,17 @@ class WordLexicon:
             t = counts / np.bincount(self._e, counts, len(sources))[self._e]
         self._t = t
         self._source_ids, self._target_words = sources, list(targets)
-        order = np.lexsort((-self._f, t, self._e))  # the last of an e is its likeliest f, of several the first seen
+        order = np.lexsort((-self._f, t, self._e))  # the last entry of each e is its most likely f, the first seen of several
         self._best = dict(zip(self._e[order].tolist(), self._f[order].tolist(), strict=True))
 
     def probability(self, target: str, source: str) -> float:
-        """t(target | source) of two words; source "" is NULL."""
+        """Returns t(target | source) of two words; source "" is NULL."""
         e, words = self._source_ids.get(source, -1), self._target_words
         at = [t for t, i, j in zip(self._t, self._e, self._f, strict=True) if i == e and words[j] == target]
         return float(at[0]) if at else 0.0
 
     def translate(self, sentences: Sequence[str]) -> list[str]:
-        """Each sentence word for word, punctuation closed up."""
+        """Returns each sentence translated word for word, without spaces before punctuation."""
         return [re.sub(r" ([^\w\s])", r"\1", " ".join(map(self._word, _WORD.findall(s)))) for s in sentences]
 
     def _word(self, word: str) -> str:
@@ -112,5 +112,5 @@ class WordLexicon:
 
 
 def _counted(ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """(distinct ids, how often each)."""
+    """Returns (distinct ids, how often each occurs)."""
     return np.unique(np.array(ids, np.int64), return_counts=True)

@@ -3,13 +3,18 @@
 import math
 from typing import Any
 
+import numpy as np
+
 from tinylm import ops
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, ShapeError
 from tinylm.nn import init
+from tinylm.nn.checks import check_probability
 from tinylm.nn.key_value_cache import KeyValueCache
-from tinylm.nn.linear import Linear
+from tinylm.nn.layers import Linear
 from tinylm.nn.modules import Module
+
+Mask = Tensor | np.ndarray  # boolean, True where attention is NOT allowed, or floating, added to the scores
 
 
 class MultiheadAttention(Module):
@@ -19,7 +24,7 @@ class MultiheadAttention(Module):
     (3E, E) holding W_Q, W_K, W_V (or q_proj_weight (E, E), k_proj_weight (E, kdim), v_proj_weight
     (E, vdim) when kdim or vdim differ from E), in_proj_bias (3E,), out_proj.weight (E, E),
     out_proj.bias (E,). Inputs are (T, N, E), or (N, T, E) if batch_first.
-    Errors: ConfigError when embed_dim is not a multiple of num_heads.
+    Raises ConfigError if embed_dim is not a multiple of num_heads.
     """
 
     def __init__(
@@ -36,8 +41,7 @@ class MultiheadAttention(Module):
         super().__init__()
         if num_heads <= 0 or embed_dim % num_heads:
             raise ConfigError(f"embed_dim {embed_dim} is not a multiple of num_heads {num_heads}")
-        if not 0 <= dropout <= 1:
-            raise ConfigError(f"dropout probability {dropout} is out of range: expected 0 to 1")
+        check_probability(dropout)
         self.embed_dim, self.num_heads, self.dropout, self.batch_first = embed_dim, num_heads, dropout, batch_first
         self.same_dim = kdim in (None, embed_dim) and vdim in (None, embed_dim)
         if self.same_dim:
@@ -56,13 +60,13 @@ class MultiheadAttention(Module):
         query: Tensor,
         key: Tensor,
         value: Tensor,
-        key_padding_mask: Any = None,
+        key_padding_mask: Mask | None = None,
         need_weights: bool = True,
-        attn_mask: Any = None,
+        attn_mask: Mask | None = None,
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """(output, weights): output like query; weights (N, T, S), or (N, heads, T, S) if not averaged,
+        """Returns (output, weights): output like query; weights (N, T, S), or (N, heads, T, S) if not averaged,
         None if not need_weights. The masks are those of `attend`."""
         y, weights = self.attend(
             query, key, value, attn_mask=attn_mask, key_padding_mask=key_padding_mask, is_causal=is_causal, need_weights=need_weights
@@ -77,21 +81,21 @@ class MultiheadAttention(Module):
         key: Tensor,
         value: Tensor,
         *,
-        attn_mask: Any = None,
-        key_padding_mask: Any = None,
+        attn_mask: Mask | None = None,
+        key_padding_mask: Mask | None = None,
         is_causal: bool = False,
         need_weights: bool = False,
         cache: KeyValueCache | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """(Concat(head_1 ... head_h), weights (N, heads, T, S) or None): all but the product with W_O.
+        """Returns (Concat(head_1 ... head_h), weights (N, heads, T, S) or None): all but the product with W_O.
 
         As in PyTorch, boolean masks are True where attention is NOT allowed and floating ones are
         added: attn_mask (T, S) or (N heads, T, S), key_padding_mask (N, S). is_causal lets each
         query see the keys up to its own position, counted from the last; an attn_mask given with
-        it is taken to say the same and is not read. A query that may look nowhere gives zeros.
-        cache: the keys and values of earlier steps. It takes up this call's, and all are attended to.
-        key and value may also be what `keys_and_values` made of them.
-        Errors: ShapeError naming the input or mask that does not fit.
+        it is assumed to say the same and is not read. A query that may attend to no key gives zeros.
+        cache: the keys and values of earlier steps; this call's are appended, and all are attended to.
+        key and value may also be the results of `keys_and_values`.
+        Raises ShapeError naming the input or mask that does not fit.
         """
         self._check(query, key, value)
         if key.ndim == 3 and self.same_dim and query is key and key is value:  # one matrix product makes all three
@@ -107,11 +111,11 @@ class MultiheadAttention(Module):
         dropout = self.dropout if self.training else 0.0
         result = ops.scaled_dot_product_attention(q, k, v, mask, causal=is_causal, dropout=dropout, return_weights=need_weights)
         y, weights = result if need_weights else (result, None)
-        return ops.merge_heads(y, batch_first=self.batch_first), weights
+        return ops.merge_heads(y, batch_first=self.batch_first), weights  # (N, heads, T, E / heads) -> (T, N, E)
 
     def keys_and_values(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """K W_K and V W_V, each (N, heads, S, E / heads): `attend` takes them in place of key and value,
-        which spares many calls with the same ones the projections."""
+        """Returns K W_K and V W_V, each (N, heads, S, E / heads). `attend` accepts them as key and value, so that
+        several calls with the same key and value compute the projections once."""
         if self.same_dim and key is value:
             k, v = self._heads(self._project(key, 1, 3), 2)
         else:
@@ -119,13 +123,13 @@ class MultiheadAttention(Module):
         return k, v
 
     def _project(self, x: Tensor, first: int, stop: int) -> Tensor:
-        """x times those of W_Q, W_K, W_V from number `first` to before `stop`, side by side."""
+        """Returns x times W_Q, W_K, W_V number `first` to `stop` - 1, side by side: (..., E) -> (..., (stop - first) E)."""
         rows = slice(first * self.embed_dim, stop * self.embed_dim)
         weight = self.in_proj_weight[rows] if self.same_dim else (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)[first]
         return ops.linear(x, weight, None if self.in_proj_bias is None else self.in_proj_bias[rows])
 
     def _heads(self, x: Tensor, parts: int = 1) -> tuple[Tensor, ...]:
-        """(T, N, parts E), or (N, T, parts E) if batch_first, to `parts` tensors (N, heads, T, E / heads)."""
+        """Splits (T, N, parts E), or (N, T, parts E) if batch_first, into `parts` tensors (N, heads, T, E / heads)."""
         return ops.split_heads(x, parts, self.num_heads, batch_first=self.batch_first)
 
     def _check(self, query: Tensor, key: Tensor, value: Tensor) -> None:
@@ -149,15 +153,15 @@ class MultiheadAttention(Module):
         return f"embed_dim={self.embed_dim}, num_heads={self.num_heads}"
 
 
-def merged_mask(attn_mask: Any, key_padding_mask: Any, shape: tuple[int, int, int, int], dtype: Any) -> Any:
-    """PyTorch's two masks as the one that ops.scaled_dot_product_attention takes for scores of
-    `shape` (N, heads, T, S): boolean, True where attention IS allowed; or of `dtype`, to add; None
+def merged_mask(attn_mask: Mask | None, key_padding_mask: Mask | None, shape: tuple[int, int, int, int], dtype: Any) -> Any:
+    """Returns PyTorch's two masks as the one mask of ops.scaled_dot_product_attention for scores of
+    `shape` (N, heads, T, S): boolean, True where attention IS allowed; or of `dtype`, to be added; None
     without masks."""
     batch, heads, steps, keys = shape
     masks = []
     if attn_mask is not None:
         m = _checked("attn_mask", attn_mask, [(steps, keys), (batch * heads, steps, keys)])
-        masks.append(m.reshape(shape) if m.ndim == 3 else m)
+        masks.append(m.reshape(shape) if m.ndim == 3 else m)  # (N heads, T, S) -> (N, heads, T, S)
     if key_padding_mask is not None:
         masks.append(_checked("key_padding_mask", key_padding_mask, [(batch, keys)]).reshape(batch, 1, 1, keys))
     if not masks:
@@ -168,7 +172,7 @@ def merged_mask(attn_mask: Any, key_padding_mask: Any, shape: tuple[int, int, in
     return added[0] if len(added) == 1 else added[0] + added[1]
 
 
-def _checked(name: str, mask: Any, shapes: list[tuple[int, ...]]) -> Tensor:
+def _checked(name: str, mask: Mask, shapes: list[tuple[int, ...]]) -> Tensor:
     mask = Tensor.as_tensor(mask)
     if mask.shape not in shapes:
         raise ShapeError(f"MultiheadAttention: {name} has shape {mask.shape}, expected {' or '.join(map(str, shapes))}")

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ class _Mode:
 
 @contextlib.contextmanager
 def shapes_only() -> Iterator[None]:
-    """Within it, new parameters have a shape and no memory, nothing is drawn and nothing is filled: for models whose
+    """Within this context new parameters have a shape but no memory, and nothing is drawn or filled: for models whose
     weights come from a file. `allocate` gives a parameter its memory."""
     before, _Mode.drawing = _Mode.drawing, False
     try:
@@ -28,13 +28,15 @@ def shapes_only() -> Iterator[None]:
 
 
 def allocate(parameter: Parameter) -> None:
-    """Memory of its own, not initialised, for a parameter made within `shapes_only`."""
+    """Gives a parameter made within `shapes_only` its memory, not initialised."""
     parameter.data = np.empty(parameter.shape, np.float32)
     parameter.bump_version()
 
 
-def _hollow(shape: tuple[int, ...]) -> Parameter:
-    """A parameter whose elements are all the same zero in memory."""
+def _parameter(shape: tuple[int, ...], draw: Callable[[], np.ndarray]) -> Parameter:
+    """Returns a float32 parameter of draw(), or, within `shapes_only`, one whose elements are all the same zero in memory."""
+    if _Mode.drawing:
+        return Parameter(draw().astype(np.float32, copy=False))
     try:
         return Parameter(np.broadcast_to(np.float32(0), shape))
     except ValueError as error:
@@ -43,30 +45,22 @@ def _hollow(shape: tuple[int, ...]) -> Parameter:
 
 def uniform(shape: tuple[int, ...], bound: float) -> Parameter:
     """U(-bound, bound), float32."""
-    if not _Mode.drawing:
-        return _hollow(shape)
-    return Parameter(default_generator.numpy().uniform(-bound, bound, shape).astype(np.float32))
+    return _parameter(shape, lambda: default_generator.numpy().uniform(-bound, bound, shape))
 
 
 def normal(shape: tuple[int, ...], std: float = 1.0) -> Parameter:
     """N(0, std²), float32."""
-    if not _Mode.drawing:
-        return _hollow(shape)
-    return Parameter(default_generator.numpy().standard_normal(shape, np.float32) * np.float32(std))
+    return _parameter(shape, lambda: _standard_normal(shape) * np.float32(std))
 
 
 def zeros(shape: tuple[int, ...]) -> Parameter:
     """Zeros, float32."""
-    if not _Mode.drawing:
-        return _hollow(shape)
-    return Parameter(np.zeros(shape, np.float32))
+    return _parameter(shape, lambda: np.zeros(shape, np.float32))
 
 
 def ones(shape: tuple[int, ...]) -> Parameter:
     """Ones, float32."""
-    if not _Mode.drawing:
-        return _hollow(shape)
-    return Parameter(np.ones(shape, np.float32))
+    return _parameter(shape, lambda: np.ones(shape, np.float32))
 
 
 def xavier_uniform(shape: tuple[int, int]) -> Parameter:
@@ -76,28 +70,21 @@ def xavier_uniform(shape: tuple[int, int]) -> Parameter:
 
 def fill_normal(parameter: Parameter, std: float) -> None:
     """Draws the parameter anew from N(0, std²), in place."""
-    if not _Mode.drawing:
-        return
-    values: Any = default_generator.numpy().standard_normal(parameter.shape, np.float32) * np.float32(std)
-    _fill(parameter, values)
+    _fill(parameter, lambda: _standard_normal(parameter.shape) * np.float32(std))
 
 
 def fill_uniform(parameter: Parameter, bound: float) -> None:
     """Draws the parameter anew from U(-bound, bound), in place."""
-    if not _Mode.drawing:
-        return
-    _fill(parameter, default_generator.numpy().uniform(-bound, bound, parameter.shape))
+    _fill(parameter, lambda: default_generator.numpy().uniform(-bound, bound, parameter.shape))
 
 
 def fill(parameter: Parameter, value: float) -> None:
     """Sets every element, in place."""
-    if not _Mode.drawing:
-        return
-    _fill(parameter, value)
+    _fill(parameter, lambda: value)
 
 
 def fill_transformer(model: Module, onto_residual: tuple[str, ...], width: int, layers: int) -> None:
-    """Draws a decoder's weights anew: matrices from N(0, s²), those whose names end with one of `onto_residual` from
+    """Draws the weights of a decoder anew: matrices from N(0, s²), those whose names end with one of `onto_residual` from
     N(0, s²/(2 layers)), biases zero; s = 0.02 √(768 / width).  Radford et al. 2019, section 2.3."""
     std = 0.02 * math.sqrt(768 / width)
     for name, p in model.named_parameters():
@@ -109,6 +96,11 @@ def fill_transformer(model: Module, onto_residual: tuple[str, ...], width: int, 
             fill(p, 0.0)
 
 
-def _fill(parameter: Parameter, values: Any) -> None:
-    parameter.data[...] = values
-    parameter.bump_version()
+def _fill(parameter: Parameter, draw: Callable[[], Any]) -> None:
+    if _Mode.drawing:
+        parameter.data[...] = draw()
+        parameter.bump_version()
+
+
+def _standard_normal(shape: tuple[int, ...]) -> np.ndarray:
+    return default_generator.numpy().standard_normal(shape, np.float32)

@@ -1,4 +1,4 @@
-"""Low-rank adapters: a trained model stays as it is, and a small correction of some layers is learned beside it.
+"""Low-rank adapters: the trained weights stay as they are, and a small correction to some layers is learned beside them.
 
 Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models", arXiv:2106.09685, section 4.1.
 """
@@ -14,7 +14,7 @@ from tinylm.engine.devices import to_device
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError
 from tinylm.nn import init
-from tinylm.nn.linear import Linear
+from tinylm.nn.layers import Linear
 from tinylm.nn.modules import Module, Parameter
 from tinylm.ops.activations import ACTIVATIONS
 
@@ -23,15 +23,15 @@ class LowRankLinear(Linear):
     """y = x Wᵀ + b + (alpha / rank) (x Aᵀ) Bᵀ, with W and b frozen.
 
     lora_A (rank, in) starts at U(-1/√in, 1/√in), lora_B (out, rank) at zero, so the layer begins as the
-    one it adapts. Errors: ConfigError for a rank that is not between 1 and both widths.
+    one it adapts. Raises ConfigError for a rank that is not between 1 and both widths.
     """
 
     def __init__(self, base: Linear, rank: int, alpha: float) -> None:
-        Module.__init__(self)
-        self.in_features, self.out_features = base.in_features, base.out_features
-        if not 1 <= rank <= min(self.in_features, self.out_features):
-            widest = min(self.in_features, self.out_features)
-            raise ConfigError(f"rank is {rank}: expected 1 to {widest} for a layer from {self.in_features} to {self.out_features}")
+        widest = min(base.in_features, base.out_features)
+        if not 1 <= rank <= widest:
+            raise ConfigError(f"rank is {rank}: expected 1 to {widest} for a layer from {base.in_features} to {base.out_features}")
+        with init.shapes_only():
+            super().__init__(base.in_features, base.out_features, base.bias is not None)
         self.weight, self.bias, self.scale = base.weight, base.bias, alpha / rank
         self.lora_A = init.uniform((rank, self.in_features), 1 / math.sqrt(self.in_features))
         self.lora_B = init.zeros((self.out_features, rank))
@@ -39,18 +39,17 @@ class LowRankLinear(Linear):
             factor.data = to_device(factor.data.astype(base.weight.dtype), base.weight.device)
 
     def forward(self, x: Tensor, residual: Tensor | None = None, *, activation: str | None = None) -> Tensor:
-        """act(x Wᵀ + b + the correction) + residual."""
-        narrow = ops.linear(x, self.lora_A) * self.scale
+        """Returns act(x Wᵀ + b + the correction) + residual."""
+        narrow = ops.linear(x, self.lora_A) * self.scale  # (..., in) -> (..., rank)
         if activation is None:
             return super().forward(x, ops.linear(narrow, self.lora_B, None, residual))
         y = ACTIVATIONS[activation](super().forward(x, ops.linear(narrow, self.lora_B)))
         return y if residual is None else y + residual
 
     def merged(self) -> Linear:
-        """A plain layer of the weight W + (alpha / rank) B A, trained like any other."""
-        plain = Linear.__new__(Linear)
-        Module.__init__(plain)
-        plain.in_features, plain.out_features = self.in_features, self.out_features
+        """Returns a plain layer of the weight W + (alpha / rank) B A, trained like any other."""
+        with init.shapes_only():
+            plain = Linear(self.in_features, self.out_features, self.bias is not None)
         plain.weight = Parameter(self.weight.data + self.scale * (self.lora_B.data @ self.lora_A.data))
         plain.bias = self.bias
         return plain
@@ -63,7 +62,7 @@ def adapt(model: Module, rank: int, alpha: float, chosen: Callable[[str], bool] 
     """Freezes every parameter and puts a LowRankLinear in the place of each Linear whose path is `chosen`.
 
     Returns their paths. A weight that is tied to another layer's cannot be chosen, as its other use
-    would not be adapted. Errors: ConfigError when nothing, or such a weight, is chosen.
+    would not be adapted. Raises ConfigError if nothing, or such a weight, is chosen.
     """
     uses: dict[int, int] = {}
     for _, tensor in model.named_state():
@@ -82,7 +81,7 @@ def adapt(model: Module, rank: int, alpha: float, chosen: Callable[[str], bool] 
 
 
 def merge(model: Module) -> None:
-    """Adds every adapter to the weight it corrects, and lets all parameters be trained again."""
+    """Adds every adapter to the weight it corrects, and makes all parameters trainable again."""
     for path, module in list(model.named_modules()):
         if isinstance(module, LowRankLinear):
             _put(model, path, module.merged())
@@ -91,15 +90,15 @@ def merge(model: Module) -> None:
 
 
 def adapter_arrays(model: Module) -> dict[str, Array]:
-    """The adapters' own arrays by name, not copied: "<path>.lora_A" and "<path>.lora_B"."""
+    """Returns the adapters' arrays by name, not copied: "<path>.lora_A" and "<path>.lora_B"."""
     layers = ((path, module) for path, module in model.named_modules() if isinstance(module, LowRankLinear))
     return {f"{path}.{name}": getattr(module, name).data for path, module in layers for name in ("lora_A", "lora_B")}
 
 
 def load_adapters(model: Module, arrays: Mapping[str, np.ndarray]) -> None:
-    """Fills the adapters with what `adapter_arrays` gave; the rest of the model stays.
+    """Fills the adapters with what `adapter_arrays` returned; the rest of the model is not changed.
 
-    Errors: CheckpointError naming every missing, unexpected and misshapen name.
+    Raises CheckpointError naming every missing, unexpected and misshapen name.
     """
     rest = {name: tensor.data for name, tensor in model.named_state() if name not in adapter_arrays(model)}
     model.load_state_dict({**rest, **arrays})

@@ -1,7 +1,7 @@
 """Module and Parameter: named state, found by walking attributes."""
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -9,6 +9,15 @@ from tinylm.engine.arrays import Array
 from tinylm.engine.devices import to_device
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import CheckpointError, ConfigError
+
+P = ParamSpec("P")
+Result = TypeVar("Result", covariant=True)
+
+
+class HasForward(Protocol[P, Result]):
+    """Anything with a `forward`: it gives `Module.__call__` the parameters and the result of the module's own forward."""
+
+    def forward(self, *args: P.args, **kwargs: P.kwargs) -> Result: ...
 
 
 class Parameter(Tensor):
@@ -34,42 +43,42 @@ class Module:
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self: HasForward[P, Result], /, *args: P.args, **kwargs: P.kwargs) -> Result:
         return self.forward(*args, **kwargs)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """State that is not trained: moved by `to` and, if persistent, saved."""
+        """Adds state that is not trained: moved by `to` and, if persistent, saved."""
         self._buffers[name] = persistent
         setattr(self, name, tensor)
 
     # ---- walking
 
     def named_children(self) -> Iterator[tuple[str, "Module"]]:
-        """The modules among the attributes, by name."""
+        """Yields the modules among the attributes, by name."""
         for name, value in vars(self).items():
             if isinstance(value, Module):
                 yield name, value
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
-        """This module ("") and all below it, by path."""
+        """Yields this module ("") and all below it, by path."""
         yield prefix, self
         for name, child in self.named_children():
             yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
 
     def modules(self) -> Iterator["Module"]:
-        """This module and all below it."""
+        """Yields this module and all below it."""
         for _, module in self.named_modules():
             yield module
 
     def named_state(self) -> Iterator[tuple[str, Tensor]]:
-        """Every parameter and persistent buffer by path, tied ones once for each path."""
+        """Yields every parameter and persistent buffer by path, tied ones once per path."""
         for path, module in self.named_modules():
             for name, value in vars(module).items():
                 if isinstance(value, Parameter) or (isinstance(value, Tensor) and module._buffers.get(name, False)):
                     yield (f"{path}.{name}" if path else name), value
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """Each parameter once, by its first path."""
+        """Yields each parameter once, by its first path."""
         seen: set[int] = set()
         for name, value in self.named_state():
             if isinstance(value, Parameter) and id(value) not in seen:
@@ -77,12 +86,12 @@ class Module:
                 yield name, value
 
     def parameters(self) -> Iterator[Parameter]:
-        """Each parameter once."""
+        """Yields each parameter once."""
         for _, parameter in self.named_parameters():
             yield parameter
 
     def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
-        """Every buffer by path, saved or not."""
+        """Yields every buffer by path, saved or not."""
         for path, module in self.named_modules():
             for name in module._buffers:
                 value = getattr(module, name)
@@ -90,19 +99,19 @@ class Module:
                     yield (f"{path}.{name}" if path else name), value
 
     def num_parameters(self) -> int:
-        """How many numbers are trained; tied weights count once."""
+        """Returns how many numbers the parameters have in total; tied weights count once."""
         return sum(p.size for p in self.parameters())
 
     # ---- state
 
     def state_dict(self) -> dict[str, Array]:
-        """Copies of all parameters and persistent buffers by path, on their own device."""
+        """Returns copies of all parameters and persistent buffers by path, on their own device."""
         return {name: value.data.copy() for name, value in self.named_state()}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
         """Copies arrays (NumPy, CuPy, tensors, or CPU torch tensors) into the parameters and buffers by name.
 
-        Nothing is written unless everything fits. Errors: CheckpointError naming every missing,
+        Nothing is written unless everything fits. Raises CheckpointError naming every missing,
         unexpected (both only if strict) and misshapen key.
         """
         own = dict(self.named_state())
@@ -126,10 +135,10 @@ class Module:
             target.data[...] = to_device(array, target.device).astype(target.dtype, copy=False)
             target.bump_version()
 
-    def to(self, device: str | None = None, dtype: Any = None) -> "Module":
+    def to(self, device: str | None = None, dtype: Any = None) -> Self:
         """Moves parameters, their gradients and buffers to a device and floating dtype, in place. Returns self.
 
-        Errors: ConfigError for a dtype that is not floating; DeviceError for a device that is not to be had.
+        Raises ConfigError for a dtype that is not floating, DeviceError for a device that is not available.
         """
         if dtype is not None and np.dtype(dtype).kind != "f":
             raise ConfigError(f"dtype {np.dtype(dtype)} for {type(self).__name__}: expected a floating one")
@@ -139,25 +148,25 @@ class Module:
                     _convert(value, device, dtype)
         return self
 
-    def train(self, mode: bool = True) -> "Module":
-        """Training mode (dropout active), or evaluation mode for False. Returns self."""
+    def train(self, mode: bool = True) -> Self:
+        """Sets training mode (dropout active), or evaluation mode for False. Returns self."""
         for module in self.modules():
             module.training = mode
         return self
 
-    def eval(self) -> "Module":
-        """Evaluation mode: dropout does nothing. Returns self."""
+    def eval(self) -> Self:
+        """Sets evaluation mode: dropout does nothing. Returns self."""
         return self.train(False)
 
-    def apply(self, fn: Callable[["Module"], Any]) -> "Module":
-        """fn(module) on every module below, then on this one. Returns self."""
+    def apply(self, fn: Callable[["Module"], Any]) -> Self:
+        """Calls fn(module) on every module below, then on this one. Returns self."""
         for child in dict(self.named_children()).values():
             child.apply(fn)
         fn(self)
         return self
 
     def zero_grad(self) -> None:
-        """Forgets all gradients."""
+        """Sets all gradients to None."""
         for p in self.parameters():
             p.grad = None
 
@@ -167,7 +176,7 @@ class Module:
         return f"{type(self).__name__}({self.extra_repr()}{body}{chr(10) if body else ''})"
 
     def extra_repr(self) -> str:
-        """The settings shown by repr."""
+        """Returns the settings shown by repr."""
         return ""
 
 
@@ -186,35 +195,38 @@ def _convert(tensor: Tensor, device: str | None, dtype: Any) -> None:
     tensor.bump_version()
 
 
-class ModuleList(Module):
+Item = TypeVar("Item", bound=Module)
+
+
+class ModuleList(Module, Generic[Item]):
     """Modules by position: the names are "0", "1", ..."""
 
-    def __init__(self, modules: Any = ()) -> None:
+    def __init__(self, modules: Iterable[Item] = ()) -> None:
         super().__init__()
         for module in modules:
             self.append(module)
 
-    def append(self, module: Module) -> None:
+    def append(self, module: Item) -> None:
         """Adds a module at the end."""
         setattr(self, str(len(self)), module)
 
     def __len__(self) -> int:
         return sum(1 for _ in self.named_children())
 
-    def __iter__(self) -> Iterator[Module]:
-        return (child for _, child in self.named_children())
+    def __iter__(self) -> Iterator[Item]:
+        return (child for _, child in self.named_children())  # type: ignore[misc] # append takes no others
 
-    def __getitem__(self, index: int) -> Module:
+    def __getitem__(self, index: int) -> Item:
         return list(self)[index]
 
 
-class Sequential(ModuleList):
+class Sequential(ModuleList[Module]):
     """Modules applied one after the other."""
 
     def __init__(self, *modules: Module) -> None:
         super().__init__(modules)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         for module in self:
             x = module(x)
         return x

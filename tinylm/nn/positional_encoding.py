@@ -1,4 +1,4 @@
-"""Positions: what tells a Transformer in which order its inputs come."""
+"""Sinusoidal positions, which tell a Transformer the order of its inputs."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ShapeError
-from tinylm.nn.dropout import Dropout
+from tinylm.nn.layers import Dropout
 from tinylm.nn.modules import Module
 
 
@@ -28,11 +28,11 @@ class PositionalEncoding(Module):
         self.pe: Tensor
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
-        """x holds the positions start, start + 1, ...  Errors: ShapeError when they run past max_len."""
+        """Returns dropout(x + PE) for the positions start, start + 1, ...  Raises ShapeError if they pass max_len."""
         max_len, _, d_model = self.pe.shape
         if x.ndim != 3 or x.shape[2] != d_model or start + x.shape[0] > max_len:
             raise ShapeError(
                 f"PositionalEncoding: x has shape {x.shape} from position {start}, "
                 f"expected (T, N, {d_model}) with at most {max_len} positions"
             )
-        return self.dropout(x + self.pe[start : start + x.shape[0]])
+        return self.dropout(x + self.pe[start : start + x.shape[0]])  # (T, N, d_model) + (T, 1, d_model)

@@ -4,19 +4,24 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from tinylm import ops
 from tinylm.engine.devices import to_numpy
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, ShapeError
 from tinylm.nn import init
+from tinylm.nn.checks import check_probability
 from tinylm.nn.modules import Module
 from tinylm.ops.recurrent import check_nonlinearity
 
+Lengths = Tensor | np.ndarray | Sequence[int]  # how many steps each sequence of a batch has
+
 
 class _Weights(Module):
-    """What sequences and cells share: sizes, and parameters by PyTorch's names."""
+    """What sequences and cells have in common: sizes, and parameters under PyTorch's names."""
 
-    op: Any  # the fused op over one layer and direction
+    op: Any  # the fused op of one layer and direction
     gates = 1  # blocks of hidden_size rows in each weight
 
     def __init__(self, input_size: int, hidden_size: int, bias: bool, single_bias: bool = False) -> None:
@@ -29,7 +34,7 @@ class _Weights(Module):
         self.settings: dict[str, Any] = {}  # of the op
 
     def add_parameters(self, inputs: int, suffix: str = "") -> None:
-        """Weights (gates H, inputs) and (gates H, H) and biases, all U(-1/√H, 1/√H)."""
+        """Adds weights (gates H, inputs) and (gates H, H) and biases, all U(-1/√H, 1/√H)."""
         rows, bound = self.gates * self.hidden_size, 1 / math.sqrt(self.hidden_size)
         setattr(self, f"weight_ih{suffix}", init.uniform((rows, inputs), bound))
         setattr(self, f"weight_hh{suffix}", init.uniform((rows, self.hidden_size), bound))
@@ -37,7 +42,7 @@ class _Weights(Module):
             setattr(self, name + suffix, init.uniform((rows,), bound))
 
     def run(self, x: Tensor, states: Sequence[Tensor | None], suffix: str = "", **settings: Any) -> Any:
-        """The op on x (T, N, in) with the parameters of one layer and direction."""
+        """Applies the op to x (T, N, in) with the parameters of one layer and direction."""
         biases = [getattr(self, name + suffix) for name in self.bias_names]
         biases += [None] * (2 - len(biases))
         weights = getattr(self, f"weight_ih{suffix}"), getattr(self, f"weight_hh{suffix}")
@@ -53,7 +58,7 @@ class _Weights(Module):
 
 
 class _Recurrent(_Weights):
-    """Layers and directions stacked; see `LSTM` for the shapes."""
+    """Several layers and directions; see `LSTM` for the shapes."""
 
     def __init__(
         self,
@@ -69,16 +74,15 @@ class _Recurrent(_Weights):
         super().__init__(input_size, hidden_size, bias, single_bias)
         if num_layers < 1:
             raise ConfigError(f"{type(self).__name__}: num_layers is {num_layers}, expected at least 1")
-        if not 0 <= dropout <= 1:
-            raise ConfigError(f"dropout probability {dropout} is out of range: expected 0 to 1")
+        check_probability(dropout)
         self.num_layers, self.batch_first, self.dropout, self.bidirectional = num_layers, batch_first, dropout, bidirectional
         self.directions = ("", "_reverse") if bidirectional else ("",)
         for layer in range(num_layers):
             for direction in self.directions:
                 self.add_parameters(hidden_size * len(self.directions) if layer else input_size, f"_l{layer}{direction}")
 
-    def scan(self, x: Tensor, states: Sequence[Tensor | None], lengths: Any) -> tuple[Tensor, list[Tensor]]:
-        """(output, final states) of all layers; states has an entry for h, and for c in an LSTM."""
+    def scan(self, x: Tensor, states: Sequence[Tensor | None], lengths: Lengths | None) -> tuple[Tensor, list[Tensor]]:
+        """Returns (output, final states) of all layers; states has one entry for h, and one for c in an LSTM."""
         self.check_input(x, (2, 3))
         batched, lead = x.ndim == 3, self.num_layers * len(self.directions)
         time_axis = 1 if batched and self.batch_first else 0
@@ -89,9 +93,9 @@ class _Recurrent(_Weights):
         if lengths is not None:
             lengths = to_numpy(Tensor.as_tensor(lengths).data)
         if not batched:
-            x, states = ops.expand_dims(x, 1), [None if s is None else ops.expand_dims(s, 1) for s in states]
+            x, states = ops.expand_dims(x, 1), [None if s is None else ops.expand_dims(s, 1) for s in states]  # (T, 1, in)
         elif self.batch_first:
-            x = ops.swapaxes(x, 0, 1)
+            x = ops.swapaxes(x, 0, 1)  # (N, T, in) -> (T, N, in)
 
         finals: list[Any] = []
         for layer in range(self.num_layers):
@@ -116,8 +120,8 @@ class _Recurrent(_Weights):
 class RNN(_Recurrent):
     """h_t = φ(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh); arguments, shapes and names as in `LSTM`.
 
-    nonlinearity φ: 'tanh', 'relu' or 'sigmoid'. single_bias: one bias, bias_h_l0 and so on, in place
-    of the two, whose sum alone matters. Weights (H, in) and (H, H). Elman 1990; see ops.rnn.
+    nonlinearity φ: 'tanh', 'relu' or 'sigmoid'. single_bias: one bias, bias_h_l0 and so on, instead
+    of the two, of which only the sum matters. Weights (H, in) and (H, H). Elman 1990; see ops.rnn.
     """
 
     op = ops.rnn
@@ -139,8 +143,8 @@ class RNN(_Recurrent):
         check_nonlinearity(nonlinearity)
         self.settings = {"nonlinearity": nonlinearity}
 
-    def forward(self, x: Tensor, hx: Tensor | None = None, *, lengths: Any = None) -> tuple[Tensor, Tensor]:
-        """(output, h_n) from x and the initial state h_0."""
+    def forward(self, x: Tensor, hx: Tensor | None = None, *, lengths: Lengths | None = None) -> tuple[Tensor, Tensor]:
+        """Returns (output, h_n) from x and the initial state h_0."""
         y, (h,) = self.scan(x, [hx], lengths)
         return y, h
 
@@ -155,8 +159,8 @@ class GRU(_Recurrent):
     op = ops.gru
     gates = 3
 
-    def forward(self, x: Tensor, hx: Tensor | None = None, *, lengths: Any = None) -> tuple[Tensor, Tensor]:
-        """(output, h_n) from x and the initial state h_0."""
+    def forward(self, x: Tensor, hx: Tensor | None = None, *, lengths: Lengths | None = None) -> tuple[Tensor, Tensor]:
+        """Returns (output, h_n) from x and the initial state h_0."""
         y, (h,) = self.scan(x, [hx], lengths)
         return y, h
 
@@ -168,24 +172,26 @@ class LSTM(_Recurrent):
     Parameters of layer k: weight_ih_lk (4H, in), weight_hh_lk (4H, H), bias_ih_lk and bias_hh_lk (4H,),
     and the same with _reverse if bidirectional (D = 2 directions, else D = 1); in is input_size for
     k = 0, then D H. All are initially U(-1/√H, 1/√H), as in PyTorch.
-    x (T, N, in), (N, T, in) if batch_first, or (T, in) -> output, the top layer's h_t, like x with
-    D H for in, the directions side by side; states (num_layers D, N, H), or without N for x (T, in).
-    lengths: N integers from 1 to T, the sequences' own; beyond them x is not looked at and the output
-    is 0, final states are those at a sequence's own last step, and the reverse direction starts there.
-    dropout: between layers, in training. Errors: ConfigError, ShapeError.
+    x (T, N, in), (N, T, in) if batch_first, or (T, in) -> output, the top layer's h_t, shaped like x with
+    D H instead of in, the directions side by side; states (num_layers D, N, H), or without N for x (T, in).
+    lengths: N integers from 1 to T, the length of each sequence; beyond it x is not read and the output
+    is 0, the final states are those at the sequence's last step, and the reverse direction starts there.
+    dropout: between layers, in training. Raises ConfigError, ShapeError.
     """
 
     op = ops.lstm
     gates = 4
 
-    def forward(self, x: Tensor, hx: tuple[Tensor, Tensor] | None = None, *, lengths: Any = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """(output, (h_n, c_n)) from x and the initial states (h_0, c_0)."""
+    def forward(
+        self, x: Tensor, hx: tuple[Tensor, Tensor] | None = None, *, lengths: Lengths | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Returns (output, (h_n, c_n)) from x and the initial states (h_0, c_0)."""
         y, (h, c) = self.scan(x, _pair(hx), lengths)
         return y, (h, c)
 
 
-def _pair(hx: Any) -> Sequence[Tensor | None]:
-    """(h, c) of an LSTM; ShapeError for anything but two states."""
+def _pair(hx: tuple[Tensor, Tensor] | None) -> Sequence[Tensor | None]:
+    """Returns (h, c) of an LSTM. Raises ShapeError for anything but two states."""
     if hx is not None and not (isinstance(hx, (tuple, list)) and len(hx) == 2):
         raise ShapeError(f"an LSTM starts from a pair (h, c), got {type(hx).__name__}")
     return (None, None) if hx is None else hx
@@ -199,7 +205,7 @@ class _Cell(_Weights):
         self.add_parameters(input_size)
 
     def step(self, x: Tensor, states: Sequence[Tensor | None]) -> list[Tensor]:
-        """The states after x."""
+        """Returns the states after x."""
         self.check_input(x, (1, 2))
         expected = (*x.shape[:-1], self.hidden_size)
         for s in states:
@@ -214,7 +220,7 @@ class _Cell(_Weights):
 class RNNCell(_Cell):
     """One step of `RNN`: h = φ(W_ih x + b_ih + W_hh h + b_hh).
 
-    weight_ih (H, in), weight_hh (H, H), bias_ih and bias_hh (H,), or bias_h alone with single_bias:
+    weight_ih (H, in), weight_hh (H, H), bias_ih and bias_hh (H,), or only bias_h with single_bias:
     RNNCell(..., nonlinearity='sigmoid', single_bias=True) is h = σ(W_hh h + W_xh x + b_h).
     """
 
@@ -228,7 +234,7 @@ class RNNCell(_Cell):
         self.settings = {"nonlinearity": nonlinearity}
 
     def forward(self, x: Tensor, hx: Tensor | None = None) -> Tensor:
-        """The next h from x (N, in) and h (N, H), zeros by default; N may be absent."""
+        """Returns the next h from x (N, in) and h (N, H), zeros by default; N may be absent."""
         return self.step(x, [hx])[0]
 
 
@@ -239,7 +245,7 @@ class GRUCell(_Cell):
     gates = 3
 
     def forward(self, x: Tensor, hx: Tensor | None = None) -> Tensor:
-        """The next h from x (N, in) and h (N, H), zeros by default; N may be absent."""
+        """Returns the next h from x (N, in) and h (N, H), zeros by default; N may be absent."""
         return self.step(x, [hx])[0]
 
 
@@ -250,6 +256,6 @@ class LSTMCell(_Cell):
     gates = 4
 
     def forward(self, x: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        """The next (h, c) from x (N, in) and (h, c), each (N, H), zeros by default; N may be absent."""
+        """Returns the next (h, c) from x (N, in) and (h, c), each (N, H), zeros by default; N may be absent."""
         h, c = self.step(x, _pair(hx))
         return h, c

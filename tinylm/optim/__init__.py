@@ -4,9 +4,9 @@ import importlib
 
 from tinylm.optim.adam import Adam as Adam
 from tinylm.optim.adam import AdamW as AdamW
-from tinylm.optim.clipping import clip_grad_norm_ as clip_grad_norm_
 from tinylm.optim.muon import Muon as Muon
 from tinylm.optim.optimizer import Optimizer as Optimizer
+from tinylm.optim.optimizer import clip_grad_norm_ as clip_grad_norm_
 from tinylm.optim.schedules import Constant as Constant
 from tinylm.optim.schedules import Noam as Noam
 from tinylm.optim.schedules import Schedule as Schedule

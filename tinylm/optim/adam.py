@@ -9,7 +9,7 @@ from tinylm.engine.kernels import update
 from tinylm.errors import ConfigError
 from tinylm.optim.optimizer import Optimizer
 
-_BLOCK = 1 << 14  # elements at a time: the nine arrays of one block stay in the L2 cache
+_BLOCK = 1 << 14  # elements per block: its nine arrays fit the L2 cache
 
 
 @update
@@ -52,7 +52,7 @@ def adamw(
 
 
 class AdamBase(Optimizer):
-    """What Adam, AdamW and the AdamW part of Muon share; `decoupled` says where the weight decay goes."""
+    """What Adam, AdamW and the AdamW part of Muon have in common; `decoupled` selects decoupled weight decay."""
 
     states = ("exp_avg", "exp_avg_sq")
     decoupled = False
@@ -85,7 +85,7 @@ class Adam(AdamBase):
 
 
 class AdamW(AdamBase):
-    """Adam with decoupled weight decay: w shrinks by lr weight_decay w at each step."""
+    """Adam with decoupled weight decay: each step subtracts lr weight_decay w from w."""
 
     decoupled = True
 

@@ -8,16 +8,16 @@ from tinylm.engine.arrays import Array, array_module
 from tinylm.engine.kernels import update
 from tinylm.errors import ConfigError
 from tinylm.optim.adam import AdamBase
-from tinylm.optim.flat import FlatParameters
+from tinylm.optim.optimizer import FlatParameters
 
 STEPS, COEFFICIENTS = 5, (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalized(g: Array) -> Array:
-    """About U Vᵀ for g = U S Vᵀ: the singular values, whatever they were, come to lie between about 0.7 and 1.2.
+    """Returns about U Vᵀ for g = U S Vᵀ: all singular values become values between about 0.7 and 1.2.
 
     X = g / ‖g‖, then five times X = a X + (b X Xᵀ + c (X Xᵀ)²) X: a quintic Newton-Schulz iteration
-    whose coefficients trade exactness for a steep rise of small singular values.
+    whose coefficients trade exactness for faster growth of small singular values.
     g: a matrix or a batch of them (..., m, n). Jordan et al. 2024, "Muon", kellerjordan.github.io/posts/muon.
     """
     xp = array_module(g)
@@ -54,9 +54,9 @@ def muon(values: Array, grads: Array, exp_avg: Array, /, *, lr, momentum, weight
 class Muon(AdamBase):
     """Muon for the groups with orthogonal=True, AdamW for the others.
 
-    Muon is for the matrices inside a network; embeddings, output layers and vectors belong to AdamW
+    Muon is for the matrices inside a network; embeddings, output layers and vectors belong in AdamW
     groups. The settings betas and eps are AdamW's, momentum is Muon's. A usual learning rate is 0.02
-    for Muon and AdamW's own for the others. Errors: ConfigError for a parameter of a Muon group that
+    for Muon, and AdamW's usual one for the others. Raises ConfigError for a parameter of a Muon group that
     is not a matrix.
     """
 
@@ -85,9 +85,9 @@ class Muon(AdamBase):
     def states_of(self, group: dict[str, Any]) -> tuple[str, ...]:
         return ("exp_avg",) if group["orthogonal"] else super().states_of(group)
 
-    def update_stretch(self, group: dict[str, Any], flat: FlatParameters, members: range, step: int, grad_scale: Any) -> None:
+    def update_segment(self, group: dict[str, Any], flat: FlatParameters, members: range, step: int, grad_scale: Any) -> None:
         if not group["orthogonal"]:
-            super().update_stretch(group, flat, members, step, grad_scale)
+            super().update_segment(group, flat, members, step, grad_scale)
             return
         settings = {name: group[name] for name in ("lr", "momentum", "weight_decay")}
         for i in members:

@@ -1,21 +1,113 @@
-"""What all optimisers share: parameter groups, flat buffers, clipping, state."""
+"""What all optimisers have in common: parameter groups, flat buffers, clipping by the global norm, state.
+
+Flat buffers hold the parameters of a group in one array and their gradients in another, so that a hundred small updates
+become one long one. Each parameter's `.data` becomes a view of the flat values, and the backward pass writes its gradient
+straight into the flat gradients.
+"""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tinylm.engine.arrays import Array, array_module
-from tinylm.engine.devices import device_of, to_device, to_numpy
+from tinylm.engine.devices import device_of, make_current, to_device, to_numpy
+from tinylm.engine.kernels import update
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import AnomalyError, CheckpointError, ConfigError
-from tinylm.optim.clipping import grad_norm, scale_for
-from tinylm.optim.flat import FlatParameters, pack
+
+_ALIGNMENT = 64  # bytes: the alignment of a parameter must not depend on the run, or sums round differently
+
+
+def _aligned_zeros(xp: Any, size: int, dtype: Any) -> Array:
+    """Returns a 1-D array of zeros whose first element lies on a 64-byte boundary."""
+    item = dtype.itemsize
+    raw = xp.zeros(size + _ALIGNMENT // item, dtype)
+    address = raw.ctypes.data if isinstance(raw, np.ndarray) else 0  # CuPy's memory begins at multiples of 512 bytes
+    skip = (-address % _ALIGNMENT) // item
+    return raw[skip : skip + size]
+
+
+class FlatParameters:
+    """Parameters of one dtype and device in one array; `grads` and the arrays of `state` have the same layout."""
+
+    def __init__(self, parameters: Sequence[Tensor]) -> None:
+        first = parameters[0].data
+        xp = array_module(first)
+        step = _ALIGNMENT // first.dtype.itemsize
+        self.parameters = list(parameters)
+        self.slices = []
+        end = 0
+        for p in parameters:
+            self.slices.append(slice(end, end + p.size))
+            end += math.ceil(p.size / step) * step
+        self.values = _aligned_zeros(xp, end, first.dtype)
+        self.grads = _aligned_zeros(xp, end, first.dtype)
+        self.steps = [0] * len(self.parameters)  # updates each parameter has had
+        self.state: dict[str, Array] = {}
+        self.views = []
+        for p, at in zip(self.parameters, self.slices, strict=True):
+            self.values[at] = p.data.reshape(-1)
+            p.data = self.values[at].reshape(p.shape)
+            p.grad_buffer = self.grads[at].reshape(p.shape)
+            if p.grad is not None:
+                p.grad_buffer[...] = p.grad
+                p.grad = p.grad_buffer
+            self.views.append(p.data)
+
+    def add_state(self, name: str) -> None:
+        """Adds an array of zeros of the same layout, such as a momentum."""
+        self.state[name] = _aligned_zeros(array_module(self.values), self.values.size, self.values.dtype)
+
+    def view(self, array: Array, index: int) -> Array:
+        """Returns the part of a flat array that belongs to parameter `index`, in its shape."""
+        return array[self.slices[index]].reshape(self.parameters[index].shape)
+
+    def segments(self) -> Iterator[tuple[range, int]]:
+        """Yields (indices, step count) of each longest run of adjacent parameters that have a gradient and the same
+        number of updates; parameters without a gradient are left out."""
+        for i, p in enumerate(self.parameters):
+            if p.data is not self.views[i]:
+                raise ConfigError(f"parameter {i} of shape {p.shape} was moved after the optimiser was made: make the optimiser last")
+            if p.grad is not None and p.grad is not p.grad_buffer:
+                assert p.grad_buffer is not None
+                p.grad_buffer[...] = p.grad
+                p.grad = p.grad_buffer
+        i = 0
+        while i < len(self.parameters):
+            if self.parameters[i].grad is None:
+                i += 1
+                continue
+            start = i
+            while i < len(self.parameters) and self.parameters[i].grad is not None and self.steps[i] == self.steps[start]:
+                i += 1
+            yield range(start, i), self.steps[start]
+
+    def span(self, members: range) -> slice:
+        """Returns the slice of a flat array that holds adjacent parameters, with the padding that follows them."""
+        stop = self.slices[members.stop].start if members.stop < len(self.slices) else self.values.size
+        return slice(self.slices[members.start].start, stop)
+
+    def advance(self) -> None:
+        """Counts one more update of each parameter that has a gradient, and bumps its version."""
+        for i, p in enumerate(self.parameters):
+            if p.grad is not None:
+                self.steps[i] += 1
+                p.bump_version()
+
+
+def _pack(parameters: Sequence[Tensor]) -> list[FlatParameters]:
+    """Returns one FlatParameters per dtype and device among the parameters."""
+    kinds: dict[tuple[str, str], list[Tensor]] = {}
+    for p in parameters:
+        kinds.setdefault((p.dtype.name, p.device), []).append(p)
+    return [FlatParameters(members) for members in kinds.values()]
 
 
 class Optimizer:
-    """Parameter groups and their flat buffers; subclasses give `states` and `update`.
+    """Parameter groups and their flat buffers; subclasses define `states` and `update`.
 
     params: tensors, or dicts {"params": tensors, setting: value, ...} whose settings override the
     defaults, as in PyTorch. `param_groups` may be changed between steps (the learning rate is).
@@ -43,7 +135,7 @@ class Optimizer:
                     raise ConfigError(f"a parameter of shape {p.shape} appears twice in the optimiser")
                 seen.add(id(p))
             self.param_groups.append({**defaults, **group, "params": members})
-            self._flats.append(pack(members))
+            self._flats.append(_pack(members))
         for group, flats in zip(self.param_groups, self._flats, strict=True):
             for flat, name in itertools.product(flats, self.states_of(group)):
                 flat.add_state(name)
@@ -52,41 +144,41 @@ class Optimizer:
         return itertools.chain.from_iterable(self._flats)
 
     def states_of(self, group: dict[str, Any]) -> tuple[str, ...]:
-        """The arrays kept for each parameter of a group."""
+        """Returns the names of the arrays kept for each parameter of a group."""
         return self.states
 
-    def update_stretch(self, group: dict[str, Any], flat: FlatParameters, members: range, step: int, grad_scale: Any) -> None:
-        """Updates neighbouring parameters, by default as if they were one."""
-        part = flat.stretch(members)
+    def update_segment(self, group: dict[str, Any], flat: FlatParameters, members: range, step: int, grad_scale: Any) -> None:
+        """Updates adjacent parameters, by default as if they were one."""
+        part = flat.span(members)
         state = {name: array[part] for name, array in flat.state.items()}
         self.update(group, flat.values[part], flat.grads[part], state, step, grad_scale)
 
     def update(self, group: dict[str, Any], values: Array, grads: Array, state: dict[str, Array], step: int, grad_scale: Any) -> None:
-        """Changes `values` in place; all arrays are matching stretches of flat buffers."""
+        """Changes `values` in place; all arrays are the same span of flat buffers."""
         raise NotImplementedError
 
     def step(self, max_norm: float | None = None) -> Array | None:
-        """One update of every parameter that has a gradient; the others are left alone, decay included.
+        """Updates every parameter that has a gradient; the others are not changed, not even by weight decay.
 
-        max_norm: scale all gradients together so that their norm is at most this, within the
+        max_norm: scales all gradients together so that their norm is at most this, within the
         update itself. Returns the norm before scaling (a 0-d array), None without max_norm.
-        Errors: AnomalyError, before anything is written, when that norm is NaN or infinite (on
-        the CPU; on a GPU looking at it would stall the device, so look at the loss).
+        Raises AnomalyError, before anything is written, if that norm is NaN or infinite (on
+        the CPU; reading it on a GPU would stall the device, so look at the loss there).
         """
         norm, grad_scale = None, None
         if max_norm is not None:
             norm = self.grad_norm()
             if isinstance(norm, (np.ndarray, np.generic)) and not np.isfinite(norm):
-                raise AnomalyError(f"the gradient norm is {float(norm)}: nothing was updated; {self._culprit()}")
-            grad_scale = scale_for(norm, max_norm)
+                raise AnomalyError(f"the gradient norm is {float(norm)}: nothing was updated; {self._first_not_finite()}")
+            grad_scale = _clipping_factor(norm, max_norm)
         for group, flats in zip(self.param_groups, self._flats, strict=True):
             for flat in flats:
-                for members, done in flat.ready():
-                    self.update_stretch(group, flat, members, done + 1, grad_scale)
+                for members, done in flat.segments():
+                    self.update_segment(group, flat, members, done + 1, grad_scale)
                 flat.advance()
         return norm
 
-    def _culprit(self) -> str:
+    def _first_not_finite(self) -> str:
         for g, group in enumerate(self.param_groups):
             for i, p in enumerate(group["params"]):
                 if p.grad is not None and not bool(array_module(p.grad).isfinite(p.grad).all()):
@@ -94,28 +186,28 @@ class Optimizer:
         return "it overflowed although every gradient is finite"
 
     def grad_norm(self) -> Array:
-        """√Σ g² over all gradients that are present, a 0-d array."""
+        """Returns √Σ g² over all gradients that are present, a 0-d array."""
         return grad_norm(self.gradients())
 
     def gradients(self) -> list[Array]:
-        """All gradients that are present, as few flat arrays: views, which may be changed before `step`."""
-        return [flat.grads[flat.stretch(members)] for flat in self._all_flats() for members, _ in flat.ready()]
+        """Returns all gradients that are present, as few flat arrays: views, which may be changed before `step`."""
+        return [flat.grads[flat.span(members)] for flat in self._all_flats() for members, _ in flat.segments()]
 
     def zero_grad(self) -> None:
-        """Forgets all gradients (sets them to None)."""
+        """Sets all gradients to None."""
         for flat in self._all_flats():
             for p in flat.parameters:
                 p.grad = None
 
     def _parameters(self) -> Iterator[tuple[FlatParameters, int]]:
-        """Where each parameter lives, in the order of the groups."""
+        """Yields the flat buffer of each parameter and its index there, in the order of the groups."""
         for group, flats in zip(self.param_groups, self._flats, strict=True):
             place = {id(p): (flat, i) for flat in flats for i, p in enumerate(flat.parameters)}
             for p in group["params"]:
                 yield place[id(p)]
 
     def state_dict(self) -> dict[str, Array]:
-        """NumPy arrays "step.K" and "<state>.K" for the K-th parameter in the order of the groups."""
+        """Returns NumPy arrays "step.K" and "<state>.K" for the K-th parameter in the order of the groups."""
         out: dict[str, Array] = {}
         for k, (flat, i) in enumerate(self._parameters()):
             out[f"step.{k}"] = np.array(flat.steps[i])
@@ -124,7 +216,7 @@ class Optimizer:
         return out
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Restores what `state_dict` gave. Errors: CheckpointError naming every key that does not fit."""
+        """Restores what `state_dict` returned. Raises CheckpointError naming every key that does not fit."""
         own = self.state_dict()
         problems = [f"missing {k!r}" for k in own if k not in state] + [f"unexpected {k!r}" for k in state if k not in own]
         problems += [
@@ -136,3 +228,38 @@ class Optimizer:
             flat.steps[i] = int(state[f"step.{k}"])
             for name, array in flat.state.items():
                 flat.view(array, i)[...] = to_device(np.asarray(state[f"{name}.{k}"]), device_of(array))
+
+
+@update
+def squared_norm(grad: Array, total: Array, /) -> None:
+    """total += Σ grad², for a flat gradient and a total of shape ()."""
+    total += array_module(grad).dot(grad, grad)
+
+
+def grad_norm(grads: Sequence[Array]) -> Array:
+    """Returns √Σ g² over all arrays, a 0-d array on their device."""
+    if not grads:
+        return array_module().zeros(())
+    make_current(grads[0])
+    total = array_module(grads[0]).zeros((), grads[0].dtype)
+    for g in grads:
+        squared_norm(g.reshape(-1), total)
+    return array_module(total).sqrt(total)
+
+
+def _clipping_factor(norm: Array, max_norm: float) -> Array:
+    """Returns min(1, max_norm / (norm + 1e-6)), PyTorch's factor, as a 0-d array on the norm's device."""
+    return array_module(norm).minimum(max_norm / (norm + norm.dtype.type(1e-6)), norm.dtype.type(1))
+
+
+def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> Array:
+    """Scales all gradients together, in place, so that their norm is at most max_norm; returns the
+    norm before. `Optimizer.step(max_norm=...)` does the same within the update.
+    Pascanu et al. 2013, arXiv:1211.5063, algorithm 1."""
+    if math.isnan(max_norm) or max_norm < 0:
+        raise ValueError(f"max_norm {max_norm}: expected a number of at least 0")
+    grads: list[Any] = [p.grad for p in parameters if p.grad is not None]
+    norm = grad_norm(grads)
+    for g in grads:
+        g *= _clipping_factor(norm, max_norm).astype(g.dtype)
+    return norm

@@ -8,7 +8,7 @@ from tinylm.errors import ConfigError
 
 
 class Schedule(Protocol):
-    """Anything that maps a step to a learning rate."""
+    """A function from the step to the learning rate."""
 
     def __call__(self, step: int) -> float: ...
 
@@ -21,7 +21,7 @@ class Constant:
     warmup: int = 0
 
     def __call__(self, step: int) -> float:
-        return self.lr * _warmed(step, self.warmup)
+        return self.lr * _warmup_factor(step, self.warmup)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class WarmupCosine:
 
     def __call__(self, step: int) -> float:
         if step < self.warmup:
-            return self.lr * _warmed(step, self.warmup)
+            return self.lr * _warmup_factor(step, self.warmup)
         done = min((step - self.warmup) / max(self.steps - self.warmup, 1), 1.0)
         return self.min_lr + 0.5 * (1 + math.cos(math.pi * done)) * (self.lr - self.min_lr)
 
@@ -58,7 +58,7 @@ class WarmupLinear:
 
     def __call__(self, step: int) -> float:
         if step < self.warmup:
-            return self.lr * _warmed(step, self.warmup)
+            return self.lr * _warmup_factor(step, self.warmup)
         done = min((step - self.warmup) / max(self.steps - self.warmup, 1), 1.0)
         return self.lr + (self.min_lr - self.lr) * done
 
@@ -76,5 +76,6 @@ class Noam:
         return self.scale * self.d_model**-0.5 * min(t**-0.5, t * max(self.warmup, 1) ** -1.5)
 
 
-def _warmed(step: int, warmup: int) -> float:
+def _warmup_factor(step: int, warmup: int) -> float:
+    """Returns the part of the learning rate that a linear warmup of `warmup` steps allows, up to 1."""
     return min((step + 1) / (warmup + 1), 1.0)

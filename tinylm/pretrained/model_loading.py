@@ -43,9 +43,7 @@ def find_pretrained(path: Path) -> Path | None:
     if is_gguf(path):
         return path
     config = path / "config.json"
-    if not config.is_file():
-        return None
-    record = read_json(config)
+    record = read_json(config) if config.is_file() else None
     return path if isinstance(record, dict) and "model_type" in record else None
 
 

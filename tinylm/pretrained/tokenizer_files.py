@@ -117,12 +117,10 @@ def read_tokenizer(folder: Path) -> PretrainedTokenizer:
     bos, eos = (_token(settings.get(name)) for name in ("bos_token", "eos_token"))
     if not start and settings.get("add_bos_token") is True and bos is not None and library.token_to_id(bos) is not None:
         start = (library.token_to_id(bos),)
-    ends = _ends(folder, library, eos)
     model = record.get("model", {}) if isinstance(record, dict) else {}
     unknown = model.get("unk_token") if isinstance(model, dict) and not model.get("byte_fallback") else None
-    return PretrainedTokenizer(
-        library, start, ends, _template(folder, settings, bos, eos), library.token_to_id(unknown) if unknown else None
-    )
+    unknown_id = library.token_to_id(unknown) if unknown else None
+    return PretrainedTokenizer(library, start, _ends(folder, library, eos), _template(folder, settings, bos, eos), unknown_id)
 
 
 def _start(library: Any, where: Any) -> tuple[int, ...]:

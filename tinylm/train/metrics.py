@@ -11,7 +11,7 @@ from tinylm.engine.devices import device_namespace, to_numpy
 from tinylm.errors import CheckpointError
 from tinylm.files.atomic import write_atomically
 from tinylm.nn import Module
-from tinylm.optim.clipping import grad_norm
+from tinylm.optim.optimizer import grad_norm
 
 
 def memory_mb(device: str = "cpu") -> dict[str, float]:

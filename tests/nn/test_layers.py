@@ -152,6 +152,18 @@ def test_a_norm_says_which_axes_it_expected():
 # ---------------------------------------------------------------- Dropout
 
 
+@pytest.mark.parametrize(("p", "training", "op"), [(0.5, True, "add"), (0.5, False, "linear"), (0.0, True, "linear")])
+def test_a_linear_layer_adds_to_a_residual_in_one_op_unless_something_is_dropped(p, training, op):
+    layer, dropout = nn.Linear(3, 4), nn.Dropout(p).train(training)
+    rng = np.random.default_rng(0)
+    x, residual = (Tensor(rng.standard_normal((2, n)).astype(np.float32), requires_grad=True) for n in (3, 4))
+    default_generator.seed(7)
+    y = layer.add_to(residual, x, dropout)
+    assert y.node.op.name == op
+    default_generator.seed(7)
+    np.testing.assert_allclose(y.data, (residual + dropout(layer(x))).data, rtol=1e-6, atol=1e-7)
+
+
 @given(seed=seeds, shape=leading, p=st.sampled_from([0.1, 0.5, 1.0]), dtype=dtypes)
 def test_dropout_equals_its_mask(seed, shape, p, dtype):
     generator = Generator()
