@@ -9,7 +9,7 @@ from pathlib import Path
 from script_helpers import SCRIPTS
 
 ROOT = SCRIPTS.parent
-AT_MOST = 1  # files
+AT_MOST = 24  # files
 
 PROGRAM = """
 import runpy, sys
