@@ -203,8 +203,8 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Call
         if foreign:
             _choose_device(record.name, arrays)
         if random and settings.get("key") is None:
-            seed, count = settings["key"] = default_generator.state
-            default_generator.state = seed, count + 1  # as its next_key, without a call
+            seed, drawn = settings["key"] = default_generator.state
+            default_generator.state = seed, drawn + 1  # as its next_key, without a call
 
         if profiling.active is not None:
             value, vjp = profiling.active.forward(record, arrays, extra, settings)
