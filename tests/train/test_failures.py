@@ -45,7 +45,7 @@ def test_a_failed_step_is_kept_and_repeated(model: str, tmp_path: Path) -> None:
         run.train()
     message = str(caught.value)
     assert message.startswith("step 7: the loss is ")
-    assert f"python scripts/replay.py {tmp_path}" in message
+    assert f"python -m tinylm replay {tmp_path}" in message
     assert "nothing was updated" in message
     report = json.loads((tmp_path / "failure" / "report.json").read_text(encoding="utf-8"))
     assert report["step"] == 7

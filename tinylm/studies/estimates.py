@@ -46,8 +46,8 @@ class _Measured(Run):
         return loss, norm
 
     def _measure_memory(self, k: int) -> None:
-        """The memory of a step, from its largest micro-batch: the tape's, and on a CPU the most by the allocators' count on the
-        way back, where kernels take room that the tape does not show, and checkpointed blocks come again."""
+        """Measures the memory of a step on its largest micro-batch: that of the tape, and on a CPU the most that the allocators
+        count in the backward pass, where kernels take workspace that the tape does not show, and recomputed blocks run again."""
         state = self.state
         drawn = state.generator.state
         batch, rows, _ = max(self.task.micro_batches(k), key=lambda part: part.weight)

@@ -38,7 +38,7 @@ def describe_failure(state: RunState, gradients: Gradients, k: int) -> AnomalyEr
     try:
         save_arrays(folder / "state.safetensors", arrays, {**record, "starts_afresh": state.task.starts_afresh(k)})
         write_json(folder / "report.json", report)
-        kept = f"the batch, the weights before and the random state are in {folder}: python scripts/replay.py {state.folder} repeats it"
+        kept = f"the batch, the weights before and the random state are in {folder}: python -m tinylm replay {state.folder} repeats it"
     except CheckpointError as problem:
         kept = f"what repeats it could not be kept: {problem}"
     return AnomalyError(f"{explained(report)}; nothing was updated; {kept}")

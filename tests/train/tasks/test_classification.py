@@ -173,7 +173,7 @@ def test_a_failed_step_is_kept_and_repeated(data: LabelledTexts, tmp_path: Path)
         return gradients(k)
 
     run.gradients = poisoned  # type: ignore[method-assign]
-    with pytest.raises(AnomalyError, match=r"step 15: the loss is .*nothing was updated; .*replay\.py"):
+    with pytest.raises(AnomalyError, match=r"step 15: the loss is .*nothing was updated; .*tinylm replay"):
         run.train()
     kept = json.loads((tmp_path / "run" / "failure" / "report.json").read_text(encoding="utf-8"))
     again = json.loads(json.dumps(replay(tmp_path / "run")))

@@ -101,32 +101,25 @@ class Run(Training):
         self, config: TrainConfig, folder: Path, text: str | Corpus, tokenizer: Tokenizer | None = None, resume: bool = False,
         ranks: Ranks | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(language_modeling(config, folder, text, tokenizer, resume, ranks), folder, ranks)
+        rows = slice(None) if ranks is None else own_rows(ranks, config.batch_size, config.accumulate)
+        device_namespace(config.device)  # a missing device is reported before anything is made
+        default_generator.seed(config.seed)
+        model: Any = None
+        base = None
+        if not resume:
+            config.check_new()
+        if config.init and resume:
+            tokenizer = tokenizer or read_config(folder, TrainConfig)[1]
+            model = untrained_language_model(folder, config, tokenizer.vocab_size)
+        elif config.init:
+            model, base = initial_model(config)
+            config, tokenizer = with_shape_of(model, config), tokenizer or tokenizer_of(Path(config.init))
+        with rank_0_first(ranks or Ranks()):  # it may make a token file, which the others then use
+            data = prepare(config, text, tokenizer)
+        model = model or build_model(config, data.tokenizer.vocab_size)
+        files = {"config.json": run_record(config, data.tokenizer, model, base), **corpus_files(text)}
+        super().__init__(LanguageModeling(config, model, make_batches(config, data.train_ids), *data, rows, files), folder, ranks)
         self.open(resume)
-
-
-def language_modeling(
-    config: TrainConfig, folder: Path, text: str | Corpus, tokenizer: Tokenizer | None, resume: bool, ranks: Ranks | None
-) -> LanguageModeling:
-    """Returns the task of a run that begins in the folder, or goes on there."""
-    rows = slice(None) if ranks is None else own_rows(ranks, config.batch_size, config.accumulate)
-    device_namespace(config.device)  # a missing device is reported before anything is made
-    default_generator.seed(config.seed)
-    model: Any = None
-    base = None
-    if not resume:
-        config.check_new()
-    if config.init and resume:
-        tokenizer = tokenizer or read_config(folder, TrainConfig)[1]
-        model = untrained_language_model(folder, config, tokenizer.vocab_size)
-    elif config.init:
-        model, base = initial_model(config)
-        config, tokenizer = with_shape_of(model, config), tokenizer or tokenizer_of(Path(config.init))
-    with rank_0_first(ranks or Ranks()):  # it may make a token file, which the others then use
-        data = prepare(config, text, tokenizer)
-    model = model or build_model(config, data.tokenizer.vocab_size)
-    files = {"config.json": run_record(config, data.tokenizer, model, base), **corpus_files(text)}
-    return LanguageModeling(config, model, make_batches(config, data.train_ids), *data, rows, files)
 
 
 class Encoded(NamedTuple):

@@ -6,7 +6,7 @@ import numpy as np
 
 from tinylm import ops
 from tinylm.data.batching import consecutive_blocks
-from tinylm.engine.autograd import no_grad
+from tinylm.decode.stepping import evaluation_mode
 from tinylm.engine.devices import to_device, to_numpy
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import DataError
@@ -39,17 +39,12 @@ def token_losses(
         raise DataError(f"a loss over {len(ids)} tokens: expected at least 2, since the first one is not scored")
     if isinstance(model, NgramLM):
         return -model.log_probabilities(ids[1:], ids[:1])
-    training = model.training
-    model.eval()
-    try:
-        with no_grad():
-            if model.block_size is None:
-                return _carried_losses(model, ids, device, batch_size)
-            length = min(model.block_size, block_size or model.block_size)
-            blocks = consecutive_blocks(ids, length, max(1, min(batch_size, _MOST_LOGITS // (length * model.vocab_size))))
-            return np.concatenate([_losses(model.logits(_on(x, device)), y, device).ravel() for x, y in blocks])
-    finally:
-        model.train(training)
+    with evaluation_mode(model):
+        if model.block_size is None:
+            return _carried_losses(model, ids, device, batch_size)
+        length = min(model.block_size, block_size or model.block_size)
+        blocks = consecutive_blocks(ids, length, max(1, min(batch_size, _MOST_LOGITS // (length * model.vocab_size))))
+        return np.concatenate([_losses(model.logits(_on(x, device)), y, device).ravel() for x, y in blocks])
 
 
 _WARMUP, _CHUNK = 512, 128

@@ -12,6 +12,7 @@ from tinylm import ops
 from tinylm.data.batching import padded
 from tinylm.data.pairs import Batch, BucketedBatches, Pair, Pairs, Vocabulary, make_batch
 from tinylm.decode.beams import beam_search, greedy
+from tinylm.decode.stepping import evaluation_mode
 from tinylm.engine.autograd import no_grad
 from tinylm.engine.devices import device_namespace, to_device
 from tinylm.engine.random_keys import default_generator
@@ -65,14 +66,12 @@ class Translation(Task):
     def validation_loss(self) -> float:
         """Returns the mean of -log p of every target token of the validation part, ends included, in nats, not smoothed."""
         ordered = sorted(self.validation, key=lambda pair: len(pair[1]))
-        self.model.eval()
         total = tokens = 0.0
-        with no_grad():
+        with evaluation_mode(self.model):
             for start in range(0, len(ordered), 32):
                 batch = make_batch(ordered[start : start + 32], self.vocabulary)
                 total += self.batch_loss(batch, reduction="sum").item()
                 tokens += batch.target_tokens
-        self.model.train()
         return total / tokens
 
     def tokens_between(self, first: int, stop: int) -> int:
@@ -89,27 +88,23 @@ class TranslationRun(Training):
 
     def __init__(self, config: TranslationConfig, folder: Path, pairs: Pairs, resume: bool = False) -> None:
         """Raises CheckpointError when the folder holds a run already; DataError when no pair is short enough."""
-        super().__init__(translation(config, folder, pairs, resume), folder)
+        device_namespace(config.device)
+        default_generator.seed(config.seed)
+        vocabulary = read_translation(folder)[1] if resume else Vocabulary.train(pairs.train, config.bpe_size)
+        train, too_long = encode_fitting(vocabulary, pairs.train, config.block_size)
+        validation, left_out = encode_fitting(vocabulary, pairs.validation, config.block_size)
+        if not train or not validation:
+            raise DataError(f"no pair of the training or validation part has at most block_size {config.block_size} tokens on each side")
+        scored = sum(len(target) for _, target in validation)
+        bytes_per_token = sum(len(vocabulary.decode(t).encode("utf-8")) for _, t in validation) / scored
+        batches = BucketedBatches(train, config.batch_tokens, config.seed, vocabulary)
+        model = build_translator(config, vocabulary.size)
+        if config.embedding == "latent" and not resume:
+            start_embedding(model, [np.concatenate(pair) for pair in train], config.seed)
+        record = {"task": config.task, "train": config.to_json(), "tokenizer": vocabulary.tokenizer.to_json()}
+        files = {"config.json": record}
+        super().__init__(Translation(config, model, batches, vocabulary, validation, bytes_per_token, too_long + left_out, files), folder)
         self.open(resume)
-
-
-def translation(config: TranslationConfig, folder: Path, pairs: Pairs, resume: bool) -> Translation:
-    """Returns the task of a run that begins in the folder, or goes on there."""
-    device_namespace(config.device)
-    default_generator.seed(config.seed)
-    vocabulary = read_translation(folder)[1] if resume else Vocabulary.train(pairs.train, config.bpe_size)
-    train, too_long = encode_fitting(vocabulary, pairs.train, config.block_size)
-    validation, left_out = encode_fitting(vocabulary, pairs.validation, config.block_size)
-    if not train or not validation:
-        raise DataError(f"no pair of the training or validation part has at most block_size {config.block_size} tokens on each side")
-    scored = sum(len(target) for _, target in validation)
-    bytes_per_token = sum(len(vocabulary.decode(t).encode("utf-8")) for _, t in validation) / scored
-    batches = BucketedBatches(train, config.batch_tokens, config.seed, vocabulary)
-    model = build_translator(config, vocabulary.size)
-    if config.embedding == "latent" and not resume:
-        start_embedding(model, [np.concatenate(pair) for pair in train], config.seed)
-    record = {"task": config.task, "train": config.to_json(), "tokenizer": vocabulary.tokenizer.to_json()}
-    return Translation(config, model, batches, vocabulary, validation, bytes_per_token, too_long + left_out, {"config.json": record})
 
 
 def encode_fitting(vocabulary: Vocabulary, pairs: Sequence[Pair], block_size: int) -> tuple[list[EncodedPair], int]:

@@ -70,7 +70,7 @@ class TorchRun(_InTorch, Run):
     """The run that `Run` makes of the same config, with the steps computed by PyTorch."""
 
     def __init__(self, config: TrainConfig, folder: Path, text: str | Corpus, tokenizer: Tokenizer | None = None) -> None:
-        """Errors: ConfigError for what PyTorch's models lack, see `torch_language_model`; otherwise as Run."""
+        """Raises ConfigError for what PyTorch's models lack, see `torch_language_model`; otherwise as Run."""
         torch_language_model(config, 1)  # refused before anything is written
         super().__init__(config, folder, text, tokenizer)
         self._adopt(torch_language_model(config, self.task.tokenizer.vocab_size))
@@ -93,7 +93,7 @@ class TorchRun(_InTorch, Run):
 def torch_language_model(config: TrainConfig, vocab_size: int) -> torch.nn.Module:
     """The untrained model of `train.config.build_model` in PyTorch.
 
-    Errors: ConfigError for what it has not: an n-gram model, several members, a dropout ramp, averaged
+    Raises ConfigError for what it does not have: an n-gram model, several members, a dropout ramp, averaged
     weights, a trained model to begin with, and the sigmoid.
     """
     for setting, plain in (("members", 1), ("dropout_ramp", 0), ("ema", 0.0), ("init", "")):
@@ -120,7 +120,7 @@ class TorchTranslationRun(_InTorch, TranslationRun):
     """The run that TranslationRun makes of the same config, with the steps computed by PyTorch."""
 
     def __init__(self, config: TranslationConfig, folder: Path, pairs: Pairs) -> None:
-        """Errors: ConfigError for another model than the Transformer; otherwise as TranslationRun."""
+        """Raises ConfigError for another model than the Transformer; otherwise as TranslationRun."""
         if config.model != "transformer":
             raise ConfigError(f"model {config.model!r}: expected 'transformer', the one that PyTorch trains too")
         if config.ema:
