@@ -19,7 +19,7 @@ from tinylm.train.metrics import MetricsLog
 from tinylm.train.records import Report, log_record, save_checkpoint, summarize, validate
 from tinylm.train.run_folder import RunLock, checkpoint_path, newest_whole, refuse_used, saved_checkpoints
 from tinylm.train.snapshots import restore
-from tinylm.train.state import Progress, fresh_state
+from tinylm.train.state import Progress, RunState
 from tinylm.train.tasks.task import Carried, Task
 
 
@@ -32,7 +32,7 @@ class Training:
 
     def __init__(self, task: Task, folder: Path, ranks: Ranks | None = None) -> None:
         self.task, self.config, self.model, self.folder = task, task.config, task.model, folder
-        self.state = fresh_state(task, folder, ranks)
+        self.state = RunState(task, folder, ranks or Ranks())
         self.lock = RunLock(folder)
         self.stop_requested = False  # set it (from a signal handler, say) to stop after the step under way
 

@@ -84,19 +84,16 @@ def summarize(state: RunState) -> dict[str, Any]:
     """Makes the average the model's weights if there is one; writes model.safetensors and summary.json, and returns the summary."""
     if state.average:
         state.average.assign()
-    summary = None
+    task, progress, summary = state.task, state.progress, None
     if state.ranks.rank == 0:
-        summary, note = state.task.results(state.progress.train_seconds) or usual_results(state)
-        write_results(state.folder, model_arrays(state.task.model), summary, note)
+        results = task.results(progress.train_seconds)
+        if results is None:
+            tokens, early = task.tokens_between(0, progress.step), progress.step < task.config.steps
+            summary = summary_of(progress, task.model.num_parameters(), task.bytes_per_token, tokens, early)
+            results = summary, {"step": progress.step, "val_loss": progress.val_loss}
+        summary, note = results
+        write_results(state.folder, model_arrays(task.model), summary, note)
     return state.ranks.broadcast(summary)
-
-
-def usual_results(state: RunState) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns the results of a run with a validation part, as `Task.results` does."""
-    progress, task = state.progress, state.task
-    early = progress.step < state.task.config.steps
-    summary = summary_of(progress, state.task.model.num_parameters(), task.bytes_per_token, task.tokens_between(0, progress.step), early)
-    return summary, {"step": progress.step, "val_loss": progress.val_loss}
 
 
 def summary_of(progress: Progress, parameters: int, bytes_per_token: float, tokens: int, early: bool = False) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,14 +67,11 @@ class Clock:
 
 @dataclass
 class RunState:
-    """All that a run is made of."""
+    """All that a run is made of. The model moves to its device, and its optimiser is made."""
 
     task: Task
     folder: Path
-    ranks: Ranks  # the processes that train together; rank 0 alone writes into the folder
-    peaks: Sequence[float]  # the learning rate that each parameter group was made with
-    average: WeightAverage | None
-    losses: Array  # the sum of the losses since the last record, on the device
+    ranks: Ranks = field(default_factory=Ranks)  # the processes that train together; rank 0 alone writes into the folder
     log: MetricsLog | None = None  # rank 0's, once the run has its folder
     norm: Any = None  # of the last step's gradients, on the device
     carried: Carried | None = None  # what a recurrent model hands on from batch to batch
@@ -83,18 +79,14 @@ class RunState:
     progress: Progress = field(default_factory=Progress)
     clock: Clock = field(default_factory=Clock)
 
+    def __post_init__(self) -> None:
+        task, config = self.task, self.task.config
+        task.model.to(config.device)
+        task.build_updates()
+        self.peaks = [group["lr"] for group in task.optimizer.param_groups]  # the learning rate that each group was made with
+        self.average = WeightAverage(task.model, config.ema) if config.ema else None
+        self.losses: Array = device_namespace(config.device).zeros((), np.float32)  # the sum since the last record, on the device
+
     def evaluated(self) -> contextlib.AbstractContextManager[None]:
         """Within it the model has the weights that are evaluated and saved: their average, if there is one."""
         return self.average.swapped() if self.average else contextlib.nullcontext()
-
-
-def fresh_state(task: Task, folder: Path, ranks: Ranks | None = None) -> RunState:
-    """Returns the state of a run before its first step; the model moves to its device."""
-    task.model.to(task.config.device)
-    task.build_updates()
-    return RunState(
-        task, folder, ranks or Ranks(),
-        peaks=[group["lr"] for group in task.optimizer.param_groups],
-        average=WeightAverage(task.model, task.config.ema) if task.config.ema else None,
-        losses=device_namespace(task.config.device).zeros((), np.float32),
-    )  # fmt: skip

@@ -42,7 +42,6 @@ class Classification(Task):
     files: dict[str, Any] = field(default_factory=dict)
     rows = slice(None)
     validates = False
-    bytes_per_token = float("nan")
 
     def __post_init__(self) -> None:
         self.batches_per_epoch = -(-len(self.part.train_texts) // self.settings.batch_size)
@@ -101,9 +100,6 @@ class Classification(Task):
     def batch_arrays(self, k: int) -> dict[str, np.ndarray]:
         return self.batch(self.place(k)[2])
 
-    def tokens_between(self, first: int, stop: int) -> int:
-        return (stop - first) * self.settings.batch_size  # texts, about
-
     def epoch_record(self, step: int) -> dict[str, Any]:
         number, epoch, _ = self.place(step - 1)
         loss = self.total / len(self.part.train_texts)
@@ -112,9 +108,6 @@ class Classification(Task):
     def lines_until(self, step: int) -> int:
         number, epoch, _ = self.place(step)
         return number * self.settings.epochs + epoch
-
-    def validation_loss(self) -> float:
-        raise NotImplementedError("classifiers have no validation part")
 
     def results(self, train_seconds: float) -> tuple[dict[str, Any], dict[str, Any]]:
         assert self.data is not None

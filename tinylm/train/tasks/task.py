@@ -31,7 +31,7 @@ class Task(Protocol):
     schedule: Schedule  # the learning rate of each step
     rows: slice  # of each batch, those of this rank
     validates: bool = True  # whether there is a validation part
-    bytes_per_token: float  # how many bytes of the validation part's text a token stands for
+    bytes_per_token: float = float("nan")  # how many bytes of the validation part's text a token stands for
     files: dict[str, Any]  # the JSON files that a run folder begins with: config.json, and what else the task notes down
 
     def build_updates(self) -> None:
@@ -53,9 +53,11 @@ class Task(Protocol):
 
     def validation_loss(self) -> float:
         """Returns the loss over the whole validation part, in nats per token."""
+        return float("nan")
 
     def tokens_between(self, first: int, stop: int) -> int:
         """Returns how many tokens the steps from `first` up to `stop` train on."""
+        return 0
 
     def batch_arrays(self, k: int) -> dict[str, np.ndarray]:
         """Returns the arrays of batch k by name, as a failed step keeps them."""
