@@ -38,13 +38,16 @@ class Training:
 
     # ---- one step
 
-    def advance(self, report: Report) -> None:
-        """Makes the next step, and writes what is due after it: a record, a validation, a checkpoint."""
+    def advance(self, report: Report) -> bool:
+        """Makes the next step, and writes what is due after it: a record, a validation, a checkpoint.
+
+        Returns whether the run was asked to stop while it made the step.
+        """
         state, config = self.state, self.config
         loss, state.norm = self.step(state.progress.step)
         state.losses = state.losses + loss  # on the device: nothing is copied until a record is due
         state.progress.step += 1
-        step = state.progress.step
+        step, stopping = state.progress.step, self.asked_to_stop()
         validates = self.task.validates and (step % config.eval_every == 0 or step == config.steps)
         if step % config.log_every == 0 or validates:
             self.log(report)
@@ -52,6 +55,7 @@ class Training:
             self.validate(report)
         if step == config.steps or self.save_is_due():
             self.save()
+        return stopping
 
     def step(self, k: int, look: bool = False) -> tuple[Array, Array]:
         """Makes step k; returns (loss, gradient norm) as 0-d arrays on the device.
@@ -121,8 +125,9 @@ class Training:
             if not state.ranks.broadcast(saved_checkpoints(self.folder)):
                 self.save()
             self.model.train()
-            while progress.step < config.steps and not self.out_of_patience() and not self.asked_to_stop():
-                self.advance(report)
+            stopping = self.asked_to_stop()
+            while progress.step < config.steps and not self.out_of_patience() and not stopping:
+                stopping = self.advance(report)
             if progress.step < config.steps and not self.out_of_patience():
                 self.save()
                 return None

@@ -214,20 +214,20 @@ def test_interrupted_anywhere_it_is_the_same_run(kind: str, data: LabelledTexts,
     folder = tmp_path / "parts"
     for i, stop in enumerate((0, 8, 12, 18, 23, None)):
         run = ClassifierRun(config, data, folder, resume=i > 0)
-        advance = run.advance
+        gradients = run.gradients
 
-        def stopping(report: Report, run: ClassifierRun = run, advance: Any = advance, stop: int | None = stop) -> None:
-            advance(report)
-            run.stop_requested = run.progress.step == stop
+        def stopping(k: int, run: ClassifierRun = run, gradients: Any = gradients, stop: int | None = stop) -> Any:
+            run.stop_requested = k + 1 == stop
+            return gradients(k)
 
-        run.advance = stopping  # type: ignore[method-assign]
+        run.gradients = stopping  # type: ignore[method-assign]
         run.stop_requested = stop == 0
         assert (run.train() is None) == (stop is not None)
         assert stop is None or run.progress.step == stop
         if stop is not None:  # a line that was written when the checkpoint after it was not
             with (folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
                 file.write('{"member": 1, "step": 6, "epoch": 1, "loss": 0.5}\n')
-        del run, advance, stopping
+        del run, gradients, stopping
     assert outcome(folder) == outcome(tmp_path / "whole")
 
 
