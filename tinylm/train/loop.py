@@ -217,9 +217,5 @@ def joined(parts: Sequence[Carried | None]) -> Carried | None:
     """Returns what the micro-batches of a batch hand on, side by side and without their history: the gradient stops here."""
     if parts[0] is None:
         return None
-    together = zip(*(part for part in parts if part is not None), strict=True)
-    return [Tensor(arrays[0].data if len(arrays) == 1 else _side_by_side([s.data for s in arrays])) for arrays in together]
-
-
-def _side_by_side(arrays: Sequence[Array]) -> Array:
-    return array_module(arrays[0]).concatenate(arrays, axis=1)
+    together = [[s.data for s in arrays] for arrays in zip(*(part for part in parts if part is not None), strict=True)]
+    return [Tensor(a[0] if len(a) == 1 else array_module(a[0]).concatenate(a, axis=1)) for a in together]

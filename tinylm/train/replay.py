@@ -10,7 +10,6 @@ from tinylm.data.labelled import load_labelled
 from tinylm.data.pairs import Batch
 from tinylm.errors import CheckpointError
 from tinylm.files.signed_arrays import read_arrays
-from tinylm.models import LanguageModel
 from tinylm.train.failures import examine
 from tinylm.train.loop import Training
 from tinylm.train.snapshots import restore
@@ -73,9 +72,8 @@ def task_with_batch(folder: Path, batch: dict[str, np.ndarray], afresh: bool) ->
         part = prepare_split(load_labelled(classifier.data), classifier.split, classifier.min_count)
         return Classification(classifier, untrained_model(folder, classifier, tokenizer), part)
     settings, tokenizer = read_config(folder, TrainConfig)
-    language_model = untrained_model(folder, settings, tokenizer)
-    assert isinstance(language_model, LanguageModel)
-    return LanguageModeling(settings, language_model, OneBatch((batch["inputs"], batch["targets"]), afresh), tokenizer)
+    data = OneBatch((batch["inputs"], batch["targets"]), afresh)
+    return LanguageModeling(settings, untrained_model(folder, settings, tokenizer), data, tokenizer)
 
 
 def replay(folder: Path) -> dict[str, Any]:

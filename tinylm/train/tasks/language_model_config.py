@@ -9,7 +9,7 @@ from tinylm.errors import ConfigError
 from tinylm.models import GPT, Ensemble, GPTConfig, LanguageModel, Llama, LlamaConfig, RNNModel, TransformerModel
 from tinylm.optim import AdamW, Optimizer, Schedule, WarmupCosine
 from tinylm.optim.groups import decay_groups
-from tinylm.train.tasks.settings import ADDED_TO_THE_LOOP, LoopSettings
+from tinylm.train.tasks.settings import LoopSettings
 
 # What differs from TrainConfig's own defaults, which are the GPT's.
 _RECURRENT = {
@@ -37,7 +37,7 @@ class TrainConfig(LoopSettings):
     task: ClassVar[str] = "language modeling"
     model_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = MODEL_DEFAULTS
     added: ClassVar[Mapping[str, Any]] = {
-        **ADDED_TO_THE_LOOP, "min_count": 2, "bpe_size": 1024, "n_hidden": 512, "nonlinearity": "tanh", "order": 7, "dropout_ramp": 0,
+        **LoopSettings.added, "min_count": 2, "bpe_size": 1024, "n_hidden": 512, "nonlinearity": "tanh", "order": 7, "dropout_ramp": 0,
         "members": 1, "encoding": "utf-8", "accumulate": 1, "checkpoint_activations": False, "n_kv_head": 2, "rope_theta": 10000.0,
         "init": "", "lora_rank": 0, "lora_alpha": 16.0,
     }  # fmt: skip

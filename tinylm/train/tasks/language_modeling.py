@@ -27,11 +27,9 @@ from tinylm.train.state import Progress
 from tinylm.train.tasks.dropout_ramp import DropoutRamp
 from tinylm.train.tasks.fine_tuning import with_shape_of
 from tinylm.train.tasks.language_model_config import RECURRENT, TrainConfig, build_model, build_optimizer, build_schedule
-from tinylm.train.tasks.loading import initial_model, read_config, tokenizer_of, untrained_language_model
+from tinylm.train.tasks.loading import initial_model, read_config, tokenizer_of, untrained_model
 from tinylm.train.tasks.task import Carried, MicroBatch, Task
 from tinylm.train.tasks.token_losses import validation_loss
-
-NO_IDS = np.empty(0, np.int64)
 
 
 @dataclass
@@ -42,8 +40,8 @@ class LanguageModeling(Task):
     model: LanguageModel
     batches: Any  # batches[k] is (inputs, targets), each (batch_size, block_size)
     tokenizer: Tokenizer
-    train_ids: np.ndarray = field(default_factory=lambda: NO_IDS)
-    val_ids: np.ndarray = field(default_factory=lambda: NO_IDS)
+    train_ids: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    val_ids: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     bytes_per_token: float = float("nan")  # of the validation part
     rows: slice = field(default_factory=lambda: slice(None))
     files: dict[str, Any] = field(default_factory=dict)
@@ -110,7 +108,7 @@ class Run(Training):
             config.check_new()
         if config.init and resume:
             tokenizer = tokenizer or read_config(folder, TrainConfig)[1]
-            model = untrained_language_model(folder, config, tokenizer.vocab_size)
+            model = untrained_model(folder, config, tokenizer)
         elif config.init:
             model, base = initial_model(config)
             config, tokenizer = with_shape_of(model, config), tokenizer or tokenizer_of(Path(config.init))

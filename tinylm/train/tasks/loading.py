@@ -128,19 +128,14 @@ def untrained_model(folder: Path, config: Settings, tokenizer: Tokenizer) -> Any
     if isinstance(config, ClassifierConfig):
         return build_classifier(config, tokenizer.vocab_size)
     assert isinstance(config, TrainConfig)
-    return untrained_language_model(folder, config, tokenizer.vocab_size)
-
-
-def untrained_language_model(folder: Path, config: TrainConfig, vocab_size: int) -> LanguageModel | NgramLM:
-    """As `untrained_model`."""
     if config.model == "ngram":
-        return NgramLM(vocab_size, config.order)
+        return NgramLM(tokenizer.vocab_size, config.order)
     record = read_record(folder)
     if record["tokenizer"] is not None:
         context = record.get("context") or config.block_size
         if type(context) is not int or context < 1:
             raise CheckpointError(f"{folder / 'config.json'} is damaged: its context is {context!r:.40}, expected at least 1")
-        return build_model(dataclasses.replace(config, block_size=context), vocab_size)
+        return build_model(dataclasses.replace(config, block_size=context), tokenizer.vocab_size)
     model, base = initial_model(config)
     if "base" in record and base != record["base"]:  # the first runs with adapters did not keep it
         raise CheckpointError(

@@ -80,6 +80,8 @@ class Settings:
 class LoopSettings(Settings):
     """The settings of the training loop: how long, how fast, and when it records, validates and saves."""
 
+    added: ClassVar[Mapping[str, Any]] = {"save_minutes": 0.0, "keep": 1, "ema": 0.0, "patience": 0}
+
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
     steps: int = 2000
@@ -116,6 +118,3 @@ class LoopSettings(Settings):
             raise ConfigError(f"clip is {self.clip}: expected more than 0")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"ema is {self.ema}: expected 0 up to, not including, 1")
-
-
-ADDED_TO_THE_LOOP: dict[str, Any] = {"save_minutes": 0.0, "keep": 1, "ema": 0.0, "patience": 0}  # as `Settings.added`

@@ -11,7 +11,7 @@ from tinylm.errors import CheckpointError, ConfigError
 from tinylm.models.translator import RecurrentTranslator, TranslationModel, Translator
 from tinylm.optim import AdamW, Muon, Optimizer
 from tinylm.optim.groups import decay_groups
-from tinylm.train.tasks.settings import ADDED_TO_THE_LOOP, LoopSettings
+from tinylm.train.tasks.settings import LoopSettings
 
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "transformer": {},
@@ -25,7 +25,7 @@ class TranslationConfig(LoopSettings):
 
     task: ClassVar[str] = "translation"
     model_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = MODEL_DEFAULTS
-    added: ClassVar[Mapping[str, Any]] = {**ADDED_TO_THE_LOOP, "optimizer": "adamw", "matrix_lr": 0.02, "embedding": "random"}
+    added: ClassVar[Mapping[str, Any]] = {**LoopSettings.added, "optimizer": "adamw", "matrix_lr": 0.02, "embedding": "random"}
 
     model: Literal["transformer", "lstm"] = "transformer"
     """an encoder-decoder Transformer, or two LSTMs without attention; each has defaults of its own"""
