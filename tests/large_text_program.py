@@ -1,5 +1,5 @@
-"""What test_large_texts.py runs: `python large_text_program.py FILE FOLDER`. A run on a text that is too long to be held; prints the
-peak of the memory in MiB, the tokens, and where they are."""
+"""The program of test_large_texts.py: `python large_text_program.py FILE FOLDER`. Trains on a text that is too long for
+memory; prints the peak of the memory in MiB, the number of tokens, and where they are."""
 
 import json
 import sys

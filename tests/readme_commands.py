@@ -1,4 +1,4 @@
-"""What becomes of the READMEs' commands in the tests: by default each script runs with --dry-run added.
+"""How the tests run the READMEs' commands: by default each script runs with --dry-run added.
 
 To add a command to a README, nothing is needed where --dry-run is enough and the run folders that it reads are
 among those of `make_runs`. Otherwise: SHORTER gives what runs in its place, NOT_RUN the reason why nothing does.
@@ -36,8 +36,8 @@ _MODELS = {"mine": "lstm", "gpt-tinyshakespeare": "gpt", "lstm-tinyshakespeare":
 
 
 def stand_in_for_smollm2(folder: Path) -> None:
-    """A folder of that name, which goes before the model in the package: as deep as the commands ask for, and narrow.
-    The real one is tested in tests/models/test_smollm2.py."""
+    """Makes a small folder named smollm2, which goes before the model in the package: as deep as the commands need, and
+    narrow. The real model is tested in tests/pretrained/test_smollm2.py."""
     config = LlamaConfig(vocab_size=260, block_size=64, n_layer=13, n_head=1, n_kv_head=1, n_embd=8, n_hidden=8)
     Llama(config).save_pretrained(folder)
     definition = json.loads(BpeTokenizer.train(_WORDS, 260).to_json()["definition"])
@@ -47,7 +47,7 @@ def stand_in_for_smollm2(folder: Path) -> None:
 
 
 def make_runs(folder: Path) -> None:
-    """The files and run folders that the commands name, as small as may be, in `folder`, which must be the current one."""
+    """Makes the files and run folders that the commands name, as small as possible, in `folder`, which must be the current folder."""
     stand_in_for_smollm2(folder / "smollm2")
     texts = folder / "my_texts"
     texts.mkdir()

@@ -1,4 +1,4 @@
-"""Old paths: an error in one line says the new one."""
+"""Old import paths: a one-line error names the new path."""
 
 import importlib
 import importlib.util

@@ -52,7 +52,8 @@ def test_every_block_is_accounted_for() -> None:
 
 
 def _parts(readme: str) -> list[list[Block]]:
-    """The Python blocks that share their names: those of the first page each stand alone, those of another belong together."""
+    """Returns the Python blocks in groups that use the same names: the blocks of the first page each stand alone, those
+    of another page belong together."""
     blocks = [b for b in PYTHON if b.readme == readme]
     return [[b] for b in blocks] if readme == "README.md" else [blocks] if blocks else []
 
@@ -81,7 +82,7 @@ def test_quotations_are_in_their_files(block: Block) -> None:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the runs that the commands read, and a module: the README's op."""
+    """Returns a folder with the runs that the commands read, and a module: the README's op."""
     folder = tmp_path_factory.mktemp("readme")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -128,7 +129,7 @@ def _reading_order() -> list[str]:
 
 
 def _imported(file: str) -> set[str]:
-    """The files of tinylm that a file imports, at its top or within functions."""
+    """Returns the files of tinylm that a file imports, at its top or within functions."""
     found = set()
     for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:

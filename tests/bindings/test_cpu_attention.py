@@ -147,7 +147,7 @@ def test_shapes_that_do_not_fit(shapes: tuple[tuple[int, ...], ...], message: st
 
 
 def both(q: Any, k: Any, v: Any, dy: Any, *mask: Any, **named: Any) -> list[np.ndarray]:
-    """y and the gradients."""
+    """Returns y and the gradients."""
     y, vjp = scaled_dot_product_attention(q, k, v, *mask, **named)
     return [y, *vjp(dy)[:3]]
 
@@ -159,8 +159,8 @@ def single(*arrays: np.ndarray) -> list[np.ndarray]:
 @pytest.mark.parametrize("batch_first", [True, False])
 @pytest.mark.parametrize("steps", [1, 35])
 def test_heads_are_read_where_they_lie_and_nothing_is_copied(steps: int, batch_first: bool) -> None:
-    """q, k and v of one projection, dy as the next layer hands it back: the same bits as from copies; y lies as the next layer
-    reads it, and the gradients side by side as the projection's gradient."""
+    """q, k and v of one projection and dy in the layout of the next layer give the same bits as copies; y has the
+    layout that the next layer reads, and the gradients lie side by side as the projection's gradient."""
     rng = np.random.default_rng(0)
     shape, axes = ((2, steps), (0, 2, 1, 3)) if batch_first else ((steps, 2), (1, 2, 0, 3))
     projected, dy = single(rng.standard_normal((*shape, 3 * 4 * 6)), rng.standard_normal((*shape, 4, 6)))

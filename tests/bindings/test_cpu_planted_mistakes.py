@@ -1,5 +1,5 @@
-"""A mistake in a CPU kernel is found by the comparison with the reference that the other tests rely on; and kernels for
-processors with narrower vectors agree with it."""
+"""Mistakes planted in the CPU kernels are found by the comparison with the reference that the other tests use; and
+kernels for processors with narrower vectors agree with the reference."""
 
 import ctypes
 import platform
@@ -91,7 +91,7 @@ MISTAKES = [
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The kernels, and their object files, not optimised."""
+    """Returns a folder with the kernels and their object files, which are not optimised."""
     workspace = tmp_path_factory.mktemp("kernels")
     for name, text in compiling.sources().items():
         (workspace / name).write_text(text, encoding="utf-8")
@@ -106,7 +106,7 @@ def compile_one(path: Path, *options: str) -> None:
 
 
 def use(workspace: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Makes the bindings call what the object files have, under a name of its own: a loaded file stays loaded."""
+    """Makes the bindings call the kernels of the object files, linked under a new name, since a loaded file stays loaded."""
     path = workspace / f"{name}.so"
     command = [*compiling.compiler(), "-shared", "-pthread", *map(str, workspace.glob("*.o")), "-o", str(path), "-lm"]
     subprocess.run(command, check=True)

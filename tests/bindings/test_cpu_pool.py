@@ -53,12 +53,12 @@ def run(threads: int) -> str:
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_two_processes_compute_the_same_bits(cpu: Library, threads: int) -> None:
-    """And the denormal numbers of a process are as before: what the program asserts."""
+    """The program also asserts that denormal numbers are handled as before."""
     assert run(threads) == run(threads)
 
 
 def results() -> list[np.ndarray]:
-    """Values and gradients of two layers, large enough for the pool to be woken."""
+    """Returns values and gradients of two layers that are large enough to wake the pool's threads."""
     found: list[np.ndarray] = []
     y, vjp = linear.linear(*(a.astype(np.float32) for a in linear_inputs((900, 33), 40)), activation="silu")
     found += [y, *vjp(y)]
@@ -72,7 +72,7 @@ def assert_same(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
 
 
 def assert_near(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
-    """Equal up to the order of the sums in a product, which its split changes."""
+    """Asserts that the arrays are equal up to the order of the sums in a product, which depends on how it is split."""
     assert_close({str(i): pair for i, pair in enumerate(zip(found, expected, strict=True))}, TOLERANCES["float32"])
 
 

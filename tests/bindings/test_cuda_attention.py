@@ -126,21 +126,21 @@ def on_device(*arrays: np.ndarray) -> list[Any]:
 
 
 def both(q: Any, k: Any, v: Any, dy: Any, **settings: Any) -> list[np.ndarray]:
-    """y and the gradients."""
+    """Returns y and the gradients."""
     y, vjp = scaled_dot_product_attention(q, k, v, **settings)
     return [a.get() for a in (y, *vjp(dy)[:3])]
 
 
 def record_sizes(monkeypatch: pytest.MonkeyPatch, xp: Any, sizes: list[int]) -> None:
-    """The size of every array that is made from here on goes to `sizes`."""
+    """Makes `xp` append the size of every array that it creates from now on to `sizes`."""
     for name in ("empty", "empty_like", "zeros", "asarray", "ascontiguousarray", "array", "repeat", "broadcast_to"):
         made = getattr(xp, name)
         monkeypatch.setattr(xp, name, lambda *args, made=made, **named: (a := made(*args, **named), sizes.append(a.size))[0])
 
 
 def test_heads_are_read_where_they_lie() -> None:
-    """q, k and v cut out of one projection, dy as the next layer hands it back: the same bits as from copies,
-    and outputs whose rows lie as the next layer reads them."""
+    """q, k and v cut out of one projection and dy in the layout of the next layer give the same bits as copies; the
+    outputs have the layout that the next layer reads."""
     rng = np.random.default_rng(0)
     projected, dy = on_device(rng.standard_normal((2, 5, 3 * 4 * 6)), rng.standard_normal((2, 5, 4, 6)))
     heads = [projected[:, :, i * 24 : i * 24 + 24].reshape(2, 5, 4, 6).transpose(0, 2, 1, 3) for i in range(3)]
@@ -153,7 +153,8 @@ def test_heads_are_read_where_they_lie() -> None:
 
 
 def test_shared_heads_are_read_where_they_lie_and_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same bits as with a copy of the keys for each head, whose gradients are then added up; no array is as large as those copies."""
+    """The bits are the same as with a copy of the keys for each head, whose gradients are then added up; no array is as
+    large as those copies."""
     rng = np.random.default_rng(0)
     queries, projected, dy = on_device(*(rng.standard_normal(s) for s in [(2, 5, 24), (2, 37, 2 * 2 * 6), (2, 4, 5, 6)]))
     q = queries.reshape(2, 5, 4, 6).transpose(0, 2, 1, 3)

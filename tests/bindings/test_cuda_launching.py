@@ -1,4 +1,4 @@
-"""Sources with their includes, signatures read from them, and arguments checked before a launch."""
+"""Kernel sources with their includes, signatures read from them, and arguments checked before a launch."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ extern "C" __global__ void __launch_bounds__(256) add_to(const float* __restrict
 
 @pytest.fixture
 def add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CudaSource:
-    """A kernel of the test's own: y += factor / 2 · x + seed, or y += factor / 2 + seed without an x."""
+    """Returns a small kernel: y += factor / 2 · x + seed, or without x, y += factor / 2 + seed."""
     (tmp_path / "add.cu").write_text(KERNEL, encoding="utf-8")
     (tmp_path / "half.cuh").write_text("__device__ float halved(float x) { return x / 2; }\n", encoding="utf-8")
     monkeypatch.setattr(launching, "folder", lambda: tmp_path)

@@ -83,8 +83,8 @@ def on_device(*arrays: np.ndarray) -> list[Any]:
 
 @pytest.mark.parametrize("name", GATES)
 def test_other_layouts_and_a_second_backward_pass(name: str) -> None:
-    """Every matrix transposed in memory: the same as from copies, up to the order of a product's sums. And nothing
-    that the vjp reads is changed by it."""
+    """Each matrix transposed in memory gives the same as a copy, up to the order of a product's sums; and the vjp
+    changes nothing that it reads."""
     arrays = on_device(*recurrent_inputs(name))
     turned = [a.T.copy().T if a.ndim > 1 else a for a in arrays]
     outputs, vjp = getattr(recurrent, name)(*arrays)

@@ -63,7 +63,7 @@ def test_the_norm_of_several_gradients_and_of_one_that_is_not_finite() -> None:
 
 @pytest.mark.parametrize("kind", [optim.Adam, optim.AdamW])
 def test_steps_with_clipping(kind: Any) -> None:
-    """Whole steps, with a parameter that has no gradient in one of them."""
+    """Whole optimiser steps, with a parameter that has no gradient in one of them."""
     found = trained(kind, "cuda", "float32")
     assert launches["adamw", "cuda"] == 1 + 1 + 2 + 3  # a launch for each stretch of parameters updated equally often
     expected = trained(kind, "cpu", "float64")

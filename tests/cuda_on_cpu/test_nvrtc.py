@@ -1,4 +1,4 @@
-"""Every CUDA kernel through NVIDIA's own compiler, for each generation of GPUs, with CuPy's options."""
+"""Compiles every CUDA kernel with NVIDIA's own compiler, for each generation of GPUs, with CuPy's options."""
 
 import ast
 import sys
@@ -16,7 +16,7 @@ SOURCES = sorted(path.stem for path in launching.folder().glob("*.cu"))
 
 
 def launched_names() -> set[str]:
-    """Every string in the bindings: a kernel that none of them spells out is launched by nobody."""
+    """Returns every string in the bindings: a kernel that none of them names is never launched."""
     files = sorted(Path(launching.__file__).parent.glob("*.py"))
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in files]
     return {node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
@@ -113,7 +113,7 @@ def test_a_source_with_a_kernel_more_than_its_binding_knows(monkeypatch: pytest.
 
 
 def test_the_options_are_those_that_cupy_adds() -> None:
-    """Seen in CuPy 14.2 where it calls NVRTC; it names C++17 itself only when the caller names no standard."""
+    """As seen in CuPy 14.2 where it calls NVRTC; it names C++17 only if the caller names no standard."""
     assert nvrtc.options_of_cupy((), 80) == ["--std=c++17", "-ftz=true", "-arch=sm_80", "--device-as-default-execution-space"]
     assert nvrtc.options_of_cupy(("-std=c++14", "-fmad=false"), 90) == [
         "-std=c++14", "-fmad=false", "-ftz=true", "-arch=sm_90", "--device-as-default-execution-space",

@@ -1,4 +1,4 @@
-"""A training step of every model on the GPU or its emulation equals the CPU's, and nothing in it waits."""
+"""A training step of every model on the GPU or its emulation equals the step on the CPU, and nothing in it waits."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -65,7 +65,7 @@ MODELS: dict[str, tuple[Callable[[], Any], Loss, set[str]]] = {  # model, loss, 
 
 
 def step(build: Callable[[], Any], loss_of: Loss, device: str) -> dict[str, np.ndarray]:
-    """Two steps, dropout included: the losses, and the last gradients, weights and optimiser's averages."""
+    """Makes two steps, with dropout; returns the losses, and the last gradients, weights and averages of the optimiser."""
     tinylm.manual_seed(0)
     model = build()
     model.to(device)

@@ -97,7 +97,7 @@ def test_a_batch(vocabulary: Vocabulary) -> None:
 
 
 def numbered(count: int, longest: int, vocabulary: Vocabulary) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Pairs with a number as the source and targets of random length."""
+    """Returns pairs with a number as the source and targets of random length."""
     rng = np.random.default_rng(3)
     return [(np.array([i, vocabulary.eos]), np.append(np.full(rng.integers(1, longest), 7), vocabulary.eos)) for i in range(count)]
 

@@ -1,4 +1,4 @@
-"""Token files: the ids of the text whichever way it comes, reuse, and every kind of damage."""
+"""Token files: the ids equal those of the whole text, files are reused, and every kind of damage is found."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Beam search against all sequences, greedy against beam 1."""
+"""Beam search compared with all sequences, and greedy decoding with one beam."""
 
 import itertools
 import math
@@ -17,7 +17,7 @@ ASK = {"bos": BOS, "eos": EOS, "max_tokens": LONGEST}
 
 
 class Prefixes:
-    """A state: what each row has read."""
+    """A state: the tokens that each row has read."""
 
     def __init__(self, rows: list[tuple[int, ...]]) -> None:
         self.rows = rows
@@ -27,7 +27,7 @@ class Prefixes:
 
 
 class Table:
-    """A model with logits of its own after every prefix."""
+    """A model with different logits after every prefix."""
 
     def __init__(self, seed: int, spread: float = 2.0) -> None:
         self.seed, self.spread = seed, spread
@@ -45,7 +45,7 @@ START = Prefixes([()])
 
 
 def log_p(model: Table, tokens: list[int]) -> float:
-    """Of the tokens and the end after them."""
+    """Returns log p of the tokens and the end after them."""
     row, total = (BOS,), 0.0
     for token in [*tokens, EOS]:
         total += log_softmax(model.logits(row)[None])[0, token]
@@ -54,7 +54,7 @@ def log_p(model: Table, tokens: list[int]) -> float:
 
 
 def every_finished(model: Table, alpha: float, forbidden: tuple[int, ...] = ()) -> list[tuple[float, list[int]]]:
-    """(score, tokens) of all sequences with at most LONGEST tokens, the end included; the best first."""
+    """Returns (score, tokens) of all sequences with at most LONGEST tokens, including the end; the best comes first."""
     words = [t for t in range(V) if t != EOS and t not in forbidden]
     every = [list(tokens) for n in range(LONGEST) for tokens in itertools.product(words, repeat=n)]
     return sorted(((log_p(model, t) / ((5 + len(t) + 1) / 6) ** alpha, t) for t in every), reverse=True)
@@ -100,7 +100,7 @@ def test_greedy_is_one_beam(seed: int) -> None:
 
 
 def narrow(model: Table, beams: int, alpha: float) -> list[tuple[float, list[int]]]:
-    """The same search by sorting lists, with no early end."""
+    """Returns what the search finds by sorting lists, without an early end."""
     live: list[tuple[float, list[int]]] = [(0.0, [])]
     finished: list[tuple[float, list[int]]] = []
     for _ in range(LONGEST):

@@ -1,4 +1,4 @@
-"""Probabilities under a limited context: against windows computed one by one, and exact about where they begin."""
+"""Probabilities under a limited context, compared with windows computed one by one; and the windows begin exactly where they should."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def built(kind: str) -> LanguageModel | NgramLM:
 @pytest.mark.parametrize("kind", ["ngram", "rnn", "lstm", "gru", "gpt", "transformer"])
 @pytest.mark.parametrize("context", [1, 2, 5, BLOCK])
 def test_each_position_is_the_end_of_a_text_of_its_own(kind: str, context: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scoring the window alone gives the same; one token more, less or later does not. Batches change nothing."""
+    """Scoring the window alone gives the same; one token more, fewer or later gives another result. Batches change nothing."""
     monkeypatch.setattr("tinylm.decode.context._ROWS", 4)
     model = built(kind)
     if isinstance(model, LanguageModel):
@@ -64,7 +64,7 @@ def test_with_everything_before_it_the_last_token_is_scored_as_in_the_whole_text
 
 
 class Counter(LanguageModel):
-    """Certain that the next token is the number of tokens it was given."""
+    """Is certain that the next token is the number of tokens that it was given."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Drawing text: each setting against its definition, generation from a known chain, stop strings."""
+"""Sampling: each setting compared with its definition, generation from a known chain, stop strings."""
 
 import math
 
@@ -19,7 +19,7 @@ LOG_P = np.log(P)
 
 
 class Chain(LanguageModel):
-    """p(next | last token) is a row of a table; counts the calls."""
+    """p(next | last token) is one row of a table; counts the calls."""
 
     def __init__(self, table):
         super().__init__()
@@ -67,7 +67,7 @@ def test_each_setting(sampling, expected):
 
 
 def test_repetition_makes_what_occurred_less_likely():
-    """r log p is p^r, once however often a token occurred."""
+    """A penalty of r turns p into p^r (r log p), whether the token occurred once or more often."""
     context = np.array([1, 3, 1, 1])
     weights = np.array([P[0], P[1] ** 1.5, P[2], P[3] ** 1.5])
     np.testing.assert_allclose(Sampling(repetition_penalty=1.5).distribution(LOG_P, context), weights / weights.sum(), rtol=1e-12)
@@ -95,7 +95,7 @@ def test_ties_go_to_the_smaller_id():
     min_p=st.integers(0, 99),
 )
 def test_what_is_kept_is_the_least_that_the_settings_ask_for(weights, square, top_k, top_p, min_p):
-    """The settings one after the other, with whole numbers: a limit is reached or missed without rounding."""
+    """Applies the settings one after the other in whole numbers: a limit is reached or missed without rounding."""
     top_k = None if top_k is None else min(top_k, len(weights))
     with np.errstate(divide="ignore"):
         log_p = np.log(np.array(weights) / sum(weights))
@@ -113,7 +113,7 @@ def test_what_is_kept_is_the_least_that_the_settings_ask_for(weights, square, to
 
 @pytest.mark.parametrize(("size", "kept"), [(10, 8), (12, 6), (20, 1), (20, 13)])
 def test_a_nucleus_reached_but_for_rounding(size, kept):
-    """kept of size equal tokens have exactly top_p; their floating sum falls a little short."""
+    """`kept` of `size` equal tokens have exactly top_p; their floating-point sum is slightly less."""
     p = Sampling(top_p=kept / size).distribution(np.log(np.ones(size) / size))
     assert np.count_nonzero(p) == kept
 
@@ -245,7 +245,7 @@ def test_generation_that_cannot_be():
 
 
 def cut(text, stops):
-    """A character at a time, until the text ends with a stop string."""
+    """Returns the text up to a stop string, found by reading one character at a time."""
     for end in range(len(text) + 1):
         found = [s for s in stops if text[:end].endswith(s)]
         if found:

@@ -1,4 +1,4 @@
-"""Scoring: windows against a loop over the tokens, sentences, perplexity and bits per byte by hand."""
+"""Scoring: windows compared with a loop over the tokens; sentences, perplexity and bits per byte by hand."""
 
 import itertools
 import math
@@ -19,7 +19,7 @@ TABLE = np.array([[0.1, 0.6, 0.3], [0.2, 0.3, 0.5], [0.5, 0.4, 0.1]])
 
 
 class Chain(LanguageModel):
-    """p(next | last token) is a row of a table."""
+    """p(next | last token) is one row of a table."""
 
     def __init__(self, table):
         super().__init__()
@@ -129,7 +129,7 @@ def test_a_sentence_ends_with_a_line_break():
 
 @pytest.mark.parametrize("model", [Chain(TABLE), NgramLM(3, 2).fit(np.array([0, 1, 2, 1, 0, 2, 0])), RNNModel("gru", 3, 4, 4, 1)])
 def test_sentences_of_all_lengths_have_probability_one(model):
-    """What has not ended after four characters is what is left."""
+    """The remaining probability is that of texts that have not ended after four characters."""
     tokenizer = CharTokenizer("\nab")
     total = math.exp(token_log_probabilities(model, np.array([0, 0]))[0])  # the empty sentence
     for length in (1, 2, 3, 4):
@@ -198,7 +198,7 @@ def test_texts_that_cannot_be_scored():
 
 
 def test_extreme_scores():
-    """Out of range is infinite, and a NaN stays one."""
+    """A score out of range is infinite, and a NaN stays a NaN."""
     assert Score("", ["a"], np.array([-1000.0]), 0, 1).perplexity == math.inf
     assert Score("", ["a"], np.array([-math.inf]), 0, 1).perplexity == math.inf
     assert Score("", ["a"], np.array([-700.0]), 0, 1).perplexity == pytest.approx(math.exp(700))
@@ -206,6 +206,6 @@ def test_extreme_scores():
 
 
 def test_ids_without_a_text() -> None:
-    """<unk>, and the rows that fill up an embedding."""
+    """<unk>, and the unused rows at the end of an embedding."""
     assert forbidden_ids(WordTokenizer(["a", "b"]), 5) == [0, 3, 4]
     assert forbidden_ids(CharTokenizer("ab"), 2) == []

@@ -1,4 +1,4 @@
-"""Each piece that a GPU needs and a machine may lack: named in one line, with its remedy, and told apart from the others."""
+"""Each part that a GPU needs and a machine may lack is named in one line, with its remedy, and told apart from the others."""
 
 import importlib.metadata
 import sys
@@ -16,7 +16,7 @@ from tinylm.errors import DeviceError
 
 
 class CUDARuntimeError(RuntimeError):
-    """As CuPy's: its number is an attribute."""
+    """As CuPy's error: its number is an attribute."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -24,7 +24,7 @@ class CUDARuntimeError(RuntimeError):
 
 
 def fake_cupy(*, count: Any = 1, driver: int = 12080, nvrtc: Any = (12, 9), version: str = "14.2.0") -> types.ModuleType:
-    """A module in CuPy's place: enough of it to be asked what is there. An exception given as an answer is raised."""
+    """Returns a module that replaces CuPy and answers the probe's questions; an answer that is an exception is raised."""
 
     def answer(value: Any) -> Callable[[], Any]:
         def reply() -> Any:
@@ -49,7 +49,7 @@ def no_module(name: str) -> ModuleNotFoundError:
 
 
 def banner(reason: str) -> ImportError:
-    """What CuPy raises when a shared library does not load: the reason is the cause, below a banner."""
+    """Returns what CuPy raises if a shared library does not load: the reason is the cause, below a banner."""
     error = ImportError("\n================\nFailed to import CuPy.\n================\n")
     error.__cause__ = ImportError(reason)
     return error
@@ -144,7 +144,7 @@ MACHINES: dict[str, tuple[Any, tuple[str, ...], str]] = {
 
 @pytest.fixture(params=MACHINES)
 def message(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A machine that lacks something: what it should be said to lack."""
+    """Makes this machine lack something, and returns the message that should say so."""
     found, installed, expected = MACHINES[request.param]
     put_in_place(monkeypatch, found, installed)
     return expected
@@ -219,7 +219,7 @@ def test_a_machine_that_lacks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_packages_that_are_installed() -> None:
-    """Asked of this environment itself."""
+    """Asks this environment itself."""
     names = {d.metadata["Name"] for d in importlib.metadata.distributions()}
     assert cuda_probe._installed() == [p for p in ("cupy-cuda12x", "cupy-cuda13x", "cupy") if p in names]
 

@@ -1,4 +1,4 @@
-"""@kernel and @update: the dispatcher alone chooses, falls back and counts."""
+"""@kernel and @update: only the dispatcher chooses, falls back and counts."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from tinylm.errors import ConfigError
 
 @pytest.fixture
 def double(monkeypatch):
-    """A user's op, twice x, and the calls that its kernels got."""
+    """Provides a user's op, twice x, and the calls that its kernels got."""
     monkeypatch.setattr(kernels, "_kernels_allowed", "auto")
     launches.clear()
 

@@ -1,4 +1,4 @@
-"""tinylm.profile: what ran, by which implementation, and that the times add up."""
+"""tinylm.profile: which ops ran, in which implementation, and that the times add up."""
 
 import time
 
@@ -195,7 +195,7 @@ def test_second_derivatives():
 
 
 def test_a_gpu_is_waited_for(cuda):
-    """The time of what the card does belongs to the op that asked for it."""
+    """The time that the GPU takes belongs to the op that started the work."""
     x = Tensor(np.ones((2, 3), np.float32)).to("cuda")
     x.requires_grad = True
     with tinylm.profile() as p:

@@ -1,4 +1,4 @@
-"""tinylm.explain.steps: what is shown is what backward does, bit for bit, and the names are right."""
+"""tinylm.explain.steps: it shows what backward does, bit for bit, and the right names."""
 
 import inspect
 import io
@@ -156,7 +156,7 @@ def test_the_same_on_a_gpu(cuda, build):
 
 
 def test_sums_in_backwards_order():
-    """float32: 10⁸ + 1 - 10⁸ is 0 or 1, as the order has it."""
+    """In float32, 10⁸ + 1 - 10⁸ is 0 or 1, depending on the order."""
     x = Tensor(np.ones(1, np.float32), requires_grad=True)
     for factors in ((1e8, 1.0, -1e8), (1e8, -1e8, 1.0), (1.0, 1e8, -1e8)):
         first, second, third = (x * f for f in factors)

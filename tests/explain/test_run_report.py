@@ -99,7 +99,7 @@ def images(path: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def gpt_report(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy, since other tests write theirs."""
+    """Returns a copy of the report, since other tests write theirs to the same path."""
     path = explain.report(runs["gpt"], ngram=runs["ngram"], text=SENTENCE)
     assert path == runs["gpt"] / "report.html"
     return path.rename(tmp_path_factory.mktemp("report") / "report.html")

@@ -1,4 +1,4 @@
-"""TransformerModel against the same model written with PyTorch: gradients, training runs, mask and cache."""
+"""TransformerModel compared with the same model in PyTorch: gradients, training runs, mask and cache."""
 
 import itertools
 

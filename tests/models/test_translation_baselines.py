@@ -1,4 +1,4 @@
-"""The two counting translators, on data small enough to work out by hand."""
+"""The two translators that only count, on data small enough to work out by hand."""
 
 import math
 
@@ -27,7 +27,7 @@ def test_the_nearest_sentence_by_hand() -> None:
 
 
 def plain_model_1(pairs: list[tuple[list[str], list[str]]], iterations: int) -> dict[tuple[str, str], float]:
-    """Brown et al.'s loops, word by word."""
+    """Returns Model 1 computed by Brown et al.'s loops, word by word."""
     t = {(f, e): 1.0 for source, target in pairs for f in target for e in ["", *source]}
     for _ in range(iterations):
         counts = dict.fromkeys(t, 0.0)

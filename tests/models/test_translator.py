@@ -1,4 +1,4 @@
-"""Translators against PyTorch, and what they must not see."""
+"""Translators compared with PyTorch, and what they must not see."""
 
 import math
 from collections.abc import Callable
@@ -95,7 +95,7 @@ def test_padding_changes_nothing_and_the_source_everything(make: Callable, data:
 
 @BOTH
 def test_steps_give_the_logits_of_the_whole(make: Callable, data: tuple[np.ndarray, np.ndarray]) -> None:
-    """Also when rows change places on the way, and without touching the state that a step starts from."""
+    """Also if rows change places in between; and the state that a step starts from is not changed."""
     model, (source, target) = make().to(dtype="float64"), data
     whole, rows = logits(model, source, target), np.array([2, 0, 0, 3, 1])
     with no_grad():

@@ -1,4 +1,4 @@
-"""MultiheadAttention against torch.nn.MultiheadAttention, its masks, its cache and its errors."""
+"""MultiheadAttention compared with torch.nn.MultiheadAttention, its masks, its cache and its errors."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from tinylm.nn.attention import merged_mask
 
 
 def some_masks(rng: np.random.Generator, kind: str, shape: tuple[int, ...]) -> np.ndarray:
-    """A boolean or floating mask; key 0 stays visible, since PyTorch gives NaN to a query that sees nothing."""
+    """Returns a boolean or floating mask; key 0 stays visible, since PyTorch gives NaN to a query that sees nothing."""
     hidden = rng.random(shape) < 0.4
     hidden[..., 0] = False
     return hidden if kind == "bool" else np.where(hidden, -np.inf, rng.standard_normal(shape))
@@ -54,7 +54,7 @@ def test_equals_pytorch(seed, sizes, heads, width, bias, batch_first, dims, kind
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_shared_inputs_equal_pytorch(bias):
-    """One tensor in two or three roles takes fewer matrix products."""
+    """One tensor that serves as two or three of q, k and v takes fewer matrix products."""
     rng = np.random.default_rng(0)
     theirs = torch.nn.MultiheadAttention(6, 2, bias=bias)
     randomise(theirs, rng)

@@ -1,4 +1,4 @@
-"""Linear, Embedding, LayerNorm, RMSNorm and Dropout against torch.nn's: state, defaults, values, gradients."""
+"""Linear, Embedding, LayerNorm, RMSNorm and Dropout compared with torch.nn: state, defaults, values, gradients."""
 
 import numpy as np
 import pytest

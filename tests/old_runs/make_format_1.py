@@ -1,4 +1,4 @@
-"""Makes the runs of format_1/ anew, and its expected.json, each by the commit named: `python tests/old_runs/make_format_1.py`.
+"""Makes the runs of format_1/ again, and its expected.json, each by the commit named: `python tests/old_runs/make_format_1.py`.
 
 Until 17bccbe a checkpoint was called last.safetensors, had no digest, and config.json had fewer settings.
 """
@@ -34,7 +34,7 @@ MODEL_IS_NEEDED = ("translator", "bag-classifier")  # the latter had no checkpoi
 
 
 def commands(name: str) -> dict[str, list[list[Any]]]:
-    """As in make.py, in the words that the commit knew."""
+    """Returns the commands as in make.py, with the options that the commit knew."""
     if name.endswith("classifier"):
         return {"before": [["classify.py", "run", name, *OPINIONS]]}
     if name.endswith("translator"):

@@ -1,4 +1,4 @@
-"""Dropout masks are NumPy's Philox4x64-10 raw stream, word by word."""
+"""Dropout masks are those of NumPy's Philox4x64-10 raw stream, word by word."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""hypothesis draws shapes, axes, keys, dtypes and layouts; NumPy and PyTorch say what must come out."""
+"""hypothesis draws shapes, axes, keys, dtypes and layouts; NumPy and PyTorch give the expected results."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def normal(seed, *shape):
 
 
 def agrees(name, *args, orders=(1, 2), **named):
-    """The op equals its PyTorch reference: values, gradients, and gradients of gradients."""
+    """Asserts that the op equals its PyTorch reference: values, gradients, and gradients of gradients."""
     for order in orders:
         report = compare_op(name, Sample("drawn", args, named), order=order)
         assert report.ok, report

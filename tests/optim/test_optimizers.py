@@ -1,4 +1,4 @@
-"""Optimisers against PyTorch's, flat buffers, clipping, state."""
+"""Optimisers compared with PyTorch's, flat buffers, clipping, state."""
 
 import numpy as np
 import pytest

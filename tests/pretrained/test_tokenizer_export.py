@@ -1,4 +1,4 @@
-"""Tokenizers trained here, in the terms of the `tokenizers` library: the same ids for every text."""
+"""Tokenizers trained here, written for the `tokenizers` library: the same ids for every text."""
 
 from pathlib import Path
 from typing import Any

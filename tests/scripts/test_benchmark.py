@@ -1,4 +1,4 @@
-"""scripts/benchmark.py: its workloads, what each side computes in a step, and what becomes of the measurements."""
+"""scripts/benchmark.py: its workloads, what each side computes per step, and what is done with the measurements."""
 
 import dataclasses
 import json
@@ -76,7 +76,7 @@ def test_a_side_on_the_cpu(side: str, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["gpt", "llama", "transformer", "rnn", "lstm", "gru"])
 def test_both_sides_make_the_same_step(name: str) -> None:
-    """From the same weights, two steps lead to the same weights."""
+    """Starting from the same weights, two steps lead to the same weights."""
     import torch
 
     work = TINY[name]
@@ -144,7 +144,7 @@ def test_the_compiled_side_asks_for_compilation(name: str, monkeypatch: pytest.M
 
 
 def test_a_side_on_a_gpu(emulated_cuda: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps are timed by events on the card, and none of them waits."""
+    """Steps are timed by events on the GPU, and none of them waits."""
     import cupyx
 
     recorded: list[int] = []
@@ -170,7 +170,7 @@ def test_a_side_on_a_gpu(emulated_cuda: Any, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_fresh_process_and_its_own_memory() -> None:
-    """The parent's memory, which getrusage counts as the child's, is not in it."""
+    """The parent's memory is not counted, though getrusage counts it as the child's."""
     held = np.ones(400 << 17)  # 400 MB
     found = measure("tinylm", TINY["rnn"], "cpu")
     assert isinstance(found, Measurement)

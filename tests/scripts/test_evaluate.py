@@ -1,4 +1,4 @@
-"""scripts/evaluate.py as a person runs it."""
+"""scripts/evaluate.py as a user runs it."""
 
 import dataclasses
 from pathlib import Path

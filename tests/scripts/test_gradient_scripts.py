@@ -1,4 +1,4 @@
-"""scripts/check_gradients.py and scripts/compare_gradients.py as a person runs them."""
+"""scripts/check_gradients.py and scripts/compare_gradients.py as a user runs them."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The steps of kernels/README.md from plain to fast give what softmax is: in C here, in CUDA C in the emulator."""
+"""The steps of kernels/README.md from plain to fast compute softmax: those in C here, those in CUDA C in the emulator."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""scripts/train_torch.py as a person runs it, and the report that shows both curves."""
+"""scripts/train_torch.py as a user runs it, and the report that shows both curves."""
 
 import dataclasses
 import json

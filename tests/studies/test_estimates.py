@@ -1,4 +1,4 @@
-"""What an estimate predicts, against what runs really do; the memory of a step against the allocator's count."""
+"""An estimate compared with what runs really do, and the memory of a step with the allocator's count."""
 
 import dataclasses
 import json

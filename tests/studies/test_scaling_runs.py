@@ -1,4 +1,4 @@
-"""The runs of a scaling law: no token twice, finished schedules, none repeated; and train.py --scaling as a whole."""
+"""The runs of a scaling law: no token twice, complete schedules, none repeated; and train.py --scaling as a whole."""
 
 import dataclasses
 import json

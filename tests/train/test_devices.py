@@ -55,7 +55,7 @@ def test_a_step_of_a_translator_waits_for_nothing(cuda: Any, tmp_path: Path, mod
 @pytest.mark.parametrize("model", ["gpt", "lstm"])
 @pytest.mark.parametrize(("first", "second"), [("cpu", "cuda"), ("cuda", "cpu")])
 def test_a_run_goes_on_on_another_device(cuda: Any, tmp_path: Path, model: str, first: str, second: str) -> None:
-    """Weights, optimiser, carried state, batches and dropout masks: as if it had stayed on the CPU."""
+    """Weights, optimiser, carried state, batches and dropout masks are as if it had stayed on the CPU."""
     Run(config_of(model), tmp_path / "whole", TEXT).train()
     Run(config_of(model, steps=2, device=first), tmp_path / "moved", TEXT).train()
     Run(config_of(model, device=second), tmp_path / "moved", TEXT, resume=True).train()

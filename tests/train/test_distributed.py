@@ -30,7 +30,7 @@ Result = subprocess.CompletedProcess[str]
 
 
 def on_ranks(size: int, *command: object, **environment: str) -> Result:
-    """A Python command on so many ranks, each with one thread. Open MPI refuses root without the two variables."""
+    """Runs a Python command on that number of ranks, each with one thread. Open MPI refuses root without the two variables."""
     env = {
         **os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONWARNINGS": "error", "TINYLM_NUM_THREADS": "1",
         "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
@@ -106,7 +106,7 @@ def test_ranks_draw_apart_and_stop_together(tmp_path: Path) -> None:
     ],
 )
 def test_what_ends_one_rank_ends_all(name: str, told: str, tmp_path: Path) -> None:
-    """Within the time limit of 60 seconds, with a message and a status, and the last checkpoint stands."""
+    """All end within the time limit of 60 seconds, with a message and a status, and the last checkpoint remains."""
     result = case(name, tmp_path)
     assert result.returncode not in (0, None)
     assert told in result.stderr
@@ -149,7 +149,7 @@ def test_rows_and_wrong_settings() -> None:
 
 
 class GpuArray:
-    """What NcclMeans asks of a CuPy array; its memory is NumPy's."""
+    """What NcclMeans uses of a CuPy array; its memory is NumPy's."""
 
     def __init__(self, values: np.ndarray) -> None:
         self.values, self.dtype, self.size = values, values.dtype, values.size
@@ -163,7 +163,7 @@ class GpuArray:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_nccl_is_called_as_documented(dtype: str) -> None:
-    """allReduce(sendbuf, recvbuf, count, datatype, op, stream) on the current stream, then the division; a real one is in tests/gpu."""
+    """allReduce(sendbuf, recvbuf, count, datatype, op, stream) on the current stream, then the division; tests/gpu calls the real one."""
     array = GpuArray(np.arange(5, dtype=dtype))
 
     class Communicator:

@@ -24,7 +24,7 @@ HUGE = 3e38
 
 
 def poison(run: Run, k: int) -> None:
-    """Before step k the weights become too large for what follows."""
+    """Makes the weights too large before step k, so that the step overflows."""
     gradients = run._gradients
 
     def poisoned(at: int) -> Any:
@@ -39,7 +39,7 @@ def poison(run: Run, k: int) -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_failed_step_is_kept_and_repeated(model: str, tmp_path: Path) -> None:
-    """Without the data: from config.json and failure/ alone, carried state and random numbers included."""
+    """The step is repeated without the data: from config.json and failure/ alone, including carried state and random numbers."""
     run = tiny_run(model, tmp_path)
     poison(run, 6)
     with pytest.raises(AnomalyError) as caught:
@@ -123,7 +123,7 @@ def test_replay_as_a_person_does_it(tmp_path: Path) -> None:
 
 
 def test_a_run_goes_on_after_a_failure(tmp_path: Path) -> None:
-    """From the checkpoint before it, which stands."""
+    """The run continues from the checkpoint before the failure, which remains."""
     run = tiny_run("gru", tmp_path)
     poison(run, 6)
     with pytest.raises(AnomalyError):
@@ -135,7 +135,7 @@ def test_a_run_goes_on_after_a_failure(tmp_path: Path) -> None:
 @pytest.mark.parametrize("model", ["gpt", "lstm"])
 @pytest.mark.parametrize("bad", [5, 9])
 def test_found_late_on_a_gpu_the_step_is_named_all_the_same(cuda: Any, model: str, bad: int, tmp_path: Path) -> None:
-    """The update was made, and more after it; the run goes back to its checkpoint and comes again."""
+    """The update was already made, and more after it; the run returns to its checkpoint and reaches the step again."""
     run = tiny_run(model, tmp_path, device="cuda", log_every=4, eval_every=16, steps=16)
     batches, kind = run.batches, type(run.batches)
     gradients = run._gradients

@@ -1,4 +1,4 @@
-"""Going on from a trained model: whole or with adapters, resumed bit for bit, and only what was trained is written."""
+"""Training continues from a trained model, whole or with adapters; it resumes bit for bit, and only what was trained is written."""
 
 import dataclasses
 import json
@@ -25,7 +25,7 @@ PARTS = {"whole": {}, "adapters": {"lora_rank": 2, "lora_alpha": 4.0}}
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Trained runs by model, with the characters of both texts."""
+    """Returns trained runs by model, with the characters of both texts."""
     folder = tmp_path_factory.mktemp("bases")
     for model in ("gpt", "llama", "gru"):
         Run(tiny(model, tokenizer="bpe", bpe_size=270), folder / model, TEXT).train()
@@ -141,7 +141,7 @@ def test_defaults(base: dict[str, Path]) -> None:
 
 
 def test_adapters_refuse_a_base_that_has_changed(base: dict[str, Path], tmp_path: Path) -> None:
-    """They are corrections of weights that are stored elsewhere; whole weights need nothing from there."""
+    """Adapters correct weights that are stored elsewhere; whole weights need nothing from there."""
     shutil.copytree(base["gpt"], tmp_path / "base")
     for part in PARTS:
         stop_at(run := Run(going_on(tmp_path / "base", block_size=4, **PARTS[part]), tmp_path / part, OTHER), 7)

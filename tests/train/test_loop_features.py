@@ -1,4 +1,4 @@
-"""Micro-batches, averaged weights, recomputed activations, validations, records: what a long run is made with."""
+"""Micro-batches, averaged weights, recomputed activations, validations, records: what long runs use."""
 
 import mmap
 from pathlib import Path
@@ -30,7 +30,7 @@ def gradients_of(run: Run, k: int) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("model", LANGUAGE_MODELS)
 def test_micro_batches_make_the_gradient_of_the_whole_batch(model: str, tmp_path: Path) -> None:
-    """In float64, over two steps, the second with a state to carry; 3 does not divide the 4 rows."""
+    """In float64, over two steps, the second with a carried state; 3 does not divide the 4 rows."""
     found = {}
     for parts in (1, 3, 4):
         run = tiny_run(model, tmp_path / str(parts), accumulate=parts, dropout=0.0, input_dropout=0.0, ema=0.0)
@@ -44,7 +44,7 @@ def test_micro_batches_make_the_gradient_of_the_whole_batch(model: str, tmp_path
 
 
 def test_a_run_in_micro_batches_is_the_run_in_whole_ones(tmp_path: Path) -> None:
-    """To the rounding of float32, with clipping and an optimiser; memory apart, nothing tells them from each other."""
+    """Up to the rounding of float32, with clipping and an optimiser; apart from memory, everything else is the same."""
     runs = [tiny_run("gru", tmp_path / str(n), accumulate=n, dropout=0.0, ema=0.0) for n in (1, 2)]
     for run in runs:
         run.train()
@@ -55,7 +55,7 @@ def test_a_run_in_micro_batches_is_the_run_in_whole_ones(tmp_path: Path) -> None
 
 
 def test_micro_batches_share_no_dropout_mask(tmp_path: Path) -> None:
-    """Four micro-batches of one and the same row have four gradients, drawn with as many keys as four batches take."""
+    """Four micro-batches of the same row have four different gradients, drawn with as many keys as four batches take."""
     run = tiny_run("gpt", tmp_path, accumulate=4, dropout=0.5, dropout_ramp=0)
     x, y = run.batches[0]
     run.batches = [(np.repeat(x[:1], 4, axis=0), np.repeat(y[:1], 4, axis=0))]  # type: ignore[assignment]
@@ -77,7 +77,7 @@ def test_micro_batches_share_no_dropout_mask(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("model", ["gpt", "llama", "transformer"])
 def test_recomputed_activations_change_no_bit(model: str, tmp_path: Path) -> None:
-    """With dropout, over whole runs: the same losses, norms, validations and weights; and the blocks are really run again."""
+    """With dropout, over whole runs: losses, norms, validations and weights are the same; and the blocks really run again."""
     found, calls = {}, {False: 0, True: 0}
     for flag in (False, True):
         run: Any = tiny_run(model, tmp_path / str(flag), checkpoint_activations=flag)
@@ -148,7 +148,7 @@ def test_a_stopped_run_is_used_with_its_average(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("model", LANGUAGE_MODELS)
 def test_a_validation_depends_on_no_batch_size(model: str, tmp_path: Path) -> None:
-    """The same from call to call to the bit, with dropout in the model and other random numbers meanwhile."""
+    """It is the same at each call, bit for bit, with dropout in the model and other random numbers drawn in between."""
     run = tiny_run(model, tmp_path, steps=3)
     run.train()
     ids = np.concatenate([run.val_ids] * 20)[:3001]

@@ -1,4 +1,4 @@
-"""Every model and tokenizer through a training run: learning, loading, resuming, validation over a whole split."""
+"""Every model and tokenizer in a training run: learning, loading, resuming, validation over a whole split."""
 
 import dataclasses
 import itertools
@@ -40,7 +40,7 @@ def resumed(folder: Path, **changes: object) -> Run:
 
 
 def assert_same_run(a: Run, b: Run) -> None:
-    """Weights, optimiser and carried state, bit for bit."""
+    """Asserts that weights, optimiser and carried state are equal, bit for bit."""
     for (name, x), y in zip(a.model.state_dict().items(), b.model.state_dict().values(), strict=True):
         np.testing.assert_array_equal(x, y, err_msg=name)
     for (name, x), y in zip(a.optimizer.state_dict().items(), b.optimizer.state_dict().values(), strict=True):
@@ -81,7 +81,7 @@ def test_the_gpt_with_other_tokenizers(tmp_path: Path) -> None:
 
 
 def with_validation_text(train: str, val: str) -> str:
-    """A text whose last tenth is val, after copies of train."""
+    """Returns a text whose last tenth is val, after copies of train."""
     text = (train * 100)[: 9 * len(val)] + val
     assert split_text(text)[1] == val
     return text
@@ -108,7 +108,7 @@ def test_a_nonlinearity_is_for_the_rnn_alone(model: str, nonlinearity: str, tmp_
 
 @pytest.mark.parametrize("model", RECURRENT)
 def test_a_resumed_recurrent_run_is_the_same_run(model: str, tmp_path: Path) -> None:
-    """Carried state and dropout included: it stops in the middle of an epoch, where the state matters."""
+    """With carried state and dropout; it stops in the middle of an epoch, where the state matters."""
     whole = Run(small(model), tmp_path / "whole", TEXT)
     assert whole.config.dropout > 0
     assert not whole.batches.starts_afresh(12)
@@ -133,7 +133,7 @@ def test_a_resumed_recurrent_run_is_the_same_run(model: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("model", RECURRENT)
 def test_the_state_is_carried_within_an_epoch(model: str, tmp_path: Path) -> None:
-    """Each step starts from the state that the one before ended with; an epoch starts from none."""
+    """Each step starts from the final state of the one before; an epoch starts without a state."""
     run = Run(small(model, batch_size=16), tmp_path / "run", TEXT)
     assert run.batches.batches_per_epoch == 12
     calls, advance = [], run.model.advance
@@ -155,7 +155,7 @@ def test_the_state_is_carried_within_an_epoch(model: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("stop_at", [0, 7])
 def test_a_run_stopped_anywhere_can_go_on(stop_at: int, tmp_path: Path) -> None:
-    """Before the first step too, and where no checkpoint is due."""
+    """Also before the first step, and where no checkpoint is due."""
     whole = Run(small("lstm"), tmp_path / "whole", TEXT)
     whole.train()
     run = Run(small("lstm", log_every=1), tmp_path / "run", TEXT)
@@ -203,7 +203,7 @@ def test_validations_and_checkpoints_come_when_they_are_due(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("model", RECURRENT)
 def test_parallel_streams_give_the_loss_of_one_pass(model: str, tmp_path: Path) -> None:
-    """Each stream but the first starts from a state warmed up on the tokens before it."""
+    """Each stream but the first starts from a state that was warmed up on the tokens before it."""
     run = Run(small(model, steps=12), tmp_path / "run", TEXT)
     run.train()
     rng = np.random.default_rng(0)
@@ -217,7 +217,7 @@ def test_parallel_streams_give_the_loss_of_one_pass(model: str, tmp_path: Path) 
 
 
 def test_every_target_counts_once_in_parallel_streams(tmp_path: Path) -> None:
-    """One rare token, wherever it stands, moves the mean by its own loss over the number of targets."""
+    """One rare token, wherever it is, changes the mean by its own loss divided by the number of targets."""
     model = RNNModel("rnn", 3, 4, 4, 1).to(dtype="float64")
     for p in model.parameters():
         p.data[...] = 0

@@ -1,4 +1,4 @@
-"""The measures of two arrays side by side, and the list of what does not fit."""
+"""The measures of two arrays that are compared, and the list of what does not fit."""
 
 import numpy as np
 import pytest

@@ -18,7 +18,7 @@ def rng():
 
 
 def cube(factor=1.0, second=None):
-    """x³ with the derivative `factor` times the right one; `second` makes only its derivative wrong."""
+    """Returns x³ with `factor` times the right derivative; with `second`, only the derivative of the derivative is wrong."""
 
     @tinylm.op
     def cubed(x, /):

@@ -55,7 +55,7 @@ class _Entry(ctypes.Structure):
 
 
 class Module:
-    """The kernels of one file, compiled when the first is asked for, as in CuPy."""
+    """The kernels of one file, compiled when one is first asked for, as in CuPy."""
 
     def __init__(self, code: str, options: Sequence[str] = ()) -> None:
         self.code, self.options = code, tuple(options)
@@ -73,7 +73,7 @@ class Module:
 
 
 class Kernel:
-    """One kernel; `recorder`, when it is set, is told of every launch."""
+    """One kernel. If `recorder` is set, it gets every launch."""
 
     recorder: Any = None
     launches: ClassVar[Counter[str]] = Counter()  # kernel -> how often it ran without a complaint
@@ -138,14 +138,14 @@ class Kernel:
 
 
 def _sizes(size: Sequence[int]) -> tuple[int, ...]:
-    """Three sizes; a grid of no blocks becomes one block, as in CuPy."""
+    """Returns three sizes; a grid without blocks becomes one block, as in CuPy."""
     return tuple(max(1, int(n)) for n in (*size, 1, 1)[:3])
 
 
 def _memory(args: Sequence[Any]) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """The memory that the arrays cover, overlapping arrays joined, and each argument as (region, offset)
-    or (-1, the number's bytes). Regions are in the order of the arguments: a launch repeated at other
-    addresses is the same, and its recorded verdict is found again."""
+    """Returns the memory that the arrays cover, overlapping arrays joined to one region, and each argument as (region,
+    offset) or (-1, the number's bytes). Regions are in the order of the arguments, so that a launch repeated at other
+    addresses is the same and its recorded verdict is found."""
     spans = sorted(byte_bounds(a) for a in args if isinstance(a, np.ndarray) and a.size)
     regions: list[tuple[int, int]] = []
     for begin, end in spans:

@@ -1,4 +1,4 @@
-"""Launches written down, and repeated by programs built with AddressSanitizer and ThreadSanitizer.
+"""Records launches, and repeats them in programs built with AddressSanitizer and ThreadSanitizer.
 
 A program that passed is not run again with the same launches: its name in the cache says so.
 """
@@ -23,11 +23,11 @@ OPTIONS = {  # for the symbolizer's sake no more than is needed to read a report
 
 
 class SanitizerError(AssertionError):
-    """A sanitizer's report."""
+    """A sanitizer has reported an error."""
 
 
 class Recorder:
-    """While it is entered: every launch, one of each configuration, by kernel file."""
+    """Within it, records one launch of each configuration, by kernel file."""
 
     def __init__(self) -> None:
         self.launches: dict[tuple[str, tuple[str, ...]], dict[Any, bytes]] = {}
@@ -49,7 +49,7 @@ class Recorder:
         expected: Sequence[np.ndarray],
         arguments: Sequence[tuple[int, int]],
     ) -> None:
-        """Called by every launch. What replay.cpp reads, in its order."""
+        """Called at every launch: records what replay.cpp reads, in its order."""
         of_file = self.launches.setdefault((kernel.module.code, kernel.module.options), {})
         key = (kernel.name, *grid, *block, shared_mem, *[x.size for x in initial], *arguments)
         if key in of_file:
@@ -64,7 +64,8 @@ class Recorder:
 
 
 def replay(recorder: Recorder, mode: str) -> int:
-    """Repeats the recorded launches under "asan" or "tsan"; how many programs had to run.
+    """Repeats the recorded launches under "asan" or "tsan", and returns how many programs had to run. Raises SanitizerError with the first
+    report if there is one.
 
     Errors: SanitizerError with the first report.
     """

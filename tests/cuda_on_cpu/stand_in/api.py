@@ -1,4 +1,4 @@
-"""What CuPy has: names and parameters from cupy_api.json, and the check of a call against them."""
+"""CuPy's names and parameters, from cupy_api.json, and the check of a call against them."""
 
 import functools
 import json
@@ -39,7 +39,7 @@ class Parameters:
                     self.required.add(name)
 
     def refuse(self, args: tuple[Any, ...], named: dict[str, Any]) -> str | None:
-        """Why the function does not take these arguments, or None."""
+        """Returns the reason why the function does not take these arguments; None if it does."""
         given = set(self.positional[: len(args)])
         if len(args) > len(self.positional) and not self.any_positional:
             return f"{len(args)} positional arguments, at most {len(self.positional)} are taken"
@@ -57,13 +57,13 @@ class Parameters:
 
 
 def _on_device(value: Any) -> bool:
-    """Whether it is a device array, or has one in it."""
+    """Returns whether x is a device array or contains one."""
     return any(map(_on_device, value)) if isinstance(value, (list, tuple)) else type(value).__module__ == "cupy"
 
 
 @functools.cache
 def kind_of(owner: str, name: str) -> str | None:
-    """ "function", "ufunc", "class" or "value", or None for a name that CuPy has not."""
+    """Returns "function", "ufunc", "class" or "value"; None for a name that CuPy does not have."""
     found = TABLE[owner].get(name)
     return None if found is None else found.split(" ")[0]
 
@@ -77,7 +77,7 @@ def _parameters(owner: str, name: str) -> Parameters | None:
 
 
 def check_call(owner: str, name: str, args: tuple[Any, ...], named: dict[str, Any]) -> None:
-    """TypeError unless CuPy's function takes these arguments (those without a known signature take all)."""
+    """Raises TypeError if CuPy's function does not take these arguments; functions without a known signature take all."""
     parameters = _parameters(owner, name)
     reason = None if parameters is None else parameters.refuse(args, named)
     if reason is not None:
@@ -85,7 +85,7 @@ def check_call(owner: str, name: str, args: tuple[Any, ...], named: dict[str, An
 
 
 def missing(owner: str, name: str) -> AttributeError:
-    """The error for a name that CuPy has not, or that this stand-in does not offer."""
+    """Returns the error for a name that CuPy does not have, or that this stand-in does not offer."""
     if name in TABLE[owner]:
         return AttributeError(f"{owner}.{name} exists in CuPy {VERSION}, but the stand-in does not have it yet")
     return AttributeError(f"{owner} of CuPy {VERSION} has no attribute {name!r}")

@@ -30,7 +30,7 @@ SILENT = {  # nothing in CuPy's own code of these waits; whoever adds one reads 
 
 
 class Module(types.ModuleType):
-    """A module whose names are looked up in the table of the real one."""
+    """A module that looks its names up in the table of the real one."""
 
     def __init__(self, name: str, make: Callable[[str], Any] | None = None) -> None:
         super().__init__(name)
@@ -80,7 +80,7 @@ class Ufunc:
 
 
 def _from(owner: str, numpy_module: Any) -> Callable[[str], Any]:
-    """Makes the names of a module out of those of its twin."""
+    """Makes the names of a module from those of its NumPy or SciPy counterpart."""
 
     def make(name: str) -> Any:
         kind, found = kind_of(owner, name), getattr(numpy_module, name, None)
@@ -191,11 +191,11 @@ def einsum(*operands: Any, **named: Any) -> Any:
 
 
 class CUDARuntimeError(RuntimeError):
-    """What the real functions raise; here nothing does."""
+    """What the real functions raise; the stand-in raises none."""
 
 
 class Device:
-    """cupy.cuda.Device: there is one."""
+    """cupy.cuda.Device: there is one device."""
 
     def __init__(self, device: int | None = None) -> None:
         self.id = int(device or 0)
@@ -236,7 +236,7 @@ class Event:
 
 
 class Stream:
-    """cupy.cuda.Stream: work is done when it is given."""
+    """cupy.cuda.Stream: work is done as soon as it is submitted."""
 
     def __init__(self, null: bool = False, non_blocking: bool = False, ptds: bool = False, priority: int | None = None) -> None:
         self.done = True
@@ -302,7 +302,7 @@ MODULES = {m.__name__: m for m in (cupy, cuda, runtime, nvrtc, cupyx, cupyx.scip
 
 @contextlib.contextmanager
 def installed() -> Iterator[Any]:
-    """`import cupy` and `import cupyx` give the stand-in meanwhile."""
+    """Within it, `import cupy` and `import cupyx` give the stand-in."""
     before = {name: m for name, m in sys.modules.items() if name.split(".")[0] in ("cupy", "cupyx")}
     for name in before:
         del sys.modules[name]

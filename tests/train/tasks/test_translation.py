@@ -191,7 +191,7 @@ def test_settings_are_stored_and_checked(tmp_path: Path) -> None:
 
 
 def test_what_the_embedding_starts_as(tmp_path: Path) -> None:
-    """Latent vectors of the pairs for their tokens, the random ones for others; a resume computes none."""
+    """Tokens of the pairs start with their latent vectors, other tokens with random ones; a resume computes none."""
     latent, random = (TranslationRun(config("transformer", embedding=e), tmp_path / e, PAIRS) for e in ("latent", "random"))
     a, b = latent.model.embedding.weight.data, random.model.embedding.weight.data
     pairs = [np.concatenate([latent.vocabulary.encode(text) for text in pair]) for pair in TWENTY]

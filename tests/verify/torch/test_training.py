@@ -1,4 +1,4 @@
-"""Training with PyTorch is the training of tinylm, and a difference would be noticed."""
+"""Training with PyTorch gives what tinylm's training gives, and a difference would be noticed."""
 
 import dataclasses
 import json
@@ -28,7 +28,7 @@ CONFIG = dataclasses.replace(
 
 
 def train(kind: type[TranslationRun], folder: Path, **changed: Any) -> tuple[TranslationRun, list[dict[str, Any]]]:
-    """(the run, its training records)."""
+    """Returns (the run, its training records)."""
     records: list[dict[str, Any]] = []
     run = kind(dataclasses.replace(CONFIG, **changed), folder, PAIRS)
     run.train(records.append)
@@ -36,14 +36,14 @@ def train(kind: type[TranslationRun], folder: Path, **changed: Any) -> tuple[Tra
 
 
 def distance(ours: list[dict[str, Any]], theirs: list[dict[str, Any]], name: str) -> float:
-    """The largest relative difference between the two in one column."""
+    """Returns the largest relative difference between the two in one column."""
     a, b = ([record[name] for record in records] for records in (ours, theirs))
     assert len(a) == len(b) == CONFIG.steps
     return float(np.max(np.abs(np.subtract(a, b)) / np.abs(b)))
 
 
 def build_in(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on, models are built in this dtype."""
+    """Makes models be built in this dtype from now on."""
 
     def build(config: TranslationConfig, size: int) -> TranslationModel:
         return build_translator(config, size).to(dtype=dtype)
@@ -53,7 +53,7 @@ def build_in(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=["float64", "float32"])
 def dtype(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Models are built in it."""
+    """Makes models be built in this dtype, and returns it."""
     build_in(request.param, monkeypatch)
     return request.param
 
