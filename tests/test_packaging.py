@@ -87,7 +87,7 @@ def test_its_command_trains_generates_and_scores(programs: Path, tmp_path: Path)
     assert "perplexity" in ends_well(called(programs / "python", "-m", "tinylm", "score", "run", "The king is dead.", cwd=tmp_path))
 
 
-def test_its_command_starts_processes_of_its_own(programs: Path, tmp_path: Path) -> None:
+def test_its_command_starts_further_processes(programs: Path, tmp_path: Path) -> None:
     (tmp_path / "benchmark.py").write_text("raise AssertionError('not this one')", encoding="utf-8")
     result = called(programs / "tinylm", "benchmark", "--dry-run", "--workload", "rnn-lm", cwd=tmp_path)
     assert result.returncode == 0, result.stderr

@@ -99,7 +99,7 @@ def test_masks_in_other_layouts() -> None:
         assert_agrees(NAME, *arrays, mask, device="cpu")
 
 
-def test_queries_that_may_look_nowhere() -> None:
+def test_queries_without_a_visible_key() -> None:
     mask = np.ones((50, 35), bool)
     mask[[0, 7, 49]] = False
     found = assert_agrees(NAME, *attention_inputs(2, steps=50, keys=35, width=4), mask, device="cpu")
@@ -158,7 +158,7 @@ def single(*arrays: np.ndarray) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("batch_first", [True, False])
 @pytest.mark.parametrize("steps", [1, 35])
-def test_heads_are_read_where_they_lie_and_nothing_is_copied(steps: int, batch_first: bool) -> None:
+def test_heads_are_read_in_place_and_nothing_is_copied(steps: int, batch_first: bool) -> None:
     """q, k and v of one projection and dy in the layout of the next layer give the same bits as copies; y has the
     layout that the next layer reads, and the gradients lie side by side as the projection's gradient."""
     rng = np.random.default_rng(0)
@@ -180,7 +180,7 @@ def test_heads_are_read_where_they_lie_and_nothing_is_copied(steps: int, batch_f
 
 
 @pytest.mark.parametrize("batch_first", [True, False])
-def test_cotangents_that_lie_otherwise_are_joined(batch_first: bool) -> None:
+def test_cotangents_in_other_layouts_are_copied(batch_first: bool) -> None:
     x = np.random.default_rng(0).standard_normal((3, 5, 24))
     for parts in (1, 2, 3):
         assert_agrees("split_heads", x, parts=parts, heads=4, batch_first=batch_first, device="cpu")
@@ -194,7 +194,7 @@ def test_cotangents_that_lie_otherwise_are_joined(batch_first: bool) -> None:
     assert dx.dtype == np.float32
 
 
-def test_rows_in_pieces_backwards_and_broadcast() -> None:
+def test_rows_that_are_strided_reversed_or_broadcast() -> None:
     rng = np.random.default_rng(0)
     wide, dy = single(rng.standard_normal((3, 2, 5, 12)), rng.standard_normal((2, 5, 6)))
     for cut in (wide[:, :, :, ::2], wide[:, :, ::-1, :6], wide[:, ::-1, :, 1:7], np.broadcast_to(wide[:, :1, :, :6], (3, 2, 5, 6))):

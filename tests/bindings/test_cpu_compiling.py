@@ -243,7 +243,7 @@ def test_the_compilers_own_words_are_in_the_notice(place: Path) -> None:
         compiling.load()
 
 
-def test_the_references_ask_for_no_compiler(place: Path) -> None:
+def test_the_references_need_no_compiler(place: Path) -> None:
     assert outcome(start(TINYLM_KERNELS="reference")) == ("0 None", "")
     assert calls(place) == 0
 

@@ -36,7 +36,7 @@ def test_drawn_shapes(cpu: Library, shape: list[int], rows: int, columns: int, t
     assert_agrees("embedding", rng.integers(0, rows, shape), rng.standard_normal((rows, columns)), device="cpu")
 
 
-def test_a_table_that_is_no_matrix_is_the_references() -> None:
+def test_a_table_that_is_not_a_matrix_is_left_to_the_reference() -> None:
     assert_declines("embedding", np.array([1, 0, 1]), np.ones((2, 3, 4)), device="cpu")
 
 

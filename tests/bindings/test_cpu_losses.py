@@ -58,7 +58,7 @@ def test_drawn_shapes(cpu: Library, what: str, lead: list[int], classes: int, sm
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_other_axes_are_the_references(name: str) -> None:
+def test_other_axes_are_left_to_the_reference(name: str) -> None:
     assert_declines(name, score_inputs((3, 4))[0], device="cpu", axis=0)
     assert_declines(name, score_inputs((3, 4))[0], device="cpu", axis=-2)
 

@@ -104,7 +104,7 @@ def test_whole_products_by_an_sgemm(cpu: Library) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # that it has threads is what is tested
-def test_a_forked_child_computes_with_threads_of_its_own(cpu: Library) -> None:
+def test_a_forked_child_starts_its_own_threads(cpu: Library) -> None:
     cpu.functions["pool_size"](3)
     expected = results()
     child = os.fork()

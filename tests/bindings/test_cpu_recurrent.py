@@ -97,7 +97,7 @@ def test_sequences_of_several_lengths(name: str, reverse: bool) -> None:
 
 
 @pytest.mark.parametrize("name", GATES)
-def test_refusals_are_the_references(name: str) -> None:
+def test_refusals_are_those_of_the_reference(name: str) -> None:
     tensors = [Tensor(a.astype(np.float32)) for a in recurrent_inputs(name) if a is not None]
     assert_refuses_as_the_reference(name, tensors)
 

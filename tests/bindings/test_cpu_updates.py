@@ -63,7 +63,7 @@ def test_sgd(cpu: Library, size: int, kind: tuple[float, bool], scale: Any, step
     compare(sgd, 3, size, momentum=kind[0], nesterov=kind[1], grad_scale=scale, step=step, **SGD_SETTINGS)
 
 
-def test_what_is_not_flat_is_the_references() -> None:
+def test_what_is_not_flat_is_left_to_the_reference() -> None:
     for a in (a.reshape(3, 4) for a in update_inputs(12)), (a[::2] for a in update_inputs(12)):
         values, grads, exp_avg, exp_avg_sq = a
         adamw(values, grads, exp_avg, exp_avg_sq, decoupled=True, grad_scale=None, **UPDATE_SETTINGS)

@@ -73,7 +73,7 @@ def test_boolean_masks(shape: tuple[int, ...], causal: bool) -> None:
     assert_agrees(NAME, *attention_inputs(2, 3, steps=40, keys=37, width=4), mask, causal=causal)
 
 
-def test_queries_that_may_look_nowhere() -> None:
+def test_queries_without_a_visible_key() -> None:
     mask = np.ones((50, 35), bool)
     mask[[0, 7, 49]] = False
     found = assert_agrees(NAME, *attention_inputs(2, steps=50, keys=35, width=4), mask)
@@ -138,7 +138,7 @@ def record_sizes(monkeypatch: pytest.MonkeyPatch, xp: Any, sizes: list[int]) -> 
         monkeypatch.setattr(xp, name, lambda *args, made=made, **named: (a := made(*args, **named), sizes.append(a.size))[0])
 
 
-def test_heads_are_read_where_they_lie() -> None:
+def test_heads_are_read_in_place() -> None:
     """q, k and v cut out of one projection and dy in the layout of the next layer give the same bits as copies; the
     outputs have the layout that the next layer reads."""
     rng = np.random.default_rng(0)
@@ -152,7 +152,7 @@ def test_heads_are_read_where_they_lie() -> None:
     assert all(a.transpose(0, 2, 1, 3).flags.c_contiguous for a in (y, *vjp(dy)[:3]))
 
 
-def test_shared_heads_are_read_where_they_lie_and_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shared_heads_are_read_in_place_and_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bits are the same as with a copy of the keys for each head, whose gradients are then added up; no array is as
     large as those copies."""
     rng = np.random.default_rng(0)
@@ -172,7 +172,7 @@ def test_shared_heads_are_read_where_they_lie_and_not_copied(monkeypatch: pytest
     assert max(sizes) == k.size
 
 
-def test_rows_in_pieces_and_backwards() -> None:
+def test_rows_that_are_strided_or_reversed() -> None:
     rng = np.random.default_rng(0)
     wide, dy = on_device(rng.standard_normal((3, 2, 5, 12)), rng.standard_normal((2, 5, 6)))
     for cut in (wide[:, :, :, ::2], wide[:, :, ::-1, :6], wide[:, ::-1, :, 1:7]):

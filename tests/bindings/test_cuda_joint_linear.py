@@ -33,7 +33,7 @@ def test_absent_biases_and_frozen_layers() -> None:
         assert [key for key in found if key.startswith("gradient")] == ["gradient 0"]
 
 
-def test_layers_that_do_not_fit_are_the_references() -> None:
+def test_layers_that_do_not_fit_are_left_to_the_reference() -> None:
     with pytest.raises(ShapeError, match="swiglu: a has shape"):
         assert_declines("swiglu_linear", *joint_inputs((4, 6), 5, 7))
     x, q, k, v, *biases = joint_inputs((2, 4, 6), 16, 8, 8)

@@ -23,7 +23,7 @@ def test_softmax(name: str, shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
-def test_other_axes_are_the_references(name: str) -> None:
+def test_other_axes_are_left_to_the_reference(name: str) -> None:
     assert_declines(name, score_inputs((3, 4))[0], axis=0)
     assert_declines(name, score_inputs((3, 4))[0], axis=-2)
 

@@ -49,7 +49,7 @@ def test_a_small_spread_around_a_large_mean() -> None:
     assert_agrees("layer_norm", x + 100, weight, bias)
 
 
-def test_parameters_of_other_shapes_are_the_references() -> None:
+def test_parameters_of_other_shapes_are_left_to_the_reference() -> None:
     x, weight, bias = norm_inputs((3, 4))
     assert_declines("layer_norm", x, weight[:1], bias)
     assert_declines("layer_norm", x, weight, bias[:1])

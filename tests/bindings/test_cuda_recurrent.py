@@ -68,7 +68,7 @@ def test_relu_of_nan_is_nan() -> None:
 
 
 @pytest.mark.parametrize("name", GATES)
-def test_refusals_are_the_references(name: str) -> None:
+def test_refusals_are_those_of_the_reference(name: str) -> None:
     arrays = recurrent_inputs(name)
     tensors = [Tensor(a) for a in on_device(*arrays)]
     assert_refuses_as_the_reference(name, tensors)
@@ -111,7 +111,7 @@ def test_cotangents_of_another_dtype(name: str, lengths: Any) -> None:
 
 @pytest.mark.parametrize("name", GATES)
 @pytest.mark.parametrize("lengths", [None, (2, 4, 1, 2)], ids=["no lengths", "lengths"])
-def test_one_launch_a_step_and_no_wait(name: str, lengths: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_launch_per_step_and_no_wait(name: str, lengths: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     arrays = on_device(*recurrent_inputs(name, steps=4))
     launched: list[str] = []
     launch = CudaSource.launch

@@ -47,7 +47,7 @@ def test_rotary_of_more_pairs_than_threads() -> None:
 
 
 @pytest.mark.parametrize("pairing", ["half", "interleaved"])
-def test_rotary_reads_heads_where_they_lie(pairing: str) -> None:
+def test_rotary_reads_heads_in_place(pairing: str) -> None:
     """Heads cut out of a projection, strided or reversed, give the same bits as a copy; the result has the layout that
     the next layer reads."""
     projected, wide, dy = on_device(drawn(2, 7, 3 * 8), drawn(2, 3, 7, 16), drawn(2, 7, 3, 8))

@@ -301,7 +301,7 @@ def test_a_verdict_is_kept_and_a_failure_is_not():
             replay(bad, "asan")
 
 
-def test_a_launch_on_arrays_that_lie_elsewhere_is_the_same():
+def test_a_launch_on_arrays_at_other_addresses_is_the_same():
     """Otherwise its verdict would not be found again, since the addresses of arrays differ from run to run."""
     records = []
     for first, second in [(0, 64), (64, 0)]:

@@ -186,7 +186,7 @@ def test_a_part_names_its_contents(tmp_path: Path) -> None:
     assert train.digest != open_corpus(path).train.digest
 
 
-def test_encodings_that_cannot_be(tmp_path: Path) -> None:
+def test_unknown_encodings(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_bytes("a text\n".encode("utf-16-le") * 50)
     for encoding in ("undefined", "a\0b"):
         with pytest.raises(ConfigError, match="Python knows no such text encoding"):

@@ -56,7 +56,7 @@ def test_consecutive_blocks_cover_every_target_once(n: int, block: int, batch: i
 
 
 @given(st.integers(9, 90), st.integers(1, 8), st.integers(1, 5), st.integers(0, 3))
-def test_shuffled_blocks_use_each_block_once_an_epoch(n: int, block: int, batch: int, seed: int) -> None:
+def test_shuffled_blocks_use_each_block_once_per_epoch(n: int, block: int, batch: int, seed: int) -> None:
     ids = np.arange(n)
     blocks = ShuffledBlocks(ids, block, batch, seed)
     per_epoch = blocks.blocks_per_epoch

@@ -68,7 +68,7 @@ def test_bad_lines_are_counted_up_to_one_percent(tmp_path: Path) -> None:
         load_pairs(tsv(tmp_path, ["\tx", "a", "b", *good]))
 
 
-def test_files_of_no_use_are_refused(tmp_path: Path) -> None:
+def test_unusable_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no such data: 'nowhere\.tsv'"):
         load_pairs("nowhere.tsv")
     with pytest.raises(DataError, match="no line that can be used, expected 'source TAB target': line 1 has no tab"):
@@ -102,7 +102,7 @@ def numbered(count: int, longest: int, vocabulary: Vocabulary) -> list[tuple[np.
     return [(np.array([i, vocabulary.eos]), np.append(np.full(rng.integers(1, longest), 7), vocabulary.eos)) for i in range(count)]
 
 
-def test_batches_hold_every_pair_once_an_epoch(vocabulary: Vocabulary) -> None:
+def test_batches_hold_every_pair_once_per_epoch(vocabulary: Vocabulary) -> None:
     pairs = numbered(200, 12, vocabulary)
     batches = BucketedBatches(pairs, 40, 5, vocabulary)
     n = batches.batches_per_epoch

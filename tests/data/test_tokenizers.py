@@ -101,7 +101,7 @@ def test_word_vocabulary_is_by_count_then_spelling():
     assert WordTokenizer.train("a a a", min_count=2).words == ["<unk>", " a"]
 
 
-def test_bpe_vocabulary_holds_every_byte_and_the_commonest_merges():
+def test_bpe_vocabulary_holds_every_byte_and_the_most_common_merges():
     assert BPE.vocab_size == 340
     small = BpeTokenizer.train("aaaa", 1000)
     assert 256 < small.vocab_size < 260
@@ -164,13 +164,13 @@ def test_ids_outside_the_vocabulary(tokenizer):
 
 
 @TOKENIZERS
-def test_text_that_is_no_unicode(tokenizer):
+def test_text_that_is_not_unicode(tokenizer):
     """Bytes of a command line that cannot be decoded arrive as lone surrogates."""
     with pytest.raises(DataError, match=r"'\\udcff' at position 2"):
         tokenizer.encode("th\udcff")
 
 
-def test_settings_and_records_that_cannot_be():
+def test_invalid_settings_and_records():
     with pytest.raises(ConfigError, match="min_count is 0: expected at least 1"):
         WordTokenizer.train("a", 0)
     with pytest.raises(DataError, match="no word of the text occurs 2 times"):

@@ -33,7 +33,7 @@ def built(kind: str) -> LanguageModel | NgramLM:
 
 @pytest.mark.parametrize("kind", ["ngram", "rnn", "lstm", "gru", "gpt", "transformer"])
 @pytest.mark.parametrize("context", [1, 2, 5, BLOCK])
-def test_each_position_is_the_end_of_a_text_of_its_own(kind: str, context: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_position_is_the_end_of_a_separate_text(kind: str, context: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Scoring the window alone gives the same; one token more, fewer or later gives another result. Batches change nothing."""
     monkeypatch.setattr("tinylm.decode.context._ROWS", 4)
     model = built(kind)

@@ -138,7 +138,7 @@ def test_a_nucleus_reached_but_for_rounding(size, kept):
     ],
     ids=str,
 )
-def test_settings_that_cannot_be(setting, message):
+def test_invalid_settings(setting, message):
     with pytest.raises(ConfigError, match=message):
         Sampling(**setting)
 
@@ -185,7 +185,7 @@ def test_a_draw_inverts_the_distribution_function():
 CYCLE = Chain([[0.1, 0.8, 0.1], [0.1, 0.1, 0.8], [0.8, 0.1, 0.1]])
 
 
-def test_greedy_follows_the_likeliest():
+def test_greedy_takes_the_most_likely_token():
     assert list(generate(CYCLE, [2, 0], 5, Sampling(greedy=True))) == [1, 2, 0, 1, 2]
     assert list(generate(CYCLE, np.array([0]), 0)) == []
 
@@ -227,7 +227,7 @@ def test_generation_is_lazy():
     assert len([next(stream) for _ in range(3)]) == 3
 
 
-def test_generation_that_cannot_be():
+def test_invalid_generation():
     for prompts, message in [([], "the prompt is empty"), ([[]], "the prompt is empty"), ([[0], [1, 2]], "the same length in tokens")]:
         with pytest.raises(ConfigError, match=message):
             next(generate_batch(CYCLE, prompts, 1))
@@ -268,7 +268,7 @@ def test_until_stops_wherever_the_text_is_cut(pieces, stops):
     assert "".join(cut_at_stops(iter([whole]), stops)) == "".join(cut_at_stops(iter(whole), stops)) == cut(whole, stops)
 
 
-def test_until_passes_on_what_cannot_be_a_stop():
+def test_until_passes_on_what_cannot_be_a_stop_string():
     consumed = []
 
     def pieces():

@@ -77,7 +77,7 @@ def test_a_recurrent_state_is_carried_over_chunks(kind, length):
     np.testing.assert_allclose(found, expected[np.arange(length - 1), ids[1:]], rtol=0, atol=1e-12)
 
 
-def test_dropout_rests_and_the_mode_comes_back():
+def test_dropout_is_off_and_the_mode_is_restored():
     model = transformer("transformer", 8)
     ids = np.random.default_rng(3).integers(0, 7, 20)
     assert model.training

@@ -40,7 +40,7 @@ def test_the_forward_names_op_line_and_statistics():
     assert str(caught.value) == expected
 
 
-def test_the_first_op_is_named_not_the_ones_behind_it():
+def test_the_first_op_is_named_not_the_later_ones():
     x = Tensor(np.array([[1e30, 1.0]], np.float32), requires_grad=True)
     layer = nn.Linear(2, 2)
     with tinylm.detect_anomaly(), pytest.raises(AnomalyError, match=r"^multiply "):
@@ -241,7 +241,7 @@ def test_on_a_gpu(cuda):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("kind", ["boolean", "additive", "learned"])
-def test_a_query_that_may_look_nowhere(kind, dtype):
+def test_a_query_without_a_visible_key(kind, dtype):
     """Its value, its gradient and its mask's gradient are zero, where PyTorch gives NaN; the other queries are as without it."""
     rng = np.random.default_rng(0)
     q, k, v = (leaf(rng.standard_normal((2, 2, 3, 4)), dtype) for _ in range(3))

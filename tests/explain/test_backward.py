@@ -114,7 +114,7 @@ def recomputed():
 
 
 @pytest.mark.parametrize("build", [gpt, transformer, lstm, translator, recomputed])
-def test_the_pieces_are_backwards_own(build):
+def test_the_gradients_are_those_of_backward(build):
     model, loss = build()
     walked = list(explain.steps(loss, model=model))
     assert all(p.grad is None for p in model.parameters()), "explaining writes no gradient"
@@ -168,7 +168,7 @@ def test_sums_in_backwards_order():
         assert len(only.parts) == 3
 
 
-def test_the_graph_is_walked_at_leisure():
+def test_the_graph_may_be_walked_step_by_step():
     x = leaf([1.0, 2.0])
     loss = (x * x * x).sum()
     walk = explain.steps(loss)
@@ -242,7 +242,7 @@ def test_what_backward_refuses():
         list(explain.steps(loss))
 
 
-def test_what_a_vjp_returns_is_held_to_its_contract():
+def test_a_vjp_must_keep_its_contract():
     @tinylm.op
     def wide(x, /):
         return x * 2, lambda dy: (dy.astype(np.float64) * 2,)

@@ -59,7 +59,7 @@ def test_nodes_are_folded_by_module(gpt_page: Path) -> None:
     assert attention["items"] == list(range(norm_2 + 1, norm_1))
 
 
-def test_it_needs_nothing_else(gpt_page: Path) -> None:
+def test_it_needs_no_other_file(gpt_page: Path) -> None:
     text = gpt_page.read_text(encoding="utf-8")
     markup = text.replace(json.dumps(data(gpt_page), ensure_ascii=False), "")
     assert re.findall(r'(?:src|href)="(?!data:)[^"]*"', markup) == []
@@ -78,7 +78,7 @@ def test_a_page_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 @needs_chromium()
-def test_the_console_is_heard(tmp_path: Path) -> None:
+def test_errors_on_the_console_are_noticed(tmp_path: Path) -> None:
     """Otherwise an empty console would not mean that the pages have no errors."""
     (tmp_path / "bad.html").write_text("<!doctype html><script>undefined_function()</script>", encoding="utf-8")
     assert "undefined_function is not defined" in "".join(opened(tmp_path / "bad.html").console)

@@ -130,7 +130,7 @@ def test_other_models_reports(runs: dict[str, Path]) -> None:
     assert list(images(explain.report(runs["ngram"]))) == ["Training curves"]
 
 
-def test_what_cannot_be(runs: dict[str, Path], tmp_path: Path) -> None:
+def test_invalid_arguments(runs: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"config\.json"):
         explain.report(tmp_path)
     with pytest.raises(ConfigError, match="other tokens than the run"):

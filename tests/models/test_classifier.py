@@ -81,7 +81,7 @@ def test_padding_changes_nothing(kind):
 
 
 @kinds
-def test_a_tiny_set_is_learned_by_heart(kind):
+def test_a_tiny_set_is_memorised(kind):
     """Every text of one class is a text of the other class reversed, so that words alone do not tell them apart."""
     rng = np.random.default_rng(3)
     half = rng.permuted(np.tile(np.arange(6), (8, 1)), axis=1)

@@ -196,7 +196,7 @@ def test_rows_of_a_batch_are_single_generations(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES[:-1])
-def test_generation_rests_dropout_and_leaves_no_gradient(family):
+def test_generation_switches_dropout_off_and_leaves_no_gradient(family):
     model = make(family)
     assert model.training
     greedy = [list(generate(model, [1], 20, Sampling(greedy=True))) for _ in range(2)]

@@ -176,7 +176,7 @@ def test_one_embedding_serves_everything(make: Callable) -> None:
     assert not any(shape == (V,) for shape in (p.shape for p in model.parameters()))
 
 
-def test_layers_of_a_translator_start_apart() -> None:
+def test_layers_of_a_translator_start_different() -> None:
     model = transformer()
     a, b = (layer.self_attn.in_proj_weight.data for layer in model.encoder.layers)
     assert (a != b).all()

@@ -29,7 +29,7 @@ def test_pieces_are_joined() -> None:
         assert_holds(cache, pieces)
 
 
-def test_a_copy_goes_its_own_way() -> None:
+def test_a_copy_is_independent() -> None:
     """Both append after their common position, one of them to the same buffers and the other to new ones."""
     cache, start = KeyValueCache(), [piece(4), piece(1)]
     for each in start:

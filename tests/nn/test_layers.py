@@ -173,7 +173,7 @@ def test_dropout_equals_its_mask(seed, shape, p, dtype):
     assert_parity(nn.Sequential(nn.Dropout(p)), theirs, [x], dtype=dtype, seed=seed)
 
 
-def test_dropout_drops_a_share_of_p_and_keeps_the_mean():
+def test_dropout_drops_a_fraction_p_and_keeps_the_mean():
     x = Tensor(np.ones((1000, 100), np.float32))
     layer = nn.Dropout(0.3)
     y = layer(x).data

@@ -182,7 +182,7 @@ def test_dropout_equals_stacked_layers_with_the_same_masks(kind, bidirectional, 
 
 
 @kinds
-def test_dropout_rests_in_eval_mode_and_below_two_layers(kind):
+def test_dropout_is_off_in_eval_mode_and_below_two_layers(kind):
     x = Tensor(np.random.default_rng(6).standard_normal((4, 2, 3)).astype("float32"))
     deep, shallow = getattr(nn, kind)(3, 4, num_layers=2, dropout=0.5), getattr(nn, kind)(3, 4, dropout=0.5)
     assert not np.array_equal(deep(x)[0].data, deep(x)[0].data)
@@ -322,13 +322,13 @@ def test_initial_values(kind):
         ({"dropout": 1.5}, "dropout probability 1.5 is out of range"),
     ],
 )
-def test_settings_that_cannot_be(kind, arguments, message):
+def test_invalid_settings(kind, arguments, message):
     with pytest.raises(ConfigError, match=message):
         getattr(nn, kind)(**{"input_size": 3, "hidden_size": 4} | arguments)
 
 
 @pytest.mark.parametrize("kind", ["RNN", "RNNCell"])
-def test_a_nonlinearity_that_is_none(kind):
+def test_an_unknown_nonlinearity(kind):
     with pytest.raises(ConfigError, match="nonlinearity 'gelu': expected 'tanh', 'relu' or 'sigmoid'"):
         getattr(nn, kind)(3, 4, nonlinearity="gelu")
 

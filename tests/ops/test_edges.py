@@ -85,7 +85,7 @@ def test_a_row_of_minus_infinity():
         np.testing.assert_array_equal(g[0], 0)
 
 
-def test_a_query_that_may_look_nowhere_gives_zeros_and_no_gradient():
+def test_a_query_without_a_visible_key_gives_zeros_and_no_gradient():
     rng = np.random.default_rng(0)
     q, k, v = (Tensor(rng.standard_normal((2, 3, 4)), requires_grad=True) for _ in range(3))
     mask = np.ones((2, 3, 3), bool)

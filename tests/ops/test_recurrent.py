@@ -154,7 +154,7 @@ def test_a_nan_inside_a_sequence_is_seen(kind):
 
 
 @kinds
-def test_reverse_is_the_sequence_turned_round(kind):
+def test_reverse_reads_the_sequence_backwards(kind):
     arrays = make_arrays(np.random.default_rng(3), kind, (4, 2, 3, 2))
     turned = [arrays[0][::-1], *arrays[1:]]
     for a, b in zip(getattr(ops, kind)(*arrays, reverse=True), getattr(ops, kind)(*turned), strict=True):

@@ -125,7 +125,7 @@ def reread(hugging_face: Any, folder: Path) -> np.ndarray:
     ],
     ids=["GPT without biases", "interleaved pairs", "scaled positions"],
 )  # fmt: skip
-def test_what_is_put_differently_there(hugging_face: Any, config: Any, tmp_path: Path) -> None:
+def test_what_is_stored_differently_there(hugging_face: Any, config: Any, tmp_path: Path) -> None:
     model: GPT | Llama = GPT(config) if isinstance(config, GPTConfig) else Llama(config)
     rng = np.random.default_rng(0)
     for p in model.parameters():

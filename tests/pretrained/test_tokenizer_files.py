@@ -64,7 +64,7 @@ def with_bos(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_beginning_before_every_text(with_bos: Path) -> None:
+def test_bos_comes_before_every_text(with_bos: Path) -> None:
     """As in transformers; in a conversation the template already contains it."""
     ours, theirs = read_tokenizer(with_bos), theirs_at(with_bos)
     for text in TEXTS:
@@ -74,7 +74,7 @@ def test_a_beginning_before_every_text(with_bos: Path) -> None:
     assert ours.chat_ids(messages) == theirs.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
 
 
-def test_a_score_begins_there(with_bos: Path) -> None:
+def test_scoring_starts_at_bos(with_bos: Path) -> None:
     """log p of every token of the text, the first one given BOS."""
     tokenizer = read_tokenizer(with_bos)
     model = GPT(GPTConfig(vocab_size=tokenizer.vocab_size, block_size=8, n_layer=1, n_head=2, n_embd=8))

@@ -183,7 +183,7 @@ def test_a_process_that_fails_says_why() -> None:
     assert found == "tinylm.errors.ConfigError: the width n_embd 8 is not divisible by n_head 3"
 
 
-def test_a_hint_behind_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hint_after_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(*_: Any, **__: Any) -> Any:
         return types.SimpleNamespace(returncode=1, stderr="Traceback\n  x\na.b.InductorError: no C++ compiler\n\nSet X=1 for more\n")
 

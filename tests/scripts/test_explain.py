@@ -290,7 +290,7 @@ def test_help() -> None:
             assert flag in shown
 
 
-def test_what_cannot_be(runs: dict[str, Path], tmp_path: Path) -> None:
+def test_invalid_arguments(runs: dict[str, Path], tmp_path: Path) -> None:
     def fails(message: str, *arguments: object) -> None:
         fails_with_one_line(script_here("explain.py", *arguments), message)
 

@@ -189,14 +189,14 @@ def own(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "samples"), [("softplus", 2), ("composed", 1), ("model", 1)])
-def test_a_function_of_ones_own(own, name, samples):
+def test_a_function_of_the_users_own(own, name, samples):
     out = ends_well(script_here("check_gradients.py", "--module", f"{own}:{name}"))
     assert f" ok  {name}" in out
     assert f"1 functions, {2 * samples} checks, 0 failed" in out
     assert ("second order not checked: an op's body computes with NumPy itself" in out) is (name != "model")
 
 
-def test_a_wrong_function_of_ones_own(own):
+def test_a_wrong_function_of_the_users_own(own):
     result = script_here("check_gradients.py", "--module", f"{own}:wrong")
     assert result.returncode == 1
     assert "wrong (full, order 1, cube): FAILED" in result.stdout
@@ -210,7 +210,7 @@ def test_a_vjp_that_raises_is_a_failure_with_its_line(own):
     assert "own.py:17)" in result.stdout
 
 
-def test_what_is_wrong_with_a_file_of_ones_own(own, tmp_path):
+def test_what_is_wrong_with_a_file_of_the_users_own(own, tmp_path):
     broken = tmp_path / "broken.py"
     broken.write_text("1 / 0", encoding="utf-8")
     for target, message in [
@@ -313,7 +313,7 @@ def pairs(tmp_path):
     return path
 
 
-def test_a_pair_of_ones_own(pairs):
+def test_a_pair_of_the_users_own(pairs):
     out = ends_well(script_here("compare_gradients.py", "--module", f"{pairs}:right"))
     for word in ("relative", "largest |a - b|", "cosine", "ULPs", " ok  output of 2", " ok  gradient of 0.weight"):
         assert word in out

@@ -30,7 +30,7 @@ class Oracle(LanguageModel):
 
 
 @pytest.mark.parametrize("gap", [5, 30])
-def test_who_copies_is_right_and_who_guesses_is_right_by_chance(gap: int) -> None:
+def test_copying_is_always_right_and_guessing_is_right_by_chance(gap: int) -> None:
     """A copy that is off by one is noticed: it is right by chance where it meets another symbol of the payload, and never elsewhere."""
     distance = gap + TASK.payload + 1
     assert recall(Oracle(distance), TASK, gap, 50) == 1

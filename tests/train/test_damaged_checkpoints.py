@@ -240,7 +240,7 @@ RECORDS: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_records_that_cannot_be(name: str, stopped: Path, checkpoint: Path) -> None:
+def test_invalid_records(name: str, stopped: Path, checkpoint: Path) -> None:
     arrays, record = read_arrays(checkpoint)
     write_arrays(checkpoint, arrays, RECORDS[name](record))
     assert re.search(r"its (progress|generator) ", refused(checkpoint, lambda: tiny_run("lstm", stopped, resume=True)))

@@ -83,7 +83,7 @@ def test_two_ranks_resume_bit_for_bit(tmp_path: Path) -> None:
 
 
 @needs_mpi
-def test_ranks_draw_apart_and_stop_together(tmp_path: Path) -> None:
+def test_ranks_draw_different_masks_and_stop_together(tmp_path: Path) -> None:
     drawn = case("masks", tmp_path / "masks")
     assert drawn.returncode == 0, drawn.stderr
     (seed, first), (other_seed, second) = json.loads(drawn.stdout)

@@ -89,7 +89,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(model: str, part: str, base: dic
     assert_same_end(tmp_path / "parts", tmp_path / "whole")
 
 
-def test_one_fine_tuned_model_is_the_next_ones_beginning(base: dict[str, Path], tmp_path: Path) -> None:
+def test_a_fine_tuned_model_can_be_fine_tuned_again(base: dict[str, Path], tmp_path: Path) -> None:
     first = going_on(base["gpt"], ema=0.0, **PARTS["adapters"])
     Run(first, tmp_path / "first", OTHER).train()
     second = dataclasses.replace(first, init=str(tmp_path / "first"))
@@ -103,7 +103,7 @@ def test_one_fine_tuned_model_is_the_next_ones_beginning(base: dict[str, Path], 
         load_run(tmp_path / "second")
 
 
-def test_a_pretrained_folder_is_a_beginning(base: dict[str, Path], tmp_path: Path) -> None:
+def test_training_can_start_from_a_pretrained_folder(base: dict[str, Path], tmp_path: Path) -> None:
     model, tokenizer, _ = load_run(base["gpt"])
     assert isinstance(model, GPT)
     model.save_pretrained(tmp_path / "elsewhere")

@@ -59,7 +59,7 @@ def test_interrupted_anywhere_it_is_the_same_run(model: str, tmp_path: Path) -> 
     assert_same_end(folder, tmp_path / "whole")
 
 
-def test_what_a_resume_needs_is_all_there(tmp_path: Path) -> None:
+def test_every_part_of_the_state_is_needed_to_resume(tmp_path: Path) -> None:
     """If a part of the state is left out, the resumed run differs."""
     tiny_run("lstm", tmp_path / "whole").train()
 

@@ -204,7 +204,7 @@ def test_memory_is_in_the_records(tmp_path: Path) -> None:
     assert kept[-1] == 1
 
 
-def test_settings_that_cannot_be() -> None:
+def test_invalid_settings() -> None:
     for name, value in [("accumulate", 0), ("accumulate", 13), ("keep", 0), ("save_minutes", -1.0), ("ema", 1.0), ("patience", -1)]:
         with pytest.raises(ConfigError, match=f"{name} is {value}"):
             TrainConfig(**{name: value})

@@ -172,7 +172,7 @@ def test_a_run_stopped_anywhere_can_go_on(stop_at: int, tmp_path: Path) -> None:
     assert_same_run(rest, whole)
 
 
-def test_a_run_of_no_steps_is_the_beginning_of_one(tmp_path: Path) -> None:
+def test_a_run_without_steps_can_be_continued(tmp_path: Path) -> None:
     none = Run(small("gru", steps=0), tmp_path / "none", TEXT)
     summary = none.train()
     assert summary is not None
@@ -247,7 +247,7 @@ def test_nats_per_byte(model: str, tokenizer: str, tmp_path: Path) -> None:
     assert summary["val_nats_per_byte"] == pytest.approx(nats / (len(val.encode()) - len(first)), rel=1e-12)
 
 
-def test_a_loss_that_is_no_number(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_a_number(tmp_path: Path) -> None:
     run = Run(small("gru", steps=0), tmp_path / "run", TEXT)
     assert isinstance(run.model, RNNModel)
     run.model.encoder.weight.data[:] = np.nan
@@ -276,7 +276,7 @@ def test_data_too_short_for_a_model(tmp_path: Path) -> None:
     assert make(small("ngram", order=9, block_size=64), tmp_path / "run", "abcabcab" * 2).train() is not None  # it has no block
 
 
-def test_settings_that_cannot_be(tmp_path: Path) -> None:
+def test_invalid_settings(tmp_path: Path) -> None:
     for model, change, message in [
         ("ngram", {"order": 0}, "order is 0: expected 1 to 9"),
         ("transformer", {"n_embd": 15}, "embed_dim 15 is not a multiple of num_heads 2"),

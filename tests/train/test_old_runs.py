@@ -113,7 +113,7 @@ def resumes_the_same(expected: dict[str, Any], folder: Path, exact: bool = SAME_
 
 @pytest.mark.parametrize("name", [name for name, run in EXPECTED["runs"].items() if run["before"]])
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")  # of the run that failed
-def test_as_it_lies_it_gives_the_same(name: str, copy: Callable[[str], Path]) -> None:
+def test_as_stored_it_gives_the_same(name: str, copy: Callable[[str], Path]) -> None:
     gives_the_same(EXPECTED["runs"][name], "before", copy("copy") / name)
 
 

@@ -32,7 +32,7 @@ def test_it_shows_every_report_and_the_failed_ones_first_and_open():
     assert len(body.findall(".//polyline")) == 1
 
 
-def test_it_needs_nothing_else():
+def test_it_needs_no_other_file():
     report = gradcheck(tinylm.exp, np.ones(2), thorough=True)
     text = page("A title", [("exp", [report])])
     for outside in ("http", "src=", "href=", "<script", "@import", "url("):

@@ -178,7 +178,7 @@ def test_a_function_without_floating_output_is_refused():
         gradcheck(tinylm.argmax, np.ones(3))
 
 
-def test_it_works_for_ops_with_array_modules_of_their_own(rng):
+def test_it_works_for_ops_with_their_own_array_modules(rng):
     @tinylm.op
     def logistic(x, /):
         xp = array_module(x)

@@ -18,7 +18,7 @@ def relu_with_a_wrong_slope(x, /):
 
 @BOTH
 @pytest.mark.parametrize(("fn", "x"), [(tinylm.relu, AT_A_KINK), (tinylm.relu, BESIDE_A_KINK), (tinylm.sign, AT_A_KINK)])
-def test_kinks_and_jumps_are_no_failures(fn, x, mode):
+def test_kinks_and_jumps_are_not_failures(fn, x, mode):
     report = gradcheck(fn, x, mode=mode)
     assert report.ok, report
     assert report.remarks == ("argument 0: 1 of 3 elements left out, since the point looks non-differentiable there: [0]",)

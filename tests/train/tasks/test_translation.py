@@ -36,7 +36,7 @@ def config(model: str, **changed: Any) -> TranslationConfig:
 
 
 @MODELS
-def test_twenty_pairs_are_learned_by_heart(model: str, tmp_path: Path) -> None:
+def test_twenty_pairs_are_memorised(model: str, tmp_path: Path) -> None:
     steps = 300 if model == "transformer" else 1000
     settings = config(
         model, dropout=0.0, label_smoothing=0.0, n_embd=64, steps=steps, schedule_steps=steps, lr=5e-3, eval_every=steps, save_every=steps

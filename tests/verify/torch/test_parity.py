@@ -90,7 +90,7 @@ def eps(x):
     """Stands for the mistake of another eps."""
 
 
-def test_a_wrong_backward_is_placed_behind_the_last_right_gradient(batch):
+def test_a_wrong_backward_is_placed_after_the_last_right_gradient(batch):
     report = compare(Wrong(wrong_backward), pair()[1], batch)
     assert [row.name for row in report.failures] == [*BACKWARD[6:]]
     lines = str(report).splitlines()
