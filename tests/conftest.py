@@ -46,7 +46,7 @@ def _one_torch_thread() -> None:
 def hugging_face() -> Any:
     """Returns the package transformers, imported here since that takes seconds."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of what it imports in turn
+        warnings.simplefilter("ignore", DeprecationWarning)  # of packages that it imports
         warnings.simplefilter("ignore", FutureWarning)
         import transformers
         from transformers.models.gpt2 import modeling_gpt2  # noqa: F401  (imported lazily otherwise)

@@ -35,7 +35,7 @@ def assert_agrees(
 ) -> dict[str, np.ndarray]:
     """Asserts that the kernel runs and agrees with the reference in float64 to 10⁻⁵ of each array's norm. Returns its results.
 
-    drawn: the shapes are drawn, so that a gradient may be the small difference of large numbers. Then twice the error that the
+    drawn: hypothesis draws the shapes, and a gradient may be the small difference of large numbers. Then twice the error that the
     reference itself has in float32 is allowed, too.
     """
     before = launches[name, device]

@@ -18,7 +18,7 @@ def main(file: str, folder: str) -> None:
     run = Run(config, Path(folder), corpus)
     run.val_ids = run.val_ids[:10_000]
     run.train()
-    status = Path("/proc/self/status").read_text(encoding="ascii")  # getrusage would count the parent before exec, too
+    status = Path("/proc/self/status").read_text(encoding="ascii")  # getrusage would also count the parent before exec
     peak = int(status.partition("VmHWM:")[2].split()[0]) >> 10
     print(json.dumps([peak, len(run.train_ids), isinstance(run.train_ids, np.memmap)]))
 

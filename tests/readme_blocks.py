@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SKIPPED = {"node_modules", "build", "dist"}  # and every folder whose name begins with a dot
+SKIPPED = {"node_modules", "build", "dist"}  # and every folder whose name starts with a dot
 _FENCE = re.compile(r"^( *)```(.*)\n(?:((?:.*\n)*?)\1```\n|\Z)", re.MULTILINE)  # \Z: no end, an error below
 
 
@@ -17,7 +17,7 @@ class Block:
     readme: str
     line: int
     language: str
-    word: str  # the second word: a file that is quoted, or what the page's own test does with the block
+    word: str  # the second word: a file that is quoted, or what a special test does with the block
     code: str
 
     def __str__(self) -> str:

@@ -16,12 +16,12 @@ BLOCKS = [block for readme in readmes() for block in blocks_of(readme)]
 QUOTED = [block for block in BLOCKS if "/" in block.word]
 COMMANDS = [(block, command) for block in BLOCKS if block.language == "sh" for command in commands_of(block)]
 
-# A block of language "text" is what a command prints, which nothing can repeat to the digit.
+# A block of language "text" is the output of a command, whose digits differ from run to run.
 ELSEWHERE = {  # (language, the fence's second word): the test that runs such blocks
     ("c", "step"): "tests/test_kernel_steps.py",
     ("cuda", "step"): "tests/test_kernel_steps.py",
 }
-NOT_EXECUTED = {  # (README, how the block begins): why not
+NOT_EXECUTED = {  # (README, how the block starts): why it is not run
     ("kernels/README.md", '_OP = CudaSource("my_op")'): "a pattern with a gap; tests/bindings run the bindings written after it",
     ("kernels/README.md", '@kernel("my_op", device="cpu")'): "a pattern with a gap; tinylm/README.md adds a whole kernel",
 }
@@ -64,7 +64,7 @@ def test_python_blocks_run(blocks: list[Block]) -> None:
     names: dict[str, object] = {}
     try:
         _run(blocks, names)
-    finally:  # samples of ops that only a page has
+    finally:  # samples of ops that only a page defines
         makers.clear()
         makers.update(registered)
 

@@ -14,7 +14,7 @@ from tinylm import ops, verify
 from tinylm.engine import tensor
 
 SCRIPT = Path(__file__).with_name("typing_cases") / "user_script.py"
-MISTAKES = {  # what the script says -> (the mistake, what mypy says of it)
+MISTAKES = {  # the script's text -> (the mistake, mypy's message)
     "eps=1e-6": ("wieght=self.weight", 'Unexpected keyword argument "wieght" for "layer_norm"'),
     "x.reshape(": ("x.reshpe(", '"Tensor" has no attribute "reshpe"'),
     ", np.array([0, 1, 2, 0]))": (")", 'Too few arguments for "cross_entropy"'),

@@ -108,7 +108,7 @@ def test_queries_without_a_visible_key() -> None:
         assert_agrees(NAME, *attention_inputs(2, steps=steps, keys=35, width=4), np.zeros((steps, 35), bool), device="cpu")
 
 
-@pytest.mark.parametrize("keys", [32, 37])  # rows that begin with a block of random words, and anywhere in one
+@pytest.mark.parametrize("keys", [32, 37])  # rows that begin at a block of random words, or within one
 @pytest.mark.parametrize("steps", [1, 37])
 @pytest.mark.parametrize("causal", [False, True], ids=["all keys", "causal"])
 def test_dropout(keys: int, steps: int, causal: bool) -> None:
@@ -205,7 +205,7 @@ def test_rows_that_are_strided_reversed_or_broadcast() -> None:
 
 def test_a_second_backward_pass_and_other_cotangents() -> None:
     q, k, v = single(*attention_inputs(2, steps=30, keys=40, width=6))
-    mask = np.random.default_rng(0).random((40, 30)).T < 0.6  # what is made of it must live as long as the vjp
+    mask = np.random.default_rng(0).random((40, 30)).T < 0.6  # the copy that it makes must live as long as the vjp
     y, vjp = scaled_dot_product_attention(q, k, v, mask)
     expected = [d.copy() for d in vjp(y)[:3]]
     del mask

@@ -50,11 +50,11 @@ def calls(place: Path) -> int:
     return len(log.read_text(encoding="utf-8").splitlines()) if log.exists() else 0
 
 
-ONCE = sum(name.endswith(".c") for name in compiling.sources()) + 1  # each file, and the link
+ONCE = sum(name.endswith(".c") for name in compiling.sources()) + 1  # each file, and linking
 
 
 def the_file(place: Path) -> Path:
-    (only,) = place.iterdir()  # nothing else is left there
+    (only,) = place.iterdir()  # no other file is left
     return only
 
 

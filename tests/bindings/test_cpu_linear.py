@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("cpu")
 
 ACTIVATIONS = [None, "relu", "gelu", "silu", "sigmoid"]
 SHAPES = [((1, 3), 9), ((7,), 5), ((6, 4), 1), ((3, 5), 100), ((2, 3, 8), 33), ((2, 3), 4097), ((0, 4), 5), ((3, 0), 4), ((700, 2), 33)]
-SHAPES += [((200, 900), 300), ((300, 400), 260), ((4, 500), 70), ((5, 500), 70)]  # several blocks of each kind; few rows and one more
+SHAPES += [((200, 900), 300), ((300, 400), 260), ((4, 500), 70), ((5, 500), 70)]  # several blocks of each kind; few rows, and one row more
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -27,7 +27,7 @@ def test_linear(shape: tuple[int, ...], outputs: int, activation: str | None) ->
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.integers(0, 40), max_size=2),
-    st.integers(4, 70),  # a gradient of one number alone may cancel to nearly nothing, whose norm is no measure
+    st.integers(4, 70),  # a gradient of one number may cancel to nearly 0, and its norm is then no scale for errors
     st.integers(1, 70),
     st.sampled_from(ACTIVATIONS),
     st.sets(st.sampled_from([2, 3])),

@@ -28,7 +28,7 @@ from tinylm.engine.kernels import updates
 
 ATTENTION = "scaled_dot_product_attention"
 
-# (file, what stands there, what stands there instead, the op that shows it)
+# (file, its text, the wrong text, the op that shows the mistake)
 MISTAKES = [
     ("gru.c", "(z - z * z)", "z", "gru"),
     ("gru.c", "n + z * (h_before[j] - n)", "n + z * h_before[j]", "gru"),
@@ -202,7 +202,7 @@ def test_a_mistake_is_found(native_cpu: Library, workspace: Path, monkeypatch: p
         (workspace / file).write_text(text, encoding="utf-8")
         for each in changed:
             compile_one(each)
-    with np.errstate(all="ignore"), pytest.raises(AssertionError, match="relative error"):  # what is never written may be anything
+    with np.errstate(all="ignore"), pytest.raises(AssertionError, match="relative error"):  # unwritten memory may contain anything
         compare(op)
 
 

@@ -103,7 +103,7 @@ def test_whole_products_by_an_sgemm(cpu: Library) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # that it has threads is what is tested
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # the test needs a process with threads
 def test_a_forked_child_starts_its_own_threads(cpu: Library) -> None:
     cpu.functions["pool_size"](3)
     expected = results()
@@ -169,7 +169,7 @@ def test_quotas_of_cgroups(tmp_path: Path) -> None:
     write(mount / "outer" / "inner" / "cpu.max", "max 100000\n")
     assert cores.cgroup_cores(proc, mount) is None
     write(mount / "outer" / "cpu.max", "150000 100000\n")
-    assert cores.cgroup_cores(proc, mount) == 2  # the one above holds too
+    assert cores.cgroup_cores(proc, mount) == 2  # the limit of the group above applies too
     write(mount / "cpu.max", "garbage\n")
     write(proc, "0::/\n")
     assert cores.cgroup_cores(proc, mount) is None

@@ -20,7 +20,7 @@ SIZES = [
     {"steps": 1, "batch": 9, "width": 3, "hidden": 40},
     {"steps": 2, "batch": 7, "width": 2, "hidden": 43},
     {"steps": 2, "batch": 1, "width": 4097, "hidden": 3},
-    {"steps": 2, "batch": 27, "width": 2, "hidden": 33},  # tiles of rows of several heights, a panel and one column
+    {"steps": 2, "batch": 27, "width": 2, "hidden": 33},  # tiles of several heights; a panel and one column more
     {"steps": 3, "batch": 0, "width": 2, "hidden": 2},
     {"steps": 3, "batch": 2, "width": 0, "hidden": 2},
 ]

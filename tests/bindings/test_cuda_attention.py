@@ -24,7 +24,7 @@ NAME = "scaled_dot_product_attention"
     "sizes",
     [
         {"steps": 1, "keys": 1, "width": 1},
-        {"steps": 67, "keys": 67, "width": 32},  # a little more than a tile of queries, and than two of keys
+        {"steps": 67, "keys": 67, "width": 32},  # slightly more than one tile of queries and two tiles of keys
         {"steps": 3, "keys": 70, "width": 20, "out_width": 7},
         {"steps": 70, "keys": 3, "width": 5, "out_width": 33},  # causal: the first 67 queries see nothing
         {"steps": 66, "keys": 35, "width": 64},
@@ -81,7 +81,7 @@ def test_queries_without_a_visible_key() -> None:
     assert_agrees(NAME, *attention_inputs(2, steps=3, keys=35, width=4), np.zeros((3, 35), bool))
 
 
-@pytest.mark.parametrize("keys", [32, 37])  # rows that begin with a block of random words, and anywhere in one
+@pytest.mark.parametrize("keys", [32, 37])  # rows that begin at a block of random words, or within one
 @pytest.mark.parametrize("causal", [False, True], ids=["all keys", "causal"])
 def test_dropout(keys: int, causal: bool) -> None:
     """The reference draws its mask with NumPy: the results agree only if every word is the same."""

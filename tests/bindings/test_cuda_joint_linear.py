@@ -8,7 +8,7 @@ from tinylm.errors import ShapeError
 
 pytestmark = pytest.mark.usefixtures("cuda")
 
-POSITIONS = {"frequencies": (1.0, 0.1, 0.01, 0.001), "start": 5}  # heads of eight
+POSITIONS = {"frequencies": (1.0, 0.1, 0.01, 0.001), "start": 5}  # heads of width 8
 
 
 @pytest.mark.parametrize("shape", [(1, 3), (7,), (2, 3, 8), (0, 4)])

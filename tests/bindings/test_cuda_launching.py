@@ -50,7 +50,7 @@ def test_cupy_gets_ascii_which_every_locale_can_write(add: CudaSource) -> None:
     path.write_text("// y += Σ ½ x\n" + KERNEL, encoding="utf-8")
     text = launching.source("add")
     assert text.isascii()
-    assert text.splitlines()[0] == "// y += ? ? x"  # lines and columns stay what they are
+    assert text.splitlines()[0] == "// y += ? ? x"  # lines and columns stay the same
     assert list(launching.signatures(text)) == ["add_to"]
 
 
@@ -72,7 +72,7 @@ def test_numbers_get_the_parameters_types_and_none_is_a_null_pointer(add: CudaSo
     y = on_device(1, 2, 3)
     add.launch("add_to", (1,), (32,), on_device(10, 20, 30), y, 3, 1, 100, 1)
     np.testing.assert_array_equal(y.get(), [106, 112, 118])
-    with pytest.raises(AttributeError):  # the first argument says which device it is
+    with pytest.raises(AttributeError):  # the first argument gives the device
         add.launch("add_to", (1,), (32,), None, y, 3, 1, 100, True)
 
 

@@ -30,7 +30,7 @@ def test_other_axes_are_left_to_the_reference(name: str) -> None:
 
 def test_masked_scores() -> None:
     x = score_inputs((4, 70))[0]
-    x[0] = -np.inf  # a row without an allowed place: zeros
+    x[0] = -np.inf  # a row without an allowed class gives zeros
     x[1, 3:] = -np.inf
     x[2, :69] = -np.inf
     found = assert_agrees("softmax", x)

@@ -9,7 +9,7 @@ from tinylm.engine.devices import to_device
 
 pytestmark = pytest.mark.usefixtures("cuda")
 
-SHAPES = [(1, 9), (7,), (3, 100), (2, 3, 33), (70, 32), (2, 4097), (0, 5)]  # one row; no multiple of a warp; many columns; none
+SHAPES = [(1, 9), (7,), (3, 100), (2, 3, 33), (70, 32), (2, 4097), (0, 5)]  # one row; not a multiple of a warp; many columns; no rows
 
 
 @pytest.mark.parametrize("shape", SHAPES)

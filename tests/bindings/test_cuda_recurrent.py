@@ -27,7 +27,7 @@ def test_orders(name: str, reverse: bool, lengths: Any) -> None:
     "sizes",
     [
         {"steps": 1, "batch": 1, "width": 1, "hidden": 1},
-        {"steps": 2, "batch": 7, "width": 2, "hidden": 43},  # 301 elements: one block and a part
+        {"steps": 2, "batch": 7, "width": 2, "hidden": 43},  # 301 elements: one block and a part of another
         {"steps": 2, "batch": 1, "width": 4097, "hidden": 3},
         {"steps": 3, "batch": 0, "width": 2, "hidden": 2},
     ],

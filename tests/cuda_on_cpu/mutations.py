@@ -22,7 +22,7 @@ from cuda_on_cpu.stand_in import installed
 from cuda_on_cpu.workloads import WORKLOADS
 from tinylm.bindings.cuda import launching
 
-KINDS = [  # a part of a message -> what the table says
+KINDS = [  # a part of a message -> the word in the table
     (r"data race", "race"),
     (r"depends on the order", "order"),
     (r"undefined behaviour", "undefined"),

@@ -1,7 +1,7 @@
 """Calls NVRTC, NVIDIA's compiler for CUDA C at run time, without CuPy, driver or GPU.
 
-It is the compiler that CuPy hands the kernels to, and its package carries the assembler as well,
-so a kernel goes all the way to machine code, and the assembler says how many registers it takes
+CuPy passes the kernels to this compiler, and its package contains the assembler as well,
+so a kernel is compiled to machine code, and the assembler says how many registers it takes
 and whether it spills.
 """
 
@@ -15,8 +15,8 @@ from typing import Any
 
 PACKAGES = ("nvidia-cuda-nvrtc-cu12", "nvidia-cuda-nvrtc")
 
-# What CuPy 14.2 passes besides the caller's options, in its order; it adds --std=c++17 when the caller
-# names no standard, and search paths, which sources without #include have no use for.
+# What CuPy 14.2 passes besides the caller's options, in its order; it adds --std=c++17 if the caller
+# names no standard, and search paths, which sources without #include do not need.
 CUPY_OPTIONS = ("--std=c++17", "-ftz=true", "-arch=sm_{arch}", "--device-as-default-execution-space")
 
 
@@ -31,8 +31,8 @@ class Usage:
     """What one kernel uses of the GPU, according to the assembler."""
 
     registers: int
-    stack: int  # bytes of local memory a thread: arrays that found no registers
-    spills: int  # bytes written to and read from local memory for want of registers
+    stack: int  # bytes of local memory per thread: arrays that do not fit into registers
+    spills: int  # bytes written to and read from local memory for lack of registers
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def faults(source: str, name: str, arch: int, options: tuple[str, ...], bound: S
     found = [compiled.complaints] if compiled.complaints else []
     for kernel, use in compiled.kernels.items():
         if use.stack or use.spills:
-            found.append(f"{kernel} keeps {use.stack} bytes a thread in local memory, {use.spills} bytes of spills move there and back")
+            found.append(f"{kernel} keeps {use.stack} bytes per thread in local memory, {use.spills} bytes of spills move there and back")
         if kernel not in bound:
             found.append(f"no binding launches {kernel}")
     if not compiled.kernels and not found:

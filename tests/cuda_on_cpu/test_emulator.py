@@ -121,7 +121,7 @@ def test_a_denormal_number_is_zero():
     launch("add", (1,), (1,), tiny, np.zeros(1, np.float32), y, np.int64(1))
     assert y[0] == 0
     assert tiny[0] != 0
-    assert np.float32(1e-40) + np.float32(0) != 0  # and the process goes on as it was
+    assert np.float32(1e-40) + np.float32(0) != 0  # and the process's own setting is unchanged
 
 
 # ---------------------------------------------------------------- what a kernel may do wrong
@@ -206,7 +206,7 @@ def test_memory_begins_as_nan():
       y[0] = s[5];
       y[1] = d[1];
     }""")
-    for _ in range(2):  # also when a block before has written there
+    for _ in range(2):  # even if an earlier block has written there
         y = np.zeros(2, np.float32)
         module.get_function("unwritten")((1,), (1,), (y,), shared_mem=8)
         assert np.isnan(y).all()

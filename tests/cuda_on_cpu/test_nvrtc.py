@@ -98,12 +98,12 @@ def test_arrays_in_local_memory() -> None:
         for (int i = 0; i < n; ++i) kept[i & 31] += x[i];
         y[threadIdx.x] = kept[threadIdx.x & 31];
     }"""
-    assert "twice keeps 128 bytes a thread in local memory, 0 bytes of spills" in faults_of(source)
+    assert "twice keeps 128 bytes per thread in local memory, 0 bytes of spills" in faults_of(source)
 
 
 def test_kernels_that_nobody_launches() -> None:
     assert faults_of(GOOD, bound=("thrice",)) == "small.cu for sm_80: no binding launches twice"
-    assert "no binding launches _Z5twice" in faults_of(GOOD.replace('extern "C" ', ""))  # its name is C++'s
+    assert "no binding launches _Z5twice" in faults_of(GOOD.replace('extern "C" ', ""))  # its name is mangled
 
 
 def test_a_source_with_a_kernel_more_than_its_binding_knows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def classes(model: Any, put: Callable[[np.ndarray], Tensor]) -> Tensor:
     return ops.binary_cross_entropy_with_logits(model(put(IDS), LENGTHS), put(LABELS))
 
 
-MODELS: dict[str, tuple[Callable[[], Any], Loss, set[str]]] = {  # model, loss, the kernels of its own that must run
+MODELS: dict[str, tuple[Callable[[], Any], Loss, set[str]]] = {  # model, loss, the model's kernels that must run
     "gpt": (lambda: GPT(GPT_CONFIG), next_token, {"scaled_dot_product_attention", "layer_norm", "linear", "dropout"}),
     "llama": (lambda: Llama(LLAMA_CONFIG), next_token, LLAMA_KERNELS | {"dropout"}),
     "llama without dropout": (  # the projections add the residual themselves; pairs lie side by side
@@ -70,7 +70,7 @@ def step(build: Callable[[], Any], loss_of: Loss, device: str) -> dict[str, np.n
     model = build()
     model.to(device)
     model.train()
-    optimizer = AdamW(model.parameters(), lr=0.01, eps=0.01)  # an eps beside which rounding is small
+    optimizer = AdamW(model.parameters(), lr=0.01, eps=0.01)  # an eps compared with which rounding is small
     losses = []
     for _ in range(2):
         with waits_for_nothing() if device != "cpu" else np.errstate():

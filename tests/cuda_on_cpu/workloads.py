@@ -1,6 +1,6 @@
 """Small calls that reach every line of every CUDA kernel, compared with the references in float64.
 
-They are what the sanitizers repeat and what planted mistakes must not survive. Sizes are no multiples of
+The sanitizers repeat them, and they must reveal planted mistakes. Sizes are not multiples of
 a block, of a warp or of a vector's width.
 """
 
@@ -115,7 +115,7 @@ def _attention(width: int) -> Callable[[], None]:
         mask = np.random.default_rng(0).random((2, 1, steps, keys)) > 0.3
         mask[0, 0, 5] = False
         agree("scaled_dot_product_attention", q, k, v, mask, dropout=0.2, key=(3, 5))
-        q = normal(2, 6, steps, width, seed=3)  # three heads for one of keys
+        q = normal(2, 6, steps, width, seed=3)  # three heads of queries per head of keys
         agree("scaled_dot_product_attention", q, k, v, mask, causal=True, dropout=0.2, key=(3, 5))
 
     return run

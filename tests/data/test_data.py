@@ -66,7 +66,7 @@ def test_shuffled_blocks_use_each_block_once_per_epoch(n: int, block: int, batch
         np.testing.assert_array_equal(x + 1, y)
     for epoch in range(2):
         seen = np.sort(rows[epoch * per_epoch : (epoch + 1) * per_epoch], axis=None)
-        np.testing.assert_array_equal(seen, seen[0] + np.arange(per_epoch * block))  # one stretch, no gap, no repeat
+        np.testing.assert_array_equal(seen, seen[0] + np.arange(per_epoch * block))  # contiguous, without a gap or a repetition
         assert len(seen) > n - 2 * block - 1
 
 

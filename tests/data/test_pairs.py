@@ -39,7 +39,7 @@ def test_the_shipped_verses_are_split_by_chapter(shipped: Pairs) -> None:
     assert not of[0] & of[2]
     assert not of[1] & of[2]
     total = len({key.rpartition(".")[0] for key, _, _ in lines})
-    for chapters_of in of[1:]:  # one chapter's only verse also stands elsewhere
+    for chapters_of in of[1:]:  # the only verse of one chapter also occurs elsewhere
         assert total // 20 - 1 <= len(chapters_of) <= total // 20
     assert shipped.train[0] == (
         "In the beginning, God created the heavens and the earth.",

@@ -75,7 +75,7 @@ def test_a_wide_beam_is_exact(alpha: float, forbidden: tuple[int, ...]) -> None:
         assert scores == sorted(scores, reverse=True)
         assert all(h.log_probability == pytest.approx(log_p(model, h.tokens), rel=1e-12) for h in found)
         lengths.add(len(tokens))
-    assert len(lengths) > 1  # the penalty had something to weigh
+    assert len(lengths) > 1  # the penalty made a difference
 
 
 def test_the_penalty_makes_longer_ones_win() -> None:
@@ -126,7 +126,7 @@ def test_narrow_beams_against_lists(beams: int, alpha: float) -> None:
         assert found[0].tokens == expected[0][1]
         assert found[0].score(alpha) == pytest.approx(expected[0][0], rel=1e-12)
         ended_early += len(found) < len(expected)
-    assert ended_early > 0  # some searches ended before every place was taken, with the same result
+    assert ended_early > 0  # some searches ended before every place of the beam was filled, with the same result
 
 
 def test_what_never_ends_is_given_unfinished() -> None:
@@ -144,7 +144,7 @@ def test_what_never_ends_is_given_unfinished() -> None:
 def test_the_score() -> None:
     assert length_penalty(1, 0.7) == 1
     assert length_penalty(7, 0.5) == pytest.approx(math.sqrt(2))
-    assert Hypothesis([A] * 6, -3.0, True).score(0.5) == pytest.approx(-3 / math.sqrt(2))  # the end counts
+    assert Hypothesis([A] * 6, -3.0, True).score(0.5) == pytest.approx(-3 / math.sqrt(2))  # the end token counts
     assert Hypothesis([A] * 7, -3.0, False).score(0.5) == pytest.approx(-3 / math.sqrt(2))
 
 

@@ -90,7 +90,7 @@ def test_samples_of_positions() -> None:
     assert (np.diff(sample) > 0).all()
     np.testing.assert_array_equal(sample, sample_positions(1000, 100, 50, seed=3))
     assert not np.array_equal(sample, sample_positions(1000, 100, 50, seed=4))
-    np.testing.assert_array_equal(sample_positions(12, 8, 50), [8, 9, 10, 11])  # all there are
+    np.testing.assert_array_equal(sample_positions(12, 8, 50), [8, 9, 10, 11])  # all positions
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -52,9 +52,9 @@ class Chain(LanguageModel):
         (Sampling(min_p=0.5), [0, 4 / 9, 3 / 9, 2 / 9]),  # 0.2 is half of 0.4
         (Sampling(min_p=0.51), [0, 4 / 7, 3 / 7, 0]),
         (Sampling(min_p=1), [0, 1, 0, 0]),
-        (Sampling(temperature=0.5, top_p=0.5), [0, 1, 0, 0]),  # of the tempered 0.53
+        (Sampling(temperature=0.5, top_p=0.5), [0, 1, 0, 0]),  # of 0.53 after the temperature
         (Sampling(temperature=0.5, min_p=0.5), [0, 16 / 25, 9 / 25, 0]),
-        (Sampling(top_k=3, top_p=0.7), [0, 4 / 7, 3 / 7, 0]),  # of the three's 0.44, 0.33, 0.22
+        (Sampling(top_k=3, top_p=0.7), [0, 4 / 7, 3 / 7, 0]),  # of the three that top_k keeps: 0.44, 0.33, 0.22
         (Sampling(top_k=2, top_p=0.57), [0, 1, 0, 0]),
     ],
     ids=str,
@@ -62,7 +62,7 @@ class Chain(LanguageModel):
 def test_each_setting(sampling, expected):
     given_p = LOG_P.copy()
     np.testing.assert_allclose(sampling.distribution(given_p), expected, rtol=1e-12, atol=0)
-    np.testing.assert_array_equal(given_p, LOG_P)  # left as it was
+    np.testing.assert_array_equal(given_p, LOG_P)  # unchanged
     assert sampling.distribution(LOG_P.astype(np.float32)).dtype == np.float64
 
 
@@ -99,7 +99,7 @@ def test_what_is_kept_is_the_least_that_the_settings_ask_for(weights, square, to
     top_k = None if top_k is None else min(top_k, len(weights))
     with np.errstate(divide="ignore"):
         log_p = np.log(np.array(weights) / sum(weights))
-    # a little off the whole percents, where no weight lies
+    # between whole percents, where there is no weight
     sampling = Sampling(temperature=0.5 if square else 1.0, top_k=top_k, top_p=top_p / 100, min_p=min_p / 100 + 1e-6)
     tempered = [w**2 if square else w for w in weights]
     best = sorted(range(len(weights)), key=lambda i: (-tempered[i], i))[:top_k]
@@ -205,7 +205,7 @@ def test_the_distribution_is_followed():
 def test_the_repetition_penalty_sees_prompt_and_text():
     free = Chain([[0.4, 0.3, 0.2, 0.1]] * 4)
     tokens = list(generate(free, [0], 4, Sampling(greedy=True, repetition_penalty=100)))
-    assert tokens == [1, 2, 3, 0]  # each once, then the likeliest again
+    assert tokens == [1, 2, 3, 0]  # each once, then the most likely again
 
 
 def test_the_seed_decides():
@@ -217,7 +217,7 @@ def test_the_seed_decides():
         return text()
 
     assert seeded(1) == seeded(1) != seeded(2)
-    assert text() != text()  # each has the next stream
+    assert text() != text()  # each call takes the next stream
     assert text(np.random.default_rng(5)) == text(np.random.default_rng(5))
 
 

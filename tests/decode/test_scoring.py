@@ -168,7 +168,7 @@ def test_unknown_words_are_counted():
     assert score.tokens == ["<unk>", " a", "<unk>", " a"]
     assert score.unknown == 2
     assert score.bytes == len("zoë a zoë a".encode())
-    without = WordTokenizer([" a"])  # no line break: the first word is not scored, and neither counted
+    without = WordTokenizer([" a"])  # no line break: the first word is neither scored nor counted
     score = score_text(Chain(np.full((2, 2), 0.5)), without, "zoë a zoë a")
     assert (score.tokens, score.unknown, score.bytes) == ([" a", "<unk>", " a"], 1, len(" a zoë a".encode()))
 
@@ -184,7 +184,7 @@ def test_what_a_line_break_is():
     assert line_break(CharTokenizer("b\na")).tolist() == [0]
     assert line_break(CharTokenizer("ab")).size == 0
     assert line_break(WordTokenizer([" a", "\n"])).tolist() == [2]
-    assert line_break(WordTokenizer([" a"])).size == 0  # <unk> is no line break
+    assert line_break(WordTokenizer([" a"])).size == 0  # <unk> is not a line break
     bpe = BpeTokenizer.train("a\nb\n\nc\n", 260)
     assert bpe.decode(line_break(bpe)) == "\n"
 

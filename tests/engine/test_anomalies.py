@@ -11,7 +11,7 @@ import tinylm
 from tinylm import Tensor, nn, optim
 from tinylm.errors import AnomalyError
 
-pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's own remark on the same NaN
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's own warning about the same NaN
 
 
 def here(offset=0):

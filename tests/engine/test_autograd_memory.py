@@ -74,7 +74,7 @@ def test_memory_after_backward_is_parameters_and_gradients():
         gc.enable()
     gradients = 4 * model.num_parameters()
     assert peak - before > 8 * step_size  # the activations were held
-    assert after - before < gradients + step_size / 4  # and let go
+    assert after - before < gradients + step_size / 4  # and freed
     assert later - after < step_size / 4
 
 

@@ -177,14 +177,14 @@ def test_the_missing_piece_and_its_remedy(message: str) -> None:
     with pytest.raises(DeviceError) as caught:
         device_namespace("cuda")
     assert str(caught.value) == message
-    with pytest.raises(DeviceError) as caught:  # and again: nothing half-made was kept
+    with pytest.raises(DeviceError) as caught:  # and again: no partial state was kept
         device_namespace("cuda:1")
     assert str(caught.value) == message
 
 
 def test_the_messages_differ() -> None:
     messages = [message for _, _, message in MACHINES.values()]
-    assert len(set(messages)) == len(messages) - 1  # "no GPU" has two ways of showing
+    assert len(set(messages)) == len(messages) - 1  # "no GPU" can show itself in two ways
     assert not any("\n" in message for message in messages)
 
 
@@ -213,7 +213,7 @@ def test_a_machine_that_lacks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     space = device_namespace("cuda:1")
     assert space is device_namespace("cuda") is cuda_namespace()
     assert space.ndarray is cupy.ndarray
-    assert chosen == [0, 1, 0]  # the GPU that is asked for becomes the current one
+    assert chosen == [0, 1, 0]  # the requested GPU becomes the current one
     with pytest.raises(DeviceError, match=r"device 'cuda:2' does not exist: this machine has 2 \(cuda:0 to cuda:1\)"):
         device_namespace("cuda:2")
 

@@ -140,7 +140,7 @@ def updated(module: Module, optimizer: Optimizer, steps: range) -> None:
 @pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_an_optimiser_goes_on_on_another_device(cuda: Any, make: Callable[[Any], Optimizer], home: str, other: str) -> None:
     module = Small()
-    updated(module, make(module.parameters()), range(5))  # the whole way on the CPU
+    updated(module, make(module.parameters()), range(5))  # all steps on the CPU
     before, after = Small().to(home), Small().to(other)
     first = make(before.parameters())
     updated(before, first, range(3))
@@ -173,11 +173,11 @@ def test_an_id_out_of_range_is_reported_with_the_next_value(cuda: Any, dtype: An
     ids = to_device(np.array([[0, 4], [bad, 1]], dtype), "cuda")
     with waits_for_nothing():
         check_ids(ids, 5, "token id")
-        check_ids(to_device(np.array([4]), "cuda"), 5, "token id")  # a later good one hides nothing
+        check_ids(to_device(np.array([4]), "cuda"), 5, "token id")  # a later valid id does not hide the error
     loss = Tensor(normal()).to("cuda")
     with pytest.raises(RangeError, match=f"token id {bad} is out of range: expected 0 to 4"):
         loss.item()
-    assert loss.item() == normal()  # it is said once
+    assert loss.item() == normal()  # it is reported once
 
 
 def test_ids_in_range_on_a_gpu(cuda: Any) -> None:

@@ -36,7 +36,7 @@ def test_a_kernel_runs_for_its_dtype_and_is_counted(double):
     @tinylm.kernel(double, device="cpu")
     def fast(x, other=None, /, *, factor=2):
         calls.append((x.dtype, factor))
-        return x * factor, lambda dy: (dy * 100, None)  # a gradient of its own, to be recognised by
+        return x * factor, lambda dy: (dy * 100, None)  # a different gradient, by which the kernel is recognised
 
     x = Tensor(f32(1, 2), requires_grad=True)
     y = double(x, factor=3)

@@ -129,7 +129,7 @@ def test_the_gradients_are_those_of_backward(build):
         for _, c in found[p].parts:
             total = c.gradient if total is None else total + c.gradient
         np.testing.assert_array_equal(total, p.grad)
-    for step in walked[1:]:  # what comes in is the sum of what was given, output by output
+    for step in walked[1:]:  # each incoming gradient is the sum of the contributions to that output
         for i, incoming in enumerate(step.incoming):
             given = [c.gradient for c in received if c.tensor.node is step.node and c.tensor.output == i]
             assert (incoming is None) == (not given)
@@ -174,7 +174,7 @@ def test_the_graph_may_be_walked_step_by_step():
     walk = explain.steps(loss)
     assert next(walk).op == "sum"
     assert next(walk).op == "multiply"
-    assert len(list(explain.steps(loss))) == 3, "a second walk does not disturb the first"
+    assert len(list(explain.steps(loss))) == 3, "a second iteration does not disturb the first"
     assert [step.number for step in walk] == [3]
     loss.backward()
     np.testing.assert_array_equal(x.grad, [3.0, 12.0])

@@ -38,7 +38,7 @@ def make(family, vocab_size=5, dtype="float32"):
         kind, _, nonlinearity = family.partition("-")
         model = RNNModel(kind, vocab_size, 6, 8, 2, 0.1, nonlinearity=nonlinearity or "tanh")
     model.to(dtype=dtype)
-    # Gates need more to leave 1/2; the others' numbers must stay where float32 resolves 1e-5.
+    # Gates need larger weights to leave 1/2; in the other models float32 must still resolve 1e-5.
     scale = 0.6 if family in ("rnn-sigmoid", "lstm", "gru") else 0.3
     for p in model.parameters():
         p.data += rng.standard_normal(p.shape) * scale

@@ -75,7 +75,7 @@ def test_equals_the_formula_with_dictionaries(corpus):
     vocab_size, order, sentences, seed = corpus
     model = NgramLM(vocab_size, order).fit(sentences)
     reference = Dictionaries([s.tolist() for s in sentences], vocab_size, order)
-    ids = np.random.default_rng(seed).integers(0, vocab_size, 12)  # not like the training data: absent n-grams too
+    ids = np.random.default_rng(seed).integers(0, vocab_size, 12)  # unlike the training data, with unseen n-grams
     expected = [reference.probability(int(w), tuple(ids[:t].tolist())) for t, w in enumerate(ids)]
     np.testing.assert_allclose(np.exp(model.log_probabilities(ids)), expected, rtol=1e-12)
     context = tuple(sentences[-1][:order].tolist())

@@ -132,7 +132,7 @@ def test_dropout_equals_pytorch_with_the_same_masks(kind, dtype, layers, tie_wei
 CLIP = 0.5
 
 
-# float32: the two sides' roundings differ from the first step on, and a hundred steps of AdamW
+# float32: the roundings of the two sides differ from the first step on, and a hundred steps of AdamW
 # amplify that; the losses start at 2.4.
 @pytest.mark.parametrize("kind", ["lstm", "rnn"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-8), ("float32", 5e-3)])

@@ -87,7 +87,7 @@ def test_padding_changes_nothing_and_the_source_everything(make: Callable, data:
     for row, n in enumerate(LENGTHS):  # alone and without padding
         alone = logits(model, source[row : row + 1, :n], target[row : row + 1], LENGTHS[row : row + 1])
         np.testing.assert_allclose(alone[0], before[row], rtol=1e-12, atol=1e-12)
-        for place in range(n):  # each token of the source counts, and so does its place
+        for place in range(n):  # each token of the source matters, and so does its position
             changed = source[row : row + 1, :n].copy()
             changed[0, place] = (changed[0, place] + 1) % V
             assert np.abs(logits(model, changed, target[row : row + 1], LENGTHS[row : row + 1]) - alone).max() > 1e-6
@@ -158,7 +158,7 @@ class WholePrefix:
 @BOTH
 def test_beam_search_finds_what_it_finds_on_whole_prefixes(make: Callable, data: tuple[np.ndarray, np.ndarray]) -> None:
     model, (source, _) = make().to(dtype="float64"), data
-    for p in model.parameters():  # far enough from their beginnings for every beam to differ
+    for p in model.parameters():  # far enough from the initial weights for every beam to differ
         p.data[:] *= 2
     search: dict = {"bos": 0, "eos": 1, "max_tokens": 10, "beams": 4, "forbidden": [0]}
     for row in source[:, None]:

@@ -33,7 +33,7 @@ def some_masks(rng: np.random.Generator, kind: str, shape: tuple[int, ...]) -> n
     attn=st.sampled_from([None, 2, 3]),
     padding=st.booleans(),
     weights=st.sampled_from([{"need_weights": False}, {}, {"average_attn_weights": False}]),
-    dtype=st.sampled_from([("float64", 0), ("float32", 2)]),  # float32 sums over one element cancel below 10⁻⁵: they get 2 more
+    dtype=st.sampled_from([("float64", 0), ("float32", 2)]),  # float32: sums of few elements may cancel, so two more elements
 )
 def test_equals_pytorch(seed, sizes, heads, width, bias, batch_first, dims, kind, attn, padding, weights, dtype):
     rng = np.random.default_rng(seed)
@@ -100,7 +100,7 @@ def test_is_causal_is_the_square_subsequent_mask():
     later = ~np.tri(5, dtype=bool)
     expected, weights = attention(x, x, x, attn_mask=later)
     assert (weights.data[:, later] == 0).all()
-    for mask in (None, later, ~later):  # the mask is not read then
+    for mask in (None, later, ~later):  # then the mask is not read
         np.testing.assert_allclose(attention(x, x, x, attn_mask=mask, is_causal=True)[0].data, expected.data, rtol=1e-12)
     padding = np.array([[False] * 5, [False, False, False, True, True]])
     both, _ = attention(x, x, x, attn_mask=later, key_padding_mask=padding)

@@ -105,7 +105,7 @@ def test_embedding_errors():
 )
 def test_layer_norm_equals_pytorch(seed, lead, shape, eps, affine, bias, dtype):
     rng = np.random.default_rng(seed)
-    shape = (*shape[:-1], shape[-1] + 4)  # a norm of two numbers is ±1 whatever they are
+    shape = (*shape[:-1], shape[-1] + 4)  # the norm of two numbers is always ±1
     arguments = (shape, eps, affine, bias)
     theirs = torch.nn.LayerNorm(*arguments)
     randomise(theirs, rng)

@@ -70,7 +70,7 @@ def test_a_frozen_layer_passes_the_gradient_on_and_has_none() -> None:
         layer(given).backward(cotangent)
         np.testing.assert_allclose(given.grad, cotangent @ layer.weight.data, rtol=1e-5)
         assert (layer.weight.grad is None) == (layer.bias.grad is None) == frozen
-    layer.bias.requires_grad = True  # one of the two is enough for both to be computed
+    layer.bias.requires_grad = True  # if one of the two needs a gradient, both are computed
     layer(Tensor(x)).backward(cotangent)
     np.testing.assert_allclose(layer.bias.grad, cotangent.sum(axis=0), rtol=1e-5)
     assert layer.weight.grad is None

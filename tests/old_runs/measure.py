@@ -45,8 +45,8 @@ def newest(folder: Path) -> Path:
 def arrays_of(path: Path) -> dict[str, str]:
     """Returns SHA-256, norm and two projections of each array in a checkpoint.
 
-    A projection is the product with random signs: that of a difference is about as large as the difference's norm,
-    so that two arrays can be compared within a tolerance though only one of them is at hand.
+    A projection is the product with random signs. The projection of a difference is about as large as its norm,
+    so that two arrays can be compared within a tolerance though only one of them is available.
     """
     measured = {}
     with safe_open(path, framework="numpy") as file:
@@ -76,7 +76,7 @@ def scores_of(folder: Path, texts: list[str]) -> list[float]:
     if json.loads((folder / "config.json").read_text(encoding="utf-8")).get("task") == "classification":
         from tinylm.data.labelled import encode_words
 
-        # before the move, in the commits that make.py and make_format_1.py run, it lay elsewhere
+        # in the commits that make.py and make_format_1.py run, from before the move, it is elsewhere
         place = "tinylm.train.tasks" if find_spec("tinylm.train.tasks") else "tinylm.train"
         classification = import_module(f"{place}.classification")
         model, tokenizer, _ = classification.load_classifier(folder)

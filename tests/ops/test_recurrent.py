@@ -225,7 +225,7 @@ def test_against_finite_differences(kind, setting):
 @pytest.mark.parametrize("nonlinearity", ["relu", "sigmoid"])
 def test_the_other_nonlinearities_against_finite_differences(nonlinearity):
     arrays = make_arrays(np.random.default_rng(9), "rnn", (3, 2, 2, 2))
-    assert np.abs(np.stack([a for a in ops.rnn(*arrays, nonlinearity="relu")[0].data.ravel() if a > 0])).min() > 1e-3  # clear of the kink
+    assert np.abs(np.stack([a for a in ops.rnn(*arrays, nonlinearity="relu")[0].data.ravel() if a > 0])).min() > 1e-3  # away from the kink
     for order in (1, 2):
         report = gradcheck(ops.rnn, *arrays, order=order, nonlinearity=nonlinearity)
         assert report.ok, str(report)

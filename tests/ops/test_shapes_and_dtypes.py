@@ -55,7 +55,7 @@ def test_axes(name, data, shape, keepdims, seed):
         axes = axes[0]
     reduced = shape if axes is None else [shape[i] for i in np.atleast_1d(axes)]
     if name != "sum" and 0 in reduced:
-        return  # NumPy has no mean or extreme of nothing
+        return  # NumPy has no mean, minimum or maximum of an empty array
     agrees(name, normal(seed, *shape), axis=axes, keepdims=keepdims)
 
 

@@ -90,7 +90,7 @@ def close(writer: Any) -> None:
 # ---------------------------------------------------------------- models
 
 BYTES = [chr(c) for c in [*range(33, 127), *range(161, 173), *range(174, 256)]]
-BYTES += [chr(256 + n) for n in range(256 - len(BYTES))]  # GPT-2's letters for the bytes
+BYTES += [chr(256 + n) for n in range(256 - len(BYTES))]  # the letters with which GPT-2 writes bytes
 MERGES = ["t h", "th e", "Ġ the", "i n", "Ġ a", "1 2"]
 PIECES = [*BYTES, *(m.replace(" ", "") for m in MERGES), "<|start|>", "<|end|>", "<tool>"]
 TYPES = [1] * (len(PIECES) - 3) + [3, 3, 4]
@@ -183,7 +183,7 @@ def test_a_quantised_llama(kind: str, tmp_path: Path) -> None:
     expected = small_llama()
     expected.load_state_dict(model.state_dict())
     for p in expected.parameters():
-        if p.ndim == 2:  # row by row, so that their order in the file does not matter
+        if p.ndim == 2:  # each row is quantised separately, so that the order of rows does not matter
             p.data[...] = quants.dequantize(quants.quantize(p.numpy(), GGMLQuantizationType[kind]), GGMLQuantizationType[kind])
     logits = Llama.from_pretrained(tmp_path / "x.gguf")(IDS).numpy()
     assert np.array_equal(logits, expected(IDS).numpy())

@@ -81,9 +81,9 @@ def refused(action: Callable[[], Any], message: str, kind: type[TinylmError] = C
     finally:
         tracemalloc.stop()
     assert message in str(caught.value)
-    assert len(str(caught.value)) < 600  # 500 and the path of the test's folder
+    assert len(str(caught.value)) < 600  # 500, and the path of the test's folder
     assert peak < 50 << 20
-    assert taken < 5  # far from looping; the figure itself is no promise
+    assert taken < 5  # far less than an endless loop; the number itself is not a promise
 
 
 @pytest.mark.parametrize("name", GGUFS)

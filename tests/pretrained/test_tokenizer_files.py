@@ -27,7 +27,7 @@ def pieces() -> dict[str, int]:
 
 def theirs_at(folder: Path) -> Any:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of what it imports in turn
+        warnings.simplefilter("ignore", DeprecationWarning)  # of packages that it imports
         warnings.simplefilter("ignore", FutureWarning)
         import transformers
     kind = transformers.GPT2Tokenizer if (folder / "vocab.json").exists() else transformers.PreTrainedTokenizerFast

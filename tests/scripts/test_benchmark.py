@@ -102,7 +102,7 @@ def test_pytorchs_cache_gives_the_logits_of_the_whole_text(whole: bool) -> None:
     work = TINY["decode"]
     model = torch_side.build(work).eval()
     ids = torch.from_numpy(np.random.default_rng(1).integers(0, 11, (1, 12)))
-    cache = torch.full((2, 2, 1, 2, 12, 4), 7.0)  # what is not yet written must not be seen
+    cache = torch.full((2, 2, 1, 2, 12, 4), 7.0)  # positions that are not yet written must not be seen
     with torch.no_grad():
         found = [torch_side.cached_logits(model, ids[:, :3], torch.arange(3), cache, None if whole else 3)]
         for at in range(3, 12):
@@ -166,7 +166,7 @@ def test_a_side_on_a_gpu(emulated_cuda: Any, monkeypatch: pytest.MonkeyPatch) ->
         found = measure_here("tinylm", TINY["gpt"], "cuda")
     assert (found.seconds, found.megabytes) == (0.25, 3.0)
     assert recorded == [0, 2, 4, 6, 8]  # a mark before the first step and one after each; two groups of parameters
-    assert waited == [5] * 4  # only when all was under way
+    assert waited == [5] * 4  # only after all steps were submitted
 
 
 def test_a_fresh_process_and_its_own_memory() -> None:

@@ -231,7 +231,7 @@ def test_a_classifier(others: dict[str, Path]) -> None:
     assert f"for the label {likelier!r}" in ends_well(script_here("explain.py", "backward", run, text))
     shown = rows("attention", run, text, "--layer", 1, "--head", 0)
     weights = explain.attention_weights(logits, model=model)[1].weights[0, 0]
-    for t, cells in enumerate(shown[1:5]):  # words ahead count, too
+    for t, cells in enumerate(shown[1:5]):  # later words count, too
         s = int(np.argmax(np.where(np.arange(4) == t, 0, weights[t])))
         assert f"{abs(t - s)} {'back' if s < t else 'on'}: {weights[t, s]:.2f}" in " ".join(cells)
     shown = rows("gates", others["classify-lstm"], text)

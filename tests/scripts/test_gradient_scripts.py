@@ -12,7 +12,7 @@ from script_helpers import ends_well, script_here
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 BOTH = pytest.mark.parametrize("name", ["check_gradients.py", "compare_gradients.py"])
 
-# Runs a script after something was spoilt.
+# Runs a script after something was broken.
 SPOILT = """
 import runpy, sys
 import numpy as np, tinylm
@@ -247,7 +247,7 @@ def test_a_wrong_kernel_is_caught():
     result = script("check_gradients.py", "--op", "exp", "--implementation", "kernel", spoil=spoil)
     assert result.returncode == 1, result.stdout + result.stderr
     assert "a factor of 1.001" in result.stdout
-    for implementation in ("auto", "reference"):  # float64: the kernel is not theirs
+    for implementation in ("auto", "reference"):  # float64: the kernel does not run
         assert script("check_gradients.py", "--op", "exp", "--implementation", implementation, spoil=spoil).returncode == 0
     assert script("check_gradients.py", "--op", "exp", "--implementation", "reference", spoil=WRONG_GRADIENT).returncode == 0
 

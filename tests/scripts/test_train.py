@@ -60,7 +60,7 @@ def test_every_model_trains(model: str, tokenizer: str, tmp_path: Path) -> None:
     assert f"{model} on tinyshakespeare" in result.stdout
     shown, _, sample = result.stdout.partition("a sample:\n")
     assert "nats/token over the whole split" in shown
-    assert len(sample) > 300  # characters at least, for tokens of one or more
+    assert len(sample) > 300  # at least so many characters, since a token has one or more
     assert "<unk>" not in sample
     assert os.listdir(tmp_path) == []
 

@@ -93,7 +93,7 @@ def test_pytorch_trains_the_same_transformer(runs: tuple[Path, str]) -> None:
     for (our_lr, ours), (their_lr, theirs) in zip(*found, strict=True):
         assert our_lr == their_lr
         assert ours == pytest.approx(theirs, rel=2e-3)
-    assert found[0] != found[1]  # it is another engine
+    assert found[0] != found[1]  # PyTorch computes them differently
 
 
 def test_steps_stretch_the_schedules_of_all_models(runs: tuple[Path, str], data: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_dry_run_leaves_nothing_behind(tmp_path: Path) -> None:
     assert result.stderr == "".join(f"{name} ...\n" for name in MODELS)
     assert "testing on 3 sentences" in result.stdout
     assert list(here.iterdir()) == []
-    assert not [path for path in temporary.iterdir() if not path.name.startswith("torchinductor")]  # PyTorch's own cache, at times
+    assert not [path for path in temporary.iterdir() if not path.name.startswith("torchinductor")]  # sometimes PyTorch's own cache
 
 
 def test_help() -> None:

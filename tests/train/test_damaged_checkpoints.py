@@ -114,7 +114,7 @@ def refused(path: Path, read: Callable[[], Any]) -> str:
     finally:
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-    assert time.process_time() - began < 1  # of its own, whatever else the machine does
+    assert time.process_time() - began < 1  # time of this process only, however busy the machine is
     assert peak < 16 << 20
     message = str(caught.value)
     assert path.name in message

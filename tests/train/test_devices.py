@@ -32,7 +32,7 @@ def test_a_step_waits_for_nothing(cuda: Any, tmp_path: Path, model: str) -> None
     run = Run(config_of(model, device="cuda"), tmp_path / "run", TEXT)
     launches.clear()
     with waits_for_nothing():
-        for k in range(2):  # the second has a state to carry, and an optimiser that has begun
+        for k in range(2):  # the second has a carried state, and an optimiser that has made a step
             loss, norm = run._step(k)
     assert np.isfinite(float(to_numpy(loss)))
     assert np.isfinite(float(to_numpy(norm)))
@@ -64,7 +64,7 @@ def test_a_run_goes_on_on_another_device(cuda: Any, tmp_path: Path, model: str, 
     assert found.keys() == expected.keys()
     for name in expected:
         assert found[name].dtype == expected[name].dtype
-        if "exp_avg" not in name:  # gradients that are rounding alone, such as a key bias's, are steps of full size to Adam
+        if "exp_avg" not in name:  # Adam makes steps of full size from gradients that are only rounding, such as a key bias's
             np.testing.assert_allclose(found[name], expected[name], rtol=1e-3, atol=1e-4, err_msg=name)
     model_there, _, _ = load_run(tmp_path / "moved", "cuda")
     assert {p.device for p in model_there.parameters()} == {"cuda:0"}

@@ -89,7 +89,7 @@ def test_ranks_draw_different_masks_and_stop_together(tmp_path: Path) -> None:
     (seed, first), (other_seed, second) = json.loads(drawn.stdout)
     assert seed == other_seed
     assert second // 2**48 == 1
-    assert first < second % 2**48 + 1 < 1000  # rank 0 also validates, and forgets what that drew
+    assert first < second % 2**48 + 1 < 1000  # rank 0 also validates, and then restores its random state
     stopped = case("stops", tmp_path / "stops")
     assert stopped.returncode == 0, stopped.stderr
     assert json.loads(stopped.stdout) == [7, 7]
@@ -114,7 +114,7 @@ def test_what_ends_one_rank_ends_all(name: str, told: str, tmp_path: Path) -> No
     if name == "diverges":
         assert (tmp_path / "run" / "failure" / "report.json").exists()
         assert result.stderr.count("step 31") == 1
-        assert "the gradient norm nan" in result.stderr  # as the rank that met it has it
+        assert "the gradient norm nan" in result.stderr  # with the state of the rank on which it occurred
     if name != "differs":
         assert read_arrays(tmp_path / "run" / "checkpoints" / "step-00000020.safetensors")[1]["progress"]["step"] == 20
 

@@ -74,7 +74,7 @@ def test_the_op_and_the_line_are_named(tmp_path: Path) -> None:
     run.model.loss = with_log  # type: ignore[method-assign]
     with pytest.raises(AnomalyError, match=r"step 1: the loss is .*; first log \(.*test_failures\.py:\d+\) produced an infinity"):
         run.train()
-    result = script_here("replay.py", tmp_path)  # the weights were innocent: repeated without that line the step is finite
+    result = script_here("replay.py", tmp_path)  # the weights were fine: repeated without that line, the step is finite
     assert result.returncode == 1
     assert "every weight and gradient is finite" in result.stdout
 
@@ -142,7 +142,7 @@ def test_found_late_on_a_gpu_the_step_is_named_all_the_same(cuda: Any, model: st
 
     def spoiled(k: int) -> Any:
         loss = gradients(k)
-        if k == bad:  # as if this batch had made it
+        if k == bad:  # as if this batch had caused it
             p = next(iter(run.model.parameters()))
             assert p.grad is not None
             p.grad[...] = np.inf

@@ -97,7 +97,7 @@ def test_a_fine_tuned_model_can_be_fine_tuned_again(base: dict[str, Path], tmp_p
     assert run.validation_loss() == pytest.approx(validation_loss(load_run(tmp_path / "first")[0], run.val_ids), rel=1e-5)
     run.train()
     record = json.loads((tmp_path / "first" / "config.json").read_text(encoding="utf-8"))
-    record["train"]["init"] = str(tmp_path / "second")  # a circle
+    record["train"]["init"] = str(tmp_path / "second")  # a cycle
     (tmp_path / "first" / "config.json").write_text(json.dumps(record), encoding="utf-8")
     with pytest.raises(CheckpointError, match="leads back to it"):
         load_run(tmp_path / "second")
@@ -136,7 +136,7 @@ def test_what_does_not_go_together_is_said(base: dict[str, Path], tmp_path: Path
 def test_defaults(base: dict[str, Path]) -> None:
     whole, adapters = (fine_tuning_config(str(base["llama"]), adapters=flag) for flag in (False, True))
     assert (whole.model, whole.lr, adapters.lr) == ("llama", 5e-5, 1e-3)
-    assert whole.block_size == 8  # the model's own, which is less than the usual 256
+    assert whole.block_size == 8  # the model's block size, which is less than the usual 256
     assert fine_tuning_config(str(base["gru"]), adapters=False).block_size == 256
 
 

@@ -139,7 +139,7 @@ def test_a_folder_serves_one_process_at_a_time(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=f"{folder} is in use by process {os.getpid()}"):
         tiny_run("gpt", folder, resume=True)
     run.train()
-    rest = tiny_run("gpt", folder, resume=True)  # the lock was given back
+    rest = tiny_run("gpt", folder, resume=True)  # the lock was released
     done = subprocess.run(command(folder), capture_output=True, text=True, check=False, env=environment())
     assert (done.returncode, done.stdout) == (
         7, f"{folder} is in use by process {os.getpid()}: let it end, or stop it, before going on here\n",
@@ -158,12 +158,12 @@ def interrupted(folder: Path, kills: int, seed: int, steps: int) -> int:
     while hits < kills:
         process = subprocess.Popen(command(folder, steps), stdout=subprocess.PIPE, text=True, env=environment())
         assert process.stdout is not None
-        if process.stdout.readline():  # it has begun to train
+        if process.stdout.readline():  # it has started to train
             time.sleep(rng.uniform(0, 0.12))
         finished = process.poll() is not None
         process.kill()
         process.communicate()
-        assert not finished, "it should have more steps to make"
+        assert not finished, "it should have had more steps to make"
         hits += 1
     return hits
 
@@ -178,7 +178,7 @@ def test_kill_9_at_random_moments(kills: int, tmp_path: Path) -> None:
     assert reached
     done = subprocess.run(command(folder, steps), capture_output=True, text=True, check=False, env=environment())
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr == ""  # each time the newest checkpoint was whole
+    assert done.stderr == ""  # each time the newest checkpoint was complete
     subprocess.run(command(tmp_path / "whole", steps), check=True, env=environment(), stdout=subprocess.DEVNULL)
     assert_same_end(folder, tmp_path / "whole")
     assert not list(folder.rglob("*.partial"))
@@ -263,7 +263,7 @@ def test_patience(tmp_path: Path) -> None:
         "eval_every": 3,
         "steps": 50,
         "schedule_steps": 50,
-    }  # lr 0: never better than at first
+    }  # lr 0: it never improves
     run = tiny_run("gru", tmp_path, patience=2, **settings)
     summary = run.train()
     assert summary is not None

@@ -51,7 +51,7 @@ def test_a_run_in_micro_batches_is_the_run_in_whole_ones(tmp_path: Path) -> None
     for a, b in zip(records(runs[0].folder), records(runs[1].folder), strict=True):
         assert a["step"] == b["step"]
         for name in a.keys() & {"loss", "val_loss", "grad_norm"}:
-            assert b[name] == pytest.approx(a[name], rel=1e-3)  # 16 steps of Adam enlarge the rounding of the first
+            assert b[name] == pytest.approx(a[name], rel=1e-3)  # 16 steps of Adam amplify the rounding of the first
 
 
 def test_micro_batches_share_no_dropout_mask(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_recomputed_activations_change_no_bit(model: str, tmp_path: Path) -> Non
             return forward(*args, **named)
 
         block.forward = counted
-        gradients_of(run, 3)  # with dropout, which rises
+        gradients_of(run, 3)  # with a rate of dropout that rises
         assert len({p.grad.tobytes() for p in run.model.parameters() if p.grad is not None}) > 1
         found[flag] = gradients_of(run, 4)
     assert calls == {False: 2, True: 4}
@@ -155,7 +155,7 @@ def test_a_validation_depends_on_no_batch_size(model: str, tmp_path: Path) -> No
     first = validation_loss(run.model, ids)
     default_generator.next_key()
     assert validation_loss(run.model, ids) == first
-    # A recurrent model's streams begin warmed up, not where one pass would be: that is within its own bound.
+    # The streams of a recurrent model start from warmed-up states, which differ slightly from those of one pass.
     for batch_size in (1, 3, 7, 64):
         assert validation_loss(run.model, ids, batch_size=batch_size) == pytest.approx(first, rel=1e-6)
 
@@ -189,14 +189,14 @@ def test_tensorboard_has_every_number(tmp_path: Path) -> None:
         for value in event.summary.value:
             found[value.tag, event.step] = value.simple_value
     assert found == {("loss", 5): 2.5, ("grad_norms/a.0", 5): 0.5, ("grad_norms/b", 5): 1.5, ("val_loss", 6): 2.25}
-    assert starts == [5]  # hides what an earlier part of the run wrote from there on
+    assert starts == [5]  # hides what an earlier part of the run wrote for later steps
 
 
 def test_memory_is_in_the_records(tmp_path: Path) -> None:
     found: list[dict[str, Any]] = []
     tiny_run("gpt", tmp_path, steps=3).train(found.append)
     assert found[0]["memory_mb"].keys() == memory_mb().keys()
-    now, kept = memory_mb(), mmap.mmap(-1, 50 << 20)  # the system's own pages: the heap may have as many free
+    now, kept = memory_mb(), mmap.mmap(-1, 50 << 20)  # the system counts pages: freed memory may still be in the heap
     np.frombuffer(kept, np.uint8)[:] = 1
     more = memory_mb()
     assert more["peak"] >= now["peak"] > 10

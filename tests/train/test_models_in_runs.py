@@ -91,7 +91,7 @@ def test_words_are_learned_from_the_training_part(tmp_path: Path) -> None:
     text = with_validation_text("a b c d\n", "a new word, a new word\n")
     run = make(small("ngram", tokenizer="word"), tmp_path / "run", text)
     assert sorted(run.tokenizer.to_json()["words"]) == ["\n", " b", " c", " d", "a"]
-    assert [run.tokenizer.decode([i]) for i in run.val_ids] == ["a", *["<unk>"] * 6, "\n"]  # " a" never stood in the middle of a line
+    assert [run.tokenizer.decode([i]) for i in run.val_ids] == ["a", *["<unk>"] * 6, "\n"]  # " a" did not occur within a line
 
 
 @pytest.mark.parametrize("model", RECURRENT)
@@ -127,7 +127,7 @@ def test_a_resumed_recurrent_run_is_the_same_run(model: str, tmp_path: Path) -> 
     forgetful = resumed(again.folder, steps=24)
     forgetful.state = None
     forgetful.train()
-    with pytest.raises(AssertionError):  # a state that is lost would be noticed
+    with pytest.raises(AssertionError):  # a lost state would be noticed
         assert_same_run(forgetful, whole)
 
 
@@ -162,7 +162,7 @@ def test_a_run_stopped_anywhere_can_go_on(stop_at: int, tmp_path: Path) -> None:
     run.stop_requested = stop_at == 0
 
     def report(record: dict) -> None:
-        run.stop_requested = record["step"] >= stop_at - 1  # noticed after the step under way
+        run.stop_requested = record["step"] >= stop_at - 1  # noticed after the current step
 
     assert run.train(report) is None
     assert run.progress.step == stop_at

@@ -19,10 +19,10 @@ EXPECTED = json.loads((RUNS / "expected.json").read_text(encoding="utf-8"))
 FORMAT_1 = json.loads((RUNS / "format_1" / "expected.json").read_text(encoding="utf-8"))
 RESUMED = [name for name, run in EXPECTED["runs"].items() if run.get("resume")]
 SAME_MACHINE = EXPECTED["machine"] == machine()
-# Another processor or NumPy adds float32 numbers in another order. A few steps make little of that, but Adam divides a
+# Another processor or NumPy adds float32 numbers in another order. After a few steps that matters little, but Adam divides a
 # gradient by its own size, so that rounding shows where a gradient is nearly zero: arrays are compared by the norm of
 # their part (all weights, all averages, ...), never number by number, and without the biases of keys. The gradient of
-# these is zero but for rounding, since a softmax does not see what is added to all scores of a row.
+# these is zero but for rounding, since adding a number to all scores of a row does not change its softmax.
 TOLERANCE = 1e-5
 KEY_BIASES = ("c_attn.bias", "in_proj_bias")
 NUMBER = re.compile(r"(?<![\w.])-?\d+\.\d+(?:e[+-]\d+)?")
@@ -82,8 +82,8 @@ def same_arrays(found: dict[str, str], expected: dict[str, str], exact: bool = S
 def same_output(command: list[Any], found: str, expected: str, exact: bool = SAME_MACHINE) -> None:
     """Compares what a command prints: texts and numbers separately, since the words around numbers may change.
 
-    On another machine the last digit printed may differ, and a draw or a search can be at a close call: texts are
-    compared where they are greedy, which means that the likeliest token is far ahead.
+    On another machine the last printed digit may differ, and with it the token that is drawn or the hypothesis that wins:
+    texts are compared only if they are greedy, where the most likely token is well ahead.
     """
     numbers, its_numbers = (list(map(float, NUMBER.findall(out))) for out in (expected, found))
     assert its_numbers == numbers if exact else its_numbers == pytest.approx(numbers, rel=1e-3, abs=2e-4)
@@ -179,7 +179,7 @@ def test_whole_weights_without_the_context_of_their_model(copy: Callable[[str], 
     resumes_the_same(EXPECTED["runs"]["init"], folder)
 
 
-@pytest.mark.xfail(strict=True, reason="a missing digest is compared as if it were one")
+@pytest.mark.xfail(strict=True, reason="a missing digest is compared as if there were one")
 def test_adapters_without_the_digest_of_their_model(copy: Callable[[str], Path]) -> None:
     """Until 1a454e6 it was not stored, so that there is nothing to compare."""
     folder = copy("copy") / "lora"

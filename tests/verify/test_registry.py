@@ -103,7 +103,7 @@ def test_kernels_are_found_in_sources():
 )
 def test_every_kernel_is_bound(path, language):
     bindings = "\n".join(p.read_text() for p in ROOT.glob("tinylm/bindings/**/*.py"))
-    names = kernels_in(launching.source(path.stem) if language == "cuda" else path.read_text(), language)  # includes pasted in
+    names = kernels_in(launching.source(path.stem) if language == "cuda" else path.read_text(), language)  # with its includes
     assert names or path.with_suffix(".h").exists(), f"{path.name} defines no kernel, and has no header for other files"
     unbound = sorted(name for name in names if not re.search(rf"\b{name}\b", bindings))
     assert not unbound, f"{path.name}: nothing in tinylm/bindings calls {', '.join(unbound)}"

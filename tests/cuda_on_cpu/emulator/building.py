@@ -17,7 +17,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 COMMON = ["-std=c++17", "-g1", "-fPIC", "-pthread", "-fno-strict-aliasing", "-Wno-unknown-pragmas"]
-RUNTIMES = {  # mode -> the files linked with every kernel file, and their flags: never a sanitizer's
+RUNTIMES = {  # mode -> the files linked with every kernel file, and their flags, which never include a sanitizer
     "library": (["scheduler.cpp", "guarded.cpp"], ["-O2"]),
     "asan": (["scheduler.cpp", "replay.cpp"], ["-O2"]),
     "tsan": (["scheduler.cpp", "replay.cpp"], ["-O2", "-DCU_TSAN"]),

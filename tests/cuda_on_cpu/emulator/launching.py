@@ -1,8 +1,8 @@
 """The emulator behind the interface of `cupy.RawModule`, on NumPy arrays.
 
-Stricter than CuPy on purpose: every number must be a NumPy scalar of the parameter's exact type
+It is stricter than CuPy on purpose: every number must be a NumPy scalar of the parameter's exact type
 (CuPy passes a Python int as an int64 and a float as a double), every array must have the pointer's
-dtype, and a launch must respect the limits of every card. Each launch runs in several thread orders
+dtype, and a launch must respect the limits of every GPU. Each launch runs in several thread orders
 from the same memory and must leave the same bytes behind in all of them.
 """
 
@@ -17,7 +17,7 @@ from numpy.lib.array_utils import byte_bounds
 from .building import build
 
 ORDERS = [0, 1, 2]  # forward, backward, shuffled
-MOST_SHARED = 64 * 1024  # bytes a block on sm_75, the smallest of the cards
+MOST_SHARED = 64 * 1024  # bytes per block on sm_75, the GPU with the least
 
 
 class LaunchError(RuntimeError):
@@ -76,7 +76,7 @@ class Kernel:
     """One kernel. If `recorder` is set, it gets every launch."""
 
     recorder: Any = None
-    launches: ClassVar[Counter[str]] = Counter()  # kernel -> how often it ran without a complaint
+    launches: ClassVar[Counter[str]] = Counter()  # kernel -> how often it ran without an error
 
     def __init__(self, module: Module, library: Any, entry: _Entry) -> None:
         self.module, self.library, self.entry = module, library, entry
@@ -113,7 +113,9 @@ class Kernel:
         if np.prod(block) > 1024 or block[2] > 64 or grid[0] > 2**31 - 1 or max(grid[1:]) > 65535 or min(*grid, *block) < 1:
             raise LaunchError(f"{self.name}: invalid configuration, grid {tuple(grid)}, block {tuple(block)}")
         if self.max_dynamic_shared_size_bytes > MOST_SHARED:
-            raise LaunchError(f"{self.name}: {self.max_dynamic_shared_size_bytes} bytes of shared memory a block, sm_75 has {MOST_SHARED}")
+            raise LaunchError(
+                f"{self.name}: {self.max_dynamic_shared_size_bytes} bytes of shared memory per block, sm_75 has {MOST_SHARED}"
+            )
         if shared_mem > self.max_dynamic_shared_size_bytes:
             raise LaunchError(f"{self.name}: {shared_mem} bytes of dynamic shared memory need max_dynamic_shared_size_bytes raised")
 

@@ -16,7 +16,7 @@ import numpy as np
 from .building import build, cache, digest
 from .launching import Kernel
 
-OPTIONS = {  # for the symbolizer's sake no more than is needed to read a report
+OPTIONS = {  # debug information for reports only: more would slow the symbolizer down
     "asan": {"ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0"},
     "tsan": {"TSAN_OPTIONS": "halt_on_error=1:exitcode=66:history_size=0"},
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 TABLE: dict[str, Any] = json.loads(Path(__file__).with_name("cupy_api.json").read_text(encoding="utf-8"))
 VERSION: str = TABLE["version"]
-NUMBERS = {  # parameters for which CuPy wants numbers of the host: a device array has it wait, or is refused
+NUMBERS = {  # parameters for which CuPy needs numbers on the host: it waits for a device array, or refuses it
     "M", "N", "axes", "axis", "axis1", "axis2", "destination", "indices_or_sections", "k", "minlength", "newshape",
     "num", "pad_width", "repeats", "reps", "shape", "source", "start", "step", "stop",
 }  # fmt: skip
@@ -21,7 +21,7 @@ class Parameters:
         self.keyword: set[str] = set()
         self.required: set[str] = set()
         self.any_positional = self.any_keyword = False
-        self.rest = ""  # the name of those that "*" gathers
+        self.rest = ""  # the name of the parameter that "*" collects
         only_keyword = False
         for part in filter(None, text.split(", ")):
             name = part.rstrip("=")

@@ -1,7 +1,7 @@
 """cupy.ndarray as a NumPy array that keeps host and device apart.
 
-It is no numpy.ndarray, and NumPy never sees what is inside. In every call, operator and index a NumPy
-array is refused, also where CuPy would upload it without a word.
+It is not a numpy.ndarray, and NumPy never sees the array inside. In every call, operator and index a NumPy
+array is refused, even where CuPy would upload it silently.
 """
 
 import functools

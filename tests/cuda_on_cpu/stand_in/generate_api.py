@@ -1,6 +1,6 @@
 """Writes cupy_api.json: the names and parameters of the installed CuPy. Importing it needs no GPU.
 
-python generate_api.py, in an environment with NumPy, SciPy and the CuPy that the stand-in shall follow.
+Run `python generate_api.py` in an environment with NumPy, SciPy and the CuPy that the stand-in follows.
 """
 
 import inspect

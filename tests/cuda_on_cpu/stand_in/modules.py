@@ -16,11 +16,11 @@ from .synchronisation import DeviceSynchronized, allow_synchronize, synchronise
 
 AT = ("add", "subtract", "maximum", "minimum", "bitwise_and", "bitwise_or", "bitwise_xor")
 METHODS = {"reduce": ("add", "multiply"), "accumulate": ("add", "multiply"), "reduceat": ("add",)}
-WAITING = (  # the host needs to know how many there are, or looks at the values
+WAITING = (  # the host needs the number of elements, or reads the values
     "argwhere", "bincount", "compress", "extract", "flatnonzero", "intersect1d", "nonzero", "setdiff1d", "tril_indices",
     "triu_indices", "union1d", "unique",
 )  # fmt: skip
-SILENT = {  # nothing in CuPy's own code of these waits; whoever adds one reads that first
+SILENT = {  # CuPy's code of these was read and does not wait; read it before you add one
     "all", "amax", "amin", "any", "arange", "argmax", "argmin", "argsort", "broadcast_to", "can_cast", "clip",
     "concatenate", "copyto", "count_nonzero", "cumsum", "dot", "expand_dims", "flip", "full", "full_like", "hstack", "max",
     "mean", "min", "moveaxis", "ones", "ones_like", "outer", "pad", "prod", "ravel", "repeat", "reshape", "result_type",
