@@ -30,7 +30,7 @@ def _chromium() -> str | None:
 
 def needs_chromium() -> Any:
     """Returns a mark that skips the test, with a reason, if there is no Chromium."""
-    return pytest.mark.skipif(_chromium() is None, reason="no chromium here: the page was not opened (apt-get install chromium)")
+    return pytest.mark.skipif(_chromium() is None, reason="needs chromium to open the page (apt-get install chromium)")
 
 
 def opened(path: Path, fragment: str = "") -> Opened:

@@ -131,12 +131,12 @@ def remarks(fit: ScalingFit, configured: Prediction) -> list[str]:
     lines += [f"of the {configured.loss:.2f} of the configured run {shares}"]
     if unknown := fit.unidentified():
         lines.append(
-            f"these runs do not tell {', '.join(unknown)}: the interval covers more than half of the allowed range, or reaches its end; "
-            "predictions beyond the runs are then guesses, whatever their intervals say"
+            f"these runs do not tell {', '.join(unknown)}: the interval takes more than half of what was allowed, or reaches its end; "
+            "what lies beyond the runs is then a guess, whatever its own interval says"
         )
     size, data = n / max(p.parameters for p in fit.points), d / max(p.tokens for p in fit.points)
     lines.append(f"the configured run has {size:.1f} times the parameters of the largest run here, and {data:.1f} times its data")
-    lines.append("the intervals cover the scatter of these runs about the law, not whether the law holds beyond them at the same learning rate")
+    lines.append("the intervals hold the scatter of these runs about the law, not whether it goes on beyond them at the same learning rate")
     return lines
 
 

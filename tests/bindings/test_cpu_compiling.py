@@ -133,7 +133,7 @@ def make_a_link(path: Path) -> None:
 
 def give_away(path: Path) -> None:
     if os.getuid() != 0:
-        pytest.skip("only root gives files away")
+        pytest.skip("only root can change a file's owner")
     os.chown(path, 12345, -1)
 
 
@@ -186,7 +186,7 @@ print(where)
 """
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root becomes another user")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 def test_a_home_that_is_read_only() -> None:
     """As another user, since root may write everywhere."""
     with tempfile.TemporaryDirectory() as folder:

@@ -9,7 +9,7 @@ import pytest
 from cuda_on_cpu import nvrtc
 from tinylm.bindings.cuda import launching
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="NVRTC is tried on Linux only")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="NVRTC is tested on Linux only")
 
 ARCHITECTURES = (75, 80, 90, 100)  # Turing, Ampere, Hopper, Blackwell
 SOURCES = sorted(path.stem for path in launching.folder().glob("*.cu"))

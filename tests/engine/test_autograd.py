@@ -283,7 +283,7 @@ def test_a_walk_shows_its_nodes_to_an_observer_only(rng):
     visits = walk(y, np.ones(()), leaf_of, retain_graph=True, observed=True)
     node, incoming, targets, grads = next(visits)
     assert (node.op.name, incoming, targets[0].node.op.name, grads[0].tolist()) == ("sum", [1.0], "multiply", [1.0, 1.0, 1.0])
-    assert not arrived, "the walk waits"
+    assert not arrived, "the walk waits for its observer"
     node, incoming, targets, grads = next(visits)
     assert (node.op.name, targets) == ("multiply", [x, x])
     assert [g.tolist() for g in grads] == unseen

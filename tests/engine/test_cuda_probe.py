@@ -254,5 +254,5 @@ def test_scripts_say_it_in_one_line(name: str, monkeypatch: pytest.MonkeyPatch) 
 
 def test_doctor_says_the_same(message: str) -> None:
     result = script_here("doctor.py")
-    assert result.returncode == 0, "a missing GPU is no fault"
+    assert result.returncode == 0, "a missing GPU is not an error"
     assert message in " ".join(result.stdout.split())

@@ -45,7 +45,7 @@ def test_forward_and_backward_apart_with_their_times():
     assert forward.seconds >= 0.04
     assert 0.02 <= backward.seconds < forward.seconds
     assert p.rest >= 0.015
-    assert p.rows[0] is forward, "the costliest first"
+    assert p.rows[0] is forward, "the most expensive comes first"
     assert sum(row.seconds for row in p.rows) + p.rest == pytest.approx(p.seconds)
 
 

@@ -129,7 +129,7 @@ def test_the_strongest_looks():
     assert strongest(weights, 2) == [(0, 0.3), (1, 0.3)], "ties in the order of the text"
     assert strongest(weights, 0) == []
     assert strongest(weights, 1, crossing=True) == [(1, 0.6), (0, 0.4)]
-    assert strongest(weights.T, 0) == [(1, 0.4), (2, 0.3), (3, 0.1)], "those ahead, too"
+    assert strongest(weights.T, 0) == [(1, 0.4), (2, 0.3), (3, 0.1)], "later ones, too"
 
 
 def test_the_picture():

@@ -120,9 +120,9 @@ def test_a_gpts_report(runs: dict[str, Path], gpt_report: Path) -> None:
 
 def test_the_n_gram_line_changes_the_curves(runs: dict[str, Path]) -> None:
     alone = images(explain.report(runs["gpt"]))
-    beside = images(explain.report(runs["gpt"], ngram=runs["ngram"]))
-    assert list(alone) == list(beside)
-    assert [title for title in alone if alone[title] != beside[title]] == ["Training curves"]
+    with_ngram = images(explain.report(runs["gpt"], ngram=runs["ngram"]))
+    assert list(alone) == list(with_ngram)
+    assert [title for title in alone if alone[title] != with_ngram[title]] == ["Training curves"]
 
 
 def test_other_models_reports(runs: dict[str, Path]) -> None:

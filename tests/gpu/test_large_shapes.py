@@ -64,7 +64,7 @@ def many(card: Any, scale: int) -> int:
     free, _ = card.cuda.runtime.memGetInfo()
     needed = 3 * 4 * rows * 65536
     if free < needed:
-        pytest.skip(f"needs {needed / 2**30:.0f} GiB of free memory on the card, {free / 2**30:.0f} are there")
+        pytest.skip(f"needs {needed / 2**30:.0f} GiB of free memory on the GPU, which has {free / 2**30:.0f}")
     return rows
 
 

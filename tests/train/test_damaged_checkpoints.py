@@ -80,7 +80,7 @@ FILES: dict[str, bytes] = {
     "entry without a shape": signed({"w": {"dtype": "F32", "data_offsets": [0, 4]}}, FOUR),
     "huge shape": signed(entry([2**62]), FOUR),
     "huge product of shapes": signed(entry([2**40, 2**40]), FOUR),
-    "huge beside nothing": signed(entry([0, 2**63], offsets=(0, 0))),
+    "a huge size and a zero size": signed(entry([0, 2**63], offsets=(0, 0))),
     "negative shape": signed(entry([-1]), FOUR),
     "shape of fractions": signed(entry([1.5]), FOUR),
     "two hundred axes": signed(entry([1] * 200), FOUR),

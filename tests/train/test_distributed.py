@@ -22,7 +22,7 @@ from tinylm.train.distributed import Alone, NcclMeans, own_rows, refuse_lone_ran
 LAUNCHER = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
 
 needs_mpi = pytest.mark.skipif(
-    LAUNCHER is None or importlib.util.find_spec("mpi4py") is None, reason="needs mpi4py, and mpiexec beside Python or on the path"
+    LAUNCHER is None or importlib.util.find_spec("mpi4py") is None, reason="needs mpi4py, and mpiexec in Python's folder or on the path"
 )
 
 LAST = "step-00000050.safetensors"
