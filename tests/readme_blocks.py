@@ -1,4 +1,4 @@
-"""Parses the READMEs: their blocks of code, and the commands in shell blocks."""
+"""The READMEs taken apart: their blocks of code, and the commands in those for the shell."""
 
 import re
 import shlex
@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SKIPPED = {"node_modules", "build", "dist"}  # and every folder whose name starts with a dot
+SKIPPED = {"node_modules", "build", "dist"}  # and every folder whose name begins with a dot
 _FENCE = re.compile(r"^( *)```(.*)\n(?:((?:.*\n)*?)\1```\n|\Z)", re.MULTILINE)  # \Z: no end, an error below
 
 
 @dataclass(frozen=True)
 class Block:
-    """One block: its README relative to the root, its first line, the two words of its fence, the code."""
+    """One block: its README relative to the root, the line it begins on, the two words of its fence, the code."""
 
     readme: str
     line: int
     language: str
-    word: str  # the second word: a file that is quoted, or what a special test does with the block
+    word: str  # the second word: a file that is quoted, or what the page's own test does with the block
     code: str
 
     def __str__(self) -> str:
@@ -25,13 +25,13 @@ class Block:
 
 
 def readmes() -> list[str]:
-    """Returns every README of the checkout."""
+    """Every README of the checkout."""
     paths = (path.relative_to(ROOT) for path in ROOT.rglob("README.md"))
     return sorted(str(p) for p in paths if not any(part.startswith(".") or part in SKIPPED for part in p.parts))
 
 
 def blocks_of(readme: str) -> list[Block]:
-    """Returns a README's blocks in order. Raises ValueError if a block has no end."""
+    """Its blocks in order. Errors: ValueError for a block without an end."""
     text = (ROOT / readme).read_text(encoding="utf-8")
     found = []
     for match in _FENCE.finditer(text):
@@ -45,7 +45,7 @@ def blocks_of(readme: str) -> list[Block]:
 
 
 def commands_of(block: Block) -> list[str]:
-    """Returns the commands of a shell block: one per line, or several joined by `&&`; comments are left out."""
+    """The commands of a block for the shell: a line each, or several joined by `&&`; comments are left out."""
     lines = block.code.replace("\\\n", " ").splitlines()
     words = [shlex.split(line, comments=True) for line in lines]
     joined = [shlex.join(each) for each in words if each]

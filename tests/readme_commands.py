@@ -1,7 +1,7 @@
-"""How the tests run the READMEs' commands: by default each script runs with --dry-run added.
+"""What becomes of the READMEs' commands in the tests: by default each script runs with --dry-run added.
 
-A new command in a README needs nothing here if --dry-run is enough and the run folders that it reads are
-among those of `make_runs`. Otherwise SHORTER gives what runs instead, or NOT_RUN the reason why nothing runs.
+To add a command to a README, nothing is needed where --dry-run is enough and the run folders that it reads are
+among those of `make_runs`. Otherwise: SHORTER gives what runs in its place, NOT_RUN the reason why nothing does.
 """
 
 import json
@@ -12,21 +12,21 @@ from script_helpers import ends_well, script_here
 from tinylm.data.tokenizers import BpeTokenizer
 from tinylm.models import Llama, LlamaConfig
 
-NOT_RUN = {  # how the command starts: why it cannot run here
+NOT_RUN = {  # how the command begins: why it cannot run here
     "pip install": "changes the environment; .ci/run does it on a fresh machine",
-    "pytest": "this is a part of that run",
+    "pytest": "the run that this is a part of",
     "python scripts/train.py --device cuda": "needs a GPU; tests/cuda_on_cpu has training steps of every model",
     "python scripts/benchmark.py --device cuda": "needs a GPU",
     "mpiexec -n 2": "tests/train/test_distributed.py starts mpiexec, also through scripts/train.py",
-    "python scripts/replay.py": "needs a failed step; tests/train/test_failures.py makes some and repeats them",
+    "python scripts/replay.py": "needs a step that failed; tests/train/test_failures.py makes some and repeats them",
 }
 
-SHORTER = {  # the command: what runs instead
+SHORTER = {  # the command: what runs in its place
     "python scripts/train.py --init smollm2 --lora-rank 8 --data notes.txt --out runs/notes": "python scripts/train.py "
     "--init smollm2 --lora-rank 8 --data notes.txt --out runs/notes --block-size 8 --steps 2",
     "python scripts/long_range.py context RUN '[RUN' '...]'": "python scripts/long_range.py context runs/gpt-tinyshakespeare --dry-run",
     "python scripts/compare_gradients.py --model gpt --steps 100": "python scripts/compare_gradients.py --model gpt --steps 100",
-    # one process per point, side and model; tests/scripts/test_growth.py covers all of them
+    # a process a point, side and model; tests/scripts/test_growth.py goes through all of them
     "python scripts/growth.py --against torch": "python scripts/growth.py --plot sequence --dry-run",
 }
 
@@ -36,8 +36,8 @@ _MODELS = {"mine": "lstm", "gpt-tinyshakespeare": "gpt", "lstm-tinyshakespeare":
 
 
 def stand_in_for_smollm2(folder: Path) -> None:
-    """Makes a small folder named smollm2, which goes before the model in the package: as deep as the commands need, and
-    narrow. The real model is tested in tests/pretrained/test_smollm2.py."""
+    """A folder of that name, which goes before the model in the package: as deep as the commands ask for, and narrow.
+    The real one is tested in tests/models/test_smollm2.py."""
     config = LlamaConfig(vocab_size=260, block_size=64, n_layer=13, n_head=1, n_kv_head=1, n_embd=8, n_hidden=8)
     Llama(config).save_pretrained(folder)
     definition = json.loads(BpeTokenizer.train(_WORDS, 260).to_json()["definition"])
@@ -47,7 +47,7 @@ def stand_in_for_smollm2(folder: Path) -> None:
 
 
 def make_runs(folder: Path) -> None:
-    """Makes the files and run folders that the commands name, as small as possible, in `folder`, which must be the current folder."""
+    """The files and run folders that the commands name, as small as may be, in `folder`, which must be the current one."""
     stand_in_for_smollm2(folder / "smollm2")
     texts = folder / "my_texts"
     texts.mkdir()

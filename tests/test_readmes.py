@@ -16,12 +16,12 @@ BLOCKS = [block for readme in readmes() for block in blocks_of(readme)]
 QUOTED = [block for block in BLOCKS if "/" in block.word]
 COMMANDS = [(block, command) for block in BLOCKS if block.language == "sh" for command in commands_of(block)]
 
-# A block of language "text" is the output of a command, whose digits differ from run to run.
+# A block of language "text" is what a command prints, which nothing can repeat to the digit.
 ELSEWHERE = {  # (language, the fence's second word): the test that runs such blocks
     ("c", "step"): "tests/test_kernel_steps.py",
     ("cuda", "step"): "tests/test_kernel_steps.py",
 }
-NOT_EXECUTED = {  # (README, how the block starts): why it is not run
+NOT_EXECUTED = {  # (README, how the block begins): why not
     ("kernels/README.md", '_OP = CudaSource("my_op")'): "a pattern with a gap; tests/bindings run the bindings written after it",
     ("kernels/README.md", '@kernel("my_op", device="cpu")'): "a pattern with a gap; tinylm/README.md adds a whole kernel",
 }
@@ -52,8 +52,7 @@ def test_every_block_is_accounted_for() -> None:
 
 
 def _parts(readme: str) -> list[list[Block]]:
-    """Returns the Python blocks in groups that use the same names: the blocks of the first page each stand alone, those
-    of another page belong together."""
+    """The Python blocks that share their names: those of the first page each stand alone, those of another belong together."""
     blocks = [b for b in PYTHON if b.readme == readme]
     return [[b] for b in blocks] if readme == "README.md" else [blocks] if blocks else []
 
@@ -64,7 +63,7 @@ def test_python_blocks_run(blocks: list[Block]) -> None:
     names: dict[str, object] = {}
     try:
         _run(blocks, names)
-    finally:  # samples of ops that only a page defines
+    finally:  # samples of ops that only a page has
         makers.clear()
         makers.update(registered)
 
@@ -82,7 +81,7 @@ def test_quotations_are_in_their_files(block: Block) -> None:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns a folder with the runs that the commands read, and a module: the README's op."""
+    """A folder with the runs that the commands read, and a module: the README's op."""
     folder = tmp_path_factory.mktemp("readme")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -129,7 +128,7 @@ def _reading_order() -> list[str]:
 
 
 def _imported(file: str) -> set[str]:
-    """Returns the files of tinylm that a file imports, at its top or within functions."""
+    """The files of tinylm that a file imports, at its top or within functions."""
     found = set()
     for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
