@@ -12,7 +12,7 @@ from tinylm import nn, ops
 from tinylm.engine.devices import device_namespace
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError
-from tinylm.models.language_model import CausalAttention, DecoderOnlyModel
+from tinylm.models.language_model import DecoderOnlyModel
 from tinylm.nn.checks import check_positive, check_sizes
 
 
@@ -39,19 +39,23 @@ class GPTConfig:
             raise ConfigError(f"the width n_embd {self.n_embd} is not divisible by n_head {self.n_head}")
 
 
-class CausalSelfAttention(CausalAttention):
+class CausalSelfAttention(nn.Module):
     """x -> W_o Attention(W_q x, W_k x, W_v x), each position attending to itself and the ones before."""
 
     def __init__(self, config: GPTConfig) -> None:
-        super().__init__(config.dropout)
-        self.n_head = config.n_head
+        super().__init__()
+        self.n_head, self.dropout = config.n_head, config.dropout
         self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd, config.bias)
         self.c_proj = nn.Linear(config.n_embd, config.n_embd, config.bias)
+        self.resid_dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, add_to: Tensor, cache: nn.KeyValueCache | None = None) -> Tensor:
         """Returns add_to + dropout(attention(x)), all (N, T, C). cache: of the earlier positions; the new ones are appended."""
         q, k, v = ops.split_heads(self.c_attn(x), 3, self.n_head)  # (N, T, 3C) -> each (N, heads, T, C/heads)
-        y = self.attend(q, k, v, cache)  # (N, T, C)
+        if cache is not None:
+            k, v = cache.extend(k, v)  # each (N, heads, past + T, C/heads)
+        y = ops.scaled_dot_product_attention(q, k, v, causal=True, dropout=self.dropout if self.training else 0.0)
+        y = ops.merge_heads(y)  # (N, heads, T, C/heads) -> (N, T, C)
         return self.c_proj.add_to(add_to, y, self.resid_dropout)
 
 

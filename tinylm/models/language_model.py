@@ -104,22 +104,3 @@ class DecoderOnlyModel(LanguageModel[nn.KeyValueCache]):
         Raises CheckpointError if a file cannot be written.
         """
         provided("save_pretrained")(self, Path(folder), tokenizer)
-
-
-class CausalAttention(nn.Module):
-    """Attention of each position to itself and the ones before; subclasses make queries, keys and values."""
-
-    def __init__(self, dropout: float) -> None:
-        super().__init__()
-        self.dropout = dropout  # of the attention weights
-        self.resid_dropout = nn.Dropout(dropout)
-
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, cache: nn.KeyValueCache | None) -> Tensor:
-        """Returns the heads' results side by side: q (N, heads, T, D), k and v (N, heads or fewer, T, D) -> (N, T, heads D).
-
-        cache: keys and values of the earlier positions; the new ones are appended.
-        """
-        if cache is not None:
-            k, v = cache.extend(k, v)  # each (N, heads, past + T, D)
-        y = ops.scaled_dot_product_attention(q, k, v, causal=True, dropout=self.dropout if self.training else 0.0)
-        return ops.merge_heads(y)  # (N, heads, T, D) -> (N, T, heads D)

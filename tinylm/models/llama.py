@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tinylm import nn
+from tinylm import nn, ops
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError
-from tinylm.models.language_model import CausalAttention, DecoderOnlyModel
+from tinylm.models.language_model import DecoderOnlyModel
 from tinylm.nn.checks import check_positive, check_sizes
 
 WIDEST_HEAD = 4096  # entries; those of published models have at most 256
@@ -94,17 +94,18 @@ class LlamaConfig:
         return tuple(plain if self.rope_scaling is None else map(self.rope_scaling, plain))
 
 
-class LlamaAttention(CausalAttention):
+class LlamaAttention(nn.Module):
     """x -> W_o Attention(R W_q x, R W_k x, W_v x), where R rotates each head's pairs by the angles of their position."""
 
     def __init__(self, config: LlamaConfig) -> None:
-        super().__init__(config.dropout)
-        self.frequencies, self.pairing = config.frequencies, config.rope_pairing
+        super().__init__()
+        self.dropout, self.frequencies, self.pairing = config.dropout, config.frequencies, config.rope_pairing
         width, queries, keys = config.n_embd, config.n_head * config.head_width, config.n_kv_head * config.head_width
         self.q_proj = nn.Linear(width, queries, config.attention_bias)
         self.k_proj = nn.Linear(width, keys, config.attention_bias)
         self.v_proj = nn.Linear(width, keys, config.attention_bias)
         self.o_proj = nn.Linear(queries, width, config.attention_bias)
+        self.resid_dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, add_to: Tensor, cache: nn.KeyValueCache | None = None) -> Tensor:
         """Returns add_to + dropout(attention(x)), all (N, T, C). cache: of the earlier positions; the new ones are appended."""
@@ -112,7 +113,10 @@ class LlamaAttention(CausalAttention):
         q, k, v = nn.rotary_heads(  # (N, T, C) -> (N, n_head, T, D) and twice (N, n_kv_head, T, D)
             x, self.q_proj, self.k_proj, self.v_proj, frequencies=self.frequencies, start=start, pairing=self.pairing
         )
-        y = self.attend(q, k, v, cache)  # (N, T, n_head D)
+        if cache is not None:
+            k, v = cache.extend(k, v)  # each (N, n_kv_head, past + T, D)
+        y = ops.scaled_dot_product_attention(q, k, v, causal=True, dropout=self.dropout if self.training else 0.0)
+        y = ops.merge_heads(y)  # (N, n_head, T, D) -> (N, T, n_head D)
         return self.o_proj.add_to(add_to, y, self.resid_dropout)
 
 
