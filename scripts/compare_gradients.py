@@ -12,16 +12,14 @@ from rich.table import Table
 from support import console, figures
 from support.tables import screen
 
-from tinylm import nn
+from tinylm import nn, verify
 from tinylm.engine.devices import device_namespace
 from tinylm.errors import ConfigError
 from tinylm.pretrained.model_loading import find_pretrained
-from tinylm.verify import Report, compare, compare_gradients, compare_op, drift, samples_of, save_gradients
-from tinylm.verify.models import model_names, model_of, twins_of
+from tinylm.verify.models import model_names, model_of
+from tinylm.verify.module_checks import model_gradients
 from tinylm.verify.op_checks import op_names
-from tinylm.verify.parity import model_gradients
-from tinylm.verify.torch.hugging_face_twins import twins_of_pretrained
-from tinylm.verify.training_drift import Drift
+from tinylm.verify.reports import Drift, Report
 from tinylm.verify.users_functions import load
 
 Twins = tuple[nn.Module, Any, Any]
@@ -70,24 +68,25 @@ def comparisons(a: Arguments) -> Iterator[tuple[str, list[Report]]]:
         loose = 1e-4 if a.model is not None and find_pretrained(Path(a.model)) is not None else None
         yield (
             a.model or str(a.module),
-            [compare(ours, theirs, batch, dtype=dtype, tolerance=loose if dtype == "float32" else None) for dtype in a.dtypes],
+            [verify.compare(ours, theirs, batch, dtype=dtype, tolerance=loose if dtype == "float32" else None) for dtype in a.dtypes],
         )
         return
     limit = 1 if a.dry_run else None
     for name in op_names(a.op):
         how = [(order, dtype) for dtype in a.dtypes for order in (1, 2) if order == 1 or dtype == "float64"]
-        yield name, [compare_op(name, s, order=n, device=a.device, dtype=dtype) for s in samples_of(name)[:limit] for n, dtype in how]
+        samples = verify.samples_of(name)[:limit]
+        yield name, [verify.compare_op(name, s, order=n, device=a.device, dtype=dtype) for s in samples for n, dtype in how]
     for name in model_names()[:limit] if a.op is None else []:
-        ours, theirs, batch = twins_of(name)
-        yield name, [compare(ours.to(a.device), theirs, batch, dtype=dtype) for dtype in a.dtypes]
+        ours, theirs, batch = verify.twins_of(name)
+        yield name, [verify.compare(ours.to(a.device), theirs, batch, dtype=dtype) for dtype in a.dtypes]
 
 
 def twins(a: Arguments) -> Twins:
     """Returns the pair of --model or --module. Raises ConfigError if the user's function returns something else."""
     if a.model is not None and (place := find_pretrained(Path(a.model))) is not None:
-        ours, theirs, batch = twins_of_pretrained(place)
+        ours, theirs, batch = verify.twins_of_pretrained(place)
     elif a.module is None:
-        ours, theirs, batch = twins_of(model_names(a.model)[0])
+        ours, theirs, batch = verify.twins_of(model_names(a.model)[0])
     else:
         _, function, _ = load(a.module)
         found = function()
@@ -127,7 +126,7 @@ def row_by_row(report: Report) -> Table:
 def drifts(a: Arguments) -> list[Report]:
     """Trains both models in each precision and writes the series and their plot."""
     ours, theirs, batch = twins(a)
-    found = {dtype: drift(ours, theirs, batch, a.steps, dtype=dtype) for dtype in a.dtypes}
+    found = {dtype: verify.drift(ours, theirs, batch, a.steps, dtype=dtype) for dtype in a.dtypes}
     figure = Figure(figsize=(9, 4), layout="constrained")
     losses, distances = figure.subplots(1, 2)
     for dtype, d in found.items():
@@ -160,9 +159,9 @@ def from_files(a: Arguments) -> list[Report] | None:
         model, batch = model_of(model_names(a.model)[0])
         ours = model_gradients(model.to(a.device), batch, dtype=a.dtypes[0])
     if a.save is not None:
-        save_gradients(ours, a.save)
+        verify.save_gradients(ours, a.save)
         print(f"written: {a.save}")
-    return [] if a.against is None else [compare_gradients(ours, a.against)]
+    return [] if a.against is None else [verify.compare_gradients(ours, a.against)]
 
 
 def main() -> int:

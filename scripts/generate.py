@@ -13,8 +13,8 @@ import tinylm
 from tinylm.data.corpora import read_text
 from tinylm.data.tokenizers import StreamDecoder, Tokenizer
 from tinylm.decode import Sampling, generate, generate_batch
-from tinylm.decode.sampling import until
-from tinylm.decode.scoring import line_break, without_text
+from tinylm.decode.sampling import cut_at_stops
+from tinylm.decode.scoring import forbidden_ids, line_break
 from tinylm.engine.devices import device_namespace
 from tinylm.engine.random_keys import default_generator
 from tinylm.errors import ConfigError, DataError
@@ -122,7 +122,7 @@ def typed() -> Iterator[str]:
 
 
 def settings(arguments: Arguments, tokenizer: Tokenizer, model: LanguageModel | NgramLM) -> dict:
-    return {"device": arguments.device, "forbidden": without_text(tokenizer, model.vocab_size), "use_cache": arguments.cache}
+    return {"device": arguments.device, "forbidden": forbidden_ids(tokenizer, model.vocab_size), "use_cache": arguments.cache}
 
 
 def stream_text(
@@ -140,7 +140,7 @@ def stream_text(
             yield decoder.push(token)
         yield decoder.finish()
 
-    return until(pieces(), arguments.stop)
+    return cut_at_stops(pieces(), arguments.stop)
 
 
 def many(arguments: Arguments, sampling: Sampling, model: LanguageModel | NgramLM, tokenizer: Tokenizer) -> None:
@@ -165,7 +165,7 @@ def many(arguments: Arguments, sampling: Sampling, model: LanguageModel | NgramL
         for place, i in enumerate(rows):
             decoder = StreamDecoder(tokenizer, encoded[i])
             text = "".join([decoder.push(column[place]) for column in columns]) + decoder.finish()
-            texts[i] = "".join(until(iter([text]), arguments.stop))
+            texts[i] = "".join(cut_at_stops(iter([text]), arguments.stop))
     for prompt, text in zip(prompts, texts, strict=True):
         print((prompt + text).replace("\\", "\\\\").replace("\n", "\\n"))
 

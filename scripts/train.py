@@ -20,7 +20,7 @@ from support.run_folders import folder_or_temporary
 from tinylm.data import Corpus, open_corpus
 from tinylm.data.tokenizers import StreamDecoder
 from tinylm.decode import Sampling, generate
-from tinylm.decode.scoring import line_break, without_text
+from tinylm.decode.scoring import forbidden_ids, line_break
 from tinylm.engine.devices import device_namespace
 from tinylm.errors import ConfigError
 from tinylm.train import Counting, Run, TrainConfig, default_config
@@ -158,7 +158,7 @@ def conclude(run: Run | Counting, summary: dict[str, Any]) -> None:
     )
     print("a sample:", flush=True)
     start = line_break(run.tokenizer).tolist() or run.train_ids[:1].tolist()
-    forbidden = without_text(run.tokenizer, run.model.vocab_size)
+    forbidden = forbidden_ids(run.tokenizer, run.model.vocab_size)
     decoder = StreamDecoder(run.tokenizer, start)
     for token in generate(run.model, start, 300, Sampling(temperature=0.8), device=run.config.device, forbidden=forbidden):
         print(decoder.push(token), end="", flush=True)

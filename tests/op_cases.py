@@ -18,7 +18,7 @@ from tinylm.engine.grad import grad
 from tinylm.engine.kernels import registry
 from tinylm.engine.tensor import Tensor
 from tinylm.verify.jacobians import flatten
-from tinylm.verify.op_checks import members
+from tinylm.verify.op_checks import flat_arguments
 from tinylm.verify.samples import makers, samples_of
 
 DEVICES = ("cpu", "cuda" if has_gpu() or gpu_required() else "emulated")
@@ -58,7 +58,7 @@ def run(name: str, args: Any, settings: dict[str, Any], seed: int = 0) -> tuple[
     ]
     out = getattr(ops, name)(*tensors, **settings)
     outputs = list(out) if isinstance(out, tuple) else [out]
-    leaves = [t for t in members(tensors) if isinstance(t, Tensor) and t.requires_grad]
+    leaves = [t for t in flat_arguments(tensors) if isinstance(t, Tensor) and t.requires_grad]
     floating = [y for y in outputs if y.requires_grad]
     gradients: list[Any] = []
     if floating:

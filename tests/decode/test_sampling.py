@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import tinylm
 from tinylm.decode import Sampling, generate, generate_batch
-from tinylm.decode.sampling import draw, until
+from tinylm.decode.sampling import cut_at_stops, draw
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import AnomalyError, ConfigError
 from tinylm.models import LanguageModel
@@ -263,9 +263,9 @@ def cut(text, stops):
 @example(["a", "ab"], ["aab", "ab"])
 def test_until_stops_wherever_the_text_is_cut(pieces, stops):
     whole = "".join(pieces)
-    given_out = list(until(iter(pieces), stops))
+    given_out = list(cut_at_stops(iter(pieces), stops))
     assert "".join(given_out) == cut(whole, stops)
-    assert "".join(until(iter([whole]), stops)) == "".join(until(iter(whole), stops)) == cut(whole, stops)
+    assert "".join(cut_at_stops(iter([whole]), stops)) == "".join(cut_at_stops(iter(whole), stops)) == cut(whole, stops)
 
 
 def test_until_passes_on_what_cannot_be_a_stop():
@@ -276,13 +276,13 @@ def test_until_passes_on_what_cannot_be_a_stop():
             consumed.append(piece)
             yield piece
 
-    stream = until(pieces(), ["bcd", "nd"])
+    stream = cut_at_stops(pieces(), ["bcd", "nd"])
     assert next(stream) == "a"
     assert consumed == ["ab"]
     assert next(stream) == "bcx"  # held back until it was no stop string
     assert next(stream) == "e"
     assert list(stream) == []
     assert consumed[-1] == "end"
-    assert list(until(iter(["one", "two"]), [])) == ["one", "two", ""]
+    assert list(cut_at_stops(iter(["one", "two"]), [])) == ["one", "two", ""]
     with pytest.raises(ConfigError, match="a stop string is empty"):
-        next(until(iter(["a"]), ["b", ""]))
+        next(cut_at_stops(iter(["a"]), ["b", ""]))

@@ -9,7 +9,7 @@ import pytest
 import tinylm
 from tinylm.data.tokenizers import BpeTokenizer, CharTokenizer, WordTokenizer
 from tinylm.decode import Score, score_text, token_log_probabilities
-from tinylm.decode.scoring import line_break, without_text
+from tinylm.decode.scoring import forbidden_ids, line_break
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, DataError, RangeError, ShapeError
 from tinylm.models import GPT, GPTConfig, LanguageModel, NgramLM, RNNModel, TransformerModel
@@ -207,5 +207,5 @@ def test_extreme_scores():
 
 def test_ids_without_a_text() -> None:
     """<unk>, and the rows that fill up an embedding."""
-    assert without_text(WordTokenizer(["a", "b"]), 5) == [0, 3, 4]
-    assert without_text(CharTokenizer("ab"), 2) == []
+    assert forbidden_ids(WordTokenizer(["a", "b"]), 5) == [0, 3, 4]
+    assert forbidden_ids(CharTokenizer("ab"), 2) == []

@@ -7,7 +7,7 @@ from tinylm.engine.devices import device_namespace, to_device, to_numpy
 from tinylm.engine.kernels import launches, registry, updates
 from tinylm.engine.tensor import Tensor
 from tinylm.optim import AdamW
-from tinylm.verify.op_checks import on_device
+from tinylm.verify.arguments import on_device
 from tinylm.verify.samples import samples_of
 
 

@@ -7,7 +7,8 @@ from op_cases import DEVICES, kind, layouts, parametrize, run, use
 import tinylm
 from tinylm.engine.kernels import launches, registry
 from tinylm.verify import compare_op, gradcheck, samples_of
-from tinylm.verify.op_checks import differentiable, is_floating, members, on_device
+from tinylm.verify.arguments import is_floating, on_device
+from tinylm.verify.op_checks import differentiable, flat_arguments
 from tinylm.verify.reports import joint_norm, relative_error
 
 ORDERS = pytest.mark.parametrize("order", [1, 2])
@@ -43,7 +44,7 @@ def test_single_precision(name, sample, implementation, device, monkeypatch):
         assert a.dtype == expected_dtype(name, args, sample.settings, b.dtype)
         assert relative_error(a.astype(np.float64), b.astype(np.float64), joint_norm(values)) <= 1e-5
     assert len(gradients32) == len(gradients)
-    for g32, g, x in zip(gradients32, gradients, filter(is_floating, members(args)), strict=False):
+    for g32, g, x in zip(gradients32, gradients, filter(is_floating, flat_arguments(args)), strict=False):
         if g is not None:
             assert g32.shape == x.shape
             assert g32.dtype == np.float32
@@ -54,7 +55,7 @@ def expected_dtype(name, args, settings, dtype64):
     """float32 in, float32 out; an integer array beside it promotes as in NumPy; astype does as it is told."""
     if dtype64.kind != "f" or name == "astype":
         return dtype64
-    arrays = [x for x in members(args) if isinstance(x, np.ndarray)]
+    arrays = [x for x in flat_arguments(args) if isinstance(x, np.ndarray)]
     return np.result_type(*arrays) if registry[name].body.__module__.endswith("pointwise") else np.float32
 
 
@@ -73,7 +74,7 @@ def check_layouts(name, sample, implementation, device, monkeypatch, dtype, tole
     use(implementation, monkeypatch)
     args = on_device(list(sample.args), "cpu", dtype)
     values, gradients = run(name, on_device(args, device), sample.settings)
-    arrays = [x for x in members(args) if isinstance(x, np.ndarray)]
+    arrays = [x for x in flat_arguments(args) if isinstance(x, np.ndarray)]
     for variants in zip(*map(layouts, arrays), strict=False):
         kept = [x.copy() for _, x in variants]
         new = iter([x for _, x in variants])

@@ -10,7 +10,7 @@ import pytest
 from script_helpers import ends_well, fails_with_one_line, script, script_here
 
 from tinylm import Tensor, nn, ops
-from tinylm.studies.estimates import Memory, _happenings, _saves_by_the_clock, compute_optimal, estimate, worth_in_passes
+from tinylm.studies.estimates import Memory, compute_optimal, estimate, event_counts, timed_saves, worth_in_passes
 from tinylm.studies.memory import HeldMemory, StepMemory, held_memory, step_memory
 from tinylm.studies.sizes import config_of_size, parameter_count, widened
 from tinylm.train import Run, default_config
@@ -59,16 +59,16 @@ def test_what_stays_from_step_to_step(tmp_path: Path) -> None:
 @pytest.mark.parametrize("steps", [20, 23, 30])
 def test_how_often_a_run_validates_and_saves(first: int, steps: int) -> None:
     config = dataclasses.replace(default_config("gpt"), steps=steps, log_every=4, eval_every=10, save_every=7)
-    for name, count in _happenings(config, first).items():
+    for name, count in event_counts(config, first).items():
         every = getattr(config, name)
         assert count == sum(step % every == 0 or step == steps for step in range(first + 1, steps + 1))
 
 
 def test_saves_by_the_clock() -> None:
     config = dataclasses.replace(default_config("gpt"), save_every=500, save_minutes=10)
-    assert _saves_by_the_clock(config, 2000, 1.0) == 0, "500 s are less than 10 minutes"
-    assert _saves_by_the_clock(config, 2000, 3.0) == 4 * 2, "at 10 and 20 of the 25 minutes between two others"
-    assert _saves_by_the_clock(dataclasses.replace(config, save_minutes=0), 2000, 3.0) == 0
+    assert timed_saves(config, 2000, 1.0) == 0, "500 s are less than 10 minutes"
+    assert timed_saves(config, 2000, 3.0) == 4 * 2, "at 10 and 20 of the 25 minutes between two others"
+    assert timed_saves(dataclasses.replace(config, save_minutes=0), 2000, 3.0) == 0
 
 
 def test_a_predicted_peak_part_by_part() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tinylm.verify.compared_arrays import compared, mismatches, together
+from tinylm.verify.compared_arrays import compared, compared_arrays, mismatches
 
 
 def test_measures():
@@ -35,7 +35,7 @@ def test_opposite_zero_and_empty():
 
 
 def test_small_ones_are_measured_by_the_norm_of_all():
-    rows = together([("large", np.array([1000.0]), np.array([1000.0])), ("zero", np.array([1e-9]), np.array([0.0]))])
+    rows = compared_arrays([("large", np.array([1000.0]), np.array([1000.0])), ("zero", np.array([1e-9]), np.array([0.0]))])
     assert rows[1].error == pytest.approx(1e-9)
 
 

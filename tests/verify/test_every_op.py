@@ -1,4 +1,4 @@
-"""All ops, on samples and directions drawn anew: no correct gradient is ever called wrong."""
+"""All ops, on samples and directions drawn again: no correct gradient is ever called wrong."""
 
 import pytest
 

@@ -7,8 +7,8 @@ import pytest
 
 from tinylm import models, nn
 from tinylm.models import classifier, translator
-from tinylm.verify import compare
-from tinylm.verify.models import MODELS, twins_of
+from tinylm.verify import compare, twins_of
+from tinylm.verify.models import MODELS
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -24,7 +24,7 @@ def test_every_neural_model_is_registered() -> None:
     """The one left out is the ensemble of language models, which has no forward: tests/models/test_ensemble.py compares it."""
     kinds = {kind for module in (models, classifier, translator) for _, kind in inspect.getmembers(module, inspect.isclass)}
     neural = {k for k in kinds if issubclass(k, nn.Module) and k.forward is not nn.Module.forward and not k.__subclasses__()}
-    registered = {type(builder().ours) for builder in MODELS.values()}
+    registered = {type(builder(lambda kind: kind)[0]) for builder in MODELS.values()}
     assert {k.__qualname__ for k in neural - registered} == set()
 
 

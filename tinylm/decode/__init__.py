@@ -1,4 +1,4 @@
-"""Using a trained model: generation, scoring, and decoding of translations."""
+"""Uses of a trained model: generation, scoring, and decoding of translations."""
 
 from tinylm.decode.beams import Hypothesis as Hypothesis
 from tinylm.decode.beams import beam_search as beam_search

@@ -15,32 +15,32 @@ from tinylm.errors import AnomalyError, ConfigError
 
 
 class State(Protocol):
-    """What a model keeps between steps, a row a sequence."""
+    """What a model keeps between steps, one row per sequence."""
 
     def select(self, rows: np.ndarray) -> Any: ...
 
 
 class Steps(Protocol):
-    """A model that decodes: (logits (N, V), new state) after ids (N,)."""
+    """A model that decodes: ids (N,) and a state -> logits (N, V) of the next token and the new state."""
 
     def step(self, ids: Tensor, state: Any) -> tuple[Tensor, Any]: ...
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A decoded sequence: its ids without begin and end, log p in nats (of the end too if finished)."""
+    """A decoded sequence: its ids without begin and end, and log p in nats (with that of the end if it is finished)."""
 
     tokens: list[int]
     log_probability: float
     finished: bool
 
     def score(self, alpha: float) -> float:
-        """log p divided by `length_penalty` of all its tokens, the end included."""
+        """Returns log p divided by `length_penalty` of the number of tokens, the end included."""
         return self.log_probability / length_penalty(len(self.tokens) + self.finished, alpha)
 
 
 def length_penalty(n: int, alpha: float) -> float:
-    """((5 + n) / 6)^α: 1 for α = 0; otherwise it makes up for what each further token costs.
+    """Returns ((5 + n) / 6)^α: 1 for α = 0; otherwise it compensates for the probability that each further token costs.
     Wu et al. 2016, arXiv:1609.08144, eq. 14."""
     return ((5 + n) / 6) ** alpha
 
@@ -48,10 +48,10 @@ def length_penalty(n: int, alpha: float) -> float:
 def greedy(
     model: Steps, state: State, *, bos: int, eos: int, max_tokens: int, forbidden: Sequence[int] = (), device: str = "cpu"
 ) -> Hypothesis:
-    """Always the likeliest token, ties by the smaller id, until `eos` or max_tokens of them, eos included.
+    """Decodes with the most likely token at each step (of equal ones the smaller id), until `eos` or max_tokens tokens, eos included.
 
     state: of one sequence, as `encode` gives it. forbidden: ids never chosen; probabilities are
-    not rescaled for their absence. Errors: AnomalyError for a NaN.
+    not rescaled without them. Raises AnomalyError for a NaN.
     """
     tokens: list[int] = []
     total, last = 0.0, bos
@@ -77,15 +77,15 @@ def beam_search(
     forbidden: Sequence[int] = (),
     device: str = "cpu",
 ) -> list[Hypothesis]:
-    """The best sequences found, at most `beams` of them, the best score first.
+    """Returns the best sequences found, at most `beams` of them, in order of falling score.
 
-    At each step every live hypothesis is extended by every token, and as many of the likeliest
-    results are kept as there are free places. One that ends with `eos` is finished and occupies its
-    place for good, so that one beam is `greedy` and beams enough for all sequences are an exhaustive
-    search (Sutskever et al. 2014, arXiv:1409.3215, section 3.2). The search ends when no place is
+    At each step every live hypothesis is extended by every token, and the most likely results are kept,
+    one for each free beam. A hypothesis that ends with `eos` is finished and keeps its beam, so that one
+    beam is `greedy`, and as many beams as there are sequences are an exhaustive
+    search (Sutskever et al. 2014, arXiv:1409.3215, section 3.2). The search ends when no beam is
     free, when max_tokens are reached (eos included), or when no live hypothesis could still
-    overtake the best finished one. Unfinished ones are given only where none is finished.
-    Otherwise as `greedy`. Errors: ConfigError for beams < 1 or alpha < 0; AnomalyError for a NaN.
+    overtake the best finished one. Unfinished hypotheses are returned only if none is finished.
+    Otherwise as `greedy`. Raises ConfigError for beams < 1 or alpha < 0, AnomalyError for a NaN.
     """
     if beams < 1:
         raise ConfigError(f"beams is {beams}: expected at least 1")
@@ -105,7 +105,7 @@ def beam_search(
         parents, chosen = parents[~ended], chosen[~ended]
         live = [[*live[parent], int(token)] for parent, token in zip(parents, chosen, strict=True)]
         totals = candidates[parents * log_p.shape[1] + chosen]
-        # log p only falls and the penalty only grows, so this is the most that a live one can reach
+        # log p only falls and the penalty only grows, so this is the highest score that a live one can reach
         if not live or (finished and totals.max() / largest <= max(h.score(alpha) for h in finished)):
             break
         state = state.select(parents)
@@ -114,7 +114,7 @@ def beam_search(
 
 
 def _next(model: Steps, last: np.ndarray, state: State, forbidden: Sequence[int], device: str) -> tuple[np.ndarray, Any]:
-    """(log-probabilities (N, V) of the next token, state)."""
+    """Returns the log-probabilities (N, V) of the next token, and the new state."""
     with no_grad():
         logits, state = model.step(Tensor(to_device(last, device)), state)
     log_p = log_softmax(to_numpy(logits.data))

@@ -1,11 +1,10 @@
-"""The probability of tokens of which a model sees only so many before them."""
+"""The probability of tokens given a limited number of tokens before them."""
 
 from typing import Any
 
 import numpy as np
 
-from tinylm.decode.stepping import log_softmax
-from tinylm.engine.autograd import no_grad
+from tinylm.decode.stepping import evaluation_mode, log_softmax
 from tinylm.engine.devices import to_device, to_numpy
 from tinylm.engine.ids import check_ids
 from tinylm.engine.random_keys import philox
@@ -13,15 +12,15 @@ from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, DataError
 from tinylm.models import LanguageModel, NgramLM
 
-_ELEMENTS = 1 << 22  # of logits held at once
-_ROWS = 128  # windows read at once, at most
+_ELEMENTS = 1 << 22  # of logits in memory at once
+_ROWS = 128  # windows per forward pass, at most
 
 
 def sample_positions(length: int, longest: int, count: int, seed: int = 0) -> np.ndarray:
-    """`count` different positions of a text of `length` tokens, in order, each with at least
-    `longest` tokens before it; all there are when they are fewer.
+    """Returns `count` different positions of a text of `length` tokens, in order, each with at least
+    `longest` tokens before it; all such positions if they are fewer.
 
-    Errors: DataError when there is none; ConfigError for a count below 1.
+    Raises DataError if there is none, ConfigError for a count below 1.
     """
     if count < 1:
         raise ConfigError(f"{count} positions: expected at least 1")
@@ -34,13 +33,13 @@ def sample_positions(length: int, longest: int, count: int, seed: int = 0) -> np
 def log_probabilities_given(
     model: LanguageModel | NgramLM, ids: np.ndarray, positions: np.ndarray, context: int, device: str = "cpu"
 ) -> np.ndarray:
-    """log p(ids[t] | ids[t-context..t-1]) for t in positions: (len(positions),) float64, in nats.
+    """Returns log p(ids[t] | ids[t-context..t-1]) for t in positions: (len(positions),) float64, in nats.
 
     The model sees exactly these `context` tokens: a recurrent one starts from a state of zeros, and
-    a Transformer has the first of them at its first position. An n-gram model looks at the last
-    order - 1 of them. The model is in evaluation mode meanwhile.
-    Errors: ConfigError for a context below 1 or longer than the model's block_size; DataError for a
-    position with fewer tokens before it; RangeError for ids outside the vocabulary.
+    a Transformer has the first of them at its first position. An n-gram model uses the last
+    order - 1 of them. Meanwhile the model is in evaluation mode.
+    Raises ConfigError for a context below 1 or longer than the model's block_size, DataError for a
+    position with fewer tokens before it, RangeError for ids outside the vocabulary.
     """
     block = None if isinstance(model, NgramLM) else model.block_size
     if context < 1 or (block is not None and context > block):
@@ -53,19 +52,14 @@ def log_probabilities_given(
     check_ids(ids, model.vocab_size, "token id")
     if isinstance(model, NgramLM):
         return np.array([model.log_probabilities(ids[t : t + 1], ids[t - context : t])[0] for t in positions])
-    training = model.training
-    model.eval()
-    try:
-        with no_grad():
-            rows = min(_ROWS, max(1, _ELEMENTS // (context * model.vocab_size)))
-            parts = [_last_log_p(model, ids, positions[i : i + rows], context, device) for i in range(0, len(positions), rows)]
-            return np.concatenate([np.zeros(0), *parts])
-    finally:
-        model.train(training)
+    rows = min(_ROWS, max(1, _ELEMENTS // (context * model.vocab_size)))
+    with evaluation_mode(model):
+        parts = [_last_log_p(model, ids, positions[i : i + rows], context, device) for i in range(0, len(positions), rows)]
+        return np.concatenate([np.zeros(0), *parts])
 
 
 def _last_log_p(model: LanguageModel, ids: np.ndarray, positions: np.ndarray, context: int, device: str) -> np.ndarray:
-    """One batch of windows; only the logits after the last token of each are used."""
+    """Returns the log-probabilities of one batch of windows; only the logits after the last token of each are used."""
     windows: Any = ids[positions[:, None] + np.arange(-context, 0)]
     logits, _ = model.advance(Tensor(to_device(windows, device)))
     log_p = log_softmax(to_numpy(logits.data[:, -1]))

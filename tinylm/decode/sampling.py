@@ -1,4 +1,4 @@
-"""Drawing text from a language model, a token at a time."""
+"""Draws text from a language model, one token at a time."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -18,11 +18,11 @@ class Sampling:
 
     In this order: tokens of the context are made less likely by repetition_penalty r, which turns
     log p into r log p (Keskar et al. 2019, arXiv:1909.05858, section 4.1, on log-probabilities);
-    p becomes p^(1/temperature), rescaled; only the top_k likeliest tokens stay; of these the fewest
+    p becomes p^(1/temperature), rescaled; only the top_k most likely tokens are kept; of these the fewest
     whose probabilities reach top_p (nucleus sampling, Holtzman et al. 2019, arXiv:1904.09751); and
-    those of at least min_p times the likeliest one's probability (Nguyen et al. 2024,
-    arXiv:2407.01082). Or greedy: always the likeliest token, ties by the smaller id.
-    Errors: ConfigError for a value outside its range.
+    those with at least min_p times the largest probability (Nguyen et al. 2024,
+    arXiv:2407.01082). Or greedy: always the most likely token, of equal ones the smaller id.
+    Raises ConfigError for a value outside its range.
     """
 
     greedy: bool = False
@@ -34,7 +34,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < math.inf:
-            raise ConfigError(f"temperature {self.temperature}: expected more than 0 (for the likeliest token always, use greedy)")
+            raise ConfigError(f"temperature {self.temperature}: expected more than 0 (for the most likely token always, use greedy)")
         if self.top_k is not None and self.top_k < 1:
             raise ConfigError(f"top_k {self.top_k}: expected at least 1")
         if not 0 < self.top_p <= 1:
@@ -45,10 +45,10 @@ class Sampling:
             raise ConfigError(f"repetition_penalty {self.repetition_penalty}: expected at least 1")
 
     def distribution(self, log_p: np.ndarray, context: np.ndarray | None = None) -> np.ndarray:
-        """The probabilities to draw from, (V,) float64, for log-probabilities (V,) after `context`; without a
-        repetition_penalty, a constant may be missing from these.
+        """Returns the probabilities to draw from, (V,) float64, for log-probabilities (V,) after `context`; without a
+        repetition_penalty, these need only be right up to a constant.
 
-        Errors: ConfigError for a top_k larger than V; AnomalyError for a NaN or when nothing is possible.
+        Raises ConfigError for a top_k larger than V, AnomalyError for a NaN or if no token is possible.
         """
         scaled = self._penalised(log_p, context).astype(np.float64)
         if self.greedy:
@@ -58,7 +58,7 @@ class Sampling:
         with np.errstate(over="ignore"):  # far below the maximum at a temperature near 0: -inf, a probability of 0
             p = np.exp((scaled - scaled.max()) / self.temperature)
         p /= p.sum()
-        order = np.argsort(-p, kind="stable")  # likeliest first, ties by id
+        order = np.argsort(-p, kind="stable")  # the most likely first, equal ones by id
         kept = p.size if self.top_k is None else self.top_k
         if self.top_p < 1:
             reached = np.cumsum(p[order[:kept]]) / p[order[:kept]].sum()
@@ -68,13 +68,13 @@ class Sampling:
         return p / p.sum()
 
     def token(self, log_p: np.ndarray, context: np.ndarray | None, random: np.random.Generator) -> int:
-        """One token of that distribution. Errors: as `distribution`."""
+        """Draws one token from that distribution. Raises as `distribution` does."""
         if self.greedy:  # without the distribution, which takes longer
             return int(self._penalised(log_p, context).argmax())
         return draw(self.distribution(log_p, context), random)
 
     def _penalised(self, log_p: np.ndarray, context: np.ndarray | None) -> np.ndarray:
-        """log_p, checked, with repetition_penalty."""
+        """Returns log_p after the repetition_penalty, checked."""
         if self.top_k is not None and self.top_k > log_p.size:
             raise ConfigError(f"top_k {self.top_k} is larger than the vocabulary, {log_p.size}")
         if not log_p.max() > -math.inf:  # a NaN is the maximum
@@ -99,9 +99,9 @@ def generate(
 ) -> Iterator[int]:
     """Yields `tokens` ids that continue the prompt.
 
-    random: by default the next stream of the seeded generator, so the same seed gives the same
-    text. forbidden: ids that are never drawn, such as <unk>. Past a Transformer's block_size the
-    context slides as `Stepper` says.
+    random: by default the next stream of the seeded generator, so that the same seed gives the same
+    text. forbidden: ids that are never drawn, such as <unk>. Beyond a Transformer's block_size the
+    context slides as described in `Stepper`.
     """
     for row in generate_batch(model, [prompt], tokens, sampling, device=device, randoms=[random], forbidden=forbidden, use_cache=use_cache):
         yield row[0]
@@ -118,10 +118,10 @@ def generate_batch(
     forbidden: Sequence[int] = (),
     use_cache: bool = True,
 ) -> Iterator[list[int]]:
-    """Yields `tokens` times the next id of each prompt. The prompts have the same length in tokens.
+    """Yields the next id of each prompt, `tokens` times. All prompts have the same length in tokens.
 
-    Each row draws from a random stream of its own, so its text does not depend on the others'.
-    Errors: ConfigError for an empty prompt, a negative number of tokens or a vocabulary forbidden as a whole.
+    Each row draws from its own random stream, so that its text does not depend on the others'.
+    Raises ConfigError for an empty prompt, a negative number of tokens or if the whole vocabulary is forbidden.
     """
     sampling = sampling or Sampling()
     if not len(prompts) or any(not len(p) for p in prompts):
@@ -144,32 +144,32 @@ def generate_batch(
 
 
 def draw(p: np.ndarray, random: np.random.Generator) -> int:
-    """One token by inverting the distribution function at a uniform number."""
+    """Draws one token: the inverse of the distribution function at a uniform random number."""
     cumulative = np.cumsum(p)
     return int(np.searchsorted(cumulative, random.random() * cumulative[-1], side="right"))
 
 
-def until(pieces: Iterator[str], stops: Sequence[str]) -> Iterator[str]:
-    """Passes text on until one of the stop strings is complete, which is left out; text that may be
-    the beginning of one is held back until it is known. How the text is cut into pieces does not matter.
+def cut_at_stops(pieces: Iterator[str], stops: Sequence[str]) -> Iterator[str]:
+    """Yields the text up to the first complete stop string. Text that may be the beginning of a stop string
+    waits until that is decided. How the text is divided into pieces does not matter.
 
-    Errors: ConfigError for an empty stop string.
+    Raises ConfigError for an empty stop string.
     """
     if "" in stops:
         raise ConfigError("a stop string is empty")
-    held = ""
+    pending = ""
     longest = max((len(s) for s in stops), default=0)
     for piece in pieces:
-        held += piece
-        found = [(held.find(s) + len(s), held.find(s)) for s in stops if s in held]
+        pending += piece
+        found = [(pending.find(s) + len(s), pending.find(s)) for s in stops if s in pending]
         if found:
-            yield held[: min(found)[1]]  # the first to be complete; of several the longest
+            yield pending[: min(found)[1]]  # the first one to be complete; of several the longest
             return
-        safe = len(held)
-        for n in range(1, min(longest, len(held)) + 1):
-            if any(s.startswith(held[-n:]) for s in stops):
-                safe = len(held) - n
+        safe = len(pending)
+        for n in range(1, min(longest, len(pending)) + 1):
+            if any(s.startswith(pending[-n:]) for s in stops):
+                safe = len(pending) - n
         if safe:
-            yield held[:safe]
-            held = held[safe:]
-    yield held
+            yield pending[:safe]
+            pending = pending[safe:]
+    yield pending

@@ -1,4 +1,4 @@
-"""The probability of a text: token by token, as perplexity, as bits per byte."""
+"""The probability of a text: per token, as perplexity, and as bits per byte."""
 
 import math
 from collections.abc import Iterator
@@ -7,44 +7,38 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinylm.data.tokenizers import Tokenizer, token_texts
-from tinylm.decode.stepping import log_softmax
-from tinylm.engine.autograd import no_grad
+from tinylm.decode.stepping import evaluation_mode, log_softmax
 from tinylm.engine.devices import to_device, to_numpy
 from tinylm.engine.ids import check_ids
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, DataError
 from tinylm.models import LanguageModel, NgramLM
 
-_CHUNK = 256  # tokens that a recurrent model reads at once
+_CHUNK = 256  # tokens per forward pass of a recurrent model
 
 
 def token_log_probabilities(model: LanguageModel | NgramLM, ids: np.ndarray, device: str = "cpu") -> np.ndarray:
-    """log p(ids[t] | ids[..t-1]) for t = 1, 2, ...: (len(ids) - 1,) float64, in nats.
+    """Returns log p(ids[t] | ids[..t-1]) for t = 1, 2, ...: (len(ids) - 1,) float64, in nats.
 
-    n-gram models see their order - 1 tokens, recurrent models everything. A Transformer sees windows
+    n-gram models see the last order - 1 tokens, recurrent models all of them. A Transformer sees windows
     of block_size tokens that advance by half a block: each token is scored once, with at least
-    block_size/2 tokens before it where the text has them. The model is in evaluation mode meanwhile.
-    Errors: RangeError for ids outside the vocabulary.
+    block_size/2 tokens before it where the text has them. Meanwhile the model is in evaluation mode.
+    Raises RangeError for ids outside the vocabulary.
     """
     check_ids(ids, model.vocab_size, "token id")
     if len(ids) < 2:
         return np.zeros(0)
     if isinstance(model, NgramLM):
         return model.log_probabilities(ids[1:], ids[:1])
-    training = model.training
-    model.eval()
-    try:
-        with no_grad():
-            return np.concatenate(list(_scored_parts(model, ids, device)))
-    finally:
-        model.train(training)
+    with evaluation_mode(model):
+        return np.concatenate(list(_scored_parts(model, ids, device)))
 
 
 def _scored_parts(model: LanguageModel, ids: np.ndarray, device: str) -> Iterator[np.ndarray]:
-    """The log-probabilities window by window, or for a recurrent model chunk by chunk."""
+    """Yields the log-probabilities of one window after the other, or for a recurrent model of one chunk after the other."""
     block, state = model.block_size, None
-    overlap = 0 if block is None else block - max(block // 2, 1)  # what a window shares with the one before it
-    done = 0  # how many tokens after the first have been scored
+    overlap = 0 if block is None else block - max(block // 2, 1)  # of a window with the one before it
+    done = 0  # the number of tokens after the first that have been scored
     while done < len(ids) - 1:
         start = max(done - overlap, 0)
         stop = min(start + (block or _CHUNK), len(ids) - 1)
@@ -60,10 +54,10 @@ class Score:
     """The probability of a text under a model."""
 
     text: str
-    tokens: list[str]  # what was scored, token by token
+    tokens: list[str]  # the tokens that were scored, as text
     log_probabilities: np.ndarray  # of each, in nats
-    unknown: int  # how many of them stand for words that the model does not know
-    bytes: int  # length of what was scored, in UTF-8
+    unknown: int  # the number of them that stand for words outside the vocabulary
+    bytes: int  # the length of the scored text in UTF-8
 
     @property
     def log_probability(self) -> float:
@@ -72,25 +66,25 @@ class Score:
 
     @property
     def perplexity(self) -> float:
-        """exp(-log p / tokens); NaN when nothing was scored."""
+        """exp(-log p / tokens); NaN if nothing was scored."""
         loss = -self.log_probability / len(self.tokens) if self.tokens else math.nan
         return math.inf if loss > 709 else math.exp(loss)
 
     @property
     def bits_per_byte(self) -> float:
-        """-log2 p / bytes: comparable between tokenizers; NaN when nothing was scored."""
+        """-log2 p / bytes: comparable between tokenizers; NaN if nothing was scored."""
         return -self.log_probability / math.log(2) / self.bytes if self.bytes else math.nan
 
 
 def score_text(model: LanguageModel | NgramLM, tokenizer: Tokenizer, text: str, *, sentence: bool = False, device: str = "cpu") -> Score:
-    """log p of a text as if it followed a line break, the models' beginning of a sentence (BOS); after the tokenizer's own
-    BOS where it puts one before every text.
+    """Returns the score of a text that follows a line break, the models' beginning of a sentence (BOS); or the tokenizer's own
+    BOS if it puts one before every text.
 
-    sentence: also score the line break after it, the end of the sentence (EOS), so that sentences of
-    all lengths together have probability 1. A model that has never seen a line break has neither:
-    then the text's first token is not scored, having nothing before it, and `sentence` is an error.
-    Words that the vocabulary lacks are scored as <unk> and counted.
-    Errors: DataError for an empty text or characters that the tokenizer does not know.
+    sentence: also score the line break after it, the end of the sentence (EOS), so that the probabilities of all
+    sentences of all lengths sum to 1. A model that has never seen a line break has neither BOS nor EOS:
+    then the text's first token is not scored, since nothing is before it, and `sentence` is an error.
+    Words outside the vocabulary are scored as <unk> and counted.
+    Raises DataError for an empty text or characters that the tokenizer does not know.
     """
     if not text:
         raise DataError("there is no text to score")
@@ -113,7 +107,7 @@ def score_text(model: LanguageModel | NgramLM, tokenizer: Tokenizer, text: str, 
 
 
 def line_break(tokenizer: Tokenizer) -> np.ndarray:
-    """The ids of a line break; empty when the tokenizer cannot express one."""
+    """Returns the ids of a line break; none if the tokenizer cannot express one."""
     try:
         ids = tokenizer.encode("\n")
     except DataError:
@@ -121,8 +115,8 @@ def line_break(tokenizer: Tokenizer) -> np.ndarray:
     return ids if tokenizer.unknown_id not in ids.tolist() else np.zeros(0, np.int64)
 
 
-def without_text(tokenizer: Tokenizer, vocab_size: int) -> list[int]:
-    """The ids that a model of that many kinds may not write: <unk>, and those beyond the tokenizer's, rows of an
-    embedding that was filled up."""
+def forbidden_ids(tokenizer: Tokenizer, vocab_size: int) -> list[int]:
+    """Returns the ids that a model with vocab_size ids must not generate: <unk>, and those beyond the tokenizer's own, which
+    are padding of the embedding."""
     unknown = [] if tokenizer.unknown_id is None else [tokenizer.unknown_id]
     return [*unknown, *range(tokenizer.vocab_size, vocab_size)]

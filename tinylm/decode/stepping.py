@@ -1,8 +1,10 @@
-"""Feeding a language model token by token without computing anything twice.
+"""Feeds tokens to a language model and keeps its state, so that nothing is computed twice.
 
-Neural and n-gram models meet here: each is asked for the distribution of the next token.
+Neural and n-gram models have the same interface here: the distribution of the next token.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,12 +16,12 @@ from tinylm.models import LanguageModel, NgramLM
 
 
 class Stepper:
-    """The distribution of the next token after all the tokens fed so far, for rows of equal length.
+    """Computes the distribution of the next token after all tokens that were fed so far, for rows of equal length.
 
     A recurrent model keeps its state, a Transformer its keys and values. When a Transformer's
-    context would pass its block_size, it is cut to its newest block_size/2 tokens, whose keys and
-    values are computed anew at their new positions; so the context slides in half blocks, and the
-    cost is that of about two tokens a token. use_cache False computes everything anew at each step,
+    context would exceed its block_size, it is cut to its newest block_size/2 tokens, whose keys and
+    values are computed again at their new positions; so the context slides in half blocks, and each token
+    costs about as much as two. use_cache False computes everything again at each step,
     with the same cuts and so the same distributions. The model is put into evaluation mode.
     """
 
@@ -32,12 +34,12 @@ class Stepper:
             model.eval()
 
     def feed(self, ids: np.ndarray) -> np.ndarray:
-        """ids (N, T >= 1), the tokens that follow -> log-probabilities of the next token, (N, V) float64."""
+        """Takes the tokens that follow, ids (N, T >= 1), and returns the log-probabilities of the next token, (N, V) float64."""
         scores = self.scores(ids)
         return scores if isinstance(self.model, NgramLM) else log_softmax(scores)
 
     def scores(self, ids: np.ndarray) -> np.ndarray:
-        """The same up to a constant for each row, in the model's dtype: what the likeliest token, or a draw, can be found from sooner."""
+        """Returns the same up to a constant for each row, in the model's dtype: enough for the most likely token or a draw, and faster."""
         fed = 0 if self.seen is None else self.seen.shape[1]
         self.seen = ids if self.seen is None else np.concatenate([self.seen, ids], axis=1)
         if isinstance(self.model, NgramLM):
@@ -53,8 +55,20 @@ class Stepper:
         return to_numpy(logits.data[:, -1]).copy()
 
 
+@contextlib.contextmanager
+def evaluation_mode(model: LanguageModel) -> Iterator[None]:
+    """Within the context the model is in evaluation mode and nothing is recorded."""
+    training = model.training
+    model.eval()
+    try:
+        with no_grad():
+            yield
+    finally:
+        model.train(training)
+
+
 def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Over the last axis, in float64."""
+    """Returns the log-softmax over the last axis, in float64."""
     z = logits.astype(np.float64)
     z -= z.max(axis=-1, keepdims=True)
     z -= np.log(np.exp(z).sum(axis=-1, keepdims=True))

@@ -8,7 +8,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ParamSpec, Protocol, overload
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from tinylm.engine.kernels import Kernels, launches, profiling, registry
 from tinylm.engine.random_keys import default_generator
 from tinylm.engine.tensor import Tensor, as_array
 from tinylm.errors import DeviceError
+
+P = ParamSpec("P")
 
 
 class Op(Kernels):
@@ -111,6 +113,22 @@ def _raw(x: Any) -> Any:
     return as_array(x)
 
 
+class OpFunction(Protocol[P]):
+    """An op as it is called, with the parameters of its body: tensors for arrays, and as results."""
+
+    op: Op
+
+    def __call__(self, *args: P.args, **settings: P.kwargs) -> Any: ...
+
+
+@overload
+def op(
+    body: Callable[P, Any], *, sequence: bool = False, random: bool = False, composed: Callable[..., Any] | None = None
+) -> OpFunction[P]: ...
+@overload
+def op(
+    *, sequence: bool = False, random: bool = False, composed: Callable[..., Any] | None = None
+) -> Callable[[Callable[P, Any]], OpFunction[P]]: ...
 def op(
     body: Callable[..., Any] | None = None, *, sequence: bool = False, random: bool = False, composed: Callable[..., Any] | None = None
 ) -> Any:

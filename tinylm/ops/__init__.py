@@ -1,6 +1,6 @@
-"""Every op by its name, and the operators and NumPy-named methods of Tensor.
+"""Every op by its name, and the operators and NumPy-named methods of Tensor. `__init__.pyi` has their types.
 
-As a module this is also the "NumPy" of tensors: `array_module(tensor)` returns it, so an op body
+This module is also the "NumPy" of tensors: `array_module(tensor)` returns it, so an op body
 that is run again on tensors computes with the functions below.
 """
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from tinylm.engine.arrays import register_tensor_namespace
 from tinylm.engine.devices import device_namespace, parse_device
+from tinylm.engine.kernels import registry
 from tinylm.engine.tensor import Tensor, raw_index
 from tinylm.ops.activations import ACTIVATIONS as ACTIVATIONS
 from tinylm.ops.activations import gelu, identity, relu, sigmoid, silu, swiglu
@@ -48,20 +49,11 @@ from tinylm.ops.rotary import rotary
 from tinylm.ops.shapes import broadcast_to, concatenate, expand_dims, pad, reshape, split, squeeze, stack, swapaxes, transpose
 from tinylm.ops.softmax import log_softmax, softmax
 
-__all__ = [
-    "abs", "add", "arange", "argmax", "astype", "binary_cross_entropy_with_logits", "broadcast_to", "clip", "concatenate",
-    "cross_entropy", "divide", "dropout", "embedding", "equal", "erf", "exp", "expand_dims", "gelu", "getitem", "greater",
-    "greater_equal", "gru", "identity", "index_add", "layer_norm", "less", "less_equal", "linear", "log", "log1p", "log_softmax",
-    "logsumexp", "lstm", "matmul", "max", "maximum", "mean", "merge_heads", "min", "minimum", "multiply", "negative", "nll_loss",
-    "not_equal", "ones_like", "pad", "power", "relu", "reshape", "rms_norm", "rnn", "rotary", "rotary_heads",
-    "scaled_dot_product_attention", "scatter_add", "sigmoid", "sign", "silu", "softmax", "split", "split_heads", "sqrt", "squeeze",
-    "stack", "subtract", "sum", "swapaxes", "swiglu", "swiglu_linear", "take_along_axis", "tanh", "to_device", "transpose", "var",
-    "where", "zeros_like",
-]  # fmt: skip
+__all__ = sorted(["arange", *registry])
 
 
 def arange(start: int, stop: int | None = None, step: int = 1, *, device: str = "cpu") -> Tensor:
-    """The integers from start (0 when only one bound is given) up to stop, as a tensor on `device`."""
+    """Returns the integers from start (0 if only one bound is given) up to stop, as a tensor on `device`."""
     start, stop = (0, start) if stop is None else (start, stop)
     return Tensor(device_namespace(device).arange(start, stop, step))
 
@@ -71,7 +63,7 @@ def _reflected(function: Any) -> Any:
 
 
 def _several(function: Any) -> Any:
-    """A method that takes its axes or sizes one by one or as a tuple: x.reshape(2, 3)."""
+    """Returns a method that takes its axes or sizes one by one or as a tuple: x.reshape(2, 3)."""
 
     def method(self: Tensor, *sizes: Any) -> Tensor:
         return function(self, sizes[0] if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes or None)
@@ -80,7 +72,7 @@ def _several(function: Any) -> Any:
 
 
 def _to(self: Tensor, device: str | None = None, dtype: Any = None) -> Tensor:
-    """The tensor on another device or in another dtype (itself when nothing changes)."""
+    """Returns the tensor on another device or in another dtype (itself if nothing changes)."""
     out = self if dtype is None or self.dtype == dtype else astype(self, dtype)
     return out if device is None or _same_device(out.device, device) else to_device(out, device)
 

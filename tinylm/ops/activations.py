@@ -9,7 +9,7 @@ from tinylm.errors import ConfigError, ShapeError
 
 @op
 def identity(x, /):
-    """x.  dx = dy.  A node of its own around x, where one is wanted."""
+    """x.  dx = dy.  Gives x a node of its own."""
     return x, lambda dy: (dy,)
 
 
@@ -75,7 +75,7 @@ def silu(x, /):
 
 @op
 def swiglu(a, b, /):
-    """silu(a) b, the gate a and what it lets through, of one shape.  Shazeer 2020, arXiv:2002.05202, eq. 6.
+    """silu(a) b: the gate a and the values b that it scales, of one shape.  Shazeer 2020, arXiv:2002.05202, eq. 6.
 
     With σ = σ(a):  da = dy b σ (1 + a (1 - σ)),  db = dy a σ.
     """

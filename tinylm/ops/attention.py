@@ -1,4 +1,4 @@
-"""Scaled dot-product attention, and the heads it works on."""
+"""Scaled dot-product attention, and splitting into heads and merging them."""
 
 import math
 
@@ -16,10 +16,10 @@ def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout
     """Y = softmax(scale Q Kᵀ + mask) V.  Vaswani et al. 2017, arXiv:1706.03762, eq. 1.
 
     q (..., T, D), k (..., S, D), v (..., S, E) -> y (..., T, E); scale 1/√D by default.
-    mask broadcasts to (..., T, S): boolean, True where a query may look; or floating, added.
-    causal: query i sees keys up to i + S - T, so the last query sees all of them (with T = S this
-    is PyTorch's is_causal). A query that may look nowhere gives zeros.
-    With fewer heads of k and v than of q, on axis -3, each serves as many neighbouring heads of q as it takes:
+    mask broadcasts to (..., T, S): boolean, True where a query attends to a key; or floating, added to the scores.
+    causal: query i attends to keys up to i + S - T, so the last query attends to all of them (with T = S this
+    is PyTorch's is_causal). A query that attends to no key gives zeros.
+    If k and v have fewer heads than q, on axis -3, each serves H/K neighbouring heads of q:
     q (..., H, T, D), k (..., K, S, D), H a multiple of K.  Ainslie et al. 2023, arXiv:2305.13245, section 2.2.
     dropout: of the weights, with the masks that `key` selects. return_weights: (y, weights), the
     weights (..., T, S) after dropout.
@@ -64,7 +64,7 @@ def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout
 
 
 def grouped(q, k, v):
-    """Whether several heads of q share one of k and v. Errors: ShapeError when they cannot be shared evenly."""
+    """Returns whether several heads of q share one of k and v. Raises ShapeError if they cannot be shared evenly."""
     heads, shared, values = (x.shape[-3] if x.ndim > 2 else 1 for x in (q, k, v))
     if len({n for x in (q, k, v) for n in x.shape[:-2]} - {1}) > 1:  # leading axes that differ: do they broadcast?
         apart = heads != shared and min(heads, shared) > 1
@@ -81,7 +81,7 @@ def grouped(q, k, v):
 
 
 def _in_groups(q, k, v, mask, causal, dropout, scale, return_weights, key):
-    """The same with one axis more, over which k and v are broadcast: q (..., K, H/K, T, D), k and v (..., K, 1, S, ·)."""
+    """Computes the same with one more axis, over which k and v are broadcast: q (..., K, H/K, T, D), k and v (..., K, 1, S, ·)."""
     xp = array_module(q, k, v, mask)
     heads, shared = q.shape[-3], k.shape[-3]
 
@@ -108,10 +108,10 @@ def _in_groups(q, k, v, mask, causal, dropout, scale, return_weights, key):
 
 @op
 def split_heads(x, /, parts, heads, *, batch_first=True):
-    """A projection to `parts` times `heads` heads, taken apart: queries, keys and values for 3 parts.
+    """Splits a projection to `parts` times `heads` heads: into queries, keys and values for 3 parts.
 
     x (N, T, parts·heads·D), or (T, N, ...) without batch_first -> a tuple of `parts` arrays
-    (N, heads, T, D), views of x.  dx = the parts' cotangents side by side.  Vaswani et al. 2017, section 3.2.2.
+    (N, heads, T, D), views of x.  dx = the parts' cotangents concatenated.  Vaswani et al. 2017, section 3.2.2.
     """
     if x.ndim != 3 or x.shape[2] % (parts * heads):
         raise ShapeError(f"split_heads: x has shape {x.shape}: expected 3 axes, the last one of {parts} x {heads} heads of equal width")
@@ -129,7 +129,7 @@ def split_heads(x, /, parts, heads, *, batch_first=True):
 
 @op
 def merge_heads(y, /, *, batch_first=True):
-    """The heads' results side by side: y (N, heads, T, D) -> (N, T, heads·D), or (T, N, ...) without
+    """Concatenates the heads' results: y (N, heads, T, D) -> (N, T, heads·D), or (T, N, ...) without
     batch_first.  dy = the heads of the cotangent."""
     xp = array_module(y)
     n, heads, t, d = y.shape

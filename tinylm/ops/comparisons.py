@@ -1,4 +1,4 @@
-"""Functions without a derivative: comparisons, constants and positions. Nothing is recorded."""
+"""Functions without a derivative, which are not recorded: comparisons, constants and positions."""
 
 from tinylm.engine.arrays import array_module
 from tinylm.engine.op import op

@@ -1,4 +1,4 @@
-"""Moving a tensor between devices, as an op with a gradient."""
+"""Moves a tensor between devices, as an op with a gradient."""
 
 from tinylm.engine import devices
 from tinylm.engine.arrays import constant

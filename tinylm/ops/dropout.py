@@ -1,4 +1,4 @@
-"""Dropout: masks that a key determines, so that running the op again repeats them."""
+"""Dropout with masks that a key determines, so that running the op again repeats them."""
 
 import math
 from typing import Any
@@ -10,8 +10,8 @@ from tinylm.errors import ConfigError
 
 
 def keep_mask(x: Array, shape: tuple[int, ...], p: float, key: tuple[int, int]) -> Array:
-    """0 with probability p, else 1/(1 - p): element i is kept when the i-th 32-bit word of the
-    key's Philox stream is at least p 2³². Made in x's dtype and on its device."""
+    """Returns 0 with probability p, else 1/(1 - p), in x's dtype and on its device: element i is kept if the i-th
+    32-bit word of the key's Philox stream is at least p 2³². Raises ConfigError for a p outside 0 to 1."""
     if not 0 <= p <= 1:
         raise ConfigError(f"dropout probability {p} is out of range: expected 0 to 1")
     if p == 1:
@@ -25,8 +25,8 @@ def keep_mask(x: Array, shape: tuple[int, ...], p: float, key: tuple[int, int]) 
 def dropout(x, /, p=0.5, *, key=None):
     """x m with m = 0 with probability p, else 1/(1 - p).  dx = dy m.
 
-    key: (seed, n) of the stream of random numbers; the default generator's next one if None.
-    Srivastava et al. 2014, JMLR 15, section 4 (scaled during training, nothing at test time).
+    key: (seed, n) of the stream of random numbers; if it is None, the default generator's next one.
+    Srivastava et al. 2014, JMLR 15, section 4 (scaled during training, off at test time).
     """
     xp = array_module(x)
     if p == 0:

@@ -1,4 +1,4 @@
-"""Reading and adding at positions: indexing, embedding, and their adjoint scatter_add."""
+"""Reads and adds at positions: indexing, embedding, and their adjoint scatter_add."""
 
 from tinylm.engine.arrays import array_module, constant, raw_module
 from tinylm.engine.ids import check_ids
@@ -15,7 +15,7 @@ def getitem(x, /, key):
 
 @op
 def scatter_add(values, /, key, shape):
-    """Zeros of `shape` with values added at [key], repeats adding up in a fixed order: the
+    """Zeros of `shape` with values added at [key], repeated positions are summed in a fixed order: the
     adjoint of getitem.  dvalues = dy[key]."""
     return array_module(values).scatter_add(values, key, shape), lambda dy: (dy[key],)
 
@@ -44,7 +44,7 @@ def embedding(ids, weight, /, *, padding_idx=None):
     """Row ids[...] of the table: ids (...), weight (V, C) -> (..., C).
 
     dweight[v] = Σ dy over the positions where ids = v, added in a fixed order; the row
-    `padding_idx` gets none. Errors: RangeError for an id outside 0 to V - 1.
+    `padding_idx` gets no gradient. Raises RangeError for an id outside 0 to V - 1.
     """
     check_ids(ids, weight.shape[0], "embedding: token id")
 

@@ -1,4 +1,4 @@
-"""Linear layers of the same input, joined with what follows them."""
+"""Several linear layers of the same input, fused with the op that follows them."""
 
 from tinylm.engine.op import op
 from tinylm.errors import ShapeError
@@ -15,7 +15,7 @@ def swiglu_linear(x, gate, up, gate_bias=None, up_bias=None, /, *, frozen=False)
     x (..., in), gate G and up U (out, in), biases b and c (out,) -> (..., out).
     With dA and dB the gradients of swiglu's two arguments:
     dX = dA G + dB U,  dG = dAᵀ X,  dU = dBᵀ X,  db = Σ dA,  dc = Σ dB.
-    frozen: weights and biases are constants, and the products that give dG and dU are spared.
+    frozen: weights and biases are constants, and the products for dG and dU are not computed.
     """
     a, gate_vjp = linear.op.body(x, gate, gate_bias, frozen=frozen)
     b, up_vjp = linear.op.body(x, up, up_bias, frozen=frozen)
@@ -34,13 +34,13 @@ def swiglu_linear(x, gate, up, gate_bias=None, up_bias=None, /, *, frozen=False)
 def rotary_heads(
     x, q_weight, k_weight, v_weight, q_bias=None, k_bias=None, v_bias=None, /, *, frequencies, start=0, pairing="half", frozen=False
 ):
-    """Queries, keys and values of an attention layer with rotary positions: R heads(X W_qᵀ + b_q), R heads(X W_kᵀ + b_k) and
+    """Computes queries, keys and values of an attention layer with rotary positions: R heads(X W_qᵀ + b_q), R heads(X W_kᵀ + b_k) and
     heads(X W_vᵀ + b_v), see `linear`, `split_heads` and `rotary` (R), whose settings these are.
 
     x (N, T, in); with D twice the number of frequencies: q_weight (H·D, in), k_weight and v_weight (K·D, in), biases (H·D,) and
     (K·D,) -> q (N, H, T, D), k and v (N, K, T, D).  dX is the sum of the three projections' gradients.
-    frozen: weights and biases are constants, and the products that give their gradients are spared.
-    Errors: ShapeError for x without three axes, or a weight whose rows are not whole heads.
+    frozen: weights and biases are constants, and the products for their gradients are not computed.
+    Raises ShapeError if x does not have three axes, or if the rows of a weight are not whole heads.
     """
     width = 2 * len(frequencies)
     for name, weight in (("q", q_weight), ("k", k_weight), ("v", v_weight)):

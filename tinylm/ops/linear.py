@@ -37,7 +37,7 @@ def linear(x, weight, bias=None, residual=None, /, *, activation=None, frozen=Fa
     x (..., in), weight (out, in), bias (out,), residual (..., out) -> (..., out); activation:
     None, 'relu', 'gelu', 'silu' or 'sigmoid'.  With dZ = dY act'(Z):
     dX = dZ W,  dW = dZᵀ X,  db = Σ dZ,  dresidual = dY.
-    frozen: weight and bias are constants, and the product that gives dW is spared.
+    frozen: weight and bias are constants, and the product for dW is not computed.
     """
     if activation is not None and activation not in ACTIVATIONS:
         raise ConfigError(f"linear: activation {activation!r}: expected None or one of {', '.join(ACTIVATIONS)}")

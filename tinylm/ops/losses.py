@@ -1,4 +1,4 @@
-"""The losses. Classes are on the last axis, unlike PyTorch's axis 1."""
+"""Loss functions. Classes are on the last axis, unlike PyTorch's axis 1."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +17,7 @@ def _check_reduction(reduction: str) -> None:
 
 
 def _reduce(losses: Array, valid: Array, reduction: str, shape: tuple[int, ...]) -> tuple[Array, Any]:
-    """The reduced loss, and a function from its cotangent to one factor a row."""
+    """Returns the reduced loss, and a function from its cotangent to one factor per row."""
     xp = array_module(losses)
     if reduction == "none":
         return xp.reshape(losses, shape), lambda dy: xp.reshape(dy, losses.shape) * valid
@@ -28,7 +28,7 @@ def _reduce(losses: Array, valid: Array, reduction: str, shape: tuple[int, ...])
 
 
 def _targets(targets: Array, rows: tuple[int, ...], classes: int, ignore_index: int, dtype: Any) -> tuple[Array, Array]:
-    """(ids with ignored ones replaced by 0, 1.0 for each valid row) from targets of shape `rows`."""
+    """Returns, from targets of shape `rows`, the ids with 0 for ignored ones, and 1.0 for each row that counts, else 0.0."""
     if targets.shape != rows:
         raise ShapeError(f"targets have shape {targets.shape}, expected {rows}")
     ids = targets.reshape(-1)
@@ -38,7 +38,7 @@ def _targets(targets: Array, rows: tuple[int, ...], classes: int, ignore_index: 
     return ids, kept.astype(dtype)
 
 
-_CHUNK = 1 << 22  # elements of probabilities held at once
+_CHUNK = 1 << 22  # elements of probabilities in memory at once
 
 
 def _chunks(rows: int, classes: int) -> Iterator[slice]:
@@ -57,7 +57,7 @@ def cross_entropy(logits, targets, /, *, ignore_index=-100, label_smoothing=0.0,
 
     logits (..., V), targets (...) integers -> a scalar ('mean' over the targets that are not
     ignore_index, or 'sum'), or (...) for 'none'.  dlogits = dy (p - q).
-    The probabilities are recomputed in the backward, a block of rows at a time, so that a large
+    The probabilities are recomputed in the backward pass, one block of rows at a time, so that a large
     vocabulary needs no second (N, V) array. Label smoothing: Szegedy et al. 2016, section 7.
     """
     _check_reduction(reduction)
@@ -68,7 +68,7 @@ def cross_entropy(logits, targets, /, *, ignore_index=-100, label_smoothing=0.0,
     smooth = label_smoothing
     logs, losses = [], []
     for rows in _chunks(z.shape[0], classes):
-        shift = finite_max(z[rows], -1)  # kept apart from log Σ: their sum would lose digits to large logits
+        shift = finite_max(z[rows], -1)  # stored apart from log Σ: with large logits their sum would lose digits
         centred = z[rows] - shift
         log_total = xp.log(xp.sum(xp.exp(centred), axis=-1))
         loss = log_total - (1 - smooth) * centred[_positions(ids[rows])]

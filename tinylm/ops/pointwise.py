@@ -1,6 +1,6 @@
 """Arithmetic and elementary functions, element by element, with NumPy's broadcasting.
 
-Every docstring gives the value and the derivative. A broadcast argument gets its gradient by
+Every docstring gives the value and the derivative. The gradient of a broadcast argument is summed by
 `sum_to`, the adjoint of broadcasting. Derivatives at kinks follow PyTorch.
 """
 
@@ -69,7 +69,7 @@ def power(a, b, /):
         if not is_number(b) and b.dtype.kind == "f":
             flat = (constant(a) == 0) & (constant(b) >= 0)
             base = xp.where(flat, 1.0, a)  # on b's device, also when a is a number
-            base = xp.where(constant(base) < 0, math.nan, base)  # NaN, yet no warning where db is not asked for
+            base = xp.where(constant(base) < 0, math.nan, base)  # NaN, without a warning if db is not wanted
             db = sum_to(dy * xp.where(flat, 0.0, y * xp.log(base)), b.shape)
         return da, db
 
@@ -116,7 +116,7 @@ def sign(x, /):
 
 
 def _larger(a: Array, b: Array, y: Array) -> Any:
-    """The vjp of maximum and minimum: dy goes to the argument that was chosen, half each on a tie."""
+    """Returns the vjp of maximum and minimum: dy goes to the argument that was chosen, half to each on a tie."""
     xp = array_module(a, b)
     chosen, first, second = constant(y), constant(a), constant(b)
 
@@ -130,14 +130,14 @@ def _larger(a: Array, b: Array, y: Array) -> Any:
 
 @op
 def maximum(a, b, /):
-    """max(a, b).  dy goes to the larger one, half each on a tie."""
+    """max(a, b).  dy goes to the larger one, half to each on a tie."""
     y = array_module(a, b).maximum(a, b)
     return y, _larger(a, b, y)
 
 
 @op
 def minimum(a, b, /):
-    """min(a, b).  dy goes to the smaller one, half each on a tie."""
+    """min(a, b).  dy goes to the smaller one, half to each on a tie."""
     y = array_module(a, b).minimum(a, b)
     return y, _larger(a, b, y)
 

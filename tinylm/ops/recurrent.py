@@ -1,8 +1,8 @@
-"""Recurrent layers over a whole sequence, one op each, with backpropagation through time by hand.
+"""Recurrent layers over a whole sequence, one op each, with backpropagation through time derived by hand.
 
-Time comes first: x (T, N, in), states (N, H). The loop over the steps does only what needs the
-step before: the input products of all steps are one matrix product ahead of it, and each weight's
-gradient is one product over all T N rows after it. The formulas, a step at a time, are in
+Time is the first axis: x (T, N, in), states (N, H). The loop over the steps does only what depends on the
+previous step: the input products of all steps are one matrix product before it, and each weight's
+gradient is one product over all T N rows after it. The formulas of one step are in
 `recurrent_cells.py`; Goodfellow et al. 2016, section 10.2.2, derives backpropagation through time.
 """
 
@@ -12,17 +12,17 @@ from tinylm.engine.arrays import Array
 from tinylm.engine.op import op
 from tinylm.errors import ConfigError
 from tinylm.ops.recurrent_cells import gru_steps, lstm_steps, rnn_steps
-from tinylm.ops.recurrent_scan import Scan, bias_gradient, check_shapes, input_gradient, input_products, weight_gradient
+from tinylm.ops.recurrent_scan import Scan, check_shapes, gradients, input_products
 
 
 def _blocks(z: Array, hidden: int) -> list[Array]:
-    """The gates in z (N, gates H), as views."""
+    """Returns the gates in z (N, gates H), as views."""
     return [z[:, k : k + hidden] for k in range(0, z.shape[1], hidden)]
 
 
 def _sigmoid(xp: Any, z: Array, half: Any = 0.5, shift: Any = 0.5) -> None:
-    """σ(z) = (1 + tanh(z/2)) / 2, in place: NumPy's tanh is several times as fast as SciPy's σ.
-    Where half is 1 and shift is 0 it is tanh(z)."""
+    """Computes σ(z) = (1 + tanh(z/2)) / 2 in place: NumPy's tanh is several times as fast as SciPy's σ.
+    Where half is 1 and shift is 0 it computes tanh(z)."""
     z *= half
     xp.tanh(z, out=z)
     z *= half
@@ -30,13 +30,13 @@ def _sigmoid(xp: Any, z: Array, half: Any = 0.5, shift: Any = 0.5) -> None:
 
 
 def check_nonlinearity(nonlinearity: str) -> None:
-    """ConfigError unless `rnn` has it."""
+    """Raises ConfigError unless `rnn` has this nonlinearity."""
     if nonlinearity not in ("tanh", "relu", "sigmoid"):
         raise ConfigError(f"nonlinearity {nonlinearity!r}: expected 'tanh', 'relu' or 'sigmoid'")
 
 
 def _activate(xp: Any, z: Array, nonlinearity: str) -> None:
-    """φ(z), in place."""
+    """Computes φ(z) in place."""
     if nonlinearity == "relu":
         xp.maximum(z, 0, out=z)
     elif nonlinearity == "tanh":
@@ -46,7 +46,7 @@ def _activate(xp: Any, z: Array, nonlinearity: str) -> None:
 
 
 def _slope(xp: Any, h: Array, nonlinearity: str) -> Array:
-    """φ'(z) from h = φ(z)."""
+    """Returns φ'(z) from h = φ(z)."""
     if nonlinearity == "relu":
         return (h > 0).astype(h.dtype)
     return 1 - h * h if nonlinearity == "tanh" else h - h * h
@@ -59,8 +59,8 @@ def rnn(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, nonl
     x (T, N, in), weight_ih (H, in), weight_hh (H, H), biases (H,), h0 (N, H), zeros if None
     -> (y, h_n): y (T, N, H) all h_t, h_n (N, H) the last.  Elman 1990, Cognitive Science 14.
     reverse: from the last step to the first. lengths: N integers from 1 to T; sequence n ends (or, in
-    reverse, starts) at its own last step, and beyond it y is 0 and x is not looked at.
-    Backward, against the order of the steps; dh is what later steps hand back, at first dh_n:
+    reverse, starts) at its last step; beyond it y is 0 and x is not read.
+    Backward, from the last step to the first; dh is the gradient from later steps, at first dh_n:
         dz_t = (dh + dy_t) φ'(z_t),  then dh = dz_t W_hh, in the end dh0;
         φ' = 1 - h², [h > 0] or h (1 - h) in the order above;
         dx_t = dz_t W_ih,  dW_ih = Σ dz_tᵀ x_t,  dW_hh = Σ dz_tᵀ h_{t-1},  db = Σ dz_t.
@@ -85,14 +85,8 @@ def rnn(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, nonl
             xp.multiply(dh[:n], _slope(xp, h[t, :n], nonlinearity), out=dz[t, :n])
             xp.matmul(dz[t, :n], weight_hh, out=dh[:n])
             dz[t, n:] = 0
-        return (
-            scan.restored(input_gradient(dz, weight_ih)),
-            weight_gradient(dz, x),
-            weight_gradient(dz, h_before),
-            bias_gradient(dz, bias_ih),
-            bias_gradient(dz, bias_hh),
-            None if h0 is None else scan.restored(dh),
-        )
+        states = [None if h0 is None else dh]
+        return gradients(scan, x, h_before, dz, dz, weight_ih, (bias_ih, bias_hh), states)
 
     return (scan.restored(h), scan.final(h)), vjp
 
@@ -143,7 +137,7 @@ def lstm(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, c0=None, 
             i, f, g, o = _blocks(z, hidden)
             di, df, dg, do = _blocks(dz_t, hidden)
             dh_t += dy[t, :n]
-            xp.tanh(c[t, :n], out=work_t)  # computed again: spares a (T, N, H) buffer
+            xp.tanh(c[t, :n], out=work_t)  # computed again: saves a (T, N, H) buffer
             xp.multiply(dh_t, work_t, out=do)
             work_t *= work_t
             xp.subtract(1, work_t, out=work_t)
@@ -160,15 +154,8 @@ def lstm(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, c0=None, 
             dc_t *= f
             xp.matmul(dz_t, weight_hh, out=dh_t)
             dz[t, n:] = 0
-        return (
-            scan.restored(input_gradient(dz, weight_ih)),
-            weight_gradient(dz, x),
-            weight_gradient(dz, h_before),
-            bias_gradient(dz, bias_ih),
-            bias_gradient(dz, bias_hh),
-            None if h0 is None else scan.restored(dh),
-            None if c0 is None else scan.restored(dc),
-        )
+        states = [None if h0 is None else dh, None if c0 is None else dc]
+        return gradients(scan, x, h_before, dz, dz, weight_ih, (bias_ih, bias_hh), states)
 
     return (scan.restored(h), scan.final(h), scan.final(c)), vjp
 
@@ -181,7 +168,7 @@ def gru(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, reve
     x (T, N, in), weight_ih (3H, in), weight_hh (3H, H), biases (3H,), h0 (N, H), zeros if None
     -> (y, h_n): y (T, N, H) all h_t, h_n (N, H) the last; reverse and lengths as in `rnn`.
     Cho et al. 2014, arXiv:1406.1078, with r after the product as in its v1 and in PyTorch.
-    Backward, against the order of the steps; dh is what later steps hand back, at first dh_n:
+    Backward, from the last step to the first; dh is the gradient from later steps, at first dh_n:
         dh += dy_t,  da_z = dh (h_{t-1} - n) z (1 - z),  da_n = dh (1 - z) (1 - n²),
         da_r = da_n s_n r (1 - r),  ds = (da_r, da_z, r da_n),
         then dh = dh z + ds W_hh, in the end dh0;
@@ -237,13 +224,7 @@ def gru(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, reve
             dh_t *= z
             dh_t += xp.matmul(ds[t, :n], weight_hh, out=product[:n])
             da[t, n:], ds[t, n:] = 0, 0
-        return (
-            scan.restored(input_gradient(da, weight_ih)),
-            weight_gradient(da, x),
-            weight_gradient(ds, h_before),
-            bias_gradient(da, bias_ih),
-            bias_gradient(ds, bias_hh),
-            None if h0 is None else scan.restored(dh),
-        )
+        states = [None if h0 is None else dh]
+        return gradients(scan, x, h_before, da, ds, weight_ih, (bias_ih, bias_hh), states)
 
     return (scan.restored(h), scan.final(h)), vjp

@@ -1,7 +1,7 @@
-"""Recurrent layers step by step: the formulas as one reads them, made of small ops.
+"""Recurrent layers step by step: the formulas of the literature, made of small ops.
 
-These are the composed twins of the fused ops in `recurrence.py`. They run on arrays and on tensors
-alike; on tensors they can be differentiated any number of times.
+These are the composed twins of the fused ops in `recurrent.py`. They run on arrays and on tensors;
+on tensors they can be differentiated any number of times.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,8 +44,8 @@ def gru_cell(x, h, weight_ih, weight_hh, bias_ih, bias_hh):
 def _unrolled(
     step: Callable[..., Sequence[Array]], x: Array, states: Sequence[Array | None], hidden: int, reverse: bool, lengths: Any
 ) -> tuple[Array, ...]:
-    """(outputs (T, N, H), final states ...) of new states = step(x[t], states): the first state is
-    the output. Past a sequence's length the output is 0 and the states stay as they are."""
+    """Returns the outputs (T, N, H) and final states of states = step(x[t], states), where the first state is
+    the output. Beyond a sequence's length the output is 0 and the states do not change."""
     xp, raw = array_module(x, *states), raw_module(x)
     steps, batch = x.shape[:2]
     running = None
@@ -62,7 +62,7 @@ def _unrolled(
 
 
 def rnn_steps(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, nonlinearity="tanh", reverse=False, lengths=None):
-    """The twin of `rnn`."""
+    """The composed twin of `rnn`."""
 
     def step(x_t, h):
         return (rnn_cell(x_t, h, weight_ih, weight_hh, bias_ih, bias_hh, nonlinearity),)
@@ -71,7 +71,7 @@ def rnn_steps(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *
 
 
 def lstm_steps(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, c0=None, /, *, reverse=False, lengths=None):
-    """The twin of `lstm`."""
+    """The composed twin of `lstm`."""
 
     def step(x_t, h, c):
         return lstm_cell(x_t, h, c, weight_ih, weight_hh, bias_ih, bias_hh)
@@ -80,7 +80,7 @@ def lstm_steps(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, c0=
 
 
 def gru_steps(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, reverse=False, lengths=None):
-    """The twin of `gru`."""
+    """The composed twin of `gru`."""
 
     def step(x_t, h):
         return (gru_cell(x_t, h, weight_ih, weight_hh, bias_ih, bias_hh),)

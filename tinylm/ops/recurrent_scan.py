@@ -1,5 +1,6 @@
-"""What the recurrent ops share: the order of the steps, sequences of several lengths, whole-sequence products."""
+"""The common parts of the recurrent ops: the order of the steps, sequences of several lengths, products over whole sequences."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from tinylm.errors import ShapeError
 
 
 class Scan:
-    """The order of the steps, and the batch sorted by falling length: the sequences that run at
+    """The order of the steps, and the batch sorted by falling length: the sequences that are still running at
     step t are the first n rows, and the others keep their state, so the last state is the final
     one. `steps` lists (t, n)."""
 
@@ -29,19 +30,19 @@ class Scan:
         self.steps = list(enumerate(counts))[:: -1 if reverse else 1]
 
     def sorted(self, a: Array) -> Array:
-        """A sequence (T, N, C), 0 where it does not run, or a state (N, C), in sorted order."""
+        """Returns a sequence (T, N, C), 0 beyond its length, or a state (N, C), in sorted order."""
         if self.order is None:
             return a
         return a[self.order] if a.ndim == 2 else self.xp.where(self.running, a[:, self.order], 0)
 
     def restored(self, a: Array) -> Array:
-        """The same, back in the caller's order."""
+        """Returns the same in the caller's order."""
         if self.order is None:
             return a
         return a[self.back] if a.ndim == 2 else self.xp.where(self.running, a, 0)[:, self.back]
 
     def states(self, first: Array | None, like: Array) -> tuple[Array, Array]:
-        """(before, after), (T, N, H) each: two views of one buffer, a step apart, so that what is
+        """Returns (before, after), (T, N, H) each: two views of one buffer, one step apart, so that what is
         written to after[t] is before[the next step]."""
         steps, batch = like.shape[:2]
         buffer = self.xp.empty((steps + 1, batch, self.hidden), like.dtype)
@@ -50,7 +51,7 @@ class Scan:
         return before, after
 
     def final(self, states: Array) -> Array:
-        """The states after the last step, (N, H), in the caller's order."""
+        """Returns the states after the last step, (N, H), in the caller's order."""
         return self.restored(states[self.steps[-1][0]].copy())
 
 
@@ -65,7 +66,7 @@ def _checked_lengths(lengths: Any, steps: int, batch: int) -> np.ndarray:
 
 
 def check_shapes(name: str, gates: int, x: Array, weight_ih: Array, weight_hh: Array, biases: Any, states: Any) -> None:
-    """ShapeError unless everything fits x (T, N, in), T > 0, and weight_hh (gates H, H)."""
+    """Raises ShapeError unless everything fits x (T, N, in), T > 0, and weight_hh (gates H, H)."""
     if x.ndim != 3 or x.shape[0] == 0:
         raise ShapeError(f"{name}: x has shape {x.shape}, expected (steps, batch, features) with at least one step")
     hidden = weight_hh.shape[-1]
@@ -80,12 +81,12 @@ def check_shapes(name: str, gates: int, x: Array, weight_ih: Array, weight_hh: A
 
 
 def _rows(x: Array) -> Array:
-    """x (T, N, C) as a matrix (T N, C)."""
+    """Returns x (T, N, C) as a matrix (T N, C)."""
     return x.reshape(x.shape[0] * x.shape[1], x.shape[2])
 
 
 def input_products(x: Array, weight: Array, *biases: Array | None) -> Array:
-    """W x_t + biases for every step: (T, N, rows of W)."""
+    """Returns W x_t + biases for every step: (T, N, rows of W)."""
     xp = array_module(x, weight)
     y = xp.matmul(_rows(x), weight.T)
     for bias in biases:
@@ -94,15 +95,19 @@ def input_products(x: Array, weight: Array, *biases: Array | None) -> Array:
     return y.reshape(*x.shape[:2], weight.shape[0])
 
 
-def input_gradient(dz: Array, weight: Array) -> Array:
-    """dx_t = dz_t W for every step, as one product."""
-    return array_module(dz).matmul(_rows(dz), weight).reshape(*dz.shape[:2], weight.shape[1])
+def gradients(
+    scan: Scan, x: Array, h_before: Array, da: Array, ds: Array, weight_ih: Array, biases: Sequence[Any], states: Sequence[Any]
+) -> tuple[Array | None, ...]:
+    """Returns what a vjp returns: the gradients of x, both weights, both biases and the initial states, None for missing ones.
 
-
-def weight_gradient(dz: Array, x: Array) -> Array:
-    """Σ_t dz_tᵀ x_t: one product over all T N rows."""
-    return array_module(dz).matmul(_rows(dz).T, _rows(x))
-
-
-def bias_gradient(dz: Array, bias: Array | None) -> Array | None:
-    return None if bias is None else array_module(dz).sum(dz, axis=(0, 1))
+    With a_t = W_ih x_t + b_ih and s_t = W_hh h_{t-1} + b_hh: da and ds are their gradients at all steps, (T, N, gates H);
+    states: the gradients of the initial states. Each sum over the steps is one product over all T N rows.
+    """
+    xp = array_module(da)
+    return (
+        scan.restored(xp.matmul(_rows(da), weight_ih).reshape(x.shape)),  # dx_t = da_t W_ih
+        xp.matmul(_rows(da).T, _rows(x)),  # dW_ih = Σ da_tᵀ x_t
+        xp.matmul(_rows(ds).T, _rows(h_before)),  # dW_hh = Σ ds_tᵀ h_{t-1}
+        *(None if bias is None else xp.sum(d, axis=(0, 1)) for d, bias in zip((da, ds), biases, strict=True)),
+        *(None if state is None else scan.restored(state) for state in states),
+    )

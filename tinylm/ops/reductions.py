@@ -1,4 +1,4 @@
-"""Sums, means, extremes: functions that remove axes. `axis` is None (all), an integer or several."""
+"""Sums, means and extremes: functions that remove axes. `axis` is None (all), an integer or several."""
 
 import builtins
 import math
@@ -8,7 +8,7 @@ from tinylm.engine.op import op
 
 
 def spread(dy: Array, shape: tuple[int, ...], axis: int | tuple[int, ...] | None, keepdims: bool) -> Array:
-    """The adjoint of summing: dy repeated along the axes that the reduction removed."""
+    """Returns dy repeated along the axes that the reduction removed: the adjoint of summing."""
     xp = array_module(dy)
     if axis is not None and not keepdims:
         dy = xp.expand_dims(dy, axis)
@@ -49,26 +49,26 @@ def var(x, /, axis=None, *, ddof=0, keepdims=False):
 
 
 def _extreme_vjp(x: Array, y: Array, axis: int | tuple[int, ...] | None, keepdims: bool):
-    """dy goes to the extreme element, in equal parts where several are."""
+    """Returns a vjp that gives dy to the extreme element, in equal parts if there are several."""
 
     def vjp(dy):
         chosen = constant(x) == spread(constant(y), x.shape, axis, keepdims)
-        share = chosen / chosen.sum(axis=axis, keepdims=True)
-        return (spread(dy, x.shape, axis, keepdims) * share.astype(x.dtype),)
+        part = chosen / chosen.sum(axis=axis, keepdims=True)
+        return (spread(dy, x.shape, axis, keepdims) * part.astype(x.dtype),)
 
     return vjp
 
 
 @op
 def max(x, /, axis=None, keepdims=False):
-    """The largest element.  dy goes to it, in equal parts where several are largest."""
+    """The largest element.  dy goes to it, in equal parts if several are largest."""
     y = array_module(x).max(x, axis=axis, keepdims=keepdims)
     return y, _extreme_vjp(x, y, axis, keepdims)
 
 
 @op
 def min(x, /, axis=None, keepdims=False):
-    """The smallest element.  dy goes to it, in equal parts where several are smallest."""
+    """The smallest element.  dy goes to it, in equal parts if several are smallest."""
     y = array_module(x).min(x, axis=axis, keepdims=keepdims)
     return y, _extreme_vjp(x, y, axis, keepdims)
 
@@ -85,7 +85,7 @@ def logsumexp(x, /, axis=None, keepdims=False):
     y = kept if keepdims else xp.reshape(kept, _reduced(x.shape, axis))
 
     def vjp(dy):
-        return (spread(dy, x.shape, axis, keepdims) * (xp.exp(x - shift) / total),)  # e^(x - y) would lose digits to a large y
+        return (spread(dy, x.shape, axis, keepdims) * (xp.exp(x - shift) / total),)  # with a large y, e^(x - y) would lose digits
 
     return y, vjp
 
@@ -97,7 +97,7 @@ def _reduced(shape: tuple[int, ...], axis: int | tuple[int, ...] | None) -> tupl
 
 
 def finite_max(x: Array, axis: int | tuple[int, ...] | None) -> Array:
-    """The maximum along axis as a constant; 0 where it is infinite, so that x - max is no NaN."""
+    """Returns the maximum along axis as a constant; 0 where it is infinite, so that x - max is not NaN."""
     raw = constant(x)
     xp = array_module(raw)
     top = xp.max(raw, axis=axis, keepdims=True)

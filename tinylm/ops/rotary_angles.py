@@ -11,9 +11,10 @@ from tinylm.errors import ConfigError, ShapeError
 
 
 def cos_and_sin(x: Array, frequencies: Any, start: int, pairing: str) -> tuple[Array, Array]:
-    """Of the angles t f, (T, D/2), for the positions t = start, ..., start + T - 1 of x (..., T, D), in x's dtype and on its device.
+    """Returns cos and sin of the angles t f, (T, D/2) each, for the positions t = start, ..., start + T - 1 of x (..., T, D),
+    in x's dtype and on its device.
 
-    Errors: ShapeError unless D is twice the number of frequencies; ConfigError for an unknown pairing.
+    Raises ShapeError unless D is twice the number of frequencies, ConfigError for an unknown pairing.
     """
     if pairing not in ("half", "interleaved"):
         raise ConfigError(f"rotary: pairing {pairing!r}: expected 'half' or 'interleaved'")
@@ -33,7 +34,7 @@ def _rows(frequencies: tuple[float, ...], start: int, stop: int, dtype: Any, dev
 
 @functools.lru_cache(maxsize=8)
 def _tables(frequencies: tuple[float, ...], places: int, dtype: Any, device: str) -> tuple[Array, Array]:
-    """Of all positions below `places`. The angles are float64: at position 10,000 those of float32 are off by 5e-4."""
+    """Returns cos and sin for all positions below `places`. The angles are float64: at position 10,000 those of float32 are off by 5e-4."""
     angles = np.arange(places)[:, None] * np.array(frequencies, np.float64)
     space = device_namespace(device)
     return space.asarray(np.cos(angles).astype(dtype)), space.asarray(np.sin(angles).astype(dtype))

@@ -9,13 +9,13 @@ from tinylm.errors import ShapeError
 
 @op
 def reshape(x, /, shape):
-    """The same elements in another shape (one -1 is worked out).  dx = dy in the old shape."""
+    """The same elements in another shape (one size may be -1: it follows from the others).  dx = dy in the old shape."""
     return array_module(x).reshape(x, shape), lambda dy: (array_module(dy).reshape(dy, x.shape),)
 
 
 @op
 def transpose(x, /, axes=None):
-    """The axes in another order (reversed for None).  dx = dy in the old order."""
+    """x with its axes in another order (reversed for None).  dx = dy in the old order."""
 
     def vjp(dy):
         back = None if axes is None else sorted(range(len(axes)), key=lambda i: axes[i] % len(axes))
@@ -26,19 +26,19 @@ def transpose(x, /, axes=None):
 
 @op
 def swapaxes(x, /, axis1, axis2):
-    """Two axes exchanged.  dx = dy with them exchanged back."""
+    """x with two axes exchanged.  dx = dy with them exchanged back."""
     return array_module(x).swapaxes(x, axis1, axis2), lambda dy: (array_module(dy).swapaxes(dy, axis1, axis2),)
 
 
 @op
 def expand_dims(x, /, axis):
-    """New axes of length 1 at `axis`.  dx = dy without them."""
+    """x with new axes of length 1 at `axis`.  dx = dy without them."""
     return array_module(x).expand_dims(x, axis), lambda dy: (array_module(dy).reshape(dy, x.shape),)
 
 
 @op
 def squeeze(x, /, axis=None):
-    """Axes of length 1 removed (all of them for None).  dx = dy with them."""
+    """x without its axes of length 1, or without those given.  dx = dy with them."""
     return array_module(x).squeeze(x, axis), lambda dy: (array_module(dy).reshape(dy, x.shape),)
 
 
@@ -50,7 +50,7 @@ def broadcast_to(x, /, shape):
 
 @op(sequence=True)
 def concatenate(arrays, /, axis=0):
-    """The arrays joined along an existing axis.  Each gets its own stretch of dy."""
+    """The arrays joined along an existing axis.  Each gets its part of dy."""
 
     def vjp(dy):
         at, parts, start = axis % dy.ndim, [], 0
@@ -65,7 +65,7 @@ def concatenate(arrays, /, axis=0):
 
 @op(sequence=True)
 def stack(arrays, /, axis=0):
-    """The arrays joined along a new axis.  Each gets its own slice of dy."""
+    """The arrays joined along a new axis.  Each gets its slice of dy."""
 
     def vjp(dy):
         at = (slice(None),) * (axis % dy.ndim)
@@ -76,8 +76,8 @@ def stack(arrays, /, axis=0):
 
 @op
 def split(x, /, indices_or_sections, axis=0):
-    """x cut along `axis` into that many equal parts, or at those indices: a tuple of tensors.
-    dx = the parts' cotangents joined."""
+    """x split along `axis` into that many equal parts, or at those indices: a tuple of tensors.
+    dx = the parts' cotangents concatenated."""
     parts = tuple(array_module(x).split(x, indices_or_sections, axis))
     return parts, lambda *dys: (array_module(*dys).concatenate(dys, axis),)
 
@@ -93,5 +93,5 @@ def pad(x, /, pad_width, constant_values=0.0):
 
 
 def as_rows(x, width):
-    """x (..., width) as a matrix (rows, width): one BLAS product serves all leading axes."""
+    """Returns x (..., width) as a matrix (rows, width): one BLAS product serves all leading axes."""
     return array_module(x).reshape(x, (math.prod(x.shape[:-1]), width))

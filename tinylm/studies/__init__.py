@@ -1,1 +1,1 @@
-"""Questions about training: time and memory, scaling laws, long range, mixing, dynamic evaluation."""
+"""Studies of training: time and memory, scaling laws, long range, mixing, dynamic evaluation."""

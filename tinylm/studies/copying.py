@@ -1,4 +1,4 @@
-"""Training language models on the copy task, and testing how far they remember."""
+"""Trains language models on the copy task, and tests how far back they remember."""
 
 import dataclasses
 from typing import Any
@@ -24,12 +24,12 @@ COPIERS: dict[str, dict[str, Any]] = {
     "lstm": {"n_layer": 1, "n_embd": 128, "n_hidden": 128, "lr": 3e-3, "steps": 3000},
     "gpt": {"n_layer": 2, "n_embd": 64, "lr": 1e-3, "steps": 3000},
 }
-_TESTING = 1 << 32  # added to the gap: keys of random streams that no training step has
+_TESTING = 1 << 32  # added to the gap: the key of a random stream that no training step uses
 
 
 def copier_config(model: str, task: CopyTask, longest: int, steps: int | None = None, seed: int = 0) -> TrainConfig:
-    """The settings of a small model for gaps up to `longest`, with the model's own number of steps
-    or another. Errors: ConfigError for an unknown model or fewer steps than one."""
+    """Returns the settings of a small model for gaps up to `longest`; steps: by default the model's own number.
+    Raises ConfigError for an unknown model or fewer steps than one."""
     if model not in COPIERS:
         raise ConfigError(f"model {model!r}: expected one of {', '.join(COPIERS)}")
     settings = {**_COMMON, **COPIERS[model], "block_size": task.length(longest) - 1, "seed": seed}
@@ -39,17 +39,17 @@ def copier_config(model: str, task: CopyTask, longest: int, steps: int | None = 
 
 
 def training_sequences(task: CopyTask, longest: int, config: TrainConfig, step: int) -> np.ndarray:
-    """The sequences of a step, a function of config.seed and the step alone. They have one gap,
-    log-uniform from 1 to `longest`: where short ones are rare, recurrent models do not start to learn."""
+    """Returns the sequences of a step, which depend on config.seed and the step alone. They have one gap,
+    log-uniform from 1 to `longest`: if short gaps are rare, recurrent models do not start to learn."""
     rng = np.random.Generator(philox((config.seed, step)))
     return task.sequences(round(longest ** rng.random()), config.batch_size, rng)
 
 
 def train_copier(task: CopyTask, config: TrainConfig, longest: int, report: Report = lambda record: None) -> LanguageModel | NgramLM:
-    """A model trained on config.steps batches, the loss being that of the repeated payload alone;
+    """Returns a model trained on config.steps batches, with the loss of the repeated payload alone;
     an n-gram model counts the same sequences. It is in evaluation mode.
 
-    `report` gets a record with the mean loss every log_every steps. Errors: AnomalyError when the
+    `report` gets a record with the mean loss every log_every steps. Raises AnomalyError if the
     gradient is no longer finite.
     """
     if config.model == "ngram":
@@ -76,8 +76,8 @@ def train_copier(task: CopyTask, config: TrainConfig, longest: int, report: Repo
 
 
 def recall(model: LanguageModel | NgramLM, task: CopyTask, gap: int, count: int, seed: int = 0) -> float:
-    """The share of symbols of the repeated payload, each after the true ones before it, that are
-    the model's likeliest token: over `count` sequences of a gap, which training has not drawn."""
+    """Returns the fraction of symbols of the repeated payload, each after the true ones before it, that are
+    the model's most likely token: over `count` sequences of a gap, which were not drawn in training."""
     rows = task.sequences(gap, count, np.random.Generator(philox((seed, _TESTING + gap))))
     first = rows.shape[1] - task.payload
     if isinstance(model, NgramLM):

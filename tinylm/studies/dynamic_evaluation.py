@@ -1,4 +1,4 @@
-"""Dynamic evaluation: a model that goes on learning from the text it is tested on, after each guess."""
+"""Dynamic evaluation: a model that continues to learn from the text that it is tested on, after each prediction."""
 
 import numpy as np
 
@@ -13,14 +13,15 @@ from tinylm.models import LanguageModel
 def dynamic_losses(
     model: LanguageModel, ids: np.ndarray, lr: float, segment: int = 32, clip: float = 1.0, device: str = "cpu"
 ) -> np.ndarray:
-    """-log p of every token but the first, in nats, each scored before the model learns from it.
+    """Returns -log p of every token but the first, in nats, each scored before the model learns from it.
 
-    The text is read once, in segments: score one, then θ ← θ - lr ∇loss(segment), the gradient's norm
-    clipped, without dropout; of a model with adapters θ is those. Mikolov et al. 2010 (Interspeech), section 2; Krause et al. 2018
-    (arXiv:1709.07432). A recurrent model carries its state over segments; a Transformer's segments
-    are its blocks. The model is changed: load it anew for anything else.
-    lr: of plain gradient descent; segment: tokens of a recurrent model's segment.
-    Errors: DataError for fewer than two tokens.
+    The text is read once, in segments: score one, then θ ← θ - lr ∇loss(segment), with the gradient's norm
+    clipped and without dropout; in a model with adapters, θ are the adapters.
+    Mikolov et al. 2010 (Interspeech), section 2; Krause et al. 2018 (arXiv:1709.07432).
+    A recurrent model carries its state over segments; a Transformer's segments are its blocks.
+    The model is changed: load it again for anything else.
+    lr: of plain gradient descent; segment: tokens per segment of a recurrent model.
+    Raises DataError for fewer than two tokens.
     """
     if len(ids) < 2:
         raise DataError(f"a loss over {len(ids)} tokens: expected at least 2, since the first one is not scored")

@@ -1,4 +1,4 @@
-"""What a training run will take, measured on its first steps: time, memory, and passes over its data."""
+"""Estimates what a training run will take, from its first steps: time, memory, and passes over its data."""
 
 import statistics
 import time
@@ -19,13 +19,13 @@ from tinylm.train.metrics import VALIDATION_ROWS, validated_tokens
 from tinylm.train.tasks.language_model_config import TrainConfig
 
 SKIPPED = 3  # the first steps compile kernels and ask the system for memory
-REPEATS = 15.39  # R*_D of Muennighoff et al. 2023, arXiv:2305.16264: repeats of the data after which more are worth little
+REPEATS = 15.39  # R*_D of Muennighoff et al. 2023, arXiv:2305.16264: the number of repeats of the data after which more are worth little
 TOKENS_PER_PARAMETER = 20  # Hoffmann et al. 2022, arXiv:2203.15556, table 3
 GOOD_PASSES = 4  # Muennighoff et al. 2023: up to here repeated data is almost as good as new
 
 
 class _Measured(Run):
-    """A run that stops itself after some seconds of steps, and notes how long its parts take."""
+    """A run that stops itself after some seconds of steps, and measures how long its parts take."""
 
     def __init__(self, seconds: float, *run: Any, **settings: Any) -> None:
         super().__init__(*run, **settings)
@@ -77,7 +77,7 @@ class _Measured(Run):
 
 @dataclass(frozen=True)
 class Seconds:
-    """Where the time of a run goes; the sample text at its end is left out."""
+    """The time of each part of a run, without the sample text at its end."""
 
     start: float
     steps: float
@@ -92,9 +92,9 @@ class Seconds:
 
 @dataclass(frozen=True)
 class Memory:
-    """In bytes. start: the most while the run was prepared; base: interpreter, libraries, text and ids, measured before the
-    first step; average: of the weights; the model's and a step's from shapes; validation: of its arrays alone.
-    peak: measured while steps, a validation and a checkpoint were made."""
+    """In bytes. start: the peak while the run was prepared; base: interpreter, libraries, text and ids, measured before the
+    first step; held, step: of the model and of a step, from shapes; average: of the averaged weights; validation: of its
+    arrays alone. peak: measured while steps, a validation and a checkpoint were made."""
 
     start: int
     base: int
@@ -108,19 +108,19 @@ class Memory:
     def predicted(self) -> int:
         held = self.held.parameters + self.held.gradients + self.held.optimizer + self.average
         passing = max(self.step.activations + self.step.backward, self.validation)
-        # a checkpoint is there twice, as arrays and as the file in one piece, which may not fit into what a step gave back
+        # a checkpoint is in memory twice, as arrays and as the whole file, which may not fit into what a step has freed
         apart = self.checkpoint if 2 * self.checkpoint > passing else 0
         return max(self.start, self.base + held + passing + apart)
 
     @property
     def checkpoint(self) -> int:
-        """A checkpoint is built in memory, when a step or a validation has given back its own."""
+        """The size of a checkpoint, which is built in memory after a step or a validation has freed its arrays."""
         return self.held.parameters + self.held.optimizer + self.average
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run will take.  steps: from where it stands to its last one.  train_tokens: of the training part."""
+    """What a run will take.  steps: from the current one to the last.  train_tokens: of the training part."""
 
     config: TrainConfig
     vocab_size: int
@@ -137,22 +137,22 @@ class Estimate:
 
     @property
     def passes(self) -> float:
-        """How often the whole run, from its first step, reads the training part."""
+        """The number of passes over the training part that the whole run makes, from its first step."""
         return self.config.steps * self.tokens_per_step / self.train_tokens
 
     def steps_for(self, tokens: float) -> int:
-        """The steps that read so many tokens."""
+        """Returns the number of steps that read this many tokens."""
         return max(1, round(tokens / self.tokens_per_step))
 
 
 def worth_in_passes(passes: float) -> float:
-    """How many passes over new data so many passes over the same data are worth: p up to 1, then
+    """Returns how many passes over new data this many passes over the same data are worth: p up to 1, then
     1 + R (1 - exp(-(p - 1) / R)).  Muennighoff et al. 2023, equation 5, R = 15.39."""
     return passes if passes <= 1 else 1 + REPEATS * (1 - float(np.exp(-(passes - 1) / REPEATS)))
 
 
 def compute_optimal(parameters: int, tokens: float) -> tuple[float, float]:
-    """(parameters, tokens) for the same work, which is as their product, with 20 tokens a parameter."""
+    """Returns (parameters, tokens) for the same work, which is proportional to their product, with 20 tokens per parameter."""
     best = (parameters * tokens / TOKENS_PER_PARAMETER) ** 0.5
     return best, TOKENS_PER_PARAMETER * best
 
@@ -160,8 +160,8 @@ def compute_optimal(parameters: int, tokens: float) -> tuple[float, float]:
 def estimate(
     config: TrainConfig, folder: Path, text: str | Corpus, tokenizer: Tokenizer | None = None, *, resume: bool = False, seconds: float = 8.0
 ) -> Estimate:
-    """Makes the run's first steps for some seconds in `folder`, a temporary one, a checkpoint, and a part of a validation.
-    resume: the folder holds a copy of a run, whose remaining steps are meant."""
+    """Runs the first steps for some seconds in `folder`, a temporary one, then a checkpoint and a part of a validation.
+    resume: the folder holds a copy of a run; the estimate is for its remaining steps."""
     began = time.perf_counter()
     run = _Measured(seconds, config, folder, text, tokenizer, resume=resume)
     start = time.perf_counter() - began
@@ -179,7 +179,7 @@ def estimate(
     run.train(noted)
     loop_seconds = time.perf_counter() - began
     validation_bytes = _validation_bytes(run)
-    run.save()  # in the order of a real run, which saves after it has validated: memory that was freed is in pieces then
+    run.save()  # in the order of a real run, which saves after it has validated: freed memory is fragmented then
     began = time.perf_counter()
     with run.evaluated():
         run.validation_loss()
@@ -187,10 +187,10 @@ def estimate(
     steps = config.steps - first
     step_seconds = statistics.median(run.times[SKIPPED:] or run.times or [0.0])
     record = max(0.0, (loop_seconds - sum(run.times) - sum(run.saving) - run.measuring) / max(1, len(reports))) if run.times else 0.0
-    times = _happenings(config, first)
+    times = event_counts(config, first)
     memory = Memory(highest, base, held, average, run.memory, validation_bytes, _peak(config.device))
     share = held.parameters / memory.checkpoint  # of a checkpoint, for the best weights and the last ones
-    saves = times["save_every"] + _saves_by_the_clock(config, steps, step_seconds) + (first == 0)  # one before the first step
+    saves = times["save_every"] + timed_saves(config, steps, step_seconds) + (first == 0)  # one before the first step
     made = Seconds(
         start, steps * step_seconds, times["log_every"] * min(record, step_seconds),
         times["eval_every"] * validation, statistics.median(run.saving or [0.0]) * (saves + share * (times["eval_every"] + 1)),
@@ -198,8 +198,8 @@ def estimate(
     return Estimate(config, run.model.vocab_size, run.model.num_parameters(), len(run.train_ids), steps, step_seconds, made, memory)
 
 
-def _happenings(config: TrainConfig, first: int) -> dict[str, int]:
-    """How often a run from step `first` records, validates and saves: every so many steps, and at the last one."""
+def event_counts(config: TrainConfig, first: int) -> dict[str, int]:
+    """Returns how often a run from step `first` records, validates and saves: at its intervals, and at the last step."""
     found = {}
     for name in ("log_every", "eval_every", "save_every"):
         every = getattr(config, name)
@@ -207,8 +207,8 @@ def _happenings(config: TrainConfig, first: int) -> dict[str, int]:
     return found
 
 
-def _saves_by_the_clock(config: TrainConfig, steps: int, step_seconds: float) -> int:
-    """How often so many steps reach save_minutes since the last checkpoint."""
+def timed_saves(config: TrainConfig, steps: int, step_seconds: float) -> int:
+    """Returns how often save_minutes pass since the last checkpoint, in this number of steps."""
     if not config.save_minutes:
         return 0
     apart = max(1, min(config.save_every, steps))
@@ -216,12 +216,12 @@ def _saves_by_the_clock(config: TrainConfig, steps: int, step_seconds: float) ->
 
 
 def _enough(model: Any, tokens: int) -> int:
-    """How much of the validation part is measured: rows as many and as long as in the whole."""
+    """Returns how many tokens of the validation part are measured: with as many and as long rows as in the whole."""
     return min(tokens, 1 + VALIDATION_ROWS * (2048 if model.block_size is None else 2 * model.block_size))
 
 
 def _validation_bytes(run: _Measured) -> int:
-    """The most that the arrays of a validation take at once, by the count of Python's allocators; 0 on a GPU, which has its own."""
+    """Returns the peak memory of the arrays of a validation, by the count of Python's allocators; 0 on a GPU, which has its own."""
     if run.config.device != "cpu":
         return 0
     tracemalloc.start()
@@ -234,7 +234,7 @@ def _validation_bytes(run: _Measured) -> int:
 
 
 def _peak(device: str) -> int:
-    """The most memory there was: of the process, or on a GPU what was taken from it."""
+    """Returns the peak memory: of the process, or what was allocated on a GPU."""
     if device == "cpu":
         return resident_bytes("VmHWM")
     return int(device_namespace(device).get_default_memory_pool().total_bytes())

@@ -1,4 +1,4 @@
-"""How much memory a training step needs: read off the recorded tape of one, from the shapes of its arrays."""
+"""The memory that a training step needs, computed from the shapes of the arrays on a recorded tape."""
 
 import gc
 import types
@@ -16,15 +16,15 @@ from tinylm.optim import Optimizer
 
 @dataclass(frozen=True)
 class StepMemory:
-    """In bytes.  activations: what the tape keeps for the way back.  backward: what is above that at the highest point of
-    the way back."""
+    """In bytes.  activations: what the tape keeps for the backward pass.  backward: what the backward pass needs in addition,
+    at its peak."""
 
     activations: int
     backward: int
 
 
 def step_memory(loss: Tensor, model: Module) -> StepMemory:
-    """What the graph of `loss` needs beside the model. Room that kernels take and give back within one call is not known."""
+    """Returns what the graph of `loss` needs in addition to the model. Workspace that kernels free within one call is not known."""
     made = nodes(loss)
     known = {id(_owner(tensor.data)) for _, tensor in model.named_state()}
     held = [{k: n for k, n in _held(node).items() if k not in known} for node in made]
@@ -34,7 +34,8 @@ def step_memory(loss: Tensor, model: Module) -> StepMemory:
 
 
 def _highest_backward(loss: Tensor, made: list[Node], held: list[dict[int, int]], sizes: dict[int, int]) -> int:
-    """The walk back, in bytes: a node is freed once its gradients are there; those of its parents wait for their turn."""
+    """Returns the peak of the backward pass, in bytes: a node is freed as soon as its gradients are computed; those of its
+    parents are kept until they are used."""
     users = Counter(k for each in held for k in each)
     alive = highest = sum(sizes.values())
     pending: dict[tuple[int, int], int] = {(id(loss.node), loss.output): loss.data.nbytes}
@@ -49,7 +50,7 @@ def _highest_backward(loss: Tensor, made: list[Node], held: list[dict[int, int]]
 
 
 def _held(node: Node) -> dict[int, int]:
-    """Bytes by owner of the arrays that a node keeps alive: its inputs, and what its vjp closes over."""
+    """Returns the bytes, by owner, of the arrays that a node keeps alive: its inputs, and what its vjp closes over."""
     found: dict[int, int] = {}
     seen: set[int] = set()
     stack = [*node.inputs, node.vjp]
@@ -75,7 +76,7 @@ def _is_array(x: Any) -> bool:
 
 
 def _owner(array: Any) -> Any:
-    """The array whose memory this one looks into."""
+    """Returns the array whose memory this one is a view of."""
     while _is_array(getattr(array, "base", None)):
         array = array.base
     return array
@@ -91,7 +92,7 @@ class HeldMemory:
 
 
 def held_memory(model: Module, optimizer: Optimizer) -> HeldMemory:
-    """What the parameters, their gradients and the optimiser's state take. Buffers count as parameters."""
+    """Returns the bytes of the parameters, their gradients and the optimiser's state. Buffers count as parameters."""
     gradients = sum(p.data.nbytes for p in model.parameters())
     state = sum(a.nbytes for name, a in optimizer.state_dict().items() if not name.startswith("step."))
     own = {id(t): t.data.nbytes for _, t in model.named_state()}
@@ -99,7 +100,7 @@ def held_memory(model: Module, optimizer: Optimizer) -> HeldMemory:
 
 
 def resident_bytes(field: str = "VmRSS") -> int:
-    """This process's own memory: now, or with "VmHWM" at its highest. On systems other than Linux always the highest."""
+    """Returns the memory of this process: now, or with "VmHWM" at its peak. On systems other than Linux always the peak."""
     try:
         with open("/proc/self/status", encoding="utf-8") as status:
             return next(int(line.split()[1]) for line in status if line.startswith(f"{field}:")) * 1024

@@ -1,4 +1,4 @@
-"""Mixing several models' predictions, with weights learned while the text is read."""
+"""Mixes several models' predictions, with weights that are learned while the text is read."""
 
 from collections.abc import Sequence
 
@@ -8,15 +8,15 @@ from tinylm.errors import DataError
 
 
 def mix(losses: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """(-log p of each token under the mixture, the weights after the last token).
+    """Returns (-log p of each token under the mixture, the weights after the last token).
 
     p_t = Σ_i w_i,t p_i,t,  w_i,t = (1 + Σ_{s<t} w_i,s p_i,s / p_s) / (m + t - 1): a model's weight is
-    the share of the text so far that it explained, an incremental expectation maximisation (Neal &
-    Hinton 1998) that begins with equal weights and one token's worth of belief in each of the m
-    models. A weight depends on earlier tokens alone, so the result is an honest loss: nothing was
-    chosen with the text in sight.
+    the part of the text so far that it explained, by an incremental expectation maximisation (Neal &
+    Hinton 1998) that begins with equal weights, which count as one token for each of the m
+    models. A weight depends on earlier tokens alone, so the result is a fair loss: nothing was
+    chosen with knowledge of the text.
 
-    losses: for each model -log p_i,t in nats, arrays of one length. Errors: DataError for others.
+    losses: for each model -log p_i,t in nats, arrays of one length. Raises DataError for others.
     """
     if len({loss.shape for loss in losses}) != 1 or losses[0].ndim != 1:
         raise DataError(f"losses of shapes {[loss.shape for loss in losses]}: expected one length for all models")

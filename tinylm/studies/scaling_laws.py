@@ -1,7 +1,7 @@
-"""How the loss falls with size and data: L(N, D) = E + A / N^α + B / D^β, fitted to finished runs.
+"""Scaling laws, how the loss falls with size and data: L(N, D) = E + A / N^α + B / D^β, fitted to finished runs.
 
 Hoffmann et al. 2022, arXiv:2203.15556, section 3.3 and appendix D.2: N parameters, D tokens that are read once each,
-L in nats a token; E is what no size and no amount of data would take away.
+L in nats per token; E is the loss that remains for any size and amount of data.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,17 +14,17 @@ from scipy.optimize import least_squares, nnls
 from tinylm.engine.random_keys import philox
 from tinylm.errors import DataError
 
-HUBER = 5e-3  # of log L, about the scatter between seeds of models so small; the paper, with large ones, has 1e-3
-EXPONENTS = (0.01, 2.0)  # what α and β may be
+HUBER = 5e-3  # of log L, about the scatter between seeds of such small models; the paper, with large ones, has 1e-3
+EXPONENTS = (0.01, 2.0)  # the range of α and β
 FAINTEST = 1e-4  # of the smallest loss: no term is smaller in the middle of the runs
-STARTS = (0.1, 0.25, 0.5, 0.9, 1.5)  # exponents that the search begins from
+STARTS = (0.1, 0.25, 0.5, 0.9, 1.5)  # exponents from which the search begins
 RESAMPLES = 200
 CONSTANTS = ("E", "A", "alpha", "B", "beta")
 
 
 @dataclass(frozen=True)
 class Point:
-    """A finished run: its parameters, the tokens it has read, and its validation loss in nats a token."""
+    """A finished run: its parameters, the tokens it has read, and its validation loss in nats per token."""
 
     parameters: int
     tokens: int
@@ -42,38 +42,38 @@ class Law:
     beta: float
 
     def of_size(self, parameters: Any) -> Any:
-        """What a model of a finite size loses: A / N^alpha."""
+        """Returns the part of the loss that is due to the finite size of a model: A / N^alpha."""
         return self.A * parameters**-self.alpha
 
     def of_data(self, tokens: Any) -> Any:
-        """What a finite amount of data loses: B / D^beta."""
+        """Returns the part of the loss that is due to the finite amount of data: B / D^beta."""
         return self.B * tokens**-self.beta
 
     def __call__(self, parameters: Any, tokens: Any) -> Any:
-        """Of numbers or arrays."""
+        """Returns the loss for numbers or arrays."""
         return self.E + self.of_size(parameters) + self.of_data(tokens)
 
 
 @dataclass(frozen=True)
 class ScalingFit:
-    """The law of some runs, and those that other scatter of the same runs would have given."""
+    """The law fitted to some runs, and the laws fitted to the same runs with resampled residuals."""
 
     points: tuple[Point, ...]
     law: Law
     resampled: tuple[Law, ...]
 
     def interval(self, value: Callable[[Law], float]) -> tuple[float, float]:
-        """Between these 95 % of the resampled laws' values lie."""
+        """Returns the interval that holds 95 % of the resampled laws' values."""
         low, high = np.quantile([value(law) for law in self.resampled], (0.025, 0.975))
         return float(low), float(high)
 
     def constants(self) -> dict[str, tuple[float, float]]:
-        """The interval of each constant."""
+        """Returns the interval of each constant."""
         return {name: self.interval(lambda law, name=name: getattr(law, name)) for name in CONSTANTS}  # type: ignore[misc]
 
     def unidentified(self) -> list[str]:
-        """Those of E, alpha and beta that the runs do not tell: their interval takes more than half of what was
-        allowed, or reaches one of its ends."""
+        """Returns those of E, alpha and beta that the runs do not determine: their interval is more than half of the
+        allowed range, or reaches one of its ends."""
         allowed = {"E": (0.0, min(p.loss for p in self.points)), "alpha": EXPONENTS, "beta": EXPONENTS}
         found = self.constants()
         slack = {name: 0.01 * (high - low) for name, (low, high) in allowed.items()}
@@ -84,15 +84,15 @@ class ScalingFit:
         ]  # fmt: skip
 
     def scatter(self) -> float:
-        """The runs about the law: root mean square of log L - log law."""
+        """Returns the scatter of the runs around the law: the root mean square of log L - log law."""
         return float(np.sqrt(np.mean([np.log(p.loss / self.law(p.parameters, p.tokens)) ** 2 for p in self.points])))
 
 
 def fit_scaling_law(points: Sequence[Point], seed: int = 0, resamples: int = RESAMPLES) -> ScalingFit:
-    """The law with the least Σ Huber(log law - log L), and its uncertainty by a bootstrap of the residuals, which are
-    widened by √(n / (n - 5)) for the five constants that were fitted to them.
+    """Returns the law with the smallest Σ Huber(log law - log L), and its uncertainty by a bootstrap of the residuals, which are
+    scaled by √(n / (n - 5)) for the five fitted constants.
 
-    Errors: DataError for losses that are not finite and positive, for fewer than six runs or than three sizes or amounts.
+    Raises DataError for losses that are not finite and positive, or for fewer than six runs, three sizes or three amounts of data.
     """
     if bad := [p for p in points if not (p.parameters > 0 and p.tokens > 0 and p.loss > 0 and np.isfinite(p.loss))]:
         raise DataError(f"a scaling law through {bad[0]}: expected numbers above 0")
@@ -102,39 +102,33 @@ def fit_scaling_law(points: Sequence[Point], seed: int = 0, resamples: int = RES
             f"a scaling law through {len(points)} runs of {len(sizes)} sizes and {len(amounts)} amounts of data: "
             "expected at least 6 of 3 and 3, for its five constants"
         )
-    search = _Search(points)
+    search = _Search(*(np.log([getattr(p, name) for p in points]) for name in ("parameters", "tokens", "loss")))
     best = min(map(search.polished, search.starts(5)), key=search.cost)
     residuals = search.log_loss - search.predicted(best)
     residuals *= np.sqrt(len(points) / (len(points) - len(CONSTANTS)))
     draw = np.random.Generator(philox((seed, 0)))
     laws = []
     for _ in range(resamples):
-        again = search.with_losses(search.predicted(best) + draw.choice(residuals, len(points)))
+        again = _Search(search.log_size, search.log_data, search.predicted(best) + draw.choice(residuals, len(points)))
         laws.append(again.law(min(map(again.polished, [best, *again.starts(1)]), key=again.cost)))
     return ScalingFit(tuple(points), search.law(best), tuple(laws))
 
 
 class _Search:
-    """The search for (log E, log A', α, log B', β): A' and B' are the terms in the (geometric) middle of the runs,
+    """The search for (log E, log A', α, log B', β): A' and B' are the terms at the geometric mean of the runs,
     where they depend little on the exponents."""
 
-    def __init__(self, points: Sequence[Point]) -> None:
-        n, d, self.log_loss = (np.log([getattr(p, name) for p in points]) for name in ("parameters", "tokens", "loss"))
-        self.middle = n.mean(), d.mean()
-        self.size, self.data = n - n.mean(), d - d.mean()
-
-    def with_losses(self, log_loss: np.ndarray) -> "_Search":
-        """The same runs with other losses."""
-        other = _Search.__new__(_Search)
-        other.middle, other.size, other.data, other.log_loss = self.middle, self.size, self.data, log_loss
-        return other
+    def __init__(self, log_size: np.ndarray, log_data: np.ndarray, log_loss: np.ndarray) -> None:
+        self.log_size, self.log_data, self.log_loss = log_size, log_data, log_loss
+        self.middle = log_size.mean(), log_data.mean()
+        self.size, self.data = log_size - self.middle[0], log_data - self.middle[1]
 
     def law(self, x: np.ndarray) -> Law:
         e, a, alpha, b, beta = map(float, x)
         return Law(float(np.exp(e)), float(np.exp(a + alpha * self.middle[0])), alpha, float(np.exp(b + beta * self.middle[1])), beta)
 
     def _terms(self, x: np.ndarray) -> np.ndarray:
-        """log of E, A / N^α, B / D^β: (3, runs)."""
+        """Returns the logarithms of E, A / N^α, B / D^β: (3, runs)."""
         e, a, alpha, b, beta = x
         return np.stack([np.full_like(self.size, e), a - alpha * self.size, b - beta * self.data])
 
@@ -142,11 +136,11 @@ class _Search:
         return np.logaddexp.reduce(self._terms(x))
 
     def _jacobian(self, x: np.ndarray) -> np.ndarray:
-        share = np.exp(self._terms(x) - self.predicted(x))  # d log Σ exp(t) / dt
-        return np.stack([share[0], share[1], -share[1] * self.size, share[2], -share[2] * self.data], axis=1)
+        part = np.exp(self._terms(x) - self.predicted(x))  # d log Σ exp(t) / dt
+        return np.stack([part[0], part[1], -part[1] * self.size, part[2], -part[2] * self.data], axis=1)
 
     def cost(self, x: np.ndarray) -> float:
-        """Σ r²/2 up to HUBER, beyond it HUBER (|r| - HUBER/2)."""
+        """Returns the Huber loss: Σ r²/2 up to HUBER, beyond it HUBER (|r| - HUBER/2)."""
         r = np.abs(self.predicted(x) - self.log_loss)
         return float(np.where(r <= HUBER, r**2 / 2, HUBER * (r - HUBER / 2)).sum())
 
@@ -156,7 +150,7 @@ class _Search:
         return (np.array([faint, faint, EXPONENTS[0], faint, EXPONENTS[0]]), np.array([least, most, EXPONENTS[1], most, EXPONENTS[1]]))
 
     def starts(self, count: int) -> list[np.ndarray]:
-        """The best of a grid of exponents, for each of which the three terms are a least squares problem without signs."""
+        """Returns the best of a grid of exponents, for each of which the three terms are a nonnegative least squares problem."""
         found = []
         low, high = self._bounds()
         for alpha in STARTS:
@@ -168,7 +162,7 @@ class _Search:
         return sorted(found, key=self.cost)[:count]
 
     def polished(self, x: np.ndarray) -> np.ndarray:
-        """The nearest minimum."""
+        """Returns the nearest minimum."""
         low, high = self._bounds()
         x = np.clip(x, low + 1e-6, high - 1e-6)
         found = least_squares(

@@ -1,7 +1,7 @@
 """The runs that a scaling law is fitted to: the configured model in smaller widths, each on several amounts of data.
 
 No run reads a token twice: the batches of a first epoch do not overlap, and each run makes a part of them only.
-Each has its own finished schedule, the configured one with all its steps in proportion, since the losses on the way of a
+Each has its own complete schedule, the configured one with all its steps in proportion, since the losses in the middle of a
 longer run are worse than those of a run that ends there (Hoffmann et al. 2022, section 3.1).
 """
 
@@ -29,7 +29,7 @@ AMOUNTS = (0.125, 0.25, 0.5, 1.0)  # of the tokens that the configured run reads
 
 @dataclass(frozen=True)
 class ScalingPlan:
-    """runs: what to train, widths from narrow to wide, of each from little data to much.  train_tokens: in one pass."""
+    """runs: what to train, widths from narrow to wide, each with little data first.  train_tokens: in one pass."""
 
     config: TrainConfig
     runs: tuple[TrainConfig, ...]
@@ -37,14 +37,14 @@ class ScalingPlan:
     train_tokens: int
 
     def folder(self, out: Path, config: TrainConfig) -> Path:
-        """Where a run lies: an ordinary run folder."""
+        """Returns the folder of a run, which is an ordinary run folder."""
         return out / f"width-{config.n_embd}-steps-{config.steps}"
 
 
 def plan_scaling(config: TrainConfig, text: str | Corpus) -> ScalingPlan:
-    """The runs for a configured one.
+    """Returns the runs for a configured one.
 
-    Errors: ConfigError when three narrower widths or three amounts of data cannot be made of it; DataError for too little data.
+    Raises ConfigError if it does not allow three narrower widths or three amounts of data, DataError for too little data.
     """
     tokenizer, train_ids, _, _ = prepare(config, text, None)
     most = min(config.steps, make_batches(config, train_ids).batches_per_epoch)
@@ -61,7 +61,7 @@ def plan_scaling(config: TrainConfig, text: str | Corpus) -> ScalingPlan:
 
 
 def _scheduled(config: TrainConfig, steps: int) -> TrainConfig:
-    """The config with its whole schedule in so many steps, validated and saved at the end."""
+    """Returns the config with its whole schedule in this number of steps, validated and saved at the end."""
     share = steps / config.schedule_steps
     return dataclasses.replace(
         config, steps=steps, schedule_steps=steps, warmup=round(config.warmup * share), dropout_ramp=round(config.dropout_ramp * share),
@@ -70,9 +70,9 @@ def _scheduled(config: TrainConfig, steps: int) -> TrainConfig:
 
 
 def finished(plan: ScalingPlan, config: TrainConfig, out: Path, text: str | Corpus) -> dict[str, Any] | None:
-    """The summary of a run that is done; None of one that is not begun or was stopped.
+    """Returns the summary of a finished run, or None if it has not started or was stopped.
 
-    Errors: CheckpointError when its folder holds a run of other settings or on other data.
+    Raises CheckpointError if its folder holds a run with other settings or on other data.
     """
     folder = plan.folder(out, config)
     if not (folder / "config.json").exists():
@@ -84,7 +84,7 @@ def finished(plan: ScalingPlan, config: TrainConfig, out: Path, text: str | Corp
 
 
 def seconds_left(plan: ScalingPlan, out: Path, text: str | Corpus, scratch: Path) -> float:
-    """About how long the runs that are not done will take, measured for each width on its first steps, in scratch folders."""
+    """Returns about how long the unfinished runs will take, measured for each width on its first steps, in scratch folders."""
     missing = [config for config in plan.runs if finished(plan, config, out, text) is None]
     total = 0.0
     for width, group in itertools.groupby(missing, key=lambda config: config.n_embd):
@@ -98,8 +98,8 @@ def seconds_left(plan: ScalingPlan, out: Path, text: str | Corpus, scratch: Path
 def trained_point(
     plan: ScalingPlan, config: TrainConfig, out: Path, text: str | Corpus, train: Callable[[Run], dict[str, Any] | None]
 ) -> Point | None:
-    """The point of one run, which `train` trains, from its checkpoint on if it was stopped, unless it is done. None when it
-    is stopped again."""
+    """Returns the point of one run. Unless it is finished, `train` trains it, from its checkpoint if it was stopped. Returns None
+    if it is stopped again."""
     summary = finished(plan, config, out, text)
     if summary is None:
         folder = plan.folder(out, config)

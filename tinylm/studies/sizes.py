@@ -1,4 +1,4 @@
-"""The same model in other widths, and how many parameters it then has."""
+"""The same model in other widths, and its number of parameters."""
 
 import dataclasses
 import itertools
@@ -10,14 +10,14 @@ from tinylm.train.tasks.language_model_config import RECURRENT, TrainConfig, bui
 
 
 def widened(config: TrainConfig, factor: float) -> TrainConfig:
-    """The same model about `factor` times as wide, in whole widths of a head."""
+    """Returns the same model about `factor` times as wide, in whole widths of a head."""
     unit = _unit(config)
     width = max(unit, unit * round(config.n_embd * factor / unit))
     return dataclasses.replace(config, n_embd=width, n_hidden=max(1, round(config.n_hidden * width / config.n_embd)))
 
 
 def _unit(config: TrainConfig) -> int:
-    """Widths are multiples of it: an even number for each head."""
+    """Returns the number that widths are multiples of: an even width for each head."""
     return 1 if config.model in RECURRENT else 2 * config.n_head
 
 
@@ -40,7 +40,7 @@ def _monomials(c: float, h: float) -> np.ndarray:
 
 
 def config_of_size(config: TrainConfig, vocab_size: int, parameters: float) -> tuple[TrainConfig, int]:
-    """(the config whose model has about so many parameters by its width alone, how many those are)."""
+    """Returns (the config with the width at which its model has about this many parameters, their number)."""
     count = parameter_count(config, vocab_size)
     low, high = 0.01, 100.0
     for _ in range(12):

@@ -1,4 +1,4 @@
-"""Reports as one HTML page that needs nothing else: a row a function, which opens on its reports and error curves."""
+"""Reports as one self-contained HTML page: one row per function, which opens to show its reports and error curves."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ svg { max-width: 100%; height: auto; } svg text { font-size: 13px; fill: #555; }
 
 
 def page(title: str, checks: Sequence[tuple[str, Sequence[Report]]]) -> str:
-    """The page. checks: (name of a function, its reports); the failed ones stand open, and first."""
+    """Returns the page. checks: (name of a function, its reports); the failed ones come first and are open."""
     ordered = sorted(checks, key=lambda check: all(report.ok for report in check[1]))
     failed = sum(not report.ok for _, reports in checks for report in reports)
     total = sum(len(reports) for _, reports in checks)
@@ -58,15 +58,15 @@ def _report(report: Report) -> str:
 
 
 def _explanation(row: Row) -> str:
-    """Below the row of a failure: where it is worst, and the likely cause."""
+    """Returns what stands below the row of a failure: where it is worst, and the likely cause."""
     words = [escape(row.detail), f"<b>likely cause:</b> {escape(row.cause)}" if row.cause else ""]
     shown = "<br/>".join(filter(None, words))
     return f'<tr><td></td><td colspan="2">{shown}</td></tr>' if shown else ""
 
 
 def _curve(report: Report) -> str:
-    """The error by step, both on logarithmic axes from 10^-16 to 10^4, as an inline drawing."""
-    width, height, left, bottom = 330, 220, 48, 46  # not wider than a phone: its text keeps its size
+    """Returns an inline drawing of the error by step, both on logarithmic axes, the error from 10^-16 to 10^4."""
+    width, height, left, bottom = 330, 220, 48, 46  # not wider than a phone, so that the text keeps its size
 
     def x(step: float) -> float:
         return left + (width - left - 10) * (math.log10(step) + 10.5) / 10

@@ -1,4 +1,4 @@
-"""Two arrays side by side: a row with every measure of how far they are apart."""
+"""Compares two arrays: a row with several measures of their difference."""
 
 import numpy as np
 
@@ -8,17 +8,17 @@ TOLERANCES = {"float64": 1e-10, "float32": 1e-5}  # values and gradients, relati
 
 
 def compared(name: str, a: np.ndarray, b: np.ndarray, all_norm: float, sides: tuple[str, str] = ("tinylm", "PyTorch")) -> Row:
-    """The row of a beside the trusted b; see `relative_error` for all_norm.
+    """Returns the row that compares a with the trusted b; see `relative_error` for all_norm.
 
-    Its measures: max_abs, the largest |a - b|; cosine, of the angle between the two as vectors (NaN for a
-    zero one); ulps, the largest |a - b| in units of the last place of b, in the coarser dtype, elements below a
-    thousandth of the largest counting as that: near a zero crossing, units of the last place say nothing.
+    Its measures: max_abs, the largest |a - b|; cosine, of the angle between the two as vectors (NaN if one is
+    zero); ulps, the largest |a - b| in units of the last place of b, in the coarser dtype. Elements below a
+    thousandth of the largest count as that: near a zero crossing, units of the last place say nothing.
     """
     coarser = min(a.dtype, b.dtype, key=lambda dtype: dtype.itemsize)
     unit = np.spacing(np.maximum(np.abs(b), 1e-3 * np.max(np.abs(b), initial=0)).astype(coarser)).astype(np.float64)
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     difference = np.abs(a - b)
-    with np.errstate(over="ignore"):  # beside a zero array every error is beyond all units
+    with np.errstate(over="ignore"):  # compared with a zero array, every error is infinitely many units
         ulps = float(np.max(difference / unit, initial=0))
     norms = float(np.linalg.norm(a) * np.linalg.norm(b))
     measures = {
@@ -33,19 +33,19 @@ def compared(name: str, a: np.ndarray, b: np.ndarray, all_norm: float, sides: tu
     return Row(name, relative_error(a, b, all_norm), detail, measures=measures)
 
 
-def together(pairs: list[tuple[str, np.ndarray, np.ndarray]], sides: tuple[str, str] = ("tinylm", "PyTorch")) -> list[Row]:
-    """A row for each (name, a, b), an error counting from a thousandth of the norm of all b."""
+def compared_arrays(pairs: list[tuple[str, np.ndarray, np.ndarray]], sides: tuple[str, str] = ("tinylm", "PyTorch")) -> list[Row]:
+    """Returns one row for each (name, a, b); errors are relative to at least a thousandth of the norm of all b."""
     norm = joint_norm([b for _, _, b in pairs])
     return [compared(name, a, b, norm, sides) for name, a, b in pairs]
 
 
 def missing(name: str, what: str) -> Row:
-    """A failure: something that one side lacks or has in another shape."""
+    """Returns the row of a failure: something that is missing on one side or has another shape."""
     return Row(name, float("inf"), what)
 
 
 def mismatches(ours: dict[str, tuple[int, ...]], theirs: dict[str, tuple[int, ...]], other: str = "PyTorch") -> list[Row]:
-    """A row for every name that one side lacks, and every shape that differs."""
+    """Returns one row for every name that is missing on one side, and for every shape that differs."""
     rows = [missing(name, f"only in tinylm, of shape {shape}") for name, shape in ours.items() if name not in theirs]
     rows += [missing(name, f"only in {other}, of shape {shape}") for name, shape in theirs.items() if name not in ours]
     both = [(name, shape, theirs[name]) for name, shape in ours.items() if name in theirs]

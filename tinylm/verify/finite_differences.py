@@ -1,12 +1,13 @@
-"""Gradients against central differences: (f(x + h) - f(x - h)) / 2h, in float64.
+"""Compares gradients with central differences, (f(x + h) - f(x - h)) / 2h, in float64.
 
-The error of a central difference is h² f'''/6 from the formula and about ε |f| / h from rounding,
-least near h = ε^(1/3) ≈ 6·10⁻⁶, where it is some 10⁻¹⁰: a formula that is wrong by one part
-in a million is seen. An argument that seems wrong there is measured again at the step where its
-differences settle, and without the elements that stand at a kink.
+The error of a central difference is h² f'''/6 from the formula and about ε |f| / h from rounding.
+It is smallest near h = ε^(1/3) ≈ 6·10⁻⁶, about 10⁻¹⁰: a gradient that is wrong by one part
+in a million is found. An argument that seems wrong there is measured again at the step where its
+differences change least, and without the elements that are at a kink.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,37 @@ from tinylm.verify.diagnosis.evidence import gathered
 from tinylm.verify.jacobians import STEP, Problem, SecondOrder
 from tinylm.verify.kinks import kinks_of
 from tinylm.verify.reports import Report, Row, joint_norm, relative_error
-from tinylm.verify.step_sizes import error_curve, settled_step
+from tinylm.verify.step_sizes import error_curve, steadiest_step
 
 TOLERANCES = {1: 1e-6, 2: 1e-5}  # by order
 SINGLE_TOLERANCE = 1e-5  # of a gradient in float32
 _FULL = 300  # inputs + outputs up to which every element of the Jacobian is checked
 _DIRECTIONS = 8
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a check is made; see `gradcheck`. Raises ConfigError for a mode, order or dtype that does not exist."""
+
+    mode: str | None = None
+    order: int = 1
+    tolerance: float | None = None
+    seed: int = 0
+    thorough: bool = False
+    taped_in: str = "float64"
+
+    def __post_init__(self) -> None:
+        if self.mode not in (None, "full", "directions") or self.order not in (1, 2):
+            raise ConfigError(f"gradcheck: mode {self.mode!r}, order {self.order!r}: expected 'full', 'directions' or None, and 1 or 2")
+        if self.taped_in not in ("float64", *(["float32"] if self.order == 1 else [])):
+            raise ConfigError(f"gradcheck: taped_in {self.taped_in!r}: expected 'float64', or 'float32' with order 1")
+
+    @property
+    def allowed(self) -> float:
+        """The tolerance that was given, or that of the order and dtype."""
+        if self.tolerance is not None:
+            return self.tolerance
+        return TOLERANCES[self.order] if self.taped_in == "float64" else SINGLE_TOLERANCE
 
 
 def gradcheck(
@@ -39,7 +65,7 @@ def gradcheck(
     taped_in: str = "float64",
     **settings: Any,
 ) -> Report:
-    """Checks the gradients of fn(*arrays, **settings) against central differences.
+    """Compares the gradients of fn(*arrays, **settings) with central differences.
 
     fn: a function of tensors, such as an op, that returns one floating tensor or several. Floating
     arrays, also those in a list, are copied to float64 tensors; anything else (integers, masks,
@@ -48,63 +74,43 @@ def gradcheck(
     gradcheck(lambda *_: model(x), *model.parameters()). Random ops draw the same numbers each time.
     mode: "full" compares the whole Jacobian, "directions" compares cᵀ J u for random u and c;
     by default the size decides. order 2 checks `grad(..., create_graph=True)` of a random cᵀ f,
-    in the arrays and in c, against differences of the first gradient.
-    tolerance: 1e-6, 1e-5 for order 2 or float32. seed: of u and c. thorough: also give the error at
-    many steps (`curve`) and look for kinks that differences pass over. taped_in: "float32" runs the
-    op, and thereby its float32 kernel, in single precision and holds it against differences in double.
+    in the arrays and in c, with differences of the first gradient.
+    tolerance: 1e-6, 1e-5 for order 2 or float32. seed: of u and c. thorough: also gives the error at
+    many steps (`curve`) and looks for kinks that differences miss. taped_in: "float32" runs the
+    op, and thereby its float32 kernel, in single precision and compares it with differences in double.
     Elements without a derivative are left out and named in the remarks; a failure has its likely
-    cause in the row. Errors: ConfigError for a mode, order or dtype that is none, or when there is
+    cause in the row. Raises ConfigError for a mode, order or dtype that does not exist, or if there is
     nothing to check.
     """
     args, variables = _variables(arrays)
     name = getattr(getattr(fn, "op", fn), "name", getattr(fn, "__name__", type(fn).__name__))
-    return check(
-        lambda: fn(*args, **settings), variables, name, mode=mode, order=order, tolerance=tolerance, seed=seed, thorough=thorough,
-        taped_in=taped_in,
-    )  # fmt: skip
+    return check(lambda: fn(*args, **settings), variables, name, Settings(mode, order, tolerance, seed, thorough, taped_in))
 
 
-def check(
-    call: Callable[[], Any],
-    variables: Sequence[tuple[str, Tensor]],
-    name: str,
-    *,
-    mode: str | None = None,
-    order: int = 1,
-    tolerance: float | None = None,
-    seed: int = 0,
-    thorough: bool = False,
-    taped_in: str = "float64",
-) -> Report:
-    """gradcheck on a function without arguments that reads the named float64 tensors where they stand."""
-    if mode not in (None, "full", "directions") or order not in (1, 2):
-        raise ConfigError(f"gradcheck: mode {mode!r}, order {order!r}: expected 'full', 'directions' or None, and 1 or 2")
-    if taped_in not in ("float64", *(["float32"] if order == 1 else [])):
-        raise ConfigError(f"gradcheck: taped_in {taped_in!r}: expected 'float64', or 'float32' with order 1")
+def check(call: Callable[[], Any], variables: Sequence[tuple[str, Tensor]], name: str, how: Settings) -> Report:
+    """Does the same for a function without arguments that reads the named float64 tensors where they stand."""
     if not variables:
         raise ConfigError("gradcheck: no floating array among the arguments")
-    if tolerance is None:
-        tolerance = TOLERANCES[order] if taped_in == "float64" else SINGLE_TOLERANCE
-    rng = np.random.default_rng(seed)
+    mode, tolerance, rng = how.mode, how.allowed, np.random.default_rng(how.seed)
     before = [t.requires_grad for _, t in variables]
     for _, t in variables:
         t.requires_grad = True
     try:
-        problem = SecondOrder(call, variables, rng) if order == 2 else Problem(call, variables, taped_in)
+        problem = SecondOrder(call, variables, rng) if how.order == 2 else Problem(call, variables, how.taped_in)
         comparison = _Comparison(problem, tolerance, mode, rng)
         mode = comparison.mode
-        rows, remarks = comparison.run(thorough)
-        curve = comparison.curve() if thorough else ()
+        rows, remarks = comparison.run(how.thorough)
+        curve = comparison.curve() if how.thorough else ()
     except GradientShapeError as error:
         rows, remarks, curve = [Row(f"argument {error.argument}", float("inf"), str(error), shape_cause(error))], [], ()
     finally:
         for (_, t), required in zip(variables, before, strict=True):
             t.requires_grad = required
-    return Report(f"{name} ({mode or 'full'}, order {order})", tolerance, tuple(rows), tuple(remarks), curve)
+    return Report(f"{name} ({mode or 'full'}, order {how.order})", tolerance, tuple(rows), tuple(remarks), curve)
 
 
 def _variables(arrays: Sequence[Any]) -> tuple[list[Any], list[tuple[str, Tensor]]]:
-    """The arguments for fn, and the floating ones among them as (name, float64 tensor)."""
+    """Returns the arguments for fn, and the floating ones among them as (name, float64 tensor)."""
     variables: list[tuple[str, Tensor]] = []
 
     def prepared(x: Any, label: str) -> Any:
@@ -127,7 +133,7 @@ def _is_floating(x: Any) -> bool:
 
 
 class _Comparison:
-    """Tape and differences of one problem, argument by argument."""
+    """Compares the tape with differences for one problem, argument by argument."""
 
     def __init__(self, problem: Problem, tolerance: float, mode: str | None, rng: np.random.Generator) -> None:
         self.problem, self.tolerance, self.rng = problem, tolerance, rng
@@ -135,23 +141,23 @@ class _Comparison:
         inputs, outputs = sum(x.size for x in problem.xs), self.y.size
         self.mode = mode or ("full" if inputs + outputs <= _FULL else "directions")
         self.cotangents = np.eye(outputs) if self.mode == "full" else rng.standard_normal((_DIRECTIONS, outputs))
-        self.ways = [rng.standard_normal((_DIRECTIONS, *x.shape)) for x in problem.xs] if self.mode == "directions" else []
-        self.pulled = [problem.pulled(self.y, c) for c in self.cotangents]
+        self.directions = [rng.standard_normal((_DIRECTIONS, *x.shape)) for x in problem.xs] if self.mode == "directions" else []
+        self.vjps = [problem.vjp(self.y, c) for c in self.cotangents]
         self.kinks: dict[int, list[int]] = {}
         self.remeasured: set[int] = set()
         self.pairs = [self.pair(k, STEP, []) for k in range(len(problem.xs))]
 
     def pair(self, k: int, step: float, without: list[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Argument k by the tape and by differences, some of its elements left out."""
+        """Returns argument k's part by the tape and by differences, some of its elements left out."""
         x = self.problem.xs[k]
         if self.mode == "full":
-            taped = np.array([p[k].ravel() for p in self.pulled]).reshape(self.y.size, x.size)
+            taped = np.array([p[k].ravel() for p in self.vjps]).reshape(self.y.size, x.size)
             measured = self.problem.measured(k, step)
             taped[:, without] = measured[:, without] = 0
             return taped, measured
-        ways = self.ways[k].reshape(_DIRECTIONS, x.size)
-        ways[:, without] = 0
-        pairs = zip(self.pulled, self.cotangents, self.ways[k], strict=True)
+        directions = self.directions[k].reshape(_DIRECTIONS, x.size)
+        directions[:, without] = 0
+        pairs = zip(self.vjps, self.cotangents, self.directions[k], strict=True)
         both = [(float(np.vdot(p[k], u)), float(c @ self.problem.slope({k: u}, step))) for p, c, u in pairs]
         return np.array([[a] for a, _ in both]), np.array([[b] for _, b in both])
 
@@ -159,19 +165,19 @@ class _Comparison:
         return relative_error(*self.pairs[k], joint_norm([b for _, b in self.pairs]))
 
     def remeasure(self, k: int) -> None:
-        """Argument k without its kinks; at the step where its differences settle, if it seems wrong at the usual one."""
+        """Compares argument k again without its kinks; if it still seems wrong, at the step where its differences change least."""
         self.remeasured.add(k)
         self.kinks[k] = kinks_of(self.problem, k, self.rng)
         self.pairs[k] = self.pair(k, STEP, self.kinks[k])
         if not self.error(k) <= self.tolerance:
-            self.pairs[k] = self.pair(k, settled_step(self.problem, k, self.rng), self.kinks[k])
+            self.pairs[k] = self.pair(k, steadiest_step(self.problem, k, self.rng), self.kinks[k])
 
     def run(self, thorough: bool) -> tuple[list[Row], list[str]]:
-        """A row an argument and one for whatever does not repeat; remarks on kinks."""
+        """Returns one row per argument and one for whatever does not repeat; and remarks on kinks."""
         count = range(len(self.pairs))
         unstable = repetitions(self.problem, self.rng.standard_normal(self.y.size))
         noisy = any(row.error > self.tolerance for row in unstable)
-        if not noisy:  # else noise would pass for kinks
+        if not noisy:  # else noise would look like kinks
             for k in count if thorough else []:
                 self.kinks[k] = kinks_of(self.problem, k, self.rng)
                 if self.kinks[k]:
@@ -192,7 +198,7 @@ class _Comparison:
         )
 
     def _failure(self, k: int, noisy: bool) -> tuple[str, str]:
-        """Of an argument out of tolerance: where it differs most, and the likely cause."""
+        """Returns, for an argument out of tolerance, where it differs most and the likely cause."""
         if self.error(k) <= self.tolerance:
             return "", ""
         a, b = self.pairs[k]
@@ -202,10 +208,10 @@ class _Comparison:
         detail = f"{where}: {a[i, j]:.10g} by the tape, {b[i, j]:.10g} by differences"
         if noisy:
             return detail, "not repeatable, see below"
-        evidence = gathered(self.problem, self.y, k, self.kinks.get(k, []), self.rng)
+        evidence = gathered(self.problem, self.y, k, self.kinks.get(k, []), self.rng, gradcheck)
         return detail, "" if evidence is None else likely_cause(evidence)
 
     def curve(self) -> tuple[tuple[float, float], ...]:
-        """The error at many steps, along a direction without the kinks."""
+        """Returns the error at many steps, along a direction without the kinks."""
         c = self.rng.standard_normal(self.y.size)
-        return error_curve(self.problem, self.problem.pulled(self.y, c), c, self.kinks, self.rng)
+        return error_curve(self.problem, self.problem.vjp(self.y, c), c, self.kinks, self.rng)

@@ -1,4 +1,4 @@
-"""Gradients saved by any program, compared by name: another library, another device, another version.
+"""Compares saved gradients by name: from another library, another device, another version.
 
 A file is a plain safetensors file of floating arrays, so PyTorch writes one with
 `safetensors.torch.save_file({name: p.grad for name, p in model.named_parameters()}, path)`.
@@ -15,7 +15,7 @@ from tinylm.errors import CheckpointError
 from tinylm.files.atomic import write_atomically
 from tinylm.files.safetensors_files import open_safetensors, serialize
 from tinylm.nn import Module
-from tinylm.verify.compared_arrays import TOLERANCES, mismatches, together
+from tinylm.verify.compared_arrays import TOLERANCES, compared_arrays, mismatches
 from tinylm.verify.reports import Report
 
 Gradients = Module | Mapping[str, Any] | str | Path
@@ -24,7 +24,7 @@ Gradients = Module | Mapping[str, Any] | str | Path
 def save_gradients(gradients: Gradients, path: str | Path) -> None:
     """Writes the gradients of a model's parameters, after backward, or arrays by name.
 
-    Errors: CheckpointError when there is none, or the file cannot be written.
+    Raises CheckpointError if there are none, or if the file cannot be written.
     """
     arrays = _arrays(gradients)
     if not arrays:
@@ -33,7 +33,7 @@ def save_gradients(gradients: Gradients, path: str | Path) -> None:
 
 
 def load_gradients(path: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of a safetensors file by name. Errors: CheckpointError when it is missing, damaged or of a dtype that NumPy lacks."""
+    """Returns the arrays of a safetensors file by name. Raises CheckpointError if it is missing, damaged or of a dtype that NumPy lacks."""
     file = open_safetensors(Path(path))
     try:
         return {name: tensor.array() for name, tensor in file.tensors.items()}
@@ -42,18 +42,18 @@ def load_gradients(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def compare_gradients(ours: Gradients, theirs: Gradients, *, tolerance: float | None = None) -> Report:
-    """Gradients by name beside trusted ones: models (after backward), mappings of arrays, or safetensors files.
+    """Compares gradients by name with trusted ones: models (after backward), mappings of arrays, or safetensors files.
 
-    A name that one side lacks and a shape that differs are failures in the list, and all others are
-    compared. tolerance: 1e-10 when both sides are float64 throughout, else 1e-5. Errors:
-    CheckpointError for a file that cannot be read.
+    A name that is missing on one side and a shape that differs are failures in the list; all others are
+    compared. tolerance: 1e-10 if all arrays of both sides are float64, else 1e-5.
+    Raises CheckpointError for a file that cannot be read.
     """
     a, b = _arrays(ours), _arrays(theirs)
     if tolerance is None:
         tolerance = TOLERANCES["float64" if all(x.dtype == np.float64 for x in (*a.values(), *b.values())) else "float32"]
     wrong = mismatches({k: x.shape for k, x in a.items()}, {k: x.shape for k, x in b.items()}, "the other")
     skipped = {row.name for row in wrong}
-    rows = together([(k, x, b[k]) for k, x in a.items() if k not in skipped], ("tinylm", "the other"))
+    rows = compared_arrays([(k, x, b[k]) for k, x in a.items() if k not in skipped], ("tinylm", "the other"))
     return Report(f"gradients of {_name(ours)} against {_name(theirs)}", tolerance, (*wrong, *rows))
 
 

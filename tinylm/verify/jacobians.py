@@ -1,4 +1,4 @@
-"""The Jacobian of a function by the tape and by central differences, side by side."""
+"""The Jacobian of a function, by the tape and by central differences."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ Line = Callable[[float], np.ndarray]  # s -> f(x + s u), the outputs as one vect
 
 @op(sequence=True)
 def flatten(arrays, /):
-    """All elements of the arrays as one vector: several outputs, checked as one."""
+    """All elements of the arrays as one vector, so that several outputs are checked as one."""
     xp = array_module(*arrays)
 
     def vjp(dy):
@@ -31,7 +31,7 @@ def flatten(arrays, /):
 
 
 def gradients(y: Tensor, xs: Sequence[Tensor], cotangent: Any, **how: bool) -> list[Tensor]:
-    """The gradients of cotangentᵀ y, zeros where y does not depend on x."""
+    """Returns the gradients of cotangentᵀ y, zeros where y does not depend on x."""
     found = grad(y, list(xs), cotangent, **how) if y.requires_grad else [None] * len(xs)
     return [Tensor(array_module(x.data).zeros_like(x.data)) if g is None else g for x, g in zip(xs, found, strict=True)]
 
@@ -40,8 +40,8 @@ class Problem:
     """A function of named float64 tensors, to be differentiated by the tape and by differences.
 
     call: a function without arguments that reads the tensors where they stand; random ops draw the
-    same numbers each time. dtype: "float32" tapes in single precision, at the same (rounded) point;
-    differences are always taken in float64.
+    same numbers each time. dtype: "float32" records in single precision, at the same (rounded) point;
+    differences are always computed in float64.
     """
 
     def __init__(self, call: Callable[[], Any], variables: Sequence[tuple[str, Tensor]], dtype: str = "float64") -> None:
@@ -57,7 +57,7 @@ class Problem:
         self.start = [x.numpy().copy() for x in self.xs]
 
     def floating(self) -> list[Tensor]:
-        """The floating outputs. Errors: ConfigError when there is none."""
+        """Returns the floating outputs. Raises ConfigError if there is none."""
         default_generator.state = self.random_state
         out = self.call()
         found = [t for t in (out if isinstance(out, (tuple, list)) else [out]) if isinstance(t, Tensor) and t.dtype.kind == "f"]
@@ -67,12 +67,12 @@ class Problem:
         return found
 
     def value(self) -> Tensor:
-        """All outputs as one vector, for differences."""
+        """Returns all outputs as one vector, for differences."""
         with no_grad():
             return flatten(self.floating())
 
     def taped(self) -> Tensor:
-        """All outputs as one vector, with a graph."""
+        """Returns all outputs as one vector, with a graph."""
         doubles = [x.data for x in self.xs]
         try:
             for x in self.xs if self.dtype != "float64" else []:
@@ -82,20 +82,20 @@ class Problem:
             for x, data in zip(self.xs, doubles, strict=True):
                 x.data = data
 
-    def pulled(self, y: Tensor, cotangent: np.ndarray) -> list[np.ndarray]:
-        """cᵀ J by the tape of y: one array an argument."""
+    def vjp(self, y: Tensor, cotangent: np.ndarray) -> list[np.ndarray]:
+        """Returns cᵀ J by the tape of y: one array per argument."""
         c = array_module(y.data).asarray(cotangent.astype(y.dtype))
         return [g.numpy().astype(np.float64) for g in gradients(y, self.xs, c, retain_graph=True)]
 
-    def line(self, ways: dict[int, np.ndarray]) -> Line:
-        """s -> f(x + s u), u having a part for each argument that is given one by its number."""
-        moved = [(self.xs[k], self.xs[k].data.copy(), array_module(self.xs[k].data).asarray(u)) for k, u in ways.items()]
+    def line(self, directions: dict[int, np.ndarray]) -> Line:
+        """Returns the function s -> f(x + s u). directions: the parts of u by argument number; other arguments do not move."""
+        moved = [(self.xs[k], self.xs[k].data.copy(), array_module(self.xs[k].data).asarray(u)) for k, u in directions.items()]
 
         def at(s: float) -> np.ndarray:
-            for x, start, way in moved:
-                x.data[...] = start + s * way
+            for x, start, direction in moved:
+                x.data[...] = start + s * direction
             try:
-                with np.errstate(all="ignore"):  # a wide step may leave the domain
+                with np.errstate(all="ignore"):  # a large step may leave the domain
                     return self.value().numpy()
             finally:
                 for x, start, _ in moved:
@@ -103,21 +103,21 @@ class Problem:
 
         return at
 
-    def slope(self, ways: dict[int, np.ndarray], step: float) -> np.ndarray:
-        """J u by a central difference."""
-        at = self.line(ways)
+    def slope(self, directions: dict[int, np.ndarray], step: float) -> np.ndarray:
+        """Returns J u by a central difference."""
+        at = self.line(directions)
         return (at(step) - at(-step)) / (2 * step)
 
     def measured(self, k: int, step: float) -> np.ndarray:
-        """The Jacobian in argument k by differences: (outputs, elements of the argument)."""
-        columns = [self.slope({k: u}, step) for u in units(self.xs[k])]
+        """Returns the Jacobian in argument k by differences: (outputs, elements of the argument)."""
+        columns = [self.slope({k: u}, step) for u in unit_vectors(self.xs[k])]
         return np.array(columns).reshape(self.xs[k].size, -1).T if columns else np.zeros((self.value().size, 0))
 
 
 class SecondOrder(Problem):
     """The gradient of cᵀ f for a random c as a function of the arguments and of c.
 
-    The tape differentiates what `grad(..., create_graph=True)` gives, differences the plain gradient.
+    The tape differentiates the result of `grad(..., create_graph=True)`; differences are taken of the plain gradient.
     """
 
     def __init__(self, call: Callable[[], Any], variables: Sequence[tuple[str, Tensor]], rng: np.random.Generator) -> None:
@@ -136,8 +136,8 @@ class SecondOrder(Problem):
         return flatten(gradients(self.first.taped(), self.first.xs, self.cotangent, create_graph=True))
 
 
-def units(x: Tensor) -> Iterator[np.ndarray]:
-    """The unit vectors of x's space, in x's shape."""
+def unit_vectors(x: Tensor) -> Iterator[np.ndarray]:
+    """Yields the unit vectors of x's space, in x's shape."""
     for j in range(x.size):
         unit = np.zeros(x.size)
         unit[j] = 1

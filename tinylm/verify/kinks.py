@@ -1,7 +1,7 @@
-"""Points where a function has no derivative, found from its values alone.
+"""Finds points where a function has no derivative, from its values alone.
 
-On a smooth line the two one-sided differences approach each other by half when the step is halved,
-and the central difference moves four times less with each halving. At a kink, beside one, and at a
+On a smooth line, halving the step halves the gap between the two one-sided differences,
+and the central difference changes four times less with each halving. At a kink, near one, and at a
 jump they do not; at the edge of a domain a value is not finite.
 """
 
@@ -9,11 +9,11 @@ import numpy as np
 
 from tinylm.verify.jacobians import STEP, Line, Problem
 
-_MOST = 64  # kinks an argument, after which the search ends
+_MOST = 64  # kinks per argument, after which the search ends
 
 
-def rough(at: Line) -> bool:
-    """True when an output of s -> f(x + s u) has no derivative within a step of s = 0."""
+def has_kink(at: Line) -> bool:
+    """True if an output of s -> f(x + s u) has no derivative within one step of s = 0."""
     centre = at(0.0)
     sides, finite = [], np.isfinite(centre)
     for h in (STEP, STEP / 2, STEP / 4):
@@ -37,14 +37,14 @@ def rough(at: Line) -> bool:
 
 
 def kinks_of(problem: Problem, k: int, rng: np.random.Generator) -> list[int]:
-    """The elements of argument k (flat positions) whose change meets such a point: by halving, since they are few."""
+    """Returns the elements of argument k (flat positions) at such points, found by bisection, since they are few."""
     shape, size = problem.xs[k].shape, problem.xs[k].size
     found: list[int] = []
 
     def search(low: int, high: int) -> None:
-        way = np.zeros(size)
-        way[low:high] = rng.uniform(0.5, 1, high - low)
-        if low == high or len(found) >= _MOST or not rough(problem.line({k: way.reshape(shape)})):
+        direction = np.zeros(size)
+        direction[low:high] = rng.uniform(0.5, 1, high - low)
+        if low == high or len(found) >= _MOST or not has_kink(problem.line({k: direction.reshape(shape)})):
             return
         if high - low == 1:
             found.append(low)

@@ -1,22 +1,33 @@
-"""The gradients of a layer or model against differences: in every parameter and every floating argument."""
+"""The gradients of a layer or model: checked against finite differences, or as arrays."""
 
-import copy
 from typing import Any
 
+import numpy as np
+
+from tinylm.engine.devices import to_device
 from tinylm.nn import Module
-from tinylm.verify.batches import called, floating_arguments, members, named_arguments
-from tinylm.verify.finite_differences import check
+from tinylm.verify.arguments import floating_arguments, outputs_of, prepared
+from tinylm.verify.finite_differences import Settings, check
+from tinylm.verify.jacobians import flatten, gradients
 from tinylm.verify.reports import Report
 
 
-def check_module(model: Module, batch: Any, **how: Any) -> Report:
-    """gradcheck of model(*batch), or model(**batch) for a mapping, on a float64 copy of the model.
+def check_module(model: Module, batch: Any, **settings: Any) -> Report:
+    """Runs gradcheck on model(*batch), or model(**batch) for a mapping, with a float64 copy of the model.
 
-    batch: NumPy arrays, tuples of them or None. how: mode, order, tolerance, seed, thorough and
-    taped_in, as gradcheck takes them. The rows bear the parameters' names.
+    batch: NumPy arrays, tuples of them or None. settings: mode, order, tolerance, seed, thorough and taped_in, as
+    gradcheck takes them. The rows are every parameter, by its name, and every floating argument.
     """
-    ours = copy.deepcopy(model).to(dtype="float64")
-    device = next((p.device for p in ours.parameters()), "cpu")
-    arguments = named_arguments(batch, device)
+    ours, arguments = prepared(model, batch)
     variables = [*ours.named_parameters(), *floating_arguments(arguments)]
-    return check(lambda: list(members(called(ours, batch, arguments))), variables, type(model).__name__, **how)
+    return check(lambda: outputs_of(ours, batch, arguments), variables, type(model).__name__, Settings(**settings))
+
+
+def model_gradients(model: Module, batch: Any, *, dtype: str = "float64", seed: int = 0) -> dict[str, np.ndarray]:
+    """Returns the gradients that `compare` compares with PyTorch's, by parameter: of cᵀ (all floating outputs), where c is
+    default_rng(seed).standard_normal; zeros for a parameter that took no part."""
+    ours, arguments = prepared(model, batch, dtype)
+    y = flatten([t for t in outputs_of(ours, batch, arguments) if t.dtype.kind == "f"])
+    c = np.random.default_rng(seed).standard_normal(y.size).astype(dtype)
+    named = dict(ours.named_parameters())
+    return {k: g.numpy() for k, g in zip(named, gradients(y, list(named.values()), to_device(c, y.device)), strict=True)}

@@ -1,4 +1,4 @@
-"""The checks of one op over all its samples, as the scripts and the tests run them."""
+"""Checks an op on all its samples, as the scripts and the tests do."""
 
 import dataclasses
 import itertools
@@ -6,19 +6,17 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from tinylm import ops
-from tinylm.engine.devices import to_device
 from tinylm.engine.kernels import launches, registry, using
 from tinylm.errors import AutogradError, ConfigError
+from tinylm.verify.arguments import is_floating, on_device
 from tinylm.verify.finite_differences import gradcheck
 from tinylm.verify.reports import Report, Row
 from tinylm.verify.samples import Sample, samples_of
 
 
 def op_names(name: str | None = None) -> list[str]:
-    """Every op, or the one of that name. Errors: ConfigError for a name that is none."""
+    """Returns the names of all ops, or the one that is given. Raises ConfigError if no op has it."""
     if name is None:
         return sorted(registry)
     if name not in registry:
@@ -26,41 +24,27 @@ def op_names(name: str | None = None) -> list[str]:
     return [name]
 
 
-def members(args: Sequence[Any]) -> list[Any]:
-    """The arguments, with the members of a sequence of arrays in its place."""
+def flat_arguments(args: Sequence[Any]) -> list[Any]:
+    """Returns the arguments, with the members of a list of arrays in its place."""
     return [m for a in args for m in (a if isinstance(a, list) else [a])]
-
-
-def is_floating(x: Any) -> bool:
-    """True for a floating NumPy array."""
-    return isinstance(x, np.ndarray) and x.dtype.kind == "f"
 
 
 def differentiable(name: str, sample: Sample) -> bool:
     """True when the op gives a gradient for this sample: it has a floating argument, and a vjp."""
-    if not any(map(is_floating, members(sample.args))):
+    if not any(map(is_floating, flat_arguments(sample.args))):
         return False
     record = registry[name]
     absent = [None] * (record.count - len(sample.args))
     return record.body(*sample.args, *absent, **sample.settings)[1] is not None
 
 
-def on_device(x: Any, device: str, dtype: Any = None) -> Any:
-    """Arrays, also those inside lists and tuples, on the device, floating ones in the dtype."""
-    if isinstance(x, (list, tuple)):
-        return type(x)(on_device(m, device, dtype) for m in x)
-    if not isinstance(x, np.ndarray):
-        return x
-    return to_device(x.astype(dtype) if dtype is not None and x.dtype.kind == "f" else x, device)
-
-
 def check_op(
     name: str, *, order: int = 1, device: str = "cpu", limit: int | None = None, implementation: str = "auto", **how: Any
 ) -> list[Report]:
-    """gradcheck on the op's samples (the first `limit` of them) that have a derivative.
+    """Runs gradcheck on the op's samples (the first `limit` of them) that have a derivative.
 
-    implementation: "reference" switches the kernels off; "kernel" checks the float32 kernels, on the
-    samples that they serve, against differences of the references in float64. how: seed (of the samples
+    implementation: "reference" switches the kernels off; "kernel" compares the float32 kernels, on the
+    samples that they serve, with differences of the references in float64. how: seed (of the samples
     too) and thorough, as gradcheck takes them.
     """
     samples = [s for s in samples_of(name, how.get("seed", 0)) if s.derivative and differentiable(name, s)]
@@ -69,8 +53,8 @@ def check_op(
 
 
 def checked(fn: Any, sample: Sample, order: int, device: str, implementation: str, **how: Any) -> Report | None:
-    """gradcheck of a function on one sample; an error that it raises is a failure of its own, and None means that no
-    kernel ran where "kernel" is asked for."""
+    """Runs gradcheck on a function and one sample. An error that it raises is a failure of its own; None means that no
+    kernel ran although "kernel" is asked for."""
     name = getattr(fn, "__name__", type(fn).__name__)
     how = how | ({"taped_in": "float32"} if implementation == "kernel" else {})
     before = sum(launches.values())

@@ -1,4 +1,4 @@
-"""What a check answers: named rows, each with a relative error, and a verdict."""
+"""The result of a check: named rows, each with a relative error, and a verdict."""
 
 import json
 import math
@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+ALLOWED_DRIFT = 30.0  # times the drift that rounding alone makes
+
 
 def relative_error(a: np.ndarray, b: np.ndarray, all_norm: float) -> float:
     """‖a - b‖ / max(‖b‖, 10⁻³ all_norm); b is the trusted side.
 
-    all_norm: the norm of everything that is compared together (of all gradients, say): some true
+    all_norm: the norm of everything that is compared together (such as all gradients): some true
     gradients are exactly zero, and their rounding must not count as an error of 100 %.
     """
     difference = float(np.linalg.norm(np.ravel(a) - np.ravel(b)))
@@ -23,7 +25,7 @@ def relative_error(a: np.ndarray, b: np.ndarray, all_norm: float) -> float:
 
 
 def joint_norm(arrays: Sequence[np.ndarray]) -> float:
-    """The norm of all the arrays as one vector."""
+    """Returns the norm of all the arrays as one vector."""
     return float(np.linalg.norm([np.linalg.norm(a) for a in arrays])) if arrays else 0.0
 
 
@@ -34,7 +36,7 @@ class Row:
     name: str
     error: float
     detail: str = ""
-    cause: str = ""  # of a failure, where one was found
+    cause: str = ""  # of a failure, if one was found
     measures: Mapping[str, float] = field(default_factory=dict)  # further figures, by name
 
     def __str__(self) -> str:
@@ -49,7 +51,7 @@ class Report:
     title: str
     tolerance: float
     rows: tuple[Row, ...]
-    remarks: tuple[str, ...] = ()  # what was found beside the errors, such as points without a derivative
+    remarks: tuple[str, ...] = ()  # further findings, such as points without a derivative
     curve: tuple[tuple[float, float], ...] = ()  # (step, relative error of the difference), where steps were tried
 
     @property
@@ -63,21 +65,21 @@ class Report:
 
     @property
     def worst(self) -> Row | None:
-        """The row of the largest error, a NaN before all others; None without rows."""
+        """The row with the largest error, where a NaN counts as the largest; None without rows."""
         return max(self.rows, key=lambda row: math.inf if math.isnan(row.error) else row.error, default=None)
 
     @property
     def error(self) -> float:
-        """The largest relative error; NaN if there is one."""
+        """The largest relative error; NaN if there is a NaN."""
         return float(np.max([row.error for row in self.rows])) if self.rows else 0.0
 
     @property
     def best_step(self) -> float:
-        """The step at which differences and tape agree best; NaN where steps were not tried."""
+        """The step at which differences and tape agree best; NaN if no steps were tried."""
         return min(self.curve, key=lambda point: math.inf if math.isnan(point[1]) else point[1])[0] if self.curve else math.nan
 
     def record(self) -> dict[str, Any]:
-        """All of it as JSON has it; a number that is not finite is a string, such as "nan"."""
+        """Returns the report for JSON; a number that is not finite becomes a string, such as "nan"."""
         rows = [
             {"name": r.name, "ok": r.error <= self.tolerance, "error": r.error, "detail": r.detail, "cause": r.cause, **r.measures}
             for r in self.rows
@@ -86,7 +88,7 @@ class Report:
         return _finite({**whole, "remarks": list(self.remarks), "curve": [list(point) for point in self.curve]})
 
     def to_json(self) -> str:
-        """The record as text."""
+        """Returns the record as text."""
         return json.dumps(self.record(), indent=2, ensure_ascii=False)
 
     def __str__(self) -> str:
@@ -94,8 +96,30 @@ class Report:
         return "\n".join([head, *(f"  {row}" for row in self.failures), *(f"  {remark}" for remark in self.remarks)])
 
 
+@dataclass(frozen=True)
+class Drift:
+    """Two training runs side by side. Of each step: both losses, and the relative distance of all parameters from PyTorch's,
+    of tinylm's run and of the control, which rounding alone sets apart."""
+
+    title: str
+    losses: list[float]
+    torch_losses: list[float]
+    distances: list[float]
+    control: list[float]
+
+    def report(self) -> Report:
+        """Returns a report that fails if the distance is more than 30 times what rounding alone makes."""
+        allowed = ALLOWED_DRIFT * max(max(self.control), 1e-15)
+        detail = f"{self.distances[-1]:.1e} after {len(self.distances)} steps, of which rounding alone would make {self.control[-1]:.1e}"
+        return Report(self.title, allowed, (Row("distance of the parameters", max(self.distances), detail),))
+
+    def record(self) -> dict[str, Any]:
+        """Returns the series as JSON has them."""
+        return {"loss": self.losses, "torch_loss": self.torch_losses, "distance": self.distances, "distance_by_rounding": self.control}
+
+
 def _finite(x: Any) -> Any:
-    """Numbers that JSON lacks as strings, all else as it is."""
+    """Returns x with strings for the numbers that JSON cannot write."""
     if isinstance(x, dict):
         return {k: _finite(v) for k, v in x.items()}
     if isinstance(x, list):

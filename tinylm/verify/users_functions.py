@@ -1,4 +1,4 @@
-"""A user's own function, named on the command line as path.py:name."""
+"""Loads a user's function, named on the command line as path.py:name."""
 
 import importlib.util
 from pathlib import Path
@@ -11,7 +11,7 @@ from tinylm.verify.samples import Sample
 
 
 def load(target: str) -> tuple[str, Any, Any]:
-    """(name, what bears it, the file as a module) of "path.py:name". Errors: ConfigError when there is no such thing."""
+    """Returns (name, the object of that name, the file as a module) for "path.py:name". Raises ConfigError if it does not exist."""
     path, colon, name = target.rpartition(":")
     if not colon or not Path(path).is_file():
         raise ConfigError(f"{target!r}: expected path.py:name, with a file that exists")
@@ -25,16 +25,16 @@ def load(target: str) -> tuple[str, Any, Any]:
 
 
 def attribute(module: Any, name: str) -> Any:
-    """What the file defines under a name. Errors: ConfigError when it does not."""
+    """Returns what the file defines under a name. Raises ConfigError if it defines nothing under it."""
     if not hasattr(module, name):
         raise ConfigError(f"{module.__file__} defines no {name!r}")
     return getattr(module, name)
 
 
 def samples_in(module: Any, name: str, seed: int) -> list[Sample]:
-    """The calls that `name_samples(rng)` of the file yields: a tuple of arguments each, or a Sample.
+    """Returns the calls that `name_samples(rng)` of the file yields, each as a tuple of arguments or a Sample.
 
-    Errors: ConfigError when there is no such generator, or something else in it.
+    Raises ConfigError if there is no such generator, or if it yields something else.
     """
     found = []
     for i, args in enumerate(attribute(module, f"{name}_samples")(np.random.default_rng(seed))):

@@ -6,7 +6,7 @@ Nothing here waits for the GPU: the order of the steps is known on the host, len
 from tinylm.bindings.activation_numbers import RNN_NONLINEARITIES
 from tinylm.bindings.cuda.launching import CudaSource, contiguous
 from tinylm.engine.kernels import kernel
-from tinylm.ops.recurrent_scan import Scan, bias_gradient, check_shapes, input_gradient, input_products, weight_gradient
+from tinylm.ops.recurrent_scan import Scan, check_shapes, gradients, input_products
 
 _RNN, _LSTM, _GRU = CudaSource("rnn"), CudaSource("lstm"), CudaSource("gru")
 _THREADS = (256,)
@@ -21,19 +21,6 @@ def _received(scan, dtype, dy, *finals):
     """Returns the cotangents of a layer in sorted order; those of the final states are copies, which the kernel overwrites."""
     copies = [scan.xp.array(scan.sorted(d), dtype, order="C") for d in finals]
     return contiguous(scan.sorted(dy), dtype), *copies
-
-
-def _gradients(scan, x, weight_ih, biases, h_before, da, ds, states):
-    """Returns what the vjps return, from the gradients da of the input products, ds of the recurrent ones, and those of
-    the initial states, None for absent ones."""
-    return (
-        scan.restored(input_gradient(da, weight_ih)),
-        weight_gradient(da, x),
-        weight_gradient(ds, h_before),
-        bias_gradient(da, biases[0]),
-        bias_gradient(ds, biases[1]),
-        *(None if s is None else scan.restored(s) for s in states),
-    )
 
 
 @kernel("rnn", device="cuda")
@@ -56,7 +43,7 @@ def rnn(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, nonl
         for t, n in reversed(scan.steps):
             _RNN.launch("rnn_backward", _blocks(dh), _THREADS, h[t], dy[t], dh, dz[t], n * hidden, dh.size, kind)
             xp.matmul(dz[t, :n], weight_hh, out=dh[:n])
-        return _gradients(scan, x, weight_ih, (bias_ih, bias_hh), h_before, dz, dz, [None if h0 is None else dh])
+        return gradients(scan, x, h_before, dz, dz, weight_ih, (bias_ih, bias_hh), [None if h0 is None else dh])
 
     return (scan.restored(h), scan.final(h)), vjp
 
@@ -85,7 +72,7 @@ def lstm(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, c0=None, 
             )  # fmt: skip
             xp.matmul(dz[t, :n], weight_hh, out=dh[:n])
         states = [None if h0 is None else dh, None if c0 is None else dc]
-        return _gradients(scan, x, weight_ih, (bias_ih, bias_hh), h_before, dz, dz, states)
+        return gradients(scan, x, h_before, dz, dz, weight_ih, (bias_ih, bias_hh), states)
 
     return (scan.restored(h), scan.final(h), scan.final(c)), vjp
 
@@ -115,6 +102,6 @@ def gru(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, reve
             xp.matmul(ds[t, :n], weight_hh, out=product[:n])
             handed = n
         dh[:handed] += product[:handed]
-        return _gradients(scan, x, weight_ih, (bias_ih, bias_hh), h_before, da, ds, [None if h0 is None else dh])
+        return gradients(scan, x, h_before, da, ds, weight_ih, (bias_ih, bias_hh), [None if h0 is None else dh])
 
     return (scan.restored(h), scan.final(h)), vjp

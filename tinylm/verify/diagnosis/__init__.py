@@ -1,1 +1,1 @@
-"""The likely cause of a wrong gradient."""
+"""Finds the likely cause of a wrong gradient."""

@@ -1,7 +1,7 @@
-"""The likely cause of a wrong gradient: each hypothesis predicts it from the right one, and the first that fits is named.
+"""Finds the likely cause of a wrong gradient: each hypothesis predicts it from the right one, and the first that fits is named.
 
-A hypothesis takes the evidence and answers a phrase, or None when it does not fit. The commonest
-mistakes come first, and of two that fit, the simpler.
+A hypothesis takes the evidence and returns a phrase, or None if it does not fit. The most common
+mistakes come first, and of two that fit, the simpler one.
 """
 
 import itertools
@@ -19,7 +19,7 @@ Hypothesis = Callable[[Evidence], str | None]
 
 
 def likely_cause(evidence: Evidence) -> str:
-    """The phrase of the first hypothesis that fits; "" when none does."""
+    """Returns the phrase of the first hypothesis that fits, or "" if none does."""
     for hypothesis in HYPOTHESES:
         phrase = hypothesis(evidence)
         if phrase:
@@ -28,7 +28,7 @@ def likely_cause(evidence: Evidence) -> str:
 
 
 def shape_cause(error: GradientShapeError) -> str:
-    """The cause of a gradient that has not even the shape of its argument."""
+    """Returns the cause of a gradient that does not even have the shape of its argument."""
     got, expected = error.got, error.expected
     if isinstance(got, str):
         return f"a {got} instead of an array"
@@ -54,7 +54,7 @@ def factor(e: Evidence) -> str | None:
 
 
 def _named(s: float, e: Evidence) -> str:
-    """A factor with what it may stand for: a length or size of an argument or output, or its inverse."""
+    """Returns the factor and what it may be: a length or size of an argument or output, or its inverse."""
 
     def equal(value: float) -> bool:
         return abs(s - value) <= 1e-4 * abs(value)
@@ -73,7 +73,7 @@ def _named(s: float, e: Evidence) -> str:
 
 
 def _lengths(e: Evidence) -> Iterator[tuple[int, str]]:
-    """(number, what it is), the likelier first."""
+    """Yields (number, what it is), the more likely ones first."""
     arrays = [(f"output {i}", shape) for i, shape in enumerate(e.problem.shapes)]
     arrays += [(name, x.shape) for name, x in zip(e.problem.names, e.problem.xs, strict=True)]
     for name, shape in arrays:
@@ -90,7 +90,7 @@ def swapped(e: Evidence) -> str | None:
 
 
 def slices(e: Evidence) -> str | None:
-    """Sums over an axis of the output of which one slice arrives, or all but one."""
+    """A sum over an axis of the output of which only one slice, or all but one, reached the argument."""
     for o, (part, shape) in enumerate(e.output_parts()):
         if shape == e.wrong.shape[1:]:
             continue  # element by element: see the masks
@@ -101,14 +101,14 @@ def slices(e: Evidence) -> str | None:
                     kept[(slice(None),) * axis + (i,)] = only
                     c = e.cotangents.copy()
                     c[:, part] *= kept.ravel()
-                    if e.explains(e.pulled(c)):
+                    if e.explains(e.vjp(c)):
                         which = f"{'only' if only else 'all but'} index {i} of axis {axis} of output {o} arrives"
                         return f"missing un-broadcast: {which}, and not the sum over its {n}"
     return None
 
 
 def transposed(e: Evidence) -> str | None:
-    """The right numbers with their axes in another order."""
+    """The right numbers, but with the axes in another order."""
     axes = tuple(range(1, e.wrong.ndim))
     for order in itertools.islice(itertools.permutations(axes), 1, 24):
         if e.explains(e.right.transpose(0, *order).reshape(e.wrong.shape)):
@@ -120,7 +120,7 @@ def transposed(e: Evidence) -> str | None:
 
 
 def operand(e: Evidence) -> str | None:
-    """The right gradient, had another argument or the incoming gradient been transposed."""
+    """What would be right if another argument or the incoming gradient were transposed."""
     for j, x in enumerate(e.problem.xs):
         if j == e.k or x.ndim < 2 or x.shape[-1] != x.shape[-2]:
             continue
@@ -130,19 +130,19 @@ def operand(e: Evidence) -> str | None:
             jacobian = e.problem.measured(e.k, STEP)
         finally:
             x.data[...] = kept
-        if e.explains(e.pulled(e.cotangents, jacobian)):
+        if e.explains(e.vjp(e.cotangents, jacobian)):
             return f"transposed operand: right if {e.problem.names[j]} were transposed"
     for o, (part, shape) in enumerate(e.output_parts()):
         if len(shape) > 1 and shape[-1] == shape[-2]:
             c = e.cotangents.copy()
             c[:, part] = c[:, part].reshape(-1, *shape).swapaxes(-1, -2).reshape(len(c), -1)
-            if e.explains(e.pulled(c)):
+            if e.explains(e.vjp(c)):
                 return f"transposed operand: right if the incoming gradient of output {o} were transposed"
     return None
 
 
 def masks(e: Evidence) -> str | None:
-    """Zeros where the right gradient has none, or the reverse; equal elsewhere, but for a factor."""
+    """Zeros where the right gradient has none, or the reverse; elsewhere equal up to a factor."""
     scale = max(np.abs(e.right).max(), np.abs(e.wrong).max())
     zero_right, zero_wrong = (np.abs(g).max(0) <= 1e-7 * scale for g in (e.right, e.wrong))
     for places, phrase in (
@@ -161,7 +161,7 @@ def masks(e: Evidence) -> str | None:
 
 
 def reduced(e: Evidence) -> str | None:
-    """One number along an axis where each element has its own."""
+    """One number along an axis where each element should have its own."""
     for axis in range(1, e.wrong.ndim):
         for name, total in (("sum", e.right.sum), ("mean", e.right.mean)):
             if e.wrong.shape[axis] > 1 and e.explains(np.broadcast_to(total(axis, keepdims=True), e.wrong.shape)):
@@ -170,7 +170,7 @@ def reduced(e: Evidence) -> str | None:
 
 
 def level(e: Evidence) -> str | None:
-    """Off by the same amount along an axis: a sum or mean over it was taken for a constant."""
+    """Off by the same amount along an axis: a sum or mean over it was treated as a constant."""
     off = e.wrong - e.right
     for axis in range(1, e.wrong.ndim):
         spread = np.linalg.norm(off - off.mean(axis, keepdims=True))
@@ -186,7 +186,7 @@ def second_order(e: Evidence) -> str | None:
 
 
 def _broadcasts(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
-    """True when `small` is broadcast to `large`, and is not it."""
+    """True if `small` can be broadcast to `large` and is different from it."""
     try:
         return small != large and np.broadcast_shapes(small, large) == large
     except ValueError:

@@ -1,9 +1,9 @@
-"""Is a gradient wrong because a part of the computation was taken for a constant?
+"""Finds whether a gradient is wrong because a part of the computation was treated as a constant.
 
-Three parts are tried: an output whose gradient is dropped, a `detach` in the function, and any
+Three parts are tried: an output whose gradient is not used, a `detach` in the function, and any
 intermediate value of an op's own formula. For the last one the body of the op is run on tensors, so
-that its small ops are on the tape: the right gradient minus what flows through one of them is what
-comes out when that one is held constant.
+that its small ops are recorded: if one of them is held constant, the gradient is the right one minus
+what flows through that op.
 """
 
 import contextlib
@@ -33,13 +33,13 @@ def _dropped_output(e: Evidence) -> str | None:
     for o, (part, _) in enumerate(parts) if len(parts) > 1 else []:
         c = e.cotangents.copy()
         c[:, part] = 0
-        if e.explains(e.pulled(c)):
+        if e.explains(e.vjp(c)):
             return f"detached term: the gradient of output {o} is not used"
     return None
 
 
 def _detach(e: Evidence) -> str | None:
-    """Right as soon as Tensor.detach does nothing?"""
+    """Is the gradient right if Tensor.detach does nothing?"""
     calls: list[str] = []
 
     def through(tensor: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ def _detach(e: Evidence) -> str | None:
         y = e.problem.taped()
     if not calls:
         return None
-    gradients = np.array([e.problem.pulled(y, c)[e.k] for c in e.cotangents])
+    gradients = np.array([e.problem.vjp(y, c)[e.k] for c in e.cotangents])
     if np.linalg.norm(gradients - e.right) > 0.02 * np.linalg.norm(e.right - e.wrong):
         return None
     return f"detached term: right without the detach() at {', '.join(sorted(set(calls)))}"
@@ -77,11 +77,11 @@ def _held_constant(e: Evidence) -> str | None:
 
 
 def _by_small_ops(node: Node) -> Tensor | None:
-    """The outputs of an op's node as one vector, from its body run on tensors; None where it cannot be."""
+    """Returns the outputs of an op's node as one vector, from its body run on tensors; None if it cannot be run on them."""
     op, (extra, settings) = node.op, node.settings
     inputs = [Tensor(a) if not isinstance(a, Tensor) and getattr(getattr(a, "dtype", None), "kind", "") == "f" else a for a in node.inputs]
     args = [list(inputs)] if op.sequence else inputs
-    with contextlib.suppress(Exception):  # whatever a body does that tensors cannot
+    with contextlib.suppress(Exception):  # a body may do what tensors cannot
         value: Any = op.composed(*args, *extra, **settings) if op.composed else op.body(*args, *extra, **settings)[0]
         outputs = value if isinstance(value, tuple) else (value,)
         return flatten([t for t in outputs if isinstance(t, Tensor)])
@@ -89,7 +89,7 @@ def _by_small_ops(node: Node) -> Tensor | None:
 
 
 def _values(made: list[Node]) -> Iterator[tuple[Node, Tensor]]:
-    """The intermediate tensors of a graph, each with the node that made it."""
+    """Yields the intermediate tensors of a graph, each with the node that made it."""
     seen: set[int] = set()
     for node in made:
         for t in node.parents:

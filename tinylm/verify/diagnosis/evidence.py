@@ -1,11 +1,13 @@
 """What is known about one wrong gradient: the wrong and the right one, under several random cotangents."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from tinylm.engine.tensor import Tensor
 from tinylm.verify.jacobians import STEP, Problem
+from tinylm.verify.reports import Report
 
 _COTANGENTS = 3  # so that a hypothesis does not fit one by accident
 _MOST = 4_000_000  # elements of a Jacobian by differences
@@ -22,38 +24,41 @@ class Evidence:
     wrong: np.ndarray  # by the tape
     jacobian: np.ndarray  # by differences: (outputs, elements)
     without: list[int]  # elements at kinks: zero on both sides
+    gradcheck: Callable[..., Report]  # checks single ops of the function
 
     @property
     def right(self) -> np.ndarray:
-        return self.pulled(self.cotangents)
+        return self.vjp(self.cotangents)
 
-    def pulled(self, cotangents: np.ndarray, jacobian: np.ndarray | None = None) -> np.ndarray:
-        """The right gradient under other cotangents, or by another Jacobian."""
+    def vjp(self, cotangents: np.ndarray, jacobian: np.ndarray | None = None) -> np.ndarray:
+        """Returns the right gradient under other cotangents, or by another Jacobian."""
         gradients = cotangents @ (self.jacobian if jacobian is None else jacobian)
         gradients[:, self.without] = 0
         return gradients.reshape(self.wrong.shape)
 
     def right_of(self, other: int) -> np.ndarray:
-        """The right gradient of another argument."""
+        """Returns the right gradient of another argument."""
         x = self.problem.xs[other]
         return (self.cotangents @ self.problem.measured(other, STEP)).reshape(-1, *x.shape)
 
     def explains(self, candidate: np.ndarray) -> bool:
-        """True when a candidate comes within 2 % of all that is wrong."""
+        """True if a candidate explains the wrong gradient to within 2 % of its error."""
         return bool(np.linalg.norm(candidate - self.wrong) <= 0.02 * np.linalg.norm(self.right - self.wrong))
 
     def output_parts(self) -> list[tuple[slice, tuple[int, ...]]]:
-        """Where each output lies in the vector of all, and its shape."""
+        """Returns where each output is in the vector of all outputs, and its shape."""
         ends = np.cumsum([int(np.prod(s)) for s in self.problem.shapes]).tolist()
         return [(slice(end - int(np.prod(s)), end), s) for end, s in zip(ends, self.problem.shapes, strict=True)]
 
 
-def gathered(problem: Problem, y: Tensor, k: int, without: list[int], rng: np.random.Generator) -> Evidence | None:
-    """The evidence on argument k, or None where its Jacobian would be too large to measure."""
+def gathered(
+    problem: Problem, y: Tensor, k: int, without: list[int], rng: np.random.Generator, gradcheck: Callable[..., Report]
+) -> Evidence | None:
+    """Returns the evidence on argument k, or None if its Jacobian would be too large to measure."""
     x = problem.xs[k]
     if x.size * y.size > _MOST:
         return None
     cotangents = rng.standard_normal((_COTANGENTS, y.size))
-    wrong = np.array([problem.pulled(y, c)[k] for c in cotangents])
+    wrong = np.array([problem.vjp(y, c)[k] for c in cotangents])
     wrong.reshape(_COTANGENTS, -1)[:, without] = 0
-    return Evidence(problem, y, k, cotangents, wrong, problem.measured(k, STEP), without)
+    return Evidence(problem, y, k, cotangents, wrong, problem.measured(k, STEP), without, gradcheck)

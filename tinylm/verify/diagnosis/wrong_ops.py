@@ -1,4 +1,4 @@
-"""Which op of a composed function is wrong: every op on its tape is checked by itself, on the values that it had."""
+"""Finds the wrong op of a composed function: every op on its tape is checked by itself, on the values that it had."""
 
 from typing import Any
 
@@ -12,9 +12,7 @@ from tinylm.verify.diagnosis.evidence import Evidence
 
 
 def wrong_op(e: Evidence) -> str | None:
-    """The first op whose own gradient is wrong, with its line and likely cause; None for a function that is one op."""
-    from tinylm.verify.finite_differences import gradcheck
-
+    """Names the first op whose own gradient is wrong, with its line and likely cause; None for a function that is one op."""
     inner = nodes(e.y)[:-1]  # without the op that joins the outputs
     if len(inner) < 2:
         return None
@@ -27,7 +25,7 @@ def wrong_op(e: Evidence) -> str | None:
         seen.add(key)
         extra, settings = node.settings
         inputs = [_leaf(a) for a in node.inputs]
-        report = gradcheck(_callable(node), *([inputs] if node.op.sequence else inputs), *extra, mode="directions", **settings)
+        report = e.gradcheck(_callable(node), *([inputs] if node.op.sequence else inputs), *extra, mode="directions", **settings)
         if not report.ok:
             return f"the op {node.op.name} ({node.where()}) is wrong by itself: {report.failures[0]}"
     return None
@@ -40,7 +38,7 @@ def _leaf(a: Any) -> Any:
 
 
 def _callable(node: Any) -> Any:
-    """The op of a node as its caller called it."""
+    """Returns the op of a node as a function."""
     name: str = node.op.name
     if registry.get(name) is node.op:
         return getattr(ops, name)

@@ -1,8 +1,8 @@
-"""Inputs for every op: what the gradient checks, the comparisons with PyTorch and the tests feed it.
+"""Inputs for every op, for the gradient checks, the comparisons with PyTorch and the tests.
 
-A new op needs samples here, in the file of its kind, and an entry in `torch_reference.py`; a test
-fails until it has both. Arrays are float64 from a generator seeded by the op's name, and stand
-clear of kinks, where a derivative would depend on the side that it is taken from.
+A new op needs samples here, in the file of its kind, and an entry in `verify/torch/reference.py`; a test
+fails until it has both. Arrays are float64 from a generator seeded by the op's name, and keep
+away from kinks, where the derivative is different on the two sides.
 """
 
 from tinylm.verify.samples import axes as axes

@@ -1,4 +1,4 @@
-"""What a sample is, where samples are registered, and the random arrays they are made of."""
+"""Samples of ops, their registry, and the random arrays that they are made of."""
 
 import zlib
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ Rng: TypeAlias = np.random.Generator
 
 @dataclass(frozen=True)
 class Sample:
-    """One call of an op: a few words on it, its arguments by position (a list is a sequence of
+    """One call of an op: a short description, its arguments by position (a list is a sequence of
     arrays) and by name."""
 
     note: str
@@ -29,7 +29,7 @@ makers: dict[str, Maker] = {}  # op name -> its samples
 
 
 def sample(note: str, *args: Any, **settings: Any) -> Sample:
-    """The call op(*args, **settings)."""
+    """Returns the sample of the call op(*args, **settings)."""
     return Sample(note, args, settings)
 
 
@@ -45,7 +45,7 @@ def samples_for(*names: str) -> Callable[[Maker], Maker]:
 
 
 def samples_of(name: str, seed: int = 0) -> list[Sample]:
-    """The samples of an op, the same at each call with one seed. Errors: ConfigError for an op without any."""
+    """Returns the samples of an op, the same at each call with one seed. Raises ConfigError if it has none."""
     if name not in makers:
         raise ConfigError(f"op {name!r} has no samples: add some under tinylm/verify/samples/")
     return list(makers[name](np.random.default_rng(zlib.crc32(name.encode()) + seed)))

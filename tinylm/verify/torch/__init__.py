@@ -1,1 +1,1 @@
-"""Twins of models, layers and training in PyTorch and Hugging Face transformers."""
+"""Comparisons with PyTorch: its twins of layers, models, optimisers and training. Everything here imports PyTorch."""

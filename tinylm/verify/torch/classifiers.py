@@ -1,4 +1,4 @@
-"""The classifiers of tinylm.models.classifier written with PyTorch, text by text where that is simplest.
+"""The classifiers of tinylm.models.classifier written with PyTorch, one text at a time where that is simplest.
 
 Takes ids (N, T) and lengths (N,), gives logits (N,); state-dict names equal those of the tinylm models.
 Importing this file imports PyTorch.

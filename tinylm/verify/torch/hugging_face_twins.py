@@ -1,10 +1,11 @@
-"""A pretrained model beside Hugging Face's own of the same weights, for `parity.compare`. Needs PyTorch and transformers."""
+"""A pretrained model and Hugging Face's own of the same weights, for `compare`. Importing this file imports PyTorch and transformers."""
 
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from tinylm.errors import ConfigError
 from tinylm.models import GPT, Llama
@@ -12,11 +13,17 @@ from tinylm.pretrained.hugging_face import config_json
 from tinylm.pretrained.model_loading import load_pretrained
 from tinylm.pretrained.tokenizer_files import PretrainedTokenizer
 
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # of what it imports in turn
+    warnings.simplefilter("ignore", FutureWarning)
+    from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+    from transformers.models.llama import modeling_llama
+
 TEXT = "The capital of Germany is Berlin."
 
 
 def twins_of_pretrained(path: Path) -> tuple[GPT | Llama, Any, list[Any]]:
-    """(our model, theirs, a batch of one short text) of what `pretrained.find` found."""
+    """Returns (the tinylm model, Hugging Face's, a batch of one short text) of what `find_pretrained` found."""
     ours, tokenizer = load_pretrained(path)
     return ours, their_twin(ours), [_ids(tokenizer)]
 
@@ -26,24 +33,15 @@ def _ids(tokenizer: PretrainedTokenizer) -> np.ndarray:
 
 
 def their_twin(model: GPT | Llama) -> Any:
-    """Hugging Face's model with the same weights under the same names: ids -> logits.
+    """Returns Hugging Face's model with the same weights under the same names: ids -> logits.
 
     GPT-2's Conv1D layers become linear ones, so that weights are (out, in) on both sides. Their norms and rotary angles
-    are float32 in a float64 model, too; there they are replaced by the same formulas in float64.
-    Errors: ConfigError when transformers is not installed, or for pairs that it does not have.
+    are float32 in a float64 model too; here they are replaced by the same formulas in float64.
+    Raises ConfigError for a pairing of rotary positions that transformers does not have.
     """
-    import torch
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of what it imports in turn
-            warnings.simplefilter("ignore", FutureWarning)
-            import transformers
-    except ImportError as error:
-        raise ConfigError("transformers is not installed: pip install 'tinylm[test]'") from error
     record = config_json(model) | {"attn_implementation": "sdpa"}
     if isinstance(model, GPT):
-        theirs = _gpt_class()(transformers.GPT2Config(**record))
+        theirs = _logits_only(GPT2LMHeadModel)(GPT2Config(**record))
         for module in list(theirs.modules()):
             for name, child in list(module.named_children()):
                 if type(child).__name__ == "Conv1D":
@@ -52,7 +50,7 @@ def their_twin(model: GPT | Llama) -> Any:
     else:
         if model.config.rope_pairing != "half":
             raise ConfigError(f"rope_pairing is {model.config.rope_pairing!r}: Hugging Face's Llama has 'half'")
-        theirs = _llama_class()(transformers.LlamaConfig(**record))
+        theirs = _logits_only(LlamaForCausalLM)(LlamaConfig(**record))
         make_exact(theirs, model.config.frequencies)
     state = {name: torch.from_numpy(np.asarray(a)) for name, a in model.state_dict().items()}
     if isinstance(model, GPT) and not model.config.bias:
@@ -66,20 +64,8 @@ def _first(self: Any, positions: Any) -> Any:
     return self.weight[positions[0]]
 
 
-def _gpt_class() -> Any:
-    from transformers import GPT2LMHeadModel
-
-    return _logits_only(GPT2LMHeadModel)
-
-
-def _llama_class() -> Any:
-    from transformers import LlamaForCausalLM
-
-    return _logits_only(LlamaForCausalLM)
-
-
 def _logits_only(kind: Any) -> Any:
-    """The class whose call takes ids and returns nothing but logits."""
+    """Returns the class whose call takes ids and returns nothing but logits."""
 
     def forward(self: Any, ids: Any) -> Any:
         return kind.forward(self, input_ids=ids, use_cache=False).logits
@@ -87,31 +73,27 @@ def _logits_only(kind: Any) -> Any:
     return type(kind.__name__, (kind,), {"forward": forward})
 
 
+class _RMSNorm(modeling_llama.LlamaRMSNorm):
+    def forward(self, x: Any) -> Any:
+        if x.dtype != torch.float64:
+            return super().forward(x)
+        return torch.nn.functional.rms_norm(x, self.weight.shape, self.weight, self.variance_epsilon)
+
+
+class _RotaryEmbedding(modeling_llama.LlamaRotaryEmbedding):
+    def forward(self, x: Any, position_ids: Any) -> Any:
+        if x.dtype != torch.float64:
+            return super().forward(x, position_ids)
+        angles = position_ids[..., None].double() * torch.tensor(self.exact_frequencies, dtype=torch.float64)
+        twice = torch.cat((angles, angles), -1)
+        return twice.cos(), twice.sin()
+
+
+_EXACT = {"LlamaRMSNorm": _RMSNorm, "LlamaRotaryEmbedding": _RotaryEmbedding}
+
+
 def make_exact(theirs: Any, frequencies: tuple[float, ...]) -> None:
-    """Gives a Llama of theirs norms and rotary angles that are float64 in a float64 model. frequencies: LlamaConfig's."""
-    exact = _exact()
+    """Gives a Llama of Hugging Face's norms and rotary angles that are float64 in a float64 model. frequencies: LlamaConfig's."""
     for module in theirs.modules():
-        module.__class__ = exact.get(type(module).__name__, module.__class__)
+        module.__class__ = _EXACT.get(type(module).__name__, module.__class__)
     theirs.model.rotary_emb.exact_frequencies = frequencies
-
-
-def _exact() -> dict[str, Any]:
-    """Their norm and rotary angles, by name, in float64 where the model is."""
-    import torch
-    from transformers.models.llama import modeling_llama
-
-    class LlamaRMSNorm(modeling_llama.LlamaRMSNorm):
-        def forward(self, x: Any) -> Any:
-            if x.dtype != torch.float64:
-                return super().forward(x)
-            return torch.nn.functional.rms_norm(x, self.weight.shape, self.weight, self.variance_epsilon)
-
-    class LlamaRotaryEmbedding(modeling_llama.LlamaRotaryEmbedding):
-        def forward(self, x: Any, position_ids: Any) -> Any:
-            if x.dtype != torch.float64:
-                return super().forward(x, position_ids)
-            angles = position_ids[..., None].double() * torch.tensor(self.exact_frequencies, dtype=torch.float64)
-            twice = torch.cat((angles, angles), -1)
-            return twice.cos(), twice.sin()
-
-    return {kind.__name__: kind for kind in (LlamaRMSNorm, LlamaRotaryEmbedding)}

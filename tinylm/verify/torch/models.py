@@ -1,4 +1,4 @@
-"""Models written with PyTorch, to hold tinylm's against: parity tests, the benchmark and comparisons use them.
+"""Models written with PyTorch, to compare tinylm's with: for the parity tests, the benchmark and comparisons.
 
 State-dict names equal those of the tinylm models. Importing this file imports PyTorch.
 """

@@ -1,4 +1,4 @@
-"""Optimisers written with PyTorch, to hold tinylm's against. Importing this file imports PyTorch."""
+"""Optimisers written with PyTorch, to compare tinylm's with. Importing this file imports PyTorch."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,7 +11,7 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 class TorchMuon(torch.optim.Optimizer):
     """tinylm.optim.Muon's orthogonal groups in PyTorch, in the parameters' own precision.
 
-    torch.optim.Muon iterates in bfloat16 and knows no stacked matrices, so it agrees to two digits only.
+    torch.optim.Muon iterates in bfloat16 and does not support stacked matrices, so it agrees to two digits only.
     """
 
     def __init__(self, params: Iterable[Any], lr: float, momentum: float = 0.95, weight_decay: float = 1e-2) -> None:

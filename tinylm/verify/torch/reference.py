@@ -1,42 +1,38 @@
-"""What every op should give, computed with PyTorch.
+"""The value that every op should give, computed with PyTorch. Importing this file imports PyTorch.
 
-Each reference takes the torch module, then torch tensors and settings as the op takes arrays and
-settings; it is composed of PyTorch's elementary functions where PyTorch has no such function.
-PyTorch is imported when a reference is asked for, so tinylm.verify itself does not need it.
+Each reference takes PyTorch tensors and settings as the op takes arrays and settings; it is composed of
+PyTorch's elementary functions where PyTorch has no such function.
 """
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
+from torch.nn import functional as F
 
 from tinylm.errors import ConfigError
 from tinylm.ops.dropout import keep_mask
+from tinylm.verify.arguments import mapped
 
 references: dict[str, Callable[..., Any]] = {}
 
 
 def torch_reference(name: str) -> Callable[..., Any]:
-    """The function of torch tensors that the op `name` should equal. Errors: ConfigError for an op without one."""
-    import torch
-
+    """Returns the function of PyTorch tensors that the op `name` should equal. Raises ConfigError for an op without one."""
     if name not in references:
         raise ConfigError(f"op {name!r} has no PyTorch reference: add one to tinylm/verify/torch/reference.py")
-    return partial(references[name], torch)
+    return references[name]
 
 
-def to_torch(x: Any, dtype: str = "float64") -> Any:
-    """A torch tensor with an array's values, of dtype and requiring its gradient if they are floating;
-    a list or tuple member by member; anything else as it is."""
-    import torch
+def in_torch(x: Any, dtype: str = "float64") -> Any:
+    """Returns x with PyTorch tensors for its arrays, also inside lists and tuples; floating ones are in `dtype` and require a gradient."""
 
-    if isinstance(x, (list, tuple)):
-        return type(x)(to_torch(member, dtype) for member in x)
-    if not isinstance(x, np.ndarray):
-        return x
-    return torch.tensor(x, dtype=getattr(torch, dtype), requires_grad=True) if x.dtype.kind == "f" else torch.tensor(x)
+    def tensor(a: np.ndarray) -> torch.Tensor:
+        return torch.tensor(a, dtype=getattr(torch, dtype), requires_grad=True) if a.dtype.kind == "f" else torch.tensor(a)
+
+    return mapped(x, tensor)
 
 
 def reference(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -48,45 +44,45 @@ def reference(function: Callable[..., Any]) -> Callable[..., Any]:
 # ---------------------------------------------------------------- element by element
 
 references |= {
-    "add": lambda torch, a, b: a + b,
-    "subtract": lambda torch, a, b: torch.subtract(*_both(torch, a, b)),
-    "multiply": lambda torch, a, b: a * b,
-    "divide": lambda torch, a, b: a / b,
-    "power": lambda torch, a, b: a**b,
-    "maximum": lambda torch, a, b: torch.maximum(*_both(torch, a, b)),
-    "minimum": lambda torch, a, b: torch.minimum(*_both(torch, a, b)),
-    "where": lambda torch, c, a, b: torch.where(c, *_both(torch, a, b)),
-    "clip": lambda torch, x, a_min=None, a_max=None: torch.clamp(x, a_min, a_max),
-    "negative": lambda torch, x: -x,
-    "identity": lambda torch, x: x * 1,
-    "gelu": lambda torch, x, approximate="none": torch.nn.functional.gelu(x, approximate=approximate),
-    "silu": lambda torch, x: torch.nn.functional.silu(x),
-    "swiglu": lambda torch, a, b: torch.nn.functional.silu(a) * b,
-    "to_device": lambda torch, x, device: x * 1,
-    "astype": lambda torch, x, dtype: x.to(getattr(torch, dtype)),
-    "dropout": lambda torch, x, p=0.5, *, key: x * _mask(torch, x, p, key),
+    "add": lambda a, b: a + b,
+    "subtract": lambda a, b: torch.subtract(*_both(a, b)),
+    "multiply": lambda a, b: a * b,
+    "divide": lambda a, b: a / b,
+    "power": lambda a, b: a**b,
+    "maximum": lambda a, b: torch.maximum(*_both(a, b)),
+    "minimum": lambda a, b: torch.minimum(*_both(a, b)),
+    "where": lambda c, a, b: torch.where(c, *_both(a, b)),
+    "clip": lambda x, a_min=None, a_max=None: torch.clamp(x, a_min, a_max),
+    "negative": lambda x: -x,
+    "identity": lambda x: x * 1,
+    "gelu": lambda x, approximate="none": F.gelu(x, approximate=approximate),
+    "silu": F.silu,
+    "swiglu": lambda a, b: F.silu(a) * b,
+    "to_device": lambda x, device: x * 1,
+    "astype": lambda x, dtype: x.to(getattr(torch, dtype)),
+    "dropout": lambda x, p=0.5, *, key: x * _mask(x, p, key),
 }
 references |= {
-    name: lambda torch, x, name=name: getattr(torch, name)(x)
+    name: lambda x, name=name: getattr(torch, name)(x)
     for name in ("abs", "erf", "exp", "log", "log1p", "relu", "sigmoid", "sign", "sqrt", "tanh", "zeros_like", "ones_like")
 }
 references |= {
-    name: lambda torch, a, b, name=name: getattr(torch, name)(*_both(torch, a, b))
+    name: lambda a, b, name=name: getattr(torch, name)(*_both(a, b))
     for name in ("eq", "ne", "less", "less_equal", "greater", "greater_equal")
 }
 references["equal"], references["not_equal"] = references.pop("eq"), references.pop("ne")
 
 
-def _both(torch: Any, a: Any, b: Any) -> tuple[Any, Any]:
-    """Numbers as tensors of the other's dtype, and integer tensors likewise: torch.maximum takes no numbers."""
+def _both(a: Any, b: Any) -> tuple[Any, Any]:
+    """Returns both as tensors of one dtype: torch.maximum takes no numbers."""
     dtype = next(x.dtype for x in (a, b) if isinstance(x, torch.Tensor))
     if all(isinstance(x, torch.Tensor) for x in (a, b)):
         dtype = torch.promote_types(a.dtype, b.dtype)
     return torch.as_tensor(a, dtype=dtype), torch.as_tensor(b, dtype=dtype)
 
 
-def _mask(torch: Any, x: Any, p: float, key: tuple[int, int]) -> Any:
-    """tinylm's own dropout mask for x: PyTorch's generator cannot make it."""
+def _mask(x: Any, p: float, key: tuple[int, int]) -> Any:
+    """Returns tinylm's dropout mask for x, which PyTorch's generator cannot make."""
     return torch.from_numpy(keep_mask(np.zeros(0), tuple(x.shape), p, key)).to(x.dtype)
 
 
@@ -98,17 +94,17 @@ def _axes(x: Any, axis: Any) -> tuple[int, ...]:
 
 
 references |= {
-    "sum": lambda torch, x, axis=None, keepdims=False: x.sum(_axes(x, axis), keepdim=keepdims),
-    "mean": lambda torch, x, axis=None, keepdims=False: x.mean(_axes(x, axis), keepdim=keepdims),
-    "max": lambda torch, x, axis=None, keepdims=False: x.amax(_axes(x, axis), keepdim=keepdims),
-    "min": lambda torch, x, axis=None, keepdims=False: x.amin(_axes(x, axis), keepdim=keepdims),
-    "logsumexp": lambda torch, x, axis=None, keepdims=False: torch.logsumexp(x, _axes(x, axis), keepdim=keepdims),
-    "var": lambda torch, x, axis=None, *, ddof=0, keepdims=False: (
+    "sum": lambda x, axis=None, keepdims=False: x.sum(_axes(x, axis), keepdim=keepdims),
+    "mean": lambda x, axis=None, keepdims=False: x.mean(_axes(x, axis), keepdim=keepdims),
+    "max": lambda x, axis=None, keepdims=False: x.amax(_axes(x, axis), keepdim=keepdims),
+    "min": lambda x, axis=None, keepdims=False: x.amin(_axes(x, axis), keepdim=keepdims),
+    "logsumexp": lambda x, axis=None, keepdims=False: torch.logsumexp(x, _axes(x, axis), keepdim=keepdims),
+    "var": lambda x, axis=None, *, ddof=0, keepdims=False: (
         x.var(_axes(x, axis), correction=ddof, keepdim=keepdims) if x.numel() else x.sum(_axes(x, axis), keepdim=keepdims)
     ),
-    "softmax": lambda torch, x, axis=-1: torch.softmax(x, axis),
-    "log_softmax": lambda torch, x, axis=-1: torch.log_softmax(x, axis),
-    "argmax": lambda torch, x, axis=None: torch.argmax(x, axis),
+    "softmax": lambda x, axis=-1: torch.softmax(x, axis),
+    "log_softmax": lambda x, axis=-1: torch.log_softmax(x, axis),
+    "argmax": lambda x, axis=None: torch.argmax(x, axis),
 }
 
 # ---------------------------------------------------------------- shapes and lookups
@@ -119,33 +115,31 @@ def _sizes(shape: Any) -> tuple[int, ...]:
 
 
 references |= {
-    "reshape": lambda torch, x, shape: x.reshape(_sizes(shape)),
-    "transpose": lambda torch, x, axes=None: x.permute(tuple(range(x.ndim))[::-1] if axes is None else axes),
-    "swapaxes": lambda torch, x, axis1, axis2: x.transpose(axis1, axis2),
-    "expand_dims": lambda torch, x, axis: x.reshape(np.expand_dims(np.empty(x.shape), axis).shape),
-    "squeeze": lambda torch, x, axis=None: x.squeeze() if axis is None else x.squeeze(axis),
-    "broadcast_to": lambda torch, x, shape: x.broadcast_to(shape),
-    "concatenate": lambda torch, arrays, axis=0: torch.cat(arrays, axis),
-    "stack": lambda torch, arrays, axis=0: torch.stack(arrays, axis),
-    "split": lambda torch, x, where, axis=0: torch.tensor_split(x, where, axis),
-    "pad": lambda torch, x, widths, constant_values=0.0: torch.nn.functional.pad(
-        x, [n for pair in reversed(widths) for n in pair], value=constant_values
-    ),
-    "getitem": lambda torch, x, key: x.reshape(-1)[_positions(torch, x.shape, key)],
-    "scatter_add": lambda torch, values, key, shape: _scattered(torch, values, key, shape),
-    "index_add": lambda torch, x, values, key: x + _scattered(torch, values, key, x.shape),
-    "take_along_axis": lambda torch, x, indices, axis: torch.take_along_dim(x, indices, axis),
-    "embedding": lambda torch, ids, weight, padding_idx=None: torch.nn.functional.embedding(ids, weight, padding_idx),
+    "reshape": lambda x, shape: x.reshape(_sizes(shape)),
+    "transpose": lambda x, axes=None: x.permute(tuple(range(x.ndim))[::-1] if axes is None else axes),
+    "swapaxes": lambda x, axis1, axis2: x.transpose(axis1, axis2),
+    "expand_dims": lambda x, axis: x.reshape(np.expand_dims(np.empty(x.shape), axis).shape),
+    "squeeze": lambda x, axis=None: x.squeeze() if axis is None else x.squeeze(axis),
+    "broadcast_to": lambda x, shape: x.broadcast_to(shape),
+    "concatenate": lambda arrays, axis=0: torch.cat(arrays, axis),
+    "stack": lambda arrays, axis=0: torch.stack(arrays, axis),
+    "split": lambda x, where, axis=0: torch.tensor_split(x, where, axis),
+    "pad": lambda x, widths, constant_values=0.0: F.pad(x, [n for pair in reversed(widths) for n in pair], value=constant_values),
+    "getitem": lambda x, key: x.reshape(-1)[_positions(x.shape, key)],
+    "scatter_add": lambda values, key, shape: _scattered(values, key, shape),
+    "index_add": lambda x, values, key: x + _scattered(values, key, x.shape),
+    "take_along_axis": lambda x, indices, axis: torch.take_along_dim(x, indices, axis),
+    "embedding": lambda ids, weight, padding_idx=None: F.embedding(ids, weight, padding_idx),
 }
 
 
-def _positions(torch: Any, shape: Any, key: Any) -> Any:
-    """Where x[key] lies in the flattened x: NumPy says it, for PyTorch has no negative steps."""
+def _positions(shape: Any, key: Any) -> Any:
+    """Returns the positions of x[key] in the flattened x, found by NumPy, since PyTorch has no negative steps."""
     return torch.from_numpy(np.array(np.arange(math.prod(shape)).reshape(tuple(shape))[key]))
 
 
-def _scattered(torch: Any, values: Any, key: Any, shape: Any) -> Any:
-    at = _positions(torch, shape, key)
+def _scattered(values: Any, key: Any, shape: Any) -> Any:
+    at = _positions(shape, key)
     zeros = torch.zeros(math.prod(shape), dtype=values.dtype)
     return zeros.index_put((at.reshape(-1),), values.reshape(-1), accumulate=True).reshape(shape)
 
@@ -154,47 +148,47 @@ def _scattered(torch: Any, values: Any, key: Any, shape: Any) -> Any:
 
 
 @reference
-def matmul(torch, a, b):
+def matmul(a, b):
     return a @ b
 
 
 @reference
-def linear(torch, x, weight, bias=None, residual=None, *, activation=None, frozen=False):
+def linear(x, weight, bias=None, residual=None, *, activation=None, frozen=False):
     if frozen:
         weight, bias = weight.detach(), None if bias is None else bias.detach()
-    y = torch.nn.functional.linear(x, weight, bias)
+    y = F.linear(x, weight, bias)
     if activation is not None:
-        y = getattr(torch.nn.functional, activation)(y)
+        y = getattr(F, activation)(y)
     return y if residual is None else y + residual
 
 
 @reference
-def swiglu_linear(torch, x, gate, up, gate_bias=None, up_bias=None, *, frozen=False):
-    a, b = linear(torch, x, gate, gate_bias, frozen=frozen), linear(torch, x, up, up_bias, frozen=frozen)
-    return torch.nn.functional.silu(a) * b
+def swiglu_linear(x, gate, up, gate_bias=None, up_bias=None, *, frozen=False):
+    a, b = linear(x, gate, gate_bias, frozen=frozen), linear(x, up, up_bias, frozen=frozen)
+    return F.silu(a) * b
 
 
 @reference
-def layer_norm(torch, x, weight=None, bias=None, *, eps=1e-5):
+def layer_norm(x, weight=None, bias=None, *, eps=1e-5):
     if weight is None and bias is not None:  # PyTorch has no second derivative of this case
-        return torch.nn.functional.layer_norm(x, x.shape[-1:], eps=eps) + bias
-    return torch.nn.functional.layer_norm(x, x.shape[-1:], weight, bias, eps)
+        return F.layer_norm(x, x.shape[-1:], eps=eps) + bias
+    return F.layer_norm(x, x.shape[-1:], weight, bias, eps)
 
 
 @reference
-def rms_norm(torch, x, weight=None, *, eps=1e-6):
-    return torch.nn.functional.rms_norm(x, x.shape[-1:], weight, eps)
+def rms_norm(x, weight=None, *, eps=1e-6):
+    return F.rms_norm(x, x.shape[-1:], weight, eps)
 
 
 @reference
-def cross_entropy(torch, logits, targets, **settings):
-    """Classes are on PyTorch's axis 1, so leading axes are flattened."""
-    return _by_rows(torch.nn.functional.cross_entropy, logits, targets, **settings)
+def cross_entropy(logits, targets, **settings):
+    """Flattens the leading axes, since PyTorch has classes on axis 1."""
+    return _by_rows(F.cross_entropy, logits, targets, **settings)
 
 
 @reference
-def nll_loss(torch, log_probabilities, targets, **settings):
-    return _by_rows(torch.nn.functional.nll_loss, log_probabilities, targets, **settings)
+def nll_loss(log_probabilities, targets, **settings):
+    return _by_rows(F.nll_loss, log_probabilities, targets, **settings)
 
 
 def _by_rows(loss: Callable[..., Any], scores: Any, targets: Any, **settings: Any) -> Any:
@@ -203,28 +197,28 @@ def _by_rows(loss: Callable[..., Any], scores: Any, targets: Any, **settings: An
 
 
 @reference
-def binary_cross_entropy_with_logits(torch, logits, targets, reduction="mean"):
-    return torch.nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction=reduction)
+def binary_cross_entropy_with_logits(logits, targets, reduction="mean"):
+    return F.binary_cross_entropy_with_logits(logits, targets, reduction=reduction)
 
 
 # ---------------------------------------------------------------- attention and recurrence
 
 
 @reference
-def split_heads(torch, x, parts, heads, *, batch_first=True):
+def split_heads(x, parts, heads, *, batch_first=True):
     x = x if batch_first else x.transpose(0, 1)
     return [part.unflatten(-1, (heads, part.shape[-1] // heads)).transpose(1, 2) for part in x.chunk(parts, dim=-1)]
 
 
 @reference
-def merge_heads(torch, y, *, batch_first=True):
+def merge_heads(y, *, batch_first=True):
     joined = y.transpose(1, 2).flatten(2)
     return joined if batch_first else joined.transpose(0, 1)
 
 
 @reference
-def rotary(torch, x, frequencies, start=0, *, pairing="half"):
-    """A product of complex numbers, and so a path of its own."""
+def rotary(x, frequencies, start=0, *, pairing="half"):
+    """Computed as a product of complex numbers, and so independently of tinylm's formula."""
     angles = torch.arange(start, start + x.shape[-2], dtype=x.dtype)[:, None] * torch.tensor(frequencies, dtype=x.dtype)
     a, b = (x[..., ::2], x[..., 1::2]) if pairing == "interleaved" else x.chunk(2, -1)
     turned = torch.complex(a, b) * torch.polar(torch.ones_like(angles), angles)
@@ -233,19 +227,19 @@ def rotary(torch, x, frequencies, start=0, *, pairing="half"):
 
 
 @reference
-def rotary_heads(torch, x, q, k, v, *biases, frequencies, start=0, pairing="half", frozen=False):
+def rotary_heads(x, q, k, v, *biases, frequencies, start=0, pairing="half", frozen=False):
     made: list[Any] = []
     for weight, bias in zip((q, k, v), (*biases, None, None, None), strict=False):
-        heads = linear(torch, x, weight, bias, frozen=frozen).unflatten(-1, (-1, 2 * len(frequencies))).transpose(1, 2)
-        made.append(heads if len(made) == 2 else rotary(torch, heads, frequencies, start, pairing=pairing))
+        heads = linear(x, weight, bias, frozen=frozen).unflatten(-1, (-1, 2 * len(frequencies))).transpose(1, 2)
+        made.append(heads if len(made) == 2 else rotary(heads, frequencies, start, pairing=pairing))
     return made
 
 
 @reference
-def scaled_dot_product_attention(torch, q, k, v, mask=None, *, causal=False, dropout=0.0, scale=None, return_weights=False, key=None):
-    """Product, softmax, mask and product, as in the paper, since tinylm's causal mask, dropout mask
-    and weights have no place in PyTorch's own function."""
-    if q.ndim > 2 and k.ndim > 2 and k.shape[-3] > 1:  # a head of k and v for several of q
+def scaled_dot_product_attention(q, k, v, mask=None, *, causal=False, dropout=0.0, scale=None, return_weights=False, key=None):
+    """Product, mask, softmax and product, as in the paper, since PyTorch's own function cannot take tinylm's causal mask and
+    dropout mask, nor return the weights."""
+    if q.ndim > 2 and k.ndim > 2 and k.shape[-3] > 1:  # one head of k and v for several of q
         k, v = (x.repeat_interleave(max(1, q.shape[-3] // k.shape[-3]), -3) if x.shape[-3:-2] == k.shape[-3:-2] else x for x in (k, v))
     scores = q @ k.mT * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
     allowed = torch.ones(scores.shape, dtype=torch.bool)
@@ -256,17 +250,17 @@ def scaled_dot_product_attention(torch, q, k, v, mask=None, *, causal=False, dro
     if causal:
         steps, keys = scores.shape[-2:]
         allowed = allowed & torch.ones(steps, keys, dtype=torch.bool).tril(keys - steps)
-    somewhere = allowed.any(-1, keepdim=True)  # a query that may look nowhere gives zeros
+    somewhere = allowed.any(-1, keepdim=True)  # a query that attends to no key gives zeros
     scores = scores.masked_fill(~allowed & somewhere, -math.inf)
     weights = torch.softmax(scores, -1) * somewhere
     if dropout:
-        weights = weights * _mask(torch, weights, dropout, key)
+        weights = weights * _mask(weights, dropout, key)
     return (weights @ v, weights) if return_weights else weights @ v
 
 
 @reference
-def rnn(torch, x, w_ih, w_hh, b_ih=None, b_hh=None, h0=None, *, nonlinearity="tanh", **order):
-    act, linear = getattr(torch, nonlinearity), torch.nn.functional.linear
+def rnn(x, w_ih, w_hh, b_ih=None, b_hh=None, h0=None, *, nonlinearity="tanh", **order):
+    act, linear = getattr(torch, nonlinearity), F.linear
 
     def run(x, h):
         h, ys = h[0], []
@@ -275,43 +269,39 @@ def rnn(torch, x, w_ih, w_hh, b_ih=None, b_hh=None, h0=None, *, nonlinearity="ta
             ys.append(h)
         return torch.stack(ys), h[None]
 
-    return _sequences(torch, run, x, _states(x, w_hh, h0), **order)
+    return _sequences(run, x, _states(x, w_hh, h0), **order)
 
 
 @reference
-def lstm(torch, x, w_ih, w_hh, b_ih=None, b_hh=None, h0=None, c0=None, **order):
+def lstm(x, w_ih, w_hh, b_ih=None, b_hh=None, h0=None, c0=None, **order):
     weights = [w for w in (w_ih, w_hh, b_ih, b_hh) if w is not None]
 
     def run(x, *states):
         return torch.lstm(x, states, weights, len(weights) == 4, 1, 0.0, False, False, False)
 
-    return _sequences(torch, run, x, _states(x, w_hh, h0, c0), **order)
+    return _sequences(run, x, _states(x, w_hh, h0, c0), **order)
 
 
 @reference
-def gru(torch, x, w_ih, w_hh, b_ih=None, b_hh=None, h0=None, **order):
+def gru(x, w_ih, w_hh, b_ih=None, b_hh=None, h0=None, **order):
     weights = [w for w in (w_ih, w_hh, b_ih, b_hh) if w is not None]
 
     def run(x, h):
         return torch.gru(x, h, weights, len(weights) == 4, 1, 0.0, False, False, False)
 
-    return _sequences(torch, run, x, _states(x, w_hh, h0), **order)
+    return _sequences(run, x, _states(x, w_hh, h0), **order)
 
 
 def _states(x: Any, w_hh: Any, *states: Any) -> list[Any]:
-    """PyTorch's (1, N, H) from (N, H) or None."""
+    """Returns PyTorch's states (1, N, H) from (N, H) or None."""
     return [x.new_zeros(1, x.shape[1], w_hh.shape[1]) if s is None else s[None] for s in states]
 
 
-def _sequences(
-    torch: Any, run: Callable[..., Any], x: Any, states: list[Any], reverse: bool = False, lengths: Any = None
-) -> tuple[Any, ...]:
-    """run on the whole batch, or with lengths on each sequence by itself."""
+def _sequences(run: Callable[..., Any], x: Any, states: list[Any], reverse: bool = False, lengths: Any = None) -> tuple[Any, ...]:
+    """Calls run on the whole batch, or with lengths on each sequence by itself."""
     if lengths is not None:
-        parts = [
-            _sequences(torch, run, x[:n, i : i + 1], [s[:, i : i + 1] for s in states], reverse) for i, n in enumerate(lengths.tolist())
-        ]
-        padded = [torch.nn.functional.pad(y, (0, 0, 0, 0, 0, len(x) - len(y))) for y, *_ in parts]
+        parts = [_sequences(run, x[:n, i : i + 1], [s[:, i : i + 1] for s in states], reverse) for i, n in enumerate(lengths.tolist())]
+        padded = [F.pad(y, (0, 0, 0, 0, 0, len(x) - len(y))) for y, *_ in parts]
         return torch.cat(padded, 1), *(torch.cat(final) for final in zip(*(final for _, *final in parts), strict=True))
     y, *final = run(x.flip(0) if reverse else x, *states)
     return (y.flip(0) if reverse else y), *(s[0] for s in final)

@@ -1,4 +1,4 @@
-"""compare holds a model against PyTorch: it passes equal ones and names the first that differs."""
+"""compare compares a model with PyTorch: equal ones pass, and the first layer that differs is named."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ import tinylm
 from tinylm import nn, ops
 from tinylm.errors import ConfigError
 from tinylm.verify import compare
-from tinylm.verify.layer_calls import recorded, recorded_in_torch
+from tinylm.verify.torch.layer_calls import recorded, recorded_in_torch
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_an_unknown_precision(batch):
 
 
 class Deep(nn.Module):
-    """6 blocks of two layers, of which one may be off in the way forward or back."""
+    """6 blocks of two layers, of which one may be wrong in its forward or backward pass."""
 
     def __init__(self, fault=None, at=None):
         super().__init__()

@@ -1,4 +1,5 @@
-"""What goes into and comes out of every module of a model while it runs, in tinylm and in PyTorch.
+"""Records the inputs and outputs of every module of a model while it runs, in tinylm and in PyTorch. Importing this file imports
+PyTorch.
 
 Every floating tensor that a module is given is passed on as an alias of its own, so that its gradient
 is what this call of this module sends back, and nothing from a path around it.
@@ -11,10 +12,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from tinylm import ops
 from tinylm.engine.tensor import Tensor
 from tinylm.nn import Module
-from tinylm.verify.batches import members
+from tinylm.verify.arguments import members
 
 
 @dataclass
@@ -57,7 +60,7 @@ class _Log:
 
 @contextlib.contextmanager
 def recorded(model: Module) -> Iterator[Calls]:
-    """Within it, the calls of a tinylm model's modules are recorded."""
+    """Records the calls of a tinylm model's modules within the context."""
     log = _Log(lambda x: isinstance(x, Tensor) and x.dtype.kind == "f", lambda x: ops.identity(x))
     named = {id(module): (name, module) for name, module in reversed(list(model.named_modules()))}
 
@@ -71,7 +74,7 @@ def recorded(model: Module) -> Iterator[Calls]:
         return run
 
     for name, module in named.values():
-        module.forward = watched(name, module.forward)  # type: ignore[method-assign] # in the way of the class's
+        module.forward = watched(name, module.forward)  # type: ignore[method-assign] # shadows the class's
     try:
         yield log.calls
     finally:
@@ -81,9 +84,7 @@ def recorded(model: Module) -> Iterator[Calls]:
 
 @contextlib.contextmanager
 def recorded_in_torch(model: Any) -> Iterator[Calls]:
-    """Within it, the calls of a PyTorch model's modules are recorded."""
-    import torch
-
+    """Records the calls of a PyTorch model's modules within the context."""
     log = _Log(lambda x: isinstance(x, torch.Tensor) and x.is_floating_point(), lambda x: x.view_as(x))
     open_calls: list[Call] = []
     handles = []
@@ -109,7 +110,7 @@ def recorded_in_torch(model: Any) -> Iterator[Calls]:
 
 
 def matched(ours: Calls, theirs: Calls, torch_model: Any) -> list[tuple[Call, Call]]:
-    """The calls that both made under one name with as many inputs of the same shapes, in our order.
+    """Returns the pairs of calls that both made under one name with inputs of the same shapes, in the order of ours.
 
     A layer of ours that is told to do more than PyTorch's (add a residual, apply an activation) is
     another function, and left out.

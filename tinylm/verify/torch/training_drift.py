@@ -1,0 +1,90 @@
+"""How far a training run of tinylm and one of PyTorch drift apart, step by step. Importing this file imports PyTorch.
+
+Rounding alone makes two runs diverge, and training amplifies it. So a third run is made as a control: in float32,
+PyTorch's in float64, which does not round; in float64, PyTorch's from weights that are one unit in the last place
+off. How far that one drifts from PyTorch's own run is no error of anyone's.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from tinylm import optim
+from tinylm.engine.devices import to_device
+from tinylm.engine.tensor import Tensor
+from tinylm.nn import Module
+from tinylm.verify.arguments import named_arguments, outputs_of, prepared
+from tinylm.verify.jacobians import flatten
+from tinylm.verify.reports import Drift
+from tinylm.verify.torch.reference import in_torch
+
+_LR, _MOMENTUM = 0.1, 0.9
+
+
+def drift(model: Module, torch_model: Any, batch: Any, steps: int, *, dtype: str = "float32", seed: int = 0) -> Drift:
+    """Trains copies of both for some steps on one batch, from torch_model's weights, with SGD (lr 0.1,
+    momentum 0.9): Adam divides the size of a gradient out, and a wrong size would not show.
+
+    The loss is half the mean squared distance of the floating outputs from fixed random targets.
+    batch as `compare` takes it; names and shapes of the state must be equal, and dropout off.
+    """
+    kind = getattr(torch, dtype)
+    first = copy.deepcopy(torch_model).to(kind)
+    control = copy.deepcopy(first).to(torch.float64)
+    if dtype == "float64":
+        with torch.no_grad():
+            for p in control.parameters():
+                p.copy_(torch.nextafter(p, torch.full_like(p, torch.inf)))
+    ours, arguments = prepared(model, batch, dtype)
+    ours.train(torch_model.training).load_state_dict(first.state_dict())
+
+    def outputs() -> Tensor:
+        return flatten([t for t in outputs_of(ours, batch, arguments) if t.dtype.kind == "f"])
+
+    y = outputs().detach()
+    targets = np.random.default_rng(seed).standard_normal(y.size).astype(dtype)
+    goal = Tensor(to_device(targets, y.device))
+    optimizer = optim.SGD(ours.parameters(), lr=_LR, momentum=_MOMENTUM)
+
+    def step() -> float:
+        loss = ((outputs() - goal) ** 2).mean() * 0.5
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return float(loss.item())
+
+    torch_steps = [_torch_step(first, batch, targets), _torch_step(control, batch, targets.astype(np.float64))]
+    rows: list[tuple[float, float, float, float]] = []
+    for _ in range(steps):
+        losses = step(), torch_steps[0](), torch_steps[1]()
+        theirs = {name: p.numpy(force=True) for name, p in first.named_parameters()}
+        distance = _distance({name: p.numpy() for name, p in ours.named_parameters()}, theirs)
+        rows.append((losses[0], losses[1], distance, _distance({n: p.numpy(force=True) for n, p in control.named_parameters()}, theirs)))
+    series = [list(column) for column in zip(*rows, strict=True)]
+    return Drift(f"{type(model).__name__}, {steps} steps in {dtype}", *series)
+
+
+def _torch_step(model: Any, batch: Any, targets: np.ndarray) -> Callable[[], float]:
+    """Returns a training step of PyTorch with the same loss and settings, in the targets' dtype."""
+    arguments = named_arguments(batch, lambda x: in_torch(x, str(targets.dtype)))
+    goal = torch.from_numpy(targets)
+    optimizer = torch.optim.SGD(model.parameters(), lr=_LR, momentum=_MOMENTUM)
+
+    def step() -> float:
+        y = torch.cat([t.reshape(-1) for t in outputs_of(model, batch, arguments) if t.is_floating_point()])
+        loss = ((y - goal) ** 2).mean() * 0.5
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return float(loss.detach())
+
+    return step
+
+
+def _distance(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> float:
+    """‖a - b‖ / ‖b‖ over all parameters together."""
+    difference = np.linalg.norm([np.linalg.norm(a[name].astype(np.float64) - b[name]) for name in a])
+    return float(difference / np.linalg.norm([np.linalg.norm(b[name].astype(np.float64)) for name in a]))
