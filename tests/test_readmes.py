@@ -16,7 +16,7 @@ BLOCKS = [block for readme in readmes() for block in blocks_of(readme)]
 QUOTED = [block for block in BLOCKS if "/" in block.word]
 COMMANDS = [(block, command) for block in BLOCKS if block.language == "sh" for command in commands_of(block)]
 
-# A block of language "text" is what a command prints, which nothing can repeat to the digit.
+# A block of language "text" is what a command prints; its numbers are different on every machine.
 ELSEWHERE = {  # (language, the fence's second word): the test that runs such blocks
     ("c", "step"): "tests/scripts/test_kernel_steps.py",
     ("cuda", "step"): "tests/scripts/test_kernel_steps.py",
@@ -52,7 +52,7 @@ def test_every_block_is_accounted_for() -> None:
 
 
 def _parts(readme: str) -> list[list[Block]]:
-    """The Python blocks that share their names: those of the first page each stand alone, those of another belong together."""
+    """Returns the Python blocks that share their names: each block of the first page is alone, those of another page belong together."""
     blocks = [b for b in PYTHON if b.readme == readme]
     return [[b] for b in blocks] if readme == "README.md" else [blocks] if blocks else []
 
@@ -63,7 +63,7 @@ def test_python_blocks_run(blocks: list[Block]) -> None:
     names: dict[str, object] = {}
     try:
         _run(blocks, names)
-    finally:  # samples of ops that only a page has
+    finally:  # the samples of ops that are only in a README
         makers.clear()
         makers.update(registered)
 
@@ -81,7 +81,7 @@ def test_quotations_are_in_their_files(block: Block) -> None:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the runs that the commands read, and a module: the README's op."""
+    """Returns a folder with the runs that the commands read, and with my_ops.py, the op of verify/README.md."""
     folder = tmp_path_factory.mktemp("readme")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -98,7 +98,7 @@ RUN = [(block, command) for block, command in COMMANDS if not any(command.starts
 @pytest.mark.parametrize(("block", "command"), RUN, ids=[command for _, command in RUN])
 def test_commands_run(block: Block, command: str, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     python, script, *arguments = shlex.split(SHORTER.get(command, f"{command} --dry-run"))
-    assert python == "python", f"{block}: {command} is no script of ours: list it in tests/readme_commands.py"
+    assert python == "python", f"{block}: {command} is not one of the scripts: list it in tests/readme_commands.py"
     monkeypatch.chdir(runs)
     result = script_here(Path(script).name, *arguments)
     assert (ROOT / script).exists(), f"{block}: {script}"
@@ -113,13 +113,8 @@ def test_lists_of_commands_hold_what_the_pages_have() -> None:
         assert begin in inline, f"no README has the command {begin!r} any more"
 
 
-@pytest.mark.parametrize("readme", readmes())
-def test_named_files_exist(readme: str) -> None:
-    for path in PATH.findall(text_of(readme)):
-        assert (ROOT / path).exists(), f"{readme}: {path}"
-
-
 PATH = re.compile(r"`((?:tinylm|kernels|scripts|tests)/[\w/.]+)`")
+SOURCE = re.compile(r"`([\w/]+\.(?:py|pyi|c|h|cu|cuh|cpp|md))`")  # by the end of its path, as in a README beside it
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FRONT = "README.md"
 READING = "tinylm/README.md"
@@ -134,6 +129,22 @@ def anchors_of(readme: str) -> set[str]:
     """Returns the anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.*)$", text_of(readme), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.fixture(scope="module")
+def sources() -> list[str]:
+    """Returns the paths of all files of the checkout."""
+    folders = [ROOT / name for name in ("tinylm", "kernels", "scripts", "tests")]
+    return [f"/{path.relative_to(ROOT)}" for folder in folders for path in folder.rglob("*.*")]
+
+
+@pytest.mark.parametrize("readme", readmes())
+def test_named_files_exist(readme: str, sources: list[str]) -> None:
+    text = text_of(readme)
+    for path in PATH.findall(text):
+        assert (ROOT / path).exists(), f"{readme}: {path}"
+    for name in SOURCE.findall(text):
+        assert any(path.endswith(f"/{name}") for path in sources), f"{readme}: {name}"
 
 
 @pytest.mark.parametrize("readme", readmes())
