@@ -180,10 +180,10 @@ def test_the_first_page_is_short_and_has_every_command() -> None:
 
 
 def listed_files(heading: str) -> list[str]:
-    """Returns the files in the first column of the table under a heading of the page for readers, in order."""
+    """Returns the files in the first column of the table under a heading of tinylm/README.md, in order."""
     section = (ROOT / READING).read_text(encoding="utf-8").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     first_cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
-    return re.findall(r"`([\w/.]+)`", " ".join(first_cells))
+    return [f"tinylm/{name}" for name in re.findall(r"`([\w/.]+)`", " ".join(first_cells))]
 
 
 def file_of(module: str) -> str | None:
