@@ -1,4 +1,4 @@
-"""Measures the cost of an op, of training steps and of generation, alone or beside PyTorch.
+"""Measures the cost of an op, of training steps and of generation, alone or compared with PyTorch.
 
 Every measurement of a workload runs in a fresh process. With PyTorch the two sides alternate, and the ratio is the
 median over the rounds. On a GPU the steps are timed by events on the device, without waiting for the host.
@@ -38,7 +38,7 @@ class Arguments:
         ]
         | None
     ) = None  # fmt: skip
-    """measure this one only; by default the first eight, and on a GPU all"""
+    """measure only this workload; by default the first eight, and on a GPU all"""
     pairs: int = 5
     """number of fresh processes per side"""
     device: str = "cpu"

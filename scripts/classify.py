@@ -49,7 +49,7 @@ class Train(ClassifierConfig):
 
 @dataclass(frozen=True)
 class Compare:
-    """Trains the models on each of the five fixed 80/20 splits and prints their accuracies beside those of naive Bayes
+    """Trains the models on each of the five fixed 80/20 splits and compares their accuracies with those of naive Bayes
     on words, with the mean paired difference and its 95 % confidence interval (Student's t)."""
 
     models: tuple[str, ...] = tuple(MODEL_DEFAULTS)
@@ -176,7 +176,7 @@ def classify(arguments: Run) -> None:
 
 SUBCOMMANDS = {
     "train": ("[--help]", "trains on one split of the shipped sentences, or of your own", train),
-    "compare": ("[--help]", "trains the models on all five splits, beside naive Bayes", console.subcommand(Compare, compare)),
+    "compare": ("[--help]", "trains the models on all five splits, to compare with naive Bayes", console.subcommand(Compare, compare)),
     "run": ("RUN [TEXT ...]", "labels texts with a trained model; run --help for more", console.subcommand(Run, classify)),
 }
 

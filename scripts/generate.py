@@ -85,7 +85,7 @@ def main() -> None:
     if arguments.prompt is None and not ids:
         raise ConfigError("the model has never seen a line break: give --prompt")
     stream = stream_text(arguments, sampling, model, tokenizer, ids)
-    first = next(stream, "")  # a bad setting is reported before anything is printed
+    first = next(stream, "")  # a wrong setting is reported before anything is printed
     sys.stdout.write(prompt + first)
     for piece in stream:
         sys.stdout.write(piece)

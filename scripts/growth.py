@@ -26,7 +26,7 @@ GPT = dataclasses.replace(WORKLOADS["gpt-small"], steps=12)
 SIZES = {"batch_size": (3, 6, 12, 24, 48), "block_size": (16, 32, 64, 128, 256), "width": (64, 128, 256, 512), "layers": (1, 2, 4, 8)}
 MODELS = {"RNN": "rnn-lm", "Transformer": "transformer-lm"}
 LENGTHS = (10, 20, 40, 80, 160, 320, 640, 1280)
-TOKENS = 2560  # of a step, at every length
+TOKENS = 2560  # per step, at every length
 NAMES = {"tinylm": "tinylm", "torch": "PyTorch"}
 
 
@@ -59,7 +59,7 @@ class Curve(NamedTuple):
 
     @property
     def slope(self) -> float:
-        """The slope of the least-squares line through (log x, log y)."""
+        """Returns the slope of the least-squares line through (log x, log y)."""
         return float(np.polyfit(np.log(self.x), np.log(self.y), 1)[0])
 
 
@@ -117,7 +117,7 @@ def sequence(arguments: Arguments) -> None:
     show(f"by length, {TOKENS:,} tokens per step", found)
     if not arguments.dry_run:
         figure = Figure(figsize=(7, 5), layout="constrained")
-        axes = figure.add_subplot(xlabel=f"tokens of a sequence ({TOKENS:,} of a step)", ylabel="ms per step")
+        axes = figure.add_subplot(xlabel=f"tokens per sequence ({TOKENS:,} per step)", ylabel="ms per step")
         draw(axes, {f"{model}, {NAMES[side]}, slope {c.slope:.2f}": c for model, curves in found.items() for side, c in curves.items()})
         shapes = {model: dataclasses.asdict(sequence_of(model, LENGTHS[0])) for model in MODELS}
         write(arguments, "sequence", {"base": shapes, "curves": {model: as_record(curves) for model, curves in found.items()}}, figure)

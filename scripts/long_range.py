@@ -84,7 +84,7 @@ def copy(arguments: Copy) -> None:
         raise ConfigError("gaps: expected at least one")
     check("sequences", 1, arguments.sequences)
     check("gap", 1, *arguments.gaps)
-    tinylm.manual_seed(arguments.seed)  # refuses what is no seed
+    tinylm.manual_seed(arguments.seed)  # refuses an invalid seed
     task, longest = CopyTask(), max(arguments.gaps)
     steps, count = (2, 20) if arguments.dry_run else (arguments.steps, arguments.sequences)
     configs = {model: copier_config(model, task, longest, steps, arguments.seed) for model in arguments.models}
@@ -122,7 +122,7 @@ def context(arguments: Context) -> None:
         raise ConfigError(f"{'contexts' if arguments.runs else 'runs'}: expected at least one")
     check("positions", 2, arguments.positions)
     check("context", 1, *arguments.contexts)
-    tinylm.manual_seed(arguments.seed)  # refuses what is no seed
+    tinylm.manual_seed(arguments.seed)  # refuses an invalid seed
     models, ids = load_models(arguments.runs, arguments.device)
     count = 10 if arguments.dry_run else arguments.positions
     positions = sample_positions(len(ids), max(arguments.contexts), count, arguments.seed)
@@ -181,7 +181,7 @@ def reaches(model: LanguageModel | NgramLM, context: int) -> bool:
 def new_figure(x: str, y: str, curves: dict[str, Curve]) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot(xlabel=x, ylabel=y)
-    for (name, curve), style in zip(curves.items(), itertools.cycle(("-", "--", "-.", ":"))):  # so that equal curves both show
+    for (name, curve), style in zip(curves.items(), itertools.cycle(("-", "--", "-.", ":"))):  # so that two equal curves are both visible
         axes.errorbar(curve.x, curve.y, curve.error, linestyle=style, marker="o", markersize=4, capsize=2, label=name)
     axes.grid(alpha=0.3)
     return figure, axes

@@ -61,7 +61,7 @@ class Arguments(TrainConfig):
 
 
 def parse(argv: list[str]) -> Arguments:
-    """The command line. The defaults are those of the model, or with --resume the run's own settings."""
+    """Returns the command line as a record. The defaults are those of the model, or with --resume the run's own settings."""
     resumed, model, recipe, init = (value_of(flag, argv) for flag in ("--resume", "--model", "--preset", "--init"))
     if resumed is None:
         if init and recipe:

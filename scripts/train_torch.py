@@ -20,7 +20,7 @@ from tinylm.train.tasks.loading import read_config
 class Arguments:
     """Trains the language model of a run once more, with PyTorch: the settings, initial weights, batches, learning rates
     and validations are the same; the model, the gradients and the optimiser are PyTorch's, and dropout masks differ.
-    Writes another run folder, which 'explain report RUN --torch FOLDER' draws beside the run."""
+    Writes another run folder, which 'explain report RUN --torch FOLDER' draws together with the run."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """a run folder that 'train' wrote"""

@@ -1,4 +1,4 @@
-"""Translates: trains translators on pairs of sentences, tests them beside two baselines, uses them."""
+"""Translates: trains translators on pairs of sentences, compares them with two baselines, uses them."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -28,8 +28,8 @@ from tinylm.train.tensorboard import summary_writer
 @dataclass(frozen=True)
 class Train(TranslationConfig):
     """Trains a translator on 90 % of the pairs, validates it on 5 % and tests it on the rest: BLEU and chrF (sacrebleu)
-    of greedy decoding and of 4 beams, beside the target of the nearest training sentence (TF-IDF) and a word-for-word
-    translation (IBM Model 1). '--model lstm --help' shows the defaults of another model. A run folder holds
+    of greedy decoding and of 4 beams, compared with the target of the nearest training sentence (TF-IDF) and a
+    word-for-word translation (IBM Model 1). '--model lstm --help' shows the defaults of another model. A run folder holds
     config.json, metrics.jsonl, summary.json, model.safetensors and checkpoints/."""
 
     out: Path | None = None

@@ -1,4 +1,4 @@
-"""Gradients broken in as many ways: each an op, the arguments that show it, and words that its likely cause must hold."""
+"""Gradients that are broken in different ways: for each an op, arguments that show it, and words that the likely cause must contain."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -17,7 +17,7 @@ _SWITCHES = (
 
 
 class Opened(NamedTuple):
-    """The lines of the console, and the document as it then was."""
+    """The lines of the console, and the document at the end."""
 
     console: list[str]
     dom: str
@@ -29,12 +29,12 @@ def _chromium() -> str | None:
 
 
 def needs_chromium() -> Any:
-    """A mark: the test is skipped, saying so, where there is no Chromium."""
-    return pytest.mark.skipif(_chromium() is None, reason="no chromium here: the page was not opened (apt-get install chromium)")
+    """Returns a mark that skips the test, with a reason, if there is no Chromium."""
+    return pytest.mark.skipif(_chromium() is None, reason="needs chromium to open the page (apt-get install chromium)")
 
 
 def opened(path: Path, fragment: str = "") -> Opened:
-    """The page at `path`, with a #fragment behind its address."""
+    """Opens the page at `path`, with a #fragment after its address."""
     command = [str(_chromium()), *_SWITCHES, "--dump-dom", f"{path.as_uri()}{fragment}"]
     result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=True, timeout=300)
     return Opened([line for line in result.stderr.splitlines() if ":CONSOLE" in line], result.stdout)
@@ -52,8 +52,9 @@ addEventListener("load", () => setTimeout(() => {{
 
 
 def probed(page: Path, probe: str, width: int, folder: Path) -> tuple[Any, list[str]]:
-    """What the body of a script `probe`, with the page's document and window, returns in a window of
-    `width` pixels; and the console. The page stands in a frame, since Chromium's own windows have a least width."""
+    """Returns what `probe`, the body of a function of the page's document and window, returns in a window of `width`
+    pixels; and the lines of the console. The page is shown in a frame, since Chromium's own windows cannot be that
+    narrow."""
     wrapper = folder / f"wrapper-{width}.html"
     text = page.read_text(encoding="utf-8")
     wrapper.write_text(_WRAPPER.format(width=width, page=html.escape(text), probe=probe), encoding="utf-8")
@@ -80,7 +81,8 @@ READABLE = """
 
 
 def assert_readable(page: Path, width: int, folder: Path) -> None:
-    """Every text is at least 13 pixels high and inside the window, nothing needs scrolling sideways, and the console is empty."""
+    """Asserts that every text is at least 13 pixels high and inside the window, that nothing scrolls sideways, and that
+    the console is empty."""
     found, console = probed(page, READABLE, width, folder)
     assert console == []
     assert found["width"] == width

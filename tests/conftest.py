@@ -19,7 +19,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """The line about the GPU, which -q would hide as a part of pytest's header."""
+    """Prints the line about the GPU, which -q would hide if it were in pytest's header."""
     reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:
         reporter.write_line(reporting.header())
@@ -44,9 +44,9 @@ def _one_torch_thread() -> None:
 
 @pytest.fixture(scope="session")
 def hugging_face() -> Any:
-    """The package, imported here since that takes seconds."""
+    """Returns the package transformers, imported here since that takes seconds."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of what it imports in turn
+        warnings.simplefilter("ignore", DeprecationWarning)  # of packages that it imports
         warnings.simplefilter("ignore", FutureWarning)
         import transformers
         from transformers.models.gpt2 import modeling_gpt2  # noqa: F401  (imported lazily otherwise)

@@ -14,7 +14,7 @@ from tinylm.errors import DeviceError
 
 
 def real_gpu() -> Any:
-    """CuPy's namespace on a machine with a GPU; without one the test is skipped, or fails under TINYLM_REQUIRE_CUDA=1."""
+    """Returns CuPy's namespace on a machine with a GPU. Without one the test is skipped, or fails if TINYLM_REQUIRE_CUDA is 1."""
     try:
         return device_namespace("cuda")
     except DeviceError as error:
@@ -25,16 +25,16 @@ def real_gpu() -> Any:
 
 @pytest.fixture
 def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The module cupy, of a GPU or of the emulation, with tinylm's kernels switched on."""
+    """Returns the module cupy, real or emulated, with tinylm's kernels switched on."""
     if has_gpu() or gpu_required():
         real_gpu()
     else:
         request.getfixturevalue("emulated_cuda")
     monkeypatch.setattr(kernels, "_kernels_allowed", "auto")
-    monkeypatch.setattr(engine_ids, "_largest", {})  # what a test leaves to be found belongs to it alone
+    monkeypatch.setattr(engine_ids, "_largest", {})  # checks that one test leaves must not reach the next
     return importlib.import_module("cupy")
 
 
 def waits_for_nothing() -> contextlib.AbstractContextManager[None]:
-    """Within it, whatever makes the host wait for the GPU raises."""
+    """Returns a context in which whatever makes the host wait for the GPU raises."""
     return importlib.import_module("cupyx").allow_synchronize(False)

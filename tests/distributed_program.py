@@ -22,7 +22,7 @@ CONFIG = TrainConfig(
 
 
 class Float64Run(Run):
-    """A run whose parameters are float64; they are converted before anything packs them."""
+    """A run with float64 parameters, converted before the optimiser packs them."""
 
     def step(self, k: int):
         loss, norm = super().step(k)
@@ -49,14 +49,14 @@ def float64_run(config: TrainConfig, folder: Path, **settings) -> Run:
 
 
 def trains(ranks: MPIRanks, folder: Path) -> None:
-    """Three models, in double precision; a rank accumulates over two micro-batches of a row each in one of them."""
+    """Trains three models in double precision; in one of them a rank accumulates over two micro-batches of one row each."""
     for model in ("gpt", "lstm", "gru"):
         config = dataclasses.replace(CONFIG, model=model, accumulate=2 if model == "gru" else 1)
         float64_run(config, folder / model, ranks=ranks).train()
 
 
 def resumes(ranks: MPIRanks, folder: Path) -> None:
-    """With dropout and a carried state: 20 steps and 30 more, and 50 in one go."""
+    """Trains with dropout and a carried state: 20 steps and then 30 more, and 50 without a stop."""
     config = dataclasses.replace(CONFIG, model="lstm", dropout=0.2, keep=9)
     Run(dataclasses.replace(config, steps=20), folder / "parts", TEXT, ranks=ranks).train()
     Run(config, folder / "parts", TEXT, resume=True, ranks=ranks).train()
@@ -64,7 +64,7 @@ def resumes(ranks: MPIRanks, folder: Path) -> None:
 
 
 def diverges(ranks: MPIRanks, folder: Path) -> None:
-    """A number that is not finite arises on rank 1 alone."""
+    """Puts a NaN into a gradient of rank 1 alone."""
     run = Run(CONFIG, folder / "run", TEXT, ranks=ranks)
     gradients = run.gradients
 
@@ -87,7 +87,7 @@ def masks(ranks: MPIRanks, folder: Path) -> None:
 
 
 def stops(ranks: MPIRanks, folder: Path) -> None:
-    """Rank 1 alone is told to stop, at step 7."""
+    """Tells rank 1 alone to stop, at step 7."""
     run = Run(CONFIG, folder / "run", TEXT, ranks=ranks)
     if ranks.rank == 1:
         signal.signal(signal.SIGTERM, lambda *_: setattr(run, "stop_requested", True))

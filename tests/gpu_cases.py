@@ -1,4 +1,4 @@
-"""Calls of every op with a CUDA kernel at sizes that fill a card, held against float64 on the card itself."""
+"""Calls of every op with a CUDA kernel at sizes that fill a GPU, compared with float64 on the GPU itself."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ FREQUENCIES = tuple(500000.0 ** (-i / 64) for i in range(64))
 
 @dataclass(frozen=True)
 class Case:
-    """args(scale) gives the host arrays of a call of `name`; the sizes are those of a card for a scale of 1."""
+    """args(scale) gives the host arrays of a call of `name`; a scale of 1 gives the sizes for a GPU."""
 
     name: str
     args: Callable[[int], list[np.ndarray | None]]
@@ -48,12 +48,12 @@ def _linear(scale: int) -> list[np.ndarray | None]:
 
 
 def _joint(*outputs: int) -> Callable[[int], list[np.ndarray | None]]:
-    """x (1, T, 1024) and the weights of several linear layers of it, without biases."""
+    """Returns a function that makes x (1, T, 1024) and the weights of several linear layers of it, without biases."""
     return lambda scale: [normal(1, 4097 // scale, 1024), *(normal(n, 1024, seed=i, deviation=0.03) for i, n in enumerate(outputs, 1))]
 
 
 def _tokens(scale: int) -> list[np.ndarray | None]:
-    """A million ids, one of them in every second place: the longest sum that a row of the table meets."""
+    """Returns a million ids, every second of them the same: the longest sum for a row of the table."""
     ids = RNG(0).integers(50257, size=(1024 // scale, 1024))
     ids[:, ::2] = 13
     return [ids, normal(50257, 64, seed=1)]
@@ -64,7 +64,7 @@ def _heads(width: int) -> Callable[[int], list[np.ndarray | None]]:
 
 
 def _shared_heads(scale: int) -> list[np.ndarray | None]:
-    """32 heads of queries and 8 of keys and values, as in an 8-billion-parameter Llama."""
+    """Returns 32 heads of queries and 8 of keys and values, as in an 8-billion-parameter Llama."""
     return [normal(1, heads, 2047 // scale, 128, seed=seed) for seed, heads in enumerate((32, 8, 8))]
 
 
@@ -101,7 +101,7 @@ CASES = [
 
 
 def results(case: Case, scale: int, dtype: Any) -> list[Any]:
-    """The op's outputs, and the gradients of its floating arrays under random cotangents, as device arrays."""
+    """Returns the op's outputs, and the gradients of its floating arrays under random cotangents, as device arrays."""
     arrays = [None if a is None else to_device(a.astype(dtype) if a.dtype.kind == "f" else a, "cuda") for a in case.args(scale)]
     tensors = [None if a is None else Tensor(a, requires_grad=a.dtype.kind == "f") for a in arrays]
     out = getattr(ops, case.name)(*tensors, **case.settings)
@@ -113,7 +113,7 @@ def results(case: Case, scale: int, dtype: Any) -> list[Any]:
 
 
 def relative_error(a: Any, b: Any) -> float:
-    """‖a - b‖ / ‖b‖, computed where the arrays are, in float64."""
+    """Returns ‖a - b‖ / ‖b‖, computed in float64 on the device of the arrays."""
     xp = array_module(a, b)
     b = b.astype(np.float64)
     norms = [float(to_numpy(xp.sqrt(xp.sum(x * x)))) for x in (a.astype(np.float64) - b, b)]

@@ -1,4 +1,4 @@
-"""Holding a tinylm module against its PyTorch twin: same state, same inputs, same cotangents, same dropout masks."""
+"""Compares a tinylm module with its PyTorch twin: same state, same inputs, same cotangents, same dropout masks."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -17,15 +17,15 @@ TOLERANCES = {"float64": 1e-10, "float32": 1e-5}
 
 
 def randomise(module: torch.nn.Module, rng: np.random.Generator) -> None:
-    """Moves every parameter a little off its initial value, so that biases are not zero and layers differ;
-    a little, since saturated layers amplify the rounding of float32 beyond 10⁻⁵ in PyTorch as in tinylm."""
+    """Changes every parameter a little, so that biases are not zero and layers differ. Saturated layers would amplify
+    the rounding of float32 beyond 10⁻⁵, in PyTorch as in tinylm."""
     with torch.no_grad():
         for p in module.parameters():
             p += torch.from_numpy(rng.standard_normal(tuple(p.shape)) * 0.1)
 
 
 def load_twin(ours: Module, theirs: torch.nn.Module, dtype: str) -> None:
-    """Puts both into dtype and loads theirs' state dict into ours, unchanged; names, order and shapes must be equal."""
+    """Converts both to dtype and loads the state dict of theirs into ours, unchanged; names, order and shapes must be equal."""
     theirs.to(getattr(torch, dtype))
     ours.to(dtype=dtype)
     state = theirs.state_dict()
@@ -44,8 +44,8 @@ def assert_parity(
     dtype: str = "float64",
     seed: int = 0,
 ) -> None:
-    """Loads theirs' state into ours, then compares every output, and under random cotangents the
-    gradient of every named parameter and of every floating input.
+    """Loads the state of theirs into ours, then compares every output and, under random cotangents, the gradient of every named parameter
+    and of every floating input.
 
     masks are passed by name without gradients, settings by name as they are; call(module, *inputs,
     **named) stands for module(*inputs, **named).
@@ -80,13 +80,13 @@ def assert_parity(
 
 
 def largest_error(compared: Mapping[str, tuple[Any, np.ndarray]]) -> float:
-    """The largest relative error of the pairs; the second of each is trusted."""
+    """Returns the largest relative error of the pairs; the second of each pair is the reference."""
     scale = joint_norm([b for _, b in compared.values()])
     return max(relative_error(a, b, scale) for a, b in compared.values())
 
 
 def assert_close(compared: Mapping[str, tuple[Any, np.ndarray]], tolerance: float) -> None:
-    """Every pair equal in dtype and shape, and in value to the relative tolerance; the second is trusted."""
+    """Asserts that the pairs are equal in dtype and shape, and in value to the relative tolerance; the second is the reference."""
     scale = joint_norm([b for _, b in compared.values()])
     for name, (a, b) in compared.items():
         assert a is not None, f"{name} has no gradient"
@@ -116,7 +116,7 @@ class ReplayedDropout(torch.nn.Module):
 
 
 class ComposedAttention(torch.nn.MultiheadAttention):
-    """Multi-head attention by product, softmax and mask, sequence first, with floating masks."""
+    """Multi-head attention composed of products, softmax and mask, sequence first, with floating masks."""
 
     weights_dropout: ReplayedDropout
 
@@ -137,8 +137,8 @@ class ComposedAttention(torch.nn.MultiheadAttention):
 
 
 def replay_dropout(theirs: torch.nn.Module, generator: Generator) -> torch.nn.Module:
-    """Makes every dropout in theirs draw its masks from the generator; attention becomes composed,
-    since PyTorch's takes no mask of ours. Give it tinylm's generator state before each call."""
+    """Makes every dropout in theirs draw its masks from the generator. Attention is replaced by its composed form,
+    since PyTorch's takes no dropout mask. Set tinylm's generator state before each call."""
     for module in list(theirs.modules()):
         if isinstance(module, torch.nn.MultiheadAttention):
             module.__class__ = ComposedAttention

@@ -1,4 +1,4 @@
-"""Comparing a kernel with the op's reference in float64: the values, and every gradient."""
+"""Compares a kernel with the op's reference in float64: values and every gradient."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +23,7 @@ def _cast(arrays: Arrays, dtype: str) -> list[Any]:
 
 
 def results(name: str, arrays: Arrays, dtype: str, device: str, settings: dict[str, Any]) -> dict[str, np.ndarray]:
-    """The op's outputs and gradients by name, computed on `device` in `dtype` from float32 values."""
+    """Returns the op's outputs and gradients by name, computed on `device` in `dtype` from float32 values."""
     rounded = _cast(_cast(arrays, "float32"), dtype)
     outputs, gradients = run(name, [None if a is None else to_device(a, device) for a in rounded], dict(settings))
     found = {f"output {i}": y for i, y in enumerate(outputs)}
@@ -33,9 +33,9 @@ def results(name: str, arrays: Arrays, dtype: str, device: str, settings: dict[s
 def assert_agrees(
     name: str, *arrays: np.ndarray | None, device: str = "cuda", drawn: bool = False, **settings: Any
 ) -> dict[str, np.ndarray]:
-    """The kernel runs, and agrees with the reference in float64 to 10⁻⁵ of each array's norm. Returns what it gave.
+    """Asserts that the kernel runs and agrees with the reference in float64 to 10⁻⁵ of each array's norm. Returns its results.
 
-    drawn: the shapes are drawn, so that a gradient may be the small difference of large numbers. Then twice the error that the
+    drawn: hypothesis draws the shapes, and a gradient may be the small difference of large numbers. Then twice the error that the
     reference itself has in float32 is allowed, too.
     """
     before = launches[name, device]
@@ -55,7 +55,7 @@ def _values(pairs: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, np.nda
 
 
 def assert_declines(name: str, *arrays: np.ndarray | None, device: str = "cuda", **settings: Any) -> None:
-    """The kernel leaves the work to the reference, which does it."""
+    """Asserts that the kernel leaves the work to the reference, which does it."""
     before = launches[name, device]
     found = results(name, arrays, "float32", device, settings)
     assert launches[name, device] == before, f"the kernel of {name} ran"
@@ -73,7 +73,7 @@ GATES = {"rnn": 1, "gru": 3, "lstm": 4}  # blocks of rows of a recurrent layer's
 
 
 def recurrent_inputs(name: str, steps: int = 3, batch: int = 4, width: int = 3, hidden: int = 5) -> list[np.ndarray | None]:
-    """x, weights, biases and initial states of a recurrent layer."""
+    """Returns x, weights, biases and initial states of a recurrent layer."""
     rng = np.random.default_rng((steps, batch, hidden))
     rows = GATES[name] * hidden
     shapes = [(steps, batch, width), (rows, width), (rows, hidden), (rows,), (rows,), (batch, hidden), (batch, hidden)]
@@ -81,25 +81,25 @@ def recurrent_inputs(name: str, steps: int = 3, batch: int = 4, width: int = 3, 
 
 
 def linear_inputs(shape: tuple[int, ...], outputs: int) -> list[np.ndarray]:
-    """x, weight, bias and residual of a linear layer."""
+    """Returns x, weight, bias and residual of a linear layer."""
     rng = np.random.default_rng(outputs)
     return [rng.standard_normal(s) for s in (shape, (outputs, shape[-1]), (outputs,), (*shape[:-1], outputs))]
 
 
 def joint_inputs(shape: tuple[int, ...], *outputs: int) -> list[np.ndarray]:
-    """x, then the weights and then the biases of several linear layers of it."""
+    """Returns x, then the weights and then the biases of several linear layers of it."""
     rng = np.random.default_rng(outputs)
     return [rng.standard_normal(s) for s in (shape, *((n, shape[-1]) for n in outputs), *((n,) for n in outputs))]
 
 
 def norm_inputs(shape: tuple[int, ...]) -> list[np.ndarray]:
-    """x, weight and bias of a layer norm."""
+    """Returns x, weight and bias of layer norm."""
     rng = np.random.default_rng(len(shape))
     return [rng.standard_normal(shape) + 2, rng.standard_normal(shape[-1]), rng.standard_normal(shape[-1])]
 
 
 def score_inputs(shape: tuple[int, ...]) -> list[np.ndarray]:
-    """Scores whose classes are on the last axis, and a target for each row."""
+    """Returns scores with classes on the last axis, and a target for each row."""
     scores = np.random.default_rng(len(shape)).standard_normal(shape) * 4
     return [scores, np.random.default_rng(7).integers(0, shape[-1], shape[:-1])]
 
@@ -108,14 +108,14 @@ UPDATE_SETTINGS: dict[str, Any] = {"lr": 0.1, "betas": (0.8, 0.95), "eps": 1e-4,
 
 
 def update_inputs(size: int, dtype: str = "float32") -> list[np.ndarray]:
-    """values, grads, exp_avg and exp_avg_sq of AdamW, the first three also those of SGD."""
+    """Returns values, grads, exp_avg and exp_avg_sq of AdamW; the first three also serve SGD."""
     rng = np.random.default_rng(size)
     values, grads, exp_avg, exp_avg_sq = (rng.standard_normal(size).astype("float32").astype(dtype) for _ in range(4))
     return [values, grads, exp_avg, exp_avg_sq**2]
 
 
 def attention_inputs(*lead: int, steps: int, keys: int, width: int, out_width: int | None = None) -> list[np.ndarray]:
-    """q, k and v."""
+    """Returns q, k and v."""
     rng = np.random.default_rng((steps, keys, width))
     shapes = (steps, width), (keys, width), (keys, out_width or width)
     return [rng.standard_normal((*lead, *shape)) for shape in shapes]
@@ -126,7 +126,7 @@ def without(arrays: Sequence[Any], *places: int) -> list[Any]:
 
 
 def assert_refuses_as_the_reference(name: str, tensors: Sequence[Tensor]) -> None:
-    """A recurrent layer's kernel names wrong shapes, lengths and nonlinearities as its reference does."""
+    """Asserts that a recurrent layer's kernel names wrong shapes, lengths and nonlinearities as its reference does."""
     with pytest.raises(ShapeError, match=f"{name}: weight_ih has shape"):
         getattr(tinylm, name)(*tensors[:2], tensors[1], *tensors[3:])
     with pytest.raises(ShapeError, match="length 4 is out of range"):
@@ -136,8 +136,8 @@ def assert_refuses_as_the_reference(name: str, tensors: Sequence[Tensor]) -> Non
 
 
 def assert_same_whatever_the_layout(dy: np.ndarray, vjp: Any, turned_vjp: Any) -> None:
-    """Read-only dy, in C's or Fortran's order or in float64, gives the same gradients, a second time too, in a kernel's
-    vjp and in that of a call with its arguments in another order in memory."""
+    """Asserts that a vjp gives the same gradients, also a second time, for dy that is read-only, in C or Fortran order,
+    or float64; both for a kernel's vjp and for one whose arguments have other memory layouts."""
     dy.flags.writeable = False
     expected = [None if d is None else d.copy() for d in vjp(dy)]
     assert any(d is not None for d in expected)
@@ -149,7 +149,7 @@ def assert_same_whatever_the_layout(dy: np.ndarray, vjp: Any, turned_vjp: Any) -
 
 
 def trained(kind: Any, device: str, dtype: str, **settings: Any) -> dict[str, np.ndarray]:
-    """Parameters after four steps of an optimiser with clipping; one of them has no gradient in one of the steps."""
+    """Returns the parameters after four steps of an optimiser with clipping; in one step, one of them has no gradient."""
     rng = np.random.default_rng(0)
 
     def draw(shape: tuple[int, ...]) -> Any:

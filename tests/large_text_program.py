@@ -1,5 +1,5 @@
-"""What test_large_texts.py runs: `python large_text_program.py FILE FOLDER`. A run on a text that is too long to be held; prints the
-peak of the memory in MiB, the tokens, and where they are."""
+"""The program of test_large_texts.py: `python large_text_program.py FILE FOLDER`. Trains on a text that is too long for
+memory; prints the peak of the memory in MiB, the number of tokens, and where they are."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ def main(file: str, folder: str) -> None:
     run = Run(config, Path(folder), corpus)
     run.task.val_ids = run.task.val_ids[:10_000]
     run.train()
-    status = Path("/proc/self/status").read_text(encoding="ascii")  # getrusage would count the parent before exec, too
+    status = Path("/proc/self/status").read_text(encoding="ascii")  # getrusage would also count the parent before exec
     peak = int(status.partition("VmHWM:")[2].split()[0]) >> 10
     print(json.dumps([peak, len(run.task.train_ids), isinstance(run.task.train_ids, np.memmap)]))
 

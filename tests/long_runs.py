@@ -1,4 +1,4 @@
-"""Tiny runs for the tests of interruption: one for each kind of model."""
+"""Tiny runs for the tests of interruptions: one for each kind of model."""
 
 import dataclasses
 import json
@@ -32,7 +32,7 @@ def tiny(model: str = "gpt", **changes: Any) -> TrainConfig:
 
 
 def tiny_run(model: str, folder: Path, resume: bool = False, **changes: Any) -> Run:
-    """A run of one of MODELS, of 16 steps with dropout and averaged weights."""
+    """Returns a run of one of MODELS, of 16 steps with dropout and averaged weights."""
     if "translator" not in model:
         return Run(tiny(model, **changes), folder, TEXT, resume=resume)
     sizes = {name: TINY[name] for name in TINY if name not in ("batch_size", "dropout_ramp", "block_size")}
@@ -42,13 +42,14 @@ def tiny_run(model: str, folder: Path, resume: bool = False, **changes: Any) -> 
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
-    """metrics.jsonl without what the clock and the machine say."""
+    """Returns the lines of metrics.jsonl without what depends on the clock and the machine."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     return [{k: v for k, v in line.items() if k not in ("tokens_per_second", "train_seconds", "memory_mb")} for line in lines]
 
 
 def end_of(folder: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """The last checkpoint's arrays as bytes, and its record without the seconds; with the model's."""
+    """Returns the arrays of the last checkpoint, of the model and of the best weights as bytes, and the checkpoint's
+    record without the seconds."""
     arrays, record = read_arrays(saved_checkpoints(folder)[0])
     model, _ = read_arrays(folder / "model.safetensors")
     best, _ = read_arrays(folder / "checkpoints" / "best.safetensors")
@@ -58,7 +59,7 @@ def end_of(folder: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
 
 
 def assert_same_end(folder: Path, whole: Path) -> None:
-    """Weights, averages, optimiser, carried state, random state, losses and every logged number, bit for bit."""
+    """Asserts that weights, averages, optimiser, carried state, random state, losses and every logged number are equal, bit for bit."""
     (found, record), (expected, expected_record) = end_of(folder), end_of(whole)
     assert record == expected_record
     assert found.keys() == expected.keys()

@@ -1,4 +1,4 @@
-"""Every op x sample x implementation x device, for the tests that hold for all of them.
+"""Every op x sample x implementation x device, for the tests that apply to all of them.
 
 The implementations of an op are its body ("reference") and each kernel registered for the device. The
 devices are the CPU and a GPU, or "emulated" in its place where there is none: see tests/cuda_on_cpu.
@@ -25,12 +25,12 @@ DEVICES = ("cpu", "cuda" if has_gpu() or gpu_required() else "emulated")
 
 
 def kind(device: str) -> str:
-    """ "cpu" or "cuda", as kernels are registered."""
+    """Returns "cpu" or "cuda", as kernels are registered."""
     return "cpu" if device == "cpu" else "cuda"
 
 
 def cases(dtype: str, which: Any = lambda name, sample: True) -> list[Any]:
-    """pytest parameters (name, sample, implementation, device); the device is a fixture's parameter."""
+    """Returns pytest parameters (name, sample, implementation, device); the device is a fixture's parameter."""
     return [
         pytest.param(name, sample, implementation, device, id=f"{name}-{sample.note.replace(' ', '_')}-{implementation}-{device}")
         for name, record in registry.items()
@@ -52,7 +52,7 @@ def use(implementation: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(name: str, args: Any, settings: dict[str, Any], seed: int = 0) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
-    """The op's outputs, and the gradients of its floating arrays under a random cotangent."""
+    """Returns the op's outputs, and the gradients of its floating arrays under a random cotangent."""
     tensors = [
         [Tensor(m, requires_grad=True) for m in a] if isinstance(a, list) and a and hasattr(a[0], "dtype") else _leaf(a) for a in args
     ]
@@ -75,7 +75,7 @@ def _leaf(a: Any) -> Any:
 
 
 def layouts(x: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """The same values in other memory layouts, and read-only."""
+    """Yields the same values in other memory layouts, and read-only."""
     wide = np.zeros((*x.shape, 2), x.dtype)
     wide[..., 0] = x
     fixed = x.copy()

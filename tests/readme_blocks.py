@@ -1,4 +1,4 @@
-"""The READMEs taken apart: their blocks of code, and the commands in those for the shell."""
+"""Reads the READMEs: their blocks of code, and the commands in the shell blocks."""
 
 import re
 import shlex
@@ -12,12 +12,12 @@ _FENCE = re.compile(r"^( *)```(.*)\n(?:((?:.*\n)*?)\1```\n|\Z)", re.MULTILINE)  
 
 @dataclass(frozen=True)
 class Block:
-    """One block: its README relative to the root, the line it begins on, the two words of its fence, the code."""
+    """A block of code: its README relative to the root, the line of its fence, the two words of the fence, the code."""
 
     readme: str
     line: int
     language: str
-    word: str  # the second word: a file that is quoted, or what the page's own test does with the block
+    word: str  # the second word: the file that is quoted, or a name by which the page's own test finds the block
     code: str
 
     def __str__(self) -> str:
@@ -25,13 +25,13 @@ class Block:
 
 
 def readmes() -> list[str]:
-    """Every README of the checkout."""
+    """Returns every README of the checkout."""
     paths = (path.relative_to(ROOT) for path in ROOT.rglob("README.md"))
     return sorted(str(p) for p in paths if not any(part.startswith(".") or part in SKIPPED for part in p.parts))
 
 
 def blocks_of(readme: str) -> list[Block]:
-    """Its blocks in order. Errors: ValueError for a block without an end."""
+    """Returns the blocks of a README in order. Raises ValueError if one has no end."""
     text = (ROOT / readme).read_text(encoding="utf-8")
     found = []
     for match in _FENCE.finditer(text):
@@ -45,7 +45,7 @@ def blocks_of(readme: str) -> list[Block]:
 
 
 def commands_of(block: Block) -> list[str]:
-    """The commands of a block for the shell: a line each, or several joined by `&&`; comments are left out."""
+    """Returns the commands of a shell block: one per line, or several joined by `&&`; comments are left out."""
     lines = block.code.replace("\\\n", " ").splitlines()
     words = [shlex.split(line, comments=True) for line in lines]
     joined = [shlex.join(each) for each in words if each]

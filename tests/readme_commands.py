@@ -1,7 +1,7 @@
-"""What becomes of the READMEs' commands in the tests: by default each script runs with --dry-run added.
+"""How the tests run the commands of the READMEs: by default each with --dry-run added.
 
-To add a command to a README, nothing is needed where --dry-run is enough and the run folders that it reads are
-among those of `make_runs`. Otherwise: SHORTER gives what runs in its place, NOT_RUN the reason why nothing does.
+A new command in a README needs nothing here if --dry-run is enough and `make_runs` makes the run folders that it reads.
+Otherwise SHORTER gives the command that runs in its place, or NOT_RUN the reason why none does.
 """
 
 import json
@@ -26,7 +26,7 @@ SHORTER = {  # the command: what runs in its place
     "--init smollm2 --lora-rank 8 --data notes.txt --out runs/notes --block-size 8 --steps 2",
     "python scripts/long_range.py context RUN '[RUN' '...]'": "python scripts/long_range.py context runs/gpt-tinyshakespeare --dry-run",
     "python scripts/compare_gradients.py --model gpt --steps 100": "python scripts/compare_gradients.py --model gpt --steps 100",
-    # a process a point, side and model; tests/scripts/test_growth.py goes through all of them
+    # one process per point, side and model; tests/scripts/test_growth.py goes through all of them
     "python scripts/growth.py --against torch": "python scripts/growth.py --plot sequence --dry-run",
 }
 
@@ -36,8 +36,8 @@ _MODELS = {"mine": "lstm", "gpt-tinyshakespeare": "gpt", "lstm-tinyshakespeare":
 
 
 def stand_in_for_smollm2(folder: Path) -> None:
-    """A folder of that name, which goes before the model in the package: as deep as the commands ask for, and narrow.
-    The real one is tested in tests/models/test_smollm2.py."""
+    """Writes a folder named smollm2, which is found before the model in the package: as deep as the commands need, but narrow.
+    The real model is tested in tests/pretrained/test_smollm2.py."""
     config = LlamaConfig(vocab_size=260, block_size=64, n_layer=13, n_head=1, n_kv_head=1, n_embd=8, n_hidden=8)
     Llama(config).save_pretrained(folder)
     definition = json.loads(BpeTokenizer.train(_WORDS, 260).to_json()["definition"])
@@ -47,7 +47,7 @@ def stand_in_for_smollm2(folder: Path) -> None:
 
 
 def make_runs(folder: Path) -> None:
-    """The files and run folders that the commands name, as small as may be, in `folder`, which must be the current one."""
+    """Writes the files and small run folders that the commands name into `folder`, which must be the current one."""
     stand_in_for_smollm2(folder / "smollm2")
     texts = folder / "my_texts"
     texts.mkdir()

@@ -1,4 +1,4 @@
-"""Running the scripts as a person runs them."""
+"""Runs the scripts as a user runs them."""
 
 import contextlib
 import importlib.util
@@ -17,7 +17,7 @@ Result = subprocess.CompletedProcess[str]
 
 
 def command_module(name: str) -> ModuleType:
-    """Returns the module scripts/name.py. `import benchmark` would give the folder scripts/benchmark/: a package goes first."""
+    """Returns the module scripts/name.py. `import benchmark` would give the folder scripts/benchmark/, since a package goes first."""
     with mock.patch.object(sys, "path", [str(SCRIPTS), *sys.path]):
         spec = importlib.util.spec_from_file_location(f"{name}_command", SCRIPTS / f"{name}.py")
         assert spec is not None
@@ -28,14 +28,14 @@ def command_module(name: str) -> ModuleType:
 
 
 def script(name: str, *arguments: object, cwd: Path | None = None, **environment: str) -> Result:
-    """scripts/name with these arguments in a new Python, warnings being errors; its output as text."""
+    """Runs scripts/name with these arguments in a new Python in which warnings are errors; its output is text."""
     command = [sys.executable, str(SCRIPTS / name), *map(str, arguments)]
     env = {**os.environ, "PYTHONWARNINGS": "error", "PYTHONIOENCODING": "utf-8", **environment}
     return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False, cwd=cwd, env=env)
 
 
 def script_here(name: str, *arguments: object) -> Result:
-    """The same in this Python, for many small cases: a new one takes half a second to start."""
+    """Runs a script in this Python, for many small cases: a new one takes half a second to start."""
     streams = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2)]
     command = [str(SCRIPTS / name), *map(str, arguments)]
     with (
@@ -54,14 +54,14 @@ def script_here(name: str, *arguments: object) -> Result:
 
 
 def ends_well(result: Result) -> str:
-    """What it printed: status 0, and nothing on stderr."""
+    """Asserts status 0 and nothing on stderr; returns what the script printed."""
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stderr == ""
     return result.stdout
 
 
 def fails_with_one_line(result: Result, message: str) -> None:
-    """Status 2, one line on stderr with the message in it, and nothing on stdout."""
+    """Asserts status 2, one line on stderr that contains the message, and nothing on stdout."""
     assert result.returncode == 2, result.stdout + result.stderr
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1

@@ -1,4 +1,4 @@
-"""The calls that tests/gpu makes on a card cover every kernel."""
+"""The calls that tests/gpu makes on a GPU cover every kernel."""
 
 from gpu_cases import CASES
 

@@ -1,4 +1,4 @@
-"""Old paths: an error in one line says the new one."""
+"""Old import paths: a one-line error names the new path."""
 
 import importlib
 import importlib.util
@@ -38,7 +38,7 @@ def test_every_way_to_an_old_name(code: str, error: type[Exception], message: st
         exec(code, {"tinylm": tinylm})
 
 
-def test_a_name_that_never_was() -> None:
+def test_a_name_that_never_existed() -> None:
     assert not hasattr(tinylm, "nothing")
     with pytest.raises(ModuleNotFoundError, match="No module named"):
         importlib.import_module("tinylm.nothing")

@@ -52,7 +52,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder bin/ of an environment with the wheel; the dependencies come from this one, so that nothing large is installed twice."""
+    """Returns the folder bin/ of an environment with the wheel; the dependencies are those of this environment, so that
+    nothing large is installed twice."""
     environment = tmp_path_factory.mktemp("venv")
     venv.create(environment, with_pip=False, symlinks=True)
     (site,) = environment.glob("lib/python*/site-packages")
@@ -86,7 +87,7 @@ def test_its_command_trains_generates_and_scores(programs: Path, tmp_path: Path)
     assert "perplexity" in ends_well(called(programs / "python", "-m", "tinylm", "score", "run", "The king is dead.", cwd=tmp_path))
 
 
-def test_its_command_starts_processes_of_its_own(programs: Path, tmp_path: Path) -> None:
+def test_its_command_starts_further_processes(programs: Path, tmp_path: Path) -> None:
     (tmp_path / "benchmark.py").write_text("raise AssertionError('not this one')", encoding="utf-8")
     result = called(programs / "tinylm", "benchmark", "--dry-run", "--workload", "rnn-lm", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -118,7 +119,7 @@ def test_an_unknown_command(typed: str, hint: str, tmp_path: Path) -> None:
 
 
 def test_both_ways_in_a_checkout_give_the_same(tmp_path: Path) -> None:
-    """But for how the usage line names the command."""
+    """The outputs differ only in the command's name in the usage line."""
     by_path = ends_well(called(sys.executable, SCRIPTS / "score.py", "--help", cwd=tmp_path))
     by_name = ends_well(called(sys.executable, "-m", "tinylm", "score", "--help", cwd=tmp_path))
     assert by_path.startswith("usage: python scripts/score.py ")

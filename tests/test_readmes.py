@@ -16,10 +16,10 @@ BLOCKS = [block for readme in readmes() for block in blocks_of(readme)]
 QUOTED = [block for block in BLOCKS if "/" in block.word]
 COMMANDS = [(block, command) for block in BLOCKS if block.language == "sh" for command in commands_of(block)]
 
-# A block of language "text" is what a command prints, which nothing can repeat to the digit.
+# A block of language "text" is what a command prints; its numbers are different on every machine.
 ELSEWHERE = {  # (language, the fence's second word): the test that runs such blocks
-    ("c", "step"): "tests/test_kernel_steps.py",
-    ("cuda", "step"): "tests/test_kernel_steps.py",
+    ("c", "step"): "tests/scripts/test_kernel_steps.py",
+    ("cuda", "step"): "tests/scripts/test_kernel_steps.py",
 }
 NOT_EXECUTED = {  # (README, how the block begins): why not
     ("kernels/README.md", '_OP = CudaSource("my_op")'): "a pattern with a gap; tests/bindings run the bindings written after it",
@@ -52,7 +52,7 @@ def test_every_block_is_accounted_for() -> None:
 
 
 def _parts(readme: str) -> list[list[Block]]:
-    """The Python blocks that share their names: those of the first page each stand alone, those of another belong together."""
+    """Returns the Python blocks that share their names: each block of the first page is alone, those of another page belong together."""
     blocks = [b for b in PYTHON if b.readme == readme]
     return [[b] for b in blocks] if readme == "README.md" else [blocks] if blocks else []
 
@@ -63,7 +63,7 @@ def test_python_blocks_run(blocks: list[Block]) -> None:
     names: dict[str, object] = {}
     try:
         _run(blocks, names)
-    finally:  # samples of ops that only a page has
+    finally:  # the samples of ops that are only in a README
         makers.clear()
         makers.update(registered)
 
@@ -81,7 +81,7 @@ def test_quotations_are_in_their_files(block: Block) -> None:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the runs that the commands read, and a module: the README's op."""
+    """Returns a folder with the runs that the commands read, and with my_ops.py, the op of verify/README.md."""
     folder = tmp_path_factory.mktemp("readme")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -98,7 +98,7 @@ RUN = [(block, command) for block, command in COMMANDS if not any(command.starts
 @pytest.mark.parametrize(("block", "command"), RUN, ids=[command for _, command in RUN])
 def test_commands_run(block: Block, command: str, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     python, script, *arguments = shlex.split(SHORTER.get(command, f"{command} --dry-run"))
-    assert python == "python", f"{block}: {command} is no script of ours: list it in tests/readme_commands.py"
+    assert python == "python", f"{block}: {command} is not one of the scripts: list it in tests/readme_commands.py"
     monkeypatch.chdir(runs)
     result = script_here(Path(script).name, *arguments)
     assert (ROOT / script).exists(), f"{block}: {script}"
@@ -113,36 +113,122 @@ def test_lists_of_commands_hold_what_the_pages_have() -> None:
         assert begin in inline, f"no README has the command {begin!r} any more"
 
 
+PATH = re.compile(r"`((?:tinylm|kernels|scripts|tests)/[\w/.]+)`")
+SOURCE = re.compile(r"`([\w/]+\.(?:py|pyi|c|h|cu|cuh|cpp|md))`")  # by the end of its path, as in a README beside it
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+FRONT = "README.md"
+READING = "tinylm/README.md"
+
+
+def text_of(readme: str) -> str:
+    """Returns a README without its blocks of code."""
+    return re.sub(r"^ *```.*?^ *```$", "", (ROOT / readme).read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors_of(readme: str) -> set[str]:
+    """Returns the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", text_of(readme), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.fixture(scope="module")
+def sources() -> list[str]:
+    """Returns the paths of all files of the checkout."""
+    folders = [ROOT / name for name in ("tinylm", "kernels", "scripts", "tests")]
+    return [f"/{path.relative_to(ROOT)}" for folder in folders for path in folder.rglob("*.*")]
+
+
 @pytest.mark.parametrize("readme", readmes())
-def test_named_files_exist(readme: str) -> None:
-    text = (ROOT / readme).read_text(encoding="utf-8")
-    for path in re.findall(r"`((?:tinylm|kernels|scripts|tests)/[\w/.]+)`", text):
+def test_named_files_exist(readme: str, sources: list[str]) -> None:
+    text = text_of(readme)
+    for path in PATH.findall(text):
         assert (ROOT / path).exists(), f"{readme}: {path}"
+    for name in SOURCE.findall(text):
+        assert any(path.endswith(f"/{name}") for path in sources), f"{readme}: {name}"
 
 
-def _reading_order() -> list[str]:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = text.partition("## A reading order\n")[2].partition("\n## ")[0]
-    first_cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
-    return re.findall(r"`([\w/.]+)`", " ".join(first_cells))
+@pytest.mark.parametrize("readme", readmes())
+def test_links_resolve(readme: str) -> None:
+    for target in LINK.findall(text_of(readme)):
+        if target.startswith(("https://", "http://")):
+            continue
+        path, _, anchor = target.partition("#")
+        page = (ROOT / readme).parent / path if path else ROOT / readme
+        assert page.exists(), f"{readme}: {target}"
+        if anchor:
+            assert anchor in anchors_of(str(page.resolve().relative_to(ROOT))), f"{readme}: {target}"
 
 
-def _imported(file: str) -> set[str]:
-    """The files of tinylm that a file imports, at its top or within functions."""
-    found = set()
+def test_every_readme_is_reached_from_the_first() -> None:
+    reached, found = set(), [FRONT]
+    while found:
+        page = found.pop()
+        if page not in reached:
+            reached.add(page)
+            targets = [target.partition("#")[0] for target in LINK.findall(text_of(page))]
+            paths = [((ROOT / page).parent / t).resolve() for t in targets if t.endswith("README.md") and "://" not in t]
+            found += [str(path.relative_to(ROOT)) for path in paths]
+    assert reached == set(readmes())
+
+
+def test_the_first_page_is_short_and_has_every_command() -> None:
+    text = (ROOT / FRONT).read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 200
+    for command in (ROOT / "scripts").glob("*.py"):
+        assert f"`{command.stem}`" in text, command.stem
+        assert f"## {command.stem}\n" in (ROOT / "scripts" / "README.md").read_text(encoding="utf-8"), command.stem
+
+
+def listed_files(heading: str) -> list[str]:
+    """Returns the files in the first column of the table under a heading of tinylm/README.md, in order."""
+    section = (ROOT / READING).read_text(encoding="utf-8").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    first_cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    return [f"tinylm/{name}" for name in re.findall(r"`([\w/.]+)`", " ".join(first_cells))]
+
+
+def file_of(module: str) -> str | None:
+    """Returns the file of a module of tinylm, a package's being its __init__; None if it is no module of tinylm."""
+    if module.partition(".")[0] != "tinylm":
+        return None
+    path = module.replace(".", "/")
+    return next((file for file in (f"{path}.py", f"{path}/__init__.py") if (ROOT / file).is_file()), None)
+
+
+def imported(file: str) -> set[str]:
+    """Returns the files of tinylm that a file imports, at its top, within functions or for types alone.
+
+    `from tinylm import ops` imports tinylm/ops/__init__.py, and through it all that is imported there.
+    """
+    found: set[str | None] = set()
     for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            found |= {file_of(f"{node.module}.{alias.name}") or file_of(node.module) for alias in node.names}
         elif isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-    return {f"{name.replace('.', '/')}.py" for name in found}
+            found |= {file_of(alias.name) for alias in node.names}
+    return {each for each in found if each is not None} - {file}
 
 
 def test_the_reading_order_visits_every_package_and_needs_only_what_came_before() -> None:
-    order = _reading_order()
-    assert len(order) == len(set(order)) > 40
+    order = listed_files("The whole order")
+    assert len(order) == len(set(order)) > 100
     for package in (ROOT / "tinylm").glob("*/__init__.py"):
         assert any(file.startswith(f"tinylm/{package.parent.name}/") for file in order), package.parent.name
     for i, file in enumerate(order):
         assert (ROOT / file).is_file(), file
-        assert not (later := _imported(file) & set(order[i + 1 :])), f"{file} imports {later}, which the order has after it"
+        assert not (later := imported(file) - set(order[:i])), f"{file} imports {sorted(later)}, which the order does not have before it"
+
+
+def test_the_first_hour_is_short_and_in_order() -> None:
+    hour = listed_files("A first hour")
+    assert hour[0] == "tinylm/ops/pointwise.py"
+    assert set(hour) <= set(listed_files("The whole order"))
+    assert 700 <= sum(len((ROOT / file).read_text(encoding="utf-8").splitlines()) for file in hour) <= 1300
+    for i, file in enumerate(hour):
+        later = imported(file) & set(hour[i + 1 :])
+        assert later <= ({"tinylm/engine/op.py"} if i == 0 else set()), f"{file} imports {sorted(later)}"  # the page says what @op is
+
+
+def test_imports_through_a_package_count() -> None:
+    """A name that comes through a package counts as an import of the package."""
+    assert "tinylm/ops/__init__.py" in imported("tinylm/nn/layers.py")
+    assert "tinylm/engine/op.py" in imported("tinylm/ops/pointwise.py")

@@ -1,4 +1,4 @@
-"""What a type checker tells a user of tinylm, and that the stubs it reads say what the functions do."""
+"""What a type checker tells a user of tinylm, and that its stubs agree with the functions."""
 
 import ast
 import inspect
@@ -14,7 +14,7 @@ from tinylm import ops, verify
 from tinylm.engine import tensor
 
 SCRIPT = Path(__file__).with_name("typing_cases") / "user_script.py"
-MISTAKES = {  # what the script says -> (the mistake, what mypy says of it)
+MISTAKES = {  # the script's text -> (the mistake, mypy's message)
     "eps=1e-6": ("wieght=self.weight", 'Unexpected keyword argument "wieght" for "layer_norm"'),
     "x.reshape(": ("x.reshpe(", '"Tensor" has no attribute "reshpe"'),
     ", np.array([0, 1, 2, 0]))": (")", 'Too few arguments for "cross_entropy"'),
@@ -42,7 +42,7 @@ def test_mypy_finds_the_four_mistakes_of_a_user_and_nothing_else(tmp_path: Path)
 
 
 def executed(source: str) -> dict[str, Any]:
-    """What a stub defines, as plain functions without bodies."""
+    """Returns what a stub defines, as plain functions without bodies."""
     names: dict[str, Any] = {}
     exec("from __future__ import annotations\n" + source.replace("@overload\n", ""), names)
     return names
@@ -53,7 +53,7 @@ def stub_of(module: Any) -> str:
 
 
 def parameters(function: Any) -> list[tuple[Any, ...]]:
-    """(name, kind, default) of each."""
+    """Returns (name, kind, default) of each parameter."""
     found = [(p.name, p.kind.name, p.default) for p in inspect.signature(function).parameters.values()]
     return [p[:2] if p[0] == "return_weights" else p for p in found]  # its overloads have different defaults
 

@@ -1,8 +1,8 @@
 /* One step of Adam or AdamW on n parameters w in place, as tinylm/optim/adam.py has it: with g = scale grads + decay w,
    m = β1 m + (1 - β1) g, v = β2 v + (1 - β2) g², w = shrink w - rate m / (√v / root + eps).
 
-   Decoupled weight decay is in `shrink`, the other kind in `decay`; the corrections of the bias of m and v are in `rate`
-   and `root`. Everything is read and written once. */
+   Decoupled weight decay is in `shrink`, coupled weight decay in `decay`; the bias corrections of m and v are in `rate`
+   and `root`. Each array is read and written once. */
 
 #include "pool.h"
 

@@ -50,7 +50,7 @@ static void hide(const Attention *a, int64_t pair, int64_t query, int64_t keys, 
     for (int64_t j = 0; j < seen; j++) scores[j] = mask[j] ? scores[j] : -INFINITY;
 }
 
-/* Each step is taken for all rows before the next step, since within a row a step has to wait for the one before it. */
+/* Each step is done for all rows before the next one, since within a row it must wait for the result of the previous one. */
 void exponentials(const Attention *a, int64_t pair, int64_t first, int64_t rows, int64_t keys, float *scores, float *inverse) {
     int64_t stride = score_stride(a);
     float all_largest[BLOCK_ROWS];

@@ -59,13 +59,13 @@ static inline int64_t keys_before(const Attention *a, int64_t query) {
 /* n rounded up to whole vectors. */
 static inline int64_t whole(int64_t n) { return (n + LANES - 1) / LANES * LANES; }
 
-/* The number of keys that a query may look at, rounded up to whole vectors: loops over those have no slow end. */
+/* The number of keys that a query may look at, rounded up to whole vectors: loops over them have no slow remainder. */
 static inline int64_t whole_keys(const Attention *a, int64_t query) { return whole(keys_before(a, query + 1)); }
 
-/* Floats from one row of a block's scores to the next. Rows a power of two apart would compete for few lines of the cache. */
+/* Floats from one row of a block's scores to the next. Rows a power of two apart would compete for a few cache lines. */
 static inline int64_t score_stride(const Attention *a) { return panels_columns(a->at.keys) + LANES; }
 
-/* A workspace of `size` floats for every part, aligned to cache lines; size is rounded up to whole lines. Null: no memory. */
+/* A workspace of `size` floats for every part, aligned to cache lines; size is rounded up to whole lines. Null if there is no memory. */
 float *workspaces(int64_t *size);
 
 /* Packs a pair's K or V, (S, columns), or its transpose. */

@@ -2,7 +2,7 @@
    least `threshold`, else x[i] 0, which keeps a NaN or an infinity visible. n elements.
 
    A block of the stream has the words of 8 elements, and `kept` has one byte for them, in which the lowest bit is that of the first
-   element: reading an eighth of a byte per element takes the backward pass less time than drawing the numbers again. */
+   element: in the backward pass, reading one bit per element takes less time than drawing the numbers again. */
 
 #include "philox.h"
 #include "pool.h"

@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-/* A long sum is one of the sums of blocks of this length: a single one would round too often, above all with narrow vectors. */
+/* A long sum adds up the sums of blocks of this length: a single running sum would round too often, above all with narrow vectors. */
 enum { BLOCK = 1024 };
 
 static inline float larger(float a, float b) { return a > b ? a : b; }

@@ -4,8 +4,8 @@
 
    Forward: y, and kept (2, rows) with the means and the rstds, from which the backward pass computes x̂ again.
    Backward, with dx̂ = dy weight: dx = rstd (dx̂ - mean(dx̂) - x̂ mean(dx̂ x̂)), without mean(dx̂) where the mean is the
-   constant 0; dweight = Σ dy x̂ and dbias = Σ dy over the rows. These sums are first those of each block of rows,
-   and then those of the blocks, so that they do not depend on the number of parts. */
+   constant 0; dweight = Σ dy x̂ and dbias = Σ dy over the rows. Each block of rows is summed first,
+   and then the blocks, so that the sums do not depend on the number of parts. */
 
 #include "pool.h"
 #include "products.h"

@@ -21,7 +21,7 @@ static inline Vector load(const float *p) {
 static void pack_panel(const float *b, int64_t stride, int transposed, int64_t k, int width, float *panel) {
     if (width < PANEL) memset(panel, 0, sizeof(float) * (size_t)(k * PANEL));
     if (transposed) {
-        for (int64_t block = 0; block < k; block += LANES) { /* what is written stays in the first cache */
+        for (int64_t block = 0; block < k; block += LANES) { /* what is written stays in the L1 cache */
             int64_t end = k - block < LANES ? k : block + LANES;
             for (int j = 0; j < width; j++) {
                 const float *from = b + j * stride;

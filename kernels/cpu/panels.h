@@ -9,7 +9,7 @@
 #if defined(__AVX__) && !defined(__AVX512F__)
 enum { TILE_ROWS = 6 }; /* 6 x 2 of 16 registers are sums */
 #else
-enum { TILE_ROWS = 12 }; /* 12 x 2 of 32; SSE has only 16, but its tiles are fast enough from the first cache */
+enum { TILE_ROWS = 12 }; /* 12 x 2 of 32; SSE has only 16, but its tiles are fast enough from the L1 cache */
 #endif
 enum { PANEL = 2 * LANES }; /* columns of a panel */
 

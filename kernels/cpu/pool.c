@@ -1,4 +1,4 @@
-/* The pool: parts - 1 threads of its own, started when they are first needed.
+/* The pool: parts - 1 threads, started when they are first needed.
 
    A run is announced by a new number in `ticket`, and it is over when `pending` is zero. Both sides look for that number in a
    loop for some tens of microseconds, since the next run of a training step usually follows at once, and then sleep. A thread that

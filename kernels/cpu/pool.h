@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-/* What Python calls; it returns 0, 1 when there was not enough memory, or 2 when an id was out of range. */
+/* What Python calls; it returns 0, or 1 if there was not enough memory, or 2 if an id was out of range. */
 #define EXPORT __attribute__((visibility("default")))
 
 enum { NO_MEMORY = 1, ID_OUT_OF_RANGE = 2 };

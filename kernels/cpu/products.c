@@ -1,10 +1,10 @@
 /* Matrix products, split over the pool.
 
    Each part computes its rows or columns of C in blocks: DEPTH of k and COLUMNS of B are packed into panels, which stay
-   in the core's second cache, and are multiplied with ROWS of A at a time, which stay there too (Goto & van de Geijn 2008,
+   in the core's L2 cache, and are multiplied with ROWS of A at a time, which stay there too (Goto & van de Geijn 2008,
    "Anatomy of high-performance matrix multiplication", section 4). Each number of C is one sum over k, in an order that
    depends on k alone: it is the same for any number of parts. A is not packed: a tile needs only a few of its numbers
-   at each step, and the step before has already brought them into the first cache.
+   at each step, and the step before has already brought them into the L1 cache.
 
    Packing pays only if A has many rows. If it has few, as in decoding, B is read in place.
 

@@ -6,7 +6,7 @@
 #include "products.h"
 
 /* The sizes of a recurrent layer: x (steps, batch, inputs), states (batch, hidden). At step t the first running[t] rows of
-   the batch run, or all of them if it is null; the states and gradients of the others are left as they are. */
+   the batch run, or all of them if running is null; the states and gradients of the others are left as they are. */
 typedef struct {
     int64_t steps, batch, inputs, hidden, reverse;
     const int64_t *running;

@@ -1,5 +1,5 @@
 /* An Elman network over a whole sequence, as tinylm/ops/recurrent.py has it:
-   h_t = φ(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh), φ one of tanh, relu and σ.
+   h_t = φ(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh), where φ is tanh, relu or σ.
 
    Forward: x (T, N, in), states (T + 1, N, H) with the initial one in its place -> states; inputs (T, N, H) is workspace
    for x W_ihᵀ.

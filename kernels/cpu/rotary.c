@@ -48,7 +48,7 @@ static void rows_part(void *argument, int part, int parts) {
     }
 }
 
-/* sign: 1, or -1 to turn back. */
+/* sign: 1, or -1 for the inverse rotation. */
 EXPORT int rotary(
     const RotaryLayout *layout, const float *x, const float *cos, const float *sin, float sign, int interleaved, float *y
 ) {

@@ -3,7 +3,7 @@
    the factors of dropout, drawn again, multiply dP and the P of dV.
 
    Each part takes whole pairs of a batch entry and a head of K and V, since all queries of a pair add to its dK and dV. For one block
-   of queries at a time it computes P again, and dP beside it: both stay in the cache for the three products that need them. */
+   of queries at a time it computes P again, and dP: both stay in the cache for the three products that need them. */
 
 #include "attention.h"
 #include "pool.h"

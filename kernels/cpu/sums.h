@@ -1,6 +1,6 @@
 /* Sums and maxima of a row, in an order that does not depend on the width of the target's vectors: there are always 16 or 32 partial
    sums. The compiler makes vectors of the loops over them. With a `reduction` it would choose the order itself, and add the
-   lanes of its vector one after the other, which takes longer than a row of some tens of numbers. */
+   lanes of its vector one after the other, which for a row of some tens of numbers takes longer than the rest of the sum. */
 #ifndef TINYLM_SUMS_H
 #define TINYLM_SUMS_H
 
@@ -52,7 +52,7 @@ static inline float dot(const float *x, const float *y, int64_t n) {
     return add_up(sums) + rest;
 }
 
-/* The largest of n numbers; a NaN is not seen. */
+/* The largest of n numbers; NaNs are ignored. */
 static inline float largest_of(const float *x, int64_t n) {
     float most[SUMS], largest = -INFINITY;
     int64_t j = 0;

@@ -1,7 +1,7 @@
 // Tiles of matrices in shared memory and the products of two tiles, for blocks of 128 threads.
 //
-// A block owns a tile of 16 R rows and meets tiles of 8 C rows, WIDTH numbers each; C and WIDTH are constants of
-// the including file. Thread t is tx = t % 8, ty = t / 8 and computes the products of rows ty + 16 i of the one
+// A block owns a tile of 16 R rows and multiplies it with tiles of 8 C rows, WIDTH numbers each; C and WIDTH are constants of
+// the including file. Thread t, with tx = t % 8 and ty = t / 8, computes the products of rows ty + 16 i of the one
 // tile with rows tx + 8 j of the other (i < R, j < C), and columns 4 tx + 32 h to 4 tx + 32 h + 3 of rows ty + 16 i
 // of a result of WIDTH columns. So every float4 read from shared memory serves several products, lanes of a warp
 // that read different rows read different banks, and a row's 8 threads are neighbouring lanes: its maximum and
@@ -28,13 +28,13 @@ __device__ float4 add_scaled(float4 sum, float a, float4 b) {
 
 // ---------------------------------------------------------------- matrices in global memory
 
-struct Matrix {  // (rows, columns), the columns side by side
+struct Matrix {  // (rows, columns), the columns contiguous
     const float* start;
     Long row;
     int rows, columns;
 };
 
-// Columns c to c + 3 of row r, 0 outside the matrix; one 16-byte load where that is possible.
+// Columns c to c + 3 of row r, 0 outside the matrix; one 16-byte load if that is possible.
 __device__ float4 four(const Matrix& m, int r, int c) {
     if (r >= m.rows || c >= m.columns) return make_float4(0.f, 0.f, 0.f, 0.f);
     const float* at = m.start + r * m.row + c;
@@ -130,7 +130,7 @@ __device__ void clear(float4 (&sum)[R][WIDTH / 32]) {
         for (int h = 0; h < WIDTH / 32; ++h) sum[i][h] = make_float4(0.f, 0.f, 0.f, 0.f);
 }
 
-// The sum, over the 8 lanes of a row.
+// The sum over the 8 lanes of a row.
 __device__ float row_sum(float a) {
     for (int step = 4; step; step >>= 1) a += __shfl_xor_sync(ALL_LANES, a, step);
     return a;

@@ -1,4 +1,4 @@
-// Softmax and cross-entropy in one, forward and backward: tinylm/ops/losses.py has the formulas.
+// Softmax and cross-entropy in one kernel, forward and backward: tinylm/ops/losses.py has the formulas.
 //
 //   logits, dlogits (rows, classes); targets (rows), ignore_index where a row does not count;
 //   losses, shift, log_total (rows); total, count: one number each
@@ -59,7 +59,7 @@ extern "C" __global__ void cross_entropy_total(const float* __restrict__ losses,
     }
 }
 
-// dloss: one number, or one a row; it is divided by *count when that is given.
+// dloss: one number, or one per row; it is divided by *count if that is given.
 extern "C" __global__ void cross_entropy_backward(const float* __restrict__ logits, const long long* __restrict__ targets,
                                                   const float* __restrict__ shift, const float* __restrict__ log_total,
                                                   const float* __restrict__ dloss, bool dloss_per_row, const float* __restrict__ count,

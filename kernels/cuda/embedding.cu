@@ -11,7 +11,7 @@
 // embedding_rows: one block per position. An id out of range, which is reported only later, gives NaN.
 // embedding_gradient: one launch = the whole table. A block of 32 × 8 threads owns one row of the
 // table, or some of its columns if the table has few rows: it finds the row's run of equal ids by
-// bisection and adds up 8 positions of 32 columns at a time. No atomics: with ids sorted stably, the
+// binary search and adds up 8 positions of 32 columns at a time. No atomics: with ids sorted stably, the
 // order of additions is fixed by the ids alone. Every row is written, so that the table needs no
 // zeroing first.
 #include "reductions.cuh"

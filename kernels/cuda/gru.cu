@@ -4,7 +4,7 @@
 //   gradients (N, H). Rows are sorted by falling length: the first `running` take part in the step, the others
 //   keep their state.
 //
-// gru_forward: gates hold W_ih x_t + b_ih, then, in their place, r, z, n. gru_backward: dh becomes dh z; the rest of the
+// gru_forward: gates hold W_ih x_t + b_ih, which r, z, n replace. gru_backward: dh becomes dh z; the rest of the
 // cotangent, product = ds W_hh, is added by the next launch to the first `handed` rows of dh.
 // One launch = one step, one thread per hidden unit of a sequence: everything between two matrix products in one
 // pass over memory, where the reference makes about a dozen.

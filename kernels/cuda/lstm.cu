@@ -3,8 +3,8 @@
 //   product = W_hh h_{t-1}, gates, dz (N, 4 H), blocks i, f, g, o; states and their gradients (N, H).
 //   Rows are sorted by falling length: the first `running` take part in the step, the others keep their state.
 //
-// lstm_forward: gates hold W_ih x_t + biases, then, in their place, σ or tanh of it plus the product.
-// lstm_backward: dh and dc are the cotangents from the steps after this one; dc becomes that for the step before,
+// lstm_forward: gates hold W_ih x_t + biases, which σ or tanh of it plus the product replaces.
+// lstm_backward: dh and dc are the cotangents from the later steps; dc becomes the cotangent for the step before,
 // dz goes into the product that gives dh.
 // One launch = one step, one thread per hidden unit of a sequence: everything between two matrix products in one
 // pass over memory, where the reference makes about a dozen.

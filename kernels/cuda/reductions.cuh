@@ -1,6 +1,6 @@
 // Sums and maxima over a warp and over a block, shared by the kernels that serve one row per block.
 // The order of additions depends on blockDim alone, so results are the same in every run.
-// blockDim.x is a multiple of 32, and all threads of the block must call.
+// blockDim.x is a multiple of 32, and all threads of the block must call them.
 
 __device__ __forceinline__ float warp_sum(float v) {
     for (int offset = 16; offset > 0; offset >>= 1) v += __shfl_xor_sync(0xffffffffu, v, offset);
@@ -33,10 +33,10 @@ __device__ __forceinline__ float block_max(float v, float* scratch) {
     return warp_max(scratch[(threadIdx.x & 31) < (blockDim.x >> 5) ? (threadIdx.x & 31) : 0]);
 }
 
-// v itself, or 0 for an infinity or NaN: what a row is shifted by before exp, so that x - shift is no NaN.
+// v, or 0 if v is an infinity or NaN: the shift of a row before exp, so that x - shift is never NaN.
 __device__ __forceinline__ float finite_or_zero(float v) { return v - v == 0.f ? v : 0.f; }
 
-// The largest element of a row, as a shift before exp: a NaN is passed over, and shows in the sum. columns > 0; `scratch` holds 32 floats.
+// The largest element of a row, as its shift before exp; NaNs are ignored here and appear in the sum. columns > 0; `scratch` has 32 floats.
 __device__ __forceinline__ float row_max(const float* x, int columns, float* scratch) {
     float top = x[threadIdx.x < columns ? threadIdx.x : 0];
     for (int i = threadIdx.x; i < columns; i += blockDim.x) top = fmaxf(top, x[i]);

@@ -15,12 +15,12 @@
 //     backward: δ_i = dy_i y_i,  ds_j = p_j (m_j dy_i v_j - δ_i),
 //               dq_i = scale Σ_j ds_j k_j,  dv_j = Σ_i p_j m_j dy_i,  dk_j = scale Σ_i ds_j q_i.
 //
-// Fast version (Dao 2023, arXiv:2307.08691): a block keeps a tile of queries in shared memory and walks over
-// the tiles of keys, up to the last key that one of its queries may see; for dk and dv it keeps keys and walks
-// over queries. Scores exist for one pair of tiles at a time, in registers, and what was summed is scaled down
-// when a larger score turns up, so one walk is enough, and the T S scores never travel through memory. Backward
+// Fast version (Dao 2023, arXiv:2307.08691): a block keeps a tile of queries in shared memory and loops over
+// the tiles of keys, up to the last key that one of its queries may see; for dk and dv it keeps keys and loops
+// over queries. Scores exist for one pair of tiles at a time, in registers, and the sums so far are scaled down
+// when a larger score appears, so one loop is enough, and the T S scores never go through memory. Backward
 // computes the scores twice, once for dq and once for dk and dv, so that every sum has one owner and one order,
-// without atomics: the block that owns some keys walks over the queries of each head that shares them, in turn.
+// without atomics: the block that owns some keys loops over the queries of each head that shares them, in turn.
 //
 // This file is included after attention_tiles.cuh and philox.cuh by a short .cu file for each WIDTH that D and E
 // are padded to, which says what WIDTH, C and the R of the kernels are. One launch has N heads ceil(rows / 16 R)
@@ -54,7 +54,7 @@ __device__ float keep_factor(const unsigned char* kept, const Dropout& d, Word f
 
 // ---------------------------------------------------------------- the arguments of all three kernels
 
-struct Strided {  // (N, heads, rows, columns), the columns side by side
+struct Strided {  // (N, heads, rows, columns), the columns contiguous
     const float* start;
     Long batch, head, row;
 };
@@ -96,7 +96,7 @@ struct Attention {
     // The index in (N, heads, T, S).
     __device__ Word weight(int lead, int query, int key) const { return (static_cast<Word>(lead) * steps + query) * keys + key; }
 
-    // For QUERIES queries, the bits of COUNT keys from `key` on: its weights begin anywhere in a block of words.
+    // For QUERIES queries, the bits of COUNT keys from `key` on, whose weights may begin within a block of words.
     template <int QUERIES, int COUNT>
     __device__ void draw(unsigned char (*kept)[COUNT / 8 + 1], int lead, int query, int key) const {
         if (dropout.threshold == 0) return;
@@ -123,7 +123,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_atte
     __shared__ float4 q_s[16 * R][WIDTH / 4 + 1], k_s[8 * C][WIDTH / 4 + 1], v_s[8 * C][WIDTH / 4 + 1], w[16 * R][2 * C + 1];
     __shared__ unsigned char kept[16 * R][C + 1];
     const int tx = lane_column(), ty = lane_row(), tiles = (steps + 16 * R - 1) / (16 * R);
-    const int lead = blockIdx.x / tiles, query0 = (tiles - 1 - blockIdx.x % tiles) * 16 * R;  // the longest walks first
+    const int lead = blockIdx.x / tiles, query0 = (tiles - 1 - blockIdx.x % tiles) * 16 * R;  // the longest loops first
     const int end = a.keys_before(query0 + 16 * R);
     const int key_lead = lead / (heads / key_heads);
     const Matrix q_all = a.part(a.q, lead, heads, steps, width), k_all = a.part(a.k, key_lead, key_heads, keys, width);
@@ -153,7 +153,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_atte
                 m = fmaxf(m, s[i][j]);
             }
             m = row_max(m);
-            const float base = m == NEGATIVE_INFINITY ? 0.f : m;  // nothing to look at yet: all exponentials are 0
+            const float base = m == NEGATIVE_INFINITY ? 0.f : m;  // no key is visible yet: all exponentials are 0
             const float correction = expf(largest[i] - base);
             float part = 0.f;
 #pragma unroll

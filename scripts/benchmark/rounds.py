@@ -57,7 +57,7 @@ def measure(side: str, work: Workload, device: str) -> Measurement | str:
 
 
 def machine() -> dict[str, Any]:
-    """Where the figures come from."""
+    """Returns the machine, the versions and the environment variables of the measurements."""
     versions: dict[str, str | None] = {"python": platform.python_version()}
     for package in ("numpy", "scipy", "torch", "cupy-cuda12x"):
         try:

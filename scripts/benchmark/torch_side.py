@@ -42,7 +42,7 @@ def build(work: Workload) -> torch.nn.Module:
 
 
 def llama(work: Workload) -> Any:
-    """Hugging Face's model."""
+    """Returns Hugging Face's model."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
@@ -86,9 +86,9 @@ def training(model: torch.nn.Module, work: Workload, device: str, compiled: bool
 
 
 def cached_logits(model: Any, ids: torch.Tensor, position: torch.Tensor, cache: torch.Tensor, stop: int | None = None) -> torch.Tensor:
-    """The logits (N, V) of the next token, for ids (N, T) at `position` (T,).
+    """Returns the logits (N, V) of the next token, for ids (N, T) at `position` (T,).
 
-    cache (layers, 2, N, heads, block, C/heads) takes up their keys and values. It is read up to `stop`,
+    cache (layers, 2, N, heads, block, C/heads) gets their keys and values. It is read up to `stop`,
     the end of these positions, or as a whole under a mask.
     """
     trunk = model.transformer
@@ -108,8 +108,8 @@ def cached_logits(model: Any, ids: torch.Tensor, position: torch.Tensor, cache: 
 
 
 def generation(model: Any, work: Workload, device: str, compiled: bool) -> Callable[[np.ndarray], Any]:
-    """Each token is drawn from the softmax. Compiled, every step reads the whole cache, since a shape
-    that changes would be compiled again."""
+    """Draws each token from the softmax. Compiled, every step reads the whole cache, since a changed
+    shape would be compiled again."""
     model.eval()
     cache = torch.zeros(work.layers, 2, work.batch_size, work.heads, work.block_size, work.width // work.heads, device=device)
     next_logits: Any = torch.compile(cached_logits, dynamic=False) if compiled else cached_logits
@@ -129,7 +129,7 @@ def generation(model: Any, work: Workload, device: str, compiled: bool) -> Calla
 
 
 def greedy_generation(model: Any, work: Workload, device: str, compiled: bool) -> Callable[[np.ndarray], Any]:
-    """With Hugging Face's growing cache; compiled, with the one of a fixed size, since a shape that changes would be compiled again."""
+    """Uses Hugging Face's growing cache; compiled, its cache of a fixed size, since a changed shape would be compiled again."""
     from transformers import DynamicCache, StaticCache
 
     model.eval()

@@ -31,12 +31,12 @@ class Workload:
 
     @property
     def rows_first(self) -> bool:
-        """Whether ids have the shape (N, T) rather than (T, N)."""
+        """Returns whether ids have the shape (N, T) rather than (T, N)."""
         return self.model in ("gpt", "llama")
 
     @property
     def tokens(self) -> int:
-        """Number of tokens that one step trains on or generates."""
+        """Returns the number of tokens that one step trains on or generates."""
         return self.batch_size * (self.block_size - self.prompt)
 
     def batches(self, count: int) -> Iterator[np.ndarray]:
@@ -47,7 +47,7 @@ class Workload:
 
 
 def _words(model: Literal["transformer", "rnn", "lstm", "gru"], heads: int = 1) -> Workload:
-    """Word-level language modelling, as in PyTorch's tutorial and example of that name."""
+    """Returns a workload of word-level language modelling, as in PyTorch's tutorial and example of that name."""
     return Workload(model, 2, 200, block_size=35, batch_size=20, steps=30, heads=heads, vocab_size=10_000, dropout=0.2)
 
 

@@ -85,7 +85,7 @@ def run(main: Callable[[], int | None]) -> None:
     except TinylmError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         status = 2
-    except BrokenPipeError:  # the reader of a stream went away
+    except BrokenPipeError:  # nobody reads the stream any more
         sys.stderr.close()
         status = 0
     except KeyboardInterrupt:

@@ -54,7 +54,7 @@ def shown_memory(megabytes: dict[str, float]) -> str:
 
 @contextlib.contextmanager
 def stopped_by_signals(run: Any) -> Iterator[None]:
-    """Within it the first SIGINT or SIGTERM asks the run to stop after the current step; a second one interrupts at once."""
+    """Within it the first SIGINT or SIGTERM asks the run to stop after the current step; a second one interrupts it at once."""
 
     def stop(signum: int, frame: Any) -> None:
         run.stop_requested = True

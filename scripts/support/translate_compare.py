@@ -22,7 +22,7 @@ from tinylm.train.tasks.translation import TranslationRun, load_translator
 from tinylm.train.tasks.translation_config import TranslationConfig, default_config
 
 Model = Literal["transformer", "lstm", "torch"]
-LENGTHS = ("steps", "schedule_steps", "warmup")  # --steps stretches them all
+LENGTHS = ("steps", "schedule_steps", "warmup")  # --steps scales all of them
 SHARED = ("data", "bpe_size", "device", "seed", "block_size", "log_every", "eval_every", "save_every")
 
 
@@ -30,8 +30,8 @@ SHARED = ("data", "bpe_size", "device", "seed", "block_size", "log_every", "eval
 class Compare(TranslationConfig):
     """Trains, one after the other, the Transformer, the LSTM without attention, and the Transformer again by PyTorch
     (torch.nn.Transformer, from the same initial weights, on the same batches; tinylm then decodes with its weights).
-    Tests them and the two baselines on the same sentences: BLEU and chrF, greedy and with 4 beams, beside the seconds
-    of training. The settings are the Transformer's; the LSTM has its own defaults for sizes and optimiser. A model
+    Tests them and the two baselines on the same sentences: BLEU and chrF, greedy and with 4 beams. Also prints the
+    seconds of training. The settings are the Transformer's; the LSTM has its own defaults for sizes and optimiser. A model
     whose run is finished is not trained again, so several processes can train one model each."""
 
     model: tyro.conf.SuppressFixed[tyro.conf.Fixed[Literal["transformer"]]] = "transformer"

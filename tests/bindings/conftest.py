@@ -1,4 +1,4 @@
-"""CUDA kernels run on a GPU, or in the emulator where there is none; CPU kernels where there is a compiler."""
+"""Fixtures: CUDA kernels on a GPU, or in the emulator if there is none; CPU kernels if there is a C compiler."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ from tinylm.engine import kernels
 
 @pytest.fixture
 def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The device "cuda", with its kernels switched on and their launches counted from zero."""
+    """Provides the device "cuda", with its kernels switched on and their launches counted from zero."""
     if not has_gpu():
         if gpu_required():
             pytest.fail("TINYLM_REQUIRE_CUDA=1, but there is no GPU")
@@ -25,7 +25,7 @@ def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 def switched_on(target: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
-    """The library for a target, as the one that the bindings call, with its calls counted from zero."""
+    """Makes the bindings call the library for a target, with its calls counted from zero."""
     monkeypatch.setenv("TINYLM_CPU_TARGET", target)
     found = library_for(target)
     monkeypatch.setattr(library, "_loaded", found)
@@ -38,11 +38,11 @@ def switched_on(target: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Librar
 
 @pytest.fixture(params=targets(), ids=name_of)
 def cpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
-    """The kernels compiled for each of the targets."""
+    """Provides the kernels compiled for each of the targets."""
     yield from switched_on(request.param, monkeypatch)
 
 
 @pytest.fixture
 def native_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
-    """The kernels compiled as a user has them."""
+    """Provides the kernels compiled as a user has them."""
     yield from switched_on(targets()[0], monkeypatch)

@@ -99,7 +99,7 @@ def test_masks_in_other_layouts() -> None:
         assert_agrees(NAME, *arrays, mask, device="cpu")
 
 
-def test_queries_that_may_look_nowhere() -> None:
+def test_queries_without_a_visible_key() -> None:
     mask = np.ones((50, 35), bool)
     mask[[0, 7, 49]] = False
     found = assert_agrees(NAME, *attention_inputs(2, steps=50, keys=35, width=4), mask, device="cpu")
@@ -108,7 +108,7 @@ def test_queries_that_may_look_nowhere() -> None:
         assert_agrees(NAME, *attention_inputs(2, steps=steps, keys=35, width=4), np.zeros((steps, 35), bool), device="cpu")
 
 
-@pytest.mark.parametrize("keys", [32, 37])  # rows that begin with a block of random words, and anywhere in one
+@pytest.mark.parametrize("keys", [32, 37])  # rows that begin at a block of random words, or within one
 @pytest.mark.parametrize("steps", [1, 37])
 @pytest.mark.parametrize("causal", [False, True], ids=["all keys", "causal"])
 def test_dropout(keys: int, steps: int, causal: bool) -> None:
@@ -147,7 +147,7 @@ def test_shapes_that_do_not_fit(shapes: tuple[tuple[int, ...], ...], message: st
 
 
 def both(q: Any, k: Any, v: Any, dy: Any, *mask: Any, **named: Any) -> list[np.ndarray]:
-    """y and the gradients."""
+    """Returns y and the gradients."""
     y, vjp = scaled_dot_product_attention(q, k, v, *mask, **named)
     return [y, *vjp(dy)[:3]]
 
@@ -158,9 +158,9 @@ def single(*arrays: np.ndarray) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("batch_first", [True, False])
 @pytest.mark.parametrize("steps", [1, 35])
-def test_heads_are_read_where_they_lie_and_nothing_is_copied(steps: int, batch_first: bool) -> None:
-    """q, k and v of one projection, dy as the next layer hands it back: the same bits as from copies; y lies as the next layer
-    reads it, and the gradients side by side as the projection's gradient."""
+def test_heads_are_read_in_place_and_nothing_is_copied(steps: int, batch_first: bool) -> None:
+    """q, k and v of one projection and dy in the layout of the next layer give the same bits as copies; y has the
+    layout that the next layer reads, and the gradients lie side by side as the projection's gradient."""
     rng = np.random.default_rng(0)
     shape, axes = ((2, steps), (0, 2, 1, 3)) if batch_first else ((steps, 2), (1, 2, 0, 3))
     projected, dy = single(rng.standard_normal((*shape, 3 * 4 * 6)), rng.standard_normal((*shape, 4, 6)))
@@ -180,7 +180,7 @@ def test_heads_are_read_where_they_lie_and_nothing_is_copied(steps: int, batch_f
 
 
 @pytest.mark.parametrize("batch_first", [True, False])
-def test_cotangents_that_lie_otherwise_are_joined(batch_first: bool) -> None:
+def test_cotangents_in_other_layouts_are_copied(batch_first: bool) -> None:
     x = np.random.default_rng(0).standard_normal((3, 5, 24))
     for parts in (1, 2, 3):
         assert_agrees("split_heads", x, parts=parts, heads=4, batch_first=batch_first, device="cpu")
@@ -194,7 +194,7 @@ def test_cotangents_that_lie_otherwise_are_joined(batch_first: bool) -> None:
     assert dx.dtype == np.float32
 
 
-def test_rows_in_pieces_backwards_and_broadcast() -> None:
+def test_rows_that_are_strided_reversed_or_broadcast() -> None:
     rng = np.random.default_rng(0)
     wide, dy = single(rng.standard_normal((3, 2, 5, 12)), rng.standard_normal((2, 5, 6)))
     for cut in (wide[:, :, :, ::2], wide[:, :, ::-1, :6], wide[:, ::-1, :, 1:7], np.broadcast_to(wide[:, :1, :, :6], (3, 2, 5, 6))):
@@ -205,7 +205,7 @@ def test_rows_in_pieces_backwards_and_broadcast() -> None:
 
 def test_a_second_backward_pass_and_other_cotangents() -> None:
     q, k, v = single(*attention_inputs(2, steps=30, keys=40, width=6))
-    mask = np.random.default_rng(0).random((40, 30)).T < 0.6  # what is made of it must live as long as the vjp
+    mask = np.random.default_rng(0).random((40, 30)).T < 0.6  # the copy that it makes must live as long as the vjp
     y, vjp = scaled_dot_product_attention(q, k, v, mask)
     expected = [d.copy() for d in vjp(y)[:3]]
     del mask

@@ -1,4 +1,4 @@
-"""The CPU kernels are compiled once, cached with care, and done without where they cannot be had."""
+"""The CPU kernels are compiled once and kept in a cache that nobody else may change; NumPy computes if they cannot be compiled."""
 
 import os
 import shutil
@@ -35,7 +35,7 @@ print(sum(launches.values()), library._loaded and library._loaded.place)
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the cache, not yet there, and a compiler that counts its calls and does not optimise."""
+    """Returns the cache's folder, which does not exist yet; the compiler counts its calls and does not optimise."""
     log, script = tmp_path / "log", tmp_path / "compiler"
     script.write_text(f'#!/bin/sh\necho call >> "{log}"\nexec "{REAL}" "$@" -O0\n', encoding="utf-8")
     script.chmod(0o755)
@@ -50,11 +50,11 @@ def calls(place: Path) -> int:
     return len(log.read_text(encoding="utf-8").splitlines()) if log.exists() else 0
 
 
-ONCE = sum(name.endswith(".c") for name in compiling.sources()) + 1  # each file, and the link
+ONCE = sum(name.endswith(".c") for name in compiling.sources()) + 1  # each file, and linking
 
 
 def the_file(place: Path) -> Path:
-    (only,) = place.iterdir()  # nothing else is left there
+    (only,) = place.iterdir()  # no other file is left
     return only
 
 
@@ -69,7 +69,7 @@ def start(**environment: str) -> subprocess.Popen[str]:
 
 
 def outcome(process: subprocess.Popen[str]) -> tuple[str, str]:
-    """What it printed, and its notices; it has come to its end."""
+    """Waits until the process has ended without an error, and returns what it printed and its notices."""
     output, errors = process.communicate()
     assert process.returncode == 0, errors
     return output.strip(), errors
@@ -100,7 +100,7 @@ def test_loading_is_repeated_without_a_compiler(place: Path, capfd: pytest.Captu
 
 
 def rewrite(path: Path, content: bytes) -> None:
-    """As another file: this process has the old one mapped."""
+    """Writes the content as a new file, since this process has the old one mapped."""
     mode = path.stat().st_mode
     path.unlink()
     path.write_bytes(content)
@@ -133,7 +133,7 @@ def make_a_link(path: Path) -> None:
 
 def give_away(path: Path) -> None:
     if os.getuid() != 0:
-        pytest.skip("only root gives files away")
+        pytest.skip("only root can change a file's owner")
     os.chown(path, 12345, -1)
 
 
@@ -186,7 +186,7 @@ print(where)
 """
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root becomes another user")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 def test_a_home_that_is_read_only() -> None:
     """As another user, since root may write everywhere."""
     with tempfile.TemporaryDirectory() as folder:
@@ -243,7 +243,7 @@ def test_the_compilers_own_words_are_in_the_notice(place: Path) -> None:
         compiling.load()
 
 
-def test_the_references_ask_for_no_compiler(place: Path) -> None:
+def test_the_references_need_no_compiler(place: Path) -> None:
     assert outcome(start(TINYLM_KERNELS="reference")) == ("0 None", "")
     assert calls(place) == 0
 
@@ -285,7 +285,7 @@ def test_a_target_of_this_processor(target: str, monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_a_target_that_is_refused(place: Path, target: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before anything is compiled. The last one is known to a compiler of our own."""
+    """Nothing is compiled before the refusal. The last target is known only to a compiler that the test writes."""
     script = place.parent.parent / "compiler"
     new = "#define __ARM_FEATURE_NEW 1\n#define __AVX999__ 1\n#define __tune_new__ 1\n"
     script.write_text(f'#!/bin/sh\n[ "$1" = -march=too-new ] && printf "{new}" && exit\nexec "{REAL}" "$@"\n', encoding="utf-8")
@@ -296,7 +296,7 @@ def test_a_target_that_is_refused(place: Path, target: str, message: str, monkey
 
 
 def test_the_program_says_which_target_is_wrong() -> None:
-    """In one line, as for every wrong setting, not with a notice that NumPy does the work."""
+    """The error is one line, as for every wrong setting, not a notice that NumPy does the work."""
     started = start(TINYLM_CPU_TARGET="no-such-target", TINYLM_KERNELS="auto")
     _, errors = started.communicate()
     assert started.returncode != 0

@@ -17,7 +17,7 @@ KEYS = [(0, 0), (123456789, 42), (2**64 - 1, 2**63 + 5)]
 
 
 def assert_equals_the_reference(monkeypatch: pytest.MonkeyPatch, x: np.ndarray, p: float, key: tuple[int, int]) -> None:
-    """The values and the gradient are the reference's own in float32."""
+    """Asserts that values and gradient are the reference's in float32, bit for bit."""
     found = assert_agrees("dropout", x, device="cpu", p=p, key=key)
     with monkeypatch.context() as m:
         m.setattr(kernels, "_kernels_allowed", "reference")
@@ -51,7 +51,7 @@ def test_the_smallest_and_the_largest_threshold() -> None:
         assert_agrees("dropout", np.ones(3000), device="cpu", p=p, key=(3, 3))
 
 
-def test_all_or_nothing_is_the_references() -> None:
+def test_all_or_nothing_is_left_to_the_reference() -> None:
     for p in (0, 1):
         assert_declines("dropout", np.ones((2, 3)), device="cpu", p=p, key=(0, 0))
 

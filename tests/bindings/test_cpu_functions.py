@@ -36,7 +36,7 @@ def values(functions: ctypes.CDLL, name: str, x: np.ndarray) -> np.ndarray:
 
 
 def every_magnitude() -> np.ndarray:
-    """Every 1,009th float32 of either sign from the smallest normal number to the largest."""
+    """Returns every 1,009th float32 of either sign, from the smallest normal number to the largest."""
     positive = np.arange(0x00800000, 0x7F800000, 1009, dtype=np.uint32).view(np.float32)
     return np.concatenate([positive, -positive])
 

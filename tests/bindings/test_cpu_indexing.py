@@ -36,12 +36,12 @@ def test_drawn_shapes(cpu: Library, shape: list[int], rows: int, columns: int, t
     assert_agrees("embedding", rng.integers(0, rows, shape), rng.standard_normal((rows, columns)), device="cpu")
 
 
-def test_a_table_that_is_no_matrix_is_the_references() -> None:
+def test_a_table_that_is_not_a_matrix_is_left_to_the_reference() -> None:
     assert_declines("embedding", np.array([1, 0, 1]), np.ones((2, 3, 4)), device="cpu")
 
 
 def test_the_order_of_additions_is_the_order_of_positions() -> None:
-    """1 drowns in 2²⁴ when it comes after it, not behind -2²⁴."""
+    """In float32, 1 is lost if it is added to 2²⁴, but not if 2²⁴ - 2²⁴ comes first."""
     big = np.float32(2**24)
     _, vjp = indexing.embedding(np.zeros(3, np.int64), np.zeros((1, 1), np.float32))
     for values, expected in [((big, 1, -big), 0), ((big, -big, 1), 1)]:

@@ -1,4 +1,4 @@
-"""What Python hands to a CPU kernel fits the kernel's declaration."""
+"""The arguments that Python passes to a CPU kernel fit the kernel's declaration."""
 
 import ctypes
 import re
@@ -34,7 +34,7 @@ EXPORT int two(void) {
 
 
 def test_the_structs_have_the_fields_of_those_in_c() -> None:
-    """The same names in the same order; their sizes are compared when the library is loaded."""
+    """The fields have the same names in the same order; the sizes are compared when the library is loaded."""
     text = "\n".join(path.read_text(encoding="utf-8") for path in sorted(kernel_folder("cpu").glob("*.h")))
     for name, struct in Struct.known.items():
         (body,) = re.findall(rf"typedef struct \{{([^}}]*)\}} {name};", text)
@@ -82,6 +82,6 @@ def test_arrays_of_another_type_or_layout_are_refused(ids: np.ndarray, weight: n
 
 
 def test_contiguous_makes_arrays_of_scalars() -> None:
-    """A cotangent may be what indexing an array gives."""
+    """Indexing an array can give a scalar, which may be a cotangent."""
     found = contiguous(np.ones(3, np.float32)[1])
     assert (type(found), found.shape, found.dtype) == (np.ndarray, (), np.float32)

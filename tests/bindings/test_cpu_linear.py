@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("cpu")
 
 ACTIVATIONS = [None, "relu", "gelu", "silu", "sigmoid"]
 SHAPES = [((1, 3), 9), ((7,), 5), ((6, 4), 1), ((3, 5), 100), ((2, 3, 8), 33), ((2, 3), 4097), ((0, 4), 5), ((3, 0), 4), ((700, 2), 33)]
-SHAPES += [((200, 900), 300), ((300, 400), 260), ((4, 500), 70), ((5, 500), 70)]  # several blocks of each kind; few rows and one more
+SHAPES += [((200, 900), 300), ((300, 400), 260), ((4, 500), 70), ((5, 500), 70)]  # several blocks of each kind; few rows, and one row more
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -27,7 +27,7 @@ def test_linear(shape: tuple[int, ...], outputs: int, activation: str | None) ->
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.integers(0, 40), max_size=2),
-    st.integers(4, 70),  # a gradient of one number alone may cancel to nearly nothing, whose norm is no measure
+    st.integers(4, 70),  # a gradient of one number may cancel to nearly 0, and its norm is then no scale for errors
     st.integers(1, 70),
     st.sampled_from(ACTIVATIONS),
     st.sets(st.sampled_from([2, 3])),
@@ -69,7 +69,7 @@ def test_a_bias_gradient_over_many_rows_keeps_its_digits() -> None:
     np.testing.assert_allclose(vjp(dy)[2], dy.sum(axis=0, dtype=np.float64), rtol=1e-6)
 
 
-def test_broadcast_residuals_are_the_references() -> None:
+def test_broadcast_residuals_are_left_to_the_reference() -> None:
     x, weight, bias, residual = linear_inputs((4, 6), 5)
     assert_declines("linear", x, weight, bias, residual[:1], device="cpu")
 
@@ -113,7 +113,7 @@ def test_matmul(cpu: Library, left: tuple[int, ...], right: tuple[int, ...], thr
     assert_agrees("matmul", rng.standard_normal(left), rng.standard_normal(right), device="cpu")
 
 
-def test_matmul_reads_transposes_where_they_are() -> None:
+def test_matmul_reads_transposes_in_place() -> None:
     rng = np.random.default_rng(0)
     a, b = (rng.standard_normal((3, 20, 20)).astype(np.float32).swapaxes(1, 2) for _ in range(2))
     y, vjp = linear.matmul(a, b)
@@ -124,7 +124,7 @@ def test_matmul_reads_transposes_where_they_are() -> None:
         np.testing.assert_array_equal(found, expected)
 
 
-def test_other_products_are_the_references() -> None:
+def test_other_products_are_left_to_the_reference() -> None:
     rng = np.random.default_rng(0)
     for left, right in [((4,), (4, 5)), ((3, 4), (4,)), ((3, 4), (2, 4, 5)), ((1, 3, 4), (2, 4, 5))]:
         assert_declines("matmul", rng.standard_normal(left), rng.standard_normal(right), device="cpu")

@@ -58,14 +58,14 @@ def test_drawn_shapes(cpu: Library, what: str, lead: list[int], classes: int, sm
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_other_axes_are_the_references(name: str) -> None:
+def test_other_axes_are_left_to_the_reference(name: str) -> None:
     assert_declines(name, score_inputs((3, 4))[0], device="cpu", axis=0)
     assert_declines(name, score_inputs((3, 4))[0], device="cpu", axis=-2)
 
 
 def test_masked_scores() -> None:
     x, _ = score_inputs((4, 70))
-    x[0] = -np.inf  # a row without an allowed place: zeros
+    x[0] = -np.inf  # a row without an allowed class gives zeros
     x[1, 3:] = -np.inf
     x[2, :69] = -np.inf
     found = assert_agrees("softmax", x, device="cpu")

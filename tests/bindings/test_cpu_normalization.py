@@ -41,7 +41,7 @@ def test_drawn_shapes(cpu: Library, name: str, lead: list[int], columns: int, ab
 
 
 def test_one_column() -> None:
-    """Layer norm gives the bias; RMS norm a sign, whose slope is that of eps, here large enough to be seen."""
+    """Layer norm gives the bias. RMS norm gives ±1, whose slope depends on eps, which is large enough here to be seen."""
     x, weight, bias = norm_inputs((6, 1))
     assert_agrees("layer_norm", x, weight, bias, device="cpu")
     assert_agrees("rms_norm", x, weight, device="cpu", eps=0.5)
@@ -55,7 +55,7 @@ def test_absent_parameters_and_another_eps() -> None:
 
 
 def test_a_small_spread_around_a_large_mean() -> None:
-    """The variance is of the differences from the mean, not a difference of squares."""
+    """The variance is computed from the differences from the mean, not as a difference of squares."""
     x, weight, bias = norm_inputs((4, 64))
     assert_agrees("layer_norm", x + 100, weight, bias, device="cpu")
 
@@ -68,7 +68,7 @@ def test_parameter_gradients_over_many_rows_keep_their_digits() -> None:
     np.testing.assert_allclose(vjp(dy)[2], dy.sum(axis=0, dtype=np.float64), rtol=1e-6)
 
 
-def test_parameters_of_other_shapes_are_the_references() -> None:
+def test_parameters_of_other_shapes_are_left_to_the_reference() -> None:
     x, weight, bias = norm_inputs((3, 4))
     assert_declines("layer_norm", x, weight[:1], bias, device="cpu")
     assert_declines("layer_norm", x, weight, bias[:1], device="cpu")
@@ -78,7 +78,7 @@ def test_parameters_of_other_shapes_are_the_references() -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_nan_and_infinity_pass(name: str, bad: float) -> None:
-    """A row with one is NaN where the reference's is, and no other row."""
+    """A row with a NaN or an infinity is NaN where the reference's row is, and no other row is affected."""
     x, *parameters = (a.astype(np.float32) for a in arguments(name, (5, 40)))
     x[2, 33] = bad
     y, vjp = getattr(normalization, name)(x, *parameters)

@@ -1,5 +1,5 @@
-"""A mistake in a CPU kernel is found by the comparison with the reference that the other tests rely on; and kernels for
-processors with narrower vectors agree with it."""
+"""Mistakes planted in the CPU kernels are found by the comparison with the reference that the other tests use; and
+kernels for processors with narrower vectors agree with the reference."""
 
 import ctypes
 import platform
@@ -28,7 +28,7 @@ from tinylm.engine.kernels import updates
 
 ATTENTION = "scaled_dot_product_attention"
 
-# (file, what stands there, what stands there instead, the op that shows it)
+# (file, its text, the wrong text, the op that shows the mistake)
 MISTAKES = [
     ("gru.c", "(z - z * z)", "z", "gru"),
     ("gru.c", "n + z * (h_before[j] - n)", "n + z * h_before[j]", "gru"),
@@ -91,7 +91,7 @@ MISTAKES = [
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The kernels, and their object files, not optimised."""
+    """Returns a folder with the kernels and their object files, which are not optimised."""
     workspace = tmp_path_factory.mktemp("kernels")
     for name, text in compiling.sources().items():
         (workspace / name).write_text(text, encoding="utf-8")
@@ -106,7 +106,7 @@ def compile_one(path: Path, *options: str) -> None:
 
 
 def use(workspace: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Makes the bindings call what the object files have, under a name of its own: a loaded file stays loaded."""
+    """Makes the bindings call the kernels of the object files, linked under a new name, since a loaded file stays loaded."""
     path = workspace / f"{name}.so"
     command = [*compiling.compiler(), "-shared", "-pthread", *map(str, workspace.glob("*.o")), "-o", str(path), "-lm"]
     subprocess.run(command, check=True)
@@ -202,7 +202,7 @@ def test_a_mistake_is_found(native_cpu: Library, workspace: Path, monkeypatch: p
         (workspace / file).write_text(text, encoding="utf-8")
         for each in changed:
             compile_one(each)
-    with np.errstate(all="ignore"), pytest.raises(AssertionError, match="relative error"):  # what is never written may be anything
+    with np.errstate(all="ignore"), pytest.raises(AssertionError, match="relative error"):  # unwritten memory may contain anything
         compare(op)
 
 

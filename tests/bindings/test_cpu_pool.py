@@ -53,12 +53,12 @@ def run(threads: int) -> str:
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_two_processes_compute_the_same_bits(cpu: Library, threads: int) -> None:
-    """And the denormal numbers of a process are as before: what the program asserts."""
+    """The program also asserts that denormal numbers are handled as before."""
     assert run(threads) == run(threads)
 
 
 def results() -> list[np.ndarray]:
-    """Values and gradients of two layers, large enough for the pool to be woken."""
+    """Returns values and gradients of two layers that are large enough to wake the pool's threads."""
     found: list[np.ndarray] = []
     y, vjp = linear.linear(*(a.astype(np.float32) for a in linear_inputs((900, 33), 40)), activation="silu")
     found += [y, *vjp(y)]
@@ -72,7 +72,7 @@ def assert_same(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
 
 
 def assert_near(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
-    """Equal up to the order of the sums in a product, which its split changes."""
+    """Asserts that the arrays are equal up to the order of the sums in a product, which depends on how it is split."""
     assert_close({str(i): pair for i, pair in enumerate(zip(found, expected, strict=True))}, TOLERANCES["float32"])
 
 
@@ -103,8 +103,8 @@ def test_whole_products_by_an_sgemm(cpu: Library) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # that it has threads is what is tested
-def test_a_forked_child_computes_with_threads_of_its_own(cpu: Library) -> None:
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # the test needs a process with threads
+def test_a_forked_child_starts_its_own_threads(cpu: Library) -> None:
     cpu.functions["pool_size"](3)
     expected = results()
     child = os.fork()
@@ -169,7 +169,7 @@ def test_quotas_of_cgroups(tmp_path: Path) -> None:
     write(mount / "outer" / "inner" / "cpu.max", "max 100000\n")
     assert cores.cgroup_cores(proc, mount) is None
     write(mount / "outer" / "cpu.max", "150000 100000\n")
-    assert cores.cgroup_cores(proc, mount) == 2  # the one above holds too
+    assert cores.cgroup_cores(proc, mount) == 2  # the limit of the group above applies too
     write(mount / "cpu.max", "garbage\n")
     write(proc, "0::/\n")
     assert cores.cgroup_cores(proc, mount) is None

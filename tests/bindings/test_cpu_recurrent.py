@@ -20,14 +20,14 @@ SIZES = [
     {"steps": 1, "batch": 9, "width": 3, "hidden": 40},
     {"steps": 2, "batch": 7, "width": 2, "hidden": 43},
     {"steps": 2, "batch": 1, "width": 4097, "hidden": 3},
-    {"steps": 2, "batch": 27, "width": 2, "hidden": 33},  # tiles of rows of several heights, a panel and one column
+    {"steps": 2, "batch": 27, "width": 2, "hidden": 33},  # tiles of several heights; a panel and one column more
     {"steps": 3, "batch": 0, "width": 2, "hidden": 2},
     {"steps": 3, "batch": 2, "width": 0, "hidden": 2},
 ]
 
 
 def scaled(name: str, **sizes: int) -> list[Any]:
-    """Inputs whose products stay about 1, as a trained layer's do."""
+    """Returns inputs whose products stay near 1, as a trained layer's do."""
     x, w_ih, w_hh, *rest = recurrent_inputs(name, **sizes)
     assert w_ih is not None
     assert w_hh is not None
@@ -86,7 +86,7 @@ def test_gates_that_are_shut_or_open(name: str) -> None:
 @pytest.mark.parametrize("name", GATES)
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 def test_sequences_of_several_lengths(name: str, reverse: bool) -> None:
-    """Beyond its end a sequence is not looked at, not even where it is NaN."""
+    """Beyond its end a sequence is not read, not even if it is NaN there."""
     x, *rest = scaled(name, steps=5, batch=6, hidden=40)
     lengths = np.array([2, 5, 1, 2, 4, 2])
     for n, length in enumerate(lengths):
@@ -97,7 +97,7 @@ def test_sequences_of_several_lengths(name: str, reverse: bool) -> None:
 
 
 @pytest.mark.parametrize("name", GATES)
-def test_refusals_are_the_references(name: str) -> None:
+def test_refusals_are_those_of_the_reference(name: str) -> None:
     tensors = [Tensor(a.astype(np.float32)) for a in recurrent_inputs(name) if a is not None]
     assert_refuses_as_the_reference(name, tensors)
 
@@ -122,7 +122,7 @@ def test_nan_passes_in_its_own_row(nonlinearity: str) -> None:
 @pytest.mark.parametrize("name", ["lstm", "gru"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_what_is_not_finite_passes(name: str, value: float) -> None:
-    """In the rows and steps where the reference in float64 has it."""
+    """NaN and infinity appear in the rows and steps in which the reference in float64 has them."""
     arrays = single(name, batch=5)
     arrays[0][1, 2, 0] = value
     outputs, _ = getattr(recurrent, name)(*arrays)
@@ -136,7 +136,7 @@ def test_what_is_not_finite_passes(name: str, value: float) -> None:
 @pytest.mark.parametrize("name", GATES)
 @pytest.mark.parametrize("steps", [1, 3])
 def test_other_layouts_and_a_second_backward_pass(name: str, steps: int) -> None:
-    """Every matrix in another order in memory; and nothing that the vjp reads is changed by it."""
+    """Each matrix in another memory layout; and the vjp changes nothing that it reads."""
     arrays = single(name, steps=steps, batch=9)
     turned = [np.asfortranarray(a) for a in arrays]
     outputs, vjp = getattr(recurrent, name)(*arrays)

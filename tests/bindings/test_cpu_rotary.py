@@ -28,8 +28,8 @@ def test_rotary(cpu: Library, threads: int, pairing: str) -> None:
     assert_declines("rotary", drawn(1, 2, 2, 3, 4), frequencies=frequencies(2), device="cpu", pairing=pairing)
 
 
-def test_rotary_reads_heads_where_they_lie() -> None:
-    """As a projection has them: the same bits as from a copy, and the result lies as the heads did."""
+def test_rotary_reads_heads_in_place() -> None:
+    """Heads in a projection's layout give the same bits as a copy, and the result has the heads' layout."""
     projected, dy = drawn(2, 7, 3 * 8).astype(np.float32), drawn(2, 3, 7, 8).astype(np.float32)
     heads = projected.reshape(2, 7, 3, 8).transpose(0, 2, 1, 3)
     y, vjp = rotary(heads, frequencies(4), 2)

@@ -1,4 +1,4 @@
-"""The CPU kernels and their pool in a program of their own, under the compiler's sanitizers; and the sanitizers find planted mistakes."""
+"""The CPU kernels and their pool in a C program, under the compiler's sanitizers; and the sanitizers find planted mistakes."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ MODES = {
 
 @pytest.fixture(scope="module", params=MODES)
 def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """The sanitizer and the driver built with it."""
+    """Returns the sanitizer and the driver built with it."""
     workspace = tmp_path_factory.mktemp("driver")
     flags = [f for f in compiling.flags() if f != "-fvisibility=hidden"]
     flags += ["-O1", "-g", "-DWORTH_WAKING=0", f"-fsanitize={request.param}", *MODES[request.param]]

@@ -26,7 +26,7 @@ NAMES = ("values", "grads", "exp_avg", "exp_avg_sq")
 
 
 def compare(update: Any, count: int, size: int, **given: Any) -> None:
-    """One step on the first `count` arrays, against the same in float64."""
+    """Compares one step on the first `count` arrays with the same step in float64."""
     before = launches[update.name, "cpu"]
     expected, found = update_inputs(size, "float64")[:count], update_inputs(size)[:count]
     update(*expected, **given)
@@ -63,7 +63,7 @@ def test_sgd(cpu: Library, size: int, kind: tuple[float, bool], scale: Any, step
     compare(sgd, 3, size, momentum=kind[0], nesterov=kind[1], grad_scale=scale, step=step, **SGD_SETTINGS)
 
 
-def test_what_is_not_flat_is_the_references() -> None:
+def test_what_is_not_flat_is_left_to_the_reference() -> None:
     for a in (a.reshape(3, 4) for a in update_inputs(12)), (a[::2] for a in update_inputs(12)):
         values, grads, exp_avg, exp_avg_sq = a
         adamw(values, grads, exp_avg, exp_avg_sq, decoupled=True, grad_scale=None, **UPDATE_SETTINGS)
@@ -90,7 +90,7 @@ def test_the_norm_of_millions_of_equal_gradients_keeps_its_digits() -> None:
 
 
 def test_the_squared_norm_has_the_same_digits_for_every_width(cpu: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As those of this machine's own target, but for targets without fused multiply-adds, which round once more."""
+    """The digits are those of this machine's own target, except for targets without fused multiply-adds, which round once more."""
     rng = np.random.default_rng(3)
     gradients = [rng.standard_normal(n).astype(np.float32) for n in (1, 15, 17, 2047, 2049, 5000, 100_003)]
 
@@ -125,7 +125,7 @@ def test_the_norm_of_several_gradients_and_of_one_that_is_not_finite() -> None:
     ("kind", "further"), [(optim.Adam, {}), (optim.AdamW, {}), (optim.SGD, {}), (optim.SGD, {"momentum": 0.9, "nesterov": True})]
 )
 def test_steps_with_clipping(kind: Any, further: dict[str, Any]) -> None:
-    """Whole steps, with a parameter that has no gradient in one of them."""
+    """Whole optimiser steps, with a parameter that has no gradient in one of them."""
     found = trained(kind, "cpu", "float32", **further)
     assert launches["sgd" if kind is optim.SGD else "adamw", "cpu"] == 1 + 1 + 2 + 3
     expected = trained(kind, "cpu", "float64", **further)

@@ -24,7 +24,7 @@ NAME = "scaled_dot_product_attention"
     "sizes",
     [
         {"steps": 1, "keys": 1, "width": 1},
-        {"steps": 67, "keys": 67, "width": 32},  # a little more than a tile of queries, and than two of keys
+        {"steps": 67, "keys": 67, "width": 32},  # slightly more than one tile of queries and two tiles of keys
         {"steps": 3, "keys": 70, "width": 20, "out_width": 7},
         {"steps": 70, "keys": 3, "width": 5, "out_width": 33},  # causal: the first 67 queries see nothing
         {"steps": 66, "keys": 35, "width": 64},
@@ -73,7 +73,7 @@ def test_boolean_masks(shape: tuple[int, ...], causal: bool) -> None:
     assert_agrees(NAME, *attention_inputs(2, 3, steps=40, keys=37, width=4), mask, causal=causal)
 
 
-def test_queries_that_may_look_nowhere() -> None:
+def test_queries_without_a_visible_key() -> None:
     mask = np.ones((50, 35), bool)
     mask[[0, 7, 49]] = False
     found = assert_agrees(NAME, *attention_inputs(2, steps=50, keys=35, width=4), mask)
@@ -81,7 +81,7 @@ def test_queries_that_may_look_nowhere() -> None:
     assert_agrees(NAME, *attention_inputs(2, steps=3, keys=35, width=4), np.zeros((3, 35), bool))
 
 
-@pytest.mark.parametrize("keys", [32, 37])  # rows that begin with a block of random words, and anywhere in one
+@pytest.mark.parametrize("keys", [32, 37])  # rows that begin at a block of random words, or within one
 @pytest.mark.parametrize("causal", [False, True], ids=["all keys", "causal"])
 def test_dropout(keys: int, causal: bool) -> None:
     """The reference draws its mask with NumPy: the results agree only if every word is the same."""
@@ -126,21 +126,21 @@ def on_device(*arrays: np.ndarray) -> list[Any]:
 
 
 def both(q: Any, k: Any, v: Any, dy: Any, **settings: Any) -> list[np.ndarray]:
-    """y and the gradients."""
+    """Returns y and the gradients."""
     y, vjp = scaled_dot_product_attention(q, k, v, **settings)
     return [a.get() for a in (y, *vjp(dy)[:3])]
 
 
 def record_sizes(monkeypatch: pytest.MonkeyPatch, xp: Any, sizes: list[int]) -> None:
-    """The size of every array that is made from here on goes to `sizes`."""
+    """Makes `xp` append the size of every array that it creates from now on to `sizes`."""
     for name in ("empty", "empty_like", "zeros", "asarray", "ascontiguousarray", "array", "repeat", "broadcast_to"):
         made = getattr(xp, name)
         monkeypatch.setattr(xp, name, lambda *args, made=made, **named: (a := made(*args, **named), sizes.append(a.size))[0])
 
 
-def test_heads_are_read_where_they_lie() -> None:
-    """q, k and v cut out of one projection, dy as the next layer hands it back: the same bits as from copies,
-    and outputs whose rows lie as the next layer reads them."""
+def test_heads_are_read_in_place() -> None:
+    """q, k and v cut out of one projection and dy in the layout of the next layer give the same bits as copies; the
+    outputs have the layout that the next layer reads."""
     rng = np.random.default_rng(0)
     projected, dy = on_device(rng.standard_normal((2, 5, 3 * 4 * 6)), rng.standard_normal((2, 5, 4, 6)))
     heads = [projected[:, :, i * 24 : i * 24 + 24].reshape(2, 5, 4, 6).transpose(0, 2, 1, 3) for i in range(3)]
@@ -152,8 +152,9 @@ def test_heads_are_read_where_they_lie() -> None:
     assert all(a.transpose(0, 2, 1, 3).flags.c_contiguous for a in (y, *vjp(dy)[:3]))
 
 
-def test_shared_heads_are_read_where_they_lie_and_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same bits as with a copy of the keys for each head, whose gradients are then added up; no array is as large as those copies."""
+def test_shared_heads_are_read_in_place_and_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bits are the same as with a copy of the keys for each head, whose gradients are then added up; no array is as
+    large as those copies."""
     rng = np.random.default_rng(0)
     queries, projected, dy = on_device(*(rng.standard_normal(s) for s in [(2, 5, 24), (2, 37, 2 * 2 * 6), (2, 4, 5, 6)]))
     q = queries.reshape(2, 5, 4, 6).transpose(0, 2, 1, 3)
@@ -171,7 +172,7 @@ def test_shared_heads_are_read_where_they_lie_and_not_copied(monkeypatch: pytest
     assert max(sizes) == k.size
 
 
-def test_rows_in_pieces_and_backwards() -> None:
+def test_rows_that_are_strided_or_reversed() -> None:
     rng = np.random.default_rng(0)
     wide, dy = on_device(rng.standard_normal((3, 2, 5, 12)), rng.standard_normal((2, 5, 6)))
     for cut in (wide[:, :, :, ::2], wide[:, :, ::-1, :6], wide[:, ::-1, :, 1:7]):

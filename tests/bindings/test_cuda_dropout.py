@@ -33,7 +33,7 @@ def test_the_smallest_and_the_largest_threshold() -> None:
         assert_agrees("dropout", np.ones(3000), p=p, key=(3, 3))
 
 
-def test_all_or_nothing_is_the_references() -> None:
+def test_all_or_nothing_is_left_to_the_reference() -> None:
     for p in (0, 1):
         assert_declines("dropout", np.ones((2, 3)), p=p, key=(0, 0))
 

@@ -8,7 +8,7 @@ from tinylm.errors import ShapeError
 
 pytestmark = pytest.mark.usefixtures("cuda")
 
-POSITIONS = {"frequencies": (1.0, 0.1, 0.01, 0.001), "start": 5}  # heads of eight
+POSITIONS = {"frequencies": (1.0, 0.1, 0.01, 0.001), "start": 5}  # heads of width 8
 
 
 @pytest.mark.parametrize("shape", [(1, 3), (7,), (2, 3, 8), (0, 4)])
@@ -33,7 +33,7 @@ def test_absent_biases_and_frozen_layers() -> None:
         assert [key for key in found if key.startswith("gradient")] == ["gradient 0"]
 
 
-def test_layers_that_do_not_fit_are_the_references() -> None:
+def test_layers_that_do_not_fit_are_left_to_the_reference() -> None:
     with pytest.raises(ShapeError, match="swiglu: a has shape"):
         assert_declines("swiglu_linear", *joint_inputs((4, 6), 5, 7))
     x, q, k, v, *biases = joint_inputs((2, 4, 6), 16, 8, 8)

@@ -1,4 +1,4 @@
-"""Sources with their includes, signatures read from them, and arguments checked before a launch."""
+"""Kernel sources with their includes, signatures read from them, and arguments checked before a launch."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ extern "C" __global__ void __launch_bounds__(256) add_to(const float* __restrict
 
 @pytest.fixture
 def add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CudaSource:
-    """A kernel of the test's own: y += factor / 2 · x + seed, or y += factor / 2 + seed without an x."""
+    """Returns a small kernel: y += factor / 2 · x + seed, or without x, y += factor / 2 + seed."""
     (tmp_path / "add.cu").write_text(KERNEL, encoding="utf-8")
     (tmp_path / "half.cuh").write_text("__device__ float halved(float x) { return x / 2; }\n", encoding="utf-8")
     monkeypatch.setattr(launching, "folder", lambda: tmp_path)
@@ -50,7 +50,7 @@ def test_cupy_gets_ascii_which_every_locale_can_write(add: CudaSource) -> None:
     path.write_text("// y += Σ ½ x\n" + KERNEL, encoding="utf-8")
     text = launching.source("add")
     assert text.isascii()
-    assert text.splitlines()[0] == "// y += ? ? x"  # lines and columns stay what they are
+    assert text.splitlines()[0] == "// y += ? ? x"  # lines and columns stay the same
     assert list(launching.signatures(text)) == ["add_to"]
 
 
@@ -72,7 +72,7 @@ def test_numbers_get_the_parameters_types_and_none_is_a_null_pointer(add: CudaSo
     y = on_device(1, 2, 3)
     add.launch("add_to", (1,), (32,), on_device(10, 20, 30), y, 3, 1, 100, 1)
     np.testing.assert_array_equal(y.get(), [106, 112, 118])
-    with pytest.raises(AttributeError):  # the first argument says which device it is
+    with pytest.raises(AttributeError):  # the first argument gives the device
         add.launch("add_to", (1,), (32,), None, y, 3, 1, 100, True)
 
 

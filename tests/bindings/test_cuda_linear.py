@@ -40,6 +40,6 @@ def test_far_from_zero(activation: str) -> None:
     assert_agrees("linear", x, np.ones((1, 1)), np.zeros(1), None, activation=activation)
 
 
-def test_broadcast_residuals_are_the_references() -> None:
+def test_broadcast_residuals_are_left_to_the_reference() -> None:
     x, weight, bias, residual = linear_inputs((4, 6), 5)
     assert_declines("linear", x, weight, bias, residual[:1])

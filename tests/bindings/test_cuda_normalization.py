@@ -9,7 +9,7 @@ from tinylm.engine.devices import to_device
 
 pytestmark = pytest.mark.usefixtures("cuda")
 
-SHAPES = [(1, 9), (7,), (3, 100), (2, 3, 33), (70, 32), (2, 4097), (0, 5)]  # one row; no multiple of a warp; many columns; none
+SHAPES = [(1, 9), (7,), (3, 100), (2, 3, 33), (70, 32), (2, 4097), (0, 5)]  # one row; not a multiple of a warp; many columns; no rows
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -23,7 +23,7 @@ def test_rms_norm(shape: tuple[int, ...]) -> None:
 
 
 def test_one_column() -> None:
-    """Layer norm gives the bias; RMS norm a sign, whose slope is that of eps, here large enough to be seen."""
+    """Layer norm gives the bias. RMS norm gives ±1, whose slope depends on eps, which is large enough here to be seen."""
     x, weight, bias = norm_inputs((6, 1))
     assert_agrees("layer_norm", x, weight, bias)
     assert_agrees("rms_norm", x, weight, eps=0.5)
@@ -44,12 +44,12 @@ def test_parameter_gradients_over_several_chunks_of_rows() -> None:
 
 
 def test_a_small_spread_around_a_large_mean() -> None:
-    """The variance is of the differences from the mean, not a difference of squares."""
+    """The variance is computed from the differences from the mean, not as a difference of squares."""
     x, weight, bias = norm_inputs((4, 64))
     assert_agrees("layer_norm", x + 100, weight, bias)
 
 
-def test_parameters_of_other_shapes_are_the_references() -> None:
+def test_parameters_of_other_shapes_are_left_to_the_reference() -> None:
     x, weight, bias = norm_inputs((3, 4))
     assert_declines("layer_norm", x, weight[:1], bias)
     assert_declines("layer_norm", x, weight, bias[:1])

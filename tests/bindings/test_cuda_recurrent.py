@@ -27,7 +27,7 @@ def test_orders(name: str, reverse: bool, lengths: Any) -> None:
     "sizes",
     [
         {"steps": 1, "batch": 1, "width": 1, "hidden": 1},
-        {"steps": 2, "batch": 7, "width": 2, "hidden": 43},  # 301 elements: one block and a part
+        {"steps": 2, "batch": 7, "width": 2, "hidden": 43},  # 301 elements: one block and a part of another
         {"steps": 2, "batch": 1, "width": 4097, "hidden": 3},
         {"steps": 3, "batch": 0, "width": 2, "hidden": 2},
     ],
@@ -68,7 +68,7 @@ def test_relu_of_nan_is_nan() -> None:
 
 
 @pytest.mark.parametrize("name", GATES)
-def test_refusals_are_the_references(name: str) -> None:
+def test_refusals_are_those_of_the_reference(name: str) -> None:
     arrays = recurrent_inputs(name)
     tensors = [Tensor(a) for a in on_device(*arrays)]
     assert_refuses_as_the_reference(name, tensors)
@@ -83,8 +83,8 @@ def on_device(*arrays: np.ndarray) -> list[Any]:
 
 @pytest.mark.parametrize("name", GATES)
 def test_other_layouts_and_a_second_backward_pass(name: str) -> None:
-    """Every matrix transposed in memory: the same as from copies, up to the order of a product's sums. And nothing
-    that the vjp reads is changed by it."""
+    """Each matrix transposed in memory gives the same as a copy, up to the order of a product's sums; and the vjp
+    changes nothing that it reads."""
     arrays = on_device(*recurrent_inputs(name))
     turned = [a.T.copy().T if a.ndim > 1 else a for a in arrays]
     outputs, vjp = getattr(recurrent, name)(*arrays)
@@ -111,7 +111,7 @@ def test_cotangents_of_another_dtype(name: str, lengths: Any) -> None:
 
 @pytest.mark.parametrize("name", GATES)
 @pytest.mark.parametrize("lengths", [None, (2, 4, 1, 2)], ids=["no lengths", "lengths"])
-def test_one_launch_a_step_and_no_wait(name: str, lengths: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_launch_per_step_and_no_wait(name: str, lengths: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     arrays = on_device(*recurrent_inputs(name, steps=4))
     launched: list[str] = []
     launch = CudaSource.launch

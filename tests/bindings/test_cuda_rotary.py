@@ -47,8 +47,9 @@ def test_rotary_of_more_pairs_than_threads() -> None:
 
 
 @pytest.mark.parametrize("pairing", ["half", "interleaved"])
-def test_rotary_reads_heads_where_they_lie(pairing: str) -> None:
-    """As a projection has them, in pieces, backwards: the same bits as from a copy; the result lies as the next layer reads it."""
+def test_rotary_reads_heads_in_place(pairing: str) -> None:
+    """Heads cut out of a projection, strided or reversed, give the same bits as a copy; the result has the layout that
+    the next layer reads."""
     projected, wide, dy = on_device(drawn(2, 7, 3 * 8), drawn(2, 3, 7, 16), drawn(2, 7, 3, 8))
     for x in (projected.reshape(2, 7, 3, 8).transpose(0, 2, 1, 3), wide[..., 1::2], wide[:, ::-1, ::-1, 3:11]):
         y, vjp = rotary(x, frequencies(4), 2, pairing=pairing)

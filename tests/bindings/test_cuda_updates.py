@@ -63,8 +63,8 @@ def test_the_norm_of_several_gradients_and_of_one_that_is_not_finite() -> None:
 
 @pytest.mark.parametrize("kind", [optim.Adam, optim.AdamW])
 def test_steps_with_clipping(kind: Any) -> None:
-    """Whole steps, with a parameter that has no gradient in one of them."""
+    """Whole optimiser steps, with a parameter that has no gradient in one of them."""
     found = trained(kind, "cuda", "float32")
-    assert launches["adamw", "cuda"] == 1 + 1 + 2 + 3  # a launch for each stretch of parameters updated equally often
+    assert launches["adamw", "cuda"] == 1 + 1 + 2 + 3  # one launch for each range of parameters that were updated equally often
     expected = trained(kind, "cpu", "float64")
     assert_close({k: (found[k], expected[k].astype(np.float32)) for k in expected}, 1e-5)

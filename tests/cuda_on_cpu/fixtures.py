@@ -1,4 +1,4 @@
-"""pytest fixtures that put the stand-in for CuPy, and with it the emulator, in place for a test."""
+"""pytest fixtures that replace CuPy by the stand-in, and with it by the emulator, for one test."""
 
 import functools
 import os
@@ -19,13 +19,13 @@ from . import emulator, stand_in
 
 
 def gpu_required() -> bool:
-    """TINYLM_REQUIRE_CUDA=1: a missing GPU fails the tests that need one, and nothing is emulated in its place."""
+    """Returns whether TINYLM_REQUIRE_CUDA is 1: then the tests that need a GPU fail without one, and nothing is emulated."""
     return os.environ.get("TINYLM_REQUIRE_CUDA") == "1"
 
 
 @functools.cache
 def has_gpu() -> bool:
-    """Whether the device "cuda" is to be had on this machine; asked before any stand-in is in place."""
+    """Returns whether this machine has the device "cuda"; first asked before any stand-in is in place."""
     try:
         device_namespace("cuda")
     except DeviceError:
@@ -34,7 +34,7 @@ def has_gpu() -> bool:
 
 
 def sources() -> Iterator[CudaSource]:
-    """The kernel files that the bindings have loaded."""
+    """Yields the kernel files that the bindings have loaded."""
     for name, module in list(sys.modules.items()):
         if name.startswith("tinylm.bindings.cuda."):
             for value in vars(module).values():
@@ -44,7 +44,7 @@ def sources() -> Iterator[CudaSource]:
 
 
 def forget_compiled() -> None:
-    """Makes every kernel file be compiled anew when it is next launched."""
+    """Makes every kernel file compile anew at its next launch."""
     for each in sources():
         each._modules.clear()
         each._functions.clear()
@@ -52,14 +52,14 @@ def forget_compiled() -> None:
 
 
 def forget_angles() -> None:
-    """Gives back the rotary positions' tables, which are kept on the device for the next call."""
+    """Frees the tables of rotary positions, which are kept on the device for the next call."""
     rotary_angles._rows.cache_clear()
     rotary_angles._tables.cache_clear()
 
 
 @pytest.fixture
 def emulated_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The stand-in as `cupy`, so that the device "cuda" exists; everything is as before afterwards.
+    """Provides the stand-in as `cupy`, so that the device "cuda" exists; afterwards everything is as before.
 
     Skips where the emulator does not run. The value is the module `cupy`; `cupyx.allow_synchronize(False)`
     refuses every synchronisation within it.
@@ -67,7 +67,7 @@ def emulated_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     if reason := emulator.unavailable():
         pytest.skip(reason)
     monkeypatch.setattr(arrays, "_namespaces", {k: v for k, v in arrays._namespaces.items() if k.__module__ != "cupy"})
-    monkeypatch.setattr(engine_ids, "_largest", {})  # checks of ids that nobody has asked for
+    monkeypatch.setattr(engine_ids, "_largest", {})  # checks of ids whose results nobody has read
     if has_gpu():
         forget_compiled()
         forget_angles()

@@ -1,4 +1,4 @@
-"""Mistakes planted in the CUDA kernels, and which check catches which.
+"""Plants mistakes in the CUDA kernels, and says which check finds which.
 
 python tests/cuda_on_cpu/mutations.py [WORD...] prints the table of README.md, of the mistakes with one
 of the words in their name; exit status 1 when one survives every check. Some minutes of computing.
@@ -22,7 +22,7 @@ from cuda_on_cpu.stand_in import installed
 from cuda_on_cpu.workloads import WORKLOADS
 from tinylm.bindings.cuda import launching
 
-KINDS = [  # a part of a message -> what the table says
+KINDS = [  # a part of a message -> the word in the table
     (r"data race", "race"),
     (r"depends on the order", "order"),
     (r"undefined behaviour", "undefined"),
@@ -34,7 +34,7 @@ CHECKS = ("one order", "three orders", "ASan", "TSan")
 
 
 def verdict(check: Callable[[], object]) -> str:
-    """What a check says of a kernel file: "-" for nothing."""
+    """Returns what a check says about a kernel file: "-" if it finds nothing."""
     try:
         check()
     except BuildError:
@@ -49,7 +49,7 @@ def verdict(check: Callable[[], object]) -> str:
 
 @contextlib.contextmanager
 def mutated(file: str, code: str) -> Iterator[None]:
-    """The kernels of a file are compiled from this text meanwhile."""
+    """Within it, the kernels of a file are compiled from this text."""
     original = launching.source
     launching.source = lambda name: code if name == file else original(name)  # type: ignore[assignment]
     forget_compiled()
@@ -61,7 +61,7 @@ def mutated(file: str, code: str) -> Iterator[None]:
 
 
 def planted(mutation: Mutation) -> tuple[str, str]:
-    """The text of the kernel file, and that with the mistake. Errors: ValueError when nothing would change."""
+    """Returns the text of the kernel file, and the text with the mistake. Raises ValueError if nothing would change."""
     code = launching.source(mutation.file)
     changed = code.replace(mutation.old, mutation.new, 1)
     if re.sub("//.*", "", changed) == re.sub("//.*", "", code):
@@ -70,7 +70,7 @@ def planted(mutation: Mutation) -> tuple[str, str]:
 
 
 def check(mutation: Mutation) -> list[str]:
-    """The verdict of each of CHECKS. Under the sanitizers the sound kernels' launches are repeated."""
+    """Returns the verdict of each of CHECKS. Under the sanitizers the launches of the correct kernels are repeated."""
     code, changed = planted(mutation)
     workload, orders = WORKLOADS[mutation.file], emulator.ORDERS
     with installed():

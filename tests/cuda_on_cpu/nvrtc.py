@@ -1,7 +1,7 @@
-"""NVRTC, NVIDIA's compiler for CUDA C at run time, called without CuPy, driver or GPU.
+"""Calls NVRTC, NVIDIA's compiler for CUDA C at run time, without CuPy, driver or GPU.
 
-It is the compiler that CuPy hands the kernels to, and its package carries the assembler as well,
-so a kernel goes all the way to machine code, and the assembler says how many registers it takes
+CuPy passes the kernels to this compiler, and its package contains the assembler as well,
+so a kernel is compiled to machine code, and the assembler says how many registers it takes
 and whether it spills.
 """
 
@@ -15,29 +15,29 @@ from typing import Any
 
 PACKAGES = ("nvidia-cuda-nvrtc-cu12", "nvidia-cuda-nvrtc")
 
-# What CuPy 14.2 passes besides the caller's options, in its order; it adds --std=c++17 when the caller
-# names no standard, and search paths, which sources without #include have no use for.
+# What CuPy 14.2 passes besides the caller's options, in its order; it adds --std=c++17 if the caller
+# names no standard, and search paths, which sources without #include do not need.
 CUPY_OPTIONS = ("--std=c++17", "-ftz=true", "-arch=sm_{arch}", "--device-as-default-execution-space")
 
 
 def options_of_cupy(options: tuple[str, ...], arch: int) -> list[str]:
-    """The whole command line for a RawModule with these options on a GPU of compute capability arch / 10."""
+    """Returns the whole command line for a RawModule with these options on a GPU of compute capability arch / 10."""
     named = any(re.match(r"--?std\b", option) for option in options)
     return [*options, *(option.format(arch=arch) for option in CUPY_OPTIONS[named:])]
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What one kernel takes of the GPU, by the assembler."""
+    """What one kernel uses of the GPU, according to the assembler."""
 
     registers: int
-    stack: int  # bytes of local memory a thread: arrays that found no registers
-    spills: int  # bytes written to and read from local memory for want of registers
+    stack: int  # bytes of local memory per thread: arrays that do not fit into registers
+    spills: int  # bytes written to and read from local memory for lack of registers
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """code: the cubin, empty when the compiler refused; complaints: errors and warnings; kernels: by name."""
+    """code: the cubin, empty if the compiler refused; complaints: errors and warnings; kernels: usage by name."""
 
     code: bytes
     complaints: str
@@ -46,7 +46,7 @@ class Compiled:
 
 @functools.cache
 def library() -> Any:
-    """libnvrtc of the installed package. Errors: LookupError when there is none."""
+    """Returns libnvrtc of the installed package. Raises LookupError if it is missing."""
     for package in PACKAGES:
         try:
             files = importlib.metadata.files(package) or []
@@ -76,14 +76,14 @@ def _fetch(program: ctypes.c_void_p, what: str) -> bytes:
 
 
 def version() -> tuple[int, int]:
-    """NVRTC's version."""
+    """Returns NVRTC's version."""
     major, minor = ctypes.c_int(), ctypes.c_int()
     _call("nvrtcVersion", ctypes.byref(major), ctypes.byref(minor))
     return major.value, minor.value
 
 
 def compile_cubin(source: str, name: str, arch: int, options: tuple[str, ...] = ()) -> Compiled:
-    """Machine code for sm_<arch> of CUDA C, compiled as CuPy would with these options of a RawModule."""
+    """Compiles CUDA C to machine code for sm_<arch>, as CuPy would with these options of a RawModule."""
     program = ctypes.c_void_p()
     _call("nvrtcCreateProgram", ctypes.byref(program), source.encode(), name.encode(), 0, None, None)
     try:
@@ -97,7 +97,7 @@ def compile_cubin(source: str, name: str, arch: int, options: tuple[str, ...] = 
 
 
 def _complaints(log: str) -> str:
-    """The log without the assembler's account of each kernel."""
+    """Returns the log without the assembler's lines about each kernel's usage."""
     account = re.compile(r"ptxas info\b|(ptxas\s+\.)?\s*\d+ bytes stack frame|\s*$")
     return "\n".join(line for line in log.splitlines() if not account.match(line))
 
@@ -113,13 +113,13 @@ def _usages(log: str) -> dict[str, Usage]:
 
 
 def faults(source: str, name: str, arch: int, options: tuple[str, ...], bound: Set[str]) -> list[str]:
-    """Everything wrong with a source on sm_<arch>, a sentence each: what the compiler complains of, what goes
-    to local memory, and kernels that are not among the names `bound` to something that launches them."""
+    """Returns everything that is wrong with a source on sm_<arch>, one sentence each: the compiler's complaints,
+    variables in local memory, and kernels that are not among the names `bound` to something that launches them."""
     compiled = compile_cubin(source, name, arch, options)
     found = [compiled.complaints] if compiled.complaints else []
     for kernel, use in compiled.kernels.items():
         if use.stack or use.spills:
-            found.append(f"{kernel} keeps {use.stack} bytes a thread in local memory, {use.spills} bytes of spills move there and back")
+            found.append(f"{kernel} keeps {use.stack} bytes per thread in local memory, {use.spills} bytes of spills move there and back")
         if kernel not in bound:
             found.append(f"no binding launches {kernel}")
     if not compiled.kernels and not found:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class Mutation(NamedTuple):
-    """In the file (headers included) `old`, which stands there, is replaced by `new` where it stands first."""
+    """Replaces the first `old` in the file, or in a header that it includes, by `new`."""
 
     file: str
     mistake: str

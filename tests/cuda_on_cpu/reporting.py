@@ -1,4 +1,4 @@
-"""What pytest says about the GPU, before the tests and after them."""
+"""The lines about the GPU before and after the tests: they never claim more than was tested."""
 
 import tinylm.optim  # noqa: F401 - it registers the kernels of updates
 from tinylm.engine import kernels
@@ -11,19 +11,19 @@ from .fixtures import gpu_required, has_gpu
 
 
 def implementations() -> list[str]:
-    """The ops and updates that have a CUDA kernel."""
+    """Returns the ops and updates that have a CUDA kernel."""
     records = {**kernels.registry, **kernels.updates}
     return sorted(name for name, record in records.items() if any(device == "cuda" for device, _ in record.kernels))
 
 
 def card() -> str:
-    """The name of the GPU, and its compute capability."""
+    """Returns the name of the GPU and its compute capability."""
     properties = device_namespace("cuda").cuda.runtime.getDeviceProperties(0)
     return f"{properties['name'].decode()}, sm_{properties['major']}{properties['minor']}"
 
 
 def header() -> str:
-    """Before the tests."""
+    """Returns the line before the tests."""
     count = f"CUDA: {len(implementations())} implementations"
     if has_gpu():
         return f"{count}, GPU-tested on {card()}"
@@ -34,7 +34,7 @@ def header() -> str:
 
 
 def summary() -> str | None:
-    """After the tests, when a kernel ran in the emulator."""
+    """Returns the line after the tests; None if no kernel ran in the emulator."""
     if not Kernel.launches:
         return None
     return (

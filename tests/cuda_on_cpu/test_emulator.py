@@ -1,4 +1,4 @@
-"""The emulator: kernels of a few lines give what they must, and everything a kernel may do wrong is told."""
+"""The emulator: small kernels give the right results, and every mistake that a kernel may make is reported."""
 
 import signal
 import subprocess
@@ -108,7 +108,7 @@ def test_wide_products_and_atomics_of_integers():
 
 
 def test_arrays_that_share_memory_share_it_in_the_kernel():
-    """In place, and through a view that begins later."""
+    """Arrays updated in place, and a view that begins later."""
     a = np.arange(8, dtype=np.float32)
     launch("add", (1,), (32,), a, a, a, np.int64(8))
     np.testing.assert_array_equal(a, 2 * np.arange(8))
@@ -121,7 +121,7 @@ def test_a_denormal_number_is_zero():
     launch("add", (1,), (1,), tiny, np.zeros(1, np.float32), y, np.int64(1))
     assert y[0] == 0
     assert tiny[0] != 0
-    assert np.float32(1e-40) + np.float32(0) != 0  # and the process goes on as it was
+    assert np.float32(1e-40) + np.float32(0) != 0  # and the process's own setting is unchanged
 
 
 # ---------------------------------------------------------------- what a kernel may do wrong
@@ -139,10 +139,10 @@ WRONG = {  # what: (its line in the kernel `wrong`, the message)
         "if (i == 0) __syncwarp(0x1f); else __syncthreads();",
         "waits at line 2 for lanes of mask 0x1f that never come",
     ),
-    "a write behind the end": ("y[5000 + i] = 1;", "out of bounds|an address in no argument"),
-    "a write one behind the end": ("y[i + 1] = x[i];", r"out of bounds: a write to byte 2\d of argument 1, which has 20"),
-    "an update in place one behind the end": ("y[i + 1] = 0.5f * y[i + 1];", r"out of bounds: a write to byte 2\d of argument 1"),
-    "a read one behind the end": ("y[i] = x[i + 1];", "depends on the order"),
+    "a write after the end": ("y[5000 + i] = 1;", "out of bounds|an address in no argument"),
+    "a write one after the end": ("y[i + 1] = x[i];", r"out of bounds: a write to byte 2\d of argument 1, which has 20"),
+    "an update in place one after the end": ("y[i + 1] = 0.5f * y[i + 1];", r"out of bounds: a write to byte 2\d of argument 1"),
+    "a read one after the end": ("y[i] = x[i + 1];", "depends on the order"),
     "a write before the beginning": ("y[i - 1] = x[i];", "out of bounds"),
     "a read before the beginning": ("y[i] = x[i - 1000];", r"out of bounds of argument 0: byte -\d+ of 20"),
     "a null pointer": ("y[i] = *(const float*)(unsigned long long)(i - i);", "a null or misaligned pointer"),
@@ -162,7 +162,7 @@ WRONG = {  # what: (its line in the kernel `wrong`, the message)
 @pytest.mark.parametrize("kilobytes", [61, 70, 300])
 @pytest.mark.parametrize("thread", [0, 4])
 def test_a_frame_larger_than_its_stack(kilobytes: int, thread: int) -> None:
-    """Also where it would end in another thread's stack, or beyond the first."""
+    """The frame may also end in another thread's stack, or beyond the first stack."""
     module = Module(f"""
     extern "C" __global__ void deep(float* y) {{
       if (threadIdx.x != {thread}) return;
@@ -187,7 +187,7 @@ def test_wrong_kernels(what):
 
 
 def test_every_library_runs_on_the_same_stacks():
-    """A process may have some 65,000 mappings, and the stacks with their unreadable pages are 2,048."""
+    """A process may have some 65,000 mappings, and the stacks with their unreadable pages are 2,048 of them."""
     counts = []
     for value in (1, 2):
         y = np.zeros(1, np.float32)
@@ -198,7 +198,7 @@ def test_every_library_runs_on_the_same_stacks():
 
 
 def test_memory_begins_as_nan():
-    """Shared memory that nobody wrote to."""
+    """Shared memory that nobody has written to is NaN."""
     module = Module("""
     extern "C" __global__ void unwritten(float* y) {
       __shared__ float s[32];
@@ -206,7 +206,7 @@ def test_memory_begins_as_nan():
       y[0] = s[5];
       y[1] = d[1];
     }""")
-    for _ in range(2):  # also when a block before has written there
+    for _ in range(2):  # even if an earlier block has written there
         y = np.zeros(2, np.float32)
         module.get_function("unwritten")((1,), (1,), (y,), shared_mem=8)
         assert np.isnan(y).all()
@@ -269,7 +269,7 @@ extern "C" __global__ void behind(const float* x, float* y) {
 
 
 def recorded(code, name, block):
-    """A recorder that has seen one launch."""
+    """Returns a recorder that has seen one launch."""
     x, y = np.ones(block, np.float32), np.zeros(block, np.float32)
     with Recorder() as recorder:
         Module(code).get_function(name)((1,), (block,), (x, y))
@@ -301,8 +301,8 @@ def test_a_verdict_is_kept_and_a_failure_is_not():
             replay(bad, "asan")
 
 
-def test_a_launch_on_arrays_that_lie_elsewhere_is_the_same():
-    """Else its verdict would not be found again: where arrays lie differs from run to run."""
+def test_a_launch_on_arrays_at_other_addresses_is_the_same():
+    """Otherwise its verdict would not be found again, since the addresses of arrays differ from run to run."""
     records = []
     for first, second in [(0, 64), (64, 0)]:
         memory = np.zeros(96, np.float32)

@@ -1,4 +1,4 @@
-"""The mistakes of planted_mistakes.py are still planted, and none survives every check."""
+"""Every mistake of planted_mistakes.py can still be planted, and some check finds it."""
 
 import pytest
 

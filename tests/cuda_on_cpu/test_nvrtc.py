@@ -1,4 +1,4 @@
-"""Every CUDA kernel through NVIDIA's own compiler, for each generation of GPUs, with CuPy's options."""
+"""Compiles every CUDA kernel with NVIDIA's own compiler, for each generation of GPUs, with CuPy's options."""
 
 import ast
 import sys
@@ -9,14 +9,14 @@ import pytest
 from cuda_on_cpu import nvrtc
 from tinylm.bindings.cuda import launching
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="NVRTC is tried on Linux only")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="NVRTC is tested on Linux only")
 
 ARCHITECTURES = (75, 80, 90, 100)  # Turing, Ampere, Hopper, Blackwell
 SOURCES = sorted(path.stem for path in launching.folder().glob("*.cu"))
 
 
 def launched_names() -> set[str]:
-    """Every string in the bindings: a kernel that none of them spells out is launched by nobody."""
+    """Returns every string in the bindings: a kernel that none of them names is never launched."""
     files = sorted(Path(launching.__file__).parent.glob("*.py"))
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in files]
     return {node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
@@ -98,12 +98,12 @@ def test_arrays_in_local_memory() -> None:
         for (int i = 0; i < n; ++i) kept[i & 31] += x[i];
         y[threadIdx.x] = kept[threadIdx.x & 31];
     }"""
-    assert "twice keeps 128 bytes a thread in local memory, 0 bytes of spills" in faults_of(source)
+    assert "twice keeps 128 bytes per thread in local memory, 0 bytes of spills" in faults_of(source)
 
 
 def test_kernels_that_nobody_launches() -> None:
     assert faults_of(GOOD, bound=("thrice",)) == "small.cu for sm_80: no binding launches twice"
-    assert "no binding launches _Z5twice" in faults_of(GOOD.replace('extern "C" ', ""))  # its name is C++'s
+    assert "no binding launches _Z5twice" in faults_of(GOOD.replace('extern "C" ', ""))  # its name is mangled
 
 
 def test_a_source_with_a_kernel_more_than_its_binding_knows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_source_with_a_kernel_more_than_its_binding_knows(monkeypatch: pytest.
 
 
 def test_the_options_are_those_that_cupy_adds() -> None:
-    """Seen in CuPy 14.2 where it calls NVRTC; it names C++17 itself only when the caller names no standard."""
+    """As seen in CuPy 14.2 where it calls NVRTC; it names C++17 only if the caller names no standard."""
     assert nvrtc.options_of_cupy((), 80) == ["--std=c++17", "-ftz=true", "-arch=sm_80", "--device-as-default-execution-space"]
     assert nvrtc.options_of_cupy(("-std=c++14", "-fmad=false"), 90) == [
         "-std=c++14", "-fmad=false", "-ftz=true", "-arch=sm_90", "--device-as-default-execution-space",

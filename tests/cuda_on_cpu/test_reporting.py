@@ -1,4 +1,4 @@
-"""What pytest says about the GPU: never more than what was done."""
+"""The lines about the GPU that pytest prints."""
 
 from collections import Counter
 

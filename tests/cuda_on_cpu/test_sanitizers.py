@@ -1,4 +1,4 @@
-"""Every CUDA kernel under AddressSanitizer and ThreadSanitizer, when it or the emulator has changed."""
+"""Runs every CUDA kernel under AddressSanitizer and ThreadSanitizer if it or the emulator has changed."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def test_every_kernel_file_has_a_workload() -> None:
 @pytest.mark.skipif(emulator.unavailable() is not None, reason=str(emulator.unavailable()))
 @pytest.mark.parametrize("file", WORKLOADS)
 def test_sanitizers(file: str, emulated_cuda: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All its kernels run, agree with the reference, and give the same bytes, and no report, under a sanitizer."""
+    """All kernels of the file run and agree with the reference; under a sanitizer they give the same bytes, without a report."""
     monkeypatch.setattr(kernels, "_kernels_allowed", "auto")
     with Recorder() as recorder:
         WORKLOADS[file]()

@@ -1,4 +1,4 @@
-"""The stand-in for CuPy: what is the same as in NumPy, what is refused, where the host would wait."""
+"""The stand-in for CuPy: what equals NumPy, what is refused, and where the host would wait."""
 
 import sys
 import types

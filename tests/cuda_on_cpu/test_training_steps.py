@@ -1,4 +1,4 @@
-"""A training step of every model on the GPU or its emulation equals the CPU's, and nothing in it waits."""
+"""A training step of every model on the GPU or its emulation equals the step on the CPU, and nothing in it waits."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -44,7 +44,7 @@ def classes(model: Any, put: Callable[[np.ndarray], Tensor]) -> Tensor:
     return ops.binary_cross_entropy_with_logits(model(put(IDS), LENGTHS), put(LABELS))
 
 
-MODELS: dict[str, tuple[Callable[[], Any], Loss, set[str]]] = {  # model, loss, the kernels of its own that must run
+MODELS: dict[str, tuple[Callable[[], Any], Loss, set[str]]] = {  # model, loss, the model's kernels that must run
     "gpt": (lambda: GPT(GPT_CONFIG), next_token, {"scaled_dot_product_attention", "layer_norm", "linear", "dropout"}),
     "llama": (lambda: Llama(LLAMA_CONFIG), next_token, LLAMA_KERNELS | {"dropout"}),
     "llama without dropout": (  # the projections add the residual themselves; pairs lie side by side
@@ -65,12 +65,12 @@ MODELS: dict[str, tuple[Callable[[], Any], Loss, set[str]]] = {  # model, loss, 
 
 
 def step(build: Callable[[], Any], loss_of: Loss, device: str) -> dict[str, np.ndarray]:
-    """Two steps, dropout included: the losses, and the last gradients, weights and optimiser's averages."""
+    """Makes two steps, with dropout; returns the losses, and the last gradients, weights and averages of the optimiser."""
     tinylm.manual_seed(0)
     model = build()
     model.to(device)
     model.train()
-    optimizer = AdamW(model.parameters(), lr=0.01, eps=0.01)  # an eps beside which rounding is small
+    optimizer = AdamW(model.parameters(), lr=0.01, eps=0.01)  # an eps compared with which rounding is small
     losses = []
     for _ in range(2):
         with waits_for_nothing() if device != "cpu" else np.errstate():

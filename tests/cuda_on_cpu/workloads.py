@@ -1,6 +1,6 @@
-"""Small calls that reach every line of every CUDA kernel, held against the references in float64.
+"""Small calls that reach every line of every CUDA kernel, compared with the references in float64.
 
-They are what the sanitizers repeat and what planted mistakes must not survive. Sizes are no multiples of
+The sanitizers repeat them, and they must reveal planted mistakes. Sizes are not multiples of
 a block, of a warp or of a vector's width.
 """
 
@@ -21,7 +21,7 @@ def normal(*shape: int, seed: int = 0, scale: float = 1.0) -> np.ndarray:
 
 
 def agree(name: str, *arrays: Any, **settings: Any) -> None:
-    """The op on the device in float32 gives the reference's values and gradients to 10⁻⁵ of each array's norm."""
+    """Asserts that the op on the device in float32 gives the reference's values and gradients to 10⁻⁵ of each array's norm."""
     found, expected = results(name, arrays, "float32", "cuda", settings), results(name, arrays, "float64", "cpu", settings)
     assert found.keys() == expected.keys()
     assert_close({k: (found[k], expected[k].astype(np.float32)) for k in expected}, 1e-5)
@@ -115,7 +115,7 @@ def _attention(width: int) -> Callable[[], None]:
         mask = np.random.default_rng(0).random((2, 1, steps, keys)) > 0.3
         mask[0, 0, 5] = False
         agree("scaled_dot_product_attention", q, k, v, mask, dropout=0.2, key=(3, 5))
-        q = normal(2, 6, steps, width, seed=3)  # three heads for one of keys
+        q = normal(2, 6, steps, width, seed=3)  # three heads of queries per head of keys
         agree("scaled_dot_product_attention", q, k, v, mask, causal=True, dropout=0.2, key=(3, 5))
 
     return run

@@ -1,4 +1,4 @@
-"""The copy task: what its sequences are made of, and which of their tokens are scored."""
+"""The copy task: what its sequences contain, and which of their tokens are scored."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def test_payload_noise_marker_payload(task: CopyTask, gap: int) -> None:
 
 
 def test_symbols_are_uniform_and_tell_nothing_of_one_another() -> None:
-    """Every pair of symbols equally often, within 5 standard deviations."""
+    """Every pair of symbols is equally frequent, within 5 standard deviations."""
     task, count = CopyTask(payload=2, symbols=3), 9000
     rows = task.sequences(4, count, rng())
     pairs = np.bincount(3 * rows[:, 0] + rows[:, 1], minlength=9)

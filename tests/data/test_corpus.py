@@ -1,4 +1,4 @@
-"""Reading a reader's own files: encodings, which part validates, what is skipped and told."""
+"""Reads the user's own files: encodings, which part validates, what is skipped and reported."""
 
 import dataclasses
 import json
@@ -30,7 +30,7 @@ def lines(seed: int, n: int = 40) -> str:
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "utf-16", "utf-16-le", "utf-32", "cp1252"])
 @pytest.mark.parametrize("at_once", [1, 7, 1 << 18])
 def test_any_encoding_in_pieces_of_any_size(encoding: str, at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Characters and '\\r\\n' may be cut by the end of a piece."""
+    """The end of a piece may cut a character or '\\r\\n'."""
     monkeypatch.setattr(reading, "BYTES", at_once)
     text = "Käse à la façon\r\n\r\nzweite Zeile\rdritte"
     path = tmp_path / "a.txt"
@@ -186,7 +186,7 @@ def test_a_part_names_its_contents(tmp_path: Path) -> None:
     assert train.digest != open_corpus(path).train.digest
 
 
-def test_encodings_that_cannot_be(tmp_path: Path) -> None:
+def test_unknown_encodings(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_bytes("a text\n".encode("utf-16-le") * 50)
     for encoding in ("undefined", "a\0b"):
         with pytest.raises(ConfigError, match="Python knows no such text encoding"):

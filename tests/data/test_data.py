@@ -56,7 +56,7 @@ def test_consecutive_blocks_cover_every_target_once(n: int, block: int, batch: i
 
 
 @given(st.integers(9, 90), st.integers(1, 8), st.integers(1, 5), st.integers(0, 3))
-def test_shuffled_blocks_use_each_block_once_an_epoch(n: int, block: int, batch: int, seed: int) -> None:
+def test_shuffled_blocks_use_each_block_once_per_epoch(n: int, block: int, batch: int, seed: int) -> None:
     ids = np.arange(n)
     blocks = ShuffledBlocks(ids, block, batch, seed)
     per_epoch = blocks.blocks_per_epoch
@@ -66,7 +66,7 @@ def test_shuffled_blocks_use_each_block_once_an_epoch(n: int, block: int, batch:
         np.testing.assert_array_equal(x + 1, y)
     for epoch in range(2):
         seen = np.sort(rows[epoch * per_epoch : (epoch + 1) * per_epoch], axis=None)
-        np.testing.assert_array_equal(seen, seen[0] + np.arange(per_epoch * block))  # one stretch, no gap, no repeat
+        np.testing.assert_array_equal(seen, seen[0] + np.arange(per_epoch * block))  # contiguous, without a gap or a repetition
         assert len(seen) > n - 2 * block - 1
 
 

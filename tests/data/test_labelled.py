@@ -58,7 +58,7 @@ def test_one_bad_line_in_a_hundred_is_skipped_and_counted(tmp_path: Path, line: 
         load_labelled(written(tmp_path, good + line + "\n" + line + "\n"))
 
 
-def test_a_rare_third_word_is_no_label(tmp_path: Path) -> None:
+def test_a_rare_third_word_is_not_a_label(tmp_path: Path) -> None:
     data = load_labelled(written(tmp_path, "pos\tgood\nneg\tbad\n" * 60 + "meh\tso so\n"))
     assert (data.names, data.skipped) == (("neg", "pos"), 1)
     assert data.first_skipped == "line 121 has the label 'meh', expected 'neg' or 'pos'"

@@ -1,4 +1,4 @@
-"""Texts larger than memory: what a run on them takes, and that the tokens are those of the text."""
+"""Texts larger than memory: how much memory a run on them takes, and that the tokens are those of the text."""
 
 import json
 import os
@@ -14,7 +14,7 @@ LINES = ["".join(np.random.default_rng(i).choice(list("abcdefgh ,.XYZ"), 60)) + 
 
 
 def written(path: Path, megabytes: int) -> Path:
-    """A text of so many 10⁶ bytes."""
+    """Writes a text of so many 10⁶ bytes, and returns its path."""
     block = "".join(LINES).encode()
     with path.open("wb") as file:
         for _ in range(megabytes * 10**6 // len(block)):
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the peak is rea
 
 
 def peak(tmp_path: Path, megabytes: int) -> int:
-    """MiB at most that a run on a text of so many 10⁶ bytes takes."""
+    """Returns the peak memory, in MiB, of a run on a text of so many 10⁶ bytes."""
     file = written(tmp_path / "long.txt", megabytes)
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TINYLM_CACHE": str(tmp_path / "cache")}
     command = [sys.executable, large_text_program.__file__, str(file), str(tmp_path / "run")]
@@ -40,7 +40,7 @@ def peak(tmp_path: Path, megabytes: int) -> int:
 
 
 def test_a_run_holds_neither_text_nor_tokens(tmp_path: Path) -> None:
-    """30 MB, whose tokens would take 240 MB as int64; an empty run needs about 120 MiB."""
+    """The tokens of 30 MB would take 240 MB as int64; a run without data needs about 120 MiB."""
     assert peak(tmp_path, 30) < 300
 
 

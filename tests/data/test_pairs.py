@@ -39,7 +39,7 @@ def test_the_shipped_verses_are_split_by_chapter(shipped: Pairs) -> None:
     assert not of[0] & of[2]
     assert not of[1] & of[2]
     total = len({key.rpartition(".")[0] for key, _, _ in lines})
-    for chapters_of in of[1:]:  # one chapter's only verse also stands elsewhere
+    for chapters_of in of[1:]:  # the only verse of one chapter also occurs elsewhere
         assert total // 20 - 1 <= len(chapters_of) <= total // 20
     assert shipped.train[0] == (
         "In the beginning, God created the heavens and the earth.",
@@ -68,7 +68,7 @@ def test_bad_lines_are_counted_up_to_one_percent(tmp_path: Path) -> None:
         load_pairs(tsv(tmp_path, ["\tx", "a", "b", *good]))
 
 
-def test_files_of_no_use_are_refused(tmp_path: Path) -> None:
+def test_unusable_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no such data: 'nowhere\.tsv'"):
         load_pairs("nowhere.tsv")
     with pytest.raises(DataError, match="no line that can be used, expected 'source TAB target': line 1 has no tab"):
@@ -97,12 +97,12 @@ def test_a_batch(vocabulary: Vocabulary) -> None:
 
 
 def numbered(count: int, longest: int, vocabulary: Vocabulary) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Pairs with a number as the source and targets of random length."""
+    """Returns pairs with a number as the source and targets of random length."""
     rng = np.random.default_rng(3)
     return [(np.array([i, vocabulary.eos]), np.append(np.full(rng.integers(1, longest), 7), vocabulary.eos)) for i in range(count)]
 
 
-def test_batches_hold_every_pair_once_an_epoch(vocabulary: Vocabulary) -> None:
+def test_batches_hold_every_pair_once_per_epoch(vocabulary: Vocabulary) -> None:
     pairs = numbered(200, 12, vocabulary)
     batches = BucketedBatches(pairs, 40, 5, vocabulary)
     n = batches.batches_per_epoch

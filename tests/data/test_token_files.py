@@ -1,4 +1,4 @@
-"""Token files: the ids of the text whichever way it comes, reuse, and every kind of damage."""
+"""Token files: the ids equal those of the whole text, files are reused, and every kind of damage is found."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def test_a_file_is_used_again_until_text_or_tokenizer_change(tmp_path: Path, mon
     encoding.token_ids(open_corpus(tmp_path / "a.txt").train, tokenizer)
     assert len(set(made)) == 3
     raw = made[0].read_bytes()
-    made[0].write_bytes(raw[:-1])  # damaged: it is made anew
+    made[0].write_bytes(raw[:-1])  # damaged: it is written again
     np.testing.assert_array_equal(encoding.token_ids(open_corpus(tmp_path / "a.txt").train, tokenizer)[:5], tokenizer.encode(TEXT[:5]))
     (tmp_path / "a.txt").write_text(TEXT, encoding="utf-8")
     encoding.token_ids(train, tokenizer)
@@ -133,5 +133,5 @@ def test_a_sample_is_spread_over_the_text() -> None:
 def test_an_epoch_begins_at_a_random_start() -> None:
     batches = ShuffledBlocks(np.arange(1000), 8, 4, 0)
     first = [{int(x) % 8 for x in batches[e * batches.blocks_per_epoch // 4 + 1][0][:, 0]} for e in range(0, 12, 4)]
-    assert all(len(starts) == 1 for starts in first)  # every block of an epoch by the same start
+    assert all(len(starts) == 1 for starts in first)  # every block of an epoch by the same offset
     assert len(set.union(*first)) > 1

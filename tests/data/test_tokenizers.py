@@ -1,4 +1,4 @@
-"""Tokenizers: what is encoded and decoded comes back, vocabularies, records, errors, streaming."""
+"""Tokenizers: decoding what was encoded, vocabularies, records, errors, streaming."""
 
 import json
 
@@ -26,7 +26,7 @@ texts = st.text() | st.text(alphabet="the cat,'’ \n\tsat😀é猫к\x0b\x0c\x1
 
 
 def again(tokenizer):
-    """The tokenizer of its own record, gone through JSON."""
+    """Returns the tokenizer made from its own record, which went through JSON."""
     return from_json(json.loads(json.dumps(tokenizer.to_json())))
 
 
@@ -102,7 +102,7 @@ def test_word_vocabulary_is_by_count_then_spelling():
     assert WordTokenizer.train("a a a", min_count=2).words == ["<unk>", " a"]
 
 
-def test_bpe_vocabulary_holds_every_byte_and_the_commonest_merges():
+def test_bpe_vocabulary_holds_every_byte_and_the_most_common_merges():
     assert BPE.vocab_size == 340
     small = BpeTokenizer.train("aaaa", 1000)
     assert 256 < small.vocab_size < 260
@@ -132,7 +132,7 @@ def test_train_tokenizer_chooses_by_name(kind):
 @example("😀")
 @example("猫は")
 def test_the_bytes_of_the_first_token(text):
-    """What they leave of the text is what the other tokens say, as far as bytes are characters."""
+    """The other bytes of the text are those of the other tokens, if bytes are characters."""
     own = WordTokenizer.train(text, min_count=1)
     for tokenizer in (CharTokenizer(text), own, BPE, BYTEWISE):
         rest = text.encode()[tokenizer.first_bytes(text) :]
@@ -165,13 +165,13 @@ def test_ids_outside_the_vocabulary(tokenizer):
 
 
 @TOKENIZERS
-def test_text_that_is_no_unicode(tokenizer):
-    """A command line's undecodable bytes arrive as lone surrogates."""
+def test_text_that_is_not_unicode(tokenizer):
+    """Bytes of a command line that cannot be decoded arrive as lone surrogates."""
     with pytest.raises(DataError, match=r"'\\udcff' at position 2"):
         tokenizer.encode("th\udcff")
 
 
-def test_settings_and_records_that_cannot_be():
+def test_invalid_settings_and_records():
     with pytest.raises(ConfigError, match="min_count is 0: expected at least 1"):
         WordTokenizer.train("a", 0)
     with pytest.raises(DataError, match="no word of the text occurs 2 times"):
@@ -209,13 +209,13 @@ def streamed(tokenizer, ids):
 @given(texts.filter(lambda text: "\ufffd" not in text))
 @example("猫" * 20)
 def test_characters_of_several_bytes_come_out_whole(text):
-    """Each with its last byte. U+FFFD is another matter: it may be half of a character, so it waits."""
+    """Each comes out with its last byte. U+FFFD may be half of a character, so it waits."""
     assert streamed(BYTEWISE, BYTEWISE.encode(text)) == ([part for c in text for part in [""] * (len(c.encode()) - 1) + [c]], "")
 
 
 @given(st.lists(st.integers(0, BPE.vocab_size - 1)) | st.lists(st.sampled_from([*BYTEWISE.encode("é猫😀\ufffd").tolist(), 338, 339])))
 def test_any_stream_joined_is_the_decoding_of_all(ids):
-    """Also ids whose bytes make no character, as an untrained model draws them."""
+    """Also ids whose bytes are no character, as an untrained model draws them."""
     pieces, rest = streamed(BPE, ids)
     assert "".join(pieces) + rest == BPE.decode(ids)
 

@@ -1,4 +1,4 @@
-"""Beam search against all sequences, greedy against beam 1."""
+"""Beam search compared with all sequences, and greedy decoding with one beam."""
 
 import itertools
 import math
@@ -17,7 +17,7 @@ ASK = {"bos": BOS, "eos": EOS, "max_tokens": LONGEST}
 
 
 class Prefixes:
-    """A state: what each row has read."""
+    """A state: the tokens that each row has read."""
 
     def __init__(self, rows: list[tuple[int, ...]]) -> None:
         self.rows = rows
@@ -27,7 +27,7 @@ class Prefixes:
 
 
 class Table:
-    """A model with logits of its own after every prefix."""
+    """A model with different logits after every prefix."""
 
     def __init__(self, seed: int, spread: float = 2.0) -> None:
         self.seed, self.spread = seed, spread
@@ -45,7 +45,7 @@ START = Prefixes([()])
 
 
 def log_p(model: Table, tokens: list[int]) -> float:
-    """Of the tokens and the end after them."""
+    """Returns log p of the tokens and the end after them."""
     row, total = (BOS,), 0.0
     for token in [*tokens, EOS]:
         total += log_softmax(model.logits(row)[None])[0, token]
@@ -54,7 +54,7 @@ def log_p(model: Table, tokens: list[int]) -> float:
 
 
 def every_finished(model: Table, alpha: float, forbidden: tuple[int, ...] = ()) -> list[tuple[float, list[int]]]:
-    """(score, tokens) of all sequences with at most LONGEST tokens, the end included; the best first."""
+    """Returns (score, tokens) of all sequences with at most LONGEST tokens, including the end; the best comes first."""
     words = [t for t in range(V) if t != EOS and t not in forbidden]
     every = [list(tokens) for n in range(LONGEST) for tokens in itertools.product(words, repeat=n)]
     return sorted(((log_p(model, t) / ((5 + len(t) + 1) / 6) ** alpha, t) for t in every), reverse=True)
@@ -75,7 +75,7 @@ def test_a_wide_beam_is_exact(alpha: float, forbidden: tuple[int, ...]) -> None:
         assert scores == sorted(scores, reverse=True)
         assert all(h.log_probability == pytest.approx(log_p(model, h.tokens), rel=1e-12) for h in found)
         lengths.add(len(tokens))
-    assert len(lengths) > 1  # the penalty had something to weigh
+    assert len(lengths) > 1  # the penalty made a difference
 
 
 def test_the_penalty_makes_longer_ones_win() -> None:
@@ -100,7 +100,7 @@ def test_greedy_is_one_beam(seed: int) -> None:
 
 
 def narrow(model: Table, beams: int, alpha: float) -> list[tuple[float, list[int]]]:
-    """The same search by sorting lists, with no early end."""
+    """Returns what the search finds by sorting lists, without an early end."""
     live: list[tuple[float, list[int]]] = [(0.0, [])]
     finished: list[tuple[float, list[int]]] = []
     for _ in range(LONGEST):
@@ -126,7 +126,7 @@ def test_narrow_beams_against_lists(beams: int, alpha: float) -> None:
         assert found[0].tokens == expected[0][1]
         assert found[0].score(alpha) == pytest.approx(expected[0][0], rel=1e-12)
         ended_early += len(found) < len(expected)
-    assert ended_early > 0  # some searches ended before every place was taken, with the same result
+    assert ended_early > 0  # some searches ended before every place of the beam was filled, with the same result
 
 
 def test_what_never_ends_is_given_unfinished() -> None:
@@ -144,7 +144,7 @@ def test_what_never_ends_is_given_unfinished() -> None:
 def test_the_score() -> None:
     assert length_penalty(1, 0.7) == 1
     assert length_penalty(7, 0.5) == pytest.approx(math.sqrt(2))
-    assert Hypothesis([A] * 6, -3.0, True).score(0.5) == pytest.approx(-3 / math.sqrt(2))  # the end counts
+    assert Hypothesis([A] * 6, -3.0, True).score(0.5) == pytest.approx(-3 / math.sqrt(2))  # the end token counts
     assert Hypothesis([A] * 7, -3.0, False).score(0.5) == pytest.approx(-3 / math.sqrt(2))
 
 

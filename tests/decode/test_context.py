@@ -1,4 +1,4 @@
-"""Probabilities under a limited context: against windows computed one by one, and exact about where they begin."""
+"""Probabilities under a limited context, compared with windows computed one by one; and the windows begin exactly where they should."""
 
 import numpy as np
 import pytest
@@ -33,8 +33,8 @@ def built(kind: str) -> LanguageModel | NgramLM:
 
 @pytest.mark.parametrize("kind", ["ngram", "rnn", "lstm", "gru", "gpt", "transformer"])
 @pytest.mark.parametrize("context", [1, 2, 5, BLOCK])
-def test_each_position_is_the_end_of_a_text_of_its_own(kind: str, context: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scoring the window alone gives the same; one token more, less or later does not. Batches change nothing."""
+def test_each_position_is_the_end_of_a_separate_text(kind: str, context: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scoring the window alone gives the same; one token more, fewer or later gives another result. Batches change nothing."""
     monkeypatch.setattr("tinylm.decode.context._ROWS", 4)
     model = built(kind)
     if isinstance(model, LanguageModel):
@@ -64,7 +64,7 @@ def test_with_everything_before_it_the_last_token_is_scored_as_in_the_whole_text
 
 
 class Counter(LanguageModel):
-    """Certain that the next token is the number of tokens it was given."""
+    """Is certain that the next token is the number of tokens that it was given."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ def test_samples_of_positions() -> None:
     assert (np.diff(sample) > 0).all()
     np.testing.assert_array_equal(sample, sample_positions(1000, 100, 50, seed=3))
     assert not np.array_equal(sample, sample_positions(1000, 100, 50, seed=4))
-    np.testing.assert_array_equal(sample_positions(12, 8, 50), [8, 9, 10, 11])  # all there are
+    np.testing.assert_array_equal(sample_positions(12, 8, 50), [8, 9, 10, 11])  # all positions
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Drawing text: each setting against its definition, generation from a known chain, stop strings."""
+"""Sampling: each setting compared with its definition, generation from a known chain, stop strings."""
 
 import math
 
@@ -19,7 +19,7 @@ LOG_P = np.log(P)
 
 
 class Chain(LanguageModel):
-    """p(next | last token) is a row of a table; counts the calls."""
+    """p(next | last token) is one row of a table; counts the calls."""
 
     def __init__(self, table):
         super().__init__()
@@ -52,9 +52,9 @@ class Chain(LanguageModel):
         (Sampling(min_p=0.5), [0, 4 / 9, 3 / 9, 2 / 9]),  # 0.2 is half of 0.4
         (Sampling(min_p=0.51), [0, 4 / 7, 3 / 7, 0]),
         (Sampling(min_p=1), [0, 1, 0, 0]),
-        (Sampling(temperature=0.5, top_p=0.5), [0, 1, 0, 0]),  # of the tempered 0.53
+        (Sampling(temperature=0.5, top_p=0.5), [0, 1, 0, 0]),  # of 0.53 after the temperature
         (Sampling(temperature=0.5, min_p=0.5), [0, 16 / 25, 9 / 25, 0]),
-        (Sampling(top_k=3, top_p=0.7), [0, 4 / 7, 3 / 7, 0]),  # of the three's 0.44, 0.33, 0.22
+        (Sampling(top_k=3, top_p=0.7), [0, 4 / 7, 3 / 7, 0]),  # of the three that top_k keeps: 0.44, 0.33, 0.22
         (Sampling(top_k=2, top_p=0.57), [0, 1, 0, 0]),
     ],
     ids=str,
@@ -62,12 +62,12 @@ class Chain(LanguageModel):
 def test_each_setting(sampling, expected):
     given_p = LOG_P.copy()
     np.testing.assert_allclose(sampling.distribution(given_p), expected, rtol=1e-12, atol=0)
-    np.testing.assert_array_equal(given_p, LOG_P)  # left as it was
+    np.testing.assert_array_equal(given_p, LOG_P)  # unchanged
     assert sampling.distribution(LOG_P.astype(np.float32)).dtype == np.float64
 
 
 def test_repetition_makes_what_occurred_less_likely():
-    """r log p is p^r, once however often a token occurred."""
+    """A penalty of r turns p into p^r (r log p), whether the token occurred once or more often."""
     context = np.array([1, 3, 1, 1])
     weights = np.array([P[0], P[1] ** 1.5, P[2], P[3] ** 1.5])
     np.testing.assert_allclose(Sampling(repetition_penalty=1.5).distribution(LOG_P, context), weights / weights.sum(), rtol=1e-12)
@@ -95,11 +95,11 @@ def test_ties_go_to_the_smaller_id():
     min_p=st.integers(0, 99),
 )
 def test_what_is_kept_is_the_least_that_the_settings_ask_for(weights, square, top_k, top_p, min_p):
-    """The settings one after the other, with whole numbers: a limit is reached or missed without rounding."""
+    """Applies the settings one after the other in whole numbers: a limit is reached or missed without rounding."""
     top_k = None if top_k is None else min(top_k, len(weights))
     with np.errstate(divide="ignore"):
         log_p = np.log(np.array(weights) / sum(weights))
-    # a little off the whole percents, where no weight lies
+    # between whole percents, where there is no weight
     sampling = Sampling(temperature=0.5 if square else 1.0, top_k=top_k, top_p=top_p / 100, min_p=min_p / 100 + 1e-6)
     tempered = [w**2 if square else w for w in weights]
     best = sorted(range(len(weights)), key=lambda i: (-tempered[i], i))[:top_k]
@@ -113,7 +113,7 @@ def test_what_is_kept_is_the_least_that_the_settings_ask_for(weights, square, to
 
 @pytest.mark.parametrize(("size", "kept"), [(10, 8), (12, 6), (20, 1), (20, 13)])
 def test_a_nucleus_reached_but_for_rounding(size, kept):
-    """kept of size equal tokens have exactly top_p; their floating sum falls a little short."""
+    """`kept` of `size` equal tokens have exactly top_p; their floating-point sum is slightly less."""
     p = Sampling(top_p=kept / size).distribution(np.log(np.ones(size) / size))
     assert np.count_nonzero(p) == kept
 
@@ -138,7 +138,7 @@ def test_a_nucleus_reached_but_for_rounding(size, kept):
     ],
     ids=str,
 )
-def test_settings_that_cannot_be(setting, message):
+def test_invalid_settings(setting, message):
     with pytest.raises(ConfigError, match=message):
         Sampling(**setting)
 
@@ -185,7 +185,7 @@ def test_a_draw_inverts_the_distribution_function():
 CYCLE = Chain([[0.1, 0.8, 0.1], [0.1, 0.1, 0.8], [0.8, 0.1, 0.1]])
 
 
-def test_greedy_follows_the_likeliest():
+def test_greedy_takes_the_most_likely_token():
     assert list(generate(CYCLE, [2, 0], 5, Sampling(greedy=True))) == [1, 2, 0, 1, 2]
     assert list(generate(CYCLE, np.array([0]), 0)) == []
 
@@ -205,7 +205,7 @@ def test_the_distribution_is_followed():
 def test_the_repetition_penalty_sees_prompt_and_text():
     free = Chain([[0.4, 0.3, 0.2, 0.1]] * 4)
     tokens = list(generate(free, [0], 4, Sampling(greedy=True, repetition_penalty=100)))
-    assert tokens == [1, 2, 3, 0]  # each once, then the likeliest again
+    assert tokens == [1, 2, 3, 0]  # each once, then the most likely again
 
 
 def test_the_seed_decides():
@@ -217,7 +217,7 @@ def test_the_seed_decides():
         return text()
 
     assert seeded(1) == seeded(1) != seeded(2)
-    assert text() != text()  # each has the next stream
+    assert text() != text()  # each call takes the next stream
     assert text(np.random.default_rng(5)) == text(np.random.default_rng(5))
 
 
@@ -227,7 +227,7 @@ def test_generation_is_lazy():
     assert len([next(stream) for _ in range(3)]) == 3
 
 
-def test_generation_that_cannot_be():
+def test_invalid_generation():
     for prompts, message in [([], "the prompt is empty"), ([[]], "the prompt is empty"), ([[0], [1, 2]], "the same length in tokens")]:
         with pytest.raises(ConfigError, match=message):
             next(generate_batch(CYCLE, prompts, 1))
@@ -245,7 +245,7 @@ def test_generation_that_cannot_be():
 
 
 def cut(text, stops):
-    """A character at a time, until the text ends with a stop string."""
+    """Returns the text up to a stop string, found by reading one character at a time."""
     for end in range(len(text) + 1):
         found = [s for s in stops if text[:end].endswith(s)]
         if found:
@@ -268,7 +268,7 @@ def test_until_stops_wherever_the_text_is_cut(pieces, stops):
     assert "".join(cut_at_stops(iter([whole]), stops)) == "".join(cut_at_stops(iter(whole), stops)) == cut(whole, stops)
 
 
-def test_until_passes_on_what_cannot_be_a_stop():
+def test_until_passes_on_what_cannot_be_a_stop_string():
     consumed = []
 
     def pieces():

@@ -1,4 +1,4 @@
-"""Scoring: windows against a loop over the tokens, sentences, perplexity and bits per byte by hand."""
+"""Scoring: windows compared with a loop over the tokens; sentences, perplexity and bits per byte by hand."""
 
 import itertools
 import math
@@ -19,7 +19,7 @@ TABLE = np.array([[0.1, 0.6, 0.3], [0.2, 0.3, 0.5], [0.5, 0.4, 0.1]])
 
 
 class Chain(LanguageModel):
-    """p(next | last token) is a row of a table."""
+    """p(next | last token) is one row of a table."""
 
     def __init__(self, table):
         super().__init__()
@@ -77,7 +77,7 @@ def test_a_recurrent_state_is_carried_over_chunks(kind, length):
     np.testing.assert_allclose(found, expected[np.arange(length - 1), ids[1:]], rtol=0, atol=1e-12)
 
 
-def test_dropout_rests_and_the_mode_comes_back():
+def test_dropout_is_off_and_the_mode_is_restored():
     model = transformer("transformer", 8)
     ids = np.random.default_rng(3).integers(0, 7, 20)
     assert model.training
@@ -129,7 +129,7 @@ def test_a_sentence_ends_with_a_line_break():
 
 @pytest.mark.parametrize("model", [Chain(TABLE), NgramLM(3, 2).fit(np.array([0, 1, 2, 1, 0, 2, 0])), RNNModel("gru", 3, 4, 4, 1)])
 def test_sentences_of_all_lengths_have_probability_one(model):
-    """What has not ended after four characters is what is left."""
+    """The remaining probability is that of texts that have not ended after four characters."""
     tokenizer = CharTokenizer("\nab")
     total = math.exp(token_log_probabilities(model, np.array([0, 0]))[0])  # the empty sentence
     for length in (1, 2, 3, 4):
@@ -168,7 +168,7 @@ def test_unknown_words_are_counted():
     assert score.tokens == ["<unk>", " a", "<unk>", " a"]
     assert score.unknown == 2
     assert score.bytes == len("zoë a zoë a".encode())
-    without = WordTokenizer([" a"])  # no line break: the first word is not scored, and neither counted
+    without = WordTokenizer([" a"])  # no line break: the first word is neither scored nor counted
     score = score_text(Chain(np.full((2, 2), 0.5)), without, "zoë a zoë a")
     assert (score.tokens, score.unknown, score.bytes) == ([" a", "<unk>", " a"], 1, len(" a zoë a".encode()))
 
@@ -184,7 +184,7 @@ def test_what_a_line_break_is():
     assert line_break(CharTokenizer("b\na")).tolist() == [0]
     assert line_break(CharTokenizer("ab")).size == 0
     assert line_break(WordTokenizer([" a", "\n"])).tolist() == [2]
-    assert line_break(WordTokenizer([" a"])).size == 0  # <unk> is no line break
+    assert line_break(WordTokenizer([" a"])).size == 0  # <unk> is not a line break
     bpe = BpeTokenizer.train("a\nb\n\nc\n", 260)
     assert bpe.decode(line_break(bpe)) == "\n"
 
@@ -198,7 +198,7 @@ def test_texts_that_cannot_be_scored():
 
 
 def test_extreme_scores():
-    """Out of range is infinite, and a NaN stays one."""
+    """A score out of range is infinite, and a NaN stays a NaN."""
     assert Score("", ["a"], np.array([-1000.0]), 0, 1).perplexity == math.inf
     assert Score("", ["a"], np.array([-math.inf]), 0, 1).perplexity == math.inf
     assert Score("", ["a"], np.array([-700.0]), 0, 1).perplexity == pytest.approx(math.exp(700))
@@ -206,6 +206,6 @@ def test_extreme_scores():
 
 
 def test_ids_without_a_text() -> None:
-    """<unk>, and the rows that fill up an embedding."""
+    """<unk>, and the unused rows at the end of an embedding."""
     assert forbidden_ids(WordTokenizer(["a", "b"]), 5) == [0, 3, 4]
     assert forbidden_ids(CharTokenizer("ab"), 2) == []

@@ -1,4 +1,4 @@
-"""detect_anomaly names the op and the user's line that first made a NaN or an infinity, whichever way it is made."""
+"""detect_anomaly names the op and the user's line that first produced a NaN or an infinity."""
 
 import inspect
 import re
@@ -11,7 +11,7 @@ import tinylm
 from tinylm import Tensor, nn, optim
 from tinylm.errors import AnomalyError
 
-pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's own remark on the same NaN
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's own warning about the same NaN
 
 
 def here(offset=0):
@@ -20,7 +20,7 @@ def here(offset=0):
 
 
 def line_of(function):
-    """Where a function that stands on one line stands."""
+    """Returns 'file:line' of a function that is written on one line."""
     return f"{__file__}:{function.__code__.co_firstlineno}"
 
 
@@ -40,7 +40,7 @@ def test_the_forward_names_op_line_and_statistics():
     assert str(caught.value) == expected
 
 
-def test_the_first_op_is_named_not_the_ones_behind_it():
+def test_the_first_op_is_named_not_the_later_ones():
     x = Tensor(np.array([[1e30, 1.0]], np.float32), requires_grad=True)
     layer = nn.Linear(2, 2)
     with tinylm.detect_anomaly(), pytest.raises(AnomalyError, match=r"^multiply "):
@@ -98,7 +98,7 @@ BORN_BACKWARD = [
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize(("name", "kind", "call", "values", "factor"), BORN_BACKWARD, ids=lambda x: x if isinstance(x, str) else "")
 def test_a_gradient(name, kind, call, values, factor, dtype):
-    """The line is that of the forward pass. factor: of the cotangent."""
+    """The line is that of the forward pass. factor: scales the cotangent."""
     if dtype == "float32":
         values, factor = np.where(np.equal(values, 1e-160), 1e-25, values), min(factor, 1e30)
     x = leaf(values, dtype)
@@ -126,7 +126,7 @@ def test_a_gradient_of_a_gradient():
 
 
 def test_a_learning_rate_that_is_too_high():
-    """The steps blow the weights up until a product overflows; the message says what to do about it."""
+    """The weights grow from step to step until a product overflows; the message says what to do about it."""
     tinylm.manual_seed(0)
     x = np.random.default_rng(0).standard_normal((16, 4)).astype(np.float32)
     model = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 1))
@@ -164,7 +164,7 @@ def test_weights_that_have_grown_are_named_first():
 
 
 def test_data_that_are_not_finite():
-    """The op that sees them first is not to blame, and the message says where they are."""
+    """The first op that gets them is not to blame, and the message says where they are."""
     x = np.ones((3, 4), np.float32)
     x[1, 2] = x[2, 0] = np.nan
     layer = nn.Linear(4, 2)
@@ -205,7 +205,7 @@ def test_what_was_computed_before():
 
 
 def test_gradients_that_come_in():
-    """A cotangent that is not finite, and finite gradients that overflow in their sum."""
+    """A cotangent that is not finite, and finite gradients whose sum overflows."""
     x = leaf([1.0, 2.0])
     with tinylm.detect_anomaly():
         y, where = x * 3, here()
@@ -241,8 +241,8 @@ def test_on_a_gpu(cuda):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("kind", ["boolean", "additive", "learned"])
-def test_a_query_that_may_look_nowhere(kind, dtype):
-    """Zeros in its value, its gradient and its mask's, where PyTorch gives NaN; the other queries as without it."""
+def test_a_query_without_a_visible_key(kind, dtype):
+    """Its value, its gradient and its mask's gradient are zero, where PyTorch gives NaN; the other queries are as without it."""
     rng = np.random.default_rng(0)
     q, k, v = (leaf(rng.standard_normal((2, 2, 3, 4)), dtype) for _ in range(3))
     allowed = np.tri(3, dtype=bool)

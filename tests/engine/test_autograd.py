@@ -1,4 +1,4 @@
-"""The tape: what backward and grad fill, and what they leave alone."""
+"""The tape: which gradients backward and grad set, and what they leave unchanged."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_accumulating_leaves_arrays_of_the_user_alone(rng):
 
 
 def test_a_leaf_used_many_times_gets_the_sum(rng):
-    """A diamond, and a tensor tied into two places."""
+    """A diamond, and a tensor used in two places."""
     x, c = leaf(rng, 3), rng.standard_normal(3)
     a = x * 2
     (a * x + a + x).backward(c)  # 2x² + 3x
@@ -50,7 +50,7 @@ def test_a_leaf_used_many_times_gets_the_sum(rng):
 
 
 def test_tied_weights(rng):
-    """An embedding that is also the output layer gets both gradients in one array."""
+    """An embedding that is also the output layer gets the sum of both gradients in one array."""
     weight, x = leaf(rng, 5, 3), np.array([0, 3, 3])
     c = rng.standard_normal((3, 5))
     tinylm.linear(tinylm.embedding(x, weight), weight).backward(c)
@@ -283,7 +283,7 @@ def test_a_walk_shows_its_nodes_to_an_observer_only(rng):
     visits = walk(y, np.ones(()), leaf_of, retain_graph=True, observed=True)
     node, incoming, targets, grads = next(visits)
     assert (node.op.name, incoming, targets[0].node.op.name, grads[0].tolist()) == ("sum", [1.0], "multiply", [1.0, 1.0, 1.0])
-    assert not arrived, "the walk waits"
+    assert not arrived, "the walk waits for its observer"
     node, incoming, targets, grads = next(visits)
     assert (node.op.name, targets) == ("multiply", [x, x])
     assert [g.tolist() for g in grads] == unseen

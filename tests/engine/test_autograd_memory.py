@@ -1,4 +1,4 @@
-"""Long chains, what is freed and when, and the order of the walk."""
+"""Long chains, what is freed and when, and the order of the backward pass."""
 
 import gc
 import inspect
@@ -24,7 +24,7 @@ def leaf(rng, *shape):
 
 
 def test_a_chain_of_100_000_ops():
-    """Forward, backward and release, without recursion and without the cycle collector."""
+    """Forward, backward and release work without recursion and without the cycle collector."""
     x = Tensor(np.zeros(1), requires_grad=True)
     gc.disable()
     try:
@@ -74,7 +74,7 @@ def test_memory_after_backward_is_parameters_and_gradients():
         gc.enable()
     gradients = 4 * model.num_parameters()
     assert peak - before > 8 * step_size  # the activations were held
-    assert after - before < gradients + step_size / 4  # and let go
+    assert after - before < gradients + step_size / 4  # and freed
     assert later - after < step_size / 4
 
 
@@ -129,7 +129,7 @@ def test_the_walk_frees_each_activation_once_it_is_consumed(rng):
 
 
 def test_order_of_the_walk_is_youngest_first(rng):
-    """A consumer is always walked before the node whose value it used, in whatever order they were made."""
+    """A consumer is always visited before the node whose value it used, whatever their order of creation."""
     order = []
 
     def marked(name):

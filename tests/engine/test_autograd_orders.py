@@ -35,7 +35,7 @@ def test_third_order_of_a_product(rng):
 
 
 def test_a_gradient_penalty_reaches_the_weights(rng):
-    """backward through a gradient: d/dw of |df/dx|², as differences give it."""
+    """d/dw of |df/dx|², by backward through a gradient, equals finite differences."""
     w, x = rng.standard_normal((3, 4)), rng.standard_normal((2, 4))
 
     def penalty(w):

@@ -1,4 +1,4 @@
-"""Graphs that were freed, values that were changed, and no_grad: each error names the op and its line."""
+"""Freed graphs, changed values, and no_grad: each error names the op and its line."""
 
 import inspect
 
@@ -20,7 +20,7 @@ def leaf(rng, *shape):
 
 
 def line():
-    """'file:line' of the line that calls this."""
+    """Returns 'file:line' of the line that calls this."""
     frame = inspect.currentframe().f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 

@@ -1,4 +1,4 @@
-"""Each piece that a GPU needs and a machine may lack: named in one line, with its remedy, and told apart from the others."""
+"""Each part that a GPU needs and a machine may lack is named in one line, with its remedy, and told apart from the others."""
 
 import importlib.metadata
 import sys
@@ -16,7 +16,7 @@ from tinylm.errors import DeviceError
 
 
 class CUDARuntimeError(RuntimeError):
-    """As CuPy's: its number is an attribute."""
+    """As CuPy's error: its number is an attribute."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -24,7 +24,7 @@ class CUDARuntimeError(RuntimeError):
 
 
 def fake_cupy(*, count: Any = 1, driver: int = 12080, nvrtc: Any = (12, 9), version: str = "14.2.0") -> types.ModuleType:
-    """A module in CuPy's place: enough of it to be asked what is there. An exception given as an answer is raised."""
+    """Returns a module that replaces CuPy and answers the probe's questions; an answer that is an exception is raised."""
 
     def answer(value: Any) -> Callable[[], Any]:
         def reply() -> Any:
@@ -49,7 +49,7 @@ def no_module(name: str) -> ModuleNotFoundError:
 
 
 def banner(reason: str) -> ImportError:
-    """What CuPy raises when a shared library does not load: the reason is the cause, below a banner."""
+    """Returns what CuPy raises if a shared library does not load: the reason is the cause, below a banner."""
     error = ImportError("\n================\nFailed to import CuPy.\n================\n")
     error.__cause__ = ImportError(reason)
     return error
@@ -144,7 +144,7 @@ MACHINES: dict[str, tuple[Any, tuple[str, ...], str]] = {
 
 @pytest.fixture(params=MACHINES)
 def message(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A machine that lacks something: what it should be said to lack."""
+    """Makes this machine lack something, and returns the message that should say so."""
     found, installed, expected = MACHINES[request.param]
     put_in_place(monkeypatch, found, installed)
     return expected
@@ -177,14 +177,14 @@ def test_the_missing_piece_and_its_remedy(message: str) -> None:
     with pytest.raises(DeviceError) as caught:
         device_namespace("cuda")
     assert str(caught.value) == message
-    with pytest.raises(DeviceError) as caught:  # and again: nothing half-made was kept
+    with pytest.raises(DeviceError) as caught:  # and again: no partial state was kept
         device_namespace("cuda:1")
     assert str(caught.value) == message
 
 
 def test_the_messages_differ() -> None:
     messages = [message for _, _, message in MACHINES.values()]
-    assert len(set(messages)) == len(messages) - 1  # "no GPU" has two ways of showing
+    assert len(set(messages)) == len(messages) - 1  # "no GPU" can show itself in two ways
     assert not any("\n" in message for message in messages)
 
 
@@ -213,13 +213,13 @@ def test_a_machine_that_lacks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     space = device_namespace("cuda:1")
     assert space is device_namespace("cuda") is cuda_namespace()
     assert space.ndarray is cupy.ndarray
-    assert chosen == [0, 1, 0]  # the GPU that is asked for becomes the current one
+    assert chosen == [0, 1, 0]  # the requested GPU becomes the current one
     with pytest.raises(DeviceError, match=r"device 'cuda:2' does not exist: this machine has 2 \(cuda:0 to cuda:1\)"):
         device_namespace("cuda:2")
 
 
 def test_the_packages_that_are_installed() -> None:
-    """Asked of this environment itself."""
+    """Asks this environment itself."""
     names = {d.metadata["Name"] for d in importlib.metadata.distributions()}
     assert cuda_probe._installed() == [p for p in ("cupy-cuda12x", "cupy-cuda13x", "cupy") if p in names]
 
@@ -254,5 +254,5 @@ def test_scripts_say_it_in_one_line(name: str, monkeypatch: pytest.MonkeyPatch) 
 
 def test_doctor_says_the_same(message: str) -> None:
     result = script_here("doctor.py")
-    assert result.returncode == 0, "a missing GPU is no fault"
+    assert result.returncode == 0, "a missing GPU is not an error"
     assert message in " ".join(result.stdout.split())

@@ -1,4 +1,4 @@
-"""Between the host and a GPU, or its emulation: tensors, modules, optimisers and ids."""
+"""Tensors, modules, optimisers and ids between the host and a GPU or its emulation."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +26,7 @@ def normal(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def test_a_tensor_there_and_back(cuda: Any) -> None:
-    """Values, dtype and gradient; itself when it is there already."""
+    """Values, dtype and gradient arrive; a tensor that is already there is returned itself."""
     x, cotangent = Tensor(normal(3, 4), requires_grad=True), normal(3, 4, seed=1)
     there = x.to("cuda")
     assert (x.device, there.device) == ("cpu", "cuda:0")
@@ -56,7 +56,7 @@ def test_a_cotangent_on_another_device(cuda: Any, home: str, other: str) -> None
 
 
 def test_what_is_sent_may_be_overwritten(cuda: Any) -> None:
-    """Nothing is waited for, and the values are those of the call."""
+    """The host does not wait, and the values are those at the time of the call."""
     batch = np.arange(12).reshape(3, 4)
     with waits_for_nothing():
         sent = to_device(batch[:, 1:], "cuda")
@@ -74,7 +74,7 @@ def test_numbers_of_tensors_on_a_gpu(cuda: Any) -> None:
 
 
 class Small(Module):
-    """A parameter of each kind, a tied one, and a buffer that is saved and one that is not."""
+    """A parameter of each kind, one that is tied, a buffer that is saved and one that is not."""
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ OPTIMIZERS: dict[str, Callable[[Any], Optimizer]] = {
 
 
 def updated(module: Module, optimizer: Optimizer, steps: range) -> None:
-    """Some updates, each with gradients of its own, clipped."""
+    """Makes some updates, each with new gradients and clipping."""
     device = next(module.parameters()).device
     for k in steps:
         optimizer.zero_grad()
@@ -140,7 +140,7 @@ def updated(module: Module, optimizer: Optimizer, steps: range) -> None:
 @pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_an_optimiser_goes_on_on_another_device(cuda: Any, make: Callable[[Any], Optimizer], home: str, other: str) -> None:
     module = Small()
-    updated(module, make(module.parameters()), range(5))  # the whole way on the CPU
+    updated(module, make(module.parameters()), range(5))  # all steps on the CPU
     before, after = Small().to(home), Small().to(other)
     first = make(before.parameters())
     updated(before, first, range(3))
@@ -173,11 +173,11 @@ def test_an_id_out_of_range_is_reported_with_the_next_value(cuda: Any, dtype: An
     ids = to_device(np.array([[0, 4], [bad, 1]], dtype), "cuda")
     with waits_for_nothing():
         check_ids(ids, 5, "token id")
-        check_ids(to_device(np.array([4]), "cuda"), 5, "token id")  # a later good one hides nothing
+        check_ids(to_device(np.array([4]), "cuda"), 5, "token id")  # a later valid id does not hide the error
     loss = Tensor(normal()).to("cuda")
     with pytest.raises(RangeError, match=f"token id {bad} is out of range: expected 0 to 4"):
         loss.item()
-    assert loss.item() == normal()  # it is said once
+    assert loss.item() == normal()  # it is reported once
 
 
 def test_ids_in_range_on_a_gpu(cuda: Any) -> None:

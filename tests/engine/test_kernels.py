@@ -1,4 +1,4 @@
-"""@kernel and @update: the dispatcher alone chooses, falls back and counts."""
+"""@kernel and @update: only the dispatcher chooses, falls back and counts."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from tinylm.errors import ConfigError
 
 @pytest.fixture
 def double(monkeypatch):
-    """A user's op, twice x, and the calls that its kernels got."""
+    """Provides a user's op, twice x, and the calls that its kernels got."""
     monkeypatch.setattr(kernels, "_kernels_allowed", "auto")
     launches.clear()
 
@@ -36,7 +36,7 @@ def test_a_kernel_runs_for_its_dtype_and_is_counted(double):
     @tinylm.kernel(double, device="cpu")
     def fast(x, other=None, /, *, factor=2):
         calls.append((x.dtype, factor))
-        return x * factor, lambda dy: (dy * 100, None)  # a gradient of its own, to be recognised by
+        return x * factor, lambda dy: (dy * 100, None)  # a different gradient, by which the kernel is recognised
 
     x = Tensor(f32(1, 2), requires_grad=True)
     y = double(x, factor=3)

@@ -1,4 +1,4 @@
-"""@op: how a body becomes a function of tensors, for tinylm's ops and for a user's alike."""
+"""@op: how a body becomes a function of tensors, for tinylm's ops and for a user's own."""
 
 import inspect
 import re

@@ -1,4 +1,4 @@
-"""tinylm.profile: what ran, by which implementation, and that the times add up."""
+"""tinylm.profile: which ops ran, in which implementation, and that the times add up."""
 
 import time
 
@@ -45,7 +45,7 @@ def test_forward_and_backward_apart_with_their_times():
     assert forward.seconds >= 0.04
     assert 0.02 <= backward.seconds < forward.seconds
     assert p.rest >= 0.015
-    assert p.rows[0] is forward, "the costliest first"
+    assert p.rows[0] is forward, "the most expensive comes first"
     assert sum(row.seconds for row in p.rows) + p.rest == pytest.approx(p.seconds)
 
 
@@ -195,7 +195,7 @@ def test_second_derivatives():
 
 
 def test_a_gpu_is_waited_for(cuda):
-    """The time of what the card does belongs to the op that asked for it."""
+    """The time that the GPU takes belongs to the op that started the work."""
     x = Tensor(np.ones((2, 3), np.float32)).to("cuda")
     x.requires_grad = True
     with tinylm.profile() as p:

@@ -27,7 +27,7 @@ def model():
 
 
 def gradients(model, x, c, through):
-    """(value, dx, the parameters' gradients) of block applied three times."""
+    """Returns (value, dx, the parameters' gradients) of block applied three times."""
     tinylm.manual_seed(3)
     model.zero_grad()
     x = Tensor(x, requires_grad=True)
@@ -143,7 +143,7 @@ def test_under_no_grad_it_only_calls(rng):
 
 
 def test_it_saves_memory(rng):
-    """Ten layers hold ten activations and more without it, and few with it."""
+    """Ten layers keep ten activations and more without recompute, and few with it."""
     layers = [nn.Linear(32, 32) for _ in range(10)]
     x = Tensor(rng.standard_normal((512, 32)).astype(np.float32))
     activation = 512 * 32 * 4

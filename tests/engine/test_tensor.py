@@ -1,4 +1,4 @@
-"""Tensor: what it may hold, what it answers, and that it computes as NumPy does."""
+"""Tensor: what it may hold, its methods, and that it computes as NumPy does."""
 
 import copy
 import operator

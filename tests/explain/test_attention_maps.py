@@ -1,4 +1,4 @@
-"""tinylm.explain.attention_weights: the weights by hand, of every model that attends, and by word."""
+"""tinylm.explain.attention_weights: computed by hand, for every model with attention, and by word."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def softmax(scores):
 
 
 def test_by_hand():
-    """Scores q·k: 0, and then log 3 beside 0; the second key is 3 times as heavy."""
+    """With scores q·k of 0 and log 3, the second key has 3 times the weight of the first."""
     q = Tensor(np.array([[1.0], [np.log(3)]]), requires_grad=True)
     k, v = Tensor(np.array([[0.0], [1.0]])), Tensor(np.array([[5.0], [7.0]]))
     y = tinylm.scaled_dot_product_attention(q, k, v, causal=True, scale=1.0)
@@ -33,7 +33,7 @@ def test_by_hand():
 
 
 def test_a_gpt():
-    """The first layer's from its parameters, layer by layer; later positions get nothing."""
+    """The first layer's weights follow from its parameters; later positions get no weight."""
     model = GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=3, n_head=2, n_embd=8)).to(dtype=np.float64)
     x = ids(2, 6)
     found = explain.attention_weights(model(x), model=model)
@@ -52,7 +52,7 @@ def test_a_gpt():
 
 
 def test_the_layers_own_weights():
-    """MultiheadAttention returns them when asked; with dropout, those before it."""
+    """MultiheadAttention returns its weights if asked; with dropout, those before dropout."""
     layer = nn.MultiheadAttention(8, 2, dropout=0.5)
     x = Tensor(np.random.default_rng(0).standard_normal((5, 3, 8)).astype(np.float32))
     mask = np.triu(np.ones((5, 5), bool), 1)
@@ -129,7 +129,7 @@ def test_the_strongest_looks():
     assert strongest(weights, 2) == [(0, 0.3), (1, 0.3)], "ties in the order of the text"
     assert strongest(weights, 0) == []
     assert strongest(weights, 1, crossing=True) == [(1, 0.6), (0, 0.4)]
-    assert strongest(weights.T, 0) == [(1, 0.4), (2, 0.3), (3, 0.1)], "those ahead, too"
+    assert strongest(weights.T, 0) == [(1, 0.4), (2, 0.3), (3, 0.1)], "later ones, too"
 
 
 def test_the_picture():

@@ -1,4 +1,4 @@
-"""tinylm.explain.steps: what is shown is what backward does, bit for bit, and the names are right."""
+"""tinylm.explain.steps: it shows what backward does, bit for bit, and the right names."""
 
 import inspect
 import io
@@ -114,7 +114,7 @@ def recomputed():
 
 
 @pytest.mark.parametrize("build", [gpt, transformer, lstm, translator, recomputed])
-def test_the_pieces_are_backwards_own(build):
+def test_the_gradients_are_those_of_backward(build):
     model, loss = build()
     walked = list(explain.steps(loss, model=model))
     assert all(p.grad is None for p in model.parameters()), "explaining writes no gradient"
@@ -129,7 +129,7 @@ def test_the_pieces_are_backwards_own(build):
         for _, c in found[p].parts:
             total = c.gradient if total is None else total + c.gradient
         np.testing.assert_array_equal(total, p.grad)
-    for step in walked[1:]:  # what comes in is the sum of what was given, output by output
+    for step in walked[1:]:  # each incoming gradient is the sum of the contributions to that output
         for i, incoming in enumerate(step.incoming):
             given = [c.gradient for c in received if c.tensor.node is step.node and c.tensor.output == i]
             assert (incoming is None) == (not given)
@@ -156,7 +156,7 @@ def test_the_same_on_a_gpu(cuda, build):
 
 
 def test_sums_in_backwards_order():
-    """float32: 10⁸ + 1 - 10⁸ is 0 or 1, as the order has it."""
+    """In float32, 10⁸ + 1 - 10⁸ is 0 or 1, depending on the order."""
     x = Tensor(np.ones(1, np.float32), requires_grad=True)
     for factors in ((1e8, 1.0, -1e8), (1e8, -1e8, 1.0), (1.0, 1e8, -1e8)):
         first, second, third = (x * f for f in factors)
@@ -168,13 +168,13 @@ def test_sums_in_backwards_order():
         assert len(only.parts) == 3
 
 
-def test_the_graph_is_walked_at_leisure():
+def test_the_graph_may_be_walked_step_by_step():
     x = leaf([1.0, 2.0])
     loss = (x * x * x).sum()
     walk = explain.steps(loss)
     assert next(walk).op == "sum"
     assert next(walk).op == "multiply"
-    assert len(list(explain.steps(loss))) == 3, "a second walk does not disturb the first"
+    assert len(list(explain.steps(loss))) == 3, "a second iteration does not disturb the first"
     assert [step.number for step in walk] == [3]
     loss.backward()
     np.testing.assert_array_equal(x.grad, [3.0, 12.0])
@@ -242,7 +242,7 @@ def test_what_backward_refuses():
         list(explain.steps(loss))
 
 
-def test_what_a_vjp_returns_is_held_to_its_contract():
+def test_a_vjp_must_keep_its_contract():
     @tinylm.op
     def wide(x, /):
         return x * 2, lambda dy: (dy.astype(np.float64) * 2,)

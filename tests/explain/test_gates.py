@@ -1,4 +1,4 @@
-"""tinylm.explain.gate_values: the gates by hand, and states that are the layers' own."""
+"""tinylm.explain.gate_values: gates computed by hand, and states that equal the layers' own."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def sequence(steps=5, batch=3, width=4, dtype=np.float64):
 
 
 def test_an_lstm_of_one_unit_by_hand():
-    """Two steps of x = 1, gates from the input alone: i = 3/4, f = 1/4, g = 4/5, o = 1/2."""
+    """Two steps of x = 1 with gates that depend on the input alone: i = 3/4, f = 1/4, g = 4/5, o = 1/2."""
     layer = nn.LSTM(1, 1, bias=False).to(dtype=np.float64)
     layer.load_state_dict({"weight_ih_l0": np.array([[LOG3], [-LOG3], [LOG3], [0.0]]), "weight_hh_l0": np.zeros((4, 1))})
     y, _ = layer(Tensor(np.ones((2, 1, 1))))

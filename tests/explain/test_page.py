@@ -1,4 +1,4 @@
-"""tinylm.explain.page: one file, and what Chromium makes of it."""
+"""tinylm.explain.page: one file, and how Chromium shows it."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from tinylm.models import GPT, GPTConfig
 
 @pytest.fixture(scope="module")
 def gpt_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A GPT with 4 layers."""
+    """Returns the page of a GPT with 4 layers."""
     path = tmp_path_factory.mktemp("page") / "gpt.html"
     model = GPT(GPTConfig(block_size=16, n_embd=32))
     ids = np.random.default_rng(0).integers(0, 65, (2, 17))
@@ -59,7 +59,7 @@ def test_nodes_are_folded_by_module(gpt_page: Path) -> None:
     assert attention["items"] == list(range(norm_2 + 1, norm_1))
 
 
-def test_it_needs_nothing_else(gpt_page: Path) -> None:
+def test_it_needs_no_other_file(gpt_page: Path) -> None:
     text = gpt_page.read_text(encoding="utf-8")
     markup = text.replace(json.dumps(data(gpt_page), ensure_ascii=False), "")
     assert re.findall(r'(?:src|href)="(?!data:)[^"]*"', markup) == []
@@ -78,14 +78,14 @@ def test_a_page_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 @needs_chromium()
-def test_the_console_is_heard(tmp_path: Path) -> None:
-    """Otherwise an empty console would say nothing about the pages."""
+def test_errors_on_the_console_are_noticed(tmp_path: Path) -> None:
+    """Otherwise an empty console would not mean that the pages have no errors."""
     (tmp_path / "bad.html").write_text("<!doctype html><script>undefined_function()</script>", encoding="utf-8")
     assert "undefined_function is not defined" in "".join(opened(tmp_path / "bad.html").console)
 
 
 def attention_steps(page: Path, layer: int) -> dict[int, str]:
-    """The ops of a layer's attention by their steps' numbers."""
+    """Returns the ops of a layer's attention by the numbers of their steps."""
     steps = enumerate(data(page)["steps"], 1)
     return {n: step["op"] for n, step in steps if step["module"].startswith(f"transformer.h.{layer}.attn")}
 
@@ -187,7 +187,7 @@ def test_text_stays_text(tmp_path: Path) -> None:
 
 @needs_chromium()
 def test_little_is_built_before_it_is_opened(gpt_page: Path, tmp_path: Path) -> None:
-    """Milliseconds would be those of a busy machine: what has to be read and laid out is counted."""
+    """Milliseconds would depend on a busy machine, so what must be read and laid out is counted."""
     probe = "return [document.querySelectorAll('*').length, document.querySelectorAll('.detail pre').length];"
     (elements, texts), _ = probed(gpt_page, probe, 1280, tmp_path)
     assert elements < 1200, "70 steps and 27 leaves"

@@ -99,7 +99,7 @@ def images(path: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def gpt_report(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy, since other tests write theirs."""
+    """Returns a copy of the report, since other tests write theirs to the same path."""
     path = explain.report(runs["gpt"], ngram=runs["ngram"], text=SENTENCE)
     assert path == runs["gpt"] / "report.html"
     return path.rename(tmp_path_factory.mktemp("report") / "report.html")
@@ -120,9 +120,9 @@ def test_a_gpts_report(runs: dict[str, Path], gpt_report: Path) -> None:
 
 def test_the_n_gram_line_changes_the_curves(runs: dict[str, Path]) -> None:
     alone = images(explain.report(runs["gpt"]))
-    beside = images(explain.report(runs["gpt"], ngram=runs["ngram"]))
-    assert list(alone) == list(beside)
-    assert [title for title in alone if alone[title] != beside[title]] == ["Training curves"]
+    with_ngram = images(explain.report(runs["gpt"], ngram=runs["ngram"]))
+    assert list(alone) == list(with_ngram)
+    assert [title for title in alone if alone[title] != with_ngram[title]] == ["Training curves"]
 
 
 def test_other_models_reports(runs: dict[str, Path]) -> None:
@@ -130,7 +130,7 @@ def test_other_models_reports(runs: dict[str, Path]) -> None:
     assert list(images(explain.report(runs["ngram"]))) == ["Training curves"]
 
 
-def test_what_cannot_be(runs: dict[str, Path], tmp_path: Path) -> None:
+def test_invalid_arguments(runs: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"config\.json"):
         explain.report(tmp_path)
     with pytest.raises(ConfigError, match="other tokens than the run"):

@@ -35,7 +35,7 @@ def test_an_exception_leaves_what_was_there(error: type[BaseException], tmp_path
 
 
 def test_nobody_sees_half_a_file(tmp_path: Path) -> None:
-    """Until the block ends the old content stands at the path; until it is published nobody else may read the new one."""
+    """Until the block ends, the old content stays at the path; until the new content is published, nobody else may read it."""
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
     with atomic_file(path) as file:

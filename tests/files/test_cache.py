@@ -1,4 +1,4 @@
-"""The cache's folder: by environment, by home, and an error without either."""
+"""The cache's folder: from the environment, from the home folder, and an error without either."""
 
 from pathlib import Path
 

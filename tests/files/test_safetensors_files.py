@@ -1,4 +1,4 @@
-"""Safetensors files: equal to the library's own reading, and distrust of what a header says.
+"""Safetensors files: equal to what the library reads, and headers that are not trusted.
 
 What a hostile header may hold is tested in test_damaged_checkpoints.py (with tinylm's record) and test_hostile_files.py.
 """

@@ -1,4 +1,4 @@
-"""Tests of what only a card can show: `pytest -m cuda` on a machine with an NVIDIA GPU runs them.
+"""Tests that need a real GPU: `pytest -m cuda` on a machine with an NVIDIA GPU runs them.
 
 Nothing is emulated here. The folder is not called cuda, which is a package that CuPy imports.
 """
@@ -13,7 +13,8 @@ from tinylm.engine import kernels
 
 @pytest.fixture(autouse=True)
 def card(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """CuPy's namespace, with tinylm's kernels switched on; skipped without a GPU, failing under TINYLM_REQUIRE_CUDA=1."""
+    """Returns CuPy's namespace, with tinylm's kernels switched on. Without a GPU the test is skipped, or fails if
+    TINYLM_REQUIRE_CUDA is 1."""
     space = real_gpu()
     monkeypatch.setattr(kernels, "_kernels_allowed", "auto")
     return space
@@ -21,5 +22,5 @@ def card(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def scale() -> int:
-    """What the sizes are divided by."""
+    """Returns the number by which the sizes are divided."""
     return 1

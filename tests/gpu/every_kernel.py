@@ -1,4 +1,4 @@
-"""Runs every CUDA kernel once or more, with each array in memory of its own: the program that compute-sanitizer watches."""
+"""Runs every CUDA kernel, with each array in a separate allocation: the program that compute-sanitizer watches."""
 
 import numpy as np
 from op_cases import run

@@ -1,4 +1,4 @@
-"""Kernels at the sizes they are made for, and past 2³¹ elements, where a 32-bit index would wrap around."""
+"""Kernels at the sizes that they are made for, and beyond 2³¹ elements, where a 32-bit index would overflow."""
 
 from collections.abc import Callable
 from typing import Any
@@ -58,12 +58,13 @@ def test_updates(make: Callable[[Any], Optimizer], scale: int) -> None:
 
 @pytest.fixture
 def many(card: Any, scale: int) -> int:
-    """Rows of 65,536 columns that make more than 2³¹ elements; skipped on a card without the memory for three such arrays."""
+    """Returns the number of rows of 65,536 columns that make more than 2³¹ elements. Skips the test if the GPU lacks
+    the memory for three such arrays."""
     rows = (2**31 // 65536 + 8) // scale
     free, _ = card.cuda.runtime.memGetInfo()
     needed = 3 * 4 * rows * 65536
     if free < needed:
-        pytest.skip(f"needs {needed / 2**30:.0f} GiB of free memory on the card, {free / 2**30:.0f} are there")
+        pytest.skip(f"needs {needed / 2**30:.0f} GiB of free memory on the GPU, which has {free / 2**30:.0f}")
     return rows
 
 

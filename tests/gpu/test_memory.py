@@ -1,4 +1,4 @@
-"""Memory on the card: a step gives back all that it took, without the garbage collector's help."""
+"""Memory on the GPU: a step frees all that it allocated, without the garbage collector's help."""
 
 import dataclasses
 import gc

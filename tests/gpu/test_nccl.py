@@ -1,4 +1,4 @@
-"""The mean over ranks by NCCL itself, on as many GPUs as there are."""
+"""The mean over ranks by NCCL itself, on all GPUs of the machine."""
 
 import importlib
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.cuda
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_one_rank_is_its_own_mean(dtype: str) -> None:
-    """One GPU proves that the library loads and that the call is right; more ranks need more GPUs (mpiexec)."""
+    """One GPU shows that the library loads and the call is right; more ranks need more GPUs (mpiexec)."""
     cupy = device_namespace("cuda")
     nccl = importlib.import_module("cupy.cuda.nccl")
     if not nccl.available:

@@ -26,7 +26,7 @@ def test_ops_repeat_themselves(case: Case, scale: int) -> None:
 
 
 def config_of(model: str, scale: int, **changes: Any) -> Any:
-    """Wide enough that every product and sum is split over many blocks."""
+    """Returns a config that is wide enough for every product and sum to be split over many blocks."""
     width = {"n_layer": 2, "n_embd": 384 // scale, "n_hidden": 1024 // scale, "n_head": 2, "n_kv_head": 1}
     batch = {"block_size": 128 // scale, "batch_size": 32 // scale, "dropout": 0.1, "warmup": 1, "steps": 6, "log_every": 3}
     return dataclasses.replace(default_config(model), **{**width, **batch, "device": "cuda", **changes})

@@ -1,4 +1,4 @@
-"""Every kernel under NVIDIA's compute-sanitizer: accesses out of bounds, races, memory never written, barriers."""
+"""Every kernel under NVIDIA's compute-sanitizer: accesses out of bounds, races, uninitialised memory, barriers."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ FOLDER = Path(__file__).resolve().parents[1]
 
 
 def sanitizer() -> str:
-    """The tool, from the CUDA toolkit."""
+    """Returns the path of compute-sanitizer, from the CUDA toolkit."""
     places = [os.environ.get("CUDA_HOME", "/usr/local/cuda") + "/bin", os.environ.get("PATH", "")]
     found = shutil.which("compute-sanitizer", path=os.pathsep.join(places))
     if found is None:

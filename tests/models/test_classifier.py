@@ -1,4 +1,4 @@
-"""The three classifiers against the same models written with PyTorch, padding, and what they can learn."""
+"""The three classifiers compared with the same models in PyTorch, padding, and what they can learn."""
 
 import numpy as np
 import pytest
@@ -69,7 +69,7 @@ def test_dropout_equals_pytorch_with_the_same_masks(kind):
 
 @kinds
 def test_padding_changes_nothing(kind):
-    """The logit of a text alone is its logit beside a longer one, whatever stands beyond its end."""
+    """A text has the same logit alone and in a batch with a longer one, whatever the padding contains."""
     rng = np.random.default_rng(2)
     model = make(kind, dropout=0.5).to(dtype="float64").eval()
     ids = rng.integers(0, VOCAB, (3, 9))
@@ -81,8 +81,8 @@ def test_padding_changes_nothing(kind):
 
 
 @kinds
-def test_a_tiny_set_is_learned_by_heart(kind):
-    """Every text of the one class is one of the other class backwards: words alone do not tell."""
+def test_a_tiny_set_is_memorised(kind):
+    """Every text of one class is a text of the other class reversed, so that words alone do not tell them apart."""
     rng = np.random.default_rng(3)
     half = rng.permuted(np.tile(np.arange(6), (8, 1)), axis=1)
     ids, labels = np.concatenate([half, half[:, ::-1]]), np.repeat([1.0, 0.0], 8).astype(np.float32)
@@ -101,7 +101,7 @@ def test_a_tiny_set_is_learned_by_heart(kind):
 
 
 def test_log_count_ratios_by_hand():
-    """Class 1: "1 2", class 0: "1" and "3": counts plus one over their sum, words and pairs together."""
+    """Class 1: "1 2", class 0: "1" and "3": counts plus one, divided by their sum, words and pairs together."""
     model = BagClassifier(4, 2, 5)
     pair = 4 + (116049371 * 1 + 2) % 5
     model.weigh([np.array([1, 2]), np.array([1]), np.array([3])], np.array([1, 0, 0]))

@@ -1,4 +1,4 @@
-"""Ensemble against PyTorch: the mean of probabilities, the training loss, every gradient, carried states."""
+"""Ensemble compared with PyTorch: the mean of probabilities, the training loss, every gradient, carried states."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ class TorchMember(torch.nn.Module):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-10), ("float32", 1e-5)])
 def test_against_pytorch(dtype: str, tolerance: float) -> None:
-    """The loss of training, with every parameter's gradient, and the logarithm of the mean probability."""
+    """The training loss, with every parameter's gradient, and the logarithm of the mean probability."""
     model, twin = Ensemble([gru() for _ in range(3)]), torch.nn.Module()
     twin.members = torch.nn.ModuleList(TorchMember() for _ in range(3))
     randomise(twin, np.random.default_rng(1))

@@ -1,4 +1,4 @@
-"""GPT against the same model written with PyTorch: gradients, training runs, the mask."""
+"""GPT compared with the same model in PyTorch: gradients, training runs, the mask."""
 
 import itertools
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ SMALL = GPTConfig(vocab_size=17, block_size=12, n_layer=2, n_head=2, n_embd=16)
 
 
 def pair(config: GPTConfig, dtype: str) -> tuple[GPT, TorchGPT]:
-    """The two models with the same weights, drawn by PyTorch and scaled to be far from zero."""
+    """Returns the two models with the same weights, drawn by PyTorch and scaled to be far from zero."""
     torch.manual_seed(0)
     theirs = TorchGPT(config).to(getattr(torch, dtype))
     ours = GPT(config)
@@ -74,7 +74,7 @@ def test_training_the_default_model_on_text_gives_pytorchs_losses(dtype: str, st
 
 
 def largest_loss_difference(config: GPTConfig, batches: Iterable[np.ndarray], dtype: str) -> float:
-    """Over a training run of both models from the same weights on the same batches."""
+    """Trains both models from the same weights on the same batches, and returns the largest difference of their losses."""
     ours, theirs = pair(config, dtype)
     settings = {"lr": 1e-3, "betas": (0.9, 0.99)}
 

@@ -1,4 +1,4 @@
-"""What every language model must do: be a distribution, look back only, and generate the same way however it is fed."""
+"""What every language model must do: give a distribution, look back only, and generate the same text whichever way tokens are fed."""
 
 import itertools
 
@@ -21,7 +21,7 @@ transformers = pytest.mark.parametrize("family", ["gpt", "llama", "transformer"]
 
 
 def make(family, vocab_size=5, dtype="float32"):
-    """A small model with weights that make it far from uniform."""
+    """Returns a small model whose weights make it far from uniform."""
     tinylm.manual_seed(0)
     rng = np.random.default_rng(0)
     if family == "ngram":
@@ -38,7 +38,7 @@ def make(family, vocab_size=5, dtype="float32"):
         kind, _, nonlinearity = family.partition("-")
         model = RNNModel(kind, vocab_size, 6, 8, 2, 0.1, nonlinearity=nonlinearity or "tanh")
     model.to(dtype=dtype)
-    # Gates need more to leave 1/2; the others' numbers must stay where float32 resolves 1e-5.
+    # Gates need larger weights to leave 1/2; in the other models float32 must still resolve 1e-5.
     scale = 0.6 if family in ("rnn-sigmoid", "lstm", "gru") else 0.3
     for p in model.parameters():
         p.data += rng.standard_normal(p.shape) * scale
@@ -58,7 +58,7 @@ def random_ids(seed, *shape, vocab_size=5):
 
 @families
 def test_probabilities_of_all_sequences_sum_to_one(family):
-    """Of the three tokens after a first one."""
+    """The sequences are the three tokens after a first one."""
     model = make(family, dtype="float64")
     log_p = [token_log_probabilities(model, np.array([2, *rest])).sum() for rest in itertools.product(range(5), repeat=3)]
     assert np.exp(log_p).sum() == pytest.approx(1, abs=1e-9)
@@ -68,7 +68,7 @@ def test_probabilities_of_all_sequences_sum_to_one(family):
 @families
 @given(seed=st.integers(0, 1000), cut=st.integers(1, 15))
 def test_the_future_changes_nothing_before_it(family, seed, cut):
-    """Past the block too."""
+    """Also beyond the block size."""
     model = MODELS[family]
     ids = random_ids(seed, 20)
     changed = ids.copy()
@@ -84,7 +84,7 @@ def test_the_future_changes_nothing_before_it(family, seed, cut):
 @families
 @given(seed=st.integers(0, 1000), rows=st.integers(1, 3), parts=st.lists(st.integers(1, 11), min_size=1, max_size=8))
 def test_cached_and_uncached_steps_agree(family, seed, rows, parts):
-    """Fed in parts of any length, past the block size too."""
+    """The text is fed in parts of any length, also beyond the block size."""
     model = MODELS[family]
     cached, uncached = Stepper(model), Stepper(model, use_cache=False)
     for i, size in enumerate(parts):
@@ -99,7 +99,7 @@ def test_cached_and_uncached_steps_agree(family, seed, rows, parts):
 
 @families
 def test_text_is_the_same_without_the_cache(family):
-    """Greedy and drawn; far past the block."""
+    """Greedy and drawn, far beyond the block size."""
     model = make(family, vocab_size=30)
     prompts = random_ids(2, 6, 3, vocab_size=30)
     for sampling in (Sampling(greedy=True), Sampling(greedy=True, repetition_penalty=1.5), Sampling(top_k=10)):
@@ -112,14 +112,14 @@ def test_text_is_the_same_without_the_cache(family):
 
 
 def stepped(model, ids):
-    """log p of each token but the first, fed one at a time."""
+    """Returns log p of each token but the first, fed one at a time."""
     stepper = Stepper(model)
     return np.array([stepper.feed(ids[None, t : t + 1])[0, ids[t + 1]] for t in range(ids.size - 1)])
 
 
 @families
 def test_feeding_token_by_token_is_scoring(family):
-    """Within the block for Transformers; a Stepper's context is then cut, and scoring's windows move on."""
+    """Transformers within the block only: beyond it a Stepper cuts its context, while scoring moves its windows."""
     model = MODELS[family]
     ids = random_ids(3, BLOCK + 1 if family in ("gpt", "llama", "transformer") else 300)
     np.testing.assert_allclose(stepped(model, ids), token_log_probabilities(model, ids), rtol=0, atol=1e-5)
@@ -151,7 +151,7 @@ def test_a_block_of_one(family):
 
 
 def test_a_recurrent_stepper_goes_on_without_end():
-    """Its state holds all it has seen: 300 steps of one are one step of 300."""
+    """The state holds all that it has seen: 300 steps of one token equal one step of 300."""
     model, ids = MODELS["lstm"], random_ids(6, 300)
     whole = Stepper(model).feed(ids[None])
     stepper = Stepper(model)
@@ -179,7 +179,7 @@ def test_the_same_seed_gives_the_same_text(family):
 
 @families
 def test_rows_of_a_batch_are_single_generations(family):
-    """With the same random streams, whatever the other rows are."""
+    """The rows have the same random streams as single generations; other rows have no influence."""
     model = MODELS[family]
     prompts = random_ids(7, 4, 3).tolist()
     streams = [np.random.default_rng(i) for i in range(4)]
@@ -196,7 +196,7 @@ def test_rows_of_a_batch_are_single_generations(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES[:-1])
-def test_generation_rests_dropout_and_leaves_no_gradient(family):
+def test_generation_switches_dropout_off_and_leaves_no_gradient(family):
     model = make(family)
     assert model.training
     greedy = [list(generate(model, [1], 20, Sampling(greedy=True))) for _ in range(2)]

@@ -1,4 +1,4 @@
-"""Llama against Hugging Face's LlamaForCausalLM: names, logits, every gradient, rotary angles, greedy text."""
+"""Llama compared with Hugging Face's LlamaForCausalLM: names, logits, every gradient, rotary angles, greedy text."""
 
 import dataclasses
 import functools
@@ -29,7 +29,7 @@ configs = pytest.mark.parametrize("name", CONFIGS)
 
 
 def theirs_of(hugging_face: Any, c: LlamaConfig) -> Any:
-    """Their model of the same shape, its weights far from zero and drawn with a fixed seed."""
+    """Returns Hugging Face's model of the same shape, its weights far from zero and drawn with a fixed seed."""
     rope: dict[str, Any] = {"rope_type": "default", "rope_theta": c.rope_theta}
     if c.rope_scaling is not None:
         scaling = dataclasses.asdict(c.rope_scaling)
@@ -49,7 +49,8 @@ def theirs_of(hugging_face: Any, c: LlamaConfig) -> Any:
 
 
 def pair(hugging_face: Any, c: LlamaConfig, dtype: str) -> tuple[Llama, Any]:
-    """Ours with their weights. In float64 their angles and norms are replaced, which are float32 whatever the model is."""
+    """Returns our model with their weights, and theirs. In float64 their angles and norms, which they always compute in
+    float32, are replaced."""
     theirs = theirs_of(hugging_face, c).to(getattr(torch, dtype))
     if dtype == "float64":
 
@@ -93,7 +94,7 @@ def test_logits_and_every_gradient(hugging_face: Any, name: str, dtype: str, tol
 
 @configs
 def test_angles(hugging_face: Any, name: str) -> None:
-    """Of their rotary embedding, to what float32 holds of an angle."""
+    """The angles equal those of their rotary embedding, to the precision of float32."""
     config = CONFIGS[name]
     theirs = theirs_of(hugging_face, config).model.rotary_emb
     np.testing.assert_allclose(config.frequencies, theirs.inv_freq.numpy(), rtol=1e-6)
@@ -107,7 +108,7 @@ def test_angles(hugging_face: Any, name: str) -> None:
 
 @configs
 def test_greedy_text(hugging_face: Any, name: str) -> None:
-    """Token for token, with the caches of both."""
+    """The text is equal token for token; both use their caches."""
     ours, theirs = pair(hugging_face, CONFIGS[name], "float32")
     prompt = [3, 1, 4, 1, 5]
     with torch.no_grad():
@@ -118,7 +119,7 @@ def test_greedy_text(hugging_face: Any, name: str) -> None:
 
 @pytest.mark.parametrize("chosen", ["k_proj", "up_proj", ""])
 def test_adapted_layers_are_not_joined(chosen: str) -> None:
-    """Some adapted layers beside plain ones, or all adapted: at first the model as it was, and later its merged twin."""
+    """Some layers adapted, or all: at first the model is unchanged, and later it equals its merged twin."""
     model = Llama(dataclasses.replace(SMALL, attention_bias=True, mlp_bias=True)).to(dtype="float64")
     ids = np.random.default_rng(0).integers(0, 23, (2, 9))
     plain = model(Tensor(ids)).data

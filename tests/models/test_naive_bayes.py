@@ -1,4 +1,4 @@
-"""Naive Bayes by hand and against scikit-learn."""
+"""Naive Bayes by hand and compared with scikit-learn."""
 
 import numpy as np
 import pytest

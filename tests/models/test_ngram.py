@@ -1,4 +1,4 @@
-"""The n-gram model against the formula written with dictionaries, and against known figures."""
+"""The n-gram model compared with the formula written with dictionaries, and with known figures."""
 
 import itertools
 from collections import Counter, defaultdict
@@ -15,7 +15,7 @@ from tinylm.models.ngram import NgramLM, estimate_discounts
 
 
 def random_ids(seed, size, vocab_size, skew=2.0):
-    """Ids with some frequent and some rare tokens, so that all counts from 1 to 4 occur."""
+    """Returns ids with some frequent and some rare tokens, so that all counts from 1 to 4 occur."""
     return (np.random.default_rng(seed).random(size) ** skew * vocab_size).astype(np.int64)
 
 
@@ -75,7 +75,7 @@ def test_equals_the_formula_with_dictionaries(corpus):
     vocab_size, order, sentences, seed = corpus
     model = NgramLM(vocab_size, order).fit(sentences)
     reference = Dictionaries([s.tolist() for s in sentences], vocab_size, order)
-    ids = np.random.default_rng(seed).integers(0, vocab_size, 12)  # not like the training data: absent n-grams too
+    ids = np.random.default_rng(seed).integers(0, vocab_size, 12)  # unlike the training data, with unseen n-grams
     expected = [reference.probability(int(w), tuple(ids[:t].tolist())) for t, w in enumerate(ids)]
     np.testing.assert_allclose(np.exp(model.log_probabilities(ids)), expected, rtol=1e-12)
     context = tuple(sentences[-1][:order].tolist())
@@ -85,7 +85,7 @@ def test_equals_the_formula_with_dictionaries(corpus):
 
 @pytest.mark.parametrize("order", [2, 3, 4])
 def test_equals_it_with_estimated_discounts(order):
-    """Data large enough that every level but the first has discounts of its own."""
+    """The data are large enough for every level but the first to have its own discounts."""
     training, ids = random_ids(2, 3000, 20, 3.0), random_ids(3, 60, 20)
     reference = Dictionaries([training.tolist()], 20, order)
     assert all(reference.discounts[n] != {1: 0.5, 2: 1.0, 3: 1.5} for n in range(2, order + 1))
@@ -94,7 +94,7 @@ def test_equals_it_with_estimated_discounts(order):
 
 
 def test_worked_example():
-    """a b a b a: ab and ba twice; a follows b and the start, b follows a; all discounts fall back."""
+    """In a b a b a, ab and ba occur twice, a follows b and the start, b follows a; all discounts are the default ones."""
     model = NgramLM(2, order=2).fit(np.array([0, 1, 0, 1, 0]))
     a = (2 - 1) / 3 + (1 + 0.5) / 3 / 2  # p_1(a)
     np.testing.assert_allclose(np.exp(model.next_log_probabilities([])), [a, 1 - a], rtol=1e-15)
@@ -157,7 +157,7 @@ def test_the_future_changes_nothing_before_it():
 
 
 def test_a_large_vocabulary_and_the_highest_order():
-    """50000 ** 9 is far above 2 ** 63: the codes must not wrap."""
+    """50000 ** 9 is far above 2 ** 63: the codes must not overflow."""
     vocab_size = 50_000
     ids = np.tile(np.arange(vocab_size - 30, vocab_size), 3)
     model = NgramLM(vocab_size, order=9).fit(ids)
@@ -295,7 +295,7 @@ def shakespeare():
 
 @pytest.mark.parametrize(("order", "nats"), [(6, 1.523), (7, 1.517), (8, 1.519)])
 def test_tiny_shakespeare(shakespeare, order, nats):
-    """The last tenth after the first nine, against figures measured with another implementation."""
+    """The last tenth after the first nine, compared with figures measured with another implementation."""
     training, validation = shakespeare
     model = NgramLM(65, order).fit(training)
     assert abs(-model.log_probabilities(validation).mean() - nats) < 0.001

@@ -1,4 +1,4 @@
-"""RNNModel against the same model written with PyTorch: gradients, masks, training runs, initial weights."""
+"""RNNModel compared with the same model in PyTorch: gradients, masks, training runs, initial weights."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ dtypes = pytest.mark.parametrize("dtype", ["float64", "float32"])
 
 
 class TorchRNNModel(torch.nn.Module):
-    """decoder(drop(rnn(drop(encoder(ids))))), with PyTorch's layers and its own way through them when there is no dropout."""
+    """decoder(drop(rnn(drop(encoder(ids))))) of PyTorch's layers, called in PyTorch's way if there is no dropout."""
 
     def __init__(self, kind, ntoken, ninp, nhid, nlayers, tie_weights=False, nonlinearity="tanh", drop=None):
         super().__init__()
@@ -42,7 +42,7 @@ class TorchRNNModel(torch.nn.Module):
         return self.decoder(drop(y)), hidden
 
     def layer_by_layer(self, x, hidden, drop):
-        """One-layer networks in a row, with dropout in between."""
+        """One-layer networks one after another, with dropout in between."""
         several = isinstance(self.rnn, torch.nn.LSTM)
         if hidden is None:
             zeros = torch.zeros(self.rnn.num_layers, x.shape[1], self.rnn.hidden_size, dtype=x.dtype)
@@ -63,7 +63,7 @@ class TorchRNNModel(torch.nn.Module):
 
 
 def sigmoid_layer(x, h, weights):
-    """h_t = σ(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh), which PyTorch lacks."""
+    """Computes h_t = σ(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh), which PyTorch lacks."""
     w_ih, w_hh, b_ih, b_hh = weights
     h, outputs = h[0], []
     for x_t in x:
@@ -73,13 +73,13 @@ def sigmoid_layer(x, h, weights):
 
 
 def flat_call(module, ids, *states):
-    """(logits, states...), the states put in and taken out as the module wants them."""
+    """Returns (logits, states...); the states go in and come out in the module's form."""
     logits, hidden = module(ids, None if not states else states[0] if len(states) == 1 else states)
     return (logits, *hidden) if isinstance(hidden, tuple) else (logits, hidden)
 
 
 def inputs_of(rng, kind, steps, batch, state_shape, ntoken=11):
-    """[ids], or [ids, h] or [ids, h, c] with a state shape."""
+    """Returns [ids], or [ids, h] or [ids, h, c] with a state shape."""
     states = 0 if state_shape is None else 2 if kind == "lstm" else 1
     return [rng.integers(0, ntoken, (steps, batch))] + [rng.standard_normal(state_shape) for _ in range(states)]
 
@@ -115,7 +115,7 @@ def test_equals_pytorch(dtype, seed, kind, sizes, layers, tie_weights, nonlinear
 @pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("tie_weights", [False, True])
 def test_dropout_equals_pytorch_with_the_same_masks(kind, dtype, layers, tie_weights):
-    """Masks on the embedding, between the layers and on the output, in this order."""
+    """Masks for the embedding, between the layers and for the output, in this order."""
     rng, generator = np.random.default_rng(1), Generator()
     torch.manual_seed(1)
     theirs = TorchRNNModel(kind, 11, 6, 6, layers, tie_weights, drop=ReplayedDropout(0.3, generator))
@@ -132,13 +132,12 @@ def test_dropout_equals_pytorch_with_the_same_masks(kind, dtype, layers, tie_wei
 CLIP = 0.5
 
 
-# float32: the two sides' roundings differ from the first step on, and a hundred steps of AdamW
+# float32: the roundings of the two sides differ from the first step on, and a hundred steps of AdamW
 # amplify that; the losses start at 2.4.
 @pytest.mark.parametrize("kind", ["lstm", "rnn"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-8), ("float32", 5e-3)])
 def test_training_gives_pytorchs_losses(kind, dtype, tolerance):
-    """Truncated backpropagation through time: the state is carried, its gradient is not; with dropout,
-    clipping and weight decay."""
+    """Truncated backpropagation through time: the state is carried, but not its gradient; with dropout, clipping and weight decay."""
     generator = Generator()
     torch.manual_seed(2)
     theirs = TorchRNNModel(kind, 11, 12, 12, 2, drop=ReplayedDropout(0.1, generator))
@@ -205,7 +204,7 @@ def test_tied_weights_are_one_parameter():
 
 @kinds
 def test_advance_is_forward_with_the_batch_first(kind):
-    """And its state, handed back, continues the text."""
+    """With its state passed on, it continues the text."""
     model = RNNModel(kind, 11, 5, 6, 2).to(dtype="float64").eval()
     ids = np.random.default_rng(4).integers(0, 11, (3, 7))
     logits, hidden = model(Tensor(ids.T))

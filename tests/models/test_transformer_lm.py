@@ -1,4 +1,4 @@
-"""TransformerModel against the same model written with PyTorch: gradients, training runs, mask and cache."""
+"""TransformerModel compared with the same model in PyTorch: gradients, training runs, mask and cache."""
 
 import itertools
 
@@ -60,7 +60,7 @@ def test_dropout_equals_pytorch_with_the_same_masks(dtype):
     assert default_generator.state[1] == generator.state[1] == before[1] + 1 + 2 * 4
 
 
-# float32: the two sides' roundings differ from the first step on, and a hundred steps of AdamW
+# float32: the roundings of the two sides differ from the first step on, and a hundred steps of AdamW
 # with dropout amplify that; the losses are about 2.8.
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-8), ("float32", 5e-3)])
 def test_training_gives_pytorchs_losses(dtype, tolerance):

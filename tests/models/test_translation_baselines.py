@@ -1,4 +1,4 @@
-"""The two counting translators, on data small enough to work out by hand."""
+"""The two translators that only count, on data small enough to work out by hand."""
 
 import math
 
@@ -16,18 +16,18 @@ def test_words() -> None:
 def test_the_nearest_sentence_by_hand() -> None:
     pairs = [("the cat", "el gato"), ("the dog", "el perro"), ("the the bird", "el ave")]
     nearest = NearestSentence(pairs)
-    rare = math.log(4 / 2) + 1  # of cat, dog, bird; `the` is everywhere and weighs ln(4/4) + 1 = 1
+    rare = math.log(4 / 2) + 1  # of cat, dog, bird; `the` occurs everywhere, with weight ln(4/4) + 1 = 1
     cosines = {"el gato": 1 / math.hypot(1, rare), "el ave": 2 / math.hypot(2, rare)}
     assert nearest.translate(["the", "The DOG!", "bird cat cat"]) == [max(cosines, key=cosines.__getitem__), "el perro", "el gato"]
     vectors = nearest._unit(nearest._counts(["the the bird", "unknown"])).toarray()
     expected = np.zeros(4)
     expected[[nearest._ids["the"], nearest._ids["bird"]]] = np.array([2, rare]) / math.hypot(2, rare)
     np.testing.assert_allclose(vectors, [expected, np.zeros(4)], rtol=1e-12)
-    assert nearest.translate(["unknown"]) == ["el gato"]  # equally far from all: the first
+    assert nearest.translate(["unknown"]) == ["el gato"]  # all are equally far: the first is taken
 
 
 def plain_model_1(pairs: list[tuple[list[str], list[str]]], iterations: int) -> dict[tuple[str, str], float]:
-    """Brown et al.'s loops, word by word."""
+    """Returns Model 1 computed by Brown et al.'s loops, word by word."""
     t = {(f, e): 1.0 for source, target in pairs for f in target for e in ["", *source]}
     for _ in range(iterations):
         counts = dict.fromkeys(t, 0.0)

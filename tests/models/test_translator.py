@@ -1,4 +1,4 @@
-"""Translators against PyTorch, and what they must not see."""
+"""Translators compared with PyTorch, and what they must not see."""
 
 import math
 from collections.abc import Callable
@@ -87,7 +87,7 @@ def test_padding_changes_nothing_and_the_source_everything(make: Callable, data:
     for row, n in enumerate(LENGTHS):  # alone and without padding
         alone = logits(model, source[row : row + 1, :n], target[row : row + 1], LENGTHS[row : row + 1])
         np.testing.assert_allclose(alone[0], before[row], rtol=1e-12, atol=1e-12)
-        for place in range(n):  # each token of the source counts, and so does its place
+        for place in range(n):  # each token of the source matters, and so does its position
             changed = source[row : row + 1, :n].copy()
             changed[0, place] = (changed[0, place] + 1) % V
             assert np.abs(logits(model, changed, target[row : row + 1], LENGTHS[row : row + 1]) - alone).max() > 1e-6
@@ -95,7 +95,7 @@ def test_padding_changes_nothing_and_the_source_everything(make: Callable, data:
 
 @BOTH
 def test_steps_give_the_logits_of_the_whole(make: Callable, data: tuple[np.ndarray, np.ndarray]) -> None:
-    """Also when rows change places on the way, and without touching the state that a step starts from."""
+    """Also if rows change places in between; and the state that a step starts from is not changed."""
     model, (source, target) = make().to(dtype="float64"), data
     whole, rows = logits(model, source, target), np.array([2, 0, 0, 3, 1])
     with no_grad():
@@ -158,7 +158,7 @@ class WholePrefix:
 @BOTH
 def test_beam_search_finds_what_it_finds_on_whole_prefixes(make: Callable, data: tuple[np.ndarray, np.ndarray]) -> None:
     model, (source, _) = make().to(dtype="float64"), data
-    for p in model.parameters():  # far enough from their beginnings for every beam to differ
+    for p in model.parameters():  # far enough from the initial weights for every beam to differ
         p.data[:] *= 2
     search: dict = {"bos": 0, "eos": 1, "max_tokens": 10, "beams": 4, "forbidden": [0]}
     for row in source[:, None]:
@@ -176,7 +176,7 @@ def test_one_embedding_serves_everything(make: Callable) -> None:
     assert not any(shape == (V,) for shape in (p.shape for p in model.parameters()))
 
 
-def test_layers_of_a_translator_start_apart() -> None:
+def test_layers_of_a_translator_start_different() -> None:
     model = transformer()
     a, b = (layer.self_attn.in_proj_weight.data for layer in model.encoder.layers)
     assert (a != b).all()

@@ -1,4 +1,4 @@
-"""MultiheadAttention against torch.nn.MultiheadAttention, its masks, its cache and its errors."""
+"""MultiheadAttention compared with torch.nn.MultiheadAttention, its masks, its cache and its errors."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from tinylm.nn.attention import merged_mask
 
 
 def some_masks(rng: np.random.Generator, kind: str, shape: tuple[int, ...]) -> np.ndarray:
-    """A boolean or floating mask; key 0 stays visible, since PyTorch gives NaN to a query that sees nothing."""
+    """Returns a boolean or floating mask; key 0 stays visible, since PyTorch gives NaN to a query that sees nothing."""
     hidden = rng.random(shape) < 0.4
     hidden[..., 0] = False
     return hidden if kind == "bool" else np.where(hidden, -np.inf, rng.standard_normal(shape))
@@ -33,7 +33,7 @@ def some_masks(rng: np.random.Generator, kind: str, shape: tuple[int, ...]) -> n
     attn=st.sampled_from([None, 2, 3]),
     padding=st.booleans(),
     weights=st.sampled_from([{"need_weights": False}, {}, {"average_attn_weights": False}]),
-    dtype=st.sampled_from([("float64", 0), ("float32", 2)]),  # float32 sums over one element cancel below 10⁻⁵: they get 2 more
+    dtype=st.sampled_from([("float64", 0), ("float32", 2)]),  # float32: sums of few elements may cancel, so two more elements
 )
 def test_equals_pytorch(seed, sizes, heads, width, bias, batch_first, dims, kind, attn, padding, weights, dtype):
     rng = np.random.default_rng(seed)
@@ -54,7 +54,7 @@ def test_equals_pytorch(seed, sizes, heads, width, bias, batch_first, dims, kind
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_shared_inputs_equal_pytorch(bias):
-    """One tensor in two or three roles takes fewer matrix products."""
+    """One tensor that serves as two or three of q, k and v takes fewer matrix products."""
     rng = np.random.default_rng(0)
     theirs = torch.nn.MultiheadAttention(6, 2, bias=bias)
     randomise(theirs, rng)
@@ -100,7 +100,7 @@ def test_is_causal_is_the_square_subsequent_mask():
     later = ~np.tri(5, dtype=bool)
     expected, weights = attention(x, x, x, attn_mask=later)
     assert (weights.data[:, later] == 0).all()
-    for mask in (None, later, ~later):  # the mask is not read then
+    for mask in (None, later, ~later):  # then the mask is not read
         np.testing.assert_allclose(attention(x, x, x, attn_mask=mask, is_causal=True)[0].data, expected.data, rtol=1e-12)
     padding = np.array([[False] * 5, [False, False, False, True, True]])
     both, _ = attention(x, x, x, attn_mask=later, key_padding_mask=padding)

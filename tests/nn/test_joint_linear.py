@@ -1,4 +1,4 @@
-"""Joint projections: one op for plain layers, the layers one by one for adapted ones, and the same numbers from both."""
+"""Joint projections: one op for plain layers, one layer at a time for adapted ones, and the same numbers from both."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def heads(x: Tensor, layers: list[nn.Linear]) -> tuple[Tensor, ...]:
 
 
 def gradients(function, x: np.ndarray, layers: list[nn.Linear]) -> dict[str, np.ndarray | None]:
-    """The outputs of a function and all gradients of the sum of their squares."""
+    """Returns the outputs of a function and all gradients of the sum of their squares."""
     inputs = Tensor(x, requires_grad=True)
     outputs = function(inputs, layers)
     sum((y * y).sum() for y in outputs).backward()

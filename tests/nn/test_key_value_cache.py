@@ -29,8 +29,8 @@ def test_pieces_are_joined() -> None:
         assert_holds(cache, pieces)
 
 
-def test_a_copy_goes_its_own_way() -> None:
-    """Both append after the position that they have in common, one of them to the same buffers and the other to new ones."""
+def test_a_copy_is_independent() -> None:
+    """Both append after their common position, one of them to the same buffers and the other to new ones."""
     cache, start = KeyValueCache(), [piece(4), piece(1)]
     for each in start:
         cache.extend(*each)

@@ -1,4 +1,4 @@
-"""Linear, Embedding, LayerNorm, RMSNorm and Dropout against torch.nn's: state, defaults, values, gradients."""
+"""Linear, Embedding, LayerNorm, RMSNorm and Dropout compared with torch.nn: state, defaults, values, gradients."""
 
 import numpy as np
 import pytest
@@ -105,7 +105,7 @@ def test_embedding_errors():
 )
 def test_layer_norm_equals_pytorch(seed, lead, shape, eps, affine, bias, dtype):
     rng = np.random.default_rng(seed)
-    shape = (*shape[:-1], shape[-1] + 4)  # a norm of two numbers is ±1 whatever they are
+    shape = (*shape[:-1], shape[-1] + 4)  # the norm of two numbers is always ±1
     arguments = (shape, eps, affine, bias)
     theirs = torch.nn.LayerNorm(*arguments)
     randomise(theirs, rng)
@@ -173,7 +173,7 @@ def test_dropout_equals_its_mask(seed, shape, p, dtype):
     assert_parity(nn.Sequential(nn.Dropout(p)), theirs, [x], dtype=dtype, seed=seed)
 
 
-def test_dropout_drops_a_share_of_p_and_keeps_the_mean():
+def test_dropout_drops_a_fraction_p_and_keeps_the_mean():
     x = Tensor(np.ones((1000, 100), np.float32))
     layer = nn.Dropout(0.3)
     y = layer(x).data

@@ -1,4 +1,4 @@
-"""Low-rank adapters: against PyTorch's formula, frozen weights, merging, and files of adapters alone."""
+"""Low-rank adapters: compared with PyTorch's formula, frozen weights, merging, and files of adapters alone."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from tinylm.ops.activations import ACTIVATIONS
 
 
 def adapted(bias: bool, dtype: str, rng: np.random.Generator) -> LowRankLinear:
-    """A layer from 6 to 5 with a correction of rank 3 that is not zero."""
+    """Returns a layer from 6 to 5 with a correction of rank 3 that is not zero."""
     base = nn.Linear(6, 5, bias)
     base.weight.requires_grad = False
     if base.bias is not None:
@@ -25,7 +25,7 @@ def adapted(bias: bool, dtype: str, rng: np.random.Generator) -> LowRankLinear:
 
 
 def theirs(layer: LowRankLinear, activation: str | None, x: torch.Tensor, residual: torch.Tensor | None) -> tuple[torch.Tensor, dict]:
-    """The formula of the paper on PyTorch's tensors, and the tensors of both factors."""
+    """Returns the paper's formula on PyTorch's tensors, and the tensors of both factors."""
     factors = {name: torch.tensor(getattr(layer, name).data, requires_grad=True) for name in ("lora_A", "lora_B")}
     bias = None if layer.bias is None else torch.tensor(layer.bias.data)
     y = torch.nn.functional.linear(x, torch.tensor(layer.weight.data), bias)
@@ -70,7 +70,7 @@ def test_a_frozen_layer_passes_the_gradient_on_and_has_none() -> None:
         layer(given).backward(cotangent)
         np.testing.assert_allclose(given.grad, cotangent @ layer.weight.data, rtol=1e-5)
         assert (layer.weight.grad is None) == (layer.bias.grad is None) == frozen
-    layer.bias.requires_grad = True  # one of the two is enough for both to be computed
+    layer.bias.requires_grad = True  # if one of the two needs a gradient, both are computed
     layer(Tensor(x)).backward(cotangent)
     np.testing.assert_allclose(layer.bias.grad, cotangent.sum(axis=0), rtol=1e-5)
     assert layer.weight.grad is None

@@ -1,4 +1,4 @@
-"""What mypy knows of a module that is called: the parameters and the result of its forward."""
+"""What mypy knows about a call of a module: the parameters and the result of its forward."""
 
 import re
 import subprocess

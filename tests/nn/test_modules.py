@@ -116,7 +116,7 @@ def test_a_state_that_does_not_fit_names_every_key_and_writes_nothing():
         np.testing.assert_array_equal(value, before[name])
 
 
-def test_loosely_a_state_may_lack_keys_and_have_more_but_not_other_shapes():
+def test_without_strict_a_state_may_lack_keys_and_have_more_but_not_other_shapes():
     model = nn.Linear(2, 3)
     bias = model.bias.data.copy()
     model.load_state_dict({"weight": np.ones((3, 2)), "other": np.ones(1)}, strict=False)

@@ -1,4 +1,4 @@
-"""RNN, LSTM, GRU and their cells against PyTorch's: outputs, final states and every gradient."""
+"""RNN, LSTM, GRU and their cells compared with PyTorch's: outputs, final states and every gradient."""
 
 import numpy as np
 import pytest
@@ -18,20 +18,20 @@ kinds = pytest.mark.parametrize("kind", KINDS)
 
 
 def make_pair(kind, *args, **kwargs):
-    """(ours, theirs) with random parameters, also where the initial ones are small."""
+    """Returns (ours, theirs) with random parameters, also those that are small at first."""
     theirs = getattr(torch.nn, kind)(*args, **kwargs)
     randomise(theirs, np.random.default_rng(0))
     return getattr(nn, kind)(*args, **kwargs), theirs
 
 
 def make_inputs(rng, kind, x_shape, state_shape):
-    """[x], or [x, h] or [x, h, c] with a state shape."""
+    """Returns [x], or [x, h] or [x, h, c] with a state shape."""
     states = 0 if state_shape is None else 2 if kind.startswith("LSTM") else 1
     return [rng.standard_normal(x_shape)] + [rng.standard_normal(state_shape) for _ in range(states)]
 
 
 def flat_call(lengths=None, batch_first=False, steps=0):
-    """module(x, states) with its results in one tuple; given lengths, PyTorch's side packs."""
+    """Returns a function that calls module(x, states) and gives its results in one tuple; with lengths, PyTorch's side packs."""
 
     def call(module, x, *states):
         hx = None if not states else states[0] if len(states) == 1 else states
@@ -83,8 +83,8 @@ def test_equals_pytorch(seed, kind, sizes, layers, bias, batch_first, bidirectio
 @kinds
 @pytest.mark.parametrize("lengths", [None, [3, 6, 4]])
 def test_float32_equals_pytorch(kind, lengths):
-    """tinylm in float32 against PyTorch in float64, on a net with its initial weights: a gradient of
-    some tiny net with large weights can cancel to less than float32 resolves."""
+    """tinylm in float32 compared with PyTorch in float64, on a net with its initial weights: in a tiny net with large
+    weights a gradient can cancel to less than float32 resolves."""
     theirs = getattr(torch.nn, kind)(4, 5, num_layers=2, bidirectional=True)
     ours = getattr(nn, kind)(4, 5, num_layers=2, bidirectional=True)
     load_twin(ours, theirs, "float32")
@@ -120,7 +120,7 @@ def test_unbatched_equals_pytorch(kind, batch_first, first):
 
 @kinds
 def test_empty_batch_equals_pytorch(kind):
-    """Shapes only: PyTorch itself gives outputs and zero gradients."""
+    """Compares shapes only: PyTorch itself gives outputs and zero gradients."""
     ours, theirs = make_pair(kind, 3, 2, num_layers=2)
     assert_parity(ours, theirs, make_inputs(np.random.default_rng(2), kind, (4, 0, 3), (2, 0, 2)), call=flat_call())
 
@@ -136,7 +136,7 @@ def test_lengths_as_list_and_tensor(kind):
 
 @kinds
 def test_the_last_state_carries_on(kind):
-    """A sequence cut in two, the state handed over, is the whole sequence."""
+    """A sequence cut in two, with the state passed on, equals the whole sequence."""
     ours, _ = make_pair(kind, 3, 4, num_layers=2)
     ours.to(dtype="float64")
     x = np.random.default_rng(4).standard_normal((6, 2, 3))
@@ -150,7 +150,7 @@ def test_the_last_state_carries_on(kind):
 
 
 def stacked(theirs, between):
-    """theirs run layer by layer through PyTorch's one-layer function, with `between` applied in between."""
+    """Returns a function that runs theirs layer by layer through PyTorch's one-layer function, with `between` applied in between."""
 
     def forward(x, hx):
         function, directions, finals = getattr(torch, theirs.mode.lower()), 1 + theirs.bidirectional, []
@@ -182,7 +182,7 @@ def test_dropout_equals_stacked_layers_with_the_same_masks(kind, bidirectional, 
 
 
 @kinds
-def test_dropout_rests_in_eval_mode_and_below_two_layers(kind):
+def test_dropout_is_off_in_eval_mode_and_below_two_layers(kind):
     x = Tensor(np.random.default_rng(6).standard_normal((4, 2, 3)).astype("float32"))
     deep, shallow = getattr(nn, kind)(3, 4, num_layers=2, dropout=0.5), getattr(nn, kind)(3, 4, dropout=0.5)
     assert not np.array_equal(deep(x)[0].data, deep(x)[0].data)
@@ -299,7 +299,7 @@ def test_a_float32_state_dict_loads_and_another_is_refused(kind):
 
 @pytest.mark.parametrize("kind", KINDS + [f"{kind}Cell" for kind in KINDS])
 def test_initial_values(kind):
-    """U(-1/√H, 1/√H), for biases too, and the same from the same seed."""
+    """U(-1/√H, 1/√H), also for biases, and the same numbers from the same seed."""
     made = []
     for _ in range(2):
         manual_seed(5)
@@ -322,13 +322,13 @@ def test_initial_values(kind):
         ({"dropout": 1.5}, "dropout probability 1.5 is out of range"),
     ],
 )
-def test_settings_that_cannot_be(kind, arguments, message):
+def test_invalid_settings(kind, arguments, message):
     with pytest.raises(ConfigError, match=message):
         getattr(nn, kind)(**{"input_size": 3, "hidden_size": 4} | arguments)
 
 
 @pytest.mark.parametrize("kind", ["RNN", "RNNCell"])
-def test_a_nonlinearity_that_is_none(kind):
+def test_an_unknown_nonlinearity(kind):
     with pytest.raises(ConfigError, match="nonlinearity 'gelu': expected 'tanh', 'relu' or 'sigmoid'"):
         getattr(nn, kind)(3, 4, nonlinearity="gelu")
 

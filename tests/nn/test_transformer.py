@@ -1,4 +1,4 @@
-"""Transformer layers and stacks against torch.nn's, positions against their formula."""
+"""Transformer layers and stacks compared with torch.nn's, positions with their formula."""
 
 from dataclasses import dataclass
 
@@ -43,7 +43,7 @@ class Case:
         self.rng = np.random.default_rng(self.seed)
 
     def stack(self, package, name, **more):
-        """Transformer<name> of PyTorch's or tinylm's nn."""
+        """Returns Transformer<name> of PyTorch's or tinylm's nn."""
         layer = getattr(package, f"Transformer{name}Layer")(self.width, self.heads, dropout=0.0, **self.options)
         norm = package.LayerNorm(self.width, bias=self.options["bias"]) if self.norm else None
         return getattr(package, f"Transformer{name}")(layer, self.depth, norm, **more)
@@ -53,7 +53,7 @@ class Case:
         return self.rng.standard_normal((*shape, self.width))
 
     def make_mask(self, kind, *shape, causal=False):
-        """No mask, a boolean or a floating one, in which every query sees key 0."""
+        """Returns None, or a boolean or floating mask in which every query sees key 0."""
         hidden = later[shape[0]] if causal else self.rng.random(shape) < 0.4
         hidden[..., 0] = False
         added = 0.0 if causal else self.rng.standard_normal(shape)

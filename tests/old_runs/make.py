@@ -64,7 +64,8 @@ OPINIONS = ["the soup was lovely", "a terrible, dull film", "not bad at all"]
 
 
 def run(command: list[Any], folder: Path = RUNS, checkout: Path = CHECKOUT, status: int = 0) -> str:
-    """What a script, or Python for "-c", prints in a folder; status: how it must end; 130: by Ctrl-C after its first line."""
+    """Runs a script, or Python for "-c", in a folder and returns what it prints. status: how it must end; 130 means
+    Ctrl-C after its first line."""
     words = [sys.executable, *map(str, command if command[0] == "-c" else [checkout / "scripts" / command[0], *command[1:]])]
     environment = {**os.environ, "PYTHONPATH": f"{checkout}:{RUNS}", "PYTHONWARNINGS": "ignore"}
     with subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, encoding="utf-8", env=environment) as process:
@@ -79,7 +80,7 @@ def run(command: list[Any], folder: Path = RUNS, checkout: Path = CHECKOUT, stat
 
 
 def make(name: str) -> None:
-    """The run, without the files that no test needs."""
+    """Makes the run, and removes the files that no test needs."""
     folder = RUNS / name
     shutil.rmtree(folder, ignore_errors=True)
     if name in CLASSIFIERS:
@@ -102,7 +103,8 @@ def make(name: str) -> None:
 
 
 def commands(name: str) -> dict[str, list[list[Any]]]:
-    """What is asked of the run as it lies here ("before"), what resumes it, and what is asked of the resumed run ("after")."""
+    """Returns the commands by part: those on the run as it is here ("before"), those that resume it ("resume"), and
+    those on the resumed run ("after")."""
     if name == "failure":
         return {"before": [["replay.py", name]], "resume": [], "after": []}
     if name in CLASSIFIERS:
@@ -119,7 +121,7 @@ def commands(name: str) -> dict[str, list[list[Any]]]:
 
 
 def expect(name: str, asked: dict[str, list[list[Any]]], texts: list[str], folder: Path, checkout: Path = CHECKOUT) -> dict[str, Any]:
-    """What a checkout gives for the copy of a run in a folder."""
+    """Returns what a checkout gives for the copy of a run in a folder."""
     expected: dict[str, Any] = {"texts": texts}
     for part, commands in asked.items():
         outs = [run(command, folder, checkout) for command in commands]

@@ -1,4 +1,4 @@
-"""Makes the runs of format_1/ anew, and its expected.json, each by the commit named: `python tests/old_runs/make_format_1.py`.
+"""Makes the runs of format_1/ again, and its expected.json, each by the commit named: `python tests/old_runs/make_format_1.py`.
 
 Until 17bccbe a checkpoint was called last.safetensors, had no digest, and config.json had fewer settings.
 """
@@ -21,7 +21,7 @@ TRANSLATION = ["translate.py", "train", "--data", "pairs.txt", "--bpe-size", 264
 TRANSLATION += ["--block-size", 32, "--lr", 0.02, "--n-head", 2, "--steps", 300, "--schedule-steps", 500]
 CLASSES = ["classify.py", "train", "--data", "labelled.txt", "--batch-size", 2, "--width", 4, "--buckets", 32, "--epochs", 2]
 
-MADE: dict[str, tuple[str, list[Any]]] = {  # each by the last commit before the one named behind it
+MADE: dict[str, tuple[str, list[Any]]] = {  # each by the last commit before the one named in its comment
     "gpt": ("1caa740", [*LANGUAGE, "--n-head", 2]),  # 17bccbe and 03c936e: format 2
     "lstm": ("1caa740", [*LANGUAGE, "--model", "lstm", "--n-hidden", 16, "--input-dropout", 0.05]),
     "translator": ("1caa740", TRANSLATION),
@@ -30,11 +30,11 @@ MADE: dict[str, tuple[str, list[Any]]] = {  # each by the last commit before the
     "early-lstm": ("a1a25e5", [*LANGUAGE, "--model", "lstm", "--n-hidden", 16]),  # 70f0912: input_dropout, which was dropout
     "early-translator": ("63786ee", TRANSLATION),  # 61e63e7 and c51110d: optimizer, which was adamw, and embedding, which was random
 }
-MODEL_IS_NEEDED = ("translator", "bag-classifier")  # the latter had no checkpoints; of the others the checkpoint is enough
+MODEL_IS_NEEDED = ("translator", "bag-classifier")  # the latter had no checkpoints; for the others the checkpoint is enough
 
 
 def commands(name: str) -> dict[str, list[list[Any]]]:
-    """As in make.py, in the words that the commit knew."""
+    """Returns the commands as in make.py, with the options that the commit knew."""
     if name.endswith("classifier"):
         return {"before": [["classify.py", "run", name, *OPINIONS]]}
     if name.endswith("translator"):

@@ -1,4 +1,4 @@
-"""What a run folder gives: its arrays, its losses, its texts and scores, in a form that JSON keeps exactly."""
+"""Measures a run folder: its arrays, losses, texts and scores, in a form that JSON keeps exactly."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ MEASURED = ("step", "member", "epoch", "loss", "val_loss", "lr", "grad_norm")  #
 
 
 def machine() -> dict[str, str]:
-    """What the rounding of the numbers depends on: the processor, NumPy, and the compiler of the kernels with its target."""
+    """Returns what the rounding of the numbers depends on: the processor, NumPy, and the kernels' compiler with its target."""
     try:
         info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
@@ -37,16 +37,16 @@ def machine() -> dict[str, str]:
 
 
 def newest(folder: Path) -> Path:
-    """The checkpoint of a run that a resume goes on from."""
+    """Returns the checkpoint that a resume continues from."""
     found = sorted((folder / "checkpoints").glob("step-*.safetensors"))
     return found[-1] if found else folder / "checkpoints" / "last.safetensors"  # the latter in format 1
 
 
 def arrays_of(path: Path) -> dict[str, str]:
-    """SHA-256, norm and two projections of each array in a checkpoint.
+    """Returns SHA-256, norm and two projections of each array in a checkpoint.
 
-    A projection is the product with random signs: that of a difference is about as large as the difference's norm,
-    so that two arrays can be compared within a tolerance though only one of them is at hand.
+    A projection is the product with random signs. The projection of a difference is about as large as its norm,
+    so that two arrays can be compared within a tolerance though only one of them is available.
     """
     measured = {}
     with safe_open(path, framework="numpy") as file:
@@ -60,23 +60,23 @@ def arrays_of(path: Path) -> dict[str, str]:
 
 
 def losses_of(folder: Path) -> list[dict[str, float]]:
-    """The lines of metrics.jsonl without times and memory."""
+    """Returns the lines of metrics.jsonl without times and memory."""
     lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     return [{name: record[name] for name in MEASURED if name in record} for record in map(json.loads, lines)]
 
 
 def summary_of(folder: Path) -> dict[str, Any]:
-    """summary.json without times."""
+    """Returns summary.json without times."""
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     return {name: value for name, value in summary.items() if name not in ("train_seconds", "tokens_per_second")}
 
 
 def scores_of(folder: Path, texts: list[str]) -> list[float]:
-    """The log-probability of each text under a language model, or its logit from a classifier."""
+    """Returns the log-probability of each text under a language model, or its logit from a classifier."""
     if json.loads((folder / "config.json").read_text(encoding="utf-8")).get("task") == "classification":
         from tinylm.data.labelled import encode_words
 
-        # before the move, in the commits that make.py and make_format_1.py run, it lay elsewhere
+        # in the commits that make.py and make_format_1.py run, from before the move, it is elsewhere
         place = "tinylm.train.tasks" if find_spec("tinylm.train.tasks") else "tinylm.train"
         classification = import_module(f"{place}.classification")
         model, tokenizer, _ = classification.load_classifier(folder)

@@ -1,4 +1,4 @@
-"""The device of a test: the CPU, and a GPU or, where there is none, its emulation."""
+"""The device of a test: the CPU, and a GPU or, if there is none, its emulation."""
 
 import pytest
 from cuda_on_cpu.fixtures import gpu_required
@@ -9,8 +9,8 @@ from tinylm.errors import DeviceError
 
 @pytest.fixture
 def device(request):
-    """The parameter's device, "emulated" as "cuda" on the stand-in for CuPy; without a GPU "cuda" is
-    skipped, or fails under TINYLM_REQUIRE_CUDA=1."""
+    """Returns the parameter's device; "emulated" becomes "cuda" on the stand-in for CuPy. Without a GPU, "cuda" is
+    skipped, or fails if TINYLM_REQUIRE_CUDA is 1."""
     if request.param == "emulated":
         request.getfixturevalue("emulated_cuda")
         return "cuda"

@@ -1,4 +1,4 @@
-"""Dropout masks are NumPy's Philox4x64-10 raw stream, word by word."""
+"""Dropout masks are those of NumPy's Philox4x64-10 raw stream, word by word."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def test_the_mask_is_the_documented_one(p, shape, dtype):
     np.testing.assert_array_equal(tinylm.dropout(Tensor(x), p, key=key).data, x * expected)
 
 
-def test_the_share_of_zeros_is_p():
+def test_the_fraction_of_zeros_is_p():
     mask = keep_mask(np.zeros(0), (200_000,), 0.3, (1, 1))
     assert (mask == 0).mean() == pytest.approx(0.3, abs=0.005)  # 5 standard deviations
     assert mask.mean() == pytest.approx(1, abs=0.01)

@@ -1,4 +1,4 @@
-"""Kinks and ties as PyTorch has them, and values where a careless formula overflows or gives NaN."""
+"""Kinks and ties as PyTorch has them, and values for which a naive formula overflows or gives NaN."""
 
 import math
 
@@ -85,7 +85,7 @@ def test_a_row_of_minus_infinity():
         np.testing.assert_array_equal(g[0], 0)
 
 
-def test_a_query_that_may_look_nowhere_gives_zeros_and_no_gradient():
+def test_a_query_without_a_visible_key_gives_zeros_and_no_gradient():
     rng = np.random.default_rng(0)
     q, k, v = (Tensor(rng.standard_normal((2, 3, 4)), requires_grad=True) for _ in range(3))
     mask = np.ones((2, 3, 3), bool)
@@ -119,7 +119,7 @@ def test_attention_equals_pytorchs_own_function(mask, causal):
 
 
 def test_grouped_heads_equal_pytorchs_own_function():
-    """F.scaled_dot_product_attention(enable_gqa=True): which head of q looks with which of k and v."""
+    """F.scaled_dot_product_attention(enable_gqa=True): which heads of k and v serve which head of q."""
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal((2, heads, 3, 4)) for heads in (6, 2, 2)]
     theirs = torch.nn.functional.scaled_dot_product_attention(*map(torch.tensor, arrays), is_causal=True, enable_gqa=True)
@@ -127,7 +127,8 @@ def test_grouped_heads_equal_pytorchs_own_function():
 
 
 def test_rotated_products_depend_on_the_distance_alone():
-    """What rotary positions are for (eq. 16): the product of a query and a key at positions t and s is that at t + 1000 and s + 1000."""
+    """The purpose of rotary positions (eq. 16): the product of a query and a key at positions t and s equals that at t
+    + 1000 and s + 1000."""
     rng = np.random.default_rng(0)
     q, k = rng.standard_normal((2, 5, 8))
     frequencies = [1.0, 0.1, 0.01, 0.001]
@@ -162,7 +163,7 @@ def test_nan_is_passed_on_and_not_hidden():
 @pytest.mark.parametrize("chunk", [1, 6, 11, 1000])
 @pytest.mark.parametrize("named", [{}, {"reduction": "sum"}, {"reduction": "none"}, {"label_smoothing": 0.1}])
 def test_cross_entropy_in_blocks_of_rows(chunk, named, monkeypatch):
-    """The loss and its first two derivatives do not depend on how many rows are done at once."""
+    """The loss and its first two derivatives do not depend on how many rows are computed at once."""
     monkeypatch.setattr("tinylm.ops.losses._CHUNK", chunk)
     sample = Sample("blocks", (np.random.default_rng(0).standard_normal((7, 5)), np.array([0, 4, -100, 2, 2, -100, 1])), named)
     for order in (1, 2):

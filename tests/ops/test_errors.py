@@ -1,4 +1,4 @@
-"""What an op refuses, and the one line that says why."""
+"""What an op refuses, and the one-line message that says why."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Every op, on every sample: against differences, against PyTorch, in single precision, in any layout."""
+"""Every op, on every sample: compared with differences and with PyTorch, in single precision, in any layout."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_against_pytorch(name, sample, implementation, device, order, monkeypatc
 
 @parametrize("float32")
 def test_single_precision(name, sample, implementation, device, monkeypatch):
-    """float32 beside float64 on the same (rounded) numbers; dtypes and shapes are kept."""
+    """float32 compared with float64 on the same (rounded) numbers; dtypes and shapes are kept."""
     args = on_device(list(sample.args), "cpu", "float32")
     use("reference", monkeypatch)
     values, gradients = run(name, on_device(args, "cpu", "float64"), sample.settings)
@@ -52,7 +52,8 @@ def test_single_precision(name, sample, implementation, device, monkeypatch):
 
 
 def expected_dtype(name, args, settings, dtype64):
-    """float32 in, float32 out; an integer array beside it promotes as in NumPy; astype does as it is told."""
+    """Returns the dtype of a result: float32 in gives float32 out; with an integer array the dtypes promote as in
+    NumPy; astype gives what it is told."""
     if dtype64.kind != "f" or name == "astype":
         return dtype64
     arrays = [x for x in flat_arguments(args) if isinstance(x, np.ndarray)]

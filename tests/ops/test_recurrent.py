@@ -1,4 +1,4 @@
-"""The fused recurrent ops against their composed twins, sequences run alone, float64, and finite differences."""
+"""The fused recurrent ops compared with their composed twins, single sequences, float64, and finite differences."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ kinds = pytest.mark.parametrize("kind", GATES)
 
 
 def make_arrays(rng, kind, sizes, bias=True, first=True, dtype="float64"):
-    """x, weights, biases and initial states, as the op takes them."""
+    """Returns x, weights, biases and initial states, as the op takes them."""
     steps, batch, width, hidden = sizes
     rows = GATES[kind] * hidden
     arrays = [rng.standard_normal(s) for s in ((steps, batch, width), (rows, width), (rows, hidden))]
@@ -80,8 +80,8 @@ def test_equals_its_composed_twin_to_second_order(seed, kind, sizes, bias, first
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("ragged", [False, True])
 def test_float32_equals_float64(kind, nonlinearity, reverse, ragged):
-    """On a net of some size with weights as at the start of training: a net of one hidden unit with
-    large weights can have a gradient that cancels to less than float32 resolves."""
+    """On a net of some size with initial weights: in a net of one hidden unit with large weights a gradient can cancel
+    to less than float32 resolves."""
     rng, sizes = np.random.default_rng(13), (8, 3, 5, 6)
     arrays = make_arrays(rng, kind, sizes)
     arrays = [a.astype("float32") if a.ndim == 3 else (a / 6**0.5).astype("float32") for a in arrays]
@@ -101,7 +101,7 @@ def test_float32_equals_float64(kind, nonlinearity, reverse, ragged):
 @kinds
 @pytest.mark.parametrize("reverse", [False, True])
 def test_each_sequence_of_a_batch_is_as_if_alone(kind, reverse):
-    """With lengths, outputs, final states and gradients are those of the sequences run one by one, cut to length."""
+    """With lengths, outputs, final states and gradients equal those of the sequences run one by one, cut to their lengths."""
     rng = np.random.default_rng(0)
     arrays = make_arrays(rng, kind, (5, 4, 3, 2))
     lengths = np.array([2, 5, 1, 2])
@@ -123,7 +123,7 @@ def test_each_sequence_of_a_batch_is_as_if_alone(kind, reverse):
 
 @kinds
 def test_padding_is_not_looked_at(kind):
-    """NaN in x beyond a sequence's length, or in the cotangent there, changes nothing."""
+    """NaN in x beyond a sequence's end, or in the cotangent there, changes nothing."""
     rng = np.random.default_rng(1)
     arrays = make_arrays(rng, kind, (4, 3, 2, 2))
     lengths = np.array([2, 4, 3])
@@ -154,7 +154,7 @@ def test_a_nan_inside_a_sequence_is_seen(kind):
 
 
 @kinds
-def test_reverse_is_the_sequence_turned_round(kind):
+def test_reverse_reads_the_sequence_backwards(kind):
     arrays = make_arrays(np.random.default_rng(3), kind, (4, 2, 3, 2))
     turned = [arrays[0][::-1], *arrays[1:]]
     for a, b in zip(getattr(ops, kind)(*arrays, reverse=True), getattr(ops, kind)(*turned), strict=True):
@@ -195,7 +195,7 @@ def test_saturated_gates_neither_overflow_nor_lose_their_limit(kind, dtype):
 
 @kinds
 def test_one_tensor_in_two_roles_and_common_ancestors(kind):
-    """A second derivative goes on through inputs that were computed, and counts each role of a tensor."""
+    """A second derivative passes through inputs that were computed, and counts every use of a tensor."""
     rng = np.random.default_rng(6)
     arrays = make_arrays(rng, kind, (3, 2, 2, 2))
     rows = GATES[kind] * 2
@@ -225,7 +225,7 @@ def test_against_finite_differences(kind, setting):
 @pytest.mark.parametrize("nonlinearity", ["relu", "sigmoid"])
 def test_the_other_nonlinearities_against_finite_differences(nonlinearity):
     arrays = make_arrays(np.random.default_rng(9), "rnn", (3, 2, 2, 2))
-    assert np.abs(np.stack([a for a in ops.rnn(*arrays, nonlinearity="relu")[0].data.ravel() if a > 0])).min() > 1e-3  # clear of the kink
+    assert np.abs(np.stack([a for a in ops.rnn(*arrays, nonlinearity="relu")[0].data.ravel() if a > 0])).min() > 1e-3  # away from the kink
     for order in (1, 2):
         report = gradcheck(ops.rnn, *arrays, order=order, nonlinearity=nonlinearity)
         assert report.ok, str(report)

@@ -1,4 +1,4 @@
-"""hypothesis draws shapes, axes, keys, dtypes and layouts; NumPy and PyTorch say what must come out."""
+"""hypothesis draws shapes, axes, keys, dtypes and layouts; NumPy and PyTorch give the expected results."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def normal(seed, *shape):
 
 
 def agrees(name, *args, orders=(1, 2), **named):
-    """The op equals its PyTorch reference: values, gradients, and gradients of gradients."""
+    """Asserts that the op equals its PyTorch reference: values, gradients, and gradients of gradients."""
     for order in orders:
         report = compare_op(name, Sample("drawn", args, named), order=order)
         assert report.ok, report
@@ -55,7 +55,7 @@ def test_axes(name, data, shape, keepdims, seed):
         axes = axes[0]
     reduced = shape if axes is None else [shape[i] for i in np.atleast_1d(axes)]
     if name != "sum" and 0 in reduced:
-        return  # NumPy has no mean or extreme of nothing
+        return  # NumPy has no mean, minimum or maximum of an empty array
     agrees(name, normal(seed, *shape), axis=axes, keepdims=keepdims)
 
 

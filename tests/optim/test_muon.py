@@ -10,7 +10,7 @@ from tinylm.nn import Parameter
 from tinylm.optim.muon import COEFFICIENTS, STEPS, orthogonalized
 from tinylm.verify.torch.optimizers import TorchMuon
 
-SHAPES = [(6, 4), (4, 6), (8, 4), (5, 5), (1, 3), (3, 1), (1, 1)]  # (8, 4) and (3, 1) are squares on top of each other
+SHAPES = [(6, 4), (4, 6), (8, 4), (5, 5), (1, 3), (3, 1), (1, 1)]  # (8, 4) and (3, 1) are stacks of squares
 
 
 @pytest.mark.parametrize("shape", [(6, 4), (4, 6), (5, 5), (2, 3, 7), (1, 1)])
@@ -21,7 +21,7 @@ def test_singular_vectors_stay_and_singular_values_come_near_one(shape: tuple[in
     a, b, c = COEFFICIENTS
     for _ in range(STEPS):
         x = a * x + b * x**3 + c * x**5
-    np.testing.assert_allclose(orthogonalized(g), (u * x[..., None, :]) @ vt, rtol=1e-5, atol=1e-5)  # the 1e-7 beside the norm
+    np.testing.assert_allclose(orthogonalized(g), (u * x[..., None, :]) @ vt, rtol=1e-5, atol=1e-5)  # because of the 1e-7 added to the norm
     assert (x > 0.6).all()
     assert (x < 1.3).all()
 

@@ -1,4 +1,4 @@
-"""Optimisers against PyTorch's, flat buffers, clipping, state."""
+"""Optimisers compared with PyTorch's, flat buffers, clipping, state."""
 
 import numpy as np
 import pytest
@@ -53,7 +53,7 @@ def test_steps_equal_pytorchs(case: str, max_norm: float | None) -> None:
             np.testing.assert_allclose(p.data, t.detach().numpy(), rtol=1e-10, atol=1e-12)
 
 
-def test_groups_have_settings_of_their_own() -> None:
+def test_groups_have_their_own_settings() -> None:
     a, b = Parameter(np.ones(3)), Parameter(np.ones(3))
     optimizer = optim.SGD([{"params": [a], "lr": 0.0}, {"params": [b]}], lr=0.5)
     a.grad = b.grad = np.ones(3)

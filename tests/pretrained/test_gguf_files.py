@@ -1,4 +1,4 @@
-"""GGUF: blocks decoded as a plain reference decodes them, models and tokenizers from files written by the `gguf` library."""
+"""GGUF: blocks are decoded as by a plain reference; models and tokenizers from files written by the `gguf` library."""
 
 import itertools
 import json
@@ -24,7 +24,7 @@ def half(raw: bytes) -> float:
 
 
 def block_values(kind: str, b: bytes) -> list[float]:
-    """The numbers of one block."""
+    """Returns the numbers of one block."""
     if kind == "F32":
         return [float(np.frombuffer(b, "<f4")[0])]
     if kind == "F16":
@@ -90,14 +90,14 @@ def close(writer: Any) -> None:
 # ---------------------------------------------------------------- models
 
 BYTES = [chr(c) for c in [*range(33, 127), *range(161, 173), *range(174, 256)]]
-BYTES += [chr(256 + n) for n in range(256 - len(BYTES))]  # GPT-2's letters for the bytes
+BYTES += [chr(256 + n) for n in range(256 - len(BYTES))]  # the letters with which GPT-2 writes bytes
 MERGES = ["t h", "th e", "Ġ the", "i n", "Ġ a", "1 2"]
 PIECES = [*BYTES, *(m.replace(" ", "") for m in MERGES), "<|start|>", "<|end|>", "<tool>"]
 TYPES = [1] * (len(PIECES) - 3) + [3, 3, 4]
 
 
 def write_llama(path: Path, model: Llama, kind: str = "F32", **changes: Any) -> None:
-    """As llama.cpp's converter does: its names, and the rows of queries and keys in pairs of neighbours."""
+    """Writes a file as llama.cpp's converter does: with its names, and with the rows of queries and keys as neighbouring pairs."""
     c = model.config
     writer = GGUFWriter(path, "llama")
     writer.add_block_count(c.n_layer)
@@ -159,7 +159,7 @@ IDS = Tensor(np.random.default_rng(1).integers(0, len(PIECES), (2, 9)))
 
 @pytest.mark.parametrize("changes", [{}, {"tied": False, "attention_bias": True, "mlp_bias": True, "rope_theta": 50.0, "head_dim": 6}])
 def test_a_llama(changes: dict[str, Any], tmp_path: Path) -> None:
-    """Weights as they were; and with the file's own order of rows, interleaved pairs give the same logits."""
+    """The weights are unchanged; and in the file's own order of rows, interleaved pairs give the same logits."""
     model = small_llama(**changes)
     write_llama(tmp_path / "x.gguf", model)
     loaded = Llama.from_pretrained(tmp_path / "x.gguf")
@@ -183,7 +183,7 @@ def test_a_quantised_llama(kind: str, tmp_path: Path) -> None:
     expected = small_llama()
     expected.load_state_dict(model.state_dict())
     for p in expected.parameters():
-        if p.ndim == 2:  # row by row, so that their order in the file does not matter
+        if p.ndim == 2:  # each row is quantised separately, so that the order of rows does not matter
             p.data[...] = quants.dequantize(quants.quantize(p.numpy(), GGMLQuantizationType[kind]), GGMLQuantizationType[kind])
     logits = Llama.from_pretrained(tmp_path / "x.gguf")(IDS).numpy()
     assert np.array_equal(logits, expected(IDS).numpy())
@@ -224,7 +224,7 @@ TEXTS = ["the thin ant", " the\n\n  in a 1212", "naïve Ünïcödé 😀 \t", "<
 
 @pytest.mark.parametrize("pre", ["gpt-2", "smollm", "llama-bpe"])
 def test_the_byte_level_tokenizer(pre: str, tmp_path: Path) -> None:
-    """Its pieces are those of the same tokenizer written as a tokenizer.json by hand; what is decoded is the text."""
+    """Its pieces are those of the same tokenizer written as a tokenizer.json by hand; decoding gives the text back."""
     write_llama(tmp_path / "x.gguf", small_llama(), pre=pre)
     ours = gguf_tokenizer(read_gguf(tmp_path / "x.gguf"))
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": pre != "llama-bpe"}
@@ -261,7 +261,7 @@ def test_the_byte_level_tokenizer(pre: str, tmp_path: Path) -> None:
 
 
 def test_sentence_pieces(tmp_path: Path) -> None:
-    """Merged by score; unknown characters in bytes; the space before the text comes and goes."""
+    """Pieces are merged by score, unknown characters become bytes, and the space before the text is added and removed."""
     pieces = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256)), "▁", "a", "b", "c", "ab", "bc", "▁a", "cc"]
     scores = [0.0] * 259 + [-10.0, -11.0, -12.0, -13.0, -2.0, -1.0, -3.0, -4.0]
     writer = GGUFWriter(tmp_path / "x.gguf", "llama")

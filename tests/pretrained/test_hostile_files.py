@@ -1,4 +1,4 @@
-"""Files made to harm: one clear error each, within a second, and nothing large allocated."""
+"""Malicious files: each gives one clear error within a second, and nothing large is allocated."""
 
 import json
 import struct
@@ -71,7 +71,7 @@ GGUFS: dict[str, tuple[bytes, str]] = {
 
 
 def refused(action: Callable[[], Any], message: str, kind: type[TinylmError] = CheckpointError) -> None:
-    """One line of error with the message in it; within a second of processor time, with less than 50 MB of Python's memory."""
+    """Asserts that the action fails with one line that contains the message, quickly and with less than 50 MB of Python's memory."""
     tracemalloc.start()
     begun = time.process_time()
     try:
@@ -81,9 +81,9 @@ def refused(action: Callable[[], Any], message: str, kind: type[TinylmError] = C
     finally:
         tracemalloc.stop()
     assert message in str(caught.value)
-    assert len(str(caught.value)) < 600  # 500 and the path of the test's folder
+    assert len(str(caught.value)) < 600  # 500, and the path of the test's folder
     assert peak < 50 << 20
-    assert taken < 5  # far from looping; the figure itself is no promise
+    assert taken < 5  # far less than an endless loop; the number itself is not a promise
 
 
 @pytest.mark.parametrize("name", GGUFS)

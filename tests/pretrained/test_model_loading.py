@@ -1,4 +1,4 @@
-"""Hugging Face's folders, read and written, against the models of transformers: logits, every gradient, greedy text."""
+"""Hugging Face's folders, read and written, compared with the models of transformers: logits, every gradient, greedy text."""
 
 import dataclasses
 import json
@@ -40,7 +40,7 @@ LLAMAS: dict[str, dict[str, Any]] = {
 
 
 def theirs_of(hugging_face: Any, kind: str, name: str) -> Any:
-    """A small model of theirs, its weights far from zero and drawn with a fixed seed."""
+    """Returns a small model of transformers, its weights far from zero and drawn with a fixed seed."""
     torch.manual_seed(0)
     none = {"bos_token_id": None, "eos_token_id": None, "attn_implementation": "eager"}
     if kind == "gpt2":
@@ -70,8 +70,8 @@ def ours_of(kind: str, folder: Path) -> GPT | Llama:
 
 @cases
 def test_a_folder_of_theirs(hugging_face: Any, kind: str, name: str, tmp_path: Path) -> None:
-    """As they write it, in one file and in several: logits, cached greedy text, and (with their weights read into the
-    twin) every layer's output and every named gradient in float64 and float32."""
+    """A folder as transformers writes it, in one file and in several: logits, cached greedy text, and (with the weights
+    loaded into the twin) every layer's output and every named gradient in float64 and float32."""
     theirs = theirs_of(hugging_face, kind, name)
     theirs.save_pretrained(tmp_path / "one")
     theirs.save_pretrained(tmp_path / "many", max_shard_size="8KB")
@@ -96,7 +96,7 @@ def test_a_folder_of_theirs(hugging_face: Any, kind: str, name: str, tmp_path: P
 
 @cases
 def test_a_folder_of_ours(hugging_face: Any, kind: str, name: str, tmp_path: Path) -> None:
-    """They read it without a missing or unexpected key, and it gives the same logits; read again it is the same model."""
+    """transformers reads it without a missing or unexpected key, and it gives the same logits; read again here it is the same model."""
     theirs_of(hugging_face, kind, name).save_pretrained(tmp_path / "theirs")
     ours = ours_of(kind, tmp_path / "theirs")
     ours.save_pretrained(tmp_path / "ours")
@@ -108,7 +108,7 @@ def test_a_folder_of_ours(hugging_face: Any, kind: str, name: str, tmp_path: Pat
 
 
 def reread(hugging_face: Any, folder: Path) -> np.ndarray:
-    """The logits by what they make of a folder."""
+    """Returns the logits of the model that transformers reads from a folder."""
     found, notes = hugging_face.AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
     assert not any(notes[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     with torch.no_grad():
@@ -125,7 +125,7 @@ def reread(hugging_face: Any, folder: Path) -> np.ndarray:
     ],
     ids=["GPT without biases", "interleaved pairs", "scaled positions"],
 )  # fmt: skip
-def test_what_is_put_differently_there(hugging_face: Any, config: Any, tmp_path: Path) -> None:
+def test_what_is_stored_differently_there(hugging_face: Any, config: Any, tmp_path: Path) -> None:
     model: GPT | Llama = GPT(config) if isinstance(config, GPTConfig) else Llama(config)
     rng = np.random.default_rng(0)
     for p in model.parameters():
@@ -136,7 +136,7 @@ def test_what_is_put_differently_there(hugging_face: Any, config: Any, tmp_path:
 
 
 def test_older_files(hugging_face: Any, tmp_path: Path) -> None:
-    """Without the trunk's prefix, with the causal masks and the tied head among the tensors, in half precision."""
+    """Without the prefix of the trunk, with the causal masks and the tied head among the tensors, in half precision."""
     from safetensors.torch import save_file
 
     theirs = theirs_of(hugging_face, "gpt2", "as GPT-2")
@@ -200,7 +200,7 @@ def test_settings_that_are_not_supported(hugging_face: Any, kind: str, settings:
 
 
 def test_a_model_from_a_file_draws_nothing(hugging_face: Any, tmp_path: Path) -> None:
-    """Neither the random stream nor parameters made afterwards know of it."""
+    """Neither the random stream nor parameters created afterwards are affected."""
     from tinylm.engine.random_keys import default_generator
 
     theirs_of(hugging_face, "gpt2", "as GPT-2").save_pretrained(tmp_path)

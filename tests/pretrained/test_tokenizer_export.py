@@ -1,4 +1,4 @@
-"""Tokenizers trained here, in the terms of the `tokenizers` library: the same ids for every text."""
+"""Tokenizers trained here, written for the `tokenizers` library: the same ids for every text."""
 
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ def test_the_same_ids(kind: str, tmp_path: Path) -> None:
         assert again.decode(ids) == ours.decode(ids)
 
 
-def test_what_cannot_be_put_so() -> None:
+def test_tokenizers_that_cannot_be_exported() -> None:
     with pytest.raises(DataError, match="cannot encode 'aΩ'"):
         as_pretrained(train_tokenizer("char", TEXT)).encode("aΩ")
     other: Any = type("Other", (), {"kind": "syllable"})()

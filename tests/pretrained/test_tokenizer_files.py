@@ -1,4 +1,4 @@
-"""Tokenizers in Hugging Face's folders against transformers' own: ids, BOS, ends, templates; written and read again."""
+"""Tokenizers in Hugging Face's folders compared with transformers: ids, BOS, ends, templates; written and read again."""
 
 import json
 import warnings
@@ -27,7 +27,7 @@ def pieces() -> dict[str, int]:
 
 def theirs_at(folder: Path) -> Any:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of what it imports in turn
+        warnings.simplefilter("ignore", DeprecationWarning)  # of packages that it imports
         warnings.simplefilter("ignore", FutureWarning)
         import transformers
     kind = transformers.GPT2Tokenizer if (folder / "vocab.json").exists() else transformers.PreTrainedTokenizerFast
@@ -47,7 +47,7 @@ def test_vocabulary_and_merges(tmp_path: Path) -> None:
 
 @pytest.fixture
 def with_bos(tmp_path: Path) -> Path:
-    """A folder whose tokenizer puts <s> before every text."""
+    """Returns a folder whose tokenizer puts <s> before every text."""
     library = Tokenizer(models.BPE(pieces(), [("t", "h"), ("th", "e"), ("Ġ", "the")]))
     library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     library.decoder = decoders.ByteLevel()
@@ -64,8 +64,8 @@ def with_bos(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_beginning_before_every_text(with_bos: Path) -> None:
-    """As transformers puts it; in a conversation the template has it already."""
+def test_bos_comes_before_every_text(with_bos: Path) -> None:
+    """As in transformers; in a conversation the template already contains it."""
     ours, theirs = read_tokenizer(with_bos), theirs_at(with_bos)
     for text in TEXTS:
         assert [*ours.start, *ours.encode(text).tolist()] == theirs(text).input_ids, text
@@ -74,8 +74,8 @@ def test_a_beginning_before_every_text(with_bos: Path) -> None:
     assert ours.chat_ids(messages) == theirs.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
 
 
-def test_a_score_begins_there(with_bos: Path) -> None:
-    """log p of every token of the text, the first one after BOS."""
+def test_scoring_starts_at_bos(with_bos: Path) -> None:
+    """log p of every token of the text, the first one given BOS."""
     tokenizer = read_tokenizer(with_bos)
     model = GPT(GPTConfig(vocab_size=tokenizer.vocab_size, block_size=8, n_layer=1, n_head=2, n_embd=8))
     score = score_text(model, tokenizer, "the ant")
@@ -101,7 +101,8 @@ def test_written_and_read_again(with_bos: Path, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(scope="module")
 def sentence_pieces() -> PretrainedTokenizer:
-    """SentencePiece's: words carry their space, the first one's is taken off, other characters are spelled in bytes."""
+    """Returns a tokenizer like SentencePiece's: words carry their space, the first word's space is removed, other
+    characters are spelled in bytes."""
     vocabulary = [f"<0x{b:02X}>" for b in range(256)]
     for word in ("▁once", "▁upon", "▁a", "▁time"):
         vocabulary += [p for p in [*word, *(word[:i] for i in range(2, len(word) + 1))] if p not in vocabulary]
@@ -111,7 +112,7 @@ def sentence_pieces() -> PretrainedTokenizer:
 
 @pytest.mark.parametrize("text", ["once upon a time", "é猫 once 猫é“ a\na", "猫  time"])
 def test_streamed_text_keeps_its_spaces(text: str, sentence_pieces: PretrainedTokenizer) -> None:
-    """From the beginning, and from any token on behind those before it."""
+    """From the beginning of a text, and from any later token on."""
     ids = sentence_pieces.encode(text).tolist()
     decoder = StreamDecoder(sentence_pieces)
     pieces = [decoder.push(i) for i in ids]

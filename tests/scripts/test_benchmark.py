@@ -1,4 +1,4 @@
-"""scripts/benchmark.py: its workloads, what each side computes in a step, and what becomes of the measurements."""
+"""scripts/benchmark.py: its workloads, what each side computes per step, and what is done with the measurements."""
 
 import dataclasses
 import json
@@ -76,7 +76,7 @@ def test_a_side_on_the_cpu(side: str, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["gpt", "llama", "transformer", "rnn", "lstm", "gru"])
 def test_both_sides_make_the_same_step(name: str) -> None:
-    """From the same weights, two steps lead to the same weights."""
+    """Starting from the same weights, two steps lead to the same weights."""
     import torch
 
     work = TINY[name]
@@ -102,7 +102,7 @@ def test_pytorchs_cache_gives_the_logits_of_the_whole_text(whole: bool) -> None:
     work = TINY["decode"]
     model = torch_side.build(work).eval()
     ids = torch.from_numpy(np.random.default_rng(1).integers(0, 11, (1, 12)))
-    cache = torch.full((2, 2, 1, 2, 12, 4), 7.0)  # what is not yet written must not be seen
+    cache = torch.full((2, 2, 1, 2, 12, 4), 7.0)  # positions that are not yet written must not be seen
     with torch.no_grad():
         found = [torch_side.cached_logits(model, ids[:, :3], torch.arange(3), cache, None if whole else 3)]
         for at in range(3, 12):
@@ -144,7 +144,7 @@ def test_the_compiled_side_asks_for_compilation(name: str, monkeypatch: pytest.M
 
 
 def test_a_side_on_a_gpu(emulated_cuda: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps are timed by events on the card, and none of them waits."""
+    """Steps are timed by events on the GPU, and none of them waits."""
     import cupyx
 
     recorded: list[int] = []
@@ -166,11 +166,11 @@ def test_a_side_on_a_gpu(emulated_cuda: Any, monkeypatch: pytest.MonkeyPatch) ->
         found = measure_here("tinylm", TINY["gpt"], "cuda")
     assert (found.seconds, found.megabytes) == (0.25, 3.0)
     assert recorded == [0, 2, 4, 6, 8]  # a mark before the first step and one after each; two groups of parameters
-    assert waited == [5] * 4  # only when all was under way
+    assert waited == [5] * 4  # only after all steps were submitted
 
 
 def test_a_fresh_process_and_its_own_memory() -> None:
-    """The parent's memory, which getrusage counts as the child's, is not in it."""
+    """The parent's memory is not counted, though getrusage counts it as the child's."""
     held = np.ones(400 << 17)  # 400 MB
     found = measure("tinylm", TINY["rnn"], "cpu")
     assert isinstance(found, Measurement)
@@ -183,7 +183,7 @@ def test_a_process_that_fails_says_why() -> None:
     assert found == "tinylm.errors.ConfigError: the width n_embd 8 is not divisible by n_head 3"
 
 
-def test_a_hint_behind_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hint_after_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(*_: Any, **__: Any) -> Any:
         return types.SimpleNamespace(returncode=1, stderr="Traceback\n  x\na.b.InductorError: no C++ compiler\n\nSet X=1 for more\n")
 

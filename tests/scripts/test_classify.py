@@ -1,4 +1,4 @@
-"""scripts/classify.py as a person runs it."""
+"""scripts/classify.py as a user runs it."""
 
 import json
 import os
@@ -75,7 +75,7 @@ def test_texts_files_and_the_standard_input_give_the_same(run: Path, tmp_path: P
 
 
 def test_labels_stream(run: Path) -> None:
-    """A line is answered before the next one comes, and fifty a second are no burden."""
+    """A line is answered before the next one comes, and fifty lines per second are possible."""
     with subprocess.Popen([sys.executable, str(SCRIPT), "run", str(run)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""scripts/evaluate.py as a person runs it."""
+"""scripts/evaluate.py as a user runs it."""
 
 import dataclasses
 from pathlib import Path
@@ -65,7 +65,7 @@ def test_help_and_dry_run(runs: dict[str, Path]) -> None:
     assert "nats/token" in ends_well(script("evaluate.py", runs["gpt"], "--dry-run"))
 
 
-def test_what_cannot_be(runs: dict[str, Path], tmp_path: Path) -> None:
+def test_invalid_arguments(runs: dict[str, Path], tmp_path: Path) -> None:
     fails_with_one_line(script_here("evaluate.py", tmp_path / "none"), "no run folder")
     fails_with_one_line(script_here("evaluate.py", runs["gru"], runs["words"]), "only models of the same tokens can be mixed")
     fails_with_one_line(script_here("evaluate.py", runs["gru"], "--dynamic", "-1"), "expected more than 0")

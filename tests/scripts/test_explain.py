@@ -1,4 +1,4 @@
-"""scripts/explain.py as a person runs it."""
+"""scripts/explain.py as a user runs it."""
 
 import dataclasses
 from pathlib import Path
@@ -61,7 +61,7 @@ def test_the_steps(runs: dict[str, Path], tmp_path: Path) -> None:
 
 
 def test_why_a_gradient_is_what_it_is(runs: dict[str, Path]) -> None:
-    """The norms of a tied weight's two parts and of their sum, as backward gives it."""
+    """The norms of a tied weight's two contributions and of their sum equal those of backward."""
     shown = ends_well(script_here("explain.py", "backward", runs["gpt"], SENTENCE, "--parameter", "lm_head.weight"))
     model, tokenizer, _ = load_run(runs["gpt"])
     ids = tokenizer.encode(SENTENCE)
@@ -132,7 +132,7 @@ def test_the_report(runs: dict[str, Path]) -> None:
 
 @pytest.fixture(scope="module")
 def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Two translators and two classifiers."""
+    """Returns two translators and two classifiers."""
     parent = tmp_path_factory.mktemp("others")
     words = {"cat": "gato", "dog": "perro", "bird": "pájaro", "horse": "caballo", "wolf": "lobo"}
     pairs = [(f"The {a} sees the {b}.", f"El {x} ve el {y}.") for a, x in words.items() for b, y in words.items()]
@@ -158,7 +158,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def translated(run: Path, source: str, target: str) -> tuple[Any, Tensor, Tensor]:
-    """(model, logits, loss) of a pair, by hand."""
+    """Returns (model, logits, loss) of a pair, computed by hand."""
     translator = load_translator(run)
     v = translator.vocabulary
     ids, goal = v.encode(source), v.encode(target)
@@ -182,7 +182,7 @@ def test_a_translators_backward_pass(others: dict[str, Path]) -> None:
 
 
 def test_a_translators_heads(others: dict[str, Path]) -> None:
-    """Those that look from the translation to the source have two axes of words."""
+    """Heads that look from the translation to the source have two axes of words."""
     run = others["translate-transformer"]
     arguments = ("attention", run, "The cat.", "--target", "El gato.")
     shown = rows(*arguments)
@@ -231,7 +231,7 @@ def test_a_classifier(others: dict[str, Path]) -> None:
     assert f"for the label {likelier!r}" in ends_well(script_here("explain.py", "backward", run, text))
     shown = rows("attention", run, text, "--layer", 1, "--head", 0)
     weights = explain.attention_weights(logits, model=model)[1].weights[0, 0]
-    for t, cells in enumerate(shown[1:5]):  # words ahead count, too
+    for t, cells in enumerate(shown[1:5]):  # later words count, too
         s = int(np.argmax(np.where(np.arange(4) == t, 0, weights[t])))
         assert f"{abs(t - s)} {'back' if s < t else 'on'}: {weights[t, s]:.2f}" in " ".join(cells)
     shown = rows("gates", others["classify-lstm"], text)
@@ -290,7 +290,7 @@ def test_help() -> None:
             assert flag in shown
 
 
-def test_what_cannot_be(runs: dict[str, Path], tmp_path: Path) -> None:
+def test_invalid_arguments(runs: dict[str, Path], tmp_path: Path) -> None:
     def fails(message: str, *arguments: object) -> None:
         fails_with_one_line(script_here("explain.py", *arguments), message)
 

@@ -1,4 +1,4 @@
-"""scripts/export.py as a person runs it, its folders opened by transformers."""
+"""scripts/export.py as a user runs it; transformers opens its folders."""
 
 import dataclasses
 import json
@@ -53,7 +53,7 @@ def logits_of(theirs: Any) -> np.ndarray:
 
 @pytest.mark.parametrize("name", ["gpt", "biased", "llama", "from-folder"])
 def test_a_run_opens_elsewhere(name: str, runs: Path, hugging_face: Any, tmp_path: Path) -> None:
-    """The ids of texts, and the logits in both precisions; read back and written again it is the same, byte for byte."""
+    """The ids of texts and the logits in both precisions are equal; read back and written again, the folder is the same byte for byte."""
     folder = tmp_path / "folder"
     ends_well(script_here("export.py", runs / name, folder))
     model, tokenizer, _ = load_run(runs / name)
@@ -74,7 +74,7 @@ def test_a_run_opens_elsewhere(name: str, runs: Path, hugging_face: Any, tmp_pat
 
 
 def corrected(hugging_face: Any, base: Path, folder: Path) -> Any:
-    """Their model of a base with W + (alpha / r) B A, as adapter_config.json says, for every layer that it targets."""
+    """Returns their model of a base with W + (alpha / r) B A for every layer that adapter_config.json targets."""
     theirs = hugging_face.AutoModelForCausalLM.from_pretrained(base)
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     assert config["peft_type"] == "LORA"
@@ -135,7 +135,7 @@ def test_nothing_is_overwritten(runs: Path, tmp_path: Path) -> None:
 
 
 def test_evaluations_of_models_from_elsewhere(runs: Path, tmp_path: Path) -> None:
-    """As the run itself; adapters learn as they go; a report, which needs a training, is refused."""
+    """Models in folders evaluate as the run itself; adapters keep learning; a report, which needs a training run, is refused."""
     text = tmp_path / "text.txt"
     text.write_text(TEXT, encoding="utf-8", newline="")
     lines = [ends_well(script_here("evaluate.py", runs / x, "--data", text)).split()[-2:] for x in ("gpt", "folder")]

@@ -1,4 +1,4 @@
-"""scripts/generate.py as a person runs it."""
+"""scripts/generate.py as a user runs it."""
 
 import dataclasses
 from pathlib import Path
@@ -34,7 +34,7 @@ def generated(*arguments: object) -> str:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_what_is_printed_is_what_the_library_generates(runs: dict[str, Path], model: str) -> None:
-    """Prompt, continuation, line break; past the block size."""
+    """Prompt, continuation, line break; also beyond the block size."""
     lm, tokenizer, _ = load_run(runs[model])
     greedy = tokenizer.decode(generate(lm, tokenizer.encode("the fox").tolist(), 60, Sampling(greedy=True)))
     shown = ends_well(script("generate.py", runs[model], "--prompt", "the fox", "--tokens", 60, "--greedy", "--seed", 5))
@@ -66,7 +66,7 @@ def test_settings(runs: dict[str, Path]) -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_many_prompts(runs: dict[str, Path], model: str, tmp_path: Path) -> None:
-    """A line each, in order, whatever their lengths; each the same as on its own."""
+    """One line per prompt, in order, whatever their lengths; each is the same as alone."""
     lm, tokenizer, _ = load_run(runs[model])
     prompts = ["the", "", "the fox", "dog", " the quick", "\\o/"]
     file = tmp_path / "prompts.txt"

@@ -1,4 +1,4 @@
-"""scripts/check_gradients.py and scripts/compare_gradients.py as a person runs them."""
+"""scripts/check_gradients.py and scripts/compare_gradients.py as a user runs them."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from script_helpers import ends_well, script_here
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 BOTH = pytest.mark.parametrize("name", ["check_gradients.py", "compare_gradients.py"])
 
-# Runs a script after something was spoilt.
+# Runs a script after something was broken.
 SPOILT = """
 import runpy, sys
 import numpy as np, tinylm
@@ -189,14 +189,14 @@ def own(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "samples"), [("softplus", 2), ("composed", 1), ("model", 1)])
-def test_a_function_of_ones_own(own, name, samples):
+def test_a_function_of_the_users_own(own, name, samples):
     out = ends_well(script_here("check_gradients.py", "--module", f"{own}:{name}"))
     assert f" ok  {name}" in out
     assert f"1 functions, {2 * samples} checks, 0 failed" in out
     assert ("second order not checked: an op's body computes with NumPy itself" in out) is (name != "model")
 
 
-def test_a_wrong_function_of_ones_own(own):
+def test_a_wrong_function_of_the_users_own(own):
     result = script_here("check_gradients.py", "--module", f"{own}:wrong")
     assert result.returncode == 1
     assert "wrong (full, order 1, cube): FAILED" in result.stdout
@@ -210,7 +210,7 @@ def test_a_vjp_that_raises_is_a_failure_with_its_line(own):
     assert "own.py:17)" in result.stdout
 
 
-def test_what_is_wrong_with_a_file_of_ones_own(own, tmp_path):
+def test_what_is_wrong_with_a_file_of_the_users_own(own, tmp_path):
     broken = tmp_path / "broken.py"
     broken.write_text("1 / 0", encoding="utf-8")
     for target, message in [
@@ -247,7 +247,7 @@ def test_a_wrong_kernel_is_caught():
     result = script("check_gradients.py", "--op", "exp", "--implementation", "kernel", spoil=spoil)
     assert result.returncode == 1, result.stdout + result.stderr
     assert "a factor of 1.001" in result.stdout
-    for implementation in ("auto", "reference"):  # float64: the kernel is not theirs
+    for implementation in ("auto", "reference"):  # float64: the kernel does not run
         assert script("check_gradients.py", "--op", "exp", "--implementation", implementation, spoil=spoil).returncode == 0
     assert script("check_gradients.py", "--op", "exp", "--implementation", "reference", spoil=WRONG_GRADIENT).returncode == 0
 
@@ -313,7 +313,7 @@ def pairs(tmp_path):
     return path
 
 
-def test_a_pair_of_ones_own(pairs):
+def test_a_pair_of_the_users_own(pairs):
     out = ends_well(script_here("compare_gradients.py", "--module", f"{pairs}:right"))
     for word in ("relative", "largest |a - b|", "cosine", "ULPs", " ok  output of 2", " ok  gradient of 0.weight"):
         assert word in out

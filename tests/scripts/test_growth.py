@@ -38,7 +38,7 @@ def test_the_slope() -> None:
 
 
 def fake(side: str, work: Workload, device: str) -> Measurement:
-    """tinylm's time is as batch, block² and √width; PyTorch's as batch; recurrent models' as the length."""
+    """Returns times that grow as batch, block² and √width for tinylm, as batch for PyTorch, and as the length for recurrent models."""
     if work.model == "rnn":
         return Measurement(work.block_size * 1e-4, 1, 1)
     other = 1 if side == "torch" else work.block_size**2 * work.width**0.5

@@ -1,4 +1,4 @@
-"""The steps of kernels/README.md from plain to fast give what softmax is: in C here, in CUDA C in the emulator."""
+"""The steps of kernels/README.md from plain to fast compute softmax: those in C here, those in CUDA C in the emulator."""
 
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def test_steps_in_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not found["softmax_4"](np.full((2, 20), -np.inf, np.float32)).any()
 
 
-def test_the_command_prints_a_row_a_step() -> None:
+def test_the_command_prints_one_row_per_step() -> None:
     lines = ends_well(script_here("kernel_steps.py", "--dry-run")).splitlines()
     assert [line.split()[1] for line in lines[3:]] == ["softmax_1", "softmax_2", "softmax_3", "softmax_4"]
     fails_with_one_line(script_here("kernel_steps.py", "--rows", 0), "rows is 0: expected at least 1")

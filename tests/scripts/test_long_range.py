@@ -1,4 +1,4 @@
-"""scripts/long_range.py as a person runs it."""
+"""scripts/long_range.py as a user runs it."""
 
 import dataclasses
 import json
@@ -46,7 +46,7 @@ def rows(result: Result) -> list[list[str]]:
 
 
 def test_the_table_and_the_files_are_the_librarys_figures(runs: dict[str, Path], tmp_path: Path) -> None:
-    """Each cell from windows scored one by one; '-' where a Transformer's block ends."""
+    """Each cell equals windows scored one by one; '-' where a Transformer's block ends."""
     folders = list(runs.values())
     shown = rows(
         script_here("long_range.py", "context", *folders, "--contexts", 1, 8, 20, "--positions", 30, "--seed", 4, "--out", tmp_path)

@@ -1,4 +1,4 @@
-"""scripts/score.py as a person runs it: the figures against the library's, and every error."""
+"""scripts/score.py as a user runs it: the figures compared with the library's, and every error."""
 
 import dataclasses
 import math
@@ -35,7 +35,7 @@ def scored(*arguments: object) -> list[str]:
 
 
 def row(name: str, score: Score) -> list[str]:
-    """The row of the table of totals."""
+    """Returns the row of the table of totals."""
     figures = f"{score.log_probability:.4f}", f"{score.perplexity:.4f}", f"{score.bits_per_byte:.4f}"
     return [*name.split(), str(len(score.tokens)), str(score.unknown), *figures]
 
@@ -50,7 +50,7 @@ def together(scores: list[Score]) -> Score:
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("sentences", [False, True])
 def test_the_figures_are_the_librarys(runs: dict[str, Path], model: str, sentences: bool) -> None:
-    """Each token's probability, each text's totals, and those of all; past the block size too."""
+    """Each token's probability, each text's totals, and those of all texts; also beyond the block size."""
     lm, tokenizer, _ = load_run(runs[model])
     texts = ["the fox jumps", "lazy dog. the quick brown fox jumps over the lazy dog.", "é"]
     scores = [score_text(lm, tokenizer, t, sentence=sentences) for t in texts]
@@ -101,7 +101,7 @@ def test_options(runs: dict[str, Path]) -> None:
 
 
 def test_texts_are_shown_as_they_are(runs: dict[str, Path]) -> None:
-    """Nothing in them is taken for markup or for an emoji's name."""
+    """Nothing in them is interpreted as markup or as the name of an emoji."""
     text = "[bold]the[/bold] :smile: \\o/"
     lines = scored(runs["gpt"], text)
     assert lines[-1].startswith(repr(text))

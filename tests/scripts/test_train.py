@@ -1,4 +1,4 @@
-"""scripts/train.py as a person runs it, for every model; dry runs and help of the other long-running scripts."""
+"""scripts/train.py as a user runs it, for every model; dry runs and help of the other long-running scripts."""
 
 import dataclasses
 import importlib.util
@@ -54,14 +54,14 @@ def test_dry_runs_leave_nothing_behind(name: str, tmp_path: Path) -> None:
     ("model", "tokenizer"), [("transformer", "char"), ("rnn", "word"), ("lstm", "char"), ("gru", "bpe"), ("ngram", "word")]
 )
 def test_every_model_trains(model: str, tokenizer: str, tmp_path: Path) -> None:
-    """With its own defaults, on the shipped text."""
+    """Each with its own defaults, on the shipped text."""
     result = script("train.py", "--model", model, "--tokenizer", tokenizer, "--dry-run", cwd=tmp_path, TMPDIR=str(tmp_path))
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     assert f"{model} on tinyshakespeare" in result.stdout
     shown, _, sample = result.stdout.partition("a sample:\n")
     assert "nats/token over the whole split" in shown
-    assert len(sample) > 300  # characters at least, for tokens of one or more
+    assert len(sample) > 300  # at least so many characters, since a token has one or more
     assert "<unk>" not in sample
     assert os.listdir(tmp_path) == []
 

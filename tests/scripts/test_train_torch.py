@@ -1,4 +1,4 @@
-"""scripts/train_torch.py as a person runs it, and the report that shows both curves."""
+"""scripts/train_torch.py as a user runs it, and the report that shows both curves."""
 
 import dataclasses
 import json
@@ -52,7 +52,7 @@ def test_a_dry_run_writes_nothing(run: Path) -> None:
     assert sorted(run.parent.rglob("*")) == before
 
 
-def test_help_and_what_cannot_be(tmp_path: Path) -> None:
+def test_help_and_invalid_arguments(tmp_path: Path) -> None:
     shown = ends_well(script_here("train_torch.py", "--help"))
     for flag in ("--out", "--steps", "--dry-run"):
         assert flag in shown

@@ -1,4 +1,4 @@
-"""scripts/translate.py as a person runs it."""
+"""scripts/translate.py as a user runs it."""
 
 import dataclasses
 import json
@@ -33,7 +33,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that has learned twenty sentences."""
+    """Returns the run of a model that has learned twenty sentences."""
     folder = tmp_path_factory.mktemp("runs") / "learned"
     config = dataclasses.replace(
         default_config("transformer"), bpe_size=300, block_size=24, n_layer=1, n_head=2, n_embd=64, n_hidden=32, batch_tokens=64,
@@ -98,7 +98,7 @@ def test_run_translates_texts_files_and_the_standard_input(run: Path, tmp_path: 
 
 
 def test_the_standard_input_is_translated_line_by_line(run: Path) -> None:
-    """Each answer comes before the next line is sent; a bad line ends it, named by its number."""
+    """Each answer comes before the next line is sent; a bad line, named by its number, ends the program."""
     command = [sys.executable, str(SCRIPTS / "translate.py"), "run", str(run)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, encoding="utf-8") as process:

@@ -1,4 +1,4 @@
-"""scripts/translate.py compare as a person runs it."""
+"""scripts/translate.py compare as a user runs it."""
 
 import json
 import math
@@ -39,7 +39,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def runs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """(the folder of a comparison, what it printed)."""
+    """Returns (the folder of a comparison, what it printed)."""
     folder = tmp_path_factory.mktemp("runs")
     result = compare("--data", data, "--out", folder, *TINY)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -47,7 +47,7 @@ def runs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, st
 
 
 def rows(out: str) -> dict[tuple[str, ...], list[str]]:
-    """The numbers of the table by system and decoding."""
+    """Returns the numbers of the table by system and decoding."""
     lines = out.split("system  ")[1].split("\n\n")[0].splitlines()[1:]
     found = {}
     for words in map(str.split, lines):
@@ -93,7 +93,7 @@ def test_pytorch_trains_the_same_transformer(runs: tuple[Path, str]) -> None:
     for (our_lr, ours), (their_lr, theirs) in zip(*found, strict=True):
         assert our_lr == their_lr
         assert ours == pytest.approx(theirs, rel=2e-3)
-    assert found[0] != found[1]  # it is another engine
+    assert found[0] != found[1]  # PyTorch computes them differently
 
 
 def test_steps_stretch_the_schedules_of_all_models(runs: tuple[Path, str], data: Path) -> None:
@@ -152,7 +152,7 @@ def test_errors_are_one_line(tmp_path: Path) -> None:
 
 
 def test_pytorch_is_asked_for_only_when_it_is_needed(tmp_path: Path) -> None:
-    """In a Python without it."""
+    """Runs in a Python without PyTorch."""
     (tmp_path / "torch.py").write_text("raise ImportError('not here')\n", encoding="utf-8")
     fails_with_one_line(
         script("translate.py", "compare", "--dry-run", PYTHONPATH=str(tmp_path)), "PyTorch is not installed: pip install 'tinylm[test]'"
@@ -171,7 +171,7 @@ def test_a_dry_run_leaves_nothing_behind(tmp_path: Path) -> None:
     assert result.stderr == "".join(f"{name} ...\n" for name in MODELS)
     assert "testing on 3 sentences" in result.stdout
     assert list(here.iterdir()) == []
-    assert not [path for path in temporary.iterdir() if not path.name.startswith("torchinductor")]  # PyTorch's own cache, at times
+    assert not [path for path in temporary.iterdir() if not path.name.startswith("torchinductor")]  # sometimes PyTorch's own cache
 
 
 def test_help() -> None:

@@ -1,4 +1,4 @@
-"""Copying: what accuracy means, what training sees, and that attention learns to look across the gap."""
+"""Copying: how accuracy is measured, what training sees, and that attention learns to look across the gap."""
 
 import dataclasses
 import math
@@ -16,7 +16,7 @@ TASK = CopyTask()
 
 
 class Oracle(LanguageModel):
-    """Certain of the symbol that stood `back` tokens before the next one; a negative `back`: of the symbol -back."""
+    """Is certain of the symbol that is `back` tokens before the next one; if `back` is negative, of the symbol -back."""
 
     def __init__(self, back: int) -> None:
         super().__init__()
@@ -30,8 +30,8 @@ class Oracle(LanguageModel):
 
 
 @pytest.mark.parametrize("gap", [5, 30])
-def test_who_copies_is_right_and_who_guesses_is_right_by_chance(gap: int) -> None:
-    """A copy that is off by one is caught: it has chance where it meets another symbol of the payload, and nothing elsewhere."""
+def test_copying_is_always_right_and_guessing_is_right_by_chance(gap: int) -> None:
+    """A copy that is off by one is noticed: it is right by chance where it meets another symbol of the payload, and never elsewhere."""
     distance = gap + TASK.payload + 1
     assert recall(Oracle(distance), TASK, gap, 50) == 1
     spread = 5 * math.sqrt(TASK.chance * (1 - TASK.chance) / (2000 * TASK.payload))
@@ -49,7 +49,7 @@ def test_test_sequences_are_those_of_seed_and_gap() -> None:
 
 
 def test_an_ngram_model_copies_what_it_can_see_and_nothing_else() -> None:
-    """With a gap of 1, the six tokens before hold each symbol's first place; from a gap of 5 on they do not."""
+    """With a gap of 1, the six tokens before contain the first place of each symbol; from a gap of 5 on they do not."""
     easy = CopyTask(payload=2, symbols=3, noise=2)
     model = train_copier(easy, copier_config("ngram", easy, 8, 300), 8)
     assert isinstance(model, NgramLM)

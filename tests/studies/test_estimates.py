@@ -1,4 +1,4 @@
-"""What an estimate predicts, against what runs really do; the memory of a step against the allocator's count."""
+"""An estimate compared with what runs really do, and the memory of a step with the allocator's count."""
 
 import dataclasses
 import json
@@ -44,8 +44,8 @@ def test_activations_are_what_the_allocator_counts(model: str, tmp_path: Path) -
     loss.backward()
     highest = tracemalloc.get_traced_memory()[1] - before
     tracemalloc.stop()
-    assert found.activations == pytest.approx(counted, rel=0.1)  # Python's own objects are counted, too, and the model is small
-    # LSTM and GRU kernels take room for the gradients of all gates within their call, which the tape does not show
+    assert found.activations == pytest.approx(counted, rel=0.1)  # Python's own objects are counted too, and the model is small
+    # LSTM and GRU kernels use a workspace for the gradients of all gates during their call, which the tape does not show
     assert found.activations + found.backward == pytest.approx(counted + highest, rel=0.3 if model in ("lstm", "gru") else 0.15)
 
 
@@ -75,7 +75,7 @@ def test_a_predicted_peak_part_by_part() -> None:
     held, step = HeldMemory(parameters=10, gradients=10, optimizer=20), StepMemory(activations=70, backward=30)
     memory = Memory(start=0, base=50, held=held, average=10, step=step, validation=60, peak=0)
     assert memory.checkpoint == 40
-    assert memory.predicted == 50 + 50 + 100, "a checkpoint has room where a step was"
+    assert memory.predicted == 50 + 50 + 100, "a checkpoint fits into the memory that a step used"
     assert dataclasses.replace(memory, step=StepMemory(40, 30)).predicted == 50 + 50 + 70 + 40
     assert dataclasses.replace(memory, start=300).predicted == 300
 
@@ -86,7 +86,7 @@ def test_accumulation_and_averages_in_the_memory(tmp_path: Path) -> None:
     parts = estimate(dataclasses.replace(config, accumulate=4, ema=0.9), tmp_path / "parts", TEXT, seconds=0.0).memory
     assert parts.step.activations == pytest.approx(whole.step.activations / 4, rel=0.05)
     assert (whole.average, parts.average) == (0, parts.held.gradients)
-    assert parts.validation > whole.validation, "the averages take the weights' place, which are kept meanwhile"
+    assert parts.validation > whole.validation, "the averages replace the weights, which are kept meanwhile"
 
 
 @pytest.mark.parametrize("model", ["gpt", "lstm"])
@@ -98,7 +98,7 @@ def test_an_estimate_counts_what_the_run_then_does(model: str, tmp_path: Path) -
     assert found.passes == pytest.approx(30 * 8 * 32 / len(run.task.train_ids))
     assert found.seconds.total == pytest.approx(sum(vars(found.seconds).values()))
     assert min(vars(found.seconds).values()) >= 0
-    assert found.memory.predicted <= found.memory.peak * 1.5  # this process has had more before
+    assert found.memory.predicted <= found.memory.peak * 1.5  # this process has used more before
     assert found.memory.step.activations > 0
 
 

@@ -1,4 +1,4 @@
-"""Losses beyond a model's own: mixtures, and models that go on learning as they read."""
+"""Losses of mixtures, and of models that keep learning while they read."""
 
 import math
 
@@ -70,7 +70,7 @@ def test_without_learning_it_is_the_plain_loss(which: int) -> None:
 
 @pytest.mark.parametrize("which", [0, 1])
 def test_each_token_is_scored_before_it_is_learned_from(which: int) -> None:
-    """The losses up to the end of a segment do not know what follows, and a pattern is learned on the way."""
+    """The losses up to the end of a segment do not depend on what follows, and a pattern is learned on the way."""
     ids = np.tile([0, 3, 1, 6, 2], 80)
     other = ids.copy()
     other[200:] = 5
@@ -84,7 +84,7 @@ def test_each_token_is_scored_before_it_is_learned_from(which: int) -> None:
 
 
 def test_one_step_of_dynamic_evaluation() -> None:
-    """The second segment's loss after one step of gradient descent on the first one's."""
+    """The second segment's loss after one step of gradient descent on the loss of the first."""
     model, ids = models()[0], np.random.default_rng(2).integers(0, 7, 9)
     twin = models()[0]
     twin.load_state_dict(model.state_dict())

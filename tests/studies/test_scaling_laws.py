@@ -1,4 +1,4 @@
-"""The fit of a scaling law: planted constants, intervals that cover them, outliers, and runs that do not tell."""
+"""The fit of a scaling law: planted constants, intervals that cover them, outliers, and runs that do not determine it."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def test_constants_are_recovered_from_losses_without_noise() -> None:
 
 
 def test_intervals_cover_planted_constants() -> None:
-    """95 % of intervals do in the long run; of these five fits at least 21 of 25."""
+    """In the long run 95 % of the intervals do; in these five fits at least 21 of 25."""
     covered = 0
     for seed in range(5):
         fit = fit_scaling_law(made(TRUE, 0.003, seed), seed=seed, resamples=50)

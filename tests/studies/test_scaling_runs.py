@@ -1,4 +1,4 @@
-"""The runs of a scaling law: no token twice, finished schedules, none repeated; and train.py --scaling as a whole."""
+"""The runs of a scaling law: no token twice, complete schedules, none repeated; and train.py --scaling as a whole."""
 
 import dataclasses
 import json
@@ -29,7 +29,7 @@ def test_every_run_is_a_finished_schedule_without_a_token_twice(model: str) -> N
     assert len({run.n_embd for run in plan.runs}) == len({run.steps for run in plan.runs}) == 4
     assert max(run.n_embd for run in plan.runs) < plan.config.n_embd
     for run in plan.runs:
-        batches = make_batches(run, np.arange(len(train_ids)))  # each token a kind of its own
+        batches = make_batches(run, np.arange(len(train_ids)))  # every token occurs once
         targets = np.concatenate([batches[k][1].ravel() for k in range(run.steps)])
         assert len(set(targets.tolist())) == targets.size == run.steps * 64
         assert run.schedule_steps == run.steps == run.eval_every

@@ -1,4 +1,4 @@
-"""Files that are no checkpoints, or no longer: each is one clear error, at once, for no memory, running nothing."""
+"""Files that are not valid checkpoints: each gives one clear error at once, takes no memory and runs no code."""
 
 import hashlib
 import json
@@ -25,20 +25,20 @@ Arrays = dict[str, np.ndarray]
 
 
 class Bomb:
-    """What would run if anything were unpickled."""
+    """Its code would run if it were unpickled."""
 
     def __reduce__(self) -> Any:
         return (Path.touch, (Path("/tmp/tinylm-was-unpickled"),))
 
 
 def raw(header: Any, data: bytes = b"", length: int | None = None) -> bytes:
-    """A safetensors file with any header."""
+    """Returns a safetensors file with any header."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text) if length is None else length) + text + data
 
 
 def signed(entries: dict[str, Any], data: bytes = b"", **changed: Any) -> bytes:
-    """The same with tinylm's record and a digest that is right: what only a hostile hand would make."""
+    """Returns such a file with tinylm's record and a correct digest, which only an attacker would make."""
     record = {"digest": "0" * 64, "format": 2, "aliases": {}, "record": {}, **changed}
     unsigned = raw({"__metadata__": {"tinylm": json.dumps(record)}, **entries}, data)
     return unsigned.replace(b"0" * 64, hashlib.sha256(unsigned).hexdigest().encode(), 1)
@@ -80,7 +80,7 @@ FILES: dict[str, bytes] = {
     "entry without a shape": signed({"w": {"dtype": "F32", "data_offsets": [0, 4]}}, FOUR),
     "huge shape": signed(entry([2**62]), FOUR),
     "huge product of shapes": signed(entry([2**40, 2**40]), FOUR),
-    "huge beside nothing": signed(entry([0, 2**63], offsets=(0, 0))),
+    "a huge size and a zero size": signed(entry([0, 2**63], offsets=(0, 0))),
     "negative shape": signed(entry([-1]), FOUR),
     "shape of fractions": signed(entry([1.5]), FOUR),
     "two hundred axes": signed(entry([1] * 200), FOUR),
@@ -105,7 +105,7 @@ FILES: dict[str, bytes] = {
 
 
 def refused(path: Path, read: Callable[[], Any]) -> str:
-    """The message of the CheckpointError, which comes within a second and for less than 16 MB."""
+    """Returns the message of the CheckpointError, which comes within a second and takes less than 16 MB."""
     tracemalloc.start()
     began = time.process_time()
     try:
@@ -114,7 +114,7 @@ def refused(path: Path, read: Callable[[], Any]) -> str:
     finally:
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-    assert time.process_time() - began < 1  # of its own, whatever else the machine does
+    assert time.process_time() - began < 1  # time of this process only, however busy the machine is
     assert peak < 16 << 20
     message = str(caught.value)
     assert path.name in message
@@ -134,7 +134,7 @@ def test_files_of_others_and_hostile_ones(name: str, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run stopped at step 7, with one checkpoint."""
+    """Returns a run stopped at step 7, with one checkpoint."""
     folder = tmp_path_factory.mktemp("stopped") / "run"
     stop_at(run := tiny_run("lstm", folder, keep=1), 7)
     run.train()
@@ -160,7 +160,7 @@ def test_cut_short_anywhere(checkpoint: Path) -> None:
 
 
 def test_one_bit_anywhere(checkpoint: Path) -> None:
-    """Of the length, the header, the record, the digest, the padding and the data; 64 of them."""
+    """One bit of the length, the header, the record, the digest, the padding or the data; 64 places."""
     whole = checkpoint.read_bytes()
     rng = np.random.default_rng(0)
     header = 8 + int.from_bytes(whole[:8], "little")
@@ -240,7 +240,7 @@ RECORDS: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_records_that_cannot_be(name: str, stopped: Path, checkpoint: Path) -> None:
+def test_invalid_records(name: str, stopped: Path, checkpoint: Path) -> None:
     arrays, record = read_arrays(checkpoint)
     write_arrays(checkpoint, arrays, RECORDS[name](record))
     assert re.search(r"its (progress|generator) ", refused(checkpoint, lambda: tiny_run("lstm", stopped, resume=True)))
@@ -260,7 +260,7 @@ def test_the_scripts_say_it_in_one_line(stopped: Path, checkpoint: Path) -> None
 
 
 def test_nothing_is_ever_unpickled() -> None:
-    """No file of the library or the scripts has a way to."""
+    """No file of the library or the scripts can unpickle."""
     for folder in ("tinylm", "scripts"):
         for path in (ROOT / folder).rglob("*.py"):
             text = path.read_text(encoding="utf-8")
@@ -269,7 +269,7 @@ def test_nothing_is_ever_unpickled() -> None:
 
 
 def test_a_file_says_of_itself_that_it_is_whole(tmp_path: Path) -> None:
-    """Arrays of every dtype, aliases, and a record with anything JSON knows, digests too; the same bytes each time."""
+    """Arrays of every dtype, aliases, and a record with every type of JSON, also digests; the bytes are the same each time."""
     rng = np.random.default_rng(0)
     arrays: Arrays = {
         d: rng.integers(0, 2, (2, 3)).astype(d) for d in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")

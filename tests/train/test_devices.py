@@ -55,7 +55,7 @@ def test_a_step_of_a_translator_waits_for_nothing(cuda: Any, tmp_path: Path, mod
 @pytest.mark.parametrize("model", ["gpt", "lstm"])
 @pytest.mark.parametrize(("first", "second"), [("cpu", "cuda"), ("cuda", "cpu")])
 def test_a_run_goes_on_on_another_device(cuda: Any, tmp_path: Path, model: str, first: str, second: str) -> None:
-    """Weights, optimiser, carried state, batches and dropout masks: as if it had stayed on the CPU."""
+    """Weights, optimiser, carried state, batches and dropout masks are as if it had stayed on the CPU."""
     Run(config_of(model), tmp_path / "whole", TEXT).train()
     Run(config_of(model, steps=2, device=first), tmp_path / "moved", TEXT).train()
     Run(config_of(model, device=second), tmp_path / "moved", TEXT, resume=True).train()
@@ -64,7 +64,7 @@ def test_a_run_goes_on_on_another_device(cuda: Any, tmp_path: Path, model: str, 
     assert found.keys() == expected.keys()
     for name in expected:
         assert found[name].dtype == expected[name].dtype
-        if "exp_avg" not in name:  # gradients that are rounding alone, such as a key bias's, are steps of full size to Adam
+        if "exp_avg" not in name:  # Adam makes steps of full size from gradients that are only rounding, such as a key bias's
             np.testing.assert_allclose(found[name], expected[name], rtol=1e-3, atol=1e-4, err_msg=name)
     model_there, _, _ = load_run(tmp_path / "moved", "cuda")
     assert {p.device for p in model_there.parameters()} == {"cuda:0"}

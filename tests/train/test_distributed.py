@@ -22,7 +22,7 @@ from tinylm.train.distributed import NcclMeans, Ranks, own_rows, refuse_lone_ran
 LAUNCHER = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
 
 needs_mpi = pytest.mark.skipif(
-    LAUNCHER is None or importlib.util.find_spec("mpi4py") is None, reason="needs mpi4py, and mpiexec beside Python or on the path"
+    LAUNCHER is None or importlib.util.find_spec("mpi4py") is None, reason="needs mpi4py, and mpiexec in Python's folder or on the path"
 )
 
 LAST = "step-00000050.safetensors"
@@ -30,7 +30,7 @@ Result = subprocess.CompletedProcess[str]
 
 
 def on_ranks(size: int, *command: object, **environment: str) -> Result:
-    """A Python command on so many ranks, each with one thread. Open MPI refuses root without the two variables."""
+    """Runs a Python command on that number of ranks, each with one thread. Open MPI refuses root without the two variables."""
     env = {
         **os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONWARNINGS": "error", "TINYLM_NUM_THREADS": "1",
         "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
@@ -83,13 +83,13 @@ def test_two_ranks_resume_bit_for_bit(tmp_path: Path) -> None:
 
 
 @needs_mpi
-def test_ranks_draw_apart_and_stop_together(tmp_path: Path) -> None:
+def test_ranks_draw_different_masks_and_stop_together(tmp_path: Path) -> None:
     drawn = case("masks", tmp_path / "masks")
     assert drawn.returncode == 0, drawn.stderr
     (seed, first), (other_seed, second) = json.loads(drawn.stdout)
     assert seed == other_seed
     assert second // 2**48 == 1
-    assert first < second % 2**48 + 1 < 1000  # rank 0 also validates, and forgets what that drew
+    assert first < second % 2**48 + 1 < 1000  # rank 0 also validates, and then restores its random state
     stopped = case("stops", tmp_path / "stops")
     assert stopped.returncode == 0, stopped.stderr
     assert json.loads(stopped.stdout) == [7, 7]
@@ -106,7 +106,7 @@ def test_ranks_draw_apart_and_stop_together(tmp_path: Path) -> None:
     ],
 )
 def test_what_ends_one_rank_ends_all(name: str, told: str, tmp_path: Path) -> None:
-    """Within the time limit of 60 seconds, with a message and a status, and the last checkpoint stands."""
+    """All end within the time limit of 60 seconds, with a message and a status, and the last checkpoint remains."""
     result = case(name, tmp_path)
     assert result.returncode not in (0, None)
     assert told in result.stderr
@@ -114,7 +114,7 @@ def test_what_ends_one_rank_ends_all(name: str, told: str, tmp_path: Path) -> No
     if name == "diverges":
         assert (tmp_path / "run" / "failure" / "report.json").exists()
         assert result.stderr.count("step 31") == 1
-        assert "the gradient norm nan" in result.stderr  # as the rank that met it has it
+        assert "the gradient norm nan" in result.stderr  # with the state of the rank on which it occurred
     if name != "differs":
         assert read_arrays(tmp_path / "run" / "checkpoints" / "step-00000020.safetensors")[1]["progress"]["step"] == 20
 
@@ -149,7 +149,7 @@ def test_rows_and_wrong_settings() -> None:
 
 
 class GpuArray:
-    """What NcclMeans asks of a CuPy array; its memory is NumPy's."""
+    """What NcclMeans uses of a CuPy array; its memory is NumPy's."""
 
     def __init__(self, values: np.ndarray) -> None:
         self.values, self.dtype, self.size = values, values.dtype, values.size
@@ -163,7 +163,7 @@ class GpuArray:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_nccl_is_called_as_documented(dtype: str) -> None:
-    """allReduce(sendbuf, recvbuf, count, datatype, op, stream) on the current stream, then the division; a real one is in tests/gpu."""
+    """allReduce(sendbuf, recvbuf, count, datatype, op, stream) on the current stream, then the division; tests/gpu calls the real one."""
     array = GpuArray(np.arange(5, dtype=dtype))
 
     class Communicator:

@@ -38,7 +38,7 @@ def poison(run: Run, k: int) -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_failed_step_is_kept_and_repeated(model: str, tmp_path: Path) -> None:
-    """Without the data: from config.json and failure/ alone, carried state and random numbers included."""
+    """The step is repeated without the data: from config.json and failure/ alone, including carried state and random numbers."""
     run = tiny_run(model, tmp_path)
     poison(run, 6)
     with pytest.raises(AnomalyError) as caught:
@@ -73,7 +73,7 @@ def test_the_op_and_the_line_are_named(tmp_path: Path) -> None:
     run.model.loss = with_log  # type: ignore[method-assign]
     with pytest.raises(AnomalyError, match=r"step 1: the loss is .*; first log \(.*test_failures\.py:\d+\) produced an infinity"):
         run.train()
-    result = script_here("replay.py", tmp_path)  # the weights were innocent: repeated without that line the step is finite
+    result = script_here("replay.py", tmp_path)  # the weights were fine: repeated without that line, the step is finite
     assert result.returncode == 1
     assert "every weight and gradient is finite" in result.stdout
 
@@ -122,7 +122,7 @@ def test_replay_as_a_person_does_it(tmp_path: Path) -> None:
 
 
 def test_a_run_goes_on_after_a_failure(tmp_path: Path) -> None:
-    """From the checkpoint before it, which stands."""
+    """The run continues from the checkpoint before the failure, which remains."""
     run = tiny_run("gru", tmp_path)
     poison(run, 6)
     with pytest.raises(AnomalyError):
@@ -134,14 +134,14 @@ def test_a_run_goes_on_after_a_failure(tmp_path: Path) -> None:
 @pytest.mark.parametrize("model", ["gpt", "lstm"])
 @pytest.mark.parametrize("bad", [5, 9])
 def test_found_late_on_a_gpu_the_step_is_named_all_the_same(cuda: Any, model: str, bad: int, tmp_path: Path) -> None:
-    """The update was made, and more after it; the run goes back to its checkpoint and comes again."""
+    """The update was already made, and more after it; the run returns to its checkpoint and reaches the step again."""
     run = tiny_run(model, tmp_path, device="cuda", log_every=4, eval_every=16, steps=16)
     batches, kind = run.task.batches, type(run.task.batches)
     gradients = run.gradients
 
     def spoiled(k: int) -> Any:
         loss = gradients(k)
-        if k == bad:  # as if this batch had made it
+        if k == bad:  # as if this batch had caused it
             p = next(iter(run.model.parameters()))
             assert p.grad is not None
             p.grad[...] = np.inf

@@ -1,4 +1,4 @@
-"""Going on from a trained model: whole or with adapters, resumed bit for bit, and only what was trained is written."""
+"""Training continues from a trained model, whole or with adapters; it resumes bit for bit, and only what was trained is written."""
 
 import dataclasses
 import json
@@ -26,7 +26,7 @@ PARTS = {"whole": {}, "adapters": {"lora_rank": 2, "lora_alpha": 4.0}}
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Trained runs by model, with the characters of both texts."""
+    """Returns trained runs by model, with the characters of both texts."""
     folder = tmp_path_factory.mktemp("bases")
     for model in ("gpt", "llama", "gru"):
         Run(tiny(model, tokenizer="bpe", bpe_size=270), folder / model, TEXT).train()
@@ -90,7 +90,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(model: str, part: str, base: dic
     assert_same_end(tmp_path / "parts", tmp_path / "whole")
 
 
-def test_one_fine_tuned_model_is_the_next_ones_beginning(base: dict[str, Path], tmp_path: Path) -> None:
+def test_a_fine_tuned_model_can_be_fine_tuned_again(base: dict[str, Path], tmp_path: Path) -> None:
     first = going_on(base["gpt"], ema=0.0, **PARTS["adapters"])
     Run(first, tmp_path / "first", OTHER).train()
     second = dataclasses.replace(first, init=str(tmp_path / "first"))
@@ -98,13 +98,13 @@ def test_one_fine_tuned_model_is_the_next_ones_beginning(base: dict[str, Path], 
     assert run.task.validation_loss() == pytest.approx(validation_loss(load_run(tmp_path / "first")[0], run.task.val_ids), rel=1e-5)
     run.train()
     record = json.loads((tmp_path / "first" / "config.json").read_text(encoding="utf-8"))
-    record["train"]["init"] = str(tmp_path / "second")  # a circle
+    record["train"]["init"] = str(tmp_path / "second")  # a cycle
     (tmp_path / "first" / "config.json").write_text(json.dumps(record), encoding="utf-8")
     with pytest.raises(CheckpointError, match="leads back to it"):
         load_run(tmp_path / "second")
 
 
-def test_a_pretrained_folder_is_a_beginning(base: dict[str, Path], tmp_path: Path) -> None:
+def test_training_can_start_from_a_pretrained_folder(base: dict[str, Path], tmp_path: Path) -> None:
     model, tokenizer, _ = load_run(base["gpt"])
     assert isinstance(model, GPT)
     model.save_pretrained(tmp_path / "elsewhere")
@@ -137,12 +137,12 @@ def test_what_does_not_go_together_is_said(base: dict[str, Path], tmp_path: Path
 def test_defaults(base: dict[str, Path]) -> None:
     whole, adapters = (fine_tuning_config(str(base["llama"]), adapters=flag) for flag in (False, True))
     assert (whole.model, whole.lr, adapters.lr) == ("llama", 5e-5, 1e-3)
-    assert whole.block_size == 8  # the model's own, which is less than the usual 256
+    assert whole.block_size == 8  # the model's block size, which is less than the usual 256
     assert fine_tuning_config(str(base["gru"]), adapters=False).block_size == 256
 
 
 def test_adapters_refuse_a_base_that_has_changed(base: dict[str, Path], tmp_path: Path) -> None:
-    """They are corrections of weights that are stored elsewhere; whole weights need nothing from there."""
+    """Adapters correct weights that are stored elsewhere; whole weights need nothing from there."""
     shutil.copytree(base["gpt"], tmp_path / "base")
     for part in PARTS:
         stop_at(run := Run(going_on(tmp_path / "base", block_size=4, **PARTS[part]), tmp_path / part, OTHER), 7)

@@ -1,4 +1,4 @@
-"""The gradient norms of layers, and that runs record them."""
+"""The gradient norms of layers, and how runs record them."""
 
 import dataclasses
 import json
@@ -45,7 +45,7 @@ def test_the_norms() -> None:
     ("lstm", ["encoder", "rnn.l0", "rnn.l1", "decoder"]),
 ])  # fmt: skip
 def test_a_run_records_them(model: str, layers: list[str], tmp_path: Path) -> None:
-    """Before clipping, as the norm of all together."""
+    """The norms are those before clipping, as the norm of all gradients together."""
     text = "the quick brown fox jumps over the lazy dog.\n" * 20
     changes = {
         "n_layer": 2, "n_head": 2, "n_embd": 8, "n_hidden": 8, "block_size": 8, "batch_size": 2, "steps": 4, "schedule_steps": 4,

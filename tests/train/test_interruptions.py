@@ -1,4 +1,4 @@
-"""Runs that are stopped, killed or starved of disk, and what is left of them."""
+"""Runs that are stopped or killed, or have no space left on the disk, and what remains of them."""
 
 import dataclasses
 import os
@@ -44,7 +44,7 @@ def environment() -> dict[str, str]:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_interrupted_anywhere_it_is_the_same_run(model: str, tmp_path: Path) -> None:
-    """With dropout on, its ramp under way, in the middle of an epoch, of a log period and between validations."""
+    """With dropout, during its ramp, within an epoch, within a log period and between validations."""
     tiny_run(model, tmp_path / "whole").train()
     folder = tmp_path / "parts"
     for i, step in enumerate((1, 7, 11, None)):
@@ -59,8 +59,8 @@ def test_interrupted_anywhere_it_is_the_same_run(model: str, tmp_path: Path) -> 
     assert_same_end(folder, tmp_path / "whole")
 
 
-def test_what_a_resume_needs_is_all_there(tmp_path: Path) -> None:
-    """Each part of the state, when forgotten, is missed."""
+def test_every_part_of_the_state_is_needed_to_resume(tmp_path: Path) -> None:
+    """If a part of the state is left out, the resumed run differs."""
     tiny_run("lstm", tmp_path / "whole").train()
 
     def without_random_state(run: Run) -> None:
@@ -139,7 +139,7 @@ def test_a_folder_serves_one_process_at_a_time(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=f"{folder} is in use by process {os.getpid()}"):
         tiny_run("gpt", folder, resume=True)
     run.train()
-    rest = tiny_run("gpt", folder, resume=True)  # the lock was given back
+    rest = tiny_run("gpt", folder, resume=True)  # the lock was released
     done = subprocess.run(command(folder), capture_output=True, text=True, check=False, env=environment())
     assert (done.returncode, done.stdout) == (
         7, f"{folder} is in use by process {os.getpid()}: let it end, or stop it, before going on here\n",
@@ -152,25 +152,25 @@ def test_a_folder_serves_one_process_at_a_time(tmp_path: Path) -> None:
 
 
 def interrupted(folder: Path, kills: int, seed: int, steps: int) -> int:
-    """Starts the program again and again, kills it at random moments of its training, and counts those
-    that hit one that was training; the last one may finish."""
+    """Starts the program again and again, kills it at random moments of its training, and returns how many kills hit a
+    program that was training; the last one may finish."""
     rng, hits = random.Random(seed), 0
     while hits < kills:
         process = subprocess.Popen(command(folder, steps), stdout=subprocess.PIPE, text=True, env=environment())
         assert process.stdout is not None
-        if process.stdout.readline():  # it has begun to train
+        if process.stdout.readline():  # it has started to train
             time.sleep(rng.uniform(0, 0.12))
         finished = process.poll() is not None
         process.kill()
         process.communicate()
-        assert not finished, "it should have more steps to make"
+        assert not finished, "it should have had more steps to make"
         hits += 1
     return hits
 
 
 @pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.slow)])
 def test_kill_9_at_random_moments(kills: int, tmp_path: Path) -> None:
-    """Saving after every step, so that many of them hit a checkpoint that is being written."""
+    """The program saves after every step, so that many kills hit a checkpoint that is being written."""
     steps = 100 * kills
     folder = tmp_path / "killed"
     interrupted(folder, kills, seed=kills, steps=steps)
@@ -178,14 +178,14 @@ def test_kill_9_at_random_moments(kills: int, tmp_path: Path) -> None:
     assert reached
     done = subprocess.run(command(folder, steps), capture_output=True, text=True, check=False, env=environment())
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr == ""  # each time the newest checkpoint was whole
+    assert done.stderr == ""  # each time the newest checkpoint was complete
     subprocess.run(command(tmp_path / "whole", steps), check=True, env=environment(), stdout=subprocess.DEVNULL)
     assert_same_end(folder, tmp_path / "whole")
     assert not list(folder.rglob("*.partial"))
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path) -> None:
-    """RLIMIT_FSIZE stands in for it: the metrics file grows beyond it, or a checkpoint does."""
+    """RLIMIT_FSIZE replaces a full disk: the metrics file or a checkpoint grows beyond it."""
     folder = tmp_path / "run"
     small = subprocess.run(command(folder, 3), capture_output=True, text=True, check=False, env=environment())
     assert small.returncode == 0, small.stderr
@@ -206,7 +206,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path) -> None:
 
 
 def test_a_read_only_folder_is_said_to_be_one(tmp_path: Path) -> None:
-    """As another user, since root may write anywhere."""
+    """Runs as another user, since root may write anywhere."""
     if os.getuid() != 0:
         pytest.skip("needs root, to become another user")
     folder = tmp_path / "run"
@@ -255,7 +255,7 @@ def test_sigterm_is_a_checkpoint_and_status_130(tmp_path: Path) -> None:
 
 
 def test_patience(tmp_path: Path) -> None:
-    """Counted in validations every eval_every steps; a resume goes on counting, and with more patience goes on training."""
+    """Patience counts validations every eval_every steps; a resume continues the count, and trains on if it has more patience."""
     settings = {
         "ema": 0.0,
         "lr": 0.0,
@@ -263,7 +263,7 @@ def test_patience(tmp_path: Path) -> None:
         "eval_every": 3,
         "steps": 50,
         "schedule_steps": 50,
-    }  # lr 0: never better than at first
+    }  # lr 0: it never improves
     run = tiny_run("gru", tmp_path, patience=2, **settings)
     summary = run.train()
     assert summary is not None

@@ -1,4 +1,4 @@
-"""Micro-batches, averaged weights, recomputed activations, validations, records: what a long run is made with."""
+"""Micro-batches, averaged weights, recomputed activations, validations, records: what long runs use."""
 
 import mmap
 from pathlib import Path
@@ -30,7 +30,7 @@ def gradients_of(run: Run, k: int) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("model", LANGUAGE_MODELS)
 def test_micro_batches_make_the_gradient_of_the_whole_batch(model: str, tmp_path: Path) -> None:
-    """In float64, over two steps, the second with a state to carry; 3 does not divide the 4 rows."""
+    """In float64, over two steps, the second with a carried state; 3 does not divide the 4 rows."""
     found = {}
     for parts in (1, 3, 4):
         run = tiny_run(model, tmp_path / str(parts), accumulate=parts, dropout=0.0, input_dropout=0.0, ema=0.0)
@@ -44,18 +44,18 @@ def test_micro_batches_make_the_gradient_of_the_whole_batch(model: str, tmp_path
 
 
 def test_a_run_in_micro_batches_is_the_run_in_whole_ones(tmp_path: Path) -> None:
-    """To the rounding of float32, with clipping and an optimiser; memory apart, nothing tells them from each other."""
+    """Up to the rounding of float32, with clipping and an optimiser; apart from memory, everything else is the same."""
     runs = [tiny_run("gru", tmp_path / str(n), accumulate=n, dropout=0.0, ema=0.0) for n in (1, 2)]
     for run in runs:
         run.train()
     for a, b in zip(records(runs[0].folder), records(runs[1].folder), strict=True):
         assert a["step"] == b["step"]
         for name in a.keys() & {"loss", "val_loss", "grad_norm"}:
-            assert b[name] == pytest.approx(a[name], rel=1e-3)  # 16 steps of Adam enlarge the rounding of the first
+            assert b[name] == pytest.approx(a[name], rel=1e-3)  # 16 steps of Adam amplify the rounding of the first
 
 
 def test_micro_batches_share_no_dropout_mask(tmp_path: Path) -> None:
-    """Four micro-batches of one and the same row have four gradients, drawn with as many keys as four batches take."""
+    """Four micro-batches of the same row have four different gradients, drawn with as many keys as four batches take."""
     run = tiny_run("gpt", tmp_path, accumulate=4, dropout=0.5, dropout_ramp=0)
     x, y = run.task.batches[0]
     run.task.batches = [(np.repeat(x[:1], 4, axis=0), np.repeat(y[:1], 4, axis=0))]  # type: ignore[assignment]
@@ -77,7 +77,7 @@ def test_micro_batches_share_no_dropout_mask(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("model", ["gpt", "llama", "transformer"])
 def test_recomputed_activations_change_no_bit(model: str, tmp_path: Path) -> None:
-    """With dropout, over whole runs: the same losses, norms, validations and weights; and the blocks are really run again."""
+    """With dropout, over whole runs: losses, norms, validations and weights are the same; and the blocks really run again."""
     found, calls = {}, {False: 0, True: 0}
     for flag in (False, True):
         run: Any = tiny_run(model, tmp_path / str(flag), checkpoint_activations=flag)
@@ -89,7 +89,7 @@ def test_recomputed_activations_change_no_bit(model: str, tmp_path: Path) -> Non
             return forward(*args, **named)
 
         block.forward = counted
-        gradients_of(run, 3)  # with dropout, which rises
+        gradients_of(run, 3)  # with a rate of dropout that rises
         assert len({p.grad.tobytes() for p in run.model.parameters() if p.grad is not None}) > 1
         found[flag] = gradients_of(run, 4)
     assert calls == {False: 2, True: 4}
@@ -148,14 +148,14 @@ def test_a_stopped_run_is_used_with_its_average(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("model", LANGUAGE_MODELS)
 def test_a_validation_depends_on_no_batch_size(model: str, tmp_path: Path) -> None:
-    """The same from call to call to the bit, with dropout in the model and other random numbers meanwhile."""
+    """It is the same at each call, bit for bit, with dropout in the model and other random numbers drawn in between."""
     run = tiny_run(model, tmp_path, steps=3)
     run.train()
     ids = np.concatenate([run.task.val_ids] * 20)[:3001]
     first = validation_loss(run.model, ids)
     default_generator.next_key()
     assert validation_loss(run.model, ids) == first
-    # A recurrent model's streams begin warmed up, not where one pass would be: that is within its own bound.
+    # The streams of a recurrent model start from warmed-up states, which differ slightly from those of one pass.
     for batch_size in (1, 3, 7, 64):
         assert validation_loss(run.model, ids, batch_size=batch_size) == pytest.approx(first, rel=1e-6)
 
@@ -189,14 +189,14 @@ def test_tensorboard_has_every_number(tmp_path: Path) -> None:
         for value in event.summary.value:
             found[value.tag, event.step] = value.simple_value
     assert found == {("loss", 5): 2.5, ("grad_norms/a.0", 5): 0.5, ("grad_norms/b", 5): 1.5, ("val_loss", 6): 2.25}
-    assert starts == [5]  # hides what an earlier part of the run wrote from there on
+    assert starts == [5]  # hides what an earlier part of the run wrote for later steps
 
 
 def test_memory_is_in_the_records(tmp_path: Path) -> None:
     found: list[dict[str, Any]] = []
     tiny_run("gpt", tmp_path, steps=3).train(found.append)
     assert found[0]["memory_mb"].keys() == memory_mb().keys()
-    now, kept = memory_mb(), mmap.mmap(-1, 50 << 20)  # the system's own pages: the heap may have as many free
+    now, kept = memory_mb(), mmap.mmap(-1, 50 << 20)  # the system counts pages: freed memory may still be in the heap
     np.frombuffer(kept, np.uint8)[:] = 1
     more = memory_mb()
     assert more["peak"] >= now["peak"] > 10
@@ -204,7 +204,7 @@ def test_memory_is_in_the_records(tmp_path: Path) -> None:
     assert kept[-1] == 1
 
 
-def test_settings_that_cannot_be() -> None:
+def test_invalid_settings() -> None:
     for name, value in [("accumulate", 0), ("accumulate", 13), ("keep", 0), ("save_minutes", -1.0), ("ema", 1.0), ("patience", -1)]:
         with pytest.raises(ConfigError, match=f"{name} is {value}"):
             TrainConfig(**{name: value})

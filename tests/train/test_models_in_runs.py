@@ -1,4 +1,4 @@
-"""Every model and tokenizer through a training run: learning, loading, resuming, validation over a whole split."""
+"""Every model and tokenizer in a training run: learning, loading, resuming, validation over a whole split."""
 
 import dataclasses
 import itertools
@@ -40,7 +40,7 @@ def resumed(folder: Path, **changes: object) -> Run:
 
 
 def assert_same_run(a: Run, b: Run) -> None:
-    """Weights, optimiser and carried state, bit for bit."""
+    """Asserts that weights, optimiser and carried state are equal, bit for bit."""
     for (name, x), y in zip(a.model.state_dict().items(), b.model.state_dict().values(), strict=True):
         np.testing.assert_array_equal(x, y, err_msg=name)
     for (name, x), y in zip(a.task.optimizer.state_dict().items(), b.task.optimizer.state_dict().values(), strict=True):
@@ -81,7 +81,7 @@ def test_the_gpt_with_other_tokenizers(tmp_path: Path) -> None:
 
 
 def with_validation_text(train: str, val: str) -> str:
-    """A text whose last tenth is val, after copies of train."""
+    """Returns a text whose last tenth is val, after copies of train."""
     text = (train * 100)[: 9 * len(val)] + val
     assert split_text(text)[1] == val
     return text
@@ -112,7 +112,7 @@ def test_a_nonlinearity_is_for_the_rnn_alone(model: str, nonlinearity: str, tmp_
 
 @pytest.mark.parametrize("model", RECURRENT)
 def test_a_resumed_recurrent_run_is_the_same_run(model: str, tmp_path: Path) -> None:
-    """Carried state and dropout included: it stops in the middle of an epoch, where the state matters."""
+    """With carried state and dropout; it stops in the middle of an epoch, where the state matters."""
     whole = Run(small(model), tmp_path / "whole", TEXT)
     assert whole.config.dropout > 0
     assert not whole.task.batches.starts_afresh(12)
@@ -131,13 +131,13 @@ def test_a_resumed_recurrent_run_is_the_same_run(model: str, tmp_path: Path) -> 
     forgetful = resumed(again.folder, steps=24)
     forgetful.state.carried = None
     forgetful.train()
-    with pytest.raises(AssertionError):  # a state that is lost would be noticed
+    with pytest.raises(AssertionError):  # a lost state would be noticed
         assert_same_run(forgetful, whole)
 
 
 @pytest.mark.parametrize("model", RECURRENT)
 def test_the_state_is_carried_within_an_epoch(model: str, tmp_path: Path) -> None:
-    """Each step starts from the state that the one before ended with; an epoch starts from none."""
+    """Each step starts from the final state of the one before; an epoch starts without a state."""
     run = Run(small(model, batch_size=16), tmp_path / "run", TEXT)
     assert run.task.batches.batches_per_epoch == 12
     calls, advance = [], run.model.advance
@@ -159,14 +159,14 @@ def test_the_state_is_carried_within_an_epoch(model: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("stop_at", [0, 7])
 def test_a_run_stopped_anywhere_can_go_on(stop_at: int, tmp_path: Path) -> None:
-    """Before the first step too, and where no checkpoint is due."""
+    """Also before the first step, and where no checkpoint is due."""
     whole = Run(small("lstm"), tmp_path / "whole", TEXT)
     whole.train()
     run = Run(small("lstm", log_every=1), tmp_path / "run", TEXT)
     run.stop_requested = stop_at == 0
 
     def report(record: dict) -> None:
-        run.stop_requested = record["step"] >= stop_at - 1  # noticed after the step under way
+        run.stop_requested = record["step"] >= stop_at - 1  # noticed after the current step
 
     assert run.train(report) is None
     assert run.progress.step == stop_at
@@ -176,7 +176,7 @@ def test_a_run_stopped_anywhere_can_go_on(stop_at: int, tmp_path: Path) -> None:
     assert_same_run(rest, whole)
 
 
-def test_a_run_of_no_steps_is_the_beginning_of_one(tmp_path: Path) -> None:
+def test_a_run_without_steps_can_be_continued(tmp_path: Path) -> None:
     none = Run(small("gru", steps=0), tmp_path / "none", TEXT)
     summary = none.train()
     assert summary is not None
@@ -207,7 +207,7 @@ def test_validations_and_checkpoints_come_when_they_are_due(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("model", RECURRENT)
 def test_parallel_streams_give_the_loss_of_one_pass(model: str, tmp_path: Path) -> None:
-    """Each stream but the first starts from a state warmed up on the tokens before it."""
+    """Each stream but the first starts from a state that was warmed up on the tokens before it."""
     run = Run(small(model, steps=12), tmp_path / "run", TEXT)
     run.train()
     rng = np.random.default_rng(0)
@@ -221,7 +221,7 @@ def test_parallel_streams_give_the_loss_of_one_pass(model: str, tmp_path: Path) 
 
 
 def test_every_target_counts_once_in_parallel_streams(tmp_path: Path) -> None:
-    """One rare token, wherever it stands, moves the mean by its own loss over the number of targets."""
+    """One rare token, wherever it is, changes the mean by its own loss divided by the number of targets."""
     model = RNNModel("rnn", 3, 4, 4, 1).to(dtype="float64")
     for p in model.parameters():
         p.data[...] = 0
@@ -251,7 +251,7 @@ def test_nats_per_byte(model: str, tokenizer: str, tmp_path: Path) -> None:
     assert summary["val_nats_per_byte"] == pytest.approx(nats / (len(val.encode()) - len(first)), rel=1e-12)
 
 
-def test_a_loss_that_is_no_number(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_a_number(tmp_path: Path) -> None:
     run = Run(small("gru", steps=0), tmp_path / "run", TEXT)
     assert isinstance(run.model, RNNModel)
     run.model.encoder.weight.data[:] = np.nan
@@ -280,7 +280,7 @@ def test_data_too_short_for_a_model(tmp_path: Path) -> None:
     assert make(small("ngram", order=9, block_size=64), tmp_path / "run", "abcabcab" * 2).train() is not None  # it has no block
 
 
-def test_settings_that_cannot_be(tmp_path: Path) -> None:
+def test_invalid_settings(tmp_path: Path) -> None:
     for model, change, message in [
         ("ngram", {"order": 0}, "order is 0: expected 1 to 9"),
         ("transformer", {"n_embd": 15}, "embed_dim 15 is not a multiple of num_heads 2"),

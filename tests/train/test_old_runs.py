@@ -19,10 +19,10 @@ EXPECTED = json.loads((RUNS / "expected.json").read_text(encoding="utf-8"))
 FORMAT_1 = json.loads((RUNS / "format_1" / "expected.json").read_text(encoding="utf-8"))
 RESUMED = [name for name, run in EXPECTED["runs"].items() if run.get("resume")]
 SAME_MACHINE = EXPECTED["machine"] == machine()
-# Another processor or NumPy adds float32 numbers in another order. A few steps make little of that, but Adam divides a
+# Another processor or NumPy adds float32 numbers in another order. After a few steps that matters little, but Adam divides a
 # gradient by its own size, so that rounding shows where a gradient is nearly zero: arrays are compared by the norm of
 # their part (all weights, all averages, ...), never number by number, and without the biases of keys. The gradient of
-# these is zero but for rounding, since a softmax does not see what is added to all scores of a row.
+# these is zero but for rounding, since adding a number to all scores of a row does not change its softmax.
 TOLERANCE = 1e-5
 KEY_BIASES = ("c_attn.bias", "in_proj_bias")
 NUMBER = re.compile(r"(?<![\w.])-?\d+\.\d+(?:e[+-]\d+)?")
@@ -46,7 +46,7 @@ def run(command: list[Any]) -> str:
 
 
 def same_numbers(found: Any, expected: Any, exact: bool = SAME_MACHINE) -> None:
-    """Records of numbers, lists of them, or numbers: equal, or within the tolerance."""
+    """Asserts that records of numbers, lists of them, or numbers are equal, or within the tolerance."""
     if isinstance(expected, dict):
         assert found.keys() == expected.keys()
         for name, value in expected.items():
@@ -60,7 +60,7 @@ def same_numbers(found: Any, expected: Any, exact: bool = SAME_MACHINE) -> None:
 
 
 def same_arrays(found: dict[str, str], expected: dict[str, str], exact: bool = SAME_MACHINE) -> None:
-    """Arrays as `arrays_of` measures them: equal, or each within the tolerance of its part's norm."""
+    """Asserts that arrays as `arrays_of` measures them are equal, or each within the tolerance of its part's norm."""
     assert found.keys() == expected.keys()
     if exact:
         assert found == expected
@@ -80,10 +80,10 @@ def same_arrays(found: dict[str, str], expected: dict[str, str], exact: bool = S
 
 
 def same_output(command: list[Any], found: str, expected: str, exact: bool = SAME_MACHINE) -> None:
-    """What a command prints: texts and numbers for themselves, since the words around numbers may change.
+    """Compares what a command prints: texts and numbers separately, since the words around numbers may change.
 
-    On another machine the last digit printed may differ, and a draw or a search can be at a close call: texts are
-    compared where they are greedy, which means that the likeliest token is far ahead.
+    On another machine the last printed digit may differ, and with it the token that is drawn or the hypothesis that wins:
+    texts are compared only if they are greedy, where the most likely token is well ahead.
     """
     numbers, its_numbers = (list(map(float, NUMBER.findall(out))) for out in (expected, found))
     assert its_numbers == numbers if exact else its_numbers == pytest.approx(numbers, rel=1e-3, abs=2e-4)
@@ -94,7 +94,7 @@ def same_output(command: list[Any], found: str, expected: str, exact: bool = SAM
 
 
 def gives_the_same(expected: dict[str, Any], part: str, folder: Path, exact: bool = SAME_MACHINE) -> None:
-    """What the scripts say of a run, and the scores of texts to the last bit, which no script prints."""
+    """Compares what the scripts print about a run, and the scores of texts, which no script prints, to the last bit."""
     for asked in expected[part]:
         same_output(asked["command"], run(asked["command"]), asked["out"], exact)
     if f"{part}_scores" in expected:
@@ -102,7 +102,7 @@ def gives_the_same(expected: dict[str, Any], part: str, folder: Path, exact: boo
 
 
 def resumes_the_same(expected: dict[str, Any], folder: Path, exact: bool = SAME_MACHINE) -> None:
-    """Arrays, losses and summary after some more steps; what newer code stores beside them does not matter."""
+    """Compares arrays, losses and summary after some more steps; what newer code stores in addition does not matter."""
     for command in expected["resume"]:
         run(command)
     arrays, summary = arrays_of(newest(folder)), summary_of(folder)
@@ -113,13 +113,13 @@ def resumes_the_same(expected: dict[str, Any], folder: Path, exact: bool = SAME_
 
 @pytest.mark.parametrize("name", [name for name, run in EXPECTED["runs"].items() if run["before"]])
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")  # of the run that failed
-def test_as_it_lies_it_gives_the_same(name: str, copy: Callable[[str], Path]) -> None:
+def test_as_stored_it_gives_the_same(name: str, copy: Callable[[str], Path]) -> None:
     gives_the_same(EXPECTED["runs"][name], "before", copy("copy") / name)
 
 
 @pytest.mark.parametrize("name", RESUMED)
 def test_it_resumes(name: str, copy: Callable[[str], Path]) -> None:
-    """With its weights, its optimiser and its losses, to what it gave then; a second time exactly so on any machine."""
+    """It resumes with its weights, its optimiser and its losses; a second resume is exactly equal on any machine."""
     expected, folders = EXPECTED["runs"][name], []
     for number in ("first", "second"):
         folders.append(copy(number) / name)
@@ -154,7 +154,7 @@ LATER = {
 
 @pytest.mark.parametrize("commit", list(LATER))
 def test_a_missing_setting_takes_its_old_value(commit: str, copy: Callable[[str], Path]) -> None:
-    """A config as it was before a commit. Other values than today's defaults are in the runs of format 1."""
+    """A config as it was before a commit. Values other than today's defaults occur in the runs of format 1."""
     folder = copy("copy") / "gpt"
     commits = list(LATER)
     missing = [name for later in commits[: commits.index(commit) + 1] for name in LATER[later]]
@@ -170,7 +170,7 @@ def test_a_translators_missing_setting_takes_its_old_value(copy: Callable[[str],
 
 
 def test_whole_weights_without_the_context_of_their_model(copy: Callable[[str], Path]) -> None:
-    """As 3d06fa1 wrote them until 1a454e6: tokenizer and context are those of the model it began with."""
+    """As 3d06fa1 wrote them until 1a454e6: tokenizer and context are those of the model that it started from."""
     folder = copy("copy") / "init"
     change_config(folder, lambda config: config.update(tokenizer=None) or config.pop("context"))
     gives_the_same(EXPECTED["runs"]["init"], "before", folder)
@@ -178,7 +178,7 @@ def test_whole_weights_without_the_context_of_their_model(copy: Callable[[str], 
 
 
 def test_adapters_without_the_digest_of_their_model(copy: Callable[[str], Path]) -> None:
-    """Until 1a454e6 it was not kept: there is nothing to compare then."""
+    """Until 1a454e6 it was not stored, so that there is nothing to compare."""
     folder = copy("copy") / "lora"
     change_config(folder, lambda config: config.pop("base"))
     gives_the_same(EXPECTED["runs"]["lora"], "before", folder)
@@ -187,8 +187,8 @@ def test_adapters_without_the_digest_of_their_model(copy: Callable[[str], Path])
 
 @pytest.mark.parametrize("name", list(FORMAT_1["runs"]))
 def test_format_1(name: str, copy: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs until 17bccbe, made by the code of their time (make_format_1.py): bit for bit, but for early ones, since
-    whose time kernels have come that round in other places."""
+    """Runs until 17bccbe, made by the code of their time (make_format_1.py): bit for bit, except for early ones, since
+    newer kernels round differently."""
     folder = copy("copy") / "format_1" / name
     monkeypatch.chdir(folder.parent)
     for data in RUNS.glob("*.txt"):

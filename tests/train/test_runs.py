@@ -1,4 +1,4 @@
-"""Training runs: learning, resuming bit for bit, what a run folder holds, and what can go wrong."""
+"""Training runs: learning, resuming bit for bit, what a run folder contains, and what can go wrong."""
 
 import dataclasses
 import json
@@ -104,7 +104,7 @@ def test_a_resume_drops_records_of_steps_that_were_lost(tmp_path: Path) -> None:
 
 
 def test_validation_counts_every_target_once(tmp_path: Path) -> None:
-    """Against a plain loop over the positions of each block."""
+    """Compared with a plain loop over the positions of each block."""
     run = Run(SMALL, tmp_path / "run", TEXT)
     run.model.eval()
     ids, total = run.task.val_ids[:41], 0.0
@@ -186,7 +186,7 @@ def test_arrays_of_any_layout_are_saved_right(tmp_path: Path) -> None:
 
 
 def test_any_path_can_be_stored_as_json(tmp_path: Path) -> None:
-    """One that is not UTF-8 too; what is text stays readable."""
+    """Also a path that is not UTF-8; what is text stays readable."""
     record = {"data": os.fsdecode(b"caf\xe9.txt"), "characters": "é😀"}
     write_json(tmp_path / "a.json", record)
     assert read_json(tmp_path / "a.json") == record
@@ -194,7 +194,7 @@ def test_any_path_can_be_stored_as_json(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
-    """RLIMIT_FSIZE stands in for the full disk: a write beyond it fails."""
+    """RLIMIT_FSIZE replaces the full disk: a write beyond it fails."""
     path = tmp_path / "model.safetensors"
     write_atomically(path, b"old")
     program = (

@@ -1,4 +1,4 @@
-"""The page of reports: whole by itself, every report on it, failures open and first."""
+"""The page of reports: self-contained, with every report, failures open and first."""
 
 import xml.etree.ElementTree as ET
 
@@ -13,7 +13,7 @@ from tinylm.verify.reports import Row
 
 
 def parsed(text):
-    """The body as XML: every tag is closed, every text escaped."""
+    """Returns the body parsed as XML: every tag is closed, every text escaped."""
     return ET.fromstring(text[text.index("<body>") : text.index("</html>")])
 
 
@@ -32,7 +32,7 @@ def test_it_shows_every_report_and_the_failed_ones_first_and_open():
     assert len(body.findall(".//polyline")) == 1
 
 
-def test_it_needs_nothing_else():
+def test_it_needs_no_other_file():
     report = gradcheck(tinylm.exp, np.ones(2), thorough=True)
     text = page("A title", [("exp", [report])])
     for outside in ("http", "src=", "href=", "<script", "@import", "url("):
@@ -52,7 +52,7 @@ def test_the_curve_is_drawn_as_it_is():
 @needs_chromium()
 @pytest.mark.parametrize("width", [1280, 400])
 def test_the_page_in_chromium(tmp_path, width):
-    """With failures, causes, remarks, long names and curves; sections that are closed open at a click."""
+    """With failures, causes, remarks, long names and curves; closed sections open at a click."""
     good = gradcheck(tinylm.exp, np.array([0.5, 1.0]), thorough=True)
     kinked = gradcheck(tinylm.abs, np.array([0.0, 1.0]), thorough=True)
     worst = Row("transformer_encoder.layers.0.self_attn.in_proj_weight", 0.5, "worst at [0, 1]: 1.234567891 by the tape", "a factor of 1/2")

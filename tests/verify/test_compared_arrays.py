@@ -1,4 +1,4 @@
-"""The measures of two arrays side by side, and the list of what does not fit."""
+"""The measures of two arrays that are compared, and the list of what does not fit."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_units_of_the_last_place():
     assert compared("x", b + 2 * np.spacing(b), b, 0.0).measures["ulps"] == 2
     single = b.astype(np.float32)
     assert compared("x", single + 3 * np.spacing(single), single, 0.0).measures["ulps"] == 3
-    assert compared("x", (single + np.spacing(single)), b, 0.0).measures["ulps"] == 1  # of the coarser side
+    assert compared("x", (single + np.spacing(single)), b, 0.0).measures["ulps"] == 1  # the unit of the coarser side
 
 
 def test_opposite_zero_and_empty():

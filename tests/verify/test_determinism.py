@@ -1,4 +1,4 @@
-"""A function that is not the same each time is told apart from one with a wrong gradient."""
+"""A function that gives other results each time is told apart from one with a wrong gradient."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""All ops, on samples and directions drawn again: no correct gradient is ever called wrong."""
+"""All ops, on newly drawn samples and directions: no correct gradient is reported as wrong."""
 
 import pytest
 

@@ -18,7 +18,7 @@ def rng():
 
 
 def cube(factor=1.0, second=None):
-    """x³ with the derivative `factor` times the right one; `second` makes only its derivative wrong."""
+    """Returns x³ with `factor` times the right derivative; with `second`, only the derivative of the derivative is wrong."""
 
     @tinylm.op
     def cubed(x, /):
@@ -178,7 +178,7 @@ def test_a_function_without_floating_output_is_refused():
         gradcheck(tinylm.argmax, np.ones(3))
 
 
-def test_it_works_for_ops_with_array_modules_of_their_own(rng):
+def test_it_works_for_ops_with_their_own_array_modules(rng):
     @tinylm.op
     def logistic(x, /):
         xp = array_module(x)

@@ -13,7 +13,7 @@ from tinylm.verify import compare_gradients, save_gradients
 
 @pytest.fixture
 def both():
-    """The same model twice, after the same backward."""
+    """Returns the same model in tinylm and in PyTorch, after the same backward pass."""
     torch.manual_seed(0)
     theirs = torch.nn.Linear(3, 2)
     ours = nn.Linear(3, 2)

@@ -1,4 +1,4 @@
-"""Points without a derivative are left out and named; a wrong gradient beside them still fails."""
+"""Points without a derivative are left out and named; a wrong gradient next to them still fails."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def relu_with_a_wrong_slope(x, /):
 
 @BOTH
 @pytest.mark.parametrize(("fn", "x"), [(tinylm.relu, AT_A_KINK), (tinylm.relu, BESIDE_A_KINK), (tinylm.sign, AT_A_KINK)])
-def test_kinks_and_jumps_are_no_failures(fn, x, mode):
+def test_kinks_and_jumps_are_not_failures(fn, x, mode):
     report = gradcheck(fn, x, mode=mode)
     assert report.ok, report
     assert report.remarks == ("argument 0: 1 of 3 elements left out, since the point looks non-differentiable there: [0]",)
@@ -36,7 +36,7 @@ def test_a_wrong_gradient_beside_a_kink_still_fails(mode):
 
 @BOTH
 def test_a_jump_of_one_argument_does_not_hide_a_wrong_gradient_of_another(mode):
-    """The difference across a jump is 1/h: it must not make the errors of all others look small."""
+    """The difference across a jump is of the order 1/h: it must not make all other errors look small."""
     report = gradcheck(lambda a, b: tinylm.sign(a) + relu_with_a_wrong_slope(b), AT_A_KINK, np.array([1.0, 2.0, 3.0]), mode=mode)
     assert [row.name for row in report.failures] == ["argument 1"]
 

@@ -21,7 +21,7 @@ def test_the_twins_are_equal(name: str, dtype: str) -> None:
 
 
 def test_every_neural_model_is_registered() -> None:
-    """The one left out is the ensemble of language models, which has no forward: tests/models/test_ensemble.py compares it."""
+    """Only the ensemble of language models is left out, since it has no forward: tests/models/test_ensemble.py compares it."""
     kinds = {kind for module in (models, classifier, translator) for _, kind in inspect.getmembers(module, inspect.isclass)}
     neural = {k for k in kinds if issubclass(k, nn.Module) and k.forward is not nn.Module.forward and not k.__subclasses__()}
     registered = {type(builder(lambda kind: kind)[0]) for builder in MODELS.values()}

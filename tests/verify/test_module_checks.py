@@ -1,4 +1,4 @@
-"""Whole modules against differences, by the names of their parameters."""
+"""Whole modules compared with finite differences, by the names of their parameters."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from tinylm.verify.module_checks import check_module
 
 
 class Wrong(nn.Module):
-    """A model of which one op in the middle is broken."""
+    """A model with a broken op in the middle."""
 
     def __init__(self):
         super().__init__()

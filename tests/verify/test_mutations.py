@@ -1,4 +1,4 @@
-"""The checks have teeth: every gradient of every op is caught when it is scaled, zeroed or transposed.
+"""The checks notice mistakes: every gradient of every op is caught if it is scaled, zeroed or transposed.
 
 Ops whose vjp is None on a sample have no gradient there; an argument without a gradient on any
 sample (integers, masks) has nothing to corrupt. Both are found by running, not by a list.
@@ -22,7 +22,7 @@ MUTATIONS = {
 
 
 def mutant(name, argument, change):
-    """The op with one of its gradients changed."""
+    """Returns the op with one of its gradients changed."""
     record = registry[name]
 
     @functools.wraps(record.body)
@@ -46,7 +46,7 @@ def usable(name):
 
 
 def gradients_of(name):
-    """The positions in which the op gives a gradient on some sample."""
+    """Returns the positions in which the op gives a gradient on some sample."""
     found = set()
     for sample in usable(name):
         value, vjp = registry[name].body(*sample.args, *[None] * (registry[name].count - len(sample.args)), **sample.settings)

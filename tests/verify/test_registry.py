@@ -1,4 +1,4 @@
-"""No op without samples and a reference, no setting never tried, no kernel bound to nothing."""
+"""Every op has samples and a reference, every setting is tried, and every kernel is called by a binding."""
 
 import inspect
 import re
@@ -32,8 +32,8 @@ def test_every_op_has_a_reference(name):
 
 @ALL
 def test_every_parameter_is_tried(name):
-    """Each array argument is given in some sample, and left out where it may be; each setting is given
-    a value other than its default."""
+    """Each array argument occurs in some sample, and is left out in one if it is optional; each setting has a value
+    other than its default in some sample."""
     parameters = list(inspect.signature(registry[name].body).parameters.values())
     samples = samples_of(name)
     for i, p in enumerate(parameters):
@@ -71,7 +71,7 @@ def test_every_op_is_public():
 
 
 def kernels_in(source: str, language: str) -> set[str]:
-    """The entry points that a kernel file defines: __global__ functions, or the C functions that Python may call."""
+    """Returns the entry points that a kernel file defines: __global__ functions, or the C functions that Python may call."""
     source = re.sub(r"//[^\n]*|/\*.*?\*/", "", source, flags=re.DOTALL)
     if language == "cuda":
         bounds = r"(?:__launch_bounds__\s*\([^)]*\)\s*)?"
@@ -103,7 +103,7 @@ def test_kernels_are_found_in_sources():
 )
 def test_every_kernel_is_bound(path, language):
     bindings = "\n".join(p.read_text() for p in ROOT.glob("tinylm/bindings/**/*.py"))
-    names = kernels_in(launching.source(path.stem) if language == "cuda" else path.read_text(), language)  # includes pasted in
+    names = kernels_in(launching.source(path.stem) if language == "cuda" else path.read_text(), language)  # with its includes
     assert names or path.with_suffix(".h").exists(), f"{path.name} defines no kernel, and has no header for other files"
     unbound = sorted(name for name in names if not re.search(rf"\b{name}\b", bindings))
     assert not unbound, f"{path.name}: nothing in tinylm/bindings calls {', '.join(unbound)}"

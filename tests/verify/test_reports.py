@@ -1,4 +1,4 @@
-"""What every check answers."""
+"""What every check returns."""
 
 import json
 

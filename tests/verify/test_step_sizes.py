@@ -1,4 +1,4 @@
-"""The error at many steps, and the choice of one."""
+"""The error at many step sizes, and the choice of one."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def test_without_thorough_there_is_no_curve():
 
 @pytest.mark.parametrize("scale", [1e-3, 1e6])
 def test_the_step_follows_the_scale_of_the_function(scale):
-    """sin(x / scale) with x of that size: a step of 6e-6 is far too wide for the one and too narrow for the other."""
+    """sin(x / scale) with x of that size: a step size of 6e-6 is far too large for one and too small for the other."""
 
     @tinylm.op
     def sine(x, /):

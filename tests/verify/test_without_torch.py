@@ -1,4 +1,4 @@
-"""tinylm.verify works where PyTorch is not installed, and what needs PyTorch says so."""
+"""tinylm.verify works without PyTorch, and what needs PyTorch says so."""
 
 import subprocess
 import sys

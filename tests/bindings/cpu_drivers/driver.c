@@ -1,7 +1,7 @@
 /* Runs every kernel of kernels/cpu without Python, for the sanitizers: with several numbers of threads, which all get
-   work (the pool is to be compiled with -DWORTH_WAKING=0), shapes with remainders of all kinds, and arrays that end where their
-   allocation ends. The results with one part and with several must be the same numbers: each is one sum in one order, however
-   the work is split. With an argument it makes one mistake: "race", "overflow" or "difference". */
+   work (compile the pool with -DWORTH_WAKING=0), shapes with remainders of all kinds, and arrays that end where their
+   allocation ends. The results with one part and with several must be the same numbers, since each is one sum in an order that
+   does not depend on the split. With an argument it makes one mistake: "race", "overflow" or "difference". */
 
 #include "attention.h"
 #include "joint_linear.h"
@@ -224,7 +224,7 @@ static void swiglu(int64_t n) {
     forget();
 }
 
-/* x is one of two parts of a projection, y an array of its own. */
+/* x is one of two parts of a projection, y a separate array. */
 static void rotate(int64_t N, int64_t heads, int64_t T, int64_t pairs, int interleaved) {
     int64_t D = 2 * pairs, row = heads * D, n = N * T * row;
     float *x = numbers(2 * n), *cos = numbers(T * pairs), *sin = numbers(T * pairs), *y = numbers(n), *dx = numbers(n);

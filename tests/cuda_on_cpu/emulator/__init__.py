@@ -1,4 +1,4 @@
-"""CUDA C on the CPU: compiled with g++, one fiber a thread, every launch in several thread orders."""
+"""CUDA C on the CPU: compiled with g++, one fiber per thread, every launch in several thread orders."""
 
 from .building import BuildError, unavailable
 from .launching import Kernel, LaunchError, Module

@@ -1,4 +1,4 @@
-"""From the text of a .cu file to a library that launches its kernels, or to a program that replays launches.
+"""Compiles the text of a .cu file to a library that launches its kernels, or to a program that replays launches.
 
 What is built is kept in the user's cache, under a name made of everything it depends on.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 COMMON = ["-std=c++17", "-g1", "-fPIC", "-pthread", "-fno-strict-aliasing", "-Wno-unknown-pragmas"]
-RUNTIMES = {  # mode -> the files linked with every kernel file, and their flags: never a sanitizer's
+RUNTIMES = {  # mode -> the files linked with every kernel file, and their flags, which never include a sanitizer
     "library": (["scheduler.cpp", "guarded.cpp"], ["-O2"]),
     "asan": (["scheduler.cpp", "replay.cpp"], ["-O2"]),
     "tsan": (["scheduler.cpp", "replay.cpp"], ["-O2", "-DCU_TSAN"]),
@@ -39,7 +39,7 @@ class BuildError(RuntimeError):
 
 @functools.cache
 def unavailable() -> str | None:
-    """Why kernels cannot be emulated on this machine, or None."""
+    """Returns the reason why kernels cannot be emulated on this machine; None if they can."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return f"the emulator needs Linux on x86-64, this is {sys.platform} on {platform.machine()}"
     return None if shutil.which("g++") else "the emulator needs g++, which is not installed"
@@ -56,14 +56,14 @@ def _runtime_text() -> str:
 
 
 def cache() -> Path:
-    """The folder of what was built; only the user may write to it."""
+    """Returns the folder for what is built; only the user may write to it."""
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinylm" / "cuda_on_cpu"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
 
 
 def digest(*parts: str | bytes) -> str:
-    """A name for the parts, the emulator's own text and the compiler."""
+    """Returns a name that depends on the parts, the emulator's own source and the compiler."""
     known = hashlib.sha256()
     for part in (_version(), _runtime_text(), Path(__file__).read_text(encoding="utf-8"), *parts):
         known.update(part.encode() if isinstance(part, str) else part)
@@ -72,7 +72,8 @@ def digest(*parts: str | bytes) -> str:
 
 
 def build(code: str, mode: str = "library", options: Sequence[str] = ()) -> Path:
-    """The library (or program) of a kernel file's text. Errors: BuildError with the compiler's message."""
+    """Returns the library (or program) built from a kernel file's text. Raises BuildError with the compiler's message
+    if it does not compile."""
     definitions = [o for o in options if o.startswith("-D")]
     target = cache() / f"{digest(code, mode, *definitions)}.{'so' if mode == 'library' else 'exe'}"
     if target.exists():
@@ -92,7 +93,7 @@ def build(code: str, mode: str = "library", options: Sequence[str] = ()) -> Path
 
 
 def _runtime(mode: str) -> list[Path]:
-    """The object files of the emulator itself."""
+    """Returns the object files of the emulator itself."""
     files, flags = RUNTIMES[mode]
     objects = []
     for name in files:
@@ -107,7 +108,7 @@ def _runtime(mode: str) -> list[Path]:
 
 
 def _kernels(code: str, definitions: Sequence[str]) -> list[str]:
-    """The names of the file's kernels, those that macros make included."""
+    """Returns the names of the file's kernels, including those that macros make."""
     expanded = _run(["g++", "-E", "-P", *definitions, "-x", "c++", "-"], code)
     names = list(dict.fromkeys(KERNEL.findall(expanded)))
     if not names:
@@ -116,7 +117,7 @@ def _kernels(code: str, definitions: Sequence[str]) -> list[str]:
 
 
 def _as_cpp(code: str, names: Sequence[str]) -> str:
-    """The file with dynamic shared memory as a pointer, and the list of its kernels behind it."""
+    """Returns the file as C++: dynamic shared memory is a pointer, and the list of kernels is appended."""
     body = DYNAMIC_SHARED.sub(r"\1* \2 = (\1*)cu_dynamic_shared();", code)
     entries = ", ".join(f"CU_KERNEL({name})" for name in names)
     return f"{body}\nextern const CuKernel cu_kernels[] = {{{entries}}};\nextern const int cu_kernel_count = {len(names)};\n"

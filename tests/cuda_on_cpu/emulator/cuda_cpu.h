@@ -1,4 +1,4 @@
-// CUDA C on the CPU, to check what kernels mean (never how fast they are). See ../README.md.
+// CUDA C on the CPU, to check what kernels compute (never how fast they are). See ../README.md.
 //
 // A kernel file is compiled as C++ with this header in front. Every CUDA thread is a fiber;
 // __syncthreads and the warp operations are the only points where another thread gets its turn, so an
@@ -56,7 +56,7 @@ extern CU_PER_BLOCK CuPlace cu_place __attribute__((visibility("hidden")));
 // ---------------------------------------------------------------- synchronisation
 
 void cu_syncthreads(int line);
-// All lanes of `mask` meet here; the value that each of them brought, by lane.
+// All lanes of `mask` meet here; returns the value of each of them, by lane.
 const uint64_t* cu_meet(unsigned mask, uint64_t value, int source, bool orders_memory, int line);
 void* cu_dynamic_shared();
 

@@ -1,8 +1,8 @@
-// What the files of the emulator's runtime share with each other and, by ctypes, with launching.py.
+// Declarations for the files of the emulator's runtime and, through ctypes, for launching.py.
 #pragma once
 #include "cuda_cpu.h"
 
-struct CuRegion {          // memory that one or several pointer arguments look into
+struct CuRegion {          // memory that one or more pointer arguments point into
   const char* initial;     // its bytes before the launch
   char* result;            // where its bytes go after the launch
   uint64_t bytes;
@@ -30,14 +30,14 @@ extern "C" int cu_run(const CuKernel* kernel, CuLaunch* launch);  // 0, or 1 wit
 struct CuMemory {
   CuMemory(CuLaunch* launch);
   ~CuMemory();
-  bool finish() const;      // copies the results out; false with launch->error when bytes around a region were written
+  bool finish() const;      // copies the results out; false, with launch->error, if bytes around a region were written
   int first_argument(int region) const;
   CuLaunch* launch;
   char* at[32];             // launching.py passes at most 32 regions
   char* mapped[32];
   uint64_t mapped_bytes[32];
 };
-struct CuFaults {          // while it lives, a wild address ends the launch and not the process
+struct CuFaults {          // during its lifetime, a wild address ends the launch and not the process
   CuFaults(const CuMemory* memory);
   ~CuFaults();
 };

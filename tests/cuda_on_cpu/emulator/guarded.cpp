@@ -6,9 +6,9 @@
 
 constexpr uint64_t PAGE = 4096;
 
-// The byte at p of the few that alignment leaves around a region, different for each region so that what
-// is copied there from another one shows: NaN in some orders, a number near 16 in others, since a NaN
-// would survive an update in place.
+// The byte at p, one of the few around a region that alignment leaves over. Each region has different
+// ones, so that a copy from another region is noticed: NaN in some orders, a number near 16 in others,
+// since a NaN would survive an update in place.
 static char filling(const CuLaunch* launch, int region, const char* p) {
   const unsigned word = launch->order < 2 ? 0xffffff00u + region : 0x41800000u + 0x1000u * region;
   return char(word >> (uint64_t(p) % 4 * 8));
@@ -20,8 +20,8 @@ CuMemory::CuMemory(CuLaunch* of) : launch(of) {
     mapped_bytes[i] = room + 2 * PAGE;
     mapped[i] = (char*)mmap(nullptr, mapped_bytes[i], PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (room) mprotect(mapped[i] + PAGE, room, PROT_READ | PROT_WRITE);
-    // One order finds what reads behind the end, another what reads before the beginning. Vectors of 16
-    // bytes must find their alignment, so a few bytes may be left: they must stay as they are.
+    // One order finds reads after the end, another finds reads before the beginning. Vectors of 16 bytes
+    // must be aligned, so a few bytes may be left over: they must not change.
     at[i] = mapped[i] + PAGE + (launch->order == 1 ? 0 : (room - bytes) / 16 * 16);
     for (char* p = mapped[i] + PAGE; p < mapped[i] + PAGE + room; ++p) *p = filling(launch, i, p);
     std::memcpy(at[i], launch->regions[i].initial, bytes);
@@ -79,7 +79,7 @@ CuFaults::CuFaults(const CuMemory* of) {
   sigaltstack(&stack, nullptr);
   struct sigaction action{};
   action.sa_sigaction = on_fault;
-  action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;  // left for the scheduler, not by returning
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;  // control goes to the scheduler, and never returns
   for (int i = 0; i < 2; ++i) sigaction(SIGNALS[i], &action, &before[i]);
 }
 CuFaults::~CuFaults() {
@@ -88,7 +88,7 @@ CuFaults::~CuFaults() {
 
 // ---------------------------------------------------------------- undefined behaviour
 
-// The functions that -fsanitize=undefined calls. The first thing each is given begins with the place.
+// The functions that -fsanitize=undefined calls. The first argument of each points to the place.
 struct CuSource { const char* file; unsigned line, column; };
 #define UNDEFINED(name, what)                                                      \
   extern "C" [[noreturn]] void __ubsan_handle_##name(CuSource* at) {               \

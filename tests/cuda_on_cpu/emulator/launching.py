@@ -1,8 +1,8 @@
 """The emulator behind the interface of `cupy.RawModule`, on NumPy arrays.
 
-Stricter than CuPy on purpose: every number must be a NumPy scalar of the parameter's exact type
+It is stricter than CuPy on purpose: every number must be a NumPy scalar of the parameter's exact type
 (CuPy passes a Python int as an int64 and a float as a double), every array must have the pointer's
-dtype, and a launch must respect the limits of every card. Each launch runs in several thread orders
+dtype, and a launch must respect the limits of every GPU. Each launch runs in several thread orders
 from the same memory and must leave the same bytes behind in all of them.
 """
 
@@ -17,7 +17,7 @@ from numpy.lib.array_utils import byte_bounds
 from .building import build
 
 ORDERS = [0, 1, 2]  # forward, backward, shuffled
-MOST_SHARED = 64 * 1024  # bytes a block on sm_75, the smallest of the cards
+MOST_SHARED = 64 * 1024  # bytes per block on sm_75, the GPU with the least
 
 
 class LaunchError(RuntimeError):
@@ -55,7 +55,7 @@ class _Entry(ctypes.Structure):
 
 
 class Module:
-    """The kernels of one file, compiled when the first is asked for, as in CuPy."""
+    """The kernels of one file, compiled when one is first asked for, as in CuPy."""
 
     def __init__(self, code: str, options: Sequence[str] = ()) -> None:
         self.code, self.options = code, tuple(options)
@@ -73,10 +73,10 @@ class Module:
 
 
 class Kernel:
-    """One kernel; `recorder`, when it is set, is told of every launch."""
+    """One kernel. If `recorder` is set, it gets every launch."""
 
     recorder: Any = None
-    launches: ClassVar[Counter[str]] = Counter()  # kernel -> how often it ran without a complaint
+    launches: ClassVar[Counter[str]] = Counter()  # kernel -> how often it ran without an error
 
     def __init__(self, module: Module, library: Any, entry: _Entry) -> None:
         self.module, self.library, self.entry = module, library, entry
@@ -113,7 +113,9 @@ class Kernel:
         if np.prod(block) > 1024 or block[2] > 64 or grid[0] > 2**31 - 1 or max(grid[1:]) > 65535 or min(*grid, *block) < 1:
             raise LaunchError(f"{self.name}: invalid configuration, grid {tuple(grid)}, block {tuple(block)}")
         if self.max_dynamic_shared_size_bytes > MOST_SHARED:
-            raise LaunchError(f"{self.name}: {self.max_dynamic_shared_size_bytes} bytes of shared memory a block, sm_75 has {MOST_SHARED}")
+            raise LaunchError(
+                f"{self.name}: {self.max_dynamic_shared_size_bytes} bytes of shared memory per block, sm_75 has {MOST_SHARED}"
+            )
         if shared_mem > self.max_dynamic_shared_size_bytes:
             raise LaunchError(f"{self.name}: {shared_mem} bytes of dynamic shared memory need max_dynamic_shared_size_bytes raised")
 
@@ -138,14 +140,14 @@ class Kernel:
 
 
 def _sizes(size: Sequence[int]) -> tuple[int, ...]:
-    """Three sizes; a grid of no blocks becomes one block, as in CuPy."""
+    """Returns three sizes; a grid without blocks becomes one block, as in CuPy."""
     return tuple(max(1, int(n)) for n in (*size, 1, 1)[:3])
 
 
 def _memory(args: Sequence[Any]) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """The memory that the arrays cover, overlapping arrays joined, and each argument as (region, offset)
-    or (-1, the number's bytes). Regions are in the order of the arguments: a launch repeated at other
-    addresses is the same, and its recorded verdict is found again."""
+    """Returns the memory that the arrays cover, overlapping arrays joined to one region, and each argument as (region,
+    offset) or (-1, the number's bytes). Regions are in the order of the arguments, so that a launch repeated at other
+    addresses is the same and its recorded verdict is found."""
     spans = sorted(byte_bounds(a) for a in args if isinstance(a, np.ndarray) and a.size)
     regions: list[tuple[int, int]] = []
     for begin, end in spans:

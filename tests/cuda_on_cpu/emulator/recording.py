@@ -1,4 +1,4 @@
-"""Launches written down, and repeated by programs built with AddressSanitizer and ThreadSanitizer.
+"""Records launches, and repeats them in programs built with AddressSanitizer and ThreadSanitizer.
 
 A program that passed is not run again with the same launches: its name in the cache says so.
 """
@@ -16,18 +16,18 @@ import numpy as np
 from .building import build, cache, digest
 from .launching import Kernel
 
-OPTIONS = {  # for the symbolizer's sake no more than is needed to read a report
+OPTIONS = {  # debug information for reports only: more would slow the symbolizer down
     "asan": {"ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0"},
     "tsan": {"TSAN_OPTIONS": "halt_on_error=1:exitcode=66:history_size=0"},
 }
 
 
 class SanitizerError(AssertionError):
-    """A sanitizer's report."""
+    """A sanitizer has reported an error."""
 
 
 class Recorder:
-    """While it is entered: every launch, one of each configuration, by kernel file."""
+    """Within it, records one launch of each configuration, by kernel file."""
 
     def __init__(self) -> None:
         self.launches: dict[tuple[str, tuple[str, ...]], dict[Any, bytes]] = {}
@@ -49,7 +49,7 @@ class Recorder:
         expected: Sequence[np.ndarray],
         arguments: Sequence[tuple[int, int]],
     ) -> None:
-        """Called by every launch. What replay.cpp reads, in its order."""
+        """Called at every launch: records what replay.cpp reads, in its order."""
         of_file = self.launches.setdefault((kernel.module.code, kernel.module.options), {})
         key = (kernel.name, *grid, *block, shared_mem, *[x.size for x in initial], *arguments)
         if key in of_file:
@@ -64,7 +64,8 @@ class Recorder:
 
 
 def replay(recorder: Recorder, mode: str) -> int:
-    """Repeats the recorded launches under "asan" or "tsan"; how many programs had to run.
+    """Repeats the recorded launches under "asan" or "tsan", and returns how many programs had to run. Raises SanitizerError with the first
+    report if there is one.
 
     Errors: SanitizerError with the first report.
     """

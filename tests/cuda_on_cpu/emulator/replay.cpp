@@ -1,5 +1,5 @@
 // A program that repeats recorded launches of one kernel file under AddressSanitizer or ThreadSanitizer,
-// away from the Python interpreter: replay FILE. Exit status 0: every launch gave the recorded bytes.
+// without the Python interpreter: replay FILE. Exit status 0: every launch gave the recorded bytes.
 #include "cuda_cpu_runtime.h"
 #include <cstdlib>
 #include <vector>

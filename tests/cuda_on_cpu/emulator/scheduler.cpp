@@ -61,12 +61,12 @@ struct Thread {
   unsigned mask;
   uint64_t value;
   uint3 index;
-  // For TSan. Sync variables alternate: else a fast warp's next barrier would seem to order a slow one.
+  // For TSan. Sync variables alternate: otherwise a fast warp's next barrier would seem to order a slow one.
   char warp_sync[2];
   unsigned barriers, meetings;
 };
 struct Warp {
-  uint64_t lanes[32];               // the values of the last meeting
+  uint64_t lanes[32];               // the values exchanged at the last meeting
   char parity[32];
 };
 struct Block {
@@ -78,7 +78,7 @@ struct Block {
   std::vector<char> shared;
   char* stacks;
   void* scheduler;
-  void** fibers;                    // TSan's idea of each thread, and of the scheduler behind them
+  void** fibers;                    // TSan's fiber for each thread and for the scheduler
   int count, current;
   bool failed;
   uint64_t random;
@@ -122,7 +122,7 @@ void give_turn(Block* b, int i) {
   TSAN(__tsan_switch_to_fiber(b->fibers[i], 1);)
   cu_switch(&b->scheduler, b->threads[i].stack_pointer);
 }
-char* map_stacks() {  // room for 1,024 threads
+char* map_stacks() {  // for 1,024 threads
   return (char*)mmap(nullptr, 1024 * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 }
 void create(Block* b, int i) {
@@ -163,7 +163,7 @@ bool group_complete(Block* b, int low, int high, const Thread& first, bool& comp
   }
   return true;
 }
-// Lets the lanes of warp w that have all met go on; true when there were any.
+// Lets the lanes of warp w continue that have all met; true if there were any.
 bool release_warp(Block* b, int w) {
   const int low = 32 * w, high = low + 32 < b->count ? low + 32 : b->count;
   bool any = false;
@@ -187,7 +187,7 @@ bool release_warp(Block* b, int w) {
   }
   return any;
 }
-// Lets all threads go on when every one of them waits at the same barrier; false at the end of the block.
+// Lets all threads continue if every one of them waits at the same barrier; false at the end of the block.
 bool release_barrier(Block* b) {
   int left = 0, waiting = -1, gone = -1, stuck = -1;
   for (int i = 0; i < b->count; ++i) {
@@ -272,7 +272,7 @@ void cu_abort(const char* format, ...) {
 
 #ifndef CU_TSAN
 // Stacks with an unreadable page below each. Every library has this function, and the linker makes one of it, since
-// it is inline: two thousand mappings a library would soon be more than a process may have (vm.max_map_count).
+// it is inline: two thousand mappings per library would soon exceed a process's limit (vm.max_map_count).
 inline char* cu_guarded_stacks() {
   static char* const stacks = [] {
     char* made = map_stacks();
@@ -308,7 +308,7 @@ extern "C" int cu_run(const CuKernel* kernel, CuLaunch* launch) {
   };
   const uint64_t blocks = (uint64_t)launch->grid.x * launch->grid.y * launch->grid.z;
 #ifdef CU_TSAN
-  // Four at a time have no order; blocks k and k + 4 have one, which spares the cost of new threads.
+  // Four at a time have no order; blocks k and k + 4 have one, which saves creating new threads.
   std::vector<std::thread> all;
   for (uint64_t first = 0; first < 4 && first < blocks; ++first)
     all.emplace_back([&, first] {

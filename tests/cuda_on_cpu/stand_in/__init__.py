@@ -1,4 +1,4 @@
-"""A stand-in for CuPy: NumPy inside, the names, parameters and border of CuPy outside."""
+"""A stand-in for CuPy: it computes with NumPy, and has CuPy's names, parameters and separation of host and device."""
 
 from .arrays import ndarray
 from .modules import cupy, cupyx, installed

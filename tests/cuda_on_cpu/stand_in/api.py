@@ -1,4 +1,4 @@
-"""What CuPy has: names and parameters from cupy_api.json, and the check of a call against them."""
+"""CuPy's names and parameters, from cupy_api.json, and the check of a call against them."""
 
 import functools
 import json
@@ -7,7 +7,7 @@ from typing import Any
 
 TABLE: dict[str, Any] = json.loads(Path(__file__).with_name("cupy_api.json").read_text(encoding="utf-8"))
 VERSION: str = TABLE["version"]
-NUMBERS = {  # parameters for which CuPy wants numbers of the host: a device array has it wait, or is refused
+NUMBERS = {  # parameters for which CuPy needs numbers on the host: it waits for a device array, or refuses it
     "M", "N", "axes", "axis", "axis1", "axis2", "destination", "indices_or_sections", "k", "minlength", "newshape",
     "num", "pad_width", "repeats", "reps", "shape", "source", "start", "step", "stop",
 }  # fmt: skip
@@ -21,7 +21,7 @@ class Parameters:
         self.keyword: set[str] = set()
         self.required: set[str] = set()
         self.any_positional = self.any_keyword = False
-        self.rest = ""  # the name of those that "*" gathers
+        self.rest = ""  # the name of the parameter that "*" collects
         only_keyword = False
         for part in filter(None, text.split(", ")):
             name = part.rstrip("=")
@@ -39,7 +39,7 @@ class Parameters:
                     self.required.add(name)
 
     def refuse(self, args: tuple[Any, ...], named: dict[str, Any]) -> str | None:
-        """Why the function does not take these arguments, or None."""
+        """Returns the reason why the function does not take these arguments; None if it does."""
         given = set(self.positional[: len(args)])
         if len(args) > len(self.positional) and not self.any_positional:
             return f"{len(args)} positional arguments, at most {len(self.positional)} are taken"
@@ -57,13 +57,13 @@ class Parameters:
 
 
 def _on_device(value: Any) -> bool:
-    """Whether it is a device array, or has one in it."""
+    """Returns whether x is a device array or contains one."""
     return any(map(_on_device, value)) if isinstance(value, (list, tuple)) else type(value).__module__ == "cupy"
 
 
 @functools.cache
 def kind_of(owner: str, name: str) -> str | None:
-    """ "function", "ufunc", "class" or "value", or None for a name that CuPy has not."""
+    """Returns "function", "ufunc", "class" or "value"; None for a name that CuPy does not have."""
     found = TABLE[owner].get(name)
     return None if found is None else found.split(" ")[0]
 
@@ -77,7 +77,7 @@ def _parameters(owner: str, name: str) -> Parameters | None:
 
 
 def check_call(owner: str, name: str, args: tuple[Any, ...], named: dict[str, Any]) -> None:
-    """TypeError unless CuPy's function takes these arguments (those without a known signature take all)."""
+    """Raises TypeError if CuPy's function does not take these arguments; functions without a known signature take all."""
     parameters = _parameters(owner, name)
     reason = None if parameters is None else parameters.refuse(args, named)
     if reason is not None:
@@ -85,7 +85,7 @@ def check_call(owner: str, name: str, args: tuple[Any, ...], named: dict[str, An
 
 
 def missing(owner: str, name: str) -> AttributeError:
-    """The error for a name that CuPy has not, or that this stand-in does not offer."""
+    """Returns the error for a name that CuPy does not have, or that this stand-in does not offer."""
     if name in TABLE[owner]:
         return AttributeError(f"{owner}.{name} exists in CuPy {VERSION}, but the stand-in does not have it yet")
     return AttributeError(f"{owner} of CuPy {VERSION} has no attribute {name!r}")

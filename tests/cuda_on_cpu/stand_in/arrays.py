@@ -1,7 +1,7 @@
-"""cupy.ndarray on a NumPy array, with the border between host and device kept.
+"""cupy.ndarray as a NumPy array that keeps host and device apart.
 
-It is no numpy.ndarray, and NumPy never sees what is inside. In every call, operator and index a NumPy
-array is refused, also where CuPy would upload it without a word.
+It is not a numpy.ndarray, and NumPy never sees the array inside. In every call, operator and index a NumPy
+array is refused, even where CuPy would upload it silently.
 """
 
 import functools
@@ -18,7 +18,7 @@ IMPLICIT = "Implicit conversion to a NumPy array is not allowed. Please use `.ge
 
 
 def inside(x: Any, where: str) -> Any:
-    """The NumPy arrays behind device arrays, also those in lists, tuples and dicts; TypeError for a host array."""
+    """Returns the NumPy arrays inside device arrays, also those in lists, tuples and dicts. Raises TypeError for a host array."""
     if isinstance(x, ndarray):
         return x._raw
     if isinstance(x, np.ndarray):
@@ -31,7 +31,7 @@ def inside(x: Any, where: str) -> Any:
 
 
 def outside(result: Any, args: tuple[Any, ...] = ()) -> Any:
-    """Device arrays around what NumPy gave; a scalar becomes a 0-d array, a view knows what it looks into."""
+    """Wraps NumPy's results as device arrays; a scalar becomes a 0-d array, and a view knows its base."""
     if isinstance(result, (np.ndarray, np.generic)):
         made = ndarray._around(np.asarray(result))
         if made._raw.base is not None:
@@ -43,7 +43,7 @@ def outside(result: Any, args: tuple[Any, ...] = ()) -> Any:
 
 
 def _owner(base: Any, args: tuple[Any, ...]) -> "ndarray | None":
-    """The device array among the arguments whose memory `base` is."""
+    """Returns the device array among the arguments that owns the memory `base`."""
     for a in args:
         if isinstance(a, (list, tuple)):
             found = _owner(base, tuple(a))
@@ -55,14 +55,14 @@ def _owner(base: Any, args: tuple[Any, ...]) -> "ndarray | None":
 
 
 def call(f: Callable[..., Any], name: str, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
-    """f on the arrays behind the device arrays, its result around device arrays again."""
+    """Calls f on the NumPy arrays inside device arrays, and wraps its result as device arrays."""
     result = f(*inside(args, name), **inside(named, name))
     out = named.get("out")
     return outside(result, args) if out is None else out
 
 
 class _Flags:
-    """The flags that CuPy has: there is no `writeable`."""
+    """CuPy's array flags, which do not include `writeable`."""
 
     def __init__(self, raw: np.ndarray) -> None:
         self._raw = raw
@@ -190,7 +190,7 @@ class ndarray:
 
 
 def poisoned(shape: Any, dtype: Any = float, order: str = "C") -> np.ndarray:
-    """An array that nobody has written to: NaNs, or integers of -1."""
+    """Returns an array that nobody has written to: NaNs, or integers of -1."""
     raw = np.empty(shape, dtype, order)
     raw.reshape(-1, order="A").view(np.uint8)[...] = 0xFF if raw.dtype != bool else 1
     return raw
@@ -206,7 +206,7 @@ def _method(self: ndarray, name: str, found: Callable[..., Any], *args: Any, **n
 
 
 def _index(key: Any, masks_wait: bool = True) -> Any:
-    """The key for the array behind; picking by a mask makes the host wait for the number of hits."""
+    """Returns the key for the NumPy array inside; with a boolean mask the host waits for the number of elements."""
     parts = key if isinstance(key, tuple) else (key,)
     if masks_wait and any(isinstance(p, ndarray) and p.dtype == bool for p in parts):
         synchronise("an index that is a boolean mask")

@@ -1,6 +1,6 @@
 """Writes cupy_api.json: the names and parameters of the installed CuPy. Importing it needs no GPU.
 
-python generate_api.py, in an environment with NumPy, SciPy and the CuPy that the stand-in shall follow.
+Run `python generate_api.py` in an environment with NumPy, SciPy and the CuPy that the stand-in follows.
 """
 
 import inspect
@@ -34,7 +34,7 @@ CLASSES = {
 
 
 def parameters(f: Any) -> str | None:
-    """ "a, axis=, *, dtype=" of a function, from its signature or the first line of its docstring."""
+    """Returns "a, axis=, *, dtype=" of a function, from its signature or the first line of its docstring."""
     try:
         kinds = inspect.signature(f).parameters.values()
     except (TypeError, ValueError):
@@ -58,7 +58,7 @@ def _split(text: str) -> list[str]:
 
 
 def _bare(parameter: str) -> str:
-    """ "axis=" of "int axis=None"."""
+    """Returns "axis=" for "int axis=None"."""
     name, given, _ = parameter.partition("=")
     return name.split()[-1] + given
 

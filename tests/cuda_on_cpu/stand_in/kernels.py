@@ -1,4 +1,4 @@
-"""cupy.RawModule and its functions: the kernels run in the emulator."""
+"""cupy.RawModule and its functions, which run kernels in the emulator."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ class RawKernel:
 
 
 class RawModule:
-    """cupy.RawModule, from the text of a kernel file."""
+    """cupy.RawModule, made from the text of a kernel file."""
 
     def __init__(self, *, code: str, options: tuple[str, ...] = (), backend: str = "nvrtc", name_expressions: Any = None) -> None:
         if not isinstance(options, tuple) or backend != "nvrtc" or name_expressions is not None:

@@ -16,11 +16,11 @@ from .synchronisation import DeviceSynchronized, allow_synchronize, synchronise
 
 AT = ("add", "subtract", "maximum", "minimum", "bitwise_and", "bitwise_or", "bitwise_xor")
 METHODS = {"reduce": ("add", "multiply"), "accumulate": ("add", "multiply"), "reduceat": ("add",)}
-WAITING = (  # the host needs to know how many there are, or looks at the values
+WAITING = (  # the host needs the number of elements, or reads the values
     "argwhere", "bincount", "compress", "extract", "flatnonzero", "intersect1d", "nonzero", "setdiff1d", "tril_indices",
     "triu_indices", "union1d", "unique",
 )  # fmt: skip
-SILENT = {  # nothing in CuPy's own code of these waits; whoever adds one reads that first
+SILENT = {  # CuPy's code of these was read and does not wait; read it before you add one
     "all", "amax", "amin", "any", "arange", "argmax", "argmin", "argsort", "broadcast_to", "can_cast", "clip",
     "concatenate", "copyto", "count_nonzero", "cumsum", "dot", "expand_dims", "flip", "full", "full_like", "hstack", "max",
     "mean", "min", "moveaxis", "ones", "ones_like", "outer", "pad", "prod", "ravel", "repeat", "reshape", "result_type",
@@ -30,7 +30,7 @@ SILENT = {  # nothing in CuPy's own code of these waits; whoever adds one reads 
 
 
 class Module(types.ModuleType):
-    """A module whose names are looked up in the table of the real one."""
+    """A module that looks its names up in the table of the real one."""
 
     def __init__(self, name: str, make: Callable[[str], Any] | None = None) -> None:
         super().__init__(name)
@@ -80,7 +80,7 @@ class Ufunc:
 
 
 def _from(owner: str, numpy_module: Any) -> Callable[[str], Any]:
-    """Makes the names of a module out of those of its twin."""
+    """Makes the names of a module from those of its NumPy or SciPy counterpart."""
 
     def make(name: str) -> Any:
         kind, found = kind_of(owner, name), getattr(numpy_module, name, None)
@@ -191,11 +191,11 @@ def einsum(*operands: Any, **named: Any) -> Any:
 
 
 class CUDARuntimeError(RuntimeError):
-    """What the real functions raise; here nothing does."""
+    """What the real functions raise; the stand-in raises none."""
 
 
 class Device:
-    """cupy.cuda.Device: there is one."""
+    """cupy.cuda.Device: there is one device."""
 
     def __init__(self, device: int | None = None) -> None:
         self.id = int(device or 0)
@@ -236,7 +236,7 @@ class Event:
 
 
 class Stream:
-    """cupy.cuda.Stream: work is done when it is given."""
+    """cupy.cuda.Stream: work is done as soon as it is submitted."""
 
     def __init__(self, null: bool = False, non_blocking: bool = False, ptds: bool = False, priority: int | None = None) -> None:
         self.done = True
@@ -302,7 +302,7 @@ MODULES = {m.__name__: m for m in (cupy, cuda, runtime, nvrtc, cupyx, cupyx.scip
 
 @contextlib.contextmanager
 def installed() -> Iterator[Any]:
-    """`import cupy` and `import cupyx` give the stand-in meanwhile."""
+    """Within it, `import cupy` and `import cupyx` give the stand-in."""
     before = {name: m for name, m in sys.modules.items() if name.split(".")[0] in ("cupy", "cupyx")}
     for name in before:
         del sys.modules[name]

@@ -25,7 +25,7 @@ def synchronise(what: str) -> None:
 
 @contextlib.contextmanager
 def allow_synchronize(allow: bool) -> Iterator[None]:
-    """With False: whatever synchronises within raises DeviceSynchronized; nested, with True, it may again."""
+    """With False, whatever synchronises within it raises DeviceSynchronized; a nested block with True allows it again."""
     before, state.allowed = state.allowed, allow
     try:
         yield

@@ -34,14 +34,14 @@ kinds = pytest.mark.parametrize("kind", list(MODEL_DEFAULTS))
 
 
 def small(kind: str, **changes: object) -> ClassifierConfig:
-    """Made to learn a few texts by heart in a second."""
+    """Returns a config that memorises a few texts within a second."""
     settings = {"members": 1, "width": 8, "hidden": 8, "buckets": 64, "epochs": 30, "batch_size": 8, "lr": 1e-2, "dropout": 0.0}
     return dataclasses.replace(default_config(kind), **{**settings, "min_count": 1, "word_dropout": 0.0, **changes})
 
 
 @pytest.fixture
 def data() -> LabelledTexts:
-    """60 sentences, good ones and bad ones."""
+    """Returns 60 sentences, good ones and bad ones."""
     rng = np.random.default_rng(0)
     labels = np.arange(60) % 2
     words = (["bad", "awful", "poor"], ["good", "great", "fine"])
@@ -199,7 +199,7 @@ def test_bad_settings() -> None:
 
 
 def outcome(folder: Path) -> tuple[list[dict], dict[str, bytes], dict[str, bytes]]:
-    """(lines of metrics.jsonl, the model, the last checkpoint's arrays) as they ended."""
+    """Returns the lines of metrics.jsonl, the model and the arrays of the last checkpoint."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     files = folder / "model.safetensors", saved_checkpoints(folder)[0]
     model, last = ({name: a.tobytes() for name, a in read_arrays(file)[0].items()} for file in files)
@@ -208,7 +208,7 @@ def outcome(folder: Path) -> tuple[list[dict], dict[str, bytes], dict[str, bytes
 
 @kinds
 def test_interrupted_anywhere_it_is_the_same_run(kind: str, data: LabelledTexts, tmp_path: Path) -> None:
-    """With dropout, within an epoch, between two epochs and between two members."""
+    """With dropout; within an epoch, between two epochs and between two members."""
     config = small(kind, members=2, epochs=3, dropout=0.3, word_dropout=0.2)
     ClassifierRun(config, data, tmp_path / "whole").train()
     folder = tmp_path / "parts"

@@ -1,4 +1,4 @@
-"""Embeddings from the pairs that tokens share."""
+"""Embeddings from the pairs in which tokens occur together."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,8 @@ from tinylm.train.tasks.latent_semantics import latent_embedding
 
 
 def documents(pairs: int = 400, words: int = 30) -> list[np.ndarray]:
-    """Each word w of the source comes with its translation w + words, in any order; token 60 is in all of them."""
+    """Returns documents in which each word w of the source occurs with its translation w + words, in any order; token
+    60 is in all of them."""
     rng = np.random.default_rng(0)
     chosen = [rng.choice(words, 5, replace=False) for _ in range(pairs)]
     return [np.concatenate([rng.permutation(c), rng.permutation(c + words), [60, 60]]) for c in chosen]
@@ -24,7 +25,7 @@ def test_translations_are_nearest_neighbours() -> None:
 
 
 def test_it_is_the_singular_value_decomposition() -> None:
-    """Inner products do not depend on the rotation: those of U √S over its row lengths."""
+    """Inner products, which do not depend on the rotation, equal those of U √S divided by the lengths of its rows."""
     docs = documents(40)
     m = np.zeros((62, 40))
     for j, ids in enumerate(docs):

@@ -36,7 +36,7 @@ def config(model: str, **changed: Any) -> TranslationConfig:
 
 
 @MODELS
-def test_twenty_pairs_are_learned_by_heart(model: str, tmp_path: Path) -> None:
+def test_twenty_pairs_are_memorised(model: str, tmp_path: Path) -> None:
     steps = 300 if model == "transformer" else 1000
     settings = config(
         model, dropout=0.0, label_smoothing=0.0, n_embd=64, steps=steps, schedule_steps=steps, lr=5e-3, eval_every=steps, save_every=steps
@@ -191,7 +191,7 @@ def test_settings_are_stored_and_checked(tmp_path: Path) -> None:
 
 
 def test_what_the_embedding_starts_as(tmp_path: Path) -> None:
-    """Latent vectors of the pairs for their tokens, the random ones for others; a resume computes none."""
+    """Tokens of the pairs start with their latent vectors, other tokens with random ones; a resume computes none."""
     latent, random = (TranslationRun(config("transformer", embedding=e), tmp_path / e, PAIRS) for e in ("latent", "random"))
     a, b = latent.model.embedding.weight.data, random.model.embedding.weight.data
     pairs = [np.concatenate([latent.task.vocabulary.encode(text) for text in pair]) for pair in TWENTY]

@@ -1,4 +1,4 @@
-"""A wrong gradient fails, and the report says what is likely wrong with it."""
+"""A wrong gradient fails, and the report names the likely cause."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Training a language model with PyTorch is the training of tinylm, and a difference would be noticed."""
+"""Training a language model with PyTorch gives what tinylm's training gives, and a difference would be noticed."""
 
 import dataclasses
 from pathlib import Path
@@ -30,7 +30,7 @@ def configured(model: str, **changed: Any) -> TrainConfig:
 
 
 def train(kind: type[Run], config: TrainConfig, folder: Path) -> tuple[Run, list[dict[str, Any]]]:
-    """(the run, its training records)."""
+    """Returns (the run, its training records)."""
     records: list[dict[str, Any]] = []
     run = kind(config, folder, TEXT)
     run.train(records.append)
@@ -38,7 +38,7 @@ def train(kind: type[Run], config: TrainConfig, folder: Path) -> tuple[Run, list
 
 
 def distance(ours: list[dict[str, Any]], theirs: list[dict[str, Any]], name: str) -> float:
-    """The largest relative difference between the two in one column."""
+    """Returns the largest relative difference between the two in one column."""
     a, b = ([record[name] for record in records] for records in (ours, theirs))
     assert len(a) == len(b) == SMALL["steps"]
     return float(np.max(np.abs(np.subtract(a, b)) / np.abs(b)))
@@ -46,7 +46,7 @@ def distance(ours: list[dict[str, Any]], theirs: list[dict[str, Any]], name: str
 
 @pytest.fixture(params=["float64", "float32"])
 def dtype(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Models are built in it."""
+    """Makes models be built in this dtype, and returns it."""
 
     def build(config: TrainConfig, size: int) -> LanguageModel:
         return build_model(config, size).to(dtype=request.param)
@@ -57,8 +57,8 @@ def dtype(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
 
 @pytest.mark.parametrize("model", KINDS)
 def test_the_runs_are_equal(model: str, dtype: str, tmp_path: Path) -> None:
-    """Every loss, gradient norm and learning rate, the validation loss and the final weights; a recurrent model's
-    state is carried from batch to batch."""
+    """Compares every loss, gradient norm and learning rate, the validation loss and the final weights; a recurrent
+    model's state is carried from batch to batch."""
     config = configured(model)
     (ours, our_records), (theirs, their_records) = train(Run, config, tmp_path / "a"), train(TorchRun, config, tmp_path / "b")
     assert our_records[-1]["loss"] < 0.95 * our_records[0]["loss"]

@@ -1,4 +1,4 @@
-"""compare compares a model with PyTorch: equal ones pass, and the first layer that differs is named."""
+"""compare() compares a model with PyTorch: equal ones pass, and the first layer that differs is named."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def batch():
 
 
 def pair():
-    """The same small model twice, with weights of its own each."""
+    """Returns the same small model in tinylm and in PyTorch, with different weights."""
     torch.manual_seed(0)
     ours = nn.Sequential(nn.Linear(3, 5), nn.LayerNorm(5), nn.Linear(5, 2))
     return ours, tnn.Sequential(tnn.Linear(3, 5), tnn.LayerNorm(5), tnn.Linear(5, 2))
@@ -66,7 +66,7 @@ def test_the_state_is_taken_over_and_nothing_else_changes(batch):
 
 
 class Wrong(nn.Module):
-    """As pair()'s model, but with a forward or backward pass that is off in one place."""
+    """As pair()'s model, but with a forward or backward pass that is wrong in one place."""
 
     def __init__(self, fault):
         super().__init__()
@@ -87,10 +87,10 @@ def wrong_backward(x, /):
 
 
 def eps(x):
-    """Marks the fault of another eps."""
+    """Stands for the mistake of another eps."""
 
 
-def test_a_wrong_backward_is_placed_behind_the_last_right_gradient(batch):
+def test_a_wrong_backward_is_placed_after_the_last_right_gradient(batch):
     report = compare(Wrong(wrong_backward), pair()[1], batch)
     assert [row.name for row in report.failures] == [*BACKWARD[6:]]
     lines = str(report).splitlines()
@@ -205,7 +205,7 @@ def test_a_planted_error_in_one_of_six_layers_is_the_first_to_be_reported(at, dt
 
 
 def test_a_layer_whose_backward_is_wrong_only_towards_its_input(batch):
-    """Its own parameters get the right gradients: the gradient through it is the first to be wrong."""
+    """Its own parameters get the right gradients: the gradient through it is the first that is wrong."""
 
     class InFront(nn.Linear):
         def forward(self, x):

@@ -1,4 +1,4 @@
-"""Training with PyTorch is the training of tinylm, and a difference would be noticed."""
+"""Training with PyTorch gives what tinylm's training gives, and a difference would be noticed."""
 
 import dataclasses
 import json
@@ -28,7 +28,7 @@ CONFIG = dataclasses.replace(
 
 
 def train(kind: type[TranslationRun], folder: Path, **changed: Any) -> tuple[TranslationRun, list[dict[str, Any]]]:
-    """(the run, its training records)."""
+    """Returns (the run, its training records)."""
     records: list[dict[str, Any]] = []
     run = kind(dataclasses.replace(CONFIG, **changed), folder, PAIRS)
     run.train(records.append)
@@ -36,14 +36,14 @@ def train(kind: type[TranslationRun], folder: Path, **changed: Any) -> tuple[Tra
 
 
 def distance(ours: list[dict[str, Any]], theirs: list[dict[str, Any]], name: str) -> float:
-    """The largest relative difference between the two in one column."""
+    """Returns the largest relative difference between the two in one column."""
     a, b = ([record[name] for record in records] for records in (ours, theirs))
     assert len(a) == len(b) == CONFIG.steps
     return float(np.max(np.abs(np.subtract(a, b)) / np.abs(b)))
 
 
 def build_in(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on, models are built in this dtype."""
+    """Makes models be built in this dtype from now on."""
 
     def build(config: TranslationConfig, size: int) -> TranslationModel:
         return build_translator(config, size).to(dtype=dtype)
@@ -53,7 +53,7 @@ def build_in(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=["float64", "float32"])
 def dtype(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Models are built in it."""
+    """Makes models be built in this dtype, and returns it."""
     build_in(request.param, monkeypatch)
     return request.param
 
@@ -61,14 +61,14 @@ def dtype(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
 def test_the_runs_are_equal(dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every loss, gradient norm and learning rate, the validation loss and the final weights.
 
-    The bias of the keys has a gradient of zero but for rounding, and Adam's steps do not depend on a gradient's size: in float32 its
-    weights follow the rounding errors of one processor. So each weight array may be as far from PyTorch's run in float64 as a few times
-    the distance of PyTorch's own run in float32, which is 0.002 for these biases and 0.000002 for the others.
+    The gradient of the keys' bias is zero but for rounding, and Adam's steps do not depend on a gradient's size: in float32 this bias
+    follows the rounding errors of the processor. So the distance of each weight array from PyTorch's run in float64 may be a few times
+    that of PyTorch's own run in float32, which is 0.002 for these biases and 0.000002 for the other arrays.
     """
     (ours, our_records), (theirs, their_records) = train(TranslationRun, tmp_path / "a"), train(TorchTranslationRun, tmp_path / "b")
     assert our_records[-1]["loss"] < 0.9 * our_records[0]["loss"]
     clipped = [record["grad_norm"] > CONFIG.clip for record in our_records]
-    assert any(clipped)  # sometimes, since Adam would not notice a scale that never changes
+    assert any(clipped)  # only sometimes: Adam would not notice a constant scale
     assert not all(clipped)
     for name in ("loss", "grad_norm"):
         assert distance(our_records, their_records, name) < TOLERANCES[dtype]

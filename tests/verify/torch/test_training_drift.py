@@ -1,4 +1,4 @@
-"""Training side by side: equal runs drift as rounding does, a wrong gradient drifts away."""
+"""Training both models: equal ones drift apart only by rounding, a wrong gradient makes them diverge."""
 
 import numpy as np
 import pytest
