@@ -18,7 +18,7 @@ from support.texts import texts_of
 
 from tinylm.data.labelled import MAX_WORDS, SPLITS, LabelledTexts, encode_words, load_labelled
 from tinylm.errors import ConfigError, DataError
-from tinylm.train.runs import new_folder
+from tinylm.train.run_folder import new_folder
 from tinylm.train.tasks.classification import (
     accuracy,
     load_classifier,
@@ -26,11 +26,11 @@ from tinylm.train.tasks.classification import (
     mean_interval,
     naive_bayes_accuracy,
     prepare_split,
-    read_config,
     start_classifier,
 )
 from tinylm.train.tasks.classifier_config import MODEL_DEFAULTS, ClassifierConfig, default_config
 from tinylm.train.tasks.classifier_run import ClassifierRun, train_classifier
+from tinylm.train.tasks.loading import read_config
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def parse_train(argv: list[str]) -> Train:
     if resumed is None:
         base = default_config(value_of("--model", argv) or "bag")
         return console.parse(Train, args=argv, prog=prog, default=Train(**dataclasses.asdict(base)))
-    saved = dataclasses.asdict(read_config(Path(resumed))[0])
+    saved = dataclasses.asdict(read_config(Path(resumed), ClassifierConfig)[0])
     arguments = console.parse(Train, args=argv, prog=prog, default=Train(**saved, resume=Path(resumed)))
     refuse_changes(arguments, saved)
     if arguments.dry_run:

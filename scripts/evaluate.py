@@ -16,7 +16,7 @@ from tinylm.models import LanguageModel
 from tinylm.studies.dynamic_evaluation import dynamic_losses
 from tinylm.studies.mixing import mix
 from tinylm.train import load_run
-from tinylm.train.metrics import token_losses
+from tinylm.train.tasks.token_losses import token_losses
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from tinylm.pretrained.model_export import save_adapters, save_pretrained
 from tinylm.pretrained.model_loading import find_pretrained
 from tinylm.pretrained.tokenizer_export import as_pretrained
 from tinylm.train import TrainConfig, load_run
-from tinylm.train.runs import read_config
+from tinylm.train.tasks.loading import read_config
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def about_base(config: TrainConfig) -> str:
     place = find_pretrained(Path(config.init))
     if place is not None and place.is_dir():
         return f"they correct {config.init}"
-    again = " --merge" if place is None and read_config(Path(config.init))[0].lora_rank else ""
+    again = " --merge" if place is None and read_config(Path(config.init), TrainConfig)[0].lora_rank else ""
     return f"they correct {config.init}, which PEFT cannot open: {console.program()} {config.init} BASE{again}"
 
 

@@ -24,9 +24,11 @@ from tinylm.decode.scoring import forbidden_ids, line_break
 from tinylm.engine.devices import device_namespace
 from tinylm.errors import ConfigError
 from tinylm.train import Counting, Run, TrainConfig, default_config
-from tinylm.train.distributed import Alone, MPIRanks, Ranks, refuse_lone_ranks
-from tinylm.train.presets import preset
-from tinylm.train.runs import fine_tuning_config, new_folder, read_config
+from tinylm.train.distributed import MPIRanks, Ranks, refuse_lone_ranks
+from tinylm.train.run_folder import new_folder
+from tinylm.train.tasks.fine_tuning import fine_tuning_config
+from tinylm.train.tasks.loading import read_config
+from tinylm.train.tasks.presets import preset
 from tinylm.train.tensorboard import summary_writer
 
 
@@ -77,7 +79,7 @@ def parse(argv: list[str]) -> Arguments:
             raise ConfigError(f"--model {arguments.model} and --preset {recipe} do not go together: the preset trains a {base.model}")
         return arguments
     folder = Path(resumed)
-    saved, _ = read_config(folder)
+    saved, _ = read_config(folder, TrainConfig)
     arguments = console.parse(Arguments, args=argv, default=Arguments(**saved.to_json(), resume=folder))
     refuse_changes(arguments, saved.to_json(), FREE_ON_RESUME)
     if arguments.preset is not None:
@@ -90,7 +92,7 @@ def parse(argv: list[str]) -> Arguments:
 def main() -> int:
     if "--distributed" not in sys.argv[1:]:
         refuse_lone_ranks()
-        return work(parse(sys.argv[1:]), Alone())
+        return work(parse(sys.argv[1:]), Ranks())
     with MPIRanks() as ranks, contextlib.ExitStack() as stack:
         if ranks.rank:
             stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w", encoding="utf-8"))))
@@ -121,7 +123,7 @@ def work(arguments: Arguments, ranks: Ranks) -> int:
             return show_scaling(config, text, folder)
     resume = arguments.resume is not None and not arguments.dry_run
     if resume:
-        _, tokenizer = read_config(arguments.resume)
+        _, tokenizer = read_config(arguments.resume, TrainConfig)
     with contextlib.ExitStack() as stack:
         mine = None
         if ranks.rank == 0:
@@ -144,8 +146,8 @@ def refuse_scaling_with(arguments: Arguments, ranks: Ranks) -> None:
 
 
 def introduce(run: Run | Counting, text: str | Corpus) -> None:
-    config, tokens, validation = run.config, len(run.train_ids), len(run.val_ids)
-    print(f"{config.model} on {config.data}: {tokens:,} tokens of {run.tokenizer.vocab_size:,} kinds, {validation:,} more for validation")
+    config, task, kinds = run.config, run.task, run.task.tokenizer.vocab_size
+    print(f"{config.model} on {config.data}: {len(task.train_ids):,} tokens of {kinds:,} kinds, {len(task.val_ids):,} more for validation")
     if isinstance(text, Corpus):
         print(text.summary())
 
@@ -157,9 +159,9 @@ def conclude(run: Run | Counting, summary: dict[str, Any]) -> None:
         f"{summary['parameters']:,} parameters, {summary['train_seconds']:.0f} s of training, {summary['tokens_per_second']:,.0f} tokens/s"
     )
     print("a sample:", flush=True)
-    start = line_break(run.tokenizer).tolist() or run.train_ids[:1].tolist()
-    forbidden = forbidden_ids(run.tokenizer, run.model.vocab_size)
-    decoder = StreamDecoder(run.tokenizer, start)
+    start = line_break(run.task.tokenizer).tolist() or run.task.train_ids[:1].tolist()
+    forbidden = forbidden_ids(run.task.tokenizer, run.model.vocab_size)
+    decoder = StreamDecoder(run.task.tokenizer, start)
     for token in generate(run.model, start, 300, Sampling(temperature=0.8), device=run.config.device, forbidden=forbidden):
         print(decoder.push(token), end="", flush=True)
     print(decoder.finish())

@@ -12,7 +12,8 @@ from support.run_folders import folder_or_temporary
 
 from tinylm.data import Corpus, open_corpus
 from tinylm.errors import ConfigError
-from tinylm.train.runs import read_config
+from tinylm.train import TrainConfig
+from tinylm.train.tasks.loading import read_config
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Arguments:
 
 def main() -> None:
     arguments = console.parse(Arguments)
-    config, tokenizer = read_config(arguments.run)
+    config, tokenizer = read_config(arguments.run, TrainConfig)
     console.require_torch()
     from tinylm.verify.torch.training import TorchRun
 

@@ -18,8 +18,9 @@ from tinylm.data.pairs import Pair, Pairs
 from tinylm.engine.devices import device_namespace
 from tinylm.errors import ConfigError, DataError
 from tinylm.files.json_files import write_json
-from tinylm.train.runs import new_folder
-from tinylm.train.tasks.translation import SentenceTranslator, TranslationRun, load_translator, read_config
+from tinylm.train.run_folder import new_folder
+from tinylm.train.tasks.loading import read_config
+from tinylm.train.tasks.translation import SentenceTranslator, TranslationRun, load_translator
 from tinylm.train.tasks.translation_config import TranslationConfig, default_config
 from tinylm.train.tensorboard import summary_writer
 
@@ -72,7 +73,7 @@ def parse_train(argv: list[str]) -> Train:
         base = default_config(value_of("--model", argv) or "transformer")
         return console.parse(Train, args=argv, prog=f"{console.program()} train", default=Train(**base.to_json()))
     folder = Path(resumed)
-    saved, _ = read_config(folder)
+    saved, _ = read_config(folder, TranslationConfig)
     arguments = console.parse(Train, args=argv, prog=f"{console.program()} train", default=Train(**saved.to_json(), resume=folder))
     refuse_changes(arguments, saved.to_json(), FREE_ON_RESUME)
     if arguments.dry_run:
@@ -94,12 +95,12 @@ def train(argv: list[str]) -> int:
 
 def train_in(folder: Path, config: TranslationConfig, pairs: Pairs, resume: bool, tensorboard: bool) -> int:
     run = TranslationRun(config, folder, pairs, resume)
-    print(f"{config.model} on {config.data}: pairs: {sizes(pairs)}; {run.vocabulary.size:,} kinds of tokens")
+    print(f"{config.model} on {config.data}: pairs: {sizes(pairs)}; {run.task.vocabulary.size:,} kinds of tokens")
     summary = train_shown(run, tensorboard)
     if summary is None:
         print(f"stopped at step {run.progress.step}; continue with: {console.program()} train --resume {folder}")
         return 130
-    translator = SentenceTranslator(run.model, run.vocabulary, config.block_size, config.device)
+    translator = SentenceTranslator(run.task.model, run.task.vocabulary, config.block_size, config.device)
     write_json(folder / "summary.json", {**summary, "test": test(translator, pairs.train, pairs.test)})
     return 0
 

@@ -24,28 +24,28 @@ CONFIG = TrainConfig(
 class Float64Run(Run):
     """A run with float64 parameters, converted before the optimiser packs them."""
 
-    def _step(self, k: int):
-        loss, norm = super()._step(k)
+    def step(self, k: int):
+        loss, norm = super().step(k)
         assert loss.dtype == np.float64
         return loss, norm
 
 
 def float64_run(config: TrainConfig, folder: Path, **settings) -> Run:
     """Returns a Run in double precision, whose model is built in float64."""
-    from tinylm.train import loop
+    from tinylm.train.tasks import language_modeling
 
-    build = loop.build_model
+    build = language_modeling.build_model
 
     def build_double(*args):
         model = build(*args)
         model.to(dtype="float64")
         return model
 
-    loop.build_model = build_double
+    language_modeling.build_model = build_double
     try:
         return Float64Run(config, folder, TEXT, **settings)
     finally:
-        loop.build_model = build
+        language_modeling.build_model = build
 
 
 def trains(ranks: MPIRanks, folder: Path) -> None:
@@ -66,7 +66,7 @@ def resumes(ranks: MPIRanks, folder: Path) -> None:
 def diverges(ranks: MPIRanks, folder: Path) -> None:
     """Puts a NaN into a gradient of rank 1 alone."""
     run = Run(CONFIG, folder / "run", TEXT, ranks=ranks)
-    gradients = run._gradients
+    gradients = run.gradients
 
     def spoilt(k: int):
         loss = gradients(k)
@@ -74,7 +74,7 @@ def diverges(ranks: MPIRanks, folder: Path) -> None:
             next(iter(run.model.parameters())).grad.flat[0] = np.nan
         return loss
 
-    run._gradients = spoilt
+    run.gradients = spoilt
     run.train()
 
 
@@ -91,14 +91,14 @@ def stops(ranks: MPIRanks, folder: Path) -> None:
     run = Run(CONFIG, folder / "run", TEXT, ranks=ranks)
     if ranks.rank == 1:
         signal.signal(signal.SIGTERM, lambda *_: setattr(run, "stop_requested", True))
-        step = run._step
+        step = run.step
 
         def counted(k: int):
             if k == 6:
                 os.kill(os.getpid(), signal.SIGTERM)
             return step(k)
 
-        run._step = counted
+        run.step = counted
     assert run.train() is None
     steps = ranks.gather(np.array([run.progress.step]), axis=0)
     if ranks.rank == 0:
@@ -106,14 +106,14 @@ def stops(ranks: MPIRanks, folder: Path) -> None:
 
 
 def at_step(run: Run, k: int, action) -> None:
-    step = run._step
+    step = run.step
 
     def watched(now: int):
         if now == k:
             action()
         return step(now)
 
-    run._step = watched
+    run.step = watched
 
 
 def fails(ranks: MPIRanks, folder: Path) -> None:

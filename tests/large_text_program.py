@@ -16,11 +16,11 @@ def main(file: str, folder: str) -> None:
     corpus = open_corpus(file)
     config = TrainConfig(steps=5, n_layer=1, n_head=2, n_embd=16, batch_size=8, eval_every=5, log_every=5)
     run = Run(config, Path(folder), corpus)
-    run.val_ids = run.val_ids[:10_000]
+    run.task.val_ids = run.task.val_ids[:10_000]
     run.train()
     status = Path("/proc/self/status").read_text(encoding="ascii")  # getrusage would also count the parent before exec
     peak = int(status.partition("VmHWM:")[2].split()[0]) >> 10
-    print(json.dumps([peak, len(run.train_ids), isinstance(run.train_ids, np.memmap)]))
+    print(json.dumps([peak, len(run.task.train_ids), isinstance(run.task.train_ids, np.memmap)]))
 
 
 if __name__ == "__main__":

@@ -69,11 +69,11 @@ def assert_same_end(folder: Path, whole: Path) -> None:
 
 def stop_at(run: Run, step: int) -> Callable[..., Any]:
     """Makes the run stop after `step` steps, and returns the method that this replaces."""
-    gradients = run._gradients
+    gradients = run.gradients
 
     def stopping(k: int) -> Any:
         run.stop_requested = k + 1 >= step
         return gradients(k)
 
-    run._gradients = stopping  # type: ignore[method-assign]
+    run.gradients = stopping  # type: ignore[method-assign]
     return gradients

@@ -13,8 +13,8 @@ from tinylm.studies.estimates import GOOD_PASSES, TOKENS_PER_PARAMETER, Estimate
 from tinylm.studies.sizes import config_of_size
 from tinylm.train.distributed import Ranks
 from tinylm.train.run_folder import saved_checkpoints
-from tinylm.train.runs import read_config
 from tinylm.train.tasks.language_model_config import TrainConfig
+from tinylm.train.tasks.loading import read_config
 
 
 def show_estimate(config: TrainConfig, text: str | Corpus, resume: Path | None, ranks: Ranks) -> int:
@@ -23,7 +23,7 @@ def show_estimate(config: TrainConfig, text: str | Corpus, resume: Path | None, 
         raise ConfigError("--estimate and --model ngram do not go together: counting n-grams takes seconds")
     if ranks.size > 1:
         raise ConfigError("--estimate measures one process: leave out --distributed")
-    tokenizer = None if resume is None else read_config(resume)[1]
+    tokenizer = None if resume is None else read_config(resume, TrainConfig)[1]
     with tempfile.TemporaryDirectory(prefix="tinylm-") as name:
         folder = Path(name) / "run"
         if resume is not None:

@@ -17,7 +17,8 @@ from tinylm.data.pairs import Pairs
 from tinylm.engine.devices import device_namespace
 from tinylm.errors import CheckpointError, ConfigError
 from tinylm.files.json_files import read_json
-from tinylm.train.tasks.translation import TranslationRun, load_translator, read_config
+from tinylm.train.tasks.loading import read_config
+from tinylm.train.tasks.translation import TranslationRun, load_translator
 from tinylm.train.tasks.translation_config import TranslationConfig, default_config
 
 Model = Literal["transformer", "lstm", "torch"]
@@ -110,7 +111,7 @@ def finished_run(name: str, folder: Path, config: TranslationConfig) -> dict[str
     if not (folder / "summary.json").exists():
         raise CheckpointError(f"the run in {folder} is not finished: {remedy(name, folder)}")
     summary: dict[str, Any] = read_json(folder / "summary.json")
-    found = read_config(folder)[0].to_json() | {"steps": summary["steps"]}  # a resumed run may have made more
+    found = read_config(folder, TranslationConfig)[0].to_json() | {"steps": summary["steps"]}  # a resumed run may have made more
     for setting, value in config.to_json().items():
         if found[setting] != value:
             raise ConfigError(f"the run in {folder} was made with {setting} {found[setting]}, not {value}: choose another --out")

@@ -39,8 +39,9 @@ def shortened(config: TranslationConfig, dry_run: bool) -> TranslationConfig:
 
 def train_shown(run: TranslationRun, tensorboard: bool = False) -> dict[str, Any] | None:
     """Trains, shows the progress, and returns the summary; None if Ctrl-C stopped it."""
-    if run.too_long:
-        print(f"{run.too_long:,} pairs with more than {run.config.block_size} tokens on a side are left out of training and validation")
+    if run.task.too_long:
+        most = run.task.config.block_size
+        print(f"{run.task.too_long:,} pairs with more than {most} tokens on a side are left out of training and validation")
     print(f"{run.model.num_parameters():,} parameters")
     print(f"run folder {run.folder}; Ctrl-C stops after the current step", flush=True)
     summary = train_watched(run, tensorboard)

@@ -170,10 +170,10 @@ def test_a_run_on_a_corpus_is_the_run_on_its_text(tmp_path: Path) -> None:
         settings = dataclasses.replace(config, tokenizer=kind, bpe_size=300)
         one = Run(settings, tmp_path / kind / "one", TEXT)
         two = Run(settings, tmp_path / kind / "two", open_corpus(path))
-        np.testing.assert_array_equal(one.train_ids, two.train_ids)
-        np.testing.assert_array_equal(one.val_ids, two.val_ids)
-        assert one.bytes_per_token == two.bytes_per_token
-        assert one.tokenizer.to_json() == two.tokenizer.to_json()
+        np.testing.assert_array_equal(one.task.train_ids, two.task.train_ids)
+        np.testing.assert_array_equal(one.task.val_ids, two.task.val_ids)
+        assert one.task.bytes_per_token == two.task.bytes_per_token
+        assert one.task.tokenizer.to_json() == two.task.tokenizer.to_json()
 
 
 def test_a_part_names_its_contents(tmp_path: Path) -> None:

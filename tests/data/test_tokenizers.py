@@ -7,6 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tinylm.data import tokenizers
 from tinylm.data.tokenizers import BpeTokenizer, CharTokenizer, StreamDecoder, WordTokenizer, from_json, train_tokenizer
 from tinylm.errors import ConfigError, DataError, RangeError
 
@@ -227,3 +228,15 @@ def test_the_stream_of_other_tokenizers_waits_for_nothing():
     assert decoder.finish() == "\ufffd"
     assert decoder.finish() == ""
     assert decoder.push(int(BPE.encode("a")[0])) == "a"
+
+
+def test_a_tokenizer_keeps_the_pattern_it_was_learned_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a word is may change: an older tokenizer says what it was, and the oldest did not yet."""
+    learned = WordTokenizer.train("one fish, two fish", 1)
+    expected = learned.encode("two fish, one").tolist()
+    record = learned.to_json()
+    monkeypatch.setattr(tokenizers, "WORD_PATTERNS", (r"\S+|\s", *tokenizers.WORD_PATTERNS))
+    assert from_json(record).encode("two fish, one").tolist() == expected
+    assert from_json({name: record[name] for name in ("kind", "words")}).encode("two fish, one").tolist() == expected
+    with pytest.raises(DataError, match=r"pattern of a word is '\.', which this version of tinylm does not know"):
+        from_json({**record, "pattern": "."})

@@ -10,7 +10,7 @@ from tinylm.data import split_text
 from tinylm.studies.dynamic_evaluation import dynamic_losses
 from tinylm.studies.mixing import mix
 from tinylm.train import Counting, Run, default_config, load_run
-from tinylm.train.metrics import token_losses
+from tinylm.train.tasks.token_losses import token_losses
 
 TEXT = "the quick brown fox jumps over the lazy dog.\nsee the dog sleep, and the fox run away again.\n" * 30
 SMALL = {

@@ -84,7 +84,7 @@ def test_runs_that_do_not_fit(runs: dict[str, Path], tmp_path: Path) -> None:
 
     fails("no run folder", tmp_path / "none")
     write_json(tmp_path / "translation" / "config.json", {"task": "translation", "train": {}, "vocabulary": {}})
-    fails("is not a language model's: it was trained for translation", tmp_path / "translation")
+    fails("was trained for another task: translation, expected language modeling", tmp_path / "translation")
     fails("expected more than 256, the longest context", runs["gpt"])
     few = ("--contexts", 1)
     fails("context is 0: expected at least 1", runs["gpt"], "--contexts", 4, 0)

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from script_helpers import SCRIPTS, ends_well, fails_with_one_line, script, script_here
 
-from tinylm.train.presets import PRESETS, preset
-from tinylm.train.runs import read_config
+from tinylm.train import TrainConfig
+from tinylm.train.tasks.loading import read_config
+from tinylm.train.tasks.presets import PRESETS, preset
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 40
 SHAPE = ["--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--block-size", "16", "--batch-size", "4", "--log-every", "5"]
@@ -163,7 +164,7 @@ def test_a_missing_gpu_is_one_line(data: Path, tmp_path: Path) -> None:
 def test_a_preset_trains_with_its_own_settings_unless_told_otherwise(name: str, data: Path, tmp_path: Path) -> None:
     smaller = ["--n-hidden", 24, "--batch-size", 4, "--steps", 2, "--schedule-steps", 2, "--warmup", 1, "--dropout-ramp", 2]
     trained("--preset", name, "--data", data, "--out", tmp_path / "run", *smaller)
-    made, _ = read_config(tmp_path / "run")
+    made, _ = read_config(tmp_path / "run", TrainConfig)
     changed = {"data": str(data), "n_hidden": 24, "batch_size": 4, "steps": 2, "schedule_steps": 2, "warmup": 1, "dropout_ramp": 2}
     assert made == dataclasses.replace(preset(name), **changed)
 

@@ -133,8 +133,8 @@ def test_errors_are_one_line(run: Path, data: Path, tmp_path: Path) -> None:
     taken = translate("train", "--data", data, "--out", run, *TINY)
     assert (taken.returncode, taken.stdout) == (2, "")
     assert "holds a run already" in taken.stderr.splitlines()[-1]
-    fails_with_one_line(script_here("generate.py", run), "is not a language model's: it was trained for translation")
-    fails_with_one_line(script_here("score.py", run, "x"), "is not a language model's: it was trained for translation")
+    fails_with_one_line(script_here("generate.py", run), "was trained for another task: translation, expected language modeling")
+    fails_with_one_line(script_here("score.py", run, "x"), "was trained for another task: translation, expected language modeling")
     assert not (tmp_path / "new").exists()
 
 

@@ -13,7 +13,7 @@ import pytest
 import sacrebleu
 from script_helpers import SCRIPTS, Result, ends_well, fails_with_one_line, script, script_here
 
-from tinylm.train.tasks.translation import load_translator, read_config
+from tinylm.train.tasks.translation import load_translator, read_translation
 from tinylm.train.tasks.translation_config import default_config
 
 ANIMALS = {"cat": "gato", "dog": "perro", "bird": "pájaro", "horse": "caballo", "wolf": "lobo"}
@@ -99,7 +99,7 @@ def test_pytorch_trains_the_same_transformer(runs: tuple[Path, str]) -> None:
 def test_steps_stretch_the_schedules_of_all_models(runs: tuple[Path, str], data: Path) -> None:
     folder, _ = runs
     for name in MODELS:
-        config, usual = read_config(folder / name)[0], default_config("lstm" if name == "lstm" else "transformer")
+        config, usual = read_translation(folder / name)[0], default_config("lstm" if name == "lstm" else "transformer")
         share = 4 / default_config("transformer").steps
         for setting in ("steps", "schedule_steps", "warmup"):
             assert getattr(config, setting) == math.ceil(getattr(usual, setting) * share)

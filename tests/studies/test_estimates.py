@@ -33,8 +33,8 @@ def test_the_memory_of_a_graph_counted_by_hand() -> None:
 def test_activations_are_what_the_allocator_counts(model: str, tmp_path: Path) -> None:
     config = dataclasses.replace(default_config(model), **SHAPE)
     run = Run(config, tmp_path / "run", TEXT)
-    run._step(0)  # kernels are loaded
-    x, y = (Tensor(np.ascontiguousarray(a)) for a in run.batches[1])
+    run.step(0)  # kernels are loaded
+    x, y = (Tensor(np.ascontiguousarray(a)) for a in run.task.batches[1])
     tracemalloc.start()
     loss = run.model.loss(x, y)[0]
     counted = tracemalloc.get_traced_memory()[0]
@@ -51,7 +51,7 @@ def test_activations_are_what_the_allocator_counts(model: str, tmp_path: Path) -
 
 def test_what_stays_from_step_to_step(tmp_path: Path) -> None:
     run = Run(dataclasses.replace(default_config("gpt"), **SHAPE), tmp_path / "run", TEXT)
-    held, n = held_memory(run.model, run.optimizer), run.model.num_parameters()
+    held, n = held_memory(run.model, run.task.optimizer), run.model.num_parameters()
     assert (held.parameters, held.gradients, held.optimizer) == (4 * n, 4 * n, 8 * n)
 
 
@@ -94,8 +94,8 @@ def test_an_estimate_counts_what_the_run_then_does(model: str, tmp_path: Path) -
     config = dataclasses.replace(default_config(model), **SHAPE, steps=30, eval_every=10, save_every=15, dropout=0.1, dropout_ramp=5)
     found = estimate(config, tmp_path / "estimate", TEXT, seconds=0.0)
     run = Run(config, tmp_path / "run", TEXT)
-    assert (found.parameters, found.train_tokens, found.steps) == (run.model.num_parameters(), len(run.train_ids), 30)
-    assert found.passes == pytest.approx(30 * 8 * 32 / len(run.train_ids))
+    assert (found.parameters, found.train_tokens, found.steps) == (run.model.num_parameters(), len(run.task.train_ids), 30)
+    assert found.passes == pytest.approx(30 * 8 * 32 / len(run.task.train_ids))
     assert found.seconds.total == pytest.approx(sum(vars(found.seconds).values()))
     assert min(vars(found.seconds).values()) >= 0
     assert found.memory.predicted <= found.memory.peak * 1.5  # this process has used more before

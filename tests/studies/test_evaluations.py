@@ -12,7 +12,7 @@ from tinylm.errors import DataError
 from tinylm.models import GPT, GPTConfig, RNNModel
 from tinylm.studies.dynamic_evaluation import dynamic_losses
 from tinylm.studies.mixing import mix
-from tinylm.train.metrics import token_losses
+from tinylm.train.tasks.token_losses import token_losses
 
 
 def test_a_mixture_by_hand() -> None:

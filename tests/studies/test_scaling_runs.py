@@ -13,7 +13,7 @@ from script_helpers import ends_well, fails_with_one_line, script_here
 from tinylm.errors import CheckpointError, ConfigError
 from tinylm.studies.scaling_runs import ScalingPlan, finished, plan_scaling, trained_point
 from tinylm.train import Run, default_config
-from tinylm.train.preparation import make_batches, prepare
+from tinylm.train.tasks.language_modeling import make_batches, prepare
 
 TINY = {"n_layer": 1, "n_head": 1, "n_embd": 16, "n_hidden": 16, "block_size": 16, "batch_size": 4, "dropout_ramp": 10, "warmup": 10}
 

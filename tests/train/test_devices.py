@@ -33,7 +33,7 @@ def test_a_step_waits_for_nothing(cuda: Any, tmp_path: Path, model: str) -> None
     launches.clear()
     with waits_for_nothing():
         for k in range(2):  # the second has a carried state, and an optimiser that has made a step
-            loss, norm = run._step(k)
+            loss, norm = run.step(k)
     assert np.isfinite(float(to_numpy(loss)))
     assert np.isfinite(float(to_numpy(norm)))
     assert launches["adamw", "cuda"] == 4  # two groups, two steps
@@ -48,7 +48,7 @@ def test_a_step_of_a_translator_waits_for_nothing(cuda: Any, tmp_path: Path, mod
     run = TranslationRun(config, tmp_path / "run", Pairs(pairs, pairs[:3], pairs[:3], 0, ""))
     with waits_for_nothing():
         for k in range(2):
-            loss, _ = run._step(k)
+            loss, _ = run.step(k)
     assert np.isfinite(float(to_numpy(loss)))
 
 
@@ -73,12 +73,12 @@ def test_a_run_goes_on_on_another_device(cuda: Any, tmp_path: Path, model: str, 
 def test_a_target_out_of_range_stops_the_run_before_it_is_saved(cuda: Any, tmp_path: Path) -> None:
     run = Run(config_of("gpt", device="cuda", save_every=2), tmp_path / "run", TEXT)
 
-    class Broken(type(run.batches)):  # type: ignore[misc]
+    class Broken(type(run.task.batches)):  # type: ignore[misc]
         def __getitem__(self, k: int) -> Any:
             x, y = super().__getitem__(k)
             return x, y + 1000
 
-    run.batches.__class__ = Broken
+    run.task.batches.__class__ = Broken
     with pytest.raises(RangeError, match=r"target 1\d\d\d is out of range"):
         run.train()
     assert [path.stem for path in saved_checkpoints(tmp_path / "run")] == ["step-00000000"]

@@ -17,7 +17,7 @@ from script_helpers import SCRIPTS
 from tinylm.errors import ConfigError
 from tinylm.files.signed_arrays import read_arrays
 from tinylm.train import TrainConfig
-from tinylm.train.distributed import Alone, NcclMeans, own_rows, refuse_lone_ranks
+from tinylm.train.distributed import NcclMeans, Ranks, own_rows, refuse_lone_ranks
 
 LAUNCHER = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
 
@@ -142,7 +142,7 @@ def test_rows_and_wrong_settings() -> None:
     assert np.arange(12)[own_rows(ranks, 12)].tolist() == [8, 9, 10, 11]
     with pytest.raises(ConfigError, match="batch_size is 4: expected a multiple of the number of ranks, 3"):
         own_rows(ranks, 4)
-    assert own_rows(Alone(), TrainConfig().batch_size) == slice(0, 12)
+    assert own_rows(Ranks(), TrainConfig().batch_size) == slice(0, 12)
     refuse_lone_ranks({"PMI_SIZE": "1"})
     with pytest.raises(ConfigError, match="mpiexec started 4 processes"):
         refuse_lone_ranks({"OMPI_COMM_WORLD_SIZE": "4"})

@@ -10,7 +10,7 @@ from tinylm import nn
 from tinylm.errors import ConfigError
 from tinylm.models import GPT, GPTConfig, RNNModel, TransformerModel
 from tinylm.train import Run, TrainConfig
-from tinylm.train.dropout_ramp import DropoutRamp
+from tinylm.train.tasks.dropout_ramp import DropoutRamp
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 40
 MODELS = {
@@ -51,14 +51,14 @@ def test_a_run_drops_as_the_ramp_says_and_resumes_bit_for_bit(tmp_path: Path) ->
     )  # fmt: skip
     whole = Run(config, tmp_path / "whole", TEXT)
     seen = []
-    step = whole._step
+    step = whole.step
 
     def watched(k: int) -> object:
         result = step(k)
         seen.append(whole.model.drop.p)
         return result
 
-    whole._step = watched  # type: ignore[method-assign, assignment]
+    whole.step = watched  # type: ignore[method-assign, assignment]
     whole.train()
     assert seen == [0.5 * min(1, k / 6) for k in range(8)]
 

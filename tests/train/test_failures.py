@@ -15,7 +15,6 @@ from tinylm.engine.op import op
 from tinylm.errors import AnomalyError, CheckpointError
 from tinylm.files.signed_arrays import read_arrays
 from tinylm.train import Run
-from tinylm.train.records import log_record
 from tinylm.train.replay import failed_run, replay
 from tinylm.train.run_folder import saved_checkpoints
 
@@ -25,7 +24,7 @@ HUGE = 3e38
 
 def poison(run: Run, k: int) -> None:
     """Makes the weights too large before step k, so that the step overflows."""
-    gradients = run._gradients
+    gradients = run.gradients
 
     def poisoned(at: int) -> Any:
         if at == k:
@@ -34,7 +33,7 @@ def poison(run: Run, k: int) -> None:
                 p.bump_version()
         return gradients(at)
 
-    run._gradients = poisoned  # type: ignore[method-assign]
+    run.gradients = poisoned  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -46,7 +45,7 @@ def test_a_failed_step_is_kept_and_repeated(model: str, tmp_path: Path) -> None:
         run.train()
     message = str(caught.value)
     assert message.startswith("step 7: the loss is ")
-    assert f"python scripts/replay.py {tmp_path}" in message
+    assert f"python -m tinylm replay {tmp_path}" in message
     assert "nothing was updated" in message
     report = json.loads((tmp_path / "failure" / "report.json").read_text(encoding="utf-8"))
     assert report["step"] == 7
@@ -58,7 +57,7 @@ def test_a_failed_step_is_kept_and_repeated(model: str, tmp_path: Path) -> None:
     kept = failed_run(tmp_path)
     for (name, p), q in zip(run.model.named_parameters(), kept.model.parameters(), strict=True):
         np.testing.assert_array_equal(p.data, q.data, err_msg=name)  # the weights before: nothing was updated
-    for a, b in zip(run.batch_arrays(6).values(), kept.batch_arrays(6).values(), strict=True):
+    for a, b in zip(run.task.batch_arrays(6).values(), kept.task.batch_arrays(6).values(), strict=True):
         np.testing.assert_array_equal(a, b)
     assert [path.stem for path in saved_checkpoints(tmp_path)] == ["step-00000004", "step-00000000"]
 
@@ -104,7 +103,7 @@ def test_the_parameter_is_named(what: str, tmp_path: Path) -> None:
         assert report["loss"] > 0
     else:
         assert "step 1: the loss is inf" in str(caught.value)  # though every gradient is finite
-        assert run.optimizer.state_dict()["step.0"] == 0
+        assert run.task.optimizer.state_dict()["step.0"] == 0
 
 
 def test_replay_as_a_person_does_it(tmp_path: Path) -> None:
@@ -137,8 +136,8 @@ def test_a_run_goes_on_after_a_failure(tmp_path: Path) -> None:
 def test_found_late_on_a_gpu_the_step_is_named_all_the_same(cuda: Any, model: str, bad: int, tmp_path: Path) -> None:
     """The update was already made, and more after it; the run returns to its checkpoint and reaches the step again."""
     run = tiny_run(model, tmp_path, device="cuda", log_every=4, eval_every=16, steps=16)
-    batches, kind = run.batches, type(run.batches)
-    gradients = run._gradients
+    batches, kind = run.task.batches, type(run.task.batches)
+    gradients = run.gradients
 
     def spoiled(k: int) -> Any:
         loss = gradients(k)
@@ -148,7 +147,7 @@ def test_found_late_on_a_gpu_the_step_is_named_all_the_same(cuda: Any, model: st
             p.grad[...] = np.inf
         return loss
 
-    run._gradients = spoiled  # type: ignore[method-assign]
+    run.gradients = spoiled  # type: ignore[method-assign]
     assert isinstance(batches, kind)
     with pytest.raises(AnomalyError, match=rf"step {bad + 1}: the loss is [\d.]+, the gradient norm (inf|nan)"):
         run.train()
@@ -165,26 +164,26 @@ def test_found_late_on_a_gpu_the_step_is_named_all_the_same(cuda: Any, model: st
 
 def test_found_late_without_a_checkpoint(tmp_path: Path) -> None:
     run = tiny_run("gpt", tmp_path)
-    run.losses = run.losses * np.float32(np.nan)
-    run._step(0)
-    run.progress.step, run.norm = 1, np.float32(1)
+    run.state.losses = run.state.losses * np.float32(np.nan)
+    run.step(0)
+    run.progress.step, run.state.norm = 1, np.float32(1)
     with pytest.raises(AnomalyError, match=r"the training loss is nan and the gradient norm 1.0 .*which step it was is not known"):
-        log_record(run, lambda record: None)
+        run.log(lambda record: None)
     with pytest.raises(CheckpointError):
         failed_run(tmp_path)
 
 
 def test_what_does_not_happen_again(tmp_path: Path) -> None:
     run = tiny_run("gpt", tmp_path)
-    gradients, once = run._gradients, [True]
+    gradients, once = run.gradients, [True]
 
     def flaky(k: int) -> Any:
         loss = gradients(k)
         if k == 2 and once:
             once.clear()
-            run.losses = run.losses * np.float32(np.nan)
+            run.state.losses = run.state.losses * np.float32(np.nan)
         return loss
 
-    run._gradients = flaky  # type: ignore[method-assign]
+    run.gradients = flaky  # type: ignore[method-assign]
     with pytest.raises(AnomalyError, match="but not when the steps from 1 on were repeated: the device computes wrongly now and then"):
         run.train()

@@ -17,7 +17,8 @@ from tinylm.models import GPT
 from tinylm.nn import Linear
 from tinylm.nn.lora import LowRankLinear
 from tinylm.train import Run, TrainConfig, load_run, validation_loss
-from tinylm.train.runs import fine_tuning_config, read_config
+from tinylm.train.tasks.fine_tuning import fine_tuning_config
+from tinylm.train.tasks.loading import read_config
 
 OTHER = "pack my box with five dozen liquor jugs, he said to the lazy brown fox.\n" * 25
 PARTS = {"whole": {}, "adapters": {"lora_rank": 2, "lora_alpha": 4.0}}
@@ -33,7 +34,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def going_on(base: Path, **changes: Any) -> TrainConfig:
-    return tiny(read_config(base)[0].model, init=str(base), **changes)
+    return tiny(read_config(base, TrainConfig)[0].model, init=str(base), **changes)
 
 
 def weights(folder: Path) -> dict[str, np.ndarray]:
@@ -44,13 +45,13 @@ def weights(folder: Path) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("model", ["gpt", "llama"])
 def test_it_begins_where_the_other_ended_and_learns_the_new_text(model: str, part: str, base: dict[str, Path], tmp_path: Path) -> None:
     run = Run(going_on(base[model], ema=0.0, **PARTS[part]), tmp_path / "run", OTHER)
-    before = validation_loss(load_run(base[model])[0], run.val_ids)
-    assert run.validation_loss() == pytest.approx(before, rel=1e-6)
+    before = validation_loss(load_run(base[model])[0], run.task.val_ids)
+    assert run.task.validation_loss() == pytest.approx(before, rel=1e-6)
     summary = run.train()
     assert summary is not None
     assert summary["val_loss"] < before - (0.02 if part == "adapters" else 0.1)
     found, tokenizer, config = load_run(tmp_path / "run")
-    assert validation_loss(found, run.val_ids) == summary["val_loss"]
+    assert validation_loss(found, run.task.val_ids) == summary["val_loss"]
     assert config is not None
     assert config.init == str(base[model].resolve())
     assert tokenizer.encode(OTHER).tolist() == load_run(base[model])[1].encode(OTHER).tolist()
@@ -84,7 +85,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(model: str, part: str, base: dic
     Run(config, tmp_path / "whole", OTHER).train()
     stop_at(run := Run(config, tmp_path / "parts", OTHER), 7)
     assert run.train() is None
-    saved, tokenizer = read_config(tmp_path / "parts")
+    saved, tokenizer = read_config(tmp_path / "parts", TrainConfig)
     assert Run(saved, tmp_path / "parts", OTHER, tokenizer, resume=True).train() is not None
     assert_same_end(tmp_path / "parts", tmp_path / "whole")
 
@@ -94,7 +95,7 @@ def test_a_fine_tuned_model_can_be_fine_tuned_again(base: dict[str, Path], tmp_p
     Run(first, tmp_path / "first", OTHER).train()
     second = dataclasses.replace(first, init=str(tmp_path / "first"))
     run = Run(second, tmp_path / "second", OTHER)
-    assert run.validation_loss() == pytest.approx(validation_loss(load_run(tmp_path / "first")[0], run.val_ids), rel=1e-5)
+    assert run.task.validation_loss() == pytest.approx(validation_loss(load_run(tmp_path / "first")[0], run.task.val_ids), rel=1e-5)
     run.train()
     record = json.loads((tmp_path / "first" / "config.json").read_text(encoding="utf-8"))
     record["train"]["init"] = str(tmp_path / "second")  # a cycle
@@ -113,7 +114,7 @@ def test_training_can_start_from_a_pretrained_folder(base: dict[str, Path], tmp_
     settings = ["--data", tmp_path / "text.txt", "--block-size", 8, "--steps", 4, "--batch-size", 2]
     shown = ends_well(script_here("train.py", "--init", tmp_path / "elsewhere", "--lora-rank", 2, *settings, "--out", tmp_path / "run"))
     assert "of them trained" in shown
-    saved, _ = read_config(tmp_path / "run")
+    saved, _ = read_config(tmp_path / "run", TrainConfig)
     assert (saved.model, saved.n_layer, saved.n_embd, saved.lr, saved.lora_rank) == ("gpt", 2, 16, 1e-3, 2)
     ends_well(script_here("train.py", "--resume", tmp_path / "run", "--steps", 6))
     ends_well(script_here("generate.py", tmp_path / "run", "--prompt", "the", "--tokens", 5))
@@ -152,13 +153,13 @@ def test_adapters_refuse_a_base_that_has_changed(base: dict[str, Path], tmp_path
     write_arrays(tmp_path / "base" / "model.safetensors", arrays, record)
     with pytest.raises(CheckpointError, match=r"the model of init .*base has changed since the run in .*adapters"):
         load_run(tmp_path / "adapters")
-    saved, tokenizer = read_config(tmp_path / "adapters")
+    saved, tokenizer = read_config(tmp_path / "adapters", TrainConfig)
     with pytest.raises(CheckpointError, match="has changed since"):
         Run(saved, tmp_path / "adapters", OTHER, tokenizer, resume=True)
     shutil.rmtree(tmp_path / "base")
     after = weights(tmp_path / "whole")
     assert all((after[name] == before["whole"][name]).all() for name in before["whole"])
-    saved, tokenizer = read_config(tmp_path / "whole")
+    saved, tokenizer = read_config(tmp_path / "whole", TrainConfig)
     assert Run(saved, tmp_path / "whole", OTHER, tokenizer, resume=True).train() is not None
     with pytest.raises(CheckpointError, match="no run folder"):
         load_run(tmp_path / "adapters")
@@ -178,4 +179,4 @@ def test_flags_may_have_underscores(base: dict[str, Path], tmp_path: Path) -> No
             "train.py", "--data", tmp_path / "text.txt", "--init", base["gpt"], "--lora_rank", 2, "--steps", 1, "--out", tmp_path / "run"
         )
     )
-    assert read_config(tmp_path / "run")[0].lr == 1e-3  # the adapters'
+    assert read_config(tmp_path / "run", TrainConfig)[0].lr == 1e-3  # the adapters'

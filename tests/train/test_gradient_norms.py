@@ -10,7 +10,7 @@ import pytest
 
 from tinylm import nn
 from tinylm.train import Run, default_config
-from tinylm.train.gradient_norms import gradient_norms, layer_of
+from tinylm.train.metrics import gradient_norms, layer_of
 
 
 @pytest.mark.parametrize(

@@ -69,14 +69,14 @@ def test_every_part_of_the_state_is_needed_to_resume(tmp_path: Path) -> None:
         default_generator.state = (0, 0)
 
     def without_average(run: Run) -> None:
-        assert run.average is not None
-        run.average.load({name: p.data for name, p in run.average.parameters.items()})
+        assert run.state.average is not None
+        run.state.average.load({name: p.data for name, p in run.state.average.parameters.items()})
 
     def without_losses(run: Run) -> None:
-        run.losses = run.losses * 0
+        run.state.losses = run.state.losses * 0
 
     def without_state(run: Run) -> None:
-        run.state = None
+        run.state.carried = None
 
     for forget in (without_random_state, without_average, without_losses, without_state):
         folder = tmp_path / forget.__name__

@@ -21,7 +21,7 @@ LANGUAGE_MODELS = MODELS[:6]
 
 
 def gradients_of(run: Run, k: int) -> dict[str, np.ndarray]:
-    loss = run._gradients(k)
+    loss = run.gradients(k)
     return {"loss": np.asarray(loss), **{name: p.grad.copy() for name, p in run.model.named_parameters() if p.grad is not None}}
 
 
@@ -57,9 +57,9 @@ def test_a_run_in_micro_batches_is_the_run_in_whole_ones(tmp_path: Path) -> None
 def test_micro_batches_share_no_dropout_mask(tmp_path: Path) -> None:
     """Four micro-batches of the same row have four different gradients, drawn with as many keys as four batches take."""
     run = tiny_run("gpt", tmp_path, accumulate=4, dropout=0.5, dropout_ramp=0)
-    x, y = run.batches[0]
-    run.batches = [(np.repeat(x[:1], 4, axis=0), np.repeat(y[:1], 4, axis=0))]  # type: ignore[assignment]
-    run.batches = type("Same", (list,), {"starts_afresh": lambda self, k: True})(run.batches)
+    x, y = run.task.batches[0]
+    run.task.batches = [(np.repeat(x[:1], 4, axis=0), np.repeat(y[:1], 4, axis=0))]  # type: ignore[assignment]
+    run.task.batches = type("Same", (list,), {"starts_afresh": lambda self, k: True})(run.task.batches)
     losses, loss = [], run.model.loss
 
     def kept(*args: Any) -> Any:
@@ -69,7 +69,7 @@ def test_micro_batches_share_no_dropout_mask(tmp_path: Path) -> None:
 
     run.model.loss = kept  # type: ignore[method-assign]
     before = default_generator.state[1]
-    run._gradients(0)
+    run.gradients(0)
     each = (default_generator.state[1] - before) // 4
     assert each > 0
     assert len(set(losses)) == 4
@@ -112,14 +112,14 @@ def test_recomputed_activations_change_no_bit(model: str, tmp_path: Path) -> Non
 def test_the_average_is_what_is_validated_and_saved(model: str, tmp_path: Path) -> None:
     run = tiny_run(model, tmp_path, ema=0.8, steps=5)
     seen = [{name: p.data.astype(np.float64) for name, p in run.model.named_parameters()}]
-    step = run._step
+    step = run.step
 
     def watched(k: int) -> Any:
         result = step(k)
         seen.append({name: p.data.astype(np.float64) for name, p in run.model.named_parameters()})
         return result
 
-    run._step = watched  # type: ignore[method-assign]
+    run.step = watched  # type: ignore[method-assign]
     summary = run.train()
     assert summary is not None
     expected = seen[0]
@@ -131,16 +131,16 @@ def test_the_average_is_what_is_validated_and_saved(model: str, tmp_path: Path) 
         for name, a in expected.items():
             np.testing.assert_allclose(stored[name], a, rtol=1e-5, atol=1e-7)
             assert not np.allclose(stored[name], seen[-1][name], rtol=1e-5, atol=1e-7), name
-    assert summary["val_loss"] == run.validation_loss()  # the model is the average now
+    assert summary["val_loss"] == run.task.validation_loss()  # the model is the average now
 
 
 def test_a_stopped_run_is_used_with_its_average(tmp_path: Path) -> None:
     stop_at(run := tiny_run("gpt", tmp_path), 5)
     run.train()
-    assert run.average is not None
+    assert run.state.average is not None
     model, _, _ = load_run(tmp_path)
     for name, p in model.named_parameters():
-        np.testing.assert_array_equal(p.data, run.average.arrays[name], err_msg=name)
+        np.testing.assert_array_equal(p.data, run.state.average.arrays[name], err_msg=name)
 
 
 # ---------------------------------------------------------------- validation
@@ -151,7 +151,7 @@ def test_a_validation_depends_on_no_batch_size(model: str, tmp_path: Path) -> No
     """It is the same at each call, bit for bit, with dropout in the model and other random numbers drawn in between."""
     run = tiny_run(model, tmp_path, steps=3)
     run.train()
-    ids = np.concatenate([run.val_ids] * 20)[:3001]
+    ids = np.concatenate([run.task.val_ids] * 20)[:3001]
     first = validation_loss(run.model, ids)
     default_generator.next_key()
     assert validation_loss(run.model, ids) == first

@@ -15,8 +15,8 @@ from tinylm.engine.tensor import Tensor
 from tinylm.errors import AnomalyError, CheckpointError, ConfigError, DataError
 from tinylm.models import NgramLM, RNNModel
 from tinylm.train import Counting, Run, TrainConfig, default_config, load_run, validation_loss
-from tinylm.train.runs import read_config
 from tinylm.train.tasks.language_model_config import MODEL_DEFAULTS
+from tinylm.train.tasks.loading import read_config
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 40
 SMALL = {
@@ -35,7 +35,7 @@ def make(config: TrainConfig, folder: Path, text: str = TEXT) -> Run | Counting:
 
 
 def resumed(folder: Path, **changes: object) -> Run:
-    config, tokenizer = read_config(folder)
+    config, tokenizer = read_config(folder, TrainConfig)
     return Run(dataclasses.replace(config, **changes), folder, TEXT, tokenizer, resume=True)  # type: ignore[arg-type]
 
 
@@ -43,9 +43,9 @@ def assert_same_run(a: Run, b: Run) -> None:
     """Asserts that weights, optimiser and carried state are equal, bit for bit."""
     for (name, x), y in zip(a.model.state_dict().items(), b.model.state_dict().values(), strict=True):
         np.testing.assert_array_equal(x, y, err_msg=name)
-    for (name, x), y in zip(a.optimizer.state_dict().items(), b.optimizer.state_dict().values(), strict=True):
+    for (name, x), y in zip(a.task.optimizer.state_dict().items(), b.task.optimizer.state_dict().values(), strict=True):
         np.testing.assert_array_equal(x, y, err_msg=name)
-    for x, y in zip(a.state or [], b.state or [], strict=True):
+    for x, y in zip(a.state.carried or [], b.state.carried or [], strict=True):
         np.testing.assert_array_equal(x.data, y.data)
 
 
@@ -58,12 +58,12 @@ def test_a_short_run_learns_and_loads(model: str, tokenizer: str, tmp_path: Path
     run = make(small(model, tokenizer=tokenizer), tmp_path / "run")
     summary = run.train()
     assert summary is not None
-    assert summary["val_loss"] < math.log(run.tokenizer.vocab_size) - 0.2
+    assert summary["val_loss"] < math.log(run.task.tokenizer.vocab_size) - 0.2
     loaded, own_tokenizer, config = load_run(run.folder)
     assert config == run.config
-    assert own_tokenizer.to_json() == run.tokenizer.to_json()
+    assert own_tokenizer.to_json() == run.task.tokenizer.to_json()
     assert own_tokenizer.kind == tokenizer
-    assert validation_loss(loaded, run.val_ids) == summary["val_loss"]
+    assert validation_loss(loaded, run.task.val_ids) == summary["val_loss"]
     assert loaded.num_parameters() == summary["parameters"] > 0
     for name, value in run.model.state_dict().items():
         np.testing.assert_array_equal(loaded.state_dict()[name], value)
@@ -77,7 +77,7 @@ def test_the_gpt_with_other_tokenizers(tmp_path: Path) -> None:
         run = make(small("gpt", tokenizer=tokenizer), tmp_path / tokenizer)
         summary = run.train()
         assert summary is not None
-        assert validation_loss(load_run(run.folder)[0], run.val_ids) == summary["val_loss"]
+        assert validation_loss(load_run(run.folder)[0], run.task.val_ids) == summary["val_loss"]
 
 
 def with_validation_text(train: str, val: str) -> str:
@@ -90,8 +90,12 @@ def with_validation_text(train: str, val: str) -> str:
 def test_words_are_learned_from_the_training_part(tmp_path: Path) -> None:
     text = with_validation_text("a b c d\n", "a new word, a new word\n")
     run = make(small("ngram", tokenizer="word"), tmp_path / "run", text)
-    assert sorted(run.tokenizer.to_json()["words"]) == ["\n", " b", " c", " d", "a"]
-    assert [run.tokenizer.decode([i]) for i in run.val_ids] == ["a", *["<unk>"] * 6, "\n"]  # " a" did not occur within a line
+    assert sorted(run.task.tokenizer.to_json()["words"]) == ["\n", " b", " c", " d", "a"]
+    assert [run.task.tokenizer.decode([i]) for i in run.task.val_ids] == [
+        "a",
+        *["<unk>"] * 6,
+        "\n",
+    ]  # " a" did not occur within a line
 
 
 @pytest.mark.parametrize("model", RECURRENT)
@@ -111,21 +115,21 @@ def test_a_resumed_recurrent_run_is_the_same_run(model: str, tmp_path: Path) -> 
     """With carried state and dropout; it stops in the middle of an epoch, where the state matters."""
     whole = Run(small(model), tmp_path / "whole", TEXT)
     assert whole.config.dropout > 0
-    assert not whole.batches.starts_afresh(12)
+    assert not whole.task.batches.starts_afresh(12)
     whole.train()
     half = Run(small(model, steps=12), tmp_path / "half", TEXT)
     half.train()
     rest = resumed(half.folder, steps=24)
-    assert rest.state is not None
-    assert all(s.data.any() for s in rest.state)
-    assert len(rest.state) == (2 if model == "lstm" else 1)
+    assert rest.state.carried is not None
+    assert all(s.data.any() for s in rest.state.carried)
+    assert len(rest.state.carried) == (2 if model == "lstm" else 1)
     rest.train()
     assert_same_run(rest, whole)
 
     again = Run(small(model, steps=12), tmp_path / "again", TEXT)
     again.train()
     forgetful = resumed(again.folder, steps=24)
-    forgetful.state = None
+    forgetful.state.carried = None
     forgetful.train()
     with pytest.raises(AssertionError):  # a lost state would be noticed
         assert_same_run(forgetful, whole)
@@ -135,7 +139,7 @@ def test_a_resumed_recurrent_run_is_the_same_run(model: str, tmp_path: Path) -> 
 def test_the_state_is_carried_within_an_epoch(model: str, tmp_path: Path) -> None:
     """Each step starts from the final state of the one before; an epoch starts without a state."""
     run = Run(small(model, batch_size=16), tmp_path / "run", TEXT)
-    assert run.batches.batches_per_epoch == 12
+    assert run.task.batches.batches_per_epoch == 12
     calls, advance = [], run.model.advance
 
     def watched(ids: Tensor, state: list[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
@@ -177,7 +181,7 @@ def test_a_run_without_steps_can_be_continued(tmp_path: Path) -> None:
     summary = none.train()
     assert summary is not None
     assert summary["steps"] == 0
-    assert summary["val_loss"] == pytest.approx(math.log(none.tokenizer.vocab_size), abs=0.1)
+    assert summary["val_loss"] == pytest.approx(math.log(none.task.tokenizer.vocab_size), abs=0.1)
     rest = resumed(none.folder, steps=24)
     rest.train()
     whole = Run(small("gru"), tmp_path / "whole", TEXT)
@@ -208,9 +212,9 @@ def test_parallel_streams_give_the_loss_of_one_pass(model: str, tmp_path: Path) 
     run.train()
     rng = np.random.default_rng(0)
     for length in (3 * 2048 + 77, 2 * 2048 + 1, 600):  # three streams, two, one
-        ids = np.concatenate([run.train_ids] * 5)[:length].copy()
+        ids = np.concatenate([run.task.train_ids] * 5)[:length].copy()
         at = rng.integers(0, length, length // 10)
-        ids[at] = rng.integers(0, run.tokenizer.vocab_size, at.size)
+        ids[at] = rng.integers(0, run.task.tokenizer.vocab_size, at.size)
         one_pass = -token_log_probabilities(run.model, ids).mean()
         for batch_size in (1, 3, 32):
             assert validation_loss(run.model, ids, batch_size=batch_size) == pytest.approx(one_pass, abs=1e-5)
@@ -243,7 +247,7 @@ def test_nats_per_byte(model: str, tokenizer: str, tmp_path: Path) -> None:
     summary = run.train()
     assert summary is not None
     first = {"char": "ü".encode(), "word": "überé".encode(), "bpe": "ü".encode()[:1]}[tokenizer]
-    nats = summary["val_loss"] * (len(run.val_ids) - 1)
+    nats = summary["val_loss"] * (len(run.task.val_ids) - 1)
     assert summary["val_nats_per_byte"] == pytest.approx(nats / (len(val.encode()) - len(first)), rel=1e-12)
 
 
@@ -255,7 +259,7 @@ def test_a_loss_that_is_not_a_number(tmp_path: Path) -> None:
     with pytest.raises(AnomalyError, match="the validation loss is nan after step 0"), np.errstate(invalid="ignore"):
         run.train()
     assert not (run.folder / "summary.json").exists()
-    for ids in (run.val_ids[:1], run.val_ids[:0]):
+    for ids in (run.task.val_ids[:1], run.task.val_ids[:0]):
         for model in (run.model, NgramLM(30, 2)):
             with pytest.raises(DataError, match=f"a loss over {ids.size} tokens"):
                 validation_loss(model, ids)

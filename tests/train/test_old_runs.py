@@ -150,10 +150,9 @@ LATER = {
     "70f0912": ("input_dropout",),
     "5163e3e": ("min_count", "bpe_size", "n_hidden", "nonlinearity", "order"),
 }
-NOT_YET = pytest.mark.xfail(strict=True, reason="a config with other settings than today's is refused")
 
 
-@pytest.mark.parametrize("commit", [pytest.param(commit, marks=NOT_YET) for commit in LATER])
+@pytest.mark.parametrize("commit", list(LATER))
 def test_a_missing_setting_takes_its_old_value(commit: str, copy: Callable[[str], Path]) -> None:
     """A config as it was before a commit. Values other than today's defaults occur in the runs of format 1."""
     folder = copy("copy") / "gpt"
@@ -164,7 +163,6 @@ def test_a_missing_setting_takes_its_old_value(commit: str, copy: Callable[[str]
     resumes_the_same(EXPECTED["runs"]["gpt"], folder)
 
 
-@NOT_YET
 def test_a_translators_missing_setting_takes_its_old_value(copy: Callable[[str], Path]) -> None:
     folder = copy("copy") / "translator"
     change_config(folder, lambda config: [config["train"].pop(name) for name in ("save_minutes", "keep", "ema", "patience")] and None)
@@ -179,7 +177,6 @@ def test_whole_weights_without_the_context_of_their_model(copy: Callable[[str], 
     resumes_the_same(EXPECTED["runs"]["init"], folder)
 
 
-@pytest.mark.xfail(strict=True, reason="a missing digest is compared as if there were one")
 def test_adapters_without_the_digest_of_their_model(copy: Callable[[str], Path]) -> None:
     """Until 1a454e6 it was not stored, so that there is nothing to compare."""
     folder = copy("copy") / "lora"
@@ -189,7 +186,6 @@ def test_adapters_without_the_digest_of_their_model(copy: Callable[[str], Path])
 
 
 @pytest.mark.parametrize("name", list(FORMAT_1["runs"]))
-@pytest.mark.xfail(strict=True, reason="checkpoints of format 1 are refused, and configs with other settings than today's")
 def test_format_1(name: str, copy: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs until 17bccbe, made by the code of their time (make_format_1.py): bit for bit, except for early ones, since
     newer kernels round differently."""

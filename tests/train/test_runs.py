@@ -17,7 +17,7 @@ from tinylm.files.atomic import write_atomically
 from tinylm.files.json_files import read_json, write_json
 from tinylm.files.signed_arrays import read_arrays, write_arrays
 from tinylm.train import Run, TrainConfig, load_run, validation_loss
-from tinylm.train.runs import read_config
+from tinylm.train.tasks.loading import read_config
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 40
 SMALL = TrainConfig(
@@ -49,7 +49,7 @@ def test_a_run_learns_and_leaves_its_folder(tmp_path: Path) -> None:
     model, tokenizer, config = load_run(run.folder)
     assert config == SMALL
     assert not model.training
-    assert validation_loss(model, run.val_ids, "cpu") == summary["val_loss"]
+    assert validation_loss(model, run.task.val_ids, "cpu") == summary["val_loss"]
     assert tokenizer.decode(tokenizer.encode("the fox")) == "the fox"
     stored, _ = read_arrays(run.folder / "model.safetensors")
     assert "lm_head.weight" in stored  # stored once, listed under both names
@@ -61,13 +61,13 @@ def test_a_stopped_and_resumed_run_is_the_same_run(tmp_path: Path) -> None:
     whole.train()
     half = Run(dataclasses.replace(SMALL, steps=10), tmp_path / "half", TEXT)
     half.train()
-    config, tokenizer = read_config(half.folder)
+    config, tokenizer = read_config(half.folder, TrainConfig)
     rest = Run(dataclasses.replace(config, steps=20), half.folder, TEXT, tokenizer, resume=True)
     assert rest.progress.step == 10
     rest.train()
     for name, value in weights(whole).items():
         np.testing.assert_array_equal(weights(rest)[name], value, err_msg=name)
-    for (name, a), b in zip(whole.optimizer.state_dict().items(), rest.optimizer.state_dict().values(), strict=True):
+    for (name, a), b in zip(whole.task.optimizer.state_dict().items(), rest.task.optimizer.state_dict().values(), strict=True):
         np.testing.assert_array_equal(a, b, err_msg=name)
     losses = [
         [r.get("loss", r.get("val_loss")) for r in map(json.loads, (f / "metrics.jsonl").read_text(encoding="utf-8").splitlines())]
@@ -83,7 +83,7 @@ def test_a_request_to_stop_saves_and_drops_no_step(tmp_path: Path) -> None:
         run.stop_requested = record["step"] >= 10
 
     assert run.train(report) is None
-    config, tokenizer = read_config(run.folder)
+    config, tokenizer = read_config(run.folder, TrainConfig)
     rest = Run(config, run.folder, TEXT, tokenizer, resume=True)
     rest.train()
     whole = Run(SMALL, tmp_path / "whole", TEXT)
@@ -97,7 +97,7 @@ def test_a_resume_drops_records_of_steps_that_were_lost(tmp_path: Path) -> None:
     metrics = tmp_path / "run" / "metrics.jsonl"
     with metrics.open("a", encoding="utf-8") as file:
         file.write('{"step": 15, "loss": 1.0}\n{"step": 2')  # a crash between two checkpoints
-    config, tokenizer = read_config(tmp_path / "run")
+    config, tokenizer = read_config(tmp_path / "run", TrainConfig)
     Run(dataclasses.replace(config, steps=20), tmp_path / "run", TEXT, tokenizer, resume=True).train()
     steps = [json.loads(line)["step"] for line in metrics.read_text(encoding="utf-8").splitlines()]
     assert steps == [5, 10, 10, 15, 20, 20]
@@ -107,7 +107,7 @@ def test_validation_counts_every_target_once(tmp_path: Path) -> None:
     """Compared with a plain loop over the positions of each block."""
     run = Run(SMALL, tmp_path / "run", TEXT)
     run.model.eval()
-    ids, total = run.val_ids[:41], 0.0
+    ids, total = run.task.val_ids[:41], 0.0
     for start in range(0, 40, 16):
         block = ids[start : start + 17]
         logits = run.model.advance(Tensor(block[None, :-1]))[0].data[0].astype(np.float64)

@@ -95,7 +95,7 @@ class CharTokenizer:
         return {"kind": self.kind, "characters": "".join(self.characters)}
 
 
-_WORD = re.compile(r"\n| ?\w+(?:['’]\w+)*| ?[^\w\s]+|\s")
+WORD_PATTERNS = (r"\n| ?\w+(?:['’]\w+)*| ?[^\w\s]+|\s",)  # what a word is; a new pattern comes first, the oldest stays last
 _UNKNOWN = "<unk>"
 
 
@@ -107,8 +107,11 @@ class WordTokenizer:
     unknown_id = 0
     start = ()
 
-    def __init__(self, words: Iterable[str]) -> None:
-        """words: the vocabulary without <unk>, in the order of their ids from 1."""
+    def __init__(self, words: Iterable[str], pattern: str = WORD_PATTERNS[0]) -> None:
+        """words: the vocabulary without <unk>, in the order of their ids from 1.  pattern: what a word was when they were learned."""
+        if pattern not in WORD_PATTERNS:
+            raise DataError(f"the pattern of a word is {pattern!r:.80}, which this version of tinylm does not know")
+        self._pattern = re.compile(pattern)
         self.words = [_UNKNOWN, *words]
         if not all(isinstance(w, str) for w in self.words):
             raise DataError("a word of the vocabulary is no text")
@@ -123,7 +126,7 @@ class WordTokenizer:
             raise ConfigError(f"min_count is {min_count}: expected at least 1")
         counts: Counter[str] = Counter()
         for piece in _pieces(text):
-            counts.update(_WORD.findall(piece))
+            counts.update(re.findall(WORD_PATTERNS[0], piece))
         words = [w for w, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if n >= min_count]
         if not words:
             raise DataError(f"no word of the text occurs {min_count} times (min_count)")
@@ -135,16 +138,16 @@ class WordTokenizer:
 
     def encode(self, text: str) -> np.ndarray:
         checked_utf8(text)
-        return np.array([self._ids.get(w, 0) for w in _WORD.findall(text)], np.int64)
+        return np.array([self._ids.get(w, 0) for w in self._pattern.findall(text)], np.int64)
 
     def decode(self, ids: Iterable[int]) -> str:
         return "".join([self.words[i] for i in in_vocabulary(ids, self.vocab_size)])
 
     def first_bytes(self, text: str) -> int:
-        return len(checked_utf8(_WORD.findall(text)[0])) if text else 0
+        return len(checked_utf8(self._pattern.findall(text)[0])) if text else 0
 
     def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "words": self.words[1:]}
+        return {"kind": self.kind, "words": self.words[1:], "pattern": self._pattern.pattern}
 
 
 class BpeTokenizer:
@@ -226,7 +229,7 @@ def from_json(record: Any) -> Tokenizer:
     make: Any
     for make, field, expected in kinds:
         if isinstance(record, dict) and record.get("kind") == make.kind and isinstance(record.get(field), expected):
-            return make(record[field])
+            return make(record[field], record.get("pattern", WORD_PATTERNS[-1])) if make is WordTokenizer else make(record[field])
     raise DataError(f"not a tokenizer record: {str(record)[:80]}")
 
 

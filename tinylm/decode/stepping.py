@@ -13,6 +13,7 @@ from tinylm.engine.autograd import no_grad
 from tinylm.engine.devices import to_device, to_numpy
 from tinylm.engine.tensor import Tensor
 from tinylm.models import LanguageModel, NgramLM
+from tinylm.nn import Module
 
 
 class Stepper:
@@ -56,7 +57,7 @@ class Stepper:
 
 
 @contextlib.contextmanager
-def evaluation_mode(model: LanguageModel) -> Iterator[None]:
+def evaluation_mode(model: Module) -> Iterator[None]:
     """Within the context the model is in evaluation mode and nothing is recorded."""
     training = model.training
     model.eval()

@@ -203,7 +203,8 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Call
         if foreign:
             _choose_device(record.name, arrays)
         if random and settings.get("key") is None:
-            settings["key"] = default_generator.next_key()
+            seed, drawn = settings["key"] = default_generator.state
+            default_generator.state = seed, drawn + 1  # as its next_key, without a call
 
         if profiling.active is not None:
             value, vjp = profiling.active.forward(record, arrays, extra, settings)

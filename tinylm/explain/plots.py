@@ -85,7 +85,7 @@ def curve(records: Records, name: str, label: str, scale: str = "linear") -> Fig
 
 
 def norms_by_layer(records: Records) -> Figure | None:
-    """Draws one curve per layer of the norms that `tinylm.train.gradient_norms` recorded; None without any."""
+    """Draws one curve per layer of the norms that `tinylm.train.metrics.gradient_norms` recorded; None without any."""
     steps, values = series(records, "grad_norms")
     if not any(values):
         return None

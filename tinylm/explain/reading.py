@@ -22,6 +22,9 @@ from tinylm.nn import Module
 from tinylm.pretrained.model_loading import find_pretrained
 from tinylm.train import load_run
 from tinylm.train.tasks import classification, translation
+from tinylm.train.tasks.classifier_config import ClassifierConfig
+from tinylm.train.tasks.loading import task_of
+from tinylm.train.tasks.translation_config import TranslationConfig
 
 Layer = TypeVar("Layer")
 
@@ -168,14 +171,14 @@ def read_run(folder: Path, text: str, device: str = "cpu", *, target: str | None
     """
     own = find_pretrained(folder) is None
     record = read_json(folder / "config.json") if own and (folder / "config.json").exists() else None
-    task = record.get("task") if isinstance(record, dict) else None
-    for name, value, its in (("target", target, translation.TASK), ("label", label, classification.TASK)):
+    task = task_of(record) if isinstance(record, dict) else None
+    for name, value, its in (("target", target, TranslationConfig.task), ("label", label, ClassifierConfig.task)):
         if value is not None and task != its:
             raise ConfigError(f"{name} {value!r}: the run in {folder} is not one of {its}")
     device_namespace(device)
-    if task == translation.TASK:
+    if task == TranslationConfig.task:
         return TranslationReading(translation.load_translator(folder, device), text, target)
-    if task == classification.TASK:
+    if task == ClassifierConfig.task:
         model, tokenizer, names = classification.load_classifier(folder)
         return ClassifierReading(model, tokenizer, names, text, label, device)
     language_model, tokenizer, _ = load_run(folder, device)

@@ -47,17 +47,24 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         said = parse_json(file.metadata["tinylm"]) if isinstance(file.metadata.get("tinylm"), str) else None
         if isinstance(said, dict) and said.get("format") == FORMAT:
             return _verified(file, said)
+        if isinstance(said, dict) and said.get("format") == 1 and "digest" not in said:
+            return _read(file, said)  # the first runs kept no digest
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
     raise CheckpointError(f"{path} is not a checkpoint of this version of tinylm")
 
 
 def _verified(file: SafetensorsFile, said: dict[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    digest, aliases, record = said.get("digest"), said.get("aliases"), said.get("record")
+    digest = said.get("digest")
     found = hashlib.sha256(file.header.replace(f"{digest}".encode("utf-8", "replace"), _UNSIGNED.encode(), 1))
     found.update(file.data.data)
     if found.hexdigest() != digest:
         raise ValueError("its content does not agree with its digest")
+    return _read(file, said)
+
+
+def _read(file: SafetensorsFile, said: dict[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    aliases, record = said.get("aliases"), said.get("record")
     if not isinstance(aliases, dict) or not isinstance(record, dict):
         raise ValueError(f"its aliases and record are {type(aliases).__name__} and {type(record).__name__}, expected records")
     for alias, name in aliases.items():

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 
 from tinylm.data import Corpus, Tokenizer
-from tinylm.engine.devices import device_namespace, to_device, to_numpy
-from tinylm.engine.random_keys import default_generator
-from tinylm.engine.tensor import Tensor
+from tinylm.engine.devices import device_namespace, to_numpy
 from tinylm.studies.memory import HeldMemory, StepMemory, held_memory, resident_bytes, step_memory
-from tinylm.train.loop import Run, state_rows
-from tinylm.train.metrics import VALIDATION_ROWS, validated_tokens
+from tinylm.train.loop import rows_of
 from tinylm.train.tasks.language_model_config import TrainConfig
+from tinylm.train.tasks.language_modeling import Run
+from tinylm.train.tasks.token_losses import VALIDATION_ROWS, validated_tokens
 
 SKIPPED = 3  # the first steps compile kernels and ask the system for memory
 REPEATS = 15.39  # R*_D of Muennighoff et al. 2023, arXiv:2305.16264: the number of repeats of the data after which more are worth little
@@ -32,10 +31,10 @@ class _Measured(Run):
         self.seconds, self.times, self.saving = seconds, list[float](), list[float]()
         self.memory, self.measuring = StepMemory(0, 0), 0.0  # of a step; seconds that finding it took
 
-    def _step(self, k: int) -> Any:
-        k += self.config.dropout_ramp  # where all of the dropout has set in
+    def step(self, k: int, look: bool = False) -> Any:
+        k += self.task.config.dropout_ramp  # where all of the dropout has set in
         start = time.perf_counter()
-        loss, norm = super()._step(k)
+        loss, norm = super().step(k, look)
         float(to_numpy(loss))  # waits for a GPU
         self.times.append(time.perf_counter() - start)
         if len(self.times) == 1:  # kernels are loaded
@@ -47,27 +46,24 @@ class _Measured(Run):
         return loss, norm
 
     def _measure_memory(self, k: int) -> None:
-        """The memory of a step, from its largest micro-batch: the tape's, and on a CPU the most by the allocators' count on the
-        way back, where kernels take room that the tape does not show, and checkpointed blocks come again."""
-        drawn = default_generator.state
-        self.dropout.set(k)
-        config = self.config
-        rows = slice(0, -(-config.batch_size // config.accumulate))
-        x, y = (Tensor(to_device(a[rows], config.device)) for a in self.batches[k])
-        carried = state_rows(self.state, rows, config.batch_size)
+        """Measures the memory of a step on its largest micro-batch: that of the tape, and on a CPU the most that the allocators
+        count in the backward pass, where kernels take workspace that the tape does not show, and recomputed blocks run again."""
+        state = self.state
+        drawn = state.generator.state
+        batch, rows, _ = max(self.task.micro_batches(k), key=lambda part: part.weight)
         tracemalloc.start()
         try:
-            loss = self.model.loss(x, y, carried)[0]
+            loss = self.task.loss(batch, rows_of(state.carried, rows))[0]
             forward = tracemalloc.get_traced_memory()[1]
             self.memory = step_memory(loss, self.model)
-            if config.device == "cpu":
+            if self.config.device == "cpu":
                 tracemalloc.reset_peak()
                 loss.backward()
                 highest = max(forward, tracemalloc.get_traced_memory()[1])
                 self.memory = StepMemory(self.memory.activations, max(0, highest - self.memory.activations))
         finally:
             tracemalloc.stop()
-        default_generator.state = drawn
+        state.generator.state = drawn
 
     def save(self) -> None:
         start = time.perf_counter()
@@ -165,11 +161,11 @@ def estimate(
     began = time.perf_counter()
     run = _Measured(seconds, config, folder, text, tokenizer, resume=resume)
     start = time.perf_counter() - began
-    first, held = run.progress.step, held_memory(run.model, run.optimizer)
+    first, held = run.progress.step, held_memory(run.model, run.task.optimizer)
     average = held.gradients if config.ema else 0  # as many as there are weights
     highest, base = resident_bytes("VmHWM"), max(0, resident_bytes() - held.parameters - average)
-    whole = run.val_ids
-    run.val_ids = whole[: _enough(run.model, len(whole))]
+    model, whole = run.task.model, run.task.val_ids
+    run.task.val_ids = whole[: _enough(model, len(whole))]
     reports: list[float] = []
 
     def noted(record: dict[str, Any]) -> None:
@@ -181,9 +177,10 @@ def estimate(
     validation_bytes = _validation_bytes(run)
     run.save()  # in the order of a real run, which saves after it has validated: freed memory is fragmented then
     began = time.perf_counter()
-    with run.evaluated():
-        run.validation_loss()
-    validation = (time.perf_counter() - began) * validated_tokens(run.model, len(whole)) / validated_tokens(run.model, len(run.val_ids))
+    with run.state.evaluated():
+        run.task.validation_loss()
+    measured = validated_tokens(model, len(run.task.val_ids))
+    validation = (time.perf_counter() - began) * validated_tokens(model, len(whole)) / measured
     steps = config.steps - first
     step_seconds = statistics.median(run.times[SKIPPED:] or run.times or [0.0])
     record = max(0.0, (loop_seconds - sum(run.times) - sum(run.saving) - run.measuring) / max(1, len(reports))) if run.times else 0.0
@@ -195,14 +192,14 @@ def estimate(
         start, steps * step_seconds, times["log_every"] * min(record, step_seconds),
         times["eval_every"] * validation, statistics.median(run.saving or [0.0]) * (saves + share * (times["eval_every"] + 1)),
     )  # fmt: skip
-    return Estimate(config, run.model.vocab_size, run.model.num_parameters(), len(run.train_ids), steps, step_seconds, made, memory)
+    return Estimate(config, model.vocab_size, model.num_parameters(), len(run.task.train_ids), steps, step_seconds, made, memory)
 
 
 def event_counts(config: TrainConfig, first: int) -> dict[str, int]:
     """Returns how often a run from step `first` records, validates and saves: at its intervals, and at the last step."""
     found = {}
     for name in ("log_every", "eval_every", "save_every"):
-        every = getattr(config, name)
+        every = vars(config)[name]
         found[name] = config.steps // every - first // every + (config.steps % every != 0 and config.steps > first)
     return found
 
@@ -226,8 +223,8 @@ def _validation_bytes(run: _Measured) -> int:
         return 0
     tracemalloc.start()
     try:
-        with run.evaluated():  # with an average, a copy of the weights is made
-            run.validation_loss()
+        with run.state.evaluated():  # with an average, a copy of the weights is made
+            run.task.validation_loss()
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -18,10 +18,9 @@ from tinylm.files.json_files import read_json
 from tinylm.studies.estimates import estimate
 from tinylm.studies.scaling_laws import Point
 from tinylm.studies.sizes import widened
-from tinylm.train.loop import Run
-from tinylm.train.preparation import make_batches, prepare
-from tinylm.train.runs import read_config
 from tinylm.train.tasks.language_model_config import TrainConfig
+from tinylm.train.tasks.language_modeling import Run, make_batches, prepare
+from tinylm.train.tasks.loading import read_config
 
 WIDTHS = (0.25, 0.35, 0.5, 0.7)  # of the configured one
 AMOUNTS = (0.125, 0.25, 0.5, 1.0)  # of the tokens that the configured run reads, or of one pass where it reads more
@@ -77,7 +76,9 @@ def finished(plan: ScalingPlan, config: TrainConfig, out: Path, text: str | Corp
     folder = plan.folder(out, config)
     if not (folder / "config.json").exists():
         return None
-    same = read_config(folder)[0] == config and (not isinstance(text, Corpus) or read_json(folder / "data.json") == text.to_json())
+    same = read_config(folder, TrainConfig)[0] == config and (
+        not isinstance(text, Corpus) or read_json(folder / "data.json") == text.to_json()
+    )
     if not same:
         raise CheckpointError(f"{folder} holds a run of other settings or on other data: choose another --out")
     return read_json(folder / "summary.json") if (folder / "summary.json").exists() else None

@@ -21,7 +21,7 @@ class WeightAverage:
         self.arrays: Mapping[str, Array] = {name: p.data.copy() for name, p in self.parameters.items()}
 
     def update(self, t: int) -> None:
-        """Takes in the weights after update t, counted from 1."""
+        """Adds the weights after update t, counted from 1."""
         decay = min(self.decay, (1 + t) / (10 + t))
         for name, p in self.parameters.items():
             average = self.arrays[name]

@@ -23,13 +23,13 @@ def save_arrays(path: Path, arrays: Mapping[str, Array], record: dict[str, Any])
 
 
 def model_arrays(model: Module) -> dict[str, Array]:
-    """The model's own arrays by name, not copied; tied weights are one array under two names. Of a model with
+    """Returns the model's own arrays by name, not copied; tied weights are one array under two names. Of a model with
     low-rank adapters, those of the adapters alone."""
     return adapter_arrays(model) or {name: tensor.data for name, tensor in model.named_state()}
 
 
 def state_digest(model: Module) -> str:
-    """The SHA-256 of all parameters and buffers with their names."""
+    """Returns the SHA-256 of all parameters and buffers with their names."""
     digest = hashlib.sha256()
     for name, tensor in model.named_state():
         digest.update(name.encode())
@@ -38,7 +38,7 @@ def state_digest(model: Module) -> str:
 
 
 def set_arrays(model: Module, arrays: Mapping[str, np.ndarray], strict: bool = True) -> None:
-    """The way back from `model_arrays`. Errors: CheckpointError naming what does not fit."""
+    """Fills the model with what `model_arrays` gave. Raises CheckpointError naming what does not fit."""
     if adapter_arrays(model):
         load_adapters(model, arrays)
     else:
@@ -47,7 +47,9 @@ def set_arrays(model: Module, arrays: Mapping[str, np.ndarray], strict: bool = T
 
 def load_arrays(model: Module | NgramLM, arrays: Mapping[str, np.ndarray], path: Path, strict: bool = True) -> None:
     """Fills a model with a file's arrays, which must have its names (all of them if strict), shapes and dtypes.
-    Errors: CheckpointError."""
+
+    Raises CheckpointError.
+    """
     try:
         if isinstance(model, NgramLM):
             model.load_state_dict(arrays)

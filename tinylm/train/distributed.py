@@ -12,7 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -27,47 +27,32 @@ from tinylm.train.checkpoints import state_digest
 _DRAWS = 2**48  # of random streams that each rank has to itself
 
 
-class Ranks(Protocol):
-    """What a run asks of the others. Every method is called by all ranks, in the same order."""
+class Ranks:
+    """The processes that train together, as a run asks them: here a single one. All ranks call each method, in the same order."""
 
-    rank: int  # which of them this process is; 0 alone writes and prints
-    size: int
+    rank = 0  # which of them this process is; 0 alone writes and prints
+    size = 1
 
     def average(self, arrays: Sequence[Array]) -> None:
-        """Each array becomes its mean over the ranks, in place, with the same bits on all of them."""
+        """Makes each array its mean over the ranks, in place, with the same bits on all of them."""
 
     def any(self, flag: bool) -> bool:
         """Whether some rank says so."""
+        return flag
 
     def broadcast(self, value: Any, root: int = 0) -> Any:
-        """The value of one rank, of any kind that mpi4py can serialise; the ranks of a job trust each other."""
+        """Returns the value of one rank, of any kind that mpi4py can serialise; the ranks of a job trust each other."""
+        return value
 
     def gather(self, part: Array, axis: int) -> np.ndarray:
-        """The arrays of all ranks as one on the CPU, side by side along an axis in the order of the ranks."""
+        """Returns the arrays of all ranks as one on the CPU, side by side along an axis in the order of the ranks."""
+        return to_numpy(part)
 
     def barrier(self) -> None:
         """Waits until all have come here."""
 
 
-class Alone:
-    """The only rank."""
-
-    rank, size = 0, 1
-
-    def average(self, arrays: Sequence[Array]) -> None: ...
-    def any(self, flag: bool) -> bool:
-        return flag
-
-    def broadcast(self, value: Any, root: int = 0) -> Any:
-        return value
-
-    def gather(self, part: Array, axis: int) -> np.ndarray:
-        return to_numpy(part)
-
-    def barrier(self) -> None: ...
-
-
-class MPIRanks:
+class MPIRanks(Ranks):
     """The ranks that mpiexec started.
 
     As a context it ends all of them when an error leaves it on one: the others would wait for ever.
@@ -75,7 +60,7 @@ class MPIRanks:
     """
 
     def __init__(self) -> None:
-        """Errors: ConfigError when mpi4py or an MPI library is missing."""
+        """Raises ConfigError when mpi4py or an MPI library is missing."""
         try:
             mpi = importlib.import_module("mpi4py.MPI")  # this starts MPI
         except (ImportError, RuntimeError) as error:
@@ -86,14 +71,16 @@ class MPIRanks:
         self._nccl: Any = None
 
     def share_cores(self) -> None:
-        """Gives the kernels of each rank its share of the cores, unless TINYLM_NUM_THREADS says more.
-        Ranks share the cores that they may all use; some launchers give each rank its own."""
+        """Divides the cores among the ranks that may all use them, unless TINYLM_NUM_THREADS says how many the kernels of a rank get.
+
+        Some launchers give each rank cores of its own.
+        """
         usable = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else None
         sharers = self._here.allgather(usable).count(usable)
         os.environ.setdefault("TINYLM_NUM_THREADS", str(max(1, thread_count() // sharers)))
 
     def device(self, device: str) -> str:
-        """The rank's own device: with 'cuda:N' the ranks of a machine get N, N + 1, ... Also joins them over NCCL."""
+        """Returns the rank's own device: with 'cuda:N' the ranks of a machine get N, N + 1, ... Also joins them over NCCL."""
         kind, first = parse_device(device)
         if kind == "cpu":
             return device
@@ -153,7 +140,7 @@ class NcclMeans:
         self._nccl, self._communicator, self._size, self._cupy = nccl, communicator, size, cupy
 
     def average(self, array: Array) -> None:
-        """array, contiguous and of float32 or float64, becomes its mean over the ranks."""
+        """Makes an array, contiguous and of float32 or float64, its mean over the ranks."""
         kind = {"float32": self._nccl.NCCL_FLOAT32, "float64": self._nccl.NCCL_FLOAT64}[array.dtype.name]
         where, stream = array.data.ptr, self._cupy.cuda.get_current_stream().ptr
         self._communicator.allReduce(where, where, array.size, kind, self._nccl.NCCL_SUM, stream)
@@ -161,7 +148,7 @@ class NcclMeans:
 
 
 def refuse_lone_ranks(environment: Any = os.environ) -> None:
-    """Errors: ConfigError when mpiexec has started several processes that do not know of each other."""
+    """Raises ConfigError when mpiexec has started several processes that do not know of each other."""
     for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE"):
         if environment.get(name, "1") != "1":
             raise ConfigError(f"mpiexec started {environment[name]} processes, which would all train the same: add --distributed")
@@ -169,7 +156,7 @@ def refuse_lone_ranks(environment: Any = os.environ) -> None:
 
 @contextlib.contextmanager
 def rank_0_first(ranks: Ranks) -> Iterator[None]:
-    """The block runs on rank 0 first, then on all others."""
+    """Runs the block on rank 0 first, then on all others."""
     if ranks.rank:
         ranks.barrier()
     yield
@@ -178,7 +165,7 @@ def rank_0_first(ranks: Ranks) -> Iterator[None]:
 
 
 def own_rows(ranks: Ranks, total: int, accumulate: int = 1) -> slice:
-    """Which of a batch's rows are the rank's. Errors: ConfigError when not all get as many, or fewer than micro-batches."""
+    """Returns which of a batch's rows are the rank's. Raises ConfigError when not all get as many, or fewer than micro-batches."""
     each, rest = divmod(total, ranks.size)
     if rest:
         raise ConfigError(f"batch_size is {total}: expected a multiple of the number of ranks, {ranks.size}, which share its rows")
@@ -188,13 +175,13 @@ def own_rows(ranks: Ranks, total: int, accumulate: int = 1) -> slice:
 
 
 def separate_draws(ranks: Ranks, generator: Generator) -> None:
-    """Moves the generator to the rank's own stretch of random streams: no two ranks share a dropout mask."""
+    """Moves the generator to random streams of the rank's own: no two ranks have the same dropout mask."""
     seed, count = generator.state
     generator.state = seed, count % _DRAWS + ranks.rank * _DRAWS
 
 
 def check_same_weights(ranks: Ranks, model: Module, when: str) -> None:
-    """Errors: ConfigError when a rank's parameters or buffers are not, bit for bit, those of rank 0."""
+    """Raises ConfigError when a rank's parameters or buffers are not, bit for bit, those of rank 0."""
     if ranks.size == 1:
         return
     mine = state_digest(model)

@@ -1,110 +1,21 @@
-"""Losses over a whole split, and the record of a run in metrics.jsonl."""
+"""What a run measures of itself, and its records in metrics.jsonl."""
 
 import json
+import re
 import resource
 import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from tinylm import ops
-from tinylm.data.batching import consecutive_blocks
-from tinylm.engine.autograd import no_grad
-from tinylm.engine.devices import device_namespace, to_device, to_numpy
-from tinylm.engine.tensor import Tensor
-from tinylm.errors import CheckpointError, DataError
+from tinylm.engine.devices import device_namespace, to_numpy
+from tinylm.errors import CheckpointError
 from tinylm.files.atomic import write_atomically
-from tinylm.models import LanguageModel, NgramLM
-
-_MOST_LOGITS = 1 << 24
-VALIDATION_ROWS = 32  # blocks, or streams of a recurrent model, that are read at once
-
-
-def validation_loss(
-    model: LanguageModel | NgramLM, ids: np.ndarray, device: str = "cpu", batch_size: int = VALIDATION_ROWS, block_size: int | None = None
-) -> float:
-    """Mean -log p of every token but the first, in nats: the mean of `token_losses`."""
-    return float(token_losses(model, ids, device, batch_size, block_size).mean())
-
-
-def token_losses(
-    model: LanguageModel | NgramLM, ids: np.ndarray, device: str = "cpu", batch_size: int = VALIDATION_ROWS, block_size: int | None = None
-) -> np.ndarray:
-    """-log p of every token but the first, in nats, each token scored once: len(ids) - 1 float64.
-
-    A Transformer sees blocks that do not overlap: each token has the tokens before it in its own
-    block, so their mean is an upper bound of what a sliding window would give. Recurrent models carry
-    their state, n-gram models see order - 1 tokens. The model is in evaluation mode meanwhile.
-    batch_size: blocks at once, fewer where their logits would be more than 16 million; block_size: that of a
-    Transformer's blocks, if not all it can look at.
-    Errors: DataError for fewer than two tokens.
-    """
-    if len(ids) < 2:
-        raise DataError(f"a loss over {len(ids)} tokens: expected at least 2, since the first one is not scored")
-    if isinstance(model, NgramLM):
-        return -model.log_probabilities(ids[1:], ids[:1])
-    training = model.training
-    model.eval()
-    try:
-        with no_grad():
-            if model.block_size is None:
-                return _carried_losses(model, ids, device, batch_size)
-            length = min(model.block_size, block_size or model.block_size)
-            blocks = consecutive_blocks(ids, length, max(1, min(batch_size, _MOST_LOGITS // (length * model.vocab_size))))
-            return np.concatenate([_losses(model.logits(_on(x, device)), y, device).ravel() for x, y in blocks])
-    finally:
-        model.train(training)
-
-
-_WARMUP, _CHUNK = 512, 128
-
-
-def _streams(tokens: int, most: int) -> int:
-    """How many streams a text is cut into: each is at least four times as long as what is read before it."""
-    return max(1, min(most, tokens // (4 * _WARMUP)))
-
-
-def validated_tokens(model: LanguageModel, tokens: int) -> int:
-    """How many tokens pass through the model when `validation_loss` scores so many."""
-    streams = 1 if model.block_size is not None else _streams(tokens - 1, VALIDATION_ROWS)
-    return tokens - 1 + (streams * _WARMUP if streams > 1 else 0)
-
-
-def _carried_losses(model: LanguageModel, ids: np.ndarray, device: str, streams: int) -> np.ndarray:
-    """A recurrent model over the whole text, in several streams at once for speed: each one first
-    reads the 512 tokens before its first target, after which its state is that of one long pass for
-    all that can be measured. The first stream starts at the beginning with a state of zeros."""
-    n = len(ids) - 1
-    streams = _streams(n, streams)
-    length = -(-n // streams)  # of a stream; the last one may be shorter
-    starts = length * np.arange(streams)
-    state: Any = None
-    losses = []
-    if streams > 1:
-        before = ids[np.maximum(starts[:, None] - _WARMUP, 0) + np.arange(_WARMUP)]
-        for at in range(0, _WARMUP, _CHUNK):
-            state = model.read(_on(before[:, at : at + _CHUNK], device), state)
-        for s in state:
-            s.data[:, 0] = 0
-    for at in range(0, length, _CHUNK):
-        steps = min(_CHUNK, length - at)
-        where = np.minimum(starts[:, None] + at + np.arange(steps), n - 1)  # the last stream may end before the others
-        logits, state = model.advance(_on(ids[where], device), state)
-        losses.append(_losses(logits, ids[where + 1], device))
-    return np.concatenate(losses, axis=1).ravel()[:n]
-
-
-def _losses(logits: Tensor, targets: np.ndarray, device: str) -> np.ndarray:
-    return to_numpy(ops.cross_entropy(logits, _on(targets, device), reduction="none").data).astype(np.float64)
-
-
-def _on(array: np.ndarray, device: str) -> Tensor:
-    return Tensor(to_device(np.ascontiguousarray(array), device))
+from tinylm.nn import Module
+from tinylm.optim.optimizer import grad_norm
 
 
 def memory_mb(device: str = "cpu") -> dict[str, float]:
-    """Megabytes: `now` and at its `peak` of the process (resident), and what CuPy holds on the `device` if it is a GPU."""
+    """Returns megabytes: `now` and at its `peak` of the process (resident), and what CuPy holds on the `device` if it is a GPU."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)  # bytes there, else KiB
     used = {"peak": peak}
     try:
@@ -118,20 +29,13 @@ def memory_mb(device: str = "cpu") -> dict[str, float]:
 
 
 class MetricsLog:
-    """metrics.jsonl: a JSON record a line, appended and flushed at once."""
+    """metrics.jsonl: one JSON record per line, appended and flushed at once."""
 
     def __init__(self, path: Path, resume_at: int = 0, lines: int | None = None) -> None:
         """Keeps the lines up to step `resume_at` of an earlier part of the run, and no more than `lines`; drops later ones."""
         self.path = path
-        kept = []
-        try:
-            if resume_at and path.exists():
-                for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-                    record = _parsed(line)
-                    if record is not None and record["step"] <= resume_at:
-                        kept.append(line)
-        except OSError as error:
-            raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+        earlier = _lines(path) if resume_at and path.exists() else []
+        kept = [line for line in earlier if (record := _parsed(line)) is not None and record["step"] <= resume_at]
         write_atomically(path, "".join(line + "\n" for line in kept[:lines]).encode("utf-8"))
 
     def write(self, record: dict[str, Any]) -> None:
@@ -144,18 +48,41 @@ class MetricsLog:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The records of a metrics.jsonl; a line that a crash cut short is left out. Errors: CheckpointError."""
+    """Returns the records of a metrics.jsonl; a line that a crash cut short is left out. Raises CheckpointError."""
+    return [record for record in map(_parsed, _lines(path)) if record is not None]
+
+
+def _lines(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
-    return [record for record in map(_parsed, lines) if record is not None]
 
 
 def _parsed(line: str) -> dict[str, Any] | None:
-    """A record with a step; None for a line that a crash cut short."""
+    """Returns a record with a step; None for a line that a crash cut short."""
     try:
         record = json.loads(line)
     except ValueError:
         return None
     return record if isinstance(record, dict) and isinstance(record.get("step"), int) else None
+
+
+def layer_of(path: str) -> str:
+    """Returns the layer that a parameter belongs to, from its path: 'transformer.h.0.attn.c_attn.weight' is of
+    'transformer.h.0', 'rnn.weight_ih_l1' of 'rnn.l1', 'decoder.weight' of 'decoder'."""
+    numbered = re.match(r"(?:.*?\.)?\d+(?=\.)", path)
+    if numbered:
+        return numbered[0]
+    module, _, name = path.rpartition(".")
+    recurrent = re.search(r"_(l\d+(?:_reverse)?)$", name)
+    return f"{module}.{recurrent[1]}".lstrip(".") if recurrent else module or name
+
+
+def gradient_norms(model: Module) -> dict[str, float]:
+    """Returns √Σ g² of each layer's gradients as `backward` left them, by layer; without those that have none."""
+    grads: dict[str, list[Any]] = {}
+    for path, p in model.named_parameters():
+        if p.grad is not None:
+            grads.setdefault(layer_of(path), []).append(p.grad)
+    return {layer: float(to_numpy(grad_norm(of_layer))) for layer, of_layer in grads.items()}

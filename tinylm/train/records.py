@@ -1,104 +1,118 @@
-"""What a run notes down on its way: records of training, validations, and the summary at its end."""
+"""What a run writes: training records, validations, checkpoints, and the summary at its end."""
 
-import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tinylm.engine.devices import to_numpy
-from tinylm.engine.random_keys import default_generator
 from tinylm.errors import AnomalyError
+from tinylm.files.json_files import write_json
 from tinylm.train.checkpoints import model_arrays, save_arrays
-from tinylm.train.failures import require_finite
-from tinylm.train.gradient_norms import gradient_norms
-from tinylm.train.metrics import memory_mb
-from tinylm.train.progress import finish
-from tinylm.train.run_folder import checkpoint_path
-
-if TYPE_CHECKING:
-    from tinylm.train.loop import Run
+from tinylm.train.distributed import check_same_weights
+from tinylm.train.metrics import gradient_norms, memory_mb
+from tinylm.train.run_folder import checkpoint_path, keep_newest
+from tinylm.train.snapshots import snapshot
+from tinylm.train.state import Progress, RunState
 
 Report = Callable[[dict[str, Any]], None]
 
 
-class Clock:
-    """The seconds that a run trains; those of records, validations and checkpoints are left out."""
-
-    def __init__(self) -> None:
-        self.start(0)
-
-    def start(self, step: int) -> None:
-        """At the beginning, and after a checkpoint."""
-        self.resume(step)
-        self.saved = time.monotonic()  # when there was a checkpoint last
-
-    def resume(self, step: int) -> None:
-        """Training goes on after that step."""
-        self.mark, self.step = time.perf_counter(), step
-
-    def elapsed(self) -> float:
-        """Seconds since training went on."""
-        return time.perf_counter() - self.mark
-
-    def minutes_unsaved(self) -> float:
-        """Minutes since the last checkpoint."""
-        return (time.monotonic() - self.saved) / 60
-
-
-def log_record(run: "Run", report: Report) -> None:
-    """A record of the steps since the last one, which must have been finite."""
-    progress, step = run.progress, run.progress.step
-    mean, norm = (float(to_numpy(a)) for a in (run.losses / (step - progress.logged_step), run.norm))
-    require_finite(run, mean, norm)
-    elapsed = run.clock.elapsed()
+def log_record(state: RunState, report: Report) -> None:
+    """Writes the record of the steps since the last one."""
+    progress, step = state.progress, state.progress.step
+    elapsed = state.clock.elapsed()
     progress.train_seconds += elapsed
-    _write(
-        run, report, step=step, loss=mean, lr=run.schedule(step - 1), grad_norm=norm, grad_norms=gradient_norms(run.model),
-        tokens_per_second=run.tokens_between(run.clock.step, step) / elapsed, train_seconds=progress.train_seconds,
-        memory_mb=memory_mb(run.config.device),
-    )  # fmt: skip
-    run.losses, progress.logged_step = run.losses * 0, step
-    run.clock.resume(step)
+    _write(state, report, state.task.epoch_record(step) or _usual_record(state, elapsed))
+    state.losses, progress.logged_step = state.losses * 0, step
+    state.clock.resume(step)
 
 
-def validate(run: "Run", report: Report) -> None:
-    """A record of the validation loss; the weights are kept when it is the best so far."""
-    step, progress = run.progress.step, run.progress
-    drawn = default_generator.state
-    with run.evaluated():
-        loss = progress.val_loss = run.ranks.broadcast(run.validation_loss() if run.ranks.rank == 0 else None)
-        default_generator.state = drawn  # ops with dropout draw keys even at rate 0: when a run validates must not change it
+def _usual_record(state: RunState, elapsed: float) -> dict[str, Any]:
+    step, logged, task = state.progress.step, state.progress.logged_step, state.task
+    mean, norm = (float(to_numpy(a)) for a in (state.losses / (step - logged), state.norm))
+    return {
+        "step": step, "loss": mean, "lr": task.schedule(step - 1), "grad_norm": norm, "grad_norms": gradient_norms(task.model),
+        "tokens_per_second": task.tokens_between(state.clock.step, step) / elapsed, "train_seconds": state.progress.train_seconds,
+        "memory_mb": memory_mb(task.config.device),
+    }  # fmt: skip
+
+
+def validate(state: RunState, report: Report) -> None:
+    """Writes a record of the validation loss, and keeps the weights when it is the best so far.
+
+    Raises AnomalyError for a loss that is not finite.
+    """
+    step, progress, ranks = state.progress.step, state.progress, state.ranks
+    drawn = state.generator.state
+    with state.evaluated():
+        loss = progress.val_loss = ranks.broadcast(state.task.validation_loss() if ranks.rank == 0 else None)
+        state.generator.state = drawn  # ops with dropout draw keys even at rate 0: when a run validates must not change it
         if not np.isfinite(loss):
             raise AnomalyError(f"the validation loss is {loss} after step {step}: try a lower learning rate")
-        _write(run, report, step=step, val_loss=loss)
-        progress.since_best += step % run.config.eval_every == 0
+        _write(state, report, {"step": step, "val_loss": loss})
+        progress.since_best += step % state.task.config.eval_every == 0
         if loss < progress.best_val_loss:
             progress.best_val_loss, progress.best_step, progress.since_best = loss, step, 0
-            path = run.folder / "checkpoints" / "best.safetensors"
-            if run.ranks.rank == 0:
-                save_arrays(path, model_arrays(run.model), {"step": step, "val_loss": loss})
-    run.clock.resume(step)
+            if ranks.rank == 0:
+                path = state.folder / "checkpoints" / "best.safetensors"
+                save_arrays(path, model_arrays(state.task.model), {"step": step, "val_loss": loss})
+    state.clock.resume(step)
 
 
-def summarize(run: "Run") -> dict[str, Any]:
-    """Ends a run: its last checkpoint, the average as the model's weights if there is one, and the summary, which is written too."""
-    progress = run.progress
-    if progress.val_loss is None:  # no step was made
-        validate(run, lambda record: None)
-    if not run.ranks.broadcast(checkpoint_path(run.folder, progress.step).exists()):
-        run.save()
-    if run.average:
-        run.average.assign()
-    tokens = run.tokens_between(0, progress.step)
-    early = progress.step < run.config.steps
-    summary = None
-    if run.ranks.rank == 0:
-        summary = finish(run.folder, run.model, model_arrays(run.model), progress, run.bytes_per_token, tokens, early)
-    return run.ranks.broadcast(summary)
-
-
-def _write(run: "Run", report: Report, **record: Any) -> None:
-    if run.ranks.rank == 0:
-        run.log.write(record)
+def _write(state: RunState, report: Report, record: dict[str, Any]) -> None:
+    if state.log is not None:
+        state.log.write(record)
+    if state.ranks.rank == 0:
         report(record)
+
+
+def save_checkpoint(state: RunState) -> None:
+    """Writes checkpoints/step-N.safetensors: all that a resume needs, in one file. The last config.keep stay."""
+    progress, ranks = state.progress, state.ranks
+    progress.train_seconds += state.clock.elapsed()
+    check_same_weights(ranks, state.task.model, f"after step {progress.step}")
+    arrays, record = snapshot(state)
+    if ranks.rank == 0:
+        save_arrays(checkpoint_path(state.folder, progress.step), arrays, dict(record))
+        keep_newest(state.folder, state.task.config.keep)
+    state.clock.start(progress.step)  # saving is no training
+
+
+def summarize(state: RunState) -> dict[str, Any]:
+    """Makes the average the model's weights if there is one; writes model.safetensors and summary.json, and returns the summary."""
+    if state.average:
+        state.average.assign()
+    task, progress, summary = state.task, state.progress, None
+    if state.ranks.rank == 0:
+        results = task.results(progress.train_seconds)
+        if results is None:
+            tokens, early = task.tokens_between(0, progress.step), progress.step < task.config.steps
+            summary = summary_of(progress, task.model.num_parameters(), task.bytes_per_token, tokens, early)
+            results = summary, {"step": progress.step, "val_loss": progress.val_loss}
+        summary, note = results
+        write_results(state.folder, model_arrays(task.model), summary, note)
+    return state.ranks.broadcast(summary)
+
+
+def summary_of(progress: Progress, parameters: int, bytes_per_token: float, tokens: int, early: bool = False) -> dict[str, Any]:
+    """Returns what summary.json says of a run that has read so many tokens."""
+    loss: Any = progress.val_loss
+    return {
+        "val_loss": loss,
+        "val_nats_per_byte": loss / bytes_per_token,
+        "best_val_loss": progress.best_val_loss,
+        "best_step": progress.best_step,
+        "steps": progress.step,
+        "stopped_early": early,
+        "parameters": parameters,
+        "train_seconds": progress.train_seconds,
+        "tokens_per_second": tokens / progress.train_seconds if progress.train_seconds else 0.0,
+    }
+
+
+def write_results(folder: Path, arrays: Mapping[str, Any], summary: dict[str, Any], note: dict[str, Any]) -> None:
+    """Writes model.safetensors, with the note in its header, and summary.json."""
+    save_arrays(folder / "model.safetensors", arrays, note)
+    write_json(folder / "summary.json", summary)

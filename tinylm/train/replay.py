@@ -1,58 +1,84 @@
 """Repeating a training step that failed."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tinylm.data.labelled import load_labelled
+from tinylm.data.pairs import Batch
 from tinylm.errors import CheckpointError
-from tinylm.files.json_files import read_json
 from tinylm.files.signed_arrays import read_arrays
+from tinylm.models import LanguageModel
 from tinylm.train.failures import examine
-from tinylm.train.loop import Run
+from tinylm.train.loop import Training
 from tinylm.train.snapshots import restore
-from tinylm.train.tasks.translation import TASK, TranslationRun
+from tinylm.train.tasks.classification import prepare_split
+from tinylm.train.tasks.classifier_config import ClassifierConfig
+from tinylm.train.tasks.classifier_run import Classification
+from tinylm.train.tasks.language_model_config import TrainConfig
+from tinylm.train.tasks.language_modeling import LanguageModeling
+from tinylm.train.tasks.loading import read_config, read_record, task_of, untrained_model
+from tinylm.train.tasks.task import Task
+from tinylm.train.tasks.translation import Translation, read_translation
+from tinylm.train.tasks.translation_config import TranslationConfig
 
 
+@dataclass
 class OneBatch:
     """The data of a run that has but one batch, whatever its number."""
 
-    def __init__(self, batch: Any, starts_afresh: bool) -> None:
-        self.batch, self.fresh = batch, starts_afresh
+    batch: Any
+    afresh: bool
 
     def __getitem__(self, k: int) -> Any:
         return self.batch
 
     def starts_afresh(self, k: int) -> bool:
         """Whether the batch continues none before it."""
-        return self.fresh
+        return self.afresh
 
 
-def failed_run(folder: Path) -> Run:
-    """The run as it was before the step that failed, with that step's batch as its only data: from config.json
+def failed_run(folder: Path) -> Training:
+    """Returns the run as it was before the step that failed, with that step's batch as its only data: from config.json
     and failure/ alone. It may be examined at will; it is not for training on.
 
-    Errors: CheckpointError when the folder has no failure, or a damaged one.
+    Raises CheckpointError when the folder has no failure, or a damaged one.
     """
     path = folder / "failure" / "state.safetensors"
     if not path.exists():
         raise CheckpointError(f"{folder} holds no failed step: there is no {path}")
     arrays, record = read_arrays(path)
-    config = read_json(folder / "config.json")
-    kind = TranslationRun if isinstance(config, dict) and config.get("task") == TASK else Run
-    batch: dict[str, np.ndarray] = {name.removeprefix("batch."): a for name, a in arrays.items() if name.startswith("batch.")}
-    rest = {name: a for name, a in arrays.items() if not name.startswith("batch.")}
+    batch = {name.removeprefix("batch."): a for name, a in arrays.items() if name.startswith("batch.")}
     try:
-        data = OneBatch(kind.batch_of(batch), bool(record["starts_afresh"]))
+        task = task_with_batch(folder, batch, bool(record["starts_afresh"]))
     except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} has no batch of a {kind.__name__}: it holds {sorted(batch)}") from error
-    run = kind.without_data(folder, data)
-    restore(run, path, rest, record)
+        raise CheckpointError(f"{path} has no batch for {task_of(read_record(folder))}: it holds {sorted(batch)}") from error
+    run = Training(task, folder)
+    restore(run.state, path, {name: a for name, a in arrays.items() if not name.startswith("batch.")}, record)
     run.model.train()
     return run
+
+
+def task_with_batch(folder: Path, batch: dict[str, np.ndarray], afresh: bool) -> Task:
+    """Returns the task of a run with this one batch, by the names of `Task.batch_arrays`. Raises KeyError or TypeError for other names."""
+    if task_of(read_record(folder)) == TranslationConfig.task:
+        config, vocabulary = read_translation(folder)
+        model = untrained_model(folder, config, vocabulary.tokenizer)
+        pairs = Batch(**{**batch, "target_tokens": int(batch["target_tokens"])})  # type: ignore[arg-type]
+        return Translation(config, model, OneBatch(pairs, afresh), vocabulary)
+    if task_of(read_record(folder)) == ClassifierConfig.task:  # whose batch is one of its texts, which are read again
+        classifier, tokenizer = read_config(folder, ClassifierConfig)
+        part = prepare_split(load_labelled(classifier.data), classifier.split, classifier.min_count)
+        return Classification(classifier, untrained_model(folder, classifier, tokenizer), part)
+    settings, tokenizer = read_config(folder, TrainConfig)
+    language_model = untrained_model(folder, settings, tokenizer)
+    assert isinstance(language_model, LanguageModel)
+    return LanguageModeling(settings, language_model, OneBatch((batch["inputs"], batch["targets"]), afresh), tokenizer)
 
 
 def replay(folder: Path) -> dict[str, Any]:
     """Repeats the step that failed, and returns the report as failure/report.json has it; `explained` makes it a line."""
     run = failed_run(folder)
-    return examine(run, run.progress.step)
+    return examine(run.state, run.gradients, run.progress.step)

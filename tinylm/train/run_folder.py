@@ -17,11 +17,20 @@ from tinylm.files.signed_arrays import read_arrays
 T = TypeVar("T")
 
 
+def new_folder(kind: str, data: str, parent: Path = Path("runs")) -> Path:
+    """Returns runs/<kind>-<data>, with -2, -3, ... where that exists."""
+    name = f"{kind}-{Path(data).stem or 'data'}"
+    folder, n = parent / name, 2
+    while folder.exists():
+        folder, n = parent / f"{name}-{n}", n + 1
+    return folder
+
+
 class RunLock:
     """The right to write into a run folder, for one process at a time.
 
     The file `lock` is locked with flock(2), which the kernel undoes however its holder dies, and holds
-    the holder's process id for the message that others get. Errors: CheckpointError when another has it,
+    the holder's process id for the message that others get. Raises CheckpointError when another has it,
     or when the folder cannot be written.
     """
 
@@ -68,24 +77,26 @@ class RunLock:
 
 
 def refuse_used(folder: Path) -> None:
-    """Errors: CheckpointError when the folder holds a run already."""
+    """Raises CheckpointError when the folder holds a run already."""
     if (folder / "config.json").exists():
         raise CheckpointError(f"{folder} holds a run already: continue it with --resume, or choose another --out")
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
-    """Where the checkpoint of a step lies."""
+    """Returns where the checkpoint of a step lies."""
     return folder / "checkpoints" / f"step-{step:08d}.safetensors"
 
 
 def saved_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints to resume from, the newest first."""
+    """Returns the checkpoints to resume from, the newest first; up to format 1 a run had a single one, last.safetensors."""
     found = [(re.fullmatch(r"step-(\d+)\.safetensors", path.name), path) for path in (folder / "checkpoints").glob("step-*")]
-    return [path for _, path in sorted(((int(match[1]), path) for match, path in found if match), reverse=True)]
+    numbered = [path for _, path in sorted(((int(match[1]), path) for match, path in found if match), reverse=True)]
+    last = folder / "checkpoints" / "last.safetensors"
+    return [*numbered, last] if last.exists() else numbered
 
 
 def keep_newest(folder: Path, keep: int) -> None:
-    """Deletes all but the last `keep` checkpoints. Errors: CheckpointError."""
+    """Deletes all but the last `keep` checkpoints. Raises CheckpointError when that fails."""
     for path in saved_checkpoints(folder)[keep:]:
         try:
             path.unlink()
@@ -94,10 +105,10 @@ def keep_newest(folder: Path, keep: int) -> None:
 
 
 def newest_whole(folder: Path, use: Callable[[Path, dict[str, np.ndarray], dict[str, Any]], T], set_aside: bool = False) -> T:
-    """use(path, arrays, record) of the newest checkpoint that is whole and that `use` takes.
+    """Returns use(path, arrays, record) of the newest checkpoint that is whole and that `use` takes.
 
     One that is not is named in a line on stderr, and with `set_aside` renamed to *.damaged; then it is the
-    turn of the one before. Errors: CheckpointError, the newest one's, when there is no other left.
+    turn of the one before. Raises CheckpointError, the newest one's, when there is no other left.
     """
     paths = saved_checkpoints(folder)
     if not paths:

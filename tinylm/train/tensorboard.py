@@ -7,7 +7,7 @@ from tinylm.errors import ConfigError
 
 
 def summary_writer() -> Any:
-    """tensorboardX's class. Errors: ConfigError where it is not installed."""
+    """Returns tensorboardX's class. Raises ConfigError if it is not installed."""
     try:
         from tensorboardX import SummaryWriter
     except ImportError as error:
@@ -19,7 +19,7 @@ class TensorBoardLog:
     """Takes the records that metrics.jsonl gets: every number becomes a curve over the steps, as does each of a
     group under group/name. Records of steps after `resume_at` that an earlier part of the run left are hidden.
 
-    Errors: those of `summary_writer`.
+    Raises ConfigError as `summary_writer` does.
     """
 
     def __init__(self, folder: Path, resume_at: int = 0) -> None:

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tinylm.data.labelled import LabelledTexts, encode_words, split_labelled
+from tinylm.data.labelled import LabelledTexts, encode_words, load_labelled, split_labelled
 from tinylm.errors import AnomalyError, CheckpointError, ConfigError, DataError
 from tinylm.files.json_files import write_json
 from tinylm.files.signed_arrays import read_arrays, write_arrays
 from tinylm.models.classifier import Ensemble
+from tinylm.train.records import Report
+from tinylm.train.replay import replay
 from tinylm.train.run_folder import saved_checkpoints
 from tinylm.train.tasks.classification import (
-    Report,
     Split,
     accuracy,
     load_classifier,
@@ -136,7 +137,7 @@ def test_damaged_and_foreign_folders(data: LabelledTexts, tmp_path: Path) -> Non
         ({"labels": ["a"]}, "labels are"),
         ({"tokenizer": {}}, "not a tokenizer record"),
         ({"train": {**record["train"], "width": "8"}}, "width is '8'"),
-        ({"train": {**record["train"], "more": 1}}, "does not fit this version"),
+        ({"train": {**record["train"], "more": 1}}, "does not fit this version of tinylm: missing \\[\\], unexpected \\['more'\\]"),
         ({"train": {**record["train"], "width": 9}}, "does not hold the model that config.json describes"),
     ]:
         write_json(folder / "config.json", {**record, **change})
@@ -153,6 +154,30 @@ def test_damaged_and_foreign_folders(data: LabelledTexts, tmp_path: Path) -> Non
 def test_a_loss_that_is_not_finite_is_an_error(data: LabelledTexts) -> None:
     with pytest.raises(AnomalyError):
         trained(small("bag", lr=1e38, weight_decay=0.0), prepare_split(data, 0))
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+def test_a_failed_step_is_kept_and_repeated(data: LabelledTexts, tmp_path: Path) -> None:
+    """The texts are read again; epoch, dropout and the member whose turn it is are as they were."""
+    path = tmp_path / "texts"
+    path.write_text("".join(f"{'np'[label]}\t{text}\n" for text, label in zip(data.texts, data.labels, strict=True)), encoding="utf-8")
+    config = small("lstm", members=2, epochs=2, dropout=0.3, data=str(path))
+    run = ClassifierRun(config, load_labelled(path), tmp_path / "run")
+    gradients = run.gradients
+
+    def poisoned(k: int) -> Any:
+        if k == 14:  # within the second member's first epoch
+            for p in run.task.member.parameters():
+                p.data[...] = 3e38
+                p.bump_version()
+        return gradients(k)
+
+    run.gradients = poisoned  # type: ignore[method-assign]
+    with pytest.raises(AnomalyError, match=r"step 15: the loss is .*nothing was updated; .*tinylm replay"):
+        run.train()
+    kept = json.loads((tmp_path / "run" / "failure" / "report.json").read_text(encoding="utf-8"))
+    again = json.loads(json.dumps(replay(tmp_path / "run")))
+    assert {**again, "op": None} == {**kept, "op": None}
 
 
 def test_a_training_part_of_one_class(data: LabelledTexts) -> None:
@@ -189,21 +214,20 @@ def test_interrupted_anywhere_it_is_the_same_run(kind: str, data: LabelledTexts,
     folder = tmp_path / "parts"
     for i, stop in enumerate((0, 8, 12, 18, 23, None)):
         run = ClassifierRun(config, data, folder, resume=i > 0)
-        advance = run.training.advance
+        gradients = run.gradients
 
-        def stopping(run: ClassifierRun = run, advance: Any = advance, stop: int | None = stop) -> Any:
-            line = advance()
-            run.stop_requested = run.training.step == stop
-            return line
+        def stopping(k: int, run: ClassifierRun = run, gradients: Any = gradients, stop: int | None = stop) -> Any:
+            run.stop_requested = k + 1 == stop
+            return gradients(k)
 
-        run.training.advance = stopping  # type: ignore[method-assign]
+        run.gradients = stopping  # type: ignore[method-assign]
         run.stop_requested = stop == 0
         assert (run.train() is None) == (stop is not None)
-        assert stop is None or run.training.step == stop
+        assert stop is None or run.progress.step == stop
         if stop is not None:  # a line that was written when the checkpoint after it was not
             with (folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
                 file.write('{"member": 1, "step": 6, "epoch": 1, "loss": 0.5}\n')
-        del run, advance, stopping
+        del run, gradients, stopping
     assert outcome(folder) == outcome(tmp_path / "whole")
 
 
@@ -219,7 +243,7 @@ def test_a_classifiers_checkpoints(data: LabelledTexts, tmp_path: Path, capsys: 
     newest.write_bytes(newest.read_bytes()[:-1])
     again = ClassifierRun(config, data, tmp_path, resume=True)
     assert "is damaged" in capsys.readouterr().err
-    assert again.training.step == 12
+    assert again.progress.step == 12
     again.train()
     assert outcome(tmp_path)[:2] == (model, lines)
     del run, again

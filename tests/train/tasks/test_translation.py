@@ -17,7 +17,7 @@ from tinylm.models.translator import RecurrentTranslator, Translator
 from tinylm.train import Run, load_run
 from tinylm.train.tasks.language_model_config import default_config as language_model_config
 from tinylm.train.tasks.latent_semantics import latent_embedding
-from tinylm.train.tasks.translation import TranslationRun, load_translator, read_config
+from tinylm.train.tasks.translation import TranslationRun, load_translator, read_translation
 from tinylm.train.tasks.translation_config import TranslationConfig, default_config
 
 ANIMALS = {"cat": "gato", "dog": "perro", "bird": "pájaro", "horse": "caballo", "wolf": "lobo"}
@@ -82,13 +82,13 @@ def test_other_seeds_give_other_models(tmp_path: Path) -> None:
 @MODELS
 def test_the_validation_loss_is_the_mean_over_all_tokens(model: str, tmp_path: Path) -> None:
     run = TranslationRun(config(model), tmp_path / "run", PAIRS)
-    found = run.validation_loss()
+    found = run.task.validation_loss()
     assert run.model.training
     run.model.eval()
     total = count = 0.0
     for source, target in PAIRS.validation:
-        s, t = run.vocabulary.encode(source), run.vocabulary.encode(target)
-        t_in = np.append(run.vocabulary.bos, t[:-1])
+        s, t = run.task.vocabulary.encode(source), run.task.vocabulary.encode(target)
+        t_in = np.append(run.task.vocabulary.bos, t[:-1])
         logits = run.model(Tensor(s[None]), np.array([len(s)]), Tensor(t_in[None]))
         total += float(ops.nll_loss(ops.log_softmax(logits), Tensor(t[None]), reduction="sum").data)
         count += len(t)
@@ -97,21 +97,21 @@ def test_the_validation_loss_is_the_mean_over_all_tokens(model: str, tmp_path: P
 
 def test_the_training_loss_is_smoothed_and_ignores_padding(tmp_path: Path) -> None:
     run = TranslationRun(config("transformer", dropout=0.0, label_smoothing=0.3, batch_tokens=256), tmp_path / "run", PAIRS)
-    batch = run.batches[0]
-    assert (batch.target_out == run.vocabulary.pad).any()
+    batch = run.task.batches[0]
+    assert (batch.target_out == run.task.vocabulary.pad).any()
     logits = run.model(Tensor(batch.source), batch.source_lengths, Tensor(batch.target_in.copy())).data.astype(np.float64)
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    one_hot = np.eye(run.vocabulary.size)[batch.target_out]
-    losses = -((0.7 * one_hot + 0.3 / run.vocabulary.size) * log_p).sum(-1)
-    loss, _ = run._step(0)
-    assert float(loss) == pytest.approx(losses[batch.target_out != run.vocabulary.pad].mean(), rel=1e-5)
+    one_hot = np.eye(run.task.vocabulary.size)[batch.target_out]
+    losses = -((0.7 * one_hot + 0.3 / run.task.vocabulary.size) * log_p).sum(-1)
+    loss, _ = run.step(0)
+    assert float(loss) == pytest.approx(losses[batch.target_out != run.task.vocabulary.pad].mean(), rel=1e-5)
 
 
 def test_long_pairs_are_left_out_and_counted(tmp_path: Path) -> None:
     pairs = dataclasses.replace(PAIRS, train=[*TWENTY, ("x " * 30, "y"), ("x", "y " * 30)], validation=[*TWENTY[:3], ("z " * 30, "z")])
     run = TranslationRun(config("lstm"), tmp_path / "run", pairs)
-    assert run.too_long == 3
-    assert len(run.batches.pairs) == 20
+    assert run.task.too_long == 3
+    assert len(run.task.batches.pairs) == 20
     with pytest.raises(DataError, match="no pair of the training or validation part has at most block_size 2 tokens"):
         TranslationRun(config("lstm", block_size=2), tmp_path / "none", PAIRS)
 
@@ -146,7 +146,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
 
 def test_folders_of_others_are_refused(tmp_path: Path) -> None:
     TranslationRun(config("lstm", steps=1), tmp_path / "mt", PAIRS).train()
-    with pytest.raises(CheckpointError, match="is not a language model's: it was trained for translation"):
+    with pytest.raises(CheckpointError, match="was trained for another task: translation, expected language modeling"):
         load_run(tmp_path / "mt")
     with pytest.raises(CheckpointError, match="holds a run already"):
         TranslationRun(config("lstm"), tmp_path / "mt", PAIRS)
@@ -180,9 +180,9 @@ def test_damaged_configs_are_refused(spoil: Any, message: str, tmp_path: Path) -
 def test_settings_are_stored_and_checked(tmp_path: Path) -> None:
     run = TranslationRun(config("lstm"), tmp_path, PAIRS)
     assert isinstance(run.model, RecurrentTranslator)
-    stored, vocabulary = read_config(tmp_path)
+    stored, vocabulary = read_translation(tmp_path)
     assert stored == config("lstm")
-    np.testing.assert_array_equal(vocabulary.encode("El lobo."), run.vocabulary.encode("El lobo."))
+    np.testing.assert_array_equal(vocabulary.encode("El lobo."), run.task.vocabulary.encode("El lobo."))
     for bad in ({"batch_tokens": 0}, {"steps": -1}, {"lr": -1.0}, {"lr": math.nan}, {"label_smoothing": 1.0}, {"clip": 0.0}):
         with pytest.raises(ConfigError, match=next(iter(bad))):
             config("lstm", **bad)
@@ -194,7 +194,7 @@ def test_what_the_embedding_starts_as(tmp_path: Path) -> None:
     """Tokens of the pairs start with their latent vectors, other tokens with random ones; a resume computes none."""
     latent, random = (TranslationRun(config("transformer", embedding=e), tmp_path / e, PAIRS) for e in ("latent", "random"))
     a, b = latent.model.embedding.weight.data, random.model.embedding.weight.data
-    pairs = [np.concatenate([latent.vocabulary.encode(text) for text in pair]) for pair in TWENTY]
+    pairs = [np.concatenate([latent.task.vocabulary.encode(text) for text in pair]) for pair in TWENTY]
     expected = latent_embedding(pairs, *a.shape, seed=0)
     known = expected.any(axis=1)
     assert 10 < known.sum() < len(a)

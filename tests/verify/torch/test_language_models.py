@@ -9,7 +9,8 @@ import pytest
 
 from tinylm.errors import ConfigError
 from tinylm.models import LanguageModel
-from tinylm.train import Run, TrainConfig, default_config, load_run, loop
+from tinylm.train import Run, TrainConfig, default_config, load_run
+from tinylm.train.tasks import language_modeling
 from tinylm.train.tasks.language_model_config import build_model
 from tinylm.verify.torch.training import TorchRun
 
@@ -50,7 +51,7 @@ def dtype(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
     def build(config: TrainConfig, size: int) -> LanguageModel:
         return build_model(config, size).to(dtype=request.param)
 
-    monkeypatch.setattr(loop, "build_model", build)
+    monkeypatch.setattr(language_modeling, "build_model", build)
     return request.param
 
 

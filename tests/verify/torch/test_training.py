@@ -111,7 +111,7 @@ def test_the_folder_is_that_of_a_translator(tmp_path: Path) -> None:
     assert isinstance(translator.translate(TWENTY[0][0]), str)
     summary = json.loads((tmp_path / "run/summary.json").read_text())
     assert summary["steps"] == CONFIG.steps
-    assert summary["val_loss"] == run.validation_loss()
+    assert summary["val_loss"] == run.task.validation_loss()
     with pytest.raises(CheckpointError, match=r"holds no checkpoint"):
         TranslationRun(run.config, tmp_path / "run", PAIRS, resume=True)
 

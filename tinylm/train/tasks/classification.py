@@ -1,27 +1,21 @@
 """Text classifiers: the splits, the untrained and the trained model, and how good it is."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from tinylm.data.labelled import LabelledTexts, encode_words, pad_texts, split_labelled, train_words
-from tinylm.data.tokenizers import Tokenizer, from_json
+from tinylm.data.tokenizers import Tokenizer
 from tinylm.engine.autograd import no_grad
 from tinylm.engine.random_keys import default_generator
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import CheckpointError, DataError
-from tinylm.files.json_files import read_json
-from tinylm.files.signed_arrays import read_arrays
 from tinylm.models.classifier import BagClassifier, Ensemble, TextClassifier
 from tinylm.models.naive_bayes import NaiveBayes
-from tinylm.train.checkpoints import load_arrays
 from tinylm.train.tasks.classifier_config import ClassifierConfig, build_classifier
-
-TASK = "classification"
-
-Report = Callable[[dict[str, Any]], None]
+from tinylm.train.tasks.loading import load, read_record
 
 
 class Split(NamedTuple):
@@ -35,7 +29,7 @@ class Split(NamedTuple):
 
 
 def prepare_split(data: LabelledTexts, split: int, min_count: int = 1) -> Split:
-    """One of the five fixed splits. Errors: ConfigError, DataError, one for a training part of one class too."""
+    """Returns one of the five fixed splits. Raises ConfigError, and DataError, also for a training part of one class."""
     train, test = split_labelled(len(data.texts), split)
     if len(set(data.labels[train].tolist())) < 2:
         raise DataError(f"the training part of split {split} has one class only: {data.names[data.labels[train[0]]]!r}")
@@ -45,7 +39,7 @@ def prepare_split(data: LabelledTexts, split: int, min_count: int = 1) -> Split:
 
 
 def start_classifier(config: ClassifierConfig, part: Split) -> Ensemble:
-    """An untrained model, its weights drawn from the seed; a bag's ratios are counted in the training part."""
+    """Returns an untrained model, its weights drawn from the seed; a bag's ratios are counted in the training part."""
     default_generator.seed(config.seed)
     model = build_classifier(config, part.tokenizer.vocab_size)
     for member in model.members:
@@ -55,7 +49,7 @@ def start_classifier(config: ClassifierConfig, part: Split) -> Ensemble:
 
 
 def logits_of(model: TextClassifier, texts: Sequence[np.ndarray], batch_size: int = 64) -> np.ndarray:
-    """The logits (N,) of texts, in batches of similar lengths; the model must be in evaluation mode."""
+    """Returns the logits (N,) of texts, in batches of similar lengths; the model must be in evaluation mode."""
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     logits = np.empty(len(texts), np.float32)
     with no_grad():
@@ -67,7 +61,7 @@ def logits_of(model: TextClassifier, texts: Sequence[np.ndarray], batch_size: in
 
 
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The share of texts on whose class the sign of the logit is right; a logit of 0 says class 0."""
+    """Returns the part of the texts on whose class the sign of the logit is right; a logit of 0 says class 0."""
     return float(np.mean((logits > 0) == (labels == 1)))
 
 
@@ -75,13 +69,13 @@ def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def naive_bayes_accuracy(part: Split) -> float:
-    """What naive Bayes on the training part's words gets on the test part; <unk> counts nowhere."""
+    """Returns what naive Bayes on the training part's words gets on the test part; <unk> counts nowhere."""
     model = NaiveBayes(part.tokenizer.vocab_size, ignored=0).fit(part.train_texts, part.train_labels)
     return accuracy(model.log_odds(part.test_texts), part.test_labels)
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
-    """(mean, low, high): m ± t s / √n, Student's interval for the mean of n ≥ 2 values.
+    """Returns (mean, low, high): m ± t s / √n, Student's interval for the mean of n ≥ 2 values.
 
     Of paired differences it is the interval of the mean difference. The test parts of the five
     splits overlap, so that theirs is somewhat too narrow (Nadeau & Bengio 2003).
@@ -96,32 +90,10 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
 # ---------------------------------------------------------------- run folders
 
 
-def read_config(folder: Path) -> tuple[ClassifierConfig, Tokenizer, tuple[str, str]]:
-    """(config, tokenizer, labels of class 0 and 1) of a run folder. Errors: CheckpointError when it is none."""
-    if not folder.is_dir():
-        raise CheckpointError(f"no run folder {str(folder)!r}")
-    record = read_json(folder / "config.json")
-    if not isinstance(record, dict) or record.get("task") != TASK:
-        raise CheckpointError(f"the run in {folder} was trained for another task: expected one of scripts/classify.py")
-    config, names = ClassifierConfig.from_json(record.get("train")), record.get("labels")
+def load_classifier(folder: Path) -> tuple[Ensemble, Tokenizer, tuple[str, str]]:
+    """Returns (model in evaluation mode, tokenizer, labels of class 0 and 1) of a run folder. Raises CheckpointError as `load` does."""
+    model, tokenizer, _ = load(folder, ClassifierConfig)
+    names = read_record(folder).get("labels")
     if not (isinstance(names, list) and len(names) == 2 and all(isinstance(name, str) for name in names)):
         raise CheckpointError(f"{folder / 'config.json'} is damaged: labels are {names!r}")
-    try:
-        tokenizer = from_json(record.get("tokenizer"))
-    except DataError as error:
-        raise CheckpointError(f"{folder / 'config.json'} is damaged: {error}") from error
-    return config, tokenizer, (names[0], names[1])
-
-
-def load_classifier(folder: Path) -> tuple[Ensemble, Tokenizer, tuple[str, str]]:
-    """(model in evaluation mode, tokenizer, labels of class 0 and 1) of a run folder.
-
-    Errors: CheckpointError when it is none, is damaged, or was trained for another task.
-    """
-    config, tokenizer, names = read_config(folder)
-    model = build_classifier(config, tokenizer.vocab_size)
-    path = folder / "model.safetensors"
-    arrays, _ = read_arrays(path)
-    load_arrays(model, arrays, path)
-    model.eval()
-    return model, tokenizer, names
+    return model, tokenizer, (names[0], names[1])

@@ -1,16 +1,28 @@
-"""Everything a classifier's training is made of, as one frozen record; the run folder stores it."""
+"""The settings of a classifier's run, their defaults, and the model they describe."""
 
-import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal
 
-from tinylm.errors import CheckpointError, ConfigError
 from tinylm.models.classifier import BagClassifier, Ensemble, LSTMClassifier, TextClassifier, TransformerClassifier
+from tinylm.train.tasks.settings import Settings
+
+# What differs from ClassifierConfig's own defaults, which are the bag's. All were chosen on a validation
+# part of the training parts, never on a test part.
+_SEQUENCE = {"members": 5, "width": 32, "min_count": 2, "epochs": 8}
+MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
+    "bag": {},
+    "lstm": {**_SEQUENCE, "hidden": 32, "dropout": 0.5},
+    "transformer": {**_SEQUENCE, "dropout": 0.3, "lr": 4e-3},
+}
 
 
 @dataclass(frozen=True)
-class ClassifierConfig:
+class ClassifierConfig(Settings):
     """A classifier and its training. The settings of a model that another has no use for are ignored by it."""
+
+    task: ClassVar[str] = "classification"
+    model_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = MODEL_DEFAULTS
 
     model: Literal["bag", "lstm", "transformer"] = "bag"
     """a bag of words and word pairs, a bidirectional LSTM or a Transformer encoder; each has defaults of its own"""
@@ -18,8 +30,6 @@ class ClassifierConfig:
     """the shipped sentences, or a UTF-8 file of lines 'label TAB text'"""
     split: int = 0
     """which of the five fixed 80/20 splits"""
-    seed: int = 0
-    """of weights, batches and dropout"""
     members: int = 3
     """an ensemble: how many models of the kind, with different weights, give the mean of their logits"""
     min_count: int = 1
@@ -34,8 +44,6 @@ class ClassifierConfig:
     """lstm and transformer: layers"""
     heads: int = 4
     """transformer: attention heads"""
-    dropout: float = 0.2
-    """probability of dropping an activation in training"""
     word_dropout: float = 0.3
     """bag: probability of leaving out a word or word pair in training"""
     epochs: int = 12
@@ -44,49 +52,18 @@ class ClassifierConfig:
     """texts a step"""
     lr: float = 1e-2
     """learning rate at the start; it falls to zero along a straight line"""
-    weight_decay: float = 0.1
-    """AdamW's decay of matrices; vectors have none"""
+    dropout: float = 0.2
 
     def __post_init__(self) -> None:
-        for name in ("members", "epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}: expected at least 1")
-        for name in ("lr", "weight_decay"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ConfigError(f"{name} is {getattr(self, name)}: expected at least 0")
-
-    @classmethod
-    def from_json(cls, record: Any) -> "ClassifierConfig":
-        """The record that `dataclasses.asdict` gave. Errors: CheckpointError for one that does not fit."""
-        fields = {f.name: f for f in dataclasses.fields(cls)}
-        if not isinstance(record, dict) or set(record) != set(fields):
-            raise CheckpointError("the classifier's config does not fit this version of tinylm")
-        for name, field in fields.items():
-            value, choices = record[name], get_args(field.type)
-            if not (value in choices if choices else type(value) is field.type or (field.type is float and type(value) is int)):
-                raise CheckpointError(f"the classifier's config does not fit: {name} is {value!r}")
-        return cls(**record)
+        self.require_at_least(1, "members", "epochs", "batch_size")
+        self.require_at_least(0, "lr", "weight_decay", finite=True)
 
 
-# What differs from ClassifierConfig's own defaults, which are the bag's. All were chosen on a validation
-# part of the training parts, never on a test part.
-_SEQUENCE = {"members": 5, "width": 32, "min_count": 2, "epochs": 8}
-MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
-    "bag": {},
-    "lstm": {**_SEQUENCE, "hidden": 32, "dropout": 0.5},
-    "transformer": {**_SEQUENCE, "dropout": 0.3, "lr": 4e-3},
-}
-
-
-def default_config(model: str) -> ClassifierConfig:
-    """The settings that `--model` brings. Errors: ConfigError for an unknown model."""
-    if model not in MODEL_DEFAULTS:
-        raise ConfigError(f"model {model!r}: expected one of {', '.join(MODEL_DEFAULTS)}")
-    return ClassifierConfig(**{"model": model, **MODEL_DEFAULTS[model]})
+default_config = ClassifierConfig.of_model
 
 
 def build_classifier(config: ClassifierConfig, vocab_size: int) -> Ensemble:
-    """The untrained model that the record describes."""
+    """Returns the untrained model that the settings describe."""
 
     def member() -> TextClassifier:
         if config.model == "bag":

@@ -1,8 +1,7 @@
-"""Training a classifier in a run folder: config.json, metrics.jsonl, summary.json, model.safetensors, checkpoints/."""
+"""Classification: the members of an ensemble, trained one after the other, and runs that train them."""
 
-import dataclasses
-import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,211 +11,168 @@ from tinylm import ops
 from tinylm.data.labelled import LabelledTexts, pad_texts
 from tinylm.engine.random_keys import default_generator, philox
 from tinylm.engine.tensor import Tensor
-from tinylm.errors import AnomalyError, CheckpointError
-from tinylm.files.json_files import write_json
+from tinylm.errors import AnomalyError
 from tinylm.models.classifier import Ensemble
-from tinylm.optim import AdamW
-from tinylm.train.checkpoints import model_arrays, save_arrays
-from tinylm.train.metrics import MetricsLog
-from tinylm.train.run_folder import RunLock, checkpoint_path, keep_newest, newest_whole, refuse_used
-from tinylm.train.snapshots import compare_arrays, generator_state
-from tinylm.train.tasks.classification import (
-    TASK,
-    Report,
-    Split,
-    accuracy,
-    logits_of,
-    naive_bayes_accuracy,
-    prepare_split,
-    start_classifier,
-)
+from tinylm.optim import AdamW, Optimizer, Schedule
+from tinylm.optim.groups import decay_groups
+from tinylm.train.failures import examine, explained
+from tinylm.train.loop import Training
+from tinylm.train.records import Report
+from tinylm.train.run_folder import refuse_used
+from tinylm.train.snapshots import generator_state
+from tinylm.train.state import Progress
+from tinylm.train.tasks.classification import Split, accuracy, logits_of, naive_bayes_accuracy, prepare_split, start_classifier
 from tinylm.train.tasks.classifier_config import ClassifierConfig
+from tinylm.train.tasks.settings import LoopSettings
+from tinylm.train.tasks.task import Carried, MicroBatch, Stored, Task
 
-KEEP = 2  # checkpoints
 
+@dataclass
+class Classification(Task):
+    """Labelled texts in batches, an ensemble, and the binary cross-entropy of the member whose turn it is. A `Task`.
 
-class ClassifierTraining:
-    """The members of an ensemble, trained one after the other on the binary cross-entropy, a step at a time.
-
-    Where it stands is the number of steps, the key that ordered the texts of the epoch under way, the sum of that
-    epoch's losses and the optimiser of the member under way.
+    Each member is trained for all its epochs, with an optimiser of its own, before the next one begins. There is no
+    validation part; a record and a checkpoint are due after each epoch.
     """
 
-    def __init__(self, model: Ensemble, config: ClassifierConfig, part: Split) -> None:
-        self.model, self.config, self.part = model, config, part
-        self.batches_per_epoch = -(-len(part.train_texts) // config.batch_size)
-        self.steps_each = config.epochs * self.batches_per_epoch
-        self.steps = self.steps_each * len(model.members)
-        self.step, self.epoch_key, self.total = 0, (0, 0), 0.0
-        self._lengths = np.array([len(ids) for ids in part.train_texts])
-        self._epoch: tuple[tuple[int, int], np.ndarray, np.ndarray] | None = None
-        self._begin_member(0)
+    settings: ClassifierConfig
+    model: Ensemble
+    part: Split
+    data: LabelledTexts | None = None  # where the part is from
+    files: dict[str, Any] = field(default_factory=dict)
+    rows = slice(None)
+    validates = False
 
-    def _begin_member(self, number: int) -> None:
+    def __post_init__(self) -> None:
+        self.batches_per_epoch = -(-len(self.part.train_texts) // self.settings.batch_size)
+        self.steps_each = self.settings.epochs * self.batches_per_epoch  # of a member
+        steps = self.steps_each * len(self.model.members)
+        self.config = LoopSettings(
+            lr=self.settings.lr, clip=1.0, steps=steps, schedule_steps=steps, log_every=self.batches_per_epoch,
+            save_every=self.batches_per_epoch, save_minutes=0.0, keep=2,
+        )  # fmt: skip
+        self.epoch_key, self.total = (0, 0), 0.0  # what ordered the texts of the epoch under way, and the sum of its losses
+        self._lengths = np.array([len(ids) for ids in self.part.train_texts])
+        self._epoch: tuple[tuple[int, int], np.ndarray, np.ndarray] | None = None
+
+    def build_updates(self) -> None:
+        self.schedule: Schedule = lambda k: self.settings.lr * (1 - k % self.steps_each / self.steps_each)
+        self.begin_member(0)
+
+    def begin_member(self, number: int) -> None:
+        """It is this member's turn, counted from 0."""
         self.member = list(self.model.members)[number]
         self.member.train()
-        groups = [
-            {"params": [p for p in self.member.parameters() if p.ndim >= 2], "weight_decay": self.config.weight_decay},
-            {"params": [p for p in self.member.parameters() if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        self.optimizer = AdamW([g for g in groups if g["params"]], lr=self.config.lr, betas=(0.9, 0.99))
+        groups = decay_groups(self.member.parameters(), self.settings.weight_decay)
+        self.optimizer: Optimizer = AdamW(groups, lr=self.settings.lr, betas=(0.9, 0.99))
 
-    def place(self) -> tuple[int, int, int]:
-        """(member, epoch, batch of the epoch) of the next step, counted from 0."""
-        number, step = divmod(self.step, self.steps_each)
+    def place(self, k: int) -> tuple[int, int, int]:
+        """Returns (member, epoch, batch of the epoch) of step k, counted from 0."""
+        number, step = divmod(k, self.steps_each)
         return (number, *divmod(step, self.batches_per_epoch))
 
-    def _rows(self, column: int) -> np.ndarray:
-        """The texts of a batch: those of about one length share one, so that there is less to pad."""
+    def batch(self, column: int) -> dict[str, np.ndarray]:
+        """Returns a batch of the epoch under way: texts of about one length are together, so that there is less to pad."""
         if self._epoch is None or self._epoch[0] != self.epoch_key:
             random = np.random.Generator(philox(self.epoch_key))
             order = np.argsort(self._lengths + random.uniform(0, 5, self._lengths.size))
             self._epoch = self.epoch_key, order, random.permutation(self.batches_per_epoch)
         _, order, batches = self._epoch
-        start = batches[column] * self.config.batch_size
-        return order[start : start + self.config.batch_size]
+        start = batches[column] * self.settings.batch_size
+        rows = order[start : start + self.settings.batch_size]
+        ids, lengths = pad_texts([self.part.train_texts[i] for i in rows])
+        return {"ids": ids, "lengths": lengths, "labels": self.part.train_labels[rows].astype(np.float32)}
 
-    def advance(self) -> dict[str, Any] | None:
-        """Makes a step; the record of the epoch that it ends, else None.
-
-        Errors: AnomalyError when a loss or gradient is not finite.
-        """
-        number, epoch, column = self.place()
+    def micro_batches(self, k: int) -> list[MicroBatch]:
+        number, epoch, column = self.place(k)
         if column == 0:
             self.epoch_key, self.total = default_generator.next_key(), 0.0
             if epoch == 0 and number:
-                self._begin_member(number)
-        rows, part = self._rows(column), self.part
-        ids, real = pad_texts([part.train_texts[i] for i in rows])
-        labels = Tensor(part.train_labels[rows].astype(np.float32))
-        loss = ops.binary_cross_entropy_with_logits(self.member(Tensor(ids), real), labels)
-        self.optimizer.zero_grad()
-        loss.backward()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.lr * (1 - self.step % self.steps_each / self.steps_each)
-        self.optimizer.step(max_norm=1.0)
-        self.total += loss.item() * len(rows)
-        if not np.isfinite(self.total):
-            raise AnomalyError(f"the training loss is {self.total} in epoch {epoch + 1} of model {number + 1}: try a lower learning rate")
-        self.step += 1
-        if column + 1 < self.batches_per_epoch:
-            return None
-        return {
-            "member": number + 1,
-            "step": (epoch + 1) * self.batches_per_epoch,
-            "epoch": epoch + 1,
-            "loss": self.total / len(part.train_texts),
-        }
+                self.begin_member(number)
+        return [MicroBatch(self.batch(column), slice(None), 1.0)]
 
-    # ---- checkpoints
+    def loss(self, batch: dict[str, np.ndarray], carried: Carried | None) -> tuple[Tensor, Carried | None]:
+        logits = self.member(Tensor(batch["ids"]), batch["lengths"])
+        loss = ops.binary_cross_entropy_with_logits(logits, Tensor(batch["labels"]))
+        self.total += loss.item() * len(batch["labels"])
+        return loss, None
 
-    def snapshot(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """(arrays, record) of where it stands."""
-        arrays = {f"model.{name}": a for name, a in model_arrays(self.model).items()}
-        arrays |= {f"optimizer.{name}": a for name, a in self.optimizer.state_dict().items()}
-        record = {"step": self.step, "epoch_key": list(self.epoch_key), "total": self.total, "generator": list(default_generator.state)}
-        return arrays, record
+    def batch_arrays(self, k: int) -> dict[str, np.ndarray]:
+        return self.batch(self.place(k)[2])
 
-    def restore(self, path: Path, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> None:
-        """Goes on from a snapshot. Errors: CheckpointError for one that does not fit."""
-        try:
-            step, total = record.get("step"), record.get("total")
-            if type(step) is not int or not 0 <= step <= self.steps or type(total) is not float:
-                raise ValueError(f"it is at step {step!r:.40} with losses of {total!r:.40}, expected 0 to {self.steps} and a sum")
-            epoch_key, generator = generator_state(record.get("epoch_key")), generator_state(record.get("generator"))
-            self._begin_member(max(step - 1, 0) // self.steps_each)
-            compare_arrays(self.snapshot()[0], arrays)
-        except ValueError as error:
-            raise CheckpointError(f"{path} does not fit the run that config.json describes: {error}") from error
-        self.model.load_state_dict({n.removeprefix("model."): a for n, a in arrays.items() if n.startswith("model.")})
-        self.optimizer.load_state_dict({n.removeprefix("optimizer."): a for n, a in arrays.items() if n.startswith("optimizer.")})
-        self.step, self.total, self.epoch_key, default_generator.state = step, total, epoch_key, generator
+    def epoch_record(self, step: int) -> dict[str, Any]:
+        number, epoch, _ = self.place(step - 1)
+        loss = self.total / len(self.part.train_texts)
+        return {"member": number + 1, "step": (epoch + 1) * self.batches_per_epoch, "epoch": epoch + 1, "loss": loss}
 
+    def lines_until(self, step: int) -> int:
+        number, epoch, _ = self.place(step)
+        return number * self.settings.epochs + epoch
 
-class ClassifierRun:
-    """A classifier's training on one split in a run folder, made fresh or resumed from its newest whole checkpoint.
-
-    As with a language model's, a run that was stopped and resumed is the uninterrupted one, bit for bit. There is a
-    checkpoint after each epoch and where it is stopped.
-    Errors: CheckpointError when the folder holds a run already, or is in use.
-    """
-
-    def __init__(self, config: ClassifierConfig, data: LabelledTexts, folder: Path, resume: bool = False) -> None:
-        self.config, self.data, self.folder = config, data, folder
-        self.part = prepare_split(data, config.split, config.min_count)
-        if not resume:
-            refuse_used(folder)
-        self.model = start_classifier(config, self.part)  # settings that do not fit are reported before anything is written
-        self.training = ClassifierTraining(self.model, config, self.part)
-        self.seconds = 0.0
-        self.stop_requested = False  # set it to stop after the step under way
-        self.lock = RunLock(folder)
-        self.lock.acquire()
-        try:
-            if resume:
-                newest_whole(folder, self._restore, set_aside=True)
-            else:
-                tokenizer, labels = self.part.tokenizer.to_json(), list(data.names)
-                record = {"task": TASK, "train": dataclasses.asdict(config), "tokenizer": tokenizer, "labels": labels}
-                write_json(folder / "config.json", record)
-            number, epoch, _ = self.training.place()
-            self.log = MetricsLog(folder / "metrics.jsonl", self.training.step, lines=number * config.epochs + epoch)
-        except CheckpointError:
-            self.lock.release()
-            raise
-
-    def train(self, report: Report = lambda record: None) -> dict[str, Any] | None:
-        """Trains, and returns the summary: accuracy on the test part and more; None when it was asked to stop before.
-
-        Errors: those of `ClassifierTraining.advance`; CheckpointError when a file cannot be written.
-        """
-        with self.lock:
-            training, began = self.training, time.perf_counter() - self.seconds
-            while training.step < training.steps:
-                if self.stop_requested:
-                    self.save()
-                    return None
-                line = training.advance()
-                self.seconds = time.perf_counter() - began
-                if line is not None:
-                    self.log.write(line)
-                    report(line)
-                    self.save()
-            self.model.eval()
-            return self._finish()
-
-    def save(self) -> None:
-        """Writes checkpoints/step-N.safetensors."""
-        arrays, record = self.training.snapshot()
-        save_arrays(checkpoint_path(self.folder, self.training.step), arrays, {**record, "train_seconds": self.seconds})
-        keep_newest(self.folder, KEEP)
-
-    def _restore(self, path: Path, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> None:
-        self.training.restore(path, arrays, record)
-        self.seconds = float(record["train_seconds"])
-
-    def _finish(self) -> dict[str, Any]:
+    def results(self, train_seconds: float) -> tuple[dict[str, Any], dict[str, Any]]:
+        assert self.data is not None
+        self.model.eval()
         summary = {
             "accuracy": accuracy(logits_of(self.model, self.part.test_texts), self.part.test_labels),
-            "naive_bayes_accuracy": naive_bayes_accuracy(prepare_split(self.data, self.config.split)),
+            "naive_bayes_accuracy": naive_bayes_accuracy(prepare_split(self.data, self.settings.split)),
             "train_texts": len(self.part.train_texts),
             "test_texts": len(self.part.test_texts),
             "skipped_lines": self.data.skipped,
             "parameters": self.model.num_parameters(),
-            "train_seconds": self.seconds,
+            "train_seconds": train_seconds,
         }
-        save_arrays(self.folder / "model.safetensors", model_arrays(self.model), {"accuracy": summary["accuracy"]})
-        write_json(self.folder / "summary.json", summary)
-        return summary
+        return summary, {"accuracy": summary["accuracy"]}
+
+    def to_stored(self, arrays: Mapping[str, Any], record: Mapping[str, Any]) -> Stored:
+        progress = record["progress"]
+        stored = {"step": progress["step"], "epoch_key": list(self.epoch_key), "total": self.total, "generator": record["generator"]}
+        arrays = {name: a for name, a in arrays.items() if name != "losses.sum"}
+        return arrays, {**stored, "train_seconds": progress["train_seconds"]}
+
+    def from_stored(self, arrays: Mapping[str, Any], record: Mapping[str, Any]) -> Stored:
+        step, total, steps = record.get("step"), record.get("total"), self.config.steps
+        if type(step) is not int or not 0 <= step <= steps or type(total) is not float:
+            raise ValueError(f"it is at step {step!r:.40} with losses of {total!r:.40}, expected 0 to {steps} and a sum")
+        epoch_key, generator = generator_state(record.get("epoch_key")), record.get("generator")
+        self.begin_member(max(step - 1, 0) // self.steps_each)
+        self.epoch_key, self.total = epoch_key, total
+        progress = {**vars(Progress()), "step": step, "logged_step": step, "train_seconds": record.get("train_seconds")}
+        return {**arrays, "losses.sum": np.zeros((), np.float32)}, {"progress": progress, "generator": generator}
+
+
+class ClassifierRun(Training):
+    """A classifier's training on one split in a run folder, made fresh or resumed from its newest whole checkpoint."""
+
+    task: Classification
+
+    def __init__(self, config: ClassifierConfig, data: LabelledTexts, folder: Path, resume: bool = False) -> None:
+        """Raises CheckpointError when the folder holds a run already, or is in use."""
+        part = prepare_split(data, config.split, config.min_count)
+        if not resume:
+            refuse_used(folder)
+        model = start_classifier(config, part)  # settings that do not fit are reported before anything is written
+        record = {"task": config.task, "train": config.to_json(), "tokenizer": part.tokenizer.to_json(), "labels": list(data.names)}
+        super().__init__(Classification(config, model, part, data, {"config.json": record}), folder)
+        self.open(resume)
+
+
+class Unsaved(Training):
+    """A training that leaves nothing behind."""
+
+    def save(self) -> None:
+        """Writes nothing."""
+
+    def failure(self, k: int) -> AnomalyError:
+        """Returns the error of step k, which nothing can repeat later."""
+        return AnomalyError(explained(examine(self.state, self.gradients, k)))
 
 
 def train_classifier(model: Ensemble, config: ClassifierConfig, part: Split, report: Report = lambda record: None) -> None:
-    """Trains a model outside any folder and leaves it in evaluation mode; `report` gets a record an epoch and member.
+    """Trains a model outside any folder and leaves it in evaluation mode; `report` gets one record per epoch and member.
 
-    Errors: AnomalyError when a loss or gradient is no longer finite.
+    Raises AnomalyError when a loss or gradient is no longer finite.
     """
-    training = ClassifierTraining(model, config, part)
-    while training.step < training.steps:
-        if line := training.advance():
-            report(line)
+    training = Unsaved(Classification(config, model, part), Path())
+    while training.progress.step < training.config.steps:
+        training.advance(report)
     model.eval()

@@ -10,7 +10,7 @@ from tinylm.engine.random_keys import philox
 
 
 def latent_embedding(documents: Sequence[np.ndarray], vocab_size: int, width: int, seed: int = 0) -> np.ndarray:
-    """(vocab_size, width) float64, rows of length 1, zero for a token that occurs nowhere or in all documents.
+    """Returns (vocab_size, width) float64, rows of length 1, zero for a token that occurs nowhere or in all documents.
 
     A document is the ids of a pair, source and target together. M (vocab_size, documents) has
     idf = ln((1 + N) / (1 + N_w)) where a document has the token w, which N_w of N have, else 0. Of its

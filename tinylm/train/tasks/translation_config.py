@@ -1,20 +1,31 @@
-"""The record of a translator's training run: its settings, their defaults, and the model they describe."""
+"""The settings of a translator's run, their defaults, and the model and optimiser they describe."""
 
-import dataclasses
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
+from tinylm.data.pairs import Vocabulary
+from tinylm.data.tokenizers import BpeTokenizer, Tokenizer
 from tinylm.errors import CheckpointError, ConfigError
 from tinylm.models.translator import RecurrentTranslator, TranslationModel, Translator
 from tinylm.optim import AdamW, Muon, Optimizer
-from tinylm.train.tasks.language_model_config import check_loop_settings
+from tinylm.optim.groups import decay_groups
+from tinylm.train.tasks.settings import ADDED_TO_THE_LOOP, LoopSettings
+
+MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
+    "transformer": {},
+    "lstm": {"n_embd": 192, "dropout": 0.2, "steps": 6600, "schedule_steps": 6600},  # as long as the Transformer
+}
 
 
 @dataclass(frozen=True)
-class TranslationConfig:
+class TranslationConfig(LoopSettings):
     """A translator and its training. The settings of a model that another has no use for are ignored by it."""
+
+    task: ClassVar[str] = "translation"
+    model_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = MODEL_DEFAULTS
+    added: ClassVar[Mapping[str, Any]] = {**ADDED_TO_THE_LOOP, "optimizer": "adamw", "matrix_lr": 0.02, "embedding": "random"}
 
     model: Literal["transformer", "lstm"] = "transformer"
     """an encoder-decoder Transformer, or two LSTMs without attention; each has defaults of its own"""
@@ -22,14 +33,6 @@ class TranslationConfig:
     """the shipped English-Spanish verses, or a UTF-8 file of lines 'source TAB target'"""
     bpe_size: int = 2048
     """how many byte-pair pieces both languages share"""
-    device: str = "cpu"
-    """'cpu', 'cuda' or 'cuda:N'"""
-    steps: int = 7000
-    """the step to stop at; a stopped run can be resumed with more"""
-    schedule_steps: int = 7000
-    """the step at which the learning rate has come down to its minimum, whatever --steps says"""
-    seed: int = 0
-    """of weights, batches and dropout"""
 
     block_size: int = 128
     """the longest source or target in tokens, end included; longer pairs are left out"""
@@ -41,8 +44,6 @@ class TranslationConfig:
     """width: of the embedding and the layers"""
     n_hidden: int = 384
     """transformer: width inside the feed-forward"""
-    dropout: float = 0.1
-    """probability of dropping an activation in training"""
 
     batch_tokens: int = 1024
     """target tokens a step at most, padding included"""
@@ -58,78 +59,28 @@ class TranslationConfig:
     """AdamW's peak learning rate, after the warmup"""
     min_lr: float = 1e-5
     """AdamW's learning rate at the end of the cosine; Muon's falls in the same proportion"""
-    warmup: int = 200
-    """steps of linear warmup"""
-    weight_decay: float = 0.01
-    """AdamW's decay of matrices; vectors have none"""
-    clip: float = 1.0
-    """the largest norm of all gradients together"""
 
-    log_every: int = 10
-    """steps between lines of metrics.jsonl"""
+    steps: int = 7000
+    schedule_steps: int = 7000
+    dropout: float = 0.1
+    warmup: int = 200
+    weight_decay: float = 0.01
     eval_every: int = 1000
-    """steps between validations; the best one is kept in checkpoints/"""
     save_every: int = 1000
-    """steps between checkpoints to resume from"""
-    save_minutes: float = 10.0
-    """minutes after which there is a checkpoint in any case; 0: by steps alone"""
-    keep: int = 3
-    """how many of the last checkpoints are kept, beside the best"""
-    ema: float = 0.0
-    """decay of a moving average of the weights, which is validated and saved as the model; 0: none"""
-    patience: int = 0
-    """validations in a row without a better loss after which the run stops; 0: it goes on"""
 
     def __post_init__(self) -> None:
-        for name in (
-            "block_size",
-            "n_layer",
-            "n_hidden",
-            "n_embd",
-            "batch_tokens",
-            "schedule_steps",
-        ):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}: expected at least 1")
-        for name in ("lr", "min_lr", "matrix_lr", "weight_decay"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(f"{name} is {getattr(self, name)}: expected at least 0")
+        super().__post_init__()
+        self.require_at_least(1, "block_size", "n_layer", "n_hidden", "n_embd", "batch_tokens")
+        self.require_at_least(0, "lr", "min_lr", "matrix_lr", "weight_decay", finite=True)
         if not 0 <= self.label_smoothing < 1:
             raise ConfigError(f"label_smoothing is {self.label_smoothing}: expected 0 to below 1")
-        check_loop_settings(self)
-
-    def to_json(self) -> dict[str, Any]:
-        """The record as JSON takes it."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, record: Any) -> "TranslationConfig":
-        """The record that `to_json` gave. Errors: CheckpointError for one that does not fit."""
-        fields = {f.name: f for f in dataclasses.fields(cls)}
-        if not isinstance(record, dict) or set(record) != set(fields):
-            raise CheckpointError("the translation's config does not fit this version of tinylm")
-        for name, field in fields.items():
-            value, choices, kind = record[name], get_args(field.type), field.type
-            if not (value in choices if choices else type(value) is kind or (kind is float and type(value) is int)):
-                raise CheckpointError(f"the translation's config does not fit: {name} is {value!r}")
-        return cls(**record)
 
 
-MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
-    "transformer": {},
-    "lstm": {"n_embd": 192, "dropout": 0.2, "steps": 6600, "schedule_steps": 6600},  # as long as the Transformer
-}
-
-
-def default_config(model: str) -> TranslationConfig:
-    """The settings that `--model` brings. Errors: ConfigError for an unknown model."""
-    if model not in MODEL_DEFAULTS:
-        raise ConfigError(f"model {model!r}: expected one of {', '.join(MODEL_DEFAULTS)}")
-    return dataclasses.replace(TranslationConfig(), model=model, **MODEL_DEFAULTS[model])  # type: ignore[arg-type]
+default_config = TranslationConfig.of_model
 
 
 def build_translator(config: TranslationConfig, vocab_size: int) -> TranslationModel:
-    """The untrained model that the record describes."""
+    """Returns the untrained model that the settings describe."""
     if config.model == "lstm":
         return RecurrentTranslator(vocab_size, config.n_embd, config.n_layer, config.dropout)
     return Translator(
@@ -137,24 +88,28 @@ def build_translator(config: TranslationConfig, vocab_size: int) -> TranslationM
     )  # fmt: skip
 
 
-def parameter_groups(config: TranslationConfig, named: Iterable[tuple[str, Any]]) -> tuple[list[Any], list[Any], list[Any]]:
-    """(Muon's, AdamW's with weight decay, AdamW's without) of a translator's named parameters, in
-    tinylm or in PyTorch: the matrices of the layers, the other matrices, the vectors."""
+def parameter_groups(config: TranslationConfig, named: Iterable[tuple[str, Any]]) -> tuple[list[Any], list[Any]]:
+    """Returns (Muon's, AdamW's) of a translator's named parameters, in tinylm or in PyTorch: the matrices of the layers, and the rest."""
     muon: list[Any] = []
-    decayed: list[Any] = []
-    plain: list[Any] = []
+    rest: list[Any] = []
     for name, p in named:
-        inside = config.optimizer == "muon" and not name.startswith("embedding.")
-        (plain if p.ndim < 2 else muon if inside else decayed).append(p)
-    return muon, decayed, plain
+        inside = config.optimizer == "muon" and p.ndim >= 2 and not name.startswith("embedding.")
+        (muon if inside else rest).append(p)
+    return muon, rest
 
 
 def build_translation_optimizer(config: TranslationConfig, model: TranslationModel) -> Optimizer:
-    """Muon with AdamW, or AdamW alone; weight decay on matrices only."""
-    muon, decayed, plain = parameter_groups(config, model.named_parameters())
-    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
-    settings: dict[str, Any] = {"betas": (0.9, 0.98), "weight_decay": config.weight_decay}
+    """Returns Muon with AdamW, or AdamW alone; weight decay on matrices only."""
+    muon, rest = parameter_groups(config, model.named_parameters())
+    betas = (0.9, 0.98)
     if config.optimizer == "adamw":
-        return AdamW(groups, lr=config.lr, **settings)
-    adamw = [{**group, "lr": config.lr, "orthogonal": False} for group in groups]
-    return Muon([*adamw, {"params": muon}], lr=config.matrix_lr, **settings)
+        return AdamW(decay_groups(rest, config.weight_decay), lr=config.lr, betas=betas)
+    groups = decay_groups(rest, config.weight_decay, lr=config.lr, orthogonal=False)
+    return Muon([*groups, {"params": muon}], lr=config.matrix_lr, betas=betas, weight_decay=config.weight_decay)
+
+
+def vocabulary_of(folder: Path, tokenizer: Tokenizer) -> Vocabulary:
+    """Returns the vocabulary of a translator's run. Raises CheckpointError when its tokenizer is not one of byte pairs."""
+    if not isinstance(tokenizer, BpeTokenizer):
+        raise CheckpointError(f"{folder / 'config.json'} is damaged: its tokenizer is {tokenizer.kind!r}, expected 'bpe'")
+    return Vocabulary(tokenizer)

@@ -13,16 +13,19 @@ from tinylm.data.tokenizers import Tokenizer
 from tinylm.engine.devices import device_namespace, to_numpy
 from tinylm.errors import ConfigError
 from tinylm.models import GPTConfig, Llama
-from tinylm.train.loop import Run
+from tinylm.optim.groups import decay_groups
+from tinylm.train.loop import Training
+from tinylm.train.records import Report
 from tinylm.train.tasks.language_model_config import RECURRENT, TrainConfig, build_model
+from tinylm.train.tasks.language_modeling import Run
 from tinylm.train.tasks.translation import TranslationRun
 from tinylm.train.tasks.translation_config import TranslationConfig, parameter_groups
 from tinylm.verify.torch.models import TorchGPT, TorchLlama, TorchRNNModel, TorchTransformerModel, TorchTranslator
 from tinylm.verify.torch.optimizers import TorchMuon
 
 
-class _InTorch(Run):
-    """What the runs below share: their steps are computed by PyTorch.
+class _InTorch(Training):
+    """What the runs below have in common: their steps are computed by PyTorch.
 
     Initial weights, batches, schedule, validations and the run folder are tinylm's own; model, loss,
     gradients, clipping and optimisers are PyTorch's, and so are the dropout masks, which therefore
@@ -48,42 +51,37 @@ class _InTorch(Run):
         groups = [group for optimizer in self.torch_optimizers for group in optimizer.param_groups]
         for group in groups:
             peak = group.setdefault("peak", group["lr"])
-            group["lr"] = self.schedule(k) * (peak / self.config.lr if self.config.lr else 1.0)
+            group["lr"] = self.task.schedule(k) * (peak / self.config.lr if self.config.lr else 1.0)
         for optimizer in self.torch_optimizers:
             optimizer.step()
         from_dlpack = device_namespace(self.config.device).from_dlpack  # the same memory as an array
         return from_dlpack(loss.detach()), from_dlpack(norm)
 
-    def validation_loss(self) -> float:
-        """The loss of the tinylm model with the weights that PyTorch has reached, which it keeps."""
+    def validate(self, report: Report) -> None:
+        """As Training.validate, with the weights that PyTorch has reached, which the tinylm model keeps."""
         self.model.load_state_dict({name: tensor.cpu() for name, tensor in self.torch_model.state_dict().items()})
-        return super().validation_loss()
+        super().validate(report)
 
     def save(self) -> None:
         """Nothing: a checkpoint would have to hold PyTorch's optimiser and random numbers."""
 
 
-class TorchRun(_InTorch):
+class TorchRun(_InTorch, Run):
     """The run that `Run` makes of the same config, with the steps computed by PyTorch."""
 
     def __init__(self, config: TrainConfig, folder: Path, text: str | Corpus, tokenizer: Tokenizer | None = None) -> None:
-        """Errors: ConfigError for what PyTorch's models lack, see `torch_language_model`; otherwise as Run."""
+        """Raises ConfigError for what PyTorch's models lack, see `torch_language_model`; otherwise as Run."""
         torch_language_model(config, 1)  # refused before anything is written
         super().__init__(config, folder, text, tokenizer)
-        self._adopt(torch_language_model(config, self.tokenizer.vocab_size))
-        weights = list(self.torch_model.parameters())
-        groups = [
-            {"params": [p for p in weights if p.ndim >= 2], "weight_decay": config.weight_decay},
-            {"params": [p for p in weights if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        betas = (config.beta1, config.beta2)
-        self.torch_optimizers = [torch.optim.AdamW([g for g in groups if g["params"]], lr=config.lr, betas=betas, fused=True)]
+        self._adopt(torch_language_model(config, self.task.tokenizer.vocab_size))
+        groups = decay_groups(self.torch_model.parameters(), config.weight_decay)
+        self.torch_optimizers = [torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), fused=True)]
         self.carried: Any = None  # what a recurrent model carries from batch to batch
 
-    def _step(self, k: int) -> tuple[Any, Any]:
-        x, y = (torch.tensor(a, device=self.config.device) for a in self.batches[k])
+    def step(self, k: int, look: bool = False) -> tuple[Any, Any]:
+        x, y = (torch.tensor(a, device=self.config.device) for a in self.task.batches[k])
         if self.config.model in RECURRENT:
-            logits, self.carried = self.torch_model(x.T, None if self.batches.starts_afresh(k) else self.carried)
+            logits, self.carried = self.torch_model(x.T, None if self.task.starts_afresh(k) else self.carried)
             several = isinstance(self.carried, tuple)
             self.carried = tuple(s.detach() for s in self.carried) if several else self.carried.detach()
         else:
@@ -95,12 +93,12 @@ class TorchRun(_InTorch):
 def torch_language_model(config: TrainConfig, vocab_size: int) -> torch.nn.Module:
     """The untrained model of `train.config.build_model` in PyTorch.
 
-    Errors: ConfigError for what it has not: an n-gram model, several members, a dropout ramp, averaged
+    Raises ConfigError for what it does not have: an n-gram model, several members, a dropout ramp, averaged
     weights, a trained model to begin with, and the sigmoid.
     """
     for setting, plain in (("members", 1), ("dropout_ramp", 0), ("ema", 0.0), ("init", "")):
-        if getattr(config, setting) != plain:
-            raise ConfigError(f"{setting} is {getattr(config, setting)!r}: expected {plain!r}, the one that PyTorch trains too")
+        if vars(config)[setting] != plain:
+            raise ConfigError(f"{setting} is {vars(config)[setting]!r}: expected {plain!r}, the one that PyTorch trains too")
     if config.model == "gpt":
         shape: dict[str, Any] = {"n_layer": config.n_layer, "n_head": config.n_head, "n_embd": config.n_embd, "bias": config.bias}
         return TorchGPT(GPTConfig(vocab_size=vocab_size, block_size=config.block_size, dropout=config.dropout, **shape))
@@ -122,26 +120,26 @@ class TorchTranslationRun(_InTorch, TranslationRun):
     """The run that TranslationRun makes of the same config, with the steps computed by PyTorch."""
 
     def __init__(self, config: TranslationConfig, folder: Path, pairs: Pairs) -> None:
-        """Errors: ConfigError for another model than the Transformer; otherwise as TranslationRun."""
+        """Raises ConfigError for another model than the Transformer; otherwise as TranslationRun."""
         if config.model != "transformer":
             raise ConfigError(f"model {config.model!r}: expected 'transformer', the one that PyTorch trains too")
         if config.ema:
             raise ConfigError(f"ema is {config.ema}: expected 0, since PyTorch's weights are not averaged")
         super().__init__(config, folder, pairs)
         sizes = config.n_embd, config.n_head, config.n_hidden, config.n_layer, config.dropout, config.block_size
-        self._adopt(TorchTranslator(self.vocabulary.size, *sizes))
-        muon, decayed, plain = parameter_groups(config, self.torch_model.named_parameters())
-        groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        self._adopt(TorchTranslator(self.task.vocabulary.size, *sizes))
+        muon, rest = parameter_groups(config, self.torch_model.named_parameters())
+        groups = decay_groups(rest, config.weight_decay)
         self.torch_optimizers = [torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98), fused=True)]
         if muon:
             self.torch_optimizers.append(TorchMuon(muon, lr=config.matrix_lr, weight_decay=config.weight_decay))
 
-    def _step(self, k: int) -> tuple[Any, Any]:
-        return self._update(self._torch_loss(self.batches[k]), k)
+    def step(self, k: int, look: bool = False) -> tuple[Any, Any]:
+        return self._update(self._torch_loss(self.task.batches[k]), k)
 
     def _torch_loss(self, batch: Batch) -> torch.Tensor:
         arrays = batch.source, batch.source_lengths, batch.target_in, batch.target_out
         *inputs, target = (torch.tensor(a, device=self.config.device) for a in arrays)
         logits = self.torch_model(*inputs)
-        smoothing, pad = self.config.label_smoothing, self.vocabulary.pad
+        smoothing, pad = self.task.config.label_smoothing, self.task.vocabulary.pad
         return F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=pad, label_smoothing=smoothing)

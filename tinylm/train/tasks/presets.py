@@ -15,7 +15,7 @@ _GRU = dataclasses.replace(
 
 
 def _of(members: int, steps: int, schedule: int) -> TrainConfig:
-    """The recipe for a time; dropout rises over the whole schedule, whose last steps gain too little to be made."""
+    """Returns the recipe for a time; dropout rises over the whole schedule, whose last steps gain too little to be made."""
     return dataclasses.replace(_GRU, members=members, dropout_ramp=schedule, steps=steps, schedule_steps=schedule)
 
 
@@ -24,7 +24,7 @@ PRESETS = {"best-10min": _of(1, 7500, 8000), "best-20min": _of(2, 7000, 7600)}
 
 
 def preset(name: str) -> TrainConfig:
-    """The settings of a preset. Errors: ConfigError for an unknown name."""
+    """Returns the settings of a preset. Raises ConfigError for an unknown name."""
     if name not in PRESETS:
         raise ConfigError(f"preset {name!r}: expected one of {', '.join(PRESETS)}")
     return PRESETS[name]

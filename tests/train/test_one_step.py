@@ -1,0 +1,66 @@
+"""How many files one training step takes a reader through: tinylm/train/README.md walks through them once."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from script_helpers import SCRIPTS
+
+ROOT = SCRIPTS.parent
+AT_MOST = 24  # files
+
+PROGRAM = """
+import runpy, sys
+from pathlib import Path
+from tinylm.train.loop import Training
+
+root, scripts, out = sys.argv[1:]
+files, advance = set(), Training.advance
+
+def note(frame, event, argument):
+    name = frame.f_code.co_filename
+    if event == "call" and name.startswith(root) and name != __file__:
+        files.add(str(Path(name).relative_to(root)))
+
+def traced(self, report):
+    sys.setprofile(note if self.progress.step == 5 else None)  # the kernels are loaded, and nothing is due after this step
+    try:
+        advance(self, report)
+    finally:
+        sys.setprofile(None)
+
+Training.advance = traced
+sys.argv = ["train.py", "--steps", "7", "--out", out, "--log-every", "100", "--eval-every", "100", "--save-every", "100"]
+try:
+    runpy.run_path(f"{scripts}/train.py", run_name="__main__")
+finally:
+    sys.stderr.write("".join(f"file: {name}\\n" for name in sorted(files)))
+"""
+
+
+def files_of_one_step(folder: Path) -> list[str]:
+    """The files of the repository whose functions run in one step of `python scripts/train.py`."""
+    (folder / "program.py").write_text(PROGRAM, encoding="utf-8")
+    command = [sys.executable, str(folder / "program.py"), str(ROOT), str(SCRIPTS), str(folder / "run")]
+    environment = {"PYTHONPATH": f"{ROOT}:{SCRIPTS}", "PYTHONWARNINGS": "error"}
+    result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False, env={**os.environ, **environment})
+    assert result.returncode == 0, result.stderr
+    return re.findall(r"^file: (.*)$", result.stderr, re.MULTILINE)
+
+
+def test_one_step_is_read_in_few_files(tmp_path: Path) -> None:
+    found = files_of_one_step(tmp_path)
+    assert "tinylm/train/loop.py" in found
+    assert "tinylm/models/gpt.py" in found
+    assert len(found) <= AT_MOST, "\n".join([f"{len(found)} files:", *found])
+
+
+def test_the_readme_walks_through_them(tmp_path: Path) -> None:
+    """It names each of them once, and no file that is not there."""
+    text = (ROOT / "tinylm" / "train" / "README.md").read_text(encoding="utf-8")
+    walk = re.findall(r"^\d+\. `([^`]+)`", text, re.MULTILINE)
+    assert len(set(walk)) == len(walk)
+    assert set(files_of_one_step(tmp_path)) <= set(walk)
+    assert all((ROOT / name).exists() for name in walk)

@@ -1,0 +1,208 @@
+"""Language modeling: the next token of a text, and runs that train a model of it."""
+
+import itertools
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinylm.data import Corpus, ParallelStreams, ShuffledBlocks, Tokenizer, split_text, train_tokenizer
+from tinylm.data.encoding import learn_tokenizer, token_ids
+from tinylm.engine.devices import device_namespace, to_device
+from tinylm.engine.random_keys import default_generator
+from tinylm.engine.tensor import Tensor
+from tinylm.errors import DataError
+from tinylm.files.json_files import write_json
+from tinylm.models import LanguageModel, NgramLM
+from tinylm.optim import Optimizer, Schedule
+from tinylm.pretrained.tokenizer_files import PretrainedTokenizer
+from tinylm.train.distributed import Ranks, own_rows, rank_0_first
+from tinylm.train.loop import Training
+from tinylm.train.metrics import MetricsLog
+from tinylm.train.records import summary_of, write_results
+from tinylm.train.run_folder import refuse_used
+from tinylm.train.state import Progress
+from tinylm.train.tasks.dropout_ramp import DropoutRamp
+from tinylm.train.tasks.fine_tuning import with_shape_of
+from tinylm.train.tasks.language_model_config import RECURRENT, TrainConfig, build_model, build_optimizer, build_schedule
+from tinylm.train.tasks.loading import initial_model, read_config, tokenizer_of, untrained_language_model
+from tinylm.train.tasks.task import Carried, MicroBatch, Task
+from tinylm.train.tasks.token_losses import validation_loss
+
+NO_IDS = np.empty(0, np.int64)
+
+
+@dataclass
+class LanguageModeling(Task):
+    """A text in batches, a model of its next token, and the mean of -log p as the loss."""
+
+    config: TrainConfig
+    model: LanguageModel
+    batches: Any  # batches[k] is (inputs, targets), each (batch_size, block_size)
+    tokenizer: Tokenizer
+    train_ids: np.ndarray = field(default_factory=lambda: NO_IDS)
+    val_ids: np.ndarray = field(default_factory=lambda: NO_IDS)
+    bytes_per_token: float = float("nan")  # of the validation part
+    rows: slice = field(default_factory=lambda: slice(None))
+    files: dict[str, Any] = field(default_factory=dict)
+    optimizer: Optimizer = field(init=False)
+    schedule: Schedule = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ramp = DropoutRamp(self.model, self.config.dropout_ramp) if self.config.dropout_ramp else None
+
+    def build_updates(self) -> None:
+        self.optimizer, self.schedule = build_optimizer(self.config, self.model), build_schedule(self.config)
+
+    def micro_batches(self, k: int) -> list[MicroBatch]:
+        if self.ramp:
+            self.ramp.set(k)
+        x, y = (a[self.rows] for a in self.batches[k])
+        parts = self.config.accumulate
+        if parts == 1:
+            return [MicroBatch((x, y), slice(None), 1.0)]
+        cuts = [len(x) * i // parts for i in range(parts + 1)]
+        return [MicroBatch((x[a:b], y[a:b]), slice(a, b), (b - a) / len(x)) for a, b in itertools.pairwise(cuts)]
+
+    def loss(self, batch: tuple[np.ndarray, np.ndarray], carried: Carried | None) -> tuple[Tensor, Carried | None]:
+        ids, targets = (Tensor(to_device(a, self.config.device)) for a in batch)
+        return self.model.loss(ids, targets, carried)
+
+    def starts_afresh(self, k: int) -> bool:
+        return bool(self.batches.starts_afresh(k))
+
+    def carried_kinds(self) -> list[tuple[np.dtype[Any], tuple[int, ...]]]:
+        c = self.config
+        if c.model not in RECURRENT:
+            return []
+        return [(np.dtype(np.float32), (c.n_layer, c.batch_size, c.n_hidden))] * (c.members * (2 if c.model == "lstm" else 1))
+
+    def validation_loss(self) -> float:
+        return validation_loss(self.model, self.val_ids, self.config.device, block_size=self.config.block_size)
+
+    def tokens_between(self, first: int, stop: int) -> int:
+        return (stop - first) * self.config.batch_size * self.config.block_size
+
+    def batch_arrays(self, k: int) -> dict[str, np.ndarray]:
+        return dict(zip(("inputs", "targets"), self.batches[k], strict=True))
+
+
+class Run(Training):
+    """A language model's training run in a folder: made fresh, or resumed from its newest whole checkpoint.
+
+    The folder is locked from the making of the object until `train` is done.
+    """
+
+    task: LanguageModeling
+
+    def __init__(
+        self, config: TrainConfig, folder: Path, text: str | Corpus, tokenizer: Tokenizer | None = None, resume: bool = False,
+        ranks: Ranks | None = None,
+    ) -> None:  # fmt: skip
+        rows = slice(None) if ranks is None else own_rows(ranks, config.batch_size, config.accumulate)
+        device_namespace(config.device)  # a missing device is reported before anything is made
+        default_generator.seed(config.seed)
+        model: Any = None
+        base = None
+        if not resume:
+            config.check_new()
+        if config.init and resume:
+            tokenizer = tokenizer or read_config(folder, TrainConfig)[1]
+            model = untrained_language_model(folder, config, tokenizer.vocab_size)
+        elif config.init:
+            model, base = initial_model(config)
+            config, tokenizer = with_shape_of(model, config), tokenizer or tokenizer_of(Path(config.init))
+        with rank_0_first(ranks or Ranks()):  # it may make a token file, which the others then use
+            data = prepare(config, text, tokenizer)
+        model = model or build_model(config, data.tokenizer.vocab_size)
+        files = {"config.json": run_record(config, data.tokenizer, model, base), **corpus_files(text)}
+        super().__init__(LanguageModeling(config, model, make_batches(config, data.train_ids), *data, rows, files), folder, ranks)
+        self.open(resume)
+
+
+class Encoded(NamedTuple):
+    """A text as a run trains and validates on it."""
+
+    tokenizer: Tokenizer
+    train_ids: np.ndarray
+    val_ids: np.ndarray
+    bytes_per_token: float  # of the validation part
+
+
+def prepare(config: TrainConfig, text: str | Corpus, tokenizer: Tokenizer | None) -> Encoded:
+    """Returns a text's ids, with a tokenizer learned from it if none is given. Of a string the last tenth validates."""
+    if isinstance(text, str):
+        train_text, val_text = split_text(text)
+        if tokenizer is None:
+            source = text if config.tokenizer == "char" else train_text  # an unknown character could not be scored at all
+            tokenizer = train_tokenizer(config.tokenizer, source, min_count=config.min_count, vocab_size=config.bpe_size)
+        train_ids = tokenizer.encode(train_text)
+    else:
+        val_text = "".join(text.validation)
+        if tokenizer is None:
+            tokenizer = learn_tokenizer(config.tokenizer, text, config.min_count, config.bpe_size)
+        train_ids = token_ids(text.train, tokenizer)
+    val_ids = tokenizer.encode(val_text)
+    what, given = ("order", config.order) if config.model == "ngram" else ("block_size", config.block_size)
+    needed = given + (what == "block_size")
+    if len(train_ids) < needed or len(val_ids) < 2:
+        raise DataError(
+            f"the data is too short: {len(train_ids)} tokens for training, where {what} {given} needs {needed}, "
+            f"and {len(val_ids)} for validation, which needs 2"
+        )
+    scored = len(val_text.encode("utf-8")) - tokenizer.first_bytes(val_text)  # the first token has nothing before it
+    return Encoded(tokenizer, train_ids, val_ids, scored / (len(val_ids) - 1))
+
+
+def make_batches(config: TrainConfig, train_ids: np.ndarray) -> ParallelStreams | ShuffledBlocks:
+    """Returns the batches of a run: streams for a recurrent model, which carries its state, and shuffled blocks for others."""
+    kind = ParallelStreams if config.model in RECURRENT else ShuffledBlocks
+    return kind(train_ids, config.block_size, config.batch_size, config.seed)
+
+
+def corpus_files(text: str | Corpus) -> dict[str, Any]:
+    """Returns data.json, the note of a corpus that a run folder keeps."""
+    return {"data.json": text.to_json()} if isinstance(text, Corpus) else {}
+
+
+def run_record(config: TrainConfig, tokenizer: Tokenizer, model: LanguageModel, base: str | None) -> dict[str, Any]:
+    """Returns what config.json holds of a run.
+
+    With `init` and no adapters all weights are the run's own: it keeps the other model's tokenizer and context, and needs
+    that model no more. Adapters correct weights that are not stored with them: it keeps the digest of these, `base`. The
+    tokenizer of a pretrained model stays with that model.
+    """
+    record: dict[str, Any] = {"train": config.to_json(), "tokenizer": tokenizer.to_json()}
+    if base is not None:
+        return record | {"tokenizer": None, "base": base}
+    if config.init and isinstance(tokenizer, PretrainedTokenizer):
+        return record | {"tokenizer": None}
+    return record | {"context": model.block_size} if config.init else record
+
+
+class Counting:
+    """The n-gram twin of `Run`: one step, the counting of the training text, in a run folder like any other."""
+
+    def __init__(self, config: TrainConfig, folder: Path, text: str | Corpus, tokenizer: Tokenizer | None = None) -> None:
+        self.config, self.folder = config, folder
+        self.task = prepare(config, text, tokenizer)
+        self.model = NgramLM(self.task.tokenizer.vocab_size, config.order)
+        refuse_used(folder)
+        record = {"train": config.to_json(), "tokenizer": self.task.tokenizer.to_json()}
+        for name, content in {"config.json": record, **corpus_files(text)}.items():
+            write_json(folder / name, content)
+        self.log = MetricsLog(folder / "metrics.jsonl")
+
+    def train(self) -> dict[str, Any]:
+        """Counts, validates, and returns the summary, which it also writes."""
+        began = time.perf_counter()
+        self.model.fit(self.task.train_ids)
+        seconds = time.perf_counter() - began
+        loss = validation_loss(self.model, self.task.val_ids)
+        self.log.write({"step": 1, "val_loss": loss})
+        progress = Progress(step=1, train_seconds=seconds, val_loss=loss, best_step=1, best_val_loss=loss)
+        summary = summary_of(progress, self.model.num_parameters(), self.task.bytes_per_token, len(self.task.train_ids))
+        write_results(self.folder, self.model.state_dict(), summary, {"step": 1, "val_loss": loss})
+        return summary

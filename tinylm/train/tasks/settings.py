@@ -1,0 +1,121 @@
+"""The settings that tasks have in common, and how a run folder stores them."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self, get_args
+
+from tinylm.errors import CheckpointError, ConfigError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of any run: the command line is derived from the fields, and config.json stores them."""
+
+    task: ClassVar[str]  # what config.json calls it
+    model_defaults: ClassVar[Mapping[str, Mapping[str, Any]]]  # what differs from the fields' defaults, by model
+    added: ClassVar[Mapping[str, Any]] = {}  # settings that the first runs did not have yet, and what these runs did then
+
+    model: str = ""
+    """which model to train"""
+    data: str = ""
+    """what to train it on"""
+    seed: int = 0
+    """of weights, batches and dropout"""
+    dropout: float = 0.0
+    """probability of dropping an activation in training"""
+    lr: float = 1e-3
+    """peak learning rate, after the warmup"""
+    weight_decay: float = 0.1
+    """AdamW's decay of matrices; vectors have none"""
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError naming a setting that is out of range.
+
+        A range that becomes narrower than it was when its setting was new must bind new runs only: see `TrainConfig.check_new`.
+        """
+        self.require_at_least(0, "lr", "weight_decay")
+
+    def require_at_least(self, least: int, *names: str, finite: bool = False) -> None:
+        """Raises ConfigError naming the first of these settings that is below `least`, or not finite where it must be."""
+        for name in names:
+            if not vars(self)[name] >= least or (finite and vars(self)[name] == math.inf):
+                raise ConfigError(f"{name} is {vars(self)[name]}: expected at least {least}")
+
+    @classmethod
+    def of_model(cls, model: str) -> Self:
+        """Returns the settings that `--model` brings. Raises ConfigError for an unknown model."""
+        if model not in cls.model_defaults:
+            raise ConfigError(f"model {model!r}: expected one of {', '.join(cls.model_defaults)}")
+        return cls(**{"model": model, **cls.model_defaults[model]})
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the settings by name, as JSON takes them."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def old_values(cls, record: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Returns what runs did for which a later setting is not recorded, by its name."""
+        return cls.added
+
+    @classmethod
+    def from_json(cls, record: Any) -> Self:
+        """Returns the settings that `to_json` gave, in this version or an older one. Raises CheckpointError naming what does not fit."""
+        if not isinstance(record, dict):
+            raise CheckpointError("the run's config is not a record")
+        record = {**cls.old_values(record), **record}
+        fields = {f.name: f for f in dataclasses.fields(cls)}
+        if record.keys() != fields.keys():
+            missing, unexpected = sorted(fields.keys() - record.keys()), sorted(record.keys() - fields.keys())
+            raise CheckpointError(f"the run's config does not fit this version of tinylm: missing {missing}, unexpected {unexpected}")
+        for name, field in fields.items():
+            value, choices, kind = record[name], get_args(field.type), field.type
+            if not (value in choices if choices else type(value) is kind or (kind is float and type(value) is int)):
+                raise CheckpointError(f"the run's config does not fit: {name} is {value!r}")
+        return cls(**record)
+
+
+@dataclass(frozen=True)
+class LoopSettings(Settings):
+    """The settings of the training loop: how long, how fast, and when it records, validates and saves."""
+
+    device: str = "cpu"
+    """'cpu', 'cuda' or 'cuda:N'"""
+    steps: int = 2000
+    """the step to stop at; a stopped run can be resumed with more"""
+    schedule_steps: int = 2000
+    """the step at which the learning rate has come down to its minimum, whatever --steps says"""
+    min_lr: float = 1e-4
+    """learning rate at the end of the cosine"""
+    warmup: int = 100
+    """steps of linear warmup"""
+    clip: float = 1.0
+    """the largest norm of all gradients together"""
+
+    log_every: int = 10
+    """steps between lines of metrics.jsonl"""
+    eval_every: int = 500
+    """steps between validations; the best one is kept in checkpoints/"""
+    save_every: int = 500
+    """steps between checkpoints to resume from"""
+    save_minutes: float = 10.0
+    """minutes after which there is a checkpoint in any case; 0: by steps alone"""
+    keep: int = 3
+    """how many of the last checkpoints are kept, beside the best"""
+    ema: float = 0.0
+    """decay of a moving average of the weights, which is validated and saved as the model; 0: none, 0.999 is usual"""
+    patience: int = 0
+    """validations in a row without a better loss after which the run stops; 0: it goes on"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require_at_least(1, "schedule_steps", "log_every", "eval_every", "save_every", "keep")
+        self.require_at_least(0, "steps", "min_lr", "save_minutes", "patience")
+        if not self.clip > 0:
+            raise ConfigError(f"clip is {self.clip}: expected more than 0")
+        if not 0 <= self.ema < 1:
+            raise ConfigError(f"ema is {self.ema}: expected 0 up to, not including, 1")
+
+
+ADDED_TO_THE_LOOP: dict[str, Any] = {"save_minutes": 0.0, "keep": 1, "ema": 0.0, "patience": 0}  # as `Settings.added`
