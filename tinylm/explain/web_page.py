@@ -55,12 +55,7 @@ def page(loss: Any, path: str | Path, *, model: Module | None = None, gradient: 
 
 def _step(step: Step, number: dict[Any, int], leaf_number: dict[Any, int]) -> dict[str, Any]:
     return {
-        "op": step.op,
-        "where": step.where,
-        "code": step.code,
-        "module": step.module,
-        "formula": step.formula,
-        "inputs": step.inputs,
+        **{name: getattr(step, name) for name in ("op", "where", "code", "module", "formula", "inputs")},
         "incoming": [None if g is None else described(g) for g in step.incoming],
         "gives": [
             {

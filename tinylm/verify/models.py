@@ -64,29 +64,16 @@ def multihead_attention(of: Classes) -> tuple[Any, Any]:
 
 
 def _recurrent(kind: Any, states: int) -> tuple[Any, Any]:
-    """2 layers in both directions, on 5 steps of 3 sequences, from given initial states."""
+    """A recurrent layer: 2 layers in both directions, on 5 steps of 3 sequences, from given initial states."""
     rng = np.random.default_rng(0)
     initial = [rng.standard_normal((4, 3, 6)) for _ in range(states)]
     x = rng.standard_normal((5, 3, 4))
     return kind(4, 6, num_layers=2, bidirectional=True), [x, tuple(initial) if states > 1 else initial[0]]
 
 
-@checked_model
-def rnn(of: Classes) -> tuple[Any, Any]:
-    """The simple recurrent layer."""
-    return _recurrent(of(nn.RNN), 1)
-
-
-@checked_model
-def lstm(of: Classes) -> tuple[Any, Any]:
-    """The LSTM layer."""
-    return _recurrent(of(nn.LSTM), 2)
-
-
-@checked_model
-def gru(of: Classes) -> tuple[Any, Any]:
-    """The GRU layer."""
-    return _recurrent(of(nn.GRU), 1)
+MODELS["rnn"] = lambda of: _recurrent(of(nn.RNN), 1)
+MODELS["lstm"] = lambda of: _recurrent(of(nn.LSTM), 2)
+MODELS["gru"] = lambda of: _recurrent(of(nn.GRU), 1)
 
 
 def _ids(*shape: int) -> np.ndarray:

@@ -11,7 +11,6 @@ from tinylm.errors import ConfigError
 from tinylm.models import GPT, Llama
 from tinylm.pretrained.hugging_face import config_json
 from tinylm.pretrained.model_loading import load_pretrained
-from tinylm.pretrained.tokenizer_files import PretrainedTokenizer
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # of what it imports in turn
@@ -25,11 +24,7 @@ TEXT = "The capital of Germany is Berlin."
 def twins_of_pretrained(path: Path) -> tuple[GPT | Llama, Any, list[Any]]:
     """Returns (the tinylm model, Hugging Face's, a batch of one short text) of what `find_pretrained` found."""
     ours, tokenizer = load_pretrained(path)
-    return ours, their_twin(ours), [_ids(tokenizer)]
-
-
-def _ids(tokenizer: PretrainedTokenizer) -> np.ndarray:
-    return np.array([[*tokenizer.start, *tokenizer.encode(TEXT).tolist()]])
+    return ours, their_twin(ours), [np.array([[*tokenizer.start, *tokenizer.encode(TEXT).tolist()]])]
 
 
 def their_twin(model: GPT | Llama) -> Any:
