@@ -41,7 +41,8 @@ def their_twin(model: GPT | Llama) -> Any:
             for name, child in list(module.named_children()):
                 if type(child).__name__ == "Conv1D":
                     setattr(module, name, torch.nn.Linear(*child.weight.shape))
-        theirs.transformer.wpe.__class__ = type("Embedding", (torch.nn.Embedding,), {"forward": _first})  # theirs has a batch axis
+        without_batch = {"forward": lambda self, positions: self.weight[positions[0]]}  # (1, T) -> (T, C); theirs has a batch axis
+        theirs.transformer.wpe.__class__ = type("Embedding", (torch.nn.Embedding,), without_batch)
     else:
         if model.config.rope_pairing != "half":
             raise ConfigError(f"rope_pairing is {model.config.rope_pairing!r}: Hugging Face's Llama has 'half'")
@@ -52,11 +53,6 @@ def their_twin(model: GPT | Llama) -> Any:
         state |= {name: torch.zeros(p.shape) for name, p in theirs.state_dict().items() if name not in state}
     theirs.load_state_dict(state)
     return theirs.eval()
-
-
-def _first(self: Any, positions: Any) -> Any:
-    """The embeddings of positions (1, T) as (T, C)."""
-    return self.weight[positions[0]]
 
 
 def _logits_only(kind: Any) -> Any:
