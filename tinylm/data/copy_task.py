@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinylm.errors import ConfigError
+from tinylm.nn.checks import check_sizes
 
 IGNORED = -100  # as a target: not scored, the ignore_index of ops.cross_entropy
 
@@ -26,9 +27,7 @@ class CopyTask:
     noise: int = 8
 
     def __post_init__(self) -> None:
-        for name in ("payload", "symbols", "noise"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}: expected at least 1")
+        check_sizes(payload=self.payload, symbols=self.symbols, noise=self.noise)
 
     @property
     def marker(self) -> int:

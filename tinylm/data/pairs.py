@@ -39,7 +39,9 @@ def load_pairs(source: str | Path) -> Pairs:
     path = find_data(source, PAIRS)
     keyed = str(source) in PAIRS
     rows = [row if keyed else [str(number), *row] for number, row in enumerate(read_table(path), 1)]
-    kept, problems = usable_rows(path, rows, _problem, "source TAB target")
+    kept, problems = usable_rows(
+        path, rows, lambda row: "has no tab" if len(row) < 3 else "" if row[1] and row[2] else "has an empty side", "source TAB target"
+    )
     groups: dict[str, list[Pair]] = {}
     for key, first, second, *_ in kept:
         groups.setdefault(key.rpartition(".")[0] if keyed else key, []).append((first, second))
@@ -51,11 +53,6 @@ def load_pairs(source: str | Path) -> Pairs:
     parts = order[2 * size :], order[:size], order[size : 2 * size]
     train, validation, test = ([pair for i in sorted(part) for pair in groups[names[i]]] for part in parts)
     return Pairs(train, validation, test, len(problems), problems[0] if problems else "")
-
-
-def _problem(row: list[str]) -> str:
-    """Returns why a row of key, source and target cannot be used; "" if it can."""
-    return "has no tab" if len(row) < 3 else "" if row[1] and row[2] else "has an empty side"
 
 
 class Vocabulary:

@@ -68,10 +68,7 @@ class CharTokenizer:
         if not self.characters:
             raise DataError("a tokenizer needs at least one character")
         self._points = np.array([ord(c) for c in self.characters], np.uint32)
-
-    @property
-    def vocab_size(self) -> int:
-        return len(self.characters)
+        self.vocab_size = len(self.characters)
 
     def encode(self, text: str) -> np.ndarray:
         """Returns the ids of a text. Raises DataError naming the first unknown character and its position."""
@@ -118,6 +115,7 @@ class WordTokenizer:
         self._ids = {w: i for i, w in enumerate(self.words)}
         if len(self._ids) < len(self.words):
             raise DataError("a word stands twice in the vocabulary")
+        self.vocab_size = len(self.words)
 
     @classmethod
     def train(cls, text: str | Iterable[str], min_count: int = 2) -> "WordTokenizer":
@@ -131,10 +129,6 @@ class WordTokenizer:
         if not words:
             raise DataError(f"no word of the text occurs {min_count} times (min_count)")
         return cls(words)
-
-    @property
-    def vocab_size(self) -> int:
-        return len(self.words)
 
     def encode(self, text: str) -> np.ndarray:
         checked_utf8(text)
@@ -166,6 +160,7 @@ class BpeTokenizer:
             self._library = Library.from_str(definition)
         except Exception as error:  # the library raises plain Exceptions
             raise DataError(f"not a BPE tokenizer: {error!s:.300}") from error
+        self.vocab_size: int = self._library.get_vocab_size()
 
     @classmethod
     def train(cls, text: str | Iterable[str], vocab_size: int = 1024) -> "BpeTokenizer":
@@ -183,10 +178,6 @@ class BpeTokenizer:
         trainer = trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=alphabet, show_progress=False)
         library.train_from_iterator((line for piece in _pieces(text) for line in piece.splitlines(keepends=True)), trainer)
         return cls(library.to_str())
-
-    @property
-    def vocab_size(self) -> int:
-        return self._library.get_vocab_size()
 
     def encode(self, text: str) -> np.ndarray:
         checked_utf8(text)

@@ -1,7 +1,5 @@
 """The probability of tokens given a limited number of tokens before them."""
 
-from typing import Any
-
 import numpy as np
 
 from tinylm.decode.stepping import evaluation_mode, log_softmax
@@ -53,14 +51,11 @@ def log_probabilities_given(
     if isinstance(model, NgramLM):
         return np.array([model.log_probabilities(ids[t : t + 1], ids[t - context : t])[0] for t in positions])
     rows = min(_ROWS, max(1, _ELEMENTS // (context * model.vocab_size)))
+    parts = [np.zeros(0)]
     with evaluation_mode(model):
-        parts = [_last_log_p(model, ids, positions[i : i + rows], context, device) for i in range(0, len(positions), rows)]
-        return np.concatenate([np.zeros(0), *parts])
-
-
-def _last_log_p(model: LanguageModel, ids: np.ndarray, positions: np.ndarray, context: int, device: str) -> np.ndarray:
-    """Returns the log-probabilities of one batch of windows; only the logits after the last token of each are used."""
-    windows: Any = ids[positions[:, None] + np.arange(-context, 0)]
-    logits, _ = model.advance(Tensor(to_device(windows, device)))
-    log_p = log_softmax(to_numpy(logits.data[:, -1]))
-    return log_p[np.arange(len(positions)), ids[positions]]
+        for start in range(0, len(positions), rows):
+            at = positions[start : start + rows]
+            logits, _ = model.advance(Tensor(to_device(ids[at[:, None] + np.arange(-context, 0)], device)))
+            log_p = log_softmax(to_numpy(logits.data[:, -1]))  # only the logits after the last token of each window are used
+            parts.append(log_p[np.arange(len(at)), ids[at]])
+    return np.concatenate(parts)

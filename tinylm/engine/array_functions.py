@@ -19,12 +19,8 @@ class Namespace:
         self._special = special  # where erf and the logistic function live
 
     def __getattr__(self, name: str) -> Any:
-        if name == "erf":
-            value = importlib.import_module(self._special).erf
-        elif name == "sigmoid":
-            value = importlib.import_module(self._special).expit
-        else:
-            value = getattr(self._module, name)
+        special = {"erf": "erf", "sigmoid": "expit"}.get(name)
+        value = getattr(self._module, name) if special is None else getattr(importlib.import_module(self._special), special)
         self.__dict__[name] = value
         return value
 

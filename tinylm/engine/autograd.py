@@ -71,13 +71,9 @@ class Node:
 
     def complain(self) -> NoReturn:
         """Raises AutogradError: the graph was freed, or a value of this node has changed since."""
-        if self.parents is None:
-            raise AutogradError(
-                f"backward through {self.op.name} ({self.where()}) a second time: its graph was freed; pass retain_graph=True first"
-            )
-        raise AutogradError(
-            f"backward through {self.op.name} ({self.where()}): an input or output was changed in place after it was recorded"
-        )
+        freed = " a second time: its graph was freed; pass retain_graph=True first"
+        changed = ": an input or output was changed in place after it was recorded"
+        raise AutogradError(f"backward through {self.op.name} ({self.where()}){freed if self.parents is None else changed}")
 
 
 def nodes(output: Any) -> list[Node]:

@@ -16,7 +16,12 @@ def load_cupy() -> Any:
     Raises DeviceError that names the first missing piece and its remedy, in one line.
     """
     cupy = _imported()
-    _check_gpu(cupy.cuda.runtime)
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except Exception as error:
+        raise DeviceError(_driver_trouble(cupy.cuda.runtime, error)) from error
+    if count == 0:
+        raise DeviceError(_no_gpu())
     try:
         cupy.cuda.nvrtc.getVersion()
     except Exception as error:
@@ -52,16 +57,6 @@ def _broken(reason: str) -> DeviceError:
     if len(found) > 1:  # they overwrite each other's files
         return DeviceError(f"CuPy does not import ({reason}), and {' and '.join(found)} are both installed: pip uninstall all but one")
     return DeviceError(f'CuPy does not import ({reason}): pip install --force-reinstall "{(found or _PACKAGES)[0]}[ctk]"')
-
-
-def _check_gpu(runtime: Any) -> None:
-    """Raises DeviceError without a driver that this CuPy can use and at least one GPU."""
-    try:
-        count = runtime.getDeviceCount()
-    except Exception as error:
-        raise DeviceError(_driver_trouble(runtime, error)) from error
-    if count == 0:
-        raise DeviceError(_no_gpu())
 
 
 def _driver_trouble(runtime: Any, error: Exception) -> str:

@@ -105,14 +105,6 @@ _NO_SETTINGS: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
 _PLAIN = frozenset({int, float, bool, type(None)})
 
 
-def _raw(x: Any) -> Any:
-    """Returns an argument that is no tensor as bodies take it: a NumPy scalar becomes a Python number, so that
-    it does not promote float32."""
-    if isinstance(x, np.generic):
-        return x.item()
-    return as_array(x)
-
-
 class OpFunction(Protocol[P]):
     """An op as it is called, with the parameters of its body: tensors for arrays, and as results."""
 
@@ -196,7 +188,7 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Call
                     foreign = True
             else:
                 if type(a) not in _PLAIN:
-                    a = _raw(a)
+                    a = a.item() if isinstance(a, np.generic) else as_array(a)  # a NumPy scalar would promote float32
                     foreign = foreign or type(a) is not ndarray
                 arrays.append(a)
                 parents.append(None)

@@ -101,22 +101,14 @@ def _described(visits: Iterator[Visit], names: Names) -> Iterator[Step]:
             if tensor is not None and g is not None:
                 key = tensor if tensor.node is None else (tensor.node, tensor.output)
                 sums[key] = (sums[key][0] + 1, sums[key][1] + g) if key in sums else (1, g)
-                received.append(Contribution(argument, tensor, _name(tensor, names), g, *sums[key]))
+                made = tensor.node
+                name = names.parameter(tensor) or "leaf" if made is None else f"{made.op.name} at {made.where()}"
+                received.append(Contribution(argument, tensor, name, g, *sums[key]))
         file, _, line = node.where().rpartition(":")
         code = linecache.getline(file, int(line)).strip()
-        yield Step(number, node, node.op.name, node.where(), code, names.module(node), _formula(node), inputs, incoming, received)
-
-
-def _formula(node: Node) -> str:
-    if node.vjp is None:
-        return "The function runs again, and the pass goes on inside."
-    return inspect.cleandoc(node.op.body.__doc__ or "")
-
-
-def _name(tensor: Any, names: Names) -> str:
-    if tensor.node is None:
-        return names.parameter(tensor) or "leaf"
-    return f"{tensor.node.op.name} at {tensor.node.where()}"
+        again = "The function runs again, and the pass goes on inside."
+        formula = again if node.vjp is None else inspect.cleandoc(node.op.body.__doc__ or "")
+        yield Step(number, node, node.op.name, node.where(), code, names.module(node), formula, inputs, incoming, received)
 
 
 def _argument_names(node: Node) -> list[str]:

@@ -14,7 +14,7 @@ from tinylm.explain.naming import Names, recorded_nodes
 from tinylm.explain.token_axes import label_tokens, title_width
 from tinylm.nn import Module
 
-Cell = Callable[[np.ndarray, np.ndarray, list[np.ndarray]], dict[str, np.ndarray]]
+Values = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Gates:
 
     name: str
     kind: str
-    values: dict[str, np.ndarray]
+    values: Values
 
 
 def gate_values(output: Any, *, model: Module | None = None) -> list[Gates]:
@@ -45,7 +45,7 @@ def gate_values(output: Any, *, model: Module | None = None) -> list[Gates]:
     return found
 
 
-def _replay(node: Node) -> dict[str, np.ndarray]:
+def _replay(node: Node) -> Values:
     arrays: list[Any] = [None if a is None else to_numpy(as_array(a)).astype(np.float64) for a in node.inputs]
     x, weight_ih, weight_hh, bias_ih, bias_hh, *first = arrays
     settings = node.settings[1]
@@ -53,12 +53,11 @@ def _replay(node: Node) -> dict[str, np.ndarray]:
     lengths = settings.get("lengths")
     running = np.arange(steps)[:, None] < (np.full(batch, steps) if lengths is None else np.asarray(lengths))
     states = [np.zeros((batch, weight_hh.shape[1])) if s is None else s for s in first]
-    step = _STEPS[node.op.name](settings)
     kept: dict[str, list[Any]] = {}
     for t in range(steps)[:: -1 if settings.get("reverse") else 1]:
         a = x[t] @ weight_ih.T + (0 if bias_ih is None else bias_ih)
         s = states[0] @ weight_hh.T + (0 if bias_hh is None else bias_hh)
-        values = step(a, s, states)
+        values = _STEPS[node.op.name](a, s, states, settings)
         runs = running[t][:, None]
         states = [np.where(runs, values[name], old) for name, old in zip("hc", states, strict=False)]
         for name, value in values.items():
@@ -70,33 +69,26 @@ def _sigmoid(z: np.ndarray) -> np.ndarray:
     return (1 + np.tanh(z / 2)) / 2
 
 
-def _rnn(settings: dict[str, Any]) -> Cell:
+def _rnn(a: np.ndarray, s: np.ndarray, states: list[np.ndarray], settings: dict[str, Any]) -> Values:
     functions: dict[str, Callable[[np.ndarray], np.ndarray]] = {"tanh": np.tanh, "relu": lambda z: np.maximum(z, 0), "sigmoid": _sigmoid}
-    activation = functions[settings.get("nonlinearity", "tanh")]
-    return lambda a, s, states: {"h": activation(a + s)}
+    return {"h": functions[settings.get("nonlinearity", "tanh")](a + s)}
 
 
-def _lstm(settings: dict[str, Any]) -> Cell:
-    def step(a: np.ndarray, s: np.ndarray, states: list[np.ndarray]) -> dict[str, np.ndarray]:
-        i, f, g, o = np.split(a + s, 4, axis=1)
-        i, f, g, o = _sigmoid(i), _sigmoid(f), np.tanh(g), _sigmoid(o)
-        c = f * states[1] + i * g
-        return {"input": i, "forget": f, "candidate": g, "output": o, "c": c, "h": o * np.tanh(c)}
-
-    return step
+def _lstm(a: np.ndarray, s: np.ndarray, states: list[np.ndarray], settings: dict[str, Any]) -> Values:
+    i, f, g, o = np.split(a + s, 4, axis=1)
+    i, f, g, o = _sigmoid(i), _sigmoid(f), np.tanh(g), _sigmoid(o)
+    c = f * states[1] + i * g
+    return {"input": i, "forget": f, "candidate": g, "output": o, "c": c, "h": o * np.tanh(c)}
 
 
-def _gru(settings: dict[str, Any]) -> Cell:
-    def step(a: np.ndarray, s: np.ndarray, states: list[np.ndarray]) -> dict[str, np.ndarray]:
-        (a_r, a_z, a_n), (s_r, s_z, s_n) = np.split(a, 3, axis=1), np.split(s, 3, axis=1)
-        r, z = _sigmoid(a_r + s_r), _sigmoid(a_z + s_z)
-        n = np.tanh(a_n + r * s_n)
-        return {"reset": r, "update": z, "candidate": n, "h": (1 - z) * n + z * states[0]}
-
-    return step
+def _gru(a: np.ndarray, s: np.ndarray, states: list[np.ndarray], settings: dict[str, Any]) -> Values:
+    (a_r, a_z, a_n), (s_r, s_z, s_n) = np.split(a, 3, axis=1), np.split(s, 3, axis=1)
+    r, z = _sigmoid(a_r + s_r), _sigmoid(a_z + s_z)
+    n = np.tanh(a_n + r * s_n)
+    return {"reset": r, "update": z, "candidate": n, "h": (1 - z) * n + z * states[0]}
 
 
-_STEPS: dict[str, Callable[[dict[str, Any]], Cell]] = {"rnn": _rnn, "lstm": _lstm, "gru": _gru}
+_STEPS = {"rnn": _rnn, "lstm": _lstm, "gru": _gru}
 GATES = ("input", "forget", "output", "reset", "update")  # those within (0, 1)
 
 

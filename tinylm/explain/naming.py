@@ -1,5 +1,6 @@
 """Names for what is on the tape: parameters by their paths, nodes by the module they belong to."""
 
+import itertools
 from typing import Any
 
 from tinylm.engine.autograd import Node, nodes
@@ -66,9 +67,5 @@ class Names:
 
 def _common(a: str, b: str) -> str:
     """Returns the path that both begin with."""
-    shared = []
-    for x, y in zip(a.split("."), b.split("."), strict=False):
-        if x != y:
-            break
-        shared.append(x)
-    return ".".join(shared)
+    pairs = zip(a.split("."), b.split("."), strict=False)
+    return ".".join(x for x, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))

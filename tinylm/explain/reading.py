@@ -45,6 +45,7 @@ class Reading:
 
     model: Module
     about: str
+    _tokens: list[str]
 
     def loss(self) -> Tensor:
         """Returns the loss of the text, with its tape."""
@@ -56,7 +57,7 @@ class Reading:
 
     def tokens(self, layer: str) -> tuple[str, list[str], list[str] | None]:
         """Returns (part, tokens, sources) of a layer, see `Part`."""
-        raise NotImplementedError(f"{type(self).__name__} has no tokens")
+        return "", self._tokens, None
 
     def parts(self, layers: Sequence[Any]) -> list[Part]:
         """Returns the layers, grouped by what they work on."""
@@ -92,9 +93,6 @@ class LanguageReading(Reading):
     def output(self) -> Tensor:
         with set_recording(True):
             return self.model.advance(self._ids)[0]
-
-    def tokens(self, layer: str) -> tuple[str, list[str], list[str] | None]:
-        return "", self._tokens, None
 
 
 class TranslationReading(Reading):
@@ -158,9 +156,6 @@ class ClassifierReading(Reading):
     def output(self) -> Tensor:
         with set_recording(True):
             return self.model(self._ids, self._lengths)
-
-    def tokens(self, layer: str) -> tuple[str, list[str], list[str] | None]:
-        return "", self._tokens, None
 
 
 def read_run(folder: Path, text: str, device: str = "cpu", *, target: str | None = None, label: str | None = None) -> Reading:

@@ -11,18 +11,14 @@ from tinylm.explain.array_text import cosine, described, norm
 from tinylm.explain.backward import Leaf, Step, givers_of
 
 
-def _place(where: str) -> str:
-    """Returns 'gpt.py:71' for '/home/me/gpt.py:71'."""
-    return where.replace("\\", "/").rpartition("/")[2]
-
-
 def overview(walked: Iterable[Step]) -> Table:
     """Returns one row per step: what came in, and what each argument receives."""
     table = Table("", "op", "module", "made at", "incoming |g|", "gives |g|", box=None)
     for step in walked:
         incoming = ", ".join("-" if g is None else f"{norm(g):.3g}" for g in step.incoming)
         gives = ", ".join(f"{c.argument} {norm(c.gradient):.3g}" for c in step.received)
-        table.add_row(*map(Text, (str(step.number), step.op, step.module, _place(step.where), incoming, gives)))
+        place = step.where.replace("\\", "/").rpartition("/")[2]  # gpt.py:71 for /home/me/gpt.py:71
+        table.add_row(*map(Text, (str(step.number), step.op, step.module, place, incoming, gives)))
     return table
 
 

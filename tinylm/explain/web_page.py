@@ -14,6 +14,7 @@ from tinylm.engine.devices import to_numpy
 from tinylm.explain.array_text import cosine, norm
 from tinylm.explain.backward import Step, leaves, steps
 from tinylm.files.atomic import write_atomically
+from tinylm.files.json_files import without_nan
 from tinylm.nn import Module
 
 _FEW = 24  # the largest array whose elements are all shown
@@ -49,18 +50,13 @@ def page(loss: Any, path: str | Path, *, model: Module | None = None, gradient: 
         ],
     }
     text = resources.files("tinylm.explain").joinpath("page.html").read_text(encoding="utf-8")
-    record = json.dumps(_as_json(data), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")  # no text ends the script
+    record = json.dumps(without_nan(data), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")  # no text ends the script
     write_atomically(Path(path), text.replace('"DATA"', record).encode("utf-8", "backslashreplace"))
 
 
 def _step(step: Step, number: dict[Any, int], leaf_number: dict[Any, int]) -> dict[str, Any]:
     return {
-        "op": step.op,
-        "where": step.where,
-        "code": step.code,
-        "module": step.module,
-        "formula": step.formula,
-        "inputs": step.inputs,
+        **{name: getattr(step, name) for name in ("op", "where", "code", "module", "formula", "inputs")},
         "incoming": [None if g is None else described(g) for g in step.incoming],
         "gives": [
             {
@@ -105,12 +101,3 @@ def _fold(entries: list[tuple[list[str], int]], above: str) -> list[Any]:
         inside = _fold([(parts[1:], number) for parts, number in run], path)
         items.append(inside[0] if len(inside) == 1 else {"path": path, "items": inside})
     return items
-
-
-def _as_json(x: Any) -> Any:
-    """Returns the data with NaN and infinities, which JSON lacks, as text."""
-    if isinstance(x, float) and not np.isfinite(x):
-        return str(x)
-    if isinstance(x, dict):
-        return {key: _as_json(value) for key, value in x.items()}
-    return [_as_json(value) for value in x] if isinstance(x, (list, tuple)) else x

@@ -1,6 +1,7 @@
 """JSON files: written whole, read with a limit on their size, and their settings taken with types and ranges checked."""
 
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -47,6 +48,15 @@ def read_json(path: Path) -> Any:
 def parse_json(text: str) -> Any:
     """Returns the value of a JSON text. Raises ValueError if it is wrong or a record names something twice, RecursionError if too deep."""
     return json.loads(text, object_pairs_hook=_distinct)
+
+
+def without_nan(x: Any) -> Any:
+    """Returns nested lists and records with NaN and infinities, which JSON lacks, as text."""
+    if isinstance(x, dict):
+        return {name: without_nan(value) for name, value in x.items()}
+    if isinstance(x, (list, tuple)):
+        return [without_nan(value) for value in x]
+    return str(x) if isinstance(x, float) and not math.isfinite(x) else x
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

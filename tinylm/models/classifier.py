@@ -52,11 +52,6 @@ class _Batch(NamedTuple):
         """Returns (N, T, 1): 1 at real positions, 0 in the padding."""
         return self.real.astype(dtype).reshape(*self.real.shape, 1)
 
-    def mean(self, x: Tensor) -> Tensor:
-        """Returns the mean over the real positions: (N, T, C) -> (N, C)."""
-        weights = self.weights(x.dtype)
-        return (x * weights).sum(axis=1) / weights.sum(axis=1)
-
 
 class BagClassifier(TextClassifier):
     """logit = w · m + b, m = n^-1/2 Σ_i r_i E_i over the words and word bigrams of a text, n in all.
@@ -155,8 +150,9 @@ class TransformerClassifier(TextClassifier):
     def forward(self, ids: Tensor, lengths: Lengths) -> Tensor:
         batch = _Batch.of(ids, lengths)
         x = self.pos_encoder(self.encoder(ids.transpose(1, 0)) * self.scale)  # (T, N, width)
-        y = self.transformer_encoder(x, src_key_padding_mask=Tensor(~batch.real.data))
-        return _logits(self.decoder, self.drop(batch.mean(y.transpose(1, 0, 2))))
+        y = self.transformer_encoder(x, src_key_padding_mask=Tensor(~batch.real.data)).transpose(1, 0, 2)  # (N, T, width)
+        weights = batch.weights(y.dtype)
+        return _logits(self.decoder, self.drop((y * weights).sum(axis=1) / weights.sum(axis=1)))
 
 
 class Ensemble(TextClassifier):

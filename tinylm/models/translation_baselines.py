@@ -76,8 +76,10 @@ class WordLexicon:
         sources, targets = {"": 0}, dict[str, int]()  # id 0 is NULL
         parts, groups = [], 0
         for source, target in pairs:
-            e, count_e = _counted([0, *(sources.setdefault(w, len(sources)) for w in words_of(source))])
-            f, count_f = _counted([targets.setdefault(w, len(targets)) for w in _WORD.findall(target)])
+            words = [0, *(sources.setdefault(w, len(sources)) for w in words_of(source))]
+            e, count_e = np.unique(np.array(words, np.int64), return_counts=True)
+            words = [targets.setdefault(w, len(targets)) for w in _WORD.findall(target)]
+            f, count_f = np.unique(np.array(words, np.int64), return_counts=True)
             each = groups + np.arange(len(f))
             groups += len(f)
             parts.append([np.repeat(x, len(e)) for x in (f, count_f, each)] + [np.tile(x, len(f)) for x in (e, count_e)])
@@ -109,8 +111,3 @@ class WordLexicon:
     def _word(self, word: str) -> str:
         best = self._best.get(self._source_ids.get(word.lower(), -1))
         return word if best is None else self._target_words[best]
-
-
-def _counted(ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns (distinct ids, how often each occurs)."""
-    return np.unique(np.array(ids, np.int64), return_counts=True)

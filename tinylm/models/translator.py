@@ -66,7 +66,8 @@ class TranslationModel(nn.Module, Generic[State]):
         with the id that begins a sentence. The ids in the padding change nothing.
         Raises ShapeError for lengths that do not fit, RangeError for ids outside the vocabulary.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no forward")
+        y, _ = self.decode(target_in, self.encode(source, source_lengths))
+        return self.logits(y.transpose(1, 0, 2))  # (T, N, d) -> (N, T, vocab_size)
 
     def encode(self, source: Tensor, source_lengths: Lengths) -> State:
         """Returns the state before the first target token."""
@@ -75,7 +76,12 @@ class TranslationModel(nn.Module, Generic[State]):
     def step(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
         """Returns logits (N, vocab_size) of the token after ids (N,), and the state with them; the old state
         is not changed."""
-        raise NotImplementedError(f"{type(self).__name__} has no step")
+        y, state = self.decode(ids.reshape(-1, 1), state)  # (N,) -> (N, 1), y (1, N, d)
+        return self.logits(y[0]), state
+
+    def decode(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
+        """Returns the decoder's output (T, N, d) for ids (N, T) that follow what the state has seen, and the new state."""
+        raise NotImplementedError(f"{type(self).__name__} has no decode")
 
     def logits(self, y: Tensor) -> Tensor:
         """Returns y (..., d) times the embedding's transpose, (..., vocab_size)."""
@@ -110,21 +116,13 @@ class Translator(TranslationModel[AttentionState]):
                     nn.init.fill_uniform(p, math.sqrt(6 / sum(p.shape)))
         nn.init.fill_normal(self.embedding.weight, d_model**-0.5)
 
-    def forward(self, source: Tensor, source_lengths: Lengths, target_in: Tensor) -> Tensor:
-        y, _ = self._decode(target_in, self.encode(source, source_lengths))
-        return self.logits(y.transpose(1, 0, 2))  # (T, N, d) -> (N, T, vocab_size)
-
     def encode(self, source: Tensor, source_lengths: Lengths) -> AttentionState:
         padding = Tensor(to_device(padding_mask(source, source_lengths), source.device))
         memory = self.encoder(self._embed(source, 0), src_key_padding_mask=padding)
         return AttentionState(self.decoder.keys_and_values(memory), padding, [nn.KeyValueCache() for _ in self.decoder.layers])
 
-    def step(self, ids: Tensor, state: AttentionState) -> tuple[Tensor, AttentionState]:
-        y, state = self._decode(ids.reshape(-1, 1), state)  # (N,) -> (N, 1), y (1, N, d)
-        return self.logits(y[0]), state
-
-    def _decode(self, ids: Tensor, state: AttentionState) -> tuple[Tensor, AttentionState]:
-        """Returns the decoder's output (T, N, d) for ids (N, T) that follow what the state has seen, and the new state."""
+    def decode(self, ids: Tensor, state: AttentionState) -> tuple[Tensor, AttentionState]:
+        """As TranslationModel.decode."""
         cache = [c.copy() for c in state.cache]
         seen = cache[0].length if cache else 0
         memory, padding = state.memory, state.padding
@@ -158,10 +156,6 @@ class RecurrentTranslator(TranslationModel[RecurrentState]):
         self.decoder = nn.LSTM(width, width, num_layers, dropout=dropout)
         nn.init.fill_uniform(self.embedding.weight, 0.1)
 
-    def forward(self, source: Tensor, source_lengths: Lengths, target_in: Tensor) -> Tensor:
-        y, _ = self._decode(target_in, self.encode(source, source_lengths))
-        return self.logits(y.transpose(1, 0, 2))  # (T, N, d) -> (N, T, vocab_size)
-
     def encode(self, source: Tensor, source_lengths: Lengths) -> RecurrentState:
         lengths = to_numpy(Tensor.as_tensor(source_lengths).data)
         padding = padding_mask(source, lengths)
@@ -172,12 +166,8 @@ class RecurrentTranslator(TranslationModel[RecurrentState]):
         _, (h, c) = self.encoder(x, lengths=lengths)
         return RecurrentState(h, c)
 
-    def step(self, ids: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
-        y, state = self._decode(ids.reshape(-1, 1), state)  # (N,) -> (N, 1), y (1, N, d)
-        return self.logits(y[0]), state
-
-    def _decode(self, ids: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
-        """Returns the decoder's output (T, N, width) for ids (N, T) that follow what the state has seen, and the new state."""
+    def decode(self, ids: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
+        """As TranslationModel.decode."""
         y, (h, c) = self.decoder(self.drop(self.embedding(ids.transpose(1, 0))), (state.h, state.c))
         return self.drop(y), RecurrentState(h, c)
 

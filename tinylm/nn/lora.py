@@ -67,17 +67,17 @@ def adapt(model: Module, rank: int, alpha: float, chosen: Callable[[str], bool] 
     uses: dict[int, int] = {}
     for _, tensor in model.named_state():
         uses[id(tensor)] = uses.get(id(tensor), 0) + 1
-    paths = [path for path, module in model.named_modules() if type(module) is Linear and chosen(path)]
-    if not paths:
+    layers = {path: module for path, module in model.named_modules() if type(module) is Linear and chosen(path)}
+    if not layers:
         raise ConfigError(f"none of the linear layers of {type(model).__name__} is chosen to be adapted")
-    for path in paths:
-        if uses[id(_at(model, path).weight)] > 1:
+    for path, layer in layers.items():
+        if uses[id(layer.weight)] > 1:
             raise ConfigError(f"{path} shares its weight with another layer: it cannot be adapted alone")
     for parameter in model.parameters():
         parameter.requires_grad = False
-    for path in paths:
-        _put(model, path, LowRankLinear(_at(model, path), rank, alpha))
-    return paths
+    for path, layer in layers.items():
+        _put(model, path, LowRankLinear(layer, rank, alpha))
+    return list(layers)
 
 
 def merge(model: Module) -> None:
@@ -102,12 +102,6 @@ def load_adapters(model: Module, arrays: Mapping[str, np.ndarray]) -> None:
     """
     rest = {name: tensor.data for name, tensor in model.named_state() if name not in adapter_arrays(model)}
     model.load_state_dict({**rest, **arrays})
-
-
-def _at(model: Module, path: str) -> Linear:
-    found = dict(model.named_modules())[path]
-    assert isinstance(found, Linear)
-    return found
 
 
 def _put(model: Module, path: str, layer: Module) -> None:

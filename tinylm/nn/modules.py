@@ -66,9 +66,8 @@ class Module:
             yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
 
     def modules(self) -> Iterator["Module"]:
-        """Yields this module and all below it."""
-        for _, module in self.named_modules():
-            yield module
+        """Returns this module and all below it."""
+        return (module for _, module in self.named_modules())
 
     def named_state(self) -> Iterator[tuple[str, Tensor]]:
         """Yields every parameter and persistent buffer by path, tied ones once per path."""
@@ -86,9 +85,8 @@ class Module:
                 yield name, value
 
     def parameters(self) -> Iterator[Parameter]:
-        """Yields each parameter once."""
-        for _, parameter in self.named_parameters():
-            yield parameter
+        """Returns each parameter once."""
+        return (parameter for _, parameter in self.named_parameters())
 
     def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
         """Yields every buffer by path, saved or not."""

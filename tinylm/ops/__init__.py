@@ -74,11 +74,7 @@ def _several(function: Any) -> Any:
 def _to(self: Tensor, device: str | None = None, dtype: Any = None) -> Tensor:
     """Returns the tensor on another device or in another dtype (itself if nothing changes)."""
     out = self if dtype is None or self.dtype == dtype else astype(self, dtype)
-    return out if device is None or _same_device(out.device, device) else to_device(out, device)
-
-
-def _same_device(a: str, b: str) -> bool:
-    return parse_device(a) == parse_device(b)
+    return out if device is None or parse_device(out.device) == parse_device(device) else to_device(out, device)
 
 
 for _name, _op in {

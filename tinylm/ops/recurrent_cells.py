@@ -63,26 +63,17 @@ def _unrolled(
 
 def rnn_steps(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, nonlinearity="tanh", reverse=False, lengths=None):
     """The composed twin of `rnn`."""
-
-    def step(x_t, h):
-        return (rnn_cell(x_t, h, weight_ih, weight_hh, bias_ih, bias_hh, nonlinearity),)
-
-    return _unrolled(step, x, [h0], weight_hh.shape[1], reverse, lengths)
+    weights = weight_ih, weight_hh, bias_ih, bias_hh
+    return _unrolled(lambda x_t, h: (rnn_cell(x_t, h, *weights, nonlinearity),), x, [h0], weight_hh.shape[1], reverse, lengths)
 
 
 def lstm_steps(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, c0=None, /, *, reverse=False, lengths=None):
     """The composed twin of `lstm`."""
-
-    def step(x_t, h, c):
-        return lstm_cell(x_t, h, c, weight_ih, weight_hh, bias_ih, bias_hh)
-
-    return _unrolled(step, x, [h0, c0], weight_hh.shape[1], reverse, lengths)
+    weights = weight_ih, weight_hh, bias_ih, bias_hh
+    return _unrolled(lambda x_t, h, c: lstm_cell(x_t, h, c, *weights), x, [h0, c0], weight_hh.shape[1], reverse, lengths)
 
 
 def gru_steps(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, reverse=False, lengths=None):
     """The composed twin of `gru`."""
-
-    def step(x_t, h):
-        return (gru_cell(x_t, h, weight_ih, weight_hh, bias_ih, bias_hh),)
-
-    return _unrolled(step, x, [h0], weight_hh.shape[1], reverse, lengths)
+    weights = weight_ih, weight_hh, bias_ih, bias_hh
+    return _unrolled(lambda x_t, h: (gru_cell(x_t, h, *weights),), x, [h0], weight_hh.shape[1], reverse, lengths)

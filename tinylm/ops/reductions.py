@@ -1,6 +1,5 @@
 """Sums, means and extremes: functions that remove axes. `axis` is None (all), an integer or several."""
 
-import builtins
 import math
 
 from tinylm.engine.arrays import Array, array_module, constant
@@ -16,11 +15,7 @@ def spread(dy: Array, shape: tuple[int, ...], axis: int | tuple[int, ...] | None
 
 
 def _count(shape: tuple[int, ...], axis: int | tuple[int, ...] | None) -> int:
-    axes = range(len(shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
-    n = 1
-    for i in axes:
-        n *= shape[i]
-    return n
+    return math.prod(shape if axis is None else [shape[i] for i in ((axis,) if isinstance(axis, int) else axis)])
 
 
 @op
@@ -82,18 +77,12 @@ def logsumexp(x, /, axis=None, keepdims=False):
     nothing = constant(total) == 0  # a row of -inf: its value is -inf, its gradient 0
     total = xp.where(nothing, 1.0, total)
     kept = xp.log(total) + xp.where(nothing, -math.inf, shift)
-    y = kept if keepdims else xp.reshape(kept, _reduced(x.shape, axis))
+    y = kept if keepdims else xp.squeeze(kept, axis)
 
     def vjp(dy):
         return (spread(dy, x.shape, axis, keepdims) * (xp.exp(x - shift) / total),)  # with a large y, e^(x - y) would lose digits
 
     return y, vjp
-
-
-def _reduced(shape: tuple[int, ...], axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
-    axes = range(len(shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
-    gone = {i % builtins.max(len(shape), 1) for i in axes}
-    return tuple(n for i, n in enumerate(shape) if i not in gone)
 
 
 def finite_max(x: Array, axis: int | tuple[int, ...] | None) -> Array:

@@ -98,14 +98,6 @@ class FlatParameters:
                 p.bump_version()
 
 
-def _pack(parameters: Sequence[Tensor]) -> list[FlatParameters]:
-    """Returns one FlatParameters per dtype and device among the parameters."""
-    kinds: dict[tuple[str, str], list[Tensor]] = {}
-    for p in parameters:
-        kinds.setdefault((p.dtype.name, p.device), []).append(p)
-    return [FlatParameters(members) for members in kinds.values()]
-
-
 class Optimizer:
     """Parameter groups and their flat buffers; subclasses define `states` and `update`.
 
@@ -128,14 +120,16 @@ class Optimizer:
             if unknown:
                 raise ConfigError(f"unknown optimiser settings {sorted(unknown)}: expected {sorted(defaults)}")
             members = list(group["params"])
+            kinds: dict[tuple[str, str], list[Tensor]] = {}
             for p in members:
                 if not isinstance(p, Tensor) or not p.requires_grad or p.node is not None:
                     raise ConfigError(f"an optimiser takes leaf tensors that require gradients, got {type(p).__name__}")
                 if id(p) in seen:
                     raise ConfigError(f"a parameter of shape {p.shape} appears twice in the optimiser")
                 seen.add(id(p))
+                kinds.setdefault((p.dtype.name, p.device), []).append(p)
             self.param_groups.append({**defaults, **group, "params": members})
-            self._flats.append(_pack(members))
+            self._flats.append([FlatParameters(alike) for alike in kinds.values()])
         for group, flats in zip(self.param_groups, self._flats, strict=True):
             for flat, name in itertools.product(flats, self.states_of(group)):
                 flat.add_state(name)

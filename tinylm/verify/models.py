@@ -1,8 +1,7 @@
 """The layers and models that are checked: name -> a function that builds one and the batch that it is checked on.
 
-To add one, write a function `builder(of)` that builds it, small and with dropout off, of the classes `of(Class)`, and
-decorate it with @checked_model: with tinylm's classes themselves it gives the model, with those that
-`verify/torch/twins.py` has in their place its PyTorch twin.
+To add one, put a function `builder(of)` into MODELS that builds it, small and with dropout off, of the classes `of(Class)`:
+with tinylm's classes themselves it gives the model, with those that `verify/torch/twins.py` has in their place its PyTorch twin.
 """
 
 from collections.abc import Callable
@@ -20,14 +19,6 @@ from tinylm.models.translator import RecurrentTranslator, Translator
 
 Classes = Callable[[type[nn.Module]], Any]  # a class of tinylm -> the class to build of
 Builder = Callable[[Classes], tuple[Any, Any]]  # -> the model and its batch, as `compare` takes it
-
-MODELS: dict[str, Builder] = {}
-
-
-def checked_model(builder: Builder) -> Builder:
-    """Registers a builder under its own name."""
-    MODELS[builder.__name__] = builder
-    return builder
 
 
 def model_names(name: str | None = None) -> list[str]:
@@ -49,72 +40,23 @@ def model_of(name: str) -> tuple[nn.Module, Any]:
     return model, batch
 
 
-@checked_model
-def multihead_attention(of: Classes) -> tuple[Any, Any]:
+def _multihead_attention(of: Classes) -> tuple[Any, Any]:
     """Self-attention over 3 sequences of 5 steps, with a causal mask and padding."""
     x = np.random.default_rng(0).standard_normal((5, 3, 8))
-    batch = {
-        "query": x,
-        "key": x,
-        "value": x,
-        "key_padding_mask": np.arange(5) >= np.array([[5], [3], [4]]),
-        "attn_mask": np.triu(np.ones((5, 5), bool), 1),
-    }
+    padding = np.arange(5) >= np.array([[5], [3], [4]])
+    batch = {"query": x, "key": x, "value": x, "key_padding_mask": padding, "attn_mask": np.triu(np.ones((5, 5), bool), 1)}
     return of(nn.MultiheadAttention)(8, 2), batch
 
 
 def _recurrent(kind: Any, states: int) -> tuple[Any, Any]:
-    """2 layers in both directions, on 5 steps of 3 sequences, from given initial states."""
+    """A recurrent layer: 2 layers in both directions, on 5 steps of 3 sequences, from given initial states."""
     rng = np.random.default_rng(0)
     initial = [rng.standard_normal((4, 3, 6)) for _ in range(states)]
     x = rng.standard_normal((5, 3, 4))
     return kind(4, 6, num_layers=2, bidirectional=True), [x, tuple(initial) if states > 1 else initial[0]]
 
 
-@checked_model
-def rnn(of: Classes) -> tuple[Any, Any]:
-    """The simple recurrent layer."""
-    return _recurrent(of(nn.RNN), 1)
-
-
-@checked_model
-def lstm(of: Classes) -> tuple[Any, Any]:
-    """The LSTM layer."""
-    return _recurrent(of(nn.LSTM), 2)
-
-
-@checked_model
-def gru(of: Classes) -> tuple[Any, Any]:
-    """The GRU layer."""
-    return _recurrent(of(nn.GRU), 1)
-
-
-def _ids(*shape: int) -> np.ndarray:
-    """Token ids."""
-    return np.random.default_rng(0).integers(0, 17, shape)
-
-
-@checked_model
-def gpt(of: Classes) -> tuple[Any, Any]:
-    """GPT with tied embeddings: 2 blocks, on 3 sequences of 7 tokens."""
-    return of(GPT)(GPTConfig(vocab_size=17, block_size=8, n_layer=2, n_head=2, n_embd=12, bias=True)), [_ids(3, 7)]
-
-
-@checked_model
-def llama(of: Classes) -> tuple[Any, Any]:
-    """Llama with 4 heads of queries on 2 of keys, tied embeddings: 2 blocks, on 3 sequences of 7 tokens."""
-    config = LlamaConfig(vocab_size=17, block_size=8, n_layer=2, n_head=4, n_embd=12, head_dim=6, n_hidden=20, attention_bias=True)
-    return of(Llama)(config), [_ids(3, 7)]
-
-
-@checked_model
-def transformer_model(of: Classes) -> tuple[Any, Any]:
-    """The language model of 2 encoder layers, on 3 sequences of 7 tokens."""
-    return of(TransformerModel)(17, 16, 2, 24, 2, 0.0), {"src": _ids(7, 3)}
-
-
-@checked_model
-def transformer_decoder(of: Classes) -> tuple[Any, Any]:
+def _transformer_decoder(of: Classes) -> tuple[Any, Any]:
     """2 pre-norm decoder layers with GELU: a causal target of 5 steps, a padded memory of 4."""
     rng = np.random.default_rng(0)
     batch = {
@@ -127,10 +69,9 @@ def transformer_decoder(of: Classes) -> tuple[Any, Any]:
     return of(nn.TransformerDecoder)(layer, 2, of(nn.LayerNorm)(8)), batch
 
 
-@checked_model
-def rnn_model(of: Classes) -> tuple[Any, Any]:
-    """The language model of 2 LSTM layers, on 3 sequences of 7 tokens."""
-    return of(RNNModel)("lstm", 17, 8, 12, 2, 0.0), [_ids(7, 3)]
+def _ids(*shape: int) -> np.ndarray:
+    """Token ids."""
+    return np.random.default_rng(0).integers(0, 17, shape)
 
 
 def _sentences() -> list[np.ndarray]:
@@ -139,25 +80,12 @@ def _sentences() -> list[np.ndarray]:
     return [rng.integers(0, 11, (3, 6)), np.array([6, 2, 4]), rng.integers(0, 11, (3, 5))]
 
 
-@checked_model
-def translator(of: Classes) -> tuple[Any, Any]:
-    """The Transformer translator, 2 layers on each side: 3 padded sources of up to 6 tokens, targets of 5."""
-    return of(Translator)(11, 8, 2, 12, 2, 0.0, 16), _sentences()
-
-
-@checked_model
-def recurrent_translator(of: Classes) -> tuple[Any, Any]:
-    """The translator of two LSTMs without attention, 2 layers on each side: sources and targets as the Transformer's."""
-    return of(RecurrentTranslator)(11, 8, 2, 0.0), _sentences()
-
-
 def _texts() -> list[np.ndarray]:
     """The word ids of 3 texts side by side, and their lengths."""
     return [np.random.default_rng(0).integers(0, 13, (3, 6)), np.array([6, 1, 4])]
 
 
-@checked_model
-def bag_classifier(of: Classes) -> tuple[Any, Any]:
+def _bag_classifier(of: Classes) -> tuple[Any, Any]:
     """The classifier by words and word pairs, of 3 texts; each row of its table has a ratio of its own."""
     model = of(BagClassifier)(13, 8, 17)
     ratios = np.asarray(model.ratios)  # the memory of the tensor, whichever library's it is
@@ -165,19 +93,26 @@ def bag_classifier(of: Classes) -> tuple[Any, Any]:
     return model, _texts()
 
 
-@checked_model
-def lstm_classifier(of: Classes) -> tuple[Any, Any]:
-    """The classifier of 2 bidirectional LSTM layers, of 3 padded texts."""
-    return of(LSTMClassifier)(13, 8, 6, 2), _texts()
+_GPT = GPTConfig(vocab_size=17, block_size=8, n_layer=2, n_head=2, n_embd=12, bias=True)
+_LLAMA = LlamaConfig(vocab_size=17, block_size=8, n_layer=2, n_head=4, n_embd=12, head_dim=6, n_hidden=20, attention_bias=True)
 
-
-@checked_model
-def transformer_classifier(of: Classes) -> tuple[Any, Any]:
-    """The classifier of 2 encoder layers, of 3 padded texts."""
-    return of(TransformerClassifier)(13, 8, 2, 12, 2), _texts()
-
-
-@checked_model
-def ensemble_classifier(of: Classes) -> tuple[Any, Any]:
-    """Two LSTM classifiers whose logits are averaged, as a run of scripts/classify.py stores them."""
-    return of(Ensemble)([of(LSTMClassifier)(13, 8, 6) for _ in range(2)]), _texts()
+MODELS: dict[str, Builder] = {
+    "multihead_attention": _multihead_attention,
+    "rnn": lambda of: _recurrent(of(nn.RNN), 1),
+    "lstm": lambda of: _recurrent(of(nn.LSTM), 2),
+    "gru": lambda of: _recurrent(of(nn.GRU), 1),
+    "transformer_decoder": _transformer_decoder,
+    # Language models with 2 layers, on 3 sequences of 7 tokens; GPT and Llama with tied embeddings
+    "gpt": lambda of: (of(GPT)(_GPT), [_ids(3, 7)]),
+    "llama": lambda of: (of(Llama)(_LLAMA), [_ids(3, 7)]),
+    "transformer_model": lambda of: (of(TransformerModel)(17, 16, 2, 24, 2, 0.0), {"src": _ids(7, 3)}),
+    "rnn_model": lambda of: (of(RNNModel)("lstm", 17, 8, 12, 2, 0.0), [_ids(7, 3)]),
+    # Translators with 2 layers on each side: 3 padded sources of up to 6 tokens, targets of 5
+    "translator": lambda of: (of(Translator)(11, 8, 2, 12, 2, 0.0, 16), _sentences()),
+    "recurrent_translator": lambda of: (of(RecurrentTranslator)(11, 8, 2, 0.0), _sentences()),
+    # Classifiers of 3 padded texts; the ensemble as a run of scripts/classify.py stores it
+    "bag_classifier": _bag_classifier,
+    "lstm_classifier": lambda of: (of(LSTMClassifier)(13, 8, 6, 2), _texts()),
+    "transformer_classifier": lambda of: (of(TransformerClassifier)(13, 8, 2, 12, 2), _texts()),
+    "ensemble_classifier": lambda of: (of(Ensemble)([of(LSTMClassifier)(13, 8, 6) for _ in range(2)]), _texts()),
+}

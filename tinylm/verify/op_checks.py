@@ -67,14 +67,10 @@ def checked(fn: Any, sample: Sample, order: int, device: str, implementation: st
             if order == 2 and ("__array_ufunc__" in str(error) or "NumPy would lose" in str(error)):
                 remark = "second order not checked: an op's body computes with NumPy itself, and not with array_module(x)"
                 return Report(f"{name} (order {order}, {sample.note})", 0.0, (), (remark,))
-            row = Row(type(error).__name__, float("inf"), f"{error} ({_place(error)})", "forward or vjp raises")
+            raised = traceback.extract_tb(error.__traceback__)[-1]
+            place = f"{raised.filename}:{raised.lineno}"
+            row = Row(type(error).__name__, float("inf"), f"{error} ({place})", "forward or vjp raises")
             report = Report(f"{name} (order {order})", 0.0, (row,))
     if implementation == "kernel" and sum(launches.values()) == before:
         return None
     return dataclasses.replace(report, title=f"{report.title.removesuffix(')')}, {sample.note})")
-
-
-def _place(error: BaseException) -> str:
-    """'file:line' where an error was raised."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{frame.filename}:{frame.lineno}"

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from tinylm.files.json_files import without_nan
+
 ALLOWED_DRIFT = 30.0  # times the drift that rounding alone makes
 
 
@@ -85,7 +87,7 @@ class Report:
             for r in self.rows
         ]
         whole = {"title": self.title, "ok": self.ok, "error": self.error, "tolerance": self.tolerance, "rows": rows}
-        return _finite({**whole, "remarks": list(self.remarks), "curve": [list(point) for point in self.curve]})
+        return without_nan({**whole, "remarks": list(self.remarks), "curve": [list(point) for point in self.curve]})
 
     def to_json(self) -> str:
         """Returns the record as text."""
@@ -116,12 +118,3 @@ class Drift:
     def record(self) -> dict[str, Any]:
         """Returns the series as JSON has them."""
         return {"loss": self.losses, "torch_loss": self.torch_losses, "distance": self.distances, "distance_by_rounding": self.control}
-
-
-def _finite(x: Any) -> Any:
-    """Returns x with strings for the numbers that JSON cannot write."""
-    if isinstance(x, dict):
-        return {k: _finite(v) for k, v in x.items()}
-    if isinstance(x, list):
-        return [_finite(v) for v in x]
-    return str(x) if isinstance(x, float) and not math.isfinite(x) else x

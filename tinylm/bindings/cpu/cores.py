@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from tinylm.errors import ConfigError
@@ -31,30 +32,23 @@ def cgroup_cores(proc: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sy
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers == "":  # version 2
-            root, read = mount, _quota_2
+            root, files = mount, ["cpu.max"]
         elif "cpu" in controllers.split(","):
-            root, read = mount / "cpu", _quota_1
+            root, files = mount / "cpu", ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
         else:
             continue
         group = root / path.lstrip("/")
         for folder in (group, *group.parents):
-            quotas.append(read(folder))
+            quotas.append(_quota(folder, files))
             if folder == root:
                 break
     return min((q for q in quotas if q is not None), default=None)
 
 
-def _quota_2(folder: Path) -> int | None:
+def _quota(folder: Path, files: Iterable[str]) -> int | None:
+    """Returns the quota in cores, rounded up, from the files that hold it and its period; None without a quota."""
     try:
-        quota, period = (folder / "cpu.max").read_text(encoding="utf-8").split()
-        return None if quota == "max" else -(-int(quota) // int(period))
-    except (OSError, ValueError, ZeroDivisionError):
-        return None
-
-
-def _quota_1(folder: Path) -> int | None:
-    try:
-        quota, period = (int((folder / f"cpu.cfs_{name}_us").read_text(encoding="utf-8")) for name in ("quota", "period"))
-        return None if quota <= 0 else -(-quota // period)
+        quota, period = " ".join((folder / name).read_text(encoding="utf-8") for name in files).split()
+        return None if quota == "max" or int(quota) <= 0 else -(-int(quota) // int(period))
     except (OSError, ValueError, ZeroDivisionError):
         return None

@@ -28,13 +28,9 @@ def _sizes(rows, inputs, stride, *layers):
 
 def _fits(x, *layers):
     """Returns whether weights and biases are those of linear layers of x, and small enough for a product."""
-    inputs = x.shape[-1] if x.ndim else -1
-    for weight, bias in layers:
-        if weight.ndim != 2 or weight.shape[1] != inputs or max(weight.shape) > LARGEST:
-            return False
-        if bias is not None and bias.shape != weight.shape[:1]:
-            return False
-    return math.prod(x.shape[:-1]) <= LARGEST and library() is not None
+    if any(w.ndim != 2 or w.shape[1:] != x.shape[-1:] or (b is not None and b.shape != w.shape[:1]) for w, b in layers):
+        return False
+    return max(math.prod(x.shape[:-1]), *(n for w, _ in layers for n in w.shape)) <= LARGEST and library() is not None
 
 
 def _contiguous(*arrays):

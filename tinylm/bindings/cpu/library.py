@@ -8,6 +8,7 @@ import importlib
 import re
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -135,12 +136,9 @@ def _fast_address(a: Array) -> int:
     return _void_pointer_at(id(a) + _HEAD).value or 0
 
 
-def _slow_address(a: Array) -> int:
-    return a.ctypes.data
-
-
 _probe = np.zeros(3, np.float32)[1:]
-address = _fast_address if sys.implementation.name == "cpython" and _fast_address(_probe) == _probe.ctypes.data else _slow_address
+_fast = sys.implementation.name == "cpython" and _fast_address(_probe) == _probe.ctypes.data
+address: Callable[[Array], int] = _fast_address if _fast else lambda a: a.ctypes.data
 
 
 class Strided:

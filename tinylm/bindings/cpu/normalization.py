@@ -11,16 +11,12 @@ from tinylm.engine.kernels import kernel
 
 @kernel("layer_norm", device="cpu")
 def layer_norm(x, weight=None, bias=None, /, *, eps=1e-5):
-    return _norm(x, weight, bias, eps, centred=True)
+    return _norm(x, (weight, bias), eps, centred=True)
 
 
 @kernel("rms_norm", device="cpu")
 def rms_norm(x, weight=None, /, *, eps=1e-6):
-    found = _norm(x, weight, None, eps, centred=False)
-    if found is NotImplemented:
-        return found
-    y, vjp = found
-    return y, lambda dy: vjp(dy)[:2]
+    return _norm(x, (weight,), eps, centred=False)
 
 
 @functools.lru_cache(maxsize=16)
@@ -28,12 +24,12 @@ def _filled(columns, value):
     return np.full(columns, value, np.float32)
 
 
-def _norm(x, weight, bias, eps, *, centred):
+def _norm(x, parameters, eps, *, centred):
+    """Returns (value, vjp). parameters: the weight and, of layer norm, the bias."""
     width = x.shape[-1:]
-    if width in ((), (0,)) or (weight is not None and weight.shape != width) or (bias is not None and bias.shape != width):
+    if width in ((), (0,)) or any(p is not None and p.shape != width for p in parameters) or library() is None:
         return NotImplemented
-    if library() is None:
-        return NotImplemented
+    weight, bias = (*parameters, None)[:2]
     rows, columns = math.prod(x.shape[:-1]), x.shape[-1]
     x_ = contiguous(x)
     weight_ = _filled(columns, 1) if weight is None else contiguous(weight)
@@ -45,6 +41,6 @@ def _norm(x, weight, bias, eps, *, centred):
         dx = np.empty(x.shape, np.float32)
         dweight, dbias = (None if p is None else np.empty(columns, np.float32) for p in (weight, bias))
         call("norm_backward", rows, columns, centred, x_, weight_, kept, contiguous(dy), dx, dweight, dbias)
-        return dx, dweight, dbias
+        return dx, *(dweight, dbias)[: len(parameters)]
 
     return y, vjp

@@ -11,10 +11,7 @@ from tinylm.ops.recurrent_scan import Scan, check_shapes
 
 
 class RecurrentSizes(Struct):
-    _fields_ = (
-        *((name, ctypes.c_int64) for name in ("steps", "batch", "inputs", "hidden", "reverse")),
-        ("running", ctypes.c_void_p),
-    )
+    _fields_ = (*((name, ctypes.c_int64) for name in ("steps", "batch", "inputs", "hidden", "reverse")), ("running", ctypes.c_void_p))
 
 
 def _served(x, weight_ih):

@@ -90,18 +90,15 @@ class CudaSource:
         """
         if 0 in grid:
             return
-        self._check_launch(kernel, grid, block)
+        threads = math.prod(block)
+        if not 0 < threads <= _MOST_THREADS or any(n > most for n, most in zip(grid, _LARGEST_GRID, strict=False)):
+            raise ShapeError(f"{kernel}: a grid of {grid} blocks of {block} threads is beyond the hardware's limits")
         types = self.signatures[kernel]
         if len(args) != len(types):
             raise ShapeError(f"{kernel}: {len(args)} arguments for {len(types)} parameters")
         values = [_argument(kernel, i, a, *types[i]) for i, a in enumerate(args)]
         with args[0].device as device:
             self._function(kernel, device.id, args[0])(grid, block, tuple(values))
-
-    def _check_launch(self, kernel: str, grid: tuple[int, ...], block: tuple[int, ...]) -> None:
-        threads = math.prod(block)
-        if not 0 < threads <= _MOST_THREADS or any(n > most for n, most in zip(grid, _LARGEST_GRID, strict=False)):
-            raise ShapeError(f"{kernel}: a grid of {grid} blocks of {block} threads is beyond the hardware's limits")
 
     def _function(self, kernel: str, device: int, array: Array) -> Any:
         found = self._functions.get((kernel, device))

@@ -8,62 +8,40 @@ from tinylm.engine.kernels import kernel
 _LAYER_NORM, _RMS_NORM = CudaSource("layer_norm"), CudaSource("rms_norm")
 
 
-def _serves(x, *parameters):
-    """Returns whether x has a last axis and every parameter that is not None has its length."""
-    return x.ndim > 0 and x.shape[-1] > 0 and all(p is None or p.shape == x.shape[-1:] for p in parameters)
-
-
 @kernel("layer_norm", device="cuda")
 def layer_norm(x, weight=None, bias=None, /, *, eps=1e-5):
-    if not _serves(x, weight, bias):
-        return NotImplemented
-    xp = array_module(x)
-    shape, columns = x.shape, x.shape[-1]
-    x = contiguous(x).reshape(-1, columns)
-    weight, bias = (None if p is None else contiguous(p) for p in (weight, bias))
-    rows, block = x.shape[0], (row_threads(columns),)
-    y, mean, rstd = xp.empty_like(x), xp.empty(rows, x.dtype), xp.empty(rows, x.dtype)
-    _LAYER_NORM.launch("layer_norm_forward", (rows,), block, x, weight, bias, y, mean, rstd, columns, eps)
-
-    def vjp(dy):
-        dy = contiguous(dy, x.dtype).reshape(x.shape)
-        dx = xp.empty_like(x)
-        _LAYER_NORM.launch("layer_norm_backward", (rows,), block, x, weight, mean, rstd, dy, dx, columns)
-        dx = dx.reshape(shape)
-        if weight is None:
-            return dx, None, None if bias is None else column_sums(dy)
-        count, size = chunks(rows)
-        dweight, dbias = xp.empty((count, columns), x.dtype), xp.empty((count, columns), x.dtype)
-        _LAYER_NORM.launch(
-            "layer_norm_parameters", (tiles(columns), count), TILE, x, mean, rstd, dy, dweight, dbias, rows, columns, size
-        )  # fmt: skip
-        return dx, column_sums(dweight), None if bias is None else column_sums(dbias)
-
-    return y.reshape(shape), vjp
+    return _norm(_LAYER_NORM, ("layer_norm_forward", "layer_norm_backward", "layer_norm_parameters"), 2, x, (weight, bias), eps)
 
 
 @kernel("rms_norm", device="cuda")
 def rms_norm(x, weight=None, /, *, eps=1e-6):
-    if not _serves(x, weight):
+    return _norm(_RMS_NORM, ("rms_norm_forward", "rms_norm_backward", "rms_norm_weight"), 1, x, (weight,), eps)
+
+
+def _norm(file, names, statistics, x, parameters, eps):
+    """Returns (value, vjp) by the kernels of these names: forward, backward, and the gradients of the weight and, if it is one of
+    the `parameters`, the bias. statistics: the numbers of a row that the first keeps for the others, such as its mean."""
+    if x.ndim == 0 or x.shape[-1] == 0 or any(p is not None and p.shape != x.shape[-1:] for p in parameters):
         return NotImplemented
+    forward, backward, of_parameters = names
     xp = array_module(x)
     shape, columns = x.shape, x.shape[-1]
     x = contiguous(x).reshape(-1, columns)
-    weight = None if weight is None else contiguous(weight)
+    weight, *biases = parameters = [None if p is None else contiguous(p) for p in parameters]
     rows, block = x.shape[0], (row_threads(columns),)
-    y, rrms = xp.empty_like(x), xp.empty(rows, x.dtype)
-    _RMS_NORM.launch("rms_norm_forward", (rows,), block, x, weight, y, rrms, columns, eps)
+    y, kept = xp.empty_like(x), [xp.empty(rows, x.dtype) for _ in range(statistics)]
+    file.launch(forward, (rows,), block, x, *parameters, y, *kept, columns, eps)
 
     def vjp(dy):
         dy = contiguous(dy, x.dtype).reshape(x.shape)
         dx = xp.empty_like(x)
-        _RMS_NORM.launch("rms_norm_backward", (rows,), block, x, weight, rrms, dy, dx, columns)
+        file.launch(backward, (rows,), block, x, weight, *kept, dy, dx, columns)
         dx = dx.reshape(shape)
         if weight is None:
-            return dx, None
+            return dx, None, *(None if bias is None else column_sums(dy) for bias in biases)
         count, size = chunks(rows)
-        dweight = xp.empty((count, columns), x.dtype)
-        _RMS_NORM.launch("rms_norm_weight", (tiles(columns), count), TILE, x, rrms, dy, dweight, rows, columns, size)
-        return dx, column_sums(dweight)
+        partial = [xp.empty((count, columns), x.dtype) for _ in parameters]
+        file.launch(of_parameters, (tiles(columns), count), TILE, x, *kept, dy, *partial, rows, columns, size)
+        return dx, *(None if p is None else column_sums(d) for p, d in zip(parameters, partial, strict=True))
 
     return y.reshape(shape), vjp

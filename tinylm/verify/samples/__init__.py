@@ -5,10 +5,7 @@ fails until it has both. Arrays are float64 from a generator seeded by the op's 
 away from kinks, where the derivative is different on the two sides.
 """
 
-from tinylm.verify.samples import axes as axes
-from tinylm.verify.samples import layers as layers
-from tinylm.verify.samples import pointwise as pointwise
-from tinylm.verify.samples import recurrence as recurrence
-from tinylm.verify.samples.registry import Sample as Sample
-from tinylm.verify.samples.registry import makers as makers
-from tinylm.verify.samples.registry import samples_of as samples_of
+from tinylm.verify.samples import axes, layers, pointwise, recurrence
+from tinylm.verify.samples.registry import Sample, makers, samples_of
+
+__all__ = ["Sample", "axes", "layers", "makers", "pointwise", "recurrence", "samples_of"]

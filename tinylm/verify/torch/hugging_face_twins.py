@@ -11,7 +11,6 @@ from tinylm.errors import ConfigError
 from tinylm.models import GPT, Llama
 from tinylm.pretrained.hugging_face import config_json
 from tinylm.pretrained.model_loading import load_pretrained
-from tinylm.pretrained.tokenizer_files import PretrainedTokenizer
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # of what it imports in turn
@@ -25,11 +24,7 @@ TEXT = "The capital of Germany is Berlin."
 def twins_of_pretrained(path: Path) -> tuple[GPT | Llama, Any, list[Any]]:
     """Returns (the tinylm model, Hugging Face's, a batch of one short text) of what `find_pretrained` found."""
     ours, tokenizer = load_pretrained(path)
-    return ours, their_twin(ours), [_ids(tokenizer)]
-
-
-def _ids(tokenizer: PretrainedTokenizer) -> np.ndarray:
-    return np.array([[*tokenizer.start, *tokenizer.encode(TEXT).tolist()]])
+    return ours, their_twin(ours), [np.array([[*tokenizer.start, *tokenizer.encode(TEXT).tolist()]])]
 
 
 def their_twin(model: GPT | Llama) -> Any:
@@ -46,7 +41,8 @@ def their_twin(model: GPT | Llama) -> Any:
             for name, child in list(module.named_children()):
                 if type(child).__name__ == "Conv1D":
                     setattr(module, name, torch.nn.Linear(*child.weight.shape))
-        theirs.transformer.wpe.__class__ = type("Embedding", (torch.nn.Embedding,), {"forward": _first})  # theirs has a batch axis
+        without_batch = {"forward": lambda self, positions: self.weight[positions[0]]}  # (1, T) -> (T, C); theirs has a batch axis
+        theirs.transformer.wpe.__class__ = type("Embedding", (torch.nn.Embedding,), without_batch)
     else:
         if model.config.rope_pairing != "half":
             raise ConfigError(f"rope_pairing is {model.config.rope_pairing!r}: Hugging Face's Llama has 'half'")
@@ -57,11 +53,6 @@ def their_twin(model: GPT | Llama) -> Any:
         state |= {name: torch.zeros(p.shape) for name, p in theirs.state_dict().items() if name not in state}
     theirs.load_state_dict(state)
     return theirs.eval()
-
-
-def _first(self: Any, positions: Any) -> Any:
-    """The embeddings of positions (1, T) as (T, C)."""
-    return self.weight[positions[0]]
 
 
 def _logits_only(kind: Any) -> Any:

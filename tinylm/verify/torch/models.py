@@ -63,7 +63,7 @@ class TorchGPT(nn.Module):
             "wte": nn.Embedding(c.vocab_size, c.n_embd),
             "wpe": nn.Embedding(c.block_size, c.n_embd),
             "drop": nn.Dropout(c.dropout),
-            "h": nn.ModuleList(_Block(c) for _ in range(c.n_layer)),
+            "h": nn.Sequential(*(_Block(c) for _ in range(c.n_layer))),
             "ln_f": nn.LayerNorm(c.n_embd, c.norm_eps, bias=c.bias),
         }
         self.transformer = nn.ModuleDict(parts)
@@ -73,31 +73,18 @@ class TorchGPT(nn.Module):
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         parts: Any = self.transformer
         x = parts["drop"](parts["wte"](ids) + parts["wpe"](torch.arange(ids.shape[1], device=ids.device)))
-        for block in parts["h"]:
-            x = block(x)
-        return self.lm_head(parts["ln_f"](x))
+        return self.lm_head(parts["ln_f"](parts["h"](x)))
 
 
 class _LlamaLayer(nn.Module):
     def __init__(self, c: LlamaConfig) -> None:
         super().__init__()
         self.c = c
-        queries, keys = c.n_head * c.head_width, c.n_kv_head * c.head_width
-        self.self_attn = nn.ModuleDict(
-            {
-                "q_proj": nn.Linear(c.n_embd, queries, c.attention_bias),
-                "k_proj": nn.Linear(c.n_embd, keys, c.attention_bias),
-                "v_proj": nn.Linear(c.n_embd, keys, c.attention_bias),
-                "o_proj": nn.Linear(queries, c.n_embd, c.attention_bias),
-            }
-        )
-        self.mlp = nn.ModuleDict(
-            {
-                "gate_proj": nn.Linear(c.n_embd, c.n_hidden, c.mlp_bias),
-                "up_proj": nn.Linear(c.n_embd, c.n_hidden, c.mlp_bias),
-                "down_proj": nn.Linear(c.n_hidden, c.n_embd, c.mlp_bias),
-            }
-        )
+        width, hidden, queries, keys = c.n_embd, c.n_hidden, c.n_head * c.head_width, c.n_kv_head * c.head_width
+        attention = {"q": (width, queries), "k": (width, keys), "v": (width, keys), "o": (queries, width)}
+        mlp = {"gate": (width, hidden), "up": (width, hidden), "down": (hidden, width)}
+        self.self_attn = nn.ModuleDict({f"{name}_proj": nn.Linear(*sizes, c.attention_bias) for name, sizes in attention.items()})
+        self.mlp = nn.ModuleDict({f"{name}_proj": nn.Linear(*sizes, c.mlp_bias) for name, sizes in mlp.items()})
         self.input_layernorm = nn.RMSNorm(c.n_embd, c.norm_eps)
         self.post_attention_layernorm = nn.RMSNorm(c.n_embd, c.norm_eps)
         self.drop = nn.Dropout(c.dropout)
@@ -132,7 +119,7 @@ class TorchLlama(nn.Module):
         super().__init__()
         parts: dict[str, Any] = {
             "embed_tokens": nn.Embedding(c.vocab_size, c.n_embd),
-            "layers": nn.ModuleList(_LlamaLayer(c) for _ in range(c.n_layer)),
+            "layers": nn.Sequential(*(_LlamaLayer(c) for _ in range(c.n_layer))),
             "norm": nn.RMSNorm(c.n_embd, c.norm_eps),
             "drop": nn.Dropout(c.dropout),
         }
@@ -144,9 +131,7 @@ class TorchLlama(nn.Module):
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         parts: Any = self.model
         x = parts["drop"](parts["embed_tokens"](ids))
-        for layer in parts["layers"]:
-            x = layer(x)
-        return self.lm_head(parts["norm"](x))
+        return self.lm_head(parts["norm"](parts["layers"](x)))
 
 
 class TorchPositionalEncoding(nn.Module):

@@ -61,7 +61,10 @@ def compare(
     rows = [*_layers(pairs), *_outputs(y, r)]
     if [t.shape for t in y] == [tuple(t.shape) for t in r]:
         wanted = _wanted(ours, theirs, calls, pairs, arguments, their_arguments)
-        rows += _gradients(paired_gradients(wanted, y, r, np.random.default_rng(seed)))
+        found = paired_gradients(wanted, y, r, np.random.default_rng(seed))
+        # Gradients through modules have a norm of their own: parameters collect many of them, and are larger.
+        norms = {through: joint_norm([b for name, _, b in found if ("through" in name) is through]) for through in (True, False)}
+        rows += [compared(name, a, b, norms["through" in name]) for name, a, b in found]
     return Report(title, tolerance, tuple(rows))
 
 
@@ -112,9 +115,3 @@ def _wanted(
     partners = {id(a): b for a, b in zip(ours_by_name, theirs_by_name, strict=True)}
     last = [(f"gradient of {name}", x, partners[id(x)]) for name, x in floating_arguments(arguments)]
     return [(name, x, t) for _, _, name, x, t in found] + last
-
-
-def _gradients(pairs: list[tuple[str, np.ndarray, np.ndarray]]) -> list[Row]:
-    """Rows of the gradients. Those through modules have a norm of their own: parameters collect many of them, and are larger."""
-    norms = {through: joint_norm([b for name, _, b in pairs if ("through" in name) is through]) for through in (True, False)}
-    return [compared(name, a, b, norms["through" in name]) for name, a, b in pairs]

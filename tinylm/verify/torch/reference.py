@@ -5,7 +5,7 @@ PyTorch's elementary functions where PyTorch has no such function.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -110,12 +110,8 @@ references |= {
 # ---------------------------------------------------------------- shapes and lookups
 
 
-def _sizes(shape: Any) -> tuple[int, ...]:
-    return (shape,) if isinstance(shape, int) else tuple(shape)
-
-
 references |= {
-    "reshape": lambda x, shape: x.reshape(_sizes(shape)),
+    "reshape": lambda x, shape: x.reshape(shape),
     "transpose": lambda x, axes=None: x.permute(tuple(range(x.ndim))[::-1] if axes is None else axes),
     "swapaxes": lambda x, axis1, axis2: x.transpose(axis1, axis2),
     "expand_dims": lambda x, axis: x.reshape(np.expand_dims(np.empty(x.shape), axis).shape),
@@ -146,10 +142,13 @@ def _scattered(values: Any, key: Any, shape: Any) -> Any:
 
 # ---------------------------------------------------------------- products, norms, losses
 
-
-@reference
-def matmul(a, b):
-    return a @ b
+references |= {
+    "matmul": lambda a, b: a @ b,
+    "rms_norm": lambda x, weight=None, *, eps=1e-6: F.rms_norm(x, x.shape[-1:], weight, eps),
+    "cross_entropy": lambda logits, targets, **settings: _by_rows(F.cross_entropy, logits, targets, **settings),
+    "nll_loss": lambda log_probabilities, targets, **settings: _by_rows(F.nll_loss, log_probabilities, targets, **settings),
+    "binary_cross_entropy_with_logits": F.binary_cross_entropy_with_logits,
+}
 
 
 @reference
@@ -175,30 +174,10 @@ def layer_norm(x, weight=None, bias=None, *, eps=1e-5):
     return F.layer_norm(x, x.shape[-1:], weight, bias, eps)
 
 
-@reference
-def rms_norm(x, weight=None, *, eps=1e-6):
-    return F.rms_norm(x, x.shape[-1:], weight, eps)
-
-
-@reference
-def cross_entropy(logits, targets, **settings):
-    """Flattens the leading axes, since PyTorch has classes on axis 1."""
-    return _by_rows(F.cross_entropy, logits, targets, **settings)
-
-
-@reference
-def nll_loss(log_probabilities, targets, **settings):
-    return _by_rows(F.nll_loss, log_probabilities, targets, **settings)
-
-
 def _by_rows(loss: Callable[..., Any], scores: Any, targets: Any, **settings: Any) -> Any:
+    """Flattens the leading axes, since PyTorch has classes on axis 1."""
     y = loss(scores.reshape(-1, scores.shape[-1]), targets.reshape(-1), **settings)
     return y.reshape(targets.shape) if settings.get("reduction") == "none" else y
-
-
-@reference
-def binary_cross_entropy_with_logits(logits, targets, reduction="mean"):
-    return F.binary_cross_entropy_with_logits(logits, targets, reduction=reduction)
 
 
 # ---------------------------------------------------------------- attention and recurrence
@@ -272,24 +251,23 @@ def rnn(x, w_ih, w_hh, b_ih=None, b_hh=None, h0=None, *, nonlinearity="tanh", **
     return _sequences(run, x, _states(x, w_hh, h0), **order)
 
 
-@reference
-def lstm(x, w_ih, w_hh, b_ih=None, b_hh=None, h0=None, c0=None, **order):
-    weights = [w for w in (w_ih, w_hh, b_ih, b_hh) if w is not None]
+def _gated(layer: Callable[..., Any], x: Any, weights: Sequence[Any], states: list[Any], **order: Any) -> tuple[Any, ...]:
+    given = [w for w in weights if w is not None]
 
     def run(x, *states):
-        return torch.lstm(x, states, weights, len(weights) == 4, 1, 0.0, False, False, False)
+        return layer(x, states if len(states) > 1 else states[0], given, len(given) == 4, 1, 0.0, False, False, False)
 
-    return _sequences(run, x, _states(x, w_hh, h0, c0), **order)
+    return _sequences(run, x, states, **order)
+
+
+@reference
+def lstm(x, w_ih, w_hh, b_ih=None, b_hh=None, h0=None, c0=None, **order):
+    return _gated(torch.lstm, x, (w_ih, w_hh, b_ih, b_hh), _states(x, w_hh, h0, c0), **order)
 
 
 @reference
 def gru(x, w_ih, w_hh, b_ih=None, b_hh=None, h0=None, **order):
-    weights = [w for w in (w_ih, w_hh, b_ih, b_hh) if w is not None]
-
-    def run(x, h):
-        return torch.gru(x, h, weights, len(weights) == 4, 1, 0.0, False, False, False)
-
-    return _sequences(run, x, _states(x, w_hh, h0), **order)
+    return _gated(torch.gru, x, (w_ih, w_hh, b_ih, b_hh), _states(x, w_hh, h0), **order)
 
 
 def _states(x: Any, w_hh: Any, *states: Any) -> list[Any]:

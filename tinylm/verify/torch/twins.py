@@ -6,29 +6,20 @@ import numpy as np
 import torch
 
 from tinylm import nn
-from tinylm.models import GPT, Llama, RNNModel, TransformerModel
-from tinylm.models.classifier import BagClassifier, Ensemble, LSTMClassifier, TransformerClassifier
-from tinylm.models.translator import RecurrentTranslator, Translator
 from tinylm.verify.models import MODELS, model_of
 from tinylm.verify.torch import classifiers, models
 
-CLASSES: dict[type[nn.Module], Any] = {
-    GPT: models.TorchGPT,
-    Llama: models.TorchLlama,
-    TransformerModel: models.TorchTransformerModel,
-    RNNModel: models.TorchRNNModel,
-    Translator: models.TorchTranslator,
-    RecurrentTranslator: models.TorchRecurrentTranslator,
-    BagClassifier: classifiers.TorchBagClassifier,
-    LSTMClassifier: classifiers.TorchLSTMClassifier,
-    TransformerClassifier: classifiers.TorchTransformerClassifier,
-    Ensemble: classifiers.TorchEnsemble,
-}
+_OURS = vars(models) | vars(classifiers)
+
+
+def twin_of(kind: type[nn.Module]) -> Any:
+    """Returns the PyTorch class that is built in the place of one of tinylm's: TorchGPT for GPT, torch.nn.LSTM for nn.LSTM."""
+    return _OURS.get(f"Torch{kind.__name__}") or getattr(torch.nn, kind.__name__)
 
 
 def twins_of(name: str) -> tuple[nn.Module, Any, Any]:
     """Returns the model of that name, its PyTorch twin with the same weights, and the batch, as `compare` takes them."""
     ours, batch = model_of(name)
-    theirs, _ = MODELS[name](lambda kind: CLASSES[kind] if kind in CLASSES else getattr(torch.nn, kind.__name__))
+    theirs, _ = MODELS[name](twin_of)
     theirs.load_state_dict({key: torch.from_numpy(np.asarray(array)) for key, array in ours.state_dict().items()})
     return ours, theirs, batch
