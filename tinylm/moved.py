@@ -40,6 +40,7 @@ MOVED = {
     **_renamed("tinylm.train.", "tinylm.studies.", "copying dynamic_evaluation estimates memory mixing scaling_laws scaling_runs sizes"),
     **_renamed("tinylm.train.", "tinylm.train.tasks.", "classification classifier_config classifier_run"),
     **_renamed("tinylm.train.", "tinylm.train.tasks.", "dropout_ramp latent_semantics presets translation translation_config"),
+    **_renamed("tinylm.verify.", "tinylm.verify.", "batches=arguments"),
     **_renamed("tinylm.verify.", "tinylm.verify.diagnosis.", "causes detached_terms evidence wrong_ops"),
     **_renamed("tinylm.verify.", "tinylm.verify.torch.", "hugging_face_twins layer_calls op_parity parity training_drift"),
     **_renamed("tinylm.verify.torch_", "tinylm.verify.torch.", "classifiers models optimizers reference training"),
