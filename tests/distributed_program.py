@@ -31,7 +31,7 @@ class Float64Run(Run):
 
 
 def float64_run(config: TrainConfig, folder: Path, **settings) -> Run:
-    """A Run in double precision, by a model that is built so."""
+    """Returns a Run in double precision, whose model is built in float64."""
     from tinylm.train.tasks import language_modeling
 
     build = language_modeling.build_model

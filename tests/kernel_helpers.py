@@ -35,8 +35,8 @@ def assert_agrees(
 ) -> dict[str, np.ndarray]:
     """Asserts that the kernel runs and agrees with the reference in float64 to 10⁻⁵ of each array's norm. Returns its results.
 
-    drawn: hypothesis draws the shapes, and a gradient may be the small difference of large numbers. Then twice the error that the
-    reference itself has in float32 is allowed, too.
+    drawn: hypothesis draws the shapes, and a gradient may be the small difference of large numbers. Then twice the
+    error of the reference itself in float32 is allowed, too.
     """
     before = launches[name, device]
     found = results(name, arrays, "float32", device, settings)

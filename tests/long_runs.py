@@ -68,7 +68,7 @@ def assert_same_end(folder: Path, whole: Path) -> None:
 
 
 def stop_at(run: Run, step: int) -> Callable[..., Any]:
-    """Has the run asked to stop while it makes that step."""
+    """Makes the run stop after `step` steps, and returns the method that this replaces."""
     gradients = run.gradients
 
     def stopping(k: int) -> Any:

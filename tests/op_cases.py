@@ -1,7 +1,7 @@
 """Every op x sample x implementation x device, for the tests that apply to all of them.
 
 The implementations of an op are its body ("reference") and each kernel registered for the device. The
-devices are the CPU and a GPU, or "emulated" in its place where there is none: see tests/cuda_on_cpu.
+devices are the CPU and a GPU, or "emulated" in its place if there is none: see tests/cuda_on_cpu.
 """
 
 from collections.abc import Iterator

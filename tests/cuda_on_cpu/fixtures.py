@@ -61,8 +61,8 @@ def forget_angles() -> None:
 def emulated_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Provides the stand-in as `cupy`, so that the device "cuda" exists; afterwards everything is as before.
 
-    Skips where the emulator does not run. The value is the module `cupy`; `cupyx.allow_synchronize(False)`
-    refuses every synchronisation within it.
+    Skips the test if the emulator cannot run. The value is the module `cupy`; within
+    `cupyx.allow_synchronize(False)` every synchronisation is refused.
     """
     if reason := emulator.unavailable():
         pytest.skip(reason)

@@ -1,7 +1,7 @@
 """Plants mistakes in the CUDA kernels, and says which check finds which.
 
-python tests/cuda_on_cpu/mutations.py [WORD...] prints the table of README.md, of the mistakes with one
-of the words in their name; exit status 1 when one survives every check. Some minutes of computing.
+python tests/cuda_on_cpu/mutations.py [WORD...] prints the table of README.md, or its rows whose name contains
+one of the words. The exit status is 1 if no check finds one of the mistakes. It takes some minutes.
 """
 
 import contextlib

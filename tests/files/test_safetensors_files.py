@@ -1,6 +1,6 @@
 """Safetensors files: equal to what the library reads, and headers that are not trusted.
 
-What a hostile header may hold is tested in test_damaged_checkpoints.py (with tinylm's record) and test_hostile_files.py.
+Malicious headers are tested in test_damaged_checkpoints.py (with tinylm's record) and test_hostile_files.py.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Made the runs of this folder, and expected.json: `python tests/old_runs/make.py [NAME ...]` in a checkout of 5e838d8.
 
-That is the last commit before the modules moved: newer code is compared with what it gave. Each run is stopped partway
-of its schedule; those in KILLED look as if the process had been killed after the last checkpoint but one.
+That is the last commit before the modules moved; newer code is compared with its results. Each run is stopped before
+the end of its schedule; those in KILLED look as if the process had been killed after the last checkpoint but one.
 """
 
 import json

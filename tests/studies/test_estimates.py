@@ -86,7 +86,7 @@ def test_accumulation_and_averages_in_the_memory(tmp_path: Path) -> None:
     parts = estimate(dataclasses.replace(config, accumulate=4, ema=0.9), tmp_path / "parts", TEXT, seconds=0.0).memory
     assert parts.step.activations == pytest.approx(whole.step.activations / 4, rel=0.05)
     assert (whole.average, parts.average) == (0, parts.held.gradients)
-    assert parts.validation > whole.validation, "the averages replace the weights, which are kept meanwhile"
+    assert parts.validation > whole.validation, "the averages replace the weights, which are kept until the end of the validation"
 
 
 @pytest.mark.parametrize("model", ["gpt", "lstm"])

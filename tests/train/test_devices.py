@@ -32,7 +32,7 @@ def test_a_step_waits_for_nothing(cuda: Any, tmp_path: Path, model: str) -> None
     run = Run(config_of(model, device="cuda"), tmp_path / "run", TEXT)
     launches.clear()
     with waits_for_nothing():
-        for k in range(2):  # the second has a state to carry, and an optimiser that has begun
+        for k in range(2):  # the second has a carried state, and an optimiser that has made a step
             loss, norm = run.step(k)
     assert np.isfinite(float(to_numpy(loss)))
     assert np.isfinite(float(to_numpy(norm)))

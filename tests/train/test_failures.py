@@ -23,7 +23,7 @@ HUGE = 3e38
 
 
 def poison(run: Run, k: int) -> None:
-    """Before step k the weights become too large for what follows."""
+    """Makes the weights too large before step k, so that the step overflows."""
     gradients = run.gradients
 
     def poisoned(at: int) -> Any:

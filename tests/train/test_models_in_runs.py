@@ -95,7 +95,7 @@ def test_words_are_learned_from_the_training_part(tmp_path: Path) -> None:
         "a",
         *["<unk>"] * 6,
         "\n",
-    ]  # " a" never stood in the middle of a line
+    ]  # " a" did not occur within a line
 
 
 @pytest.mark.parametrize("model", RECURRENT)

@@ -1,6 +1,6 @@
 """Runs made before the modules moved: they resume bit for bit, and give the same texts and scores.
 
-tests/old_runs/make.py says how they were made; expected.json has what the code of that time gave for them.
+tests/old_runs/make.py made them; expected.json has the results of the code of that time.
 """
 
 import json

@@ -1,7 +1,7 @@
 """The checks notice mistakes: every gradient of every op is caught if it is scaled, zeroed or transposed.
 
 Ops whose vjp is None on a sample have no gradient there; an argument without a gradient on any
-sample (integers, masks) has nothing to corrupt. Both are found by running, not by a list.
+sample (integers, masks) has nothing to corrupt. Running the ops shows which these are; there is no list.
 """
 
 import functools

@@ -1,6 +1,6 @@
 """Compiles the text of a .cu file to a library that launches its kernels, or to a program that replays launches.
 
-What is built is kept in the user's cache, under a name made of everything it depends on.
+What is built is kept in the user's cache, under a name that depends on all its inputs.
 """
 
 import functools

@@ -3,7 +3,7 @@
 It is stricter than CuPy on purpose: every number must be a NumPy scalar of the parameter's exact type
 (CuPy passes a Python int as an int64 and a float as a double), every array must have the pointer's
 dtype, and a launch must respect the limits of every GPU. Each launch runs in several thread orders
-from the same memory and must leave the same bytes behind in all of them.
+from the same memory and must leave the same bytes in all of them.
 """
 
 import ctypes

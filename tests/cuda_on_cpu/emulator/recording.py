@@ -1,6 +1,6 @@
 """Records launches, and repeats them in programs built with AddressSanitizer and ThreadSanitizer.
 
-A program that passed is not run again with the same launches: its name in the cache says so.
+A program that passed is not run again with the same launches: a file in the cache records that it passed.
 """
 
 import os
@@ -65,10 +65,7 @@ class Recorder:
 
 def replay(recorder: Recorder, mode: str) -> int:
     """Repeats the recorded launches under "asan" or "tsan", and returns how many programs had to run. Raises SanitizerError with the first
-    report if there is one.
-
-    Errors: SanitizerError with the first report.
-    """
+    report if there is one."""
     ran = 0
     for (code, options), launches in recorder.launches.items():
         text = struct.pack("<I", len(launches)) + b"".join(launches[key] for key in sorted(launches, key=repr))
