@@ -64,7 +64,7 @@ def gpt_config(fields: Fields) -> GPTConfig:
         "tie_word_embeddings": (True,), "is_encoder_decoder": (False,),
     }, one_drop)  # fmt: skip
     return GPTConfig(
-        vocab_size=fields.integer("vocab_size", 50257), block_size=fields.integer("n_positions", 1024), 
+        vocab_size=fields.integer("vocab_size", 50257), block_size=fields.integer("n_positions", 1024),
         n_layer=fields.integer("n_layer", 12), n_head=fields.integer("n_head", 12), n_embd=width, dropout=drops[0], bias=True,
         activation=_ACTIVATIONS[fields.record.get("activation_function", "gelu_new")],  # type: ignore[arg-type]
         norm_eps=fields.number("layer_norm_epsilon", 1e-5),
