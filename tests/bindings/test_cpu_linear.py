@@ -38,7 +38,7 @@ def test_drawn_shapes(
 ) -> None:
     cpu.functions["pool_size"](threads)
     arrays = without(linear_inputs((*lead, width), outputs), *absent)
-    assert_agrees("linear", *arrays, device="cpu", activation=activation)
+    assert_agrees("linear", *arrays, device="cpu", drawn=True, activation=activation)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

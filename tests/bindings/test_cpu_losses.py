@@ -52,9 +52,9 @@ def test_drawn_shapes(cpu: Library, what: str, lead: list[int], classes: int, sm
     cpu.functions["pool_size"](threads)
     x, targets = score_inputs((*lead, classes))
     if what in NAMES:
-        assert_agrees(what, x, device="cpu")
+        assert_agrees(what, x, device="cpu", drawn=True)
     else:
-        assert_agrees("cross_entropy", x, targets, device="cpu", reduction=what, label_smoothing=smoothing)
+        assert_agrees("cross_entropy", x, targets, device="cpu", drawn=True, reduction=what, label_smoothing=smoothing)
 
 
 @pytest.mark.parametrize("name", NAMES)

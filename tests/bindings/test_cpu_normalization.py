@@ -37,7 +37,7 @@ def test_norms(name: str, shape: tuple[int, ...]) -> None:
 )
 def test_drawn_shapes(cpu: Library, name: str, lead: list[int], columns: int, absent: set[int], threads: int) -> None:
     cpu.functions["pool_size"](threads)
-    assert_agrees(name, *without(arguments(name, (*lead, columns)), *absent), device="cpu")
+    assert_agrees(name, *without(arguments(name, (*lead, columns)), *absent), device="cpu", drawn=True)
 
 
 def test_one_column() -> None:

@@ -56,7 +56,7 @@ def test_sizes(name: str, sizes: dict[str, int], reverse: bool) -> None:
 def test_drawn_shapes(cpu: Library, name: str, absent: set[int], reverse: bool, several: bool, threads: int, **sizes: int) -> None:
     cpu.functions["pool_size"](threads)
     lengths = np.random.default_rng(sizes["steps"]).integers(1, sizes["steps"] + 1, sizes["batch"]) if several else None
-    assert_agrees(name, *without(scaled(name, **sizes), *absent), device="cpu", reverse=reverse, lengths=lengths)
+    assert_agrees(name, *without(scaled(name, **sizes), *absent), device="cpu", drawn=True, reverse=reverse, lengths=lengths)
 
 
 @pytest.mark.parametrize("name", GATES)
