@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from tinylm.models.classifier import BagClassifier, Ensemble, LSTMClassifier, TextClassifier, TransformerClassifier
-from tinylm.train.tasks.settings import Settings
+from tinylm.train.tasks.settings import Settings, UpdateSettings
 
 # What differs from ClassifierConfig's own defaults, which are the bag's. All were chosen on a validation
 # part of the training parts, never on a test part.
@@ -17,12 +17,9 @@ MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-@dataclass(frozen=True)
-class ClassifierConfig(Settings):
-    """A classifier and its training. The settings of a model that another has no use for are ignored by it."""
-
-    task: ClassVar[str] = "classification"
-    model_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = MODEL_DEFAULTS
+@dataclass(frozen=True, kw_only=True)
+class ClassifierSettings(Settings):
+    """The settings that classifiers alone have."""
 
     model: Literal["bag", "lstm", "transformer"] = "bag"
     """a bag of words and word pairs, a bidirectional LSTM or a Transformer encoder; each has defaults of its own"""
@@ -50,6 +47,15 @@ class ClassifierConfig(Settings):
     """times through the training part"""
     batch_size: int = 32
     """texts a step"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierConfig(UpdateSettings, ClassifierSettings):
+    """A classifier and its training. The settings of a model that another has no use for are ignored by it."""
+
+    task: ClassVar[str] = "classification"
+    model_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = MODEL_DEFAULTS
+
     lr: float = 1e-2
     """learning rate at the start; it falls to zero along a straight line"""
     dropout: float = 0.2

@@ -9,7 +9,7 @@ from tinylm.errors import ConfigError
 from tinylm.models import GPT, Ensemble, GPTConfig, LanguageModel, Llama, LlamaConfig, RNNModel, TransformerModel
 from tinylm.optim import AdamW, Optimizer, Schedule, WarmupCosine
 from tinylm.optim.groups import decay_groups
-from tinylm.train.tasks.settings import LoopSettings
+from tinylm.train.tasks.settings import LoopSettings, Settings
 
 # What differs from TrainConfig's own defaults, which are the GPT's.
 _RECURRENT = {
@@ -27,20 +27,9 @@ MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-@dataclass(frozen=True)
-class TrainConfig(LoopSettings):
-    """A language model and its training. The defaults train a character GPT of 0.8 million parameters on Tiny Shakespeare.
-
-    The settings of a model that another model has no use for are ignored by it.
-    """
-
-    task: ClassVar[str] = "language modeling"
-    model_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = MODEL_DEFAULTS
-    added: ClassVar[Mapping[str, Any]] = {
-        **LoopSettings.added, "min_count": 2, "bpe_size": 1024, "n_hidden": 512, "nonlinearity": "tanh", "order": 7, "dropout_ramp": 0,
-        "members": 1, "encoding": "utf-8", "accumulate": 1, "checkpoint_activations": False, "n_kv_head": 2, "rope_theta": 10000.0,
-        "init": "", "lora_rank": 0, "lora_alpha": 16.0,
-    }  # fmt: skip
+@dataclass(frozen=True, kw_only=True)
+class LanguageModelSettings(Settings):
+    """The settings that language models alone have."""
 
     model: Literal["gpt", "llama", "transformer", "rnn", "lstm", "gru", "ngram"] = "gpt"
     """which language model to train; each has defaults of its own for what follows"""
@@ -98,6 +87,22 @@ class TrainConfig(LoopSettings):
     """AdamW's decay of the mean gradient"""
     beta2: float = 0.99
     """AdamW's decay of the mean squared gradient"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(LoopSettings, LanguageModelSettings):
+    """A language model and its training. The defaults train a character GPT of 0.8 million parameters on Tiny Shakespeare.
+
+    The settings of a model that another model has no use for are ignored by it.
+    """
+
+    task: ClassVar[str] = "language modeling"
+    model_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = MODEL_DEFAULTS
+    added: ClassVar[Mapping[str, Any]] = {
+        **LoopSettings.added, "min_count": 2, "bpe_size": 1024, "n_hidden": 512, "nonlinearity": "tanh", "order": 7, "dropout_ramp": 0,
+        "members": 1, "encoding": "utf-8", "accumulate": 1, "checkpoint_activations": False, "n_kv_head": 2, "rope_theta": 10000.0,
+        "init": "", "lora_rank": 0, "lora_alpha": 16.0,
+    }  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,4 +1,8 @@
-"""The settings that tasks have in common, and how a run folder stores them."""
+"""The settings that tasks have in common, and how a run folder stores them.
+
+A task's config inherits from one of these and from a class with the task's own settings, which begin with model and data.
+The task's own come first in --help and in config.json, those in common after them.
+"""
 
 import dataclasses
 import math
@@ -9,33 +13,13 @@ from typing import Any, ClassVar, Self, get_args
 from tinylm.errors import CheckpointError, ConfigError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """The settings of any run: the command line is derived from the fields, and config.json stores them."""
 
     task: ClassVar[str]  # what config.json calls it
     model_defaults: ClassVar[Mapping[str, Mapping[str, Any]]]  # what differs from the fields' defaults, by model
     added: ClassVar[Mapping[str, Any]] = {}  # settings that the first runs did not have yet, and what these runs did then
-
-    model: str = ""
-    """which model to train"""
-    data: str = ""
-    """what to train it on"""
-    seed: int = 0
-    """of weights, batches and dropout"""
-    dropout: float = 0.0
-    """probability of dropping an activation in training"""
-    lr: float = 1e-3
-    """peak learning rate, after the warmup"""
-    weight_decay: float = 0.1
-    """AdamW's decay of matrices; vectors have none"""
-
-    def __post_init__(self) -> None:
-        """Raises ConfigError naming a setting that is out of range.
-
-        A range that becomes narrower than it was when its setting was new must bind new runs only: see `TrainConfig.check_new`.
-        """
-        self.require_at_least(0, "lr", "weight_decay")
 
     def require_at_least(self, least: int, *names: str, finite: bool = False) -> None:
         """Raises ConfigError naming the first of these settings that is below `least`, or not finite where it must be."""
@@ -76,8 +60,29 @@ class Settings:
         return cls(**record)
 
 
-@dataclass(frozen=True)
-class LoopSettings(Settings):
+@dataclass(frozen=True, kw_only=True)
+class UpdateSettings(Settings):
+    """The settings of any training by gradients."""
+
+    seed: int = 0
+    """of weights, batches and dropout"""
+    dropout: float = 0.0
+    """probability of dropping an activation in training"""
+    lr: float = 1e-3
+    """peak learning rate, after the warmup"""
+    weight_decay: float = 0.1
+    """AdamW's decay of matrices; vectors have none"""
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError naming a setting that is out of range.
+
+        A range that becomes narrower than it was when its setting was new must bind new runs only: see `TrainConfig.check_new`.
+        """
+        self.require_at_least(0, "lr", "weight_decay")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopSettings(UpdateSettings):
     """The settings of the training loop: how long, how fast, and when it records, validates and saves."""
 
     added: ClassVar[Mapping[str, Any]] = {"save_minutes": 0.0, "keep": 1, "ema": 0.0, "patience": 0}

@@ -11,7 +11,7 @@ from tinylm.errors import CheckpointError, ConfigError
 from tinylm.models.translator import RecurrentTranslator, TranslationModel, Translator
 from tinylm.optim import AdamW, Muon, Optimizer
 from tinylm.optim.groups import decay_groups
-from tinylm.train.tasks.settings import LoopSettings
+from tinylm.train.tasks.settings import LoopSettings, Settings
 
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "transformer": {},
@@ -19,13 +19,9 @@ MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-@dataclass(frozen=True)
-class TranslationConfig(LoopSettings):
-    """A translator and its training. The settings of a model that another has no use for are ignored by it."""
-
-    task: ClassVar[str] = "translation"
-    model_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = MODEL_DEFAULTS
-    added: ClassVar[Mapping[str, Any]] = {**LoopSettings.added, "optimizer": "adamw", "matrix_lr": 0.02, "embedding": "random"}
+@dataclass(frozen=True, kw_only=True)
+class TranslatorSettings(Settings):
+    """The settings that translators alone have."""
 
     model: Literal["transformer", "lstm"] = "transformer"
     """an encoder-decoder Transformer, or two LSTMs without attention; each has defaults of its own"""
@@ -48,13 +44,23 @@ class TranslationConfig(LoopSettings):
     batch_tokens: int = 1024
     """target tokens a step at most, padding included"""
     label_smoothing: float = 0.1
-    """share of the target's probability that is spread over all tokens in training"""
+    """fraction of the target's probability that is spread over all tokens in training"""
     embedding: Literal["latent", "random"] = "latent"
     """what the embedding starts as; latent: tokens that share many training pairs start close together"""
     optimizer: Literal["muon", "adamw"] = "muon"
     """muon: for the matrices of the layers, with AdamW for all else; adamw: for everything"""
     matrix_lr: float = 0.02
     """muon: its peak learning rate"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslationConfig(LoopSettings, TranslatorSettings):
+    """A translator and its training. The settings of a model that another has no use for are ignored by it."""
+
+    task: ClassVar[str] = "translation"
+    model_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = MODEL_DEFAULTS
+    added: ClassVar[Mapping[str, Any]] = {**LoopSettings.added, "optimizer": "adamw", "matrix_lr": 0.02, "embedding": "random"}
+
     lr: float = 2e-3
     """AdamW's peak learning rate, after the warmup"""
     min_lr: float = 1e-5

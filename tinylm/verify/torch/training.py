@@ -80,18 +80,18 @@ class TorchRun(_InTorch, Run):
 
     def step(self, k: int, look: bool = False) -> tuple[Any, Any]:
         x, y = (torch.tensor(a, device=self.config.device) for a in self.task.batches[k])
-        if self.config.model in RECURRENT:
+        if self.task.config.model in RECURRENT:
             logits, self.carried = self.torch_model(x.T, None if self.task.starts_afresh(k) else self.carried)
             several = isinstance(self.carried, tuple)
             self.carried = tuple(s.detach() for s in self.carried) if several else self.carried.detach()
         else:
-            logits = self.torch_model(x.T if self.config.model == "transformer" else x)
-        targets = y if self.config.model in ("gpt", "llama") else y.T
+            logits = self.torch_model(x.T if self.task.config.model == "transformer" else x)
+        targets = y if self.task.config.model in ("gpt", "llama") else y.T
         return self._update(F.cross_entropy(logits.flatten(0, 1), targets.flatten()), k)
 
 
 def torch_language_model(config: TrainConfig, vocab_size: int) -> torch.nn.Module:
-    """The untrained model of `train.config.build_model` in PyTorch.
+    """Returns the untrained model of `build_model` in PyTorch.
 
     Raises ConfigError for what it does not have: an n-gram model, several members, a dropout ramp, averaged
     weights, a trained model to begin with, and the sigmoid.
