@@ -124,7 +124,7 @@ def expect(name: str, asked: dict[str, list[list[Any]]], texts: list[str], folde
     """Returns what a checkout gives for the copy of a run in a folder."""
     expected: dict[str, Any] = {"texts": texts}
     for part, commands in asked.items():
-        outs = [run(command, folder, checkout) for command in commands]
+        outs = [run(command, folder, checkout).replace(f"{checkout}/", "") for command in commands]
         expected[part] = [{"command": c, "out": out} for c, out in zip(commands, outs, strict=True)] if part != "resume" else commands
         if part != "resume" and commands and texts:
             program = "import json, measure, pathlib, sys; print(json.dumps(measure.scores_of(pathlib.Path(sys.argv[1]), sys.argv[2:])))"

@@ -1,4 +1,8 @@
-"""How many files one training step takes a reader through: tinylm/train/README.md walks through them once."""
+"""How many files one training step takes a reader through: tinylm/train/README.md walks through them once.
+
+Counted are the Python files of which a function runs in the main thread, from the batch to the update, in a step after which no
+record, validation or checkpoint is due. These take more files, once in many steps, and the C files lie behind the bindings.
+"""
 
 import os
 import re
@@ -27,7 +31,7 @@ def note(frame, event, argument):
 def traced(self, report):
     sys.setprofile(note if self.progress.step == 5 else None)  # the kernels are loaded, and nothing is due after this step
     try:
-        advance(self, report)
+        return advance(self, report)
     finally:
         sys.setprofile(None)
 

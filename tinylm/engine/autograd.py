@@ -69,7 +69,7 @@ class Node:
     def __repr__(self) -> str:
         return f"<{self.op.name} at {self.where()}>"
 
-    def complain(self) -> NoReturn:
+    def raise_stale(self) -> NoReturn:
         """Raises AutogradError: the graph was freed, or a value of this node has changed since."""
         freed = " a second time: its graph was freed; pass retain_graph=True first"
         changed = ": an input or output was changed in place after it was recorded"
@@ -214,11 +214,11 @@ def walk(
             continue
         targets = node.parents
         if targets is None:
-            node.complain()
+            node.raise_stale()
         age = node.age
         for cell in node.cells:
             if cell[0] > age:
-                node.complain()
+                node.raise_stale()
         if node.vjp is None:  # a recomputed function: it runs again, and the walk goes on inside
             targets, grads = node.op(node.inputs), slots
             targets = [t if t.requires_grad else None for t in targets]

@@ -15,7 +15,7 @@ def recorded_nodes(output: Any) -> list[Node]:
         raise AutogradError("nothing was recorded for this tensor: compute it outside of no_grad, from what requires gradients")
     for node in found:
         if node.parents is None:
-            node.complain()
+            node.raise_stale()
     return found
 
 

@@ -49,14 +49,14 @@ class CausalSelfAttention(nn.Module):
         self.c_proj = nn.Linear(config.n_embd, config.n_embd, config.bias)
         self.resid_dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, add_to: Tensor, cache: nn.KeyValueCache | None = None) -> Tensor:
-        """Returns add_to + dropout(attention(x)), all (N, T, C). cache: of the earlier positions; the new ones are appended."""
+    def forward(self, x: Tensor, residual: Tensor, cache: nn.KeyValueCache | None = None) -> Tensor:
+        """Returns residual + dropout(attention(x)), all (N, T, C). cache: of the earlier positions; the new ones are appended."""
         q, k, v = ops.split_heads(self.c_attn(x), 3, self.n_head)  # (N, T, 3C) -> each (N, heads, T, C/heads)
         if cache is not None:
             k, v = cache.extend(k, v)  # each (N, heads, past + T, C/heads)
         y = ops.scaled_dot_product_attention(q, k, v, causal=True, dropout=self.dropout if self.training else 0.0)
         y = ops.merge_heads(y)  # (N, heads, T, C/heads) -> (N, T, C)
-        return self.c_proj.add_to(add_to, y, self.resid_dropout)
+        return self.c_proj.add_to(residual, y, self.resid_dropout)
 
 
 class MLP(nn.Module):
@@ -69,13 +69,13 @@ class MLP(nn.Module):
         self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd, config.bias)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, add_to: Tensor) -> Tensor:
-        """Returns add_to + dropout(mlp(x)), all (N, T, C)."""
+    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
+        """Returns residual + dropout(mlp(x)), all (N, T, C)."""
         if self.activation == "gelu_tanh":
             h = ops.gelu(self.c_fc(x), approximate="tanh")  # (N, T, 4C)
         else:
             h = self.c_fc(x, activation="gelu")
-        return self.c_proj.add_to(add_to, h, self.dropout)
+        return self.c_proj.add_to(residual, h, self.dropout)
 
 
 class Block(nn.Module):
@@ -92,8 +92,8 @@ class Block(nn.Module):
         self.mlp = MLP(config)
 
     def forward(self, x: Tensor, cache: nn.KeyValueCache | None = None) -> Tensor:
-        x = self.attn(self.ln_1(x), add_to=x, cache=cache)
-        return self.mlp(self.ln_2(x), add_to=x)
+        x = self.attn(self.ln_1(x), residual=x, cache=cache)
+        return self.mlp(self.ln_2(x), residual=x)
 
 
 class _Transformer(nn.Module):

@@ -107,8 +107,8 @@ class LlamaAttention(nn.Module):
         self.o_proj = nn.Linear(queries, width, config.attention_bias)
         self.resid_dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, add_to: Tensor, cache: nn.KeyValueCache | None = None) -> Tensor:
-        """Returns add_to + dropout(attention(x)), all (N, T, C). cache: of the earlier positions; the new ones are appended."""
+    def forward(self, x: Tensor, residual: Tensor, cache: nn.KeyValueCache | None = None) -> Tensor:
+        """Returns residual + dropout(attention(x)), all (N, T, C). cache: of the earlier positions; the new ones are appended."""
         start = 0 if cache is None else cache.length
         q, k, v = nn.rotary_heads(  # (N, T, C) -> (N, n_head, T, D) and twice (N, n_kv_head, T, D)
             x, self.q_proj, self.k_proj, self.v_proj, frequencies=self.frequencies, start=start, pairing=self.pairing
@@ -117,7 +117,7 @@ class LlamaAttention(nn.Module):
             k, v = cache.extend(k, v)  # each (N, n_kv_head, past + T, D)
         y = ops.scaled_dot_product_attention(q, k, v, causal=True, dropout=self.dropout if self.training else 0.0)
         y = ops.merge_heads(y)  # (N, n_head, T, D) -> (N, T, n_head D)
-        return self.o_proj.add_to(add_to, y, self.resid_dropout)
+        return self.o_proj.add_to(residual, y, self.resid_dropout)
 
 
 class LlamaMLP(nn.Module):
@@ -130,10 +130,10 @@ class LlamaMLP(nn.Module):
         self.down_proj = nn.Linear(config.n_hidden, config.n_embd, config.mlp_bias)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, add_to: Tensor) -> Tensor:
-        """Returns add_to + dropout(mlp(x)), all (N, T, C)."""
+    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
+        """Returns residual + dropout(mlp(x)), all (N, T, C)."""
         h = nn.swiglu_linear(x, self.gate_proj, self.up_proj)  # (N, T, n_hidden)
-        return self.down_proj.add_to(add_to, h, self.dropout)
+        return self.down_proj.add_to(residual, h, self.dropout)
 
 
 class LlamaBlock(nn.Module):
@@ -147,8 +147,8 @@ class LlamaBlock(nn.Module):
         self.post_attention_layernorm = nn.RMSNorm(config.n_embd, config.norm_eps)
 
     def forward(self, x: Tensor, cache: nn.KeyValueCache | None = None) -> Tensor:
-        x = self.self_attn(self.input_layernorm(x), add_to=x, cache=cache)
-        return self.mlp(self.post_attention_layernorm(x), add_to=x)
+        x = self.self_attn(self.input_layernorm(x), residual=x, cache=cache)
+        return self.mlp(self.post_attention_layernorm(x), residual=x)
 
 
 class _Trunk(nn.Module):

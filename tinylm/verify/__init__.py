@@ -31,3 +31,7 @@ def __getattr__(name: str) -> Any:
         if missing is None:
             raise
         raise ConfigError(f"{missing} is not installed: pip install 'tinylm[test]'") from error
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

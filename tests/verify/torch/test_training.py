@@ -62,7 +62,7 @@ def test_the_runs_are_equal(dtype: str, tmp_path: Path, monkeypatch: pytest.Monk
     """Every loss, gradient norm and learning rate, the validation loss and the final weights.
 
     The gradient of the keys' bias is zero but for rounding, and Adam's steps do not depend on a gradient's size: in float32 this bias
-    follows the rounding errors of the processor. So the distance of each weight array from PyTorch's run in float64 may be a few times
+    follows the rounding errors of the processor. So the distance of each weight array from PyTorch's run in float64 may be ten times
     that of PyTorch's own run in float32, which is 0.002 for these biases and 0.000002 for the other arrays.
     """
     (ours, our_records), (theirs, their_records) = train(TranslationRun, tmp_path / "a"), train(TorchTranslationRun, tmp_path / "b")
