@@ -9,9 +9,11 @@
 
 #include "pool.h"
 #include "products.h"
+#include "vectors.h"
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { ROWS = 32, SUM_COLUMNS = 1024 }; /* of a block: rows, and columns that are added up in one sum */
 
@@ -22,34 +24,30 @@ typedef struct {
     float eps, *y, *means, *rstds;
 } Forward;
 
-enum { PARTIAL_SUMS = 64 }; /* an addition waits for the one before it in the same sum */
-
-/* Σ of 64 numbers, which are overwritten: in halves. */
-static inline float total(float *sums) {
-#pragma omp simd
-    for (int i = 0; i < 16; i++) sums[i] = sums[i] + sums[16 + i] + (sums[32 + i] + sums[48 + i]);
-#pragma omp simd
-    for (int i = 0; i < 8; i++) sums[i] += sums[8 + i];
-#pragma omp simd
-    for (int i = 0; i < 4; i++) sums[i] += sums[4 + i];
-    return sums[0] + sums[1] + (sums[2] + sums[3]);
-}
+enum { SUMS = 4 }; /* at once: an addition waits for the one before it in the same sum */
 
 /* Σ (x - c)^power for a power of 1 or 2, of n numbers, in the same order for every width of the target's vectors but for the last
    numbers, fewer than 64. */
 static inline float sum_of_powers(const float *x, int64_t n, float c, int power) {
-    float sums[PARTIAL_SUMS] = {0}, rest = 0;
+    Sixteen sums[SUMS] = {{0}}, v;
     int64_t j = 0;
-    for (; j + PARTIAL_SUMS <= n; j += PARTIAL_SUMS) {
-#pragma omp simd
-        for (int i = 0; i < PARTIAL_SUMS; i++) {
-            float v = x[j + i] - c;
+    for (; j + SUMS * 16 <= n; j += SUMS * 16) {
+        for (int i = 0; i < SUMS; i++) {
+            memcpy(&v, x + j + i * 16, sizeof v);
+            v -= c;
             sums[i] += power == 2 ? v * v : v;
         }
     }
+    float lanes[16], rest = 0;
 #pragma omp simd reduction(+ : rest)
     for (int64_t i = j; i < n; i++) rest += power == 2 ? (x[i] - c) * (x[i] - c) : x[i] - c;
-    return rest + total(sums);
+    v = sums[0] + sums[1] + (sums[2] + sums[3]);
+    memcpy(lanes, &v, sizeof lanes);
+    for (int half = 8; half >= 4; half /= 2) {
+#pragma omp simd
+        for (int i = 0; i < half; i++) lanes[i] += lanes[half + i];
+    }
+    return rest + (lanes[0] + lanes[1] + (lanes[2] + lanes[3]));
 }
 
 static void forward_part(void *argument, int part, int parts) {
