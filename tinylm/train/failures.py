@@ -13,7 +13,7 @@ from tinylm.engine.anomalies import detect_anomaly
 from tinylm.engine.arrays import Array, array_module
 from tinylm.engine.devices import to_numpy
 from tinylm.errors import AnomalyError, CheckpointError
-from tinylm.files.json_files import write_json
+from tinylm.files.json_files import without_nan, write_json
 from tinylm.train.checkpoints import save_arrays
 from tinylm.train.run_folder import newest_whole
 from tinylm.train.snapshots import restore, snapshot
@@ -89,7 +89,7 @@ def examine(state: RunState, gradients: Gradients, k: int) -> dict[str, Any]:
     finally:
         state.generator.state, state.carried = before
         state.task.optimizer.zero_grad()
-    return {"step": k + 1, "loss": _number(loss), "gradient_norm": _number(norm), "op": op, "parameters": parameters}
+    return {"step": k + 1, "loss": without_nan(loss), "gradient_norm": without_nan(norm), "op": op, "parameters": parameters}
 
 
 def explained(report: dict[str, Any]) -> str:
@@ -117,7 +117,3 @@ def _of(array: Any) -> dict[str, Any]:
     largest = float(np.abs(values).max()) if values.size else 0.0
     mean = float(values.mean(dtype=np.float64)) if values.size else 0.0
     return {"not_finite": array.size - values.size, "largest": largest, "mean": mean}  # of the finite ones
-
-
-def _number(value: float) -> float | str:
-    return value if np.isfinite(value) else str(value)  # JSON has no word for NaN
