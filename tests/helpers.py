@@ -147,3 +147,8 @@ def replay_dropout(theirs: torch.nn.Module, generator: Generator) -> torch.nn.Mo
             if isinstance(child, torch.nn.Dropout):
                 setattr(module, name, ReplayedDropout(child.p, generator))
     return theirs
+
+
+def leaf(values: Any, dtype: str = "float64") -> Tensor:
+    """Returns a tensor with these values that requires a gradient."""
+    return Tensor(np.array(values, dtype), requires_grad=True)

@@ -1,4 +1,4 @@
-/* total += Σ g² over n numbers, as tinylm/optim/clipping.py has it. A block has 16 sums in float, and the sum of all blocks is in double,
+/* total += Σ g² over n numbers, as tinylm/optim/optimizer.py has it. A block has 16 sums in float, and the sum of all blocks is in double,
    so that small gradients are not lost among millions of others. The order of the additions depends neither on the number of parts
    nor on the width of the target's vectors: wherever the target has fused multiply-adds, the digits are the same. */
 

@@ -88,7 +88,7 @@ __device__ void products(float (&s)[R][C], const float4 (*a)[WIDTH / 4 + 1], con
 
 // Row (ty + 16 i) of w, 8 C numbers, from the 8 lanes that hold them. Only their warp reads it.
 template <int R>
-__device__ void share(float4 (*w)[2 * C + 1], const float (&s)[R][C]) {
+__device__ void exchange_scores(float4 (*w)[2 * C + 1], const float (&s)[R][C]) {
     const int tx = lane_column(), ty = lane_row();
     __syncwarp();  // until all lanes have read what was there before
 #pragma unroll

@@ -3,4 +3,5 @@ constexpr int WIDTH = 128, C = 2, FORWARD_R = 2, BACKWARD_R = 1;
 
 #include "attention_tiles.cuh"
 #include "philox.cuh"
+#include "attention_arguments.cuh"
 #include "scaled_dot_product_attention.cuh"

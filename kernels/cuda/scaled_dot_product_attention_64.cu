@@ -3,4 +3,5 @@ constexpr int WIDTH = 64, C = 4, FORWARD_R = 4, BACKWARD_R = 2;
 
 #include "attention_tiles.cuh"
 #include "philox.cuh"
+#include "attention_arguments.cuh"
 #include "scaled_dot_product_attention.cuh"

@@ -1,12 +1,13 @@
 """Fixtures: CUDA kernels on a GPU, or in the emulator if there is none; CPU kernels if there is a C compiler."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from cpu_targets import library_for, name_of, targets
 from cuda_on_cpu.fixtures import gpu_required, has_gpu
 
-from tinylm.bindings.cpu import library
+from tinylm.bindings.cpu import compiling, library
 from tinylm.bindings.cpu.library import Library
 from tinylm.engine import kernels
 
@@ -46,3 +47,16 @@ def cpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iter
 def native_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
     """Provides the kernels compiled as a user has them."""
     yield from switched_on(targets()[0], monkeypatch)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Returns the folder of the cache of compiled kernels, which does not exist yet; the compiler counts its calls, without optimising."""
+    real = compiling.compiler()[0]
+    log, script = tmp_path / "log", tmp_path / "compiler"
+    script.write_text(f'#!/bin/sh\necho call >> "{log}"\nexec "{real}" "$@" -O0\n', encoding="utf-8")
+    script.chmod(0o755)
+    monkeypatch.setenv("CC", str(script))
+    monkeypatch.setenv("TINYLM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TINYLM_KERNELS", "auto")
+    return tmp_path / "cache" / "cpu_kernels"

@@ -10,39 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cpu_targets import name_of, targets
+from cpu_programs import REAL, outcome, start
 
 from tinylm.bindings.cpu import compiling
-from tinylm.errors import ConfigError
-
-try:
-    REAL = compiling.compiler()[0]
-except compiling.BuildError as error:
-    pytest.skip(str(error), allow_module_level=True)
-
-PROGRAM = """
-import numpy as np, tinylm
-from tinylm.bindings.cpu import library
-from tinylm.engine.kernels import launches
-assert library._loaded is None and library.problem() is None, "importing tinylm has loaded the kernels"
-x = tinylm.Tensor(np.ones((3, 2), np.float32))
-for _ in range(2):
-    assert (tinylm.linear(x, x).data == 2).all()
-    assert (tinylm.rnn(x[None], x[:1], x[:1, :1])[0].data > 0.9).all()
-print(sum(launches.values()), library._loaded and library._loaded.place)
-"""
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Returns the cache's folder, which does not exist yet; the compiler counts its calls and does not optimise."""
-    log, script = tmp_path / "log", tmp_path / "compiler"
-    script.write_text(f'#!/bin/sh\necho call >> "{log}"\nexec "{REAL}" "$@" -O0\n', encoding="utf-8")
-    script.chmod(0o755)
-    monkeypatch.setenv("CC", str(script))
-    monkeypatch.setenv("TINYLM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("TINYLM_KERNELS", "auto")
-    return tmp_path / "cache" / "cpu_kernels"
 
 
 def calls(place: Path) -> int:
@@ -56,23 +26,6 @@ ONCE = sum(name.endswith(".c") for name in compiling.sources()) + 1  # each file
 def the_file(place: Path) -> Path:
     (only,) = place.iterdir()  # no other file is left
     return only
-
-
-def start(**environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **environment},
-    )
-
-
-def outcome(process: subprocess.Popen[str]) -> tuple[str, str]:
-    """Waits until the process has ended without an error, and returns what it printed and its notices."""
-    output, errors = process.communicate()
-    assert process.returncode == 0, errors
-    return output.strip(), errors
 
 
 def test_a_second_process_calls_no_compiler(place: Path) -> None:
@@ -267,41 +220,3 @@ def test_what_a_build_depends_on_names_it(place: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("TINYLM_CPU_TARGET", "another")
     changed()
     assert len(set(names)) == len(names)
-
-
-@pytest.mark.parametrize("target", targets(), ids=name_of)
-def test_a_target_of_this_processor(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TINYLM_CPU_TARGET", target)
-    assert not target or compiling.flags()[-1] == f"-march={target}"
-    compiling.check_target([REAL])
-
-
-@pytest.mark.parametrize(
-    ("target", "message"),
-    [
-        ("-O0", "TINYLM_CPU_TARGET is '-O0': expected the name of a target, like x86-64-v3 or armv8-a"),
-        ("no-such-target", "TINYLM_CPU_TARGET is 'no-such-target', which the compiler does not accept: .*no-such-target"),
-        ("too-new", r"TINYLM_CPU_TARGET is 'too-new', which this processor cannot run: it lacks ARM_FEATURE_NEW, AVX999"),
-    ],
-)
-def test_a_target_that_is_refused(place: Path, target: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is compiled before the refusal. The last target is known only to a compiler that the test writes."""
-    script = place.parent.parent / "compiler"
-    new = "#define __ARM_FEATURE_NEW 1\n#define __AVX999__ 1\n#define __tune_new__ 1\n"
-    script.write_text(f'#!/bin/sh\n[ "$1" = -march=too-new ] && printf "{new}" && exit\nexec "{REAL}" "$@"\n', encoding="utf-8")
-    monkeypatch.setenv("TINYLM_CPU_TARGET", target)
-    with pytest.raises(ConfigError, match=message):
-        compiling.load()
-    assert not place.exists() or list(place.iterdir()) == []
-
-
-def test_the_program_says_which_target_is_wrong() -> None:
-    """The error is one line, as for every wrong setting, not a notice that NumPy does the work."""
-    started = start(TINYLM_CPU_TARGET="no-such-target", TINYLM_KERNELS="auto")
-    _, errors = started.communicate()
-    assert started.returncode != 0
-    assert "ConfigError: TINYLM_CPU_TARGET is 'no-such-target'" in errors.splitlines()[-1]
-
-
-def test_no_flag_changes_how_numbers_behave() -> None:
-    assert not {"-ffast-math", "-Ofast", "-ffinite-math-only", "-funsafe-math-optimizations"} & set(compiling.flags())

@@ -8,7 +8,8 @@ import pytest
 
 from tinylm.bindings.cpu import compiling
 
-DRIVER = Path(__file__).parent / "cpu_drivers" / "driver.c"
+FOLDER = Path(__file__).parent / "cpu_drivers"
+DRIVER = [FOLDER / "driver.c", FOLDER / "every_kernel.c"]
 MODES = {
     "address,undefined": ["-fno-sanitize-recover=all"],
     "thread": ["-DNO_FORK"],  # its runtime does not follow a process that forks with threads
@@ -28,7 +29,7 @@ def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         subprocess.run([*command, *flags, str(trial), "-o", str(workspace / "trial")], check=True, capture_output=True)
     except (compiling.BuildError, subprocess.CalledProcessError) as error:
         pytest.skip(f"no compiler with the sanitizer {request.param}: {error}")
-    files = [DRIVER, *sorted(compiling.folder().glob("*.c"))]
+    files = [*DRIVER, *sorted(compiling.folder().glob("*.c"))]
     running = [
         subprocess.Popen([*command, *flags, f"-I{compiling.folder()}", "-c", str(f), "-o", str(workspace / f"{f.name}.o")]) for f in files
     ]

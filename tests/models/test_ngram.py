@@ -1,4 +1,4 @@
-"""The n-gram model compared with the formula written with dictionaries, and with known figures."""
+"""The n-gram model compared with the formula written with dictionaries; its distributions, saving, errors."""
 
 import itertools
 from collections import Counter, defaultdict
@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import numpy as safetensors
 
-from tinylm.data import CharTokenizer, load_text
 from tinylm.errors import CheckpointError, ConfigError, DataError, RangeError, ShapeError
-from tinylm.models.ngram import NgramLM, estimate_discounts
+from tinylm.models.ngram import NgramLM
 
 
 def random_ids(seed, size, vocab_size, skew=2.0):
@@ -91,21 +90,6 @@ def test_equals_it_with_estimated_discounts(order):
     assert all(reference.discounts[n] != {1: 0.5, 2: 1.0, 3: 1.5} for n in range(2, order + 1))
     expected = [reference.probability(int(w), tuple(ids[:t].tolist())) for t, w in enumerate(ids)]
     np.testing.assert_allclose(np.exp(NgramLM(20, order).fit(training).log_probabilities(ids)), expected, rtol=1e-12)
-
-
-def test_worked_example():
-    """In a b a b a, ab and ba occur twice, a follows b and the start, b follows a; all discounts are the default ones."""
-    model = NgramLM(2, order=2).fit(np.array([0, 1, 0, 1, 0]))
-    a = (2 - 1) / 3 + (1 + 0.5) / 3 / 2  # p_1(a)
-    np.testing.assert_allclose(np.exp(model.next_log_probabilities([])), [a, 1 - a], rtol=1e-15)
-    np.testing.assert_allclose(np.exp(model.next_log_probabilities([0])), [a / 2, 1 / 2 + (1 - a) / 2], rtol=1e-15)
-    np.testing.assert_allclose(np.exp(model.next_log_probabilities([0, 1])), [1 / 2 + a / 2, (1 - a) / 2], rtol=1e-15)
-
-
-def test_discounts():
-    np.testing.assert_allclose(estimate_discounts(np.repeat([1, 2, 3, 4, 9], [4, 3, 2, 1, 5])), [0.4, 1.2, 2.2], rtol=1e-14)
-    for degenerate in ([1, 1, 2, 3], [2, 3, 4], [7], [1, 2, 3, *[4] * 50]):  # an n_k is zero; D3 would be negative
-        np.testing.assert_array_equal(estimate_discounts(np.array(degenerate)), [0.5, 1.0, 1.5])
 
 
 # ---------------------------------------------------------------- a distribution over what may follow
@@ -280,22 +264,3 @@ def test_errors():
             call(np.array([-1]))
         with pytest.raises(ShapeError, match="one dimension"):
             call(np.zeros((1, 1), int))
-
-
-# ---------------------------------------------------------------- Tiny Shakespeare
-
-
-@pytest.fixture(scope="module")
-def shakespeare():
-    text = load_text("tinyshakespeare")
-    ids = CharTokenizer(text).encode(text)
-    cut = int(0.9 * ids.size)
-    return ids[:cut], ids[cut:]
-
-
-@pytest.mark.parametrize(("order", "nats"), [(6, 1.523), (7, 1.517), (8, 1.519)])
-def test_tiny_shakespeare(shakespeare, order, nats):
-    """The last tenth after the first nine, compared with figures measured with another implementation."""
-    training, validation = shakespeare
-    model = NgramLM(65, order).fit(training)
-    assert abs(-model.log_probabilities(validation).mean() - nats) < 0.001

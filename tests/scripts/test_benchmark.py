@@ -1,40 +1,27 @@
-"""scripts/benchmark.py: its workloads, what each side computes per step, and what is done with the measurements."""
+"""scripts/benchmark.py: its workloads, and what each side computes per step."""
 
 import dataclasses
-import json
 import sys
 import types
-from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pytest
-from script_helpers import SCRIPTS, command_module, fails_with_one_line, script, script_here
+from benchmark_cases import TINY
+from script_helpers import SCRIPTS, command_module
 
 from tinylm.engine.kernels import launches
-from tinylm.errors import DeviceError, TinylmError
 
 sys.path.insert(0, str(SCRIPTS))
 
-from benchmark import profile as benchmark_profile
 from benchmark import rounds as benchmark_rounds
 from benchmark import tinylm_side, torch_side
 from benchmark.process import Measurement, measure_here
-from benchmark.rounds import check_device, measure, rounds
-from benchmark.workloads import CARD_WORKLOADS, WORKLOADS, Workload
+from benchmark.rounds import measure
+from benchmark.workloads import CARD_WORKLOADS, WORKLOADS
 
 sys.path.remove(str(SCRIPTS))
 benchmark = command_module("benchmark")
-
-TINY = {
-    "gpt": Workload("gpt", 2, 8, block_size=6, batch_size=2, steps=4, heads=2, vocab_size=11),
-    "transformer": Workload("transformer", 2, 8, block_size=6, batch_size=3, steps=4, heads=2, vocab_size=11),
-    **{name: Workload(name, 2, 8, block_size=6, batch_size=3, steps=4, vocab_size=11) for name in ("rnn", "lstm", "gru")},  # type: ignore[arg-type]
-    "decode": Workload("gpt", 2, 8, block_size=12, batch_size=1, steps=4, heads=2, vocab_size=11, prompt=3),
-    "llama": Workload("llama", 2, 8, block_size=6, batch_size=2, steps=4, heads=2, vocab_size=11, hidden=12),
-    "decode-llama": Workload("llama", 2, 8, block_size=12, batch_size=1, steps=4, heads=2, vocab_size=11, hidden=12, prompt=3),
-}
-
 
 # ---------------------------------------------------------------- the workloads
 
@@ -189,113 +176,3 @@ def test_a_hint_after_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(benchmark_rounds.subprocess, "run", run)
     assert measure("compiled", TINY["gpt"], "cpu") == "a.b.InductorError: no C++ compiler"
-
-
-# ---------------------------------------------------------------- the table and the file
-
-
-def timed(seconds: float) -> Measurement:
-    return Measurement(seconds, 100 * seconds, 0.5)
-
-
-def test_the_faster_pytorch_is_counted() -> None:
-    work = TINY["gpt"]
-    found = {
-        "tinylm": [timed(1), timed(2), timed(6)],
-        "torch": [timed(3), timed(3), timed(3)],
-        "compiled": [timed(2), timed(1), timed(4)],
-    }
-    record = benchmark.summary(work, found)
-    assert record["counted"] == "compiled"
-    assert record["ratios"] == [0.5, 2, 1.5]
-    assert record["ratio"] == 1.5
-    assert record["sides"]["tinylm"] == {
-        "seconds": 2, "tokens_per_second": 6, "peak_megabytes": 600, "import_seconds": 0.5, "measured_seconds": [1, 2, 6],
-    }  # fmt: skip
-    record = benchmark.summary(work, found | {"compiled": "it did not compile"})
-    assert record["counted"] == "torch"
-    assert record["sides"]["compiled"] == {"failed": "it did not compile"}
-    assert "ratio" not in benchmark.summary(work, {"tinylm": [timed(1)]})
-
-
-def test_the_sides_alternate(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-
-    def fake(side: str, work: Workload, device: str) -> Measurement | str:
-        asked.append(side)
-        return timed(1) if side != "compiled" else "no compiler"
-
-    monkeypatch.setattr(benchmark_rounds, "measure", fake)
-    found = rounds("x", TINY["gpt"], ["tinylm", "torch", "compiled"], "cpu", 3)
-    assert asked == ["tinylm", "torch", "compiled", "tinylm", "torch", "tinylm", "torch"]
-    assert found == {"tinylm": [timed(1)] * 3, "torch": [timed(1)] * 3, "compiled": "no compiler"}
-    monkeypatch.setattr(benchmark_rounds, "measure", lambda *_: "broken")
-    with pytest.raises(TinylmError, match="the tinylm side of x failed: broken"):
-        rounds("x", TINY["gpt"], ["tinylm"], "cpu", 1)
-
-
-def test_a_small_workload_against_pytorch(tmp_path: Path) -> None:
-    result = script("benchmark.py", "--against", "torch", "--dry-run", "--out", tmp_path / "never")
-    assert result.returncode == 0, result.stderr
-    rows = [line.split() for line in result.stdout.splitlines()]
-    assert [cells[1] for cells in rows if cells[:1] == ["gpt-small"]] == ["tinylm", "PyTorch"]
-    assert "counted" in rows[-1]
-    assert not (tmp_path / "never").exists()
-
-
-def test_the_file_holds_every_measurement(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(benchmark_rounds, "measure", lambda side, *_: timed(1 if side == "tinylm" else 2))
-    monkeypatch.setattr(benchmark, "engine_costs", lambda _: {"a + b": 1.0})
-    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--against", "torch", "--pairs", "2", "--out", str(tmp_path)])
-    benchmark.main()
-    record = json.loads((tmp_path / "benchmark.json").read_text(encoding="utf-8"))
-    assert list(record["workloads"]) == list(WORKLOADS)
-    for name, found in record["workloads"].items():
-        assert Workload(**found["workload"]) == WORKLOADS[name]
-        assert found["ratios"] == [0.5, 0.5]
-        assert list(found["sides"]) == ["tinylm", "torch", "compiled"]
-    assert record["machine"]["versions"]["torch"]
-    shown = capsys.readouterr().out
-    assert "0.50 (0.50 to 0.50)" in shown
-    assert "PyTorch, compiled" in shown
-
-
-@pytest.mark.parametrize("name", TINY)
-def test_a_profile_of_every_workload(name: str) -> None:
-    profile, steps = benchmark_profile.profiled(TINY[name], "cpu")
-    assert steps == 3
-    parts = {(row.name, row.part): row.calls for row in profile.rows}
-    special = {"decode": "scaled_dot_product_attention", "llama": "swiglu_linear", "decode-llama": "rotary_heads"}
-    kind = {"gpt": "layer_norm", "transformer": "layer_norm", **special}.get(name, name)
-    assert parts[kind, "forward"] > 0
-    assert ((kind, "backward") in parts) == (not TINY[name].prompt)
-    if not TINY[name].prompt:
-        assert parts["adamw" if name in ("gpt", "llama") else "sgd", "update"] >= 3
-    record = benchmark_profile.as_record(profile, steps)
-    assert sum(row["seconds"] for row in record["rows"]) + record["rest"] == pytest.approx(record["seconds"])
-
-
-def test_profiles_are_shown_and_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(benchmark, "WORKLOADS", {name: TINY[name] for name in ("gpt", "decode")})
-    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--profile", "--out", str(tmp_path)])
-    benchmark.main()
-    shown = capsys.readouterr().out
-    assert "gpt, 3 steps, " in shown
-    assert shown.count("not in ops") == shown.count("in all") == 2
-    record = json.loads((tmp_path / "profile.json").read_text(encoding="utf-8"))
-    assert list(record["workloads"]) == ["gpt", "decode"]
-    fails_with_one_line(script_here("benchmark.py", "--profile", "--against", "torch"), "leave out --against")
-
-
-def test_a_pytorch_without_the_gpu(emulated_cuda: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    check_device("cuda", None)
-    with pytest.raises(DeviceError, match=r"--against torch on cuda needs a PyTorch that finds the GPU, and .* does not: pip"):
-        check_device("cuda", "torch")
-
-
-def test_bad_settings() -> None:
-    fails_with_one_line(script_here("benchmark.py", "--pairs", 0), "pairs is 0: expected at least 1")
-    fails_with_one_line(script_here("benchmark.py", "--workload", "gpt-128"), "gpt-128")

@@ -18,9 +18,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 COMMON = ["-std=c++17", "-g1", "-fPIC", "-pthread", "-fno-strict-aliasing", "-Wno-unknown-pragmas"]
 RUNTIMES = {  # mode -> the files linked with every kernel file, and their flags, which never include a sanitizer
-    "library": (["scheduler.cpp", "guarded.cpp"], ["-O2"]),
-    "asan": (["scheduler.cpp", "replay.cpp"], ["-O2"]),
-    "tsan": (["scheduler.cpp", "replay.cpp"], ["-O2", "-DCU_TSAN"]),
+    "library": (["scheduler.cpp", "meetings.cpp", "guarded.cpp"], ["-O2"]),
+    "asan": (["scheduler.cpp", "meetings.cpp", "replay.cpp"], ["-O2"]),
+    "tsan": (["scheduler.cpp", "meetings.cpp", "replay.cpp"], ["-O2", "-DCU_TSAN"]),
 }
 UNDEFINED = ["-fsanitize=undefined,float-cast-overflow,bounds-strict", "-fno-sanitize=vptr", "-fno-sanitize-recover=all"]
 MODES = {  # mode -> the flags of a kernel file, and of the link

@@ -1,10 +1,8 @@
-// Blocks, warps and threads of a launch. Compiled without any sanitizer: only the kernels are instrumented.
-#include "cuda_cpu_runtime.h"
-#include <cstdarg>
+// Blocks of a launch and the turns of their threads. Compiled without any sanitizer: only the kernels are instrumented.
+#include "block.h"
 #include <sys/mman.h>
 #include <thread>
 #include <utility>
-#include <vector>
 #include <xmmintrin.h>
 
 #ifdef CU_TSAN
@@ -49,57 +47,12 @@ cu_switch:
 )");
 extern "C" void cu_switch(void** here, void* there);
 
+using namespace cu;
+
 namespace {
 
 constexpr size_t STACK = 64 * 1024, PAGE = 4096;
-enum State { READY, AT_BARRIER, IN_WARP, DONE };
-
-struct Thread {
-  void* stack_pointer;
-  State state;
-  int line, source;                 // where it waits, and the lane it wants to read from (-1: none)
-  unsigned mask;
-  uint64_t value;
-  uint3 index;
-  // For TSan. Sync variables alternate: otherwise a fast warp's next barrier would seem to order a slow one.
-  char warp_sync[2];
-  unsigned barriers, meetings;
-};
-struct Warp {
-  uint64_t lanes[32];               // the values exchanged at the last meeting
-  char parity[32];
-};
-struct Block {
-  CuLaunch* launch;
-  void (*enter)(void**);
-  void** arguments;
-  std::vector<Thread> threads;
-  std::vector<Warp> warps;
-  std::vector<char> shared;
-  char* stacks;
-  void* scheduler;
-  void** fibers;                    // TSan's fiber for each thread and for the scheduler
-  int count, current;
-  bool failed;
-  uint64_t random;
-  char barrier_sync[2], start_sync, end_sync;
-};
 CU_PER_BLOCK Block* running;
-
-void fail(Block* b, const char* format, va_list values) {
-  if (!b->failed) {
-    const int n = std::snprintf(b->launch->error, sizeof b->launch->error, "block (%u, %u, %u): ", blockIdx.x, blockIdx.y, blockIdx.z);
-    std::vsnprintf(b->launch->error + n, sizeof b->launch->error - n, format, values);
-  }
-  b->failed = true;
-}
-bool fail(Block* b, const char* format, ...) {
-  va_list values;
-  va_start(values, format);
-  fail(b, format, values);
-  va_end(values);
-  return false;
-}
 
 // ---------------------------------------------------------------- fibers
 
@@ -150,62 +103,6 @@ Order arrange(Block* b, int low, int high) {
     std::swap(order.at[i - 1], order.at[unsigned(b->random) % i]);
   }
   return order;
-}
-
-bool group_complete(Block* b, int low, int high, const Thread& first, bool& complete) {
-  complete = true;
-  for (int j = 0; j < 32; ++j) {
-    if (!(first.mask >> j & 1)) continue;
-    if (low + j >= high || b->threads[low + j].state == DONE)
-      return fail(b, "line %d: mask 0x%x names lane %d, which exited or does not exist", first.line, first.mask, j);
-    const Thread& other = b->threads[low + j];
-    complete = complete && other.state == IN_WARP && other.mask == first.mask && other.line == first.line;
-  }
-  return true;
-}
-// Lets the lanes of warp w continue that have all met; true if there were any.
-bool release_warp(Block* b, int w) {
-  const int low = 32 * w, high = low + 32 < b->count ? low + 32 : b->count;
-  bool any = false;
-  for (int i = low; i < high; ++i) {
-    if (b->threads[i].state != IN_WARP) continue;
-    const Thread first = b->threads[i];
-    if (!(first.mask >> (i - low) & 1)) return fail(b, "line %d: lane %d is not in its own mask 0x%x", first.line, i - low, first.mask);
-    bool complete;
-    if (!group_complete(b, low, high, first, complete)) return false;
-    if (!complete) continue;
-    for (int j = 0; j < 32; ++j) {
-      if (!(first.mask >> j & 1)) continue;
-      Thread& t = b->threads[low + j];
-      if (t.source >= 0 && !(t.mask >> t.source & 1))
-        return fail(b, "line %d: lane %d reads lane %d, which is outside mask 0x%x", t.line, j, t.source, t.mask);
-      b->warps[w].lanes[j] = t.value;
-      b->warps[w].parity[j] = t.meetings & 1;
-      t.state = READY;
-    }
-    any = true;
-  }
-  return any;
-}
-// Lets all threads continue if every one of them waits at the same barrier; false at the end of the block.
-bool release_barrier(Block* b) {
-  int left = 0, waiting = -1, gone = -1, stuck = -1;
-  for (int i = 0; i < b->count; ++i) {
-    const State s = b->threads[i].state;
-    left += s != DONE;
-    (s == DONE ? gone : s == AT_BARRIER ? waiting : stuck) = i;
-  }
-  if (!left) return false;
-  if (stuck >= 0)
-    return fail(b, "deadlock: thread %d waits at line %d for lanes of mask 0x%x that never come", stuck, b->threads[stuck].line,
-                b->threads[stuck].mask);
-  const int line = b->threads[waiting].line;
-  if (gone >= 0) return fail(b, "__syncthreads at line %d: thread %d waits, thread %d has exited", line, waiting, gone);
-  for (int i = 0; i < b->count; ++i)
-    if (b->threads[i].line != line)
-      return fail(b, "__syncthreads diverges: thread %d is at line %d, thread %d at line %d", i, b->threads[i].line, waiting, line);
-  for (Thread& t : b->threads) t.state = READY;
-  return true;
 }
 
 void run_block(Block* b) {
