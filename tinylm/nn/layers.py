@@ -47,7 +47,7 @@ class Linear(Module):
         self.weight = init.uniform((out_features, in_features), bound)
         self.bias = init.uniform((out_features,), bound) if bias else None
 
-    def forward(self, x: Tensor, residual: Tensor | None = None, *, activation: str | None = None) -> Tensor:
+    def forward(self, x: Tensor | np.ndarray, residual: Tensor | None = None, *, activation: str | None = None) -> Tensor:
         """Returns act(x Wᵀ + b) + residual, computed by one op."""
         return ops.linear(x, self.weight, self.bias, residual, activation=activation, frozen=self.frozen)
 
@@ -80,7 +80,7 @@ class Embedding(Module):
         if self.padding_idx is not None:
             self.weight.data[self.padding_idx] = 0
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self, ids: Tensor | np.ndarray) -> Tensor:
         return ops.embedding(ids, self.weight, padding_idx=self.padding_idx)
 
     def extra_repr(self) -> str:
@@ -95,7 +95,7 @@ class _Norm(Module):
         self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
         self.eps = eps
 
-    def over_last_axis(self, op: Callable[..., Tensor], x: Tensor, *parameters: Parameter | None) -> Tensor:
+    def over_last_axis(self, op: Callable[..., Tensor], x: Tensor | np.ndarray, *parameters: Parameter | None) -> Tensor:
         """Returns op(x, *parameters, eps). Raises ShapeError unless the last axes of x are `normalized_shape`."""
         shape = self.normalized_shape
         eps = float(np.finfo(x.dtype).eps) if self.eps is None else self.eps
@@ -124,7 +124,7 @@ class LayerNorm(_Norm):
         self.weight = init.ones(self.normalized_shape) if elementwise_affine else None
         self.bias = init.zeros(self.normalized_shape) if elementwise_affine and bias else None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor | np.ndarray) -> Tensor:
         return self.over_last_axis(ops.layer_norm, x, self.weight, self.bias)
 
 
@@ -138,5 +138,5 @@ class RMSNorm(_Norm):
         super().__init__(normalized_shape, eps)
         self.weight = init.ones(self.normalized_shape) if elementwise_affine else None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor | np.ndarray) -> Tensor:
         return self.over_last_axis(ops.rms_norm, x, self.weight)

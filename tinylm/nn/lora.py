@@ -38,7 +38,7 @@ class LowRankLinear(Linear):
         for factor in (self.lora_A, self.lora_B):
             factor.data = to_device(factor.data.astype(base.weight.dtype), base.weight.device)
 
-    def forward(self, x: Tensor, residual: Tensor | None = None, *, activation: str | None = None) -> Tensor:
+    def forward(self, x: Tensor | np.ndarray, residual: Tensor | None = None, *, activation: str | None = None) -> Tensor:
         """Returns act(x Wᵀ + b + the correction) + residual."""
         narrow = ops.linear(x, self.lora_A) * self.scale  # (..., in) -> (..., rank)
         if activation is None:
