@@ -155,6 +155,8 @@ class Training:
         """Whether config.patience validations in a row were no better than the best."""
         return 0 < self.config.patience <= self.state.progress.since_best
 
+    # ---- what is due after a step; as methods, so that a run without a folder, or in PyTorch, can do it differently
+
     def save_is_due(self) -> bool:
         """Whether a checkpoint is to be written, by steps or by the clock. The results of a run do not depend on when it saves."""
         state, config = self.state, self.config
