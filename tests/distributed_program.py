@@ -24,8 +24,8 @@ CONFIG = TrainConfig(
 class Float64Run(Run):
     """A run with float64 parameters, converted before the optimiser packs them."""
 
-    def step(self, k: int):
-        loss, norm = super().step(k)
+    def train_step(self, k: int):
+        loss, norm = super().train_step(k)
         assert loss.dtype == np.float64
         return loss, norm
 
@@ -91,14 +91,14 @@ def stops(ranks: MPIRanks, folder: Path) -> None:
     run = Run(CONFIG, folder / "run", TEXT, ranks=ranks)
     if ranks.rank == 1:
         signal.signal(signal.SIGTERM, lambda *_: setattr(run, "stop_requested", True))
-        step = run.step
+        step = run.train_step
 
         def counted(k: int):
             if k == 6:
                 os.kill(os.getpid(), signal.SIGTERM)
             return step(k)
 
-        run.step = counted
+        run.train_step = counted
     assert run.train() is None
     steps = ranks.gather(np.array([run.progress.step]), axis=0)
     if ranks.rank == 0:
@@ -106,14 +106,14 @@ def stops(ranks: MPIRanks, folder: Path) -> None:
 
 
 def at_step(run: Run, k: int, action) -> None:
-    step = run.step
+    step = run.train_step
 
     def watched(now: int):
         if now == k:
             action()
         return step(now)
 
-    run.step = watched
+    run.train_step = watched
 
 
 def fails(ranks: MPIRanks, folder: Path) -> None:

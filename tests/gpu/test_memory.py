@@ -28,12 +28,12 @@ def test_a_step_gives_its_memory_back(card: Any, tmp_path: Path, model: str, sca
     gc.collect()
     before = used_bytes(card)
     run = Run(config, tmp_path / "run", load_text("tinyshakespeare")[:60_000])
-    run.step(0)  # makes gradients and the carried state, which stay
+    run.train_step(0)  # makes gradients and the carried state, which stay
     gc.disable()
     try:
         after = []
         for k in range(1, 6):
-            run.step(k)
+            run.train_step(k)
             after.append(used_bytes(card))
     finally:
         gc.enable()

@@ -33,7 +33,7 @@ def test_the_memory_of_a_graph_counted_by_hand() -> None:
 def test_activations_are_what_the_allocator_counts(model: str, tmp_path: Path) -> None:
     config = dataclasses.replace(default_config(model), **SHAPE)
     run = Run(config, tmp_path / "run", TEXT)
-    run.step(0)  # kernels are loaded
+    run.train_step(0)  # kernels are loaded
     x, y = (Tensor(np.ascontiguousarray(a)) for a in run.task.batches[1])
     tracemalloc.start()
     loss = run.model.loss(x, y)[0]

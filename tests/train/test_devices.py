@@ -33,7 +33,7 @@ def test_a_step_waits_for_nothing(cuda: Any, tmp_path: Path, model: str) -> None
     launches.clear()
     with waits_for_nothing():
         for k in range(2):  # the second has a carried state, and an optimiser that has made a step
-            loss, norm = run.step(k)
+            loss, norm = run.train_step(k)
     assert np.isfinite(float(to_numpy(loss)))
     assert np.isfinite(float(to_numpy(norm)))
     assert launches["adamw", "cuda"] == 4  # two groups, two steps
@@ -48,7 +48,7 @@ def test_a_step_of_a_translator_waits_for_nothing(cuda: Any, tmp_path: Path, mod
     run = TranslationRun(config, tmp_path / "run", Pairs(pairs, pairs[:3], pairs[:3], 0, ""))
     with waits_for_nothing():
         for k in range(2):
-            loss, _ = run.step(k)
+            loss, _ = run.train_step(k)
     assert np.isfinite(float(to_numpy(loss)))
 
 

@@ -51,14 +51,14 @@ def test_a_run_drops_as_the_ramp_says_and_resumes_bit_for_bit(tmp_path: Path) ->
     )  # fmt: skip
     whole = Run(config, tmp_path / "whole", TEXT)
     seen = []
-    step = whole.step
+    step = whole.train_step
 
     def watched(k: int) -> object:
         result = step(k)
         seen.append(whole.model.drop.p)
         return result
 
-    whole.step = watched  # type: ignore[method-assign, assignment]
+    whole.train_step = watched  # type: ignore[method-assign, assignment]
     whole.train()
     assert seen == [0.5 * min(1, k / 6) for k in range(8)]
 

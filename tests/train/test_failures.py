@@ -165,7 +165,7 @@ def test_found_late_on_a_gpu_the_step_is_named_all_the_same(cuda: Any, model: st
 def test_found_late_without_a_checkpoint(tmp_path: Path) -> None:
     run = tiny_run("gpt", tmp_path)
     run.state.losses = run.state.losses * np.float32(np.nan)
-    run.step(0)
+    run.train_step(0)
     run.progress.step, run.state.norm = 1, np.float32(1)
     with pytest.raises(AnomalyError, match=r"the training loss is nan and the gradient norm 1.0 .*which step it was is not known"):
         run.log(lambda record: None)

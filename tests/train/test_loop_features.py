@@ -112,14 +112,14 @@ def test_recomputed_activations_change_no_bit(model: str, tmp_path: Path) -> Non
 def test_the_average_is_what_is_validated_and_saved(model: str, tmp_path: Path) -> None:
     run = tiny_run(model, tmp_path, ema=0.8, steps=5)
     seen = [{name: p.data.astype(np.float64) for name, p in run.model.named_parameters()}]
-    step = run.step
+    step = run.train_step
 
     def watched(k: int) -> Any:
         result = step(k)
         seen.append({name: p.data.astype(np.float64) for name, p in run.model.named_parameters()})
         return result
 
-    run.step = watched  # type: ignore[method-assign]
+    run.train_step = watched  # type: ignore[method-assign]
     summary = run.train()
     assert summary is not None
     expected = seen[0]

@@ -1,5 +1,6 @@
 """From text to token ids and back: characters, words, or byte-pair pieces."""
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -203,10 +204,7 @@ def _pieces(text: str | Iterable[str]) -> Iterable[str]:
 def train_tokenizer(kind: str, text: str | Iterable[str], *, min_count: int = 2, vocab_size: int = 1024) -> Tokenizer:
     """Returns a tokenizer of that kind for a training text, whole or in pieces."""
     if kind == "char":
-        characters: set[str] = set()
-        for piece in _pieces(text):
-            characters.update(piece)
-        return CharTokenizer(characters)
+        return CharTokenizer(itertools.chain.from_iterable(_pieces(text)))
     if kind == "word":
         return WordTokenizer.train(text, min_count)
     if kind == "bpe":

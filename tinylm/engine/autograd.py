@@ -280,4 +280,4 @@ def backward(y: Any, gradient: Any = None, retain_graph: bool = False) -> None:
     """
     dy = seed_gradient(y, gradient)
     for _ in walk(y, constant(dy), _accumulate, retain_graph=retain_graph):
-        pass  # not observed: it runs to its end
+        pass  # the generator runs because it is iterated; not observed, it yields nothing

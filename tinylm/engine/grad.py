@@ -65,7 +65,7 @@ def grad(y: Any, xs: Any, gradient: Any = None, *, create_graph: bool = False, r
     with set_recording(create_graph):
         retain_graph = create_graph if retain_graph is None else retain_graph
         for _ in walk(y, dy, plan.leaf, create_graph=create_graph, retain_graph=retain_graph, plan=plan):
-            pass  # not observed: it runs to its end
+            pass  # the generator runs because it is iterated; not observed, it yields nothing
     found = [plan.result(x) for x in wanted]
     results = [g if g is None or create_graph else y.as_tensor(g) for g in found]
     return results if isinstance(xs, (list, tuple)) else results[0]

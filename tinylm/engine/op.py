@@ -60,8 +60,8 @@ class Op(Kernels):
 
 
 def _composed_vjp(twin: Callable[..., Any], inputs: Sequence[Any], extra: tuple[Any, ...], settings: dict[str, Any]) -> Callable[..., Any]:
-    """Returns the vjp of a function of small ops, with a graph of its own. The function is run on aliases of
-    the inputs: its gradients stop there, while a derivative of them goes on to the inputs."""
+    """Returns the vjp of a function of small ops, with a graph of its own. The function is run on aliases of the inputs:
+    its vjp stops at the aliases, and the derivative of the vjp, recorded on the outer graph, reaches the inputs."""
     ops = array_module(*inputs)
     aliases = [ops.identity(x) if isinstance(x, Tensor) and x.requires_grad else x for x in inputs]
     wanted = [x for x in aliases if isinstance(x, Tensor) and x.requires_grad]
@@ -102,7 +102,7 @@ def _wrap(value: Any, inputs: Sequence[Any], arrays: Sequence[Any]) -> Any:
 
 
 _NO_SETTINGS: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
-_PLAIN = frozenset({int, float, bool, type(None)})
+_PLAIN = frozenset({int, float, bool, type(None)})  # arguments that an op gets as they are: not made arrays
 
 
 class OpFunction(Protocol[P]):
@@ -172,8 +172,8 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Call
             inputs = tuple(inputs[0])
         arrays: list[Any] = []
         parents: list[Any] = []
-        cells: list[Any] = []
-        track = foreign = False
+        cells: list[Any] = []  # the version cells of inputs and outputs, with which the walk finds values changed in place
+        track = foreign = False  # a gradient is needed; an input is not a NumPy array, so perhaps on a GPU
         for a in inputs:
             if isinstance(a, Tensor):
                 data = a.data

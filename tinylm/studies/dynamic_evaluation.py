@@ -29,8 +29,7 @@ def dynamic_losses(
     optimizer = optim.SGD([p for p in model.parameters() if p.requires_grad], lr=lr)
     losses, state = [], None
     for x, y in consecutive_blocks(ids, model.block_size or segment, 1):
-        on_device = (Tensor(to_device(np.ascontiguousarray(a), device)) for a in (x, y))
-        inputs, targets = on_device
+        inputs, targets = (Tensor(to_device(np.ascontiguousarray(a), device)) for a in (x, y))
         logits, new_state = model.advance(inputs, state)
         scored = ops.cross_entropy(logits, targets, reduction="none")
         losses.append(to_numpy(scored.data).astype(np.float64).ravel())

@@ -31,10 +31,10 @@ class _Measured(Run):
         self.seconds, self.times, self.saving = seconds, list[float](), list[float]()
         self.memory, self.measuring = StepMemory(0, 0), 0.0  # of a step; seconds that finding it took
 
-    def step(self, k: int, look: bool = False) -> Any:
+    def train_step(self, k: int) -> Any:
         k += self.task.config.dropout_ramp  # where all of the dropout has set in
         start = time.perf_counter()
-        loss, norm = super().step(k, look)
+        loss, norm = super().train_step(k)
         float(to_numpy(loss))  # waits for a GPU
         self.times.append(time.perf_counter() - start)
         if len(self.times) == 1:  # kernels are loaded
@@ -165,7 +165,8 @@ def estimate(
     average = held.gradients if config.ema else 0  # as many as there are weights
     highest, base = resident_bytes("VmHWM"), max(0, resident_bytes() - held.parameters - average)
     model, whole = run.task.model, run.task.val_ids
-    run.task.val_ids = whole[: _enough(model, len(whole))]
+    longest = 2048 if model.block_size is None else 2 * model.block_size
+    run.task.val_ids = whole[: 1 + VALIDATION_ROWS * longest]  # measured are as many and as long rows as the whole has
     reports: list[float] = []
 
     def noted(record: dict[str, Any]) -> None:
@@ -185,12 +186,14 @@ def estimate(
     step_seconds = statistics.median(run.times[SKIPPED:] or run.times or [0.0])
     record = max(0.0, (loop_seconds - sum(run.times) - sum(run.saving) - run.measuring) / max(1, len(reports))) if run.times else 0.0
     times = event_counts(config, first)
-    memory = Memory(highest, base, held, average, run.memory, validation_bytes, _peak(config.device))
-    share = held.parameters / memory.checkpoint  # of a checkpoint, for the best weights and the last ones
+    on_gpu = config.device != "cpu"  # there the peak is what was allocated
+    peak = int(device_namespace(config.device).get_default_memory_pool().total_bytes()) if on_gpu else resident_bytes("VmHWM")
+    memory = Memory(highest, base, held, average, run.memory, validation_bytes, peak)
+    fraction = held.parameters / memory.checkpoint  # of a checkpoint, for the best weights and the last ones
     saves = times["save_every"] + timed_saves(config, steps, step_seconds) + (first == 0)  # one before the first step
     made = Seconds(
         start, steps * step_seconds, times["log_every"] * min(record, step_seconds),
-        times["eval_every"] * validation, statistics.median(run.saving or [0.0]) * (saves + share * (times["eval_every"] + 1)),
+        times["eval_every"] * validation, statistics.median(run.saving or [0.0]) * (saves + fraction * (times["eval_every"] + 1)),
     )  # fmt: skip
     return Estimate(config, model.vocab_size, model.num_parameters(), len(run.task.train_ids), steps, step_seconds, made, memory)
 
@@ -212,11 +215,6 @@ def timed_saves(config: TrainConfig, steps: int, step_seconds: float) -> int:
     return steps // apart * int(apart * step_seconds / (60 * config.save_minutes))
 
 
-def _enough(model: Any, tokens: int) -> int:
-    """Returns how many tokens of the validation part are measured: with as many and as long rows as in the whole."""
-    return min(tokens, 1 + VALIDATION_ROWS * (2048 if model.block_size is None else 2 * model.block_size))
-
-
 def _validation_bytes(run: _Measured) -> int:
     """Returns the peak memory of the arrays of a validation, by the count of Python's allocators; 0 on a GPU, which has its own."""
     if run.config.device != "cpu":
@@ -228,10 +226,3 @@ def _validation_bytes(run: _Measured) -> int:
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-
-
-def _peak(device: str) -> int:
-    """Returns the peak memory: of the process, or what was allocated on a GPU."""
-    if device == "cpu":
-        return resident_bytes("VmHWM")
-    return int(device_namespace(device).get_default_memory_pool().total_bytes())

@@ -48,7 +48,7 @@ def plan_scaling(config: TrainConfig, text: str | Corpus) -> ScalingPlan:
     tokenizer, train_ids, _, _ = prepare(config, text, None)
     most = min(config.steps, make_batches(config, train_ids).batches_per_epoch)
     widths = list({found.n_embd: found for found in (widened(config, factor) for factor in WIDTHS)}.values())
-    amounts = list(dict.fromkeys(max(1, round(most * share)) for share in AMOUNTS))
+    amounts = list(dict.fromkeys(max(1, round(most * fraction)) for fraction in AMOUNTS))
     if len(widths) < 3:
         raise ConfigError(
             f"n_embd {config.n_embd} with {config.n_head} heads: narrower widths {sorted(w.n_embd for w in widths)}, a scaling law needs 3"
@@ -61,9 +61,10 @@ def plan_scaling(config: TrainConfig, text: str | Corpus) -> ScalingPlan:
 
 def _scheduled(config: TrainConfig, steps: int) -> TrainConfig:
     """Returns the config with its whole schedule in this number of steps, validated and saved at the end."""
-    share = steps / config.schedule_steps
+    fraction = steps / config.schedule_steps
+    warmup, dropout_ramp = (round(n * fraction) for n in (config.warmup, config.dropout_ramp))
     return dataclasses.replace(
-        config, steps=steps, schedule_steps=steps, warmup=round(config.warmup * share), dropout_ramp=round(config.dropout_ramp * share),
+        config, steps=steps, schedule_steps=steps, warmup=warmup, dropout_ramp=dropout_ramp,
         eval_every=steps, save_every=steps, keep=1, patience=0,
     )  # fmt: skip
 

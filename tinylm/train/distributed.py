@@ -121,7 +121,7 @@ class MPIRanks(Ranks):
         if error is None or isinstance(error, SystemExit):
             return
         if self.rank:
-            time.sleep(1)  # an error that all ranks have is told by rank 0, which then ends this one
+            time.sleep(1)  # if all ranks raise the same error, rank 0 prints it and ends this rank within that time
         if isinstance(error, TinylmError):
             text, status = f"error: {' '.join(str(error).split())}", 2
         elif isinstance(error, KeyboardInterrupt):

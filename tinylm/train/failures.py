@@ -23,12 +23,12 @@ Gradients = Callable[[int], Array]  # fills the parameters' .grad with the gradi
 
 
 def describe_failure(state: RunState, gradients: Gradients, k: int) -> AnomalyError:
-    """Returns the error to stop with when step k, with the run as it was before it, met a value that is not finite.
+    """Returns the error to stop with if step k computes a value that is not finite; the state is the one before the step.
 
     Writes the folder failure/.
     """
     report = examine(state, gradients, k)
-    report = state.ranks.broadcast(report, root=_first_met(state, report))
+    report = state.ranks.broadcast(report, root=_first_failed(state, report))
     folder = state.folder / "failure"
     state.progress.step = k
     arrays, record = snapshot(state)
@@ -44,17 +44,17 @@ def describe_failure(state: RunState, gradients: Gradients, k: int) -> AnomalyEr
     return AnomalyError(f"{explained(report)}; nothing was updated; {kept}")
 
 
-def _first_met(state: RunState, report: dict[str, Any]) -> int:
+def _first_failed(state: RunState, report: dict[str, Any]) -> int:
     """Returns the first rank whose own loss or gradient is not finite, or 0 if no rank's is."""
-    met = any(isinstance(report[name], str) for name in ("loss", "gradient_norm"))
-    return int(np.argmax(state.ranks.gather(np.array([[met]]), axis=1)))
+    failed = any(isinstance(report[name], str) for name in ("loss", "gradient_norm"))
+    return int(np.argmax(state.ranks.gather(np.array([[failed]]), axis=1)))
 
 
 def find_failure(state: RunState, step: Callable[[int], Any], loss: float, norm: float) -> AnomalyError:
-    """Returns the error for a loss or gradient norm that was seen not to be finite some steps after it arose.
+    """Returns the error for a loss or gradient norm that was found not to be finite some steps after it was computed.
 
-    A run repeats itself bit for bit, so it goes back to its newest checkpoint and makes its steps again with `step`,
-    which looks at every one; what it meets there is described as `describe_failure` does.
+    A run repeats itself bit for bit: it returns to its newest checkpoint and repeats its steps with `step`, which checks
+    each one and raises the error of `describe_failure` for the first that fails.
     """
     first, last = state.progress.logged_step + 1, state.progress.step
     seen = f"the training loss is {loss} and the gradient norm {norm} between steps {first} and {last}"

@@ -34,7 +34,8 @@ class Training:
         self.task, self.config, self.model, self.folder = task, task.config, task.model, folder
         self.state = RunState(task, folder, ranks or Ranks())
         self.lock = RunLock(folder)
-        self.stop_requested = False  # set it (from a signal handler, say) to stop after the step under way
+        self.stop_requested = False  # set it (from a signal handler, say) to stop after the current step
+        self.checks_each_step = task.config.device == "cpu"
 
     # ---- one step
 
@@ -44,24 +45,24 @@ class Training:
         Returns whether the run was asked to stop while it made the step.
         """
         state, config = self.state, self.config
-        loss, state.norm = self.step(state.progress.step)
+        loss, state.norm = self.train_step(state.progress.step)
         state.losses = state.losses + loss  # on the device: nothing is copied until a record is due
         state.progress.step += 1
-        step, stopping = state.progress.step, self.asked_to_stop()
-        validates = self.task.validates and (step % config.eval_every == 0 or step == config.steps)
-        if step % config.log_every == 0 or validates:
+        done, stopping = state.progress.step, self.asked_to_stop()
+        validates = self.task.validates and (done % config.eval_every == 0 or done == config.steps)
+        if done % config.log_every == 0 or validates:
             self.log(report)
         if validates:
             self.validate(report)
-        if step == config.steps or self.save_is_due():
+        if done == config.steps or self.save_is_due():
             self.save()
         return stopping
 
-    def step(self, k: int, look: bool = False) -> tuple[Array, Array]:
+    def train_step(self, k: int) -> tuple[Array, Array]:
         """Makes step k; returns (loss, gradient norm) as 0-d arrays on the device.
 
-        look: at the loss and the gradients before the update, which is free on a CPU alone. Raises AnomalyError when
-        they are not finite, with the step, the parameter and the op; nothing is updated then.
+        Raises AnomalyError if a loss or gradient is found not to be finite, with the step, the parameter and the op;
+        nothing is updated then.
         """
         state, task, config = self.state, self.task, self.config
         before = state.generator.state, state.carried
@@ -71,8 +72,8 @@ class Training:
         for group, peak in zip(task.optimizer.param_groups, state.peaks, strict=True):
             group["lr"] = task.schedule(k) * (peak / config.lr if config.lr else 1.0)
         try:
-            if look or config.device == "cpu":
-                self.look(loss)
+            if self.checks_each_step:
+                self.check_step(loss)
             norm = task.optimizer.step(max_norm=config.clip)
         except AnomalyError as error:
             state.generator.state, state.carried = before
@@ -97,12 +98,22 @@ class Training:
         state.carried = joined(handed_on)
         return array_module(total).asarray(total)
 
-    def look(self, loss: Array) -> None:
-        """Raises AnomalyError for a loss that is not finite; on a GPU for such a gradient too, at which the optimiser looks on a CPU."""
+    # Two checks for values that are not finite. On a CPU each step is checked before its update. On a GPU that would wait for the
+    # device at each step: there such a value is found later, when a record or checkpoint is due, and the step that caused it is
+    # searched for from the last checkpoint on.
+
+    def check_step(self, loss: Array) -> None:
+        """Raises AnomalyError if the loss is not finite; on a GPU also if a gradient is not, which on a CPU the optimiser checks."""
         if not np.isfinite(to_numpy(loss)):
             raise AnomalyError(f"the loss is {float(to_numpy(loss))}")
         if self.config.device != "cpu" and not np.isfinite(norm := to_numpy(self.task.optimizer.grad_norm())):
             raise AnomalyError(f"the gradient norm is {float(norm)}")
+
+    def check_past_steps(self, loss: float, norm: float) -> None:
+        """Raises AnomalyError for the first bad step since the last checkpoint if the loss or the norm is not finite."""
+        if not (np.isfinite(loss) and np.isfinite(norm)):
+            self.checks_each_step = True
+            raise find_failure(self.state, self.train_step, loss, norm)
 
     def failure(self, k: int) -> AnomalyError:
         """Returns the error of step k, with the run as it was before it, and keeps what repeats the step."""
@@ -111,13 +122,12 @@ class Training:
     # ---- all steps
 
     def train(self, report: Report = lambda record: None) -> dict[str, Any] | None:
-        """Trains up to config.steps, or until config.patience is at its end, and returns the summary, which it
-        also writes, with the average as the model's weights if there is one; None when it was asked to stop
-        before, with a checkpoint to resume from.
+        """Trains up to config.steps, or until config.patience is used up. Writes the summary and returns it; the model then has
+        the averaged weights, if they are averaged. If it was asked to stop before, writes a checkpoint and returns None.
 
         `report` gets each record that metrics.jsonl gets: every log_every steps and whenever the run validates.
-        Raises AnomalyError when a loss or the gradient norm is not finite, with the step, the parameter and the
-        op; failure/ in the run folder then holds what `replay` needs, and the last checkpoint stands.
+        Raises AnomalyError if a loss or the gradient norm is not finite, with the step, the parameter and the op;
+        failure/ in the run folder then holds what `replay` needs, and the last checkpoint is kept.
         """
         state, config, progress = self.state, self.config, self.progress
         with self.lock if state.ranks.rank == 0 else contextlib.nullcontext():
@@ -145,18 +155,20 @@ class Training:
         """Whether config.patience validations in a row were no better than the best."""
         return 0 < self.config.patience <= self.state.progress.since_best
 
+    # ---- what is due after a step; as methods, so that a run without a folder, or in PyTorch, can do it differently
+
     def save_is_due(self) -> bool:
-        """Whether there is a checkpoint to write, by steps or by the clock: when a run saves changes nothing in it."""
+        """Whether a checkpoint is to be written, by steps or by the clock. The results of a run do not depend on when it saves."""
         state, config = self.state, self.config
         minutes = (time.monotonic() - state.clock.saved) / 60
         due = state.progress.step % config.save_every == 0 or 0 < config.save_minutes <= minutes
         return due if state.ranks.size == 1 else state.ranks.broadcast(due)  # clocks differ
 
     def log(self, report: Report) -> None:
-        """Writes a record of the steps since the last one. Raises AnomalyError when they were not finite."""
+        """Writes a record of the steps since the last one. Raises AnomalyError if a loss or the last norm is not finite."""
         state, progress = self.state, self.progress
         mean = state.losses / (progress.step - progress.logged_step)
-        self.require_finite(float(to_numpy(mean)), float(to_numpy(state.norm)))
+        self.check_past_steps(float(to_numpy(mean)), float(to_numpy(state.norm)))
         log_record(state, report)
 
     def validate(self, report: Report) -> None:
@@ -164,25 +176,20 @@ class Training:
         validate(self.state, report)
 
     def save(self) -> None:
-        """Writes a checkpoint of the run as it stands. Raises AnomalyError when a loss since the last record was not finite."""
-        self.require_finite(float(to_numpy(self.state.losses)), 0.0)
+        """Writes a checkpoint. Raises AnomalyError if a loss since the last record is not finite."""
+        self.check_past_steps(float(to_numpy(self.state.losses)), 0.0)
         save_checkpoint(self.state)
-
-    def require_finite(self, loss: float, norm: float) -> None:
-        """Raises AnomalyError when one of them is not finite, which is found late on a GPU, where not every step is looked at."""
-        if not (np.isfinite(loss) and np.isfinite(norm)):
-            raise find_failure(self.state, lambda k: self.step(k, look=True), loss, norm)
 
     # ---- the folder
 
     def open(self, resume: bool) -> None:
         """Takes the folder: restores the newest checkpoint, or writes the task's files. It is locked until `train` is done.
 
-        Raises CheckpointError when another process has it, or when it holds a run already.
+        Raises CheckpointError if another process has it, or if it holds a run already.
         """
         state = self.state
         writes = state.ranks.rank == 0
-        with rank_0_first(state.ranks):  # what it sets aside, the others do not meet
+        with rank_0_first(state.ranks):  # it renames damaged checkpoints, so that the others do not read them
             if writes:
                 self.lock.acquire()
             try:

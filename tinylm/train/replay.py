@@ -19,9 +19,10 @@ from tinylm.train.tasks.classifier_run import Classification
 from tinylm.train.tasks.language_model_config import TrainConfig
 from tinylm.train.tasks.language_modeling import LanguageModeling
 from tinylm.train.tasks.loading import read_config, read_record, task_of, untrained_model
+from tinylm.train.tasks.settings import UpdateSettings
 from tinylm.train.tasks.task import Task
-from tinylm.train.tasks.translation import Translation, read_translation
-from tinylm.train.tasks.translation_config import TranslationConfig
+from tinylm.train.tasks.translation import Translation
+from tinylm.train.tasks.translation_config import TranslationConfig, vocabulary_of
 
 
 @dataclass
@@ -41,7 +42,7 @@ class OneBatch:
 
 def failed_run(folder: Path) -> Training:
     """Returns the run as it was before the step that failed, with that step's batch as its only data: from config.json
-    and failure/ alone. It may be examined at will; it is not for training on.
+    and failure/ alone. It can be examined, but not trained further.
 
     Raises CheckpointError when the folder has no failure, or a damaged one.
     """
@@ -62,18 +63,16 @@ def failed_run(folder: Path) -> Training:
 
 def task_with_batch(folder: Path, batch: dict[str, np.ndarray], afresh: bool) -> Task:
     """Returns the task of a run with this one batch, by the names of `Task.batch_arrays`. Raises KeyError or TypeError for other names."""
-    if task_of(read_record(folder)) == TranslationConfig.task:
-        config, vocabulary = read_translation(folder)
-        model = untrained_model(folder, config, vocabulary.tokenizer)
+    kinds: dict[str, type[UpdateSettings]] = {kind.task: kind for kind in (TranslationConfig, ClassifierConfig)}
+    config, tokenizer = read_config(folder, kinds.get(task_of(read_record(folder)), TrainConfig))
+    model = untrained_model(folder, config, tokenizer)
+    if isinstance(config, TranslationConfig):
         pairs = Batch(**{**batch, "target_tokens": int(batch["target_tokens"])})  # type: ignore[arg-type]
-        return Translation(config, model, OneBatch(pairs, afresh), vocabulary)
-    if task_of(read_record(folder)) == ClassifierConfig.task:  # whose batch is one of its texts, which are read again
-        classifier, tokenizer = read_config(folder, ClassifierConfig)
-        part = prepare_split(load_labelled(classifier.data), classifier.split, classifier.min_count)
-        return Classification(classifier, untrained_model(folder, classifier, tokenizer), part)
-    settings, tokenizer = read_config(folder, TrainConfig)
-    data = OneBatch((batch["inputs"], batch["targets"]), afresh)
-    return LanguageModeling(settings, untrained_model(folder, settings, tokenizer), data, tokenizer)
+        return Translation(config, model, OneBatch(pairs, afresh), vocabulary_of(folder, tokenizer))
+    if isinstance(config, ClassifierConfig):  # its batch is one of its texts, which are read again
+        return Classification(config, model, prepare_split(load_labelled(config.data), config.split, config.min_count))
+    assert isinstance(config, TrainConfig)
+    return LanguageModeling(config, model, OneBatch((batch["inputs"], batch["targets"]), afresh), tokenizer)
 
 
 def replay(folder: Path) -> dict[str, Any]:

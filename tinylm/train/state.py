@@ -67,7 +67,7 @@ class Clock:
 
 @dataclass
 class RunState:
-    """All that a run is made of. The model moves to its device, and its optimiser is made."""
+    """All that a run is made of. Making one moves the model to its device and makes its optimiser."""
 
     task: Task
     folder: Path
@@ -78,14 +78,17 @@ class RunState:
     generator: Generator = default_generator  # of dropout masks
     progress: Progress = field(default_factory=Progress)
     clock: Clock = field(default_factory=Clock)
+    peaks: list[float] = field(init=False)  # the learning rate that each parameter group was made with
+    average: WeightAverage | None = field(init=False)  # of the weights, if config.ema is not 0
+    losses: Array = field(init=False)  # the sum of the losses since the last record, on the device
 
     def __post_init__(self) -> None:
         task, config = self.task, self.task.config
         task.model.to(config.device)
         task.build_updates()
-        self.peaks = [group["lr"] for group in task.optimizer.param_groups]  # the learning rate that each group was made with
+        self.peaks = [group["lr"] for group in task.optimizer.param_groups]
         self.average = WeightAverage(task.model, config.ema) if config.ema else None
-        self.losses: Array = device_namespace(config.device).zeros((), np.float32)  # the sum since the last record, on the device
+        self.losses = device_namespace(config.device).zeros((), np.float32)
 
     def evaluated(self) -> contextlib.AbstractContextManager[None]:
         """Within it the model has the weights that are evaluated and saved: their average, if there is one."""

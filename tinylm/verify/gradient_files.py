@@ -32,15 +32,6 @@ def save_gradients(gradients: Gradients, path: str | Path) -> None:
     write_atomically(Path(path), serialize(arrays))
 
 
-def load_gradients(path: str | Path) -> dict[str, np.ndarray]:
-    """Returns the arrays of a safetensors file by name. Raises CheckpointError if it is missing, damaged or of a dtype that NumPy lacks."""
-    file = open_safetensors(Path(path))
-    try:
-        return {name: tensor.array() for name, tensor in file.tensors.items()}
-    except ValueError as error:
-        raise CheckpointError(f"{path} cannot be compared: {error}") from error
-
-
 def compare_gradients(ours: Gradients, theirs: Gradients, *, tolerance: float | None = None) -> Report:
     """Compares gradients by name with trusted ones: models (after backward), mappings of arrays, or safetensors files.
 
@@ -58,8 +49,13 @@ def compare_gradients(ours: Gradients, theirs: Gradients, *, tolerance: float | 
 
 
 def _arrays(gradients: Gradients) -> dict[str, np.ndarray]:
+    """Returns the arrays by name. Raises CheckpointError for a file that is missing, damaged or of a dtype that NumPy lacks."""
     if isinstance(gradients, (str, Path)):
-        return load_gradients(gradients)
+        file = open_safetensors(Path(gradients))
+        try:
+            return {name: tensor.array() for name, tensor in file.tensors.items()}
+        except ValueError as error:
+            raise CheckpointError(f"{gradients} cannot be compared: {error}") from error
     if isinstance(gradients, Module):
         gradients = {name: p.grad for name, p in gradients.named_parameters() if p.grad is not None}
     return {name: to_numpy(getattr(g, "data", g)) if not isinstance(g, np.ndarray) else g for name, g in gradients.items()}

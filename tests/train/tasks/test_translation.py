@@ -103,7 +103,7 @@ def test_the_training_loss_is_smoothed_and_ignores_padding(tmp_path: Path) -> No
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     one_hot = np.eye(run.task.vocabulary.size)[batch.target_out]
     losses = -((0.7 * one_hot + 0.3 / run.task.vocabulary.size) * log_p).sum(-1)
-    loss, _ = run.step(0)
+    loss, _ = run.train_step(0)
     assert float(loss) == pytest.approx(losses[batch.target_out != run.task.vocabulary.pad].mean(), rel=1e-5)
 
 

@@ -13,7 +13,7 @@ from tinylm.engine.random_keys import default_generator, philox
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import AnomalyError
 from tinylm.models.classifier import Ensemble
-from tinylm.optim import AdamW, Optimizer, Schedule
+from tinylm.optim import AdamW
 from tinylm.optim.groups import decay_groups
 from tinylm.train.failures import examine, explained
 from tinylm.train.loop import Training
@@ -40,7 +40,6 @@ class Classification(Task):
     part: Split
     data: LabelledTexts | None = None  # where the part is from
     files: dict[str, Any] = field(default_factory=dict)
-    rows = slice(None)
     validates = False
 
     def __post_init__(self) -> None:
@@ -56,7 +55,7 @@ class Classification(Task):
         self._epoch: tuple[tuple[int, int], np.ndarray, np.ndarray] | None = None
 
     def build_updates(self) -> None:
-        self.schedule: Schedule = lambda k: self.settings.lr * (1 - k % self.steps_each / self.steps_each)
+        self.schedule = lambda k: self.settings.lr * (1 - k % self.steps_each / self.steps_each)
         self.begin_member(0)
 
     def begin_member(self, number: int) -> None:
@@ -64,7 +63,7 @@ class Classification(Task):
         self.member = list(self.model.members)[number]
         self.member.train()
         groups = decay_groups(self.member.parameters(), self.settings.weight_decay)
-        self.optimizer: Optimizer = AdamW(groups, lr=self.settings.lr, betas=(0.9, 0.99))
+        self.optimizer = AdamW(groups, lr=self.settings.lr, betas=(0.9, 0.99))
 
     def place(self, k: int) -> tuple[int, int, int]:
         """Returns (member, epoch, batch of the epoch) of step k, counted from 0."""

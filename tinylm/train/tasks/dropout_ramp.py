@@ -6,8 +6,8 @@ from tinylm import nn
 class DropoutRamp:
     """Every dropout probability p of a model, at step k of a ramp of n steps: p min(1, k / n).
 
-    Dropout slows the first steps, when nothing is learned by heart yet, and helps the last ones, when
-    much is. Morerio et al. 2017, arXiv:1703.06229, who let the rate approach p exponentially.
+    Dropout slows learning in the first steps, when the model does not overfit yet, and helps in the last ones, when
+    it does. Morerio et al. 2017, arXiv:1703.06229, who let the rate approach p exponentially.
     A ramp of 0 steps leaves the probabilities as they are.
     """
 

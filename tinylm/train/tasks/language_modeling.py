@@ -16,7 +16,6 @@ from tinylm.engine.tensor import Tensor
 from tinylm.errors import DataError
 from tinylm.files.json_files import write_json
 from tinylm.models import LanguageModel, NgramLM
-from tinylm.optim import Optimizer, Schedule
 from tinylm.pretrained.tokenizer_files import PretrainedTokenizer
 from tinylm.train.distributed import Ranks, own_rows, rank_0_first
 from tinylm.train.loop import Training
@@ -45,8 +44,6 @@ class LanguageModeling(Task):
     bytes_per_token: float = float("nan")  # of the validation part
     rows: slice = field(default_factory=lambda: slice(None))
     files: dict[str, Any] = field(default_factory=dict)
-    optimizer: Optimizer = field(init=False)
-    schedule: Schedule = field(init=False)
 
     def __post_init__(self) -> None:
         self.ramp = DropoutRamp(self.model, self.config.dropout_ramp) if self.config.dropout_ramp else None
@@ -56,7 +53,7 @@ class LanguageModeling(Task):
 
     def micro_batches(self, k: int) -> list[MicroBatch]:
         if self.ramp:
-            self.ramp.set(k)
+            self.ramp.set(k)  # here, since the loop asks for the batch of step k before it runs the model
         x, y = (a[self.rows] for a in self.batches[k])
         parts = self.config.accumulate
         if parts == 1:

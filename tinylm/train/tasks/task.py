@@ -1,7 +1,8 @@
 """What the training loop asks of a task: data, a model and a loss."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,24 +23,27 @@ class MicroBatch(NamedTuple):
     weight: float  # of its loss in the loss of the batch: the parts' weights add up to 1
 
 
-class Task(Protocol):
+class Task(ABC):
     """A task of one kind, with its settings, its data and its model. What has a body here is what most tasks do."""
 
     config: LoopSettings
     model: Module
     optimizer: Optimizer
     schedule: Schedule  # the learning rate of each step
-    rows: slice  # of each batch, those of this rank
+    rows: slice = slice(None)  # of each batch, those of this rank
     validates: bool = True  # whether there is a validation part
     bytes_per_token: float = float("nan")  # how many bytes of the validation part's text a token stands for
     files: dict[str, Any]  # the JSON files that a run folder begins with: config.json, and what else the task notes down
 
+    @abstractmethod
     def build_updates(self) -> None:
         """Makes optimizer and schedule, once the model is on its device."""
 
+    @abstractmethod
     def micro_batches(self, k: int) -> list[MicroBatch]:
         """Returns this rank's rows of batch k, in the parts whose gradients are added up."""
 
+    @abstractmethod
     def loss(self, batch: Any, carried: Carried | None) -> tuple[Tensor, Carried | None]:
         """Returns (the loss of a micro-batch's arrays, what the next batch starts with); carried: what the batch before gave."""
 
@@ -59,6 +63,7 @@ class Task(Protocol):
         """Returns how many tokens the steps from `first` up to `stop` train on."""
         return 0
 
+    @abstractmethod
     def batch_arrays(self, k: int) -> dict[str, np.ndarray]:
         """Returns the arrays of batch k by name, as a failed step keeps them."""
 

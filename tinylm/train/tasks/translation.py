@@ -19,7 +19,7 @@ from tinylm.engine.random_keys import default_generator
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import DataError
 from tinylm.models.translator import TranslationModel
-from tinylm.optim import Optimizer, Schedule, WarmupCosine
+from tinylm.optim import WarmupCosine
 from tinylm.train.loop import Training
 from tinylm.train.tasks.latent_semantics import latent_embedding
 from tinylm.train.tasks.loading import load, read_config
@@ -41,9 +41,6 @@ class Translation(Task):
     bytes_per_token: float = float("nan")  # of the validation part's targets
     too_long: int = 0  # pairs that were left out
     files: dict[str, Any] = field(default_factory=dict)
-    optimizer: Optimizer = field(init=False)
-    schedule: Schedule = field(init=False)
-    rows = slice(None)
 
     def build_updates(self) -> None:
         c = self.config

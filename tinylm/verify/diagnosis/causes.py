@@ -85,7 +85,7 @@ def _lengths(e: Evidence) -> Iterator[tuple[int, str]]:
 
 def swapped(e: Evidence) -> str | None:
     same = [j for j, x in enumerate(e.problem.xs) if j != e.k and x.shape == e.wrong.shape[1:]]
-    found = [j for j in same if e.explains(e.right_of(j))]
+    found = [j for j in same if e.explains((e.cotangents @ e.problem.measured(j, STEP)).reshape(e.wrong.shape))]
     return f"swapped arguments: this is the gradient of {e.problem.names[found[0]]}" if found else None
 
 

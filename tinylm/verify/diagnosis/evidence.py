@@ -36,11 +36,6 @@ class Evidence:
         gradients[:, self.without] = 0
         return gradients.reshape(self.wrong.shape)
 
-    def right_of(self, other: int) -> np.ndarray:
-        """Returns the right gradient of another argument."""
-        x = self.problem.xs[other]
-        return (self.cotangents @ self.problem.measured(other, STEP)).reshape(-1, *x.shape)
-
     def explains(self, candidate: np.ndarray) -> bool:
         """True if a candidate explains the wrong gradient to within 2 % of its error."""
         return bool(np.linalg.norm(candidate - self.wrong) <= 0.02 * np.linalg.norm(self.right - self.wrong))

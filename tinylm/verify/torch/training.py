@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from tinylm.data import Corpus
-from tinylm.data.pairs import Batch, Pairs
+from tinylm.data.pairs import Pairs
 from tinylm.data.tokenizers import Tokenizer
 from tinylm.engine.devices import device_namespace, to_numpy
 from tinylm.errors import ConfigError
@@ -78,7 +78,7 @@ class TorchRun(_InTorch, Run):
         self.torch_optimizers = [torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), fused=True)]
         self.carried: Any = None  # what a recurrent model carries from batch to batch
 
-    def step(self, k: int, look: bool = False) -> tuple[Any, Any]:
+    def train_step(self, k: int) -> tuple[Any, Any]:
         x, y = (torch.tensor(a, device=self.config.device) for a in self.task.batches[k])
         if self.task.config.model in RECURRENT:
             logits, self.carried = self.torch_model(x.T, None if self.task.starts_afresh(k) else self.carried)
@@ -134,12 +134,11 @@ class TorchTranslationRun(_InTorch, TranslationRun):
         if muon:
             self.torch_optimizers.append(TorchMuon(muon, lr=config.matrix_lr, weight_decay=config.weight_decay))
 
-    def step(self, k: int, look: bool = False) -> tuple[Any, Any]:
-        return self._update(self._torch_loss(self.task.batches[k]), k)
-
-    def _torch_loss(self, batch: Batch) -> torch.Tensor:
+    def train_step(self, k: int) -> tuple[Any, Any]:
+        batch = self.task.batches[k]
         arrays = batch.source, batch.source_lengths, batch.target_in, batch.target_out
         *inputs, target = (torch.tensor(a, device=self.config.device) for a in arrays)
         logits = self.torch_model(*inputs)
         smoothing, pad = self.task.config.label_smoothing, self.task.vocabulary.pad
-        return F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=pad, label_smoothing=smoothing)
+        loss = F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=pad, label_smoothing=smoothing)
+        return self._update(loss, k)

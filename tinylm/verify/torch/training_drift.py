@@ -6,6 +6,7 @@ off. How far that one drifts from PyTorch's own run is no error of anyone's.
 """
 
 import copy
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -49,17 +50,13 @@ def drift(model: Module, torch_model: Any, batch: Any, steps: int, *, dtype: str
     goal = Tensor(to_device(targets, y.device))
     optimizer = optim.SGD(ours.parameters(), lr=_LR, momentum=_MOMENTUM)
 
-    def step() -> float:
-        loss = ((outputs() - goal) ** 2).mean() * 0.5
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return float(loss.item())
-
-    torch_steps = [_torch_step(first, batch, targets), _torch_step(control, batch, targets.astype(np.float64))]
+    all_steps = (
+        functools.partial(_train_step, outputs, goal, optimizer),
+        _torch_step(first, batch, targets), _torch_step(control, batch, targets.astype(np.float64)),
+    )  # fmt: skip
     rows: list[tuple[float, float, float, float]] = []
     for _ in range(steps):
-        losses = step(), torch_steps[0](), torch_steps[1]()
+        losses = [step() for step in all_steps]
         theirs = {name: p.numpy(force=True) for name, p in first.named_parameters()}
         distance = _distance({name: p.numpy() for name, p in ours.named_parameters()}, theirs)
         rows.append((losses[0], losses[1], distance, _distance({n: p.numpy(force=True) for n, p in control.named_parameters()}, theirs)))
@@ -73,15 +70,19 @@ def _torch_step(model: Any, batch: Any, targets: np.ndarray) -> Callable[[], flo
     goal = torch.from_numpy(targets)
     optimizer = torch.optim.SGD(model.parameters(), lr=_LR, momentum=_MOMENTUM)
 
-    def step() -> float:
-        y = torch.cat([t.reshape(-1) for t in outputs_of(model, batch, arguments) if t.is_floating_point()])
-        loss = ((y - goal) ** 2).mean() * 0.5
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return float(loss.detach())
+    def outputs() -> torch.Tensor:
+        return torch.cat([t.reshape(-1) for t in outputs_of(model, batch, arguments) if t.is_floating_point()])
 
-    return step
+    return functools.partial(_train_step, outputs, goal, optimizer)
+
+
+def _train_step(outputs: Callable[[], Any], goal: Any, optimizer: Any) -> float:
+    """Makes a training step, of tinylm or of PyTorch, and returns its loss."""
+    loss = ((outputs() - goal) ** 2).mean() * 0.5
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return float(loss.item())
 
 
 def _distance(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> float:
