@@ -29,7 +29,7 @@ class Split(NamedTuple):
 
 
 def prepare_split(data: LabelledTexts, split: int, min_count: int = 1) -> Split:
-    """Returns one of the five fixed splits. Raises ConfigError, and DataError, also for a training part of one class."""
+    """Returns one of the five fixed splits. Raises DataError for a training part of one class, and what `split_labelled` raises."""
     train, test = split_labelled(len(data.texts), split)
     if len(set(data.labels[train].tolist())) < 2:
         raise DataError(f"the training part of split {split} has one class only: {data.names[data.labels[train[0]]]!r}")

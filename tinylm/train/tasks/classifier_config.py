@@ -36,7 +36,7 @@ class ClassifierSettings(Settings):
     buckets: int = 65536
     """bag: rows of the table that the word pairs share"""
     hidden: int = 64
-    """lstm: units a direction; transformer: width inside the feed-forward"""
+    """lstm: units per direction; transformer: width inside the feed-forward"""
     layers: int = 1
     """lstm and transformer: layers"""
     heads: int = 4
@@ -46,7 +46,7 @@ class ClassifierSettings(Settings):
     epochs: int = 12
     """times through the training part"""
     batch_size: int = 32
-    """texts a step"""
+    """texts per step"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,7 +50,7 @@ class Classification(Task):
             lr=self.settings.lr, clip=1.0, steps=steps, schedule_steps=steps, log_every=self.batches_per_epoch,
             save_every=self.batches_per_epoch, save_minutes=0.0, keep=2,
         )  # fmt: skip
-        self.epoch_key, self.total = (0, 0), 0.0  # what ordered the texts of the epoch under way, and the sum of its losses
+        self.epoch_key, self.total = (0, 0), 0.0  # what ordered the texts of the current epoch, and the sum of its losses
         self._lengths = np.array([len(ids) for ids in self.part.train_texts])
         self._epoch: tuple[tuple[int, int], np.ndarray, np.ndarray] | None = None
 
@@ -71,7 +71,7 @@ class Classification(Task):
         return (number, *divmod(step, self.batches_per_epoch))
 
     def batch(self, column: int) -> dict[str, np.ndarray]:
-        """Returns a batch of the epoch under way: texts of about one length are together, so that there is less to pad."""
+        """Returns a batch of the current epoch: texts of about one length are together, so that there is less to pad."""
         if self._epoch is None or self._epoch[0] != self.epoch_key:
             random = np.random.Generator(philox(self.epoch_key))
             order = np.argsort(self._lengths + random.uniform(0, 5, self._lengths.size))

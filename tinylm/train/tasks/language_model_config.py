@@ -55,7 +55,7 @@ class LanguageModelSettings(Settings):
     n_layer: int = 4
     """layers"""
     n_head: int = 4
-    """attention heads a layer"""
+    """attention heads per layer"""
     n_kv_head: int = 2
     """llama: heads of keys and values, each shared by n_head / n_kv_head heads of queries"""
     rope_theta: float = 10000.0
@@ -63,7 +63,7 @@ class LanguageModelSettings(Settings):
     n_embd: int = 128
     """width: of embeddings, and of a Transformer's layers"""
     n_hidden: int = 512
-    """transformer and llama: width inside the feed-forward; recurrent models: hidden units a layer"""
+    """transformer and llama: width inside the feed-forward; recurrent models: hidden units per layer"""
     input_dropout: float = 0.0
     """recurrent models: probability of dropping a feature of the embedding; dropout is for the layers' outputs"""
     dropout_ramp: int = 0
@@ -78,9 +78,9 @@ class LanguageModelSettings(Settings):
     """ngram: a token depends on the order - 1 before it"""
 
     batch_size: int = 12
-    """blocks a step"""
+    """blocks per step"""
     accumulate: int = 1
-    """micro-batches that a step's blocks are worked through in, for less memory; the gradient is the same"""
+    """parts that the blocks of a step are computed in, one after the other, for less memory; only rounding and dropout masks change"""
     checkpoint_activations: bool = False
     """gpt, llama and transformer: compute each block again in the backward pass instead of keeping its values: slower, less memory"""
     beta1: float = 0.9

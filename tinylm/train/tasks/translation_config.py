@@ -35,14 +35,14 @@ class TranslatorSettings(Settings):
     n_layer: int = 2
     """layers of the encoder, and of the decoder"""
     n_head: int = 4
-    """transformer: attention heads a layer"""
+    """transformer: attention heads per layer"""
     n_embd: int = 128
     """width: of the embedding and the layers"""
     n_hidden: int = 384
     """transformer: width inside the feed-forward"""
 
     batch_tokens: int = 1024
-    """target tokens a step at most, padding included"""
+    """at most so many target tokens per step, padding included"""
     label_smoothing: float = 0.1
     """fraction of the target's probability that is spread over all tokens in training"""
     embedding: Literal["latent", "random"] = "latent"
