@@ -80,12 +80,15 @@ static void backward_part(void *argument, int part, int parts) {
     part_range(b->rows, 1, part, parts, &first, &last);
     for (int64_t row = first; row < last; row++) {
         const float *z = b->z + row * classes, top = b->tops[row], log_total = b->logs[row];
-        const int valid = b->targets[row] != b->ignore_index;
-        const float g = b->dy[b->single ? 0 : row] / b->divisor * (float)valid;
         float *dz = b->dz + row * classes;
+        if (b->targets[row] == b->ignore_index) {  /* 0 whatever dy and the row are: if all rows are ignored, the mean is 0/0 */
+            memset(dz, 0, (size_t)classes * sizeof *dz);
+            continue;
+        }
+        const float g = b->dy[b->single ? 0 : row] / b->divisor;
 #pragma omp simd
         for (int64_t j = 0; j < classes; j++) dz[j] = g * (exp_to_0(z[j] - top - log_total) - uniform);
-        if (valid) dz[b->targets[row]] -= (1 - b->smoothing) * g;
+        dz[b->targets[row]] -= (1 - b->smoothing) * g;
     }
 }
 

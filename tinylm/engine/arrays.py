@@ -5,12 +5,14 @@ tinylm knows the difference: op bodies ask `array_module` for "the NumPy of thes
 """
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tinylm.engine.array_functions import Array, Namespace
 from tinylm.engine.cuda_probe import load_cupy
+from tinylm.errors import ShapeError
 
 _numpy = Namespace(np, "scipy.special")
 _namespaces: dict[type, Any] = {np.ndarray: _numpy}
@@ -73,6 +75,44 @@ def cuda_namespace() -> Any:
         cupy = load_cupy()
         _namespaces[cupy.ndarray] = Namespace(cupy, "cupyx.scipy.special")
     return _namespaces[sys.modules["cupy"].ndarray]
+
+
+def promoted(a: Any, b: Any) -> tuple[Any, Any]:
+    """Returns both operands, an integer array beside a floating one in the latter's dtype: NumPy makes float64 of float32 and int64."""
+    first, second = getattr(a, "dtype", None), getattr(b, "dtype", None)
+    if first is second or first is None or second is None:
+        return a, b
+    if first.kind == "f":
+        return a, (b.astype(first) if second.kind in "iu" else b)
+    return (a.astype(second) if second.kind == "f" and first.kind in "iu" else a), b
+
+
+def all_promoted(arrays: Sequence[Any]) -> list[Any]:
+    """Returns the members of a sequence as `promoted` returns two operands; Python numbers become arrays."""
+    floating = [a for a in arrays if getattr(a, "dtype", np.dtype(bool)).kind == "f"]
+    if not floating:
+        return [*arrays]
+    dtype = np.result_type(*(a.dtype for a in floating))
+    return [a if getattr(a, "dtype", np.dtype(int)).kind in "fb" else raw_module(floating[0]).asarray(a, dtype) for a in arrays]
+
+
+def of_one_dtype(op: str, **arrays: Any) -> list[Any]:
+    """Returns the arrays by their names, None for missing ones, integers in the dtype of the floating ones.
+
+    Raises ShapeError if one floating array is float64 and another is not: the op would compute in float64, several times as slowly.
+    """
+    found: dict[Any, str] = {}
+    for name, a in arrays.items():
+        if a is not None and a.dtype.kind == "f":
+            found.setdefault(a.dtype, name)
+    if len(found) > 1 and any(dtype.itemsize == 8 for dtype in found):
+        (first, one), (second, other) = list(found.items())[:2]
+        problem = f"{op}: {one} is {first}, {other} is {second}: expected one dtype"
+        raise ShapeError(f"{problem}; convert one with .astype, or the parameters of a layer with .to(dtype=...)")
+    if not found:
+        return list(arrays.values())
+    dtype = next(iter(found))
+    return [a if a is None or a.dtype.kind == "f" else a.astype(dtype) for a in arrays.values()]
 
 
 def sum_to(x: Array, shape: tuple[int, ...]) -> Array:

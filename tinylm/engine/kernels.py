@@ -52,16 +52,22 @@ class Kernels:
         self.name = name
         self.kernels: dict[tuple[str, str], Callable[..., Any]] = {}
         self.devices: set[str] = set()  # that have kernels
+        self.floats_only = False  # its kernels take no integers or booleans
 
     def choose(self, arrays: Sequence[Any]) -> tuple[Callable[..., Any], str] | None:
-        """Returns (kernel, device) for these arrays; None without one, or if the floating arrays differ in device or dtype."""
+        """Returns (kernel, device) for these arrays; None without one, or if the floating arrays differ in device or dtype, or if
+        there are others and the kernels take floats only."""
         if not self.kernels or _kernels_allowed == "reference":
             return None
         first: Any = None
         dtype: Any = None
         for a in arrays:
             this = getattr(a, "dtype", None)
-            if this is None or this.kind != "f":
+            if this is None:
+                continue
+            if this.kind != "f":
+                if self.floats_only:
+                    return None
                 continue
             if first is None:
                 first, dtype = a, this
@@ -107,11 +113,14 @@ def update(body: Callable[..., None]) -> Update:
     return made
 
 
-def kernel(target: str | Any, *, device: str, dtypes: Sequence[str] = ("float32",)) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def kernel(
+    target: str | Any, *, device: str, dtypes: Sequence[str] = ("float32",), floats_only: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Registers a faster implementation of an op or update (given by its name, or the op itself).
 
     It takes the same arguments and keeps the same contract as the body, and may return
-    NotImplemented for shapes or layouts it does not serve: then the body runs.
+    NotImplemented for shapes or layouts it does not serve: then the body runs. Its floating arrays are all of one
+    dtype; others may be integers or booleans, unless floats_only says that the body serves such calls.
     TINYLM_KERNELS=reference disables all kernels.
     """
     if device not in ("cpu", "cuda"):
@@ -126,6 +135,7 @@ def kernel(target: str | Any, *, device: str, dtypes: Sequence[str] = ("float32"
                 raise ConfigError(f"{holder.name} has a kernel for {device} {dtype} already")
             holder.kernels[device, dtype] = function
             holder.devices.add(device)
+        holder.floats_only = holder.floats_only or floats_only
         return function
 
     return register

@@ -8,7 +8,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, Protocol, overload
+from typing import Any, NoReturn, ParamSpec, Protocol, overload
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from tinylm.engine.grad import grad
 from tinylm.engine.kernels import Kernels, launches, profiling, registry
 from tinylm.engine.random_keys import default_generator
 from tinylm.engine.tensor import Tensor, as_array
-from tinylm.errors import DeviceError
+from tinylm.errors import AutogradError, DeviceError
 
 P = ParamSpec("P")
 
@@ -56,7 +56,20 @@ class Op(Kernels):
         extra, named = settings
         if self.composed is not None:
             return _composed_vjp(self.composed, args, extra, named)
-        return self.body(*([args] if self.sequence else args), *extra, **named)[1]
+        return self.pair(self.body(*([args] if self.sequence else args), *extra, **named))[1]
+
+    def pair(self, result: Any) -> tuple[Any, Any]:
+        """Returns what a body or kernel returned, if it is (value, vjp). Raises AutogradError for anything else."""
+        if isinstance(result, (tuple, list)) and len(result) == 2 and (result[1] is None or callable(result[1])):
+            return result[0], result[1]
+        self.refuse(type(result).__name__)
+
+    def refuse(self, returned: str) -> NoReturn:
+        """Raises AutogradError for a body that returned something else than (value, vjp)."""
+        raise AutogradError(
+            f"the body of {self.name} returned {returned}, expected (value, vjp): arrays, and a function from their "
+            "cotangents to one gradient per argument (None in its place if there is no derivative)"
+        )
 
 
 def _composed_vjp(twin: Callable[..., Any], inputs: Sequence[Any], extra: tuple[Any, ...], settings: dict[str, Any]) -> Callable[..., Any]:
@@ -87,11 +100,13 @@ def _choose_device(name: str, arrays: Sequence[Any]) -> None:
         make_current(a)
 
 
-def _wrap(value: Any, inputs: Sequence[Any], arrays: Sequence[Any]) -> Any:
+def _wrap(record: Op, value: Any, inputs: Sequence[Any], arrays: Sequence[Any]) -> Any:
     """Returns a tensor around a result, a tuple of tensors around several. A view shares the version cell of
     the tensor whose memory it shows."""
     if type(value) is tuple:
-        return tuple(_wrap(v, inputs, arrays) for v in value)
+        return tuple(_wrap(record, v, inputs, arrays) for v in value)
+    if value is None or isinstance(value, Tensor):
+        record.refuse(f"{type(value).__name__} as a value")
     out = Tensor(value if type(value) is np.ndarray else array_module(value, *arrays).asarray(value))
     base = out.data.base
     for x in inputs:
@@ -156,6 +171,7 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Call
         raise TypeError(f"@op(sequence=True): {body.__name__} must have one array parameter before '/'")
     record = Op(body.__name__, body, count, sequence, composed)
     kernels_on, get_frame, ndarray, new = record.devices, sys._getframe, np.ndarray, Tensor.__new__  # locals: this is the hot path
+    generic = np.generic
     methods = vars(sys.modules["tinylm.ops"])  # the globals of the functions there that Tensor has as methods
 
     @functools.wraps(body)
@@ -167,7 +183,7 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Call
                 args = (*args, *(settings.pop(n) for n in names[len(args) :] if n in settings))
             if required <= len(args) < count:
                 args = (*args, *(None,) * (count - len(args)))  # optional arrays by omission
-            inputs, extra = args[:count], args[count:]
+            inputs, extra = args[:count], tuple(a.item() if isinstance(a, generic) else a for a in args[count:])
         if sequence:
             inputs = tuple(inputs[0])
         arrays: list[Any] = []
@@ -188,10 +204,13 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Call
                     foreign = True
             else:
                 if type(a) not in _PLAIN:
-                    a = a.item() if isinstance(a, np.generic) else as_array(a)  # a NumPy scalar would promote float32
+                    a = a.item() if isinstance(a, generic) else as_array(a)  # a NumPy scalar would promote float32
                     foreign = foreign or type(a) is not ndarray
                 arrays.append(a)
                 parents.append(None)
+        for name, setting in settings.items():
+            if isinstance(setting, generic):
+                settings[name] = setting.item()  # a NumPy scalar would promote float32 here, too
         if foreign:
             _choose_device(record.name, arrays)
         if random and settings.get("key") is None:
@@ -199,14 +218,18 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Call
             default_generator.state = seed, drawn + 1  # as its next_key, without a call
 
         if profiling.active is not None:
-            value, vjp = profiling.active.forward(record, arrays, extra, settings)
+            result = profiling.active.forward(record, arrays, extra, settings)
         elif extra or sequence or (kernels_on and (foreign or "cpu" in kernels_on)):
-            value, vjp = record.compute(arrays, extra, settings)
+            result = record.compute(arrays, extra, settings)
         else:
-            value, vjp = body(*arrays, **settings)
+            result = body(*arrays, **settings)
+        if type(result) is tuple and len(result) == 2 and (result[1] is None or callable(result[1])):
+            value, vjp = result
+        else:
+            value, vjp = record.pair(result)
 
         if type(value) is not ndarray or value.base is not None or value is arrays[0]:
-            out: Any = _wrap(value, inputs, arrays)
+            out: Any = _wrap(record, value, inputs, arrays)
         else:
             out = new(Tensor)
             out.data = value

@@ -61,7 +61,7 @@ class Profile:
 
     def forward(self, op: Any, arrays: Sequence[Any], extra: tuple[Any, ...], settings: dict[str, Any]) -> tuple[Any, Any]:
         """Runs `op.compute` and measures it, for `tinylm.engine.op`; the vjp it returns is measured too."""
-        (value, vjp), implementation = self._measure(op.name, "forward", arrays, lambda: op.compute(arrays, extra, settings))
+        (value, vjp), implementation = self._measure(op.name, "forward", arrays, lambda: op.pair(op.compute(arrays, extra, settings)))
         if vjp is None:
             return value, None
 

@@ -3,6 +3,9 @@
 The arithmetic operators and NumPy-named methods are installed by `tinylm.ops`; their types are in `tensor_methods.pyi`.
 """
 
+import opcode
+import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +24,7 @@ else:
 class Tensor(TensorMethods):
     """An array that remembers how it was computed.
 
-    array: a NumPy or CuPy array, shared and not copied; or a tensor (its array is shared), a
+    array: a NumPy or CuPy array, shared and not copied unless its bytes are in the other order; or a tensor (its array is shared), a
     number or nested lists, where Python floats give float32. requires_grad: `backward` will fill
     `.grad` (an array like `.data`).
     Raises ShapeError if integers are to require a gradient, or if `array` is no array of numbers.
@@ -122,14 +125,19 @@ class Tensor(TensorMethods):
             raise TypeError("len() of a 0-d tensor")
         return self.shape[0]
 
+    def __iter__(self) -> Iterator["Tensor"]:
+        if not self.shape:
+            raise TypeError("iteration over a 0-d tensor")
+        return map(self.__getitem__, range(self.shape[0]))
+
     def __bool__(self) -> bool:
-        return bool(self.numpy())
+        return bool(_asked(self))
 
     def __float__(self) -> float:
-        return float(self.numpy())
+        return float(_asked(self))
 
     def __int__(self) -> int:
-        return int(self.numpy())
+        return int(_asked(self))
 
     def __repr__(self) -> str:
         grad = ", requires_grad=True" if self.requires_grad else ""
@@ -138,6 +146,25 @@ class Tensor(TensorMethods):
         return f"Tensor({body}, dtype={self.dtype}{where}{grad})"
 
     __hash__ = object.__hash__  # == is elementwise, yet tensors serve as keys by identity
+
+
+_STORE = opcode.opmap["STORE_SUBSCR"]  # the instruction for out[i] = x
+
+
+def _asked(x: Tensor) -> np.ndarray:
+    """Returns the values of x for one of its methods that give a number.
+
+    Raises AutogradError if a gradient would be lost in silence: if not a function such as float(x) asks for the number but an
+    array that x is written into, out[i] = x.
+    """
+    if x.requires_grad and autograd.mode.recording:
+        caller = sys._getframe(2)
+        if caller.f_code.co_code[caller.f_lasti] == _STORE:
+            raise AutogradError(
+                f"out[i] = x would lose the gradient of x (shape {x.shape}): collect the tensors in a list and join them with "
+                "tinylm.stack or tinylm.concatenate, or write x.item() for the number alone"
+            )
+    return x.numpy()
 
 
 def raw_index(key: Any) -> Any:
@@ -166,4 +193,4 @@ def as_array(x: Any) -> Array:
             array = array.astype(np.float32)
     if array.dtype.kind not in "fiub":
         raise ShapeError(f"a tensor holds numbers, got {type(x).__name__} of dtype {array.dtype}")
-    return array
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))

@@ -11,6 +11,7 @@ from tinylm.engine.arrays import register_tensor_namespace
 from tinylm.engine.devices import device_namespace, parse_device
 from tinylm.engine.kernels import registry
 from tinylm.engine.tensor import Tensor, raw_index
+from tinylm.errors import AutogradError
 from tinylm.ops.activations import ACTIVATIONS as ACTIVATIONS
 from tinylm.ops.activations import gelu, identity, relu, sigmoid, silu, swiglu
 from tinylm.ops.attention import merge_heads, scaled_dot_product_attention, split_heads
@@ -62,6 +63,19 @@ def _reflected(function: Any) -> Any:
     return lambda self, other: function(other, self)
 
 
+def _in_place(function: Any, symbol: str) -> Any:
+    """Returns the method of an operator such as +=, which makes a new tensor, since the graph may need the old values."""
+
+    def method(self: Tensor, other: Any) -> Tensor:
+        if type(self) is not Tensor or (self.requires_grad and self.node is None):
+            kind = "a parameter" if type(self) is not Tensor else "a leaf that requires a gradient"
+            new = f"x {symbol} y on {kind} (shape {self.shape}) would make x another tensor: write z = x {symbol[:-1]} y for a new tensor"
+            raise AutogradError(f"{new}, or x[...] = x {symbol[:-1]} y under tinylm.no_grad() to change the values of x")
+        return function(self, other)
+
+    return method
+
+
 def _several(function: Any) -> Any:
     """Returns a method that takes its axes or sizes one by one or as a tuple: x.reshape(2, 3)."""
 
@@ -77,11 +91,13 @@ def _to(self: Tensor, device: str | None = None, dtype: Any = None) -> Tensor:
     return out if device is None or parse_device(out.device) == parse_device(device) else to_device(out, device)
 
 
-for _name, _op in {
-    "add": add, "sub": subtract, "mul": multiply, "truediv": divide, "pow": power, "matmul": matmul,
-}.items():  # fmt: skip
+for _name, _symbol, _op in (
+    ("add", "+", add), ("sub", "-", subtract), ("mul", "*", multiply),
+    ("truediv", "/", divide), ("pow", "**", power), ("matmul", "@", matmul),
+):  # fmt: skip
     setattr(Tensor, f"__{_name}__", _op)
     setattr(Tensor, f"__r{_name}__", _reflected(_op))
+    setattr(Tensor, f"__i{_name}__", _in_place(_op, f"{_symbol}="))
 for _name, _op in {
     "neg": negative, "abs": abs, "eq": equal, "ne": not_equal, "lt": less, "le": less_equal, "gt": greater, "ge": greater_equal,
 }.items():  # fmt: skip

@@ -2,7 +2,7 @@
 
 import math
 
-from tinylm.engine.arrays import array_module, constant
+from tinylm.engine.arrays import array_module, constant, promoted
 from tinylm.engine.op import op
 from tinylm.errors import ConfigError, ShapeError
 
@@ -81,6 +81,7 @@ def swiglu(a, b, /):
     """
     if a.shape != b.shape:
         raise ShapeError(f"swiglu: a has shape {a.shape}, b {b.shape}: expected the same")
+    a, b = promoted(a, b)
     s = array_module(a, b).sigmoid(a)
     return a * s * b, lambda dy: (dy * b * (s * (1 + a * (1 - s))), dy * (a * s))
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from tinylm.engine.arrays import array_module, constant, raw_module, sum_to
+from tinylm.engine.arrays import array_module, constant, of_one_dtype, raw_module, sum_to
 from tinylm.engine.op import op
 from tinylm.errors import ShapeError
 from tinylm.ops.dropout import keep_mask
@@ -28,14 +28,15 @@ def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout
     """
     if min(q.ndim, k.ndim, v.ndim) < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
         raise ShapeError(f"attention: shapes q {q.shape}, k {k.shape}, v {v.shape} do not fit (..., T, D), (..., S, D), (..., S, E)")
+    additive = mask is not None and mask.dtype.kind == "f"
+    q, k, v, added = of_one_dtype("attention", q=q, k=k, v=v, mask=mask if additive else None)
     if grouped(q, k, v):
         return _in_groups(q, k, v, mask, causal, dropout, scale, return_weights, key)
     xp = array_module(q, k, v, mask)
-    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    scale = 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else scale
     scores = xp.matmul(q * scale, xp.swapaxes(k, -1, -2))
-    additive = mask is not None and mask.dtype.kind == "f"
     if additive:
-        scores = scores + mask
+        scores = scores + added
     elif mask is not None:
         scores = xp.where(constant(mask), scores, -math.inf)
     if causal:

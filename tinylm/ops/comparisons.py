@@ -1,42 +1,48 @@
 """Functions without a derivative, which are not recorded: comparisons, constants and positions."""
 
-from tinylm.engine.arrays import array_module
+from tinylm.engine.arrays import array_module, promoted
 from tinylm.engine.op import op
 
 
 @op
 def equal(a, b, /):
     """a == b, boolean."""
+    a, b = promoted(a, b)
     return array_module(a, b).equal(a, b), None
 
 
 @op
 def not_equal(a, b, /):
     """a != b, boolean."""
+    a, b = promoted(a, b)
     return array_module(a, b).not_equal(a, b), None
 
 
 @op
 def less(a, b, /):
     """a < b, boolean."""
+    a, b = promoted(a, b)
     return array_module(a, b).less(a, b), None
 
 
 @op
 def less_equal(a, b, /):
     """a <= b, boolean."""
+    a, b = promoted(a, b)
     return array_module(a, b).less_equal(a, b), None
 
 
 @op
 def greater(a, b, /):
     """a > b, boolean."""
+    a, b = promoted(a, b)
     return array_module(a, b).greater(a, b), None
 
 
 @op
 def greater_equal(a, b, /):
     """a >= b, boolean."""
+    a, b = promoted(a, b)
     return array_module(a, b).greater_equal(a, b), None
 
 

@@ -1,9 +1,11 @@
 """Reads and adds at positions: indexing, embedding, and their adjoint scatter_add."""
 
-from tinylm.engine.arrays import array_module, constant, raw_module
+from numpy.lib.array_utils import normalize_axis_index
+
+from tinylm.engine.arrays import array_module, constant, promoted, raw_module
 from tinylm.engine.ids import check_ids
 from tinylm.engine.op import op
-from tinylm.errors import ShapeError
+from tinylm.errors import RangeError, ShapeError
 
 
 @op
@@ -23,6 +25,7 @@ def scatter_add(values, /, key, shape):
 @op
 def index_add(x, values, /, key):
     """x with values added at the distinct positions [key].  dx = dy, dvalues = dy[key]."""
+    x, values = promoted(x, values)
     xp = array_module(x, values)
     return x + xp.scatter_add(values, key, x.shape), lambda dy: (dy, dy[key])
 
@@ -33,10 +36,19 @@ def take_along_axis(x, indices, /, axis):
     as many axes as x.  dx = dy added at those positions."""
     if indices.ndim != x.ndim:
         raise ShapeError(f"take_along_axis: indices have {indices.ndim} axes, x has {x.ndim}")
-    axis = axis % x.ndim
+    axis = normalize_axis_index(axis, x.ndim)
     xp = raw_module(x)
     key = tuple(constant(indices) if i == axis else xp.arange(n).reshape((-1,) + (1,) * (x.ndim - 1 - i)) for i, n in enumerate(x.shape))
     return x[key], lambda dy: (array_module(dy).scatter_add(dy, key, x.shape), None)
+
+
+def padding_row(padding_idx: int | None, rows: int) -> int | None:
+    """Returns padding_idx as a row from 0 on; None for None. Raises RangeError if the table has no such row."""
+    if padding_idx is None:
+        return None
+    if not -rows <= padding_idx < rows:
+        raise RangeError(f"embedding: padding_idx {padding_idx} is out of range: expected {-rows} to {rows - 1}")
+    return padding_idx % rows
 
 
 @op
@@ -44,13 +56,15 @@ def embedding(ids, weight, /, *, padding_idx=None):
     """Row ids[...] of the table: ids (...), weight (V, C) -> (..., C).
 
     dweight[v] = Σ dy over the positions where ids = v, added in a fixed order; the row
-    `padding_idx` gets no gradient. Raises RangeError for an id outside 0 to V - 1.
+    `padding_idx`, counted from the end if it is negative, gets no gradient. Raises RangeError for an id
+    outside 0 to V - 1 and for a padding_idx outside -V to V - 1.
     """
     check_ids(ids, weight.shape[0], "embedding: token id")
+    padding_idx = padding_row(padding_idx, weight.shape[0])
 
     def vjp(dy):
         if padding_idx is not None:
-            dy = dy * (ids != padding_idx)[..., None]
+            dy = array_module(dy).where((ids != padding_idx)[..., None], dy, 0.0)
         return None, array_module(dy).scatter_add(dy, ids, weight.shape)
 
     return weight[ids], vjp

@@ -1,6 +1,6 @@
 """Matrix products."""
 
-from tinylm.engine.arrays import array_module, constant, sum_to
+from tinylm.engine.arrays import array_module, constant, of_one_dtype, promoted, sum_to
 from tinylm.engine.op import op
 from tinylm.errors import ConfigError, ShapeError
 from tinylm.ops.activations import ACTIVATIONS, identity
@@ -14,6 +14,7 @@ def matmul(a, b, /):
     a (..., n, k), b (..., k, m) -> (..., n, m); a vector (k,) counts as a row on the left and as
     a column on the right, as in NumPy.
     """
+    a, b = promoted(a, b)
     xp = array_module(a, b)
 
     def vjp(dy):
@@ -41,8 +42,10 @@ def linear(x, weight, bias=None, residual=None, /, *, activation=None, frozen=Fa
     """
     if activation is not None and activation not in ACTIVATIONS:
         raise ConfigError(f"linear: activation {activation!r}: expected None or one of {', '.join(ACTIVATIONS)}")
-    if x.shape[-1:] != weight.shape[1:]:
-        raise ShapeError(f"linear: x has shape {x.shape}, its last axis should be {weight.shape[1]} for a weight of {weight.shape}")
+    if weight.ndim != 2 or x.shape[-1:] != weight.shape[1:]:
+        expected = f"its last axis should be {weight.shape[1]}" if weight.ndim == 2 else "expected two axes of the weight"
+        raise ShapeError(f"linear: x has shape {x.shape}, {expected} for a weight of {weight.shape}")
+    x, weight, bias, residual = of_one_dtype("linear", x=x, weight=weight, bias=bias, residual=residual)
     xp = array_module(x, weight, bias, residual)
     if frozen:
         weight, bias = constant(weight), None if bias is None else constant(bias)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from tinylm.engine.arrays import Array, array_module
+from tinylm.engine.arrays import Array, array_module, promoted
 from tinylm.engine.ids import check_ids
 from tinylm.engine.op import op
 from tinylm.errors import ConfigError, ShapeError
@@ -16,26 +16,30 @@ def _check_reduction(reduction: str) -> None:
         raise ConfigError(f"reduction {reduction!r}: expected 'mean', 'sum' or 'none'")
 
 
-def _reduce(losses: Array, valid: Array, reduction: str, shape: tuple[int, ...]) -> tuple[Array, Any]:
-    """Returns the reduced loss, and a function from its cotangent to one factor per row."""
+def _reduce(losses: Array, kept: Array, reduction: str, shape: tuple[int, ...]) -> tuple[Array, Any]:
+    """Returns the reduced loss, and a function from its cotangent to one factor per row: 0 for ignored ones, also if all are
+    ignored and the mean is NaN."""
     xp = array_module(losses)
     if reduction == "none":
-        return xp.reshape(losses, shape), lambda dy: xp.reshape(dy, losses.shape) * valid
+        return xp.reshape(losses, shape), lambda dy: array_module(dy).where(kept, array_module(dy).reshape(dy, losses.shape), 0.0)
     if reduction == "sum":
-        return xp.sum(losses), lambda dy: dy * valid
-    count = valid.sum().astype(losses.dtype)  # an array: nothing is copied to the host
-    return xp.sum(losses) / count, lambda dy: dy / count * valid
+        return xp.sum(losses), lambda dy: array_module(dy).where(kept, dy, 0.0)
+    count = kept.sum().astype(losses.dtype)  # an array: nothing is copied to the host
+    return xp.sum(losses) / count, lambda dy: array_module(dy).where(kept, dy / array_module(count).maximum(count, 1), 0.0)
 
 
-def _targets(targets: Array, rows: tuple[int, ...], classes: int, ignore_index: int, dtype: Any) -> tuple[Array, Array]:
-    """Returns, from targets of shape `rows`, the ids with 0 for ignored ones, and 1.0 for each row that counts, else 0.0."""
-    if targets.shape != rows:
-        raise ShapeError(f"targets have shape {targets.shape}, expected {rows}")
+def _targets(scores: Array, targets: Array, ignore_index: int) -> tuple[Array, Array]:
+    """Returns, from the targets of scores (..., V), the ids with 0 for ignored ones, and for each row whether it counts."""
+    if scores.ndim == 0:
+        raise ShapeError("the scores have shape (), expected (..., V) for V classes")
+    if targets.shape != scores.shape[:-1]:
+        raise ShapeError(f"targets have shape {targets.shape}, expected {scores.shape[:-1]}")
+    classes = scores.shape[-1]
     ids = targets.reshape(-1)
     kept = ids != ignore_index
     ids = ids * kept
     check_ids(ids, classes, "target")
-    return ids, kept.astype(dtype)
+    return ids, kept
 
 
 _CHUNK = 1 << 22  # elements of probabilities in memory at once
@@ -62,9 +66,9 @@ def cross_entropy(logits, targets, /, *, ignore_index=-100, label_smoothing=0.0,
     """
     _check_reduction(reduction)
     xp = array_module(logits)
+    ids, kept = _targets(logits, targets, ignore_index)
     classes = logits.shape[-1]
     z = as_rows(logits, classes)
-    ids, valid = _targets(targets, logits.shape[:-1], classes, ignore_index, z.dtype)
     smooth = label_smoothing
     logs, losses = [], []
     for rows in _chunks(z.shape[0], classes):
@@ -75,8 +79,8 @@ def cross_entropy(logits, targets, /, *, ignore_index=-100, label_smoothing=0.0,
         if smooth:
             loss = loss - smooth * xp.mean(centred, axis=-1)
         logs.append((shift, log_total))
-        losses.append(xp.where(valid[rows] == 0, 0.0, loss))
-    loss, factors = _reduce(_joined(losses), valid, reduction, logits.shape[:-1])
+        losses.append(xp.where(kept[rows], loss, 0.0))
+    loss, factors = _reduce(_joined(losses), kept, reduction, logits.shape[:-1])
 
     def vjp(dy):
         g = factors(dy)
@@ -85,7 +89,7 @@ def cross_entropy(logits, targets, /, *, ignore_index=-100, label_smoothing=0.0,
             d = xp.exp(z[rows] - shift - log_total[:, None])
             if smooth:
                 d = d - smooth / classes
-            d *= g[rows][:, None]
+            d = xp.where(kept[rows][:, None], d * g[rows][:, None], 0.0)
             parts.append(xp.index_add(d, -(1 - smooth) * g[rows], _positions(ids[rows])))
         return xp.reshape(_joined(parts), logits.shape), None
 
@@ -101,10 +105,10 @@ def nll_loss(log_probabilities, targets, /, *, ignore_index=-100, reduction="mea
     """-log p[target]: log_probabilities (..., V), targets (...) -> as cross_entropy."""
     _check_reduction(reduction)
     xp = array_module(log_probabilities)
+    ids, kept = _targets(log_probabilities, targets, ignore_index)
     z = as_rows(log_probabilities, log_probabilities.shape[-1])
-    ids, valid = _targets(targets, log_probabilities.shape[:-1], z.shape[-1], ignore_index, z.dtype)
     at = _positions(ids)
-    loss, factors = _reduce(xp.where(valid == 0, 0.0, -z[at]), valid, reduction, log_probabilities.shape[:-1])
+    loss, factors = _reduce(xp.where(kept, -z[at], 0.0), kept, reduction, log_probabilities.shape[:-1])
 
     def vjp(dy):
         return xp.reshape(xp.scatter_add(-factors(dy), at, z.shape), log_probabilities.shape), None
@@ -121,6 +125,7 @@ def binary_cross_entropy_with_logits(logits, targets, /, *, reduction="mean"):
     _check_reduction(reduction)
     if targets.shape != logits.shape:
         raise ShapeError(f"targets have shape {targets.shape}, expected {logits.shape}")
+    logits, targets = promoted(logits, targets)
     xp = array_module(logits, targets)
     losses = xp.maximum(logits, 0) - logits * targets + xp.log1p(xp.exp(-xp.abs(logits)))
     n = logits.size if reduction == "mean" else 1

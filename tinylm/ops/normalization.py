@@ -1,6 +1,6 @@
 """Layer norm and its relatives, over the last axis."""
 
-from tinylm.engine.arrays import array_module, sum_to
+from tinylm.engine.arrays import array_module, of_one_dtype, sum_to
 from tinylm.engine.op import op
 
 
@@ -12,6 +12,7 @@ def layer_norm(x, weight=None, bias=None, /, *, eps=1e-5):
     With x̂ = (x - mean) rstd and dx̂ = dy weight:
     dx = rstd (dx̂ - mean(dx̂) - x̂ mean(dx̂ x̂)),  dweight = Σ dy x̂,  dbias = Σ dy.
     """
+    x, weight, bias = of_one_dtype("layer_norm", x=x, weight=weight, bias=bias)
     xp = array_module(x, weight, bias)
     centred = x - xp.mean(x, axis=-1, keepdims=True)
     rstd = 1 / xp.sqrt(xp.mean(centred * centred, axis=-1, keepdims=True) + eps)
@@ -36,6 +37,7 @@ def rms_norm(x, weight=None, /, *, eps=1e-6):
     x (..., C), weight (C,) or None -> (..., C).  Zhang & Sennrich 2019, arXiv:1910.07467, eq. 4.
     With x̂ = x r, r = 1/√(mean(x²) + eps), dx̂ = dy weight:  dx = r (dx̂ - x̂ mean(dx̂ x̂)).
     """
+    x, weight = of_one_dtype("rms_norm", x=x, weight=weight)
     xp = array_module(x, weight)
     r = 1 / xp.sqrt(xp.mean(x * x, axis=-1, keepdims=True) + eps)
     xhat = x * r

@@ -1,7 +1,8 @@
 """Arithmetic and elementary functions, element by element, with NumPy's broadcasting.
 
 Every docstring gives the value and the derivative. The gradient of a broadcast argument is summed by
-`sum_to`, the adjoint of broadcasting. Derivatives at kinks follow PyTorch.
+`sum_to`, the adjoint of broadcasting. Derivatives at kinks follow PyTorch. Floating dtypes promote as in NumPy;
+beside floating numbers, integers take their dtype (`promoted`).
 """
 
 import math
@@ -9,25 +10,28 @@ from typing import Any
 
 import numpy as np
 
-from tinylm.engine.arrays import Array, array_module, constant, is_number, sum_like, sum_to
+from tinylm.engine.arrays import Array, array_module, constant, is_number, promoted, raw_module, sum_like, sum_to
 from tinylm.engine.op import op
 
 
 @op
 def add(a, b, /):
     """a + b.  da = dy, db = dy."""
+    a, b = promoted(a, b)
     return a + b, lambda dy: (sum_like(dy, a), sum_like(dy, b))
 
 
 @op
 def subtract(a, b, /):
     """a - b.  da = dy, db = -dy."""
+    a, b = promoted(a, b)
     return a - b, lambda dy: (sum_like(dy, a), sum_like(-dy, b))
 
 
 @op
 def multiply(a, b, /):
     """a b.  da = dy b, db = dy a."""
+    a, b = promoted(a, b)
 
     def vjp(dy):
         return (None if is_number(a) else sum_to(dy * b, a.shape)), (None if is_number(b) else sum_to(dy * a, b.shape))
@@ -38,6 +42,7 @@ def multiply(a, b, /):
 @op
 def divide(a, b, /):
     """a / b.  da = dy / b, db = -dy a / b²."""
+    a, b = promoted(a, b)
 
     def vjp(dy):
         da = None if is_number(a) else sum_to(dy / b, a.shape)
@@ -56,6 +61,8 @@ def negative(x, /):
 def power(a, b, /):
     """a ** b.  da = dy b a^(b-1), db = dy a^b log a (both 0 where b = 0, db 0 where a = 0 <= b,
     NaN where a < 0)."""
+    whole = not is_number(b) and b.dtype.kind != "f"  # integers as exponents have no gradient
+    a, b = promoted(a, b)
     xp = array_module(a, b)
     y = a**b
 
@@ -64,9 +71,9 @@ def power(a, b, /):
         if is_number(b):
             da = dy * (b * a ** (b - 1)) if b != 0 else xp.zeros_like(dy)
         elif not is_number(a):
-            b_is_0 = constant(b) == 0
-            da = sum_to(dy * xp.where(b_is_0, 0.0, b * a ** xp.where(b_is_0, 1, b - 1)), a.shape)
-        if not is_number(b) and b.dtype.kind == "f":
+            infinite = (constant(b) == 0) & ~(raw_module(y).abs(constant(a)) >= np.finfo(y.dtype).tiny)  # then 1/a is, and 0 · 1/a NaN
+            da = sum_to(dy * (b * a ** xp.where(infinite, 1, b - 1)), a.shape)
+        if not is_number(b) and not whole:
             flat = (constant(a) == 0) & (constant(b) >= 0)
             base = xp.where(flat, 1.0, a)  # on b's device, also when a is a number
             base = xp.where(constant(base) < 0, math.nan, base)  # NaN, without a warning if db is not wanted
@@ -131,6 +138,7 @@ def _larger(a: Array, b: Array, y: Array) -> Any:
 @op
 def maximum(a, b, /):
     """max(a, b).  dy goes to the larger one, half to each on a tie."""
+    a, b = promoted(a, b)
     y = array_module(a, b).maximum(a, b)
     return y, _larger(a, b, y)
 
@@ -138,6 +146,7 @@ def maximum(a, b, /):
 @op
 def minimum(a, b, /):
     """min(a, b).  dy goes to the smaller one, half to each on a tie."""
+    a, b = promoted(a, b)
     y = array_module(a, b).minimum(a, b)
     return y, _larger(a, b, y)
 
@@ -162,6 +171,7 @@ def clip(x, /, a_min=None, a_max=None):
 @op
 def where(condition, a, b, /):
     """a where the boolean condition holds, else b.  da = dy there, db = dy elsewhere."""
+    a, b = promoted(a, b)
     xp = array_module(condition, a, b)
     chosen = constant(condition)
 

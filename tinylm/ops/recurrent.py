@@ -8,7 +8,7 @@ gradient is one product over all T N rows after it. The formulas of one step are
 
 from typing import Any
 
-from tinylm.engine.arrays import Array
+from tinylm.engine.arrays import Array, of_one_dtype
 from tinylm.engine.op import op
 from tinylm.errors import ConfigError
 from tinylm.ops.recurrent_cells import gru_steps, lstm_steps, rnn_steps
@@ -67,6 +67,9 @@ def rnn(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, nonl
     """
     check_nonlinearity(nonlinearity)
     check_shapes("rnn", 1, x, weight_ih, weight_hh, (bias_ih, bias_hh), (h0,))
+    x, weight_ih, weight_hh, bias_ih, bias_hh, h0 = of_one_dtype(
+        "rnn", x=x, weight_ih=weight_ih, weight_hh=weight_hh, bias_ih=bias_ih, bias_hh=bias_hh, h0=h0
+    )  # fmt: skip
     scan = Scan(x, weight_hh.shape[1], reverse, lengths)
     xp, x = scan.xp, scan.sorted(x)
     z = input_products(x, weight_ih, bias_ih, bias_hh)
@@ -107,6 +110,9 @@ def lstm(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, c0=None, 
         dx_t = dz_t W_ih,  dW_ih = Σ dz_tᵀ x_t,  dW_hh = Σ dz_tᵀ h_{t-1},  db = Σ dz_t.
     """
     check_shapes("lstm", 4, x, weight_ih, weight_hh, (bias_ih, bias_hh), (h0, c0))
+    x, weight_ih, weight_hh, bias_ih, bias_hh, h0, c0 = of_one_dtype(
+        "lstm", x=x, weight_ih=weight_ih, weight_hh=weight_hh, bias_ih=bias_ih, bias_hh=bias_hh, h0=h0, c0=c0
+    )  # fmt: skip
     hidden = weight_hh.shape[1]
     scan = Scan(x, hidden, reverse, lengths)
     xp, x = scan.xp, scan.sorted(x)
@@ -175,6 +181,9 @@ def gru(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, reve
         dx_t = da W_ih,  dW_ih = Σ daᵀ x_t,  db_ih = Σ da,  dW_hh = Σ dsᵀ h_{t-1},  db_hh = Σ ds.
     """
     check_shapes("gru", 3, x, weight_ih, weight_hh, (bias_ih, bias_hh), (h0,))
+    x, weight_ih, weight_hh, bias_ih, bias_hh, h0 = of_one_dtype(
+        "gru", x=x, weight_ih=weight_ih, weight_hh=weight_hh, bias_ih=bias_ih, bias_hh=bias_hh, h0=h0
+    )  # fmt: skip
     hidden = weight_hh.shape[1]
     scan = Scan(x, hidden, reverse, lengths)
     xp, x = scan.xp, scan.sorted(x)

@@ -1,6 +1,11 @@
-"""Sums, means and extremes: functions that remove axes. `axis` is None (all), an integer or several."""
+"""Sums, means and extremes: functions that remove axes. `axis` is None (all), an integer or several.
+
+A number, of shape (), counts as its own axis 0 here, as in PyTorch.
+"""
 
 import math
+import operator
+from typing import Any
 
 from tinylm.engine.arrays import Array, array_module, constant
 from tinylm.engine.op import op
@@ -14,13 +19,21 @@ def spread(dy: Array, shape: tuple[int, ...], axis: int | tuple[int, ...] | None
     return xp.broadcast_to(dy, shape)
 
 
+def own_axis(x: Array, axis: Any) -> Any:
+    """Returns axis; None, which reduces all there is, if it is the only one that PyTorch gives an array of shape ()."""
+    return None if getattr(x, "ndim", 0) == 0 and axis in (0, -1, (0,), (-1,)) else axis
+
+
 def _count(shape: tuple[int, ...], axis: int | tuple[int, ...] | None) -> int:
-    return math.prod(shape if axis is None else [shape[i] for i in ((axis,) if isinstance(axis, int) else axis)])
+    if axis is None:
+        return math.prod(shape)
+    return math.prod(shape[i] for i in (axis if isinstance(axis, tuple) else (operator.index(axis),)))
 
 
 @op
 def sum(x, /, axis=None, keepdims=False):
     """Σ x.  dx = dy, repeated along the summed axes."""
+    axis = own_axis(x, axis)
     y = array_module(x).sum(x, axis=axis, keepdims=keepdims)
     return y, lambda dy: (spread(dy, x.shape, axis, keepdims),)
 
@@ -28,19 +41,32 @@ def sum(x, /, axis=None, keepdims=False):
 @op
 def mean(x, /, axis=None, keepdims=False):
     """Σ x / n.  dx = dy / n, repeated."""
-    n = _count(x.shape, axis)
+    axis = own_axis(x, axis)
     y = array_module(x).mean(x, axis=axis, keepdims=keepdims)
+    n = _count(x.shape, axis)
     return y, lambda dy: (spread(dy / n, x.shape, axis, keepdims),)
 
 
 @op
 def var(x, /, axis=None, *, ddof=0, keepdims=False):
-    """Σ (x - mean)² / (n - ddof).  dx = dy 2 (x - mean) / (n - ddof)."""
+    """Σ (x - mean)² / (n - ddof).  dx = dy 2 (x - mean) / (n - ddof).
+
+    Without a degree of freedom, n <= ddof, both are infinite, or NaN where x is the mean.
+    """
+    axis = own_axis(x, axis)
     xp = array_module(x)
-    n = _count(x.shape, axis) - ddof
     centred = x - xp.mean(x, axis=axis, keepdims=True)
-    y = xp.sum(centred * centred, axis=axis, keepdims=keepdims) / n
-    return y, lambda dy: (spread(dy * (2 / n), x.shape, axis, keepdims) * centred,)
+    squares = xp.sum(centred * centred, axis=axis, keepdims=keepdims)
+    n = _count(x.shape, axis) - ddof
+    if n <= 0:
+        return squares * _over_0(squares), lambda dy: (spread(dy, x.shape, axis, keepdims) * _over_0(centred),)
+    return squares / n, lambda dy: (spread(dy * (2 / n), x.shape, axis, keepdims) * centred,)
+
+
+def _over_0(x: Array) -> Array:
+    """Returns infinity, or NaN where x is 0, in x's dtype: what PyTorch multiplies by in place of 1/0."""
+    raw = constant(x)
+    return array_module(raw).where(raw == 0, math.nan, math.inf).astype(raw.dtype)
 
 
 def _extreme_vjp(x: Array, y: Array, axis: int | tuple[int, ...] | None, keepdims: bool):
@@ -57,6 +83,7 @@ def _extreme_vjp(x: Array, y: Array, axis: int | tuple[int, ...] | None, keepdim
 @op
 def max(x, /, axis=None, keepdims=False):
     """The largest element.  dy goes to it, in equal parts if several are largest."""
+    axis = own_axis(x, axis)
     y = array_module(x).max(x, axis=axis, keepdims=keepdims)
     return y, _extreme_vjp(x, y, axis, keepdims)
 
@@ -64,13 +91,16 @@ def max(x, /, axis=None, keepdims=False):
 @op
 def min(x, /, axis=None, keepdims=False):
     """The smallest element.  dy goes to it, in equal parts if several are smallest."""
+    axis = own_axis(x, axis)
     y = array_module(x).min(x, axis=axis, keepdims=keepdims)
     return y, _extreme_vjp(x, y, axis, keepdims)
 
 
 @op
 def logsumexp(x, /, axis=None, keepdims=False):
-    """log Σ eˣ, shifted by the maximum m so that nothing overflows.  dx = dy e^(x - m) / Σ e^(x - m), the softmax."""
+    """log Σ eˣ, shifted by the maximum m so that nothing overflows; -inf over no elements.
+    dx = dy e^(x - m) / Σ e^(x - m), the softmax."""
+    axis = own_axis(x, axis)
     xp = array_module(x)
     shift = finite_max(x, axis)
     total = xp.sum(xp.exp(x - shift), axis=axis, keepdims=True)
@@ -89,5 +119,7 @@ def finite_max(x: Array, axis: int | tuple[int, ...] | None) -> Array:
     """Returns the maximum along axis as a constant; 0 where it is infinite, so that x - max is not NaN."""
     raw = constant(x)
     xp = array_module(raw)
+    if raw.size == 0:
+        return xp.sum(raw, axis=axis, keepdims=True)  # zeros, of the shape that the maximum would have if there were one
     top = xp.max(raw, axis=axis, keepdims=True)
     return xp.where(xp.isfinite(top), top, xp.zeros_like(top))

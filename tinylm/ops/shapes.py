@@ -2,7 +2,7 @@
 
 import math
 
-from tinylm.engine.arrays import array_module, sum_to
+from tinylm.engine.arrays import all_promoted, array_module, sum_to
 from tinylm.engine.op import op
 from tinylm.errors import ShapeError
 
@@ -51,6 +51,7 @@ def broadcast_to(x, /, shape):
 @op(sequence=True)
 def concatenate(arrays, /, axis=0):
     """The arrays joined along an existing axis.  Each gets its part of dy."""
+    arrays = all_promoted(arrays)
 
     def vjp(dy):
         at, parts, start = axis % dy.ndim, [], 0
@@ -66,6 +67,7 @@ def concatenate(arrays, /, axis=0):
 @op(sequence=True)
 def stack(arrays, /, axis=0):
     """The arrays joined along a new axis.  Each gets its slice of dy."""
+    arrays = all_promoted(arrays)
 
     def vjp(dy):
         at = (slice(None),) * (axis % dy.ndim)

@@ -61,7 +61,7 @@ def attention_fits(q, k, v, mask):
     """Returns whether a kernel serves the shapes: q, k and v have the same leading axes, at most two, or the axes (N, heads) with
     several heads of q for each of k and v; a mask is boolean and broadcasts to the weights. (The gradient of a floating mask would
     need a (T, S) matrix.)"""
-    if not 2 <= q.ndim == k.ndim <= 4 or k.shape[:-1] != v.shape[:-1] or q.shape[-1] != k.shape[-1]:
+    if not q.dtype == k.dtype == v.dtype or not 2 <= q.ndim == k.ndim <= 4 or k.shape[:-1] != v.shape[:-1] or q.shape[-1] != k.shape[-1]:
         return False
     if not (k.shape[-2] and q.shape[-1] and v.shape[-1]):
         return False

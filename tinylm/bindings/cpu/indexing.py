@@ -5,6 +5,7 @@ import numpy as np
 from tinylm.bindings.cpu.library import call, contiguous, library
 from tinylm.engine.ids import check_ids
 from tinylm.engine.kernels import kernel
+from tinylm.ops.indexing import padding_row
 
 
 @kernel("embedding", device="cpu")
@@ -12,14 +13,15 @@ def embedding(ids, weight, /, *, padding_idx=None):
     if weight.ndim != 2 or ids.dtype.kind not in "iu" or library() is None:
         return NotImplemented
     rows, columns = weight.shape
-    ids_, padding = np.ascontiguousarray(ids, np.int64), -1 if padding_idx is None else int(padding_idx)
+    padding = padding_row(padding_idx, rows)
+    ids_ = np.ascontiguousarray(ids, np.int64)
     y = np.empty((*ids.shape, columns), np.float32)
     if not call("embedding_forward", ids.size, rows, columns, ids_, contiguous(weight), y):
         check_ids(ids, rows, "embedding: token id")
 
     def vjp(dy):
         dweight = np.empty((rows, columns), np.float32)
-        call("embedding_backward", ids.size, rows, columns, padding, ids_, contiguous(dy), dweight)
+        call("embedding_backward", ids.size, rows, columns, -1 if padding is None else padding, ids_, contiguous(dy), dweight)
         return None, dweight
 
     return y, vjp

@@ -8,7 +8,7 @@ _SWIGLU = CudaSource("swiglu")
 _THREADS = (256,)
 
 
-@kernel("swiglu", device="cuda")
+@kernel("swiglu", device="cuda", floats_only=True)
 def swiglu(a, b, /):
     if a.shape != b.shape:
         return NotImplemented

@@ -27,7 +27,7 @@ def _projected(x, weight, bias, frozen):
     return y.reshape(*x.shape[:-1], weight.shape[0]), vjp
 
 
-@kernel("swiglu_linear", device="cuda")
+@kernel("swiglu_linear", device="cuda", floats_only=True)
 def swiglu_linear(x, gate, up, gate_bias=None, up_bias=None, /, *, frozen=False):
     if gate.shape != up.shape or gate.ndim != 2 or x.shape[-1:] != gate.shape[1:]:
         return NotImplemented
@@ -43,7 +43,7 @@ def swiglu_linear(x, gate, up, gate_bias=None, up_bias=None, /, *, frozen=False)
     return y, vjp
 
 
-@kernel("rotary_heads", device="cuda")
+@kernel("rotary_heads", device="cuda", floats_only=True)
 def rotary_heads(
     x, q_weight, k_weight, v_weight, q_bias=None, k_bias=None, v_bias=None, /, *, frequencies, start=0, pairing="half", frozen=False
 ):

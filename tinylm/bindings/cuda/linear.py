@@ -11,7 +11,7 @@ from tinylm.engine.kernels import kernel
 _LINEAR = CudaSource("linear")
 
 
-@kernel("linear", device="cuda")
+@kernel("linear", device="cuda", floats_only=True)
 def linear(x, weight, bias=None, residual=None, /, *, activation=None, frozen=False):
     if activation not in LINEAR_ACTIVATIONS or x.ndim == 0 or weight.ndim != 2 or x.shape[-1] != weight.shape[1]:
         return NotImplemented

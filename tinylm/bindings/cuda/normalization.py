@@ -8,12 +8,12 @@ from tinylm.engine.kernels import kernel
 _LAYER_NORM, _RMS_NORM = CudaSource("layer_norm"), CudaSource("rms_norm")
 
 
-@kernel("layer_norm", device="cuda")
+@kernel("layer_norm", device="cuda", floats_only=True)
 def layer_norm(x, weight=None, bias=None, /, *, eps=1e-5):
     return _norm(_LAYER_NORM, ("layer_norm_forward", "layer_norm_backward", "layer_norm_parameters"), 2, x, (weight, bias), eps)
 
 
-@kernel("rms_norm", device="cuda")
+@kernel("rms_norm", device="cuda", floats_only=True)
 def rms_norm(x, weight=None, /, *, eps=1e-6):
     return _norm(_RMS_NORM, ("rms_norm_forward", "rms_norm_backward", "rms_norm_weight"), 1, x, (weight,), eps)
 

@@ -23,7 +23,7 @@ def _received(scan, dtype, dy, *finals):
     return contiguous(scan.sorted(dy), dtype), *copies
 
 
-@kernel("rnn", device="cuda")
+@kernel("rnn", device="cuda", floats_only=True)
 def rnn(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, nonlinearity="tanh", reverse=False, lengths=None):
     if nonlinearity not in RNN_NONLINEARITIES:
         return NotImplemented
@@ -48,7 +48,7 @@ def rnn(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, nonl
     return (scan.restored(h), scan.final(h)), vjp
 
 
-@kernel("lstm", device="cuda")
+@kernel("lstm", device="cuda", floats_only=True)
 def lstm(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, c0=None, /, *, reverse=False, lengths=None):
     check_shapes("lstm", 4, x, weight_ih, weight_hh, (bias_ih, bias_hh), (h0, c0))
     batch, hidden = x.shape[1], weight_hh.shape[1]
@@ -77,7 +77,7 @@ def lstm(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, c0=None, 
     return (scan.restored(h), scan.final(h), scan.final(c)), vjp
 
 
-@kernel("gru", device="cuda")
+@kernel("gru", device="cuda", floats_only=True)
 def gru(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, reverse=False, lengths=None):
     check_shapes("gru", 3, x, weight_ih, weight_hh, (bias_ih, bias_hh), (h0,))
     batch, hidden = x.shape[1], weight_hh.shape[1]
