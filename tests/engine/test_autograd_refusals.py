@@ -1,12 +1,14 @@
 """Freed graphs, changed values, and no_grad: each error names the op and its line."""
 
 import inspect
+import re
 
 import numpy as np
 import pytest
 
 import tinylm
 from tinylm import Tensor, nn
+from tinylm.engine.autograd import set_recording
 from tinylm.errors import AutogradError
 
 
@@ -121,6 +123,85 @@ def test_writes_that_would_lose_a_gradient_are_refused(rng):
         buffer[0] = x[0]
     buffer[0] = x[0].detach()
     assert buffer.data[0] == x.data[0]
+
+
+# ---------------------------------------------------------------- gradients that an array or a name would lose
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int64", "bool", "complex128"])
+def test_an_array_filled_with_tensors_is_refused(rng, dtype):
+    x, out = leaf(rng, 3), np.zeros((2, 3), dtype)
+    squares = [value * value for value in x]
+
+    def fill(value):
+        out[0, 1] = value
+
+    def add(value):
+        out[0, 1] += value
+
+    for write in (fill, add, lambda value: out.__setitem__(slice(1), value)):
+        with pytest.raises(
+            AutogradError, match=r"(out\[i\] = x would lose the gradient of x|NumPy would lose the gradient of this tensor)"
+        ):
+            write(squares[1])
+    assert not out.any()
+    with tinylm.no_grad():
+        fill(squares[1])
+    assert out[0, 1] == np.asarray(squares[1].item()).astype(dtype)
+    out[0, 0] = squares[0].detach()
+    tinylm.stack(squares).sum().backward()
+    np.testing.assert_allclose(x.grad, 2 * x.data)
+
+
+def test_a_number_is_asked_for_by_functions_and_conditions(rng):
+    loss = (leaf(rng, 3) ** 2).sum()
+    history = [0.0]
+    history[0] = float(loss)
+    history += [float(loss), round(float(loss), 2), max(map(float, [loss]))]
+    assert history[0] == loss.item()
+    assert int(loss) == int(loss.item())
+    assert (1 if loss > 0 else 0) == 1
+    assert bool(loss)
+    assert f"{float(loss):.1f}"
+    kept = {}
+    kept[0] = [loss]  # a list or a dict keeps the tensor itself
+    assert kept[0][0] is loss
+
+
+@pytest.mark.parametrize("kind", ["a leaf that requires a gradient", "a parameter"])
+@pytest.mark.parametrize("recording", [True, False])
+@pytest.mark.parametrize("symbol", ["+=", "-=", "*=", "/=", "**=", "@="])
+def test_augmented_assignment_to_a_leaf_is_refused(rng, symbol, recording, kind):
+    if kind == "a parameter":
+        leaves = [nn.Parameter(np.ones((2, 2))), nn.Parameter(np.ones((2, 2)), requires_grad=False)]
+    else:
+        leaves = [leaf(rng, 2, 2)]
+    for x in leaves:
+        names = {"x": x, "y": np.ones((2, 2))}
+        message = (
+            f"x {symbol} y on {kind} (shape (2, 2)) would make x another tensor: write z = x {symbol[:-1]} y for a new tensor, or x[...]"
+        )
+        with pytest.raises(AutogradError, match=re.escape(message)), set_recording(recording):
+            exec(f"x {symbol} y", names)
+        assert names["x"] is x
+        with tinylm.no_grad():
+            x[...] = x - 0.5  # what the message says
+        assert x.version > 0
+
+
+@pytest.mark.parametrize("symbol", ["+=", "-=", "*=", "/=", "**=", "@="])
+def test_augmented_assignment_to_a_result_makes_a_new_tensor(rng, symbol):
+    x, y = leaf(rng, 2, 2), np.full((2, 2), 2.0)
+    names = {"h": x * 1, "y": y}
+    before = names["h"]
+    exec(f"h {symbol} y", names)
+    assert names["h"] is not before
+    found = tinylm.grad(names["h"], x, np.ones((2, 2)))
+    names = {"h": x, "y": y}
+    np.testing.assert_array_equal(found.data, tinylm.grad(eval(f"h {symbol[:-1]} y", names), x, np.ones((2, 2))).data)
+    values = {"b": Tensor(np.ones((2, 2)))}  # without a gradient there is none to lose
+    exec(f"b {symbol} 2.0" if symbol != "@=" else "b @= b", values)
+    assert values["b"].shape == (2, 2)
 
 
 # ---------------------------------------------------------------- no_grad

@@ -1,6 +1,7 @@
 """Tensor: what it may hold, its methods, and that it computes as NumPy does."""
 
 import copy
+import inspect
 import operator
 import pickle
 
@@ -176,6 +177,12 @@ def test_iterating_and_unpacking(x):
     first, second = Tensor(x)
     np.testing.assert_array_equal(second.data, x[1])
     assert [row.shape for row in Tensor(x)] == [(3,), (3,)]
+    assert list(Tensor(x[:0])) == []
+    rows, start = list(Tensor(x, requires_grad=True)), inspect.currentframe().f_lineno
+    assert rows[1].node.where() == f"{__file__}:{start}"
+    for unpack in (iter, list, lambda t: [*t], tinylm.stack):
+        with pytest.raises(TypeError, match="iteration over a 0-d tensor"):
+            unpack(Tensor(1.5))
     assert len(first) == 3
     with pytest.raises(TypeError, match="0-d tensor"):
         len(Tensor(1.0))

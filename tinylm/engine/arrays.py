@@ -17,6 +17,7 @@ from tinylm.errors import ShapeError
 _numpy = Namespace(np, "scipy.special")
 _namespaces: dict[type, Any] = {np.ndarray: _numpy}
 _tensor_kinds: set[type] = set()
+_BOOLEAN = np.dtype(bool)
 
 
 def register_tensor_namespace(kind: type, namespace: Any) -> None:
@@ -78,22 +79,23 @@ def cuda_namespace() -> Any:
 
 
 def promoted(a: Any, b: Any) -> tuple[Any, Any]:
-    """Returns both operands, an integer array beside a floating one in the latter's dtype: NumPy makes float64 of float32 and int64."""
+    """Returns both operands, integers or booleans beside a floating array in its dtype: NumPy makes float64 of float32 and int64."""
     first, second = getattr(a, "dtype", None), getattr(b, "dtype", None)
     if first is second or first is None or second is None:
         return a, b
     if first.kind == "f":
-        return a, (b.astype(first) if second.kind in "iu" else b)
-    return (a.astype(second) if second.kind == "f" and first.kind in "iu" else a), b
+        return a, (b if second.kind == "f" else b.astype(first))
+    return (a.astype(second) if second.kind == "f" else a), b
 
 
 def all_promoted(arrays: Sequence[Any]) -> list[Any]:
     """Returns the members of a sequence as `promoted` returns two operands; Python numbers become arrays."""
-    floating = [a for a in arrays if getattr(a, "dtype", np.dtype(bool)).kind == "f"]
+    floating = [a for a in arrays if getattr(a, "dtype", _BOOLEAN).kind == "f"]
     if not floating:
         return [*arrays]
     dtype = np.result_type(*(a.dtype for a in floating))
-    return [a if getattr(a, "dtype", np.dtype(int)).kind in "fb" else raw_module(floating[0]).asarray(a, dtype) for a in arrays]
+    xp = raw_module(floating[0])
+    return [a if getattr(a, "dtype", _BOOLEAN).kind == "f" else xp.asarray(a, dtype) for a in arrays]
 
 
 def of_one_dtype(op: str, **arrays: Any) -> list[Any]:
@@ -103,16 +105,16 @@ def of_one_dtype(op: str, **arrays: Any) -> list[Any]:
     """
     found: dict[Any, str] = {}
     for name, a in arrays.items():
-        if a is not None and a.dtype.kind == "f":
+        if getattr(a, "dtype", _BOOLEAN).kind == "f":
             found.setdefault(a.dtype, name)
-    if len(found) > 1 and any(dtype.itemsize == 8 for dtype in found):
+    if len(found) > 1 and any(dtype.itemsize >= 8 for dtype in found):
         (first, one), (second, other) = list(found.items())[:2]
         problem = f"{op}: {one} is {first}, {other} is {second}: expected one dtype"
         raise ShapeError(f"{problem}; convert one with .astype, or the parameters of a layer with .to(dtype=...)")
     if not found:
         return list(arrays.values())
     dtype = next(iter(found))
-    return [a if a is None or a.dtype.kind == "f" else a.astype(dtype) for a in arrays.values()]
+    return [a.astype(dtype) if hasattr(a, "dtype") and a.dtype.kind != "f" else a for a in arrays.values()]
 
 
 def sum_to(x: Array, shape: tuple[int, ...]) -> Array:

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from types import CodeType
 from typing import Any, NoReturn, Protocol, TypeAlias
 
+import numpy as np
+
 from tinylm.engine.anomalies import anomaly, check_gradients
 from tinylm.engine.arrays import Array, array_module, constant
 from tinylm.engine.devices import device_of, make_current
@@ -130,6 +132,8 @@ def seed_gradient(y: Any, gradient: Any) -> Array:
         raise ShapeError(f"the cotangent has shape {tuple(gradient.shape)}, the tensor {tuple(y.shape)}")
     if (device := device_of(constant(gradient))) != y.device:
         raise DeviceError(f"the cotangent is on {device}, the tensor on {y.device}")
+    if isinstance(gradient, np.ndarray) and not gradient.dtype.isnative:
+        return gradient.astype(gradient.dtype.newbyteorder("="))
     return gradient
 
 

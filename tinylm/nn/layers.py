@@ -98,7 +98,8 @@ class _Norm(Module):
     def over_last_axis(self, op: Callable[..., Tensor], x: Tensor | np.ndarray, *parameters: Parameter | None) -> Tensor:
         """Returns op(x, *parameters, eps). Raises ShapeError unless the last axes of x are `normalized_shape`."""
         shape = self.normalized_shape
-        eps = float(np.finfo(x.dtype).eps) if self.eps is None else self.eps
+        dtype = next((a.dtype for a in (x, *parameters) if a is not None and a.dtype.kind == "f"), np.float32)
+        eps = float(np.finfo(dtype).eps) if self.eps is None else self.eps
         if x.shape[x.ndim - len(shape) :] != shape:
             raise ShapeError(f"{type(self).__name__}: x has shape {x.shape}, its last axes should be {shape}")
         if len(shape) == 1:

@@ -2,7 +2,7 @@
 
 import math
 
-from tinylm.engine.arrays import array_module, constant, promoted
+from tinylm.engine.arrays import all_promoted, array_module, constant
 from tinylm.engine.op import op
 from tinylm.errors import ConfigError, ShapeError
 
@@ -79,9 +79,9 @@ def swiglu(a, b, /):
 
     With σ = σ(a):  da = dy b σ (1 + a (1 - σ)),  db = dy a σ.
     """
+    a, b = all_promoted((a, b))
     if a.shape != b.shape:
         raise ShapeError(f"swiglu: a has shape {a.shape}, b {b.shape}: expected the same")
-    a, b = promoted(a, b)
     s = array_module(a, b).sigmoid(a)
     return a * s * b, lambda dy: (dy * b * (s * (1 + a * (1 - s))), dy * (a * s))
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from tinylm.engine.arrays import Array, array_module, promoted
+from tinylm.engine.arrays import Array, all_promoted, array_module
 from tinylm.engine.ids import check_ids
 from tinylm.engine.op import op
 from tinylm.errors import ConfigError, ShapeError
@@ -123,9 +123,9 @@ def binary_cross_entropy_with_logits(logits, targets, /, *, reduction="mean"):
     logits and targets (in [0, 1]) of one shape.  dz = dy (σ(z) - t), dt = -dy z.
     """
     _check_reduction(reduction)
+    logits, targets = all_promoted((logits, targets))
     if targets.shape != logits.shape:
         raise ShapeError(f"targets have shape {targets.shape}, expected {logits.shape}")
-    logits, targets = promoted(logits, targets)
     xp = array_module(logits, targets)
     losses = xp.maximum(logits, 0) - logits * targets + xp.log1p(xp.exp(-xp.abs(logits)))
     n = logits.size if reduction == "mean" else 1

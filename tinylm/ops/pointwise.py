@@ -72,7 +72,7 @@ def power(a, b, /):
             da = dy * (b * a ** (b - 1)) if b != 0 else xp.zeros_like(dy)
         elif not is_number(a):
             infinite = (constant(b) == 0) & ~(raw_module(y).abs(constant(a)) >= np.finfo(y.dtype).tiny)  # then 1/a is, and 0 · 1/a NaN
-            da = sum_to(dy * (b * a ** xp.where(infinite, 1, b - 1)), a.shape)
+            da = sum_to(dy * xp.where(infinite, 0.0, b * a ** xp.where(infinite, 1, b - 1)), a.shape)
         if not is_number(b) and not whole:
             flat = (constant(a) == 0) & (constant(b) >= 0)
             base = xp.where(flat, 1.0, a)  # on b's device, also when a is a number

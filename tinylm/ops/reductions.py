@@ -51,22 +51,15 @@ def mean(x, /, axis=None, keepdims=False):
 def var(x, /, axis=None, *, ddof=0, keepdims=False):
     """Σ (x - mean)² / (n - ddof).  dx = dy 2 (x - mean) / (n - ddof).
 
-    Without a degree of freedom, n <= ddof, both are infinite, or NaN where x is the mean.
+    Without a degree of freedom, n <= ddof, both are divided by 0: infinite, or NaN where x is the mean.
     """
     axis = own_axis(x, axis)
     xp = array_module(x)
     centred = x - xp.mean(x, axis=axis, keepdims=True)
     squares = xp.sum(centred * centred, axis=axis, keepdims=keepdims)
-    n = _count(x.shape, axis) - ddof
-    if n <= 0:
-        return squares * _over_0(squares), lambda dy: (spread(dy, x.shape, axis, keepdims) * _over_0(centred),)
-    return squares / n, lambda dy: (spread(dy * (2 / n), x.shape, axis, keepdims) * centred,)
-
-
-def _over_0(x: Array) -> Array:
-    """Returns infinity, or NaN where x is 0, in x's dtype: what PyTorch multiplies by in place of 1/0."""
-    raw = constant(x)
-    return array_module(raw).where(raw == 0, math.nan, math.inf).astype(raw.dtype)
+    freedom = _count(x.shape, axis) - ddof
+    n, slope = (freedom, 2 / freedom) if freedom > 0 else (0, math.inf)
+    return squares / n, lambda dy: (spread(dy * slope, x.shape, axis, keepdims) * centred,)
 
 
 def _extreme_vjp(x: Array, y: Array, axis: int | tuple[int, ...] | None, keepdims: bool):
