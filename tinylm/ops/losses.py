@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from tinylm.checks import check_fraction
 from tinylm.engine.arrays import Array, array_module
 from tinylm.engine.ids import check_ids
 from tinylm.engine.op import op
@@ -65,7 +66,7 @@ def cross_entropy(logits, targets, /, *, ignore_index=-100, label_smoothing=0.0,
     classes = logits.shape[-1]
     z = as_rows(logits, classes)
     ids, valid = _targets(targets, logits.shape[:-1], classes, ignore_index, z.dtype)
-    smooth = label_smoothing
+    smooth = check_fraction("label_smoothing", label_smoothing)
     logs, losses = [], []
     for rows in _chunks(z.shape[0], classes):
         shift = finite_max(z[rows], -1)  # stored apart from log Σ: with large logits their sum would lose digits
