@@ -109,11 +109,11 @@ def check_flag(name: str, value: Any) -> bool:
 
 
 def nearest(name: Any, choices: Collection[str]) -> str:
-    """Returns ", did you mean 'x'?" for the choice that is spelt most like the name; "" if none is."""
+    """Returns "; did you mean 'x'?" for the choice that is spelt most like the name; "" if none is."""
     from difflib import get_close_matches  # slow to import, and needed only for a message
 
     similar = get_close_matches(name, list(choices), n=1) if isinstance(name, str) else []
-    return f", did you mean {similar[0]!r}?" if similar else ""
+    return f"; did you mean {similar[0]!r}?" if similar else ""
 
 
 def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
