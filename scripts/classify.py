@@ -11,6 +11,7 @@ import tyro
 from rich.table import Table
 from support import console
 from support.display import stopped_by_signals
+from support.new_runs import new_run
 from support.resuming import refuse_changes, value_of
 from support.run_folders import folder_or_temporary
 from support.tables import screen
@@ -100,7 +101,7 @@ def parse_train(argv: list[str]) -> Train:
     prog, resumed = f"{console.program()} train", value_of("--resume", argv)
     if resumed is None:
         base = default_config(value_of("--model", argv) or "bag")
-        return console.parse(Train, args=argv, prog=prog, default=Train(**dataclasses.asdict(base)))
+        return new_run(console.parse(Train, args=argv, prog=prog, default=Train(**dataclasses.asdict(base))), argv)
     saved = dataclasses.asdict(read_config(Path(resumed), ClassifierConfig)[0])
     arguments = console.parse(Train, args=argv, prog=prog, default=Train(**saved, resume=Path(resumed)))
     refuse_changes(arguments, saved)

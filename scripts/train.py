@@ -14,6 +14,7 @@ from typing import Any, Literal
 from support import console
 from support.display import train_watched
 from support.estimate_tables import show_estimate
+from support.new_runs import new_run
 from support.resuming import FREE_ON_RESUME, refuse_changes, value_of
 from support.run_folders import folder_or_temporary
 
@@ -77,7 +78,7 @@ def parse(argv: list[str]) -> Arguments:
             raise ConfigError(f"--lora-rank {arguments.lora_rank} needs --init: adapters correct a model that is trained already")
         if arguments.model != base.model:
             raise ConfigError(f"--model {arguments.model} and --preset {recipe} do not go together: the preset trains a {base.model}")
-        return arguments
+        return new_run(arguments, argv)
     folder = Path(resumed)
     saved, _ = read_config(folder, TrainConfig)
     arguments = console.parse(Arguments, args=argv, default=Arguments(**saved.to_json(), resume=folder))

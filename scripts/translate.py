@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 from support import console
+from support.new_runs import new_run
 from support.resuming import FREE_ON_RESUME, refuse_changes, value_of
 from support.run_folders import folder_or_temporary
 from support.texts import texts_of
@@ -71,7 +72,7 @@ def parse_train(argv: list[str]) -> Train:
     resumed = value_of("--resume", argv)
     if resumed is None:
         base = default_config(value_of("--model", argv) or "transformer")
-        return console.parse(Train, args=argv, prog=f"{console.program()} train", default=Train(**base.to_json()))
+        return new_run(console.parse(Train, args=argv, prog=f"{console.program()} train", default=Train(**base.to_json())), argv)
     folder = Path(resumed)
     saved, _ = read_config(folder, TranslationConfig)
     arguments = console.parse(Train, args=argv, prog=f"{console.program()} train", default=Train(**saved.to_json(), resume=folder))

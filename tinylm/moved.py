@@ -33,6 +33,7 @@ MOVED = {
     **_renamed("tinylm.nn.", "tinylm.nn.", "attentions=attention low_rank=lora positions=positional_encoding recurrents=recurrent"),
     **_renamed("tinylm.nn.", "tinylm.nn.", "dropout_layer=layers embeddings=layers linear_layers=layers norms=layers"),
     **_renamed("tinylm.nn.", "tinylm.nn.", "transformers=transformer"),
+    **_renamed("tinylm.nn.", "tinylm.", "checks"),
     **_renamed("tinylm.ops.", "tinylm.ops.", "lookups=indexing normalizations=normalization positions=rotary products=linear"),
     **_renamed("tinylm.ops.", "tinylm.ops.", "projections=joint_linear randomness=dropout recurrence=recurrent"),
     **_renamed("tinylm.optim.", "tinylm.optim.", "clipping=optimizer flat=optimizer"),

@@ -1,18 +1,20 @@
 """How every command meets the user: arguments as a record, errors as one line with status 2, Ctrl-C without a traceback."""
 
 import contextlib
+import dataclasses
 import importlib
 import inspect
 import io
 import itertools
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
 
+from tinylm.checks import nearest
 from tinylm.errors import ConfigError, TinylmError
 
 T = TypeVar("T")
@@ -30,7 +32,7 @@ def program(command: str | None = None) -> str:
 def parse(kind: type[T], **settings: Any) -> T:
     """Returns the command line as a record; settings are those of tyro.cli, and the description is the record's docstring.
 
-    Raises ConfigError with the message that tyro prints in a box.
+    Raises ConfigError with the message that tyro prints in a box, which names options, and the one that a misspelt option is most like.
     """
     settings = {"prog": program(), "description": inspect.getdoc(kind), **settings}
     box = io.StringIO()
@@ -45,7 +47,30 @@ def parse(kind: type[T], **settings: Any) -> T:
     lines = list(itertools.dropwhile(rule.fullmatch, lines))
     message = " ".join(itertools.takewhile(lambda line: not rule.fullmatch(line), lines))
     message = re.sub(r"^Error parsing \w+: ", "", message).removesuffix(".")
-    raise ConfigError(f"{message} (--help lists all options)")
+    misspelt = misspelt_option(kind, settings.get("args", sys.argv[1:]))
+    raise ConfigError(f"{misspelt or naming_options(kind, message)} (--help lists all options)")
+
+
+def options_of(kind: Any) -> dict[str, str]:
+    """Returns the options by the name of the setting that each gives."""
+    return {f.name: f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(kind)}
+
+
+def naming_options(kind: Any, message: str) -> str:
+    """Returns the message with the option for the setting that it begins with: --n-layer for n_layer."""
+    name, space, rest = message.partition(" ")
+    return f"{options_of(kind).get(name, name)}{space}{rest}"
+
+
+def misspelt_option(kind: Any, argv: Sequence[str]) -> str:
+    """Returns a message about the first option that is spelt like another one, but is none; "" if there is none."""
+    known = [*options_of(kind).values(), "--help"]
+    for word in argv:
+        option = word.partition("=")[0].replace("_", "-")
+        unknown = option.startswith("--") and option not in known and option.replace("--no-", "--", 1) not in known
+        if unknown and (similar := nearest(option, known)):
+            return f"Unrecognized options: {word:.60}{similar}"
+    return ""
 
 
 def subcommand(kind: type[T], function: Callable[[T], int | None]) -> Callable[[list[str]], int | None]:
@@ -72,7 +97,7 @@ def run_subcommand(about: str, subcommands: Mapping[str, tuple[str, str, Callabl
         return None
     if name not in subcommands:
         *others, last = map(repr, subcommands)
-        raise ConfigError(f"command {name!r}: expected {', '.join(others)} or {last} (--help says more)")
+        raise ConfigError(f"command {name!r:.60}: expected {', '.join(others)} or {last}{nearest(name, subcommands)} (--help says more)")
     return subcommands[name][2](argv)
 
 

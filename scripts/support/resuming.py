@@ -1,6 +1,6 @@
 """What --resume does to a command line: the run's own settings are its defaults, and most of them cannot change."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tinylm.errors import ConfigError
@@ -8,7 +8,7 @@ from tinylm.errors import ConfigError
 FREE_ON_RESUME = {"steps", "device", "log_every", "eval_every", "save_every", "save_minutes", "keep", "patience", "checkpoint_activations"}
 
 
-def value_of(flag: str, argv: list[str]) -> str | None:
+def value_of(flag: str, argv: Sequence[str]) -> str | None:
     """Returns the last value of a flag on a command line that is not parsed yet; the flag may have underscores for its hyphens."""
     found = None
     for i, word in enumerate(argv):

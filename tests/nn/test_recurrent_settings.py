@@ -38,7 +38,7 @@ def test_initial_values(kind):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"input_size": 0}, "input_size is 0, expected at least 1"),
+        ({"input_size": 0}, "input_size is 0: expected at least 1"),
         ({"hidden_size": -1}, "hidden_size is -1"),
         ({"num_layers": 0}, "num_layers is 0"),
         ({"dropout": 1.5}, "dropout probability 1.5 is out of range"),

@@ -162,7 +162,7 @@ def test_invalid_settings(tmp_path: Path) -> None:
         ("gru", {"dropout": 1.5}, "dropout probability 1.5"),
         ("rnn", {"nonlinearity": "gelu"}, "nonlinearity 'gelu'"),
         ("gru", {"tokenizer": "word", "min_count": 0}, "min_count is 0"),
-        ("gru", {"tokenizer": "bpe", "bpe_size": 100}, "vocab_size is 100"),
+        ("gru", {"tokenizer": "bpe", "bpe_size": 100}, "bpe_size is 100"),
         ("gru", {"warmup": 25}, "warmup 25 is out of range: expected 0 to the schedule's 24 steps"),
     ]:
         with pytest.raises(ConfigError, match=message):

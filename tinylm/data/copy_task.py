@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tinylm.checks import check_sizes
 from tinylm.errors import ConfigError
-from tinylm.nn.checks import check_sizes
 
 IGNORED = -100  # as a target: not scored, the ignore_index of ops.cross_entropy
 

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinylm import nn, ops
+from tinylm.checks import check_sizes
 from tinylm.engine.arrays import Array, array_module
 from tinylm.engine.devices import to_device
 from tinylm.engine.ids import check_ids
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ShapeError
-from tinylm.nn.checks import check_sizes
 from tinylm.nn.recurrent import Lengths
 
 _PRIME = 116049371  # fastText's multiplier; the product with an id below 2³¹ fits 64 bits

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tinylm import nn, ops
+from tinylm.checks import check_positive, check_sizes
 from tinylm.engine.devices import device_namespace
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError
 from tinylm.models.language_model import DecoderOnlyModel
-from tinylm.nn.checks import check_positive, check_sizes
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tinylm import nn, ops
+from tinylm.checks import check_positive, check_sizes
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError
 from tinylm.models.language_model import DecoderOnlyModel
-from tinylm.nn.checks import check_positive, check_sizes
 
 WIDEST_HEAD = 4096  # entries; those of published models have at most 256
 

@@ -6,10 +6,10 @@ The recurrent model of PyTorch's word-level language modelling example, with its
 from typing import Any
 
 from tinylm import nn
+from tinylm.checks import check_sizes
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError
 from tinylm.models.language_model import LanguageModel
-from tinylm.nn.checks import check_sizes
 
 Hidden = Tensor | tuple[Tensor, Tensor]  # h, or (h, c) of an LSTM, each (nlayers, N, nhid)
 

@@ -8,11 +8,11 @@ import math
 from collections.abc import Sequence
 
 from tinylm import nn
+from tinylm.checks import check_sizes
 from tinylm.engine.arrays import array_module
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, ShapeError
 from tinylm.models.language_model import LanguageModel
-from tinylm.nn.checks import check_sizes
 
 
 class TransformerModel(LanguageModel[nn.KeyValueCache]):

@@ -11,11 +11,11 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from tinylm import nn, ops
+from tinylm.checks import check_sizes
 from tinylm.engine.arrays import array_module
 from tinylm.engine.devices import to_device, to_numpy
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ShapeError
-from tinylm.nn.checks import check_sizes
 from tinylm.nn.recurrent import Lengths
 
 

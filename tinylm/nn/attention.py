@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from tinylm import ops
+from tinylm.checks import check_integer, check_probability, check_sizes, shown
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, ShapeError
 from tinylm.nn import init
-from tinylm.nn.checks import check_probability
 from tinylm.nn.key_value_cache import KeyValueCache
 from tinylm.nn.layers import Linear
 from tinylm.nn.modules import Module
@@ -39,10 +39,10 @@ class MultiheadAttention(Module):
         batch_first: bool = False,
     ) -> None:
         super().__init__()
-        if num_heads <= 0 or embed_dim % num_heads:
-            raise ConfigError(f"embed_dim {embed_dim} is not a multiple of num_heads {num_heads}")
-        check_probability(dropout)
-        self.embed_dim, self.num_heads, self.dropout, self.batch_first = embed_dim, num_heads, dropout, batch_first
+        if check_integer("num_heads", num_heads) <= 0 or check_integer("embed_dim", embed_dim) % num_heads:
+            raise ConfigError(f"embed_dim {shown(embed_dim)} is not a multiple of num_heads {shown(num_heads)}")
+        check_sizes(embed_dim=embed_dim, **{name: n for name, n in (("kdim", kdim), ("vdim", vdim)) if n is not None})
+        self.embed_dim, self.num_heads, self.dropout, self.batch_first = embed_dim, num_heads, check_probability(dropout), batch_first
         self.same_dim = kdim in (None, embed_dim) and vdim in (None, embed_dim)
         if self.same_dim:
             self.in_proj_weight = init.xavier_uniform((3 * embed_dim, embed_dim))

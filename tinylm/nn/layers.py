@@ -1,15 +1,15 @@
 """The elementary layers, each an op and its parameters: Linear, Embedding, LayerNorm, RMSNorm and Dropout."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from tinylm import ops
+from tinylm.checks import check_at_least, check_integer, check_probability, shown
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, ShapeError
 from tinylm.nn import init
-from tinylm.nn.checks import check_probability
 from tinylm.nn.modules import Module, Parameter
 
 
@@ -18,13 +18,12 @@ class Dropout(Module):
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
-        check_probability(p)
-        self.p = p
+        self.p = check_probability(p)
 
     @property
     def active(self) -> bool:
-        """Whether elements are dropped now: in training mode, and for p above 0."""
-        return self.training and self.p > 0
+        """Whether elements are dropped now: in training mode, and unless p is 0."""
+        return self.training and self.p != 0
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.dropout(x, self.p) if self.active else x
@@ -42,6 +41,8 @@ class Linear(Module):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         super().__init__()
+        check_integer("in_features", in_features, 0)
+        check_integer("out_features", out_features, 0)
         bound = 1 / math.sqrt(in_features) if in_features else 0.0
         self.in_features, self.out_features = in_features, out_features
         self.weight = init.uniform((out_features, in_features), bound)
@@ -72,8 +73,10 @@ class Embedding(Module):
 
     def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None) -> None:
         super().__init__()
-        if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
-            raise ConfigError(f"padding_idx {padding_idx} is out of range for {num_embeddings} embeddings")
+        check_integer("num_embeddings", num_embeddings, 0)
+        check_integer("embedding_dim", embedding_dim, 0)
+        if padding_idx is not None and not -num_embeddings <= check_integer("padding_idx", padding_idx) < num_embeddings:
+            raise ConfigError(f"padding_idx {shown(padding_idx)} is out of range for {num_embeddings} embeddings")
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
         self.weight = init.normal((num_embeddings, embedding_dim))
@@ -92,8 +95,9 @@ class _Norm(Module):
 
     def __init__(self, normalized_shape: int | tuple[int, ...], eps: float | None) -> None:
         super().__init__()
-        self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        self.eps = eps
+        shape = tuple(normalized_shape) if isinstance(normalized_shape, Iterable) else (normalized_shape,)
+        self.normalized_shape = tuple(check_integer("normalized_shape", n, 0) for n in shape)
+        self.eps = None if eps is None else check_at_least(0, "eps", eps)
 
     def over_last_axis(self, op: Callable[..., Tensor], x: Tensor | np.ndarray, *parameters: Parameter | None) -> Tensor:
         """Returns op(x, *parameters, eps). Raises ShapeError unless the last axes of x are `normalized_shape`."""

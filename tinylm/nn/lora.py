@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from tinylm import ops
+from tinylm.checks import check_finite, check_integer, shown
 from tinylm.engine.arrays import Array
 from tinylm.engine.devices import to_device
 from tinylm.engine.tensor import Tensor
-from tinylm.errors import ConfigError
+from tinylm.errors import CheckpointError, ConfigError, listed
 from tinylm.nn import init
 from tinylm.nn.layers import Linear
 from tinylm.nn.modules import Module, Parameter
@@ -23,13 +24,14 @@ class LowRankLinear(Linear):
     """y = x Wᵀ + b + (alpha / rank) (x Aᵀ) Bᵀ, with W and b frozen.
 
     lora_A (rank, in) starts at U(-1/√in, 1/√in), lora_B (out, rank) at zero, so the layer begins as the
-    one it adapts. Raises ConfigError for a rank that is not between 1 and both widths.
+    one it adapts. Raises ConfigError for a rank that is not between 1 and both widths, and for an alpha that is not finite.
     """
 
     def __init__(self, base: Linear, rank: int, alpha: float) -> None:
         widest = min(base.in_features, base.out_features)
-        if not 1 <= rank <= widest:
-            raise ConfigError(f"rank is {rank}: expected 1 to {widest} for a layer from {base.in_features} to {base.out_features}")
+        if not 1 <= check_integer("rank", rank) <= widest:
+            raise ConfigError(f"rank is {shown(rank)}: expected 1 to {widest} for a layer from {base.in_features} to {base.out_features}")
+        alpha = check_finite("alpha", alpha)
         with init.shapes_only():
             super().__init__(base.in_features, base.out_features, base.bias is not None)
         self.weight, self.bias, self.scale = base.weight, base.bias, alpha / rank
@@ -62,7 +64,8 @@ def adapt(model: Module, rank: int, alpha: float, chosen: Callable[[str], bool] 
     """Freezes every parameter and puts a LowRankLinear in the place of each Linear whose path is `chosen`.
 
     Returns their paths. A weight that is tied to another layer's cannot be chosen, as its other use
-    would not be adapted. Raises ConfigError if nothing, or such a weight, is chosen.
+    would not be adapted. Raises ConfigError if nothing, or such a weight, is chosen, or for a rank or
+    alpha that LowRankLinear does not take; the model is not changed then.
     """
     uses: dict[int, int] = {}
     for _, tensor in model.named_state():
@@ -73,10 +76,11 @@ def adapt(model: Module, rank: int, alpha: float, chosen: Callable[[str], bool] 
     for path, layer in layers.items():
         if uses[id(layer.weight)] > 1:
             raise ConfigError(f"{path} shares its weight with another layer: it cannot be adapted alone")
+    adapted = {path: LowRankLinear(layer, rank, alpha) for path, layer in layers.items()}  # all of them, before anything is changed
     for parameter in model.parameters():
         parameter.requires_grad = False
-    for path, layer in layers.items():
-        _put(model, path, LowRankLinear(layer, rank, alpha))
+    for path, layer in adapted.items():
+        _put(model, path, layer)
     return list(layers)
 
 
@@ -100,7 +104,10 @@ def load_adapters(model: Module, arrays: Mapping[str, np.ndarray]) -> None:
 
     Raises CheckpointError naming every missing, unexpected and misshapen name.
     """
-    rest = {name: tensor.data for name, tensor in model.named_state() if name not in adapter_arrays(model)}
+    own = adapter_arrays(model)
+    rest = {name: tensor.data for name, tensor in model.named_state() if name not in own}
+    if others := [f"unexpected {name!r}, which is no adapter" for name in arrays if name in rest]:
+        raise CheckpointError(f"the adapters do not fit {type(model).__name__}: {listed(others)}")
     model.load_state_dict({**rest, **arrays})
 
 

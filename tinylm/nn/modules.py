@@ -7,8 +7,8 @@ import numpy as np
 
 from tinylm.engine.arrays import Array
 from tinylm.engine.devices import to_device
-from tinylm.engine.tensor import Tensor
-from tinylm.errors import CheckpointError, ConfigError
+from tinylm.engine.tensor import Tensor, as_array
+from tinylm.errors import CheckpointError, ConfigError, ShapeError, listed
 
 P = ParamSpec("P")
 Result = TypeVar("Result", covariant=True)
@@ -110,24 +110,33 @@ class Module:
         """Copies arrays (NumPy, CuPy, tensors, or CPU torch tensors) into the parameters and buffers by name.
 
         Nothing is written unless everything fits. Raises CheckpointError naming every missing,
-        unexpected (both only if strict) and misshapen key.
+        unexpected (both only if strict) and misshapen key, and the names of a tied tensor that were
+        given different arrays.
         """
         own = dict(self.named_state())
         problems = []
         if strict:
             problems += [f"missing {name!r} {own[name].shape}" for name in own if name not in state]
             problems += [f"unexpected {name!r}" for name in state if name not in own]
-        arrays = {}
+        arrays: dict[str, Any] = {}
+        first: dict[int, str] = {}  # the name under which the values of a tensor came first
         for name, value in state.items():
             if name not in own:
                 continue
-            array = value.data if isinstance(value, Tensor) else value
-            array = np.asarray(array.detach()) if hasattr(array, "detach") else array
+            try:
+                array = as_array(value.detach().numpy() if hasattr(value, "detach") and not isinstance(value, Tensor) else value)
+            except (TypeError, ShapeError) as error:  # PyTorch's bfloat16, or an array on its GPU
+                problems.append(f"unusable {name!r}: {error!s:.100}")
+                continue
             if tuple(array.shape) != own[name].shape:
                 problems.append(f"misshapen {name!r}: {tuple(array.shape)}, expected {own[name].shape}")
+                continue
             arrays[name] = array
+            before = first.setdefault(id(own[name].data), name)
+            if not (array is arrays[before] or _equal(array, arrays[before], own[name])):
+                problems.append(f"{before!r} and {name!r} are tied, one tensor under two names, but were given different arrays")
         if problems:
-            raise CheckpointError(f"the state does not fit {type(self).__name__}: {'; '.join(problems)}")
+            raise CheckpointError(f"the state does not fit {type(self).__name__}: {listed(problems)}")
         for name, array in arrays.items():
             target = own[name]
             target.data[...] = to_device(array, target.device).astype(target.dtype, copy=False)
@@ -176,6 +185,12 @@ class Module:
     def extra_repr(self) -> str:
         """Returns the settings shown by repr."""
         return ""
+
+
+def _equal(array: Array, other: Array, target: Tensor) -> bool:
+    """Whether two arrays of one shape are the same values, a NaN included, in the dtype of the tensor that they are for."""
+    a, b = (to_device(x, target.device).astype(target.dtype, copy=False) for x in (array, other))
+    return bool(((a == b) | ((a != a) & (b != b))).all())
 
 
 def _convert(tensor: Tensor, device: str | None, dtype: Any) -> None:

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from tinylm.checks import check_sizes
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ShapeError
 from tinylm.nn.layers import Dropout
@@ -19,6 +20,7 @@ class PositionalEncoding(Module):
 
     def __init__(self, d_model: int, dropout: float = 0.1, max_len: int = 5000) -> None:
         super().__init__()
+        check_sizes(d_model=d_model, max_len=max_len)
         self.dropout = Dropout(dropout)
         angles = np.arange(max_len)[:, None] * np.exp(np.arange(0, d_model, 2) * (-math.log(10000.0) / d_model))
         pe = np.zeros((max_len, 1, d_model), np.float32)  # from float64 angles: at t = 5000 float32 ones are off by 10⁻⁴

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from tinylm import ops
+from tinylm.checks import check_integer, check_probability
 from tinylm.engine.devices import to_numpy
 from tinylm.engine.tensor import Tensor
-from tinylm.errors import ConfigError, ShapeError
+from tinylm.errors import ShapeError
 from tinylm.nn import init
-from tinylm.nn.checks import check_probability
 from tinylm.nn.modules import Module
 from tinylm.ops.recurrent import check_nonlinearity
 
@@ -26,9 +26,8 @@ class _Weights(Module):
 
     def __init__(self, input_size: int, hidden_size: int, bias: bool, single_bias: bool = False) -> None:
         super().__init__()
-        for what, n in (("input_size", input_size), ("hidden_size", hidden_size)):
-            if n < 1:
-                raise ConfigError(f"{type(self).__name__}: {what} is {n}, expected at least 1")
+        check_integer(f"{type(self).__name__}: input_size", input_size, 1)
+        check_integer(f"{type(self).__name__}: hidden_size", hidden_size, 1)
         self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
         self.bias_names = () if not bias else ("bias_h",) if single_bias else ("bias_ih", "bias_hh")
         self.settings: dict[str, Any] = {}  # of the op
@@ -72,10 +71,9 @@ class _Recurrent(_Weights):
         single_bias: bool = False,
     ) -> None:
         super().__init__(input_size, hidden_size, bias, single_bias)
-        if num_layers < 1:
-            raise ConfigError(f"{type(self).__name__}: num_layers is {num_layers}, expected at least 1")
-        check_probability(dropout)
-        self.num_layers, self.batch_first, self.dropout, self.bidirectional = num_layers, batch_first, dropout, bidirectional
+        check_integer(f"{type(self).__name__}: num_layers", num_layers, 1)
+        self.num_layers, self.batch_first, self.bidirectional = num_layers, batch_first, bidirectional
+        self.dropout = check_probability(dropout)
         self.directions = ("", "_reverse") if bidirectional else ("",)
         for layer in range(num_layers):
             for direction in self.directions:
@@ -106,7 +104,7 @@ class _Recurrent(_Weights):
                 outputs.append(y)
                 finals.append(last)
             x = outputs[0] if len(outputs) == 1 else ops.concatenate(outputs, axis=2)
-            if self.training and self.dropout > 0 and layer < self.num_layers - 1:
+            if self.training and self.dropout != 0 and layer < self.num_layers - 1:
                 x = ops.dropout(x, self.dropout)
 
         if not batched:

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
+from tinylm.checks import check_integer
 from tinylm.engine.recompute import recompute
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, ShapeError
@@ -139,7 +140,7 @@ class _Stack(Module, Generic[LayerType]):
 
     def __init__(self, layer: LayerType, num_layers: int, norm: Module | None) -> None:
         super().__init__()
-        self.layers = ModuleList(copy.deepcopy(layer) for _ in range(num_layers))
+        self.layers = ModuleList(copy.deepcopy(layer) for _ in range(check_integer("num_layers", num_layers, 0)))
         self.norm = norm
         self.checkpoint_activations = False  # True: in training a layer stores only its input and runs again in the backward pass
 

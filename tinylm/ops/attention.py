@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from tinylm.checks import check_probability
 from tinylm.engine.arrays import array_module, constant, of_one_dtype, raw_module, sum_to
 from tinylm.engine.op import op
 from tinylm.errors import ShapeError
@@ -43,7 +44,7 @@ def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout
         steps, keys = q.shape[-2], k.shape[-2]
         scores = xp.where(raw_module(q).tri(steps, keys, keys - steps, dtype=bool), scores, -math.inf)
     weights, softmax_vjp = softmax.op.body(scores)
-    kept = keep_mask(q, weights.shape, dropout, key) if dropout else None
+    kept = keep_mask(q, weights.shape, dropout, key) if check_probability(dropout) else None
     used = weights if kept is None else weights * kept
     y = xp.matmul(used, v)
 

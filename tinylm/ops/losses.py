@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from tinylm.checks import check_fraction
 from tinylm.engine.arrays import Array, all_promoted, array_module
 from tinylm.engine.ids import check_ids
 from tinylm.engine.op import op
@@ -69,7 +70,7 @@ def cross_entropy(logits, targets, /, *, ignore_index=-100, label_smoothing=0.0,
     ids, kept = _targets(logits, targets, ignore_index)
     classes = logits.shape[-1]
     z = as_rows(logits, classes)
-    smooth = label_smoothing
+    smooth = check_fraction("label_smoothing", label_smoothing)
     logs, losses = [], []
     for rows in _chunks(z.shape[0], classes):
         shift = finite_max(z[rows], -1)  # stored apart from log Σ: with large logits their sum would lose digits

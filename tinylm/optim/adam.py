@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from tinylm.checks import as_number, check_at_least, shown
 from tinylm.engine.arrays import Array, array_module
 from tinylm.engine.kernels import update
 from tinylm.errors import ConfigError
@@ -55,12 +56,20 @@ class AdamBase(Optimizer):
     """What Adam, AdamW and the AdamW part of Muon have in common; `decoupled` selects decoupled weight decay."""
 
     states = ("exp_avg", "exp_avg_sq")
+    squares = ("exp_avg_sq",)
     decoupled = False
 
     def __init__(self, params: Iterable[Any], lr: float, betas: tuple[float, float], eps: float, weight_decay: float, **more: Any) -> None:
-        if not all(0 <= b < 1 for b in betas):
-            raise ConfigError(f"betas {betas}: expected two numbers from 0 up to, not including, 1")
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, **more})
+
+    def check(self, group: dict[str, Any]) -> None:
+        super().check(group)
+        group["eps"] = check_at_least(0, "eps", group["eps"])
+        betas = group["betas"]
+        numbers = tuple(map(as_number, betas)) if isinstance(betas, Iterable) else ()
+        if len(numbers) != 2 or not all(0 <= b < 1 for b in numbers):
+            raise ConfigError(f"betas {shown(betas)}: expected two numbers from 0 up to, not including, 1")
+        group["betas"] = numbers
 
     def update(self, group: dict[str, Any], values: Array, grads: Array, state: dict[str, Array], step: int, grad_scale: Any) -> None:
         settings = {name: group[name] for name in ("lr", "betas", "eps", "weight_decay")}

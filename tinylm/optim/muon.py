@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from tinylm.checks import check_below_one, check_flag
 from tinylm.engine.arrays import Array, array_module
 from tinylm.engine.kernels import update
 from tinylm.errors import ConfigError
@@ -72,15 +73,20 @@ class Muon(AdamBase):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
     ) -> None:
-        if not 0 <= momentum < 1:
-            raise ConfigError(f"momentum is {momentum}: expected 0 up to, not including, 1")
         super().__init__(params, lr, betas, eps, weight_decay, momentum=momentum, orthogonal=orthogonal)
-        for group in self.param_groups:
-            for p in group["params"]:
-                if group["orthogonal"] and p.ndim != 2:
-                    raise ConfigError(
-                        f"Muon got a parameter of shape {p.shape}: expected a matrix; put others into a group with orthogonal=False"
-                    )
+
+    def check(self, group: dict[str, Any]) -> None:
+        super().check(group)
+        group["momentum"] = check_below_one("momentum", group["momentum"])
+        group["orthogonal"] = check_flag("orthogonal", group["orthogonal"])
+        for made, known in zip(self.param_groups, self._checked, strict=False):
+            if made is group and known["orthogonal"] != group["orthogonal"]:
+                raise ConfigError("orthogonal cannot be changed, since the optimiser keeps other state then: make a new optimiser")
+        for p in group["params"]:
+            if group["orthogonal"] and p.ndim != 2:
+                raise ConfigError(
+                    f"Muon got a parameter of shape {p.shape}: expected a matrix; put others into a group with orthogonal=False"
+                )
 
     def states_of(self, group: dict[str, Any]) -> tuple[str, ...]:
         return ("exp_avg",) if group["orthogonal"] else super().states_of(group)

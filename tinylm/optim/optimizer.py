@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from tinylm.checks import check_at_least, shown
 from tinylm.engine.arrays import Array, array_module
 from tinylm.engine.devices import device_of, make_current, to_device, to_numpy
 from tinylm.engine.kernels import update
 from tinylm.engine.tensor import Tensor
-from tinylm.errors import AnomalyError, CheckpointError, ConfigError
+from tinylm.errors import AnomalyError, ConfigError, ShapeError
+from tinylm.optim.stored_state import fitting_state
 
 _ALIGNMENT = 64  # bytes: the alignment of a parameter must not depend on the run, or sums round differently
 
@@ -73,6 +75,8 @@ class FlatParameters:
                 raise ConfigError(f"parameter {i} of shape {p.shape} was moved after the optimiser was made: make the optimiser last")
             if p.grad is not None and p.grad is not p.grad_buffer:
                 assert p.grad_buffer is not None
+                if np.shape(p.grad) != p.shape:  # it would be broadcast
+                    raise ShapeError(f"parameter {i} has a gradient of shape {np.shape(p.grad)}, expected its own, {p.shape}")
                 p.grad_buffer[...] = p.grad
                 p.grad = p.grad_buffer
         i = 0
@@ -99,27 +103,34 @@ class FlatParameters:
 
 
 class Optimizer:
-    """Parameter groups and their flat buffers; subclasses define `states` and `update`.
+    """Parameter groups and their flat buffers; subclasses define `states`, `update` and `check`.
 
     params: tensors, or dicts {"params": tensors, setting: value, ...} whose settings override the
-    defaults, as in PyTorch. `param_groups` may be changed between steps (the learning rate is).
+    defaults, as in PyTorch. The settings in `param_groups` may be changed between steps (the learning rate is).
+    Raises ConfigError for a setting outside its range, here or in the step after it was changed.
     """
 
     states: tuple[str, ...] = ()  # the arrays kept for each parameter
+    squares: tuple[str, ...] = ()  # those of them that cannot be negative
 
     def __init__(self, params: Iterable[Any], defaults: Mapping[str, Any]) -> None:
+        if isinstance(params, Tensor):  # iterating over it would give its rows
+            raise ConfigError(f"the optimiser got one tensor of shape {params.shape}: expected a list of tensors or of groups")
         given = list(params)
         if not given:
             raise ConfigError("the optimiser got no parameters")
         groups = given if isinstance(given[0], dict) else [{"params": given}]
         self.param_groups: list[dict[str, Any]] = []
+        self._checked: list[dict[str, Any]] = []  # the settings of each group when they were checked last
         self._flats: list[list[FlatParameters]] = []
         seen: set[int] = set()
         for group in groups:
+            if not isinstance(group, dict) or "params" not in group:
+                raise ConfigError(f"an optimiser takes tensors, or records with their 'params', got {shown(group)} among these")
             unknown = set(group) - {"params", *defaults}
             if unknown:
                 raise ConfigError(f"unknown optimiser settings {sorted(unknown)}: expected {sorted(defaults)}")
-            members = list(group["params"])
+            members = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
             kinds: dict[tuple[str, str], list[Tensor]] = {}
             for p in members:
                 if not isinstance(p, Tensor) or not p.requires_grad or p.node is not None:
@@ -129,10 +140,35 @@ class Optimizer:
                 seen.add(id(p))
                 kinds.setdefault((p.dtype.name, p.device), []).append(p)
             self.param_groups.append({**defaults, **group, "params": members})
+            self.check(self.param_groups[-1])
             self._flats.append([FlatParameters(alike) for alike in kinds.values()])
         for group, flats in zip(self.param_groups, self._flats, strict=True):
             for flat, name in itertools.product(flats, self.states_of(group)):
                 flat.add_state(name)
+        self._checked = [{name: group[name] for name in defaults} for group in self.param_groups]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Raises ConfigError for a setting, which would have no effect here: each group has its own."""
+        if any(name in known for known in self.__dict__.get("_checked", ())):
+            raise ConfigError(f"{name} is a setting of the groups: set it as optimizer.param_groups[0]['{name}'], and so on")
+        super().__setattr__(name, value)
+
+    def check(self, group: dict[str, Any]) -> None:
+        """Makes a group's settings Python's own numbers. Raises ConfigError for one outside its range."""
+        for name in ("lr", "weight_decay"):
+            if name in group:
+                group[name] = check_at_least(0, name, group[name])
+
+    def _check_changes(self) -> None:
+        """Checks the groups whose settings were changed since they were checked last."""
+        for group, known in zip(self.param_groups, self._checked, strict=True):
+            for name, value in known.items():
+                now = group[name]
+                if now is value or (name == "lr" and type(now) is float and 0 <= now < math.inf):  # it changes in every step
+                    continue
+                self.check(group)
+                known.update({each: group[each] for each in known})
+                break
 
     def _all_flats(self) -> Iterator[FlatParameters]:
         return itertools.chain.from_iterable(self._flats)
@@ -157,10 +193,14 @@ class Optimizer:
         max_norm: scales all gradients together so that their norm is at most this, within the
         update itself. Returns the norm before scaling (a 0-d array), None without max_norm.
         Raises AnomalyError, before anything is written, if that norm is NaN or infinite (on
-        the CPU; reading it on a GPU would stall the device, so look at the loss there).
+        the CPU; reading it on a GPU would stall the device, so look at the loss there). Raises ConfigError
+        for a max_norm that is not a number of at least 0, and for a setting of a group that was made such.
         """
+        self._check_changes()
         norm, grad_scale = None, None
         if max_norm is not None:
+            if type(max_norm) is not float or not max_norm >= 0:
+                max_norm = check_at_least(0, "max_norm", max_norm, finite=False)
             norm = self.grad_norm()
             if isinstance(norm, (np.ndarray, np.generic)) and not np.isfinite(norm):
                 raise AnomalyError(f"the gradient norm is {float(norm)}: nothing was updated; {self._first_not_finite()}")
@@ -210,18 +250,12 @@ class Optimizer:
         return out
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Restores what `state_dict` returned. Raises CheckpointError naming every key that does not fit."""
-        own = self.state_dict()
-        problems = [f"missing {k!r}" for k in own if k not in state] + [f"unexpected {k!r}" for k in state if k not in own]
-        problems += [
-            f"misshapen {k!r}: {state[k].shape}, expected {own[k].shape}" for k in own if k in state and state[k].shape != own[k].shape
-        ]
-        if problems:
-            raise CheckpointError(f"the optimiser state does not fit {type(self).__name__}: {'; '.join(problems)}")
+        """Restores what `state_dict` returned. Raises CheckpointError as `fitting_state` does, before anything is changed."""
+        found = fitting_state(self.state_dict(), state, self.squares, type(self).__name__)
         for k, (flat, i) in enumerate(self._parameters()):
-            flat.steps[i] = int(state[f"step.{k}"])
+            flat.steps[i] = int(found[f"step.{k}"])
             for name, array in flat.state.items():
-                flat.view(array, i)[...] = to_device(np.asarray(state[f"{name}.{k}"]), device_of(array))
+                flat.view(array, i)[...] = to_device(found[f"{name}.{k}"], device_of(array))
 
 
 @update
@@ -246,13 +280,19 @@ def _clipping_factor(norm: Array, max_norm: float) -> Array:
     return array_module(norm).minimum(max_norm / (norm + norm.dtype.type(1e-6)), norm.dtype.type(1))
 
 
-def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> Array:
+def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> Array:
     """Scales all gradients together, in place, so that their norm is at most max_norm; returns the
     norm before. `Optimizer.step(max_norm=...)` does the same within the update.
-    Pascanu et al. 2013, arXiv:1211.5063, algorithm 1."""
-    if math.isnan(max_norm) or max_norm < 0:
-        raise ValueError(f"max_norm {max_norm}: expected a number of at least 0")
-    grads: list[Any] = [p.grad for p in parameters if p.grad is not None]
+    Pascanu et al. 2013, arXiv:1211.5063, algorithm 1.
+
+    parameters: tensors, or a single one; those without a gradient are left out. Raises ConfigError for anything else, and for
+    a max_norm that is not a number of at least 0."""
+    max_norm = check_at_least(0, "max_norm", max_norm, finite=False)
+    members = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    for p in members:
+        if not isinstance(p, Tensor):
+            raise ConfigError(f"clip_grad_norm_ takes tensors, got {type(p).__name__}")
+    grads: list[Any] = [p.grad for p in members if p.grad is not None]
     norm = grad_norm(grads)
     for g in grads:
         g *= _clipping_factor(norm, max_norm).astype(g.dtype)

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
+from tinylm.checks import as_number, check_at_least, check_sizes, shown
 from tinylm.errors import ConfigError
 
 
@@ -19,6 +20,10 @@ class Constant:
 
     lr: float
     warmup: int = 0
+
+    def __post_init__(self) -> None:
+        check_at_least(0, "lr", self.lr)
+        check_at_least(0, "warmup", self.warmup)
 
     def __call__(self, step: int) -> float:
         return self.lr * _warmup_factor(step, self.warmup)
@@ -37,8 +42,7 @@ class WarmupCosine:
     steps: int
 
     def __post_init__(self) -> None:
-        if not 0 <= self.warmup <= self.steps:
-            raise ConfigError(f"warmup {self.warmup} is out of range: expected 0 to the schedule's {self.steps} steps")
+        _check_fall(self)
 
     def __call__(self, step: int) -> float:
         if step < self.warmup:
@@ -56,6 +60,9 @@ class WarmupLinear:
     warmup: int
     steps: int
 
+    def __post_init__(self) -> None:
+        _check_fall(self)
+
     def __call__(self, step: int) -> float:
         if step < self.warmup:
             return self.lr * _warmup_factor(step, self.warmup)
@@ -71,9 +78,23 @@ class Noam:
     warmup: int
     scale: float = 1.0
 
+    def __post_init__(self) -> None:
+        check_sizes(d_model=self.d_model)
+        check_at_least(0, "warmup", self.warmup)
+        check_at_least(0, "scale", self.scale)
+
     def __call__(self, step: int) -> float:
         t = step + 1
         return self.scale * self.d_model**-0.5 * min(t**-0.5, t * max(self.warmup, 1) ** -1.5)
+
+
+def _check_fall(schedule: WarmupCosine | WarmupLinear) -> None:
+    """Raises ConfigError for learning rates below 0 or not finite, and for a warmup that does not end within the schedule."""
+    check_at_least(0, "lr", schedule.lr)
+    check_at_least(0, "min_lr", schedule.min_lr)
+    check_at_least(0, "steps", schedule.steps)
+    if not 0 <= as_number(schedule.warmup) <= schedule.steps:
+        raise ConfigError(f"warmup {shown(schedule.warmup)} is out of range: expected 0 to the schedule's {schedule.steps} steps")
 
 
 def _warmup_factor(step: int, warmup: int) -> float:

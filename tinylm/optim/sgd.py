@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from tinylm.checks import check_at_least, check_flag
 from tinylm.engine.arrays import Array
 from tinylm.engine.kernels import update
 from tinylm.errors import ConfigError
@@ -33,9 +34,14 @@ class SGD(Optimizer):
     def __init__(
         self, params: Iterable[Any], lr: float = 1e-3, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False
     ) -> None:
-        if nesterov and momentum <= 0:
-            raise ConfigError("nesterov needs a momentum above 0")
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov})
+
+    def check(self, group: dict[str, Any]) -> None:
+        super().check(group)
+        group["momentum"] = check_at_least(0, "momentum", group["momentum"])
+        group["nesterov"] = check_flag("nesterov", group["nesterov"])
+        if group["nesterov"] and not group["momentum"]:
+            raise ConfigError("nesterov needs a momentum above 0")
 
     def update(self, group: dict[str, Any], values: Array, grads: Array, state: dict[str, Array], step: int, grad_scale: Any) -> None:
         settings = {name: group[name] for name in ("lr", "momentum", "weight_decay", "nesterov")}

@@ -30,7 +30,8 @@ class Training:
     numbers, batches and logged losses, bit for bit on one machine.
     """
 
-    def __init__(self, task: Task, folder: Path, ranks: Ranks | None = None) -> None:
+    def __init__(self, task: Task, folder: str | Path, ranks: Ranks | None = None) -> None:
+        folder = Path(folder)
         self.task, self.config, self.model, self.folder = task, task.config, task.model, folder
         self.state = RunState(task, folder, ranks or Ranks())
         self.lock = RunLock(folder)

@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from tinylm.bindings.cpu.library import Strided, Struct, call, contiguous, library
+from tinylm.checks import check_probability
 from tinylm.engine.kernels import kernel
 
 
@@ -35,6 +36,8 @@ class AttentionDropout(Struct):
 
 @kernel("scaled_dot_product_attention", device="cpu")
 def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout=0.0, scale=None, return_weights=False, key=None):
+    if type(dropout) is not float:
+        dropout = check_probability(dropout)
     if return_weights or not 0 <= dropout < 1 or not attention_fits(q, k, v, mask) or library() is None:
         return NotImplemented
     ndim = q.ndim

@@ -3,6 +3,7 @@
 import numpy as np
 
 from tinylm.bindings.cpu.library import call, contiguous, library
+from tinylm.checks import check_fraction
 from tinylm.engine.ids import check_ids
 from tinylm.engine.kernels import kernel
 
@@ -13,6 +14,8 @@ def cross_entropy(logits, targets, /, *, ignore_index=-100, label_smoothing=0.0,
         return NotImplemented
     if logits.ndim == 0 or reduction not in ("mean", "sum", "none") or library() is None:
         return NotImplemented
+    if type(label_smoothing) is not float or not 0 <= label_smoothing <= 1:
+        label_smoothing = check_fraction("label_smoothing", label_smoothing)
     rows, classes = targets.size, logits.shape[-1]
     z, ids = contiguous(logits), np.ascontiguousarray(targets, np.int64)
     kept, losses = np.empty((2, rows), np.float32), np.empty(targets.shape, np.float32)

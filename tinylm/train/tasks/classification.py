@@ -90,8 +90,9 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
 # ---------------------------------------------------------------- run folders
 
 
-def load_classifier(folder: Path) -> tuple[Ensemble, Tokenizer, tuple[str, str]]:
+def load_classifier(folder: str | Path) -> tuple[Ensemble, Tokenizer, tuple[str, str]]:
     """Returns (model in evaluation mode, tokenizer, labels of class 0 and 1) of a run folder. Raises CheckpointError as `load` does."""
+    folder = Path(folder)
     model, tokenizer, _ = load(folder, ClassifierConfig)
     names = read_record(folder).get("labels")
     if not (isinstance(names, list) and len(names) == 2 and all(isinstance(name, str) for name in names)):

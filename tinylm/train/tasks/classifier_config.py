@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from tinylm.checks import check_fraction
 from tinylm.models.classifier import BagClassifier, Ensemble, LSTMClassifier, TextClassifier, TransformerClassifier
 from tinylm.train.tasks.settings import Settings, UpdateSettings
 
@@ -61,8 +62,9 @@ class ClassifierConfig(UpdateSettings, ClassifierSettings):
     dropout: float = 0.2
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.require_at_least(1, "members", "epochs", "batch_size")
-        self.require_at_least(0, "lr", "weight_decay", finite=True)
+        check_fraction("word_dropout", self.word_dropout)
 
 
 default_config = ClassifierConfig.of_model

@@ -144,8 +144,9 @@ class ClassifierRun(Training):
 
     task: Classification
 
-    def __init__(self, config: ClassifierConfig, data: LabelledTexts, folder: Path, resume: bool = False) -> None:
+    def __init__(self, config: ClassifierConfig, data: LabelledTexts, folder: str | Path, resume: bool = False) -> None:
         """Raises CheckpointError when the folder holds a run already, or is in use."""
+        folder = Path(folder)
         part = prepare_split(data, config.split, config.min_count)
         if not resume:
             refuse_used(folder)

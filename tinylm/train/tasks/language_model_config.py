@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from tinylm.checks import check_finite, check_fraction, check_integer, check_positive
 from tinylm.errors import ConfigError
 from tinylm.models import GPT, Ensemble, GPTConfig, LanguageModel, Llama, LlamaConfig, RNNModel, TransformerModel
 from tinylm.optim import AdamW, Optimizer, Schedule, WarmupCosine
 from tinylm.optim.groups import decay_groups
-from tinylm.train.tasks.settings import LoopSettings, Settings
+from tinylm.train.tasks.settings import SMALLEST_BPE, LoopSettings, Settings
 
 # What differs from TrainConfig's own defaults, which are the GPT's.
 _RECURRENT = {
@@ -108,12 +109,17 @@ class TrainConfig(LoopSettings, LanguageModelSettings):
         super().__post_init__()
         self.require_at_least(1, "batch_size", "block_size", "members", "n_hidden")
         self.require_at_least(0, "dropout_ramp")
+        check_fraction("input_dropout", self.input_dropout)
         if not 1 <= self.accumulate <= self.batch_size:
             raise ConfigError(f"accumulate is {self.accumulate}: expected 1 to batch_size {self.batch_size}")
 
     def check_new(self) -> None:
-        """Raises ConfigError for what the first runs were allowed: it binds new runs only."""
+        super().check_new()
         self.require_at_least(1, "n_layer")
+        self.require_at_least(0, "min_count", "lora_rank")
+        check_positive(lora_alpha=self.lora_alpha, rope_theta=check_finite("rope_theta", self.rope_theta))
+        if self.tokenizer == "bpe" and not self.init:
+            check_integer("bpe_size", self.bpe_size, SMALLEST_BPE)
 
     @classmethod
     def old_values(cls, record: Mapping[str, Any]) -> Mapping[str, Any]:

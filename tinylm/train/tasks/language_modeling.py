@@ -93,9 +93,10 @@ class Run(Training):
     task: LanguageModeling
 
     def __init__(
-        self, config: TrainConfig, folder: Path, text: str | Corpus, tokenizer: Tokenizer | None = None, resume: bool = False,
+        self, config: TrainConfig, folder: str | Path, text: str | Corpus, tokenizer: Tokenizer | None = None, resume: bool = False,
         ranks: Ranks | None = None,
     ) -> None:  # fmt: skip
+        folder = Path(folder)
         rows = slice(None) if ranks is None else own_rows(ranks, config.batch_size, config.accumulate)
         device_namespace(config.device)  # a missing device is reported before anything is made
         default_generator.seed(config.seed)
@@ -180,7 +181,9 @@ def run_record(config: TrainConfig, tokenizer: Tokenizer, model: LanguageModel, 
 class Counting:
     """The n-gram twin of `Run`: one step, the counting of the training text, in a run folder like any other."""
 
-    def __init__(self, config: TrainConfig, folder: Path, text: str | Corpus, tokenizer: Tokenizer | None = None) -> None:
+    def __init__(self, config: TrainConfig, folder: str | Path, text: str | Corpus, tokenizer: Tokenizer | None = None) -> None:
+        config.check_new()
+        folder = Path(folder)
         self.config, self.folder = config, folder
         self.task = prepare(config, text, tokenizer)
         self.model = NgramLM(self.task.tokenizer.vocab_size, config.order)

@@ -39,11 +39,12 @@ def task_of(record: dict[str, Any]) -> str:
     return str(record.get("task", TrainConfig.task))
 
 
-def read_config(folder: Path, expected: type[S], after: tuple[Path, ...] = ()) -> tuple[S, Tokenizer]:
+def read_config(folder: str | Path, expected: type[S], after: tuple[Path, ...] = ()) -> tuple[S, Tokenizer]:
     """Returns (settings, tokenizer) of a run folder; after: the folders of the runs that begin with it.
 
     Raises CheckpointError when the folder is no run, is damaged, or is a run of another task than `expected` is for.
     """
+    folder = Path(folder)
     if folder.resolve() in after:
         raise CheckpointError(f"the run in {folder} begins with itself: its init leads back to it")
     record = read_record(folder)
@@ -66,12 +67,13 @@ def tokenizer_of(path: Path, after: tuple[Path, ...] = ()) -> Tokenizer:
     return read_config(path, TrainConfig, after)[1] if place is None else load_tokenizer(place)
 
 
-def load(folder: Path, expected: type[S], device: str = "cpu") -> tuple[Any, Tokenizer, S]:
+def load(folder: str | Path, expected: type[S], device: str = "cpu") -> tuple[Any, Tokenizer, S]:
     """Returns (model in evaluation mode, tokenizer, settings) of a finished or stopped run.
 
     Raises CheckpointError as `read_config` does, and when the folder holds another model's weights; DeviceError for a device that is
     not to be had.
     """
+    folder = Path(folder)
     device_namespace(device)
     config, tokenizer = read_config(folder, expected)
     model = untrained_model(folder, config, tokenizer)
@@ -82,12 +84,13 @@ def load(folder: Path, expected: type[S], device: str = "cpu") -> tuple[Any, Tok
     return model, tokenizer, config
 
 
-def load_run(folder: Path, device: str = "cpu") -> tuple[LanguageModel | NgramLM, Tokenizer, TrainConfig | None]:
+def load_run(folder: str | Path, device: str = "cpu") -> tuple[LanguageModel | NgramLM, Tokenizer, TrainConfig | None]:
     """Returns (model in evaluation mode, tokenizer, config) of a language model: of a finished or stopped run, or of what
     `tinylm.pretrained.model_loading.find_pretrained` takes: a Hugging Face folder, a GGUF file or `smollm2`, which have no config of ours.
 
     Raises CheckpointError and DeviceError as `load` does.
     """
+    folder = Path(folder)
     if (place := find_pretrained(folder)) is None:
         return load(folder, TrainConfig, device)
     device_namespace(device)

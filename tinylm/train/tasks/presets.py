@@ -5,7 +5,7 @@ What was tried stands in presets.md beside this file.
 
 import dataclasses
 
-from tinylm.errors import ConfigError
+from tinylm.checks import check_choice
 from tinylm.train.tasks.language_model_config import TrainConfig, default_config
 
 _GRU = dataclasses.replace(
@@ -25,6 +25,5 @@ PRESETS = {"best-10min": _of(1, 7500, 8000), "best-20min": _of(2, 7000, 7600)}
 
 def preset(name: str) -> TrainConfig:
     """Returns the settings of a preset. Raises ConfigError for an unknown name."""
-    if name not in PRESETS:
-        raise ConfigError(f"preset {name!r}: expected one of {', '.join(PRESETS)}")
+    check_choice("preset", name, PRESETS)
     return PRESETS[name]

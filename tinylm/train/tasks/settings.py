@@ -5,12 +5,30 @@ The task's own come first in --help and in config.json, those in common after th
 """
 
 import dataclasses
-import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self, get_args
+from typing import Any, ClassVar, Literal, Self, get_args, get_origin
 
+from tinylm.checks import (
+    check_at_least,
+    check_below_one,
+    check_choice,
+    check_finite,
+    check_flag,
+    check_integer,
+    check_positive,
+    check_probability,
+    shown,
+)
 from tinylm.errors import CheckpointError, ConfigError
+
+SMALLEST_BPE = 256  # pieces: the bytes
+_MAY_BE_INFINITE = ("clip", "save_minutes", "rope_theta")
+
+
+class Fallback(float):
+    """A min_lr that nobody has given: it is at most a tenth of lr."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,17 +39,40 @@ class Settings:
     model_defaults: ClassVar[Mapping[str, Mapping[str, Any]]]  # what differs from the fields' defaults, by model
     added: ClassVar[Mapping[str, Any]] = {}  # settings that the first runs did not have yet, and what these runs did then
 
-    def require_at_least(self, least: int, *names: str, finite: bool = False) -> None:
-        """Raises ConfigError naming the first of these settings that is below `least`, or not finite where it must be."""
+    def __post_init__(self) -> None:
+        """Makes every setting of its own type, NumPy's numbers Python's. Raises ConfigError naming one that is of another type, not
+        finite, or not among its choices.
+
+        A range that becomes narrower than it was when its setting was new must bind new runs only: see `check_new`.
+        """
+        for field in dataclasses.fields(self):
+            name, value = field.name, vars(self)[field.name]
+            if field.type is int:
+                value = check_integer(name, value)
+            elif field.type is float and type(value) is not Fallback:
+                value = check_at_least(float("-inf"), name, value, finite=False) if name in _MAY_BE_INFINITE else check_finite(name, value)
+            elif field.type is bool:
+                value = check_flag(name, value)
+            elif field.type is str:
+                value = os.fspath(value) if isinstance(value, os.PathLike) else value
+                if not isinstance(value, str):
+                    raise ConfigError(f"{name} is {shown(value)}: expected text")
+            elif get_origin(field.type) is Literal:
+                check_choice(name, value, get_args(field.type))
+            object.__setattr__(self, name, value)
+
+    def check_new(self) -> None:
+        """Raises ConfigError for what the first runs were allowed: it binds new runs only."""
+
+    def require_at_least(self, least: int, *names: str) -> None:
+        """Raises ConfigError naming the first of these settings that is below `least`."""
         for name in names:
-            if not vars(self)[name] >= least or (finite and vars(self)[name] == math.inf):
-                raise ConfigError(f"{name} is {vars(self)[name]}: expected at least {least}")
+            check_at_least(least, name, vars(self)[name], finite=False)
 
     @classmethod
     def of_model(cls, model: str) -> Self:
         """Returns the settings that `--model` brings. Raises ConfigError for an unknown model."""
-        if model not in cls.model_defaults:
-            raise ConfigError(f"model {model!r}: expected one of {', '.join(cls.model_defaults)}")
+        check_choice("model", model, cls.model_defaults)
         return cls(**{"model": model, **cls.model_defaults[model]})
 
     def to_json(self) -> dict[str, Any]:
@@ -74,11 +115,9 @@ class UpdateSettings(Settings):
     """AdamW's decay of matrices; vectors have none"""
 
     def __post_init__(self) -> None:
-        """Raises ConfigError naming a setting that is out of range.
-
-        A range that becomes narrower than it was when its setting was new must bind new runs only: see `TrainConfig.check_new`.
-        """
+        super().__post_init__()
         self.require_at_least(0, "lr", "weight_decay")
+        check_probability(self.dropout)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +132,8 @@ class LoopSettings(UpdateSettings):
     """the step to stop at; a stopped run can be resumed with more"""
     schedule_steps: int = 2000
     """the step at which the learning rate has come down to its minimum, whatever --steps says"""
-    min_lr: float = 1e-4
-    """learning rate at the end of the cosine"""
+    min_lr: float = Fallback(1e-4)
+    """learning rate at the end of the cosine; if only lr is given, at most a tenth of it"""
     warmup: int = 100
     """steps of linear warmup"""
     clip: float = 1.0
@@ -117,9 +156,14 @@ class LoopSettings(UpdateSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if type(self.min_lr) is Fallback:
+            object.__setattr__(self, "min_lr", min(float(self.min_lr), self.lr / 10))
         self.require_at_least(1, "schedule_steps", "log_every", "eval_every", "save_every", "keep")
         self.require_at_least(0, "steps", "min_lr", "save_minutes", "patience")
-        if not self.clip > 0:
-            raise ConfigError(f"clip is {self.clip}: expected more than 0")
-        if not 0 <= self.ema < 1:
-            raise ConfigError(f"ema is {self.ema}: expected 0 up to, not including, 1")
+        check_positive(clip=self.clip)
+        check_below_one("ema", self.ema)
+
+    def check_new(self) -> None:
+        super().check_new()
+        if self.min_lr > self.lr:
+            raise ConfigError(f"min_lr is {self.min_lr:g}: expected at most lr, {self.lr:g}, from which the learning rate comes down to it")

@@ -83,8 +83,11 @@ class TranslationRun(Training):
 
     task: Translation
 
-    def __init__(self, config: TranslationConfig, folder: Path, pairs: Pairs, resume: bool = False) -> None:
-        """Raises CheckpointError when the folder holds a run already; DataError when no pair is short enough."""
+    def __init__(self, config: TranslationConfig, folder: str | Path, pairs: Pairs, resume: bool = False) -> None:
+        """Raises CheckpointError when the folder holds a run already; DataError when no pair is short enough; ConfigError."""
+        folder = Path(folder)
+        if not resume:
+            config.check_new()
         device_namespace(config.device)
         default_generator.seed(config.seed)
         vocabulary = read_translation(folder)[1] if resume else Vocabulary.train(pairs.train, config.bpe_size)
@@ -157,7 +160,8 @@ class SentenceTranslator:
         return v.decode(beam_search(self.model, state, beams=beams, alpha=alpha, **settings)[0].tokens)
 
 
-def load_translator(folder: Path, device: str = "cpu") -> SentenceTranslator:
+def load_translator(folder: str | Path, device: str = "cpu") -> SentenceTranslator:
     """Returns the translator of a finished or stopped run. Raises CheckpointError as `load` does."""
+    folder = Path(folder)
     model, tokenizer, config = load(folder, TranslationConfig, device)
     return SentenceTranslator(model, vocabulary_of(folder, tokenizer), config.block_size, device)

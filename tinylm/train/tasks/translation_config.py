@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from tinylm.checks import check_below_one, check_integer
 from tinylm.data.pairs import Vocabulary
 from tinylm.data.tokenizers import BpeTokenizer, Tokenizer
-from tinylm.errors import CheckpointError, ConfigError
+from tinylm.errors import CheckpointError
 from tinylm.models.translator import RecurrentTranslator, TranslationModel, Translator
 from tinylm.optim import AdamW, Muon, Optimizer
 from tinylm.optim.groups import decay_groups
-from tinylm.train.tasks.settings import LoopSettings, Settings
+from tinylm.train.tasks.settings import SMALLEST_BPE, Fallback, LoopSettings, Settings
 
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "transformer": {},
@@ -63,8 +64,8 @@ class TranslationConfig(LoopSettings, TranslatorSettings):
 
     lr: float = 2e-3
     """AdamW's peak learning rate, after the warmup"""
-    min_lr: float = 1e-5
-    """AdamW's learning rate at the end of the cosine; Muon's falls in the same proportion"""
+    min_lr: float = Fallback(1e-5)
+    """AdamW's learning rate at the end of the cosine, if only lr is given at most a tenth of it; Muon's falls in the same proportion"""
 
     steps: int = 7000
     schedule_steps: int = 7000
@@ -77,9 +78,12 @@ class TranslationConfig(LoopSettings, TranslatorSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require_at_least(1, "block_size", "n_layer", "n_hidden", "n_embd", "batch_tokens")
-        self.require_at_least(0, "lr", "min_lr", "matrix_lr", "weight_decay", finite=True)
-        if not 0 <= self.label_smoothing < 1:
-            raise ConfigError(f"label_smoothing is {self.label_smoothing}: expected 0 to below 1")
+        self.require_at_least(0, "matrix_lr")
+        check_below_one("label_smoothing", self.label_smoothing)
+
+    def check_new(self) -> None:
+        super().check_new()
+        check_integer("bpe_size", self.bpe_size, SMALLEST_BPE)
 
 
 default_config = TranslationConfig.of_model

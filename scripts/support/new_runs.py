@@ -1,0 +1,27 @@
+"""What the command line of a new run means beyond its single options."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TypeVar
+
+from support.console import naming_options
+from support.resuming import value_of
+from tinylm.errors import ConfigError
+from tinylm.train.tasks.settings import Settings
+
+S = TypeVar("S", bound=Settings)
+
+
+def new_run(arguments: S, argv: Sequence[str]) -> S:
+    """Returns the settings of a new run: with --lr and without --min-lr, min_lr is at most a tenth of lr.
+
+    Raises ConfigError, naming the option, for what only the first runs were allowed.
+    """
+    given = vars(arguments)
+    if "min_lr" in given and value_of("--lr", argv) is not None and value_of("--min-lr", argv) is None:
+        arguments = dataclasses.replace(arguments, min_lr=min(given["min_lr"], given["lr"] / 10))
+    try:
+        arguments.check_new()
+    except ConfigError as error:
+        raise ConfigError(naming_options(arguments, str(error))) from error
+    return arguments
