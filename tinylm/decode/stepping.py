@@ -85,18 +85,18 @@ def evaluation_mode(model: Any) -> Iterator[None]:
 
 
 def checked_logits(model: Any, logits: np.ndarray, positions: Any) -> np.ndarray:
-    """Returns logits (N, V), those after the tokens at these positions of their text, which are one for all rows or one each.
+    """Returns logits (..., V), those after the tokens at these positions of their text, which broadcast to (...).
 
     Raises AnomalyError with the first position if a row has a NaN, +inf, or -inf everywhere, and with what `cause_in` finds.
     """
     largest = logits.max(axis=-1)  # of a row with a NaN it is NaN
     if not np.isfinite(largest).all():
         row = int(np.argmin(np.isfinite(largest)))
-        where = int(np.broadcast_to(positions, largest.shape)[row])
-        kind = "NaN" if np.isnan(largest[row]) else "+inf" if largest[row] > 0 else "-inf for every token"
+        where, value = int(np.broadcast_to(positions, largest.shape).flat[row]), float(largest.flat[row])
+        kind = "NaN" if np.isnan(value) else "+inf" if value > 0 else "-inf for every token"
         raise AnomalyError(
             f"the model's logits are {kind} at position {where}, so the next token cannot be predicted: "
-            f"the largest log-probability is {largest[row]}{cause_in(model)}"
+            f"the largest log-probability is {value}{cause_in(model)}"
         )
     return logits
 
