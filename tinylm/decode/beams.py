@@ -3,12 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Protocol
 
 import numpy as np
 
-from tinylm.decode.stepping import log_softmax
-from tinylm.engine.autograd import no_grad
+from tinylm.decode.prompts import is_whole, token_id
+from tinylm.decode.stepping import checked_logits, evaluation_mode, log_softmax
 from tinylm.engine.devices import to_device, to_numpy
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import AnomalyError, ConfigError
@@ -51,12 +52,15 @@ def greedy(
     """Decodes with the most likely token at each step (of equal ones the smaller id), until `eos` or max_tokens tokens, eos included.
 
     state: of one sequence, as `encode` gives it. forbidden: ids never chosen; probabilities are
-    not rescaled without them. Raises AnomalyError for a NaN.
+    not rescaled without them. Meanwhile the model is in evaluation mode. Raises ConfigError for a max_tokens that is no whole
+    number from 0 on, RangeError for bos, eos or forbidden ids outside the vocabulary, AnomalyError for logits that are not
+    finite, with the position and the first parameter that is not, or if no token is possible.
     """
+    _check_settings(max_tokens=max_tokens)
     tokens: list[int] = []
     total, last = 0.0, bos
-    for _ in range(max_tokens):
-        log_p, state = _next(model, np.array([last]), state, forbidden, device)
+    for step in range(max_tokens):
+        log_p, state = _next(model, np.array([last]), state, eos, forbidden, device, step)
         last = int(np.argmax(log_p[0]))
         total += float(log_p[0, last])
         if last == eos:
@@ -85,17 +89,16 @@ def beam_search(
     search (Sutskever et al. 2014, arXiv:1409.3215, section 3.2). The search ends when no beam is
     free, when max_tokens are reached (eos included), or when no live hypothesis could still
     overtake the best finished one. Unfinished hypotheses are returned only if none is finished.
-    Otherwise as `greedy`. Raises ConfigError for beams < 1 or alpha < 0, AnomalyError for a NaN.
+    Otherwise as `greedy`. Raises ConfigError for beams that are no whole number from 1 on, or alpha < 0, else as `greedy` does.
     """
-    if beams < 1:
-        raise ConfigError(f"beams is {beams}: expected at least 1")
-    if not 0 <= alpha < math.inf:
-        raise ConfigError(f"alpha is {alpha}: expected at least 0")
+    _check_settings(max_tokens=max_tokens, beams=beams)
+    if not isinstance(alpha, Real) or not 0 <= alpha < math.inf:
+        raise ConfigError(f"alpha is {alpha!r:.60}: expected at least 0")
     live, totals = [[bos]], np.zeros(1)
     finished: list[Hypothesis] = []
     largest = length_penalty(max_tokens, alpha)
-    for _ in range(max_tokens):
-        log_p, state = _next(model, np.array([tokens[-1] for tokens in live]), state, forbidden, device)
+    for step in range(max_tokens):
+        log_p, state = _next(model, np.array([tokens[-1] for tokens in live]), state, eos, forbidden, device, step)
         candidates = (totals[:, None] + log_p).ravel()
         order = np.argsort(-candidates, kind="stable")[: beams - len(finished)]
         parents, chosen = np.divmod(order[candidates[order] > -math.inf], log_p.shape[1])
@@ -113,12 +116,22 @@ def beam_search(
     return sorted(results, key=lambda h: -h.score(alpha))
 
 
-def _next(model: Steps, last: np.ndarray, state: State, forbidden: Sequence[int], device: str) -> tuple[np.ndarray, Any]:
-    """Returns the log-probabilities (N, V) of the next token, and the new state."""
-    with no_grad():
+def _check_settings(**settings: Any) -> None:
+    for name, value in settings.items():
+        least = 1 if name == "beams" else 0
+        if not is_whole(value) or value < least:
+            raise ConfigError(f"{name} is {value!r:.60}: expected at least {least}, a whole number")
+
+
+def _next(
+    model: Steps, last: np.ndarray, state: State, eos: int, forbidden: Sequence[int], device: str, step: int
+) -> tuple[np.ndarray, Any]:
+    """Returns the log-probabilities (N, V) of the next token, and the new state. step: how many tokens were read before."""
+    with evaluation_mode(model):
         logits, state = model.step(Tensor(to_device(last, device)), state)
-    log_p = log_softmax(to_numpy(logits.data))
-    if np.isnan(log_p).any():
-        raise AnomalyError("the model gave a NaN for the next token")
-    log_p[:, list(forbidden)] = -math.inf
+    log_p = log_softmax(checked_logits(model, to_numpy(logits.data), step))
+    token_id(eos, log_p.shape[1], "eos")
+    log_p[:, [token_id(i, log_p.shape[1], "a forbidden token") for i in forbidden]] = -math.inf
+    if not (log_p.max(axis=-1) > -math.inf).all():
+        raise AnomalyError(f"no token is possible at position {step}: those that the model gives a probability are forbidden")
     return log_p, state

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from tinylm.decode.stepping import evaluation_mode, log_softmax
+from tinylm.decode.prompts import is_whole
+from tinylm.decode.stepping import checked_logits, evaluation_mode, log_softmax
 from tinylm.engine.devices import to_device, to_numpy
 from tinylm.engine.ids import check_ids
 from tinylm.engine.random_keys import philox
@@ -20,8 +21,8 @@ def sample_positions(length: int, longest: int, count: int, seed: int = 0) -> np
 
     Raises DataError if there is none, ConfigError for a count below 1.
     """
-    if count < 1:
-        raise ConfigError(f"{count} positions: expected at least 1")
+    if not is_whole(count) or count < 1:
+        raise ConfigError(f"{count!r:.60} positions: expected at least 1")
     if length <= longest:
         raise DataError(f"the text has {length} tokens: expected more than {longest}, the longest context")
     draw = np.random.Generator(philox((seed, 0)))
@@ -37,11 +38,11 @@ def log_probabilities_given(
     a Transformer has the first of them at its first position. An n-gram model uses the last
     order - 1 of them. Meanwhile the model is in evaluation mode.
     Raises ConfigError for a context below 1 or longer than the model's block_size, DataError for a
-    position with fewer tokens before it, RangeError for ids outside the vocabulary.
+    position with fewer tokens before it, RangeError for ids outside the vocabulary, AnomalyError for logits that are not finite.
     """
     block = None if isinstance(model, NgramLM) else model.block_size
-    if context < 1 or (block is not None and context > block):
-        raise ConfigError(f"context is {context}: expected {'at least 1' if block is None else f'1 to {block}, the block size'}")
+    if not is_whole(context) or context < 1 or (block is not None and context > block):
+        raise ConfigError(f"context is {context!r:.60}: expected {'at least 1' if block is None else f'1 to {block}, the block size'}")
     if positions.min(initial=context) < context or positions.max(initial=0) >= len(ids):
         raise DataError(
             f"positions {positions.min()} to {positions.max()} of {len(ids)} tokens: expected {context} to {len(ids) - 1}, "
@@ -56,6 +57,7 @@ def log_probabilities_given(
         for start in range(0, len(positions), rows):
             at = positions[start : start + rows]
             logits, _ = model.advance(Tensor(to_device(ids[at[:, None] + np.arange(-context, 0)], device)))
-            log_p = log_softmax(to_numpy(logits.data[:, -1]))  # only the logits after the last token of each window are used
+            last = to_numpy(logits.data[:, -1])  # only the logits after the last token of each window are used
+            log_p = log_softmax(checked_logits(model, last, at - 1))
             parts.append(log_p[np.arange(len(at)), ids[at]])
     return np.concatenate(parts)

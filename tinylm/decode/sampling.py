@@ -1,11 +1,14 @@
 """Draws text from a language model, one token at a time."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Real
+from typing import Any
 
 import numpy as np
 
+from tinylm.decode.prompts import forbidden_tokens, is_whole, prompt_ids
 from tinylm.decode.stepping import Stepper
 from tinylm.engine.random_keys import default_generator
 from tinylm.errors import AnomalyError, ConfigError
@@ -33,22 +36,21 @@ class Sampling:
     repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.temperature < math.inf:
-            raise ConfigError(f"temperature {self.temperature}: expected more than 0 (for the most likely token always, use greedy)")
-        if self.top_k is not None and self.top_k < 1:
-            raise ConfigError(f"top_k {self.top_k}: expected at least 1")
-        if not 0 < self.top_p <= 1:
-            raise ConfigError(f"top_p {self.top_p} is out of range: expected more than 0, at most 1")
-        if not 0 <= self.min_p <= 1:
-            raise ConfigError(f"min_p {self.min_p} is out of range: expected 0 to 1")
-        if not 1 <= self.repetition_penalty < math.inf:
-            raise ConfigError(f"repetition_penalty {self.repetition_penalty}: expected at least 1")
+        if type(self.greedy) is not bool:
+            raise ConfigError(f"greedy is {self.greedy!r:.60}: expected True or False")
+        reason = "more than 0 (for the most likely token always, use greedy)"
+        _require("temperature {}: expected " + reason, self.temperature, lambda t: 0 < t < math.inf)
+        if self.top_k is not None:
+            _require("top_k {}: expected at least 1, a whole number", self.top_k, lambda k: is_whole(k) and k >= 1)
+        _require("top_p {} is out of range: expected more than 0, at most 1", self.top_p, lambda p: 0 < p <= 1)
+        _require("min_p {} is out of range: expected 0 to 1", self.min_p, lambda p: 0 <= p <= 1)
+        _require("repetition_penalty {}: expected at least 1", self.repetition_penalty, lambda r: 1 <= r < math.inf)
 
     def distribution(self, log_p: np.ndarray, context: np.ndarray | None = None) -> np.ndarray:
         """Returns the probabilities to draw from, (V,) float64, for log-probabilities (V,) after `context`; without a
         repetition_penalty, these need only be right up to a constant.
 
-        Raises ConfigError for a top_k larger than V, AnomalyError for a NaN or if no token is possible.
+        Raises ConfigError for a top_k larger than V, AnomalyError for a NaN, for +inf, or if no token is possible.
         """
         scaled = self._penalised(log_p, context).astype(np.float64)
         if self.greedy:
@@ -77,7 +79,7 @@ class Sampling:
         """Returns log_p after the repetition_penalty, checked."""
         if self.top_k is not None and self.top_k > log_p.size:
             raise ConfigError(f"top_k {self.top_k} is larger than the vocabulary, {log_p.size}")
-        if not log_p.max() > -math.inf:  # a NaN is the maximum
+        if not -math.inf < log_p.max() < math.inf:  # a NaN is the maximum
             raise AnomalyError(f"no token can be drawn: the largest log-probability is {log_p.max()}")
         if self.repetition_penalty == 1 or context is None:
             return log_p
@@ -120,27 +122,34 @@ def generate_batch(
 ) -> Iterator[list[int]]:
     """Yields the next id of each prompt, `tokens` times. All prompts have the same length in tokens.
 
-    Each row draws from its own random stream, so that its text does not depend on the others'.
-    Raises ConfigError for an empty prompt, a negative number of tokens or if the whole vocabulary is forbidden.
+    Each row draws from its own random stream, so that its text does not depend on the others'. While a step is computed the
+    model is in evaluation mode, and between the steps and afterwards as it was.
+    Raises ConfigError for an empty prompt, a number of tokens that is not one from 0 on, streams that are none, or if the whole
+    vocabulary is forbidden; ShapeError and RangeError for prompts and forbidden ids that are no ids of the vocabulary;
+    AnomalyError if the model's logits are not finite, with the position and the first parameter that is not.
     """
     sampling = sampling or Sampling()
-    if not len(prompts) or any(not len(p) for p in prompts):
-        raise ConfigError("the prompt is empty: the model needs at least one token to continue")
-    if len({len(p) for p in prompts}) > 1:
-        raise ConfigError("the prompts of a batch must have the same length in tokens")
-    if tokens < 0:
-        raise ConfigError(f"tokens {tokens}: expected at least 0")
-    if len(set(forbidden)) >= model.vocab_size:
-        raise ConfigError("every token of the vocabulary is forbidden")
-    streams = [r or default_generator.numpy() for r in (randoms or [None] * len(prompts))]
+    new = prompt_ids(prompts, model.vocab_size)
+    if not is_whole(tokens) or tokens < 0:
+        raise ConfigError(f"tokens {tokens!r:.60}: expected at least 0, a whole number")
+    banned = forbidden_tokens(forbidden, model.vocab_size)
+    given = [None] * len(new) if randoms is None else list(randoms)
+    if len(given) != len(new) or not all(r is None or callable(getattr(r, "random", None)) for r in given):
+        raise ConfigError(f"randoms is {randoms!r:.60}: expected a random generator or None for each of the {len(new)} prompts")
+    streams = [default_generator.numpy() if r is None else r for r in given]
     stepper = Stepper(model, device, use_cache)
-    new = np.array(prompts, np.int64)
     for _ in range(tokens):
         log_p = stepper.scores(new) if sampling.repetition_penalty == 1 else stepper.feed(new)
-        log_p[:, list(forbidden)] = -np.inf
+        log_p[:, banned] = -np.inf
         assert stepper.seen is not None
         new = np.array([[sampling.token(row, seen, r)] for row, seen, r in zip(log_p, stepper.seen, streams, strict=True)], np.int64)
         yield new[:, 0].tolist()
+
+
+def _require(message: str, value: Any, fits: Callable[[Any], bool]) -> None:
+    """Raises ConfigError with the value in the message unless it is a number that fits."""
+    if not isinstance(value, Real) or isinstance(value, bool) or not fits(value):
+        raise ConfigError(message.format(f"{value!r:.60}"))
 
 
 def draw(p: np.ndarray, random: np.random.Generator) -> int:
@@ -153,8 +162,10 @@ def cut_at_stops(pieces: Iterator[str], stops: Sequence[str]) -> Iterator[str]:
     """Yields the text up to the first complete stop string. Text that may be the beginning of a stop string
     waits until that is decided. How the text is divided into pieces does not matter.
 
-    Raises ConfigError for an empty stop string.
+    Raises ConfigError for an empty stop string, and for stops that are no sequence of strings.
     """
+    if isinstance(stops, str) or not all(isinstance(stop, str) for stop in stops):
+        raise ConfigError(f"the stop strings are {stops!r:.60}: expected a list of strings")
     if "" in stops:
         raise ConfigError("a stop string is empty")
     pending = ""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinylm.data.tokenizers import Tokenizer, token_texts
-from tinylm.decode.stepping import evaluation_mode, log_softmax
+from tinylm.decode.stepping import checked_logits, evaluation_mode, log_softmax
 from tinylm.engine.devices import to_device, to_numpy
 from tinylm.engine.ids import check_ids
 from tinylm.engine.tensor import Tensor
-from tinylm.errors import ConfigError, DataError
+from tinylm.errors import ConfigError, DataError, ShapeError
 from tinylm.models import LanguageModel, NgramLM
 
 _CHUNK = 256  # tokens per forward pass of a recurrent model
@@ -23,9 +23,12 @@ def token_log_probabilities(model: LanguageModel | NgramLM, ids: np.ndarray, dev
     n-gram models see the last order - 1 tokens, recurrent models all of them. A Transformer sees windows
     of block_size tokens that advance by half a block: each token is scored once, with at least
     block_size/2 tokens before it where the text has them. Meanwhile the model is in evaluation mode.
-    Raises RangeError for ids outside the vocabulary.
+    Raises RangeError for ids outside the vocabulary, ShapeError for ids that are no integers or not in one dimension,
+    AnomalyError for logits that are not finite, with their position.
     """
     check_ids(ids, model.vocab_size, "token id")
+    if ids.ndim != 1:
+        raise ShapeError(f"token ids have shape {ids.shape}: expected one dimension")
     if len(ids) < 2:
         return np.zeros(0)
     if isinstance(model, NgramLM):
@@ -44,7 +47,7 @@ def _scored_parts(model: LanguageModel, ids: np.ndarray, device: str) -> Iterato
         stop = min(start + (block or _CHUNK), len(ids) - 1)
         x = Tensor(to_device(np.ascontiguousarray(ids[None, start:stop]), device))
         logits, state = model.advance(x, state if block is None else None)
-        log_p = log_softmax(to_numpy(logits.data)[0, done - start :])
+        log_p = log_softmax(checked_logits(model, to_numpy(logits.data)[0, done - start :], np.arange(done, stop)))
         yield log_p[np.arange(stop - done), ids[done + 1 : stop + 1]]
         done = stop
 
@@ -84,7 +87,7 @@ def score_text(model: LanguageModel | NgramLM, tokenizer: Tokenizer, text: str, 
     sentences of all lengths sum to 1. A model that has never seen a line break has neither BOS nor EOS:
     then the text's first token is not scored, since nothing is before it, and `sentence` is an error.
     Words outside the vocabulary are scored as <unk> and counted.
-    Raises DataError for an empty text or characters that the tokenizer does not know.
+    Raises DataError for an empty text or characters that the tokenizer does not know, AnomalyError for logits that are not finite.
     """
     if not text:
         raise DataError("there is no text to score")

@@ -4,7 +4,7 @@ Neural and n-gram models have the same interface here: the distribution of the n
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,10 @@ import numpy as np
 from tinylm.engine.autograd import no_grad
 from tinylm.engine.devices import to_device, to_numpy
 from tinylm.engine.tensor import Tensor
+from tinylm.errors import AnomalyError
 from tinylm.models import LanguageModel, NgramLM
 from tinylm.nn import Module
+from tinylm.nn.finite_weights import first_not_finite
 
 
 class Stepper:
@@ -23,7 +25,8 @@ class Stepper:
     context would exceed its block_size, it is cut to its newest block_size/2 tokens, whose keys and
     values are computed again at their new positions; so the context slides in half blocks, and each token
     costs about as much as two. use_cache False computes everything again at each step,
-    with the same cuts and so the same distributions. The model is put into evaluation mode.
+    with the same cuts and so the same distributions. The model is in evaluation mode while it computes a step, and
+    between steps as it was.
     """
 
     def __init__(self, model: LanguageModel | NgramLM, device: str = "cpu", use_cache: bool = True) -> None:
@@ -31,16 +34,21 @@ class Stepper:
         self.seen: np.ndarray | None = None  # (N, tokens so far)
         self.start = 0  # where the Transformer's context begins
         self.state: Any = None
-        if isinstance(model, LanguageModel):
-            model.eval()
+        self._modules = list(model.modules()) if isinstance(model, Module) else []
 
     def feed(self, ids: np.ndarray) -> np.ndarray:
-        """Takes the tokens that follow, ids (N, T >= 1), and returns the log-probabilities of the next token, (N, V) float64."""
+        """Takes the tokens that follow, ids (N, T >= 1), and returns the log-probabilities of the next token, (N, V) float64.
+
+        Raises AnomalyError if a row of logits has a NaN, +inf, or -inf everywhere.
+        """
         scores = self.scores(ids)
         return scores if isinstance(self.model, NgramLM) else log_softmax(scores)
 
     def scores(self, ids: np.ndarray) -> np.ndarray:
-        """Returns the same up to a constant for each row, in the model's dtype: enough for the most likely token or a draw, and faster."""
+        """Returns the same up to a constant for each row, in the model's dtype: enough for the most likely token or a draw, and faster.
+
+        Raises AnomalyError as `feed` does.
+        """
         fed = 0 if self.seen is None else self.seen.shape[1]
         self.seen = ids if self.seen is None else np.concatenate([self.seen, ids], axis=1)
         if isinstance(self.model, NgramLM):
@@ -51,21 +59,55 @@ class Stepper:
         if not self.use_cache:
             self.state = None
         new = self.seen[:, self.start :] if self.state is None else self.seen[:, fed:]
-        with no_grad():
+        with evaluating(self._modules), no_grad():
             logits, self.state = self.model.advance(Tensor(to_device(np.ascontiguousarray(new), self.device)), self.state)
-        return to_numpy(logits.data[:, -1]).copy()
+        return checked_logits(self.model, to_numpy(logits.data[:, -1]).copy(), total - 1)
 
 
 @contextlib.contextmanager
-def evaluation_mode(model: Module) -> Iterator[None]:
-    """Within the context the model is in evaluation mode and nothing is recorded."""
-    training = model.training
-    model.eval()
+def evaluating(modules: Iterable[Module]) -> Iterator[None]:
+    """Within the context these modules are in evaluation mode; afterwards each is as it was."""
+    training = [module for module in modules if module.training]
+    for module in training:
+        module.training = False
     try:
-        with no_grad():
-            yield
+        yield
     finally:
-        model.train(training)
+        for module in training:
+            module.training = True
+
+
+@contextlib.contextmanager
+def evaluation_mode(model: Any) -> Iterator[None]:
+    """Within the context the model and all its parts are in evaluation mode, and nothing is recorded; afterwards each is as it was."""
+    with evaluating(model.modules() if isinstance(model, Module) else ()), no_grad():
+        yield
+
+
+def checked_logits(model: Any, logits: np.ndarray, positions: Any) -> np.ndarray:
+    """Returns logits (..., V), those after the tokens at these positions of their text, which broadcast to (...).
+
+    Raises AnomalyError with the first position if a row has a NaN, +inf, or -inf everywhere, and with what `cause_in` finds.
+    """
+    largest = logits.max(axis=-1)  # of a row with a NaN it is NaN
+    if not np.isfinite(largest).all():
+        row = int(np.argmin(np.isfinite(largest)))
+        where, value = int(np.broadcast_to(positions, largest.shape).flat[row]), float(largest.flat[row])
+        kind = "NaN" if np.isnan(value) else "+inf" if value > 0 else "-inf for every token"
+        raise AnomalyError(
+            f"the model's logits are {kind} at position {where}, so the next token cannot be predicted: "
+            f"the largest log-probability is {value}{cause_in(model)}"
+        )
+    return logits
+
+
+def cause_in(model: Any) -> str:
+    """Returns why logits may not be finite, to end a message: the first parameter that is not; '' for what has no parameters."""
+    if not isinstance(model, Module):
+        return ""
+    if (found := first_not_finite(model.named_state())) is not None:
+        return f"; the parameter {found}"
+    return "; all its parameters are finite, so an op overflows (within tinylm.detect_anomaly() it is named)"
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from tinylm import ops
 from tinylm.data.labelled import encode_words
 from tinylm.data.pairs import make_batch
 from tinylm.data.tokenizers import Tokenizer, token_texts
+from tinylm.decode.stepping import evaluating
 from tinylm.engine.autograd import set_recording
 from tinylm.engine.devices import device_namespace, to_device
 from tinylm.engine.tensor import Tensor
@@ -41,7 +42,7 @@ class Part(Generic[Layer]):
 
 
 class Reading:
-    """A model that reads a text. model: in evaluation mode.  about: what the loss is, in words that follow its value."""
+    """A model that reads a text, in evaluation mode while it does.  about: what the loss is, in words that follow its value."""
 
     model: Module
     about: str
@@ -87,11 +88,11 @@ class LanguageReading(Reading):
         self._tokens = token_texts(tokenizer, ids.tolist())
 
     def loss(self) -> Tensor:
-        with set_recording(True):
+        with set_recording(True), evaluating(self.model.modules()):
             return self.model.loss(self._ids[:, :-1], self._ids[:, 1:])[0]
 
     def output(self) -> Tensor:
-        with set_recording(True):
+        with set_recording(True), evaluating(self.model.modules()):
             return self.model.advance(self._ids)[0]
 
 
@@ -121,7 +122,7 @@ class TranslationReading(Reading):
         return ops.cross_entropy(self.output(), self._target_out)
 
     def output(self) -> Tensor:
-        with set_recording(True):
+        with set_recording(True), evaluating(self.model.modules()):
             return self.model(self._source, self._lengths, self._target_in)
 
     def tokens(self, layer: str) -> tuple[str, list[str], list[str] | None]:
@@ -154,7 +155,7 @@ class ClassifierReading(Reading):
         return ops.binary_cross_entropy_with_logits(self.output(), self._label)
 
     def output(self) -> Tensor:
-        with set_recording(True):
+        with set_recording(True), evaluating(self.model.modules()):
             return self.model(self._ids, self._lengths)
 
 

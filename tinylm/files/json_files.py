@@ -4,12 +4,13 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from tinylm.errors import CheckpointError, listed
 from tinylm.files.atomic import write_atomically
+from tinylm.files.notices import warn_once
 
 _MAX_SIZE = 100 << 20  # bytes; the largest tokenizers have thirty million
 _SMALLEST, _LARGEST = 1e-30, 1e30
@@ -127,6 +128,11 @@ class Fields:
         ]
         if found := [*found, *problems]:
             raise CheckpointError(f"{self.where}: settings that are not supported: {listed(found)}")
+
+    def name_others(self, known: Container[str]) -> None:
+        """Prints a warning, once, with the names of the settings that are not among the known ones: they may matter, and are ignored."""
+        if others := [f"{name!r:.80}" for name, value in self.record.items() if name not in known and value is not None]:
+            warn_once(f"{self.where}: settings that tinylm does not know, and ignores: {listed(others)}")
 
 
 def read_fields(path: Path) -> Fields:

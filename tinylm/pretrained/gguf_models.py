@@ -1,8 +1,10 @@
 """GPT-2 and Llama in GGUF files: llama.cpp's names and settings there and ours here."""
 
 import functools
+import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tinylm.errors import CheckpointError
 from tinylm.files.gguf_files import GgufFile
@@ -25,6 +27,27 @@ _LLAMA_LAYER = {
 }  # fmt: skip
 _LLAMA = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 
+# Settings that change what a model computes, and the values with which they change nothing in ours.
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "attention.causal": (True,), "attention.max_alibi_bias": (0,), "attention.clamp_kqv": (0,), "attention.shared_kv_layers": (0,),
+    "attention.output_scale": (0, 1), "attention.temperature_scale": (0,), "attn_logit_softcapping": (0,), "final_logit_softcapping": (0,),
+    "logit_scale": (0, 1), "residual_scale": (0, 1), "embedding_scale": (0, 1), "use_parallel_residual": (False,), "swin_norm": (False,),
+    "expert_count": (0,), "expert_used_count": (0,), "expert_shared_count": (0,), "expert_group_count": (0,),
+    "leading_dense_block_count": (0,), "nextn_predict_layers": (0,), "tensor_data_layout": ("Meta AI original pth",),
+}  # fmt: skip
+_SERVED = {
+    "vocab_size", "context_length", "block_count", "embedding_length", "feed_forward_length", "attention.head_count",
+    "attention.head_count_kv", "attention.key_length", "attention.value_length", "attention.scale", "attention.sliding_window",
+}  # fmt: skip
+_SERVED_LLAMA = {
+    "attention.layer_norm_rms_epsilon", "rope.dimension_count", "rope.freq_base", "rope.scale_linear", "rope.scaling.type",
+    "rope.scaling.factor", "rope.scaling.attn_factor",
+}  # fmt: skip
+_SERVED_GPT = {"attention.layer_norm_epsilon"}
+# what says nothing about the computation, or only with a type of scaling that is refused
+_SILENT = {"pooling_type", "rope.scaling.original_context_length", "rope.scaling.finetuned"}
+_SILENT_PREFIXES = ("general.", "tokenizer.", "quantize.", "imatrix.", "split.")
+
 
 def load_gguf(file: GgufFile) -> GPT | Llama:
     """Returns the model of such a file, its weights decoded to float32.
@@ -36,20 +59,45 @@ def load_gguf(file: GgufFile) -> GPT | Llama:
     name = file.metadata.get("general.architecture")
     kind = architecture(name, file.path, "general.architecture")
     prefix = f"{name}."
+    others = {k: v for k, v in file.metadata.items() if not k.startswith((prefix, *_SILENT_PREFIXES))}
     fields = Fields({k.removeprefix(prefix): v for k, v in file.metadata.items() if k.startswith(prefix)}, f"{file.path}, {name}")
+    Fields(file.metadata, file.path).refuse_others({"split.count": (0, 1), "general.type": ("model",)})
     head, embedding = file.tensors.get("output.weight"), file.tensors.get("token_embd.weight")
     if embedding is None:
         raise CheckpointError(f"{file.path}: the tensor token_embd.weight is missing")
     tensors = dict(file.tensors)
     if head is not None and head.equals(embedding):  # the output projection repeats the embedding
         del tensors["output.weight"]
-    return (_gpt if kind == "gpt" else _llama)(tensors, fields, file.path)
+    model = (_gpt if kind == "gpt" else _llama)(tensors, fields, file.path)
+    Fields({**fields.record, **others}, fields.where).name_others({*_NEUTRAL, *_SERVED, *_SILENT, *_own_settings(kind)})
+    return model
+
+
+def _own_settings(kind: str) -> set[str]:
+    return _SERVED_GPT if kind == "gpt" else _SERVED_LLAMA
+
+
+def _refuse_others(fields: Fields, tensors: Mapping[str, StoredTensor], head_dim: int, problems: list[str]) -> None:
+    """Raises CheckpointError for the settings, common to both architectures, with which the model would compute something else."""
+    context = fields.integer("context_length")
+    scale, window = fields.record.get("attention.scale"), fields.record.get("attention.sliding_window")
+    usual = 1 / math.sqrt(head_dim)
+    if scale not in (None, 0) and not (type(scale) is float and math.isclose(scale, usual, rel_tol=1e-6)):
+        problems.append(f"attention.scale {scale!r:.40} (expected {usual:.6g}, 1 / sqrt(head width))")
+    if window is not None and not (type(window) is int and (window == 0 or window >= context)):
+        problems.append(f"attention.sliding_window {window!r:.40} (expected none, or at least context_length {context})")
+    lengths = {f"attention.{name}_length": (head_dim,) for name in ("key", "value")}
+    fields.refuse_others({**_NEUTRAL, **lengths, "vocab_size": (tensors["token_embd.weight"].shape[0],)}, problems)
 
 
 def _gpt(tensors: Mapping[str, StoredTensor], fields: Fields, path: Path) -> GPT:
+    heads, width = fields.integer("attention.head_count"), fields.integer("embedding_length")
+    many = fields.record.get("attention.head_count_kv", heads)
+    problems = [] if many == heads else [f"attention.head_count_kv {many!r:.40} (expected {heads}, as attention.head_count)"]
+    _refuse_others(fields, tensors, max(1, width // heads), problems)
     config = GPTConfig(
         vocab_size=tensors["token_embd.weight"].shape[0], block_size=fields.integer("context_length"),
-        n_layer=fields.integer("block_count"), n_head=fields.integer("attention.head_count"), n_embd=fields.integer("embedding_length"),
+        n_layer=fields.integer("block_count"), n_head=heads, n_embd=width,
         bias=True, activation="gelu_tanh", norm_eps=fields.number("attention.layer_norm_epsilon"),
     )  # fmt: skip
     return build_model(GPT, config, _sources(tensors, _GPT, _GPT_LAYER, "transformer.h"), path)
@@ -60,10 +108,18 @@ def _llama(tensors: Mapping[str, StoredTensor], fields: Fields, path: Path) -> L
     if "rope_freqs.weight" in tensors:
         problems.append("scaled rotary positions (rope_freqs.weight)")
     heads, width = fields.integer("attention.head_count"), fields.integer("embedding_length")
-    head_dim = fields.integer("rope.dimension_count", max(1, width // heads), largest=WIDEST_HEAD)
-    if fields.record.get("attention.key_length", head_dim) != head_dim or fields.record.get("attention.value_length", head_dim) != head_dim:
-        problems.append("rotary positions on a part of a head")
-    fields.refuse_others({"rope.scaling.type": ("none",), "expert_count": (0,)}, problems)
+    usual = fields.integer("rope.dimension_count", max(1, width // heads), largest=WIDEST_HEAD)
+    head_dim = fields.integer("attention.key_length", usual, largest=WIDEST_HEAD)
+    if (rotated := fields.integer("rope.dimension_count", head_dim)) != head_dim:
+        problems.append(f"rope.dimension_count {rotated} (expected {head_dim}, the width of a head)")
+    scaling = fields.record.get("rope.scaling.type", "linear")  # as llama.cpp takes it
+    factor = fields.record.get("rope.scaling.factor", fields.record.get("rope.scale_linear", 1))
+    if scaling not in ("none", "linear") or (scaling == "linear" and factor not in (0, 1)):
+        problems.append(f"rotary positions scaled by {factor!r:.40}, type {scaling!r:.40} (rope.scaling.*, rope.scale_linear)")
+    if fields.record.get("rope.scaling.attn_factor", 1) != 1:
+        problems.append(f"rope.scaling.attn_factor {fields.record['rope.scaling.attn_factor']!r:.40} (expected 1)")
+    problems += [f"{name!r:.60}" for name in fields.record if name.startswith("rope.scaling.yarn_")]
+    _refuse_others(fields, tensors, head_dim, problems)
     groups = fields.integer("attention.head_count_kv", heads)
     config = LlamaConfig(
         vocab_size=tensors["token_embd.weight"].shape[0], block_size=fields.integer("context_length"),
@@ -74,8 +130,8 @@ def _llama(tensors: Mapping[str, StoredTensor], fields: Fields, path: Path) -> L
     )  # fmt: skip
     sources = _sources(tensors, _LLAMA, _LLAMA_LAYER, "model.layers")
     for name, source in sources.items():
-        if (rotated := heads_of(name, config)) is not None:
-            sources[name] = WeightSource(source.stored, functools.partial(interleaved_to_half, heads=rotated))
+        if (number := heads_of(name, config)) is not None:
+            sources[name] = WeightSource(source.stored, functools.partial(interleaved_to_half, heads=number))
     return build_model(Llama, config, sources, path)
 
 

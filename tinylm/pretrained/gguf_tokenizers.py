@@ -4,6 +4,7 @@ from typing import Any
 
 from tinylm.errors import CheckpointError
 from tinylm.files.gguf_files import GgufFile
+from tinylm.files.notices import warn_once
 from tinylm.pretrained.chat_templates import ChatTemplate
 from tinylm.pretrained.tokenizer_files import PretrainedTokenizer, byte_level, from_library
 
@@ -31,7 +32,11 @@ def gguf_tokenizer(file: GgufFile) -> PretrainedTokenizer:
         merges = get("merges", list)
         if not merges or not all(isinstance(m, str) for m in merges):
             raise CheckpointError(f"{where}.merges is missing, or is not of texts: byte-level BPE needs its merges")
-        library = byte_level(vocabulary, merges, get("pre", str, "gpt-2"), special, where)
+        if (cut := get("pre", str)) is None:
+            warn_once(
+                f"{where}.pre is missing: text is cut as for gpt-2 before pieces are merged, which may give other ids than in training"
+            )
+        library = byte_level(vocabulary, merges, cut or "gpt-2", special, where)
         start_by_default = False
     elif model == "llama":
         library = _sentence_pieces(vocabulary, get("scores", list, []), types, special, get("add_space_prefix", bool, True), where)
@@ -39,7 +44,9 @@ def gguf_tokenizer(file: GgufFile) -> PretrainedTokenizer:
     else:
         raise CheckpointError(f"{where}.model is {model!r:.60}, expected 'gpt2' or 'llama'")
     library.add_tokens([p for p, t in zip(pieces, types, strict=False) if t == _USER])
-    ids = {name: get(f"{name}_token_id", int) for name in ("bos", "eos", "eot")}
+    if get("add_eos_token", bool):
+        warn_once(f"{where}.add_eos_token is true: it is ignored, no text gets an end-of-text token behind it")
+    ids = {name: get(f"{name}_token_id", int) for name in ("bos", "eos", "eot", "eom")}
     if wrong := [f"{name} {i}" for name, i in ids.items() if i is not None and not 0 <= i < len(pieces)]:
         raise CheckpointError(f"{where}: ids of special tokens are out of range: {', '.join(wrong)}, expected 0 to {len(pieces) - 1}")
     start = (ids["bos"],) if get("add_bos_token", bool, start_by_default) and ids["bos"] is not None else ()
@@ -49,7 +56,7 @@ def gguf_tokenizer(file: GgufFile) -> PretrainedTokenizer:
     source = data.get("tokenizer.chat_template")
     texts = ["" if ids[name] is None else pieces[ids[name]] for name in ("bos", "eos")]
     template = ChatTemplate(source, *texts) if isinstance(source, str) else None
-    ends = tuple(dict.fromkeys(ids[name] for name in ("eos", "eot") if ids[name] is not None))
+    ends = tuple(dict.fromkeys(ids[name] for name in ("eos", "eot", "eom") if ids[name] is not None))
     return PretrainedTokenizer(library, start, ends, template)
 
 

@@ -22,6 +22,44 @@ from tinylm.pretrained.weight_loading import WeightSource, architecture, build_m
 
 METADATA = {"format": "pt"}  # of their safetensors files: transformers asks for it
 _ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}
+# other names of GPT-2's settings, which transformers takes for the same
+_ALIASES = {
+    "hidden_size": "n_embd", "max_position_embeddings": "n_positions", "num_attention_heads": "n_head", "num_hidden_layers": "n_layer",
+}  # fmt: skip
+# Settings that change what a model computes, and the values with which they change nothing in ours.
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "is_encoder_decoder": (False,), "add_cross_attention": (False,), "chunk_size_feed_forward": (0,), "pruned_heads": (None, {}),
+    "attn_logit_softcapping": (None, 0), "final_logit_softcapping": (None, 0), "use_sliding_window": (False,), "use_qk_norm": (None, False),
+    "partial_rotary_factor": (None, 1), "rope_interleaved": (False,), "attention_multiplier": (None,), "logits_scaling": (None, 1),
+    "residual_multiplier": (None, 1), "embedding_multiplier": (None, 1), "logit_scale": (None, 1), "num_local_experts": (None, 0),
+    "num_experts": (None, 0), "auto_map": (None, {}),
+}  # fmt: skip
+_GPT_SERVED = {
+    "n_embd", "n_positions", "n_layer", "n_head", "n_inner", "activation_function", "resid_pdrop", "embd_pdrop", "attn_pdrop",
+    "layer_norm_epsilon", "scale_attn_weights", "scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn", "tie_word_embeddings",
+    "n_ctx",
+}  # fmt: skip
+_LLAMA_SERVED = {
+    "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "hidden_act",
+    "max_position_embeddings", "rms_norm_eps", "rope_theta", "rope_scaling", "rope_parameters", "original_max_position_embeddings",
+    "attention_bias", "attention_dropout", "mlp_bias", "tie_word_embeddings", "sliding_window", "pretraining_tp",
+}  # fmt: skip
+_ROPE_SERVED = {"rope_type", "type", "rope_theta", "factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}
+# what says nothing about the computation: where the model is from, how it was trained, how transformers is to generate
+_SILENT = {
+    "model_type", "vocab_size", "architectures", "_name_or_path", "transformers_version", "torch_dtype", "dtype", "tokenizer_class",
+    "prefix",
+    "bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "unk_token_id", "cls_token_id", "mask_token_id",
+    "decoder_start_token_id",
+    "forced_bos_token_id", "forced_eos_token_id", "use_cache", "initializer_range", "id2label", "label2id", "num_labels", "problem_type",
+    "return_dict", "return_dict_in_generate", "output_attentions", "output_hidden_states", "output_scores", "output_past", "torchscript",
+    "task_specific_params", "finetuning_task", "gradient_checkpointing", "is_decoder", "cross_attention_hidden_size", "use_bfloat16",
+    "tf_legacy_loss", "remove_invalid_values", "_attn_implementation", "attn_implementation", "_attn_implementation_autoset",
+    "max_length", "min_length", "do_sample", "early_stopping", "num_beams", "num_beam_groups", "diversity_penalty", "temperature", "top_k",
+    "top_p", "typical_p", "repetition_penalty", "length_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids",
+    "num_return_sequences", "exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens", "summary_activation",
+    "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj", "model_max_length",
+}  # fmt: skip
 _CONV1D = ("c_attn.weight", "c_proj.weight", "c_fc.weight")  # stored (in, out)
 _MASKS = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")  # constants that older files hold
 
@@ -35,11 +73,16 @@ def load_folder(folder: Path) -> GPT | Llama:
     kind = architecture(fields.record.get("model_type"), fields.where, "model_type")
     if "quantization_config" in fields.record:
         raise CheckpointError(f"{fields.where}: the weights are quantised (quantization_config), expected floating ones")
+    model: GPT | Llama
     if kind == "gpt":
         config = gpt_config(fields)
-        return build_model(GPT, config, _sources(read_folder(folder), "transformer.", True, folder), folder)
-    shape = llama_config(fields)
-    return build_model(Llama, shape, _sources(read_folder(folder), "model.", shape.tied, folder), folder)
+        model = build_model(GPT, config, _sources(read_folder(folder), "transformer.", True, folder), folder)
+        fields.name_others({*_SILENT, *_NEUTRAL, *_GPT_SERVED, *_ALIASES})
+    else:
+        shape = llama_config(fields)
+        model = build_model(Llama, shape, _sources(read_folder(folder), "model.", shape.tied, folder), folder)
+        fields.name_others({*_SILENT, *_NEUTRAL, *_LLAMA_SERVED})
+    return model
 
 
 def _sources(tensors: Mapping[str, StoredTensor], trunk: str, tied: bool, where: Path) -> dict[str, WeightSource]:
@@ -55,13 +98,17 @@ def _sources(tensors: Mapping[str, StoredTensor], trunk: str, tied: bool, where:
 
 def gpt_config(fields: Fields) -> GPTConfig:
     """Returns the shape that a GPT-2's config.json describes. Raises CheckpointError naming what is not supported."""
+    record = dict(fields.record)
+    for alias, name in _ALIASES.items():
+        if record.get(alias) is not None and record.setdefault(name, record[alias]) != record[alias]:
+            raise CheckpointError(f"{fields.where}: {name} is {record[name]!r:.40}, and {alias}, the same setting, {record[alias]!r:.40}")
+    fields = Fields(record, fields.where)
     width = fields.integer("n_embd", 768)
     drops = [fields.fraction(name, 0.1) for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop")]
     one_drop = [] if len(set(drops)) == 1 else [f"resid_pdrop, embd_pdrop, attn_pdrop {drops} (expected one value)"]
     fields.refuse_others({
         "activation_function": _ACTIVATIONS, "n_inner": (None, 4 * width), "scale_attn_weights": (True,),
-        "scale_attn_by_inverse_layer_idx": (False,), "reorder_and_upcast_attn": (False,), "add_cross_attention": (False,),
-        "tie_word_embeddings": (True,), "is_encoder_decoder": (False,),
+        "scale_attn_by_inverse_layer_idx": (False,), "reorder_and_upcast_attn": (False,), "tie_word_embeddings": (True,), **_NEUTRAL,
     }, one_drop)  # fmt: skip
     return GPTConfig(
         vocab_size=fields.integer("vocab_size", 50257), block_size=fields.integer("n_positions", 1024),
@@ -74,11 +121,25 @@ def gpt_config(fields: Fields) -> GPTConfig:
 def llama_config(fields: Fields) -> LlamaConfig:
     """Returns the shape that a Llama's config.json describes. Raises CheckpointError naming what is not supported."""
     heads = fields.integer("num_attention_heads", 32)
-    rope = fields.record.get("rope_parameters") or fields.record.get("rope_scaling") or {}
-    rope = Fields(rope, f"{fields.where}, rotary positions")
+    longest = fields.integer("max_position_embeddings", 2048)
+    given = [value for value in (fields.record.get(name) for name in ("rope_parameters", "rope_scaling")) if value]
+    rope = Fields(given[0] if given else {}, f"{fields.where}, rotary positions")
     kind = rope.record.get("rope_type", rope.record.get("type", "default"))
-    known = [] if kind in ("default", "llama3") else [f"rope_type {kind!r:.60} (expected 'default' or 'llama3')"]
-    fields.refuse_others({"hidden_act": ("silu",), "attention_dropout": (0.0,), "is_encoder_decoder": (False,)}, known)
+    problems = [] if kind in ("default", "llama3") else [f"rope_type {kind!r:.60} (expected 'default' or 'llama3')"]
+    unknown = {**rope.record, **dict.fromkeys(_ROPE_SERVED)}
+    if unknown.pop("partial_rotary_factor", 1) not in (None, 1):
+        problems.append("rotary positions on a part of a head (partial_rotary_factor)")
+    problems += [f"{name!r:.60} of the rotary positions" for name, value in unknown.items() if value is not None]
+    if kind == "default" and rope.record.get("factor") not in (None, 1):
+        problems.append(f"rotary positions scaled by {rope.record['factor']!r:.40} without a type")
+    if len(given) == 2 and given[0] != given[1]:
+        problems.append("rope_parameters and rope_scaling that differ")
+    window, before = fields.record.get("sliding_window"), fields.record.get("original_max_position_embeddings")
+    if window is not None and fields.record.get("use_sliding_window") is not False and not (type(window) is int and window >= longest):
+        problems.append(f"sliding_window {window!r:.40} (expected none, or at least max_position_embeddings {longest})")
+    if before is not None and kind == "llama3" and before != rope.record.get("original_max_position_embeddings"):
+        problems.append(f"original_max_position_embeddings {before!r:.40}, and another one of the rotary positions")
+    fields.refuse_others({"hidden_act": ("silu",), "attention_dropout": (0.0,), **_NEUTRAL}, problems)
     scaling = None
     if kind == "llama3":
         scaling = RotaryScaling(
@@ -87,7 +148,7 @@ def llama_config(fields: Fields) -> LlamaConfig:
         )  # fmt: skip
     width = None if fields.record.get("head_dim") is None else fields.integer("head_dim", largest=WIDEST_HEAD)
     return LlamaConfig(
-        vocab_size=fields.integer("vocab_size", 32000), block_size=fields.integer("max_position_embeddings", 2048),
+        vocab_size=fields.integer("vocab_size", 32000), block_size=longest,
         n_layer=fields.integer("num_hidden_layers", 32), n_head=heads, n_kv_head=fields.integer("num_key_value_heads", heads),
         n_embd=fields.integer("hidden_size", 4096), head_dim=width,
         n_hidden=fields.integer("intermediate_size", 11008), rope_theta=rope.number("rope_theta", fields.record.get("rope_theta", 10000.0)),

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from tinylm.data.tokenizers import Tokenizer
 from tinylm.engine.devices import to_numpy
-from tinylm.errors import ConfigError
+from tinylm.errors import AnomalyError, ConfigError
 from tinylm.files.atomic import write_atomically
 from tinylm.files.json_files import write_json
 from tinylm.files.safetensors_files import SINGLE, serialize
 from tinylm.models.gpt import GPT
 from tinylm.models.llama import Llama
+from tinylm.nn.finite_weights import first_not_finite
 from tinylm.nn.lora import adapter_arrays
 from tinylm.pretrained.hugging_face import METADATA, config_json, tensors_as_stored
 from tinylm.pretrained.rotary_order import in_half_order
@@ -21,8 +22,9 @@ def save_pretrained(model: GPT | Llama, folder: Path, tokenizer: Tokenizer | Non
     """Writes config.json, model.safetensors and the tokenizer's files.
 
     Raises CheckpointError if a file cannot be written; ConfigError for a tokenizer that cannot be expressed so, or a model
-    with low-rank adapters.
+    with low-rank adapters; AnomalyError for a parameter that is not finite, before anything is written.
     """
+    _check_finite(model)
     if adapter_arrays(model):
         raise ConfigError("the model has low-rank adapters: merge it first (nn.lora.merge)")
     record = config_json(model)
@@ -40,8 +42,9 @@ def save_adapters(model: GPT | Llama, folder: Path, rank: int, alpha: float, bas
 
     base: the folder of the model that they correct.
     The target modules are the ends of the layers' paths: attn.c_proj is one, mlp.c_proj another. A tensor is lora_A
-    (rank, in) or lora_B (out, rank); GPT-2's own layers store (in, out). Raises CheckpointError.
+    (rank, in) or lora_B (out, rank); GPT-2's own layers store (in, out). Raises CheckpointError; AnomalyError as `save_pretrained`.
     """
+    _check_finite(model)
     found = {name: to_numpy(a) for name, a in adapter_arrays(model).items()}
     paths = {name.rpartition(".")[0] for name in found}
     if isinstance(model, Llama):
@@ -53,3 +56,8 @@ def save_adapters(model: GPT | Llama, folder: Path, rank: int, alpha: float, bas
         "lora_dropout": 0.0, "bias": "none", "target_modules": sorted({re.sub(r"^.*\.\d+\.", "", path) for path in paths}),
         "fan_in_fan_out": isinstance(model, GPT), "inference_mode": True,
     })  # fmt: skip
+
+
+def _check_finite(model: GPT | Llama) -> None:
+    if (found := first_not_finite(model.named_state())) is not None:
+        raise AnomalyError(f"the model cannot be exported: its parameter {found}")

@@ -1,5 +1,6 @@
 """Tokenizers of pretrained models through the `tokenizers` library, read from tokenizer.json or vocab.json with merges.txt."""
 
+import functools
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -9,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from tinylm.data.tokenizers import checked_utf8, in_vocabulary
-from tinylm.errors import CheckpointError, ConfigError, DataError, TinylmError
+from tinylm.errors import CheckpointError, ConfigError, DataError, TinylmError, listed
 from tinylm.files.json_files import read_fields, read_json, read_text
+from tinylm.files.notices import warn_once
 from tinylm.pretrained.chat_templates import ChatTemplate
 
 _MOST = 1 << 24  # ids; the largest vocabularies have 300 thousand
@@ -115,6 +117,7 @@ def read_tokenizer(folder: Path) -> PretrainedTokenizer:
         raise CheckpointError(f"{folder} has no tokenizer: expected tokenizer.json, or vocab.json and merges.txt")
     start = () if library.post_processor is None else _start(library, folder)
     bos, eos = (_token(settings.get(name)) for name in ("bos_token", "eos_token"))
+    _name_ignored(library, settings, start, folder / "tokenizer_config.json")
     if not start and settings.get("add_bos_token") is True and bos is not None and library.token_to_id(bos) is not None:
         start = (library.token_to_id(bos),)
     model = record.get("model", {}) if isinstance(record, dict) else {}
@@ -128,7 +131,34 @@ def _start(library: Any, where: Any) -> tuple[int, ...]:
     failed = CheckpointError(f"{where}: the tokenizer cannot encode 'x'")
     probe = from_library(lambda: library.encode("x", add_special_tokens=True).ids, failed)
     body = from_library(lambda: library.encode("x", add_special_tokens=False).ids, failed)
-    return tuple(probe[: len(probe) - len(body)]) if body and probe[-len(body) :] == body else ()
+    at = next((i for i in range(len(probe) - len(body) + 1) if body and probe[i : i + len(body)] == body), None)
+    if at is None:
+        return ()
+    if probe[at + len(body) :]:
+        warn_once(f"{where}: the tokens {probe[at + len(body) :]!s:.80}, which its tokenizer puts behind every text, are left out")
+    return tuple(probe[:at])
+
+
+def _name_ignored(library: Any, settings: Mapping[str, Any], start: tuple[int, ...], where: Path) -> None:
+    """Prints a warning for settings that disagree with tokenizer.json, which is what counts here; in transformers they may win."""
+    serves = {"add_bos_token": True if start else None, "add_eos_token": False, "add_prefix_space": _adds_space(library)}
+    said = [
+        f"{name} {settings[name]}" for name, done in serves.items()
+        if type(settings.get(name)) is bool and done is not None and settings[name] != done
+    ]  # fmt: skip
+    if said:
+        warn_once(f"{where}: settings that disagree with tokenizer.json, and are ignored: {listed(said)}")
+
+
+def _adds_space(library: Any) -> bool | None:
+    """Returns whether the library puts a space before a text; None where that cannot be seen."""
+    try:
+        plain, spaced = (
+            from_library(functools.partial(library.encode, t, add_special_tokens=False), DataError("")).ids for t in ("x", " x")
+        )
+    except DataError:
+        return None
+    return plain == spaced if plain and spaced else None
 
 
 def _optional(path: Path) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from tinylm import ops
 from tinylm.data.copy_task import IGNORED, CopyTask
-from tinylm.engine.autograd import no_grad
+from tinylm.decode.stepping import checked_logits, evaluation_mode
 from tinylm.engine.random_keys import default_generator, philox
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError
@@ -83,7 +83,8 @@ def recall(model: LanguageModel | NgramLM, task: CopyTask, gap: int, count: int,
     if isinstance(model, NgramLM):
         guesses = np.array([[model.next_log_probabilities(row[:t]).argmax() for t in range(first, len(row))] for row in rows])
     else:
-        with no_grad():
+        with evaluation_mode(model):
             logits, _ = model.advance(Tensor(rows[:, :-1]))
-        guesses = logits.numpy()[:, first - 1 :].argmax(-1)
+        asked = np.arange(first - 1, rows.shape[1] - 1)
+        guesses = checked_logits(model, logits.numpy()[:, first - 1 :], asked).argmax(-1)
     return float((guesses == rows[:, first:]).mean())

@@ -16,11 +16,15 @@ def mix(losses: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     models. A weight depends on earlier tokens alone, so the result is a fair loss: nothing was
     chosen with knowledge of the text.
 
-    losses: for each model -log p_i,t in nats, arrays of one length. Raises DataError for others.
+    losses: for each model -log p_i,t in nats, arrays of one length. Raises DataError for others, for a NaN or -inf, and for a
+    token to which every model gives a probability of 0.
     """
     if len({loss.shape for loss in losses}) != 1 or losses[0].ndim != 1:
         raise DataError(f"losses of shapes {[loss.shape for loss in losses]}: expected one length for all models")
     lowest = np.min(losses, axis=0)  # p relative to the best model's: no underflow
+    if not np.isfinite(lowest).all():
+        t = int(np.argmin(np.isfinite(lowest)))
+        raise DataError(f"the losses of token {t} are {[float(loss[t]) for loss in losses]}: expected numbers, one of them finite")
     relative = np.exp(lowest - np.stack(losses)).T.tolist()
     counts = [1.0] * len(losses)
     mixed = np.empty(len(relative))

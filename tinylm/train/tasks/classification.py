@@ -8,10 +8,10 @@ import numpy as np
 
 from tinylm.data.labelled import LabelledTexts, encode_words, pad_texts, split_labelled, train_words
 from tinylm.data.tokenizers import Tokenizer
-from tinylm.engine.autograd import no_grad
+from tinylm.decode.stepping import cause_in, evaluation_mode
 from tinylm.engine.random_keys import default_generator
 from tinylm.engine.tensor import Tensor
-from tinylm.errors import CheckpointError, DataError
+from tinylm.errors import AnomalyError, CheckpointError, DataError
 from tinylm.models.classifier import BagClassifier, Ensemble, TextClassifier
 from tinylm.models.naive_bayes import NaiveBayes
 from tinylm.train.tasks.classifier_config import ClassifierConfig, build_classifier
@@ -49,14 +49,20 @@ def start_classifier(config: ClassifierConfig, part: Split) -> Ensemble:
 
 
 def logits_of(model: TextClassifier, texts: Sequence[np.ndarray], batch_size: int = 64) -> np.ndarray:
-    """Returns the logits (N,) of texts, in batches of similar lengths; the model must be in evaluation mode."""
+    """Returns the logits (N,) of texts, in batches of similar lengths; the model is in evaluation mode meanwhile.
+
+    Raises AnomalyError for a logit that is not finite, with the first parameter that is not.
+    """
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     logits = np.empty(len(texts), np.float32)
-    with no_grad():
+    with evaluation_mode(model):
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             ids, lengths = pad_texts([texts[i] for i in rows])
             logits[rows] = model(Tensor(ids), lengths).data
+    if not np.isfinite(logits).all():
+        text = int(np.argmin(np.isfinite(logits)))
+        raise AnomalyError(f"the model's logit is {logits[text]} for text {text + 1} of {len(texts)}{cause_in(model)}")
     return logits
 
 

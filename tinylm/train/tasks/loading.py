@@ -11,6 +11,7 @@ from tinylm.files.json_files import read_json
 from tinylm.files.signed_arrays import read_arrays
 from tinylm.models import GPT, LanguageModel, Llama, NgramLM
 from tinylm.nn import Module
+from tinylm.nn.finite_weights import first_not_finite
 from tinylm.nn.lora import adapt, merge
 from tinylm.pretrained.model_loading import find_pretrained, load_pretrained, load_tokenizer
 from tinylm.train.checkpoints import load_arrays, state_digest
@@ -70,8 +71,8 @@ def tokenizer_of(path: Path, after: tuple[Path, ...] = ()) -> Tokenizer:
 def load(folder: str | Path, expected: type[S], device: str = "cpu") -> tuple[Any, Tokenizer, S]:
     """Returns (model in evaluation mode, tokenizer, settings) of a finished or stopped run.
 
-    Raises CheckpointError as `read_config` does, and when the folder holds another model's weights; DeviceError for a device that is
-    not to be had.
+    Raises CheckpointError as `read_config` does, and when the folder holds another model's weights, or a NaN or an infinity among
+    them; DeviceError for a device that is not to be had.
     """
     folder = Path(folder)
     device_namespace(device)
@@ -79,6 +80,8 @@ def load(folder: str | Path, expected: type[S], device: str = "cpu") -> tuple[An
     model = untrained_model(folder, config, tokenizer)
     load_weights(model, folder)
     if isinstance(model, Module):
+        if (found := first_not_finite(model.named_state())) is not None:
+            raise CheckpointError(f"the model in {folder} cannot be used: its parameter {found}")
         model.to(device)
         model.eval()
     return model, tokenizer, config

@@ -6,10 +6,10 @@ import numpy as np
 
 from tinylm import ops
 from tinylm.data.batching import consecutive_blocks
-from tinylm.decode.stepping import evaluation_mode
+from tinylm.decode.stepping import cause_in, evaluation_mode
 from tinylm.engine.devices import to_device, to_numpy
 from tinylm.engine.tensor import Tensor
-from tinylm.errors import DataError
+from tinylm.errors import AnomalyError, DataError
 from tinylm.models import LanguageModel, NgramLM
 
 _MOST_LOGITS = 1 << 24
@@ -19,8 +19,8 @@ VALIDATION_ROWS = 32  # blocks, or streams of a recurrent model, that are read a
 def validation_loss(
     model: LanguageModel | NgramLM, ids: np.ndarray, device: str = "cpu", batch_size: int = VALIDATION_ROWS, block_size: int | None = None
 ) -> float:
-    """Returns the mean of -log p of every token but the first, in nats: the mean of `token_losses`."""
-    return float(token_losses(model, ids, device, batch_size, block_size).mean())
+    """Returns the mean of -log p of every token but the first, in nats: the mean of `token_losses`; NaN if logits are not finite."""
+    return float(_token_losses(model, ids, device, batch_size, block_size).mean())
 
 
 def token_losses(
@@ -33,8 +33,18 @@ def token_losses(
     their state, n-gram models see order - 1 tokens. The model is in evaluation mode meanwhile.
     batch_size: blocks at once, fewer where their logits would be more than 16 million; block_size: that of a
     Transformer's blocks, if not all it can look at.
-    Raises DataError for fewer than two tokens.
+    Raises DataError for fewer than two tokens, AnomalyError with the first position at which the logits are not finite.
     """
+    losses = _token_losses(model, ids, device, batch_size, block_size)
+    if np.isnan(losses).any():
+        raise AnomalyError(f"the model's logits are not finite at position {int(np.isnan(losses).argmax())}{cause_in(model)}")
+    return losses
+
+
+def _token_losses(
+    model: LanguageModel | NgramLM, ids: np.ndarray, device: str, batch_size: int, block_size: int | None
+) -> np.ndarray:  # fmt: skip
+    """Returns the losses, NaN where the logits are not finite."""
     if len(ids) < 2:
         raise DataError(f"a loss over {len(ids)} tokens: expected at least 2, since the first one is not scored")
     if isinstance(model, NgramLM):
@@ -86,7 +96,11 @@ def _carried_losses(model: LanguageModel, ids: np.ndarray, device: str, streams:
 
 
 def _losses(logits: Tensor, targets: np.ndarray, device: str) -> np.ndarray:
-    return to_numpy(ops.cross_entropy(logits, _on(targets, device), reduction="none").data).astype(np.float64)
+    losses = to_numpy(ops.cross_entropy(logits, _on(targets, device), reduction="none").data).astype(np.float64)
+    if not np.isfinite(losses).all():
+        largest = to_numpy(logits.data.max(axis=-1)).reshape(losses.shape)
+        losses[~np.isfinite(largest)] = np.nan
+    return losses
 
 
 def _on(array: np.ndarray, device: str) -> Tensor:

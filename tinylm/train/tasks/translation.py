@@ -13,7 +13,6 @@ from tinylm.data.batching import padded
 from tinylm.data.pairs import Batch, BucketedBatches, Pair, Pairs, Vocabulary, make_batch
 from tinylm.decode.beams import beam_search, greedy
 from tinylm.decode.stepping import evaluation_mode
-from tinylm.engine.autograd import no_grad
 from tinylm.engine.devices import device_namespace, to_device
 from tinylm.engine.random_keys import default_generator
 from tinylm.engine.tensor import Tensor
@@ -133,16 +132,15 @@ class SentenceTranslator:
 
     def __init__(self, model: TranslationModel, vocabulary: Vocabulary, block_size: int, device: str = "cpu") -> None:
         self.model, self.vocabulary, self.block_size, self.device = model, vocabulary, block_size, device
-        model.eval()
 
     def fits(self, text: str) -> bool:
         """Whether a source is not longer than the block."""
         return len(self.vocabulary.encode(text)) <= self.block_size
 
     def translate(self, text: str, beams: int = 4, alpha: float = 0.6) -> str:
-        """Returns the translation of one sentence by beam search; greedy for one beam.
+        """Returns the translation of one sentence by beam search; greedy for one beam. Meanwhile the model is in evaluation mode.
 
-        Raises DataError for an empty source or one longer than the block.
+        Raises DataError for an empty source or one longer than the block; what `beam_search` raises.
         """
         if not text.strip():
             raise DataError("there is no text to translate")
@@ -150,7 +148,7 @@ class SentenceTranslator:
         source, lengths = padded([v.encode(text)], v.pad)
         if source.shape[1] > self.block_size:
             raise DataError(f"the source has {source.shape[1]} tokens, its end included: expected at most {self.block_size} (block_size)")
-        with no_grad():
+        with evaluation_mode(self.model):
             state = self.model.encode(Tensor(to_device(source, self.device)), lengths)
         settings: dict[str, Any] = {
             "bos": v.bos, "eos": v.eos, "max_tokens": self.block_size, "forbidden": [v.pad, v.bos], "device": self.device,
