@@ -70,7 +70,7 @@ def task_with_batch(folder: Path, batch: dict[str, np.ndarray], afresh: bool) ->
         pairs = Batch(**{**batch, "target_tokens": int(batch["target_tokens"])})  # type: ignore[arg-type]
         return Translation(config, model, OneBatch(pairs, afresh), vocabulary_of(folder, tokenizer))
     if isinstance(config, ClassifierConfig):  # its batch is one of its texts, which are read again
-        return Classification(config, model, prepare_split(load_labelled(config.data), config.split, config.min_count))
+        return Classification(config, model, prepare_split(load_labelled(config.data), config.split, config.min_count, tokenizer))
     assert isinstance(config, TrainConfig)
     return LanguageModeling(config, model, OneBatch((batch["inputs"], batch["targets"]), afresh), tokenizer)
 

@@ -23,6 +23,7 @@ from tinylm.train.snapshots import generator_state
 from tinylm.train.state import Progress
 from tinylm.train.tasks.classification import Split, accuracy, logits_of, naive_bayes_accuracy, prepare_split, start_classifier
 from tinylm.train.tasks.classifier_config import ClassifierConfig
+from tinylm.train.tasks.loading import read_config
 from tinylm.train.tasks.settings import LoopSettings
 from tinylm.train.tasks.task import Carried, MicroBatch, Stored, Task
 
@@ -146,7 +147,7 @@ class ClassifierRun(Training):
 
     def __init__(self, config: ClassifierConfig, data: LabelledTexts, folder: Path, resume: bool = False) -> None:
         """Raises CheckpointError when the folder holds a run already, or is in use."""
-        part = prepare_split(data, config.split, config.min_count)
+        part = prepare_split(data, config.split, config.min_count, read_config(folder, ClassifierConfig)[1] if resume else None)
         if not resume:
             refuse_used(folder)
         model = start_classifier(config, part)  # settings that do not fit are reported before anything is written
