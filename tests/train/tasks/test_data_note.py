@@ -179,5 +179,5 @@ def test_a_failed_step_of_a_classifier_needs_its_texts(tmp_path: Path) -> None:
     ClassifierRun(config, load_labelled(data), tmp_path / "run")
     assert task_with_batch(tmp_path / "run", {}, True)
     data.write_text("".join(TEXTS["classify"][::-1]), encoding="utf-8")
-    with pytest.raises(DataError, match="the failed step cannot be repeated: .*texts has other contents"):
+    with pytest.raises(DataError, match=r"the failed step cannot be repeated: .*texts has other contents"):
         task_with_batch(tmp_path / "run", {}, True)
