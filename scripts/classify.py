@@ -12,7 +12,7 @@ from rich.table import Table
 from support import console
 from support.display import stopped_by_signals
 from support.new_runs import new_run
-from support.resuming import refuse_changes, value_of
+from support.resuming import refuse_changes, refuse_without_resume, value_of
 from support.run_folders import folder_or_temporary
 from support.tables import screen
 from support.texts import texts_of
@@ -44,6 +44,8 @@ class Train(ClassifierConfig):
     """the run folder; runs/<model>-<data> by default"""
     resume: Path | None = None
     """continue the run in this folder, with its settings"""
+    accept_new_data: bool = False
+    """with --resume: go on although the data are no longer those the run was trained on; the run notes it"""
     dry_run: bool = False
     """one epoch of one model on about 200 texts, in a temporary folder"""
 
@@ -112,19 +114,21 @@ def parse_train(argv: list[str]) -> Train:
 
 def train(argv: list[str]) -> int:
     arguments = parse_train(argv)
+    refuse_without_resume(arguments)
     config = ClassifierConfig(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(ClassifierConfig)})
     config = shortened(config, arguments.dry_run)
     data = load(config.data, arguments.dry_run)
     chosen = arguments.resume or arguments.out or new_folder(config.model, config.data)
     with folder_or_temporary(chosen, arguments.dry_run) as folder:
-        return train_in(folder, config, data, arguments.resume is not None)
+        return train_in(ClassifierRun(config, data, folder, arguments.resume is not None, arguments.accept_new_data))
 
 
-def train_in(folder: Path, config: ClassifierConfig, data: LabelledTexts, resume: bool) -> int:
+def train_in(run: ClassifierRun) -> int:
+    config, folder = run.task.settings, run.folder
+
     def show(record: dict) -> None:
         print(f"model {record['member']}/{config.members}  epoch {record['epoch']}/{config.epochs}  loss {record['loss']:.4f}", flush=True)
 
-    run = ClassifierRun(config, data, folder, resume)
     with stopped_by_signals(run):
         summary = run.train(show)
     if summary is None:

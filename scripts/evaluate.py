@@ -9,6 +9,7 @@ import tyro
 from rich.table import Table
 from support import console
 from support.tables import screen
+from support.texts import warn_of_changes
 
 from tinylm.data import open_corpus
 from tinylm.errors import ConfigError
@@ -59,6 +60,8 @@ def main() -> None:
             ids = tokenizer.encode("".join(corpus.validation))[: 2_000 if arguments.dry_run else None]
         elif tokenizer.to_json() != tokens:
             raise ConfigError(f"{folder} has other tokens than {arguments.runs[0]}: only models of the same tokens can be mixed")
+        if arguments.data is None and config is not None and config.data == data:
+            warn_of_changes(folder, corpus)
         if arguments.dynamic is not None and isinstance(model, LanguageModel):
             losses.append(dynamic_losses(model, ids, arguments.dynamic, device=arguments.device))
             name = f"{folder}, learning as it goes"

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 from support import console, figures
 from support.tables import screen
+from support.texts import warn_of_changes
 
 import tinylm
 from tinylm.data import open_corpus
@@ -164,9 +165,11 @@ def load_models(folders: Sequence[Path], device: str) -> tuple[dict[str, Languag
         if config is None:
             raise ConfigError(f"{folder} does not say what it was trained on: expected a run folder")
         try:
-            ids = tokenizer.encode("".join(open_corpus(config.data, config.encoding).validation))
+            corpus = open_corpus(config.data, config.encoding)
+            ids = tokenizer.encode("".join(corpus.validation))
         except DataError as error:
             raise DataError(f"the data of {folder}: {error}") from error
+        warn_of_changes(folder, corpus)
         if first is not None and not (tokenizer.to_json() == first[0] and np.array_equal(ids, first[1])):
             raise ConfigError(f"{folders[0]} and {folder} do not validate on the same tokens: expected one data set and one tokenizer")
         first = first or (tokenizer.to_json(), ids)

@@ -15,7 +15,7 @@ from support import console
 from support.display import train_watched
 from support.estimate_tables import show_estimate
 from support.new_runs import new_run
-from support.resuming import FREE_ON_RESUME, refuse_changes, value_of
+from support.resuming import FREE_ON_RESUME, refuse_changes, refuse_without_resume, value_of
 from support.run_folders import folder_or_temporary
 
 from tinylm.data import Corpus, open_corpus
@@ -45,6 +45,8 @@ class Arguments(TrainConfig):
     """the run folder; by default runs/<model>-<data>"""
     resume: Path | None = None
     """continue the run in this folder, with its settings; --steps may be raised"""
+    accept_new_data: bool = False
+    """with --resume: go on although the data are no longer those the run was trained on; the run notes it"""
     tensorboard: bool = False
     """also write the metrics for TensorBoard, to tensorboard/ in the run folder"""
     distributed: bool = False
@@ -105,6 +107,7 @@ def main() -> int:
 
 
 def work(arguments: Arguments, ranks: Ranks) -> int:
+    refuse_without_resume(arguments)
     config = TrainConfig(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(TrainConfig)})
     device_namespace(config.device)
     if arguments.tensorboard:
@@ -133,7 +136,8 @@ def work(arguments: Arguments, ranks: Ranks) -> int:
         folder = ranks.broadcast(mine)
         if config.model == "ngram":
             return count(config, folder, text)
-        return train(config, folder, text, tokenizer, resume, arguments.tensorboard, ranks)
+        run = Run(config, folder, text, tokenizer, resume=resume, ranks=ranks, accept_new_data=arguments.accept_new_data)
+        return train(run, text, arguments.tensorboard)
 
 
 def refuse_scaling_with(arguments: Arguments, ranks: Ranks) -> None:
@@ -176,8 +180,8 @@ def count(config: TrainConfig, folder: Path, text: str | Corpus) -> int:
     return 0
 
 
-def train(config: TrainConfig, folder: Path, text: str | Corpus, tokenizer: Any, resume: bool, tensorboard: bool, ranks: Ranks) -> int:
-    run = Run(config, folder, text, tokenizer, resume=resume, ranks=ranks)
+def train(run: Run, text: str | Corpus, tensorboard: bool) -> int:
+    folder, ranks = run.folder, run.state.ranks
     introduce(run, text)
     trained = sum(p.size for p in run.model.parameters() if p.requires_grad)
     some = "" if trained == run.model.num_parameters() else f", {trained:,} of them trained"

@@ -9,6 +9,7 @@ import tyro
 from support import console
 from support.display import train_watched
 from support.run_folders import folder_or_temporary
+from support.texts import warn_of_changes
 
 from tinylm.data import Corpus, open_corpus
 from tinylm.errors import ConfigError
@@ -39,6 +40,7 @@ def main() -> None:
     from tinylm.verify.torch.training import TorchRun
 
     text: str | Corpus = open_corpus(config.data, config.encoding)
+    warn_of_changes(arguments.run, text)
     chosen = arguments.out or arguments.run.with_name(f"{arguments.run.resolve().name}-torch")
     if arguments.steps is not None:
         config = dataclasses.replace(config, steps=arguments.steps)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import tyro
 from support import console
 from support.new_runs import new_run
-from support.resuming import FREE_ON_RESUME, refuse_changes, value_of
+from support.resuming import FREE_ON_RESUME, refuse_changes, refuse_without_resume, value_of
 from support.run_folders import folder_or_temporary
 from support.texts import texts_of
 from support.translate_compare import Compare, compare
@@ -37,6 +37,8 @@ class Train(TranslationConfig):
     """the run folder; by default runs/translate-<model>-<data>"""
     resume: Path | None = None
     """continue the run in this folder, with its settings; --steps may be raised"""
+    accept_new_data: bool = False
+    """with --resume: go on although the data are no longer those the run was trained on; the run notes it"""
     tensorboard: bool = False
     """also write the metrics for TensorBoard, to tensorboard/ in the run folder"""
     dry_run: bool = False
@@ -84,6 +86,7 @@ def parse_train(argv: list[str]) -> Train:
 
 def train(argv: list[str]) -> int:
     arguments = parse_train(argv)
+    refuse_without_resume(arguments)
     config = TranslationConfig(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(TranslationConfig)})
     device_namespace(config.device)
     if arguments.tensorboard:
@@ -91,11 +94,12 @@ def train(argv: list[str]) -> int:
     pairs, config = load(config.data, arguments.dry_run), shortened(config, arguments.dry_run)
     chosen = arguments.resume or arguments.out or new_folder(f"translate-{config.model}", config.data)
     with folder_or_temporary(chosen, arguments.dry_run) as folder:
-        return train_in(folder, config, pairs, arguments.resume is not None, arguments.tensorboard)
+        run = TranslationRun(config, folder, pairs, arguments.resume is not None, arguments.accept_new_data)
+        return train_in(run, pairs, arguments.tensorboard)
 
 
-def train_in(folder: Path, config: TranslationConfig, pairs: Pairs, resume: bool, tensorboard: bool) -> int:
-    run = TranslationRun(config, folder, pairs, resume)
+def train_in(run: TranslationRun, pairs: Pairs, tensorboard: bool) -> int:
+    config, folder = run.task.config, run.folder
     print(f"{config.model} on {config.data}: pairs: {sizes(pairs)}; {run.task.vocabulary.size:,} kinds of tokens")
     summary = train_shown(run, tensorboard)
     if summary is None:

@@ -30,3 +30,9 @@ def refuse_changes(arguments: Any, saved: Mapping[str, Any], free: Collection[st
             raise ConfigError(f"{flag}: the run in {arguments.resume} was made with {value}, which a resume cannot change")
     if arguments.out is not None:
         raise ConfigError("--out and --resume do not go together: a resumed run stays in its folder")
+
+
+def refuse_without_resume(arguments: Any) -> None:
+    """Raises ConfigError for an option that only a resume has."""
+    if arguments.accept_new_data and arguments.resume is None:
+        raise ConfigError("--accept-new-data needs --resume: a new run takes any data")

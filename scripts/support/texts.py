@@ -4,8 +4,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tinylm.data import Corpus
 from tinylm.data.corpora import read_text
 from tinylm.errors import ConfigError, DataError
+from tinylm.train.tasks.data_note import what_changed
 
 
 def texts_of(given: Sequence[str], file: Path | None) -> Iterator[tuple[str, str]]:
@@ -21,6 +23,12 @@ def texts_of(given: Sequence[str], file: Path | None) -> Iterator[tuple[str, str
         lines = read_text(file).removesuffix("\n").split("\n")
         return ((f"{file}, line {i}", line) for i, line in enumerate(lines, 1))
     return _lines_typed()
+
+
+def warn_of_changes(run: Path, corpus: Corpus) -> None:
+    """Prints a line on stderr if the corpus is not what the run in the folder was trained on."""
+    if problem := what_changed(run, corpus.to_json()):
+        print(f"warning: {problem}", file=sys.stderr)
 
 
 def _lines_typed() -> Iterator[tuple[str, str]]:

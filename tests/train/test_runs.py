@@ -39,7 +39,7 @@ def test_a_run_learns_and_leaves_its_folder(tmp_path: Path) -> None:
     assert summary["val_nats_per_byte"] == pytest.approx(summary["val_loss"])  # one byte a character here
     names = {p.relative_to(run.folder).as_posix() for p in run.folder.rglob("*") if p.is_file()}
     assert names == {
-        "config.json", "lock", "metrics.jsonl", "summary.json", "model.safetensors", "checkpoints/best.safetensors",
+        "config.json", "data.json", "lock", "metrics.jsonl", "summary.json", "model.safetensors", "checkpoints/best.safetensors",
         *(f"checkpoints/step-{step:08d}.safetensors" for step in (10, 15, 20)),
     }  # fmt: skip
     lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]

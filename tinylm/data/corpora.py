@@ -1,9 +1,10 @@
 """Where data come from: a shipped corpus by name, or a file or folder of the user's; whole texts, and tables with a column for each tab."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tinylm.data.reading import pieces
+from tinylm.data.reading import not_a_file, pieces
 from tinylm.errors import DataError
 
 _HERE = Path(__file__).parent
@@ -14,11 +15,42 @@ LABELLED = {"uci-sentences": _HERE / "sentiment" / "uci_sentences.tsv"}
 
 
 def find_data(source: str | Path, shipped: Mapping[str, Path], expected: str = "a file") -> Path:
-    """Returns the path of a shipped corpus (by name), or of what else is there. Raises DataError if nothing is."""
+    """Returns the path of a shipped corpus (by name), or of a file or folder. Raises DataError if there is none."""
     path = shipped.get(str(source), Path(source))
-    if not path.exists():
-        raise DataError(f"no such data: {str(source)!r:.200} is neither {expected} nor one of {', '.join(shipped)}")
+    try:
+        problem = not_a_file(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise DataError(f"no such data: {str(source)!r:.200} is neither {expected} nor one of {', '.join(shipped)}") from error
+    except OSError as error:
+        raise DataError(f"cannot read {str(path)!r:.200}: {error.strerror or error}") from error
+    if problem and not path.is_dir():
+        raise DataError(f"{path} is {problem}, expected {expected}: data are read more than once")
     return path
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Returns all that is in a folder and those below it, but for these folders, in the order of the paths. Links to folders are not
+    followed; they are in the list, and so are hidden folders that cannot be read.
+
+    Raises DataError for another folder that cannot be read.
+    """
+    found: list[Path] = []
+
+    def unreadable(error: OSError) -> None:
+        path = Path(error.filename)
+        if not is_hidden(path.relative_to(folder)):
+            raise DataError(f"cannot read the folder {path}: {error.strerror or error}") from error
+        found.append(path)
+
+    for place, folders, names in os.walk(folder, onerror=unreadable):
+        found += [Path(place, name) for name in names]
+        found += [path for path in (Path(place, name) for name in folders) if path.is_symlink()]
+    return sorted(found)
+
+
+def is_hidden(path: Path) -> bool:
+    """Returns whether a part of a relative path begins with a dot."""
+    return any(part.startswith(".") for part in path.parts)
 
 
 def read_text(path: str | Path, encoding: str = "utf-8") -> str:
@@ -40,7 +72,7 @@ def load_text(source: str | Path) -> str:
     """
     path = find_data(source, TEXTS, "a file, a folder")
     if path.is_dir():
-        files = sorted(path.rglob("*.txt"))
+        files = [file for file in files_below(path) if file.match("*.txt")]
         if not files:
             raise DataError(f"the folder {path} holds no .txt files")
         return "\n\n".join(read_text(f).strip("\n") for f in files) + "\n"

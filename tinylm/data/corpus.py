@@ -1,14 +1,16 @@
 """The user's texts: which files are read, which part validates, and what was found."""
 
+import collections
 import hashlib
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tinylm.data.corpora import TEXTS, find_data
+from tinylm.data.corpora import TEXTS, files_below, find_data, is_hidden
 from tinylm.data.overlap import Overlap, find_overlap
-from tinylm.data.reading import check_encoding, pieces
+from tinylm.data.reading import check_encoding, not_a_file, pieces
 from tinylm.errors import DataError
 
 SUFFIXES = (".txt", ".text", ".md")
@@ -30,7 +32,8 @@ class TextFile:
 @dataclass(frozen=True)
 class Part:
     """The training or the validation part: whole files, or an excerpt of one. Iterating yields pieces of text that end with
-    a line, except for the last one; a blank line separates files."""
+    a line, except for the last one; a blank line separates files. At the end of each file it raises DataError if the file is not
+    what it was when the corpus was opened."""
 
     files: tuple[TextFile, ...]
     encoding: str
@@ -39,12 +42,14 @@ class Part:
 
     def __iter__(self) -> Iterator[str]:
         if self.stop is not None:
-            yield from excerpt(pieces(self.files[0].path, self.encoding), self.start, self.stop)
+            parts = unchanged(self.files[0], self.encoding)
+            yield from excerpt(parts, self.start, self.stop)
+            collections.deque(parts, maxlen=0)  # up to the end of the file, which may have changed too
             return
         for i, file in enumerate(self.files):
             if i:
                 yield "\n"
-            yield from _stripped(pieces(file.path, self.encoding))
+            yield from _stripped(unchanged(file, self.encoding))
             yield "\n"
 
     @property
@@ -56,6 +61,14 @@ class Part:
         """Identifies the contents: the files' own digests, and what is taken of them."""
         text = repr(([f.digest for f in self.files], self.encoding, self.start, self.stop))
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def unchanged(file: TextFile, encoding: str) -> Iterator[str]:
+    """Yields the text of a file in pieces. Raises DataError at its end if its bytes have changed."""
+    digest = hashlib.sha256()
+    yield from pieces(file.path, encoding, digest)
+    if digest.hexdigest() != file.digest:
+        raise DataError(f"{file.path} was changed while it was being read: start again when it stays as it is")
 
 
 def excerpt(parts: Iterator[str], start: int, stop: int) -> Iterator[str]:
@@ -150,14 +163,14 @@ def open_corpus(source: str | Path, encoding: str = "utf-8") -> Corpus:
 
 def _survey(path: Path, encoding: str) -> tuple[list[TextFile], list[tuple[str, str]]]:
     """Returns (the files to use, those skipped and why)."""
-    paths = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    paths = files_below(path) if path.is_dir() else [path]
     found: list[TextFile] = []
     skipped: list[tuple[str, str]] = []
     first: dict[str, str] = {}  # the first file of each contents
     for p in paths:
         name = p.relative_to(path).as_posix() if path.is_dir() else p.name
-        if path.is_dir() and (p.suffix.lower() not in SUFFIXES or any(part.startswith(".") for part in Path(name).parts)):
-            skipped.append((name, "hidden" if any(part.startswith(".") for part in Path(name).parts) else f"not {', '.join(SUFFIXES)}"))
+        if path.is_dir() and (why := _not_text(p, name)):
+            skipped.append((name, why))
             continue
         digest, characters, blank = hashlib.sha256(), 0, True
         for piece in pieces(p, encoding, digest):
@@ -174,6 +187,21 @@ def _survey(path: Path, encoding: str) -> tuple[list[TextFile], list[tuple[str, 
         nothing = f"the folder {path} holds no text: expected files {', '.join(SUFFIXES)} ({len(skipped)} others were skipped)"
         raise DataError(nothing if path.is_dir() else f"{path} is empty")
     return found, skipped
+
+
+def _not_text(path: Path, name: str) -> str:
+    """Returns why what was found in a folder is not a text of the corpus; "" if it is. Raises DataError if that cannot be told."""
+    if is_hidden(Path(name)):
+        return "hidden"
+    try:
+        mode = path.stat().st_mode
+    except PermissionError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    except OSError:
+        mode = path.lstat().st_mode  # of a link to nothing, or to itself
+    if path.is_symlink() and stat.S_ISDIR(mode):
+        return "a link to a folder"
+    return not_a_file(mode) or ("" if path.suffix.lower() in SUFFIXES else f"not {', '.join(SUFFIXES)}")
 
 
 def _validating(files: list[TextFile]) -> set[TextFile]:

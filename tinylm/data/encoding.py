@@ -10,7 +10,8 @@ from tinylm.data.corpus import Corpus, Part
 from tinylm.data.token_files import open_tokens, tokenizer_digest, write_tokens
 from tinylm.data.tokenizers import Tokenizer, train_tokenizer
 from tinylm.errors import DataError
-from tinylm.files.cache import cache_folder
+from tinylm.files.atomic import remove_abandoned
+from tinylm.files.cache import private_folder
 
 IN_MEMORY = 8_000_000  # characters; a longer part is mapped from a file
 SAMPLE = 64_000_000  # characters that words and byte pairs are learned from, spread evenly over a longer text
@@ -32,18 +33,21 @@ def sample(pieces: Iterable[str], characters: int, most: int = SAMPLE) -> Iterat
 
 def token_ids(part: Part, tokenizer: Tokenizer) -> np.ndarray:
     """Returns the ids of a part: int64 in memory, or mapped from a file of the cache, which is made if it is missing or
-    damaged. Its name is a digest of the text and of the tokenizer. Raises DataError for a user without a home."""
+    damaged. Its name is a digest of the text and of the tokenizer. Raises DataError for a user without a home, and for a text
+    that changes while it is read."""
     if part.characters <= IN_MEMORY:
         return tokenizer.encode("".join(part))
     name = hashlib.sha256(part.digest.encode() + tokenizer_digest(tokenizer)).hexdigest()[:32]
     try:
-        path = cache_folder("tokens") / f"{name}.tokens"
-    except FileNotFoundError as error:
-        raise DataError(f"no place for token files ({error}): set TINYLM_CACHE to a folder") from error
-    if path.exists():
-        try:
-            return open_tokens(path, tokenizer)
-        except DataError:
-            path.unlink(missing_ok=True)
+        folder = private_folder("tokens", "*.tokens")
+        remove_abandoned(folder)
+        path = folder / f"{name}.tokens"
+        if path.exists():
+            try:
+                return open_tokens(path, tokenizer)
+            except DataError:
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(f"no place for token files ({error}): set TINYLM_CACHE to a folder of your own") from error
     write_tokens(path, part, tokenizer)
     return open_tokens(path, tokenizer)

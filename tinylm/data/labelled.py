@@ -1,6 +1,5 @@
 """Sentences with one of two labels: the shipped ones or the user's, their words, and five fixed splits."""
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy as np
 from tinylm.data.batching import padded
 from tinylm.data.corpora import LABELLED, find_data, read_table, usable_rows
 from tinylm.data.tokenizers import Tokenizer, WordTokenizer
+from tinylm.data.words import WORD_PATTERNS, words_of
 from tinylm.engine.random_keys import philox
 from tinylm.errors import ConfigError, DataError
 
@@ -81,13 +81,11 @@ def split_labelled(count: int, split: int) -> tuple[np.ndarray, np.ndarray]:
 
 # ---------------------------------------------------------------- words
 
-_WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]+")
 
-
-def lowered_words(text: str) -> str:
+def lowered_words(text: str, pattern: str = WORD_PATTERNS[0]) -> str:
     """Returns the text in lower case with one space before each word, number and run of punctuation, so that a word is the
-    same token of WordTokenizer wherever it stands."""
-    return "".join([f" {word}" for word in _WORD.findall(text.lower())])
+    same token of WordTokenizer wherever it stands. pattern: the tokenizer's."""
+    return "".join([f" {word}" for word in words_of(text.lower(), pattern)])
 
 
 def train_words(texts: Sequence[str], min_count: int) -> WordTokenizer:
@@ -97,7 +95,8 @@ def train_words(texts: Sequence[str], min_count: int) -> WordTokenizer:
 
 def encode_words(tokenizer: Tokenizer, text: str) -> np.ndarray:
     """Returns the ids of the first 500 words of a text. Raises DataError for a text without any."""
-    ids = tokenizer.encode(lowered_words(text))[:MAX_WORDS]
+    pattern = tokenizer.pattern if isinstance(tokenizer, WordTokenizer) else WORD_PATTERNS[0]
+    ids = tokenizer.encode(lowered_words(text, pattern))[:MAX_WORDS]
     if not len(ids):
         raise DataError("the text is empty")
     return ids

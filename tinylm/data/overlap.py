@@ -1,13 +1,14 @@
 """Lines of the validation part that are in the training part too, up to case, digits, punctuation and spacing."""
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tinylm.data.words import compiled
+
 LEAST = 40  # letters: a shorter line may be the same by chance
 
-_OTHER = re.compile(r"[\W\d_]+")
+_LETTERS = r"[^\W\d_](?:[\p{M}]|[^\W\d_]+)*"  # with their marks: in Hindi, vowels are marks
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,10 @@ def find_overlap(train: Iterable[str], validation: Iterable[str]) -> Overlap:
 
 def _long_lines(text: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Yields (line, the part of it that is compared) for lines of enough letters. A piece ends with a line, so each is whole."""
+    letters = compiled(_LETTERS).findall
     for piece in text:
         for line in piece.split("\n"):
             if len(line) >= LEAST:
-                key = _OTHER.sub(" ", line.lower()).strip()
+                key = " ".join(letters(line.lower()))
                 if len(key) >= LEAST:
                     yield line, key

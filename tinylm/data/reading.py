@@ -2,13 +2,16 @@
 
 import codecs
 import io
+import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from tinylm.errors import ConfigError, DataError
 
 BYTES = 1 << 18  # read at once
+STREAMS = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
 LONGEST_LINE = 1 << 20  # characters; a longer one is cut, at a space if it has one
 
 
@@ -39,11 +42,34 @@ def pieces(path: Path, encoding: str = "utf-8", digest: Any = None) -> Iterator[
         yield held
 
 
+def open_file(path: Path) -> BinaryIO:
+    """Opens a file for reading, without waiting for anybody. Raises OSError, and DataError for what is no file, such as a device or
+    a named pipe; an open stream by its number, such as /dev/stdin, may be a pipe."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if problem := "" if str(path).startswith(STREAMS) else not_a_file(os.fstat(handle).st_mode):
+            raise DataError(f"{path} is {problem}, expected a text file")
+        os.set_blocking(handle, True)
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def not_a_file(mode: int) -> str:
+    """Returns what something of that mode is, if it is not a regular file; "" if it is."""
+    kinds = {
+        stat.S_IFREG: "", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket",
+        stat.S_IFLNK: "a link that leads nowhere",
+    }  # fmt: skip
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
 def _decoded(path: Path, encoding: str, digest: Any) -> Iterator[str]:
     decoder, newlines = codecs.getincrementaldecoder(encoding)(), io.IncrementalNewlineDecoder(None, translate=True)
     position, characters = 0, 0  # of the bytes and characters before this chunk
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             while True:
                 raw = file.read(BYTES)
                 if digest is not None:
@@ -64,7 +90,5 @@ def _decoded(path: Path, encoding: str, digest: Any) -> Iterator[str]:
                 yield newlines.decode(text, not raw)
                 if not raw:
                     return
-    except IsADirectoryError as error:
-        raise DataError(f"{path} is a folder, expected a text file") from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error

@@ -12,12 +12,14 @@ import struct
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tinylm.data.tokenizers import Tokenizer
 from tinylm.errors import DataError
 from tinylm.files.atomic import atomic_file
+from tinylm.files.cache import only_ours
 
 MAGIC, VERSION = b"tinylmID", 1
 HEADER = 128  # bytes, the padding included
@@ -51,14 +53,28 @@ def write_tokens(path: Path, pieces: Iterable[str], tokenizer: Tokenizer) -> Non
         raise DataError(f"cannot write {path}: {error.strerror or error}") from error
 
 
+class MappedTokens(np.memmap):
+    """Ids of a file, mapped read-only. Reading a page that is no longer there would end the process with a bus error,
+    so the file's size is compared first."""
+
+    def __getitem__(self, index: Any) -> Any:
+        """Returns the ids at these places, as a plain array. Raises DataError if the file was cut since it was opened."""
+        whole = getattr(self, "_mmap", None)
+        if whole is not None and (size := whole.size()) < len(whole):  # the first asks the system, the second is as it was
+            raise DataError(f"{self.filename} was cut while it was in use: {size:,} bytes, expected {len(whole):,}")
+        return np.ndarray.__getitem__(self.view(np.ndarray), index)
+
+
 def open_tokens(path: Path, tokenizer: Tokenizer) -> np.ndarray:
     """Returns the ids of a file by `write_tokens`, mapped read-only.
 
     First all of it is read once, in pieces, and compared with its checksum and the vocabulary. Raises DataError for a file
-    that is missing, cut short, damaged, or of another tokenizer or version.
+    that is missing, cut short, damaged, of another tokenizer or version, or that another user can write to.
     """
     try:
         with path.open("rb") as file:
+            if not only_ours(os.fstat(file.fileno())):
+                raise DataError(f"{path} belongs to another user, or others may write to it")
             head = file.read(HEADER)
             if len(head) < HEADER or head[:8] != MAGIC:
                 raise DataError(f"{path} is not a token file")
@@ -75,13 +91,13 @@ def open_tokens(path: Path, tokenizer: Tokenizer) -> np.ndarray:
                 raise DataError(f"{path} is damaged: {size:,} bytes, expected {expected:,}")
             found, at = 0, 0
             while raw := file.read(_READ):
-                ids = np.frombuffer(raw, dtype)
-                if int(ids.max()) >= vocab:
-                    where = at + int(np.argmax(ids >= vocab))
-                    raise DataError(f"{path} is damaged: token {int(ids[where - at])} at {where}: expected 0 to {vocab - 1}")
-                found, at = zlib.crc32(raw, found), at + len(ids)
+                piece = np.frombuffer(raw, dtype)
+                if int(piece.max()) >= vocab:
+                    where = at + int(np.argmax(piece >= vocab))
+                    raise DataError(f"{path} is damaged: token {int(piece[where - at])} at {where}: expected 0 to {vocab - 1}")
+                found, at = zlib.crc32(raw, found), at + len(piece)
             if found != crc:
                 raise DataError(f"{path} is damaged: its tokens do not fit their checksum")
-        return np.memmap(path, dtype, "r", HEADER, (count,)) if count else np.zeros(0, dtype)
+            return MappedTokens(file, dtype, "r", HEADER, (count,)) if count else np.zeros(0, dtype)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error

@@ -1,13 +1,13 @@
 """From text to token ids and back: characters, words, or byte-pair pieces."""
 
 import itertools
-import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Protocol
 
 import numpy as np
 
+from tinylm.data.words import WORD_PATTERNS, compiled
 from tinylm.errors import ConfigError, DataError, RangeError
 
 
@@ -93,7 +93,6 @@ class CharTokenizer:
         return {"kind": self.kind, "characters": "".join(self.characters)}
 
 
-WORD_PATTERNS = (r"\n| ?\w+(?:['’]\w+)*| ?[^\w\s]+|\s",)  # what a word is; a new pattern comes first, the oldest stays last
 _UNKNOWN = "<unk>"
 
 
@@ -109,7 +108,7 @@ class WordTokenizer:
         """words: the vocabulary without <unk>, in the order of their ids from 1.  pattern: what a word was when they were learned."""
         if pattern not in WORD_PATTERNS:
             raise DataError(f"the pattern of a word is {pattern!r:.80}, which this version of tinylm does not know")
-        self._pattern = re.compile(pattern)
+        self.pattern, self._pattern = pattern, compiled(pattern)
         self.words = [_UNKNOWN, *words]
         if not all(isinstance(w, str) for w in self.words):
             raise DataError("a word of the vocabulary is no text")
@@ -125,7 +124,7 @@ class WordTokenizer:
             raise ConfigError(f"min_count is {min_count}: expected at least 1")
         counts: Counter[str] = Counter()
         for piece in _pieces(text):
-            counts.update(re.findall(WORD_PATTERNS[0], piece))
+            counts.update(compiled(WORD_PATTERNS[0]).findall(piece))
         words = [w for w, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if n >= min_count]
         if not words:
             raise DataError(f"no word of the text occurs {min_count} times (min_count)")
@@ -142,7 +141,7 @@ class WordTokenizer:
         return len(checked_utf8(self._pattern.findall(text)[0])) if text else 0
 
     def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "words": self.words[1:], "pattern": self._pattern.pattern}
+        return {"kind": self.kind, "words": self.words[1:], "pattern": self.pattern}
 
 
 class BpeTokenizer:

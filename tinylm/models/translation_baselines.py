@@ -7,14 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import sparse
 
+from tinylm.data.words import WORD_OR_SIGN, compiled
 from tinylm.errors import DataError
-
-_WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
 
 
 def words_of(text: str) -> list[str]:
     """Returns the words, numbers and single punctuation marks of a text, in lower case."""
-    return _WORD.findall(text.lower())
+    return words_as_written(text.lower())
+
+
+def words_as_written(text: str) -> list[str]:
+    """Returns the words, numbers and single punctuation marks of a text."""
+    return compiled(WORD_OR_SIGN).findall(text)
 
 
 class NearestSentence:
@@ -78,7 +82,7 @@ class WordLexicon:
         for source, target in pairs:
             words = [0, *(sources.setdefault(w, len(sources)) for w in words_of(source))]
             e, count_e = np.unique(np.array(words, np.int64), return_counts=True)
-            words = [targets.setdefault(w, len(targets)) for w in _WORD.findall(target)]
+            words = [targets.setdefault(w, len(targets)) for w in words_as_written(target)]
             f, count_f = np.unique(np.array(words, np.int64), return_counts=True)
             each = groups + np.arange(len(f))
             groups += len(f)
@@ -106,7 +110,7 @@ class WordLexicon:
 
     def translate(self, sentences: Sequence[str]) -> list[str]:
         """Returns each sentence translated word for word, without spaces before punctuation."""
-        return [re.sub(r" ([^\w\s])", r"\1", " ".join(map(self._word, _WORD.findall(s)))) for s in sentences]
+        return [re.sub(r" ([^\w\s])", r"\1", " ".join(map(self._word, words_as_written(s)))) for s in sentences]
 
     def _word(self, word: str) -> str:
         best = self._best.get(self._source_ids.get(word.lower(), -1))

@@ -1,5 +1,6 @@
 """Tokenizers as Hugging Face's tokenizer.json: those trained here too, rebuilt so that they give every text the same ids."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,15 @@ from tinylm.pretrained.tokenizer_files import PretrainedTokenizer
 # The library's regular expressions (Oniguruma's) define \w and \s otherwise than Python, so Python's classes are spelled
 # out, and what str.splitlines takes for the end of a line.
 _LETTER, _SPACE = r"\p{L}\p{N}_", r"\s\x1c-\x1f"
-_WORD = rf"\n| ?[{_LETTER}]+(?:['’][{_LETTER}]+)*| ?[^{_LETTER}{_SPACE}]+|[{_SPACE}]"
+_CLASSES = {r"[\w": f"[{_LETTER}", r"[^\w\s]": f"[^{_LETTER}{_SPACE}]", r"\w": f"[{_LETTER}]", r"\s": f"[{_SPACE}]"}
 _ENDS = r"\n\x0b\x0c\r\x1c-\x1e\x{85}\x{2028}\x{2029}"
 _LINE = rf"[^{_ENDS}]*(?:\r\n|[{_ENDS}])|[^{_ENDS}]+"
 _CHARACTER = r"(?m:.)"
+
+
+def oniguruma(pattern: str) -> str:
+    """Returns what a word is, one of WORD_PATTERNS, in the library's language of expressions."""
+    return re.sub(r"\[\^\\w\\s\]|\[\\w|\\[ws]|\\u(....)", lambda m: rf"\x{{{m[1]}}}" if m[1] else _CLASSES[m[0]], pattern)
 
 
 def as_pretrained(tokenizer: Tokenizer) -> PretrainedTokenizer:
@@ -37,7 +43,7 @@ def as_pretrained(tokenizer: Tokenizer) -> PretrainedTokenizer:
     if isinstance(tokenizer, CharTokenizer):
         entries, cut, unknown = tokenizer.characters, _CHARACTER, {}
     elif isinstance(tokenizer, WordTokenizer):
-        entries, cut, unknown = tokenizer.words, _WORD, {"unk_token": tokenizer.words[tokenizer.unknown_id]}
+        entries, cut, unknown = tokenizer.words, oniguruma(tokenizer.pattern), {"unk_token": tokenizer.words[tokenizer.unknown_id]}
     else:
         raise ConfigError(f"a tokenizer of kind {tokenizer.kind!r} cannot be written as tokenizer.json")
     library = Library(models.WordLevel({entry: i for i, entry in enumerate(entries)}, **unknown))

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinylm.data.labelled import load_labelled
 from tinylm.data.pairs import Batch
-from tinylm.errors import CheckpointError
+from tinylm.errors import CheckpointError, DataError
 from tinylm.files.signed_arrays import read_arrays
 from tinylm.train.failures import examine
 from tinylm.train.loop import Training
@@ -16,6 +16,7 @@ from tinylm.train.snapshots import restore
 from tinylm.train.tasks.classification import prepare_split
 from tinylm.train.tasks.classifier_config import ClassifierConfig
 from tinylm.train.tasks.classifier_run import Classification
+from tinylm.train.tasks.data_note import data_note, what_changed
 from tinylm.train.tasks.language_model_config import TrainConfig
 from tinylm.train.tasks.language_modeling import LanguageModeling
 from tinylm.train.tasks.loading import read_config, read_record, task_of, untrained_model
@@ -70,7 +71,10 @@ def task_with_batch(folder: Path, batch: dict[str, np.ndarray], afresh: bool) ->
         pairs = Batch(**{**batch, "target_tokens": int(batch["target_tokens"])})  # type: ignore[arg-type]
         return Translation(config, model, OneBatch(pairs, afresh), vocabulary_of(folder, tokenizer))
     if isinstance(config, ClassifierConfig):  # its batch is one of its texts, which are read again
-        return Classification(config, model, prepare_split(load_labelled(config.data), config.split, config.min_count))
+        data = load_labelled(config.data)
+        if problem := what_changed(folder, data_note(data, config.data)):
+            raise DataError(f"the failed step cannot be repeated: {problem}")
+        return Classification(config, model, prepare_split(data, config.split, config.min_count, tokenizer))
     assert isinstance(config, TrainConfig)
     return LanguageModeling(config, model, OneBatch((batch["inputs"], batch["targets"]), afresh), tokenizer)
 

@@ -108,7 +108,7 @@ def test_a_run_folder_gives_the_model_back(kind: str, data: LabelledTexts, tmp_p
     folder, config = tmp_path / "run", small(kind, members=2, epochs=2, split=3)
     summary = ClassifierRun(config, data, folder).train()
     assert sorted(p.name for p in folder.iterdir()) == [
-        "checkpoints", "config.json", "lock", "metrics.jsonl", "model.safetensors", "summary.json",
+        "checkpoints", "config.json", "data.json", "lock", "metrics.jsonl", "model.safetensors", "summary.json",
     ]  # fmt: skip
     assert json.loads((folder / "summary.json").read_text(encoding="utf-8")) == summary
     assert (summary["train_texts"], summary["test_texts"], summary["skipped_lines"]) == (48, 12, 0)

@@ -63,7 +63,7 @@ def test_a_resumed_run_is_the_same_run_bit_for_bit(model: str, tmp_path: Path) -
         assert whole == parts
     for run in ("whole", "parts"):
         assert {p.name for p in (tmp_path / run).iterdir()} == {
-            "config.json", "lock", "metrics.jsonl", "summary.json", "model.safetensors", "checkpoints",
+            "config.json", "data.json", "lock", "metrics.jsonl", "summary.json", "model.safetensors", "checkpoints",
         }  # fmt: skip
     losses = [
         [r["val_loss"] for r in map(json.loads, (tmp_path / run / "metrics.jsonl").read_text().splitlines()) if "val_loss" in r]

@@ -16,14 +16,13 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tinylm.bindings.kernel_sources import kernel_folder
 from tinylm.errors import ConfigError
 from tinylm.files.atomic import atomic_file
-from tinylm.files.cache import cache_folder
+from tinylm.files.cache import cache_folder, trusted
 
 # Nothing here may imply -ffast-math: it loses NaN, and a library linked with it makes the process flush denormals.
 FLAGS = ("-std=gnu11", "-O3", "-fopenmp-simd", "-fPIC", "-pthread", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden")
@@ -117,15 +116,6 @@ def key(command: list[str]) -> str:
     file = os.stat(command[0])
     parts += [os.path.realpath(command[0]), str(file.st_mtime_ns), str(file.st_size)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
-
-
-def trusted(path: Path, kind: Callable[[int], bool]) -> bool:
-    """Returns whether the path is of that kind and only this user can have written to it."""
-    try:
-        found = path.lstat()
-    except OSError:
-        return False
-    return kind(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def load() -> tuple[ctypes.CDLL, str]:

@@ -28,12 +28,15 @@ class Split(NamedTuple):
     test_labels: np.ndarray
 
 
-def prepare_split(data: LabelledTexts, split: int, min_count: int = 1) -> Split:
-    """Returns one of the five fixed splits. Raises DataError for a training part of one class, and what `split_labelled` raises."""
+def prepare_split(data: LabelledTexts, split: int, min_count: int = 1, tokenizer: Tokenizer | None = None) -> Split:
+    """Returns one of the five fixed splits, with a tokenizer of the training part's words if none is given.
+
+    Raises DataError for a training part of one class, and what `split_labelled` raises.
+    """
     train, test = split_labelled(len(data.texts), split)
     if len(set(data.labels[train].tolist())) < 2:
         raise DataError(f"the training part of split {split} has one class only: {data.names[data.labels[train[0]]]!r}")
-    tokenizer = train_words([data.texts[i] for i in train], min_count)
+    tokenizer = tokenizer or train_words([data.texts[i] for i in train], min_count)
     parts = [[encode_words(tokenizer, data.texts[i]) for i in part] for part in (train, test)]
     return Split(tokenizer, parts[0], data.labels[train], parts[1], data.labels[test])
 

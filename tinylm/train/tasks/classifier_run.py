@@ -23,6 +23,8 @@ from tinylm.train.snapshots import generator_state
 from tinylm.train.state import Progress
 from tinylm.train.tasks.classification import Split, accuracy, logits_of, naive_bayes_accuracy, prepare_split, start_classifier
 from tinylm.train.tasks.classifier_config import ClassifierConfig
+from tinylm.train.tasks.data_note import DATA_FILE, check_data, data_note, keep_note
+from tinylm.train.tasks.loading import read_config
 from tinylm.train.tasks.settings import LoopSettings
 from tinylm.train.tasks.task import Carried, MicroBatch, Stored, Task
 
@@ -144,16 +146,25 @@ class ClassifierRun(Training):
 
     task: Classification
 
-    def __init__(self, config: ClassifierConfig, data: LabelledTexts, folder: str | Path, resume: bool = False) -> None:
-        """Raises CheckpointError when the folder holds a run already, or is in use."""
+    def __init__(
+        self, config: ClassifierConfig, data: LabelledTexts, folder: str | Path, resume: bool = False, accept_new_data: bool = False
+    ) -> None:
+        """accept_new_data: resume on texts that are not those the run was trained on, which is otherwise a DataError.
+
+        Raises CheckpointError when the folder holds a run already, or is in use."""
         folder = Path(folder)
-        part = prepare_split(data, config.split, config.min_count)
+        note = data_note(data, config.data)
+        if resume:
+            check_data(folder, note, accept_new_data)
+        part = prepare_split(data, config.split, config.min_count, read_config(folder, ClassifierConfig)[1] if resume else None)
         if not resume:
             refuse_used(folder)
         model = start_classifier(config, part)  # settings that do not fit are reported before anything is written
         record = {"task": config.task, "train": config.to_json(), "tokenizer": part.tokenizer.to_json(), "labels": list(data.names)}
-        super().__init__(Classification(config, model, part, data, {"config.json": record}), folder)
+        super().__init__(Classification(config, model, part, data, {DATA_FILE: note, "config.json": record}), folder)
         self.open(resume)
+        if resume:
+            keep_note(folder, note, self.progress.step)
 
 
 class Unsaved(Training):

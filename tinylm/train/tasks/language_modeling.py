@@ -23,6 +23,7 @@ from tinylm.train.metrics import MetricsLog
 from tinylm.train.records import summary_of, write_results
 from tinylm.train.run_folder import refuse_used
 from tinylm.train.state import Progress
+from tinylm.train.tasks.data_note import DATA_FILE, check_data, data_note, keep_note
 from tinylm.train.tasks.dropout_ramp import DropoutRamp
 from tinylm.train.tasks.fine_tuning import with_shape_of
 from tinylm.train.tasks.language_model_config import RECURRENT, TrainConfig, build_model, build_optimizer, build_schedule
@@ -94,18 +95,23 @@ class Run(Training):
 
     def __init__(
         self, config: TrainConfig, folder: str | Path, text: str | Corpus, tokenizer: Tokenizer | None = None, resume: bool = False,
-        ranks: Ranks | None = None,
+        ranks: Ranks | None = None, accept_new_data: bool = False,
     ) -> None:  # fmt: skip
+        """accept_new_data: resume on a text that is not the one the run was trained on, which is otherwise a DataError."""
         folder = Path(folder)
         rows = slice(None) if ranks is None else own_rows(ranks, config.batch_size, config.accumulate)
         device_namespace(config.device)  # a missing device is reported before anything is made
         default_generator.seed(config.seed)
         model: Any = None
         base = None
-        if not resume:
+        note = data_note(text, "the text")
+        if resume:
+            check_data(folder, note, accept_new_data)
+            tokenizer = tokenizer or read_config(folder, TrainConfig)[1]
+        else:
             config.check_new()
         if config.init and resume:
-            tokenizer = tokenizer or read_config(folder, TrainConfig)[1]
+            assert tokenizer is not None
             model = untrained_model(folder, config, tokenizer)
         elif config.init:
             model, base = initial_model(config)
@@ -113,9 +119,11 @@ class Run(Training):
         with rank_0_first(ranks or Ranks()):  # it may make a token file, which the others then use
             data = prepare(config, text, tokenizer)
         model = model or build_model(config, data.tokenizer.vocab_size)
-        files = {"config.json": run_record(config, data.tokenizer, model, base), **corpus_files(text)}
+        files = {DATA_FILE: note, "config.json": run_record(config, data.tokenizer, model, base)}
         super().__init__(LanguageModeling(config, model, make_batches(config, data.train_ids), *data, rows, files), folder, ranks)
         self.open(resume)
+        if resume and self.state.ranks.rank == 0:
+            keep_note(folder, note, self.progress.step)
 
 
 class Encoded(NamedTuple):
@@ -158,11 +166,6 @@ def make_batches(config: TrainConfig, train_ids: np.ndarray) -> ParallelStreams 
     return kind(train_ids, config.block_size, config.batch_size, config.seed)
 
 
-def corpus_files(text: str | Corpus) -> dict[str, Any]:
-    """Returns data.json, the note of a corpus that a run folder keeps."""
-    return {"data.json": text.to_json()} if isinstance(text, Corpus) else {}
-
-
 def run_record(config: TrainConfig, tokenizer: Tokenizer, model: LanguageModel, base: str | None) -> dict[str, Any]:
     """Returns what config.json holds of a run.
 
@@ -189,7 +192,7 @@ class Counting:
         self.model = NgramLM(self.task.tokenizer.vocab_size, config.order)
         refuse_used(folder)
         record = {"train": config.to_json(), "tokenizer": self.task.tokenizer.to_json()}
-        for name, content in {"config.json": record, **corpus_files(text)}.items():
+        for name, content in {DATA_FILE: data_note(text, "the text"), "config.json": record}.items():
             write_json(folder / name, content)
         self.log = MetricsLog(folder / "metrics.jsonl")
 

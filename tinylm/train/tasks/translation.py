@@ -20,6 +20,7 @@ from tinylm.errors import DataError
 from tinylm.models.translator import TranslationModel
 from tinylm.optim import WarmupCosine
 from tinylm.train.loop import Training
+from tinylm.train.tasks.data_note import DATA_FILE, check_data, data_note, keep_note
 from tinylm.train.tasks.latent_semantics import latent_embedding
 from tinylm.train.tasks.loading import load, read_config
 from tinylm.train.tasks.task import Carried, MicroBatch, Task
@@ -82,13 +83,20 @@ class TranslationRun(Training):
 
     task: Translation
 
-    def __init__(self, config: TranslationConfig, folder: str | Path, pairs: Pairs, resume: bool = False) -> None:
-        """Raises CheckpointError when the folder holds a run already; DataError when no pair is short enough; ConfigError."""
+    def __init__(
+        self, config: TranslationConfig, folder: str | Path, pairs: Pairs, resume: bool = False, accept_new_data: bool = False
+    ) -> None:
+        """accept_new_data: resume on pairs that are not those the run was trained on, which is otherwise a DataError.
+
+        Raises CheckpointError when the folder holds a run already; DataError when no pair is short enough; ConfigError."""
         folder = Path(folder)
         if not resume:
             config.check_new()
         device_namespace(config.device)
         default_generator.seed(config.seed)
+        note = data_note(pairs, config.data)
+        if resume:
+            check_data(folder, note, accept_new_data)
         vocabulary = read_translation(folder)[1] if resume else Vocabulary.train(pairs.train, config.bpe_size)
         train, too_long = encode_fitting(vocabulary, pairs.train, config.block_size)
         validation, left_out = encode_fitting(vocabulary, pairs.validation, config.block_size)
@@ -101,9 +109,11 @@ class TranslationRun(Training):
         if config.embedding == "latent" and not resume:
             start_embedding(model, [np.concatenate(pair) for pair in train], config.seed)
         record = {"task": config.task, "train": config.to_json(), "tokenizer": vocabulary.tokenizer.to_json()}
-        files = {"config.json": record}
+        files = {DATA_FILE: note, "config.json": record}
         super().__init__(Translation(config, model, batches, vocabulary, validation, bytes_per_token, too_long + left_out, files), folder)
         self.open(resume)
+        if resume:
+            keep_note(folder, note, self.progress.step)
 
 
 def encode_fitting(vocabulary: Vocabulary, pairs: Sequence[Pair], block_size: int) -> tuple[list[EncodedPair], int]:

@@ -1,0 +1,38 @@
+"""What a word is: letters, digits and underscores, with the marks that are written above, below or beside them."""
+
+import functools
+import itertools
+import re
+import unicodedata
+
+# As in \w, and after the first one also marks (Unicode's category M: accents, vowel signs, points) and the two invisible
+# signs that join letters or keep them apart. A mark that follows no letter, such as that of an emoji, is no word's.
+_LETTERS = r"\w[\w\p{M}\u200c\u200d]*"
+_WORD = rf"{_LETTERS}(?:['’＇·׳״\u00ad\u2060]{_LETTERS})*"  # apostrophes, the dot of Catalan, Hebrew's signs, soft hyphens
+_OLD_WORD = r"\w+(?:['’]\w+)*"  # the first runs': each vowel sign of Hindi was a word of its own
+
+# The pieces of a text, which joined are the text: a new pattern comes first, the oldest stays last. \p{M}: see `compiled`.
+WORD_PATTERNS = (rf"\n| ?{_WORD}| ?[^\w\s]+|\s", rf"\n| ?{_OLD_WORD}| ?[^\w\s]+|\s")
+
+# Words, and single signs with their marks.
+WORD_OR_SIGN = rf"{_WORD}|[^\w\s][\p{{M}}\u200c\u200d]*"
+
+
+@functools.cache
+def marks() -> str:
+    """Returns all characters of Unicode's category M as ranges within a class of `re`, which has no name for them."""
+    points = itertools.chain(range(0x300, 0x20000), range(0xE0100, 0xE01F0))  # there are none elsewhere
+    found = [n for n in points if unicodedata.category(chr(n)).startswith("M")]
+    runs = ([n for _, n in run] for _, run in itertools.groupby(enumerate(found), lambda item: item[1] - item[0]))
+    return "".join([f"{chr(run[0])}-{chr(run[-1])}" for run in runs])
+
+
+@functools.cache
+def compiled(pattern: str) -> re.Pattern[str]:
+    """Returns the pattern for `re`, with \\p{M} in a class, a mark, written out."""
+    return re.compile(pattern.replace(r"\p{M}", marks()))
+
+
+def words_of(text: str, pattern: str = WORD_PATTERNS[0]) -> list[str]:
+    """Returns the words, numbers and runs of punctuation of a text, without the spaces and line breaks between them."""
+    return [word for word in (piece.strip() for piece in compiled(pattern).findall(text)) if word]
