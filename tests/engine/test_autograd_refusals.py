@@ -130,25 +130,28 @@ def test_writes_that_would_lose_a_gradient_are_refused(rng):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "int64", "bool", "complex128"])
 def test_an_array_filled_with_tensors_is_refused(rng, dtype):
+    """For floating arrays NumPy says "setting an array element with a sequence" and gives the AutogradError as the cause."""
     x, out = leaf(rng, 3), np.zeros((2, 3), dtype)
     squares = [value * value for value in x]
 
     def fill(value):
         out[0, 1] = value
 
-    def add(value):
-        out[0, 1] += value
+    def fill_row(value):
+        out[0] = value
 
-    for write in (fill, add, lambda value: out.__setitem__(slice(1), value)):
-        with pytest.raises(
-            AutogradError, match=r"(out\[i\] = x would lose the gradient of x|NumPy would lose the gradient of this tensor)"
-        ):
+    for write in (fill, fill_row):
+        with pytest.raises((AutogradError, ValueError)) as caught:
             write(squares[1])
+        error = caught.value if isinstance(caught.value, AutogradError) else caught.value.__cause__
+        assert isinstance(error, AutogradError)
+        assert "would lose the gradient of" in str(error)
     assert not out.any()
     with tinylm.no_grad():
         fill(squares[1])
     assert out[0, 1] == np.asarray(squares[1].item()).astype(dtype)
     out[0, 0] = squares[0].detach()
+    assert out[0, 0] == np.asarray(squares[0].item()).astype(dtype)
     tinylm.stack(squares).sum().backward()
     np.testing.assert_allclose(x.grad, 2 * x.data)
 

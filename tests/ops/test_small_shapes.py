@@ -88,6 +88,10 @@ def test_losses_want_an_axis_of_classes():
             getattr(tinylm, name)(Tensor(1.5), np.array(0))
 
 
+def test_padding_of_a_number_adds_nothing():
+    assert_same(with_gradient(lambda x: tinylm.pad(x, ()), 1.5), in_pytorch(lambda x: F.pad(x, []), np.array(1.5)))
+
+
 # ---------------------------------------------------------------- axes of length 0
 
 

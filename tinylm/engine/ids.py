@@ -32,6 +32,16 @@ def check_ids(ids: Array, size: int, what: str) -> None:
     _largest[key] = largest
 
 
+def padding_row(padding_idx: int, rows: int) -> int:
+    """Returns which row of a table padding_idx is, which counts from the end if it is negative.
+
+    Raises RangeError if the table has no such row.
+    """
+    if not -rows <= padding_idx < rows:
+        raise RangeError(f"embedding: padding_idx {padding_idx} is out of range: expected {-rows} to {rows - 1}")
+    return padding_idx % rows
+
+
 def raise_found() -> None:
     """Raises RangeError for the first check on a GPU that found an id out of range."""
     checks = [(what, size, largest.get()) for (_, what, size), largest in _largest.items()]

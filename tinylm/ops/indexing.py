@@ -3,9 +3,9 @@
 from numpy.lib.array_utils import normalize_axis_index
 
 from tinylm.engine.arrays import array_module, constant, promoted, raw_module
-from tinylm.engine.ids import check_ids
+from tinylm.engine.ids import check_ids, padding_row
 from tinylm.engine.op import op
-from tinylm.errors import RangeError, ShapeError
+from tinylm.errors import ShapeError
 
 
 @op
@@ -42,15 +42,6 @@ def take_along_axis(x, indices, /, axis):
     return x[key], lambda dy: (array_module(dy).scatter_add(dy, key, x.shape), None)
 
 
-def padding_row(padding_idx: int | None, rows: int) -> int | None:
-    """Returns padding_idx as a row from 0 on; None for None. Raises RangeError if the table has no such row."""
-    if padding_idx is None:
-        return None
-    if not -rows <= padding_idx < rows:
-        raise RangeError(f"embedding: padding_idx {padding_idx} is out of range: expected {-rows} to {rows - 1}")
-    return padding_idx % rows
-
-
 @op
 def embedding(ids, weight, /, *, padding_idx=None):
     """Row ids[...] of the table: ids (...), weight (V, C) -> (..., C).
@@ -60,11 +51,11 @@ def embedding(ids, weight, /, *, padding_idx=None):
     outside 0 to V - 1 and for a padding_idx outside -V to V - 1.
     """
     check_ids(ids, weight.shape[0], "embedding: token id")
-    padding_idx = padding_row(padding_idx, weight.shape[0])
+    padding = None if padding_idx is None else padding_row(padding_idx, weight.shape[0])
 
     def vjp(dy):
-        if padding_idx is not None:
-            dy = array_module(dy).where((ids != padding_idx)[..., None], dy, 0.0)
+        if padding is not None:
+            dy = array_module(dy).where((ids != padding)[..., None], dy, 0.0)
         return None, array_module(dy).scatter_add(dy, ids, weight.shape)
 
     return weight[ids], vjp

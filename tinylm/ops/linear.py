@@ -39,6 +39,7 @@ def linear(x, weight, bias=None, residual=None, /, *, activation=None, frozen=Fa
     None, 'relu', 'gelu', 'silu' or 'sigmoid'.  With dZ = dY act'(Z):
     dX = dZ W,  dW = dZᵀ X,  db = Σ dZ,  dresidual = dY.
     frozen: weight and bias are constants, and the product for dW is not computed.
+    Raises ShapeError for shapes that do not fit, or if one floating array is float64 and another is not.
     """
     if activation is not None and activation not in ACTIVATIONS:
         raise ConfigError(f"linear: activation {activation!r}: expected None or one of {', '.join(ACTIVATIONS)}")

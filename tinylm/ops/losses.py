@@ -61,7 +61,8 @@ def cross_entropy(logits, targets, /, *, ignore_index=-100, label_smoothing=0.0,
     """-Σ_v q_v log p_v with p = softmax(logits), in nats; q = (1 - ε) onehot(target) + ε/V.
 
     logits (..., V), targets (...) integers -> a scalar ('mean' over the targets that are not
-    ignore_index, or 'sum'), or (...) for 'none'.  dlogits = dy (p - q).
+    ignore_index, NaN if there is none, or 'sum'), or (...) for 'none'.  dlogits = dy (p - q), exactly 0 for an
+    ignored row, whatever it holds.
     The probabilities are recomputed in the backward pass, one block of rows at a time, so that a large
     vocabulary needs no second (N, V) array. Label smoothing: Szegedy et al. 2016, section 7.
     """

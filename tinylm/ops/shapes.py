@@ -91,7 +91,7 @@ def pad(x, /, pad_width, constant_values=0.0):
     if len(widths) != len(x.shape):
         raise ShapeError(f"pad: {len(widths)} pairs of widths for an array of shape {x.shape}")
     inner = tuple(slice(before, before + n) for (before, _), n in zip(widths, x.shape, strict=True))
-    return array_module(x).pad(x, widths, constant_values=constant_values), lambda dy: (dy[inner],)
+    return array_module(x).pad(x, widths or 0, constant_values=constant_values), lambda dy: (dy[inner],)
 
 
 def as_rows(x, width):

@@ -3,9 +3,8 @@
 import numpy as np
 
 from tinylm.bindings.cpu.library import call, contiguous, library
-from tinylm.engine.ids import check_ids
+from tinylm.engine.ids import check_ids, padding_row
 from tinylm.engine.kernels import kernel
-from tinylm.ops.indexing import padding_row
 
 
 @kernel("embedding", device="cpu")
@@ -13,7 +12,7 @@ def embedding(ids, weight, /, *, padding_idx=None):
     if weight.ndim != 2 or ids.dtype.kind not in "iu" or library() is None:
         return NotImplemented
     rows, columns = weight.shape
-    padding = padding_row(padding_idx, rows)
+    padding = -1 if padding_idx is None else padding_row(padding_idx, rows)
     ids_ = np.ascontiguousarray(ids, np.int64)
     y = np.empty((*ids.shape, columns), np.float32)
     if not call("embedding_forward", ids.size, rows, columns, ids_, contiguous(weight), y):
@@ -21,7 +20,7 @@ def embedding(ids, weight, /, *, padding_idx=None):
 
     def vjp(dy):
         dweight = np.empty((rows, columns), np.float32)
-        call("embedding_backward", ids.size, rows, columns, -1 if padding is None else padding, ids_, contiguous(dy), dweight)
+        call("embedding_backward", ids.size, rows, columns, padding, ids_, contiguous(dy), dweight)
         return None, dweight
 
     return y, vjp

@@ -3,9 +3,8 @@
 from tinylm.bindings.cuda.launching import CudaSource, contiguous, row_threads
 from tinylm.bindings.cuda.reductions import TILE, tiles
 from tinylm.engine.arrays import array_module
-from tinylm.engine.ids import check_ids
+from tinylm.engine.ids import check_ids, padding_row
 from tinylm.engine.kernels import kernel
-from tinylm.ops.indexing import padding_row
 
 _EMBEDDING = CudaSource("embedding")
 _ENOUGH_BLOCKS = 4096  # to keep a GPU busy
@@ -16,7 +15,7 @@ def embedding(ids, weight, /, *, padding_idx=None):
     if weight.ndim != 2:
         return NotImplemented
     check_ids(ids, weight.shape[0], "embedding: token id")
-    padding = padding_row(padding_idx, weight.shape[0])
+    padding = -1 if padding_idx is None else padding_row(padding_idx, weight.shape[0])
     xp = array_module(weight)
     shape, (rows, columns), dtype = ids.shape, weight.shape, weight.dtype
     ids = contiguous(ids, xp.int64).reshape(-1)
@@ -29,7 +28,7 @@ def embedding(ids, weight, /, *, padding_idx=None):
         parts = min(tiles(columns), -(-_ENOUGH_BLOCKS // max(rows, 1)))
         _EMBEDDING.launch(
             "embedding_gradient", (rows, parts), TILE, ids[order], order, contiguous(dy, dtype), dweight,
-            ids.size, columns, -1 if padding is None else padding,
+            ids.size, columns, padding,
         )  # fmt: skip
         return None, dweight
 
