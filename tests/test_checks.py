@@ -38,7 +38,7 @@ def test_what_is_no_number_is_in_no_range(value: Any) -> None:
         lambda: checks.check_fraction("x", value),
         lambda: checks.check_integer("x", value),
     ):
-        with pytest.raises(ConfigError, match="^x ") as caught:
+        with pytest.raises(ConfigError, match=r"^x ") as caught:
             check()
         assert len(str(caught.value)) < 200
 

@@ -73,7 +73,7 @@ LAYERS: dict[str, Callable[[Any], nn.Module]] = {
 @pytest.mark.parametrize("name", LAYERS)
 def test_dropout_of_layers(name: str) -> None:
     for value in NO_FRACTION:
-        with pytest.raises(ConfigError, match="dropout probability .* is out of range"):
+        with pytest.raises(ConfigError, match=r"dropout probability .* is out of range"):
             LAYERS[name](value)
     for module in LAYERS[name](np.float32(0.25)).modules():
         assert type(getattr(module, "p", 0.25)) is float
@@ -133,7 +133,7 @@ def test_more_sizes() -> None:
 @pytest.mark.parametrize("make", [nn.LayerNorm, nn.RMSNorm])
 def test_eps(make: Any) -> None:
     for value in (-1e-5, math.nan, math.inf, "1e-5", True):
-        with pytest.raises(ConfigError, match="^eps is "):
+        with pytest.raises(ConfigError, match=r"^eps is "):
             make(4, value)
     with using("reference"):
         assert make(4, np.float64(1e-5))(X).dtype == np.float32

@@ -87,13 +87,13 @@ def test_what_pytorch_refuses_is_refused(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["Adam", "AdamW", "Muon"])
 def test_betas(kind: str) -> None:
     for betas in [(0.9, 1.0), (0.9,), (0.9, 0.9, 0.9), (math.nan, 0.9), "ab", 0.9, None, (-0.1, 0.9), ("0.9", 0.9), (True, 0.9)]:
-        with pytest.raises(ConfigError, match="^betas .*: expected two numbers"):
+        with pytest.raises(ConfigError, match=r"^betas .*: expected two numbers"):
             KINDS[kind]([matrix()], betas=betas)
-        with pytest.raises(ConfigError, match="^betas "):
+        with pytest.raises(ConfigError, match=r"^betas "):
             KINDS[kind]([{"params": [matrix()], "betas": betas}])
         optimizer = KINDS[kind]([matrix()])
         optimizer.param_groups[0]["betas"] = betas
-        with pytest.raises(ConfigError, match="^betas "):
+        with pytest.raises(ConfigError, match=r"^betas "):
             optimizer.step()
     assert KINDS[kind]([matrix()], betas=[np.float32(0.5), np.float64(0.25)]).param_groups[0]["betas"] == (0.5, 0.25)
 
@@ -130,9 +130,9 @@ def test_a_setting_of_the_groups_is_not_set_on_the_optimiser(name: str) -> None:
 def test_a_wrong_max_norm_changes_nothing(value: Any) -> None:
     p = matrix()
     optimizer = optim.SGD([p], lr=0.1)
-    with pytest.raises(ConfigError, match="^max_norm is "):
+    with pytest.raises(ConfigError, match=r"^max_norm is "):
         optimizer.step(max_norm=value)
-    with pytest.raises(ConfigError, match="^max_norm is "):
+    with pytest.raises(ConfigError, match=r"^max_norm is "):
         optim.clip_grad_norm_([p], value)
     np.testing.assert_array_equal(p.data, matrix().data)
     np.testing.assert_array_equal(p.grad, matrix().grad)
@@ -198,7 +198,7 @@ def test_a_schedule_that_gives_no_learning_rate() -> None:
     optimizer = optim.AdamW([p])
     for value in (math.nan, -1e-3, math.inf):
         optimizer.param_groups[0]["lr"] = value
-        with pytest.raises(ConfigError, match="^lr is "):
+        with pytest.raises(ConfigError, match=r"^lr is "):
             optimizer.step(max_norm=1.0)
     np.testing.assert_array_equal(p.data, matrix().data)
 
@@ -245,7 +245,7 @@ def test_states_of_other_optimisers_and_of_other_parameters() -> None:
     with pytest.raises(CheckpointError, match=r"misshapen 'exp_avg\.0'"):
         two.load_state_dict(swapped.state_dict())
     many = optim.Adam([Parameter(np.ones(1)) for _ in range(200)])
-    with pytest.raises(CheckpointError, match="and 5[0-9][0-9] more") as caught:
+    with pytest.raises(CheckpointError, match=r"and 5[0-9][0-9] more") as caught:
         many.load_state_dict(adam.state_dict())
     assert len(str(caught.value)) < 500
 
