@@ -16,6 +16,7 @@ from tinylm import nn, verify
 from tinylm.engine.devices import device_namespace
 from tinylm.errors import ConfigError
 from tinylm.pretrained.model_loading import find_pretrained
+from tinylm.verify.compared_arrays import tied_names
 from tinylm.verify.models import model_names, model_of
 from tinylm.verify.module_checks import model_gradients
 from tinylm.verify.op_checks import op_names
@@ -155,13 +156,15 @@ def from_files(a: Arguments) -> list[Report] | None:
     if (a.model is None) is (a.file is None):
         raise ConfigError("--save and --against need --model (or --against --file)")
     ours: Any = a.file
+    tied: set[frozenset[str]] = set()
     if a.model is not None:
         model, batch = model_of(model_names(a.model)[0])
+        tied = tied_names(model.named_state())
         ours = model_gradients(model.to(a.device), batch, dtype=a.dtypes[0])
     if a.save is not None:
         verify.save_gradients(ours, a.save)
         print(f"written: {a.save}")
-    return [] if a.against is None else [verify.compare_gradients(ours, a.against)]
+    return [] if a.against is None else [verify.compare_gradients(ours, a.against, tied=tied)]
 
 
 def main() -> int:

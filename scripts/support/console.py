@@ -57,9 +57,9 @@ def options_of(kind: Any) -> dict[str, str]:
 
 
 def naming_options(kind: Any, message: str) -> str:
-    """Returns the message with the option for the setting that it begins with: --n-layer for n_layer."""
-    name, space, rest = message.partition(" ")
-    return f"{options_of(kind).get(name, name)}{space}{rest}"
+    """Returns the message after the option for the setting that it begins with, such as --n-layer for n_layer."""
+    option = options_of(kind).get(message.partition(" ")[0])
+    return f"{option}: {message}" if option else message
 
 
 def misspelt_option(kind: Any, argv: Sequence[str]) -> str:

@@ -149,7 +149,7 @@ def test_adapters_refuse_a_base_that_has_changed(base: dict[str, Path], tmp_path
         run.train()
     before = {part: weights(tmp_path / part) for part in PARTS}
     arrays, record = read_arrays(tmp_path / "base" / "model.safetensors")
-    arrays["transformer.wte.weight"] = np.nextafter(arrays["transformer.wte.weight"], np.float32(1))
+    arrays["transformer.wte.weight"] = arrays["lm_head.weight"] = np.nextafter(arrays["transformer.wte.weight"], np.float32(1))
     write_arrays(tmp_path / "base" / "model.safetensors", arrays, record)
     with pytest.raises(CheckpointError, match=r"the model of init .*base has changed since the run in .*adapters"):
         load_run(tmp_path / "adapters")

@@ -29,9 +29,9 @@ class LowRankLinear(Linear):
 
     def __init__(self, base: Linear, rank: int, alpha: float) -> None:
         widest = min(base.in_features, base.out_features)
-        if not 1 <= check_integer("rank", rank) <= widest:
+        rank, alpha = check_integer("rank", rank), check_finite("alpha", alpha)
+        if not 1 <= rank <= widest:
             raise ConfigError(f"rank is {shown(rank)}: expected 1 to {widest} for a layer from {base.in_features} to {base.out_features}")
-        alpha = check_finite("alpha", alpha)
         with init.shapes_only():
             super().__init__(base.in_features, base.out_features, base.bias is not None)
         self.weight, self.bias, self.scale = base.weight, base.bias, alpha / rank

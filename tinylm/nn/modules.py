@@ -1,5 +1,6 @@
 """Module and Parameter: named state, found by walking attributes."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar
 
@@ -114,28 +115,26 @@ class Module:
         given different arrays.
         """
         own = dict(self.named_state())
-        problems = []
-        if strict:
-            problems += [f"missing {name!r} {own[name].shape}" for name in own if name not in state]
-            problems += [f"unexpected {name!r}" for name in state if name not in own]
+        missing = [f"missing {name!r} {own[name].shape}" for name in own if strict and name not in state]
+        unexpected = [f"unexpected {name!r:.80}" for name in state if strict and name not in own]
+        unfit: list[str] = []
         arrays: dict[str, Any] = {}
         first: dict[int, str] = {}  # the name under which the values of a tensor came first
-        for name, value in state.items():
-            if name not in own:
-                continue
+        for name in (name for name in own if name in state):
+            value = state[name]
             try:
                 array = as_array(value.detach().numpy() if hasattr(value, "detach") and not isinstance(value, Tensor) else value)
             except (TypeError, ShapeError) as error:  # PyTorch's bfloat16, or an array on its GPU
-                problems.append(f"unusable {name!r}: {error!s:.100}")
+                unfit.append(f"unusable {name!r}: {error!s:.100}")
                 continue
             if tuple(array.shape) != own[name].shape:
-                problems.append(f"misshapen {name!r}: {tuple(array.shape)}, expected {own[name].shape}")
+                unfit.append(f"misshapen {name!r}: {tuple(array.shape)}, expected {own[name].shape}")
                 continue
             arrays[name] = array
             before = first.setdefault(id(own[name].data), name)
             if not (array is arrays[before] or _equal(array, arrays[before], own[name])):
-                problems.append(f"{before!r} and {name!r} are tied, one tensor under two names, but were given different arrays")
-        if problems:
+                unfit.append(f"{before!r} and {name!r} are tied, one tensor under two names, but were given different arrays")
+        if problems := [p for of_each in itertools.zip_longest(missing, unexpected, unfit) for p in of_each if p is not None]:
             raise CheckpointError(f"the state does not fit {type(self).__name__}: {listed(problems)}")
         for name, array in arrays.items():
             target = own[name]

@@ -1,5 +1,8 @@
 """Compares two arrays: a row with several measures of their difference."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 
 from tinylm.verify.reports import Row, joint_norm, relative_error
@@ -50,3 +53,11 @@ def mismatches(ours: dict[str, tuple[int, ...]], theirs: dict[str, tuple[int, ..
     rows += [missing(name, f"only in {other}, of shape {shape}") for name, shape in theirs.items() if name not in ours]
     both = [(name, shape, theirs[name]) for name, shape in ours.items() if name in theirs]
     return rows + [missing(name, f"shape {a} in tinylm, {b} in {other}") for name, a, b in both if a != b]
+
+
+def tied_names(named: Iterable[tuple[str, Any]]) -> set[frozenset[str]]:
+    """Returns the names of each parameter that has several, from (name, parameter) once for each name."""
+    together: dict[int, set[str]] = {}
+    for name, parameter in named:
+        together.setdefault(id(parameter), set()).add(name)
+    return {frozenset(names) for names in together.values() if len(names) > 1}

@@ -50,7 +50,7 @@ class Settings:
             if field.type is int:
                 value = check_integer(name, value)
             elif field.type is float and type(value) is not Fallback:
-                value = check_at_least(float("-inf"), name, value, finite=False) if name in _MAY_BE_INFINITE else check_finite(name, value)
+                value = check_at_least(0, name, value, finite=False) if name in _MAY_BE_INFINITE else check_finite(name, value)
             elif field.type is bool:
                 value = check_flag(name, value)
             elif field.type is str:

@@ -15,6 +15,7 @@ from tinylm.verify.reports import Report, Row, joint_norm
 from tinylm.verify.torch.gradients import Wanted, paired_gradients
 from tinylm.verify.torch.layer_calls import Call, matched, recorded, recorded_in_torch
 from tinylm.verify.torch.reference import in_torch
+from tinylm.verify.torch.structure import compared_structure, take_weights, tie
 
 
 def compare(
@@ -37,20 +38,24 @@ def compare(
     input, and of every floating argument. The rows follow the data forward and then the gradients
     backward, so the first failure shows where the two diverge.
     tolerance: 1e-10 in float64, 1e-5 in float32. Names or shapes in which the models differ are listed
-    as failures, and nothing is run. Raises ConfigError for another dtype.
+    as failures, and nothing is run; a buffer that one of them lacks is only a remark. Parameters that are tied
+    in one of them alone are a failure, and all else is compared with that tie on both sides. Raises ConfigError
+    for another dtype.
     """
     if dtype not in TOLERANCES:
         raise ConfigError(f"compare: dtype {dtype!r}: expected 'float64' or 'float32'")
     title = f"{type(model).__name__} against PyTorch" + (f" in {dtype}" if dtype != "float64" else "")
     tolerance = TOLERANCES[dtype] if tolerance is None else tolerance
-    state = {name: tuple(t.shape) for name, t in torch_model.state_dict().items()}
-    rows = mismatches({name: t.shape for name, t in model.named_state()}, state)
-    if rows:
-        return Report(title, tolerance, tuple(rows), ("names or shapes of the state differ: nothing was run",))
-    model.load_state_dict(torch_model.state_dict())
+    structure = compared_structure(model, torch_model)
+    if not structure.comparable:
+        return Report(title, tolerance, structure.rows, structure.remarks)
+    take_weights(model, torch_model, structure.shared)
     theirs = copy.deepcopy(torch_model).to(getattr(torch, dtype))
     ours, arguments = prepared(model, batch, dtype)
-    ours.load_state_dict(theirs.state_dict())
+    for names in structure.tied:
+        tie(ours, names)
+        tie(theirs, names)
+    take_weights(ours, theirs, structure.shared)
     ours.train(torch_model.training)
     their_arguments = named_arguments(batch, lambda x: in_torch(x, dtype))
     with recorded(ours) as calls:
@@ -58,14 +63,14 @@ def compare(
     with recorded_in_torch(theirs) as their_calls:
         r = outputs_of(theirs, batch, their_arguments)
     pairs = matched(calls, their_calls, theirs)
-    rows = [*_layers(pairs), *_outputs(y, r)]
+    rows = [*structure.rows, *_layers(pairs), *_outputs(y, r)]
     if [t.shape for t in y] == [tuple(t.shape) for t in r]:
         wanted = _wanted(ours, theirs, calls, pairs, arguments, their_arguments)
         found = paired_gradients(wanted, y, r, np.random.default_rng(seed))
         # Gradients through modules have a norm of their own: parameters collect many of them, and are larger.
         norms = {through: joint_norm([b for name, _, b in found if ("through" in name) is through]) for through in (True, False)}
         rows += [compared(name, a, b, norms["through" in name]) for name, a, b in found]
-    return Report(title, tolerance, tuple(rows))
+    return Report(title, tolerance, tuple(rows), structure.remarks)
 
 
 def _layers(pairs: list[tuple[Call, Call]]) -> list[Row]:
@@ -99,13 +104,14 @@ def _wanted(
     """The tensors to differentiate in, in the order of the backward pass: the modules from last to first, of each its parameters, then
     its input."""
     started = {call.name: call.started for call in reversed(calls)}
-    torch_parameters = dict(theirs.named_parameters())
+    torch_parameters = dict(theirs.named_parameters(remove_duplicate=False))
     found: list[tuple[int, int, str, Any, Any]] = []
     for name, p in reversed(list(ours.named_parameters())):
         path = name.rpartition(".")[0]
         while path and path not in started:  # a module that is not called itself, but used by the one around it
             path = path.rpartition(".")[0]
-        found.append((started.get(path, -1), 0, f"gradient of {name}", p, torch_parameters[name]))
+        if name in torch_parameters:  # else a buffer, which `compared_structure` reports
+            found.append((started.get(path, -1), 0, f"gradient of {name}", p, torch_parameters[name]))
     for a, b in pairs:
         if a.inputs:
             found.append((a.started, 1, f"gradient through {a.name}", a.inputs[0], b.inputs[0]))

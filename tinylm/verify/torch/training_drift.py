@@ -16,11 +16,13 @@ import torch
 from tinylm import optim
 from tinylm.engine.devices import to_device
 from tinylm.engine.tensor import Tensor
+from tinylm.errors import ConfigError, listed
 from tinylm.nn import Module
 from tinylm.verify.arguments import named_arguments, outputs_of, prepared
 from tinylm.verify.jacobians import flatten
 from tinylm.verify.reports import Drift
 from tinylm.verify.torch.reference import in_torch
+from tinylm.verify.torch.structure import compared_structure, take_weights
 
 _LR, _MOMENTUM = 0.1, 0.9
 
@@ -30,8 +32,12 @@ def drift(model: Module, torch_model: Any, batch: Any, steps: int, *, dtype: str
     momentum 0.9): Adam divides the size of a gradient out, and a wrong size would not show.
 
     The loss is half the mean squared distance of the floating outputs from fixed random targets.
-    batch as `compare` takes it; names and shapes of the state must be equal, and dropout off.
+    batch as `compare` takes it, with dropout off. Raises ConfigError if names, shapes or ties of the parameters differ.
     """
+    structure = compared_structure(model, torch_model)
+    if structure.rows:
+        problems = listed([f"{row.name}: {row.detail}" for row in structure.rows])
+        raise ConfigError(f"{type(model).__name__} cannot be trained beside PyTorch's model: {problems}")
     kind = getattr(torch, dtype)
     first = copy.deepcopy(torch_model).to(kind)
     control = copy.deepcopy(first).to(torch.float64)
@@ -40,7 +46,7 @@ def drift(model: Module, torch_model: Any, batch: Any, steps: int, *, dtype: str
             for p in control.parameters():
                 p.copy_(torch.nextafter(p, torch.full_like(p, torch.inf)))
     ours, arguments = prepared(model, batch, dtype)
-    ours.train(torch_model.training).load_state_dict(first.state_dict())
+    take_weights(ours.train(torch_model.training), first, structure.shared)
 
     def outputs() -> Tensor:
         return flatten([t for t in outputs_of(ours, batch, arguments) if t.dtype.kind == "f"])
@@ -57,9 +63,9 @@ def drift(model: Module, torch_model: Any, batch: Any, steps: int, *, dtype: str
     rows: list[tuple[float, float, float, float]] = []
     for _ in range(steps):
         losses = [step() for step in all_steps]
-        theirs = {name: p.numpy(force=True) for name, p in first.named_parameters()}
+        theirs = _values(first)
         distance = _distance({name: p.numpy() for name, p in ours.named_parameters()}, theirs)
-        rows.append((losses[0], losses[1], distance, _distance({n: p.numpy(force=True) for n, p in control.named_parameters()}, theirs)))
+        rows.append((losses[0], losses[1], distance, _distance(_values(control), theirs)))
     series = [list(column) for column in zip(*rows, strict=True)]
     return Drift(f"{type(model).__name__}, {steps} steps in {dtype}", *series)
 
@@ -83,6 +89,11 @@ def _train_step(outputs: Callable[[], Any], goal: Any, optimizer: Any) -> float:
     loss.backward()
     optimizer.step()
     return float(loss.item())
+
+
+def _values(model: Any) -> dict[str, np.ndarray]:
+    """Returns the parameters of a PyTorch model by name, tied ones under each of theirs, of which tinylm's may be another one first."""
+    return {name: p.numpy(force=True) for name, p in model.named_parameters(remove_duplicate=False)}
 
 
 def _distance(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> float:
