@@ -24,7 +24,7 @@ def find_data(source: str | Path, shipped: Mapping[str, Path], expected: str = "
     except OSError as error:
         raise DataError(f"cannot read {str(path)!r:.200}: {error.strerror or error}") from error
     if problem and not path.is_dir():
-        raise DataError(f"{path} is {problem}, expected {expected}: data are read more than once")
+        raise DataError(f"{path} is {problem}, expected {expected.replace(', ', ' or ')}: data are read more than once")
     return path
 
 
