@@ -58,7 +58,9 @@ class Compare:
     models: tuple[str, ...] = tuple(MODEL_DEFAULTS)
     """which models"""
     data: str = "uci-sentences"
-    """the shipped sentences, or a UTF-8 file of lines 'label TAB text'"""
+    """the shipped sentences, or a file of lines 'label TAB text'"""
+    encoding: str = "utf-8"
+    """of the file, by Python's name: utf-8, latin-1, utf-16, cp1252, ..."""
     seed: int = 0
     """seed of weights, batches and dropout"""
     dry_run: bool = False
@@ -74,7 +76,9 @@ class Run:
     texts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """the texts; without texts and --file, the lines of the standard input"""
     file: Path | None = None
-    """instead, label the lines of this UTF-8 file"""
+    """instead, label the lines of this file"""
+    encoding: str = "utf-8"
+    """of the file or the standard input, by Python's name: utf-8, latin-1, utf-16, cp1252, ..."""
     dry_run: bool = False
     """label the first text only"""
 
@@ -82,12 +86,14 @@ class Run:
 Run.__doc__ = f"{Run.__doc__} The model reads the first {MAX_WORDS} words of a text."
 
 
-def load(source: str, dry_run: bool) -> LabelledTexts:
+def load(source: str, encoding: str, dry_run: bool) -> LabelledTexts:
     """Returns the labelled texts, and reports lines that could not be used."""
-    data = load_labelled(source)
+    data = load_labelled(source, encoding)
     if data.skipped:
         lines = "1 line" if data.skipped == 1 else f"{data.skipped} lines"
         print(f"{lines} of {source} skipped: {data.first_skipped}{' is the first' if data.skipped > 1 else ''}", file=sys.stderr)
+    if data.unread:
+        print(f"{source}: {data.unread}", file=sys.stderr)
     if dry_run:
         some = slice(None, None, max(1, len(data.texts) // 200))
         data = dataclasses.replace(data, texts=data.texts[some], labels=data.labels[some])
@@ -117,7 +123,7 @@ def train(argv: list[str]) -> int:
     refuse_without_resume(arguments)
     config = ClassifierConfig(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(ClassifierConfig)})
     config = shortened(config, arguments.dry_run)
-    data = load(config.data, arguments.dry_run)
+    data = load(config.data, config.encoding, arguments.dry_run)
     chosen = arguments.resume or arguments.out or new_folder(config.model, config.data)
     with folder_or_temporary(chosen, arguments.dry_run) as folder:
         return train_in(ClassifierRun(config, data, folder, arguments.resume is not None, arguments.accept_new_data))
@@ -145,7 +151,7 @@ def train_in(run: ClassifierRun) -> int:
 
 def compare(arguments: Compare) -> None:
     configs = {m: shortened(dataclasses.replace(default_config(m), seed=arguments.seed), arguments.dry_run) for m in arguments.models}
-    data = load(arguments.data, arguments.dry_run)
+    data = load(arguments.data, arguments.encoding, arguments.dry_run)
     baseline = [100 * naive_bayes_accuracy(prepare_split(data, k)) for k in range(SPLITS)]
     table = Table("accuracy, %", *(f"split {k}" for k in range(SPLITS)), "mean", "minus naive Bayes", "95 % interval", box=None)
     table.add_row("naive Bayes", *(f"{a:.2f}" for a in baseline), f"{np.mean(baseline):.2f}", "", "")
@@ -166,7 +172,7 @@ def compare(arguments: Compare) -> None:
 
 
 def classify(arguments: Run) -> None:
-    texts = texts_of(arguments.texts, arguments.file)
+    texts = texts_of(arguments.texts, arguments.file, arguments.encoding)
     model, tokenizer, names = load_classifier(arguments.run)
     for name, text in texts:
         try:

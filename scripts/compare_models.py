@@ -11,9 +11,10 @@ from support.run_folders import folder_or_temporary
 from support.tables import screen
 
 from tinylm.data import Corpus, open_corpus
-from tinylm.errors import ConfigError
+from tinylm.errors import ConfigError, DataError
 from tinylm.files.json_files import read_json
 from tinylm.train import Counting, Run, default_config
+from tinylm.train.tasks.data_note import data_note, what_changed
 from tinylm.train.tasks.language_model_config import MODEL_DEFAULTS
 
 
@@ -25,7 +26,9 @@ class Arguments:
     out: Path = Path("runs/compare")
     """the folder for the runs"""
     data: str = "tinyshakespeare"
-    """a shipped corpus, a UTF-8 text file, or a folder of .txt files"""
+    """a shipped corpus, a text file, or a folder of .txt, .text and .md files"""
+    encoding: str = "utf-8"
+    """of the text files, by Python's name: utf-8, latin-1, utf-16, cp1252, ..."""
     models: tuple[str, ...] = ("ngram", "rnn", "lstm", "gru", "transformer", "gpt")
     """which models"""
     seed: int = 0
@@ -39,17 +42,19 @@ def main() -> None:
     for model in arguments.models:
         if model not in MODEL_DEFAULTS:
             raise ConfigError(f"model {model!r}: expected one of {', '.join(MODEL_DEFAULTS)}")
-    text: str | Corpus = open_corpus(arguments.data)
+    text: str | Corpus = open_corpus(arguments.data, arguments.encoding)
     if arguments.dry_run:
         text = text.beginning(20_000)
     table = Table("model", "nats/token", "parameters", "training", "tokens/s", box=None)
     with folder_or_temporary(arguments.out, arguments.dry_run) as folder:
         for model in arguments.models:
-            config = dataclasses.replace(default_config(model), data=arguments.data, seed=arguments.seed)
+            config = dataclasses.replace(default_config(model), data=arguments.data, encoding=arguments.encoding, seed=arguments.seed)
             if arguments.dry_run and model != "ngram":
                 config = dataclasses.replace(config, steps=2)
             here = folder / model
             if (here / "summary.json").exists():
+                if problem := what_changed(here, data_note(text, arguments.data)):
+                    raise DataError(f"{problem}: choose another --out")
                 summary = read_json(here / "summary.json")
             else:
                 print(f"{model} ...", file=sys.stderr, flush=True)

@@ -33,6 +33,8 @@ class Arguments:
     """the learning rate of dynamic evaluation; 0.1 suits the recurrent presets"""
     data: str | None = None
     """read this corpus, file or folder instead of the first run's"""
+    encoding: str | None = None
+    """of the text files, by Python's name, by default the first run's: utf-8, latin-1, utf-16, cp1252, ..."""
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
     dry_run: bool = False
@@ -56,7 +58,7 @@ def main() -> None:
         data = data or config.data
         if tokens is None:
             tokens = tokenizer.to_json()
-            corpus = open_corpus(data, "utf-8" if config is None else config.encoding)
+            corpus = open_corpus(data, arguments.encoding or ("utf-8" if config is None else config.encoding))
             ids = tokenizer.encode("".join(corpus.validation))[: 2_000 if arguments.dry_run else None]
         elif tokenizer.to_json() != tokens:
             raise ConfigError(f"{folder} has other tokens than {arguments.runs[0]}: only models of the same tokens can be mixed")

@@ -33,7 +33,9 @@ class Arguments:
     prompt: str | None = None
     """the text to continue, by default a line break; the model must know its characters"""
     prompts: Path | None = None
-    """instead, continue each line of this UTF-8 file; prints one line per prompt"""
+    """instead, continue each line of this file; prints one line per prompt"""
+    encoding: str = "utf-8"
+    """of the file of prompts, by Python's name: utf-8, latin-1, utf-16, cp1252, ..."""
     tokens: int = 500
     """number of tokens to generate"""
     greedy: bool = False
@@ -146,7 +148,7 @@ def stream_text(
 def many(arguments: Arguments, sampling: Sampling, model: LanguageModel | NgramLM, tokenizer: Tokenizer) -> None:
     """Prints one line per prompt: the prompt and its continuation, with line breaks as '\\n'. Prompts of the same length
     in tokens form a batch; each has its own random stream."""
-    prompts = read_text(arguments.prompts).removesuffix("\n").split("\n")
+    prompts = read_text(arguments.prompts, arguments.encoding).removesuffix("\n").split("\n")
     encoded = []
     for number, prompt in enumerate(prompts, 1):
         try:

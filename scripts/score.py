@@ -30,7 +30,9 @@ class Arguments:
     texts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """the texts to score, each by itself"""
     file: Path | None = None
-    """instead, score this UTF-8 file as one text"""
+    """instead, score this file as one text"""
+    encoding: str = "utf-8"
+    """of the file, by Python's name: utf-8, latin-1, utf-16, cp1252, ..."""
     sentences: bool = False
     """every text, or every line of the file that is not empty, is a sentence whose line break (EOS) is also scored"""
     tokens: bool = True
@@ -74,7 +76,7 @@ def named_texts(arguments: Arguments) -> list[tuple[str, str]]:
     """Returns (name for error messages, text) of what to score."""
     if arguments.file is None:
         return [(f"text {i}", text) for i, text in enumerate(arguments.texts, 1)]
-    text = read_text(arguments.file)
+    text = read_text(arguments.file, arguments.encoding)
     if not arguments.sentences:
         return [(str(arguments.file), text)]
     return [(f"{arguments.file}, line {i}", line) for i, line in enumerate(text.split("\n"), 1) if line.strip()]

@@ -55,7 +55,9 @@ class Translate:
     texts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """the sentences; without sentences and --file, the lines of the standard input"""
     file: Path | None = None
-    """instead, translate the lines of this UTF-8 file"""
+    """instead, translate the lines of this file"""
+    encoding: str = "utf-8"
+    """of the file or the standard input, by Python's name: utf-8, latin-1, utf-16, cp1252, ..."""
     beams: int = BEAMS
     """number of hypotheses kept at each step; 1 is greedy decoding"""
     alpha: float = 0.6
@@ -91,7 +93,7 @@ def train(argv: list[str]) -> int:
     device_namespace(config.device)
     if arguments.tensorboard:
         summary_writer()  # if it is missing, that is reported before anything is written
-    pairs, config = load(config.data, arguments.dry_run), shortened(config, arguments.dry_run)
+    pairs, config = load(config.data, config.encoding, arguments.dry_run), shortened(config, arguments.dry_run)
     chosen = arguments.resume or arguments.out or new_folder(f"translate-{config.model}", config.data)
     with folder_or_temporary(chosen, arguments.dry_run) as folder:
         run = TranslationRun(config, folder, pairs, arguments.resume is not None, arguments.accept_new_data)
@@ -125,7 +127,7 @@ def test(translator: SentenceTranslator, known: Sequence[Pair], pairs: Sequence[
 
 
 def translate(arguments: Translate) -> int:
-    sentences = texts_of(arguments.texts, arguments.file)
+    sentences = texts_of(arguments.texts, arguments.file, arguments.encoding)
     if arguments.beams < 1:
         raise ConfigError(f"--beams {arguments.beams}: expected at least 1")
     device_namespace(arguments.device)

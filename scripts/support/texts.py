@@ -1,28 +1,31 @@
 """The texts that a command reads: from its arguments, from a file, or from the standard input as they come."""
 
+import codecs
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tinylm.data import Corpus
 from tinylm.data.corpora import read_text
+from tinylm.data.reading import check_encoding
 from tinylm.errors import ConfigError, DataError
 from tinylm.train.tasks.data_note import what_changed
 
 
-def texts_of(given: Sequence[str], file: Path | None) -> Iterator[tuple[str, str]]:
+def texts_of(given: Sequence[str], file: Path | None, encoding: str = "utf-8") -> Iterator[tuple[str, str]]:
     """Returns (name for error messages, text) of each: the given texts, else the lines of the file, else those of the standard input.
 
-    Raises ConfigError for both texts and a file, DataError for a line that is not UTF-8.
+    Raises ConfigError for both texts and a file, DataError for a line that is not of the encoding.
     """
+    check_encoding(encoding)
     if given and file is not None:
         raise ConfigError("give texts or --file, not both")
     if given:
         return ((f"text {i}", text) for i, text in enumerate(given, 1))
     if file is not None:
-        lines = read_text(file).removesuffix("\n").split("\n")
+        lines = read_text(file, encoding).removesuffix("\n").split("\n")
         return ((f"{file}, line {i}", line) for i, line in enumerate(lines, 1))
-    return _lines_typed()
+    return _lines_typed(encoding)
 
 
 def warn_of_changes(run: Path, corpus: Corpus) -> None:
@@ -31,10 +34,27 @@ def warn_of_changes(run: Path, corpus: Corpus) -> None:
         print(f"warning: {problem}", file=sys.stderr)
 
 
-def _lines_typed() -> Iterator[tuple[str, str]]:
-    for number, raw in enumerate(iter(sys.stdin.buffer.readline, b""), 1):
-        name = f"standard input, line {number}"
+def _lines_typed(encoding: str) -> Iterator[tuple[str, str]]:
+    """Yields (name, line) of each line as soon as its end is there."""
+    decoder, held, number, problem = codecs.getincrementaldecoder(encoding)(), "", 0, ""
+    while not problem:
+        raw, state = sys.stdin.buffer.read1(), decoder.getstate()
         try:
-            yield name, raw.decode("utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise DataError(f"{name} is not UTF-8: byte {raw[error.start]:#04x} at position {error.start}") from error
+            held += decoder.decode(raw, not raw)
+        except UnicodeError as error:
+            problem = str(error)
+            if isinstance(error, UnicodeDecodeError):
+                decoder.setstate(state)
+                held += decoder.decode(raw[: max(error.start - len(state[0]), 0)])  # what came before
+                at = len(held.rpartition("\n")[2].encode(encoding)) - len("".encode(encoding))
+                problem = f"byte {error.object[error.start]:#04x} at position {at}"
+        *lines, held = held.split("\n")
+        if not (raw or problem) and held:
+            lines.append(held)
+        for line in lines:
+            number += 1
+            yield f"standard input, line {number}", line.removeprefix("\ufeff" if number == 1 else "").rstrip("\r")
+        if not raw:
+            break
+    if problem:
+        raise DataError(f"standard input, line {number + 1} is not {encoding.upper()}: {problem}")

@@ -15,15 +15,16 @@ from support.tables import screen
 from support.translation import BEAMS, Outputs, baselines, fitting, load, score, shortened, show, sizes, train_shown, translations
 from tinylm.data.pairs import Pairs
 from tinylm.engine.devices import device_namespace
-from tinylm.errors import CheckpointError, ConfigError
+from tinylm.errors import CheckpointError, ConfigError, DataError
 from tinylm.files.json_files import read_json
+from tinylm.train.tasks.data_note import data_note, what_changed
 from tinylm.train.tasks.loading import read_config
 from tinylm.train.tasks.translation import TranslationRun, load_translator
 from tinylm.train.tasks.translation_config import TranslationConfig, default_config
 
 Model = Literal["transformer", "lstm", "torch"]
 LENGTHS = ("steps", "schedule_steps", "warmup")  # --steps scales all of them
-SHARED = ("data", "bpe_size", "device", "seed", "block_size", "log_every", "eval_every", "save_every")
+SHARED = ("data", "encoding", "bpe_size", "device", "seed", "block_size", "log_every", "eval_every", "save_every")
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def compare(arguments: Compare) -> int:
     if "torch" in arguments.models:
         console.require_torch(", or leave it out with --models transformer lstm")
     device_namespace(arguments.device)
-    pairs = load(arguments.data, arguments.dry_run)
+    pairs = load(arguments.data, arguments.encoding, arguments.dry_run)
     configs = {name: shortened(config_of(name, arguments), arguments.dry_run) for name in arguments.models}
     with folder_or_temporary(arguments.out, arguments.dry_run) as folder:
         return compare_in(folder, configs, pairs)
@@ -75,7 +76,7 @@ def config_of(name: str, arguments: Compare) -> TranslationConfig:
 
 def compare_in(folder: Path, configs: dict[str, TranslationConfig], pairs: Pairs) -> int:
     print(f"pairs: {sizes(pairs)}")
-    finished = {name: finished_run(name, folder / name, config) for name, config in configs.items()}
+    finished = {name: finished_run(name, folder / name, config, pairs) for name, config in configs.items()}
     summaries = {}
     for name, config in configs.items():
         summary = finished[name] or train(name, folder / name, config, pairs)
@@ -101,10 +102,10 @@ def compare_in(folder: Path, configs: dict[str, TranslationConfig], pairs: Pairs
     return 0
 
 
-def finished_run(name: str, folder: Path, config: TranslationConfig) -> dict[str, Any] | None:
+def finished_run(name: str, folder: Path, config: TranslationConfig, pairs: Pairs) -> dict[str, Any] | None:
     """Returns the summary of the run in the folder; None if there is no run.
 
-    Raises CheckpointError if the run was stopped, ConfigError if it has other settings.
+    Raises CheckpointError if the run was stopped, ConfigError if it has other settings, DataError if its data were other ones.
     """
     if not (folder / "config.json").exists():
         return None
@@ -115,6 +116,8 @@ def finished_run(name: str, folder: Path, config: TranslationConfig) -> dict[str
     for setting, value in config.to_json().items():
         if found[setting] != value:
             raise ConfigError(f"the run in {folder} was made with {setting} {found[setting]}, not {value}: choose another --out")
+    if problem := what_changed(folder, data_note(pairs, config.data)):
+        raise DataError(f"{problem}: choose another --out")
     print(f"{name}: the finished run in {folder}")
     return summary
 

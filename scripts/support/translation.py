@@ -16,11 +16,13 @@ BEAMS = 4
 Outputs = dict[str, list[str]]  # by decoding, its translations of the test sentences
 
 
-def load(source: str, dry_run: bool) -> Pairs:
+def load(source: str, encoding: str, dry_run: bool) -> Pairs:
     """Returns the pairs, 200 of them in a dry run, and reports lines that could not be used."""
-    pairs = load_pairs(source)
+    pairs = load_pairs(source, encoding)
     if pairs.skipped:
         print(f"{pairs.skipped} unusable lines of {source} skipped, the first: {pairs.first_skipped}", file=sys.stderr)
+    if pairs.unread:
+        print(f"{source}: {pairs.unread}", file=sys.stderr)
     if dry_run:
         pairs = dataclasses.replace(pairs, train=pairs.train[:200], validation=pairs.validation[:20], test=pairs.test[:3])
     return pairs

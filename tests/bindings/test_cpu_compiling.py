@@ -118,6 +118,13 @@ def test_a_folder_that_others_may_write_to_is_not_used(place: Path, capfd: pytes
     assert "others may write to it" in one_line(capfd)
 
 
+def test_what_a_killed_process_left_is_removed(place: Path) -> None:
+    place.mkdir(parents=True, mode=0o700)
+    (place / ".x-y.so.abc.partial").write_bytes(b"half")
+    compiling.load()
+    assert [path.suffix for path in place.iterdir()] == [".so"]
+
+
 def test_a_place_that_cannot_be_written(place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("TINYLM_CACHE", "/dev/null/cache")
     library, where = compiling.load()

@@ -38,6 +38,9 @@ def test_two_words_as_labels_and_a_third_column(tmp_path: Path) -> None:
     assert data.texts == ["fine", "poor", "good"]
     assert data.names == ("neg", "pos")
     assert data.labels.tolist() == [1, 0, 1]
+    assert data.unread == "what follows the second tab is not read, in 1 of 3 lines, the first being line 1: 'shop'"
+    assert load_labelled(written(tmp_path, "pos\tfine\t \t\nneg\tpoor\n")).unread == ""
+    assert load_labelled("uci-sentences").unread == ""
 
 
 @pytest.mark.parametrize(

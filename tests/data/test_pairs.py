@@ -54,6 +54,8 @@ def test_a_readers_file(tmp_path: Path) -> None:
     assert [len(part) for part in (pairs.train, pairs.validation, pairs.test)] == [36, 2, 2]
     together = [*pairs.train, *pairs.validation, *pairs.test]
     assert sorted(together) == sorted((f"one {i}", f"uno {i}") for i in range(40))
+    assert pairs.unread == "what follows the second tab is not read, in 40 of 40 lines, the first being line 1: 'not read'"
+    assert load_pairs(tsv(tmp_path, ["a\tb"] * 9)).unread == load_pairs("web-rv1909").unread == ""
     assert pairs.test != [("one 38", "uno 38"), ("one 39", "uno 39")]  # shuffled
     assert pairs.train == sorted(pairs.train, key=lambda pair: int(pair[0].split()[1]))
 

@@ -149,3 +149,14 @@ def test_help() -> None:
     assert "translate.py run RUN" in ends_well(translate("--help"))
     assert "--label-smoothing" in ends_well(translate("train", "--help"))
     assert "--beams" in ends_well(translate("run", "--help"))
+
+
+@pytest.mark.parametrize(
+    "lines", [["the cat\tel gato"] * 20, ["a\ta"] * 20, ["!\t?"] * 20, ["a b\tb", "c\td", "e\tf"], ["\u0301\t\u200d"] * 20]
+)
+def test_toy_corpora(lines: list[str], tmp_path: Path) -> None:
+    """Equal pairs, one word, no words, no more pairs than parts, and marks alone."""
+    (tmp_path / "toy.tsv").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    tiny = ["--n-layer", 1, "--n-embd", 16, "--n-hidden", 16, "--n-head", 2, "--bpe-size", 300, "--steps", 1, "--warmup", 1]
+    shown = ends_well(script_here("translate.py", "train", "--data", tmp_path / "toy.tsv", "--out", tmp_path / "run", *tiny))
+    assert "lexicon   BLEU" in shown

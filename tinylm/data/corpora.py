@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tinylm.data.reading import not_a_file, pieces
+from tinylm.data.reading import check_encoding, not_a_file, pieces
 from tinylm.errors import DataError
 
 _HERE = Path(__file__).parent
@@ -24,7 +24,7 @@ def find_data(source: str | Path, shipped: Mapping[str, Path], expected: str = "
     except OSError as error:
         raise DataError(f"cannot read {str(path)!r:.200}: {error.strerror or error}") from error
     if problem and not path.is_dir():
-        raise DataError(f"{path} is {problem}, expected {expected}: data are read more than once")
+        raise DataError(f"{path} is {problem}, expected {expected.replace(', ', ' or ')}: data are read more than once")
     return path
 
 
@@ -56,15 +56,16 @@ def is_hidden(path: Path) -> bool:
 def read_text(path: str | Path, encoding: str = "utf-8") -> str:
     """Returns a text file as one string, newlines as '\\n'.
 
-    Raises DataError for a file that is missing, unreadable, empty or not text.
+    Raises DataError for a file that is missing, unreadable, empty or not text, ConfigError for an unknown encoding.
     """
+    check_encoding(encoding)
     text = "".join(pieces(Path(path), encoding))
     if not text.strip():
         raise DataError(f"{path} is empty")
     return text
 
 
-def load_text(source: str | Path) -> str:
+def load_text(source: str | Path, encoding: str = "utf-8") -> str:
     """Returns the text of a shipped corpus (by name), a file, or all .txt files of a folder in the order of their paths,
     joined by a blank line.
 
@@ -75,14 +76,23 @@ def load_text(source: str | Path) -> str:
         files = [file for file in files_below(path) if file.match("*.txt")]
         if not files:
             raise DataError(f"the folder {path} holds no .txt files")
-        return "\n\n".join(read_text(f).strip("\n") for f in files) + "\n"
-    return read_text(path)
+        return "\n\n".join(read_text(f, encoding).strip("\n") for f in files) + "\n"
+    return read_text(path, encoding)
 
 
-def read_table(path: Path) -> list[list[str]]:
+def read_table(path: Path, encoding: str = "utf-8") -> list[list[str]]:
     """Returns the fields of each line, without the spaces around them. Raises DataError as `read_text` does."""
-    lines = read_text(path).removesuffix("\n").split("\n")
+    lines = read_text(path, encoding).removesuffix("\n").split("\n")
     return [[field.strip() for field in line.split("\t")] for line in lines]
+
+
+def unread_fields(rows: Sequence[list[str]], columns: int) -> str:
+    """Returns a sentence about the rows with more than so many fields, the rest of which is not read; "" if there are none."""
+    found = [number for number, row in enumerate(rows, 1) if any(row[columns:])]
+    if not found:
+        return ""
+    first = f"line {found[0]}: {' '.join(rows[found[0] - 1][columns:])!r:.60}"
+    return f"what follows the second tab is not read, in {len(found):,} of {len(rows):,} lines, the first being {first}"
 
 
 def usable_rows(

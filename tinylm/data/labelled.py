@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tinylm.data.batching import padded
-from tinylm.data.corpora import LABELLED, find_data, read_table, usable_rows
+from tinylm.data.corpora import LABELLED, find_data, read_table, unread_fields, usable_rows
 from tinylm.data.tokenizers import Tokenizer, WordTokenizer
 from tinylm.data.words import WORD_PATTERNS, words_of
 from tinylm.engine.random_keys import philox
@@ -27,24 +27,26 @@ class LabelledTexts:
     names: tuple[str, str]
     skipped: int  # lines that could not be used
     first_skipped: str  # where the first one stood, and why; "" for none
+    unread: str = ""  # a sentence about lines of which only the beginning is read
 
 
-def load_labelled(source: str | Path) -> LabelledTexts:
-    """Returns the labelled sentences of a shipped corpus (by name) or a UTF-8 file of lines `label TAB text`; what follows
-    a second tab is not read.
+def load_labelled(source: str | Path, encoding: str = "utf-8") -> LabelledTexts:
+    """Returns the labelled sentences of a shipped corpus (by name) or a file of lines `label TAB text`; what follows
+    a second tab is not read, and counted.
 
     Labels are 0 and 1, or two words, the one that sorts first being class 0. If a file has more than two, the two most
     common count. Lines without a tab, a label or a text, or with another label, are skipped and counted. Raises DataError if
     they are more than 1 % of all lines, if no line is left, or if all have one label.
     """
     path = find_data(source, LABELLED)
-    rows = read_table(path)
+    rows = read_table(path, encoding)
     names = _two_labels(Counter(row[0] for row in rows if len(row) > 1 and row[0] and row[1]))
     kept, problems = usable_rows(path, rows, lambda row: _problem(row, names), "label TAB text")
     labels = np.array([names.index(f[0]) for f in kept], np.int64)
     if len(set(labels.tolist())) < 2:
         raise DataError(f"{path} has one class only: every line is labelled {kept[0][0]!r:.80}")
-    return LabelledTexts([f[1] for f in kept], labels, names, len(problems), problems[0] if problems else "")
+    unread = "" if str(source) in LABELLED else unread_fields(rows, 2)  # the shipped ones have where they are from
+    return LabelledTexts([f[1] for f in kept], labels, names, len(problems), problems[0] if problems else "", unread)
 
 
 def _two_labels(counts: Counter[str]) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tinylm.data.batching import padded
-from tinylm.data.corpora import PAIRS, find_data, read_table, usable_rows
+from tinylm.data.corpora import PAIRS, find_data, read_table, unread_fields, usable_rows
 from tinylm.data.tokenizers import BpeTokenizer
 from tinylm.engine.random_keys import philox
 from tinylm.errors import ConfigError, DataError
@@ -25,11 +25,12 @@ class Pairs:
     test: list[Pair]
     skipped: int  # lines that could not be used
     first_skipped: str  # where the first one stood, and why; "" for none
+    unread: str = ""  # a sentence about lines of which only the beginning is read
 
 
-def load_pairs(source: str | Path) -> Pairs:
-    """Returns the pairs of a shipped corpus (by name) or a UTF-8 file of lines `source TAB target`; what follows a second
-    tab is not read.
+def load_pairs(source: str | Path, encoding: str = "utf-8") -> Pairs:
+    """Returns the pairs of a shipped corpus (by name) or a file of lines `source TAB target`; what follows a second
+    tab is not read, and counted.
 
     The parts are 90, 5 and 5 % in a shuffled order that is the same on every machine. The shipped verses have a key before
     the source, such as Gen.1.3, and are split by chapter, since neighbouring verses repeat each other. Lines without a tab
@@ -38,7 +39,7 @@ def load_pairs(source: str | Path) -> Pairs:
     """
     path = find_data(source, PAIRS)
     keyed = str(source) in PAIRS
-    rows = [row if keyed else [str(number), *row] for number, row in enumerate(read_table(path), 1)]
+    rows = [row if keyed else [str(number), *row] for number, row in enumerate(read_table(path, encoding), 1)]
     kept, problems = usable_rows(
         path, rows, lambda row: "has no tab" if len(row) < 3 else "" if row[1] and row[2] else "has an empty side", "source TAB target"
     )
@@ -52,7 +53,7 @@ def load_pairs(source: str | Path) -> Pairs:
     size = max(len(names) // 20, 1)
     parts = order[2 * size :], order[:size], order[size : 2 * size]
     train, validation, test = ([pair for i in sorted(part) for pair in groups[names[i]]] for part in parts)
-    return Pairs(train, validation, test, len(problems), problems[0] if problems else "")
+    return Pairs(train, validation, test, len(problems), problems[0] if problems else "", unread_fields(rows, 3))
 
 
 class Vocabulary:

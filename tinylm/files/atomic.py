@@ -45,7 +45,7 @@ def _locked_file(path: Path) -> tuple[int, str]:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL)
         with contextlib.suppress(OSError):  # of a file system without locks; there nothing is removed either
             fcntl.flock(handle, fcntl.LOCK_EX)
-        if os.fstat(handle).st_nlink:
+        if os.path.exists(temporary):
             return handle, temporary
         os.close(handle)  # before it was locked, another process took it for abandoned
 

@@ -18,6 +18,7 @@ from tinylm.files.json_files import read_json
 from tinylm.studies.estimates import estimate
 from tinylm.studies.scaling_laws import Point
 from tinylm.studies.sizes import widened
+from tinylm.train.tasks.data_note import data_note, what_changed
 from tinylm.train.tasks.language_model_config import TrainConfig
 from tinylm.train.tasks.language_modeling import Run, make_batches, prepare
 from tinylm.train.tasks.loading import read_config
@@ -77,9 +78,7 @@ def finished(plan: ScalingPlan, config: TrainConfig, out: Path, text: str | Corp
     folder = plan.folder(out, config)
     if not (folder / "config.json").exists():
         return None
-    same = read_config(folder, TrainConfig)[0] == config and (
-        not isinstance(text, Corpus) or read_json(folder / "data.json") == text.to_json()
-    )
+    same = read_config(folder, TrainConfig)[0] == config and not what_changed(folder, data_note(text, "the text"))
     if not same:
         raise CheckpointError(f"{folder} holds a run of other settings or on other data: choose another --out")
     return read_json(folder / "summary.json") if (folder / "summary.json").exists() else None

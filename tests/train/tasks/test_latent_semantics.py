@@ -53,3 +53,27 @@ def test_any_width(width: int) -> None:
     found = latent_embedding(documents(), 62, width)
     assert found.shape == (62, width)
     assert np.isfinite(found).all()
+
+
+def ids(*rows: list[int]) -> list[np.ndarray]:
+    return [np.array(row, np.int64) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("docs", "found"),
+    [
+        (ids([0, 1], [0, 1]), []),  # all pairs are equal, and the matrix is zero
+        (ids(*[[2, 2, 3]] * 40), []),
+        (ids([], []), []),
+        (ids([0], [0], [0]), []),  # one word
+        (ids([], [0, 1]), [0, 1]),
+        (ids(*[[0, 1]] * 5, *[[2, 3]] * 5), [0, 1, 2, 3]),  # of rank 2, with more directions asked for
+        (ids(*[[i % 3, 3 + i % 2] for i in range(60)]), [0, 1, 2, 3, 4]),
+    ],
+)
+@pytest.mark.parametrize(("tokens", "width"), [(6, 4), (300, 32), (20, 64)])
+def test_toy_corpora(docs: list[np.ndarray], found: list[int], tokens: int, width: int) -> None:
+    """Tokens that do not occur stay zero, also where rounding errors are all that is left in a direction."""
+    vectors = latent_embedding(docs, tokens, width)
+    assert np.flatnonzero(vectors.any(axis=1)).tolist() == found
+    np.testing.assert_allclose(np.linalg.norm(vectors[found], axis=1), 1, rtol=1e-12)

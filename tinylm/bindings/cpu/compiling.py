@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tinylm.bindings.kernel_sources import kernel_folder
 from tinylm.errors import ConfigError
-from tinylm.files.atomic import atomic_file
+from tinylm.files.atomic import atomic_file, remove_abandoned
 from tinylm.files.cache import cache_folder, trusted
 
 # Nothing here may imply -ffast-math: it loses NaN, and a library linked with it makes the process flush denormals.
@@ -133,6 +133,7 @@ def load() -> tuple[ctypes.CDLL, str]:
         kept = _kept(place, name)
         if kept is not None:
             return kept
+        remove_abandoned(place)
         problem = None
     except OSError as error:
         problem = error

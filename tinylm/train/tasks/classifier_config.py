@@ -25,7 +25,9 @@ class ClassifierSettings(Settings):
     model: Literal["bag", "lstm", "transformer"] = "bag"
     """a bag of words and word pairs, a bidirectional LSTM or a Transformer encoder; each has defaults of its own"""
     data: str = "uci-sentences"
-    """the shipped sentences, or a UTF-8 file of lines 'label TAB text'"""
+    """the shipped sentences, or a file of lines 'label TAB text'"""
+    encoding: str = "utf-8"
+    """of the file, by Python's name: utf-8, latin-1, utf-16, cp1252, ..."""
     split: int = 0
     """which of the five fixed 80/20 splits"""
     members: int = 3
@@ -56,6 +58,7 @@ class ClassifierConfig(UpdateSettings, ClassifierSettings):
 
     task: ClassVar[str] = "classification"
     model_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = MODEL_DEFAULTS
+    added: ClassVar[Mapping[str, Any]] = {"encoding": "utf-8"}
 
     lr: float = 1e-2
     """learning rate at the start; it falls to zero along a straight line"""

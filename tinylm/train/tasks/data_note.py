@@ -1,6 +1,7 @@
 """What a run is trained on: data.json in its folder, which is compared with the data when the run goes on."""
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def keep_note(folder: Path, note: Mapping[str, Any], step: int) -> None:
 def _stored(folder: Path) -> dict[str, Any] | None:
     """Returns what data.json holds, None if there are no digests. Raises CheckpointError if it is damaged."""
     path = folder / DATA_FILE
-    if not path.exists():
+    if not os.path.exists(path):  # Path.exists raises PermissionError
         return None
     record: Any = read_json(path)
     if not (isinstance(record, dict) and isinstance(record.get("digests", {}), dict) and isinstance(record.get("changes", []), list)):

@@ -8,6 +8,8 @@ from scipy.sparse.linalg import svds
 
 from tinylm.engine.random_keys import philox
 
+_NOISE = 1e-6  # singular values of a matrix of lower rank come out as about 1e-8 of the largest
+
 
 def latent_embedding(documents: Sequence[np.ndarray], vocab_size: int, width: int, seed: int = 0) -> np.ndarray:
     """Returns (vocab_size, width) float64, rows of length 1, zero for a token that occurs nowhere or in all documents.
@@ -30,10 +32,12 @@ def latent_embedding(documents: Sequence[np.ndarray], vocab_size: int, width: in
     kept = min(width, min(m.shape) - 1)
     vectors = np.zeros((vocab_size, width))
     if kept >= 1:
-        u, s, _ = svds(m, k=kept, v0=random.standard_normal(min(m.shape)))
-        vectors[:, :kept] = u * np.sqrt(s)
+        start = random.standard_normal(min(m.shape))
+        if m.data.any():  # in a corpus of equal pairs every token is in all documents
+            u, s, _ = svds(m, k=kept, v0=start)
+            vectors[:, :kept] = u * np.sqrt(np.where(s > _NOISE * s.max(), s, 0))
     rotation, _ = np.linalg.qr(random.standard_normal((width, width)))
     vectors = vectors @ rotation
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    known = (lengths > 1e-9) & (idf[:, None] > 0)
+    known = (lengths > 1e-9) & (idf[:, None] > 0) & (counts[:, None] > 0)
     return np.where(known, vectors / np.where(known, lengths, 1), 0)

@@ -27,7 +27,9 @@ class TranslatorSettings(Settings):
     model: Literal["transformer", "lstm"] = "transformer"
     """an encoder-decoder Transformer, or two LSTMs without attention; each has defaults of its own"""
     data: str = "web-rv1909"
-    """the shipped English-Spanish verses, or a UTF-8 file of lines 'source TAB target'"""
+    """the shipped English-Spanish verses, or a file of lines 'source TAB target'"""
+    encoding: str = "utf-8"
+    """of the file, by Python's name: utf-8, latin-1, utf-16, cp1252, ..."""
     bpe_size: int = 2048
     """how many byte-pair pieces both languages share"""
 
@@ -60,7 +62,9 @@ class TranslationConfig(LoopSettings, TranslatorSettings):
 
     task: ClassVar[str] = "translation"
     model_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = MODEL_DEFAULTS
-    added: ClassVar[Mapping[str, Any]] = {**LoopSettings.added, "optimizer": "adamw", "matrix_lr": 0.02, "embedding": "random"}
+    added: ClassVar[Mapping[str, Any]] = {
+        **LoopSettings.added, "optimizer": "adamw", "matrix_lr": 0.02, "embedding": "random", "encoding": "utf-8",
+    }  # fmt: skip
 
     lr: float = 2e-3
     """AdamW's peak learning rate, after the warmup"""
