@@ -116,8 +116,14 @@ def _tensor(name: str, entry: Any, body: np.ndarray) -> TensorBytes:
 
 
 def read_tensors(path: Path) -> dict[str, StoredTensor]:
-    """Returns the floating tensors of one file by name; others, such as stored masks, are left out. Raises CheckpointError."""
-    return {name: tensor.stored(name) for name, tensor in open_safetensors(path).tensors.items() if tensor.dtype in _FLOATING}
+    """Returns the floating tensors of one file by name; integers, such as stored masks, are left out.
+
+    Raises CheckpointError as `open_safetensors` does, and for a tensor of another type, such as F8_E4M3.
+    """
+    tensors = open_safetensors(path).tensors
+    if wrong := [f"{name!r:.80} of {tensor.dtype!r:.20}" for name, tensor in tensors.items() if tensor.dtype not in _NUMPY]:
+        raise CheckpointError(f"{path}: tensors of a type that is not among {', '.join(_NUMPY)}: {listed(wrong)}")
+    return {name: tensor.stored(name) for name, tensor in tensors.items() if tensor.dtype in _FLOATING}
 
 
 def read_folder(folder: Path) -> dict[str, StoredTensor]:
