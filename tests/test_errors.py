@@ -82,3 +82,9 @@ def test_too_little_memory_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
     assert line is not None
     assert line.startswith("not enough memory, in read_json (files/json_files.py, line ")
     assert line.endswith("): Unable to allocate 9 TiB")
+
+
+def test_an_anomaly_keeps_its_whole_report() -> None:
+    error = errors.AnomalyError("first " + "x" * 1000)
+    assert len(str(error)) == 480
+    assert error.report == "first " + "x" * 1000

@@ -11,28 +11,28 @@ from itertools import accumulate
 from types import TracebackType
 
 
-def listed(problems: Sequence[str]) -> str:
-    """Returns the first problems, up to 360 characters, and how many more there are: the end of a message."""
-    shown = max(1, sum(length <= 360 for length in accumulate(len(problem) + 2 for problem in problems)))
+def listed(problems: Sequence[str], longest: int = 360) -> str:
+    """Returns the first problems, up to so many characters, and how many more there are: the end of a message."""
+    shown = max(1, sum(length <= longest for length in accumulate(len(problem) + 2 for problem in problems)))
     return "; ".join(problems[:shown]) + (f"; and {len(problems) - shown} more" if shown < len(problems) else "")
 
 
 LONGEST = 480  # characters of a message; with what scripts put before it, a line has at most 500
 
 
-def printable(text: str) -> str:
-    """Returns a text as a message: at most LONGEST characters, of a longer one the beginning and the end with "..." between them.
+def printable(text: str, longest: int = LONGEST) -> str:
+    """Returns a text as a message: at most so many characters, of a longer one the beginning and the end with "..." between them.
 
     What does not print, such as escape or a change of the direction of writing, is spelled out as \\x1b; newlines stay.
     """
-    if len(text) <= LONGEST and text.isprintable():
+    if len(text) <= longest and text.isprintable():
         return text
-    parts = [text] if len(text) <= 2 * LONGEST else [text[:LONGEST], text[-LONGEST:]]
+    parts = [text] if len(text) <= 2 * longest else [text[:longest], text[-longest:]]
     shown = ["".join(c if c.isprintable() or c == "\n" else str(c.encode("unicode_escape"), "ascii") for c in part) for part in parts]
-    if len(parts) == 1 and len(shown[0]) <= LONGEST:
+    if len(parts) == 1 and len(shown[0]) <= longest:
         return shown[0]
-    end = LONGEST // 3
-    return f"{shown[0][: LONGEST - end - 5]} ... {shown[-1][-end:]}"
+    end = longest // 3
+    return f"{shown[0][: longest - end - 5]} ... {shown[-1][-end:]}"
 
 
 def one_line(text: str) -> str:
@@ -73,7 +73,11 @@ class AutogradError(TinylmError, RuntimeError):
 
 
 class AnomalyError(TinylmError, FloatingPointError):
-    """A NaN or an infinity, with the operation that first produced it."""
+    """A NaN or an infinity, with the operation that first produced it. `report` is the message with its middle, however long."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message)
+        self.report = message
 
 
 class ConfigError(TinylmError, ValueError):
