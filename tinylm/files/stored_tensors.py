@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tinylm.errors import CheckpointError
+from tinylm.files.regular_files import check_regular, unreadable
 
 _SLICE = 1 << 22  # elements decoded at once: 16 MB as float32
 
@@ -57,7 +58,8 @@ class StoredTensor:
 
 def map_file(path: Path) -> np.ndarray:
     """Returns a file's bytes, mapped into memory read-only: only what is used is read. Raises CheckpointError."""
+    check_regular(path)
     try:
         return np.memmap(path, np.uint8, "r") if path.stat().st_size else np.zeros(0, np.uint8)  # an empty file cannot be mapped
-    except (OSError, ValueError) as error:  # ValueError: a name with a zero in it
-        raise CheckpointError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error

@@ -8,7 +8,7 @@ import numpy as np
 from tinylm.engine.arrays import Array
 from tinylm.engine.devices import to_device
 from tinylm.engine.tensor import Tensor
-from tinylm.errors import CheckpointError, ConfigError
+from tinylm.errors import CheckpointError, ConfigError, listed
 
 P = ParamSpec("P")
 Result = TypeVar("Result", covariant=True)
@@ -113,21 +113,18 @@ class Module:
         unexpected (both only if strict) and misshapen key.
         """
         own = dict(self.named_state())
-        problems = []
-        if strict:
-            problems += [f"missing {name!r} {own[name].shape}" for name in own if name not in state]
-            problems += [f"unexpected {name!r}" for name in state if name not in own]
         arrays = {}
         for name, value in state.items():
-            if name not in own:
-                continue
-            array = value.data if isinstance(value, Tensor) else value
-            array = np.asarray(array.detach()) if hasattr(array, "detach") else array
-            if tuple(array.shape) != own[name].shape:
-                problems.append(f"misshapen {name!r}: {tuple(array.shape)}, expected {own[name].shape}")
-            arrays[name] = array
-        if problems:
-            raise CheckpointError(f"the state does not fit {type(self).__name__}: {'; '.join(problems)}")
+            if name in own:
+                array = value.data if isinstance(value, Tensor) else value
+                arrays[name] = np.asarray(array.detach()) if hasattr(array, "detach") else array
+        shapes = {name: tuple(array.shape) for name, array in arrays.items()}
+        missing = [f"missing {name!r} {own[name].shape}" for name in own if strict and name not in state]
+        unexpected = [f"unexpected {name!r}" for name in state if strict and name not in own]
+        misshapen = [f"misshapen {n!r}: {shapes[n]}, expected {own[n].shape}" for n in own if n in shapes and shapes[n] != own[n].shape]
+        if problems := [kind for kind in (missing, unexpected, misshapen) if kind]:
+            told = "; ".join(listed(kind, 320 // len(problems)) for kind in problems)  # some of each
+            raise CheckpointError(f"the state does not fit {type(self).__name__}: {told}")
         for name, array in arrays.items():
             target = own[name]
             target.data[...] = to_device(array, target.device).astype(target.dtype, copy=False)
