@@ -18,7 +18,7 @@ from support.tables import screen
 from support.texts import texts_of
 
 from tinylm.data.labelled import MAX_WORDS, SPLITS, LabelledTexts, encode_words, load_labelled
-from tinylm.errors import ConfigError, DataError
+from tinylm.errors import ConfigError, DataError, one_line
 from tinylm.train.run_folder import new_folder
 from tinylm.train.tasks.classification import (
     accuracy,
@@ -91,9 +91,9 @@ def load(source: str, encoding: str, dry_run: bool) -> LabelledTexts:
     data = load_labelled(source, encoding)
     if data.skipped:
         lines = "1 line" if data.skipped == 1 else f"{data.skipped} lines"
-        print(f"{lines} of {source} skipped: {data.first_skipped}{' is the first' if data.skipped > 1 else ''}", file=sys.stderr)
+        print(one_line(f"{lines} of {source} skipped: {data.first_skipped}{' is the first' if data.skipped > 1 else ''}"), file=sys.stderr)
     if data.unread:
-        print(f"{source}: {data.unread}", file=sys.stderr)
+        print(one_line(f"{source}: {data.unread}"), file=sys.stderr)
     if dry_run:
         some = slice(None, None, max(1, len(data.texts) // 200))
         data = dataclasses.replace(data, texts=data.texts[some], labels=data.labels[some])

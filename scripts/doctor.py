@@ -18,10 +18,11 @@ from support import console
 from support.tables import screen
 
 import tinylm
+from tinylm.__main__ import scripts_folder
 from tinylm.bindings.cpu.library import library, problem
 from tinylm.engine.devices import device_namespace
 from tinylm.engine.kernels import registry
-from tinylm.errors import TinylmError
+from tinylm.errors import TinylmError, one_line
 from tinylm.models import LanguageModel
 from tinylm.pretrained.model_loading import smollm2_file
 from tinylm.train import load_run
@@ -89,6 +90,13 @@ def cuda() -> str:
     return f"CuPy {space.__version__} on {name}, compute capability {properties['major']}.{properties['minor']}, a gradient computed"
 
 
+def how_to_install(extra: str) -> str:
+    """Returns the command that installs the packages which tinylm needs: of a checkout, or of an installed tinylm."""
+    target = "tinylm" if scripts_folder().parent == Path(tinylm.__file__).parent else "."
+    quoted = f'"{target}{extra}"' if extra else target
+    return f"pip install {'-e ' if target == '.' else ''}{quoted}"
+
+
 CHECKS: list[tuple[str, Callable[[], str], bool]] = [
     ("python", lambda: f"Python {platform.python_version()} on {platform.machine()}, {os.cpu_count()} cores", True),
     *[
@@ -108,12 +116,14 @@ def main() -> int:
     arguments = console.parse(Arguments)
     table = Table("", "check", "finding", box=None)
     broken = False
-    checks = [*CHECKS] if arguments.model is None else [*CHECKS, (str(arguments.model), lambda: loaded(arguments.model), True)]
+    checks = [*CHECKS]
+    if (model := arguments.model) is not None:
+        checks.append((escape(one_line(str(model))), lambda: loaded(model), True))
     for name, check, needed in checks:
         try:
             table.add_row("[green]ok", name, escape(check()))
         except (ImportError, importlib.metadata.PackageNotFoundError) as error:
-            remedy = "pip install -e ." if needed else 'pip install -e ".[test]"'
+            remedy = how_to_install("" if needed else "[test]")
             table.add_row("[red]broken" if needed else "[yellow]absent", name, escape(f"{error}: {remedy}"))
             broken |= needed
         except (TinylmError, OSError) as error:

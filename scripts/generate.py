@@ -1,7 +1,8 @@
 """Continues a prompt with a trained language model, or chats with one."""
 
+import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -26,7 +27,8 @@ from tinylm.train import load_run
 @dataclass(frozen=True)
 class Arguments:
     """Continues a prompt with a trained language model and prints the prompt and the text as it is generated. When a
-    Transformer's context is full, its older half is dropped."""
+    Transformer's context is full, its older half is dropped. The text ends where the model ends it, with its end-of-text
+    token, or after --tokens tokens."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """a run folder that 'train' wrote, a Hugging Face folder, a GGUF file, or smollm2"""
@@ -37,7 +39,9 @@ class Arguments:
     encoding: str = "utf-8"
     """of the file of prompts, by Python's name: utf-8, latin-1, utf-16, cp1252, ..."""
     tokens: int = 500
-    """number of tokens to generate"""
+    """number of tokens to generate at most"""
+    ignore_eos: bool = False
+    """go on after the model's end-of-text token; it is printed as its text. Models trained from the start have none"""
     greedy: bool = False
     """always take the most likely token; the sampling settings below are then ignored"""
     temperature: float = 0.8
@@ -104,7 +108,7 @@ def chat(arguments: Arguments, sampling: Sampling, model: LanguageModel | NgramL
     for line in lines:
         messages.append({"role": "user", "content": line})
         answer = ""
-        for piece in stream_text(arguments, sampling, model, tokenizer, tokenizer.chat_ids(messages), tokenizer.ends, new=True):
+        for piece in stream_text(arguments, sampling, model, tokenizer, tokenizer.chat_ids(messages), new=True):
             sys.stdout.write(piece)
             sys.stdout.flush()
             answer += piece
@@ -124,21 +128,20 @@ def typed() -> Iterator[str]:
 
 
 def settings(arguments: Arguments, tokenizer: Tokenizer, model: LanguageModel | NgramLM) -> dict:
-    return {"device": arguments.device, "forbidden": forbidden_ids(tokenizer, model.vocab_size), "use_cache": arguments.cache}
+    forbidden = forbidden_ids(tokenizer, model.vocab_size)
+    ends = () if arguments.ignore_eos else tuple(i for i in tokenizer.ends if i < model.vocab_size)
+    return {"device": arguments.device, "forbidden": forbidden, "ends": ends, "use_cache": arguments.cache}
 
 
 def stream_text(
-    arguments: Arguments, sampling: Sampling, model: LanguageModel | NgramLM, tokenizer: Tokenizer, ids: list[int],
-    ends: Sequence[int] = (), new: bool = False,
+    arguments: Arguments, sampling: Sampling, model: LanguageModel | NgramLM, tokenizer: Tokenizer, ids: list[int], new: bool = False,
 ) -> Iterator[str]:  # fmt: skip
-    """Yields the text that continues ids, piece by piece, up to a token of `ends`, which is left out. new: ids end a text."""
+    """Yields the text that continues ids, piece by piece, up to the end-of-text token, which is left out. new: ids end a text."""
 
     def pieces() -> Iterator[str]:
         decoder = StreamDecoder(tokenizer, () if new else ids)
         count = 3 if arguments.dry_run else arguments.tokens
         for token in generate(model, ids, count, sampling, **settings(arguments, tokenizer, model)):
-            if token in ends:
-                break
             yield decoder.push(token)
         yield decoder.finish()
 
@@ -156,17 +159,19 @@ def many(arguments: Arguments, sampling: Sampling, model: LanguageModel | NgramL
         except DataError as error:
             raise DataError(f"{arguments.prompts}, line {number}: {error}") from error
     streams = [default_generator.numpy() for _ in prompts]
+    chosen = settings(arguments, tokenizer, model)
     texts = [""] * len(prompts)
     for length in sorted({len(ids) for ids in encoded}):
         rows = [i for i, ids in enumerate(encoded) if len(ids) == length]
         steps = generate_batch(
             model, [encoded[i] for i in rows], 3 if arguments.dry_run else arguments.tokens, sampling,
-            randoms=[streams[i] for i in rows], **settings(arguments, tokenizer, model),
+            randoms=[streams[i] for i in rows], **chosen,
         )  # fmt: skip
         columns = list(steps)
         for place, i in enumerate(rows):
             decoder = StreamDecoder(tokenizer, encoded[i])
-            text = "".join([decoder.push(column[place]) for column in columns]) + decoder.finish()
+            drawn = itertools.takewhile(lambda token: token not in chosen["ends"], (column[place] for column in columns))
+            text = "".join(map(decoder.push, drawn)) + decoder.finish()
             texts[i] = "".join(cut_at_stops(iter([text]), arguments.stop))
     for prompt, text in zip(prompts, texts, strict=True):
         print((prompt + text).replace("\\", "\\\\").replace("\n", "\\n"))

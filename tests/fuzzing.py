@@ -186,7 +186,7 @@ def fault_of(action: Callable[[], object], path: str) -> str | None:
     try:
         action()
     except TinylmError as error:
-        message = str(error).replace(path, "")
+        message = str(error).replace(path, "").replace("\n", " ")  # scripts print it as one line
         if len(message) > LONGEST:
             return f"a message of {len(message)} characters: {message[:200]}"
         if not message.isprintable():

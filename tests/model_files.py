@@ -87,8 +87,8 @@ def small_model(kind: str) -> GPT | Llama:
     else:
         model = Llama(LlamaConfig(vocab_size=len(PIECES), block_size=16, n_layer=1, n_embd=8, n_head=2, n_kv_head=1, n_hidden=12))
     rng = np.random.default_rng(0)
-    for p in model.parameters():
-        p.data[...] += 0.3 * rng.standard_normal(p.shape)
+    for p in model.parameters():  # the same whatever was drawn before
+        p.data[...] = 0.3 * rng.standard_normal(p.shape) + (p.ndim == 1)
     return model.eval()
 
 

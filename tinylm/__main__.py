@@ -6,6 +6,9 @@ import sys
 import types
 from pathlib import Path
 
+from tinylm import __version__
+from tinylm.errors import one_line
+
 
 def scripts_folder() -> Path:
     """Returns the folder of the scripts: inside the package where a wheel was installed, beside it in a checkout."""
@@ -30,10 +33,13 @@ def main() -> int:
     if name in ("-h", "--help"):
         print(overview(program, commands))
         return 0
+    if name == "--version":
+        print(f"tinylm {__version__}")
+        return 0
     if name not in commands:
         similar = difflib.get_close_matches(name, commands, n=1)
         hint = f"did you mean {similar[0]!r}?" if similar else f"'{program} --help' lists them"
-        print(f"error: there is no command {name!r}: {hint}", file=sys.stderr)
+        print(f"error: {one_line(f'there is no command {name!r}: {hint}')}", file=sys.stderr)
         return 2
     sys.argv = [f"{program} {name}", *arguments]  # the name for usage lines and messages; runpy would put the file's path here
     sys.path.insert(0, str(scripts_folder()))  # where the scripts find support/ and benchmark/

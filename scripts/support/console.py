@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import tyro
 
 from tinylm.checks import nearest
-from tinylm.errors import ConfigError, TinylmError
+from tinylm.errors import ConfigError, explanation
 
 T = TypeVar("T")
 
@@ -102,20 +102,22 @@ def run_subcommand(about: str, subcommands: Mapping[str, tuple[str, str, Callabl
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Runs main and exits with its status: 2, with one line on stderr, for an error of the user's."""
+    """Runs main and exits with its status: 2, with one line on stderr, for an error of the user's, a file or too little memory."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # spells out what the terminal's encoding lacks
     try:
         status = main()
-    except TinylmError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        status = 2
     except BrokenPipeError:  # nobody reads the stream any more
         sys.stderr.close()
         status = 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         status = 130
+    except Exception as error:
+        if (line := explanation(error)) is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        status = 2
     sys.exit(status)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from support.display import train_watched
 from tinylm.data.pairs import Pair, Pairs, load_pairs
-from tinylm.errors import DataError
+from tinylm.errors import DataError, one_line
 from tinylm.models.translation_baselines import NearestSentence, WordLexicon
 from tinylm.train.tasks.translation import SentenceTranslator, TranslationRun
 from tinylm.train.tasks.translation_config import TranslationConfig
@@ -20,9 +20,10 @@ def load(source: str, encoding: str, dry_run: bool) -> Pairs:
     """Returns the pairs, 200 of them in a dry run, and reports lines that could not be used."""
     pairs = load_pairs(source, encoding)
     if pairs.skipped:
-        print(f"{pairs.skipped} unusable lines of {source} skipped, the first: {pairs.first_skipped}", file=sys.stderr)
+        lines = "1 unusable line" if pairs.skipped == 1 else f"{pairs.skipped} unusable lines"
+        print(one_line(f"{lines} of {source} skipped, the first: {pairs.first_skipped}"), file=sys.stderr)
     if pairs.unread:
-        print(f"{source}: {pairs.unread}", file=sys.stderr)
+        print(one_line(f"{source}: {pairs.unread}"), file=sys.stderr)
     if dry_run:
         pairs = dataclasses.replace(pairs, train=pairs.train[:200], validation=pairs.validation[:20], test=pairs.test[:3])
     return pairs

@@ -27,11 +27,12 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         (b'{"a": 1, "a": 2}', "is damaged: 'a' stands twice in one record"),
         (b'[{"b": {"a": 1, "a": 2}}]', "is damaged: 'a' stands twice in one record"),
         (b'{"' + b"n" * 5000 + b'": 1, "' + b"n" * 5000 + b'": 2}', "is damaged: 'nnn"),
-        (b"[" * 200_000, "is damaged: maximum recursion depth"),
+        (b"[" * 200_000, "is damaged: it is nested more than 100 deep"),
+        (b"[" * 101 + b"]" * 101, "is damaged: it is nested more than 100 deep"),
         (b"1" * 5000, "is damaged: Exceeds the limit"),
         (b'"\xff"', "is damaged: 'utf-8' codec"),
     ],
-    ids=["empty", "cut off", "a name twice", "a name twice inside", "a long name twice", "deep", "a number without end", "no UTF-8"],
+    ids=["empty", "cut off", "a name twice", "a name twice inside", "a long name twice", "deep", "101", "long number", "no UTF-8"],
 )
 def test_damaged_files(content: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "a.json"

@@ -52,7 +52,7 @@ def test_train_tests_and_resumes(model: str, data: Path, tmp_path: Path) -> None
     folder = tmp_path / "run"
     result = translate("train", "--model", model, "--data", data, "--out", folder, *TINY)
     assert result.returncode == 0, result.stderr
-    assert result.stderr == f"1 unusable lines of {data} skipped, the first: line 51 has no tab\n"
+    assert result.stderr == f"1 unusable line of {data} skipped, the first: line 51 has no tab\n"
     out = result.stdout
     assert "108 for training, 6 for validation, 6 for the test" in out
     assert "testing on 6 sentences\n" in out

@@ -26,6 +26,10 @@ class Tokenizer(Protocol):
     def start(self) -> tuple[int, ...]:
         """The ids that stand before every text, such as BOS; none in a model that was trained here."""
 
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The ids that end a text or a turn, such as EOS; none in a model that was trained here from the start."""
+
     def encode(self, text: str) -> np.ndarray:
         """Returns the ids of a text, int64. Raises DataError for a text that cannot be encoded."""
 
@@ -62,7 +66,7 @@ class CharTokenizer:
 
     kind = "char"
     unknown_id = None
-    start = ()
+    start = ends = ()
 
     def __init__(self, characters: Iterable[str]) -> None:
         self.characters = sorted(set(characters))
@@ -102,7 +106,7 @@ class WordTokenizer:
 
     kind = "word"
     unknown_id = 0
-    start = ()
+    start = ends = ()
 
     def __init__(self, words: Iterable[str], pattern: str = WORD_PATTERNS[0]) -> None:
         """words: the vocabulary without <unk>, in the order of their ids from 1.  pattern: what a word was when they were learned."""
@@ -150,7 +154,7 @@ class BpeTokenizer:
 
     kind = "bpe"
     unknown_id = None
-    start = ()
+    start = ends = ()
 
     def __init__(self, definition: str) -> None:
         """definition: the JSON of the `tokenizers` library."""

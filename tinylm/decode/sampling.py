@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinylm.decode.prompts import forbidden_tokens, is_whole, prompt_ids
+from tinylm.decode.prompts import forbidden_tokens, is_whole, prompt_ids, token_id
 from tinylm.decode.stepping import Stepper
 from tinylm.engine.random_keys import default_generator
 from tinylm.errors import AnomalyError, ConfigError
@@ -97,15 +97,19 @@ def generate(
     device: str = "cpu",
     random: np.random.Generator | None = None,
     forbidden: Sequence[int] = (),
+    ends: Sequence[int] = (),
     use_cache: bool = True,
 ) -> Iterator[int]:
-    """Yields `tokens` ids that continue the prompt.
+    """Yields `tokens` ids that continue the prompt, fewer if one of `ends` is drawn, such as the tokenizer's: it is left out.
 
     random: by default the next stream of the seeded generator, so that the same seed gives the same
     text. forbidden: ids that are never drawn, such as <unk>. Beyond a Transformer's block_size the
-    context slides as described in `Stepper`.
+    context slides as described in `Stepper`. Raises what `generate_batch` raises.
     """
-    for row in generate_batch(model, [prompt], tokens, sampling, device=device, randoms=[random], forbidden=forbidden, use_cache=use_cache):
+    settings: dict[str, Any] = {"device": device, "randoms": [random], "forbidden": forbidden, "ends": ends, "use_cache": use_cache}
+    for row in generate_batch(model, [prompt], tokens, sampling, **settings):
+        if row[0] in ends:
+            return
         yield row[0]
 
 
@@ -118,10 +122,12 @@ def generate_batch(
     device: str = "cpu",
     randoms: Sequence[np.random.Generator | None] | None = None,
     forbidden: Sequence[int] = (),
+    ends: Sequence[int] = (),
     use_cache: bool = True,
 ) -> Iterator[list[int]]:
     """Yields the next id of each prompt, `tokens` times. All prompts have the same length in tokens.
 
+    ends: a row that has drawn one of these ids repeats it from then on, and when every row has, nothing more is yielded.
     Each row draws from its own random stream, so that its text does not depend on the others'. While a step is computed the
     model is in evaluation mode, and between the steps and afterwards as it was.
     Raises ConfigError for an empty prompt, a number of tokens that is not one from 0 on, streams that are none, or if the whole
@@ -137,13 +143,20 @@ def generate_batch(
     if len(given) != len(new) or not all(r is None or callable(getattr(r, "random", None)) for r in given):
         raise ConfigError(f"randoms is {randoms!r:.60}: expected a random generator or None for each of the {len(new)} prompts")
     streams = [default_generator.numpy() if r is None else r for r in given]
+    last = {token_id(i, model.vocab_size, "an end of text") for i in ends}
     stepper = Stepper(model, device, use_cache)
+    over: list[int | None] = [None] * len(new)  # the end that a row has drawn
     for _ in range(tokens):
         log_p = stepper.scores(new) if sampling.repetition_penalty == 1 else stepper.feed(new)
         log_p[:, banned] = -np.inf
         assert stepper.seen is not None
-        new = np.array([[sampling.token(row, seen, r)] for row, seen, r in zip(log_p, stepper.seen, streams, strict=True)], np.int64)
-        yield new[:, 0].tolist()
+        rows = zip(log_p, stepper.seen, streams, over, strict=True)
+        drawn = [sampling.token(row, seen, r) if end is None else end for row, seen, r, end in rows]
+        over = [token if token in last else None for token in drawn]
+        yield list(drawn)
+        if None not in over:
+            return
+        new = np.array(drawn, np.int64)[:, None]
 
 
 def _require(message: str, value: Any, fits: Callable[[Any], bool]) -> None:

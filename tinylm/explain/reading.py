@@ -17,6 +17,7 @@ from tinylm.engine.devices import device_namespace, to_device
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError
 from tinylm.files.json_files import read_json
+from tinylm.files.regular_files import exists
 from tinylm.models import LanguageModel, NgramLM
 from tinylm.models.translator import RecurrentTranslator
 from tinylm.nn import Module
@@ -166,7 +167,7 @@ def read_run(folder: Path, text: str, device: str = "cpu", *, target: str | None
     what the readings raise.
     """
     own = find_pretrained(folder) is None
-    record = read_json(folder / "config.json") if own and (folder / "config.json").exists() else None
+    record = read_json(folder / "config.json") if own and exists(folder / "config.json") else None
     task = task_of(record) if isinstance(record, dict) else None
     for name, value, its in (("target", target, TranslationConfig.task), ("label", label, ClassifierConfig.task)):
         if value is not None and task != its:

@@ -15,6 +15,7 @@ from tinylm.explain.plots import figures, png
 from tinylm.explain.reading import Part, read_run
 from tinylm.files.atomic import write_atomically
 from tinylm.files.json_files import read_json
+from tinylm.files.regular_files import exists
 from tinylm.pretrained.model_loading import find_pretrained
 from tinylm.train.metrics import read_metrics
 
@@ -53,7 +54,7 @@ def report(folder: str | Path, *, ngram: str | Path | None = None, torch: str | 
     """
     folder = Path(folder)
     record = run_record(folder)
-    summary = read_json(folder / "summary.json") if (folder / "summary.json").exists() else {}
+    summary = read_json(folder / "summary.json") if exists(folder / "summary.json") else {}
     parts = [_HEAD.format(title=html.escape(f"Run {folder.name}")), _table("Result", summary)]
     level = None if ngram is None else _ngram_loss(Path(ngram), record)
     records = read_metrics(folder / "metrics.jsonl")

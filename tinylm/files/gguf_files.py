@@ -20,7 +20,7 @@ from tinylm.files.stored_tensors import StoredTensor, map_file
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
 DECODED = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q4_K", "Q6_K")
-_MAX_AXES = 4
+_MAX_AXES, _MAX_ELEMENTS = 4, 1 << 60
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def _stored(
     quantization = GGMLQuantizationType(kind)
     block, size = GGML_QUANT_SIZES[quantization]
     total = math.prod(shape) // block * size
-    if shape[-1] % block or min(shape) < 1:
+    if shape[-1] % block or (0 in shape and math.prod(n or 1 for n in shape) >= _MAX_ELEMENTS):
         raise header.error(f"the tensor {name!r:.80} has shape {shape}, its rows expected in blocks of {block}")
     if offset % alignment or offset + total > body.size:
         raise header.error(f"the tensor {name!r:.80} has {total} bytes at {offset}, aligned to {alignment}, of {body.size} bytes of data")

@@ -11,9 +11,12 @@ from typing import Any
 from tinylm.errors import CheckpointError, listed
 from tinylm.files.atomic import write_atomically
 from tinylm.files.notices import warn_once
+from tinylm.files.regular_files import open_regular, unreadable
 
 _MAX_SIZE = 100 << 20  # bytes; the largest tokenizers have thirty million
 _SMALLEST, _LARGEST = 1e-30, 1e30
+_DEEPEST = 100  # lists and records within each other; what is deeper could not be shown or compared, which recurses
+_TOO_DEEP = f"it is nested more than {_DEEPEST} deep"
 
 
 def write_json(path: Path, record: Any) -> None:
@@ -23,18 +26,19 @@ def write_json(path: Path, record: Any) -> None:
 
 
 def read_text(path: Path) -> str:
-    """Returns the text of a small file. Raises CheckpointError if it is missing, larger than 100 MB or not UTF-8."""
+    """Returns the text of a small file. Raises CheckpointError if it is missing, no regular file, larger than 100 MB or not UTF-8."""
     try:
-        with path.open(encoding="utf-8") as file:
+        with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
-            text = file.read() if size <= _MAX_SIZE else None
+            raw = file.read() if size <= _MAX_SIZE else None
+        text = None if raw is None else str(raw, "utf-8")
     except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+        raise unreadable(path, error) from error
     except UnicodeDecodeError as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
     if text is None:
         raise CheckpointError(f"{path} has {size} bytes: expected at most {_MAX_SIZE}")
-    return text
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_json(path: Path) -> Any:
@@ -42,13 +46,23 @@ def read_json(path: Path) -> Any:
     text = read_text(path)
     try:
         return parse_json(text)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
 
 
 def parse_json(text: str) -> Any:
-    """Returns the value of a JSON text. Raises ValueError if it is wrong or a record names something twice, RecursionError if too deep."""
-    return json.loads(text, object_pairs_hook=_distinct)
+    """Returns the value of a JSON text. Raises ValueError if it is wrong, a record names something twice, or it is nested over 100 deep."""
+    try:
+        value = json.loads(text, object_pairs_hook=_distinct)
+    except RecursionError as error:
+        raise ValueError(_TOO_DEEP) from error
+    level: list[Any]
+    depth, level = 0, [[value]]  # the lists and records of one depth
+    while level := [x for each in level for x in (each.values() if isinstance(each, dict) else each) if isinstance(x, (dict, list))]:
+        depth += 1
+        if depth > _DEEPEST:
+            raise ValueError(_TOO_DEEP)
+    return value
 
 
 def without_nan(x: Any) -> Any:

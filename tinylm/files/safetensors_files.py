@@ -14,6 +14,7 @@ import numpy as np
 
 from tinylm.errors import CheckpointError, listed
 from tinylm.files.json_files import Fields, parse_json, read_fields
+from tinylm.files.regular_files import exists
 from tinylm.files.stored_tensors import StoredTensor, map_file
 
 _NUMPY = {
@@ -73,7 +74,7 @@ def open_safetensors(path: Path) -> SafetensorsFile:
     data = map_file(path)
     try:
         return _parsed(data)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
 
 
@@ -84,7 +85,7 @@ def _parsed(data: np.ndarray) -> SafetensorsFile:
     header, body = data[: 8 + length].tobytes(), data[8 + length :]
     try:
         record = parse_json(str(header[8:], "utf-8"))
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ValueError(f"its header is no JSON: {error}") from error
     if not isinstance(record, dict):
         raise ValueError(f"its header is a {type(record).__name__}, expected a record of names and tensors")
@@ -116,8 +117,14 @@ def _tensor(name: str, entry: Any, body: np.ndarray) -> TensorBytes:
 
 
 def read_tensors(path: Path) -> dict[str, StoredTensor]:
-    """Returns the floating tensors of one file by name; others, such as stored masks, are left out. Raises CheckpointError."""
-    return {name: tensor.stored(name) for name, tensor in open_safetensors(path).tensors.items() if tensor.dtype in _FLOATING}
+    """Returns the floating tensors of one file by name; integers, such as stored masks, are left out.
+
+    Raises CheckpointError as `open_safetensors` does, and for a tensor of another type, such as F8_E4M3.
+    """
+    tensors = open_safetensors(path).tensors
+    if wrong := [f"{name!r:.80} of {tensor.dtype!r:.20}" for name, tensor in tensors.items() if tensor.dtype not in _NUMPY]:
+        raise CheckpointError(f"{path}: tensors of a type that is not among {', '.join(_NUMPY)}: {listed(wrong)}")
+    return {name: tensor.stored(name) for name, tensor in tensors.items() if tensor.dtype in _FLOATING}
 
 
 def read_folder(folder: Path) -> dict[str, StoredTensor]:
@@ -125,7 +132,7 @@ def read_folder(folder: Path) -> dict[str, StoredTensor]:
 
     Raises CheckpointError if a file is missing or damaged, lies outside the folder, or lacks what the index says it has.
     """
-    if (folder / SINGLE).exists() or not (folder / INDEX).exists():
+    if exists(folder / SINGLE) or not exists(folder / INDEX):
         return read_tensors(folder / SINGLE)
     weight_map = Fields(read_fields(folder / INDEX).record.get("weight_map"), f"{folder / INDEX}, weight_map").record
     for name, file in weight_map.items():

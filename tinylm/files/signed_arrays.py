@@ -49,7 +49,7 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             return _verified(file, said)
         if isinstance(said, dict) and said.get("format") == 1 and "digest" not in said:
             return _read(file, said)  # the first runs kept no digest
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
     raise CheckpointError(f"{path} is not a checkpoint of this version of tinylm")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tinylm.errors import CheckpointError
+from tinylm.files.regular_files import check_regular, unreadable
 
 _SLICE = 1 << 22  # elements decoded at once: 16 MB as float32
 
@@ -19,17 +20,25 @@ class StoredTensor:
     shape: tuple[int, ...]
     decode: Callable[[int, int], np.ndarray]
 
-    def slices(self) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
-        """Yields the rows in slices that need little memory, each with its place.
+    @property
+    def empty(self) -> bool:
+        """Whether it has no elements, as some files have them for a mark."""
+        return 0 in self.shape
 
-        Raises CheckpointError for a NaN or an infinity, naming the tensor.
+    def slices(self) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
+        """Yields the rows as float32 in slices that need little memory, each with its place; none for an empty tensor.
+
+        Raises CheckpointError for a NaN, an infinity or a number that float32 cannot hold, naming the tensor.
         """
+        if self.empty:
+            return
         length = self.shape[0] if self.shape else 1
         width = max(1, int(np.prod(self.shape[1:])))
         step = max(1, _SLICE // width)
         for start in range(0, length, step):
             stop = min(start + step, length)
-            rows = self.decode(start, stop)
+            with np.errstate(over="ignore"):  # what float32 cannot hold becomes an infinity
+                rows = self.decode(start, stop).astype(np.float32, copy=False)
             if not np.isfinite(rows).all():
                 raise CheckpointError(f"the stored tensor {self.name!r:.80} holds a NaN or an infinity in its rows {start} to {stop - 1}")
             yield (slice(start, stop),) if self.shape else (), rows
@@ -49,7 +58,8 @@ class StoredTensor:
 
 def map_file(path: Path) -> np.ndarray:
     """Returns a file's bytes, mapped into memory read-only: only what is used is read. Raises CheckpointError."""
+    check_regular(path)
     try:
         return np.memmap(path, np.uint8, "r") if path.stat().st_size else np.zeros(0, np.uint8)  # an empty file cannot be mapped
-    except (OSError, ValueError) as error:  # ValueError: a name with a zero in it
-        raise CheckpointError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error

@@ -13,8 +13,8 @@ def first_not_finite(named: Iterable[tuple[str, Tensor]]) -> str | None:
     for name, tensor in named:
         x = tensor.data
         xp = array_module(x)
-        if x.dtype.kind == "f" and not xp.isfinite(x).all():
-            at = np.unravel_index(int(xp.argmin(xp.isfinite(x))), x.shape)
+        if x.dtype.kind == "f" and not (finite := xp.isfinite(x)).all():
+            at = np.unravel_index(int((~finite).argmax()), x.shape)
             what = "a NaN" if xp.isnan(x[at]) else "an infinity"
             return f"{name!r:.100} holds {what} at {[int(i) for i in at]}"
     return None

@@ -1,6 +1,5 @@
 """Module and Parameter: named state, found by walking attributes."""
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar
 
@@ -134,8 +133,9 @@ class Module:
             before = first.setdefault(id(own[name].data), name)
             if not (array is arrays[before] or _equal(array, arrays[before], own[name])):
                 unfit.append(f"{before!r} and {name!r} are tied, one tensor under two names, but were given different arrays")
-        if problems := [p for of_each in itertools.zip_longest(missing, unexpected, unfit) for p in of_each if p is not None]:
-            raise CheckpointError(f"the state does not fit {type(self).__name__}: {listed(problems)}")
+        if problems := [kind for kind in (missing, unexpected, unfit) if kind]:
+            told = "; ".join(listed(kind, 320 // len(problems)) for kind in problems)  # some of each
+            raise CheckpointError(f"the state does not fit {type(self).__name__}: {told}")
         for name, array in arrays.items():
             target = own[name]
             target.data[...] = to_device(array, target.device).astype(target.dtype, copy=False)

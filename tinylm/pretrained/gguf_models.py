@@ -66,7 +66,7 @@ def load_gguf(file: GgufFile) -> GPT | Llama:
     if embedding is None:
         raise CheckpointError(f"{file.path}: the tensor token_embd.weight is missing")
     tensors = dict(file.tensors)
-    if head is not None and head.equals(embedding):  # the output projection repeats the embedding
+    if head is not None and (head.empty or head.equals(embedding)):  # the output projection repeats the embedding
         del tensors["output.weight"]
     model = (_gpt if kind == "gpt" else _llama)(tensors, fields, file.path)
     Fields({**fields.record, **others}, fields.where).name_others({*_NEUTRAL, *_SERVED, *_SILENT, *_own_settings(kind)})

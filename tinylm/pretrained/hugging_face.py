@@ -91,7 +91,7 @@ def _sources(tensors: Mapping[str, StoredTensor], trunk: str, tied: bool, where:
     kept = {n if n == "lm_head.weight" else prefix + n: s for n, s in tensors.items() if not n.endswith(_MASKS)}
     head = kept.pop("lm_head.weight", None) if tied else None
     embedding = kept.get(trunk + ("wte.weight" if trunk == "transformer." else "embed_tokens.weight"))
-    if head is not None and embedding is not None and not head.equals(embedding):
+    if head is not None and embedding is not None and not head.empty and not head.equals(embedding):
         raise CheckpointError(f"{where}: lm_head.weight differs from the embedding, but the config ties them (tie_word_embeddings)")
     return {name: WeightSource(stored, np.transpose if name.endswith(_CONV1D) else None) for name, stored in kept.items()}
 

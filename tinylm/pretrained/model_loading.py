@@ -11,6 +11,7 @@ from typing import TypeVar
 from tinylm.errors import CheckpointError
 from tinylm.files.gguf_files import is_gguf, read_gguf
 from tinylm.files.json_files import read_fields, read_json
+from tinylm.files.regular_files import exists
 from tinylm.models.gpt import GPT
 from tinylm.models.llama import Llama
 from tinylm.pretrained.gguf_models import load_gguf
@@ -38,12 +39,12 @@ def find_pretrained(path: Path) -> Path | None:
 
     Raises CheckpointError for `smollm2` if it is not installed.
     """
-    if str(path) == SMOLLM2 and not path.exists():
+    if str(path) == SMOLLM2 and not exists(path):
         return smollm2_file()
     if is_gguf(path):
         return path
     config = path / "config.json"
-    record = read_json(config) if config.is_file() else None
+    record = read_json(config) if exists(config) else None
     return path if isinstance(record, dict) and "model_type" in record else None
 
 

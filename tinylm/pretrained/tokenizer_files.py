@@ -13,6 +13,7 @@ from tinylm.data.tokenizers import checked_utf8, in_vocabulary
 from tinylm.errors import CheckpointError, ConfigError, DataError, TinylmError, listed
 from tinylm.files.json_files import read_fields, read_json, read_text
 from tinylm.files.notices import warn_once
+from tinylm.files.regular_files import exists
 from tinylm.pretrained.chat_templates import ChatTemplate
 
 _MOST = 1 << 24  # ids; the largest vocabularies have 300 thousand
@@ -108,10 +109,10 @@ def read_tokenizer(folder: Path) -> PretrainedTokenizer:
     """Returns the tokenizer of a Hugging Face folder. Raises CheckpointError if there is none, or its files are damaged."""
     whole = folder / "tokenizer.json"
     settings = _optional(folder / "tokenizer_config.json")
-    if whole.exists():
+    if exists(whole):
         record = read_json(whole)
         library = library_of(record, whole)
-    elif (folder / "vocab.json").exists():
+    elif exists(folder / "vocab.json"):
         library, record = _from_vocabulary(folder), {}
     else:
         raise CheckpointError(f"{folder} has no tokenizer: expected tokenizer.json, or vocab.json and merges.txt")
@@ -162,7 +163,7 @@ def _adds_space(library: Any) -> bool | None:
 
 
 def _optional(path: Path) -> Mapping[str, Any]:
-    return read_fields(path).record if path.exists() else {}
+    return read_fields(path).record if exists(path) else {}
 
 
 def _from_vocabulary(folder: Path) -> Any:
@@ -226,7 +227,7 @@ def _ends(folder: Path, library: Any, eos: str | None) -> tuple[int, ...]:
 def _template(folder: Path, settings: Any, bos: str | None, eos: str | None) -> ChatTemplate | None:
     file = folder / "chat_template.jinja"
     source = settings.get("chat_template")
-    if file.exists():
+    if exists(file):
         source = read_text(file)
     if isinstance(source, list):  # several, by name
         source = next((t.get("template") for t in source if isinstance(t, dict) and t.get("name") == "default"), None)

@@ -53,6 +53,7 @@ class WeightSource:
 def build_model(kind: Callable[[Any], M], config: Any, sources: Mapping[str, WeightSource], where: Any) -> M:
     """Returns the model of that config with the weights of these sources, by parameter name, in evaluation mode.
 
+    A tensor without elements that the model lacks is left out.
     Raises CheckpointError naming missing, unexpected and misshapen tensors, before any weight is allocated.
     """
     if config.n_layer > len(sources):
@@ -61,7 +62,7 @@ def build_model(kind: Callable[[Any], M], config: Any, sources: Mapping[str, Wei
         model = kind(config)
     own = dict(model.named_parameters())
     missing = [f"missing {name!r} {p.shape}" for name, p in own.items() if name not in sources]
-    unexpected = [f"unexpected {name!r:.80} {s.shape!s:.40}" for name, s in sources.items() if name not in own]
+    unexpected = [f"unexpected {name!r:.80} {s.shape!s:.40}" for name, s in sources.items() if name not in own and not s.stored.empty]
     misshapen = [
         f"misshapen {name!r} {sources[name].shape!s:.40}, expected {p.shape}"
         for name, p in own.items()

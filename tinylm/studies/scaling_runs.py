@@ -15,6 +15,7 @@ from typing import Any
 from tinylm.data import Corpus, Tokenizer
 from tinylm.errors import CheckpointError, ConfigError
 from tinylm.files.json_files import read_json
+from tinylm.files.regular_files import exists
 from tinylm.studies.estimates import estimate
 from tinylm.studies.scaling_laws import Point
 from tinylm.studies.sizes import widened
@@ -76,12 +77,12 @@ def finished(plan: ScalingPlan, config: TrainConfig, out: Path, text: str | Corp
     Raises CheckpointError if its folder holds a run with other settings or on other data.
     """
     folder = plan.folder(out, config)
-    if not (folder / "config.json").exists():
+    if not exists(folder / "config.json"):
         return None
     same = read_config(folder, TrainConfig)[0] == config and not what_changed(folder, data_note(text, "the text"))
     if not same:
         raise CheckpointError(f"{folder} holds a run of other settings or on other data: choose another --out")
-    return read_json(folder / "summary.json") if (folder / "summary.json").exists() else None
+    return read_json(folder / "summary.json") if exists(folder / "summary.json") else None
 
 
 def seconds_left(plan: ScalingPlan, out: Path, text: str | Corpus, scratch: Path) -> float:
@@ -104,7 +105,7 @@ def trained_point(
     summary = finished(plan, config, out, text)
     if summary is None:
         folder = plan.folder(out, config)
-        summary = train(Run(config, folder, text, plan.tokenizer, resume=(folder / "config.json").exists()))
+        summary = train(Run(config, folder, text, plan.tokenizer, resume=exists(folder / "config.json")))
     if summary is None:
         return None
     return Point(summary["parameters"], config.steps * config.batch_size * config.block_size, summary["val_loss"])

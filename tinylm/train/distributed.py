@@ -20,7 +20,7 @@ from tinylm.bindings.cpu.cores import thread_count
 from tinylm.engine.arrays import Array
 from tinylm.engine.devices import device_namespace, parse_device, to_numpy
 from tinylm.engine.random_keys import Generator
-from tinylm.errors import ConfigError, DeviceError, TinylmError
+from tinylm.errors import ConfigError, DeviceError, explanation
 from tinylm.nn import Module
 from tinylm.train.checkpoints import state_digest
 
@@ -122,10 +122,10 @@ class MPIRanks(Ranks):
             return
         if self.rank:
             time.sleep(1)  # if all ranks raise the same error, rank 0 prints it and ends this rank within that time
-        if isinstance(error, TinylmError):
-            text, status = f"error: {' '.join(str(error).split())}", 2
-        elif isinstance(error, KeyboardInterrupt):
+        if isinstance(error, KeyboardInterrupt):
             text, status = "interrupted", 130
+        elif (line := explanation(error)) is not None:
+            text, status = f"error: {line}", 2
         else:
             text, status = "".join(traceback.format_exception(error)).rstrip(), 1
         print(text if self.rank == 0 else f"rank {self.rank}: {text}", file=sys.stderr, flush=True)

@@ -12,7 +12,7 @@ import numpy as np
 from tinylm.engine.anomalies import detect_anomaly
 from tinylm.engine.arrays import Array, array_module
 from tinylm.engine.devices import to_numpy
-from tinylm.errors import AnomalyError, CheckpointError
+from tinylm.errors import AnomalyError, CheckpointError, printable
 from tinylm.files.json_files import without_nan, write_json
 from tinylm.train.checkpoints import save_arrays
 from tinylm.train.run_folder import newest_whole
@@ -41,7 +41,7 @@ def describe_failure(state: RunState, gradients: Gradients, k: int) -> AnomalyEr
         kept = f"the batch, the weights before and the random state are in {folder}: python -m tinylm replay {state.folder} repeats it"
     except CheckpointError as problem:
         kept = f"what repeats it could not be kept: {problem}"
-    return AnomalyError(f"{explained(report)}; nothing was updated; {kept}")
+    return AnomalyError(f"{printable(explained(report), 280)}; nothing was updated; {kept}")
 
 
 def _first_failed(state: RunState, report: dict[str, Any]) -> int:
@@ -85,7 +85,7 @@ def examine(state: RunState, gradients: Gradients, k: int) -> dict[str, Any]:
             with detect_anomaly():
                 gradients(k)
     except AnomalyError as error:
-        op = str(error)
+        op = error.report
     finally:
         state.generator.state, state.carried = before
         state.task.optimizer.zero_grad()

@@ -10,6 +10,8 @@ from typing import Any
 from tinylm.engine.devices import device_namespace, to_numpy
 from tinylm.errors import CheckpointError
 from tinylm.files.atomic import write_atomically
+from tinylm.files.json_files import parse_json
+from tinylm.files.regular_files import exists, open_regular, unreadable
 from tinylm.nn import Module
 from tinylm.optim.optimizer import grad_norm
 
@@ -34,7 +36,7 @@ class MetricsLog:
     def __init__(self, path: Path, resume_at: int = 0, lines: int | None = None) -> None:
         """Keeps the lines up to step `resume_at` of an earlier part of the run, and no more than `lines`; drops later ones."""
         self.path = path
-        earlier = _lines(path) if resume_at and path.exists() else []
+        earlier = _lines(path) if resume_at and exists(path) else []
         kept = [line for line in earlier if (record := _parsed(line)) is not None and record["step"] <= resume_at]
         write_atomically(path, "".join(line + "\n" for line in kept[:lines]).encode("utf-8"))
 
@@ -54,18 +56,19 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+        with open_regular(path) as file:
+            return [str(line, "utf-8", "replace").removesuffix("\n") for line in file]
     except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+        raise unreadable(path, error) from error
 
 
 def _parsed(line: str) -> dict[str, Any] | None:
-    """Returns a record with a step; None for a line that a crash cut short."""
+    """Returns a record with a step; None for a line that a crash cut short, and for what is no record of ours."""
     try:
-        record = json.loads(line)
+        record = parse_json(line)
     except ValueError:
         return None
-    return record if isinstance(record, dict) and isinstance(record.get("step"), int) else None
+    return record if isinstance(record, dict) and type(record.get("step")) is int else None
 
 
 def layer_of(path: str) -> str:

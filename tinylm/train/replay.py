@@ -9,6 +9,7 @@ import numpy as np
 from tinylm.data.labelled import load_labelled
 from tinylm.data.pairs import Batch
 from tinylm.errors import CheckpointError, DataError
+from tinylm.files.regular_files import exists
 from tinylm.files.signed_arrays import read_arrays
 from tinylm.train.failures import examine
 from tinylm.train.loop import Training
@@ -48,7 +49,7 @@ def failed_run(folder: Path) -> Training:
     Raises CheckpointError when the folder has no failure, or a damaged one.
     """
     path = folder / "failure" / "state.safetensors"
-    if not path.exists():
+    if not exists(path):
         raise CheckpointError(f"{folder} holds no failed step: there is no {path}")
     arrays, record = read_arrays(path)
     batch = {name.removeprefix("batch."): a for name, a in arrays.items() if name.startswith("batch.")}

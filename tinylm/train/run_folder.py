@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from tinylm.errors import CheckpointError
+from tinylm.errors import CheckpointError, one_line
 from tinylm.files.atomic import PARTIAL
+from tinylm.files.regular_files import exists, names_in
 from tinylm.files.signed_arrays import read_arrays
 
 T = TypeVar("T")
@@ -78,7 +79,7 @@ class RunLock:
 
 def refuse_used(folder: Path) -> None:
     """Raises CheckpointError when the folder holds a run already."""
-    if (folder / "config.json").exists():
+    if exists(folder / "config.json"):
         raise CheckpointError(f"{folder} holds a run already: continue it with --resume, or choose another --out")
 
 
@@ -89,10 +90,10 @@ def checkpoint_path(folder: Path, step: int) -> Path:
 
 def saved_checkpoints(folder: Path) -> list[Path]:
     """Returns the checkpoints to resume from, the newest first; up to format 1 a run had a single one, last.safetensors."""
-    found = [(re.fullmatch(r"step-(\d+)\.safetensors", path.name), path) for path in (folder / "checkpoints").glob("step-*")]
-    numbered = [path for _, path in sorted(((int(match[1]), path) for match, path in found if match), reverse=True)]
-    last = folder / "checkpoints" / "last.safetensors"
-    return [*numbered, last] if last.exists() else numbered
+    names = names_in(folder / "checkpoints")
+    found = [(int(match[1]), match[0]) for match in map(re.compile(r"step-(\d{1,18})\.safetensors").fullmatch, names) if match]
+    chosen = [name for _, name in sorted(found, reverse=True)] + [name for name in names if name == "last.safetensors"]
+    return [folder / "checkpoints" / name for name in chosen]
 
 
 def keep_newest(folder: Path, keep: int) -> None:
@@ -102,6 +103,13 @@ def keep_newest(folder: Path, keep: int) -> None:
             path.unlink()
         except OSError as error:
             raise CheckpointError(f"cannot delete {path}: {error.strerror or error}") from error
+
+
+def _set_aside(path: Path) -> None:
+    try:
+        path.rename(path.with_name(f"{path.name}.damaged"))
+    except OSError as error:
+        raise CheckpointError(f"cannot rename {path}: {error.strerror or error}") from error
 
 
 def newest_whole(folder: Path, use: Callable[[Path, dict[str, np.ndarray], dict[str, Any]], T], set_aside: bool = False) -> T:
@@ -121,8 +129,8 @@ def newest_whole(folder: Path, use: Callable[[Path, dict[str, np.ndarray], dict[
             damaged.append((path, error))
             continue
         for bad, problem in damaged:
-            print(f"warning: {problem}; going on with {path.name}", file=sys.stderr)
+            print(f"warning: {one_line(f'{problem}; going on with {path.name}')}", file=sys.stderr)
             if set_aside:
-                bad.rename(bad.with_name(f"{bad.name}.damaged"))
+                _set_aside(bad)
         return result
     raise damaged[0][1]

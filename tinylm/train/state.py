@@ -40,7 +40,7 @@ class Progress:
             value = record[setting.name]
             whole = setting.type is int
             fits = type(value) in ((int,) if whole else (int, float)) or (value is None and setting.name == "val_loss")
-            if not fits or (whole and value < setting.default):
+            if not fits or (whole and not setting.default <= value < 1 << 62):
                 raise ValueError(f"its progress has {setting.name} {value!r:.40}")
         return cls(**record)
 

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tinylm.bindings.kernel_sources import kernel_folder
-from tinylm.errors import ConfigError
+from tinylm.errors import ConfigError, one_line
 from tinylm.files.atomic import atomic_file, remove_abandoned
 from tinylm.files.cache import cache_folder, trusted
 
@@ -39,7 +39,7 @@ class BuildError(RuntimeError):
 
 def say(notice: str) -> None:
     """Prints one line for the person at the terminal."""
-    print(f"tinylm: {notice}", file=sys.stderr)
+    print(f"tinylm: {one_line(notice)}", file=sys.stderr)
 
 
 folder = functools.partial(kernel_folder, "cpu")

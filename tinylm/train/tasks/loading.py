@@ -8,6 +8,7 @@ from tinylm.data.tokenizers import Tokenizer, from_json
 from tinylm.engine.devices import device_namespace
 from tinylm.errors import CheckpointError, ConfigError, DataError
 from tinylm.files.json_files import read_json
+from tinylm.files.regular_files import exists
 from tinylm.files.signed_arrays import read_arrays
 from tinylm.models import GPT, LanguageModel, Llama, NgramLM
 from tinylm.nn import Module
@@ -27,7 +28,7 @@ _KEYS = {"train", "tokenizer", "task", "labels", "base", "context"}  # what conf
 
 def read_record(folder: Path) -> dict[str, Any]:
     """Returns what config.json holds of a run. Raises CheckpointError when the folder is no run."""
-    if not folder.is_dir():
+    if not exists(folder) or not folder.is_dir():
         raise CheckpointError(f"no run folder {str(folder)!r}")
     record: Any = read_json(folder / "config.json")
     if not isinstance(record, dict):
@@ -109,7 +110,7 @@ def load_weights(model: Module | NgramLM, folder: Path) -> None:
     Raises CheckpointError when the file is missing or damaged, or holds another model's weights.
     """
     path = folder / "model.safetensors"
-    if path.exists():
+    if exists(path):
         load_arrays(model, read_arrays(path)[0], path)
         return
     path, stored = newest_whole(folder, lambda path, arrays, _: (path, arrays))
