@@ -1,0 +1,261 @@
+"""Makes small random changes of tinylm (mutants) and says which of them no test notices.
+
+    python tests/mutants measure                       which lines each test executes, once per tree: about ten minutes
+    python tests/mutants run --seed 1 --count 300      300 changes, spread over the packages by their lines, at least 20 each
+    python tests/mutants run --files tinylm/decode/stepping.py tinylm/optim/schedules.py          every change of these files
+    python tests/mutants report                        the survivors so far: file:line, the old line, the new line
+
+A change is tried on the tests that execute its line, those nearest by name first, until one fails. --budget seconds of tests are
+run at most; a survivor of the chosen tests is tried on the whole test files. --work names the folder for the copies of the tree, the
+measurement and the results (results.jsonl, or --out): a run that was stopped goes on where it was, and tries nothing twice.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mutants import running
+from mutants.changes import Change, changes, is_new
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("ops", "nn", "optim", "decode", "data", "models", "train", "verify", "engine")
+NOT_CODE = ("tinylm/verify/samples/",)  # inputs of tests
+AT_LEAST = 20  # changes per package
+
+
+@dataclasses.dataclass
+class Job:
+    path: str
+    change: Change | None = None
+    tests: list[str] = dataclasses.field(default_factory=list)
+    stage: int = 1
+    limit: float = 1200.0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", choices=("measure", "run", "report"))
+    parser.add_argument("--work", type=Path, default=Path("/tmp/tinylm-mutants"))
+    parser.add_argument("--out", type=Path, help="the results; results.jsonl in the work folder if not given")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--files", nargs="*", default=[])
+    parser.add_argument("--budget", type=float, default=60.0, help="seconds of tests per change")
+    options = parser.parse_args()
+    out = options.out or options.work / "results.jsonl"
+    if options.action != "report":
+        copies = [fresh_copy(options.work / f"copy{i}") for i in range(options.workers)]
+        running.import_heavy()
+        if options.action == "measure":
+            measure(options.work, copies)
+        else:
+            run(chosen(options), options.work, copies, out, options.budget)
+    return report(out)
+
+
+def fresh_copy(folder: Path) -> Path:
+    """Returns the folder, which then holds the files of the working tree. Compiled Python files that still fit are kept."""
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True)
+    names = {name for name in listed.stdout.splitlines() if (ROOT / name).is_file()}
+    for name in names:
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.exists() or target.read_bytes() != (ROOT / name).read_bytes():
+            shutil.copy2(ROOT / name, target)
+    for path in [*(folder / "tinylm").rglob("*.py"), *(folder / "tests").rglob("*.py")]:
+        if str(path.relative_to(folder)) not in names:
+            path.unlink()
+    return folder
+
+
+# What each test executes
+
+
+def measure(work: Path, copies: list[Path]) -> None:
+    """Runs every test file of the packages once, and writes what its tests execute into work/lines/; files that are unchanged are kept."""
+    files = sorted(str(p.relative_to(ROOT)) for name in PACKAGES for p in (ROOT / "tests" / name).rglob("test_*.py"))
+    code = "".join(p.read_text(encoding="utf-8") for p in sorted((ROOT / "tinylm").rglob("*.py")))
+    (work / "lines").mkdir(parents=True, exist_ok=True)
+
+    def stamp(file: str) -> str:
+        return hashlib.sha256((code + (ROOT / file).read_text(encoding="utf-8")).encode()).hexdigest()
+
+    def is_kept(file: str) -> bool:
+        path = lines_path(work, file)
+        return path.exists() and json.loads(path.read_text(encoding="utf-8"))["stamp"] == stamp(file)
+
+    def record(job: Job, copy: Path) -> int:
+        recorder = running.Recorder(copy)
+        code = running.run_pytest(copy, [job.path], recorder)
+        text = json.dumps({"stamp": stamp(job.path), "tests": recorder.results()})
+        lines_path(work, job.path).write_text(text, encoding="utf-8")
+        return code
+
+    def done(job: Job, outcome: str, seconds: float, copy: Path) -> None:
+        print(f"{job.path}: {outcome}, {seconds:.1f} s", flush=True)
+
+    jobs = (Job(file) for file in files if not is_kept(file))
+    running.forked(lambda: next(jobs, None), record, done, copies)
+
+
+def lines_path(work: Path, file: str) -> Path:
+    return work / "lines" / (file.replace("/", ".") + ".json")
+
+
+class Measured:
+    """Every test that passes: its seconds, and the lines that it executes."""
+
+    def __init__(self, work: Path):
+        self.seconds: dict[str, float] = {}
+        self.lines: defaultdict[str, dict[str, int]] = defaultdict(dict)  # file of tinylm -> test -> bits
+        for path in sorted((work / "lines").glob("*.json")):
+            for name, test in json.loads(path.read_text(encoding="utf-8"))["tests"].items():
+                if test["passed"]:
+                    self.seconds[name] = test["seconds"]
+                    for file, bits in test["lines"].items():
+                        self.lines[file][name] = int(bits, 16)
+        if not self.seconds:
+            raise SystemExit(f"error: nothing was measured in {work}: run `measure` first")
+
+    def tests_of(self, path: str, change: Change, budget: float, stage: int) -> list[str]:
+        """Returns the tests that execute the change's lines, the nearest and quickest first; in stage 2, all tests of their files."""
+        wanted = (1 << (change.last + 1)) - (1 << change.first)
+        hits = {name for name, bits in self.lines[path].items() if bits & wanted}
+        if not hits:  # outside functions, or in a process that a test starts
+            hits = {*self.lines[path], *(name for name in self.seconds if distance(path, name.split("::")[0]) == 0)}
+        if stage == 2:
+            files = {name.split("::")[0] for name in hits}
+            hits = {name for name in self.seconds if name.split("::")[0] in files} - set(self.tests_of(path, change, budget, 1))
+        files_of = defaultdict(list)
+        for name in sorted(hits, key=lambda name: self.seconds[name]):
+            files_of[name.split("::")[0]].append(name)
+        found, total = [], 0.0
+        for file in sorted(files_of, key=lambda file: (distance(path, file), sum(self.seconds[n] for n in files_of[file]))):
+            for name in files_of[file]:
+                if total + self.seconds[name] <= budget:
+                    found.append(name)
+                    total += self.seconds[name]
+        return found
+
+
+def distance(path: str, test: str) -> int:
+    """Returns 0 for the test file of a module's name, 1 for one of its package, 2 for another."""
+    module, file = Path(path), Path(test)
+    if module.parts[1] != file.parts[1]:
+        return 2
+    return 0 if module.stem in file.stem or file.stem.removeprefix("test_") in module.stem else 1
+
+
+# Trying changes
+
+
+def chosen(options: argparse.Namespace) -> list[tuple[str, Change]]:
+    """Returns the changes to try: all of the named files, else a random choice from the packages."""
+    if options.files:
+        return [(path, c) for path in options.files for c in changes((ROOT / path).read_bytes())]
+    draw, found = random.Random(options.seed), []
+    sources = {p: p.read_bytes() for name in PACKAGES for p in sorted((ROOT / "tinylm" / name).rglob("*.py"))}
+    kept = {str(p.relative_to(ROOT)): s for p, s in sources.items() if not str(p.relative_to(ROOT)).startswith(NOT_CODE)}
+    lengths = {name: sum(s.count(b"\n") for path, s in kept.items() if path.split("/")[1] == name) for name in PACKAGES}
+    for name in PACKAGES:
+        count = max(AT_LEAST, round(options.count * lengths[name] / sum(lengths.values())))
+        every = [(path, c) for path, s in kept.items() if path.split("/")[1] == name for c in changes(s)]
+        draw.shuffle(every)
+        found += [next((p, c) for p, c in iter(every.pop, None) if is_new(kept[p], c)) for _ in range(min(count, len(every)))]
+    draw.shuffle(found)
+    return found
+
+
+def run(listed: list[tuple[str, Change]], work: Path, copies: list[Path], out: Path, budget: float) -> None:
+    """Tries the changes that are not among the results yet."""
+    measured = Measured(work)
+    sources = {path: (ROOT / path).read_bytes() for path, _ in listed}
+    tried = {identity(result) for result in results(out)}
+    again: list[Job] = []
+
+    def job_of(path: str, change: Change, stage: int) -> Job:
+        tests = measured.tests_of(path, change, budget, stage)
+        return Job(path, change, tests, stage, 30 + 4 * sum(measured.seconds[name] for name in tests))
+
+    new = (job_of(path, c, 1) for path, c in listed if identity(record_of(path, c)) not in tried and is_new(sources[path], c))
+
+    def attempt(job: Job, copy: Path) -> int:
+        assert job.change is not None
+        sys.dont_write_bytecode = True
+        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+        (copy / job.path).write_bytes(job.change.apply(sources[job.path]))
+        failed = copy.parent / f"{copy.name}.failed"
+        failed.unlink(missing_ok=True)
+        files = list(dict.fromkeys(name.split("::")[0] for name in job.tests))
+        return running.run_pytest(copy, files, running.Chosen(job.tests, failed), "-x") if files else 0
+
+    def done(job: Job, outcome: str, seconds: float, copy: Path) -> None:
+        assert job.change is not None
+        shutil.copy2(ROOT / job.path, copy / job.path)  # with its time, so that its compiled file is right again
+        if outcome == "passed" and job.stage == 1:
+            again.append(job_of(job.path, job.change, 2))
+            return
+        failed = copy.parent / f"{copy.name}.failed"
+        by = failed.read_text(encoding="utf-8") if failed.exists() else ""
+        result = record_of(job.path, job.change) | {"outcome": outcome, "by": by, "stage": job.stage, "seconds": round(seconds, 1)}
+        result |= {"tests": len(job.tests), **before_and_after(sources[job.path], job.change)}
+        with out.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(result) + "\n")
+        print(f"{outcome:7} {seconds:5.1f} s  {job.path}:{job.change.line} {job.change.kind} {by}", flush=True)
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    running.forked(lambda: again.pop() if again else next(new, None), attempt, done, copies)
+
+
+def record_of(path: str, change: Change) -> dict[str, Any]:
+    return {"path": path, **dataclasses.asdict(change)}
+
+
+def identity(result: dict[str, Any]) -> tuple[object, ...]:
+    return tuple(result[key] for key in ("path", "start", "end", "new"))
+
+
+def before_and_after(source: bytes, change: Change) -> dict[str, str]:
+    """Returns the lines that the change touches, before and after it, each as one line."""
+    first = source.rfind(b"\n", 0, change.start) + 1
+    last = (source + b"\n").find(b"\n", change.end)
+    old = source[first:last].decode()
+    new = source[first : change.start].decode() + change.new + source[change.end : last].decode()
+    return {"old": " ".join(old.split()), "after": " ".join(new.split())}
+
+
+# What was found
+
+
+def results(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] if out.exists() else []
+
+
+def report(out: Path) -> int:
+    """Prints the survivors and the totals per package. Returns 1 if something survived, for the shell."""
+    found = results(out)
+    survivors = [r for r in found if r["outcome"] == "passed"]
+    for r in sorted(survivors, key=lambda r: (r["path"], r["start"])):
+        print(f"{r['path']}:{r['line']}  {r['kind']}, {r['tests']} tests\n  - {r['old']}\n  + {r['after']}")
+    for name in PACKAGES:
+        of = [r for r in found if r["path"].split("/")[1] == name]
+        if of:
+            print(f"{name}: {len(of)} changes, {sum(r in survivors for r in of)} survive")
+    print(f"{len(found)} changes, {len(survivors)} survive, {sum(r['seconds'] for r in found):.0f} s")
+    return int(bool(survivors))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
