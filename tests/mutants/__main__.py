@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("ops", "nn", "optim", "decode", "data", "models", "train", "verify", "engine")
 NOT_CODE = ("tinylm/verify/samples/",)  # inputs of tests
 AT_LEAST = 20  # changes per package
+CANNOT_TELL = 77  # a child's status
 
 
 @dataclasses.dataclass
@@ -52,16 +54,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--files", nargs="*", default=[])
-    parser.add_argument("--budget", type=float, default=60.0, help="seconds of tests per change")
+    parser.add_argument("--budget", type=float, default=30.0, help="seconds of tests per change")
     options = parser.parse_args()
     out = options.out or options.work / "results.jsonl"
     if options.action != "report":
-        copies = [fresh_copy(options.work / f"copy{i}") for i in range(options.workers)]
+        copies = [fresh_copy(options.work / f"copy{i}") for i in range(options.workers + 1)]
         running.import_heavy()
         if options.action == "measure":
             measure(options.work, copies)
         else:
-            run(chosen(options), options.work, copies, out, options.budget)
+            Trials(chosen(options), Measured(options.work), copies, out, options.budget).run()
     return report(out)
 
 
@@ -98,7 +100,7 @@ def measure(work: Path, copies: list[Path]) -> None:
 
     def record(job: Job, copy: Path) -> int:
         recorder = running.Recorder(copy)
-        code = running.run_pytest(copy, [job.path], recorder)
+        code = running.run_pytest([job.path], recorder)
         text = json.dumps({"stamp": stamp(job.path), "tests": recorder.results()})
         lines_path(work, job.path).write_text(text, encoding="utf-8")
         return code
@@ -107,7 +109,7 @@ def measure(work: Path, copies: list[Path]) -> None:
         print(f"{job.path}: {outcome}, {seconds:.1f} s", flush=True)
 
     jobs = (Job(file) for file in files if not is_kept(file))
-    running.forked(lambda: next(jobs, None), record, done, copies)
+    running.forked(lambda: next(jobs, None), record, done, copies[1:])
 
 
 def lines_path(work: Path, file: str) -> Path:
@@ -137,7 +139,7 @@ class Measured:
             hits = {*self.lines[path], *(name for name in self.seconds if distance(path, name.split("::")[0]) == 0)}
         if stage == 2:
             files = {name.split("::")[0] for name in hits}
-            hits = {name for name in self.seconds if name.split("::")[0] in files} - set(self.tests_of(path, change, budget, 1))
+            hits = {name for name in self.seconds if name.split("::")[0] in files}
         files_of = defaultdict(list)
         for name in sorted(hits, key=lambda name: self.seconds[name]):
             files_of[name.split("::")[0]].append(name)
@@ -178,45 +180,99 @@ def chosen(options: argparse.Namespace) -> list[tuple[str, Change]]:
     return found
 
 
-def run(listed: list[tuple[str, Change]], work: Path, copies: list[Path], out: Path, budget: float) -> None:
+@dataclasses.dataclass
+class Trials:
     """Tries the changes that are not among the results yet."""
-    measured = Measured(work)
-    sources = {path: (ROOT / path).read_bytes() for path, _ in listed}
-    tried = {identity(result) for result in results(out)}
-    again: list[Job] = []
 
-    def job_of(path: str, change: Change, stage: int) -> Job:
-        tests = measured.tests_of(path, change, budget, stage)
-        return Job(path, change, tests, stage, 30 + 4 * sum(measured.seconds[name] for name in tests))
+    listed: list[tuple[str, Change]]
+    measured: Measured
+    copies: list[Path]
+    out: Path
+    budget: float
 
-    new = (job_of(path, c, 1) for path, c in listed if identity(record_of(path, c)) not in tried and is_new(sources[path], c))
+    def run(self) -> None:
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        self.sources = {path: (ROOT / path).read_bytes() for path, _ in self.listed}
+        self.again: list[Job] = []
+        self.log = os.fdopen(os.dup(1), "w", buffering=1)  # which is not a child's standard output
+        base, *copies = self.copies
+        files = sorted({name.split("::")[0] for name in self.measured.seconds})
+        survived = self.out.with_suffix(".survived")
+        if pid := os.fork():
+            os.waitpid(pid, 0)
+        else:  # the children of a session in which everything is collected, and then, for the rest, new processes
+            running.child(lambda job, copy: running.run_pytest(files, running.Session(base, self.within)), None, base)
+        first = {identity(json.loads(line)) for line in survived.read_text().splitlines()} if survived.exists() else set()
+        jobs = (self.job(path, c, 2 if identity(record_of(path, c)) in first else 1) for path, c in self.left())
+        running.forked(lambda: self.again.pop() if self.again else next(jobs, None), self.attempt, self.done, copies)
 
-    def attempt(job: Job, copy: Path) -> int:
+    def left(self) -> Iterator[tuple[str, Change]]:
+        tried = {identity(result) for result in results(self.out)}
+        for path, change in self.listed:
+            if identity(record_of(path, change)) not in tried and is_new(self.sources[path], change):
+                yield path, change
+
+    def job(self, path: str, change: Change, stage: int) -> Job:
+        tests = self.measured.tests_of(path, change, self.budget, stage)
+        return Job(path, change, tests, stage, 30 + 4 * sum(self.measured.seconds[name] for name in tests))
+
+    def within(self, session: running.Session) -> None:
+        """Tries in forks of the session what can be tried there, and notes the survivors."""
+        survived = self.out.with_suffix(".survived")
+        known = {identity(json.loads(line)) for line in survived.read_text().splitlines()} if survived.exists() else set()
+
+        def attempt(job: Job, copy: Path) -> int:
+            assert job.change is not None
+            changed = self.write(job, copy)
+            if not job.tests or not session.replace(job.path, self.sources[job.path], changed):
+                return CANNOT_TELL
+            return session.run(job.tests, failed_path(copy))
+
+        def done(job: Job, outcome: str, seconds: float, copy: Path) -> None:
+            assert job.change is not None
+            if outcome == "passed":
+                with survived.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(record_of(job.path, job.change)) + "\n")
+            elif outcome != f"status {CANNOT_TELL}":
+                self.done(job, outcome, seconds, copy)
+            self.restore(job, copy)
+
+        jobs = (self.job(path, c, 1) for path, c in self.left() if identity(record_of(path, c)) not in known)
+        running.forked(lambda: next(jobs, None), attempt, done, self.copies[1:])
+
+    def write(self, job: Job, copy: Path) -> bytes:
         assert job.change is not None
         sys.dont_write_bytecode = True
         os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
-        (copy / job.path).write_bytes(job.change.apply(sources[job.path]))
-        failed = copy.parent / f"{copy.name}.failed"
-        failed.unlink(missing_ok=True)
-        files = list(dict.fromkeys(name.split("::")[0] for name in job.tests))
-        return running.run_pytest(copy, files, running.Chosen(job.tests, failed), "-x") if files else 0
+        failed_path(copy).unlink(missing_ok=True)
+        changed = job.change.apply(self.sources[job.path])
+        (copy / job.path).write_bytes(changed)
+        return changed
 
-    def done(job: Job, outcome: str, seconds: float, copy: Path) -> None:
-        assert job.change is not None
+    def restore(self, job: Job, copy: Path) -> None:
         shutil.copy2(ROOT / job.path, copy / job.path)  # with its time, so that its compiled file is right again
-        if outcome == "passed" and job.stage == 1:
-            again.append(job_of(job.path, job.change, 2))
-            return
-        failed = copy.parent / f"{copy.name}.failed"
-        by = failed.read_text(encoding="utf-8") if failed.exists() else ""
-        result = record_of(job.path, job.change) | {"outcome": outcome, "by": by, "stage": job.stage, "seconds": round(seconds, 1)}
-        result |= {"tests": len(job.tests), **before_and_after(sources[job.path], job.change)}
-        with out.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(result) + "\n")
-        print(f"{outcome:7} {seconds:5.1f} s  {job.path}:{job.change.line} {job.change.kind} {by}", flush=True)
 
-    out.parent.mkdir(parents=True, exist_ok=True)
-    running.forked(lambda: again.pop() if again else next(new, None), attempt, done, copies)
+    def attempt(self, job: Job, copy: Path) -> int:
+        self.write(job, copy)
+        files = list(dict.fromkeys(name.split("::")[0] for name in job.tests))
+        return running.run_pytest(files, running.Chosen(job.tests, failed_path(copy)), "-x") if files else 0
+
+    def done(self, job: Job, outcome: str, seconds: float, copy: Path) -> None:
+        assert job.change is not None
+        self.restore(job, copy)
+        if outcome == "passed" and job.stage == 1:
+            self.again.append(self.job(job.path, job.change, 2))
+            return
+        by = failed_path(copy).read_text(encoding="utf-8") if failed_path(copy).exists() else ""
+        result = record_of(job.path, job.change) | {"outcome": outcome, "by": by, "stage": job.stage, "seconds": round(seconds, 1)}
+        result |= {"tests": len(job.tests), **before_and_after(self.sources[job.path], job.change)}
+        with self.out.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(result) + "\n")
+        print(f"{outcome:7} {seconds:5.1f} s  {job.path}:{job.change.line} {job.change.kind} {by}", file=self.log)
+
+
+def failed_path(copy: Path) -> Path:
+    return copy.parent / f"{copy.name}.failed"
 
 
 def record_of(path: str, change: Change) -> dict[str, Any]:

@@ -1,21 +1,26 @@
-"""Runs tests in forked processes: what each test executes, and whether it notices a change.
+"""Runs tests in forked processes, in copies of the source tree: what each test executes, and whether it notices a change.
 
-The process that forks has imported what takes long (PyTorch, SciPy, pytest), but not tinylm: each child imports it from a copy of the
-source tree, in which one file may be changed.
+The process that forks has imported what takes long (PyTorch, SciPy, pytest), but not tinylm: each child imports it from its copy, in
+which a file may be changed. Faster still is a session in which pytest has collected all tests: each of its children puts the changed
+code into the functions that are there already.
 """
 
 import contextlib
+import gc
 import importlib
+import inspect
 import os
 import resource
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import CodeType, FrameType
+from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 import pytest
@@ -81,7 +86,11 @@ def child(work: Callable[[Any, Path], int], job: Any, copy: Path) -> Any:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.chdir(copy)
         sys.path.insert(0, str(copy))
-        os.environ.update(PYTHONPATH=str(copy), OMP_NUM_THREADS="1", CI="1", TMPDIR=str(copy.parent), PYTHONUTF8="1")
+        temporary = copy.parent / f"{copy.name}.temporary"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        tempfile.tempdir = None
+        os.environ.update(PYTHONPATH=str(copy), OMP_NUM_THREADS="1", CI="1", TMPDIR=str(temporary), PYTHONUTF8="1")
         code = work(job, copy)
     except BaseException as error:
         print("the child failed:", repr(error), flush=True)
@@ -95,10 +104,9 @@ def kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def run_pytest(copy: Path, files: list[str], plugin: object, *options: str) -> int:
-    folder = copy.parent / f"{copy.name}.temporary"
+def run_pytest(files: list[str], plugin: object, *options: str) -> int:
     quiet = ("-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")  # of a plugin that is imported already
-    return int(pytest.main([*quiet, f"--basetemp={folder}", "--tb=short", *options, *files], plugins=[plugin]))
+    return int(pytest.main([*quiet, "--tb=short", *options, *files], plugins=[plugin]))
 
 
 class Recorder:
@@ -196,3 +204,61 @@ class Chosen:
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.failed and not self.failed.exists():
             self.failed.write_text(report.nodeid, encoding="utf-8")
+
+
+class Session:
+    """A pytest plugin that collects all tests and then calls `work(session)` instead of running them."""
+
+    def __init__(self, copy: Path, work: Callable[["Session"], None]):
+        self.copy, self.work = copy, work
+        self.items: dict[str, Any] = {}
+        self.functions: dict[tuple[str, str, int], list[FunctionType]] = {}
+
+    def pytest_runtestloop(self, session: Any) -> bool:
+        self.items = {item.nodeid: item for item in session.items}
+        for found in gc.get_objects():
+            if type(found) is FunctionType and found.__code__.co_filename.startswith(str(self.copy / "tinylm")):
+                self.functions.setdefault(key(found.__code__), []).append(found)
+        self.work(self)
+        return True
+
+    def run(self, names: list[str], failed: Path) -> int:
+        """Runs the tests up to the first that fails, in this process."""
+        plugin = Chosen(names, failed)
+        items = [self.items[name] for name in names if name in self.items]
+        for item, following in zip(items, [*items[1:], None], strict=True):
+            if item is items[0]:
+                item.config.pluginmanager.register(plugin)
+            item.ihook.pytest_runtest_protocol(item=item, nextitem=following)
+            if failed.exists():
+                return 1
+        return 0
+
+    def replace(self, path: str, old: bytes, new: bytes) -> bool:
+        """Puts the changed code into the functions of a file, in this process. Returns False if what differs is not in functions."""
+        codes = [compile(text, str(self.copy / path), "exec", dont_inherit=True) for text in (old, new)]
+        try:
+            return self.replace_within(*codes)
+        except ValueError:  # another number of free variables
+            return False
+
+    def replace_within(self, old: CodeType, new: CodeType) -> bool:
+        inner = [[c for c in code.co_consts if isinstance(c, CodeType)] for code in (old, new)]
+        if len(inner[0]) != len(inner[1]):
+            return False
+        if old.co_flags & inspect.CO_OPTIMIZED:  # a function: those that it made already, too
+            for function in self.functions.get(key(old), []):
+                function.__code__ = new
+        elif without_inner(old) != without_inner(new):
+            return False
+        pairs = [(a, b) for a, b in zip(*inner, strict=True) if a != b]
+        known = [self.replace_within(a, b) for a, b in pairs]
+        return bool(old.co_flags & inspect.CO_OPTIMIZED) or (bool(known) and all(known))
+
+
+def key(code: CodeType) -> tuple[str, str, int]:
+    return code.co_filename, code.co_qualname, code.co_firstlineno
+
+
+def without_inner(code: CodeType) -> CodeType:
+    return code.replace(co_consts=tuple(None if isinstance(c, CodeType) else c for c in code.co_consts))
