@@ -12,14 +12,12 @@ measurement and the results (results.jsonl, or --out): a run that was stopped go
 
 import argparse
 import dataclasses
-import hashlib
 import json
 import os
 import random
 import shutil
 import subprocess
 import sys
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mutants import running
 from mutants.changes import Change, changes, is_new
+from mutants.measuring import Measured, measure
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("ops", "nn", "optim", "decode", "data", "models", "train", "verify", "engine")
@@ -39,10 +38,10 @@ CANNOT_TELL = 77  # a child's status
 @dataclasses.dataclass
 class Job:
     path: str
-    change: Change | None = None
-    tests: list[str] = dataclasses.field(default_factory=list)
-    stage: int = 1
-    limit: float = 1200.0
+    change: Change
+    tests: list[str]
+    stage: int
+    limit: float
 
 
 def main() -> int:
@@ -61,7 +60,7 @@ def main() -> int:
         copies = [fresh_copy(options.work / f"copy{i}") for i in range(options.workers + 1)]
         running.import_heavy()
         if options.action == "measure":
-            measure(options.work, copies)
+            measure(ROOT, PACKAGES, options.work, copies)
         else:
             Trials(chosen(options), Measured(options.work), copies, out, options.budget).run()
     return report(out)
@@ -80,87 +79,6 @@ def fresh_copy(folder: Path) -> Path:
         if str(path.relative_to(folder)) not in names:
             path.unlink()
     return folder
-
-
-# What each test executes
-
-
-def measure(work: Path, copies: list[Path]) -> None:
-    """Runs every test file of the packages once, and writes what its tests execute into work/lines/; files that are unchanged are kept."""
-    files = sorted(str(p.relative_to(ROOT)) for name in PACKAGES for p in (ROOT / "tests" / name).rglob("test_*.py"))
-    code = "".join(p.read_text(encoding="utf-8") for p in sorted((ROOT / "tinylm").rglob("*.py")))
-    (work / "lines").mkdir(parents=True, exist_ok=True)
-
-    def stamp(file: str) -> str:
-        return hashlib.sha256((code + (ROOT / file).read_text(encoding="utf-8")).encode()).hexdigest()
-
-    def is_kept(file: str) -> bool:
-        path = lines_path(work, file)
-        return path.exists() and json.loads(path.read_text(encoding="utf-8"))["stamp"] == stamp(file)
-
-    def record(job: Job, copy: Path) -> int:
-        recorder = running.Recorder(copy)
-        code = running.run_pytest([job.path], recorder)
-        text = json.dumps({"stamp": stamp(job.path), "tests": recorder.results()})
-        lines_path(work, job.path).write_text(text, encoding="utf-8")
-        return code
-
-    def done(job: Job, outcome: str, seconds: float, copy: Path) -> None:
-        print(f"{job.path}: {outcome}, {seconds:.1f} s", flush=True)
-
-    jobs = (Job(file) for file in files if not is_kept(file))
-    running.forked(lambda: next(jobs, None), record, done, copies[1:])
-
-
-def lines_path(work: Path, file: str) -> Path:
-    return work / "lines" / (file.replace("/", ".") + ".json")
-
-
-class Measured:
-    """Every test that passes: its seconds, and the lines that it executes."""
-
-    def __init__(self, work: Path):
-        self.seconds: dict[str, float] = {}
-        self.lines: defaultdict[str, dict[str, int]] = defaultdict(dict)  # file of tinylm -> test -> bits
-        for path in sorted((work / "lines").glob("*.json")):
-            for name, test in json.loads(path.read_text(encoding="utf-8"))["tests"].items():
-                if test["passed"]:
-                    self.seconds[name] = test["seconds"]
-                    for file, bits in test["lines"].items():
-                        self.lines[file][name] = int(bits, 16)
-        if not self.seconds:
-            raise SystemExit(f"error: nothing was measured in {work}: run `measure` first")
-
-    def tests_of(self, path: str, change: Change, budget: float, stage: int) -> list[str]:
-        """Returns the tests that execute the change's lines, the nearest and quickest first; in stage 2, all tests of their files."""
-        wanted = (1 << (change.last + 1)) - (1 << change.first)
-        hits = {name for name, bits in self.lines[path].items() if bits & wanted}
-        if not hits:  # outside functions, or in a process that a test starts
-            hits = {*self.lines[path], *(name for name in self.seconds if distance(path, name.split("::")[0]) == 0)}
-        if stage == 2:
-            files = {name.split("::")[0] for name in hits}
-            hits = {name for name in self.seconds if name.split("::")[0] in files}
-        files_of = defaultdict(list)
-        for name in sorted(hits, key=lambda name: self.seconds[name]):
-            files_of[name.split("::")[0]].append(name)
-        found, total = [], 0.0
-        for file in sorted(files_of, key=lambda file: (distance(path, file), sum(self.seconds[n] for n in files_of[file]))):
-            for name in files_of[file]:
-                if total + self.seconds[name] <= budget:
-                    found.append(name)
-                    total += self.seconds[name]
-        return found
-
-
-def distance(path: str, test: str) -> int:
-    """Returns 0 for the test file of a module's name, 1 for one of its package, 2 for another."""
-    module, file = Path(path), Path(test)
-    if module.parts[1] != file.parts[1]:
-        return 2
-    return 0 if module.stem in file.stem or file.stem.removeprefix("test_") in module.stem else 1
-
-
-# Trying changes
 
 
 def chosen(options: argparse.Namespace) -> list[tuple[str, Change]]:
@@ -222,14 +140,12 @@ class Trials:
         known = {identity(json.loads(line)) for line in survived.read_text().splitlines()} if survived.exists() else set()
 
         def attempt(job: Job, copy: Path) -> int:
-            assert job.change is not None
             changed = self.write(job, copy)
             if not job.tests or not session.replace(job.path, self.sources[job.path], changed):
                 return CANNOT_TELL
             return session.run(job.tests, failed_path(copy))
 
         def done(job: Job, outcome: str, seconds: float, copy: Path) -> None:
-            assert job.change is not None
             if outcome == "passed":
                 with survived.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(record_of(job.path, job.change)) + "\n")
@@ -241,7 +157,6 @@ class Trials:
         running.forked(lambda: next(jobs, None), attempt, done, self.copies[1:])
 
     def write(self, job: Job, copy: Path) -> bytes:
-        assert job.change is not None
         sys.dont_write_bytecode = True
         os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
         failed_path(copy).unlink(missing_ok=True)
@@ -258,7 +173,6 @@ class Trials:
         return running.run_pytest(files, running.Chosen(job.tests, failed_path(copy)), "-x") if files else 0
 
     def done(self, job: Job, outcome: str, seconds: float, copy: Path) -> None:
-        assert job.change is not None
         self.restore(job, copy)
         if outcome == "passed" and job.stage == 1:
             self.again.append(self.job(job.path, job.change, 2))
