@@ -148,3 +148,12 @@ def test_windows_per_forward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_allclose(log_probabilities_given(model, ids, positions, 2), expected, rtol=1e-12)
         assert given[0] == (rows, 2)
         assert sum(n for n, _ in given) == 300
+
+
+@pytest.mark.parametrize("kind", ["ngram", "gpt"])
+@pytest.mark.parametrize("bad", [-1, VOCABULARY])
+def test_a_scored_token_outside_the_vocabulary_is_refused(kind: str, bad: int) -> None:
+    """Also one that is no model's input."""
+    ids = np.array([1, 2, 3, bad])
+    with pytest.raises(RangeError, match=f"token id {bad} is out of range"):
+        log_probabilities_given(built(kind), ids, np.array([3]), 2)

@@ -3,6 +3,7 @@
     python tests/mutants measure                       which lines each test executes, once per tree: about ten minutes
     python tests/mutants run --seed 1 --count 300      300 changes, spread over the packages by their lines, at least 20 each
     python tests/mutants run --files tinylm/decode/stepping.py tinylm/optim/schedules.py          every change of these files
+    python tests/mutants again                         the survivors once more, after new tests were written and measured
     python tests/mutants report                        the survivors so far: file:line, the old line, the new line
 
 A change is tried on the tests that execute its line, those nearest by name first, until one fails. --budget seconds of tests are
@@ -46,7 +47,7 @@ class Job:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=("measure", "run", "report"))
+    parser.add_argument("action", choices=("measure", "run", "again", "report"))
     parser.add_argument("--work", type=Path, default=Path("/tmp/tinylm-mutants"))
     parser.add_argument("--out", type=Path, help="the results; results.jsonl in the work folder if not given")
     parser.add_argument("--workers", type=int, default=1)
@@ -62,7 +63,8 @@ def main() -> int:
         if options.action == "measure":
             measure(ROOT, PACKAGES, options.work, copies)
         else:
-            Trials(chosen(options), Measured(options.work), copies, out, options.budget).run()
+            listed = take_back_survivors(out) if options.action == "again" else chosen(options)
+            Trials(listed, Measured(options.work), copies, out, options.budget).run()
     return report(out)
 
 
@@ -115,12 +117,11 @@ class Trials:
         self.log = os.fdopen(os.dup(1), "w", buffering=1)  # which is not a child's standard output
         base, *copies = self.copies
         files = sorted({name.split("::")[0] for name in self.measured.seconds})
-        survived = self.out.with_suffix(".survived")
         if pid := os.fork():
             os.waitpid(pid, 0)
         else:  # the children of a session in which everything is collected, and then, for the rest, new processes
             running.child(lambda job, copy: running.run_pytest(files, running.Session(base, self.within)), None, base)
-        first = {identity(json.loads(line)) for line in survived.read_text().splitlines()} if survived.exists() else set()
+        first = {identity(result) for result in results(survived_path(self.out))}
         jobs = (self.job(path, c, 2 if identity(record_of(path, c)) in first else 1) for path, c in self.left())
         running.forked(lambda: self.again.pop() if self.again else next(jobs, None), self.attempt, self.done, copies)
 
@@ -136,8 +137,7 @@ class Trials:
 
     def within(self, session: running.Session) -> None:
         """Tries in forks of the session what can be tried there, and notes the survivors."""
-        survived = self.out.with_suffix(".survived")
-        known = {identity(json.loads(line)) for line in survived.read_text().splitlines()} if survived.exists() else set()
+        known = {identity(result) for result in results(survived_path(self.out))}
 
         def attempt(job: Job, copy: Path) -> int:
             changed = self.write(job, copy)
@@ -147,8 +147,7 @@ class Trials:
 
         def done(job: Job, outcome: str, seconds: float, copy: Path) -> None:
             if outcome == "passed":
-                with survived.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(record_of(job.path, job.change)) + "\n")
+                append(survived_path(self.out), record_of(job.path, job.change))
             elif outcome != f"status {CANNOT_TELL}":
                 self.done(job, outcome, seconds, copy)
             self.restore(job, copy)
@@ -180,9 +179,13 @@ class Trials:
         by = failed_path(copy).read_text(encoding="utf-8") if failed_path(copy).exists() else ""
         result = record_of(job.path, job.change) | {"outcome": outcome, "by": by, "stage": job.stage, "seconds": round(seconds, 1)}
         result |= {"tests": len(job.tests), **before_and_after(self.sources[job.path], job.change)}
-        with self.out.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(result) + "\n")
+        append(self.out, result)
         print(f"{outcome:7} {seconds:5.1f} s  {job.path}:{job.change.line} {job.change.kind} {by}", file=self.log)
+
+
+def survived_path(out: Path) -> Path:
+    """Returns the file of the changes that survived within the session, and are to be tried on whole files."""
+    return out.with_suffix(".survived.jsonl")
 
 
 def failed_path(copy: Path) -> Path:
@@ -211,6 +214,20 @@ def before_and_after(source: bytes, change: Change) -> dict[str, str]:
 
 def results(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] if out.exists() else []
+
+
+def append(path: Path, result: dict[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(result) + "\n")
+
+
+def take_back_survivors(out: Path) -> list[tuple[str, Change]]:
+    """Returns the survivors, which are then no results any more."""
+    found = results(out)
+    out.write_text("".join(json.dumps(r) + "\n" for r in found if r["outcome"] != "passed"), encoding="utf-8")
+    survived_path(out).unlink(missing_ok=True)
+    names = [field.name for field in dataclasses.fields(Change)]
+    return [(r["path"], Change(**{name: r[name] for name in names})) for r in found if r["outcome"] == "passed"]
 
 
 def report(out: Path) -> int:

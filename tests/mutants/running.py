@@ -112,7 +112,8 @@ def run_pytest(files: list[str], plugin: object, *options: str) -> int:
 class Recorder:
     """A pytest plugin that records what each test executes of the copy's tinylm, and its seconds.
 
-    What a fixture of several tests executes counts for each of them.
+    What a fixture of several tests executes counts for each of them. Tests on the emulated GPU are left out: they are slow, and the
+    same tests run on the CPU.
     """
 
     def __init__(self, copy: Path):
@@ -121,6 +122,9 @@ class Recorder:
         self.traced: dict[CodeType, list[Any]] = {}
         self.fixtures: dict[str, Lines] = {}
         self.tests: dict[str, dict[str, Any]] = {}
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        items[:] = [item for item in items if not item.nodeid.endswith("emulated]")]
 
     def trace(self, frame: FrameType, event: str, argument: object) -> Any:
         code = frame.f_code
