@@ -197,7 +197,7 @@ def joined(a: Lines, b: Lines) -> Lines:
 
 
 class Chosen:
-    """A pytest plugin that runs the chosen tests in their order, and writes the name of the first that fails."""
+    """A pytest plugin that runs the chosen tests in their order, and writes the names of those that fail."""
 
     def __init__(self, names: list[str], failed: Path):
         self.places, self.failed = {name: i for i, name in enumerate(names)}, failed
@@ -206,8 +206,9 @@ class Chosen:
         items[:] = sorted((item for item in items if item.nodeid in self.places), key=lambda item: self.places[item.nodeid])
 
     def pytest_runtest_logreport(self, report: Any) -> None:
-        if report.failed and not self.failed.exists():
-            self.failed.write_text(report.nodeid, encoding="utf-8")
+        if report.failed:
+            with self.failed.open("a", encoding="utf-8") as file:
+                file.write(f"{report.nodeid}\n")
 
 
 class Session:

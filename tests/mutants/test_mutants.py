@@ -98,7 +98,7 @@ def test_a_wrong_change_is_noticed_and_an_equivalent_one_survives(tree: Path) ->
 
     running.forked(lambda: jobs.pop() if jobs else None, attempt, done, [tree])
     assert outcomes == {"(inner % 2)": "failed", "(n >= 0)": "passed"}
-    assert (tree.parent / "failed").read_text(encoding="utf-8") == "tests/test_half.py::test_half"
+    assert (tree.parent / "failed").read_text(encoding="utf-8") == "tests/test_half.py::test_half\n"
 
 
 def test_a_child_that_hangs_is_killed(tmp_path: Path) -> None:
