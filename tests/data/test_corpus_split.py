@@ -109,10 +109,20 @@ def test_which_files_are_read(tmp_path: Path) -> None:
     assert lines[1:7] == [*(f"skipped {name}: {why}" for name, why in corpus.skipped[:5]), "and 2 more, which data.json lists"]
 
 
-def test_a_summary_of_five_skipped_files_ends_there(tmp_path: Path) -> None:
-    corpus = open_corpus(written(tmp_path, {"a.txt": text_of(40, "a"), **{f"{i}.rst": "no" for i in range(5)}}))
+@pytest.mark.parametrize(("skipped", "more"), [(5, []), (6, ["and 1 more, which data.json lists"])])
+def test_a_summary_lists_five_skipped_files(skipped: int, more: list[str], tmp_path: Path) -> None:
+    corpus = open_corpus(written(tmp_path, {"a.txt": text_of(40, "a"), **{f"{i}.rst": "no" for i in range(skipped)}}))
     assert corpus.summary().count("skipped") == 5
-    assert "more, which" not in corpus.summary()
+    assert [line for line in corpus.summary().splitlines() if "more, which" in line] == more
+
+
+def test_the_validation_lines_are_looked_for_in_the_training_part(tmp_path: Path) -> None:
+    letters = [chr(ord("a") + i // 26) + chr(ord("a") + i % 26) for i in range(97)]
+    unlike = [f"{pair * 12} {pair[::-1] * 12} {pair * 7}\n" for pair in letters]  # 64 characters each
+    corpus = open_corpus(written(tmp_path, {"a.txt": "".join([*unlike[:94], *unlike[:3], *unlike[94:]])}) / "a.txt")
+    assert (corpus.overlap.lines_compared, corpus.overlap.lines_shared) == (10, 3)
+    assert corpus.overlap.examples == tuple(line.rstrip("\n") for line in unlike[:3])
+    assert corpus.to_json()["overlap"] == corpus.overlap.to_json()
 
 
 def test_any_name_of_a_file_will_do_if_it_is_named_itself(tmp_path: Path) -> None:
