@@ -1,7 +1,7 @@
 """Lists the small changes (mutants) of a Python file that its tests should notice.
 
 Operators, comparisons, conditions, constants, slices, arguments and statements are changed, one at a time. Left alone: strings and
-what is inside f-strings, messages (of raise and of warn), annotations, decorators, imports, `__repr__` and `__str__`.
+what is inside f-strings, messages (of raise and of warn), assertions, annotations, decorators, imports, `__repr__` and `__str__`.
 """
 
 import ast
@@ -92,6 +92,8 @@ class Finder:
         elif isinstance(node, ast.comprehension):
             yield from (self.change(test, negation(test), "negated condition") for test in node.ifs if can_be_negated(test))
             yield from self.all_within(ast.iter_child_nodes(node))
+        elif isinstance(node, ast.keyword) and node.arg == "strict":  # of zip: an assertion
+            return
         elif isinstance(node, ast.Module | ast.keyword | ast.match_case | ast.ExceptHandler | ast.withitem):
             yield from self.all_within(ast.iter_child_nodes(node))
         self.lines = outer
@@ -169,6 +171,8 @@ def of_expression(node: ast.expr) -> Iterator[tuple[ast.expr, str]]:
             if len(a) > 1 and not any(isinstance(x, ast.Starred) for x in a[:2]) and last_name(node.func) not in SYMMETRIC:
                 yield ast.Call(node.func, [a[1], a[0], *a[2:]], node.keywords), "arguments swapped"
             for i in range(len(node.keywords)):
+                if node.keywords[i].arg == "strict":
+                    continue
                 yield ast.Call(node.func, a, node.keywords[:i] + node.keywords[i + 1 :]), "argument dropped"
         case ast.Name(name) if name in NAMES:
             yield ast.Name(NAMES[name]), "name"
