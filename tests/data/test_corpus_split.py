@@ -177,8 +177,10 @@ def test_a_digest_tells_parts_apart(tmp_path: Path) -> None:
     assert all(part.digest == Part(part.files, part.encoding, part.start, part.stop).digest for part in parts)
 
 
-@pytest.mark.parametrize(("characters", "most", "kept"), [(20, 20, "abcdefghij"), (20, 40, "abcdefghij"), (20, 19, "acegi"), (20, 10, "acegi"),
-                                                          (20, 9, "adgj"), (20, 1, "a")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("characters", "most", "kept"),
+    [(20, 20, "abcdefghij"), (20, 40, "abcdefghij"), (20, 19, "acegi"), (20, 10, "acegi"), (20, 9, "adgj"), (20, 1, "a")],
+)
 def test_what_is_learned_from_a_long_text_is_spread_evenly(characters: int, most: int, kept: str) -> None:
     """Ten pieces of two characters: every n-th, so that about the most remain."""
     assert [piece[0] for piece in sample([2 * letter for letter in "abcdefghij"], characters, most)] == list(kept)
