@@ -1,7 +1,10 @@
 """The flat buffers behind an optimiser: their size, their alignment, and which parameters are updated as one; groups by weight decay."""
 
+import inspect
+
 import numpy as np
 import pytest
+import torch
 
 from tinylm import optim
 from tinylm.errors import ConfigError
@@ -121,3 +124,20 @@ def test_no_memory_at_all_is_a_possible_momentum() -> None:
     optim.Muon([Parameter(np.ones((2, 2)))], momentum=0.0)
     with pytest.raises(ConfigError, match="momentum"):
         optim.Muon([Parameter(np.ones((2, 2)))], momentum=-0.1)
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
+def test_defaults_are_pytorchs(name: str) -> None:
+    """But for SGD's learning rate, which must be given."""
+    ours = inspect.signature(getattr(optim, name)).parameters
+    theirs = inspect.signature(getattr(torch.optim, name)).parameters
+    for key, parameter in ours.items():
+        if (name, key) != ("SGD", "lr"):
+            assert parameter.default == theirs[key].default, key
+
+
+def test_muons_defaults() -> None:
+    ours = {key: p.default for key, p in inspect.signature(optim.Muon).parameters.items() if key != "params"}
+    assert ours == {
+        "lr": 0.02, "momentum": 0.95, "weight_decay": 0.01, "orthogonal": True, "betas": (0.9, 0.999), "eps": 1e-8,
+    }  # fmt: skip
