@@ -52,12 +52,12 @@ def lines_path(work: Path, file: str) -> Path:
 class Measured:
     """Every test that passes: its seconds, and the lines that it executes."""
 
-    def __init__(self, work: Path):
+    def __init__(self, work: Path, copy: Path):
         self.seconds: dict[str, float] = {}
         self.lines: defaultdict[str, dict[str, int]] = defaultdict(dict)  # file of tinylm -> test -> bits
         for path in sorted((work / "lines").glob("*.json")):
             for name, test in json.loads(path.read_text(encoding="utf-8"))["tests"].items():
-                if test["passed"]:
+                if test["passed"] and (copy / name.split("::")[0]).exists():
                     self.seconds[name] = test["seconds"]
                     for file, bits in test["lines"].items():
                         self.lines[file][name] = int(bits, 16)
@@ -65,29 +65,35 @@ class Measured:
             raise SystemExit(f"error: nothing was measured in {work}: run `measure` first")
 
     def tests_of(self, path: str, change: Change, budget: float, stage: int) -> list[str]:
-        """Returns the tests that execute the change's lines, the nearest and quickest first; in stage 2, all tests of their files."""
+        """Returns the tests to run for a change, at most budget seconds of them: of those that execute its lines the quickest.
+
+        In stage 2, which is for survivors: some of these again, those that there was no time for, and others of the same files.
+        """
         wanted = (1 << (change.last + 1)) - (1 << change.first)
         hits = {name for name, bits in self.lines[path].items() if bits & wanted}
         if not hits:  # outside functions, or in a process that a test starts
-            hits = {*self.lines[path], *(name for name in self.seconds if distance(path, name.split("::")[0]) == 0)}
-        if stage == 2:
-            files = {name.split("::")[0] for name in hits}
-            hits = {name for name in self.seconds if name.split("::")[0] in files}
-        files_of = defaultdict(list)
-        for name in sorted(hits, key=lambda name: self.seconds[name]):
-            files_of[name.split("::")[0]].append(name)
+            hits = {*self.lines[path], *(name for name in self.seconds if distance(path, name) == 0)}
+        first = self.quickest(path, hits, budget)
+        if stage == 1:
+            return first
+        files = {name.split("::")[0] for name in hits}
+        others = {name for name in self.seconds if name.split("::")[0] in files} - hits
+        parts = (set(first), budget / 4), (hits - set(first), budget), (others, budget / 4)
+        return list(dict.fromkeys(name for names, most in parts for name in self.quickest(path, names, most)))
+
+    def quickest(self, path: str, names: set[str], budget: float) -> list[str]:
+        """Returns tests for the budget, those of the module's package first, in the order of their files' distance."""
         found, total = [], 0.0
-        for file in sorted(files_of, key=lambda file: (distance(path, file), sum(self.seconds[n] for n in files_of[file]))):
-            for name in files_of[file]:
-                if total + self.seconds[name] <= budget:
-                    found.append(name)
-                    total += self.seconds[name]
-        return found
+        for name in sorted(names, key=lambda name: (distance(path, name) == 2, self.seconds[name], name)):
+            if total + self.seconds[name] <= budget:
+                found.append(name)
+                total += self.seconds[name]
+        return sorted(found, key=lambda name: (distance(path, name), name.split("::")[0], self.seconds[name]))
 
 
 def distance(path: str, test: str) -> int:
     """Returns 0 for the test file of a module's name, 1 for one of its package, 2 for another."""
-    module, file = Path(path), Path(test)
+    module, file = Path(path), Path(test.split("::")[0])
     if module.parts[1] != file.parts[1]:
         return 2
     return 0 if module.stem in file.stem or file.stem.removeprefix("test_") in module.stem else 1
