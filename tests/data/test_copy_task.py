@@ -5,6 +5,7 @@ import pytest
 
 from tinylm.data.copy_task import IGNORED, CopyTask
 from tinylm.errors import ConfigError
+from tinylm.ops import cross_entropy
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -58,3 +59,9 @@ def test_bad_tasks_are_refused() -> None:
             CopyTask(**{name: 0})
     with pytest.raises(ConfigError, match="gap is -1"):
         CopyTask().sequences(-1, 2, rng())
+
+
+def test_the_ignored_target_is_the_one_that_cross_entropy_ignores() -> None:
+    logits = np.random.default_rng(0).standard_normal((3, 4))
+    every = cross_entropy(logits[[0, 2]], np.array([1, 3]))
+    assert cross_entropy(logits, np.array([1, IGNORED, 3])).item() == pytest.approx(every.item(), rel=1e-15)

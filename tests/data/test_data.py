@@ -49,7 +49,8 @@ def test_consecutive_blocks_cover_every_target_once(n: int, block: int, batch: i
     seen = []
     for x, y in consecutive_blocks(ids, block, batch):
         assert x.shape == y.shape
-        assert x.shape[0] <= batch
+        assert 1 <= x.shape[0] <= batch
+        assert x.shape[1] >= 1
         np.testing.assert_array_equal(x + 1, y)
         seen += y.reshape(-1).tolist()
     assert seen == list(range(1, n))
@@ -103,3 +104,20 @@ def test_too_short_data() -> None:
         ShuffledBlocks(np.arange(8), 8, 1, 0)
     with pytest.raises(DataError, match=r"39 tokens, 4 streams with a block of 8 each need 40"):
         ParallelStreams(np.arange(39), 8, 4, 0)
+
+
+def test_the_batches_of_a_seed_are_these_in_every_version() -> None:
+    """A run that is resumed years later goes on with them."""
+    shuffled, parallel = ShuffledBlocks(np.arange(60), 4, 3, seed=5), ParallelStreams(np.arange(60), 4, 3, seed=5)
+    assert (shuffled.blocks_per_epoch, shuffled.batches_per_epoch, parallel.batches_per_epoch) == (14, 4, 4)
+    firsts = [shuffled[k][0][:, 0].tolist() for k in (0, 1, 4, 5, 40)]
+    assert firsts == [[36, 4, 0], [16, 40, 20], [32, 8, 47], [23, 19, 15], [28, 0, 52]]
+    firsts = [parallel[k][0][:, 0].tolist() for k in (0, 1, 4, 5, 40)]
+    assert firsts == [[0, 16, 32], [4, 20, 36], [3, 19, 35], [7, 23, 39], [2, 18, 34]]
+
+
+def test_the_least_data_that_is_enough() -> None:
+    assert ShuffledBlocks(np.arange(9), 8, 1, 0)[5][1].tolist() == [[*range(1, 9)]]
+    assert ParallelStreams(np.arange(40), 8, 4, 0).batches_per_epoch == 1
+    assert all(ShuffledBlocks(np.arange(9), 8, 1, 0).starts_afresh(k) for k in range(3))
+    assert split_text("abcdefghij", 0.25) == ("abcdefg", "hij")

@@ -43,6 +43,13 @@ def test_two_words_as_labels_and_a_third_column(tmp_path: Path) -> None:
     assert load_labelled("uci-sentences").unread == ""
 
 
+@pytest.mark.parametrize("bad", ["\tfine", "aa\t ", "aa"])
+def test_a_line_that_cannot_be_used_names_no_class(bad: str, tmp_path: Path) -> None:
+    """Nor would one that sorts before the second class."""
+    data = load_labelled(written(tmp_path, "a\tgood\n" * 98 + f"{bad}\nb\tpoor\n"))
+    assert (data.names, data.labels.sum(), len(data.texts), data.skipped) == (("a", "b"), 1, 99, 1)
+
+
 @pytest.mark.parametrize(
     ("line", "problem"),
     [

@@ -109,3 +109,51 @@ def test_what_does_not_fit_is_refused() -> None:
         log_probabilities_given(built("lstm"), IDS[:30], some, 5)
     with pytest.raises(RangeError, match="token id 7"):
         log_probabilities_given(built("lstm"), IDS + 1, some, 5)
+
+
+def test_the_drawn_positions_are_these_on_every_machine() -> None:
+    """Figures that were published with them can be computed again."""
+    assert sample_positions(1000, 100, 5).tolist() == [126, 254, 479, 552, 756]
+    assert sample_positions(1000, 100, 1, seed=3).tolist() == [361]
+
+
+@pytest.mark.parametrize("kind", ["ngram", "gpt"])
+def test_no_positions_have_no_probabilities(kind: str) -> None:
+    found = log_probabilities_given(built(kind), IDS, np.array([], np.int64), 5)
+    assert (found.dtype, found.shape) == (np.float64, (0,))
+
+
+def test_the_limits_themselves_are_in_range() -> None:
+    positions = np.array([BLOCK, len(IDS) - 1])
+    assert log_probabilities_given(built("gpt"), IDS, positions, BLOCK).shape == (2,)
+    with pytest.raises(DataError, match="positions 16 to 60 of 60 tokens: expected 16 to 59"):
+        log_probabilities_given(built("gpt"), IDS, positions + np.array([0, 1]), BLOCK)
+    with pytest.raises(DataError, match="positions 15 to 58 of 60 tokens: expected 16 to 59"):
+        log_probabilities_given(built("gpt"), IDS, positions - 1, BLOCK)
+
+
+def test_windows_per_forward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At most 128, fewer if their logits would take too much memory, and at least one."""
+    model, given = built("lstm"), []
+    assert isinstance(model, LanguageModel)
+    advance = model.advance
+    monkeypatch.setattr(model, "advance", lambda ids: given.append(ids.shape) or advance(ids))  # type: ignore[func-returns-value]
+    ids = np.random.default_rng(4).integers(0, VOCABULARY, 400)
+    positions = np.arange(10, 310)
+    expected = log_probabilities_given(model, ids, positions, 2)
+    assert given == [(128, 2), (128, 2), (44, 2)]
+    for elements, rows in ((VOCABULARY * 2 * 100, 100), (VOCABULARY * 2 * 100 - 1, 99), (1, 1)):
+        given.clear()
+        monkeypatch.setattr("tinylm.decode.context._ELEMENTS", elements)
+        np.testing.assert_allclose(log_probabilities_given(model, ids, positions, 2), expected, rtol=1e-12)
+        assert given[0] == (rows, 2)
+        assert sum(n for n, _ in given) == 300
+
+
+@pytest.mark.parametrize("kind", ["ngram", "gpt"])
+@pytest.mark.parametrize("bad", [-1, VOCABULARY])
+def test_a_scored_token_outside_the_vocabulary_is_refused(kind: str, bad: int) -> None:
+    """Also one that is no model's input."""
+    ids = np.array([1, 2, 3, bad])
+    with pytest.raises(RangeError, match=f"token id {bad} is out of range"):
+        log_probabilities_given(built(kind), ids, np.array([3]), 2)

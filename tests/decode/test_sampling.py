@@ -259,6 +259,8 @@ def cut(text, stops):
 )
 @example(["ab", "c", "d"], ["abcx", "c"])
 @example(["ab", "c"], ["abc", "b"])
+@example(["ab", "c"], ["abc", "d"])
+@example(["b", "ab"], ["d", "aab", "bab"])
 @example(["abc"], ["abc", "b"])
 @example(["a", "ab"], ["aab", "ab"])
 def test_until_stops_wherever_the_text_is_cut(pieces, stops):

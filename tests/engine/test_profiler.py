@@ -203,3 +203,20 @@ def test_a_gpu_is_waited_for(cuda):
     rows = found(p)
     assert rows["softmax", "forward", "kernel"].calls == 1
     assert rows["softmax", "backward", "kernel"].seconds > 0
+
+
+def test_the_tables_columns_stand_below_one_another():
+    x = Tensor(np.ones((2, 3)), requires_grad=True)
+    with tinylm.profile() as p:
+        tinylm.log_softmax(x).sum().backward()
+    lines = p.table().split("\n")
+    assert len({len(line) for line in lines}) == 1
+    assert lines[0].split() == ["op", "pass", "by", "calls", "ms", "%", "MB"]
+    for name in ("pass", "by"):  # words begin where their heading does, numbers end there
+        at = lines[0].index(name)
+        assert all(line[at - 2 : at] == "  " for line in lines)
+    for name in ("calls", "ms", "%", "MB"):
+        end = lines[0].index(name) + len(name)
+        assert all(line[end : end + 2].strip() == "" for line in lines)
+    assert [line.split()[0] for line in lines[-2:]] == ["not", "in"]
+    assert float(lines[-1].split()[-2]) == pytest.approx(1e3 * p.seconds, abs=0.006)

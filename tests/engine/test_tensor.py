@@ -254,3 +254,14 @@ def test_copies(x):
         np.testing.assert_array_equal(other.data, x)
         assert other.requires_grad
         assert not np.shares_memory(other.data, x)
+
+
+def test_a_value_with_a_gradient_is_written_only_where_nothing_is_recorded():
+    value, target = Tensor(np.ones(2), requires_grad=True), Tensor(np.zeros(3))
+    with pytest.raises(AutogradError, match="it would be lost; use where or concatenate"):
+        target[:2] = value
+    assert target.numpy().tolist() == [0, 0, 0]
+    with tinylm.no_grad():
+        target[:2] = value
+        value[0] = 5
+    assert (target.numpy().tolist(), value.numpy().tolist()) == ([1, 1, 0], [5, 1])

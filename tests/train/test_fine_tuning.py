@@ -16,7 +16,7 @@ from tinylm.files.signed_arrays import read_arrays, write_arrays
 from tinylm.models import GPT
 from tinylm.nn import Linear
 from tinylm.nn.lora import LowRankLinear
-from tinylm.train import Run, TrainConfig, load_run, validation_loss
+from tinylm.train import Run, TrainConfig, default_config, load_run, validation_loss
 from tinylm.train.tasks.fine_tuning import fine_tuning_config
 from tinylm.train.tasks.loading import read_config
 
@@ -180,3 +180,21 @@ def test_flags_may_have_underscores(base: dict[str, Path], tmp_path: Path) -> No
         )
     )
     assert read_config(tmp_path / "run", TrainConfig)[0].lr == 1e-3  # the adapters'
+
+
+@pytest.mark.parametrize("model", ["gpt", "llama", "gru"])
+def test_the_shape_comes_from_the_model_that_it_goes_on_from(model: str, base: dict[str, Path], tmp_path: Path) -> None:
+    config = dataclasses.replace(default_config(model), init=str(base[model]), block_size=8, batch_size=2, steps=1)
+    run, first = Run(config, tmp_path / "run", OTHER), read_config(base[model], TrainConfig)[0]
+    for name in ("n_embd", "n_hidden") if model == "gru" else ("n_layer", "n_head", "n_embd"):
+        assert getattr(run.config, name) == getattr(first, name) != getattr(config, name), name
+    assert run.config.dropout == first.dropout
+
+
+def test_a_model_trained_further_on_short_blocks_keeps_its_context(base: dict[str, Path], tmp_path: Path) -> None:
+    """With and without a further tokenizer of its own."""
+    for part in PARTS:
+        stop_at(run := Run(going_on(base["gpt"], block_size=4, **PARTS[part]), tmp_path / part, OTHER), 1)
+        run.train()
+        assert read_config(tmp_path / part, TrainConfig)[0].block_size == 4
+        assert fine_tuning_config(str(tmp_path / part), adapters=False).block_size == 8

@@ -5,7 +5,7 @@ import pytest
 from broken_gradients import BROKEN
 
 import tinylm
-from tinylm.engine.arrays import constant
+from tinylm.engine.arrays import array_module, constant
 from tinylm.verify import gradcheck
 
 
@@ -78,3 +78,23 @@ def test_what_no_hypothesis_explains_has_no_cause(rng):
     assert not report.ok
     assert causes(report) == ""
     assert "likely cause" not in str(report)
+
+
+def test_a_mean_over_an_axis_that_is_not_broadcast_divides_once_too_often(rng):
+    """(4,) does not broadcast to (4, 2), although each element is used twice; to (2, 4) it does."""
+
+    @tinylm.op
+    def columns(x, /):
+        xp = array_module(x)
+        return xp.stack([x, x * 2], axis=1), lambda dy: (((dy[:, 0] + 2 * dy[:, 1]) / 2),)
+
+    @tinylm.op
+    def rows(x, /):
+        xp = array_module(x)
+        return xp.stack([x, x * 2]), lambda dy: (((dy[0] + 2 * dy[1]) / 2),)
+
+    x = rng.standard_normal(4)
+    found = causes(gradcheck(columns, x))
+    assert "1/2" in found
+    assert "it divides once too often" in found
+    assert "missing un-broadcast: a mean where a sum belongs" in causes(gradcheck(rows, x))
