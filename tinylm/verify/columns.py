@@ -13,7 +13,7 @@ import numpy as np
 from tinylm.engine.autograd import nodes
 from tinylm.engine.tensor import Tensor
 from tinylm.verify.jacobians import STEP, Problem
-from tinylm.verify.ladders import EPSILON, NEAR, TINY, WIDE, Ladder, moves_in_stairs
+from tinylm.verify.ladders import EPSILON, NEAR, TINY, WIDE, Ladder, may_move_in_stairs
 from tinylm.verify.verdicts import FLOOR, OK, UNDECIDED, WRONG, judged, resolution
 
 FULL = 300  # inputs + outputs up to which every element of the Jacobian is checked
@@ -124,16 +124,23 @@ class Comparison:
 
     def _compare(self, k: int, block: Block) -> None:
         """Fills in the tape's columns and the differences at the first step."""
+        if not block.taped.size:
+            return
+        taped = np.array([p[k].reshape(-1) for p in self.vjps])
+        steps = block.starts.tolist()
+        lines = [self.problem.line({k: u}) for u in block.directions]
         with np.errstate(all="ignore"):
-            for j, (u, h) in enumerate(zip(block.directions, block.starts.tolist(), strict=True)):
-                if self.full:
-                    block.taped[:, j] = [p[k].reshape(-1)[j] * block.units[j] for p in self.vjps]
-                else:
-                    block.taped[:, j] = [np.vdot(p[k], u) for p in self.vjps]
-                at = self.problem.line({k: u})
-                (plus, size), (minus, other) = self.rows(at(h)), self.rows(at(-h))
-                block.measured[:, j] = plus / (2 * h) - minus / (2 * h)
-                block.doubt[:, j] = 4 * EPSILON * np.fmax(size, other) / h
+            flat = None if self.full else np.array([u.reshape(-1) for u in block.directions])
+            block.taped = taped * block.units if flat is None else taped @ flat.T
+            ahead = np.array([at(h) for at, h in zip(lines, steps, strict=True)])
+            behind = np.array([at(-h) for at, h in zip(lines, steps, strict=True)])
+            moved = np.where(self.finite, (ahead - behind) / (2 * block.starts[:, None]), 0)
+            size = np.where(self.finite, np.maximum(np.abs(ahead), np.abs(behind)), 0)
+            top = float(np.max(size[np.isfinite(size)], initial=0)) or 1.0
+            c = self.cotangents
+            block.measured = moved[:, self.finite].T if self.full else c @ moved.T
+            block.doubt = size[:, self.finite].T if self.full else top * np.sqrt(c**2 @ (size.T / top) ** 2)
+            block.doubt = 4 * EPSILON * block.doubt / block.starts
             a, b = block.taped, block.measured
             size = self.sizes(b)
             block.agrees = (np.abs(a - b) <= self.tolerance * size) & (block.doubt <= resolution(self.tolerance) * size) | (a == 0) & (b == 0)
@@ -169,6 +176,8 @@ class Comparison:
 
     def verdicts(self) -> list[np.ndarray]:
         """Returns the verdicts of each block."""
+        if all(block.agrees.all() and not block.kinked.any() for block in self.blocks):
+            return [np.full(block.taped.shape, OK) for block in self.blocks]
         return [self._judged(block, floor, slice(None)) for block, floor in zip(self.blocks, self.floors(), strict=True)]
 
     def _judged(self, block: Block, floor: np.ndarray, columns: slice) -> np.ndarray:
@@ -180,15 +189,17 @@ class Comparison:
             verdict[((lost | block.torn[:, columns]) & (verdict != OK)) | kinked] = UNDECIDED
             return np.where(agrees & ~kinked, OK, verdict)
 
-    def refine(self, k: int, suspects: list[int] | None = None) -> None:
-        """Measures again what the first step does not decide in argument k, or the columns that are given."""
-        block, floor, confirmed = self.blocks[k], self.floors()[k], 0
-        if suspects is None:
-            verdict = self._judged(block, floor, slice(None))
-            suspects = np.flatnonzero((verdict >= UNDECIDED).any(axis=0)).tolist()
-        for j in suspects:
+    def refine(self, k: int) -> None:
+        """Measures again what the first step does not decide in argument k."""
+        block, confirmed = self.blocks[k], 0
+        still = np.flatnonzero(~block.taped.any(axis=0) & ~block.measured.any(axis=0)).tolist() if len(self.cotangents) else []
+        if block.agrees.all() and not still:
+            return
+        floor = self.floors()[k]
+        for j in np.flatnonzero((self._judged(block, floor, slice(None)) >= UNDECIDED).any(axis=0)).tolist():
             confirmed += self._climb(k, j, floor, confirm=confirmed < _CONFIRMED)
-        self._look_for_stairs(k, floor)
+        for j in still if self._on_stairs(k, still) else []:  # the tape is zero there too, so that they agree
+            self._climb(k, j, floor, confirm=True, everything=True, wide=True)
 
     def _climb(self, k: int, j: int, floor: np.ndarray, *, confirm: bool, everything: bool = False, wide: bool = False) -> bool:
         """Measures one column at many steps. Returns whether it is wrong. everything: also what agrees with the tape
@@ -205,28 +216,28 @@ class Comparison:
                 off = np.abs(block.taped[:, j] - found.farther)
                 block.torn[rows, j] = (off <= self.tolerance * np.abs(found.farther) + 3 * found.farther_uncertainty)[rows]
             verdict = self._judged(block, floor, slice(j, j + 1))[:, 0]
-            unsure, wrong = (verdict == UNDECIDED) & ~found.kinked, verdict == WRONG
+            unsure, wrong = (verdict == UNDECIDED) & ~(found.kinked & (steps != NEAR)), verdict == WRONG
             if not (unsure.any() or wide or (confirm and wrong.any())):
                 break
         return bool(wrong.any())
 
     def look_at_kinks(self, k: int, columns: list[int]) -> None:
         """Measures the columns of argument k that may be at a kink, and marks those that are."""
+        floor = self.floors()[k] if columns else np.zeros(0)
         for j in columns:
             before = self.blocks[k].agrees[:, j].copy()
-            self._climb(k, j, self.floors()[k], confirm=False, everything=True)
+            self._climb(k, j, floor, confirm=False, everything=True)
             self.blocks[k].agrees[:, j] |= before  # a kink is undecided all the same
 
-    def _look_for_stairs(self, k: int, floor: np.ndarray) -> None:
-        """Measures the columns in which nothing moves, and the tape is zero, unless no larger step shows stairs either."""
+    def _on_stairs(self, k: int, still: list[int]) -> bool:
+        """True if the columns that stand still may move in stairs, at larger steps."""
         block = self.blocks[k]
-        still = np.flatnonzero(~block.taped.any(axis=0) & ~block.measured.any(axis=0)).tolist()
-        if not still or not len(self.cotangents):
-            return
-        together = sum((block.directions[j] * self.rng.uniform(0.5, 1) for j in still), np.zeros(block.directions[0].shape))
-        if moves_in_stairs(self.problem.line({k: together}), self.rows):
-            for j in still:
-                self._climb(k, j, floor, confirm=True, everything=True, wide=True)
+        if not still:
+            return False
+        together = np.zeros(block.directions[0].shape)
+        for j in still:
+            together += block.directions[j] * self.rng.uniform(0.5, 1)
+        return may_move_in_stairs(self.problem.line({k: together}), self.rows, self.largest)
 
 
 def _largest_value(y: Tensor) -> float:

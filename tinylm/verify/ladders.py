@@ -5,13 +5,13 @@ Each step gives a central difference D(h) = (f(x + h) - f(x - h)) / 2h. Richards
 order h² and h⁴ (Richardson 1911; Ridders 1982), and every extrapolated value gets an uncertainty, the sum of
 
 - truncation: twice its distance from the values that start one step wider or narrower;
-- rounding, δ / h: δ is the larger of 2ε|f| and of what the differences at the four smallest steps scatter;
+- rounding, δ / h: δ is 2ε|f|, and ε|x f'| for the rounding of x ± h, and what the differences scatter at the smallest steps;
 - a kink: the gap between the two one-sided differences, unless it shrinks with the step.
 
 The value with the smallest uncertainty is taken, unless one at a smaller step contradicts it: the derivative is the limit
 of small steps. A function that stands still at small steps is constant there, or moves in stairs, as (x + 10⁸) - 10⁸
-does: both sides move at a larger step, and the function stands still again beside that point. If rounding explains
-the height of a stair, being at most 8ε times the largest intermediate value, δ is that height; else nothing is certain.
+does: both sides move at a larger step, the function stands still again beside that point, and the stair is as low as
+rounding makes it, at most 8ε times the largest intermediate value. Then δ is the height of the stair.
 """
 
 from collections.abc import Callable
@@ -70,14 +70,12 @@ class Ladder:
         hidden = np.where(still, np.fmax(widest, self.largest), np.where(moves[-1], 0, self.largest))
         size = np.where(moves, size, np.fmax(size, hidden))  # what was rounded away cannot be seen in a value that does not move
         scatter = np.abs(np.diff(slope[-5:], axis=0)) * h[-4:]
-        noise = np.max(np.where(np.isfinite(scatter), scatter, 0), axis=0)
-        stairs = self._stairs(steps, plus, minus, moves)
-        noise = np.fmax(noise, stairs)
-        rounding = (noise + 2 * EPSILON * size + _SMALLEST) / h
+        noise = np.sort(np.where(np.isfinite(scatter), scatter, 0), axis=0)[1]  # the others may be curvature
+        noise = np.fmax(noise, self._stairs(steps, plus, minus, moves))
+        rounding = (noise + EPSILON * (2 * size + np.abs(slope)) + _SMALLEST) / h
         kink = np.zeros_like(gap)
         kink[1:] = np.where((gap[1:] > 0.5 * gap[:-1]) & (gap[1:] > 4 * rounding[1:]), gap[1:], 0)
         value, uncertainty, farther, its_own, bends = _best(slope, rounding, kink)
-        uncertainty = np.where(stairs > 8 * EPSILON * np.fmax(self.largest, size.max(axis=0)), np.inf, uncertainty)
         kinked = (bends > 100 * rounding.min(axis=0)) & (bends > 0.5 * uncertainty)
         change = np.fmax(np.abs(plus), np.abs(minus))[near]
         jump = (change[-1] > 0.5 * change[-4]) & (change[-1] > 1e6 * EPSILON * size[-1]) & ~(uncertainty < np.abs(value))
@@ -92,12 +90,13 @@ class Ladder:
         for k in np.unique(first[resting]).tolist():
             wider = max(k - 1, 0)
             both = (plus[wider] != 0) & (minus[wider] != 0) & np.isfinite(plus[wider]) & np.isfinite(minus[wider])
-            here = resting & (first == k) & both
+            rise = np.fmax(np.abs(plus[k]), np.abs(minus[k]))
+            here = resting & (first == k) & both & (rise <= 8 * EPSILON * self.largest)
             if not here.any():
                 continue
             beside = [self.rows(self.at(s * steps[k] * (1 + 2.0**-10)))[0] for s in (1, -1)]
             flat = (beside[0] == plus[k]) & (beside[1] == minus[k])
-            height = np.where(here & flat, np.fmax(np.abs(plus[k]), np.abs(minus[k])), height)
+            height = np.where(here & flat, rise, height)
         return height
 
 
@@ -135,13 +134,16 @@ def _best(slope: np.ndarray, rounding: np.ndarray, kink: np.ndarray) -> tuple[np
     return best, unsure, farther, doubt[other, column], bend[chosen, column]
 
 
-def moves_in_stairs(at: Callable[[float], np.ndarray], rows: Rows) -> bool:
-    """True if a function that stands still at small steps moves on both sides at a larger one, and stands still again there."""
+def may_move_in_stairs(at: Callable[[float], np.ndarray], rows: Rows, largest: np.ndarray) -> bool:
+    """True if a function that stands still at small steps moves on both sides at a larger one, by little more than
+    rounding, and stands still again there."""
     with np.errstate(all="ignore"):
         for h in (1.0, 16.0, 256.0, 4.0**7, 4.0**10, 4.0**14, 4.0**19):
             plus, minus = (rows(at(s))[0] for s in (h, -h))
-            both = (plus != 0) & (minus != 0) & np.isfinite(plus) & np.isfinite(minus)
+            both = (plus != 0) & (minus != 0) & (np.fmax(np.abs(plus), np.abs(minus)) < 1e6 * EPSILON * largest)
             if both.any():
                 flat = [rows(at(s * (1 + 2.0**-10)))[0] == side for s, side in ((h, plus), (-h, minus))]
                 return bool((both & flat[0] & flat[1]).any())
+            if ((plus != 0) & (minus != 0)).all():
+                return False
     return False

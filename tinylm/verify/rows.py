@@ -71,8 +71,10 @@ def _row(comparison: Comparison, k: int, verdict: np.ndarray, noisy: bool, gradc
     name, size = problem.names[k], problem.xs[k].size
     with np.errstate(all="ignore"):
         a, b = block.taped / block.units, block.measured / block.units
-        spared = np.where(block.agrees | (verdict == WRONG), 0, block.doubt + comparison.floors()[k]) / block.units
-        off = np.fmax(np.abs(a - b) - spared, 0) if not noisy else np.abs(a - b)
+        off = np.abs(a - b)
+        if not noisy and not block.agrees.all():
+            spared = np.where(block.agrees | (verdict == WRONG), 0, block.doubt + comparison.floors()[k]) / block.units
+            off = np.fmax(off - spared, 0)
         off[~np.isfinite(a) & (verdict == WRONG)] = np.nan
         kept = verdict != UNDECIDED if not noisy else np.ones(a.shape, bool)
         joint = _norm([x.measured / x.units for x in comparison.blocks])
