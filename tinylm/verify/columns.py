@@ -18,6 +18,7 @@ from tinylm.verify.verdicts import FLOOR, OK, UNDECIDED, WRONG, judged, resoluti
 
 FULL = 300  # inputs + outputs up to which every element of the Jacobian is checked
 _DIRECTIONS = 8
+_FEW = 3  # directions of the groups of smaller gradients or outputs
 _CONFIRMED = 3  # columns of an argument that are measured at all steps before they are called wrong
 
 
@@ -48,6 +49,7 @@ class Comparison:
         self.finite = np.isfinite(self.centre)
         self.full = (mode or ("full" if sum(x.size for x in problem.xs) + self.y.size <= FULL else "directions")) == "full"
         self.outputs = np.flatnonzero(self.finite)  # of each row, if full
+        self.groups = np.zeros(0, int)  # of each row, if not: the outputs that it sums
         self.cotangents = np.eye(self.y.size)[self.outputs] if self.full else self._random_cotangents()
         self.largest = _largest_value(self.y) * np.linalg.norm(self.cotangents, axis=1)
         self.vjps = [problem.vjp(self.y, c) for c in self.cotangents]
@@ -55,17 +57,20 @@ class Comparison:
         self.blocks = [self._block(k) for k in range(len(problem.xs))]
 
     def _random_cotangents(self) -> np.ndarray:
-        """Returns random cotangents, in which an output that moves less than a thousandth of the others has a larger part."""
-        c = self.rng.standard_normal((_DIRECTIONS, self.y.size))
-        u = {k: self.rng.standard_normal(x.shape) * scale for k, (x, scale) in enumerate(zip(self.problem.xs, self.problem.scales, strict=True))}
-        with np.errstate(all="ignore"):
-            moved = np.abs(self.problem.slope(u, STEP))
-            most = np.max(moved[np.isfinite(moved)], initial=0)
-            weights = np.minimum(most / moved, most / (1e8 * EPSILON * np.abs(self.centre)))
-        weak = (moved < 1e-3 * most) & (moved > 0) & (weights > 1)
-        c = c * np.where(weak, weights, 1)
-        c[:, ~self.finite] = 0
-        return c
+        """Returns random cotangents, each of outputs that move alike: what moves little does not drown in what moves much."""
+        moved = np.zeros(self.y.size)
+        for _ in range(2):
+            u = {k: self.rng.standard_normal(scale.shape) * scale for k, scale in enumerate(self.problem.scales)}
+            with np.errstate(all="ignore"):
+                moved = np.fmax(moved, np.abs(self.problem.slope(u, STEP)))
+        rank = _ranks(moved, 1e4)
+        rank[(moved == 0) & (self.centre == 0)] = 0
+        found = []
+        for i, group in enumerate(np.unique(rank[self.finite])):
+            c = self.rng.standard_normal((_DIRECTIONS if i == 0 else _FEW, self.y.size))
+            found.append(np.where((rank == group) & self.finite, c, 0))
+        self.groups = np.repeat(np.arange(len(found)), [len(c) for c in found])
+        return np.concatenate(found) if found else np.zeros((0, self.y.size))
 
     # ------------------------------------------------------------ columns
 
@@ -98,15 +103,12 @@ class Comparison:
         flat = scale.ravel()
         with np.errstate(all="ignore"):
             weight = np.max([np.abs(p[k].ravel()) for p in self.vjps], axis=0) * flat
-            weight = np.where(np.isfinite(weight), weight, np.inf)
-            width = np.clip(0.1 / (self.tolerance * np.sqrt(max(flat.size, 1))), 100, 1e4)
-            rank = np.where(weight > 0, np.minimum(np.floor(np.log(weight.max(initial=0) / weight) / np.log(width)), 9), 10)
-            rank = np.where(np.isfinite(rank), rank, 0)
+            rank = _ranks(weight, float(np.clip(0.1 / (self.tolerance * np.sqrt(max(flat.size, 1))), 100, 1e4)))
         without = np.isin(np.arange(flat.size), self.left_out.get(k, []))
         members, directions = [], []
         for i, group in enumerate(np.unique(rank[~without])):
             chosen = np.flatnonzero((rank == group) & ~without)
-            for _ in range(_DIRECTIONS if i == 0 else 3):
+            for _ in range(_DIRECTIONS if i == 0 else _FEW):
                 u = np.zeros(flat.size)
                 u[chosen] = self.rng.standard_normal(chosen.size) * flat[chosen]
                 members.append(chosen)
@@ -149,9 +151,11 @@ class Comparison:
     def sizes(self, b: np.ndarray) -> np.ndarray:
         """Returns what the tolerance of each element is relative to. Random sums may cancel: their column counts as well."""
         size = np.abs(b)
-        if self.full or not size.size:
-            return size
-        return np.fmax(size, np.sqrt(np.mean(size**2, axis=0))) / np.sqrt(2)
+        for group in np.unique(self.groups) if size.size else []:
+            part = size[self.groups == group]
+            top = np.fmax(np.max(part, axis=0), 1e-300)
+            size[self.groups == group] = np.fmax(part, top * np.sqrt(np.mean((part / top) ** 2, axis=0))) / np.sqrt(2)
+        return size
 
     # ------------------------------------------------------------ verdicts
 
@@ -238,6 +242,14 @@ class Comparison:
         for j in still:
             together += block.directions[j] * self.rng.uniform(0.5, 1)
         return may_move_in_stairs(self.problem.line({k: together}), self.rows, self.largest)
+
+
+def _ranks(size: np.ndarray, width: float) -> np.ndarray:
+    """Returns groups of numbers of like size: 0 for those within a factor `width` of the largest, 10 for zeros."""
+    with np.errstate(all="ignore"):
+        finite = np.isfinite(size)
+        rank = np.floor(np.log(np.max(size[finite], initial=0) / size) / np.log(width))
+        return np.where(size == 0, 10, np.where(finite, np.clip(rank, 0, 9), 0))
 
 
 def _largest_value(y: Tensor) -> float:

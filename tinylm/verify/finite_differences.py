@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from tinylm.engine.arrays import array_module
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, GradientShapeError
 from tinylm.verify.columns import Comparison
 from tinylm.verify.diagnosis.causes import shape_cause
+from tinylm.verify.inputs import own_memory, variables_of
 from tinylm.verify.jacobians import Problem, SecondOrder
 from tinylm.verify.reports import Report, Row
 from tinylm.verify.rows import left_out, rows_of
@@ -79,7 +79,7 @@ def gradcheck(
     cause in the row. Raises ConfigError for a mode, order or dtype that does not exist, or if there is
     nothing to check.
     """
-    args, variables = _variables(arrays)
+    args, variables = variables_of(arrays)
     name = getattr(getattr(fn, "op", fn), "name", getattr(fn, "__name__", type(fn).__name__))
     return check(lambda: fn(*args, **settings), variables, name, Settings(mode, order, tolerance, seed, thorough, taped_in))
 
@@ -88,11 +88,19 @@ def check(call: Callable[[], Any], variables: Sequence[tuple[str, Tensor]], name
     """Does the same for a function without arguments that reads the named float64 tensors where they stand."""
     if not variables:
         raise ConfigError("gradcheck: no floating array among the arguments")
-    rng = np.random.default_rng(how.seed)
     before = [t.requires_grad for _, t in variables]
     for _, t in variables:
         t.requires_grad = True
-    mode, remarks = how.mode or "full", list[str]()
+    try:
+        with own_memory(variables):
+            return _report(call, variables, name, how)
+    finally:
+        for (_, t), required in zip(variables, before, strict=True):
+            t.requires_grad = required
+
+
+def _report(call: Callable[[], Any], variables: Sequence[tuple[str, Tensor]], name: str, how: Settings) -> Report:
+    mode, remarks, rng = how.mode or "full", list[str](), np.random.default_rng(how.seed)
     curve: Curve = ()
     try:
         problem = SecondOrder(call, variables, rng) if how.order == 2 else Problem(call, variables, how.taped_in)
@@ -105,30 +113,4 @@ def check(call: Callable[[], Any], variables: Sequence[tuple[str, Tensor]], name
             curve = error_curve(problem, problem.vjp(comparison.y, c), c, without, rng)
     except GradientShapeError as error:
         rows = [Row(f"argument {error.argument}", float("inf"), str(error), shape_cause(error))]
-    finally:
-        for (_, t), required in zip(variables, before, strict=True):
-            t.requires_grad = required
     return Report(f"{name} ({mode}, order {how.order})", how.allowed, tuple(rows), tuple(remarks), curve)
-
-
-def _variables(arrays: Sequence[Any]) -> tuple[list[Any], list[tuple[str, Tensor]]]:
-    """Returns the arguments for fn, and the floating ones among them as (name, float64 tensor)."""
-    variables: list[tuple[str, Tensor]] = []
-
-    def prepared(x: Any, label: str) -> Any:
-        if isinstance(x, (list, tuple)) and x and all(map(_is_floating, x)):
-            return [prepared(member, f"{label}[{i}]") for i, member in enumerate(x)]
-        if not _is_floating(x):
-            return x
-        tensor = x if isinstance(x, Tensor) else Tensor(array_module(x).array(x, dtype=np.float64))
-        if tensor.dtype != np.float64:
-            raise ConfigError(f"gradcheck: {label} is a tensor of dtype {tensor.dtype}: expected float64 (module.to(dtype='float64'))")
-        variables.append((label, tensor))
-        return tensor
-
-    return [prepared(x, f"argument {i}") for i, x in enumerate(arrays)], variables
-
-
-def _is_floating(x: Any) -> bool:
-    """True for a floating array or tensor; a NumPy scalar is a number."""
-    return not isinstance(x, np.generic) and getattr(getattr(x, "dtype", None), "kind", None) == "f"

@@ -12,6 +12,7 @@ from tinylm.engine.op import op
 from tinylm.engine.random_keys import default_generator
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError
+from tinylm.verify.inputs import copied
 
 STEP = float(np.finfo(np.float64).eps) ** (1 / 3)  # of a difference, as a part of the element that moves
 
@@ -71,7 +72,7 @@ class Problem:
 
     def value(self) -> Tensor:
         """Returns all outputs as one vector, for differences."""
-        with no_grad():
+        with no_grad(), np.errstate(all="ignore"):
             return flatten(self.floating())
 
     def taped(self) -> Tensor:
@@ -79,7 +80,7 @@ class Problem:
         doubles = [x.data for x in self.xs]
         try:
             for x in self.xs if self.dtype != "float64" else []:
-                x.data = x.data.astype(self.dtype)
+                x.data = copied(x.data, np.dtype(self.dtype))
             with np.errstate(all="ignore"):  # what is not finite is found by its value
                 return flatten(self.floating())
         finally:

@@ -78,7 +78,7 @@ class Ladder:
         value, uncertainty, farther, its_own, bends = _best(slope, rounding, kink)
         kinked = (bends > 100 * rounding.min(axis=0)) & (bends > 0.5 * uncertainty)
         change = np.fmax(np.abs(plus), np.abs(minus))[near]
-        jump = (change[-1] > 0.5 * change[-4]) & (change[-1] > 1e6 * EPSILON * size[-1]) & ~(uncertainty < np.abs(value))
+        jump = (change[-1] > 0.5 * change[-4]) & (change[-1] > 1e6 * EPSILON * np.fmax(size[-1], self.largest)) & ~(uncertainty < np.abs(value))
         edge = ~np.isfinite(slope).any(axis=0)
         return Estimate(value, uncertainty, farther, its_own, kinked | jump | edge, still)
 
@@ -94,7 +94,7 @@ class Ladder:
             here = resting & (first == k) & both & (rise <= 8 * EPSILON * self.largest)
             if not here.any():
                 continue
-            beside = [self.rows(self.at(s * steps[k] * (1 + 2.0**-10)))[0] for s in (1, -1)]
+            beside = [self.rows(self.at(s * steps[k] * (1 + 2.0**-20)))[0] for s in (1, -1)]
             flat = (beside[0] == plus[k]) & (beside[1] == minus[k])
             height = np.where(here & flat, rise, height)
         return height
@@ -138,11 +138,11 @@ def may_move_in_stairs(at: Callable[[float], np.ndarray], rows: Rows, largest: n
     """True if a function that stands still at small steps moves on both sides at a larger one, by little more than
     rounding, and stands still again there."""
     with np.errstate(all="ignore"):
-        for h in (1.0, 16.0, 256.0, 4.0**7, 4.0**10, 4.0**14, 4.0**19):
+        for h in (4.0**n for n in (-8, -6, -4, -2, 0, 2, 4, 7, 10, 14, 19)):
             plus, minus = (rows(at(s))[0] for s in (h, -h))
             both = (plus != 0) & (minus != 0) & (np.fmax(np.abs(plus), np.abs(minus)) < 1e6 * EPSILON * largest)
             if both.any():
-                flat = [rows(at(s * (1 + 2.0**-10)))[0] == side for s, side in ((h, plus), (-h, minus))]
+                flat = [rows(at(s * (1 + 2.0**-20)))[0] == side for s, side in ((h, plus), (-h, minus))]
                 return bool((both & flat[0] & flat[1]).any())
             if ((plus != 0) & (minus != 0)).all():
                 return False

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tinylm.verify.columns import Comparison
-from tinylm.verify.determinism import repetitions
+from tinylm.verify.determinism import repetitions, trespasses
 from tinylm.verify.diagnosis.causes import likely_cause
 from tinylm.verify.diagnosis.evidence import gathered
 from tinylm.verify.kinks import kinks_of
@@ -20,7 +20,8 @@ _ROUNDED = "rounding of the function's own values hides the derivative there"
 def rows_of(comparison: Comparison, thorough: bool, gradcheck: Callable[..., Report]) -> tuple[list[Row], list[str]]:
     """Returns one row per argument and one for whatever does not repeat; and the remarks."""
     problem = comparison.problem
-    unstable = repetitions(problem, comparison.rng.standard_normal(comparison.y.size) * comparison.finite)
+    c = comparison.rng.standard_normal(comparison.y.size) * comparison.finite
+    unstable = repetitions(problem, c)
     noisy = any(not row.error <= comparison.tolerance for row in unstable)
     if not noisy:  # else noise would look like kinks
         _measure(comparison, thorough)
@@ -29,7 +30,7 @@ def rows_of(comparison: Comparison, thorough: bool, gradcheck: Callable[..., Rep
     remarks = [] if noisy else [remark for k, verdict in enumerate(verdicts) for remark in _remarks(comparison, k, verdict)]
     if comparison.finite.size and not comparison.finite.all():
         remarks.append(f"{int((~comparison.finite).sum())} of {comparison.finite.size} output elements are not finite, and left out")
-    return [*rows, *unstable], remarks
+    return [*rows, *unstable, *(trespasses(problem, c) if not comparison.single else [])], remarks
 
 
 def _measure(comparison: Comparison, thorough: bool) -> None:
@@ -98,7 +99,7 @@ def _row(comparison: Comparison, k: int, verdict: np.ndarray, noisy: bool, gradc
     if not noisy and size and (2 * compared < size or 2 * comparison.finite.sum() < comparison.finite.size):
         why = _KINK if block.kinked.any() or comparison.left_out.get(k) else _ROUNDED
         if 2 * comparison.finite.sum() < comparison.finite.size:
-            why = "the function's values are not finite"
+            why, compared = "the function's values are not finite", 0
         return Row(name, error if compared else float("nan"), f"only {compared} of {size} elements could be compared: {why}", decided="undecided")
     return Row(name, error, decided=decided)
 
