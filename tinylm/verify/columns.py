@@ -178,6 +178,12 @@ class Comparison:
                 found.append(FLOOR * np.where(np.isfinite(top), top, 0)[:, None] * block.units)
             return found
 
+    def top(self) -> float:
+        """Returns the largest element of all blocks, measured and taped."""
+        with np.errstate(all="ignore"):
+            least = [np.fmin(np.abs(block.taped), np.abs(block.measured)) for block in self.blocks]
+        return max((float(np.max(x[np.isfinite(x)], initial=0)) for x in least), default=0.0)
+
     def verdicts(self) -> list[np.ndarray]:
         """Returns the verdicts of each block."""
         if all(block.agrees.all() and not block.kinked.any() for block in self.blocks):
@@ -187,7 +193,7 @@ class Comparison:
     def _judged(self, block: Block, floor: np.ndarray, columns: slice) -> np.ndarray:
         with np.errstate(all="ignore"):
             a, b, doubt, agrees, kinked = (x[:, columns] for x in (block.taped, block.measured, block.doubt, block.agrees, block.kinked))
-            verdict = judged(a, b, doubt, floor[:, columns], self.sizes(b), self.tolerance, self.single)
+            verdict = judged(a, b, doubt, floor[:, columns], self.sizes(b), self.top(), self.tolerance, self.single)
             lost = ~np.isfinite(b / block.units[columns]) | (~np.isfinite(a) & (not self.finite.all()))
             lost |= ~np.isfinite(a) & kinked.any(axis=0)  # such as 0 / 0, where another output has its kink
             verdict[((lost | block.torn[:, columns]) & (verdict != OK)) | kinked] = UNDECIDED
@@ -224,6 +230,16 @@ class Comparison:
             if not (unsure.any() or wide or (confirm and wrong.any())):
                 break
         return bool(wrong.any())
+
+    def agreement(self, k: int) -> tuple[float, float]:
+        """Returns how exactly the tape agrees with the worst column of argument k, measured as exactly as can be, and
+        how exact that is, both relative to the column."""
+        block = self.blocks[k]
+        with np.errstate(all="ignore"):
+            j = int(np.argmax(np.max(np.abs(block.taped - block.measured) / block.units, axis=0)))
+            found = Ladder(self.problem.line({k: block.directions[j]}), self.rows, self.largest).climb(NEAR)
+            top = np.max(np.abs(found.value))
+            return float(np.max(np.abs(block.taped[:, j] - found.value)) / top), float(np.max(found.uncertainty) / top)
 
     def look_at_kinks(self, k: int, columns: list[int]) -> None:
         """Measures the columns of argument k that may be at a kink, and marks those that are."""

@@ -117,6 +117,12 @@ class Report:
         return "\n".join([head, *(f"  {row}" for row in [*self.failures, *self.undecided]), *(f"  {remark}" for remark in self.remarks)])
 
 
+def worst_verdict(reports: Sequence[Report]) -> str:
+    """Returns "wrong" if a report is wrong, else "undecided" if one is, else "ok"."""
+    found = {report.verdict for report in reports}
+    return "wrong" if "wrong" in found else "undecided" if "undecided" in found else "ok"
+
+
 @dataclass(frozen=True)
 class Drift:
     """Two training runs side by side. Of each step: both losses, and the relative distance of all parameters from PyTorch's,

@@ -10,9 +10,10 @@ from tinylm.verify.diagnosis.causes import likely_cause
 from tinylm.verify.diagnosis.evidence import gathered
 from tinylm.verify.kinks import kinks_of
 from tinylm.verify.reports import Report, Row, relative_error
-from tinylm.verify.verdicts import TOO_SMALL, UNDECIDED, WRONG
+from tinylm.verify.verdicts import OK, TOO_SMALL, UNDECIDED, WRONG
 
 _SHOWN = 4  # elements, in a remark
+_SINGLE = 1e-8  # an agreement no better than this, where differences are better, shows single precision
 _KINK = "the point looks non-differentiable there"
 _ROUNDED = "rounding of the function's own values hides the derivative there"
 
@@ -101,6 +102,11 @@ def _row(comparison: Comparison, k: int, verdict: np.ndarray, noisy: bool, gradc
         if 2 * comparison.finite.sum() < comparison.finite.size:
             why, compared = "the function's values are not finite", 0
         return Row(name, error if compared else float("nan"), f"only {compared} of {size} elements could be compared: {why}", decided="undecided")
+    if _SINGLE < error <= comparison.tolerance <= 1e-6 and not (noisy or comparison.single):
+        reached, doubt = comparison.agreement(k)
+        if reached > max(_SINGLE, 100 * doubt):
+            detail = f"agrees to {reached:.0e} only, where differences are exact to {doubt:.0e}"
+            return Row(name, error, detail, "float32 in a float64 check: a part of the gradient has no more digits", decided="wrong")
     return Row(name, error, decided=decided)
 
 
@@ -134,8 +140,9 @@ def _remarks(comparison: Comparison, k: int, verdict: np.ndarray) -> list[str]:
     for j in np.flatnonzero(open_entries.any(axis=0)).tolist():
         at_kink = (block.kinked[:, j] & open_entries[:, j]).any()
         (kinks if at_kink else hidden).update(block.members[j].tolist())
-    small = (verdict == TOO_SMALL) & (block.taped != 0)
-    drowned = set() if comparison.single else {n for j in np.flatnonzero(small.any(axis=0)).tolist() for n in block.members[j].tolist()}
+    small = ((verdict == TOO_SMALL) & (block.taped != 0)).sum(axis=0)
+    columns = [] if comparison.single else np.flatnonzero(small > ((verdict == OK) & (block.taped != 0)).sum(axis=0)).tolist()
+    drowned = {n for j in columns for n in block.members[j].tolist()}
     found = [
         f"{comparison.problem.names[k]}: {len(elements)} of {size} elements {why}: {_points(comparison, k, elements)}"
         for elements, why in (
