@@ -23,6 +23,7 @@ from tinylm.verify.check_pages import page
 from tinylm.verify.models import model_names, model_of
 from tinylm.verify.module_checks import check_module
 from tinylm.verify.op_checks import check_op, checked, op_names
+from tinylm.verify.reports import worst_verdict
 from tinylm.verify.users_functions import load, samples_in
 
 
@@ -30,7 +31,8 @@ from tinylm.verify.users_functions import load, samples_in
 class Arguments:
     """Checks gradients against central differences in float64, first and second order, for every op on all its
     samples. Prints one row per op, and for each failure where it differs and the likely cause. Elements at which a
-    function has no derivative are left out and named. The exit status is 1 if a gradient is out of tolerance (1e-6;
+    function has no derivative, or hides it in its own rounding, are left out and named; an argument of which fewer than
+    half could be compared is undecided. The exit status is 1 if a gradient is undecided, or out of tolerance (1e-6;
     second order and float32 kernels 1e-5)."""
 
     op: str | None = None
@@ -88,10 +90,10 @@ def cells(reports: list[Report]) -> list[str]:
     by_order = {n: [r for r in reports if f"order {n}" in r.title] for n in (1, 2)}
     if not reports:
         return ["no derivative", *[""] * 5]
-    verdict = "[green]ok" if all(r.ok for r in reports) else "[red]FAILED"
+    verdict = {"ok": "[green]ok", "undecided": "[yellow]undecided", "wrong": "[red]FAILED"}[worst_verdict(reports)]
     errors = [f"{np.max([r.error for r in by_order[n]]):.1e}" if by_order[n] else "" for n in (1, 2)]
     steps = [r.best_step for r in by_order[1] if r.curve]
-    kinks = sum(len(r.remarks) for r in reports)
+    kinks = sum("non-differentiable" in remark for r in reports for remark in r.remarks)
     causes = sorted({row.cause for r in reports for row in r.failures if row.cause})
     note = causes[0] if causes else f"{kinks} arguments with kinks" if kinks else ""
     return [verdict, str(max(map(len, by_order.values()))), *errors, f"{np.median(steps):.0e}" if steps else "", note]
@@ -117,13 +119,16 @@ def main() -> int:
         table.add_row(verdict, name, *rest)
     screen(140).print(table)
     failures = [r for _, reports in done for r in reports if not r.ok]
+    undecided = sum(r.verdict == "undecided" for r in failures)
     for report in failures:
-        Console(width=140).print(f"\n{report}", style="red", markup=False, highlight=False, soft_wrap=True)
+        style = "yellow" if report.verdict == "undecided" else "red"
+        Console(width=140).print(f"\n{report}", style=style, markup=False, highlight=False, soft_wrap=True)
     for report in [r for _, reports in done for r in reports if r.ok and r.remarks]:
         print("\n".join([report.title, *(f"  {remark}" for remark in report.remarks)]))
     write(a, done)
     count = sum(len(reports) for _, reports in done)
-    print(f"{len(done)} functions, {count} checks, {len(failures)} failed, {time.perf_counter() - started:.1f} s on {a.device}")
+    unsure = f", {undecided} undecided" if undecided else ""
+    print(f"{len(done)} functions, {count} checks, {len(failures) - undecided} failed{unsure}, {time.perf_counter() - started:.1f} s on {a.device}")
     return 1 if failures else 0
 
 

@@ -49,7 +49,7 @@ def test_it_is_json():
     assert record == report.record()
     assert record["ok"] is False
     assert [row["ok"] for row in record["rows"]] == [True, False, False]
-    assert record["rows"][1] == {"name": "bad", "ok": False, "error": 0.2, "detail": "here", "cause": "a factor"}
+    assert record["rows"][1] == {"name": "bad", "ok": False, "verdict": "wrong", "error": 0.2, "detail": "here", "cause": "a factor"}
     assert record["rows"][2]["error"] == "nan"
     assert record["rows"][2]["cosine"] == 0.5
     assert record["remarks"] == ["a remark"]

@@ -1,7 +1,12 @@
-"""Checks that a function gives the same numbers each time: two forward passes, and two backward passes through one graph."""
+"""Checks that a function gives the same numbers each time: two forward passes, and two backward passes through one graph;
+and that its vjps leave the incoming gradient alone and do not fall back to single precision."""
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
+from tinylm.engine.autograd import Node, nodes
 from tinylm.verify.jacobians import Problem
 from tinylm.verify.reports import Row, joint_norm, relative_error
 
@@ -24,3 +29,46 @@ def repetitions(problem: Problem, cotangent: np.ndarray) -> list[Row]:
             norm = joint_norm(b)
             rows.append(Row(name, max(relative_error(x, y, norm) for x, y in zip(a, b, strict=True)), explanation))
     return rows
+
+
+def trespasses(problem: Problem, cotangent: np.ndarray) -> list[Row]:
+    """Returns one row for each op whose vjp writes into the incoming gradient, or returns what has only the digits of
+    float32 for a float64 argument."""
+    found: dict[str, Row] = {}
+    y = problem.taped()
+    for node in nodes(y):
+        if node.vjp is not None:
+            node.vjp = _watched(node, node.vjp, found)
+    problem.vjp(y, cotangent)
+    return list(found.values())
+
+
+def _watched(node: Node, vjp: Callable[..., Any], found: dict[str, Row]) -> Callable[..., Any]:
+    """Returns the vjp of a node, which adds to `found` what it does wrong."""
+
+    def watched(*dys: Any) -> Any:
+        before = [None if dy is None else dy.copy() for dy in dys]
+        gradients = vjp(*dys)
+        for dy, old in zip(dys, before, strict=True):
+            if old is not None and not bool(((dy == old) | (old != old)).all()):
+                name = f"incoming gradient of {node.op.name}"
+                found[name] = Row(name, float("inf"), f"its vjp changes it in place ({node.where()})")
+        if any(dy is not None and _single(dy) for dy in before):
+            return gradients
+        for x, g in zip(node.parents, gradients, strict=True):
+            if x is not None and g is not None and x.dtype == np.float64 and _single(g):
+                name = f"gradient of {node.op.name}"
+                found[name] = Row(name, float("inf"), f"its vjp computes in float32 for a float64 argument ({node.where()})")
+        return gradients
+
+    return watched
+
+
+def _single(g: Any) -> bool:
+    """True for an array in float32, or in float64 if all its numbers are numbers of float32, and not all are zero."""
+    data = getattr(g, "data", g) if not isinstance(g, np.ndarray) else g
+    if not hasattr(data, "dtype") or data.dtype.kind != "f":
+        return False
+    with np.errstate(all="ignore"):
+        kept = data[(data != 0) & (abs(data) < np.inf)]
+        return data.dtype == np.float32 or bool(kept.size and (kept == kept.astype(np.float32)).all())

@@ -12,8 +12,9 @@ from tinylm.engine.op import op
 from tinylm.engine.random_keys import default_generator
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError
+from tinylm.verify.inputs import copied
 
-STEP = float(np.finfo(np.float64).eps) ** (1 / 3)
+STEP = float(np.finfo(np.float64).eps) ** (1 / 3)  # of a difference, as a part of the element that moves
 
 Line = Callable[[float], np.ndarray]  # s -> f(x + s u), the outputs as one vector
 
@@ -55,6 +56,9 @@ class Problem:
             for x in self.xs:
                 x.data[...] = x.data.astype(dtype)
         self.start = [x.numpy().copy() for x in self.xs]
+        sizes = [np.where(np.isfinite(x), np.abs(x), 0) for x in self.start]
+        self.typical = [float(np.median(size[size > 0])) if size.any() else 1.0 for size in sizes]
+        self.scales = [np.where(size > 0, size, typical) for size, typical in zip(sizes, self.typical, strict=True)]
 
     def floating(self) -> list[Tensor]:
         """Returns the floating outputs. Raises ConfigError if there is none."""
@@ -68,7 +72,7 @@ class Problem:
 
     def value(self) -> Tensor:
         """Returns all outputs as one vector, for differences."""
-        with no_grad():
+        with no_grad(), np.errstate(all="ignore"):
             return flatten(self.floating())
 
     def taped(self) -> Tensor:
@@ -76,8 +80,9 @@ class Problem:
         doubles = [x.data for x in self.xs]
         try:
             for x in self.xs if self.dtype != "float64" else []:
-                x.data = x.data.astype(self.dtype)
-            return flatten(self.floating())
+                x.data = copied(x.data, np.dtype(self.dtype))
+            with np.errstate(all="ignore"):  # what is not finite is found by its value
+                return flatten(self.floating())
         finally:
             for x, data in zip(self.xs, doubles, strict=True):
                 x.data = data
@@ -85,18 +90,26 @@ class Problem:
     def vjp(self, y: Tensor, cotangent: np.ndarray) -> list[np.ndarray]:
         """Returns cᵀ J by the tape of y: one array per argument."""
         c = array_module(y.data).asarray(cotangent.astype(y.dtype))
-        return [g.numpy().astype(np.float64) for g in gradients(y, self.xs, c, retain_graph=True)]
+        with np.errstate(all="ignore"):  # what is not finite is found by its value
+            return [g.numpy().astype(np.float64) for g in gradients(y, self.xs, c, retain_graph=True)]
 
     def line(self, directions: dict[int, np.ndarray]) -> Line:
-        """Returns the function s -> f(x + s u). directions: the parts of u by argument number; other arguments do not move."""
+        """Returns the function s -> f(x + s u). directions: the parts of u by argument number; other arguments do not move.
+
+        Where f raises an error of arithmetic or of its arguments' values, away from x, it has no value: NaN.
+        """
         moved = [(self.xs[k], self.xs[k].data.copy(), array_module(self.xs[k].data).asarray(u)) for k, u in directions.items()]
 
         def at(s: float) -> np.ndarray:
-            for x, start, direction in moved:
-                x.data[...] = start + s * direction
             try:
                 with np.errstate(all="ignore"):  # a large step may leave the domain
+                    for x, start, direction in moved:
+                        x.data[...] = start + s * direction
                     return self.value().numpy()
+            except (ArithmeticError, ValueError):
+                if not s:
+                    raise
+                return np.full(sum(int(np.prod(shape)) for shape in self.shapes), np.nan)
             finally:
                 for x, start, _ in moved:
                     x.data[...] = start
@@ -108,9 +121,11 @@ class Problem:
         at = self.line(directions)
         return (at(step) - at(-step)) / (2 * step)
 
-    def measured(self, k: int, step: float) -> np.ndarray:
-        """Returns the Jacobian in argument k by differences: (outputs, elements of the argument)."""
-        columns = [self.slope({k: u}, step) for u in unit_vectors(self.xs[k])]
+    def measured(self, k: int, *, step: float = STEP) -> np.ndarray:
+        """Returns the Jacobian in argument k by differences: (outputs, elements of the argument). The step is a part of each element."""
+        least = 0.1 * self.typical[k]
+        steps = step * np.maximum(self.scales[k].ravel(), least)
+        columns = [self.slope({k: u}, float(h)) for u, h in zip(unit_vectors(self.xs[k]), steps, strict=True)]
         return np.array(columns).reshape(self.xs[k].size, -1).T if columns else np.zeros((self.value().size, 0))
 
 
@@ -128,12 +143,14 @@ class SecondOrder(Problem):
         self.first = first
 
     def value(self) -> Tensor:
-        found = gradients(self.first.taped(), self.first.xs, self.cotangent)
+        with np.errstate(all="ignore"):
+            found = gradients(self.first.taped(), self.first.xs, self.cotangent)
         self.shapes = [g.shape for g in found]
         return flatten(found)
 
     def taped(self) -> Tensor:
-        return flatten(gradients(self.first.taped(), self.first.xs, self.cotangent, create_graph=True))
+        with np.errstate(all="ignore"):
+            return flatten(gradients(self.first.taped(), self.first.xs, self.cotangent, create_graph=True))
 
 
 def unit_vectors(x: Tensor) -> Iterator[np.ndarray]:

@@ -38,12 +38,12 @@ def has_kink(at: Line) -> bool:
 
 def kinks_of(problem: Problem, k: int, rng: np.random.Generator) -> list[int]:
     """Returns the elements of argument k (flat positions) at such points, found by bisection, since they are few."""
-    shape, size = problem.xs[k].shape, problem.xs[k].size
+    shape, size, scale = problem.xs[k].shape, problem.xs[k].size, problem.scales[k].ravel()
     found: list[int] = []
 
     def search(low: int, high: int) -> None:
         direction = np.zeros(size)
-        direction[low:high] = rng.uniform(0.5, 1, high - low)
+        direction[low:high] = rng.uniform(0.5, 1, high - low) * scale[low:high]
         if low == high or len(found) >= _MOST or not has_kink(problem.line({k: direction.reshape(shape)})):
             return
         if high - low == 1:

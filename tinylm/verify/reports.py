@@ -40,9 +40,15 @@ class Row:
     detail: str = ""
     cause: str = ""  # of a failure, if one was found
     measures: Mapping[str, float] = field(default_factory=dict)  # further figures, by name
+    decided: str = ""  # the verdict, where the error alone does not say it
+
+    def verdict(self, tolerance: float) -> str:
+        """Returns "ok", "wrong", or "undecided" if too little could be compared. A NaN is out of every tolerance."""
+        return self.decided or ("ok" if self.error <= tolerance else "wrong")
 
     def __str__(self) -> str:
-        parts = [f"relative error {self.error:.2e}", self.detail, f"likely cause: {self.cause}" if self.cause else ""]
+        error = "undecided" if self.decided == "undecided" else f"relative error {self.error:.2e}"
+        parts = [error, self.detail, f"likely cause: {self.cause}" if self.cause else ""]
         return f"{self.name}: {'; '.join(part for part in parts if part)}"
 
 
@@ -58,12 +64,23 @@ class Report:
 
     @property
     def failures(self) -> list[Row]:
-        """The rows out of tolerance, in order. A NaN is out of every tolerance."""
-        return [row for row in self.rows if not row.error <= self.tolerance]
+        """The rows that are wrong, in order."""
+        return [row for row in self.rows if row.verdict(self.tolerance) == "wrong"]
+
+    @property
+    def undecided(self) -> list[Row]:
+        """The rows of which too little could be compared to say that they are right, in order."""
+        return [row for row in self.rows if row.verdict(self.tolerance) == "undecided"]
+
+    @property
+    def verdict(self) -> str:
+        """ "wrong" if a row is wrong, else "undecided" if too little of one could be compared, else "ok"."""
+        return "wrong" if self.failures else "undecided" if self.undecided else "ok"
 
     @property
     def ok(self) -> bool:
-        return not self.failures
+        """True if everything was compared and is right: an undecided report is not ok."""
+        return self.verdict == "ok"
 
     @property
     def worst(self) -> Row | None:
@@ -83,10 +100,11 @@ class Report:
     def record(self) -> dict[str, Any]:
         """Returns the report for JSON; a number that is not finite becomes a string, such as "nan"."""
         rows = [
-            {"name": r.name, "ok": r.error <= self.tolerance, "error": r.error, "detail": r.detail, "cause": r.cause, **r.measures}
+            {"name": r.name, "ok": verdict == "ok", "verdict": verdict, "error": r.error, "detail": r.detail, "cause": r.cause, **r.measures}
             for r in self.rows
+            for verdict in [r.verdict(self.tolerance)]
         ]
-        whole = {"title": self.title, "ok": self.ok, "error": self.error, "tolerance": self.tolerance, "rows": rows}
+        whole = {"title": self.title, "ok": self.ok, "verdict": self.verdict, "error": self.error, "tolerance": self.tolerance, "rows": rows}
         return without_nan({**whole, "remarks": list(self.remarks), "curve": [list(point) for point in self.curve]})
 
     def to_json(self) -> str:
@@ -94,8 +112,15 @@ class Report:
         return json.dumps(self.record(), indent=2, ensure_ascii=False)
 
     def __str__(self) -> str:
-        head = f"{self.title}: {'ok' if self.ok else 'FAILED'}, largest relative error {self.error:.2e}, tolerance {self.tolerance:.0e}"
-        return "\n".join([head, *(f"  {row}" for row in self.failures), *(f"  {remark}" for remark in self.remarks)])
+        said = {"ok": "ok", "wrong": "FAILED", "undecided": "UNDECIDED"}[self.verdict]
+        head = f"{self.title}: {said}, largest relative error {self.error:.2e}, tolerance {self.tolerance:.0e}"
+        return "\n".join([head, *(f"  {row}" for row in [*self.failures, *self.undecided]), *(f"  {remark}" for remark in self.remarks)])
+
+
+def worst_verdict(reports: Sequence[Report]) -> str:
+    """Returns "wrong" if a report is wrong, else "undecided" if one is, else "ok"."""
+    found = {report.verdict for report in reports}
+    return "wrong" if "wrong" in found else "undecided" if "undecided" in found else "ok"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from tinylm.errors import GradientShapeError
 from tinylm.verify.diagnosis.detached_terms import detached
 from tinylm.verify.diagnosis.evidence import Evidence
 from tinylm.verify.diagnosis.wrong_ops import wrong_op
-from tinylm.verify.jacobians import STEP, SecondOrder
+from tinylm.verify.jacobians import SecondOrder
 
 Hypothesis = Callable[[Evidence], str | None]
 
@@ -85,7 +85,7 @@ def _lengths(e: Evidence) -> Iterator[tuple[int, str]]:
 
 def swapped(e: Evidence) -> str | None:
     same = [j for j, x in enumerate(e.problem.xs) if j != e.k and x.shape == e.wrong.shape[1:]]
-    found = [j for j in same if e.explains((e.cotangents @ e.problem.measured(j, STEP)).reshape(e.wrong.shape))]
+    found = [j for j in same if e.explains((e.cotangents @ e.problem.measured(j)).reshape(e.wrong.shape))]
     return f"swapped arguments: this is the gradient of {e.problem.names[found[0]]}" if found else None
 
 
@@ -127,7 +127,7 @@ def operand(e: Evidence) -> str | None:
         kept = x.data.copy()
         x.data[...] = kept.swapaxes(-1, -2).copy()
         try:
-            jacobian = e.problem.measured(e.k, STEP)
+            jacobian = e.problem.measured(e.k)
         finally:
             x.data[...] = kept
         if e.explains(e.vjp(e.cotangents, jacobian)):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinylm.engine.tensor import Tensor
-from tinylm.verify.jacobians import STEP, Problem
+from tinylm.verify.jacobians import Problem
 from tinylm.verify.reports import Report
 
 _COTANGENTS = 3  # so that a hypothesis does not fit one by accident
@@ -47,13 +47,19 @@ class Evidence:
 
 
 def gathered(
-    problem: Problem, y: Tensor, k: int, without: list[int], rng: np.random.Generator, gradcheck: Callable[..., Report]
+    problem: Problem,
+    y: Tensor,
+    k: int,
+    without: list[int],
+    rng: np.random.Generator,
+    gradcheck: Callable[..., Report],
+    jacobian: np.ndarray | None = None,
 ) -> Evidence | None:
-    """Returns the evidence on argument k, or None if its Jacobian would be too large to measure."""
+    """Returns the evidence on argument k, or None if its Jacobian is not given and would be too large to measure."""
     x = problem.xs[k]
     if x.size * y.size > _MOST:
         return None
     cotangents = rng.standard_normal((_COTANGENTS, y.size))
     wrong = np.array([problem.vjp(y, c)[k] for c in cotangents])
     wrong.reshape(_COTANGENTS, -1)[:, without] = 0
-    return Evidence(problem, y, k, cotangents, wrong, problem.measured(k, STEP), without, gradcheck)
+    return Evidence(problem, y, k, cotangents, wrong, problem.measured(k) if jacobian is None else jacobian, without, gradcheck)

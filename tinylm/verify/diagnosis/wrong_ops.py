@@ -26,7 +26,7 @@ def wrong_op(e: Evidence) -> str | None:
         extra, settings = node.settings
         inputs = [_leaf(a) for a in node.inputs]
         report = e.gradcheck(_callable(node), *([inputs] if node.op.sequence else inputs), *extra, mode="directions", **settings)
-        if not report.ok:
+        if report.failures:
             return f"the op {node.op.name} ({node.where()}) is wrong by itself: {report.failures[0]}"
     return None
 
