@@ -25,7 +25,14 @@ from tinylm.train.run_folder import refuse_used
 from tinylm.train.state import Progress
 from tinylm.train.tasks.dropout_ramp import DropoutRamp
 from tinylm.train.tasks.fine_tuning import with_shape_of
-from tinylm.train.tasks.language_model_config import RECURRENT, TrainConfig, build_model, build_optimizer, build_schedule
+from tinylm.train.tasks.language_model_config import (
+    RECURRENT,
+    TrainConfig,
+    build_model,
+    build_optimizer,
+    build_schedule,
+    check_training_fits,
+)
 from tinylm.train.tasks.loading import initial_model, read_config, tokenizer_of, untrained_model
 from tinylm.train.tasks.task import Carried, MicroBatch, Task
 from tinylm.train.tasks.token_losses import validation_loss
@@ -111,6 +118,7 @@ class Run(Training):
             config, tokenizer = with_shape_of(model, config), tokenizer or tokenizer_of(Path(config.init))
         with rank_0_first(ranks or Ranks()):  # it may make a token file, which the others then use
             data = prepare(config, text, tokenizer)
+        check_training_fits(config, data.tokenizer.vocab_size, ranks.size if ranks else 1)
         model = model or build_model(config, data.tokenizer.vocab_size)
         files = {"config.json": run_record(config, data.tokenizer, model, base), **corpus_files(text)}
         super().__init__(LanguageModeling(config, model, make_batches(config, data.train_ids), *data, rows, files), folder, ranks)
