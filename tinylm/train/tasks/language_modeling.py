@@ -1,6 +1,8 @@
 """Language modeling: the next token of a text, and runs that train a model of it."""
 
+import hashlib
 import itertools
+import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +12,7 @@ import numpy as np
 
 from tinylm.data import Corpus, ParallelStreams, ShuffledBlocks, Tokenizer, split_text, train_tokenizer
 from tinylm.data.encoding import learn_tokenizer, token_ids
-from tinylm.engine.devices import device_namespace, to_device
+from tinylm.engine.devices import device_namespace, parse_device, to_device
 from tinylm.engine.random_keys import default_generator
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import DataError
@@ -103,7 +105,9 @@ class Run(Training):
         self, config: TrainConfig, folder: Path, text: str | Corpus, tokenizer: Tokenizer | None = None, resume: bool = False,
         ranks: Ranks | None = None,
     ) -> None:  # fmt: skip
-        rows = slice(None) if ranks is None else own_rows(ranks, config.batch_size, config.accumulate)
+        ranks = ranks or Ranks()
+        ranks.agree({**config.to_json(), "device": parse_device(config.device)[0], "resume": resume})
+        rows = slice(None) if ranks.size == 1 else own_rows(ranks, config.batch_size, config.accumulate)
         device_namespace(config.device)  # a missing device is reported before anything is made
         default_generator.seed(config.seed)
         model: Any = None
@@ -116,13 +120,21 @@ class Run(Training):
         elif config.init:
             model, base = initial_model(config)
             config, tokenizer = with_shape_of(model, config), tokenizer or tokenizer_of(Path(config.init))
-        with rank_0_first(ranks or Ranks()):  # it may make a token file, which the others then use
+        with rank_0_first(ranks):  # it may make a token file, which the others then use
             data = prepare(config, text, tokenizer)
-        check_training_fits(config, data.tokenizer.vocab_size, ranks.size if ranks else 1)
+        if ranks.size > 1:
+            parts = {"the training part": data.train_ids, "the validation part": data.val_ids, "the tokenizer": data.tokenizer.to_json()}
+            ranks.agree({f"the SHA-256 of {name}": _digest(part) for name, part in parts.items()})
+        check_training_fits(config, data.tokenizer.vocab_size, ranks.size)
         model = model or build_model(config, data.tokenizer.vocab_size)
         files = {"config.json": run_record(config, data.tokenizer, model, base), **corpus_files(text)}
         super().__init__(LanguageModeling(config, model, make_batches(config, data.train_ids), *data, rows, files), folder, ranks)
         self.open(resume)
+
+
+def _digest(part: Any) -> str:
+    content = np.ascontiguousarray(part).data if isinstance(part, np.ndarray) else json.dumps(part).encode()
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 class Encoded(NamedTuple):

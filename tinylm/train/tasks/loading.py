@@ -24,7 +24,7 @@ from tinylm.train.tasks.settings import Settings
 from tinylm.train.tasks.translation_config import TranslationConfig, build_translator, vocabulary_of
 
 S = TypeVar("S", bound=Settings)
-_LARGE = 1 << 26  # bytes; a smaller model is soon built
+_LARGE = 1 << 24  # bytes; a smaller model is soon built
 _KEYS = {"train", "tokenizer", "task", "labels", "base", "context"}  # what config.json may have
 
 
