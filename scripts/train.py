@@ -18,6 +18,7 @@ from support.new_runs import new_run
 from support.resuming import FREE_ON_RESUME, refuse_changes, refuse_without_resume, value_of
 from support.run_folders import folder_or_temporary
 
+from tinylm import __version__
 from tinylm.data import Corpus, open_corpus
 from tinylm.data.tokenizers import StreamDecoder
 from tinylm.decode import Sampling, generate
@@ -100,6 +101,8 @@ def main() -> int:
         if ranks.rank:
             stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w", encoding="utf-8"))))
         arguments = parse(sys.argv[1:])
+        given = {f"--{name.replace('_', '-')}": value for name, value in vars(arguments).items() if name != "device"}
+        ranks.agree({"tinylm's version": __version__, **given})
         if arguments.model == "ngram":
             raise ConfigError("--distributed: n-grams are counted by one process")
         ranks.share_cores()

@@ -5,6 +5,8 @@ import json
 import os
 import signal
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +158,64 @@ def collectives(ranks: MPIRanks, folder: Path) -> None:
     ranks.share_cores()
     assert int(os.environ["TINYLM_NUM_THREADS"]) == max(1, (os.cpu_count() or 1) // ranks.size) or before is None
     print("fine", flush=True)
+
+
+def ends_early(ranks: MPIRanks, folder: Path, rank: int, end: Callable[[], object]) -> None:
+    """Trains, and one rank ends in some way when it makes its 22nd step."""
+    run = Run(CONFIG, folder / "run", TEXT, ranks=ranks)
+    gradients = run.gradients
+
+    def ending(k: int):
+        if k == 21 and ranks.rank == rank:
+            end()
+        return gradients(k)
+
+    run.gradients = ending
+    run.train()
+
+
+def stopped(ranks: MPIRanks, folder: Path) -> None:
+    ends_early(ranks, folder, 1, lambda: os.kill(os.getpid(), signal.SIGSTOP))
+
+
+def rank_0_stopped(ranks: MPIRanks, folder: Path) -> None:
+    ends_early(ranks, folder, 0, lambda: os.kill(os.getpid(), signal.SIGSTOP))
+
+
+def leaves(ranks: MPIRanks, folder: Path) -> None:
+    ends_early(ranks, folder, 1, lambda: sys.exit(3))
+
+
+def rank_0_leaves(ranks: MPIRanks, folder: Path) -> None:
+    ends_early(ranks, folder, 0, sys.exit)
+
+
+def vanishes(ranks: MPIRanks, folder: Path) -> None:
+    ends_early(ranks, folder, 1, lambda: os._exit(5))
+
+
+def all_leave(ranks: MPIRanks, folder: Path) -> None:
+    sys.exit(4)
+
+
+def works_long(ranks: MPIRanks, folder: Path) -> None:
+    """Rank 0 computes for longer than a rank may be silent, while the other one waits for it."""
+
+    def compute() -> None:
+        end = time.monotonic() + 6
+        while time.monotonic() < end:
+            np.ones(10**6).sum()
+
+    ends_early(ranks, folder, 0, compute)
+    print("fine", flush=True)
+
+
+def other_settings(ranks: MPIRanks, folder: Path) -> None:
+    Run(dataclasses.replace(CONFIG, dropout=0.1 * ranks.rank), folder / "run", TEXT, ranks=ranks).train()
+
+
+def other_data(ranks: MPIRanks, folder: Path) -> None:
+    Run(CONFIG, folder / "run", TEXT.replace("lazy", "azyl") if ranks.rank else TEXT, ranks=ranks).train()
 
 
 if __name__ == "__main__":

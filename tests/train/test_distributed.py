@@ -18,6 +18,7 @@ from tinylm.errors import ConfigError
 from tinylm.files.signed_arrays import read_arrays
 from tinylm.train import TrainConfig
 from tinylm.train.distributed import NcclMeans, Ranks, own_rows, refuse_lone_ranks
+from tinylm.train.processes.heartbeats import longest_silence
 
 LAUNCHER = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
 
@@ -117,6 +118,51 @@ def test_what_ends_one_rank_ends_all(name: str, told: str, tmp_path: Path) -> No
         assert "the gradient norm nan" in result.stderr  # with the state of the rank on which it occurred
     if name != "differs":
         assert read_arrays(tmp_path / "run" / "checkpoints" / "step-00000020.safetensors")[1]["progress"]["step"] == 20
+
+
+@needs_mpi
+@pytest.mark.parametrize(
+    ("name", "status", "told"),
+    [
+        ("stopped", 1, "rank 1 has been silent for 4 seconds"),
+        ("rank_0_stopped", 1, "rank 0 has been silent for 4 seconds"),
+        ("leaves", 1, "rank 1 has left by sys.exit"),
+        ("rank_0_leaves", 1, "rank 0 has left by sys.exit"),
+        ("vanishes", 5, ""),  # "rank 1 has ended without a word", unless mpiexec notices it first
+        ("other_settings", 2, "dropout is 0.1 on rank 1 and 0.0 on rank 0: all ranks need the same"),
+        ("other_data", 2, "the SHA-256 of the training part is"),
+        ("all_leave", 4, ""),
+        ("works_long", 0, ""),
+    ],
+)
+def test_a_rank_that_stops_leaves_or_differs(name: str, status: int, told: str, tmp_path: Path) -> None:
+    """All end within the time limit, with the number of the rank; long work and leaving together are no faults."""
+    result = on_ranks(2, distributed_program.__file__, name, tmp_path, TINYLM_RANK_SILENCE="4")
+    assert (result.returncode != 0) == (status != 0), result.stderr
+    assert told in result.stderr
+    if status in (0, 4):
+        assert "error" not in result.stderr
+    assert result.stdout.count("fine") == (2 if name == "works_long" else 0)
+
+
+@needs_mpi
+@pytest.mark.parametrize("flag", ["--steps", "--eval-every", "--patience", "--batch-size", "--dropout"])
+def test_other_settings_on_one_rank_of_the_script(flag: str, tmp_path: Path) -> None:
+    common = [SCRIPTS / "train.py", "--distributed", "--n-layer", 1, "--n-embd", 16, "--out", tmp_path / "run"]
+    one, other = (0.5, 0.25) if flag == "--dropout" else (4, 2)
+    result = on_ranks(1, *common, flag, one, ":", "-n", 1, sys.executable, *common, flag, other)
+    assert result.returncode == 2, result.stderr
+    assert f"error: {flag} is " in result.stderr
+    assert " on rank 1 and " in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_limit_of_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert longest_silence() == 60
+    for wrong in ("0", "-1", "soon", "1.5", "9" * 9):
+        monkeypatch.setenv("TINYLM_RANK_SILENCE", wrong)
+        with pytest.raises(ConfigError, match=f"TINYLM_RANK_SILENCE is '{wrong}'"):
+            longest_silence()
 
 
 @needs_mpi

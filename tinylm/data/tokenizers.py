@@ -173,8 +173,8 @@ class BpeTokenizer:
         from tokenizers import Tokenizer as Library
         from tokenizers import decoders, models, pre_tokenizers, trainers
 
-        if vocab_size < 256:
-            raise ConfigError(f"vocab_size is {vocab_size}: byte-pair encoding needs at least the 256 bytes")
+        if not 256 <= vocab_size <= 1 << 24:
+            raise ConfigError(f"vocab_size is {vocab_size}: byte-pair encoding needs at least the 256 bytes, and takes at most 2^24 pieces")
         library = Library(models.BPE())
         library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         library.decoder = decoders.ByteLevel()

@@ -8,10 +8,12 @@ mean over the ranks is the gradient of the whole batch, since all have as many r
 import contextlib
 import importlib
 import os
+import signal
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ from tinylm.engine.random_keys import Generator
 from tinylm.errors import ConfigError, DeviceError, explanation
 from tinylm.nn import Module
 from tinylm.train.checkpoints import state_digest
+from tinylm.train.processes.heartbeats import Heartbeats, connect
 
 _DRAWS = 2**48  # of random streams that each rank has to itself
 
@@ -51,12 +54,15 @@ class Ranks:
     def barrier(self) -> None:
         """Waits until all have come here."""
 
+    def agree(self, values: Mapping[str, Any]) -> None:
+        """Raises ConfigError, on all ranks, for a value that is not the same on all of them."""
+
 
 class MPIRanks(Ranks):
     """The ranks that mpiexec started.
 
-    As a context it ends all of them when an error leaves it on one: the others would wait for ever.
-    A rank that was killed is noticed by mpiexec, which ends the others.
+    As a context it ends all of them when an error or sys.exit leaves it on one, or when one is killed or stopped: the others
+    would wait for ever.
     """
 
     def __init__(self) -> None:
@@ -69,6 +75,7 @@ class MPIRanks(Ranks):
         self.rank, self.size = self._comm.rank, self._comm.size
         self._here = self._comm.Split_type(mpi.COMM_TYPE_SHARED)  # the ranks of this machine
         self._nccl: Any = None
+        self._heartbeats: Heartbeats | None = None
 
     def share_cores(self) -> None:
         """Divides the cores among the ranks that may all use them, unless TINYLM_NUM_THREADS says how many the kernels of a rank get.
@@ -113,12 +120,39 @@ class MPIRanks(Ranks):
     def barrier(self) -> None:
         self._comm.Barrier()
 
+    def agree(self, values: Mapping[str, Any]) -> None:
+        mine = {name: repr(value) for name, value in values.items()}
+        everyone = self._comm.allgather(mine)
+        for rank, theirs in enumerate(everyone):
+            for name in [n for n in mine | theirs if theirs.get(n) != everyone[0].get(n)]:
+                there, first = (values.get(name, "missing") for values in (theirs, everyone[0]))
+                raise ConfigError(f"{name} is {there:.120} on rank {rank} and {first:.120} on rank 0: all ranks need the same")
+
     def __enter__(self) -> "MPIRanks":
+        """Connects the ranks, so that each notices when another is stopped."""
+        connections = connect(self.rank, self.size, self.broadcast, self._here.size == self.size) if self.size > 1 else {}
+        if not self.any(connections is None):
+            self._heartbeats = Heartbeats(connections or {}, self._end_all)
+        elif self.rank == 0:
+            print("tinylm: the ranks cannot reach each other over TCP: one that is stopped will not be noticed", file=sys.stderr)
         return self
+
+    def _end_all(self, what: str, status: int = 1) -> None:
+        print(f"error: {what}" if self.rank == 0 else f"rank {self.rank}: error: {what}", file=sys.stderr, flush=True)
+        self._abort(status)
+
+    def _abort(self, status: int) -> None:
+        if self._heartbeats is not None:
+            self._heartbeats.close_after_error()
+        threading.Thread(target=self._comm.Abort, args=(status,), daemon=True).start()  # another thread may be within MPI for ever
+        time.sleep(5)
+        os.kill(os.getpid(), signal.SIGKILL)  # which mpiexec notices
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         """Says what happened and ends all ranks: with status 2 for an error of the user's, 130 for Ctrl-C, else 1."""
         if error is None or isinstance(error, SystemExit):
+            if self._heartbeats is not None and not self._heartbeats.close(left=error is not None) and error is not None:
+                self._end_all(f"rank {self.rank} has left by sys.exit({error.code!r:.80}), and the others wait for it")
             return
         if self.rank:
             time.sleep(1)  # if all ranks raise the same error, rank 0 prints it and ends this rank within that time
@@ -129,8 +163,7 @@ class MPIRanks(Ranks):
         else:
             text, status = "".join(traceback.format_exception(error)).rstrip(), 1
         print(text if self.rank == 0 else f"rank {self.rank}: {text}", file=sys.stderr, flush=True)
-        self._comm.Abort(status)
-        os._exit(status)  # Abort may come back before it has ended this rank, too
+        self._abort(status)
 
 
 class NcclMeans:

@@ -14,7 +14,7 @@ from tinylm.engine.tensor import Tensor
 from tinylm.errors import AnomalyError, CheckpointError, DataError
 from tinylm.models.classifier import BagClassifier, Ensemble, TextClassifier
 from tinylm.models.naive_bayes import NaiveBayes
-from tinylm.train.tasks.classifier_config import ClassifierConfig, build_classifier
+from tinylm.train.tasks.classifier_config import ClassifierConfig, build_classifier, check_training_fits
 from tinylm.train.tasks.loading import load, read_record
 
 
@@ -44,6 +44,7 @@ def prepare_split(data: LabelledTexts, split: int, min_count: int = 1, tokenizer
 def start_classifier(config: ClassifierConfig, part: Split) -> Ensemble:
     """Returns an untrained model, its weights drawn from the seed; a bag's ratios are counted in the training part."""
     default_generator.seed(config.seed)
+    check_training_fits(config, part.tokenizer.vocab_size)
     model = build_classifier(config, part.tokenizer.vocab_size)
     for member in model.members:
         if isinstance(member, BagClassifier):

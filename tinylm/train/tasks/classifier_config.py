@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from tinylm.checks import check_fraction
+from tinylm.engine.machine_memory import check_fits
+from tinylm.models import footprints
 from tinylm.models.classifier import BagClassifier, Ensemble, LSTMClassifier, TextClassifier, TransformerClassifier
+from tinylm.models.footprints import Footprint
 from tinylm.train.tasks.settings import Settings, UpdateSettings
 
 # What differs from ClassifierConfig's own defaults, which are the bag's. All were chosen on a validation
@@ -74,7 +77,8 @@ default_config = ClassifierConfig.of_model
 
 
 def build_classifier(config: ClassifierConfig, vocab_size: int) -> Ensemble:
-    """Returns the untrained model that the settings describe."""
+    """Returns the untrained model that the settings describe. Raises ConfigError for one that no memory could hold."""
+    check_fits(footprint(config, vocab_size).loaded(), f"a classifier of {shape_text(config)}")
 
     def member() -> TextClassifier:
         if config.model == "bag":
@@ -84,3 +88,28 @@ def build_classifier(config: ClassifierConfig, vocab_size: int) -> Ensemble:
         return TransformerClassifier(vocab_size, config.width, config.heads, config.hidden, config.layers, config.dropout)
 
     return Ensemble(member() for _ in range(config.members))
+
+
+def footprint(config: ClassifierConfig, vocab_size: int) -> Footprint:
+    """Returns what the model that `build_classifier` would return holds."""
+    c = config
+    if c.model == "bag":
+        one = footprints.bag_classifier(vocab_size, c.width, c.buckets)
+    elif c.model == "lstm":
+        one = footprints.lstm_classifier(vocab_size, c.width, c.hidden, c.layers)
+    else:
+        one = footprints.transformer_classifier(vocab_size, c.width, c.hidden, c.layers)
+    return one.times(c.members)
+
+
+def shape_text(config: ClassifierConfig) -> str:
+    """Returns the settings that a model's size depends on, for messages."""
+    c = config
+    size = f"buckets {c.buckets}" if c.model == "bag" else f"hidden {c.hidden}, layers {c.layers}"
+    return f"width {c.width}, {size}, members {c.members}"
+
+
+def check_training_fits(config: ClassifierConfig, vocab_size: int) -> None:
+    """Raises ConfigError if the weights, and one member's gradients and AdamW's two moments, are more than the memory."""
+    size = footprint(config, vocab_size)
+    check_fits(size.loaded() + 12 * (size.parameters // config.members), f"training a classifier of {shape_text(config)}")

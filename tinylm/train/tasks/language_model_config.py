@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from tinylm.checks import check_finite, check_fraction, check_integer, check_positive
+from tinylm.engine.machine_memory import check_fits
 from tinylm.errors import ConfigError
-from tinylm.models import GPT, Ensemble, GPTConfig, LanguageModel, Llama, LlamaConfig, RNNModel, TransformerModel
+from tinylm.models import GPT, Ensemble, GPTConfig, LanguageModel, Llama, LlamaConfig, RNNModel, TransformerModel, footprints
+from tinylm.models.footprints import Footprint
 from tinylm.optim import AdamW, Optimizer, Schedule, WarmupCosine
 from tinylm.optim.groups import decay_groups
 from tinylm.train.tasks.settings import SMALLEST_BPE, LoopSettings, Settings
@@ -133,7 +135,8 @@ RECURRENT = ("rnn", "lstm", "gru")  # models that carry a state from batch to ba
 
 
 def build_model(config: TrainConfig, vocab_size: int) -> LanguageModel:
-    """Returns the untrained neural model that the settings describe."""
+    """Returns the untrained neural model that the settings describe. Raises ConfigError for one that no memory could hold."""
+    check_fits(footprint(config, vocab_size).loaded(), f"a {config.model} of {shape_text(config)}")
     if config.members > 1:
         one = dataclasses.replace(config, members=1)
         return Ensemble([build_model(one, vocab_size) for _ in range(config.members)])
@@ -153,6 +156,38 @@ def build_model(config: TrainConfig, vocab_size: int) -> LanguageModel:
         config.model, vocab_size, config.n_embd, config.n_hidden, config.n_layer, config.dropout,
         nonlinearity=config.nonlinearity, input_dropout=config.input_dropout,
     )  # fmt: skip
+
+
+def footprint(config: TrainConfig, vocab_size: int) -> Footprint:
+    """Returns what the model that `build_model` would return holds."""
+    c = config
+    if c.model == "gpt":
+        one = footprints.gpt(vocab_size, c.block_size, c.n_layer, c.n_embd, c.bias)
+    elif c.model == "llama":
+        one = footprints.llama(vocab_size, c.n_layer, c.n_embd, max(c.n_head, 1), c.n_kv_head, c.n_hidden, c.bias)
+    elif c.model == "transformer":
+        one = footprints.transformer_lm(vocab_size, c.n_layer, c.n_embd, c.n_hidden)
+    else:
+        one = footprints.rnn_lm(c.model, vocab_size, c.n_layer, c.n_embd, c.n_hidden)
+    return one.times(c.members)
+
+
+def shape_text(config: TrainConfig) -> str:
+    """Returns the settings that a model's size depends on, for messages."""
+    return f"n_layer {config.n_layer}, n_embd {config.n_embd}, n_hidden {config.n_hidden}, members {config.members}"
+
+
+def check_training_fits(config: TrainConfig, vocab_size: int, ranks: int = 1) -> None:
+    """Raises ConfigError if a step's weights, gradients, AdamW's two moments, and one array per layer that the backward pass
+    needs, are more than the memory. On a GPU nothing is known of it here."""
+    if config.device != "cpu":
+        return
+    size = footprint(config, vocab_size)
+    rows = -(-config.batch_size // (config.accumulate * ranks))
+    kept = rows * config.block_size * (config.n_hidden if config.model in RECURRENT else config.n_embd) * config.members * config.n_layer
+    weights = size.trained(states=2 + bool(config.ema)) if not config.init else 0
+    what = f"training a {config.model} of {shape_text(config)} with batch_size {config.batch_size} and block_size {config.block_size}"
+    check_fits(weights + 4 * kept, what)
 
 
 def shape_of(config: TrainConfig, kind: type[GPTConfig] | type[LlamaConfig]) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Language modeling: the next token of a text, and runs that train a model of it."""
 
+import hashlib
 import itertools
+import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +12,7 @@ import numpy as np
 
 from tinylm.data import Corpus, ParallelStreams, ShuffledBlocks, Tokenizer, split_text, train_tokenizer
 from tinylm.data.encoding import learn_tokenizer, token_ids
-from tinylm.engine.devices import device_namespace, to_device
+from tinylm.engine.devices import device_namespace, parse_device, to_device
 from tinylm.engine.random_keys import default_generator
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import DataError
@@ -26,7 +28,14 @@ from tinylm.train.state import Progress
 from tinylm.train.tasks.data_note import DATA_FILE, check_data, data_note, keep_note
 from tinylm.train.tasks.dropout_ramp import DropoutRamp
 from tinylm.train.tasks.fine_tuning import with_shape_of
-from tinylm.train.tasks.language_model_config import RECURRENT, TrainConfig, build_model, build_optimizer, build_schedule
+from tinylm.train.tasks.language_model_config import (
+    RECURRENT,
+    TrainConfig,
+    build_model,
+    build_optimizer,
+    build_schedule,
+    check_training_fits,
+)
 from tinylm.train.tasks.loading import initial_model, read_config, tokenizer_of, untrained_model
 from tinylm.train.tasks.task import Carried, MicroBatch, Task
 from tinylm.train.tasks.token_losses import validation_loss
@@ -99,7 +108,9 @@ class Run(Training):
     ) -> None:  # fmt: skip
         """accept_new_data: resume on a text that is not the one the run was trained on, which is otherwise a DataError."""
         folder = Path(folder)
-        rows = slice(None) if ranks is None else own_rows(ranks, config.batch_size, config.accumulate)
+        ranks = ranks or Ranks()
+        ranks.agree({**config.to_json(), "device": parse_device(config.device)[0], "resume": resume})
+        rows = slice(None) if ranks.size == 1 else own_rows(ranks, config.batch_size, config.accumulate)
         device_namespace(config.device)  # a missing device is reported before anything is made
         default_generator.seed(config.seed)
         model: Any = None
@@ -116,14 +127,23 @@ class Run(Training):
         elif config.init:
             model, base = initial_model(config)
             config, tokenizer = with_shape_of(model, config), tokenizer or tokenizer_of(Path(config.init))
-        with rank_0_first(ranks or Ranks()):  # it may make a token file, which the others then use
+        with rank_0_first(ranks):  # it may make a token file, which the others then use
             data = prepare(config, text, tokenizer)
+        if ranks.size > 1:
+            parts = {"the training part": data.train_ids, "the validation part": data.val_ids, "the tokenizer": data.tokenizer.to_json()}
+            ranks.agree({f"the SHA-256 of {name}": _digest(part) for name, part in parts.items()})
+        check_training_fits(config, data.tokenizer.vocab_size, ranks.size)
         model = model or build_model(config, data.tokenizer.vocab_size)
         files = {DATA_FILE: note, "config.json": run_record(config, data.tokenizer, model, base)}
         super().__init__(LanguageModeling(config, model, make_batches(config, data.train_ids), *data, rows, files), folder, ranks)
         self.open(resume)
         if resume and self.state.ranks.rank == 0:
             keep_note(folder, note, self.progress.step)
+
+
+def _digest(part: Any) -> str:
+    content = np.ascontiguousarray(part).data if isinstance(part, np.ndarray) else json.dumps(part).encode()
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 class Encoded(NamedTuple):

@@ -6,9 +6,10 @@ from typing import Any, TypeVar
 
 from tinylm.data.tokenizers import Tokenizer, from_json
 from tinylm.engine.devices import device_namespace
+from tinylm.engine.machine_memory import size_text
 from tinylm.errors import CheckpointError, ConfigError, DataError
 from tinylm.files.json_files import read_json
-from tinylm.files.regular_files import exists
+from tinylm.files.regular_files import exists, names_in
 from tinylm.files.signed_arrays import read_arrays
 from tinylm.models import GPT, LanguageModel, Llama, NgramLM
 from tinylm.nn import Module
@@ -17,12 +18,14 @@ from tinylm.nn.lora import adapt, merge
 from tinylm.pretrained.model_loading import find_pretrained, load_pretrained, load_tokenizer
 from tinylm.train.checkpoints import load_arrays, state_digest
 from tinylm.train.run_folder import newest_whole
+from tinylm.train.tasks import classifier_config, language_model_config, translation_config
 from tinylm.train.tasks.classifier_config import ClassifierConfig, build_classifier
 from tinylm.train.tasks.language_model_config import TrainConfig, build_model, set_checkpointing
 from tinylm.train.tasks.settings import Settings
 from tinylm.train.tasks.translation_config import TranslationConfig, build_translator, vocabulary_of
 
 S = TypeVar("S", bound=Settings)
+_LARGE = 1 << 24  # bytes; a smaller model is soon built
 _KEYS = {"train", "tokenizer", "task", "labels", "base", "context"}  # what config.json may have
 
 
@@ -58,9 +61,29 @@ def read_config(folder: str | Path, expected: type[S], after: tuple[Path, ...] =
         config = expected.from_json(record["train"])
         if isinstance(config, TrainConfig) and config.init and record["tokenizer"] is None:
             return config, tokenizer_of(Path(config.init), (*after, folder.resolve()))
-        return config, from_json(record["tokenizer"])
+        tokenizer = from_json(record["tokenizer"])
     except DataError as error:
         raise CheckpointError(f"{folder / 'config.json'} is damaged: {error}") from error
+    _compare_sizes(folder, config, tokenizer)
+    return config, tokenizer
+
+
+def _compare_sizes(folder: Path, config: Settings, tokenizer: Tokenizer) -> None:
+    """Raises CheckpointError if config.json describes a model that is much larger than any file of weights that lies beside it: building
+    it would take minutes and gigabytes before its weights were found not to fit."""
+    if isinstance(config, TranslationConfig):
+        size = translation_config.footprint(config, tokenizer.vocab_size)
+    elif isinstance(config, ClassifierConfig):
+        size = classifier_config.footprint(config, tokenizer.vocab_size)
+    elif isinstance(config, TrainConfig) and config.model != "ngram":
+        size = language_model_config.footprint(config, tokenizer.vocab_size)
+    else:
+        return
+    places = [folder / "model.safetensors", *((folder / "checkpoints") / name for name in names_in(folder / "checkpoints"))]
+    largest = max((path.stat().st_size for path in places if exists(path)), default=0)
+    if largest and size.loaded() > max(_LARGE, 16 * largest):
+        told, found = size_text(size.loaded()), size_text(largest)
+        raise CheckpointError(f"{folder / 'config.json'} is damaged: its model would have {told}, the largest file of weights {found}")
 
 
 def tokenizer_of(path: Path, after: tuple[Path, ...] = ()) -> Tokenizer:

@@ -24,7 +24,13 @@ from tinylm.train.tasks.data_note import DATA_FILE, check_data, data_note, keep_
 from tinylm.train.tasks.latent_semantics import latent_embedding
 from tinylm.train.tasks.loading import load, read_config
 from tinylm.train.tasks.task import Carried, MicroBatch, Task
-from tinylm.train.tasks.translation_config import TranslationConfig, build_translation_optimizer, build_translator, vocabulary_of
+from tinylm.train.tasks.translation_config import (
+    TranslationConfig,
+    build_translation_optimizer,
+    build_translator,
+    check_training_fits,
+    vocabulary_of,
+)
 
 EncodedPair = tuple[np.ndarray, np.ndarray]  # ids of a source and a target
 
@@ -105,6 +111,7 @@ class TranslationRun(Training):
         scored = sum(len(target) for _, target in validation)
         bytes_per_token = sum(len(vocabulary.decode(t).encode("utf-8")) for _, t in validation) / scored
         batches = BucketedBatches(train, config.batch_tokens, config.seed, vocabulary)
+        check_training_fits(config, vocabulary.size)
         model = build_translator(config, vocabulary.size)
         if config.embedding == "latent" and not resume:
             start_embedding(model, [np.concatenate(pair) for pair in train], config.seed)

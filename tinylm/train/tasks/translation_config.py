@@ -8,7 +8,10 @@ from typing import Any, ClassVar, Literal
 from tinylm.checks import check_below_one, check_integer
 from tinylm.data.pairs import Vocabulary
 from tinylm.data.tokenizers import BpeTokenizer, Tokenizer
+from tinylm.engine.machine_memory import check_fits
 from tinylm.errors import CheckpointError
+from tinylm.models import footprints
+from tinylm.models.footprints import Footprint
 from tinylm.models.translator import RecurrentTranslator, TranslationModel, Translator
 from tinylm.optim import AdamW, Muon, Optimizer
 from tinylm.optim.groups import decay_groups
@@ -94,12 +97,33 @@ default_config = TranslationConfig.of_model
 
 
 def build_translator(config: TranslationConfig, vocab_size: int) -> TranslationModel:
-    """Returns the untrained model that the settings describe."""
+    """Returns the untrained model that the settings describe. Raises ConfigError for one that no memory could hold."""
+    check_fits(footprint(config, vocab_size).loaded(), f"a translator of {shape_text(config)}")
     if config.model == "lstm":
         return RecurrentTranslator(vocab_size, config.n_embd, config.n_layer, config.dropout)
     return Translator(
         vocab_size, config.n_embd, config.n_head, config.n_hidden, config.n_layer, config.dropout, max_len=config.block_size
     )  # fmt: skip
+
+
+def footprint(config: TranslationConfig, vocab_size: int) -> Footprint:
+    """Returns what the model that `build_translator` would return holds."""
+    c = config
+    if c.model == "lstm":
+        return footprints.recurrent_translator(vocab_size, c.n_embd, c.n_layer)
+    return footprints.translator(vocab_size, c.n_embd, c.n_hidden, c.n_layer, c.block_size)
+
+
+def shape_text(config: TranslationConfig) -> str:
+    """Returns the settings that a model's size depends on, for messages."""
+    return f"n_layer {config.n_layer}, n_embd {config.n_embd}, n_hidden {config.n_hidden}, block_size {config.block_size}"
+
+
+def check_training_fits(config: TranslationConfig, vocab_size: int) -> None:
+    """Raises ConfigError if the weights, gradients and moments (Muon has one per weight) are more than the memory of a CPU."""
+    if config.device == "cpu":
+        states = (1 if config.optimizer == "muon" else 2) + bool(config.ema)
+        check_fits(footprint(config, vocab_size).trained(states), f"training a translator of {shape_text(config)}")
 
 
 def parameter_groups(config: TranslationConfig, named: Iterable[tuple[str, Any]]) -> tuple[list[Any], list[Any]]:
