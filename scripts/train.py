@@ -22,6 +22,7 @@ from tinylm.data.tokenizers import StreamDecoder
 from tinylm.decode import Sampling, generate
 from tinylm.decode.scoring import forbidden_ids, line_break
 from tinylm.engine.devices import device_namespace
+from tinylm.engine.random_keys import drawing_from
 from tinylm.errors import ConfigError
 from tinylm.train import Counting, Run, TrainConfig, default_config
 from tinylm.train.distributed import MPIRanks, Ranks, refuse_lone_ranks
@@ -186,7 +187,8 @@ def train(config: TrainConfig, folder: Path, text: str | Corpus, tokenizer: Any,
     if summary is None:
         print(f"stopped at step {run.progress.step}; continue with: {console.program()} --resume {folder}")
         return 130
-    conclude(run, summary)
+    with drawing_from(run.state.generator):
+        conclude(run, summary)
     return 0
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinylm.decode.stepping import Stepper
-from tinylm.engine.random_keys import default_generator
+from tinylm.engine.random_keys import current
 from tinylm.errors import AnomalyError, ConfigError
 from tinylm.models import LanguageModel, NgramLM
 
@@ -132,7 +132,7 @@ def generate_batch(
         raise ConfigError(f"tokens {tokens}: expected at least 0")
     if len(set(forbidden)) >= model.vocab_size:
         raise ConfigError("every token of the vocabulary is forbidden")
-    streams = [r or default_generator.numpy() for r in (randoms or [None] * len(prompts))]
+    streams = [r or current.generator.numpy() for r in (randoms or [None] * len(prompts))]
     stepper = Stepper(model, device, use_cache)
     new = np.array(prompts, np.int64)
     for _ in range(tokens):

@@ -10,6 +10,7 @@ import numpy as np
 
 from tinylm.engine.arrays import Array, array_module
 from tinylm.engine.devices import to_numpy
+from tinylm.engine.random_keys import Generator, drawing_from
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import AnomalyError, CheckpointError
 from tinylm.files.json_files import write_json
@@ -27,12 +28,14 @@ class Training:
     """A task in training: `open` takes the run folder, `train` makes the steps.
 
     After a resume everything is as if the run had never stopped: weights, optimiser, random
-    numbers, batches and logged losses, bit for bit on one machine.
+    numbers, batches and logged losses, bit for bit on one machine. A run draws its random numbers from a
+    generator of its own: several may train in one process, in turn or in threads, and each is what it is alone.
     """
 
-    def __init__(self, task: Task, folder: Path, ranks: Ranks | None = None) -> None:
+    def __init__(self, task: Task, folder: Path, ranks: Ranks | None = None, generator: Generator | None = None) -> None:
+        """`generator`: what the model's weights were drawn from; training goes on with it."""
         self.task, self.config, self.model, self.folder = task, task.config, task.model, folder
-        self.state = RunState(task, folder, ranks or Ranks())
+        self.state = RunState(task, folder, ranks or Ranks(), generator or Generator())
         self.lock = RunLock(folder)
         self.stop_requested = False  # set it (from a signal handler, say) to stop after the current step
         self.checks_each_step = task.config.device == "cpu"
@@ -90,11 +93,12 @@ class Training:
         carried = None if task.starts_afresh(k) else state.carried
         total: Any = 0.0
         handed_on = []
-        for arrays, rows, weight in task.micro_batches(k):
-            loss, after = task.loss(arrays, rows_of(carried, rows))
-            (loss if weight == 1 else loss * weight).backward()
-            total = total + loss.data * weight
-            handed_on.append(after)
+        with drawing_from(state.generator):
+            for arrays, rows, weight in task.micro_batches(k):
+                loss, after = task.loss(arrays, rows_of(carried, rows))
+                (loss if weight == 1 else loss * weight).backward()
+                total = total + loss.data * weight
+                handed_on.append(after)
         state.carried = joined(handed_on)
         return array_module(total).asarray(total)
 

@@ -11,7 +11,7 @@ import numpy as np
 from tinylm.data import Corpus, ParallelStreams, ShuffledBlocks, Tokenizer, split_text, train_tokenizer
 from tinylm.data.encoding import learn_tokenizer, token_ids
 from tinylm.engine.devices import device_namespace, to_device
-from tinylm.engine.random_keys import default_generator
+from tinylm.engine.random_keys import Generator, drawing_from
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import DataError
 from tinylm.files.json_files import write_json
@@ -98,22 +98,26 @@ class Run(Training):
     ) -> None:  # fmt: skip
         rows = slice(None) if ranks is None else own_rows(ranks, config.batch_size, config.accumulate)
         device_namespace(config.device)  # a missing device is reported before anything is made
-        default_generator.seed(config.seed)
+        generator = Generator(config.seed)
         model: Any = None
         base = None
         if not resume:
             config.check_new()
         if config.init and resume:
             tokenizer = tokenizer or read_config(folder, TrainConfig)[1]
-            model = untrained_model(folder, config, tokenizer)
+            with drawing_from(generator):
+                model = untrained_model(folder, config, tokenizer)
         elif config.init:
-            model, base = initial_model(config)
+            with drawing_from(generator):
+                model, base = initial_model(config)
             config, tokenizer = with_shape_of(model, config), tokenizer or tokenizer_of(Path(config.init))
         with rank_0_first(ranks or Ranks()):  # it may make a token file, which the others then use
             data = prepare(config, text, tokenizer)
-        model = model or build_model(config, data.tokenizer.vocab_size)
+        with drawing_from(generator):
+            model = model or build_model(config, data.tokenizer.vocab_size)
         files = {"config.json": run_record(config, data.tokenizer, model, base), **corpus_files(text)}
-        super().__init__(LanguageModeling(config, model, make_batches(config, data.train_ids), *data, rows, files), folder, ranks)
+        task = LanguageModeling(config, model, make_batches(config, data.train_ids), *data, rows, files)
+        super().__init__(task, folder, ranks, generator)
         self.open(resume)
 
 

@@ -15,7 +15,7 @@ from tinylm.decode.beams import beam_search, greedy
 from tinylm.decode.stepping import evaluation_mode
 from tinylm.engine.autograd import no_grad
 from tinylm.engine.devices import device_namespace, to_device
-from tinylm.engine.random_keys import default_generator
+from tinylm.engine.random_keys import Generator, drawing_from
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import DataError
 from tinylm.models.translator import TranslationModel
@@ -86,7 +86,7 @@ class TranslationRun(Training):
     def __init__(self, config: TranslationConfig, folder: Path, pairs: Pairs, resume: bool = False) -> None:
         """Raises CheckpointError when the folder holds a run already; DataError when no pair is short enough."""
         device_namespace(config.device)
-        default_generator.seed(config.seed)
+        generator = Generator(config.seed)
         vocabulary = read_translation(folder)[1] if resume else Vocabulary.train(pairs.train, config.bpe_size)
         train, too_long = encode_fitting(vocabulary, pairs.train, config.block_size)
         validation, left_out = encode_fitting(vocabulary, pairs.validation, config.block_size)
@@ -95,12 +95,14 @@ class TranslationRun(Training):
         scored = sum(len(target) for _, target in validation)
         bytes_per_token = sum(len(vocabulary.decode(t).encode("utf-8")) for _, t in validation) / scored
         batches = BucketedBatches(train, config.batch_tokens, config.seed, vocabulary)
-        model = build_translator(config, vocabulary.size)
+        with drawing_from(generator):
+            model = build_translator(config, vocabulary.size)
         if config.embedding == "latent" and not resume:
             start_embedding(model, [np.concatenate(pair) for pair in train], config.seed)
         record = {"task": config.task, "train": config.to_json(), "tokenizer": vocabulary.tokenizer.to_json()}
         files = {"config.json": record}
-        super().__init__(Translation(config, model, batches, vocabulary, validation, bytes_per_token, too_long + left_out, files), folder)
+        task = Translation(config, model, batches, vocabulary, validation, bytes_per_token, too_long + left_out, files)
+        super().__init__(task, folder, generator=generator)
         self.open(resume)
 
 
