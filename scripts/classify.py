@@ -12,7 +12,7 @@ from rich.table import Table
 from support import console
 from support.display import stopped_by_signals
 from support.resuming import refuse_changes, value_of
-from support.run_folders import folder_or_temporary
+from support.run_folders import folder_or_temporary, named, say_if_finished
 from support.tables import screen
 from support.texts import texts_of
 
@@ -116,25 +116,27 @@ def train(argv: list[str]) -> int:
     data = load(config.data, arguments.dry_run)
     chosen = arguments.resume or arguments.out or new_folder(config.model, config.data)
     with folder_or_temporary(chosen, arguments.dry_run) as folder:
-        return train_in(folder, config, data, arguments.resume is not None)
+        return train_in(folder, config, data, arguments.resume is not None, arguments.dry_run)
 
 
-def train_in(folder: Path, config: ClassifierConfig, data: LabelledTexts, resume: bool) -> int:
+def train_in(folder: Path, config: ClassifierConfig, data: LabelledTexts, resume: bool, dry_run: bool) -> int:
     def show(record: dict) -> None:
         print(f"model {record['member']}/{config.members}  epoch {record['epoch']}/{config.epochs}  loss {record['loss']:.4f}", flush=True)
 
     run = ClassifierRun(config, data, folder, resume)
+    if resume:
+        say_if_finished(run)
     with stopped_by_signals(run):
         summary = run.train(show)
     if summary is None:
-        print(f"stopped; continue with: {console.program()} train --resume {folder}")
+        print("stopped" + ("" if dry_run else f"; continue with: {console.program()} train --resume {folder}"))
         return 130
     print(
         f"accuracy {100 * summary['accuracy']:.2f} % on the {summary['test_texts']} texts of the test part "
         f"(naive Bayes {100 * summary['naive_bayes_accuracy']:.2f} %), {summary['parameters']:,} parameters, "
         f"{summary['train_seconds']:.1f} s of training"
     )
-    print(f"run folder {folder}")
+    print(named(folder, dry_run))
     return 0
 
 

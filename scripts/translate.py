@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import tyro
 from support import console
 from support.resuming import FREE_ON_RESUME, refuse_changes, value_of
-from support.run_folders import folder_or_temporary
+from support.run_folders import folder_or_temporary, say_if_finished
 from support.texts import texts_of
 from support.translate_compare import Compare, compare
 from support.translation import BEAMS, baselines, fitting, load, score, shortened, show, sizes, train_shown, translations
@@ -90,15 +90,19 @@ def train(argv: list[str]) -> int:
     pairs, config = load(config.data, arguments.dry_run), shortened(config, arguments.dry_run)
     chosen = arguments.resume or arguments.out or new_folder(f"translate-{config.model}", config.data)
     with folder_or_temporary(chosen, arguments.dry_run) as folder:
-        return train_in(folder, config, pairs, arguments.resume is not None, arguments.tensorboard)
+        return train_in(folder, config, pairs, arguments)
 
 
-def train_in(folder: Path, config: TranslationConfig, pairs: Pairs, resume: bool, tensorboard: bool) -> int:
+def train_in(folder: Path, config: TranslationConfig, pairs: Pairs, arguments: Train) -> int:
+    resume = arguments.resume is not None
     run = TranslationRun(config, folder, pairs, resume)
     print(f"{config.model} on {config.data}: pairs: {sizes(pairs)}; {run.task.vocabulary.size:,} kinds of tokens")
-    summary = train_shown(run, tensorboard)
+    if resume:
+        say_if_finished(run, "; a larger --steps trains on")
+    summary = train_shown(run, arguments.tensorboard, arguments.dry_run)
     if summary is None:
-        print(f"stopped at step {run.progress.step}; continue with: {console.program()} train --resume {folder}")
+        later = "" if arguments.dry_run else f"; continue with: {console.program()} train --resume {folder}"
+        print(f"stopped at step {run.progress.step}{later}")
         return 130
     translator = SentenceTranslator(run.task.model, run.task.vocabulary, config.block_size, config.device)
     write_json(folder / "summary.json", {**summary, "test": test(translator, pairs.train, pairs.test)})

@@ -6,7 +6,9 @@ import inspect
 import io
 import itertools
 import re
+import signal
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -78,6 +80,8 @@ def run_subcommand(about: str, subcommands: Mapping[str, tuple[str, str, Callabl
 
 def run(main: Callable[[], int | None]) -> None:
     """Runs main and exits with its status: 2, with one line on stderr, for an error of the user's."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: half-written and temporary files are removed
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # spells out what the terminal's encoding lacks
     try:

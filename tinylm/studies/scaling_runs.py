@@ -18,6 +18,7 @@ from tinylm.files.json_files import read_json
 from tinylm.studies.estimates import estimate
 from tinylm.studies.scaling_laws import Point
 from tinylm.studies.sizes import widened
+from tinylm.train.run_folder import never_started
 from tinylm.train.tasks.language_model_config import TrainConfig
 from tinylm.train.tasks.language_modeling import Run, make_batches, prepare
 from tinylm.train.tasks.loading import read_config
@@ -75,7 +76,7 @@ def finished(plan: ScalingPlan, config: TrainConfig, out: Path, text: str | Corp
     Raises CheckpointError if its folder holds a run with other settings or on other data.
     """
     folder = plan.folder(out, config)
-    if not (folder / "config.json").exists():
+    if not (folder / "config.json").exists() or never_started(folder):
         return None
     same = read_config(folder, TrainConfig)[0] == config and (
         not isinstance(text, Corpus) or read_json(folder / "data.json") == text.to_json()

@@ -133,16 +133,16 @@ class Training:
         Raises AnomalyError if a loss or the gradient norm is not finite, with the step, the parameter and the op;
         failure/ in the run folder then holds what `replay` needs, and the last checkpoint is kept.
         """
-        state, config, progress = self.state, self.config, self.progress
+        state, progress = self.state, self.progress
         with self.lock if state.ranks.rank == 0 else contextlib.nullcontext():
             state.clock.start(progress.step)
             if not state.ranks.broadcast(saved_checkpoints(self.folder)):
                 self.save()
             self.model.train()
             stopping = self.asked_to_stop()
-            while progress.step < config.steps and not self.out_of_patience() and not stopping:
+            while not self.finished() and not stopping:
                 stopping = self.advance(report)
-            if progress.step < config.steps and not self.out_of_patience():
+            if not self.finished():
                 self.save()
                 return None
             if self.task.validates and progress.val_loss is None:  # no step was made
@@ -155,9 +155,10 @@ class Training:
         """Whether this process, or another one that trains with it, was asked to stop."""
         return self.stop_requested if self.state.ranks.size == 1 else self.state.ranks.any(self.stop_requested)
 
-    def out_of_patience(self) -> bool:
-        """Whether config.patience validations in a row were no better than the best."""
-        return 0 < self.config.patience <= self.state.progress.since_best
+    def finished(self) -> bool:
+        """Whether all steps are made, or config.patience validations in a row were no better than the best."""
+        progress = self.state.progress
+        return progress.step >= self.config.steps or 0 < self.config.patience <= progress.since_best
 
     # ---- what is due after a step; as methods, so that a run without a folder, or in PyTorch, can do it differently
 
@@ -189,6 +190,7 @@ class Training:
     def open(self, resume: bool) -> None:
         """Takes the folder: restores the newest checkpoint, or writes the task's files. It is locked until `train` is done.
 
+        A folder whose run was ended before its first checkpoint is opened with `resume` False: the run is begun again.
         Raises CheckpointError if another process has it, or if it holds a run already.
         """
         state = self.state
@@ -202,8 +204,8 @@ class Training:
                 if resume:
                     newest_whole(self.folder, lambda path, arrays, record: restore(state, path, arrays, record), set_aside=writes)
                 elif writes:
-                    for name, record in self.task.files.items():
-                        write_json(self.folder / name, record)
+                    for name, record in sorted(self.task.files.items(), key=lambda file: file[0] == "config.json"):
+                        write_json(self.folder / name, record)  # config.json is the last: with it the folder holds a run
                 if writes:
                     state.log = MetricsLog(self.folder / "metrics.jsonl", state.progress.step, self.task.lines_until(state.progress.step))
             except CheckpointError:

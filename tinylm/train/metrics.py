@@ -1,6 +1,7 @@
 """What a run measures of itself, and its records in metrics.jsonl."""
 
 import json
+import os
 import re
 import resource
 import sys
@@ -12,6 +13,7 @@ from tinylm.errors import CheckpointError
 from tinylm.files.atomic import write_atomically
 from tinylm.nn import Module
 from tinylm.optim.optimizer import grad_norm
+from tinylm.train.run_folder import open_own
 
 
 def memory_mb(device: str = "cpu") -> dict[str, float]:
@@ -41,7 +43,7 @@ class MetricsLog:
     def write(self, record: dict[str, Any]) -> None:
         """Appends one record."""
         try:
-            with self.path.open("a", encoding="utf-8") as file:
+            with os.fdopen(open_own(self.path, os.O_WRONLY | os.O_APPEND), "a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
         except OSError as error:
             raise CheckpointError(f"cannot write {self.path}: {error.strerror or error}") from error

@@ -18,7 +18,7 @@ from tinylm.optim.groups import decay_groups
 from tinylm.train.failures import examine, explained
 from tinylm.train.loop import Training
 from tinylm.train.records import Report
-from tinylm.train.run_folder import refuse_used
+from tinylm.train.run_folder import never_started
 from tinylm.train.snapshots import generator_state
 from tinylm.train.state import Progress
 from tinylm.train.tasks.classification import Split, accuracy, logits_of, naive_bayes_accuracy, prepare_split, start_classifier
@@ -146,9 +146,8 @@ class ClassifierRun(Training):
 
     def __init__(self, config: ClassifierConfig, data: LabelledTexts, folder: Path, resume: bool = False) -> None:
         """Raises CheckpointError when the folder holds a run already, or is in use."""
+        resume = resume and not never_started(folder)
         part = prepare_split(data, config.split, config.min_count)
-        if not resume:
-            refuse_used(folder)
         generator = Generator()
         with drawing_from(generator):
             model = start_classifier(config, part)  # settings that do not fit are reported before anything is written

@@ -13,7 +13,7 @@ from tinylm.data.encoding import learn_tokenizer, token_ids
 from tinylm.engine.devices import device_namespace, to_device
 from tinylm.engine.random_keys import Generator, drawing_from
 from tinylm.engine.tensor import Tensor
-from tinylm.errors import DataError
+from tinylm.errors import CheckpointError, DataError
 from tinylm.files.json_files import write_json
 from tinylm.models import LanguageModel, NgramLM
 from tinylm.pretrained.tokenizer_files import PretrainedTokenizer
@@ -21,7 +21,7 @@ from tinylm.train.distributed import Ranks, own_rows, rank_0_first
 from tinylm.train.loop import Training
 from tinylm.train.metrics import MetricsLog
 from tinylm.train.records import summary_of, write_results
-from tinylm.train.run_folder import refuse_used
+from tinylm.train.run_folder import RunLock, never_started, refuse_used, say_begun_again
 from tinylm.train.state import Progress
 from tinylm.train.tasks.dropout_ramp import DropoutRamp
 from tinylm.train.tasks.fine_tuning import with_shape_of
@@ -98,6 +98,7 @@ class Run(Training):
     ) -> None:  # fmt: skip
         rows = slice(None) if ranks is None else own_rows(ranks, config.batch_size, config.accumulate)
         device_namespace(config.device)  # a missing device is reported before anything is made
+        resume = resume and not (ranks or Ranks()).broadcast(never_started(folder))
         generator = Generator(config.seed)
         model: Any = None
         base = None
@@ -184,18 +185,35 @@ def run_record(config: TrainConfig, tokenizer: Tokenizer, model: LanguageModel, 
 class Counting:
     """The n-gram twin of `Run`: one step, the counting of the training text, in a run folder like any other."""
 
-    def __init__(self, config: TrainConfig, folder: Path, text: str | Corpus, tokenizer: Tokenizer | None = None) -> None:
-        self.config, self.folder = config, folder
+    def __init__(
+        self, config: TrainConfig, folder: Path, text: str | Corpus, tokenizer: Tokenizer | None = None, resume: bool = False
+    ) -> None:
+        """A run that was ended before it had counted is begun again with `resume`; a finished one raises CheckpointError."""
+        self.config, self.folder, self.lock = config, folder, RunLock(folder)
         self.task = prepare(config, text, tokenizer)
         self.model = NgramLM(self.task.tokenizer.vocab_size, config.order)
-        refuse_used(folder)
-        record = {"train": config.to_json(), "tokenizer": self.task.tokenizer.to_json()}
-        for name, content in {"config.json": record, **corpus_files(text)}.items():
-            write_json(folder / name, content)
-        self.log = MetricsLog(folder / "metrics.jsonl")
+        self.lock.acquire()
+        try:
+            if not resume:
+                refuse_used(folder)
+            elif (folder / "summary.json").exists():
+                raise CheckpointError(f"the run in {folder} is finished: it has counted its text")
+            else:
+                say_begun_again(folder)
+            record = {"train": config.to_json(), "tokenizer": self.task.tokenizer.to_json()}
+            for name, content in {**corpus_files(text), "config.json": record}.items():
+                write_json(folder / name, content)
+            self.log = MetricsLog(folder / "metrics.jsonl")
+        except CheckpointError:
+            self.lock.release()
+            raise
 
     def train(self) -> dict[str, Any]:
         """Counts, validates, and returns the summary, which it also writes."""
+        with self.lock:
+            return self._counted()
+
+    def _counted(self) -> dict[str, Any]:
         began = time.perf_counter()
         self.model.fit(self.task.train_ids)
         seconds = time.perf_counter() - began

@@ -21,6 +21,7 @@ from tinylm.errors import DataError
 from tinylm.models.translator import TranslationModel
 from tinylm.optim import WarmupCosine
 from tinylm.train.loop import Training
+from tinylm.train.run_folder import never_started
 from tinylm.train.tasks.latent_semantics import latent_embedding
 from tinylm.train.tasks.loading import load, read_config
 from tinylm.train.tasks.task import Carried, MicroBatch, Task
@@ -86,6 +87,7 @@ class TranslationRun(Training):
     def __init__(self, config: TranslationConfig, folder: Path, pairs: Pairs, resume: bool = False) -> None:
         """Raises CheckpointError when the folder holds a run already; DataError when no pair is short enough."""
         device_namespace(config.device)
+        resume = resume and not never_started(folder)
         generator = Generator(config.seed)
         vocabulary = read_translation(folder)[1] if resume else Vocabulary.train(pairs.train, config.bpe_size)
         train, too_long = encode_fitting(vocabulary, pairs.train, config.block_size)
