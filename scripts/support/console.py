@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -78,14 +78,26 @@ def run_subcommand(about: str, subcommands: Mapping[str, tuple[str, str, Callabl
     return subcommands[name][2](argv)
 
 
+@contextlib.contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """Within it SIGTERM interrupts as Ctrl-C does, so that half-written and temporary files are removed."""
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def run(main: Callable[[], int | None]) -> None:
     """Runs main and exits with its status: 2, with one line on stderr, for an error of the user's."""
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: half-written and temporary files are removed
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # spells out what the terminal's encoding lacks
     try:
-        status = main()
+        with sigterm_as_ctrl_c():
+            status = main()
     except TinylmError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         status = 2

@@ -31,7 +31,11 @@ def memory_mb(device: str = "cpu") -> dict[str, float]:
 
 
 class MetricsLog:
-    """metrics.jsonl: one JSON record per line, appended and flushed at once."""
+    """metrics.jsonl: one JSON record per line, appended and flushed at once.
+
+    A run with the same settings, data and machine, or resumed at any step, repeats every number to the last bit, except for
+    what it measures: tokens_per_second, train_seconds and memory_mb.
+    """
 
     def __init__(self, path: Path, resume_at: int = 0, lines: int | None = None) -> None:
         """Keeps the lines up to step `resume_at` of an earlier part of the run, and no more than `lines`; drops later ones."""
