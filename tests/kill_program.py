@@ -55,7 +55,7 @@ _SMALL = "--steps 4 --log-every 1 --save-every 2 --eval-every 2"
 SCRIPTS = {
     "train": f"train.py {_SMALL} --data fox.txt --n-layer 1 --n-embd 16 --block-size 16 --batch-size 4 --tensorboard",
     "classify": "classify.py train --data opinions.txt --epochs 2 --members 1",
-    "translate": f"translate.py train {_SMALL} --data pairs.txt --n-layer 1 --n-embd 16 --n-hidden 16 --bpe-size 280 --embedding random",
+    "translate": f"translate.py train {_SMALL} --data pairs.txt --n-layer 1 --n-embd 16 --n-hidden 16 --bpe-size 280",
 }
 
 
