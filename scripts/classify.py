@@ -42,7 +42,7 @@ class Train(ClassifierConfig):
     out: Path | None = None
     """the run folder; runs/<model>-<data> by default"""
     resume: Path | None = None
-    """continue the run in this folder, with its settings"""
+    """continue the run in this folder, with its settings; all numbers but the seconds are those of a run that never stopped"""
     dry_run: bool = False
     """one epoch of one model on about 200 texts, in a temporary folder"""
 

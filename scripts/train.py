@@ -44,7 +44,8 @@ class Arguments(TrainConfig):
     out: Path | None = None
     """the run folder; by default runs/<model>-<data>"""
     resume: Path | None = None
-    """continue the run in this folder, with its settings; --steps may be raised"""
+    """continue the run in this folder, with its settings; --steps may be raised. All numbers are those of a run that never stopped, to
+    the last bit, except for the seconds, the tokens per second and the memory"""
     tensorboard: bool = False
     """also write the metrics for TensorBoard, to tensorboard/ in the run folder"""
     distributed: bool = False
