@@ -13,7 +13,7 @@ from support import console
 from support.display import stopped_by_signals
 from support.new_runs import new_run
 from support.resuming import refuse_changes, refuse_without_resume, value_of
-from support.run_folders import folder_or_temporary
+from support.run_folders import folder_or_temporary, named, say_if_finished
 from support.tables import screen
 from support.texts import texts_of
 
@@ -43,7 +43,7 @@ class Train(ClassifierConfig):
     out: Path | None = None
     """the run folder; runs/<model>-<data> by default"""
     resume: Path | None = None
-    """continue the run in this folder, with its settings"""
+    """continue the run in this folder, with its settings; all numbers but the seconds are those of a run that never stopped"""
     accept_new_data: bool = False
     """with --resume: go on although the data are no longer those the run was trained on; the run notes it"""
     dry_run: bool = False
@@ -126,26 +126,28 @@ def train(argv: list[str]) -> int:
     data = load(config.data, config.encoding, arguments.dry_run)
     chosen = arguments.resume or arguments.out or new_folder(config.model, config.data)
     with folder_or_temporary(chosen, arguments.dry_run) as folder:
-        return train_in(ClassifierRun(config, data, folder, arguments.resume is not None, arguments.accept_new_data))
+        return train_in(ClassifierRun(config, data, folder, arguments.resume is not None, arguments.accept_new_data), arguments)
 
 
-def train_in(run: ClassifierRun) -> int:
-    config, folder = run.task.settings, run.folder
+def train_in(run: ClassifierRun, arguments: Train) -> int:
+    config, folder, dry_run = run.task.settings, run.folder, arguments.dry_run
 
     def show(record: dict) -> None:
         print(f"model {record['member']}/{config.members}  epoch {record['epoch']}/{config.epochs}  loss {record['loss']:.4f}", flush=True)
 
+    if arguments.resume is not None:
+        say_if_finished(run)
     with stopped_by_signals(run):
         summary = run.train(show)
     if summary is None:
-        print(f"stopped; continue with: {console.program()} train --resume {folder}")
+        print("stopped" + ("" if dry_run else f"; continue with: {console.program()} train --resume {folder}"))
         return 130
     print(
         f"accuracy {100 * summary['accuracy']:.2f} % on the {summary['test_texts']} texts of the test part "
         f"(naive Bayes {100 * summary['naive_bayes_accuracy']:.2f} %), {summary['parameters']:,} parameters, "
         f"{summary['train_seconds']:.1f} s of training"
     )
-    print(f"run folder {folder}")
+    print(named(folder, dry_run))
     return 0
 
 

@@ -16,7 +16,7 @@ from support.display import train_watched
 from support.estimate_tables import show_estimate
 from support.new_runs import new_run
 from support.resuming import FREE_ON_RESUME, refuse_changes, refuse_without_resume, value_of
-from support.run_folders import folder_or_temporary
+from support.run_folders import folder_or_temporary, named, say_if_finished
 
 from tinylm import __version__
 from tinylm.data import Corpus, open_corpus
@@ -24,6 +24,7 @@ from tinylm.data.tokenizers import StreamDecoder
 from tinylm.decode import Sampling, generate
 from tinylm.decode.scoring import forbidden_ids, line_break
 from tinylm.engine.devices import device_namespace
+from tinylm.engine.random_keys import drawing_from
 from tinylm.errors import ConfigError
 from tinylm.train import Counting, Run, TrainConfig, default_config
 from tinylm.train.distributed import MPIRanks, Ranks, refuse_lone_ranks
@@ -45,7 +46,8 @@ class Arguments(TrainConfig):
     out: Path | None = None
     """the run folder; by default runs/<model>-<data>"""
     resume: Path | None = None
-    """continue the run in this folder, with its settings; --steps may be raised"""
+    """continue the run in this folder, with its settings; --steps may be raised. All numbers are those of a run that never stopped, to
+    the last bit, except for the seconds, the tokens per second and the memory"""
     accept_new_data: bool = False
     """with --resume: go on although the data are no longer those the run was trained on; the run notes it"""
     tensorboard: bool = False
@@ -88,7 +90,7 @@ def parse(argv: list[str]) -> Arguments:
     refuse_changes(arguments, saved.to_json(), FREE_ON_RESUME)
     if arguments.preset is not None:
         raise ConfigError("--preset and --resume do not go together: a resumed run keeps its own settings")
-    if saved.model == "ngram":
+    if saved.model == "ngram" and (folder / "summary.json").exists():
         raise ConfigError(f"the run in {folder} counts n-grams, which is done in one go: there is nothing to resume")
     return arguments
 
@@ -128,8 +130,7 @@ def work(arguments: Arguments, ranks: Ranks) -> int:
         refuse_scaling_with(arguments, ranks)
         with folder_or_temporary(arguments.out or new_folder(f"scaling-{config.model}", config.data), arguments.dry_run) as folder:
             return show_scaling(config, text, folder)
-    resume = arguments.resume is not None and not arguments.dry_run
-    if resume:
+    if resumes(arguments):
         _, tokenizer = read_config(arguments.resume, TrainConfig)
     with contextlib.ExitStack() as stack:
         mine = None
@@ -138,9 +139,9 @@ def work(arguments: Arguments, ranks: Ranks) -> int:
             mine = stack.enter_context(folder_or_temporary(chosen, arguments.dry_run))
         folder = ranks.broadcast(mine)
         if config.model == "ngram":
-            return count(config, folder, text)
-        run = Run(config, folder, text, tokenizer, resume=resume, ranks=ranks, accept_new_data=arguments.accept_new_data)
-        return train(run, text, arguments.tensorboard)
+            return count(config, folder, text, tokenizer, arguments)
+        run = Run(config, folder, text, tokenizer, resumes(arguments), ranks, arguments.accept_new_data)
+        return train(run, text, arguments)
 
 
 def refuse_scaling_with(arguments: Arguments, ranks: Ranks) -> None:
@@ -175,26 +176,35 @@ def conclude(run: Run | Counting, summary: dict[str, Any]) -> None:
     print(decoder.finish())
 
 
-def count(config: TrainConfig, folder: Path, text: str | Corpus) -> int:
-    run = Counting(config, folder, text)
+def resumes(arguments: Arguments) -> bool:
+    """Whether a run goes on in its folder; a dry run with its settings does not."""
+    return arguments.resume is not None and not arguments.dry_run
+
+
+def count(config: TrainConfig, folder: Path, text: str | Corpus, tokenizer: Any, arguments: Arguments) -> int:
+    run = Counting(config, folder, text, tokenizer, resumes(arguments))
     introduce(run, text)
-    print(f"run folder {folder}", flush=True)
+    print(named(folder, arguments.dry_run), flush=True)
     conclude(run, run.train())
     return 0
 
 
-def train(run: Run, text: str | Corpus, tensorboard: bool) -> int:
+def train(run: Run, text: str | Corpus, arguments: Arguments) -> int:
     folder, ranks = run.folder, run.state.ranks
     introduce(run, text)
     trained = sum(p.size for p in run.model.parameters() if p.requires_grad)
     some = "" if trained == run.model.num_parameters() else f", {trained:,} of them trained"
     print(f"{run.model.num_parameters():,} parameters{some}" + (f", {ranks.size} processes" if ranks.size > 1 else ""))
-    print(f"run folder {folder}; Ctrl-C stops after the current step, --resume {folder} continues", flush=True)
-    summary = train_watched(run, tensorboard and ranks.rank == 0)
+    later = "" if arguments.dry_run else f", --resume {folder} continues"
+    print(f"{named(folder, arguments.dry_run)}; Ctrl-C stops after the current step{later}", flush=True)
+    if resumes(arguments):
+        say_if_finished(run, "; a larger --steps trains on")
+    summary = train_watched(run, arguments.tensorboard and ranks.rank == 0)
     if summary is None:
-        print(f"stopped at step {run.progress.step}; continue with: {console.program()} --resume {folder}")
+        print(f"stopped at step {run.progress.step}" + (later and f"; continue with: {console.program()} --resume {folder}"))
         return 130
-    conclude(run, summary)
+    with drawing_from(run.state.generator):
+        conclude(run, summary)
     return 0
 
 

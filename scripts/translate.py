@@ -10,7 +10,7 @@ import tyro
 from support import console
 from support.new_runs import new_run
 from support.resuming import FREE_ON_RESUME, refuse_changes, refuse_without_resume, value_of
-from support.run_folders import folder_or_temporary
+from support.run_folders import folder_or_temporary, say_if_finished
 from support.texts import texts_of
 from support.translate_compare import Compare, compare
 from support.translation import BEAMS, baselines, fitting, load, score, shortened, show, sizes, train_shown, translations
@@ -36,7 +36,8 @@ class Train(TranslationConfig):
     out: Path | None = None
     """the run folder; by default runs/translate-<model>-<data>"""
     resume: Path | None = None
-    """continue the run in this folder, with its settings; --steps may be raised"""
+    """continue the run in this folder, with its settings; --steps may be raised. All numbers are those of a run that never stopped, to
+    the last bit, except for the seconds, the tokens per second and the memory"""
     accept_new_data: bool = False
     """with --resume: go on although the data are no longer those the run was trained on; the run notes it"""
     tensorboard: bool = False
@@ -97,15 +98,18 @@ def train(argv: list[str]) -> int:
     chosen = arguments.resume or arguments.out or new_folder(f"translate-{config.model}", config.data)
     with folder_or_temporary(chosen, arguments.dry_run) as folder:
         run = TranslationRun(config, folder, pairs, arguments.resume is not None, arguments.accept_new_data)
-        return train_in(run, pairs, arguments.tensorboard)
+        return train_in(run, pairs, arguments)
 
 
-def train_in(run: TranslationRun, pairs: Pairs, tensorboard: bool) -> int:
+def train_in(run: TranslationRun, pairs: Pairs, arguments: Train) -> int:
     config, folder = run.task.config, run.folder
     print(f"{config.model} on {config.data}: pairs: {sizes(pairs)}; {run.task.vocabulary.size:,} kinds of tokens")
-    summary = train_shown(run, tensorboard)
+    if arguments.resume is not None:
+        say_if_finished(run, "; a larger --steps trains on")
+    summary = train_shown(run, arguments.tensorboard, arguments.dry_run)
     if summary is None:
-        print(f"stopped at step {run.progress.step}; continue with: {console.program()} train --resume {folder}")
+        later = "" if arguments.dry_run else f"; continue with: {console.program()} train --resume {folder}"
+        print(f"stopped at step {run.progress.step}{later}")
         return 130
     translator = SentenceTranslator(run.task.model, run.task.vocabulary, config.block_size, config.device)
     write_json(folder / "summary.json", {**summary, "test": test(translator, pairs.train, pairs.test)})

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from tinylm.engine.random_keys import default_generator
 from tinylm.engine.tensor import Tensor
 from tinylm.train import Run, TrainConfig
 from tinylm.train.distributed import MPIRanks, check_same_weights
@@ -83,7 +82,7 @@ def diverges(ranks: MPIRanks, folder: Path) -> None:
 def masks(ranks: MPIRanks, folder: Path) -> None:
     run = Run(dataclasses.replace(CONFIG, dropout=0.5, steps=3), folder / "run", TEXT, ranks=ranks)
     run.train()
-    keys = ranks.gather(np.array([default_generator.state]), axis=0)
+    keys = ranks.gather(np.array([run.state.generator.state]), axis=0)
     if ranks.rank == 0:
         print(json.dumps(keys.tolist()))
 

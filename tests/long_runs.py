@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from tinylm.data.labelled import LabelledTexts
 from tinylm.data.pairs import Pairs
 from tinylm.files.signed_arrays import read_arrays
 from tinylm.train import Run, TrainConfig, default_config
 from tinylm.train.run_folder import saved_checkpoints
+from tinylm.train.tasks.classifier_config import default_config as classifier_defaults
+from tinylm.train.tasks.classifier_run import ClassifierRun
 from tinylm.train.tasks.translation import TranslationRun
 from tinylm.train.tasks.translation_config import default_config as translation_defaults
 
@@ -19,6 +22,8 @@ TEXT = "the quick brown fox jumps over the lazy dog.\n" * 40
 ANIMALS, DOES = {"cat": "gato", "dog": "perro", "bird": "pájaro"}, {"sleeps": "duerme", "eats": "come", "runs": "corre"}
 NINE = [(f"The {a} {d}.", f"El {b} {e}.") for a, b in ANIMALS.items() for d, e in DOES.items()]
 PAIRS = Pairs(NINE, NINE[:4], NINE[4:6], 0, "")
+VERDICTS = [f"the {noun} was {word}" for noun in ANIMALS for word in ("bad", "good") * 3]
+OPINIONS = LabelledTexts(VERDICTS, np.arange(18) % 2, ("no", "yes"), 0, "")
 TINY = {
     "n_layer": 2, "n_head": 2, "n_embd": 16, "n_hidden": 24, "block_size": 8, "batch_size": 4, "dropout": 0.2, "dropout_ramp": 6,
     "steps": 16, "schedule_steps": 16, "warmup": 2, "lr": 1e-2, "log_every": 3, "eval_every": 5, "save_every": 4, "ema": 0.9,
@@ -39,6 +44,12 @@ def tiny_run(model: str, folder: Path, resume: bool = False, **changes: Any) -> 
     defaults = translation_defaults("transformer" if model == "translator" else "lstm")
     config = dataclasses.replace(defaults, **{**sizes, "block_size": 24, "bpe_size": 280, "batch_tokens": 64, **changes})
     return TranslationRun(config, folder, PAIRS, resume=resume)
+
+
+def tiny_classifier(folder: Path, resume: bool = False, **changes: Any) -> ClassifierRun:
+    """Returns a run of two members with dropout, of three epochs each."""
+    sizes = {"members": 2, "width": 8, "hidden": 8, "epochs": 3, "batch_size": 8, "dropout": 0.3}
+    return ClassifierRun(dataclasses.replace(classifier_defaults("lstm"), **{**sizes, **changes}), OPINIONS, folder, resume)
 
 
 def records(folder: Path) -> list[dict[str, Any]]:

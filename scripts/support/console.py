@@ -7,8 +7,10 @@ import inspect
 import io
 import itertools
 import re
+import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -101,12 +103,26 @@ def run_subcommand(about: str, subcommands: Mapping[str, tuple[str, str, Callabl
     return subcommands[name][2](argv)
 
 
+@contextlib.contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """Within it SIGTERM interrupts as Ctrl-C does, so that half-written and temporary files are removed."""
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def run(main: Callable[[], int | None]) -> None:
     """Runs main and exits with its status: 2, with one line on stderr, for an error of the user's, a file or too little memory."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # spells out what the terminal's encoding lacks
     try:
-        status = main()
+        with sigterm_as_ctrl_c():
+            status = main()
     except BrokenPipeError:  # nobody reads the stream any more
         sys.stderr.close()
         status = 0

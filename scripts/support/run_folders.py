@@ -1,9 +1,10 @@
-"""Where a command writes: in its folder, or in a dry run in one that is removed afterwards."""
+"""Where a command writes: in its folder, or in a dry run in one that is removed afterwards; and what it says of that."""
 
 import contextlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -14,3 +15,14 @@ def folder_or_temporary(folder: Path, dry_run: bool) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="tinylm-") as temporary:
         yield Path(temporary)
+
+
+def named(folder: Path, dry_run: bool) -> str:
+    """Returns how a line names the run folder; that of a dry run is gone when the command has ended."""
+    return "run folder: a temporary one, which this dry run removes" if dry_run else f"run folder {folder}"
+
+
+def say_if_finished(run: Any, remedy: str = "") -> None:
+    """Prints a line if a run that is to be resumed has no steps left; remedy: how it could make more."""
+    if run.finished():
+        print(f"the run in {run.folder} was finished already, at step {run.progress.step}{remedy}")

@@ -17,6 +17,7 @@ from tinylm.data.pairs import Pairs
 from tinylm.engine.devices import device_namespace
 from tinylm.errors import CheckpointError, ConfigError, DataError
 from tinylm.files.json_files import read_json
+from tinylm.train.run_folder import never_started
 from tinylm.train.tasks.data_note import data_note, what_changed
 from tinylm.train.tasks.loading import read_config
 from tinylm.train.tasks.translation import TranslationRun, load_translator
@@ -60,7 +61,7 @@ def compare(arguments: Compare) -> int:
     pairs = load(arguments.data, arguments.encoding, arguments.dry_run)
     configs = {name: shortened(config_of(name, arguments), arguments.dry_run) for name in arguments.models}
     with folder_or_temporary(arguments.out, arguments.dry_run) as folder:
-        return compare_in(folder, configs, pairs)
+        return compare_in(folder, configs, pairs, arguments.dry_run)
 
 
 def config_of(name: str, arguments: Compare) -> TranslationConfig:
@@ -74,12 +75,12 @@ def config_of(name: str, arguments: Compare) -> TranslationConfig:
     return dataclasses.replace(given, **stretched)
 
 
-def compare_in(folder: Path, configs: dict[str, TranslationConfig], pairs: Pairs) -> int:
+def compare_in(folder: Path, configs: dict[str, TranslationConfig], pairs: Pairs, dry_run: bool) -> int:
     print(f"pairs: {sizes(pairs)}")
     finished = {name: finished_run(name, folder / name, config, pairs) for name, config in configs.items()}
     summaries = {}
     for name, config in configs.items():
-        summary = finished[name] or train(name, folder / name, config, pairs)
+        summary = finished[name] or train(name, folder / name, config, pairs, dry_run)
         if summary is None:
             print(f"stopped; before the next comparison, {remedy(name, folder / name)}")
             return 130
@@ -107,7 +108,7 @@ def finished_run(name: str, folder: Path, config: TranslationConfig, pairs: Pair
 
     Raises CheckpointError if the run was stopped, ConfigError if it has other settings, DataError if its data were other ones.
     """
-    if not (folder / "config.json").exists():
+    if not (folder / "config.json").exists() or never_started(folder):
         return None
     if not (folder / "summary.json").exists():
         raise CheckpointError(f"the run in {folder} is not finished: {remedy(name, folder)}")
@@ -127,14 +128,14 @@ def remedy(name: str, folder: Path) -> str:
     return f"delete {folder}" if name == "torch" else f"continue it with: {console.program('translate')} train --resume {folder}"
 
 
-def train(name: str, folder: Path, config: TranslationConfig, pairs: Pairs) -> dict[str, Any] | None:
+def train(name: str, folder: Path, config: TranslationConfig, pairs: Pairs, dry_run: bool) -> dict[str, Any] | None:
     """Trains one of the models and returns the summary; None if it was stopped."""
     print(f"\n{name}{', the Transformer trained by PyTorch' if name == 'torch' else ''}")
     if name != "torch":
-        return train_shown(TranslationRun(config, folder, pairs))
+        return train_shown(TranslationRun(config, folder, pairs), dry_run=dry_run)
     from tinylm.verify.torch.training import TorchTranslationRun
 
-    return train_shown(TorchTranslationRun(config, folder, pairs))
+    return train_shown(TorchTranslationRun(config, folder, pairs), dry_run=dry_run)
 
 
 def columns(summary: dict[str, Any]) -> tuple[str, str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from support.display import train_watched
+from support.run_folders import named
 from tinylm.data.pairs import Pair, Pairs, load_pairs
 from tinylm.errors import DataError, one_line
 from tinylm.models.translation_baselines import NearestSentence, WordLexicon
@@ -40,13 +41,13 @@ def shortened(config: TranslationConfig, dry_run: bool) -> TranslationConfig:
     return dataclasses.replace(config, **tiny) if dry_run else config
 
 
-def train_shown(run: TranslationRun, tensorboard: bool = False) -> dict[str, Any] | None:
+def train_shown(run: TranslationRun, tensorboard: bool = False, dry_run: bool = False) -> dict[str, Any] | None:
     """Trains, shows the progress, and returns the summary; None if Ctrl-C stopped it."""
     if run.task.too_long:
         most = run.task.config.block_size
         print(f"{run.task.too_long:,} pairs with more than {most} tokens on a side are left out of training and validation")
     print(f"{run.model.num_parameters():,} parameters")
-    print(f"run folder {run.folder}; Ctrl-C stops after the current step", flush=True)
+    print(f"{named(run.folder, dry_run)}; Ctrl-C stops after the current step", flush=True)
     summary = train_watched(run, tensorboard)
     if summary is not None:
         print(

@@ -145,6 +145,7 @@ def test_dry_runs_leave_nothing_behind(run: Path, tmp_path: Path) -> None:
     result = classify("train", "--dry-run", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert b"accuracy" in result.stdout
+    assert b"run folder: a temporary one" in result.stdout
     result = classify("compare", "--dry-run", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     for row in (b"naive Bayes ", b" bag ", b" lstm ", b" transformer "):
@@ -174,7 +175,9 @@ def test_a_resume_keeps_the_settings(data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shown = classify("train", "--data", data, "--out", folder, *SHAPE).stdout
     accuracy = shown[shown.index(b"accuracy") : shown.index(b" parameters")]
-    assert accuracy in classify("train", "--resume", folder).stdout
+    again = classify("train", "--resume", folder).stdout
+    assert accuracy in again
+    assert b"was finished already, at step " in again
     fails_with_one_line(classify("train", "--resume", folder, "--width", 9), "--width 9: the run in")
     fails_with_one_line(classify("train", "--resume", folder, "--out", tmp_path), "--out and --resume do not go together")
     fails_with_one_line(classify("train", "--resume", folder, "--dry-run"), "--dry-run and --resume do not go together")

@@ -48,6 +48,7 @@ def test_dry_runs_leave_nothing_behind(name: str, tmp_path: Path) -> None:
     result = script(name, "--dry-run", cwd=tmp_path, TMPDIR=str(tmp_path))
     assert result.returncode == 0, result.stdout + result.stderr
     assert os.listdir(tmp_path) == []
+    assert f"run folder {tmp_path}" not in result.stdout  # no folder is named that is gone by now
 
 
 @pytest.mark.parametrize(
@@ -97,6 +98,42 @@ def test_the_other_models_stop_and_go_on(data: Path, tmp_path: Path) -> None:
     fails_with_one_line(script_here("train.py", "--resume", tmp_path / "lstm", "--model", "gru"), "--model gru: the run in")
     trained("--model", "ngram", "--order", 3, "--data", data, "--out", tmp_path / "ngram")
     fails_with_one_line(script_here("train.py", "--resume", tmp_path / "ngram"), "nothing to resume")
+    (tmp_path / "ngram" / "summary.json").unlink()  # as if it had been ended before its last file
+    again = script_here("train.py", "--resume", tmp_path / "ngram")
+    assert "was ended before it had saved anything: it is begun again" in again.stderr
+    assert again.returncode == 0
+    assert "validation loss" in again.stdout
+
+
+def test_a_finished_run_is_said_to_be_finished(run: Path) -> None:
+    steps = json.loads((run / "summary.json").read_text(encoding="utf-8"))["steps"]
+    shown = trained("--resume", run, "--steps", steps)
+    assert f"the run in {run} was finished already, at step {steps}; a larger --steps trains on" in shown
+    assert "was finished" not in trained("--resume", run, "--steps", steps + 1)
+
+
+def test_sigterm_at_the_start_is_status_130(tmp_path: Path) -> None:
+    """Before the run has its handlers: it ends as after Ctrl-C, and the temporary folder of a dry run is removed."""
+    program = """
+import os, runpy, signal, sys
+from support import run_folders
+folder_or_temporary = run_folders.folder_or_temporary
+
+def ended(*given):
+    folder = folder_or_temporary(*given)
+    folder.__enter__()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+run_folders.folder_or_temporary = ended
+sys.argv = [sys.argv[1], "--dry-run"]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (SCRIPTS.parent, SCRIPTS))), "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(SCRIPTS / "train.py")], capture_output=True, text=True, check=False, env=environment
+    )
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+    assert os.listdir(tmp_path) == []
 
 
 def test_ctrl_c_saves(data: Path, tmp_path: Path) -> None:

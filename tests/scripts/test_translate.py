@@ -68,6 +68,8 @@ def test_train_tests_and_resumes(model: str, data: Path, tmp_path: Path) -> None
     assert out.count("\nsource  ") == 6
     resumed = translate("train", "--resume", folder, "--steps", 6)
     assert resumed.returncode == 0, resumed.stderr
+    assert "was finished already" not in resumed.stdout
+    assert f"the run in {folder} was finished already, at step 6" in translate("train", "--resume", folder).stdout
     assert json.loads((folder / "summary.json").read_text())["steps"] == 6
     whole = translate("train", "--model", model, "--data", data, "--out", tmp_path / "whole", *TINY, "--steps", 6)
     assert whole.returncode == 0
@@ -143,6 +145,7 @@ def test_a_dry_run_leaves_nothing_behind(tmp_path: Path) -> None:
         out = ends_well(script("translate.py", "train", "--model", model, "--dry-run", cwd=tmp_path, TMPDIR=str(tmp_path)))
         assert "testing on 3 sentences" in out
         assert list(tmp_path.iterdir()) == []
+        assert str(tmp_path) not in out
 
 
 def test_help() -> None:

@@ -64,9 +64,7 @@ def test_every_part_of_the_state_is_needed_to_resume(tmp_path: Path) -> None:
     tiny_run("lstm", tmp_path / "whole").train()
 
     def without_random_state(run: Run) -> None:
-        from tinylm.engine.random_keys import default_generator
-
-        default_generator.state = (0, 0)
+        run.state.generator.state = (0, 0)
 
     def without_average(run: Run) -> None:
         assert run.state.average is not None

@@ -68,9 +68,9 @@ def test_micro_batches_share_no_dropout_mask(tmp_path: Path) -> None:
         return found
 
     run.model.loss = kept  # type: ignore[method-assign]
-    before = default_generator.state[1]
+    before = run.state.generator.state[1]
     run.gradients(0)
-    each = (default_generator.state[1] - before) // 4
+    each = (run.state.generator.state[1] - before) // 4
     assert each > 0
     assert len(set(losses)) == 4
 

@@ -131,7 +131,7 @@ def test_bad_settings_and_data(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="too short"):
         Run(SMALL, tmp_path / "short", "abc")
     assert not (tmp_path / "short").exists()
-    Run(SMALL, tmp_path / "run", TEXT)
+    Run(dataclasses.replace(SMALL, steps=0), tmp_path / "run", TEXT).train()
     with pytest.raises(CheckpointError, match="holds a run already"):
         Run(SMALL, tmp_path / "run", TEXT)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinylm.decode.prompts import forbidden_tokens, is_whole, prompt_ids, token_id
 from tinylm.decode.stepping import Stepper
-from tinylm.engine.random_keys import default_generator
+from tinylm.engine.random_keys import current
 from tinylm.errors import AnomalyError, ConfigError
 from tinylm.models import LanguageModel, NgramLM
 
@@ -142,7 +142,7 @@ def generate_batch(
     given = [None] * len(new) if randoms is None else list(randoms)
     if len(given) != len(new) or not all(r is None or callable(getattr(r, "random", None)) for r in given):
         raise ConfigError(f"randoms is {randoms!r:.60}: expected a random generator or None for each of the {len(new)} prompts")
-    streams = [default_generator.numpy() if r is None else r for r in given]
+    streams = [current.generator.numpy() if r is None else r for r in given]
     last = {token_id(i, model.vocab_size, "an end of text") for i in ends}
     stepper = Stepper(model, device, use_cache)
     over: list[int | None] = [None] * len(new)  # the end that a row has drawn

@@ -1,6 +1,7 @@
 """Anomaly detection: which op first produced a NaN or an infinity, and which line of the user's code led there."""
 
 import contextlib
+import threading
 from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any, NoReturn
@@ -15,17 +16,17 @@ _LARGE = 1e6  # the values of a model that learns stay far below
 Given = dict[str, Any]  # what an op was given, by the name used in messages
 
 
-class _Anomaly:
+class _Anomaly(threading.local):
     detect = False
 
 
-anomaly = _Anomaly()  # for all threads: a plain attribute, since every op reads it
+anomaly = _Anomaly()
 
 
 @contextlib.contextmanager
 def detect_anomaly() -> Iterator[None]:
     """Within it, the forward and the backward pass stop with AnomalyError at the first op whose value or gradient
-    is NaN or infinite. The error names the op, the user's line that led to its call and its inputs' statistics.
+    is NaN or infinite, in this thread. The error names the op, the user's line that led to its call and its inputs' statistics.
 
     An op that was given a NaN is not to blame, and the message says so: data, weights or something computed
     outside of the block was not finite already. Infinite inputs are allowed, since masks are made of -inf,

@@ -7,6 +7,7 @@ choice is made only here, never in an op, a layer or a model.
 import contextlib
 import functools
 import os
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -23,26 +24,33 @@ registry: dict[str, Any] = {}  # the Op records of tinylm itself, by name
 updates: dict[str, "Update"] = {}
 
 
-class _Profiling:
+class _Profiling(threading.local):
     active: Any = None  # the Profile that `tinylm.profile` has open
 
 
-profiling = _Profiling()  # for all threads: a plain attribute, since every op reads it
+profiling = _Profiling()
+
 
 _kernels_allowed = os.environ.get("TINYLM_KERNELS", "auto")
 if _kernels_allowed not in ("auto", "reference"):
     raise ConfigError(f"TINYLM_KERNELS is {_kernels_allowed!r}: expected 'auto' or 'reference'")
 
 
+class _Chosen(threading.local):
+    which: str | None = None  # by `using`, instead of what TINYLM_KERNELS says
+
+
+_chosen = _Chosen()
+
+
 @contextlib.contextmanager
 def using(which: str) -> Iterator[None]:
-    """Within it, 'reference' switches all kernels off, and 'auto' switches them on."""
-    global _kernels_allowed
-    before, _kernels_allowed = _kernels_allowed, which
+    """Within it, 'reference' switches all kernels off for this thread, and 'auto' switches them on."""
+    before, _chosen.which = _chosen.which, which
     try:
         yield
     finally:
-        _kernels_allowed = before
+        _chosen.which = before
 
 
 class Kernels:
@@ -57,7 +65,7 @@ class Kernels:
     def choose(self, arrays: Sequence[Any]) -> tuple[Callable[..., Any], str] | None:
         """Returns (kernel, device) for these arrays; None without one, or if the floating arrays differ in device or dtype, or if
         there are others and the kernels take floats only."""
-        if not self.kernels or _kernels_allowed == "reference":
+        if not self.kernels or (_chosen.which or _kernels_allowed) == "reference":
             return None
         first: Any = None
         dtype: Any = None

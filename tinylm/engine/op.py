@@ -18,7 +18,7 @@ from tinylm.engine.autograd import Node, mode
 from tinylm.engine.devices import device_of, make_current
 from tinylm.engine.grad import grad
 from tinylm.engine.kernels import Kernels, launches, profiling, registry
-from tinylm.engine.random_keys import default_generator
+from tinylm.engine.random_keys import current
 from tinylm.engine.tensor import Tensor, as_array
 from tinylm.errors import AutogradError, DeviceError
 
@@ -146,7 +146,7 @@ def op(
     A tuple as value means several outputs, and the vjp then takes one cotangent for each. The
     parameters before `/` are the arrays (without a `/`: all positional ones).
     sequence: the one array parameter is a sequence of arrays, each with a gradient.
-    random: the body takes a setting `key`, drawn from the default generator if it is not given.
+    random: the body takes a setting `key`, drawn from the current generator if it is not given.
     composed: for a body that cannot run on tensors, its twin: a function of the same arguments made
     of other ops, which returns the value alone and is used for derivatives of derivatives.
     """
@@ -214,8 +214,7 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Call
         if foreign:
             _choose_device(record.name, arrays)
         if random and settings.get("key") is None:
-            seed, drawn = settings["key"] = default_generator.state
-            default_generator.state = seed, drawn + 1  # as its next_key, without a call
+            settings["key"] = current.generator.next_key()
 
         if profiling.active is not None:
             result = profiling.active.forward(record, arrays, extra, settings)

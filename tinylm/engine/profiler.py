@@ -115,7 +115,7 @@ def _bytes(value: Any) -> int:
 
 @contextlib.contextmanager
 def profile() -> Iterator[Profile]:
-    """Within it, every op, its gradient and every update are measured.
+    """Within it, every op, its gradient and every update of this thread are measured.
 
     Use `with tinylm.profile() as p: ...` and then `print(p.table())` or p.rows. A gradient is measured if both the op
     and the backward pass run within. On a GPU the profile waits for each op, so the sum is longer than without it.

@@ -1,5 +1,9 @@
 """Random numbers: seeded, restorable, and the same on every device."""
 
+import contextlib
+import threading
+from collections.abc import Iterator
+
 import numpy as np
 
 from tinylm.errors import ConfigError
@@ -46,6 +50,28 @@ def random_uint32(key: tuple[int, int], size: int) -> np.ndarray:
 default_generator = Generator(0)
 
 
+class _Current(threading.local):
+    generator = default_generator  # of each thread, unless it is within `drawing_from`
+
+
+current = _Current()
+
+
+@contextlib.contextmanager
+def drawing_from(generator: Generator) -> Iterator[None]:
+    """Within it, this thread draws its random numbers from `generator`: initial weights, dropout masks, samples.
+
+    A training run has a generator of its own and draws from it alone, so that nothing else in the process changes its
+    numbers, and it changes nobody else's.
+    """
+    before, current.generator = current.generator, generator
+    try:
+        yield
+    finally:
+        current.generator = before
+
+
 def manual_seed(seed: int) -> None:
-    """Seeds every random number that tinylm draws: initial weights, dropout, shuffling, sampling."""
+    """Seeds every random number that tinylm draws outside of training runs, which have a seed of their own: initial weights,
+    dropout, sampling. All threads draw from this one generator; use `drawing_from` for threads that must not affect each other."""
     default_generator.seed(seed)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinylm.engine.autograd import Node, mode, no_grad, set_recording
-from tinylm.engine.random_keys import default_generator
+from tinylm.engine.random_keys import Generator, current, drawing_from
 
 
 class Recompute:
@@ -13,18 +13,17 @@ class Recompute:
 
     name = "recompute"
 
-    def __init__(self, fn: Callable[..., Any], state: tuple[int, int]) -> None:
+    def __init__(self, fn: Callable[..., Any], generator: Generator) -> None:
         self.fn = fn
-        self.state = state
+        self.generator, self.state = generator, generator.state
 
     def __call__(self, inputs: Sequence[Any]) -> tuple[Any, ...]:
-        now = default_generator.state
-        default_generator.state = self.state  # so that dropout draws the same masks
+        now, self.generator.state = self.generator.state, self.state  # so that dropout draws the same masks
         try:
-            with set_recording(True):
+            with set_recording(True), drawing_from(self.generator):
                 out = self.fn(*inputs)
         finally:
-            default_generator.state = now
+            self.generator.state = now
         return out if isinstance(out, tuple) else (out,)
 
 
@@ -36,7 +35,7 @@ def recompute(fn: Callable[..., Any], *inputs: Any) -> Any:
     """
     if not mode.recording:
         return fn(*inputs)
-    again = Recompute(fn, default_generator.state)
+    again = Recompute(fn, current.generator)
     with no_grad():
         out = fn(*inputs)
     outputs = [o.detach() for o in (out if isinstance(out, tuple) else (out,))]

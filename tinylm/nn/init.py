@@ -2,29 +2,33 @@
 
 import contextlib
 import math
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from tinylm.engine.random_keys import default_generator
+from tinylm.engine.random_keys import current
 from tinylm.errors import ConfigError
 from tinylm.nn.modules import Module, Parameter
 
 
-class _Mode:
+class _Mode(threading.local):
     drawing = True
+
+
+_mode = _Mode()
 
 
 @contextlib.contextmanager
 def shapes_only() -> Iterator[None]:
     """Within this context new parameters have a shape but no memory, and nothing is drawn or filled: for models whose
     weights come from a file. `allocate` gives a parameter its memory."""
-    before, _Mode.drawing = _Mode.drawing, False
+    before, _mode.drawing = _mode.drawing, False
     try:
         yield
     finally:
-        _Mode.drawing = before
+        _mode.drawing = before
 
 
 def allocate(parameter: Parameter) -> None:
@@ -35,7 +39,7 @@ def allocate(parameter: Parameter) -> None:
 
 def _parameter(shape: tuple[int, ...], draw: Callable[[], np.ndarray]) -> Parameter:
     """Returns a float32 parameter of draw(), or, within `shapes_only`, one whose elements are all the same zero in memory."""
-    if _Mode.drawing:
+    if _mode.drawing:
         return Parameter(draw().astype(np.float32, copy=False))
     try:
         return Parameter(np.broadcast_to(np.float32(0), shape))
@@ -45,7 +49,7 @@ def _parameter(shape: tuple[int, ...], draw: Callable[[], np.ndarray]) -> Parame
 
 def uniform(shape: tuple[int, ...], bound: float) -> Parameter:
     """U(-bound, bound), float32."""
-    return _parameter(shape, lambda: default_generator.numpy().uniform(-bound, bound, shape))
+    return _parameter(shape, lambda: current.generator.numpy().uniform(-bound, bound, shape))
 
 
 def normal(shape: tuple[int, ...], std: float = 1.0) -> Parameter:
@@ -75,7 +79,7 @@ def fill_normal(parameter: Parameter, std: float) -> None:
 
 def fill_uniform(parameter: Parameter, bound: float) -> None:
     """Draws the parameter anew from U(-bound, bound), in place."""
-    _fill(parameter, lambda: default_generator.numpy().uniform(-bound, bound, parameter.shape))
+    _fill(parameter, lambda: current.generator.numpy().uniform(-bound, bound, parameter.shape))
 
 
 def fill(parameter: Parameter, value: float) -> None:
@@ -97,10 +101,10 @@ def fill_transformer(model: Module, onto_residual: tuple[str, ...], width: int, 
 
 
 def _fill(parameter: Parameter, draw: Callable[[], Any]) -> None:
-    if _Mode.drawing:
+    if _mode.drawing:
         parameter.data[...] = draw()
         parameter.bump_version()
 
 
 def _standard_normal(shape: tuple[int, ...]) -> np.ndarray:
-    return default_generator.numpy().standard_normal(shape, np.float32)
+    return current.generator.numpy().standard_normal(shape, np.float32)

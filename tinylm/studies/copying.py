@@ -8,7 +8,7 @@ import numpy as np
 from tinylm import ops
 from tinylm.data.copy_task import IGNORED, CopyTask
 from tinylm.decode.stepping import checked_logits, evaluation_mode
-from tinylm.engine.random_keys import default_generator, philox
+from tinylm.engine.random_keys import Generator, drawing_from, philox
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError
 from tinylm.models import LanguageModel, NgramLM
@@ -55,16 +55,18 @@ def train_copier(task: CopyTask, config: TrainConfig, longest: int, report: Repo
     if config.model == "ngram":
         batches = (training_sequences(task, longest, config, step) for step in range(config.steps))
         return NgramLM(task.vocab_size, config.order).fit([row for rows in batches for row in rows])
-    default_generator.seed(config.seed)
-    model = build_model(config, task.vocab_size)
+    generator = Generator(config.seed)
+    with drawing_from(generator):
+        model = build_model(config, task.vocab_size)
     optimizer, schedule = build_optimizer(config, model), build_schedule(config)
     losses = []
     for step in range(config.steps):
         rows = training_sequences(task, longest, config, step)
-        logits, _ = model.advance(Tensor(rows[:, :-1]))
-        loss = ops.cross_entropy(logits, Tensor(task.targets(rows)), ignore_index=IGNORED)
         optimizer.zero_grad()
-        loss.backward()
+        with drawing_from(generator):
+            logits, _ = model.advance(Tensor(rows[:, :-1]))
+            loss = ops.cross_entropy(logits, Tensor(task.targets(rows)), ignore_index=IGNORED)
+            loss.backward()
         for group in optimizer.param_groups:
             group["lr"] = schedule(step)
         optimizer.step(max_norm=config.clip)

@@ -11,6 +11,7 @@ import numpy as np
 
 from tinylm.data import Corpus, Tokenizer
 from tinylm.engine.devices import device_namespace, to_numpy
+from tinylm.engine.random_keys import drawing_from
 from tinylm.studies.memory import HeldMemory, StepMemory, held_memory, resident_bytes, step_memory
 from tinylm.train.loop import rows_of
 from tinylm.train.tasks.language_model_config import TrainConfig
@@ -53,14 +54,15 @@ class _Measured(Run):
         batch, rows, _ = max(self.task.micro_batches(k), key=lambda part: part.weight)
         tracemalloc.start()
         try:
-            loss = self.task.loss(batch, rows_of(state.carried, rows))[0]
-            forward = tracemalloc.get_traced_memory()[1]
-            self.memory = step_memory(loss, self.model)
-            if self.config.device == "cpu":
-                tracemalloc.reset_peak()
-                loss.backward()
-                highest = max(forward, tracemalloc.get_traced_memory()[1])
-                self.memory = StepMemory(self.memory.activations, max(0, highest - self.memory.activations))
+            with drawing_from(state.generator):
+                loss = self.task.loss(batch, rows_of(state.carried, rows))[0]
+                forward = tracemalloc.get_traced_memory()[1]
+                self.memory = step_memory(loss, self.model)
+                if self.config.device == "cpu":
+                    tracemalloc.reset_peak()
+                    loss.backward()
+                    highest = max(forward, tracemalloc.get_traced_memory()[1])
+                    self.memory = StepMemory(self.memory.activations, max(0, highest - self.memory.activations))
         finally:
             tracemalloc.stop()
         state.generator.state = drawn

@@ -19,6 +19,7 @@ from tinylm.files.regular_files import exists
 from tinylm.studies.estimates import estimate
 from tinylm.studies.scaling_laws import Point
 from tinylm.studies.sizes import widened
+from tinylm.train.run_folder import never_started
 from tinylm.train.tasks.data_note import data_note, what_changed
 from tinylm.train.tasks.language_model_config import TrainConfig
 from tinylm.train.tasks.language_modeling import Run, make_batches, prepare
@@ -77,7 +78,7 @@ def finished(plan: ScalingPlan, config: TrainConfig, out: Path, text: str | Corp
     Raises CheckpointError if its folder holds a run with other settings or on other data.
     """
     folder = plan.folder(out, config)
-    if not exists(folder / "config.json"):
+    if not exists(folder / "config.json") or never_started(folder):
         return None
     same = read_config(folder, TrainConfig)[0] == config and not what_changed(folder, data_note(text, "the text"))
     if not same:

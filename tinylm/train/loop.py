@@ -10,6 +10,7 @@ import numpy as np
 
 from tinylm.engine.arrays import Array, array_module
 from tinylm.engine.devices import to_numpy
+from tinylm.engine.random_keys import Generator, drawing_from
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import AnomalyError, CheckpointError
 from tinylm.files.json_files import write_json
@@ -27,13 +28,15 @@ class Training:
     """A task in training: `open` takes the run folder, `train` makes the steps.
 
     After a resume everything is as if the run had never stopped: weights, optimiser, random
-    numbers, batches and logged losses, bit for bit on one machine.
+    numbers, batches and logged losses, bit for bit on one machine. A run draws its random numbers from a
+    generator of its own: several may train in one process, in turn or in threads, and each is what it is alone.
     """
 
-    def __init__(self, task: Task, folder: str | Path, ranks: Ranks | None = None) -> None:
+    def __init__(self, task: Task, folder: str | Path, ranks: Ranks | None = None, generator: Generator | None = None) -> None:
+        """`generator`: what the model's weights were drawn from; training goes on with it."""
         folder = Path(folder)
         self.task, self.config, self.model, self.folder = task, task.config, task.model, folder
-        self.state = RunState(task, folder, ranks or Ranks())
+        self.state = RunState(task, folder, ranks or Ranks(), generator or Generator())
         self.lock = RunLock(folder)
         self.stop_requested = False  # set it (from a signal handler, say) to stop after the current step
         self.checks_each_step = task.config.device == "cpu"
@@ -91,11 +94,12 @@ class Training:
         carried = None if task.starts_afresh(k) else state.carried
         total: Any = 0.0
         handed_on = []
-        for arrays, rows, weight in task.micro_batches(k):
-            loss, after = task.loss(arrays, rows_of(carried, rows))
-            (loss if weight == 1 else loss * weight).backward()
-            total = total + loss.data * weight
-            handed_on.append(after)
+        with drawing_from(state.generator):
+            for arrays, rows, weight in task.micro_batches(k):
+                loss, after = task.loss(arrays, rows_of(carried, rows))
+                (loss if weight == 1 else loss * weight).backward()
+                total = total + loss.data * weight
+                handed_on.append(after)
         state.carried = joined(handed_on)
         return array_module(total).asarray(total)
 
@@ -130,16 +134,16 @@ class Training:
         Raises AnomalyError if a loss or the gradient norm is not finite, with the step, the parameter and the op;
         failure/ in the run folder then holds what `replay` needs, and the last checkpoint is kept.
         """
-        state, config, progress = self.state, self.config, self.progress
+        state, progress = self.state, self.progress
         with self.lock if state.ranks.rank == 0 else contextlib.nullcontext():
             state.clock.start(progress.step)
             if not state.ranks.broadcast(saved_checkpoints(self.folder)):
                 self.save()
             self.model.train()
             stopping = self.asked_to_stop()
-            while progress.step < config.steps and not self.out_of_patience() and not stopping:
+            while not self.finished() and not stopping:
                 stopping = self.advance(report)
-            if progress.step < config.steps and not self.out_of_patience():
+            if not self.finished():
                 self.save()
                 return None
             if self.task.validates and progress.val_loss is None:  # no step was made
@@ -152,9 +156,10 @@ class Training:
         """Whether this process, or another one that trains with it, was asked to stop."""
         return self.stop_requested if self.state.ranks.size == 1 else self.state.ranks.any(self.stop_requested)
 
-    def out_of_patience(self) -> bool:
-        """Whether config.patience validations in a row were no better than the best."""
-        return 0 < self.config.patience <= self.state.progress.since_best
+    def finished(self) -> bool:
+        """Whether all steps are made, or config.patience validations in a row were no better than the best."""
+        progress = self.state.progress
+        return progress.step >= self.config.steps or 0 < self.config.patience <= progress.since_best
 
     # ---- what is due after a step; as methods, so that a run without a folder, or in PyTorch, can do it differently
 
@@ -186,6 +191,7 @@ class Training:
     def open(self, resume: bool) -> None:
         """Takes the folder: restores the newest checkpoint, or writes the task's files. It is locked until `train` is done.
 
+        A folder whose run was ended before its first checkpoint is opened with `resume` False: the run is begun again.
         Raises CheckpointError if another process has it, or if it holds a run already.
         """
         state = self.state
@@ -199,8 +205,8 @@ class Training:
                 if resume:
                     newest_whole(self.folder, lambda path, arrays, record: restore(state, path, arrays, record), set_aside=writes)
                 elif writes:
-                    for name, record in self.task.files.items():
-                        write_json(self.folder / name, record)
+                    for name, record in sorted(self.task.files.items(), key=lambda file: file[0] == "config.json"):
+                        write_json(self.folder / name, record)  # config.json is the last: with it the folder holds a run
                 if writes:
                     state.log = MetricsLog(self.folder / "metrics.jsonl", state.progress.step, self.task.lines_until(state.progress.step))
             except CheckpointError:

@@ -1,6 +1,7 @@
 """What a run measures of itself, and its records in metrics.jsonl."""
 
 import json
+import os
 import re
 import resource
 import sys
@@ -14,6 +15,7 @@ from tinylm.files.json_files import parse_json
 from tinylm.files.regular_files import exists, open_regular, unreadable
 from tinylm.nn import Module
 from tinylm.optim.optimizer import grad_norm
+from tinylm.train.run_folder import open_own
 
 
 def memory_mb(device: str = "cpu") -> dict[str, float]:
@@ -31,7 +33,11 @@ def memory_mb(device: str = "cpu") -> dict[str, float]:
 
 
 class MetricsLog:
-    """metrics.jsonl: one JSON record per line, appended and flushed at once."""
+    """metrics.jsonl: one JSON record per line, appended and flushed at once.
+
+    A run with the same settings, data and machine, or resumed at any step, repeats every number to the last bit, except for
+    what it measures: tokens_per_second, train_seconds and memory_mb.
+    """
 
     def __init__(self, path: Path, resume_at: int = 0, lines: int | None = None) -> None:
         """Keeps the lines up to step `resume_at` of an earlier part of the run, and no more than `lines`; drops later ones."""
@@ -43,7 +49,7 @@ class MetricsLog:
     def write(self, record: dict[str, Any]) -> None:
         """Appends one record."""
         try:
-            with self.path.open("a", encoding="utf-8") as file:
+            with os.fdopen(open_own(self.path, os.O_WRONLY | os.O_APPEND), "a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
         except OSError as error:
             raise CheckpointError(f"cannot write {self.path}: {error.strerror or error}") from error

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinylm.engine.devices import to_numpy
+from tinylm.engine.random_keys import drawing_from
 from tinylm.errors import AnomalyError
 from tinylm.files.json_files import write_json
 from tinylm.train.checkpoints import model_arrays, save_arrays
@@ -47,7 +48,8 @@ def validate(state: RunState, report: Report) -> None:
     step, progress, ranks = state.progress.step, state.progress, state.ranks
     drawn = state.generator.state
     with state.evaluated():
-        loss = progress.val_loss = ranks.broadcast(state.task.validation_loss() if ranks.rank == 0 else None)
+        with drawing_from(state.generator):
+            loss = progress.val_loss = ranks.broadcast(state.task.validation_loss() if ranks.rank == 0 else None)
         state.generator.state = drawn  # ops with dropout draw keys even at rate 0: when a run validates must not change it
         if not np.isfinite(loss):
             raise AnomalyError(f"the validation loss is {loss} after step {step}: try a lower learning rate")
@@ -86,7 +88,8 @@ def summarize(state: RunState) -> dict[str, Any]:
         state.average.assign()
     task, progress, summary = state.task, state.progress, None
     if state.ranks.rank == 0:
-        results = task.results(progress.train_seconds)
+        with drawing_from(state.generator):
+            results = task.results(progress.train_seconds)
         if results is None:
             tokens, early = task.tokens_between(0, progress.step), progress.step < task.config.steps
             summary = summary_of(progress, task.model.num_parameters(), task.bytes_per_token, tokens, early)

@@ -8,6 +8,7 @@ import numpy as np
 
 from tinylm.data.labelled import load_labelled
 from tinylm.data.pairs import Batch
+from tinylm.engine.random_keys import Generator, drawing_from
 from tinylm.errors import CheckpointError, DataError
 from tinylm.files.regular_files import exists
 from tinylm.files.signed_arrays import read_arrays
@@ -53,11 +54,13 @@ def failed_run(folder: Path) -> Training:
         raise CheckpointError(f"{folder} holds no failed step: there is no {path}")
     arrays, record = read_arrays(path)
     batch = {name.removeprefix("batch."): a for name, a in arrays.items() if name.startswith("batch.")}
+    generator = Generator()
     try:
-        task = task_with_batch(folder, batch, bool(record["starts_afresh"]))
+        with drawing_from(generator):
+            task = task_with_batch(folder, batch, bool(record["starts_afresh"]))
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{path} has no batch for {task_of(read_record(folder))}: it holds {sorted(batch)}") from error
-    run = Training(task, folder)
+    run = Training(task, folder, generator=generator)
     restore(run.state, path, {name: a for name, a in arrays.items() if not name.startswith("batch.")}, record)
     run.model.train()
     return run

@@ -1,8 +1,10 @@
-"""A run folder in use: its lock, and its checkpoints by step, of which the last few are kept."""
+"""A run folder in use: its lock, whether it has a run, and its checkpoints by step, of which the last few are kept."""
 
+import errno
 import fcntl
 import os
 import re
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +14,13 @@ import numpy as np
 
 from tinylm.errors import CheckpointError, one_line
 from tinylm.files.atomic import PARTIAL
+from tinylm.files.json_files import read_json
 from tinylm.files.regular_files import exists, names_in
 from tinylm.files.signed_arrays import read_arrays
 
 T = TypeVar("T")
+_SUBFOLDERS = ("checkpoints", "failure", "tensorboard")
+_BEGINNING = {"lock", "data.json", "config.json", "metrics.jsonl", "checkpoints", "tensorboard"}  # all there is before a checkpoint
 
 
 def new_folder(kind: str, data: str, parent: Path = Path("runs")) -> Path:
@@ -32,7 +37,7 @@ class RunLock:
 
     The file `lock` is locked with flock(2), which the kernel undoes however its holder dies, and holds
     the holder's process id for the message that others get. Raises CheckpointError when another has it,
-    or when the folder cannot be written.
+    when the folder cannot be written, or when links in it lead out of it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -43,16 +48,19 @@ class RunLock:
         """Takes the lock, unless it is held already, and removes what a killed process left half written."""
         if self._handle is not None:
             return
-        path = self.folder / "lock"
+        path, places = self.folder / "lock", [self.folder / name for name in _SUBFOLDERS]
+        for place in places:
+            if place.is_symlink():
+                raise CheckpointError(f"{place} is a symbolic link, expected a folder: a run writes nothing outside of its own folder")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._handle = _locked(path)
             os.ftruncate(self._handle, 0)
             os.write(self._handle, f"{os.getpid()}\n".encode())
-            for place in (self.folder, self.folder / "checkpoints"):
+            for place in (self.folder, *places):
                 for left in place.glob(f".*{PARTIAL}"):
-                    left.unlink()
+                    if not left.is_dir():
+                        left.unlink()
         except BlockingIOError as error:
             holder = path.read_text(encoding="utf-8", errors="replace").strip() or "unknown"
             self.release()
@@ -77,10 +85,71 @@ class RunLock:
         self.release()
 
 
+def open_own(path: Path, flags: int) -> int:
+    """Returns a handle on a file of a run folder that is written in place; it is made if it is missing.
+
+    Raises OSError for a link, which in a folder from elsewhere may lead to any file, and for what is no regular file.
+    """
+    if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+        raise OSError(errno.EINVAL, "it is a symbolic link" if path.is_symlink() else "it is no regular file")
+    return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+
+
+def _locked(path: Path) -> int:
+    """Returns a handle on the file, locked. If the file has a second name, which may lie outside, it is replaced by a new one.
+
+    Raises OSError, which is BlockingIOError if another process has the lock.
+    """
+    while True:
+        handle = open_own(path, os.O_RDWR)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            names = os.fstat(handle).st_nlink  # 0: another process has just replaced it
+            if names > 1:
+                path.unlink()
+        except OSError:
+            os.close(handle)
+            raise
+        if names == 1:
+            return handle
+        os.close(handle)
+
+
+def never_started(folder: Path) -> bool:
+    """Returns whether the folder holds a run that was ended before its first checkpoint, and nothing else: nothing that could be lost.
+
+    Such a run is begun again, by `train` as by `--resume`.
+    """
+    if not folder.is_dir():
+        return False
+    names = {path.name for path in folder.iterdir() if not path.name.endswith(PARTIAL)}
+    if "config.json" not in names or not names <= _BEGINNING:
+        return False
+    metrics, checkpoints = folder / "metrics.jsonl", folder / "checkpoints"
+    if (metrics.exists() and metrics.stat().st_size) or (
+        checkpoints.is_dir() and any(not path.name.endswith(PARTIAL) for path in checkpoints.iterdir())
+    ):
+        return False
+    try:
+        record = read_json(folder / "config.json")
+    except CheckpointError:
+        return False
+    return isinstance(record, dict) and {"train", "tokenizer"} <= set(record)
+
+
 def refuse_used(folder: Path) -> None:
-    """Raises CheckpointError when the folder holds a run already."""
-    if exists(folder / "config.json"):
+    """Raises CheckpointError when the folder holds a run already. One that was ended before its first checkpoint is begun again,
+    and a line on stderr says so."""
+    if not exists(folder / "config.json"):
+        return
+    if not never_started(folder):
         raise CheckpointError(f"{folder} holds a run already: continue it with --resume, or choose another --out")
+    say_begun_again(folder)
+
+
+def say_begun_again(folder: Path) -> None:
+    """Prints on stderr that the run in the folder is begun again."""
+    print(f"the run in {folder} was ended before it had saved anything: it is begun again", file=sys.stderr)
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tinylm.engine.arrays import Array
 from tinylm.engine.devices import device_namespace
-from tinylm.engine.random_keys import Generator, default_generator
+from tinylm.engine.random_keys import Generator
 from tinylm.train.averaging import WeightAverage
 from tinylm.train.distributed import Ranks
 from tinylm.train.metrics import MetricsLog
@@ -72,10 +72,10 @@ class RunState:
     task: Task
     folder: Path
     ranks: Ranks = field(default_factory=Ranks)  # the processes that train together; rank 0 alone writes into the folder
+    generator: Generator = field(default_factory=Generator)  # the run's own: of its dropout masks
     log: MetricsLog | None = None  # rank 0's, once the run has its folder
     norm: Any = None  # of the last step's gradients, on the device
     carried: Carried | None = None  # what a recurrent model hands on from batch to batch
-    generator: Generator = default_generator  # of dropout masks
     progress: Progress = field(default_factory=Progress)
     clock: Clock = field(default_factory=Clock)
     peaks: list[float] = field(init=False)  # the learning rate that each parameter group was made with

@@ -9,7 +9,7 @@ from tinylm.engine.arrays import array_module
 from tinylm.engine.autograd import no_grad
 from tinylm.engine.grad import grad
 from tinylm.engine.op import op
-from tinylm.engine.random_keys import default_generator
+from tinylm.engine.random_keys import current
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError
 from tinylm.verify.inputs import copied
@@ -50,7 +50,7 @@ class Problem:
         self.names = [name for name, _ in variables]
         self.xs = [t for _, t in variables]
         self.dtype = dtype
-        self.random_state = default_generator.state
+        self.random_state = current.generator.state
         self.shapes: list[tuple[int, ...]] = []  # of the outputs
         if dtype != "float64":
             for x in self.xs:
@@ -62,7 +62,7 @@ class Problem:
 
     def floating(self) -> list[Tensor]:
         """Returns the floating outputs. Raises ConfigError if there is none."""
-        default_generator.state = self.random_state
+        current.generator.state = self.random_state
         out = self.call()
         found = [t for t in (out if isinstance(out, (tuple, list)) else [out]) if isinstance(t, Tensor) and t.dtype.kind == "f"]
         if not found:

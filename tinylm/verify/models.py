@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinylm import nn
-from tinylm.engine.random_keys import default_generator
+from tinylm.engine.random_keys import Generator, drawing_from
 from tinylm.errors import ConfigError
 from tinylm.models import GPT, GPTConfig, Llama, RNNModel, TransformerModel
 from tinylm.models.classifier import BagClassifier, Ensemble, LSTMClassifier, TransformerClassifier
@@ -30,10 +30,8 @@ def model_names(name: str | None = None) -> list[str]:
 
 def model_of(name: str) -> tuple[nn.Module, Any]:
     """Returns the model of that name, with the same weights at each call and no bias at zero, and its batch."""
-    before = default_generator.state
-    default_generator.seed(0)
-    model, batch = MODELS[name](lambda kind: kind)
-    default_generator.state = before
+    with drawing_from(Generator(0)):
+        model, batch = MODELS[name](lambda kind: kind)
     rng = np.random.default_rng(0)
     for p in model.parameters():
         p.data[...] += 0.3 * rng.standard_normal(p.shape)

@@ -48,6 +48,34 @@ def test_the_seed_decides_and_few_documents_leave_directions_empty() -> None:
     assert latent_embedding([], 5, 3).shape == (5, 3)
 
 
+@pytest.mark.parametrize("repeats", [1, 4, 100])
+@pytest.mark.parametrize("kinds", [1, 2, 9])
+def test_a_toy_corpus_gives_the_same_each_time(kinds: int, repeats: int) -> None:
+    """Its singular values are equal, or zero."""
+    docs = [np.array([i % 3, 3 + i // 3, 9]) for i in range(kinds)] * repeats
+    docs.append(np.array([6]))  # otherwise one kind alone would be in all documents
+    first, *others = [latent_embedding(docs, 12, 8) for _ in range(5)]
+    for other in others:
+        np.testing.assert_array_equal(other, first)
+
+
+@pytest.mark.parametrize("size", [300, 700])
+def test_large_and_small_corpora_are_treated_alike(size: int) -> None:
+    """On both sides of the size from which on the iteration is used: inner products are those of the decomposition."""
+    rng = np.random.default_rng(0)
+    docs = [rng.choice(size, 6, replace=False) for _ in range(size)]
+    m = np.zeros((size, size))
+    for j, ids in enumerate(docs):
+        m[ids, j] = 1
+    m *= np.log((1 + size) / (1 + m.sum(axis=1, keepdims=True)))
+    u, s, _ = np.linalg.svd(m)
+    rows = u[:, :5] * np.sqrt(s[:5])
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-300)
+    found = latent_embedding(docs, size, 5)
+    seen = found.any(axis=1)
+    np.testing.assert_allclose(found[seen] @ found[seen].T, rows[seen] @ rows[seen].T, atol=1e-6)
+
+
 @pytest.mark.parametrize("width", [1, 61, 100])
 def test_any_width(width: int) -> None:
     found = latent_embedding(documents(), 62, width)

@@ -9,7 +9,7 @@ import numpy as np
 from tinylm.data.labelled import LabelledTexts, encode_words, pad_texts, split_labelled, train_words
 from tinylm.data.tokenizers import Tokenizer
 from tinylm.decode.stepping import cause_in, evaluation_mode
-from tinylm.engine.random_keys import default_generator
+from tinylm.engine.random_keys import current
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import AnomalyError, CheckpointError, DataError
 from tinylm.models.classifier import BagClassifier, Ensemble, TextClassifier
@@ -42,8 +42,9 @@ def prepare_split(data: LabelledTexts, split: int, min_count: int = 1, tokenizer
 
 
 def start_classifier(config: ClassifierConfig, part: Split) -> Ensemble:
-    """Returns an untrained model, its weights drawn from the seed; a bag's ratios are counted in the training part."""
-    default_generator.seed(config.seed)
+    """Returns an untrained model, its weights drawn from the current generator, which is seeded first; a bag's ratios are counted
+    in the training part."""
+    current.generator.seed(config.seed)
     check_training_fits(config, part.tokenizer.vocab_size)
     model = build_classifier(config, part.tokenizer.vocab_size)
     for member in model.members:

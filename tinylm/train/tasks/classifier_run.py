@@ -9,7 +9,7 @@ import numpy as np
 
 from tinylm import ops
 from tinylm.data.labelled import LabelledTexts, pad_texts
-from tinylm.engine.random_keys import default_generator, philox
+from tinylm.engine.random_keys import Generator, current, drawing_from, philox
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import AnomalyError
 from tinylm.models.classifier import Ensemble
@@ -18,7 +18,7 @@ from tinylm.optim.groups import decay_groups
 from tinylm.train.failures import examine, explained
 from tinylm.train.loop import Training
 from tinylm.train.records import Report
-from tinylm.train.run_folder import refuse_used
+from tinylm.train.run_folder import never_started
 from tinylm.train.snapshots import generator_state
 from tinylm.train.state import Progress
 from tinylm.train.tasks.classification import Split, accuracy, logits_of, naive_bayes_accuracy, prepare_split, start_classifier
@@ -87,7 +87,7 @@ class Classification(Task):
     def micro_batches(self, k: int) -> list[MicroBatch]:
         number, epoch, column = self.place(k)
         if column == 0:
-            self.epoch_key, self.total = default_generator.next_key(), 0.0
+            self.epoch_key, self.total = current.generator.next_key(), 0.0
             if epoch == 0 and number:
                 self.begin_member(number)
         return [MicroBatch(self.batch(column), slice(None), 1.0)]
@@ -153,15 +153,17 @@ class ClassifierRun(Training):
 
         Raises CheckpointError when the folder holds a run already, or is in use."""
         folder = Path(folder)
+        resume = resume and not never_started(folder)
         note = data_note(data, config.data)
         if resume:
             check_data(folder, note, accept_new_data)
         part = prepare_split(data, config.split, config.min_count, read_config(folder, ClassifierConfig)[1] if resume else None)
-        if not resume:
-            refuse_used(folder)
-        model = start_classifier(config, part)  # settings that do not fit are reported before anything is written
+        generator = Generator()
+        with drawing_from(generator):
+            model = start_classifier(config, part)  # settings that do not fit are reported before anything is written
         record = {"task": config.task, "train": config.to_json(), "tokenizer": part.tokenizer.to_json(), "labels": list(data.names)}
-        super().__init__(Classification(config, model, part, data, {DATA_FILE: note, "config.json": record}), folder)
+        task = Classification(config, model, part, data, {DATA_FILE: note, "config.json": record})
+        super().__init__(task, folder, generator=generator)
         self.open(resume)
         if resume:
             keep_note(folder, note, self.progress.step)
@@ -180,10 +182,11 @@ class Unsaved(Training):
 
 def train_classifier(model: Ensemble, config: ClassifierConfig, part: Split, report: Report = lambda record: None) -> None:
     """Trains a model outside any folder and leaves it in evaluation mode; `report` gets one record per epoch and member.
+    Random numbers come from the current generator, as those of `start_classifier` do.
 
     Raises AnomalyError when a loss or gradient is no longer finite.
     """
-    training = Unsaved(Classification(config, model, part), Path())
+    training = Unsaved(Classification(config, model, part), Path(), generator=current.generator)
     while training.progress.step < training.config.steps:
         training.advance(report)
     model.eval()

@@ -13,17 +13,18 @@ import numpy as np
 from tinylm.data import Corpus, ParallelStreams, ShuffledBlocks, Tokenizer, split_text, train_tokenizer
 from tinylm.data.encoding import learn_tokenizer, token_ids
 from tinylm.engine.devices import device_namespace, parse_device, to_device
-from tinylm.engine.random_keys import default_generator
+from tinylm.engine.random_keys import Generator, drawing_from
 from tinylm.engine.tensor import Tensor
-from tinylm.errors import DataError
+from tinylm.errors import CheckpointError, DataError
 from tinylm.files.json_files import write_json
+from tinylm.files.regular_files import exists
 from tinylm.models import LanguageModel, NgramLM
 from tinylm.pretrained.tokenizer_files import PretrainedTokenizer
 from tinylm.train.distributed import Ranks, own_rows, rank_0_first
 from tinylm.train.loop import Training
 from tinylm.train.metrics import MetricsLog
 from tinylm.train.records import summary_of, write_results
-from tinylm.train.run_folder import refuse_used
+from tinylm.train.run_folder import RunLock, never_started, refuse_used, say_begun_again
 from tinylm.train.state import Progress
 from tinylm.train.tasks.data_note import DATA_FILE, check_data, data_note, keep_note
 from tinylm.train.tasks.dropout_ramp import DropoutRamp
@@ -112,7 +113,8 @@ class Run(Training):
         ranks.agree({**config.to_json(), "device": parse_device(config.device)[0], "resume": resume})
         rows = slice(None) if ranks.size == 1 else own_rows(ranks, config.batch_size, config.accumulate)
         device_namespace(config.device)  # a missing device is reported before anything is made
-        default_generator.seed(config.seed)
+        resume = resume and not ranks.broadcast(never_started(folder))
+        generator = Generator(config.seed)
         model: Any = None
         base = None
         note = data_note(text, "the text")
@@ -123,9 +125,11 @@ class Run(Training):
             config.check_new()
         if config.init and resume:
             assert tokenizer is not None
-            model = untrained_model(folder, config, tokenizer)
+            with drawing_from(generator):
+                model = untrained_model(folder, config, tokenizer)
         elif config.init:
-            model, base = initial_model(config)
+            with drawing_from(generator):
+                model, base = initial_model(config)
             config, tokenizer = with_shape_of(model, config), tokenizer or tokenizer_of(Path(config.init))
         with rank_0_first(ranks):  # it may make a token file, which the others then use
             data = prepare(config, text, tokenizer)
@@ -133,9 +137,11 @@ class Run(Training):
             parts = {"the training part": data.train_ids, "the validation part": data.val_ids, "the tokenizer": data.tokenizer.to_json()}
             ranks.agree({f"the SHA-256 of {name}": _digest(part) for name, part in parts.items()})
         check_training_fits(config, data.tokenizer.vocab_size, ranks.size)
-        model = model or build_model(config, data.tokenizer.vocab_size)
+        with drawing_from(generator):
+            model = model or build_model(config, data.tokenizer.vocab_size)
         files = {DATA_FILE: note, "config.json": run_record(config, data.tokenizer, model, base)}
-        super().__init__(LanguageModeling(config, model, make_batches(config, data.train_ids), *data, rows, files), folder, ranks)
+        task = LanguageModeling(config, model, make_batches(config, data.train_ids), *data, rows, files)
+        super().__init__(task, folder, ranks, generator)
         self.open(resume)
         if resume and self.state.ranks.rank == 0:
             keep_note(folder, note, self.progress.step)
@@ -204,20 +210,37 @@ def run_record(config: TrainConfig, tokenizer: Tokenizer, model: LanguageModel, 
 class Counting:
     """The n-gram twin of `Run`: one step, the counting of the training text, in a run folder like any other."""
 
-    def __init__(self, config: TrainConfig, folder: str | Path, text: str | Corpus, tokenizer: Tokenizer | None = None) -> None:
+    def __init__(
+        self, config: TrainConfig, folder: str | Path, text: str | Corpus, tokenizer: Tokenizer | None = None, resume: bool = False
+    ) -> None:
+        """A run that was ended before it had counted is begun again with `resume`; a finished one raises CheckpointError."""
         config.check_new()
         folder = Path(folder)
-        self.config, self.folder = config, folder
+        self.config, self.folder, self.lock = config, folder, RunLock(folder)
         self.task = prepare(config, text, tokenizer)
         self.model = NgramLM(self.task.tokenizer.vocab_size, config.order)
-        refuse_used(folder)
-        record = {"train": config.to_json(), "tokenizer": self.task.tokenizer.to_json()}
-        for name, content in {DATA_FILE: data_note(text, "the text"), "config.json": record}.items():
-            write_json(folder / name, content)
-        self.log = MetricsLog(folder / "metrics.jsonl")
+        self.lock.acquire()
+        try:
+            if not resume:
+                refuse_used(folder)
+            elif exists(folder / "summary.json"):
+                raise CheckpointError(f"the run in {folder} is finished: it has counted its text")
+            else:
+                say_begun_again(folder)
+            record = {"train": config.to_json(), "tokenizer": self.task.tokenizer.to_json()}
+            for name, content in {DATA_FILE: data_note(text, "the text"), "config.json": record}.items():
+                write_json(folder / name, content)
+            self.log = MetricsLog(folder / "metrics.jsonl")
+        except CheckpointError:
+            self.lock.release()
+            raise
 
     def train(self) -> dict[str, Any]:
         """Counts, validates, and returns the summary, which it also writes."""
+        with self.lock:
+            return self._counted()
+
+    def _counted(self) -> dict[str, Any]:
         began = time.perf_counter()
         self.model.fit(self.task.train_ids)
         seconds = time.perf_counter() - began

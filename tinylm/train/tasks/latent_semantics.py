@@ -1,10 +1,11 @@
 """Embeddings to start a translator from: tokens that occur in the same pairs begin close together."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import svds
+from scipy.sparse import linalg
 
 from tinylm.engine.random_keys import philox
 
@@ -41,3 +42,18 @@ def latent_embedding(documents: Sequence[np.ndarray], vocab_size: int, width: in
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     known = (lengths > 1e-9) & (idf[:, None] > 0) & (counts[:, None] > 0)
     return np.where(known, vectors / np.where(known, lengths, 1), 0)
+
+
+def svds(m: Any, k: int, v0: np.ndarray) -> tuple[np.ndarray, np.ndarray, None]:
+    """Returns (u, s, None): the k largest singular values of a sparse matrix, and their left vectors.
+
+    A matrix with a short side is decomposed as a whole. In a toy corpus singular values are equal or zero, and scipy's
+    iteration, which begins with v0, then goes on with random numbers that no seed decides: no two runs would start alike.
+    """
+    if min(m.shape) > 512:
+        u, s, _ = linalg.svds(m, k=k, v0=v0)
+        return u, s, None
+    wide = m.shape[0] <= m.shape[1]
+    squares, vectors = np.linalg.eigh((m @ m.T if wide else m.T @ m).toarray())
+    s, vectors = np.sqrt(np.maximum(squares[-k:], 0)), vectors[:, -k:]
+    return (vectors if wide else m @ vectors / np.where(s > 0, s, 1)), s, None

@@ -14,12 +14,13 @@ from tinylm.data.pairs import Batch, BucketedBatches, Pair, Pairs, Vocabulary, m
 from tinylm.decode.beams import beam_search, greedy
 from tinylm.decode.stepping import evaluation_mode
 from tinylm.engine.devices import device_namespace, to_device
-from tinylm.engine.random_keys import default_generator
+from tinylm.engine.random_keys import Generator, drawing_from
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import DataError
 from tinylm.models.translator import TranslationModel
 from tinylm.optim import WarmupCosine
 from tinylm.train.loop import Training
+from tinylm.train.run_folder import never_started
 from tinylm.train.tasks.data_note import DATA_FILE, check_data, data_note, keep_note
 from tinylm.train.tasks.latent_semantics import latent_embedding
 from tinylm.train.tasks.loading import load, read_config
@@ -99,7 +100,8 @@ class TranslationRun(Training):
         if not resume:
             config.check_new()
         device_namespace(config.device)
-        default_generator.seed(config.seed)
+        resume = resume and not never_started(folder)
+        generator = Generator(config.seed)
         note = data_note(pairs, config.data)
         if resume:
             check_data(folder, note, accept_new_data)
@@ -112,12 +114,14 @@ class TranslationRun(Training):
         bytes_per_token = sum(len(vocabulary.decode(t).encode("utf-8")) for _, t in validation) / scored
         batches = BucketedBatches(train, config.batch_tokens, config.seed, vocabulary)
         check_training_fits(config, vocabulary.size)
-        model = build_translator(config, vocabulary.size)
+        with drawing_from(generator):
+            model = build_translator(config, vocabulary.size)
         if config.embedding == "latent" and not resume:
             start_embedding(model, [np.concatenate(pair) for pair in train], config.seed)
         record = {"task": config.task, "train": config.to_json(), "tokenizer": vocabulary.tokenizer.to_json()}
         files = {DATA_FILE: note, "config.json": record}
-        super().__init__(Translation(config, model, batches, vocabulary, validation, bytes_per_token, too_long + left_out, files), folder)
+        task = Translation(config, model, batches, vocabulary, validation, bytes_per_token, too_long + left_out, files)
+        super().__init__(task, folder, generator=generator)
         self.open(resume)
         if resume:
             keep_note(folder, note, self.progress.step)
