@@ -1,18 +1,21 @@
 """What is given to decoding: prompts, forbidden tokens and settings that are none get one error with the value and what was expected."""
 
 import math
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tinylm.decode import Sampling, beam_search, generate, generate_batch, greedy
+from tinylm.decode import Sampling, Stepper, beam_search, generate, generate_batch, greedy, token_log_probabilities
 from tinylm.decode.context import log_probabilities_given, sample_positions
 from tinylm.decode.sampling import cut_at_stops
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, RangeError, ShapeError, TinylmError
-from tinylm.models import GPT, GPTConfig, NgramLM
+from tinylm.models import GPT, GPTConfig, LanguageModel, NgramLM, RNNModel
+from tinylm.studies.dynamic_evaluation import dynamic_losses
+from tinylm.train.tasks.token_losses import token_losses
 
 MODELS = [
     GPT(GPTConfig(vocab_size=5, block_size=8, n_layer=1, n_head=1, n_embd=4)),
@@ -153,3 +156,38 @@ def test_contexts_that_are_none() -> None:
     for count in (1.5, "2", True, 0):
         with pytest.raises(ConfigError, match=r"positions: expected at least 1"):
             sample_positions(9, 2, count)  # type: ignore[arg-type]
+
+
+NOT_IDS: list[Any] = [
+    np.array([1.0, 2, 3]), np.array([[1, 2], [3, 4]]), np.array(3), np.array([True, False]), "abc", None, [1.5, 2], [[1], [2, 3]],
+    np.array(["a", "b"]), {1, 2},
+]  # fmt: skip
+RECURRENT = RNNModel("gru", 5, 4, 4, 1)
+
+
+@pytest.mark.parametrize("model", [*MODELS, RECURRENT], ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize("ids", NOT_IDS, ids=repr)
+def test_ids_to_score_that_are_none(model: Any, ids: Any) -> None:
+    uses: list[Callable[[], Any]] = [
+        lambda: token_log_probabilities(model, ids), lambda: token_losses(model, ids),
+        lambda: log_probabilities_given(model, ids, np.array([1]), 1), lambda: log_probabilities_given(model, np.arange(4), ids, 1),
+        lambda: Stepper(model).feed(ids[0] if isinstance(ids, np.ndarray) and ids.ndim == 2 else ids),
+    ]  # fmt: skip
+    if isinstance(model, LanguageModel):
+        uses.append(lambda: dynamic_losses(model, ids, 0.1))
+    for use in uses:
+        with pytest.raises(ShapeError, match="must be an array of integers, got"):
+            use()
+
+
+@pytest.mark.parametrize("model", [*MODELS, RECURRENT], ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_tokens_that_were_refused_count_as_not_fed(model: Any, use_cache: bool) -> None:
+    expected, stepper = Stepper(model, use_cache=use_cache), Stepper(model, use_cache=use_cache)
+    expected.feed(np.array([[1, 2]]))
+    stepper.feed(np.array([[1, 2]]))
+    for bad in ([[1, 5]], [[-1, 2]], [[5] + [0] * 9]):
+        with pytest.raises(RangeError, match=r"token id (5|-1) is out of range"):
+            stepper.feed(np.array(bad))
+    for _ in range(8):  # beyond the block of the Transformer
+        np.testing.assert_array_equal(stepper.feed(np.array([[3]])), expected.feed(np.array([[3]])))

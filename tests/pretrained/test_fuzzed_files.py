@@ -89,11 +89,16 @@ def joined(header: bytes, body: bytes) -> bytes:
 def write_safetensors(folder: Path, rng: Rng) -> None:
     kind = any_kind(rng)
     data = folder_files(kind)["model.safetensors"]
-    if rng.random() < 0.4:
+    header, body = split_header(data)
+    how = rng.random()
+    if how < 0.3:
         data = damaged(data, rng)
-    else:
-        header, body = split_header(data)
-        data = joined(damaged_json(header, rng), damaged(body, rng) if rng.random() < 0.1 else body)
+    elif how < 0.8:
+        data = joined(damaged_json(header, rng), body)
+    else:  # numbers alone
+        numbers = np.frombuffer(body, "<u4").copy()
+        numbers[rng.integers(0, numbers.size, 3)] = rng.integers(0, 1 << 32, 3)
+        data = joined(json.dumps(header).encode(), numbers.tobytes())
     written(folder, {"model.safetensors": data}, kind)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tinylm.decode.prompts import is_whole
+from tinylm.decode.prompts import id_array, is_whole
 from tinylm.decode.stepping import checked_logits, evaluation_mode, log_softmax
 from tinylm.engine.devices import to_device, to_numpy
 from tinylm.engine.ids import check_ids
@@ -37,9 +37,11 @@ def log_probabilities_given(
     The model sees exactly these `context` tokens: a recurrent one starts from a state of zeros, and
     a Transformer has the first of them at its first position. An n-gram model uses the last
     order - 1 of them. Meanwhile the model is in evaluation mode.
-    Raises ConfigError for a context below 1 or longer than the model's block_size, DataError for a
+    Raises ShapeError for ids or positions that are no integers in one dimension,
+    ConfigError for a context below 1 or longer than the model's block_size, DataError for a
     position with fewer tokens before it, RangeError for ids outside the vocabulary, AnomalyError for logits that are not finite.
     """
+    ids, positions = id_array(ids, 1, "token id"), id_array(positions, 1, "position")
     block = None if isinstance(model, NgramLM) else model.block_size
     if not is_whole(context) or context < 1 or (block is not None and context > block):
         raise ConfigError(f"context is {context!r:.60}: expected {'at least 1' if block is None else f'1 to {block}, the block size'}")

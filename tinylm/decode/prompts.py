@@ -41,6 +41,18 @@ def forbidden_tokens(forbidden: Sequence[int], vocab_size: int) -> list[int]:
     return banned
 
 
+def id_array(ids: Any, axes: int, what: str) -> np.ndarray:
+    """Returns ids as an array. Raises ShapeError with what it got unless they are integers with so many axes."""
+    try:
+        array = np.asarray(ids) if isinstance(ids, list | tuple) else ids
+    except ValueError:  # lists of several lengths
+        array = None
+    if not isinstance(array, np.ndarray) or array.ndim != axes or (array.size and array.dtype.kind not in "iu"):
+        got = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else type(ids).__name__
+        raise ShapeError(f"{what} must be an array of integers, got {got}: expected {axes} {'axis' if axes == 1 else 'axes'}")
+    return array
+
+
 def token_id(value: Any, vocab_size: int, what: str) -> int:
     value = value.numpy() if isinstance(value, Tensor) else value
     if not is_whole(value):

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinylm.data.tokenizers import Tokenizer, token_texts
+from tinylm.decode.prompts import id_array
 from tinylm.decode.stepping import checked_logits, evaluation_mode, log_softmax
 from tinylm.engine.devices import to_device, to_numpy
 from tinylm.engine.ids import check_ids
 from tinylm.engine.tensor import Tensor
-from tinylm.errors import ConfigError, DataError, ShapeError
+from tinylm.errors import ConfigError, DataError
 from tinylm.models import LanguageModel, NgramLM
 
 _CHUNK = 256  # tokens per forward pass of a recurrent model
@@ -26,9 +27,8 @@ def token_log_probabilities(model: LanguageModel | NgramLM, ids: np.ndarray, dev
     Raises RangeError for ids outside the vocabulary, ShapeError for ids that are no integers or not in one dimension,
     AnomalyError for logits that are not finite, with their position.
     """
+    ids = id_array(ids, 1, "token id")
     check_ids(ids, model.vocab_size, "token id")
-    if ids.ndim != 1:
-        raise ShapeError(f"token ids have shape {ids.shape}: expected one dimension")
     if len(ids) < 2:
         return np.zeros(0)
     if isinstance(model, NgramLM):

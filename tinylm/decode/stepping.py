@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from tinylm.decode.prompts import id_array
 from tinylm.engine.autograd import no_grad
 from tinylm.engine.devices import to_device, to_numpy
+from tinylm.engine.ids import check_ids
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import AnomalyError
 from tinylm.models import LanguageModel, NgramLM
@@ -39,7 +41,8 @@ class Stepper:
     def feed(self, ids: np.ndarray) -> np.ndarray:
         """Takes the tokens that follow, ids (N, T >= 1), and returns the log-probabilities of the next token, (N, V) float64.
 
-        Raises AnomalyError if a row of logits has a NaN, +inf, or -inf everywhere.
+        Raises AnomalyError if a row of logits has a NaN, +inf, or -inf everywhere; ShapeError and RangeError for what is no id.
+        After an error the tokens count as not fed.
         """
         scores = self.scores(ids)
         return scores if isinstance(self.model, NgramLM) else log_softmax(scores)
@@ -49,19 +52,24 @@ class Stepper:
 
         Raises AnomalyError as `feed` does.
         """
+        ids = id_array(ids, 2, "token id")
+        check_ids(ids, self.model.vocab_size, "token id")  # those too that the context is cut by
         fed = 0 if self.seen is None else self.seen.shape[1]
-        self.seen = ids if self.seen is None else np.concatenate([self.seen, ids], axis=1)
+        seen = ids if self.seen is None else np.concatenate([self.seen, ids], axis=1)
         if isinstance(self.model, NgramLM):
-            return np.stack([self.model.next_log_probabilities(row[max(0, row.size - 8) :]) for row in self.seen])
-        block, total = self.model.block_size, self.seen.shape[1]
-        if block is not None and total - self.start > block:
-            self.start, self.state = total - max(block // 2, 1), None
+            self.seen = seen
+            return np.stack([self.model.next_log_probabilities(row[max(0, row.size - 8) :]) for row in seen])
+        block, total, start, state = self.model.block_size, seen.shape[1], self.start, self.state
+        if block is not None and total - start > block:
+            start, state = total - max(block // 2, 1), None
         if not self.use_cache:
-            self.state = None
-        new = self.seen[:, self.start :] if self.state is None else self.seen[:, fed:]
+            state = None
+        new = seen[:, start:] if state is None else seen[:, fed:]
         with evaluating(self._modules), no_grad():
-            logits, self.state = self.model.advance(Tensor(to_device(np.ascontiguousarray(new), self.device)), self.state)
-        return checked_logits(self.model, to_numpy(logits.data[:, -1]).copy(), total - 1)
+            logits, state = self.model.advance(Tensor(to_device(np.ascontiguousarray(new), self.device)), state)
+        scores = checked_logits(self.model, to_numpy(logits.data[:, -1]).copy(), total - 1)
+        self.seen, self.start, self.state = seen, start, state
+        return scores
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import numpy as np
 
 from tinylm import ops, optim
 from tinylm.data.batching import consecutive_blocks
+from tinylm.decode.prompts import id_array
 from tinylm.decode.stepping import cause_in, evaluating
 from tinylm.engine.devices import to_device, to_numpy
 from tinylm.engine.tensor import Tensor
@@ -24,6 +25,7 @@ def dynamic_losses(
     lr: of plain gradient descent; segment: tokens per segment of a recurrent model.
     Raises DataError for fewer than two tokens; AnomalyError with the position when a loss or gradient is not finite any more.
     """
+    ids = id_array(ids, 1, "token id")
     if len(ids) < 2:
         raise DataError(f"a loss over {len(ids)} tokens: expected at least 2, since the first one is not scored")
     optimizer = optim.SGD([p for p in model.parameters() if p.requires_grad], lr=lr)

@@ -6,6 +6,7 @@ import numpy as np
 
 from tinylm import ops
 from tinylm.data.batching import consecutive_blocks
+from tinylm.decode.prompts import id_array
 from tinylm.decode.stepping import cause_in, evaluation_mode
 from tinylm.engine.devices import to_device, to_numpy
 from tinylm.engine.tensor import Tensor
@@ -33,7 +34,8 @@ def token_losses(
     their state, n-gram models see order - 1 tokens. The model is in evaluation mode meanwhile.
     batch_size: blocks at once, fewer where their logits would be more than 16 million; block_size: that of a
     Transformer's blocks, if not all it can look at.
-    Raises DataError for fewer than two tokens, AnomalyError with the first position at which the logits are not finite.
+    Raises ShapeError for ids that are no integers in one dimension, DataError for fewer than two tokens,
+    AnomalyError with the first position at which the logits are not finite.
     """
     losses = _token_losses(model, ids, device, batch_size, block_size)
     if np.isnan(losses).any():
@@ -45,6 +47,7 @@ def _token_losses(
     model: LanguageModel | NgramLM, ids: np.ndarray, device: str, batch_size: int, block_size: int | None
 ) -> np.ndarray:  # fmt: skip
     """Returns the losses, NaN where the logits are not finite."""
+    ids = id_array(ids, 1, "token id")
     if len(ids) < 2:
         raise DataError(f"a loss over {len(ids)} tokens: expected at least 2, since the first one is not scored")
     if isinstance(model, NgramLM):
