@@ -1,6 +1,7 @@
 """Every size that a model is made of: one of 0 is refused by name, before anything is built."""
 
 import dataclasses
+import math
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from tinylm.errors import ConfigError
 from tinylm.models import GPTConfig, LlamaConfig, RNNModel, TransformerModel
 from tinylm.models.classifier import BagClassifier, LSTMClassifier, TransformerClassifier
+from tinylm.models.sizes import parameter_count
 from tinylm.models.translator import RecurrentTranslator, Translator
 
 SIZES: dict[Any, dict[str, int]] = {
@@ -42,3 +44,20 @@ def test_a_recurrent_models_sizes(kind: str, name: str) -> None:
 
 def test_the_sizes_of_a_configuration_are_its_fields() -> None:
     assert {field.name for field in dataclasses.fields(GPTConfig)} >= SIZES[GPTConfig].keys()
+
+
+@pytest.mark.parametrize(("config", "name"), [(GPTConfig, "norm_eps"), (LlamaConfig, "norm_eps"), (LlamaConfig, "rope_theta")])
+@pytest.mark.parametrize("bad", [0.0, -1e-5, math.nan])
+def test_what_must_be_positive(config: Any, name: str, bad: float) -> None:
+    with pytest.raises(ConfigError, match=f"{name} is {bad}"):
+        config(**{**SIZES[config], name: bad})
+
+
+@pytest.mark.parametrize("unit", [1, 4])
+def test_the_number_of_parameters_without_building(unit: int) -> None:
+    def build(width: int, hidden: int) -> RNNModel:
+        return RNNModel("lstm", 50, width, hidden, 2)
+
+    count = parameter_count(build, unit)
+    for width, hidden in ((4, 1), (8, 40), (100, 7), (400, 300)):
+        assert count(width, hidden) == build(width, hidden).num_parameters()
