@@ -49,6 +49,11 @@ def operand_not_transposed(a, b, /):
     return a @ b, lambda dy: (dy @ b, a.T @ dy)
 
 
+@broken(normal(3, 3), normal(3, 3), words=("transposed operand", "incoming gradient of output 0"))
+def incoming_gradient_transposed(a, b, /):
+    return a @ b, lambda dy: (dy.T @ b.T, a.T @ dy)
+
+
 @broken(normal(2, 3), normal(4, 3), words=("transposed", "order [1, 0]"))
 def result_transposed(x, w, /):
     return x @ w.T, lambda dy: (dy @ w, (dy.T @ x).T.reshape(w.shape))

@@ -9,6 +9,7 @@ from tinylm.data import corpus as corpora
 from tinylm.data import open_corpus
 from tinylm.data.corpus import Part, excerpt
 from tinylm.data.encoding import sample
+from tinylm.data.overlap import find_overlap
 from tinylm.errors import DataError
 
 
@@ -124,6 +125,7 @@ def test_the_validation_lines_are_looked_for_in_the_training_part(tmp_path: Path
     assert (corpus.overlap.lines_compared, corpus.overlap.lines_shared) == (10, 3)
     assert corpus.overlap.examples == tuple(line.rstrip("\n") for line in unlike[:3])
     assert corpus.to_json()["overlap"] == corpus.overlap.to_json()
+    assert find_overlap(unlike, unlike[:5]).examples == tuple(line.rstrip("\n") for line in unlike[:3]), "three are enough"
 
 
 def test_any_name_of_a_file_will_do_if_it_is_named_itself(tmp_path: Path) -> None:

@@ -24,17 +24,17 @@ def measure(root: Path, packages: tuple[str, ...], work: Path, copies: list[Path
     code = "".join(p.read_text(encoding="utf-8") for p in sorted((root / "tinylm").rglob("*.py")))
     (work / "lines").mkdir(parents=True, exist_ok=True)
 
-    def stamp(file: str) -> str:
-        return hashlib.sha256((code + (root / file).read_text(encoding="utf-8")).encode()).hexdigest()
+    def stamp(file: str, tree: Path) -> str:
+        return hashlib.sha256((code + (tree / file).read_text(encoding="utf-8")).encode()).hexdigest()
 
     def is_kept(file: str) -> bool:
         path = lines_path(work, file)
-        return path.exists() and json.loads(path.read_text(encoding="utf-8"))["stamp"] == stamp(file)
+        return path.exists() and json.loads(path.read_text(encoding="utf-8"))["stamp"] == stamp(file, root)
 
     def record(job: TestFile, copy: Path) -> int:
         recorder = running.Recorder(copy)
         code = running.run_pytest([job.path], recorder)
-        text = json.dumps({"stamp": stamp(job.path), "tests": recorder.results()})
+        text = json.dumps({"stamp": stamp(job.path, copy), "tests": recorder.results()})
         lines_path(work, job.path).write_text(text, encoding="utf-8")
         return code
 
