@@ -8,6 +8,7 @@ import tyro
 from support import console
 
 from tinylm.errors import ConfigError
+from tinylm.files.temporary_folders import whole_folder
 from tinylm.models import GPT, Llama
 from tinylm.nn.lora import adapter_arrays, merge
 from tinylm.pretrained.model_export import save_adapters, save_pretrained
@@ -50,12 +51,14 @@ def main() -> None:
         print(f"would write {folder}")
     elif adapted and not arguments.merge:
         assert config is not None  # a model from elsewhere has no adapters
-        save_adapters(model, folder, config.lora_rank, config.lora_alpha, config.init)
+        with whole_folder(folder) as work:
+            save_adapters(model, work, config.lora_rank, config.lora_alpha, config.init)
         print(f"written: {folder}, the adapters alone; --merge writes the whole model")
         print(about_base(config))
     else:
         merge(model)
-        save_pretrained(model, folder, tokenizer)
+        with whole_folder(folder) as work:
+            save_pretrained(model, work, tokenizer)
         print(f"written: {folder}")
 
 

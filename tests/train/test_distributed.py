@@ -31,14 +31,17 @@ Result = subprocess.CompletedProcess[str]
 
 
 def on_ranks(size: int, *command: object, **environment: str) -> Result:
-    """Runs a Python command on that number of ranks, each with one thread. Open MPI refuses root without the two variables."""
+    """Runs a Python command on that number of ranks, each with one thread. Open MPI refuses root without the two variables.
+
+    The time limit is for a busy machine, on which waiting ranks take the cores from working ones.
+    """
     env = {
         **os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONWARNINGS": "error", "TINYLM_NUM_THREADS": "1",
         "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
         **environment,
     }  # fmt: skip
     words = [LAUNCHER, "-n", str(size), sys.executable, *map(str, command)]
-    return subprocess.run(words, capture_output=True, text=True, encoding="utf-8", check=False, env=env, timeout=60)
+    return subprocess.run(words, capture_output=True, text=True, encoding="utf-8", check=False, env=env, timeout=240)
 
 
 def case(name: str, folder: Path, size: int = 2) -> Result:
@@ -107,7 +110,7 @@ def test_ranks_draw_different_masks_and_stop_together(tmp_path: Path) -> None:
     ],
 )
 def test_what_ends_one_rank_ends_all(name: str, told: str, tmp_path: Path) -> None:
-    """All end within the time limit of 60 seconds, with a message and a status, and the last checkpoint remains."""
+    """All end within the time limit, with a message and a status, and the last checkpoint remains."""
     result = case(name, tmp_path)
     assert result.returncode not in (0, None)
     assert told in result.stderr

@@ -91,7 +91,7 @@ def sign_again(path: Path, rng: Rng) -> None:
             lambda a: a.astype(np.float64), lambda a: a.astype(np.int64), lambda a: a.astype(bool), lambda a: a.reshape(-1),
             lambda a: a[None], lambda a: np.zeros((0, 3), a.dtype), lambda a: -a if a.dtype != bool else ~a, lambda a: a.T,
             lambda a: np.full_like(a, np.nan if a.dtype.kind == "f" else 1), lambda a: np.zeros((3,), a.dtype),
-            lambda a: np.full_like(a, 1e30 if a.dtype.kind == "f" else -1),
+            lambda a: np.full_like(a, 1e30 if a.dtype.kind == "f" else -1 if a.dtype.kind == "i" else 0),
         ]  # fmt: skip
         how = int(rng.integers(len(ways) + 3))
         if how < len(ways):

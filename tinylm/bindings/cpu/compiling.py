@@ -23,6 +23,7 @@ from tinylm.bindings.kernel_sources import kernel_folder
 from tinylm.errors import ConfigError, one_line
 from tinylm.files.atomic import atomic_file, remove_abandoned
 from tinylm.files.cache import cache_folder, trusted
+from tinylm.files.temporary_folders import temporary_folder
 
 # Nothing here may imply -ffast-math: it loses NaN, and a library linked with it makes the process flush denormals.
 FLAGS = ("-std=gnu11", "-O3", "-fopenmp-simd", "-fPIC", "-pthread", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden")
@@ -139,8 +140,8 @@ def load() -> tuple[ctypes.CDLL, str]:
         problem = error
     check_target(command)
     try:
-        with tempfile.TemporaryDirectory(prefix="tinylm-") as workspace:
-            built = build(command, Path(workspace))
+        with temporary_folder(Path(tempfile.gettempdir()), "tinylm-build-") as workspace:
+            built = build(command, workspace)
             if problem is None:
                 try:
                     path = _keep(built, place, name)
