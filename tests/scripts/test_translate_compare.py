@@ -126,6 +126,15 @@ def test_finished_runs_are_used_and_others_refused(runs: tuple[Path, str], data:
         assert stopped.stderr.startswith(f"error: the run in {tmp_path / 'runs' / name} is not finished: {advice} ")
 
 
+def test_a_run_that_had_saved_nothing_is_begun_again(runs: tuple[Path, str], data: Path, tmp_path: Path) -> None:
+    (tmp_path / "lstm").mkdir()
+    shutil.copy(runs[0] / "lstm" / "config.json", tmp_path / "lstm")
+    again = compare("--data", data, "--out", tmp_path, *TINY, "--models", "lstm")
+    assert again.returncode == 0, again.stderr
+    assert "it is begun again" in again.stderr
+    assert (tmp_path / "lstm" / "model.safetensors").read_bytes() == (runs[0] / "lstm" / "model.safetensors").read_bytes()
+
+
 def test_ctrl_c_stops_and_says_how_to_go_on(data: Path, tmp_path: Path) -> None:
     command = [sys.executable, SCRIPTS / "translate.py", "compare", "--data", data, "--out", tmp_path, *TINY, "--steps", 10**6]
     folder = tmp_path / "transformer"

@@ -70,6 +70,10 @@ def test_runs_that_are_done_are_not_repeated_and_stopped_ones_go_on(tmp_path: Pa
     assert point == trained_point(plan, run, tmp_path / "whole", TEXT, training), "bit for bit"
     assert point is not None
     assert (point.tokens, point.parameters) == (8 * 64, Run(run, tmp_path / "x", TEXT).model.num_parameters())
+    folder = plan.folder(tmp_path / "begun", run)
+    Run(run, folder, TEXT, plan.tokenizer)  # ended before it had saved anything, and perhaps before it noted its data
+    assert finished(plan, run, tmp_path / "begun", TEXT) is None
+    assert point == trained_point(plan, run, tmp_path / "begun", TEXT, training)
     other = dataclasses.replace(run, lr=1.0)
     with pytest.raises(CheckpointError, match="holds a run of other settings"):
         trained_point(plan, other, tmp_path / "whole", TEXT, training)
