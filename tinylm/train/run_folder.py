@@ -49,10 +49,10 @@ class RunLock:
         if self._handle is not None:
             return
         path, places = self.folder / "lock", [self.folder / name for name in _SUBFOLDERS]
-        for place in places:
-            if place.is_symlink():
-                raise CheckpointError(f"{place} is a symbolic link, expected a folder: a run writes nothing outside of its own folder")
         try:
+            for place in places:
+                if place.is_symlink():
+                    raise CheckpointError(f"{place} is a symbolic link, expected a folder: a run writes nothing outside of its own folder")
             self.folder.mkdir(parents=True, exist_ok=True)
             self._handle = _locked(path)
             os.ftruncate(self._handle, 0)
@@ -120,15 +120,11 @@ def never_started(folder: Path) -> bool:
 
     Such a run is begun again, by `train` as by `--resume`.
     """
-    if not folder.is_dir():
-        return False
-    names = {path.name for path in folder.iterdir() if not path.name.endswith(PARTIAL)}
+    names = {name for name in names_in(folder) if not name.endswith(PARTIAL)}
     if "config.json" not in names or not names <= _BEGINNING:
         return False
-    metrics, checkpoints = folder / "metrics.jsonl", folder / "checkpoints"
-    if (metrics.exists() and metrics.stat().st_size) or (
-        checkpoints.is_dir() and any(not path.name.endswith(PARTIAL) for path in checkpoints.iterdir())
-    ):
+    metrics, saved = folder / "metrics.jsonl", names_in(folder / "checkpoints")
+    if (exists(metrics) and metrics.stat().st_size) or not all(name.endswith(PARTIAL) for name in saved):
         return False
     try:
         record = read_json(folder / "config.json")

@@ -1,7 +1,6 @@
 """What a run is trained on: data.json in its folder, which is compared with the data when the run goes on."""
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from tinylm.data.labelled import LabelledTexts
 from tinylm.data.pairs import Pairs
 from tinylm.errors import CheckpointError, DataError, listed
 from tinylm.files.json_files import read_json, write_json
+from tinylm.files.regular_files import exists
 
 DATA_FILE = "data.json"
 _SPLIT = ("train_characters", "validation_characters", "validation_files")
@@ -79,7 +79,7 @@ def keep_note(folder: Path, note: Mapping[str, Any], step: int) -> None:
 def _stored(folder: Path) -> dict[str, Any] | None:
     """Returns what data.json holds, None if there are no digests. Raises CheckpointError if it is damaged."""
     path = folder / DATA_FILE
-    if not os.path.exists(path):  # Path.exists raises PermissionError
+    if not exists(path):
         return None
     record: Any = read_json(path)
     if not (isinstance(record, dict) and isinstance(record.get("digests", {}), dict) and isinstance(record.get("changes", []), list)):
