@@ -104,7 +104,7 @@ def _row(comparison: Comparison, k: int, verdict: np.ndarray, noisy: bool, gradc
         return Row(name, error if compared else float("nan"), detail, decided="undecided")
     if _SINGLE < error <= comparison.tolerance <= 1e-6 and not (noisy or comparison.single):
         reached, doubt = comparison.agreement(k)
-        if reached > max(_SINGLE, 100 * doubt):
+        if max(_SINGLE, 100 * doubt) < reached <= comparison.tolerance:
             detail = f"agrees to {reached:.0e} only, where differences are exact to {doubt:.0e}"
             return Row(name, error, detail, "float32 in a float64 check: a part of the gradient has no more digits", decided="wrong")
     return Row(name, error, decided=decided)
