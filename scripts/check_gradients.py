@@ -128,7 +128,8 @@ def main() -> int:
     write(a, done)
     count = sum(len(reports) for _, reports in done)
     unsure = f", {undecided} undecided" if undecided else ""
-    print(f"{len(done)} functions, {count} checks, {len(failures) - undecided} failed{unsure}, {time.perf_counter() - started:.1f} s on {a.device}")
+    failed = f"{len(failures) - undecided} failed{unsure}"
+    print(f"{len(done)} functions, {count} checks, {failed}, {time.perf_counter() - started:.1f} s on {a.device}")
     return 1 if failures else 0
 
 

@@ -12,10 +12,12 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto
 details { border-bottom: 1px solid #ddd; padding: .3rem 0; } summary { cursor: pointer; overflow-wrap: anywhere; }
 table { border-collapse: collapse; } td, th { text-align: left; padding: .1rem .8rem .1rem 0; vertical-align: top; }
 td:first-child, td:nth-child(3) { white-space: nowrap; } td:nth-child(2) { min-width: 6rem; }
-.ok { color: #17692f; } .undecided { color: #8a5a00; font-weight: bold; } .failed { color: #b00020; font-weight: bold; } .report { margin: .5rem 0 1rem 1.2rem; overflow-wrap: anywhere; }
+.undecided { color: #8a5a00; font-weight: bold; }
+.ok { color: #17692f; } .failed { color: #b00020; font-weight: bold; } .report { margin: .5rem 0 1rem 1.2rem; overflow-wrap: anywhere; }
 svg { max-width: 100%; height: auto; } svg text { font-size: 13px; fill: #555; }
 @media (prefers-color-scheme: dark) {
-  body { background: #16181c; color: #ddd; } .ok { color: #7fd197; } .undecided { color: #ffc66d; } .failed { color: #ff8a8a; } svg text { fill: #aaa; }
+  body { background: #16181c; color: #ddd; } .undecided { color: #ffc66d; }
+  .ok { color: #7fd197; } .failed { color: #ff8a8a; } svg text { fill: #aaa; }
   details { border-color: #444; } }
 """
 

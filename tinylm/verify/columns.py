@@ -18,6 +18,7 @@ from tinylm.verify.verdicts import FLOOR, OK, UNDECIDED, WRONG, judged, resoluti
 
 FULL = 300  # inputs + outputs up to which every element of the Jacobian is checked
 _DIRECTIONS = 8
+_SMALLEST = float(np.finfo(np.float64).smallest_subnormal)
 _FEW = 3  # directions of the groups of smaller gradients or outputs
 _CONFIRMED = 3  # columns of an argument that are measured at all steps before they are called wrong
 
@@ -134,6 +135,9 @@ class Comparison:
         with np.errstate(all="ignore"):
             flat = None if self.full else np.array([u.reshape(-1) for u in block.directions])
             block.taped = taped * block.units if flat is None else taped @ flat.T
+            if flat is None:
+                vanished = (block.taped == 0) & (taped != 0)
+                block.taped[vanished] = np.copysign(_SMALLEST, taped[vanished])  # not zero, however small
             ahead = np.array([at(h) for at, h in zip(lines, steps, strict=True)])
             behind = np.array([at(-h) for at, h in zip(lines, steps, strict=True)])
             moved = np.where(self.finite, (ahead - behind) / (2 * block.starts[:, None]), 0)
@@ -145,7 +149,8 @@ class Comparison:
             block.doubt = 4 * EPSILON * block.doubt / block.starts
             a, b = block.taped, block.measured
             size = self.sizes(b)
-            block.agrees = (np.abs(a - b) <= self.tolerance * size) & (block.doubt <= resolution(self.tolerance) * size) | (a == 0) & (b == 0)
+            close, exact = np.abs(a - b) <= self.tolerance * size, block.doubt <= resolution(self.tolerance) * size
+            block.agrees = (close & exact) | ((a == 0) & (b == 0))
             block.doubt[block.agrees] = 0
 
     def sizes(self, b: np.ndarray) -> np.ndarray:

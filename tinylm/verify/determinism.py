@@ -55,8 +55,9 @@ def _watched(node: Node, vjp: Callable[..., Any], found: dict[str, Row]) -> Call
                 found[name] = Row(name, float("inf"), f"its vjp changes it in place ({node.where()})")
         if any(dy is not None and _single(dy) for dy in before):
             return gradients
+        least = 1e-6 * max((float(abs(dy).max()) for dy in before if dy is not None and dy.size), default=0.0)
         for x, g in zip(node.parents, gradients, strict=True):
-            if x is not None and g is not None and x.dtype == np.float64 and _single(g):
+            if x is not None and g is not None and x.dtype == np.float64 and _single(g, least):
                 name = f"gradient of {node.op.name}"
                 found[name] = Row(name, float("inf"), f"its vjp computes in float32 for a float64 argument ({node.where()})")
         return gradients
@@ -64,11 +65,12 @@ def _watched(node: Node, vjp: Callable[..., Any], found: dict[str, Row]) -> Call
     return watched
 
 
-def _single(g: Any) -> bool:
-    """True for an array in float32, or in float64 if all its numbers are numbers of float32, and not all are zero."""
+def _single(g: Any, least: float = 0.0) -> bool:
+    """True for an array in float32, or in float64 if all its numbers are numbers of float32, and not all are zero or
+    below `least`: what rounding leaves of a zero has few digits."""
     data = getattr(g, "data", g) if not isinstance(g, np.ndarray) else g
     if not hasattr(data, "dtype") or data.dtype.kind != "f":
         return False
     with np.errstate(all="ignore"):
         kept = data[(data != 0) & (abs(data) < np.inf)]
-        return data.dtype == np.float32 or bool(kept.size and (kept == kept.astype(np.float32)).all())
+        return data.dtype == np.float32 or bool(kept.size and abs(kept).max() > least and (kept == kept.astype(np.float32)).all())

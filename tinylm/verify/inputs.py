@@ -48,8 +48,9 @@ def copied(x: Any, dtype: Any) -> Any:
         return array_module(x).array(x, dtype=dtype)
     steps = [stride // x.itemsize if n > 1 else 0 for n, stride in zip(x.shape, x.strides, strict=True)]
     extent = 1 + sum((n - 1) * abs(step) for n, step in zip(x.shape, steps, strict=True) if n > 1)
-    if not x.size or extent == x.size or _overlap(x) or extent > _SPARSE * x.size or any(stride % x.itemsize for stride in x.strides):
-        return np.array(x, dtype=dtype, order="C" if _overlap(x) else "K")
+    overlap, compact = _overlap(x), x.flags.c_contiguous or x.flags.f_contiguous
+    if overlap or compact or extent > _SPARSE * x.size or any(stride % x.itemsize for stride in x.strides):
+        return np.array(x, dtype=dtype, order="C" if overlap else "K")
     memory = np.zeros(extent, dtype)
     first = sum((n - 1) * -step for n, step in zip(x.shape, steps, strict=True) if step < 0)
     copy = np.lib.stride_tricks.as_strided(memory[first:], x.shape, [step * memory.itemsize for step in steps])

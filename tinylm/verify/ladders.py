@@ -78,7 +78,11 @@ class Ladder:
         value, uncertainty, farther, its_own, bends = _best(slope, rounding, kink)
         kinked = (bends > 100 * rounding.min(axis=0)) & (bends > 0.5 * uncertainty)
         change = np.fmax(np.abs(plus), np.abs(minus))[near]
-        jump = (change[-1] > 0.5 * change[-4]) & (change[-1] > 1e6 * EPSILON * np.fmax(size[-1], self.largest)) & ~(uncertainty < np.abs(value))
+        jump = (
+            (change[-1] > 0.5 * change[-4])
+            & (change[-1] > 1e6 * EPSILON * np.fmax(size[-1], self.largest))
+            & ~(uncertainty < np.abs(value))
+        )
         edge = ~np.isfinite(slope).any(axis=0)
         return Estimate(value, uncertainty, farther, its_own, kinked | jump | edge, still)
 

@@ -100,11 +100,26 @@ class Report:
     def record(self) -> dict[str, Any]:
         """Returns the report for JSON; a number that is not finite becomes a string, such as "nan"."""
         rows = [
-            {"name": r.name, "ok": verdict == "ok", "verdict": verdict, "error": r.error, "detail": r.detail, "cause": r.cause, **r.measures}
+            {
+                "name": r.name,
+                "ok": verdict == "ok",
+                "verdict": verdict,
+                "error": r.error,
+                "detail": r.detail,
+                "cause": r.cause,
+                **r.measures,
+            }
             for r in self.rows
             for verdict in [r.verdict(self.tolerance)]
         ]
-        whole = {"title": self.title, "ok": self.ok, "verdict": self.verdict, "error": self.error, "tolerance": self.tolerance, "rows": rows}
+        whole = {
+            "title": self.title,
+            "ok": self.ok,
+            "verdict": self.verdict,
+            "error": self.error,
+            "tolerance": self.tolerance,
+            "rows": rows,
+        }
         return without_nan({**whole, "remarks": list(self.remarks), "curve": [list(point) for point in self.curve]})
 
     def to_json(self) -> str:

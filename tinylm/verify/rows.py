@@ -42,10 +42,9 @@ def _measure(comparison: Comparison, thorough: bool) -> None:
         if comparison.full:
             if thorough:
                 comparison.look_at_kinks(k, kinks_of(problem, k, comparison.rng))
-        elif thorough or (comparison.verdicts()[k] >= UNDECIDED).any():
-            if kinks := kinks_of(problem, k, comparison.rng):
-                comparison.leave_out(k, kinks)
-                comparison.refine(k)
+        elif (thorough or (comparison.verdicts()[k] >= UNDECIDED).any()) and (kinks := kinks_of(problem, k, comparison.rng)):
+            comparison.leave_out(k, kinks)
+            comparison.refine(k)
 
 
 def left_out(comparison: Comparison, k: int) -> list[int]:
@@ -101,10 +100,11 @@ def _row(comparison: Comparison, k: int, verdict: np.ndarray, noisy: bool, gradc
         why = _KINK if block.kinked.any() or comparison.left_out.get(k) else _ROUNDED
         if 2 * comparison.finite.sum() < comparison.finite.size:
             why, compared = "the function's values are not finite", 0
-        return Row(name, error if compared else float("nan"), f"only {compared} of {size} elements could be compared: {why}", decided="undecided")
+        detail = f"only {compared} of {size} elements could be compared: {why}"
+        return Row(name, error if compared else float("nan"), detail, decided="undecided")
     if _SINGLE < error <= comparison.tolerance <= 1e-6 and not (noisy or comparison.single):
         reached, doubt = comparison.agreement(k)
-        if reached > max(_SINGLE, 100 * doubt):
+        if max(_SINGLE, 100 * doubt) < reached <= comparison.tolerance:
             detail = f"agrees to {reached:.0e} only, where differences are exact to {doubt:.0e}"
             return Row(name, error, detail, "float32 in a float64 check: a part of the gradient has no more digits", decided="wrong")
     return Row(name, error, decided=decided)
@@ -136,7 +136,7 @@ def _remarks(comparison: Comparison, k: int, verdict: np.ndarray) -> list[str]:
     """Returns which elements of argument k could not be compared, or are too small beside the others for it."""
     block, size = comparison.blocks[k], comparison.problem.xs[k].size
     open_entries = verdict == UNDECIDED
-    kinks, hidden = set(comparison.left_out.get(k, [])), set()
+    kinks, hidden = set(comparison.left_out.get(k, [])), set[int]()
     for j in np.flatnonzero(open_entries.any(axis=0)).tolist():
         at_kink = (block.kinked[:, j] & open_entries[:, j]).any()
         (kinks if at_kink else hidden).update(block.members[j].tolist())
