@@ -75,8 +75,8 @@ class FlatParameters:
                 raise ConfigError(f"parameter {i} of shape {p.shape} was moved after the optimiser was made: make the optimiser last")
             if p.grad is not None and p.grad is not p.grad_buffer:
                 assert p.grad_buffer is not None
-                if np.shape(p.grad) != p.shape:  # it would be broadcast
-                    raise ShapeError(f"parameter {i} has a gradient of shape {np.shape(p.grad)}, expected its own, {p.shape}")
+                if (shape := getattr(p.grad, "shape", None)) != p.shape:  # it would be broadcast
+                    raise ShapeError(f"parameter {i} has a gradient of shape {shape}, expected its own, {p.shape}")
                 p.grad_buffer[...] = p.grad
                 p.grad = p.grad_buffer
         i = 0
