@@ -281,6 +281,6 @@ def _largest_value(y: Tensor) -> float:
             if isinstance(x, (int, float)):
                 found.append(abs(float(x)))
             elif hasattr(x, "dtype") and x.dtype.kind == "f" and x.size:
-                values = np.abs(x.numpy() if isinstance(x, Tensor) else np.asarray(x))
-                found.append(float(np.max(values[np.isfinite(values)], initial=0)))
+                values = (x if isinstance(x, Tensor) else Tensor(x)).numpy()
+                found.append(float(np.max(np.abs(values[np.isfinite(values)]), initial=0)))
     return max(value for value in found if np.isfinite(value))
