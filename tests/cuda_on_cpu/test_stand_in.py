@@ -66,7 +66,7 @@ def test_same_as_numpy(what):
 
 
 def test_special_functions():
-    for name in ("erf", "expit"):
+    for name in ("erf", "erfc", "expit"):
         result = getattr(cupyx.scipy.special, name)(cp.asarray(A))
         np.testing.assert_array_equal(result.get(), getattr(special, name)(A))
 

@@ -5,9 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import special
 
 import tinylm
 from tinylm import Tensor
+from tinylm.engine import kernels
 from tinylm.verify import Sample, compare_op
 
 # ---------------------------------------------------------------- kinks and ties
@@ -199,3 +201,15 @@ def test_single_precision_does_not_suffer_from_large_logits():
 
     for a, b in zip(results(z), results(z.astype(np.float64)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-8)
+
+
+def test_gelu_keeps_its_digits_far_below_zero():
+    """Where erf is -1 to the last bit, Φ is not 0."""
+    x = np.array([-5.0, -8.5, -20.0, -37.0])
+    with kernels.using("reference"):
+        leaf = Tensor(x, requires_grad=True)
+        y = tinylm.gelu(leaf)
+        y.backward(np.ones(4))
+    np.testing.assert_allclose(y.numpy(), x * special.ndtr(x), rtol=1e-13)
+    density = np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
+    np.testing.assert_allclose(leaf.grad, special.ndtr(x) + x * density, rtol=1e-12)

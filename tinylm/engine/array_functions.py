@@ -10,7 +10,7 @@ Array: TypeAlias = Any  # a numpy.ndarray or a cupy.ndarray; inside a re-run op 
 
 
 class Namespace:
-    """NumPy or CuPy, plus erf, sigmoid, scatter_add and index_add. A name is looked up once and then remembered."""
+    """NumPy or CuPy, plus erf, erfc, sigmoid, scatter_add and index_add. A name is looked up once and then remembered."""
 
     def __init__(self, module: types.ModuleType, special: str) -> None:
         self.scatter_add = scatter_add_of(module)
@@ -19,7 +19,7 @@ class Namespace:
         self._special = special  # where erf and the logistic function live
 
     def __getattr__(self, name: str) -> Any:
-        special = {"erf": "erf", "sigmoid": "expit"}.get(name)
+        special = {"erf": "erf", "erfc": "erfc", "sigmoid": "expit"}.get(name)
         value = getattr(self._module, name) if special is None else getattr(importlib.import_module(self._special), special)
         self.__dict__[name] = value
         return value

@@ -42,7 +42,7 @@ def _namespace_of_kind(kind: type) -> Any:
 def array_module(*arrays: Array) -> Any:
     """Returns "the NumPy of these arrays": NumPy's or CuPy's namespace, or tinylm's own ops for Tensors.
 
-    Besides NumPy's names it has `erf`, `sigmoid`, `scatter_add` and `index_add`. None and Python numbers
+    Besides NumPy's names it has `erf`, `erfc`, `sigmoid`, `scatter_add` and `index_add`. None and Python numbers
     belong to every module. As soon as one argument is a Tensor the result is tinylm.ops, so that an op
     body that runs again on tensors records its own derivative.
     """

@@ -30,6 +30,7 @@ from tinylm.ops.pointwise import (
     clip,
     divide,
     erf,
+    erfc,
     exp,
     log,
     log1p,

@@ -36,7 +36,8 @@ _SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
 def gelu(x, /, approximate="none"):
     """x Φ(x), Φ the normal distribution function (Hendrycks & Gimpel 2016, arXiv:1606.08415).
 
-    "none": Φ(x) = (1 + erf(x/√2)) / 2, with derivative Φ(x) + x φ(x), φ(x) = e^(-x²/2)/√(2π).
+    "none": Φ(x) = (1 + erf(x/√2)) / 2 = erfc(-x/√2) / 2, with derivative Φ(x) + x φ(x), φ(x) = e^(-x²/2)/√(2π). With
+    erf the values far below 0 would be lost: at -8.5 it is -1 to the last bit.
     "tanh": Φ(x) ≈ (1 + t) / 2, t = tanh(u), u = √(2/π) (x + 0.044715 x³).
     """
     xp = array_module(x)
@@ -51,8 +52,7 @@ def gelu(x, /, approximate="none"):
         return 0.5 * x * (1 + t), vjp_tanh
     if approximate != "none":
         raise ConfigError(f"gelu: approximate is {approximate!r}, expected 'none' or 'tanh'")
-    cdf = xp.erf(x * _SQRT_HALF)
-    cdf += 1
+    cdf = xp.erfc(x * -_SQRT_HALF)
     cdf *= 0.5
 
     def vjp(dy):

@@ -205,3 +205,10 @@ def erf(x, /):
     """2/√π ∫₀ˣ e^(-t²) dt.  dx = dy 2/√π e^(-x²)."""
     xp = array_module(x)
     return xp.erf(x), lambda dy: (dy * (1.1283791670955126 * xp.exp(-x * x)),)
+
+
+@op
+def erfc(x, /):
+    """1 - erf(x), without the rounding of the difference where erf(x) is nearly 1.  dx = -dy 2/√π e^(-x²)."""
+    xp = array_module(x)
+    return xp.erfc(x), lambda dy: (dy * (-1.1283791670955126 * xp.exp(-x * x)),)

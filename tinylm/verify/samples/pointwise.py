@@ -39,7 +39,7 @@ def _power(rng: Rng) -> Samples:
     yield sample("empty", positive(rng, 0, 3), normal(rng, 3))
 
 
-@samples_for("negative", "exp", "sigmoid", "tanh", "erf", "silu", "identity", "abs", "relu", "sign")
+@samples_for("negative", "exp", "sigmoid", "tanh", "erf", "erfc", "silu", "identity", "abs", "relu", "sign")
 def _unary(rng: Rng) -> Samples:
     yield sample("matrix", nonzero(rng, 3, 4))
     yield sample("0-d", nonzero(rng))

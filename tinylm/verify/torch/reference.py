@@ -64,7 +64,7 @@ references |= {
 }
 references |= {
     name: lambda x, name=name: getattr(torch, name)(x)
-    for name in ("abs", "erf", "exp", "log", "log1p", "relu", "sigmoid", "sign", "sqrt", "tanh", "zeros_like", "ones_like")
+    for name in ("abs", "erf", "erfc", "exp", "log", "log1p", "relu", "sigmoid", "sign", "sqrt", "tanh", "zeros_like", "ones_like")
 }
 references |= {
     name: lambda a, b, name=name: getattr(torch, name)(*_both(a, b))
