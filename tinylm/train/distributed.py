@@ -144,6 +144,7 @@ class MPIRanks(Ranks):
     def _abort(self, status: int) -> None:
         if self._heartbeats is not None:
             self._heartbeats.close_after_error()
+        time.sleep(0.5)  # mpiexec passes on what was printed; an abort may overtake it
         threading.Thread(target=self._comm.Abort, args=(status,), daemon=True).start()  # another thread may be within MPI for ever
         time.sleep(5)
         os.kill(os.getpid(), signal.SIGKILL)  # which mpiexec notices
