@@ -20,6 +20,7 @@ class Recording(GPT):
             p.data += np.random.default_rng(0).standard_normal(p.shape) * 0.3
             p.bump_version()
         self.given: list[int] = []
+        self.eval()
 
     def advance(self, ids, state=None):  # type: ignore[no-untyped-def]
         self.given.append(ids.shape[1])

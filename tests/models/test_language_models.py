@@ -211,5 +211,5 @@ def test_generation_switches_dropout_off_and_leaves_no_gradient(family):
 @families
 def test_prompts_outside_the_vocabulary(family):
     for bad in (-1, 5):
-        with pytest.raises(RangeError, match=f"token id {bad} is out of range: expected 0 to 4"):
+        with pytest.raises(RangeError, match=f"token 1 of the prompt is {bad}, which is out of range: expected 0 to 4"):
             next(generate(MODELS[family], [1, bad], 1))
