@@ -1,6 +1,7 @@
 """A run goes on with the data it was trained on: what changed is named, and `--accept-new-data` is noted."""
 
 import dataclasses
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from tinylm.train import Run, default_config
 from tinylm.train.replay import task_with_batch
 from tinylm.train.tasks.classifier_config import default_config as classifier_config
 from tinylm.train.tasks.classifier_run import ClassifierRun
-from tinylm.train.tasks.data_note import data_note, keep_note, what_changed
+from tinylm.train.tasks.data_note import check_data, data_note, keep_note, what_changed
 
 LINES = [f"{i}: the quick brown fox jumps over the lazy dog\n" for i in range(60)]
 SMALL = ["--n-layer", 1, "--n-embd", 16, "--log-every", 1, "--warmup", 1]
@@ -101,6 +102,22 @@ def test_a_folder_names_the_files_that_changed(tmp_path: Path) -> None:
     )
     Run(config, tmp_path / "run", open_corpus(moved), resume=True, accept_new_data=True)
     assert read_json(tmp_path / "run" / "data.json")["digests"] == note["digests"]
+
+
+def test_long_names_are_cut_and_those_that_changed_are_kept(tmp_path: Path) -> None:
+    folder = tmp_path / ("r" * 200) / ("s" * 200)
+    folder.mkdir(parents=True)
+    names = ["a.txt", "d" * 200 + "/b.txt", "c.txt"]
+    note = {"source": "/x" * 500 + "/texts", "digests": dict.fromkeys(names, "0")}
+    keep_note(folder, note, 0)
+    with pytest.raises(DataError) as caught:
+        check_data(folder, {**note, "digests": dict.fromkeys(names, "1")}, False)
+    said = str(caught.value)
+    assert len(said) <= 480
+    assert "/texts' is not what the run in " in said
+    assert "ssss was trained on: a.txt has other contents; d" in said
+    assert "--accept-new-data goes on with it" in said
+    assert re.search(r"b\.txt has other contents; (c\.txt has other contents|and 1 more)", said)
 
 
 def test_a_text_in_code_and_its_order(tmp_path: Path) -> None:

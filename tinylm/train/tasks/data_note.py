@@ -8,7 +8,7 @@ from typing import Any
 from tinylm.data import Corpus
 from tinylm.data.labelled import LabelledTexts
 from tinylm.data.pairs import Pairs
-from tinylm.errors import CheckpointError, DataError, listed
+from tinylm.errors import CheckpointError, DataError, listed, printable
 from tinylm.files.json_files import read_json, write_json
 from tinylm.files.regular_files import exists
 
@@ -56,7 +56,8 @@ def what_changed(folder: Path, note: Mapping[str, Any]) -> str:
             names = ["the training and the validation part are other ones"]
     if not names:
         return ""
-    return f"{str(note['source'])!r:.120} is not what the run in {folder} was trained on: {listed(names)}"
+    source, place, changed = repr(str(note["source"])), str(folder), [printable(name, 120) for name in names]
+    return f"{printable(source, 90)} is not what the run in {printable(place, 90)} was trained on: {listed(changed, 180)}"
 
 
 def check_data(folder: Path, note: Mapping[str, Any], accept: bool) -> None:
