@@ -30,6 +30,7 @@ from tinylm.train import Counting, Run, TrainConfig, default_config
 from tinylm.train.distributed import MPIRanks, Ranks, refuse_lone_ranks
 from tinylm.train.run_folder import new_folder
 from tinylm.train.tasks.fine_tuning import fine_tuning_config
+from tinylm.train.tasks.language_model_config import check_training_fits
 from tinylm.train.tasks.loading import read_config
 from tinylm.train.tasks.presets import preset
 from tinylm.train.tensorboard import summary_writer
@@ -117,6 +118,8 @@ def work(arguments: Arguments, ranks: Ranks) -> int:
     device_namespace(config.device)
     if arguments.tensorboard:
         summary_writer()  # if it is missing, that is reported before anything is written
+    if config.model != "ngram" and not (config.init or arguments.estimate or arguments.scaling):
+        check_training_fits(config, 1, ranks.size)  # with a single token, so as to refuse it before a large text is read
     corpus: Corpus = ranks.broadcast(open_corpus(config.data, config.encoding) if ranks.rank == 0 else None)
     text: str | Corpus = corpus
     tokenizer = None

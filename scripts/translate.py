@@ -22,7 +22,7 @@ from tinylm.files.json_files import write_json
 from tinylm.train.run_folder import new_folder
 from tinylm.train.tasks.loading import read_config
 from tinylm.train.tasks.translation import SentenceTranslator, TranslationRun, load_translator
-from tinylm.train.tasks.translation_config import TranslationConfig, default_config
+from tinylm.train.tasks.translation_config import TranslationConfig, check_training_fits, default_config
 from tinylm.train.tensorboard import summary_writer
 
 
@@ -94,7 +94,9 @@ def train(argv: list[str]) -> int:
     device_namespace(config.device)
     if arguments.tensorboard:
         summary_writer()  # if it is missing, that is reported before anything is written
-    pairs, config = load(config.data, config.encoding, arguments.dry_run), shortened(config, arguments.dry_run)
+    config = shortened(config, arguments.dry_run)
+    check_training_fits(config, 1)  # with a single token, so as to refuse it before the data are read and tokens learned
+    pairs = load(config.data, config.encoding, arguments.dry_run)
     chosen = arguments.resume or arguments.out or new_folder(f"translate-{config.model}", config.data)
     with folder_or_temporary(chosen, arguments.dry_run) as folder:
         run = TranslationRun(config, folder, pairs, arguments.resume is not None, arguments.accept_new_data)

@@ -23,6 +23,8 @@ def named(folder: Path, dry_run: bool) -> str:
 
 
 def say_if_finished(run: Any, remedy: str = "") -> None:
-    """Prints a line if a run that is to be resumed has no steps left; remedy: how it could make more."""
+    """Prints a line if a run that is to be resumed has nothing left to do; remedy: how it could make more steps than it was to make."""
     if run.finished():
-        print(f"the run in {run.folder} was finished already, at step {run.progress.step}{remedy}")
+        patient = run.progress.step < run.config.steps  # it has stopped early
+        more = "; a larger --patience, or 0, trains on" if patient else remedy
+        print(f"the run in {run.folder} was finished already, at step {run.progress.step}{more}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from tinylm.data import Corpus
 from tinylm.data.corpora import read_text
 from tinylm.data.reading import check_encoding
-from tinylm.errors import ConfigError, DataError
+from tinylm.errors import ConfigError, DataError, one_line
 from tinylm.train.tasks.data_note import what_changed
 
 
@@ -31,7 +31,7 @@ def texts_of(given: Sequence[str], file: Path | None, encoding: str = "utf-8") -
 def warn_of_changes(run: Path, corpus: Corpus) -> None:
     """Prints a line on stderr if the corpus is not what the run in the folder was trained on."""
     if problem := what_changed(run, corpus.to_json()):
-        print(f"warning: {problem}", file=sys.stderr)
+        print(f"warning: {one_line(problem)}", file=sys.stderr)
 
 
 def _lines_typed(encoding: str) -> Iterator[tuple[str, str]]:

@@ -114,6 +114,8 @@ def test_a_file_that_is_cut_while_it_is_used(cache: Path, text: Path) -> None:
         batches[1]
     with pytest.raises(DataError, match="was cut"):
         ids[0]
+    with pytest.raises(DataError, match="was cut"):
+        ids[:]
     np.testing.assert_array_equal(encoding.token_ids(open_corpus(text).train, TOKENIZER)[:9], TOKENIZER.encode(TEXT[:9]))
 
 

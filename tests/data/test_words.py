@@ -103,3 +103,15 @@ def test_the_counting_translators_know_whole_words() -> None:
     pairs = [("पास", "near"), ("पानी", "water"), ("पानी पास", "water near")]
     assert NearestSentence(pairs).translate(["पानी"]) == ["water"]
     assert WordLexicon(pairs).translate(["पानी पास"]) == ["water near"]
+
+
+def test_lines_are_compared_by_their_letters_in_ascii_and_beyond() -> None:
+    plain = "It's 12 o'clock, and all the cats_of the town are asleep by now!"
+    curly = plain.replace("'", "’").replace("12", "١٢").upper() + "…"
+    assert plain.isascii()
+    assert not curly.isascii()
+    for train, validation in ((plain, curly), (curly, plain), (plain, plain), (curly, curly)):
+        overlap = find_overlap([train + "\n"], [validation + "\n"])
+        assert (overlap.lines_compared, overlap.lines_shared) == (1, 1)
+    other = plain.replace("cats", "cat\u0301s")
+    assert find_overlap([plain], [other]).lines_shared == 0

@@ -1,6 +1,7 @@
 """Tensors as they seldom are: without elements, without axes, in every type of number, in any order, aligned or not."""
 
 import json
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -143,3 +144,21 @@ def test_empty_tensors_of_the_gguf_library(shape: tuple[int, ...], tmp_path: Pat
     assert tensors["e"].shape == shape
     assert tensors["e"].read().shape == shape
     assert tensors["w"].read().tolist() == [0, 1, 2]
+
+
+def test_files_that_are_cut_while_they_are_used(tmp_path: Path) -> None:
+    """Reading on would end the process with a bus error."""
+    big = {"w": np.arange(6000, dtype="f4").reshape(60, 100)}
+    (tmp_path / "x.safetensors").write_bytes(serialize(big))
+    (tmp_path / "x.gguf").write_bytes(gguf_bytes({}, big))
+    write_arrays(tmp_path / "signed", big, {})
+    file = open_safetensors(tmp_path / "signed")
+    stored = [read_tensors(tmp_path / "x.safetensors")["w"], read_gguf(tmp_path / "x.gguf").tensors["w"]]
+    for tensor in stored:
+        np.testing.assert_array_equal(tensor.read(), big["w"])
+        assert type(tensor.decode(0, 3)) is np.ndarray
+    for name in ("x.safetensors", "x.gguf", "signed"):
+        os.truncate(tmp_path / name, 10)
+    for read in (*(tensor.read for tensor in stored), file.tensors["w"].array):
+        with pytest.raises(CheckpointError, match="was cut while it was in use: 10 bytes, expected 2"):
+            read()

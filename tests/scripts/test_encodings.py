@@ -121,4 +121,4 @@ def test_a_comparison_of_other_data_is_not_shown(tmp_path: Path) -> None:
     assert script_here(*command).returncode == 0
     ends_well(script_here(*command))
     written(data, "two one\n" * 50, "utf-8")
-    fails_with_one_line(script_here(*command), "d.txt has other contents: choose another --out")
+    fails_with_one_line(script_here(*command), "d.txt changed: choose another --out")

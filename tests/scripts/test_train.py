@@ -112,6 +112,20 @@ def test_a_finished_run_is_said_to_be_finished(run: Path) -> None:
     assert "was finished" not in trained("--resume", run, "--steps", steps + 1)
 
 
+def test_a_run_that_was_patient_is_finished_too(data: Path, tmp_path: Path) -> None:
+    trained("--data", data, "--out", tmp_path / "run", "--lr", 0, "--steps", 9, "--eval-every", 1, "--patience", 1, *SHAPE)
+    shown = trained("--resume", tmp_path / "run", "--steps", 20)
+    assert "was finished already, at step 2; a larger --patience, or 0, trains on" in shown
+    assert "was finished" not in trained("--resume", tmp_path / "run", "--patience", 0)
+
+
+@pytest.mark.parametrize("script", ["train.py", "translate.py"])
+def test_a_model_that_cannot_fit_is_refused_before_its_data_are_read(script: str, tmp_path: Path) -> None:
+    verb = ["train"] if script == "translate.py" else []
+    result = script_here(script, *verb, "--n-layer", 10**8, "--data", tmp_path / "never")
+    fails_with_one_line(result, "of memory, this machine has")
+
+
 def test_sigterm_at_the_start_is_status_130(tmp_path: Path) -> None:
     """Before the run has its handlers: it ends as after Ctrl-C, and the temporary folder of a dry run is removed."""
     program = """

@@ -17,7 +17,7 @@ from script_helpers import SCRIPTS
 from tinylm.errors import ConfigError
 from tinylm.files.signed_arrays import read_arrays
 from tinylm.train import TrainConfig
-from tinylm.train.distributed import NcclMeans, Ranks, own_rows, refuse_lone_ranks
+from tinylm.train.distributed import MPIRanks, NcclMeans, Ranks, own_rows, refuse_lone_ranks
 from tinylm.train.processes.heartbeats import longest_silence
 
 LAUNCHER = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
@@ -195,6 +195,27 @@ def test_rows_and_wrong_settings() -> None:
     refuse_lone_ranks({"PMI_SIZE": "1"})
     with pytest.raises(ConfigError, match="mpiexec started 4 processes"):
         refuse_lone_ranks({"OMPI_COMM_WORLD_SIZE": "4"})
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"), (ConfigError("lr is x"), 2, "error: lr is x"), (ZeroDivisionError("by 0"), 1, "by 0"),
+        (None, None, ""), (SystemExit(3), None, ""),
+    ],
+)  # fmt: skip
+def test_the_exit_status_of_an_error(
+    error: BaseException | None, status: int | None, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ranks, ended = object.__new__(MPIRanks), []
+    monkeypatch.setattr(ranks, "_heartbeats", None, raising=False)
+    monkeypatch.setattr(ranks, "_abort", ended.append)
+    ranks.rank = 0
+    ranks.__exit__(type(error) if error else None, error, None)
+    assert ended == ([] if status is None else [status])
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.rstrip().endswith(told)
 
 
 class GpuArray:

@@ -24,7 +24,7 @@ from tinylm.data.token_files import open_tokens, write_tokens
 from tinylm.data.tokenizers import CharTokenizer
 from tinylm.engine.autograd import no_grad
 from tinylm.engine.tensor import Tensor
-from tinylm.errors import TinylmError
+from tinylm.errors import DataError, TinylmError
 from tinylm.files.signed_arrays import read_arrays, write_arrays
 from tinylm.models import LanguageModel
 from tinylm.train import Run, TrainConfig, load_run
@@ -130,6 +130,14 @@ def tried(*actions: Any) -> None:
         raise first
 
 
+def resumed(run: Any) -> None:
+    """Makes a run with run(accept_new_data), on data that it accepts if a damaged data.json tells of other data."""
+    try:
+        run(False).lock.release()
+    except DataError:
+        run(True).lock.release()
+
+
 def use_language_run(folder: Path) -> None:
     def use() -> None:
         model, tokenizer, _ = load_run(folder)
@@ -142,7 +150,7 @@ def use_language_run(folder: Path) -> None:
     def resume() -> None:
         config, tokenizer = read_config(folder, TrainConfig)
         if config.model != "ngram" and not config.init and config.batch_size <= 64:
-            Run(config, folder, text(), tokenizer, resume=True).lock.release()
+            resumed(lambda accept: Run(config, folder, text(), tokenizer, resume=True, accept_new_data=accept))
 
     tried(use, resume, lambda: read_metrics(folder / "metrics.jsonl"))
 
@@ -165,12 +173,12 @@ def labelled() -> Any:
 def use_other_run(folder: Path) -> None:
     def resume_translator() -> None:
         config, _ = read_config(folder, TranslationConfig)
-        TranslationRun(config, folder, pairs(), resume=True).lock.release()
+        resumed(lambda accept: TranslationRun(config, folder, pairs(), resume=True, accept_new_data=accept))
 
     def resume_classifier() -> None:
         config, _ = read_config(folder, ClassifierConfig)
         if config.epochs <= 100:
-            ClassifierRun(config, labelled(), folder, resume=True).lock.release()
+            resumed(lambda accept: ClassifierRun(config, labelled(), folder, resume=True, accept_new_data=accept))
 
     def translate() -> None:
         with np.errstate(all="ignore"):

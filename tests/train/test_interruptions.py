@@ -252,6 +252,20 @@ def test_sigterm_is_a_checkpoint_and_status_130(tmp_path: Path) -> None:
     assert f"stopped at step {step}; continue with: python scripts/train.py --resume {folder}" in output
 
 
+def test_what_patience_counts(tmp_path: Path) -> None:
+    """Validations that are no better, of those at a multiple of eval_every: the one at the end of a run may be another one."""
+    settings = {"lr": 0.0, "min_lr": 0.0, "ema": 0.0, "eval_every": 3, "schedule_steps": 50}
+    counts = []
+    for steps in (2, 3, 5, 6, 7, 9):
+        run = tiny_run("gru", tmp_path, resume=bool(counts), steps=steps, **settings)
+        run.train()
+        counts.append(run.progress.since_best)
+    assert counts == [0, 1, 1, 2, 2, 3]  # the first validation, at step 2, is the best
+    run.progress.best_val_loss = float("inf")
+    run.validate(lambda record: None)
+    assert (run.progress.since_best, run.progress.best_step) == (0, 9)
+
+
 def test_patience(tmp_path: Path) -> None:
     """Patience counts validations every eval_every steps; a resume continues the count, and trains on if it has more patience."""
     settings = {

@@ -207,6 +207,15 @@ def no_json(folder: Path) -> None:
     (folder / "config.json").write_text("{", encoding="utf-8")
 
 
+def test_counting_leaves_a_run_of_another_model_alone(tmp_path: Path) -> None:
+    stop_at(run := tiny_run("gpt", tmp_path), 6)
+    run.train()
+    before = (tmp_path / "config.json").read_bytes()
+    with pytest.raises(CheckpointError, match="holds a run of another model, with checkpoints"):
+        ngram(tmp_path, resume=True)
+    assert (tmp_path / "config.json").read_bytes() == before
+
+
 @pytest.mark.parametrize("lay", [damaged_checkpoint, set_aside, only_the_model, only_metrics, users_file, foreign_config, no_json])
 @pytest.mark.parametrize("resume", [True, False])
 def test_nothing_that_may_be_of_value_is_begun_again(lay: Callable[[Path], None], resume: bool, tmp_path: Path) -> None:

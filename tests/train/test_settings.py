@@ -61,7 +61,7 @@ def test_numpys_numbers_become_pythons(of: type[Settings]) -> None:
         (TrainConfig, {"nonlinearity": 3}, "^nonlinearity 3: expected one of tanh, relu, sigmoid$"),
         (TranslationConfig, {"optimizer": "moun"}, r"did you mean 'muon'\?$"),
         (ClassifierConfig, {"model": "bags"}, r"did you mean 'bag'\?$"),
-        (TrainConfig, {"lr": -1e-9}, "^lr is -1e-09: expected at least 0$"),
+        *[(of, {name: -1e-9}, f"^{name} is -1e-09: expected at least 0$") for of in CONFIGS for name in ("lr", "weight_decay")],
         (TrainConfig, {"dropout": 1.5}, r"^dropout probability 1\.5 is out of range"),
         (TrainConfig, {"input_dropout": -0.5}, r"^input_dropout -0\.5 is out of range"),
         (ClassifierConfig, {"word_dropout": 2}, "^word_dropout 2"),
@@ -79,6 +79,7 @@ def test_ranges_and_choices(of: type[Settings], settings: dict[str, Any], messag
 
 
 def test_what_was_allowed_stays_allowed() -> None:
+    assert all((made := of(lr=0, weight_decay=0)).lr == made.weight_decay == 0 for of in (TrainConfig, TranslationConfig, ClassifierConfig))
     assert TrainConfig(clip=math.inf, save_minutes=math.inf).clip == math.inf
     assert TrainConfig(data=Path("x.txt")).data == "x.txt"  # type: ignore[arg-type]
     assert TrainConfig(lr=1, clip=2) == TrainConfig(lr=1.0, clip=2.0)

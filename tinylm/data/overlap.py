@@ -1,5 +1,6 @@
 """Lines of the validation part that are in the training part too, up to case, digits, punctuation and spacing."""
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,8 @@ from tinylm.data.words import compiled
 
 LEAST = 40  # letters: a shorter line may be the same by chance
 
-_LETTERS = r"[^\W\d_](?:[\p{M}]|[^\W\d_]+)*"  # with their marks: in Hindi, vowels are marks
+_LETTERS = r"[^\W\d_]+(?:[\p{M}]+[^\W\d_]*)*"  # with their marks: in Hindi, vowels are marks
+_NO_ASCII_LETTERS = re.compile("[^a-z]+")
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,9 @@ def _long_lines(text: Iterable[str]) -> Iterator[tuple[str, str]]:
     for piece in text:
         for line in piece.split("\n"):
             if len(line) >= LEAST:
-                key = " ".join(letters(line.lower()))
+                lowered = line.lower()
+                key = (
+                    _NO_ASCII_LETTERS.sub(" ", lowered).strip() if lowered.isascii() else " ".join(letters(lowered))
+                )  # the first is faster
                 if len(key) >= LEAST:
                     yield line, key

@@ -20,6 +20,7 @@ from tinylm.data.tokenizers import Tokenizer
 from tinylm.errors import DataError
 from tinylm.files.atomic import atomic_file
 from tinylm.files.cache import only_ours
+from tinylm.files.regular_files import cut_after_mapping
 
 MAGIC, VERSION = b"tinylmID", 1
 HEADER = 128  # bytes, the padding included
@@ -54,14 +55,12 @@ def write_tokens(path: Path, pieces: Iterable[str], tokenizer: Tokenizer) -> Non
 
 
 class MappedTokens(np.memmap):
-    """Ids of a file, mapped read-only. Reading a page that is no longer there would end the process with a bus error,
-    so the file's size is compared first."""
+    """Ids of a file, mapped read-only; each access compares the file's size first."""
 
     def __getitem__(self, index: Any) -> Any:
         """Returns the ids at these places, as a plain array. Raises DataError if the file was cut since it was opened."""
-        whole = getattr(self, "_mmap", None)
-        if whole is not None and (size := whole.size()) < len(whole):  # the first asks the system, the second is as it was
-            raise DataError(f"{self.filename} was cut while it was in use: {size:,} bytes, expected {len(whole):,}")
+        if problem := cut_after_mapping(self):
+            raise DataError(problem)
         return np.ndarray.__getitem__(self.view(np.ndarray), index)
 
 

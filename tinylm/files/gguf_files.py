@@ -161,8 +161,8 @@ def _stored(
 
     def decode(a: int, b: int) -> np.ndarray:
         if len(shape) == 1:
-            return quants.dequantize(body[offset : offset + total], quantization)[a:b]
-        raw = body[offset + a * row : offset + b * row].reshape(b - a, *shape[1:-1], -1)
+            return quants.dequantize(np.asarray(body[offset : offset + total]), quantization)[a:b]
+        raw = np.asarray(body[offset + a * row : offset + b * row]).reshape(b - a, *shape[1:-1], -1)
         with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is reported with its name
             return quants.dequantize(raw, quantization)
 

@@ -3,7 +3,7 @@
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from tinylm.errors import CheckpointError
 
@@ -46,6 +46,18 @@ def open_regular(path: Path) -> BinaryIO:
         return path.open("rb")
     except OSError as error:
         raise unreadable(path, error) from error
+
+
+def cut_after_mapping(mapped: Any) -> str:
+    """Returns a sentence about the file of an np.memmap if the file has become shorter since; "" if it is whole.
+
+    Reading a page that is no longer there ends the process with a bus error, so whoever reads asks first. A file that is cut between
+    the question and the reading still does that: no check in Python can come closer.
+    """
+    whole = getattr(mapped, "_mmap", None)  # None: the array is a copy
+    if whole is None or (size := whole.size()) >= len(whole):  # the first asks the system, the second is as it was
+        return ""
+    return f"{mapped.filename} was cut while it was in use: {size:,} bytes, expected {len(whole):,}"
 
 
 def unreadable(path: Path, error: Exception) -> CheckpointError:

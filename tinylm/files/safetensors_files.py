@@ -39,7 +39,7 @@ class TensorBytes:
         """Returns a copy in the tensor's own dtype. Raises ValueError for a dtype that NumPy lacks."""
         if self.dtype not in _NUMPY or self.dtype == "BF16":
             raise ValueError(f"it holds numbers of type {self.dtype:.20}, which NumPy lacks")
-        return np.array(self.raw).view(_NUMPY[self.dtype]).reshape(self.shape)
+        return np.array(self.raw[:]).view(_NUMPY[self.dtype]).reshape(self.shape)
 
     def stored(self, name: str) -> StoredTensor:
         """Returns the tensor to be decoded to floats."""

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tinylm.errors import CheckpointError
-from tinylm.files.regular_files import check_regular, unreadable
+from tinylm.files.regular_files import check_regular, cut_after_mapping, unreadable
 
 _SLICE = 1 << 22  # elements decoded at once: 16 MB as float32
 
@@ -56,10 +57,20 @@ class StoredTensor:
         return self.shape == other.shape and all(np.array_equal(a, b) for (_, a), (_, b) in pairs)
 
 
+class MappedBytes(np.memmap):
+    """The bytes of a file, mapped read-only; each access compares the file's size first."""
+
+    def __getitem__(self, index: Any) -> Any:
+        """Returns the bytes at these places, mapped too if they are a slice. Raises CheckpointError if the file was cut since."""
+        if problem := cut_after_mapping(self):
+            raise CheckpointError(problem)
+        return super().__getitem__(index)
+
+
 def map_file(path: Path) -> np.ndarray:
     """Returns a file's bytes, mapped into memory read-only: only what is used is read. Raises CheckpointError."""
     check_regular(path)
     try:
-        return np.memmap(path, np.uint8, "r") if path.stat().st_size else np.zeros(0, np.uint8)  # an empty file cannot be mapped
+        return MappedBytes(path, np.uint8, "r") if path.stat().st_size else np.zeros(0, np.uint8)  # an empty file cannot be mapped
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error

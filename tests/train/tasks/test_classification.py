@@ -231,6 +231,22 @@ def test_interrupted_anywhere_it_is_the_same_run(kind: str, data: LabelledTexts,
     assert outcome(folder) == outcome(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("each", [1, 3])
+def test_whose_turn_it_is_after_a_checkpoint(each: int, data: LabelledTexts, tmp_path: Path) -> None:
+    """The checkpoint after a member's last step still holds that member's optimiser."""
+    run = ClassifierRun(small("bag", members=3, epochs=each, batch_size=64), data, tmp_path)
+    task = run.task
+    assert task.steps_each == each
+    for step in range(3 * each + 1):
+        record = {"step": step, "total": 0.5, "epoch_key": [1, 2], "generator": [3, 4], "train_seconds": 5.0}
+        _, stored = task.from_stored({}, record)
+        assert task.member is list(task.model.members)[max(0, -(-step // each) - 1)]
+        assert (task.epoch_key, task.total) == ((1, 2), 0.5)
+        progress = stored["progress"]
+        assert (progress["step"], progress["logged_step"], progress["train_seconds"]) == (step, step, 5.0)
+        assert task.to_stored({}, {**stored, "generator": [3, 4]})[1] == record
+
+
 def test_a_classifiers_checkpoints(data: LabelledTexts, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = small("lstm", epochs=3)
     run = ClassifierRun(config, data, tmp_path)

@@ -1,6 +1,7 @@
 """A run goes on with the data it was trained on: what changed is named, and `--accept-new-data` is noted."""
 
 import dataclasses
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from tinylm.train import Run, default_config
 from tinylm.train.replay import task_with_batch
 from tinylm.train.tasks.classifier_config import default_config as classifier_config
 from tinylm.train.tasks.classifier_run import ClassifierRun
-from tinylm.train.tasks.data_note import data_note, keep_note, what_changed
+from tinylm.train.tasks.data_note import check_data, data_note, keep_note, what_changed
 
 LINES = [f"{i}: the quick brown fox jumps over the lazy dog\n" for i in range(60)]
 SMALL = ["--n-layer", 1, "--n-embd", 16, "--log-every", 1, "--warmup", 1]
@@ -38,14 +39,14 @@ def swapped(line: str) -> str:
 
 
 CHANGES: dict[str, list[tuple[Callable[[list[str]], list[str]], str]]] = {
-    "train": [(lambda t: t[::-1], "data.txt has other contents"), (lambda t: t[:-1], "data.txt has other contents")],
+    "train": [(lambda t: t[::-1], "data.txt changed"), (lambda t: t[:-1], "data.txt changed")],
     "classify": [
-        (lambda t: t[::-1], "texts has other contents; labels has other contents"),
-        (lambda t: [swapped(line) for line in t], ": labels has other contents;"),
+        (lambda t: t[::-1], "texts changed; labels changed"),
+        (lambda t: [swapped(line) for line in t], ": labels changed;"),
     ],
     "translate": [
-        (lambda t: t[::-1], "training pairs has other contents; validation pairs has other contents"),
-        (lambda t: t[:-1], "training pairs has other contents"),
+        (lambda t: t[::-1], "training pairs changed; validation pairs changed"),
+        (lambda t: t[:-1], "training pairs changed"),
     ],
 }
 
@@ -93,14 +94,30 @@ def test_a_folder_names_the_files_that_changed(tmp_path: Path) -> None:
     assert what_changed(tmp_path / "run", open_corpus(moved).to_json()) == ""
     (moved / "a.txt").write_text("".join(LINES), encoding="utf-8")
     (moved / "b.txt").rename(moved / "d.txt")
-    with pytest.raises(DataError, match=r"b\.txt is gone; d\.txt is new; a\.txt has other contents; --accept-new-data goes on"):
+    with pytest.raises(DataError, match=r"b\.txt is gone; d\.txt is new; a\.txt changed; --accept-new-data goes on"):
         Run(config, tmp_path / "run", open_corpus(moved), resume=True)
     note = data_note(open_corpus(moved), "")
     assert what_changed(tmp_path / "run", {**read_json(tmp_path / "run" / "data.json"), "validation_files": []}).endswith(
-        "the training and the validation part are other ones"
+        "the split into a training and a validation part changed"
     )
     Run(config, tmp_path / "run", open_corpus(moved), resume=True, accept_new_data=True)
     assert read_json(tmp_path / "run" / "data.json")["digests"] == note["digests"]
+
+
+def test_long_names_are_cut_and_those_that_changed_are_kept(tmp_path: Path) -> None:
+    folder = tmp_path / ("r" * 200) / ("s" * 200)
+    folder.mkdir(parents=True)
+    names = ["a.txt", "d" * 200 + "/b.txt", "c.txt"]
+    note = {"source": "/x" * 500 + "/texts", "digests": dict.fromkeys(names, "0")}
+    keep_note(folder, note, 0)
+    with pytest.raises(DataError) as caught:
+        check_data(folder, {**note, "digests": dict.fromkeys(names, "1")}, False)
+    said = str(caught.value)
+    assert len(said) <= 480
+    assert "/texts' is not what the run in " in said
+    assert "ssss was trained on: a.txt changed; d" in said
+    assert "--accept-new-data goes on with it" in said
+    assert re.search(r"b\.txt changed; (c\.txt changed|and 1 more)", said)
 
 
 def test_a_text_in_code_and_its_order(tmp_path: Path) -> None:
@@ -151,6 +168,9 @@ def test_a_damaged_note(tmp_path: Path) -> None:
         write_json(tmp_path / "data.json", damaged)
         with pytest.raises(CheckpointError, match=r"data\.json is damaged"):
             what_changed(tmp_path, note)
+    (tmp_path / "data.json").write_text("{", encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"data\.json is damaged: .*; without this file a run goes on with any data$"):
+        check_data(tmp_path, note, False)
     write_json(tmp_path / "data.json", {"source": "old"})
     assert what_changed(tmp_path, note) == ""
     keep_note(tmp_path, note, 3)
@@ -179,5 +199,5 @@ def test_a_failed_step_of_a_classifier_needs_its_texts(tmp_path: Path) -> None:
     ClassifierRun(config, load_labelled(data), tmp_path / "run")
     assert task_with_batch(tmp_path / "run", {}, True)
     data.write_text("".join(TEXTS["classify"][::-1]), encoding="utf-8")
-    with pytest.raises(DataError, match=r"the failed step cannot be repeated: .*texts has other contents"):
+    with pytest.raises(DataError, match=r"the failed step cannot be repeated: .*texts changed"):
         task_with_batch(tmp_path / "run", {}, True)

@@ -8,7 +8,7 @@ from typing import Any
 from tinylm.data import Corpus
 from tinylm.data.labelled import LabelledTexts
 from tinylm.data.pairs import Pairs
-from tinylm.errors import CheckpointError, DataError, listed
+from tinylm.errors import CheckpointError, DataError, listed, printable
 from tinylm.files.json_files import read_json, write_json
 from tinylm.files.regular_files import exists
 
@@ -48,15 +48,16 @@ def what_changed(folder: Path, note: Mapping[str, Any]) -> str:
         return ""
     old, new = stored["digests"], note["digests"]
     if len(old) == len(new) == 1:  # a single file may have another name
-        names = [f"{name} has other contents" for name in new if [*old.values()] != [*new.values()]]
+        names = [f"{name} changed" for name in new if [*old.values()] != [*new.values()]]
     else:
         names = [f"{name} is gone" for name in old if name not in new] + [f"{name} is new" for name in new if name not in old]
-        names += [f"{name} has other contents" for name in new if name in old and new[name] != old[name]]
+        names += [f"{name} changed" for name in new if name in old and new[name] != old[name]]
         if not names and [stored.get(name) for name in _SPLIT] != [note.get(name) for name in _SPLIT]:
-            names = ["the training and the validation part are other ones"]
+            names = ["the split into a training and a validation part changed"]
     if not names:
         return ""
-    return f"{str(note['source'])!r:.120} is not what the run in {folder} was trained on: {listed(names)}"
+    source, place, changed = repr(str(note["source"])), str(folder), [printable(name, 120) for name in names]
+    return f"{printable(source, 90)} is not what the run in {printable(place, 90)} was trained on: {listed(changed, 180)}"
 
 
 def check_data(folder: Path, note: Mapping[str, Any], accept: bool) -> None:
@@ -81,7 +82,10 @@ def _stored(folder: Path) -> dict[str, Any] | None:
     path = folder / DATA_FILE
     if not exists(path):
         return None
-    record: Any = read_json(path)
-    if not (isinstance(record, dict) and isinstance(record.get("digests", {}), dict) and isinstance(record.get("changes", []), list)):
-        raise CheckpointError(f"{path} is damaged: expected a record with digests of the run's data")
+    try:
+        record: Any = read_json(path)
+        if not (isinstance(record, dict) and isinstance(record.get("digests", {}), dict) and isinstance(record.get("changes", []), list)):
+            raise CheckpointError(f"{path} is damaged: expected a record with digests of the run's data")
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; without this file a run goes on with any data") from error
     return record if record.get("digests") else None

@@ -24,7 +24,7 @@ from tinylm.train.distributed import Ranks, own_rows, rank_0_first
 from tinylm.train.loop import Training
 from tinylm.train.metrics import MetricsLog
 from tinylm.train.records import summary_of, write_results
-from tinylm.train.run_folder import RunLock, never_started, refuse_used, say_begun_again
+from tinylm.train.run_folder import RunLock, never_started, refuse_used, saved_checkpoints, say_begun_again
 from tinylm.train.state import Progress
 from tinylm.train.tasks.data_note import DATA_FILE, check_data, data_note, keep_note
 from tinylm.train.tasks.dropout_ramp import DropoutRamp
@@ -225,6 +225,8 @@ class Counting:
                 refuse_used(folder)
             elif exists(folder / "summary.json"):
                 raise CheckpointError(f"the run in {folder} is finished: it has counted its text")
+            elif saved_checkpoints(folder):
+                raise CheckpointError(f"{folder} holds a run of another model, with checkpoints, which counting has none of")
             else:
                 say_begun_again(folder)
             record = {"train": config.to_json(), "tokenizer": self.task.tokenizer.to_json()}
@@ -242,7 +244,7 @@ class Counting:
 
     def _counted(self) -> dict[str, Any]:
         began = time.perf_counter()
-        self.model.fit(self.task.train_ids)
+        self.model.fit(self.task.train_ids[:])  # of a mapped file that was cut since, the slice is a DataError
         seconds = time.perf_counter() - began
         loss = validation_loss(self.model, self.task.val_ids)
         self.log.write({"step": 1, "val_loss": loss})

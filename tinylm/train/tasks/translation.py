@@ -97,14 +97,14 @@ class TranslationRun(Training):
 
         Raises CheckpointError when the folder holds a run already; DataError when no pair is short enough; ConfigError."""
         folder = Path(folder)
-        if not resume:
-            config.check_new()
         device_namespace(config.device)
         resume = resume and not never_started(folder)
         generator = Generator(config.seed)
         note = data_note(pairs, config.data)
         if resume:
             check_data(folder, note, accept_new_data)
+        else:
+            config.check_new()
         vocabulary = read_translation(folder)[1] if resume else Vocabulary.train(pairs.train, config.bpe_size)
         train, too_long = encode_fitting(vocabulary, pairs.train, config.block_size)
         validation, left_out = encode_fitting(vocabulary, pairs.validation, config.block_size)
