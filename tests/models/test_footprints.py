@@ -125,9 +125,12 @@ def test_swap_counts_and_a_cgroup_limits(tmp_path: Path) -> None:
     assert machine_memory.machine_memory(files(tmp_path / "a")) == (5000 << 10, 3500 << 10)
     group = "sys/fs/cgroup/one"
     limited = {"proc/self/cgroup": "0::/one/two\n", f"{group}/memory.max": "2097152\n", f"{group}/two/memory.max": "max\n"}
-    assert machine_memory.machine_memory(files(tmp_path / "b", **limited)) == (2 << 20, 2 << 20)
+    with_swap = (2048 + 1000) << 10
+    assert machine_memory.machine_memory(files(tmp_path / "b", **limited)) == (with_swap, with_swap)
+    less = files(tmp_path / "less", **limited, **{f"{group}/memory.swap.max": "4096\n"})
+    assert machine_memory.machine_memory(less) == ((2 << 20) + 4096, (2 << 20) + 4096)
     first = {"proc/self/cgroup": "5:cpu,memory:/one\n", "sys/fs/cgroup/memory/one/memory.limit_in_bytes": "4096\n"}
-    assert machine_memory.machine_memory(files(tmp_path / "c", **first)) == (4096, 4096)
+    assert machine_memory.machine_memory(files(tmp_path / "c", **first)) == (4096 + (1000 << 10), 4096 + (1000 << 10))
 
 
 def test_a_limit_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:

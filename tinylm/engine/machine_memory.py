@@ -15,19 +15,21 @@ def machine_memory(root: Path = Path("/")) -> tuple[int, int] | None:
     try:
         lines = (root / "proc/meminfo").read_text(encoding="ascii").splitlines()
         found = {name: int(rest.split()[0]) << 10 for name, _, rest in (line.partition(":") for line in lines)}
-        total, available = found["MemTotal"] + found["SwapTotal"], found["MemAvailable"] + found["SwapFree"]
+        swap = found["SwapTotal"]
+        total, available = found["MemTotal"] + swap, found["MemAvailable"] + found["SwapFree"]
     except (OSError, ValueError, IndexError, KeyError):  # not Linux
         try:
-            total = available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+            total, swap = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), 0
+            available = total
         except (OSError, ValueError):
             return None
     limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
-    most = min([total, *(n for n in limits if n != resource.RLIM_INFINITY), *_cgroup_limits(root)])
+    most = min([total, *(n for n in limits if n != resource.RLIM_INFINITY), *_cgroup_limits(root, swap)])
     return most, min(most, available)
 
 
-def _cgroup_limits(root: Path) -> list[int]:
-    """Returns the limits of the process's cgroup and of those above it, in bytes."""
+def _cgroup_limits(root: Path, swap: int) -> list[int]:
+    """Returns the limits of the process's cgroup and of those above it, in bytes, with what each may have of the machine's swap."""
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -36,14 +38,14 @@ def _cgroup_limits(root: Path) -> list[int]:
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers == "":  # version 2
-            mount, name = root / "sys/fs/cgroup", "memory.max"
+            mount, name, of_swap = root / "sys/fs/cgroup", "memory.max", "memory.swap.max"
         elif "memory" in controllers.split(","):
-            mount, name = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+            mount, name, of_swap = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes", ""
         else:
             continue
         group = mount / path.lstrip("/")
         for folder in (group, *group.parents):
-            found += _limit(folder / name)
+            found += [limit + min([swap, *(_limit(folder / of_swap) if of_swap else [])]) for limit in _limit(folder / name)]
             if folder == mount:
                 break
     return found
