@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -74,8 +75,8 @@ def checks(a: Arguments) -> Iterator[tuple[str, list[Report]]]:
             yield name, of_module(*model_of(name), a, orders)
     else:
         for name in op_names(a.op):
-            how = {"device": a.device, "limit": limit, "implementation": a.implementation, "seed": a.seed}
-            yield name, [r for n in orders for r in check_op(name, order=n, thorough=n == 1, **how)]
+            how = partial(check_op, name, device=a.device, limit=limit, implementation=a.implementation, seed=a.seed)
+            yield name, [r for n in orders for r in how(order=n, thorough=n == 1)]
 
 
 def of_module(module: nn.Module, batch: Any, a: Arguments, orders: tuple[int, ...]) -> list[Report]:

@@ -230,6 +230,25 @@ def test_the_stream_of_other_tokenizers_waits_for_nothing():
     assert decoder.push(int(BPE.encode("a")[0])) == "a"
 
 
+def test_a_stream_is_decoded_after_the_last_token_that_spells_something_alone():
+    """And after nothing older, so that each token costs the same."""
+    decoded = []
+
+    class Recording:
+        def decode(self, ids):
+            decoded.append([*ids])
+            return BYTEWISE.decode(ids)
+
+    e, f, a, b = (BYTEWISE.encode(c).tolist() for c in "éfab")
+    decoder = StreamDecoder(Recording())
+    assert [decoder.push(i) for i in [*e, *f, *a, *e, *b]] == ["", "é", "f", "a", "", "é", "b"]
+    with_context = [e[:1], e, [*e, *f], [*f, *a], [*a, *e[:1]], [*a, *e], [*a, *b]]
+    contexts = [e, f, a, a, b]  # decoded alone, for their length, whenever all text was returned
+    expected = [*with_context[:2], contexts[0], with_context[2], contexts[1], with_context[3], contexts[2]]
+    assert decoded == [*expected, *with_context[4:6], contexts[3], with_context[6], contexts[4]]
+    assert decoder.finish() == ""
+
+
 def test_a_tokenizer_keeps_the_pattern_it_was_learned_with(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a word is may change: an older tokenizer says what it was, and the oldest did not yet."""
     learned = WordTokenizer.train("one fish, two fish", 1)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -181,3 +182,11 @@ def test_dropout_acts_in_training_only_and_repeats_with_the_seed() -> None:
     np.testing.assert_array_equal(model(ids).data, first)
     model.eval()
     np.testing.assert_array_equal(model(ids).data, model(ids).data)
+
+
+def test_scaled_frequencies():
+    """Below low_freq_factor turns per context a frequency is divided by the factor, above high_freq_factor it is kept."""
+    scaling = RotaryScaling(factor=4.0, low_freq_factor=1.0, high_freq_factor=3.0, original_block_size=24)
+    per_turn = 2 * math.pi / 24  # the frequency that turns once in the context
+    expected = {0.25: 0.0625, 1.0: 0.25, 2.0: 1.25, 3.0: 3.0, 9.0: 9.0}
+    assert {turns: scaling(turns * per_turn) / per_turn for turns in expected} == pytest.approx(expected)

@@ -1,13 +1,14 @@
 """What every check returns."""
 
 import json
+import math
 
 import numpy as np
 import pytest
 
 import tinylm
 from tinylm.verify import Report, gradcheck
-from tinylm.verify.reports import Row, joint_norm, relative_error
+from tinylm.verify.reports import Drift, Row, joint_norm, relative_error, worst_verdict
 
 
 def test_errors_are_relative_to_the_norm_with_a_floor():
@@ -61,3 +62,30 @@ def test_gradcheck_answers_one():
     assert isinstance(report, Report)
     assert report.worst.name == "argument 0"
     assert json.loads(report.to_json())["ok"] is True
+
+
+def test_an_error_of_exactly_the_tolerance_is_allowed():
+    report = Report("f", 1e-6, (Row("a", 1e-6), Row("b", np.nextafter(1e-6, 1)), Row("c", math.nan)))
+    assert [row.verdict(1e-6) for row in report.rows] == ["ok", "wrong", "wrong"]
+    assert [row.name for row in report.failures] == ["b", "c"]
+    assert Report("f", 1e-6, report.rows[:1]).ok
+    assert Report("f", 1e-6, ()).ok
+
+
+def test_verdicts_and_the_worst_of_them():
+    ok, wrong, undecided = (Report("f", 1e-6, (Row("a", error, decided=d),)) for error, d in ((0.0, ""), (1.0, ""), (0.0, "undecided")))
+    assert [r.verdict for r in (ok, wrong, undecided)] == ["ok", "wrong", "undecided"]
+    assert [r.ok for r in (ok, wrong, undecided)] == [True, False, False]
+    assert worst_verdict([ok, undecided, wrong]) == "wrong"
+    assert worst_verdict([ok, undecided]) == "undecided"
+    assert worst_verdict([ok, ok]) == worst_verdict([]) == "ok"
+
+
+def test_a_drift_may_be_thirty_times_that_of_rounding():
+    losses = [1.0, 0.5]
+    for largest, allowed in ((30 * 1e-15, True), (3.1e-14, False)):
+        report = Drift("m", losses, losses, [largest, 1e-15], [1e-15, 1e-15]).report()
+        assert report.ok is allowed
+        assert report.error == largest
+        assert "1.0e-15 after 2 steps, of which rounding alone would make 1.0e-15" in report.rows[0].detail
+    assert Drift("m", losses, losses, [2.9e-14], [0.0]).report().tolerance == pytest.approx(3e-14)

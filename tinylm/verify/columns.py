@@ -36,7 +36,7 @@ class Block:
     doubt: np.ndarray
     agrees: np.ndarray  # the first difference agrees with the tape
     kinked: np.ndarray
-    torn: np.ndarray  # the tape agrees with larger steps, and not with small ones
+    torn: np.ndarray  # the tape agrees with larger steps and not with small ones, or rounding of inner values may hide what it says
 
 
 class Comparison:
@@ -52,7 +52,9 @@ class Comparison:
         self.outputs = np.flatnonzero(self.finite)  # of each row, if full
         self.groups = np.zeros(0, int)  # of each row, if not: the outputs that it sums
         self.cotangents = np.eye(self.y.size)[self.outputs] if self.full else self._random_cotangents()
-        self.largest = _largest_value(self.y) * np.linalg.norm(self.cotangents, axis=1)
+        norms = np.linalg.norm(self.cotangents, axis=1)
+        self.largest = _largest_value(self.y) * norms
+        self.hidden = 8 * EPSILON * np.fmax(self.largest, norms)  # what inner values may lose by rounding, those within ops included
         self.vjps = [problem.vjp(self.y, c) for c in self.cotangents]
         self.left_out: dict[int, list[int]] = {}  # elements at kinks, if random directions are compared
         self.blocks = [self._block(k) for k in range(len(problem.xs))]
@@ -229,7 +231,8 @@ class Comparison:
                 array[rows, j] = new[rows]
             with np.errstate(all="ignore"):  # the tape agrees with larger steps: a function of two scales, or rounding of inner values
                 off = np.abs(block.taped[:, j] - found.farther)
-                block.torn[rows, j] = (off <= self.tolerance * np.abs(found.farther) + 3 * found.farther_uncertainty)[rows]
+                farther = off <= self.tolerance * np.abs(found.farther) + 3 * found.farther_uncertainty
+                block.torn[rows, j] = (farther | ladder.hides(block.taped[:, j], found.value, self.hidden))[rows]
             verdict = self._judged(block, floor, slice(j, j + 1))[:, 0]
             unsure, wrong = (verdict == UNDECIDED) & ~(found.kinked & (steps != NEAR)), verdict == WRONG
             if not (unsure.any() or wide or (confirm and wrong.any())):

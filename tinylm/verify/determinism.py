@@ -1,12 +1,14 @@
 """Checks that a function gives the same numbers each time: two forward passes, and two backward passes through one graph;
 and that its vjps leave the incoming gradient alone and do not fall back to single precision."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from tinylm.engine.arrays import array_module, constant
 from tinylm.engine.autograd import Node, nodes
+from tinylm.engine.devices import to_numpy
 from tinylm.verify.jacobians import Problem
 from tinylm.verify.reports import Row, joint_norm, relative_error
 
@@ -63,6 +65,41 @@ def _watched(node: Node, vjp: Callable[..., Any], found: dict[str, Row]) -> Call
         return gradients
 
     return watched
+
+
+def single_within(problem: Problem) -> str:
+    """Returns which op's vjp computes in float32 at least in part, and where it was called; "" if none is found.
+
+    Under an incoming gradient of ones its gradient has hardly more digits than float32, though an argument has.
+    """
+    found: list[str] = []
+
+    def watched(node: Node, vjp: Callable[..., Any]) -> Callable[..., Any]:
+        def probed(*dys: Any) -> Any:
+            given = [constant(x) for x in node.inputs if getattr(x, "dtype", None) == np.float64]
+            ones = vjp(*(None if dy is None else array_module(dy).ones_like(dy) for dy in dys))
+            for x, g in zip(node.parents, ones, strict=True) if not all(map(_single, given)) else []:
+                if x is not None and g is not None and _digits_of_single(constant(g), given):
+                    found.append(f"{node.op.name} ({node.where()})")
+            return vjp(*dys)
+
+        return probed
+
+    y = problem.taped()
+    for node in nodes(y):
+        if node.vjp is not None:
+            node.vjp = watched(node, node.vjp)
+    problem.vjp(y, np.ones(y.size))
+    return found[0] if found else ""
+
+
+def _digits_of_single(g: Any, given: Sequence[Any]) -> bool:
+    """True if the numbers of g have at most 32 significant bits, float32's 24 and those of a small factor, and one has more
+    than 12 and is none of the given numbers, such as a weight. What is small beside 1 or a given number may have cancelled."""
+    g, known = to_numpy(g), np.concatenate([to_numpy(x).ravel() for x in given])
+    whole = g[np.isfinite(g) & (np.abs(g) > 2**-20 * np.max(np.abs(known), initial=1))]
+    new = whole[~np.isin(whole, known)]
+    return bool((np.frexp(whole)[0] * 2**32 % 1 == 0).all() and (np.frexp(new)[0] * 2**12 % 1 != 0).any())
 
 
 def _single(g: Any, least: float = 0.0) -> bool:

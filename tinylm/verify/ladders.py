@@ -59,6 +59,27 @@ class Ladder:
             plus, minus, size = (np.array([self.known[h][i] for h in steps]) for i in range(3))
             return self._estimate(np.array(steps), plus, minus, size)
 
+    def hides(self, taped: np.ndarray, value: np.ndarray, rounding: np.ndarray) -> np.ndarray:
+        """Returns for which outputs rounding of inner values may hide the tape's derivative.
+
+        There the near differences settle on the value all at once (those of a smooth function come 16 times nearer with
+        each step), and until then nothing contradicts the tape by more than their truncation and rounding / h.
+        """
+        with np.errstate(all="ignore"):
+            steps = np.array(sorted((h for h in self.known if h < 1), reverse=True))[:, None]
+            slope = np.array([(self.known[h][0] - self.known[h][1]) / (2 * h) for h in steps[:, 0].tolist()])
+            away = np.abs(slope - value)
+            apart = np.isfinite(away[:-2]) & (away[:-2] > 1e-3 * np.abs(value))
+            nearer = np.where(apart, np.fmax(away[1:-1], away[2:]) / away[:-2], 1)
+            settled = 1 + np.argmin(nearer, axis=0)
+            once = slope[1:] + np.diff(slope, axis=0) / 15
+            twice = once[1:] + np.diff(once, axis=0) / 255
+            allowed = 2 * np.abs(np.diff(twice, axis=0)) + rounding / steps[2:-1]
+            before = np.arange(2, len(steps) - 1)[:, None] < settled
+            contradicted = before & (np.abs(twice[:-1] - taped) > allowed)
+            hidden = np.abs(taped - value) * steps[settled, 0] <= rounding
+            return (nearer.min(axis=0) <= 1e-3) & hidden & ~contradicted.any(axis=0)
+
     def _estimate(self, steps: np.ndarray, plus: np.ndarray, minus: np.ndarray, size: np.ndarray) -> Estimate:
         h = steps[:, None]
         slope = plus / (2 * h) - minus / (2 * h)

@@ -12,15 +12,26 @@ from tinylm.verify.jacobians import flatten, gradients
 from tinylm.verify.reports import Report
 
 
-def check_module(model: Module, batch: Any, **settings: Any) -> Report:
+def check_module(
+    model: Module,
+    batch: Any,
+    *,
+    mode: str | None = None,
+    order: int = 1,
+    tolerance: float | None = None,
+    seed: int = 0,
+    thorough: bool = False,
+    taped_in: str = "float64",
+) -> Report:
     """Runs gradcheck on model(*batch), or model(**batch) for a mapping, with a float64 copy of the model.
 
-    batch: NumPy arrays, tuples of them or None. settings: mode, order, tolerance, seed, thorough and taped_in, as
-    gradcheck takes them. The rows are every parameter, by its name, and every floating argument.
+    batch: NumPy arrays, tuples of them or None. The settings are those of gradcheck. The rows are every parameter, by
+    its name, and every floating argument. Raises ConfigError as gradcheck does.
     """
     ours, arguments = prepared(model, batch)
     variables = [*ours.named_parameters(), *floating_arguments(arguments)]
-    return check(lambda: outputs_of(ours, batch, arguments), variables, type(model).__name__, Settings(**settings))
+    how = Settings(mode, order, tolerance, seed, thorough, taped_in)
+    return check(lambda: outputs_of(ours, batch, arguments), variables, type(model).__name__, how)
 
 
 def model_gradients(model: Module, batch: Any, *, dtype: str = "float64", seed: int = 0) -> dict[str, np.ndarray]:

@@ -39,28 +39,38 @@ def differentiable(name: str, sample: Sample) -> bool:
 
 
 def check_op(
-    name: str, *, order: int = 1, device: str = "cpu", limit: int | None = None, implementation: str = "auto", **how: Any
+    name: str,
+    *,
+    order: int = 1,
+    device: str = "cpu",
+    limit: int | None = None,
+    implementation: str = "auto",
+    seed: int = 0,
+    thorough: bool = False,
 ) -> list[Report]:
     """Runs gradcheck on the op's samples (the first `limit` of them) that have a derivative.
 
     implementation: "reference" switches the kernels off; "kernel" compares the float32 kernels, on the
-    samples that they serve, with differences of the references in float64. how: seed (of the samples
-    too) and thorough, as gradcheck takes them.
+    samples that they serve, with differences of the references in float64. seed (of the samples too) and
+    thorough are as gradcheck takes them.
     """
-    samples = [s for s in samples_of(name, how.get("seed", 0)) if s.derivative and differentiable(name, s)]
-    reports = (checked(getattr(ops, name), s, order, device, implementation, **how) for s in samples)
+    samples = [s for s in samples_of(name, seed) if s.derivative and differentiable(name, s)]
+    reports = (checked(getattr(ops, name), s, order, device, implementation, seed=seed, thorough=thorough) for s in samples)
     return list(itertools.islice((report for report in reports if report is not None), limit))
 
 
-def checked(fn: Any, sample: Sample, order: int, device: str, implementation: str, **how: Any) -> Report | None:
+def checked(
+    fn: Any, sample: Sample, order: int, device: str, implementation: str, *, seed: int = 0, thorough: bool = False
+) -> Report | None:
     """Runs gradcheck on a function and one sample. An error that it raises is a failure of its own; None means that no
     kernel ran although "kernel" is asked for."""
     name = getattr(fn, "__name__", type(fn).__name__)
-    how = how | ({"taped_in": "float32"} if implementation == "kernel" else {})
+    taped_in = "float32" if implementation == "kernel" else "float64"
     before = sum(launches.values())
     with using("reference" if implementation == "reference" else "auto"):
         try:
-            report = gradcheck(fn, *on_device(sample.args, device), order=order, **how, **sample.settings)
+            args = on_device(sample.args, device)
+            report = gradcheck(fn, *args, order=order, seed=seed, thorough=thorough, taped_in=taped_in, **sample.settings)
         except ConfigError:
             raise
         except (ArithmeticError, AttributeError, AutogradError, LookupError, TypeError, ValueError) as error:
