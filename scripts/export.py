@@ -38,7 +38,7 @@ class Arguments:
 def main() -> None:
     arguments = console.parse(Arguments)
     run, folder = arguments.run, arguments.folder
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+    if not is_new(folder):
         raise ConfigError(f"{folder} exists already: expected a new or an empty folder")
     model, tokenizer, config = load_run(run)
     if not isinstance(model, GPT | Llama):
@@ -60,6 +60,14 @@ def main() -> None:
         with whole_folder(folder) as work:
             save_pretrained(model, work, tokenizer)
         print(f"written: {folder}")
+
+
+def is_new(folder: Path) -> bool:
+    """Returns whether there is nothing at the path, or an empty folder. Raises ConfigError if that may not be read."""
+    try:
+        return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    except OSError as error:
+        raise ConfigError(f"cannot write {folder}: {error.strerror or error}") from error
 
 
 def about_base(config: TrainConfig) -> str:

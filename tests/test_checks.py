@@ -70,6 +70,11 @@ def test_messages() -> None:
     assert "\n" not in checks.shown(np.ones((3, 3)))
     with pytest.raises(ConfigError, match=r"^x is inf: expected at least 0 and finite$"):
         checks.check_at_least(0, "x", math.inf)
+    for value in (math.nan, "1", None):
+        with pytest.raises(ConfigError, match=rf"^x is {value!r}: expected a finite number of at least 0$"):
+            checks.check_at_least(0, "x", value)
+        with pytest.raises(ConfigError, match=rf"^x is {value!r}: expected a number of at least 0$"):
+            checks.check_at_least(0, "x", value, finite=False)
     with pytest.raises(ConfigError, match=r"^model 'gtp': expected one of gpt, llama; did you mean 'gpt'\?$"):
         checks.check_choice("model", "gtp", ["gpt", "llama"])
     with pytest.raises(ConfigError, match=r"^model 'xyz': expected one of gpt, llama$"):

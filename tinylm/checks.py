@@ -42,7 +42,10 @@ def check_at_least(least: float, name: str, value: Any, *, finite: bool = True) 
     """Returns the number. Raises ConfigError if it is below `least`, or infinite where it must be finite."""
     number = as_number(value)
     if not number >= least or (finite and number == math.inf):
-        raise ConfigError(f"{name} is {shown(value)}: expected at least {least:g}{' and finite' if number == math.inf else ''}")
+        what = f"at least {least:g}{' and finite' if number == math.inf else ''}"
+        if math.isnan(number):
+            what = f"a {'finite ' if finite else ''}number of {what}"
+        raise ConfigError(f"{name} is {shown(value)}: expected {what}")
     return number
 
 

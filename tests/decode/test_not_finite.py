@@ -9,6 +9,7 @@ import pytest
 from tinylm.data.tokenizers import CharTokenizer
 from tinylm.decode import Sampling, Stepper, beam_search, generate, greedy, score_text, token_log_probabilities
 from tinylm.decode.context import log_probabilities_given
+from tinylm.decode.sampling import draw
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import AnomalyError, DataError, TinylmError
 from tinylm.models import GPT, Ensemble, GPTConfig, LanguageModel, RNNModel
@@ -182,3 +183,18 @@ def test_mixtures() -> None:
         mix([np.array([math.inf, 1.0])] * 2)
     mixed, _ = mix([sound, np.array([math.inf, 2.0])])  # one model finds the token impossible
     assert mixed[0] == pytest.approx(1 + math.log(2))
+
+
+@pytest.mark.parametrize(
+    ("p", "message"),
+    [
+        ([math.nan, 0.5], "the probability of token 0 is nan"),
+        ([0.5, -0.25, 1.0], "the probability of token 1 is -0.25"),
+        ([0.5, math.inf, math.nan], "the probability of token 1 is inf"),
+        ([0.0, 0.0], "the probabilities' sum is 0 or infinite"),
+        ([], "the probabilities' sum is 0 or infinite"),
+    ],
+)
+def test_nothing_is_drawn_from_what_is_no_distribution(p: list[float], message: str) -> None:
+    with pytest.raises(AnomalyError, match=f"^no token can be drawn: {message}$"):
+        draw(np.array(p), np.random.default_rng(0))

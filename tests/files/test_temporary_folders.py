@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from file_cases import as_nobody, as_root
 
 from tinylm.files import temporary_folders
 from tinylm.files.temporary_folders import temporary_folder, whole_folder
@@ -83,3 +84,10 @@ def test_a_folder_that_cannot_be_replaced_is_filled(tmp_path: Path) -> None:
     with whole_folder(tmp_path / "link") as work:
         (work / "a").touch()
     assert (tmp_path / "empty" / "a").exists()
+
+
+@as_root
+def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0o755)
+    new = tmp_path / "locked" / "new"
+    assert as_nobody(lambda: whole_folder(new).__enter__(), tmp_path) == f"CheckpointError: cannot write {new}: Permission denied"

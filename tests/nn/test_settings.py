@@ -159,6 +159,8 @@ def gpt() -> GPT:
         (1.5, 16.0, r"rank is 1\.5"),
         ("2", 16.0, "rank is '2'"),
         (True, 16.0, "rank is True"),
+        (2, 0, "alpha is 0.*: expected more than 0"),
+        (2, -1, "alpha is -1.*: expected more than 0"),
         (0, 16.0, "rank is 0: expected 1 to 4"),
         (5, 16.0, "rank is 5: expected 1 to 4"),
     ],

@@ -175,7 +175,7 @@ def test_what_is_no_list_of_tensors() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: optim.Constant(math.nan), "lr is nan"),
+        (lambda: optim.Constant(math.nan), "lr is nan: expected a finite number of at least 0$"),
         (lambda: optim.Constant(1.0, -1), "warmup is -1"),
         (lambda: optim.WarmupCosine(-1.0, 0.0, 0, 4), "lr is -1"),
         (lambda: optim.WarmupCosine(1.0, math.inf, 0, 4), "min_lr is inf"),
@@ -183,6 +183,8 @@ def test_what_is_no_list_of_tensors() -> None:
         (lambda: optim.WarmupCosine(1.0, 0.0, math.nan, 4), "warmup nan is out of range"),
         (lambda: optim.WarmupLinear(1.0, 0.0, 5, 4), "warmup 5 is out of range: expected 0 to the schedule's 4 steps"),
         (lambda: optim.WarmupLinear(1.0, 0.0, 0, -4), "steps is -4"),
+        (lambda: optim.WarmupCosine(0.1, 2.0, 1, 10), r"min_lr is 2\.0: expected at most lr, 0\.1$"),
+        (lambda: optim.WarmupLinear(0.1, 2.0, 1, 10), r"min_lr is 2\.0: expected at most lr, 0\.1$"),
         (lambda: optim.Noam(0, 4), "d_model is 0"),
         (lambda: optim.Noam(4, math.nan), "warmup is nan"),
         (lambda: optim.Noam(4, 4, -1.0), "scale is -1"),

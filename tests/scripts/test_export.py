@@ -130,6 +130,8 @@ def test_what_cannot_be_exported(name: str, flags: list[str], message: str, runs
 
 def test_nothing_is_overwritten(runs: Path, tmp_path: Path) -> None:
     fails_with_one_line(script_here("export.py", runs / "gpt", runs / "gpt"), "exists already")
+    below = runs / "gpt" / "config.json" / "new"
+    fails_with_one_line(script_here("export.py", runs / "gpt", below), f"cannot write {below}: ")
     ends_well(script_here("export.py", runs / "gpt", tmp_path / "new", "--dry-run"))
     assert not (tmp_path / "new").exists()
 

@@ -169,3 +169,28 @@ def test_elements_that_share_memory_move_alone(order):
         for given in (x, Tensor(x)):
             report = gradcheck(tinylm.exp, given, order=order)
             assert report.ok, report
+
+
+@pytest.mark.parametrize("mode", ["full", "directions"])
+@pytest.mark.parametrize(
+    ("fn", "size"),
+    [(lambda x: x * x, 1e-160), (lambda x: x * x, 1e-162), (lambda x: x * x, 1e-170), (lambda x: x * x, 1e-300), (lambda x: x**3, 1e-110)],
+)
+def test_changes_that_underflow(fn, size, mode):
+    report = gradcheck(fn, np.array([1.3, -0.7]) * size, mode=mode)
+    assert [row.decided for row in report.rows] == ["undecided"]
+    assert "underflow" in report.rows[0].detail
+    assert any("underflow" in remark for remark in report.remarks)
+
+
+@pytest.mark.parametrize("mode", ["full", "directions"])
+def test_small_changes_that_do_not_underflow_are_compared(mode):
+    x = np.array([1.3, -0.7]) * 1e-150
+    assert gradcheck(lambda x: x * x, x, mode=mode).ok
+    half = tinylm.op(lambda x, /: (x * x, lambda dy: (dy * x,)))
+    assert [row.decided for row in gradcheck(half, x, mode=mode).rows] == ["wrong"]
+
+
+def test_the_sum_of_many_products_that_underflow():
+    x = np.random.default_rng(0).standard_normal(3000) * 1e-161
+    assert [row.decided for row in gradcheck(lambda x: x * x, x).rows] == ["undecided"]

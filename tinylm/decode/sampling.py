@@ -166,8 +166,15 @@ def _require(message: str, value: Any, fits: Callable[[Any], bool]) -> None:
 
 
 def draw(p: np.ndarray, random: np.random.Generator) -> int:
-    """Draws one token: the inverse of the distribution function at a uniform random number."""
+    """Draws one token: the inverse of the distribution function at a uniform random number.
+
+    The probabilities need not add up to 1. Raises AnomalyError if one is below 0 or not finite, or if none is more than 0.
+    """
     cumulative = np.cumsum(p)
+    if not (p.size and p.min() >= 0 and 0 < cumulative[-1] < math.inf):
+        wrong = np.flatnonzero(~((p >= 0) & (p < math.inf)))
+        what = f"the probability of token {wrong[0]} is {p[wrong[0]]:g}" if wrong.size else "the probabilities' sum is 0 or infinite"
+        raise AnomalyError(f"no token can be drawn: {what}")
     return int(np.searchsorted(cumulative, random.random() * cumulative[-1], side="right"))
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tinylm.checks import check_integer
 from tinylm.engine.arrays import Array, array_module
 from tinylm.errors import RangeError, ShapeError
 
@@ -35,8 +36,10 @@ def check_ids(ids: Array, size: int, what: str) -> None:
 def padding_row(padding_idx: int, rows: int) -> int:
     """Returns which row of a table padding_idx is, which counts from the end if it is negative.
 
-    Raises RangeError if the table has no such row.
+    Raises RangeError if the table has no such row, ConfigError if it is no integer.
     """
+    if type(padding_idx) is not int:
+        padding_idx = check_integer("embedding: padding_idx", padding_idx)
     if not -rows <= padding_idx < rows:
         raise RangeError(f"embedding: padding_idx {padding_idx} is out of range: expected {-rows} to {rows - 1}")
     return padding_idx % rows

@@ -163,6 +163,7 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Call
     only = [p for p in parameters if p.kind is p.POSITIONAL_ONLY]
     arrays_named = only or [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     names = [p.name for p in arrays_named]
+    taken = {p.name if p.kind is not p.VAR_KEYWORD else "out" for p in parameters}
     count = len(names)
     required = sum(p.default is p.empty for p in arrays_named)
     if count == 0:
@@ -211,6 +212,8 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Call
         for name, setting in settings.items():
             if isinstance(setting, generic):
                 settings[name] = setting.item()  # a NumPy scalar would promote float32 here, too
+            elif name == "out" and "out" not in taken:  # as np.sum(x) passes it; NumPy itself catches a TypeError where it can
+                raise TypeError(f"{record.name}() takes no out, as NumPy's function passes it: call tinylm.{record.name} for a tensor")
         if foreign:
             _choose_device(record.name, arrays)
         if random and settings.get("key") is None:

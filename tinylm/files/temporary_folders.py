@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tinylm.errors import CheckpointError
+
 _YOUNG = 60  # seconds in which a folder may not be locked yet
 
 
@@ -47,13 +49,16 @@ def _remove_abandoned(parent: Path, prefix: str) -> None:
 def whole_folder(folder: Path) -> Iterator[Path]:
     """Gives a folder beside a new or empty one, whose place it takes when the block ends: it is there whole or not at all.
 
-    Raises OSError.
+    Raises CheckpointError if no folder can be made there, OSError if it cannot take its place.
     """
-    folder = folder.resolve()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with temporary_folder(folder.parent, f".{folder.name}.partial-") as work:
-        inside = work / "whole"
-        inside.mkdir()  # with the permissions that any new folder has
+    named, folder = folder, folder.resolve()
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            inside = stack.enter_context(temporary_folder(folder.parent, f".{folder.name}.partial-")) / "whole"
+            inside.mkdir()  # with the permissions that any new folder has
+        except OSError as error:
+            raise CheckpointError(f"cannot write {named}: {error.strerror or error}") from error
         yield inside
         try:
             inside.rename(folder)

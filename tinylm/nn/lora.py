@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from tinylm import ops
-from tinylm.checks import check_finite, check_integer, shown
+from tinylm.checks import check_finite, check_integer, check_positive, shown
 from tinylm.engine.arrays import Array
 from tinylm.engine.devices import to_device
 from tinylm.engine.tensor import Tensor
@@ -24,12 +24,14 @@ class LowRankLinear(Linear):
     """y = x Wᵀ + b + (alpha / rank) (x Aᵀ) Bᵀ, with W and b frozen.
 
     lora_A (rank, in) starts at U(-1/√in, 1/√in), lora_B (out, rank) at zero, so the layer begins as the
-    one it adapts. Raises ConfigError for a rank that is not between 1 and both widths, and for an alpha that is not finite.
+    one it adapts. Raises ConfigError for a rank that is not between 1 and both widths, and for an alpha that is
+    not finite or not more than 0.
     """
 
     def __init__(self, base: Linear, rank: int, alpha: float) -> None:
         widest = min(base.in_features, base.out_features)
         rank, alpha = check_integer("rank", rank), check_finite("alpha", alpha)
+        check_positive(alpha=alpha)
         if not 1 <= rank <= widest:
             raise ConfigError(f"rank is {shown(rank)}: expected 1 to {widest} for a layer from {base.in_features} to {base.out_features}")
         with init.shapes_only():

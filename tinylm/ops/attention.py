@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from tinylm.checks import check_probability
+from tinylm.checks import check_finite, check_probability, check_sizes
 from tinylm.engine.arrays import array_module, constant, of_one_dtype, raw_module, sum_to
 from tinylm.engine.op import op
 from tinylm.errors import ShapeError
@@ -26,7 +26,10 @@ def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout
     weights (..., T, S) after dropout.
     With P the softmax, A = P after dropout, dA = dY Vᵀ:
     dV = Aᵀ dY,  dS = P (dP - Σ dP P),  dQ = scale dS K,  dK = scale dSᵀ Q.
+    Raises ShapeError for shapes that do not fit, ConfigError for a scale that is not finite and a dropout outside 0 to 1.
     """
+    if scale is not None and (type(scale) is not float or not -math.inf < scale < math.inf):
+        scale = check_finite("scale", scale)
     if min(q.ndim, k.ndim, v.ndim) < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
         raise ShapeError(f"attention: shapes q {q.shape}, k {k.shape}, v {v.shape} do not fit (..., T, D), (..., S, D), (..., S, E)")
     additive = mask is not None and mask.dtype.kind == "f"
@@ -115,6 +118,8 @@ def split_heads(x, /, parts, heads, *, batch_first=True):
     x (N, T, parts·heads·D), or (T, N, ...) without batch_first -> a tuple of `parts` arrays
     (N, heads, T, D), views of x.  dx = the parts' cotangents concatenated.  Vaswani et al. 2017, section 3.2.2.
     """
+    if not (type(parts) is type(heads) is int and parts > 0 and heads > 0):
+        check_sizes(parts=parts, heads=heads)
     if x.ndim != 3 or x.shape[2] % (parts * heads):
         raise ShapeError(f"split_heads: x has shape {x.shape}: expected 3 axes, the last one of {parts} x {heads} heads of equal width")
     xp = array_module(x)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from tinylm.checks import check_fraction
+from tinylm.checks import check_fraction, check_integer
 from tinylm.engine.arrays import Array, all_promoted, array_module
 from tinylm.engine.ids import check_ids
 from tinylm.engine.op import op
@@ -31,6 +31,7 @@ def _reduce(losses: Array, kept: Array, reduction: str, shape: tuple[int, ...]) 
 
 def _targets(scores: Array, targets: Array, ignore_index: int) -> tuple[Array, Array]:
     """Returns, from the targets of scores (..., V), the ids with 0 for ignored ones, and for each row whether it counts."""
+    check_integer("ignore_index", ignore_index)
     if scores.ndim == 0:
         raise ShapeError("the scores have shape (), expected (..., V) for V classes")
     if targets.shape != scores.shape[:-1]:

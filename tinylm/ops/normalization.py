@@ -1,5 +1,8 @@
 """Layer norm and its relatives, over the last axis."""
 
+import math
+
+from tinylm.checks import check_at_least
 from tinylm.engine.arrays import array_module, of_one_dtype, sum_to
 from tinylm.engine.op import op
 
@@ -11,7 +14,10 @@ def layer_norm(x, weight=None, bias=None, /, *, eps=1e-5):
     x (..., C); weight, bias (C,) or None -> (..., C).  Ba et al. 2016, arXiv:1607.06450, eq. 4.
     With x̂ = (x - mean) rstd and dx̂ = dy weight:
     dx = rstd (dx̂ - mean(dx̂) - x̂ mean(dx̂ x̂)),  dweight = Σ dy x̂,  dbias = Σ dy.
+    Raises ConfigError for an eps below 0 or not finite.
     """
+    if type(eps) is not float or not 0 <= eps < math.inf:
+        eps = check_at_least(0, "eps", eps)
     x, weight, bias = of_one_dtype("layer_norm", x=x, weight=weight, bias=bias)
     xp = array_module(x, weight, bias)
     centred = x - xp.mean(x, axis=-1, keepdims=True)
@@ -36,7 +42,10 @@ def rms_norm(x, weight=None, /, *, eps=1e-6):
 
     x (..., C), weight (C,) or None -> (..., C).  Zhang & Sennrich 2019, arXiv:1910.07467, eq. 4.
     With x̂ = x r, r = 1/√(mean(x²) + eps), dx̂ = dy weight:  dx = r (dx̂ - x̂ mean(dx̂ x̂)).
+    Raises ConfigError for an eps below 0 or not finite.
     """
+    if type(eps) is not float or not 0 <= eps < math.inf:
+        eps = check_at_least(0, "eps", eps)
     x, weight = of_one_dtype("rms_norm", x=x, weight=weight)
     xp = array_module(x, weight)
     r = 1 / xp.sqrt(xp.mean(x * x, axis=-1, keepdims=True) + eps)

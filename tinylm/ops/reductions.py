@@ -7,6 +7,7 @@ import math
 import operator
 from typing import Any
 
+from tinylm.checks import check_finite
 from tinylm.engine.arrays import Array, array_module, constant
 from tinylm.engine.op import op
 
@@ -52,7 +53,10 @@ def var(x, /, axis=None, *, ddof=0, keepdims=False):
     """Σ (x - mean)² / (n - ddof).  dx = dy 2 (x - mean) / (n - ddof).
 
     Without a degree of freedom, n <= ddof, both are divided by 0: infinite, or NaN where x is the mean.
+    Raises ConfigError for a ddof that is not finite.
     """
+    if type(ddof) is not int:
+        ddof = check_finite("ddof", ddof)
     axis = own_axis(x, axis)
     xp = array_module(x)
     centred = x - xp.mean(x, axis=axis, keepdims=True)

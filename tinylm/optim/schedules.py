@@ -43,12 +43,22 @@ class WarmupCosine:
 
     def __post_init__(self) -> None:
         _check_fall(self)
+        if self.min_lr > self.lr:
+            raise ConfigError(f"min_lr is {shown(self.min_lr)}: expected at most lr, {shown(self.lr)}")
 
     def __call__(self, step: int) -> float:
         if step < self.warmup:
             return self.lr * _warmup_factor(step, self.warmup)
         done = min((step - self.warmup) / max(self.steps - self.warmup, 1), 1.0)
         return self.min_lr + 0.5 * (1 + math.cos(math.pi * done)) * (self.lr - self.min_lr)
+
+
+@dataclass(frozen=True)
+class StoredCosine(WarmupCosine):
+    """WarmupCosine of a run's configuration: in runs of earlier versions min_lr may be above lr. New ones are refused by its checks."""
+
+    def __post_init__(self) -> None:
+        _check_fall(self)
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,8 @@ class WarmupLinear:
 
     def __post_init__(self) -> None:
         _check_fall(self)
+        if self.min_lr > self.lr:
+            raise ConfigError(f"min_lr is {shown(self.min_lr)}: expected at most lr, {shown(self.lr)}")
 
     def __call__(self, step: int) -> float:
         if step < self.warmup:

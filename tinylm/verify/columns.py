@@ -19,6 +19,7 @@ from tinylm.verify.verdicts import FLOOR, OK, UNDECIDED, WRONG, judged, resoluti
 FULL = 300  # inputs + outputs up to which every element of the Jacobian is checked
 _DIRECTIONS = 8
 _SMALLEST = float(np.finfo(np.float64).smallest_subnormal)
+TINIEST = float(np.finfo(np.float64).tiny)  # below it, numbers have fewer digits: they are rounded as it is
 _FEW = 3  # directions of the groups of smaller gradients or outputs
 _CONFIRMED = 3  # columns of an argument that are measured at all steps before they are called wrong
 
@@ -120,7 +121,7 @@ class Comparison:
 
     def rows(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns how far the rows are from those at x, and their size. The difference comes first: a large constant cancels."""
-        change, size = values - self.centre, np.fmax(np.abs(values), np.abs(self.centre))
+        change, size = values - self.centre, np.fmax(np.fmax(np.abs(values), np.abs(self.centre)), TINIEST)
         if self.full:
             return change[self.finite], size[self.finite]
         change, size = np.where(self.finite, change, 0), np.where(self.finite, size, 0)
@@ -137,13 +138,13 @@ class Comparison:
         with np.errstate(all="ignore"):
             flat = None if self.full else np.array([u.reshape(-1) for u in block.directions])
             block.taped = taped * block.units if flat is None else taped @ flat.T
-            if flat is None:
-                vanished = (block.taped == 0) & (taped != 0)
-                block.taped[vanished] = np.copysign(_SMALLEST, taped[vanished])  # not zero, however small
+            held = np.abs(taped) if flat is None else np.abs(taped) @ (flat != 0).T
+            vanished = np.copysign(_SMALLEST, taped if flat is None else 1)
+            block.taped = np.where((block.taped == 0) & (held > 0), vanished, block.taped)  # not zero, however small
             ahead = np.array([at(h) for at, h in zip(lines, steps, strict=True)])
             behind = np.array([at(-h) for at, h in zip(lines, steps, strict=True)])
             moved = np.where(self.finite, (ahead - behind) / (2 * block.starts[:, None]), 0)
-            size = np.where(self.finite, np.maximum(np.abs(ahead), np.abs(behind)), 0)
+            size = np.where(self.finite, np.maximum(np.maximum(np.abs(ahead), np.abs(behind)), TINIEST), 0)
             top = float(np.max(size[np.isfinite(size)], initial=0)) or 1.0
             c = self.cotangents
             block.measured = moved[:, self.finite].T if self.full else c @ moved.T
@@ -200,6 +201,7 @@ class Comparison:
     def _judged(self, block: Block, floor: np.ndarray, columns: slice) -> np.ndarray:
         with np.errstate(all="ignore"):
             a, b, doubt, agrees, kinked = (x[:, columns] for x in (block.taped, block.measured, block.doubt, block.agrees, block.kinked))
+            doubt = doubt + _SMALLEST * np.array([len(moving) for moving in block.members[columns]])  # products that underflow
             verdict = judged(a, b, doubt, floor[:, columns], self.sizes(b), self.top(), self.tolerance, self.single)
             lost = ~np.isfinite(b / block.units[columns]) | (~np.isfinite(a) & (not self.finite.all()))
             lost |= ~np.isfinite(a) & kinked.any(axis=0)  # such as 0 / 0, where another output has its kink

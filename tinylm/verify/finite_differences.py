@@ -2,8 +2,8 @@
 
 The error of a central difference is h² f'''/6 from the formula and about ε |f| / h from rounding.
 It is smallest near h = ε^(1/3) ≈ 6·10⁻⁶, about 10⁻¹⁰: a gradient that is wrong by one part
-in a million is found. An argument that seems wrong there is measured again at the step where its
-differences change least, and without the elements that are at a kink.
+in a million is found. What this step does not decide is measured at many steps (`tinylm.verify.ladders`),
+and elements at a kink are left out. What no step decides counts as undecided, not as wrong.
 """
 
 from collections.abc import Callable, Sequence

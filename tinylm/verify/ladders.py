@@ -93,7 +93,7 @@ class Ladder:
         scatter = np.abs(np.diff(slope[-5:], axis=0)) * h[-4:]
         noise = np.sort(np.where(np.isfinite(scatter), scatter, 0), axis=0)[1]  # the others may be curvature
         noise = np.fmax(noise, self._stairs(steps, plus, minus, moves))
-        rounding = (noise + EPSILON * (2 * size + np.abs(slope)) + _SMALLEST) / h
+        rounding = (noise + EPSILON * (2 * size + np.abs(slope)) + _SMALLEST) / h + _SMALLEST  # the quotient may underflow
         kink = np.zeros_like(gap)
         kink[1:] = np.where((gap[1:] > 0.5 * gap[:-1]) & (gap[1:] > 4 * rounding[1:]), gap[1:], 0)
         value, uncertainty, farther, its_own, bends = _best(slope, rounding, kink)

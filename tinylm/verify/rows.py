@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tinylm.verify.columns import Comparison
+from tinylm.verify.columns import TINIEST, Block, Comparison
 from tinylm.verify.determinism import repetitions, single_within, trespasses
 from tinylm.verify.diagnosis.causes import likely_cause
 from tinylm.verify.diagnosis.evidence import gathered
@@ -16,6 +16,7 @@ _SHOWN = 4  # elements, in a remark
 _SINGLE = 1e-8  # an agreement no better than this, where differences are better, may come from single precision
 _KINK = "the point looks non-differentiable there"
 _ROUNDED = "rounding of the function's own values hides the derivative there"
+_UNDERFLOW = "the function's changes there underflow, to less than 2e-308"
 
 
 def rows_of(comparison: Comparison, thorough: bool, gradcheck: Callable[..., Report]) -> tuple[list[Row], list[str]]:
@@ -97,7 +98,8 @@ def _row(comparison: Comparison, k: int, verdict: np.ndarray, noisy: bool, gradc
             return Row(name, error, detail, "" if evidence is None else likely_cause(evidence), decided=decided)
     compared = _compared(comparison, k, verdict)
     if not noisy and size and (2 * compared < size or 2 * comparison.finite.sum() < comparison.finite.size):
-        why = _KINK if block.kinked.any() or comparison.left_out.get(k) else _ROUNDED
+        hidden = _UNDERFLOW if _underflows(block)[verdict == UNDECIDED].any() else _ROUNDED
+        why = _KINK if block.kinked.any() or comparison.left_out.get(k) else hidden
         if 2 * comparison.finite.sum() < comparison.finite.size:
             why, compared = "the function's values are not finite", 0
         detail = f"only {compared} of {size} elements could be compared: {why}"
@@ -108,6 +110,11 @@ def _row(comparison: Comparison, k: int, verdict: np.ndarray, noisy: bool, gradc
             detail = f"agrees to {reached:.0e} only, where differences are exact to {doubt:.0e}"
             return Row(name, error, detail, f"a part of the vjp of {op} computes in float32", decided="wrong")
     return Row(name, error, decided=decided)
+
+
+def _underflows(block: Block) -> np.ndarray:
+    """Returns which elements are too small for all their digits, by the tape and by differences."""
+    return np.fmax(np.abs(block.taped), np.abs(block.measured)) < TINIEST
 
 
 def _relative(off: np.ndarray, b: np.ndarray, joint: float) -> float:
@@ -136,10 +143,11 @@ def _remarks(comparison: Comparison, k: int, verdict: np.ndarray) -> list[str]:
     """Returns which elements of argument k could not be compared, or are too small beside the others for it."""
     block, size = comparison.blocks[k], comparison.problem.xs[k].size
     open_entries = verdict == UNDECIDED
-    kinks, hidden = set(comparison.left_out.get(k, [])), set[int]()
+    kinks, hidden, tiny = set(comparison.left_out.get(k, [])), set[int](), set[int]()
     for j in np.flatnonzero(open_entries.any(axis=0)).tolist():
         at_kink = (block.kinked[:, j] & open_entries[:, j]).any()
-        (kinks if at_kink else hidden).update(block.members[j].tolist())
+        underflows = _underflows(block)[open_entries[:, j], j].any()
+        (kinks if at_kink else tiny if underflows else hidden).update(block.members[j].tolist())
     small = ((verdict == TOO_SMALL) & (block.taped != 0)).sum(axis=0)
     columns = [] if comparison.single else np.flatnonzero(small > ((verdict == OK) & (block.taped != 0)).sum(axis=0)).tolist()
     drowned = {n for j in columns for n in block.members[j].tolist()}
@@ -148,7 +156,8 @@ def _remarks(comparison: Comparison, k: int, verdict: np.ndarray) -> list[str]:
         for elements, why in (
             (kinks, f"left out, since {_KINK}"),
             (hidden - kinks, f"left out, since {_ROUNDED}"),
-            (drowned - kinks - hidden, "too small beside the largest to be told from zero, their signs unchecked"),
+            (tiny - kinks - hidden, f"left out, since {_UNDERFLOW}"),
+            (drowned - kinks - hidden - tiny, "too small beside the largest to be told from zero, their signs unchecked"),
         )
         if elements
     ]

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from tinylm.bindings.cpu.library import Strided, Struct, call, contiguous, library
-from tinylm.checks import check_probability
+from tinylm.checks import check_finite, check_probability, check_sizes
 from tinylm.engine.kernels import kernel
 
 
@@ -38,6 +38,8 @@ class AttentionDropout(Struct):
 def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout=0.0, scale=None, return_weights=False, key=None):
     if type(dropout) is not float:
         dropout = check_probability(dropout)
+    if scale is not None and (type(scale) is not float or not -math.inf < scale < math.inf):
+        scale = check_finite("scale", scale)
     if return_weights or not 0 <= dropout < 1 or not attention_fits(q, k, v, mask) or library() is None:
         return NotImplemented
     ndim = q.ndim
@@ -148,6 +150,8 @@ def restored(x, ndim):
 @kernel("split_heads", device="cpu")
 def split_heads(x, /, parts, heads, *, batch_first=True):
     """As the reference. If the cotangents lie side by side as the parts of x do, the array they are views of is the gradient: no copy."""
+    if not (type(parts) is type(heads) is int and parts > 0 and heads > 0):
+        check_sizes(parts=parts, heads=heads)
     if x.ndim != 3 or x.shape[2] % (parts * heads):
         return NotImplemented
     apart = (*x.shape[:2], parts, heads, x.shape[2] // (parts * heads))

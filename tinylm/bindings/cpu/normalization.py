@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from tinylm.bindings.cpu.library import call, contiguous, library
+from tinylm.checks import check_at_least
 from tinylm.engine.kernels import kernel
 
 
@@ -29,6 +30,8 @@ def _norm(x, parameters, eps, *, centred):
     width = x.shape[-1:]
     if width in ((), (0,)) or any(p is not None and p.shape != width for p in parameters) or library() is None:
         return NotImplemented
+    if type(eps) is not float or not 0 <= eps < math.inf:
+        eps = check_at_least(0, "eps", eps)
     weight, bias = (*parameters, None)[:2]
     rows, columns = math.prod(x.shape[:-1]), x.shape[-1]
     x_ = contiguous(x)

@@ -9,7 +9,7 @@ import math
 from tinylm.bindings.cpu.attention import attention_fits, four_axes
 from tinylm.bindings.cuda.heads import restored, strided, strides
 from tinylm.bindings.cuda.launching import CudaSource, Strided
-from tinylm.checks import check_probability
+from tinylm.checks import check_finite, check_probability
 from tinylm.engine.arrays import array_module
 from tinylm.engine.kernels import kernel
 
@@ -22,6 +22,8 @@ _THREADS = (128,)
 def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout=0.0, scale=None, return_weights=False, key=None):
     if type(dropout) is not float:
         dropout = check_probability(dropout)
+    if scale is not None and (type(scale) is not float or not -math.inf < scale < math.inf):
+        scale = check_finite("scale", scale)
     if return_weights or not 0 <= dropout < 1 or not attention_fits(q, k, v, mask):
         return NotImplemented
     if max(q.shape[-1], v.shape[-1]) > max(_ROWS):  # too wide for every tile

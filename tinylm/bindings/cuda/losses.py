@@ -1,7 +1,7 @@
 """Cross-entropy over the last axis."""
 
 from tinylm.bindings.cuda.launching import CudaSource, contiguous, row_threads
-from tinylm.checks import check_fraction
+from tinylm.checks import check_fraction, check_integer
 from tinylm.engine.arrays import array_module
 from tinylm.engine.ids import check_ids
 from tinylm.engine.kernels import kernel
@@ -16,6 +16,8 @@ def cross_entropy(logits, targets, /, *, ignore_index=-100, label_smoothing=0.0,
         return NotImplemented
     if logits.ndim == 0 or reduction not in ("mean", "sum", "none"):
         return NotImplemented
+    if type(ignore_index) is not int:
+        ignore_index = check_integer("ignore_index", ignore_index)
     if type(label_smoothing) is not float or not 0 <= label_smoothing <= 1:
         label_smoothing = check_fraction("label_smoothing", label_smoothing)
     xp = array_module(logits)

@@ -1,7 +1,10 @@
 """Layer norm and RMS norm."""
 
+import math
+
 from tinylm.bindings.cuda.launching import CudaSource, contiguous, row_threads
 from tinylm.bindings.cuda.reductions import TILE, chunks, column_sums, tiles
+from tinylm.checks import check_at_least
 from tinylm.engine.arrays import array_module
 from tinylm.engine.kernels import kernel
 
@@ -23,6 +26,8 @@ def _norm(file, names, statistics, x, parameters, eps):
     the `parameters`, the bias. statistics: the numbers of a row that the first keeps for the others, such as its mean."""
     if x.ndim == 0 or x.shape[-1] == 0 or any(p is not None and p.shape != x.shape[-1:] for p in parameters):
         return NotImplemented
+    if type(eps) is not float or not 0 <= eps < math.inf:
+        eps = check_at_least(0, "eps", eps)
     forward, backward, of_parameters = names
     xp = array_module(x)
     shape, columns = x.shape, x.shape[-1]

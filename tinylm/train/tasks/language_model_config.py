@@ -10,8 +10,9 @@ from tinylm.engine.machine_memory import check_fits
 from tinylm.errors import ConfigError
 from tinylm.models import GPT, Ensemble, GPTConfig, LanguageModel, Llama, LlamaConfig, RNNModel, TransformerModel, footprints
 from tinylm.models.footprints import Footprint
-from tinylm.optim import AdamW, Optimizer, Schedule, WarmupCosine
+from tinylm.optim import AdamW, Optimizer, Schedule
 from tinylm.optim.groups import decay_groups
+from tinylm.optim.schedules import StoredCosine
 from tinylm.train.tasks.settings import SMALLEST_BPE, LoopSettings, Settings
 
 # What differs from TrainConfig's own defaults, which are the GPT's.
@@ -210,4 +211,4 @@ def build_optimizer(config: TrainConfig, model: LanguageModel) -> Optimizer:
 
 def build_schedule(config: TrainConfig) -> Schedule:
     """Returns a linear warmup, then half a cosine."""
-    return WarmupCosine(config.lr, config.min_lr, config.warmup, config.schedule_steps)
+    return StoredCosine(config.lr, config.min_lr, config.warmup, config.schedule_steps)

@@ -18,7 +18,7 @@ from tinylm.engine.random_keys import Generator, drawing_from
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import DataError
 from tinylm.models.translator import TranslationModel
-from tinylm.optim import WarmupCosine
+from tinylm.optim.schedules import StoredCosine
 from tinylm.train.loop import Training
 from tinylm.train.run_folder import never_started
 from tinylm.train.tasks.data_note import DATA_FILE, check_data, data_note, keep_note
@@ -52,7 +52,7 @@ class Translation(Task):
     def build_updates(self) -> None:
         c = self.config
         self.optimizer = build_translation_optimizer(c, self.model)
-        self.schedule = WarmupCosine(c.lr, c.min_lr, c.warmup, c.schedule_steps)
+        self.schedule = StoredCosine(c.lr, c.min_lr, c.warmup, c.schedule_steps)
 
     def micro_batches(self, k: int) -> list[MicroBatch]:
         return [MicroBatch(self.batches[k], slice(None), 1.0)]
