@@ -11,7 +11,7 @@ from script_helpers import ends_well, fails_with_one_line, script_here
 from tinylm.data import open_corpus, reading, split_text
 from tinylm.data.corpora import read_text
 from tinylm.data.corpus import Part
-from tinylm.data.overlap import find_overlap
+from tinylm.data.overlap import Overlap, find_overlap
 from tinylm.errors import ConfigError, DataError
 from tinylm.files.json_files import read_json
 from tinylm.train import Run, TrainConfig
@@ -193,3 +193,10 @@ def test_unknown_encodings(tmp_path: Path) -> None:
             open_corpus(tmp_path / "text.txt", encoding)
     with pytest.raises(DataError, match="is not UTF-16 text"):
         open_corpus(tmp_path / "text.txt", "utf-16")
+
+
+def test_the_warning_names_the_part_of_the_lines_that_is_shared() -> None:
+    assert Overlap(200, 3, ("a line of the text",)).lines() == [
+        "3 of 200 long validation lines (1.5%) stand in the training part too (up to case, digits and punctuation), "
+        "such as 'a line of the text': the validation loss will flatter"
+    ]

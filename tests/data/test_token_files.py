@@ -135,3 +135,15 @@ def test_an_epoch_begins_at_a_random_start() -> None:
     first = [{int(x) % 8 for x in batches[e * batches.blocks_per_epoch // 4 + 1][0][:, 0]} for e in range(0, 12, 4)]
     assert all(len(starts) == 1 for starts in first)  # every block of an epoch by the same offset
     assert len(set.union(*first)) > 1
+
+
+def test_no_tokens_at_all(tmp_path: Path) -> None:
+    tokenizer = CharTokenizer("ab")
+    write_tokens(tmp_path / "none", [], tokenizer)
+    found = open_tokens(tmp_path / "none", tokenizer)
+    assert (found.shape, found.dtype) == ((0,), token_dtype(2))
+
+
+def test_a_learned_vocabulary_has_1024_tokens_if_nothing_is_said() -> None:
+    text = " ".join(f"{a}{b}{c}" for a in "abcdefghijkl" for b in "mnopqrstuv" for c in "wxyzabcdefgh") * 3
+    assert train_tokenizer("bpe", text).vocab_size == 1024

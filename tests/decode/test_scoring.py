@@ -209,3 +209,18 @@ def test_ids_without_a_text() -> None:
     """<unk>, and the unused rows at the end of an embedding."""
     assert forbidden_ids(WordTokenizer(["a", "b"]), 5) == [0, 3, 4]
     assert forbidden_ids(CharTokenizer("ab"), 2) == []
+
+
+def test_a_line_break_of_several_tokens_goes_before_with_its_last_one() -> None:
+    class Doubled(CharTokenizer):
+        """Writes a line break as two tokens, \\r and \\n."""
+
+        def encode(self, text: str) -> np.ndarray:
+            return super().encode(text.replace("\n", "\r\n"))
+
+    tokenizer = Doubled("\r\nab")
+    model = NgramLM(4, 3)
+    model.fit(tokenizer.encode("ab\nb\na\nab\n"))
+    line_end, a, b = (int(CharTokenizer("\r\nab").encode(c)[0]) for c in "\nab")
+    expected = token_log_probabilities(model, np.array([line_end, a, b]))
+    np.testing.assert_array_equal(score_text(model, tokenizer, "ab").log_probabilities, expected)

@@ -10,7 +10,7 @@ import tinylm
 from tinylm import Tensor
 from tinylm.engine.arrays import array_module, sum_to
 from tinylm.engine.grad import grad
-from tinylm.engine.op import registry
+from tinylm.engine.op import op, registry
 from tinylm.errors import DeviceError, ShapeError
 from tinylm.verify import gradcheck
 
@@ -262,3 +262,16 @@ def test_nodes_name_the_users_line_for_functions_operators_and_methods():
 def test_array_module_is_tinylm_for_tensors():
     assert array_module(np.ones(1), Tensor(1.0), None, 2) is tinylm.ops
     assert array_module(np.ones(1), None, 2).__dict__["_module"] is np
+
+
+def test_what_an_op_returns_of_its_own_argument_has_the_same_version() -> None:
+    """A write into one of them is noticed by whoever kept the other for the backward pass."""
+
+    @op
+    def same(x, /):
+        return x, lambda dy: (dy,)
+
+    x = Tensor(np.arange(3.0))
+    y = same(x)
+    assert y.data is x.data
+    assert y.version_cell is x.version_cell

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tinylm import optim
-from tinylm.errors import ConfigError
+from tinylm.errors import AnomalyError, ConfigError
 from tinylm.nn import Parameter
 from tinylm.optim.groups import decay_groups
 from tinylm.optim.muon import orthogonalized
@@ -141,3 +141,11 @@ def test_muons_defaults() -> None:
     assert ours == {
         "lr": 0.02, "momentum": 0.95, "weight_decay": 0.01, "orthogonal": True, "betas": (0.9, 0.999), "eps": 1e-8,
     }  # fmt: skip
+
+
+def test_parameters_without_a_gradient_are_not_blamed() -> None:
+    first, second = Parameter(np.ones(2)), Parameter(np.ones(3))
+    optimizer = optim.SGD([first, second], lr=0.1)
+    second.grad = np.array([1.0, np.inf, 1.0])
+    with pytest.raises(AnomalyError, match=r"that of parameter 1 of group 0, shape \(3,\)"):
+        optimizer.step(max_norm=1.0)
