@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 import tinylm
+from tinylm import Tensor
 from tinylm.verify import gradcheck
+from tinylm.verify.determinism import trespasses
+from tinylm.verify.jacobians import Problem
 
 
 def failures(op):
@@ -76,3 +79,20 @@ def test_rounding_that_differs_is_shown_and_passes():
     assert report.ok, report
     (row,) = [row for row in report.rows if row.name == "values of two runs"]
     assert 0 < row.error < 1e-14
+
+
+@pytest.mark.parametrize(
+    ("gradient", "refused"),
+    [
+        (lambda dy, x: np.zeros(x.shape, np.float32), True),  # float32 is refused whatever it holds
+        (lambda dy, x: np.zeros(x.shape), False),
+        (lambda dy, x: (2 * x * dy).astype(np.float32).astype(np.float64), True),  # one small number does not excuse the others
+        (lambda dy, x: np.full(x.shape, 2.0**-40), False),  # what rounding leaves of a zero
+        (lambda dy, x: 2 * x * dy, False),
+    ],
+)
+def test_gradients_with_the_digits_of_float32(gradient, refused):
+    x = Tensor(np.array([0.7, -1.3, 1e-9]), requires_grad=True)
+    function = tinylm.op(lambda x, /: (x * x, lambda dy: (gradient(dy, x),)))
+    found = trespasses(Problem(lambda: function(x), [("x", x)]), np.array([0.3, 1.1, -0.9]))
+    assert ["computes in float32" in row.detail for row in found] == [True] * refused

@@ -7,7 +7,7 @@ import tinylm
 from tinylm import Tensor
 from tinylm.errors import ConfigError
 from tinylm.verify.finite_differences import SINGLE_TOLERANCE, TOLERANCES, Settings
-from tinylm.verify.jacobians import STEP, Problem, flatten, gradients, unit_vectors
+from tinylm.verify.jacobians import STEP, Problem, SecondOrder, flatten, gradients, unit_vectors
 
 
 def problem(call, *xs, **how):
@@ -81,6 +81,21 @@ def test_single_precision_is_recorded_and_doubles_come_back():
     y = p.taped()
     assert (y.dtype, x.dtype) == (np.float32, np.float64)
     assert p.vjp(y, np.ones(2))[0].dtype == np.float64
+
+
+def test_second_order_has_the_shapes_of_its_gradients_and_no_values_outside_the_domain():
+    def logarithm(x):
+        if (x.numpy() <= 0).any():
+            raise ValueError("not positive")
+        return tinylm.log(x).sum()
+
+    x = leaf(1.0, 2.0, 3.0)
+    second = SecondOrder(lambda: logarithm(x), [("x", x)], np.random.default_rng(0))
+    at = second.line({0: np.ones(3)})
+    c = second.cotangent.numpy()
+    np.testing.assert_allclose(at(0.0), np.r_[c / [1, 2, 3]])
+    assert second.shapes == [(3,)]
+    np.testing.assert_array_equal(at(-2.0), [np.nan] * 3)
 
 
 def test_unit_vectors():

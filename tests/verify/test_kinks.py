@@ -5,6 +5,8 @@ import pytest
 
 import tinylm
 from tinylm.verify import gradcheck
+from tinylm.verify.jacobians import STEP
+from tinylm.verify.kinks import has_kink
 
 BOTH = pytest.mark.parametrize("mode", ["full", "directions"])
 AT_A_KINK = np.array([0.0, 1.0, -1.0])
@@ -77,3 +79,10 @@ def test_the_edge_of_a_domain():
 @pytest.mark.parametrize("fn", [lambda x: x * x * x, lambda x: tinylm.exp(x) * 1e-9, lambda x: tinylm.tanh(50 * x), lambda x: 1 / x])
 def test_strong_curvature_is_not_called_a_kink(fn, x):
     assert gradcheck(fn, x, thorough=True, tolerance=1e-4).remarks == ()
+
+
+@pytest.mark.parametrize(("millionths", "kinked"), [(0.9, False), (1.2, True), (5, True)])
+def test_a_bend_counts_from_a_millionth_of_the_slope_on(millionths, kinked):
+    """An odd function of slope 1 up to half a step, and at the whole step steeper by so many millionths."""
+    assert has_kink(lambda s: np.array([s * (1 + millionths * 1e-6 * (abs(s) > 0.9 * STEP))])) is kinked
+    assert not has_kink(lambda s: np.array([s + millionths * 1e4 * s**3])), "smooth"

@@ -98,3 +98,13 @@ def test_a_mean_over_an_axis_that_is_not_broadcast_divides_once_too_often(rng):
     assert "1/2" in found
     assert "it divides once too often" in found
     assert "missing un-broadcast: a mean where a sum belongs" in causes(gradcheck(rows, x))
+
+
+@pytest.mark.parametrize(("index", "only"), [(0, True), (0, False), (2, True), (2, False)])
+def test_a_slice_that_arrives_alone_or_is_missing_is_named(rng, index, only):
+    def vjp(dy):
+        return (dy[index] if only else dy.sum(0) - dy[index],)
+
+    rows = tinylm.op(lambda x, /: (np.broadcast_to(x, (3, 2)).copy(), vjp))
+    which = f"{'only' if only else 'all but'} index {index} of axis 0 of output 0 arrives, and not the sum over its 3"
+    assert which in causes(gradcheck(rows, rng.standard_normal(2)))
