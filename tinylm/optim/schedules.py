@@ -43,8 +43,6 @@ class WarmupCosine:
 
     def __post_init__(self) -> None:
         _check_fall(self)
-        if self.min_lr > self.lr:
-            raise ConfigError(f"min_lr is {shown(self.min_lr)}: expected at most lr, {shown(self.lr)}")
 
     def __call__(self, step: int) -> float:
         if step < self.warmup:
@@ -58,7 +56,7 @@ class StoredCosine(WarmupCosine):
     """WarmupCosine of a run's configuration: in runs of earlier versions min_lr may be above lr. New ones are refused by its checks."""
 
     def __post_init__(self) -> None:
-        _check_fall(self)
+        _check_rates(self)
 
 
 @dataclass(frozen=True)
@@ -72,8 +70,6 @@ class WarmupLinear:
 
     def __post_init__(self) -> None:
         _check_fall(self)
-        if self.min_lr > self.lr:
-            raise ConfigError(f"min_lr is {shown(self.min_lr)}: expected at most lr, {shown(self.lr)}")
 
     def __call__(self, step: int) -> float:
         if step < self.warmup:
@@ -101,6 +97,13 @@ class Noam:
 
 
 def _check_fall(schedule: WarmupCosine | WarmupLinear) -> None:
+    """Raises ConfigError as `_check_rates` does, and for a min_lr above lr."""
+    _check_rates(schedule)
+    if schedule.min_lr > schedule.lr:
+        raise ConfigError(f"min_lr is {shown(schedule.min_lr)}: expected at most lr, {shown(schedule.lr)}")
+
+
+def _check_rates(schedule: WarmupCosine | WarmupLinear) -> None:
     """Raises ConfigError for learning rates below 0 or not finite, and for a warmup that does not end within the schedule."""
     check_at_least(0, "lr", schedule.lr)
     check_at_least(0, "min_lr", schedule.min_lr)
