@@ -59,9 +59,8 @@ def _long_lines(text: Iterable[str]) -> Iterator[tuple[str, str]]:
     for piece in text:
         for line in piece.split("\n"):
             if len(line) >= LEAST:
-                lowered = line.lower()
-                key = (
-                    _NO_ASCII_LETTERS.sub(" ", lowered).strip() if lowered.isascii() else " ".join(letters(lowered))
-                )  # the first is faster
+                key = line.lower()
+                # The same key either way; most lines are ASCII, where this is faster.
+                key = _NO_ASCII_LETTERS.sub(" ", key).strip() if key.isascii() else " ".join(letters(key))
                 if len(key) >= LEAST:
                     yield line, key
