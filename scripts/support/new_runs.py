@@ -7,7 +7,7 @@ from typing import TypeVar
 from support.console import naming_options
 from support.resuming import value_of
 from tinylm.errors import ConfigError
-from tinylm.train.tasks.settings import Settings
+from tinylm.train.tasks.settings import Fallback, Settings
 
 S = TypeVar("S", bound=Settings)
 
@@ -19,7 +19,7 @@ def new_run(arguments: S, argv: Sequence[str]) -> S:
     """
     given = vars(arguments)
     if "min_lr" in given and value_of("--lr", argv) is not None and value_of("--min-lr", argv) is None:
-        arguments = dataclasses.replace(arguments, min_lr=min(given["min_lr"], given["lr"] / 10))
+        arguments = dataclasses.replace(arguments, min_lr=Fallback(given["min_lr"]))
     try:
         arguments.check_new()
     except ConfigError as error:
