@@ -35,7 +35,6 @@ def multiplier(side: str) -> tuple[Callable[[Any, Any], Any], Callable[[np.ndarr
     import torch
 
     torch.set_num_threads(thread_count())
-    torch.set_grad_enabled(False)
     return torch.mm, torch.from_numpy
 
 

@@ -113,7 +113,7 @@ def _rates(name: str, record: dict[str, Any], most: float) -> Table:
 def _readings(name: str, rows: list[dict[str, Any]]) -> Table:
     sides = [side for side in ("tinylm", "torch") if side in rows[0]["sides"]]
     titles = [f"{'PyTorch' if side == 'torch' else side}, {place}" for place in ("cache", "memory") for side in sides]
-    table = Table(f"{name}: few rows", "m × n × k", "per step", *(f"GB/s {title}" for title in titles), box=None)
+    table = Table(f"{name}: few rows, GB/s", "m × n × k", "per step", *titles, box=None)
     for row in rows:
         rates = [row["sides"][side][f"{place}_gigabytes_per_second"] for place in ("cache", "memory") for side in sides]
         table.add_row(row["name"], _shape(row), str(row["times_per_step"]), *(f"{rate:.0f}" for rate in rates))
