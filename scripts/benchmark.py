@@ -137,9 +137,9 @@ def products_alone(arguments: Arguments) -> dict[str, Any]:
 def compare(arguments: Arguments) -> dict[str, Any]:
     """Prints what the engine, the products and the workloads cost, and returns the record of it."""
     output = screen()
-    show_processor(output)
     record: dict[str, Any] = {"pairs": arguments.pairs}
     if arguments.device == "cpu":
+        show_processor(output)
         costs = Table("engine", "µs", box=None)
         record["engine_microseconds"] = engine_costs(arguments.dry_run)
         for name, value in record["engine_microseconds"].items():

@@ -52,14 +52,14 @@ def _forward(rows: int, inputs: int, *outputs: int) -> list[Product]:
     return [Product(rows, n, inputs, b_transposed=True) for n in outputs if n]
 
 
-def _backward(rows: int, inputs: int, outputs: int, dweight: Any) -> list[Product]:
-    """Returns the products of both gradients of a linear layer; dweight is None if only the input's is computed."""
-    of_weight = [] if dweight is None else [Product(outputs, inputs, rows, a_transposed=True)]
+def _backward(rows: int, inputs: int, outputs: int, frozen: bool = False) -> list[Product]:
+    """Returns the products of the gradients of a linear layer: of its input and, unless that is frozen, of its weight."""
+    of_weight = [] if frozen else [Product(outputs, inputs, rows, a_transposed=True)]
     return [Product(rows, inputs, outputs), *of_weight]
 
 
 def _linear_backward(rows: int, inputs: int, outputs: int, *arrays: Any) -> list[Product]:
-    return _backward(rows, inputs, outputs, arrays[-2])
+    return _backward(rows, inputs, outputs, arrays[-2] is None)
 
 
 def _matmul(
@@ -74,7 +74,7 @@ def _joint_forward(sizes: Any, *_: Any) -> list[Product]:
 
 def _joint_backward(sizes: Any, *arrays: Any) -> list[Product]:
     outputs = [(layer.outputs, dweight) for layer, dweight in zip(sizes.layers, arrays[-6:-3], strict=True) if layer.outputs]
-    return [p for n, dweight in outputs for p in _backward(sizes.rows, sizes.inputs, n, dweight)]
+    return [p for n, dweight in outputs for p in _backward(sizes.rows, sizes.inputs, n, dweight is None)]
 
 
 def _recurrent_forward(gates: int, s: Any, *_: Any) -> list[Product]:
@@ -84,7 +84,7 @@ def _recurrent_forward(gates: int, s: Any, *_: Any) -> list[Product]:
 def _recurrent_backward(gates: list[int], s: Any, *_: Any) -> list[Product]:
     """gates: how many gates' rows of the input's weights each pair of products has."""
     rows = s.steps * s.batch
-    of_inputs = [p for count in gates for p in _backward(rows, s.inputs, count * s.hidden, s)]
+    of_inputs = [p for count in gates for p in _backward(rows, s.inputs, count * s.hidden)]
     return [*of_inputs, Product(sum(gates) * s.hidden, s.hidden, rows, a_transposed=True)]
 
 

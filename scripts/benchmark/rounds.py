@@ -83,7 +83,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": thread_count(),
         "cache_bytes": cache_sizes(),
-        "products": product_instructions(),
+        "cpu_products": product_instructions(),
         "versions": versions,
         "environment": settings,
     }

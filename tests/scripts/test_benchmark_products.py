@@ -12,6 +12,7 @@ import pytest
 from benchmark_cases import TINY
 from script_helpers import SCRIPTS, command_module, fails_with_one_line, script, script_here
 
+import tinylm
 from tinylm.bindings.cpu.cores import thread_count
 from tinylm.bindings.cpu.library import library
 from tinylm.engine.kernels import using
@@ -102,6 +103,19 @@ def test_those_of_each_generated_token(name: str, each: dict[tuple[int, int], in
     output = few.pop(Product(1, 11, 8, b_transposed=True))
     assert output in (8, 9), "the first token needs the logits of the prompt's last position: a row of 1, or of all 3"
     assert {(p.n, p.k): times for p, times in few.items()} == {shape: 2 * 8 * times for shape, times in each.items()}
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_those_of_layers_and_matrices(frozen: bool) -> None:
+    x, w = (tinylm.Tensor(np.ones(shape, np.float32), requires_grad=True) for shape in ((5, 3), (4, 3)))
+    with counted() as products:
+        tinylm.linear(x, w, frozen=frozen).sum().backward()
+        tinylm.swiglu_linear(x, w, w, frozen=frozen).sum().backward()
+    gradients = {} if frozen else {Product(4, 3, 5, a_transposed=True): 3}
+    assert products == {Product(5, 4, 3, b_transposed=True): 3, Product(5, 3, 4): 3, **gradients}
+    with counted() as products:
+        tinylm.Tensor(np.ones((2, 5, 3), np.float32)) @ tinylm.Tensor(np.ones((2, 4, 3), np.float32)).swapaxes(1, 2)
+    assert products == {Product(5, 4, 3, b_transposed=True): 2}
 
 
 def test_counting_changes_nothing() -> None:
@@ -254,7 +268,7 @@ def test_the_file_of_the_products(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     record = json.loads((tmp_path / "products.json").read_text(encoding="utf-8"))
     machine = record["machine"]
     assert machine["processor"]
-    assert machine["products"]
+    assert machine["cpu_products"]
     assert machine["threads"] >= 1
     assert len(machine["date"].split("-")) == 3
     assert list(record["products"]["workloads"]) == ["gpt", "decode"]
