@@ -45,9 +45,9 @@ class Limits:
         return 2 * done.value / best / 1e3
 
     def cache_gigabytes(self, dry_run: bool = False) -> float:
-        """Returns the GB/s at which all threads together read from their second caches: each adds up half a cache of floats, again and
-        again; the best of several runs. Without a known size, 256 KB."""
-        n = cache_sizes().get("L2", 512 << 10) // 2 // 4 // 128 * 128
+        """Returns the GB/s at which all threads together read from their second caches: each adds up half a cache of floats, at most
+        1 MB, since cores may share one, again and again; the best of several runs. Without a known size, it is 256 KB."""
+        n = min(cache_sizes().get("L2", 512 << 10) // 2, 1 << 20) // 4 // 128 * 128
         values = np.ones(n * self.threads, np.float32)
         repeats, runs = (5, 3) if dry_run else (50, 20)
 
