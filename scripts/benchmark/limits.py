@@ -34,9 +34,10 @@ class Limits:
 
     def gigaflops(self, dry_run: bool = False) -> float:
         """Returns the GFLOP/s of all threads together, each with as many independent sums in registers as hide the time of one
-        multiply-add: the best of several runs of some milliseconds. There is no access to memory, so no product can be faster."""
+        multiply-add: the best of many runs of less than a millisecond. There is no access to memory, so no product of the same
+        instructions can be faster."""
         values, done = np.array([0.5, 1.0], np.float32), ctypes.c_int64()
-        repeats, runs = (100_000, 3) if dry_run else (1_000_000, 20)
+        repeats, runs = (100_000, 3 if dry_run else 200)
 
         def run() -> None:
             self._library.multiply_adds(ctypes.c_int64(repeats), _pointer(values), _pointer(self._out), ctypes.byref(done))
@@ -46,10 +47,10 @@ class Limits:
 
     def cache_gigabytes(self, dry_run: bool = False) -> float:
         """Returns the GB/s at which all threads together read from their second caches: each adds up half a cache of floats, at most
-        1 MB, since cores may share one, again and again; the best of several runs. Without a known size, it is 256 KB."""
+        1 MB, since cores may share one, again and again; the best of many runs. Without a known size, it is 256 KB."""
         n = min(cache_sizes().get("L2", 512 << 10) // 2, 1 << 20) // 4 // 128 * 128
         values = np.ones(n * self.threads, np.float32)
-        repeats, runs = (5, 3) if dry_run else (50, 20)
+        repeats, runs = (10, 3 if dry_run else 200)
 
         def run() -> None:
             self._library.read_again(ctypes.c_int64(n), ctypes.c_int64(repeats), _pointer(values), _pointer(self._out))
