@@ -5,6 +5,7 @@ median over the rounds. On a GPU the steps are timed by events on the device, wi
 """
 
 import dataclasses
+import os
 import statistics
 import sys
 from dataclasses import dataclass
@@ -12,22 +13,27 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmark.engine import engine_costs, import_seconds, read_bandwidth
+from benchmark.product_rates import distinct, limits, product_rounds, product_tables, workload_records
+from benchmark.products import products_of
 from benchmark.profile import as_record, profiled
 from benchmark.rounds import SIDES, Found, check_device, machine, median_seconds, rounds
 from benchmark.workloads import CARD_WORKLOADS, WORKLOADS, Workload
+from rich.console import Console
 from rich.table import Table
 from support import console
 from support.tables import screen
 
+from tinylm.bindings.cpu.cores import thread_count
+from tinylm.bindings.cpu.processor import cache_sizes, processor_name, product_instructions
 from tinylm.errors import ConfigError
 from tinylm.files.json_files import write_json
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Measures what the engine adds to each op, and the time of training steps and of generation, each in fresh
-    processes. Writes benchmark.json. Run it on an idle machine: the two sides take turns, but nothing corrects for
-    another program's load."""
+    """Measures what the engine adds to each op, how fast the workloads' matrix products are, and the time of training steps
+    and of generation, each in fresh processes. Writes benchmark.json. Run it on an idle machine: the two sides take turns, but
+    nothing corrects for another program's load."""
 
     against: Literal["torch"] | None = None
     """also measure PyTorch, with and without torch.compile, in turn with tinylm; print the ratio to the faster of the two"""
@@ -45,8 +51,11 @@ class Arguments:
     """'cpu', 'cuda' or 'cuda:N'"""
     profile: bool = False
     """instead, print where tinylm's time goes: time and bytes per op and implementation, forward and backward apart"""
+    products: bool = False
+    """measure only the matrix products of each workload on this CPU, beside the most that its cores can do"""
     out: Path = Path("runs/benchmark")
-    """the folder for benchmark.json, which holds every measurement, or with --profile for profile.json"""
+    """the folder for benchmark.json, which holds every measurement, or with --profile for profile.json, with --products for
+    products.json"""
     dry_run: bool = False
     """two steps of the small workload, once; nothing is compiled or written"""
 
@@ -90,11 +99,47 @@ def add_rows(table: Table, name: str, record: dict[str, Any]) -> None:
         )  # fmt: skip
 
 
+def show_processor(output: Console) -> None:
+    """Prints what the measurements are made on."""
+    caches = ", ".join(f"{name} {size >> 10:,} KB" for name, size in cache_sizes().items())
+    output.print(f"processor: {processor_name()}")
+    output.print(f"threads: {thread_count()} on {os.cpu_count()} cores; caches: {caches or 'unknown'}")
+    output.print(f"products: {product_instructions() or 'by NumPy'}\n")
+
+
+def products(arguments: Arguments, read: float, output: Console) -> dict[str, Any]:
+    """Prints the rates of the products of every workload and what the processor can do at most, and returns the record of it.
+
+    read: the GB/s from memory.
+    """
+    most = limits(read, arguments.dry_run)
+    output.print(f"multiply-adds in registers, with all threads: {most['gigaflops']:.0f} GFLOP/s")
+    output.print(f"reading the second cache with all threads: {most['cache_gigabytes_per_second']:.1f} GB/s")
+    output.print(f"reading memory with all threads: {read:.1f} GB/s\n")
+    print("products ...", file=sys.stderr, flush=True)
+    every = {name: products_of(work) for name, work in chosen(arguments).items()}
+    sides = ["tinylm", *filter(None, [arguments.against])]
+    found = product_rounds(distinct(every), sides, 1 if arguments.dry_run else arguments.pairs, arguments.dry_run)
+    records = workload_records(every, found)
+    for table in product_tables(records, most):
+        output.print(table)
+        output.print()
+    return {"limits": most, "workloads": records}
+
+
+def products_alone(arguments: Arguments) -> dict[str, Any]:
+    """Prints the processor and the rates of the products, and returns the record of them."""
+    output = screen()
+    show_processor(output)
+    return {"pairs": arguments.pairs, "products": products(arguments, read_bandwidth(arguments.dry_run), output)}
+
+
 def compare(arguments: Arguments) -> dict[str, Any]:
-    """Prints what the engine and the workloads cost, and returns the record of it."""
+    """Prints what the engine, the products and the workloads cost, and returns the record of it."""
     output = screen()
     record: dict[str, Any] = {"pairs": arguments.pairs}
     if arguments.device == "cpu":
+        show_processor(output)
         costs = Table("engine", "µs", box=None)
         record["engine_microseconds"] = engine_costs(arguments.dry_run)
         for name, value in record["engine_microseconds"].items():
@@ -103,7 +148,8 @@ def compare(arguments: Arguments) -> dict[str, Any]:
         record["import_seconds"] = import_seconds()
         output.print(f"import tinylm, above numpy: {record['import_seconds']:.3f} s")
         record["read_gigabytes_per_second"] = read_bandwidth(arguments.dry_run)
-        output.print(f"reading memory with all threads: {record['read_gigabytes_per_second']:.1f} GB/s\n")
+        if product_instructions():
+            record["products"] = products(arguments, record["read_gigabytes_per_second"], output)
     sides = list(SIDES) if arguments.against else ["tinylm"]
     if arguments.dry_run and arguments.against:
         sides.remove("compiled")  # it would take half a minute
@@ -146,10 +192,17 @@ def main() -> None:
         raise ConfigError(f"pairs is {arguments.pairs}: expected at least 1")
     if arguments.profile and arguments.against:
         raise ConfigError("--profile measures tinylm only: leave out --against")
+    if arguments.profile and arguments.products:
+        raise ConfigError("--profile and --products are two different measurements: choose one of them")
     check_device(arguments.device, arguments.against)
-    record = profiles(arguments) if arguments.profile else compare(arguments)
+    if arguments.products and (arguments.device != "cpu" or not product_instructions()):
+        raise ConfigError("--products measures the CPU kernels: it needs --device cpu, a C compiler, and kernels that are switched on")
+    name, measured = (
+        ("profile", profiles) if arguments.profile else ("products", products_alone) if arguments.products else ("benchmark", compare)
+    )
+    record = measured(arguments)
     if not arguments.dry_run:
-        path = arguments.out / ("profile.json" if arguments.profile else "benchmark.json")
+        path = arguments.out / f"{name}.json"
         write_json(path, {"machine": machine(), "device": arguments.device, **record})
         print(f"written: {path}")
 

@@ -20,6 +20,7 @@ from support.tables import screen
 import tinylm
 from tinylm.__main__ import scripts_folder
 from tinylm.bindings.cpu.library import library, problem
+from tinylm.bindings.cpu.processor import processor_name, product_instructions
 from tinylm.engine.devices import device_namespace
 from tinylm.engine.kernels import registry
 from tinylm.errors import TinylmError, one_line
@@ -64,8 +65,7 @@ def cpu_kernels() -> str:
     found = library()
     if found is None:
         raise TinylmError(f"{problem()}. Install a C compiler (gcc or clang)")
-    products = "" if found.sgemm is None else ", matrix products by Accelerate"
-    return f"{found.compiler}, {found.place}, threads: {found.threads}{products}"
+    return f"{found.compiler}, {found.place}, threads: {found.threads}, matrix products: {product_instructions()}"
 
 
 def loaded(path: Path) -> str:
@@ -99,6 +99,7 @@ def how_to_install(extra: str) -> str:
 
 CHECKS: list[tuple[str, Callable[[], str], bool]] = [
     ("python", lambda: f"Python {platform.python_version()} on {platform.machine()}, {os.cpu_count()} cores", True),
+    ("processor", processor_name, True),
     *[
         (name, lambda name=name: package(name), True)
         for name in ("numpy", "scipy", "safetensors", "tokenizers", "tyro", "rich", "matplotlib", "gguf", "jinja2")

@@ -14,6 +14,7 @@ from support import console
 
 from tinylm.bindings.cpu import compiling
 from tinylm.bindings.cpu.cores import thread_count
+from tinylm.bindings.cpu.processor import processor_name
 from tinylm.errors import ConfigError
 
 Step = Callable[[np.ndarray], np.ndarray]
@@ -94,7 +95,7 @@ def main() -> None:
         errors = {name: np.abs(step(x) / expected - 1).max() for name, step in found.items()}
         times = milliseconds(found, x, repeats)
     first = next(iter(times.values()))
-    print(f"softmax of {rows} rows of {columns} columns, {threads} threads in the pool, the fastest of {repeats}")
+    print(f"softmax of {rows} rows of {columns} columns, {threads} threads in the pool, the fastest of {repeats}; {processor_name()}")
     print("| step | ms | times as fast as the first | largest relative error |\n| --- | --- | --- | --- |")
     for name, took in times.items():
         print(f"| {name} | {took:.3f} | {first / took:.1f} | {errors[name]:.1e} |")

@@ -67,7 +67,8 @@ def test_what_the_wheel_holds(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {"tinylm/_kernels/README.md", "tinylm/_kernels/cpu/gru.c", "tinylm/_kernels/cpu/pool.h", "tinylm/explain/page.html"} <= names
     assert {"tinylm/py.typed", *(str(stub.relative_to(ROOT)) for stub in (ROOT / "tinylm").rglob("*.pyi"))} <= names
-    assert {f"tinylm/_scripts/{path.relative_to(SCRIPTS)}" for path in SCRIPTS.rglob("*.py")} <= names
+    commands = [*SCRIPTS.rglob("*.py"), SCRIPTS / "benchmark" / "limits.c"]
+    assert {f"tinylm/_scripts/{path.relative_to(SCRIPTS)}" for path in commands} <= names
     assert {n for n in names if n.endswith((".txt", ".tsv")) and n.startswith("tinylm/data/")} == {
         "tinylm/data/lm/tinyshakespeare.txt",
         "tinylm/data/mt/web-rv1909.en-es.tsv",

@@ -4,6 +4,7 @@
    b_transposed, the transpose is stored. If there are at least as many products as parts, each part takes whole products, else
    some rows or columns of each. */
 
+#include "panels.h"
 #include "pool.h"
 #include "products.h"
 
@@ -33,5 +34,13 @@ EXPORT int matmul_batches(
     Factor left = a_transposed ? transposed(a, m) : plain(a, k), right = b_transposed ? transposed(b, k) : plain(b, n);
     Batches all = {batches, a_next, b_next, {m, n, k, left, right, c, n, 0}};
     pool_run(batches_part, &all, batches * m * n * (k + 1));
+    return 0;
+}
+
+/* What the products were compiled for, for people to read: the floats of a vector, the rows and the columns of a tile (panels.c). */
+EXPORT int product_tile(int64_t *tile) {
+    tile[0] = LANES;
+    tile[1] = TILE_ROWS;
+    tile[2] = PANEL;
     return 0;
 }

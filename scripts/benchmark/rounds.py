@@ -1,6 +1,7 @@
 """Measures in fresh processes that take turns, so that a slow minute of the machine affects every side alike."""
 
 import dataclasses
+import datetime
 import json
 import os
 import platform
@@ -14,6 +15,8 @@ from typing import Any
 
 from benchmark.process import Measurement
 from benchmark.workloads import Workload
+from tinylm.bindings.cpu.cores import thread_count
+from tinylm.bindings.cpu.processor import cache_sizes, processor_name, product_instructions
 from tinylm.engine.devices import device_namespace
 from tinylm.errors import DeviceError, TinylmError
 
@@ -46,18 +49,25 @@ def median_seconds(measurements: list[Measurement]) -> float:
 
 def measure(side: str, work: Workload, device: str) -> Measurement | str:
     """Returns what a fresh process measured, or the reason why it failed."""
-    command = [sys.executable, "-P", "-m", "benchmark.process", side, device, json.dumps(dataclasses.asdict(work))]
+    found, why = fresh_process("benchmark.process", side, device, json.dumps(dataclasses.asdict(work)))
+    return why if found is None else Measurement(**found)
+
+
+def fresh_process(module: str, *arguments: str) -> tuple[Any, str]:
+    """Runs a module of this folder in a new Python. Returns (what its last line of JSON holds, ""), or (None, the reason why it failed)."""
+    command = [sys.executable, "-P", "-m", module, *arguments]
     folders = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]  # scripts/ first; -P: not the current one
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
     result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace", check=False, env=environment)
     if result.returncode:
         lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}, no reason given"]
-        return next((line for line in reversed(lines) if re.match(r"[\w.]+(Error|Exception)\b", line)), lines[-1])  # hints may follow it
-    return Measurement(**json.loads(result.stdout.splitlines()[-1]))
+        reason = (line for line in reversed(lines) if re.match(r"[\w.]+(Error|Exception)\b", line))  # hints may follow it
+        return None, next(reason, lines[-1])
+    return json.loads(result.stdout.splitlines()[-1]), ""
 
 
 def machine() -> dict[str, Any]:
-    """Returns the machine, the versions and the environment variables of the measurements."""
+    """Returns the machine, today's date, the versions and the environment variables of the measurements."""
     versions: dict[str, str | None] = {"python": platform.python_version()}
     for package in ("numpy", "scipy", "torch", "cupy-cuda12x"):
         try:
@@ -67,8 +77,13 @@ def machine() -> dict[str, Any]:
     settings = {name: value for name, value in os.environ.items() if name.endswith("_NUM_THREADS") or name.startswith("TINYLM_")}
     return {
         "platform": platform.platform(),
-        "processor": platform.machine(),
+        "date": datetime.date.today().isoformat(),
+        "processor": processor_name(),
+        "architecture": platform.machine(),
         "cores": os.cpu_count(),
+        "threads": thread_count(),
+        "cache_bytes": cache_sizes(),
+        "cpu_products": product_instructions(),
         "versions": versions,
         "environment": settings,
     }

@@ -75,6 +75,7 @@ def test_a_small_workload_against_pytorch(tmp_path: Path) -> None:
 def test_the_file_holds_every_measurement(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(benchmark_rounds, "measure", lambda side, *_: timed(1 if side == "tinylm" else 2))
     monkeypatch.setattr(benchmark, "engine_costs", lambda _: {"a + b": 1.0})
+    monkeypatch.setattr(benchmark, "product_instructions", lambda: None)  # test_benchmark_products.py has the products
     monkeypatch.setattr(sys, "argv", ["benchmark.py", "--against", "torch", "--pairs", "2", "--out", str(tmp_path)])
     benchmark.main()
     record = json.loads((tmp_path / "benchmark.json").read_text(encoding="utf-8"))

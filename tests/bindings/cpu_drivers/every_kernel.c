@@ -46,6 +46,8 @@ static void matmul(int64_t batches, int64_t m, int64_t n, int64_t k, int transpo
     matmul_batches(batches, m, n, k, a, m * k, transposed, b, 0, transposed, c);
     look(c, batches * m * n);
     forget();
+    int64_t tile[3];
+    product_tile(tile);
 }
 
 static void recurrent(int blocks, int64_t T, int64_t N, int64_t I, int64_t H, int reverse, const int64_t *running) {

@@ -14,6 +14,7 @@ int linear_backward(
     int64_t, int64_t, int64_t, const float *, const float *, int, const float *, const float *, float *, float *, float *, float *
 );
 int matmul_batches(int64_t, int64_t, int64_t, int64_t, const float *, int64_t, int, const float *, int64_t, int, float *);
+int product_tile(int64_t *);
 #define LAYER const RecurrentSizes *, const float *, const float *, const float *
 int rnn_forward(LAYER, const float *, const float *, int, float *, float *);
 int rnn_backward(LAYER, int, const float *, const float *, float *, float *, float *, float *, float *, float *, float *);
