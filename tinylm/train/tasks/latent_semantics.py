@@ -1,14 +1,18 @@
 """Embeddings to start a translator from: tokens that occur in the same pairs begin close together."""
 
-from collections.abc import Sequence
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse import linalg
+from threadpoolctl import ThreadpoolController
 
 from tinylm.engine.random_keys import philox
 
+_blas = threading.Lock()  # held while the number of BLAS threads, which the whole process shares, is 1
 _NOISE = 1e-6  # singular values of a matrix of lower rank come out as about 1e-8 of the largest
 
 
@@ -22,7 +26,13 @@ def latent_embedding(documents: Sequence[np.ndarray], vocab_size: int, width: in
     length 1. "king" and "rey" stand in the same pairs and get nearly the same vector: Dumais et al.
     1997, "Automatic cross-language retrieval using latent semantic indexing".
     With fewer than width + 1 tokens or documents the missing directions stay empty.
+    The vectors are the same for any number of BLAS threads, since they are computed by one (on macOS, Accelerate decides).
     """
+    with one_blas_thread():
+        return _latent_embedding(documents, vocab_size, width, seed)
+
+
+def _latent_embedding(documents: Sequence[np.ndarray], vocab_size: int, width: int, seed: int) -> np.ndarray:
     columns = [np.unique(ids) for ids in documents]
     rows = np.concatenate([*columns, np.empty(0, np.int64)]).astype(np.int64)
     counts = np.bincount(rows, minlength=vocab_size)
@@ -42,6 +52,18 @@ def latent_embedding(documents: Sequence[np.ndarray], vocab_size: int, width: in
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     known = (lengths > 1e-9) & (idf[:, None] > 0) & (counts[:, None] > 0)
     return np.where(known, vectors / np.where(known, lengths, 1), 0)
+
+
+@contextlib.contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Within it, NumPy's and SciPy's linear algebra runs on the calling thread alone.
+
+    With several threads a sum is added up in other parts, and the rounding of a decomposition decides the signs and directions of
+    its vectors: a seed would give another embedding on a machine with other cores. BLAS threads also wait in a loop, for many times
+    as long as they work if the cores are busy.
+    """
+    with _blas, ThreadpoolController().select(user_api="blas").limit(limits=1):
+        yield
 
 
 def svds(m: Any, k: int, v0: np.ndarray) -> tuple[np.ndarray, np.ndarray, None]:
