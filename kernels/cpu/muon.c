@@ -65,40 +65,66 @@ static void subtract_part(void *argument, int part, int parts) {
 
 /* ---- products, some matrices per part */
 
-static void gram(const Step *s, int64_t matrix, int part, int parts) {
-    const float *x = s->x + matrix * s->m * s->n;
-    int tall = s->m > s->n;
-    Factor left = tall ? transposed(x, s->n) : plain(x, s->n), right = tall ? plain(x, s->n) : transposed(x, s->n);
-    Product p = {
-        s->side, s->side, tall ? s->m : s->n, left, right, s->gram + matrix * s->side * s->side, s->side, 0, 0, 0,
-    };
-    product_part(&p, part, parts);
+/* A product that is symmetric. Strips of its columns are computed from the diagonal down, which is half the work, and mirrored. */
+typedef struct {
+    Product lower;
+    const float *gram; /* null, or G: then each number y of the product becomes that of a I + b G + c y */
+} Symmetric;
+
+static void finish_symmetric(const void *context, int64_t row, int64_t row_end, int64_t column, int64_t column_end) {
+    const Symmetric *s = context;
+    const int64_t stride = s->lower.stride;
+    for (; row < row_end; row++) {
+        float *y = s->lower.c + row * stride;
+        if (s->gram) {
+            const float *g = s->gram + row * stride;
+#pragma omp simd
+            for (int64_t j = column; j < column_end; j++) y[j] = B * g[j] + C * y[j];
+            if (column <= row && row < column_end) y[row] += A;
+        }
+        for (int64_t j = column; j < column_end && j < row; j++) s->lower.c[j * stride + row] = y[j];
+    }
 }
 
-typedef struct {
-    const Step *step;
-    const float *gram;
-    float *polynomial;
-} Polynomial;
+/* The rows and columns from `first` on, `width` of the columns. */
+static void strip(const Symmetric *whole, int64_t first, int64_t width) {
+    Symmetric s = *whole;
+    Product *p = &s.lower;
+    p->a.data += p->a.transposed ? first : first * p->a.stride;
+    p->b.data += p->b.transposed ? first * p->b.stride : first;
+    p->c += first * (p->stride + 1);
+    p->m -= first;
+    p->n = width < p->m ? width : p->m;
+    p->finish = finish_symmetric;
+    p->context = &s;
+    if (s.gram) s.gram += first * (p->stride + 1);
+    product_part(p, 0, 1);
+}
 
-/* G² -> a I + b G + c G² */
-static void finish_polynomial(const void *context, int64_t row, int64_t row_end, int64_t column, int64_t column_end) {
-    const Polynomial *p = context;
-    for (; row < row_end; row++) {
-        const float *g = p->gram + row * p->step->side;
-        float *y = p->polynomial + row * p->step->side;
-#pragma omp simd
-        for (int64_t j = column; j < column_end; j++) y[j] = B * g[j] + C * y[j];
-        if (column <= row && row < column_end) y[row] += A;
+/* A long strip and a short one together are the same work as any other two. */
+static void symmetric_part(Symmetric s, int part, int parts) {
+    enum { WIDTH = 32 };
+    int64_t strips = (s.lower.n + WIDTH - 1) / WIDTH;
+    for (int64_t i = part; i < (strips + 1) / 2; i += parts) {
+        strip(&s, i * WIDTH, WIDTH);
+        if (strips - 1 - i > i) strip(&s, (strips - 1 - i) * WIDTH, WIDTH);
     }
+}
+
+static void gram(const Step *s, int64_t matrix, int part, int parts) {
+    const float *x = s->x + matrix * s->m * s->n;
+    float *g = s->gram + matrix * s->side * s->side;
+    Factor rows = plain(x, s->n), columns = transposed(x, s->n);
+    int tall = s->m > s->n;
+    Product p = {s->side, s->side, tall ? s->m : s->n, tall ? columns : rows, tall ? rows : columns, g, s->side, 0, 0, 0};
+    symmetric_part((Symmetric){p, 0}, part, parts);
 }
 
 static void polynomial(const Step *s, int64_t matrix, int part, int parts) {
     int64_t side = s->side, at = matrix * side * side;
-    Polynomial context = {s, s->gram + at, s->polynomial + at};
-    Factor g = plain(context.gram, side);
-    Product p = {side, side, side, g, g, context.polynomial, side, 0, finish_polynomial, &context};
-    product_part(&p, part, parts);
+    Factor g = plain(s->gram + at, side);
+    Product p = {side, side, side, g, g, s->polynomial + at, side, 0, 0, 0};
+    symmetric_part((Symmetric){p, g.data}, part, parts);
 }
 
 static void next(const Step *s, int64_t matrix, int part, int parts) {
