@@ -26,7 +26,7 @@ def latent_embedding(documents: Sequence[np.ndarray], vocab_size: int, width: in
     length 1. "king" and "rey" stand in the same pairs and get nearly the same vector: Dumais et al.
     1997, "Automatic cross-language retrieval using latent semantic indexing".
     With fewer than width + 1 tokens or documents the missing directions stay empty.
-    The vectors are the same for any number of BLAS threads, since they are computed by one (on macOS, Accelerate decides).
+    The vectors do not depend on the number of BLAS threads, since one thread computes them (on macOS, Accelerate decides).
     """
     with one_blas_thread():
         return _latent_embedding(documents, vocab_size, width, seed)
