@@ -35,7 +35,7 @@ def sgd(values, grads, velocity, /, *, lr, momentum, weight_decay, nesterov, ste
 @kernel("muon", device="cpu")
 def muon(values, grads, exp_avg, /, *, lr, momentum, weight_decay, grad_scale):
     arrays = values, grads, exp_avg
-    if values.ndim != 2 or not 0 < values.size or not all(a.shape == values.shape and a.flags.c_contiguous for a in arrays):
+    if values.ndim != 2 or values.size == 0 or not all(a.shape == values.shape and a.flags.c_contiguous for a in arrays):
         return NotImplemented
     m, n = values.shape
     count, rows = (m // n, n) if m % n == 0 else (1, m)  # matrices on top of each other, and the rows of each
