@@ -72,17 +72,23 @@ typedef struct {
 } Symmetric;
 
 static void finish_symmetric(const void *context, int64_t row, int64_t row_end, int64_t column, int64_t column_end) {
+    enum { TOGETHER = 8 }; /* rows whose numbers are next to each other in the mirror */
     const Symmetric *s = context;
     const int64_t stride = s->lower.stride;
-    for (; row < row_end; row++) {
-        float *y = s->lower.c + row * stride;
-        if (s->gram) {
-            const float *g = s->gram + row * stride;
+    float *c = s->lower.c;
+    for (int64_t i = row; s->gram && i < row_end; i++) {
+        const float *g = s->gram + i * stride;
+        float *y = c + i * stride;
 #pragma omp simd
-            for (int64_t j = column; j < column_end; j++) y[j] = B * g[j] + C * y[j];
-            if (column <= row && row < column_end) y[row] += A;
+        for (int64_t j = column; j < column_end; j++) y[j] = B * g[j] + C * y[j];
+        if (column <= i && i < column_end) y[i] += A;
+    }
+    if (row < s->lower.n) row = s->lower.n; /* the block on the diagonal is computed as a whole */
+    for (; row < row_end; row += TOGETHER) {
+        int64_t end = row_end - row < TOGETHER ? row_end : row + TOGETHER;
+        for (int64_t j = column; j < column_end; j++) {
+            for (int64_t i = row; i < end; i++) c[j * stride + i] = c[i * stride + j];
         }
-        for (int64_t j = column; j < column_end && j < row; j++) s->lower.c[j * stride + row] = y[j];
     }
 }
 
@@ -101,13 +107,15 @@ static void strip(const Symmetric *whole, int64_t first, int64_t width) {
     product_part(p, 0, 1);
 }
 
-/* A long strip and a short one together are the same work as any other two. */
+/* Narrow strips save more of the work above the diagonal, wide ones read the left factor less often. A long strip and a short one
+   together are the same work as any other two. */
 static void symmetric_part(Symmetric s, int part, int parts) {
-    enum { WIDTH = 32 };
-    int64_t strips = (s.lower.n + WIDTH - 1) / WIDTH;
+    enum { LEAST = 32, STRIPS = 8 };
+    int64_t wanted = 2 * parts > STRIPS ? 2 * parts : STRIPS;
+    int64_t width = (s.lower.n + wanted * LEAST - 1) / (wanted * LEAST) * LEAST, strips = (s.lower.n + width - 1) / width;
     for (int64_t i = part; i < (strips + 1) / 2; i += parts) {
-        strip(&s, i * WIDTH, WIDTH);
-        if (strips - 1 - i > i) strip(&s, (strips - 1 - i) * WIDTH, WIDTH);
+        strip(&s, i * width, width);
+        if (strips - 1 - i > i) strip(&s, (strips - 1 - i) * width, width);
     }
 }
 

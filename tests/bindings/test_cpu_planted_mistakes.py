@@ -60,7 +60,7 @@ MISTAKES = [
     ("sgd.c", "g + s.momentum * v", "g + v", "sgd"),
     ("muon.c", "s.momentum * moved + s.rest * g", "moved", "muon"),
     ("muon.c", "B * g[j] + C * y[j]", "B * g[j]", "muon"),
-    ("muon.c", "s->lower.c[j * stride + row] = y[j]", "y[j] = y[j]", "muon"),
+    ("muon.c", "c[j * stride + i] = c[i * stride + j]", "c[i * stride + j] += 0", "muon"),
     ("muon.c", "i < s->count", "i < s->count - 1", "muon"),
     ("squared_norm.c", "i < blocks", "i < blocks - 1", "squared_norm"),
     ("squared_norm.c", "rest[i] * rest[i]", "0", "squared_norm"),
