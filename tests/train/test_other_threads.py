@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from tinylm.files.notices import warn_once
 from tinylm.train.tasks import latent_semantics
 from tinylm.train.tasks.latent_semantics import latent_embedding, one_blas_thread
 
@@ -88,3 +89,25 @@ def test_the_number_of_blas_threads_is_one_inside_and_what_it_was_before_outside
     finally:
         set_blas_threads(before)
     assert seen == [{1}] * 4
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="Accelerate has no number of threads")
+def test_a_thread_that_cannot_set_the_number_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """From version 3.8 on, threadpoolctl does nothing while another thread has a limit."""
+    warn_once.cache_clear()
+    docs = [np.array([i % 3, 3 + i % 2]) for i in range(60)]
+    expected = latent_embedding(docs, 6, 4)
+    assert capsys.readouterr().err == ""
+    found, limited = [], []
+
+    def embed() -> None:
+        found.append(latent_embedding(docs, 6, 4))
+        with one_blas_thread():
+            limited.append(all(each["num_threads"] == 1 for each in threadpool_info() if each["user_api"] == "blas"))
+
+    with threadpool_limits(2, user_api="blas"):
+        caller = threading.Thread(target=embed)
+        caller.start()
+        caller.join()
+    np.testing.assert_allclose(found[0], expected, atol=1e-9)
+    assert ("sets the number of BLAS threads" in capsys.readouterr().err) is not limited[0]
