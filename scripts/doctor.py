@@ -102,7 +102,7 @@ CHECKS: list[tuple[str, Callable[[], str], bool]] = [
     ("processor", processor_name, True),
     *[
         (name, lambda name=name: package(name), True)
-        for name in ("numpy", "scipy", "safetensors", "tokenizers", "tyro", "rich", "matplotlib", "gguf", "jinja2")
+        for name in ("numpy", "scipy", "threadpoolctl", "safetensors", "tokenizers", "tyro", "rich", "matplotlib", "gguf", "jinja2")
     ],
     ("engine", arithmetic, True),
     ("folder", writable, True),

@@ -106,8 +106,8 @@ def score_inputs(shape: tuple[int, ...]) -> list[np.ndarray]:
 UPDATE_SETTINGS: dict[str, Any] = {"lr": 0.1, "betas": (0.8, 0.95), "eps": 1e-4, "weight_decay": 0.3, "step": 3}
 
 
-def update_inputs(size: int, dtype: str = "float32") -> list[np.ndarray]:
-    """Returns values, grads, exp_avg and exp_avg_sq of AdamW; the first three also serve SGD."""
+def update_inputs(size: int | tuple[int, ...], dtype: str = "float32") -> list[np.ndarray]:
+    """Returns values, grads, exp_avg and exp_avg_sq of AdamW, of that size or shape; the first three also serve SGD and Muon."""
     rng = np.random.default_rng(size)
     values, grads, exp_avg, exp_avg_sq = (rng.standard_normal(size).astype("float32").astype(dtype) for _ in range(4))
     return [values, grads, exp_avg, exp_avg_sq**2]

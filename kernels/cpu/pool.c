@@ -1,4 +1,6 @@
-/* The pool: parts - 1 threads, started when they are first needed.
+/* The pool: parts - 1 threads, started when they are first needed. Part p belongs to thread p, but a caller that is done with part 0
+   also does those that their threads have not begun: on a busy machine a thread may not get a core for milliseconds, and one
+   that sleeps takes longer to wake than a small part takes.
 
    A run is announced by a new number in `ticket`, and it is over when `pending` is zero. Both sides look for that number in a
    loop for some tens of microseconds, since the next run of a training step usually follows at once, and then sleep. A thread that
@@ -29,6 +31,9 @@ static unsigned born; /* the ticket when the last threads were made */
 static atomic_flag busy = ATOMIC_FLAG_INIT;
 static atomic_uint ticket;
 static atomic_int pending, asleep, waiting, ending;
+static struct {
+    _Alignas(64) atomic_uint ticket; /* of the last run in which the part was begun */
+} begun[MOST_PARTS];
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t announced = PTHREAD_COND_INITIALIZER, finished = PTHREAD_COND_INITIALIZER;
 static Work *current;
@@ -74,13 +79,21 @@ static void wake(atomic_int *sleepers, pthread_cond_t *condition) {
     pthread_mutex_unlock(&mutex);
 }
 
+/* Does a part of run `now` unless another thread has begun it. That run cannot end meanwhile, since the part is pending; a thread
+   that comes late finds the part begun, in that run or in a later one. */
+static void do_part(int part, unsigned now) {
+    unsigned last = atomic_load(&begun[part].ticket);
+    if ((int)(last - now) >= 0 || !atomic_compare_exchange_strong(&begun[part].ticket, &last, now)) return;
+    current(current_argument, part, parts);
+    if (atomic_fetch_sub(&pending, 1) == 1) wake(&waiting, &finished);
+}
+
 static void *serve(void *place) {
-    int part = (int)(intptr_t)place;
-    for (unsigned seen = born;; seen++) {
+    for (unsigned seen = born;;) {
         wait_until(is_announced, seen, &asleep, &announced);
+        seen = atomic_load(&ticket);
         if (atomic_load(&ending)) return 0;
-        current(current_argument, part, parts);
-        if (atomic_fetch_sub(&pending, 1) == 1) wake(&waiting, &finished);
+        do_part((int)(intptr_t)place, seen);
     }
 }
 
@@ -149,6 +162,7 @@ void pool_run(Work *work, void *argument, int64_t operations) {
         atomic_store(&pending, parts - 1);
         announce();
         work(argument, 0, parts);
+        for (int part = 1; part < parts && !is_finished(0); part++) do_part(part, atomic_load(&ticket));
         wait_until(is_finished, 0, &waiting, &finished);
     } else {
         for (int part = 0; part < parts; part++) work(argument, part, parts);

@@ -58,6 +58,10 @@ MISTAKES = [
     ("adamw.c", "s.rest2 * (g * g)", "s.rest2 * g", "adamw"),
     ("adamw.c", "s.decay * w", "s.decay", "adamw"),
     ("sgd.c", "g + s.momentum * v", "g + v", "sgd"),
+    ("muon.c", "s.momentum * moved + s.rest * g", "moved", "muon"),
+    ("muon.c", "B * g[j] + C * y[j]", "B * g[j]", "muon"),
+    ("muon.c", "c[j * stride + i] = c[i * stride + j]", "c[i * stride + j] += 0", "muon"),
+    ("muon.c", "i < s->count", "i < s->count - 1", "muon"),
     ("squared_norm.c", "i < blocks", "i < blocks - 1", "squared_norm"),
     ("squared_norm.c", "rest[i] * rest[i]", "0", "squared_norm"),
     ("sums.h", "sums[i] += sums[SUMS + i]", "sums[i] += 0 * sums[SUMS + i]", ATTENTION),
@@ -120,9 +124,11 @@ def compare_update(name: str) -> None:
         "adamw": {**UPDATE_SETTINGS, "decoupled": False, "grad_scale": 0.5},
         "sgd": {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.3, "nesterov": True, "step": 2, "grad_scale": 0.5},
         "squared_norm": {},
+        "muon": {"lr": 3.0, "momentum": 0.9, "weight_decay": 0.3, "grad_scale": 0.5},
     }
-    found, expected = update_inputs(5000), update_inputs(5000, "float64")
-    count = {"adamw": 4, "sgd": 3, "squared_norm": 1}[name]
+    shape = (3 * 41, 41) if name == "muon" else 5000
+    found, expected = update_inputs(shape), update_inputs(shape, "float64")
+    count = {"adamw": 4, "sgd": 3, "muon": 3, "squared_norm": 1}[name]
     for arrays in (found, expected):
         total = [np.zeros((), arrays[0].dtype)] if name == "squared_norm" else []
         arrays[count:] = total

@@ -1,4 +1,4 @@
-"""AdamW, SGD and the squared norm on the CPU against their references in float64."""
+"""AdamW, SGD, Muon and the squared norm on the CPU against their references in float64."""
 
 import os
 from typing import Any
@@ -16,6 +16,7 @@ from tinylm.bindings.cpu import library
 from tinylm.bindings.cpu.library import Library
 from tinylm.engine.kernels import launches
 from tinylm.optim.adam import adamw
+from tinylm.optim.muon import muon
 from tinylm.optim.optimizer import grad_norm, squared_norm
 from tinylm.optim.sgd import sgd
 
@@ -25,7 +26,7 @@ SGD_SETTINGS = {"lr": 0.1, "weight_decay": 0.3}
 NAMES = ("values", "grads", "exp_avg", "exp_avg_sq")
 
 
-def compare(update: Any, count: int, size: int, **given: Any) -> None:
+def compare(update: Any, count: int, size: Any, **given: Any) -> None:
     """Compares one step on the first `count` arrays with the same step in float64."""
     before = launches[update.name, "cpu"]
     expected, found = update_inputs(size, "float64")[:count], update_inputs(size)[:count]
@@ -61,6 +62,41 @@ def test_adamw(cpu: Library, size: int, decoupled: bool, scale: Any, step: int, 
 def test_sgd(cpu: Library, size: int, kind: tuple[float, bool], scale: Any, step: int, threads: int) -> None:
     cpu.functions["pool_size"](threads)
     compare(sgd, 3, size, momentum=kind[0], nesterov=kind[1], grad_scale=scale, step=step, **SGD_SETTINGS)
+
+
+MUON_SHAPES = [
+    (64, 64), (192, 64), (65, 65), (95, 31), (31, 95), (100, 37), (37, 100), (6, 2), (1, 1), (1, 3), (3, 1), (2 * 33, 33),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("scale", [None, np.float32(0.25)])
+@pytest.mark.parametrize("shape", MUON_SHAPES)
+def test_muon(cpu: Library, shape: tuple[int, int], scale: Any) -> None:
+    """The update is large beside the values, so that they show an error of it; and it is the same for any number of threads."""
+    given = {"lr": 5.0, "momentum": 0.9, "weight_decay": 0.1, "grad_scale": scale}
+    compare(muon, 3, shape, **given)
+    found = []
+    for threads in (1, 2, 3, 5):
+        cpu.functions["pool_size"](threads)
+        arrays = update_inputs(shape)[:3]
+        muon(*arrays, **given)
+        found.append(arrays)
+    for arrays in found[1:]:
+        for a, b in zip(arrays, found[0], strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_muon_declines_what_is_not_contiguous_and_passes_nan() -> None:
+    given = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1, "grad_scale": None}
+    wide = [a[:, ::2] for a in update_inputs((8, 8))[:3]]
+    muon(*wide, **given)
+    assert not launches
+    arrays = update_inputs((4, 4))[:3]
+    arrays[1][2, 1] = np.nan
+    muon(*arrays, **given)
+    assert launches["muon", "cpu"] == 1
+    assert np.isnan(arrays[0]).all()
+    assert np.isnan(arrays[2]).sum() == 1
 
 
 def test_what_is_not_flat_is_left_to_the_reference() -> None:

@@ -19,6 +19,7 @@ EXPECTED = json.loads((RUNS / "expected.json").read_text(encoding="utf-8"))
 FORMAT_1 = json.loads((RUNS / "format_1" / "expected.json").read_text(encoding="utf-8"))
 RESUMED = [name for name, run in EXPECTED["runs"].items() if run.get("resume")]
 SAME_MACHINE = EXPECTED["machine"] == machine()
+SINCE = ("translator", "lstm-translator")  # made when NumPy computed Muon's products: its kernel rounds differently
 # Another processor or NumPy adds float32 numbers in another order. After a few steps that matters little, but Adam divides a
 # gradient by its own size, so that rounding shows where a gradient is nearly zero: arrays are compared by the norm of
 # their part (all weights, all averages, ...), never number by number, and without the biases of keys. The gradient of
@@ -26,6 +27,11 @@ SAME_MACHINE = EXPECTED["machine"] == machine()
 TOLERANCE = 1e-5
 KEY_BIASES = ("c_attn.bias", "in_proj_bias")
 NUMBER = re.compile(r"(?<![\w.])-?\d+\.\d+(?:e[+-]\d+)?")
+
+
+def exactly(name: str) -> bool:
+    """Whether a run is what it was then to the last bit."""
+    return SAME_MACHINE and name not in SINCE
 
 
 @pytest.fixture
@@ -123,8 +129,8 @@ def test_it_resumes(name: str, copy: Callable[[str], Path]) -> None:
     expected, folders = EXPECTED["runs"][name], []
     for number in ("first", "second"):
         folders.append(copy(number) / name)
-        resumes_the_same(expected, folders[-1])
-    gives_the_same(expected, "after", folders[-1])
+        resumes_the_same(expected, folders[-1], exactly(name))
+    gives_the_same(expected, "after", folders[-1], exactly(name))
     same_arrays(*(arrays_of(newest(folder)) for folder in folders), exact=True)
     same_numbers(*(losses_of(folder) for folder in folders), exact=True)
 
@@ -166,7 +172,7 @@ def test_a_missing_setting_takes_its_old_value(commit: str, copy: Callable[[str]
 def test_a_translators_missing_setting_takes_its_old_value(copy: Callable[[str], Path]) -> None:
     folder = copy("copy") / "translator"
     change_config(folder, lambda config: [config["train"].pop(name) for name in ("save_minutes", "keep", "ema", "patience")] and None)
-    resumes_the_same(EXPECTED["runs"]["translator"], folder)
+    resumes_the_same(EXPECTED["runs"]["translator"], folder, exactly("translator"))
 
 
 def test_whole_weights_without_the_context_of_their_model(copy: Callable[[str], Path]) -> None:
@@ -187,7 +193,7 @@ def test_adapters_without_the_digest_of_their_model(copy: Callable[[str], Path])
 
 @pytest.mark.parametrize("name", list(FORMAT_1["runs"]))
 def test_format_1(name: str, copy: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs until 17bccbe, made by the code of their time (make_format_1.py): bit for bit, except for early ones, since
+    """Runs until 17bccbe, made by the code of their time (make_format_1.py): bit for bit, except for early ones and Muon's, since
     newer kernels round differently."""
     folder = copy("copy") / "format_1" / name
     monkeypatch.chdir(folder.parent)
@@ -196,5 +202,5 @@ def test_format_1(name: str, copy: Callable[[str], Path], monkeypatch: pytest.Mo
     expected, exact = FORMAT_1["runs"][name], FORMAT_1["machine"] == machine() and not name.startswith("early")
     gives_the_same(expected, "before", folder, exact)
     if expected.get("resume"):
-        resumes_the_same(expected, folder, exact)
-        gives_the_same(expected, "after", folder, exact)
+        resumes_the_same(expected, folder, exact and name not in SINCE)
+        gives_the_same(expected, "after", folder, exact and name not in SINCE)

@@ -54,7 +54,7 @@ class LowRankLinear(Linear):
         """Returns a plain layer of the weight W + (alpha / rank) B A, trained like any other."""
         with init.shapes_only():
             plain = Linear(self.in_features, self.out_features, self.bias is not None)
-        plain.weight = Parameter(self.weight.data + self.scale * (self.lora_B.data @ self.lora_A.data))
+        plain.weight = Parameter(self.weight.data + self.scale * ops.matmul(self.lora_B.data, self.lora_A.data).data)
         plain.bias = self.bias
         return plain
 

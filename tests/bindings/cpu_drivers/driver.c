@@ -45,6 +45,26 @@ static void race(void *unused, int part, int parts) {
     shared_number++;
 }
 
+static int done[8]; /* how often a part of the run was done */
+
+static void count_part(void *unused, int part, int parts) {
+    (void)unused, (void)parts;
+    done[part]++;
+}
+
+/* Whether each part of many runs is done once, by its thread or by the caller: in some runs the threads look for work, in others they sleep. */
+static int each_part_is_done_once(int parts) {
+    for (int i = 0; i < 2000; i++) {
+        memset(done, 0, sizeof done);
+        pool_run(count_part, 0, 1);
+        for (int part = 0; part < parts; part++) {
+            if (done[part] != 1) return 0;
+        }
+        if (i % 20 == 0) usleep(200);
+    }
+    return 1;
+}
+
 static int fail(const char *what, int parts) {
     fprintf(stderr, "%s with %d parts\n", what, parts);
     return 1;
@@ -68,6 +88,7 @@ int main(int count, char **words) {
     for (int i = 0; i < 4; i++) {
         int parts = (int[]){2, 3, 5, 1}[i];
         pool_size(parts);
+        if (!each_part_is_done_once(parts)) return fail("a part was not done once", parts);
         if (every_kernel() != expected) return fail("other results", parts);
         unsigned long found[2];
         pthread_t two[2];

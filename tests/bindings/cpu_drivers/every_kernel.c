@@ -112,6 +112,13 @@ static void updates(int64_t n) {
     forget();
 }
 
+static void orthogonal(int64_t count, int64_t m, int64_t n) {
+    float *w = numbers(count * m * n), *g = numbers(count * m * n), *v = numbers(count * m * n);
+    muon(count, m, n, w, g, v, 0.5f, 0.9f, 0.1f, 0.9f, 0.1f);
+    look(w, count * m * n), look(v, count * m * n);
+    forget();
+}
+
 static void dropout(int64_t n) {
     float *x = numbers(n), *y = numbers(n), *dx = numbers(n);
     uint8_t *kept = malloc((size_t)((n + 7) / 8));
@@ -217,6 +224,7 @@ unsigned long every_kernel(void) {
         turned_heads(2, 3, 7, 17, 9, interleaved), turned_heads(1, 4, 1, 1, 3, interleaved), turned_heads(2, 1, 0, 3, 2, interleaved);
         rotate(2, 3, 7, 17, interleaved), rotate(1, 5, 1, 1, interleaved), rotate(2, 1, 0, 3, interleaved);
     }
+    orthogonal(7, 33, 33), orthogonal(1, 70, 45), orthogonal(1, 45, 70), orthogonal(2, 1, 1);
     updates(5001), updates(2048), updates(1), updates(0);
     for (int flag = 0; flag < 2; flag++) {
         probabilities(40, 75, flag);

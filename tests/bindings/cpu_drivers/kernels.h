@@ -42,6 +42,7 @@ int adamw(
     int64_t, float *, const float *, float *, float *, float, float, float, float, float, float, float, float, float, float
 );
 int sgd(int64_t, float *, const float *, float *, float, float, float, float, float, int);
+int muon(int64_t, int64_t, int64_t, float *, const float *, float *, float, float, float, float, float);
 int squared_norm(int64_t, const float *, float *);
 int swiglu_forward(int64_t, const float *, const float *, float *);
 int swiglu_backward(int64_t, const float *, const float *, const float *, float *, float *);

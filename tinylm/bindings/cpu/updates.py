@@ -2,7 +2,7 @@
 
 import math
 
-from tinylm.bindings.cpu.library import call, library
+from tinylm.bindings.cpu.library import LARGEST, call, library
 from tinylm.engine.kernels import kernel
 
 
@@ -29,6 +29,21 @@ def sgd(values, grads, velocity, /, *, lr, momentum, weight_decay, nesterov, ste
         return NotImplemented
     scale, keep = 1.0 if grad_scale is None else grad_scale, momentum if step > 1 else 0.0
     call("sgd", values.size, values, grads, velocity, *map(float, (scale, weight_decay, lr, momentum, keep)), nesterov)
+    return None
+
+
+@kernel("muon", device="cpu")
+def muon(values, grads, exp_avg, /, *, lr, momentum, weight_decay, grad_scale):
+    arrays = values, grads, exp_avg
+    if values.ndim != 2 or values.size == 0 or not all(a.shape == values.shape and a.flags.c_contiguous for a in arrays):
+        return NotImplemented
+    m, n = values.shape
+    count, rows = (m // n, n) if m % n == 0 else (1, m)  # matrices on top of each other, and the rows of each
+    if max(m, n) > LARGEST or library() is None:
+        return NotImplemented
+    scale = 1.0 if grad_scale is None else grad_scale
+    rates = scale, momentum, 1 - momentum, 1 - lr * weight_decay, lr * math.sqrt(max(1, rows / n))
+    call("muon", count, rows, n, values, grads, exp_avg, *map(float, rates))
     return None
 
 

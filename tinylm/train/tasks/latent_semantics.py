@@ -1,17 +1,38 @@
 """Embeddings to start a translator from: tokens that occur in the same pairs begin close together."""
 
-from collections.abc import Sequence
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse import linalg
+from threadpoolctl import ThreadpoolController
 
 from tinylm.engine.random_keys import philox
+from tinylm.files.notices import warn_once
 
+_blas = threading.Lock()  # held while the number of BLAS threads, which the whole process shares, is 1
 _NOISE = 1e-6  # singular values of a matrix of lower rank come out as about 1e-8 of the largest
 
 
+@contextlib.contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Within it, NumPy's and SciPy's linear algebra runs on the calling thread alone.
+
+    With several threads a sum is added up in other parts, and the rounding of a decomposition decides the signs and directions of
+    its vectors: a seed would give another embedding on a machine with other cores. BLAS threads also wait in a loop, for many times
+    as long as they work if the cores are busy. Warns if another thread of the program holds the number by threadpoolctl.
+    """
+    blas = ThreadpoolController().select(user_api="blas")
+    with _blas, blas.limit(limits=1):
+        if any(each["num_threads"] > 1 for each in blas.info()):
+            warn_once("a thread of this program sets the number of BLAS threads: the embedding starts with digits that depend on it")
+        yield
+
+
+@one_blas_thread()
 def latent_embedding(documents: Sequence[np.ndarray], vocab_size: int, width: int, seed: int = 0) -> np.ndarray:
     """Returns (vocab_size, width) float64, rows of length 1, zero for a token that occurs nowhere or in all documents.
 
@@ -22,6 +43,7 @@ def latent_embedding(documents: Sequence[np.ndarray], vocab_size: int, width: in
     length 1. "king" and "rey" stand in the same pairs and get nearly the same vector: Dumais et al.
     1997, "Automatic cross-language retrieval using latent semantic indexing".
     With fewer than width + 1 tokens or documents the missing directions stay empty.
+    The vectors do not depend on the number of BLAS threads, since one thread computes them (on macOS, Accelerate decides).
     """
     columns = [np.unique(ids) for ids in documents]
     rows = np.concatenate([*columns, np.empty(0, np.int64)]).astype(np.int64)
