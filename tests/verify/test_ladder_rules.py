@@ -1,5 +1,6 @@
 """The ladder of steps gives what its rules say, written here for one output at a time, for functions of many kinds."""
 
+import itertools
 import math
 
 import numpy as np
@@ -88,9 +89,9 @@ def candidates(slope, rounding, kink):
     """Yields (value, uncertainty, the kink's part, the number of its smallest step): differences, and extrapolated twice."""
     for order in range(3):
         if order:
-            slope = [b + (b - a) / (16**order - 1) for a, b in zip(slope, slope[1:], strict=False)]
-            kink = [np.fmax(a, b) for a, b in zip(kink, kink[1:], strict=False)]
-        moved = [abs(b - a) for a, b in zip(slope, slope[1:], strict=False)]
+            slope = [b + (b - a) / (16**order - 1) for a, b in itertools.pairwise(slope)]
+            kink = [np.fmax(a, b) for a, b in itertools.pairwise(kink)]
+        moved = [abs(b - a) for a, b in itertools.pairwise(slope)]
         for i, own in enumerate(moved):
             truncation = np.fmax(own, moved[i + 1] / 4) if i + 1 < len(moved) else own
             doubt = 2 * truncation + rounding[order + 1 + i] + kink[i + 1]
@@ -172,8 +173,8 @@ def hides(f, steps, taped, value, rounding):
         np.fmax(away[i + 1], away[i + 2]) / away[i] if np.isfinite(away[i]) and away[i] > 1e-3 * abs(value) else 1.0 for i in range(n - 2)
     ]
     settled = 1 + nearer.index(min(nearer))
-    once = [b + (b - a) / 15 for a, b in zip(slope, slope[1:], strict=False)]
-    twice = [b + (b - a) / 255 for a, b in zip(once, once[1:], strict=False)]  # number i ends at the step i + 2
+    once = [b + (b - a) / 15 for a, b in itertools.pairwise(slope)]
+    twice = [b + (b - a) / 255 for a, b in itertools.pairwise(once)]  # number i ends at the step i + 2
     for i in range(2, min(settled, n - 1)):
         if abs(twice[i - 2] - taped) > 2 * abs(twice[i - 1] - twice[i - 2]) + rounding / steps[i]:
             return False
