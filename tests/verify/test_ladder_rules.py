@@ -59,17 +59,6 @@ FUNCTIONS = {
 SIZES = {"nothing": 7.0, "small": 1e-300, "rounded beside 1000": 1000.0, "stairs far away": 1e3, "more noise": 1e8}
 
 
-def rows(change):
-    """The rows of the functions: their changes, and the sizes of their values."""
-    constant = np.array([SIZES.get(name, 0.0) for name in FUNCTIONS])
-    return change, np.fmax(np.abs(change), constant)
-
-
-def at(s):
-    with np.errstate(all="ignore"):
-        return np.array([float(f(s)) for f in FUNCTIONS.values()])
-
-
 def stair(f, steps, plus, minus):
     """The height of a stair: of what stands still at the smallest steps, moves on both sides one step above the smallest
     that moves it, and stands still just beside that one."""
@@ -136,13 +125,56 @@ def estimate(f, size, steps):
     return value, doubt, farther[0], farther[1], bool(kinked or jump or not np.isfinite(slope).any()), still
 
 
+def drawn(rng):
+    """Returns a random sum of up to three terms: smooth, bent, steep, with jumps, rests or stairs; it is 0 at 0."""
+    terms = []
+    for i in range(rng.integers(1, 4)):
+        a = rng.choice([-1, 1]) * (rng.uniform(0.1, 2) if i == 0 else 10 ** rng.uniform(-12, 0))
+        k, d, p = 10 ** rng.uniform(0, 7), 10 ** rng.uniform(-8, 1.5), rng.uniform(1.1, 2.5)
+        stair = STAIR * rng.uniform(0.2, 7.5)
+        kinds = [
+            lambda s, a=a: a * s,
+            lambda s, a=a: a * s * s,
+            lambda s, a=a: a * abs(s),
+            lambda s, a=a: a * np.sign(s),
+            lambda s, a=a, p=p: a * abs(s) ** p,
+            lambda s, a=a, k=k: a * np.tanh(k * s) / k,
+            lambda s, a=a, k=k: a * np.sin(k * s) / k,
+            lambda s, a=a, d=d: a * max(s - d, 0.0),
+            lambda s, a=a, d=d: a * s if abs(s) > d else 0.0,
+            lambda s, d=d, stair=stair: np.round(s / d) * stair,
+            lambda s, a=a, d=d: a * np.round(s / d) * d,
+        ]
+        terms.append(kinds[rng.integers(len(kinds))])
+    return lambda s: sum(term(s) for term in terms)
+
+
+DRAWN = [drawn(np.random.default_rng(seed)) for seed in range(240)]
+
+
+def of_all(functions):
+    return lambda s: np.array([float(f(s)) for f in functions])
+
+
+def test_the_steps():
+    assert tuple(4.0**n for n in range(20, -24, -1)) == (WIDE + NEAR + TINY)
+    assert (len(WIDE), len(NEAR), len(TINY)) == (21, 13, 10)
+
+
 @pytest.mark.parametrize("steps", [NEAR, NEAR + TINY, WIDE + NEAR + TINY], ids=["near", "tiny", "wide"])
 def test_the_estimate_follows_its_rules(steps):
-    found = Ladder(at, rows, np.full(len(FUNCTIONS), LARGEST)).climb(steps)
+    functions = [*FUNCTIONS.values(), *(DRAWN[:80] if WIDE[0] in steps else DRAWN)]
+    sizes = np.array(
+        [*(SIZES.get(name, 0.0) for name in FUNCTIONS), *10 ** np.random.default_rng(0).uniform(-9, 6, len(functions) - len(FUNCTIONS))]
+    )
+    ladder = Ladder(of_all(functions), lambda y: (y, np.fmax(np.abs(y), sizes)), np.full(len(functions), LARGEST))
+    with np.errstate(all="ignore"):
+        found = ladder.climb(steps)
     kinds = set()
-    for j, (name, f) in enumerate(FUNCTIONS.items()):
+    for j, f in enumerate(functions):
         with np.errstate(all="ignore"):
-            value, doubt, farther, its_own, kinked, still = estimate(f, SIZES.get(name, 0.0), steps)
+            value, doubt, farther, its_own, kinked, still = estimate(f, sizes[j], steps)
+        name = [*FUNCTIONS, *range(len(DRAWN))][j]
         np.testing.assert_allclose([found.value[j], found.uncertainty[j]], [value, doubt], rtol=1e-9, err_msg=name)
         np.testing.assert_allclose(found.farther[j], farther, rtol=1e-9, err_msg=name)
         if np.isfinite(farther):
@@ -181,19 +213,29 @@ def hides(f, steps, taped, value, rounding):
     return bool(min(nearer) <= 1e-3 and abs(taped - value) * steps[settled] <= rounding)
 
 
+def hidden(rng):
+    """Returns a function that rounding takes away at small steps."""
+    d, left = 10 ** rng.uniform(-5, -1), rng.choice([0.0, 0.5, 0.999, 0.9995, 1e-4])
+    bend, a = rng.choice([0.0, 1.0, 30.0]), rng.uniform(0.5, 2)
+    p = rng.uniform(0.5, 2)
+    return lambda s: a * s * (1 + bend * abs(s) ** p) if abs(s) > d else a * left * s
+
+
 @pytest.mark.parametrize("steps", [NEAR, WIDE + NEAR])
 def test_what_rounding_may_hide_follows_its_rules(steps):
-    functions, answers = [f for name, f in AWAY.items() if "edge" not in name and name != "an overflow"], []
-    ladder = Ladder(lambda s: np.array([float(f(s)) for f in functions]), lambda y: (y, np.abs(y)), np.full(len(functions), LARGEST))
-    value = ladder.climb(steps).value
-    for taped in (value, value + 1e-3, np.ones(len(functions)), np.full(len(functions), 1.5), np.full(len(functions), 0.999)):
-        for rounding in (1e-16, 1e-8, 3e-5, 2.0**-14, 1e-4, 3e-3, 0.1):
-            found = ladder.hides(taped, value, np.full(len(functions), rounding))
+    functions = [f for name, f in AWAY.items() if "edge" not in name and name != "an overflow"]
+    functions += [hidden(np.random.default_rng(seed)) for seed in range(100)]
+    ladder, answers = Ladder(of_all(functions), lambda y: (y, np.abs(y)), np.full(len(functions), LARGEST)), []
+    value, rng = ladder.climb(steps).value, np.random.default_rng(0)
+    for level in (1e-16, 1e-8, 3e-5, 2.0**-14, 1e-4, 1e-3, 3e-3, 0.03, 0.1):
+        for taped in (value, value + 1e-3, np.ones(len(functions)), 1 + 0.1 * rng.standard_normal(len(functions)), value * 1.001):
+            rounding = level * rng.uniform(0.3, 3, len(functions))
+            found = ladder.hides(taped, value, rounding)
             with np.errstate(all="ignore"):
-                expected = [hides(f, NEAR, t, v, rounding) for f, t, v in zip(functions, taped, value, strict=True)]
+                expected = [hides(f, NEAR, t, v, r) for f, t, v, r in zip(functions, taped, value, rounding, strict=True)]
             assert found.tolist() == expected
             answers += expected
-    assert 20 < sum(answers) < len(answers) - 20
+    assert 100 < sum(answers) < len(answers) - 100
 
 
 def test_stairs_are_looked_for_at_steps_of_all_sizes():
@@ -215,3 +257,35 @@ def test_a_stair_is_as_low_as_rounding_makes_it(height, seen):
     ends = []
     may_move_in_stairs(lambda s: ends.append(s) or s * np.ones(2), lambda y: (y, y), np.full(2, LARGEST))
     assert max(ends) == 4.0**-8, "no further steps once all outputs move"
+
+
+def stairs_or_none(functions):
+    """What may_move_in_stairs says, by its rules, of several outputs."""
+    for h in (4.0**n for n in (-8, -6, -4, -2, 0, 2, 4, 7, 10, 14, 19)):
+        moving = [f for f in functions if f(h) and f(-h)]
+        low = [f for f in moving if max(abs(f(h)), abs(f(-h))) < 1e6 * EPSILON * LARGEST]
+        if low:
+            return any(f(h * (1 + 2.0**-20)) == f(h) and f(-h * (1 + 2.0**-20)) == f(-h) for f in low)
+        if len(moving) == len(functions):
+            return False
+    return False
+
+
+def test_whether_outputs_may_move_in_stairs_follows_its_rules():
+    rng, answers = np.random.default_rng(0), []
+    kinds = [
+        lambda w, a: lambda s: np.round(s / w) * a,
+        lambda w, a: lambda s: np.floor(s / w) * a if s > 0 else 0.0,
+        lambda w, a: lambda s: np.round(s / w) * a if s > 0 else s * a if s < -w else 0.0,
+        lambda w, a: lambda s: s * a if abs(s) > w else 0.0,
+        lambda w, a: lambda s: a * np.sign(s) if abs(s) > w else 0.0,
+        lambda w, a: lambda s: s,
+        lambda w, a: lambda s: 0.0,
+        lambda w, a: lambda s: a * np.round(s / w * 2.0**19) if abs(s) > w else 0.0,
+    ]
+    for _ in range(400):
+        drawn = [kinds[rng.integers(len(kinds))](4.0 ** rng.uniform(-9, 20), 10 ** rng.uniform(-17, -8)) for _ in range(rng.integers(1, 4))]
+        found = may_move_in_stairs(of_all(drawn), lambda y: (y, np.abs(y)), np.full(len(drawn), LARGEST))
+        assert found is stairs_or_none(drawn)
+        answers.append(found)
+    assert 100 < sum(answers) < 300
