@@ -54,6 +54,11 @@ def test_elements_move_together_if_their_gradients_are_of_one_size(tolerance, we
     assert groups(comparison(weighted(*weights), np.ones(len(weights)), tolerance=tolerance)) == expected
 
 
+def test_a_gradient_counts_under_any_cotangent():
+    found = comparison(lambda x: x * np.array([1.0, 1e-6, 1.0]), np.ones(3))
+    assert groups(found) == {(0, 2): 8, (1,): 3}
+
+
 def test_a_gradient_counts_per_step_of_its_element():
     assert groups(comparison(weighted(1.0, 1e9, 1.0), [1.0, 1e-9, 1.0])) == {(1,): 8, (0, 2): 3}  # a step is 1/100 of the others'
     assert groups(comparison(weighted(1.0, 1.0, 1.0, 1e-9), [1.0, 1.0, 1.0, 1e9])) == {(0, 1, 2, 3): 8}

@@ -141,6 +141,15 @@ CASES = {
         "likely cause: the op squares is wrong by itself: argument 0\n"
         f"  argument 0: 2 of 4 elements left out, since {KINK}: [0], [3]",
     ),
+    "a small mistake beside kinks": (
+        bumpy(1, 1, 1.001, 1),
+        [0.0, 2.0, -3.0, 0.0],
+        {},
+        "(full, order 1): FAILED, largest relative error 7.68e-04, tolerance 1e-06\n"  # 0.006 / √(25 + 36)
+        "  argument 0: relative error 7.68e-04; worst at [2], output element 2: -6.006 by the tape, -6 by differences; "
+        "likely cause: the op squares is wrong by itself: argument 0\n"
+        f"  argument 0: 2 of 4 elements left out, since {KINK}: [0], [3]",
+    ),
     "underflow": (
         lambda x: x * x,
         [1e-160, -3e-160],
@@ -163,6 +172,12 @@ CASES = {
         [1e-9, 1.0, 1e-8, 3.0],
         {},
         f"(full, order 1): ok, largest relative error small, tolerance 1e-06\n  argument 0: 2 of 4 elements {SMALL}: [0], [2]",
+    ),
+    "beside larger ones of one output": (
+        lambda x: tinylm.concatenate([(x * x).sum(keepdims=True), x[1:] * 1.0]),
+        [1e-9, 1.0, 1e-8, 3.0],
+        {},
+        f"(full, order 1): ok, largest relative error small, tolerance 1e-06\n  argument 0: 1 of 4 elements {SMALL}: [0]",
     ),
     "beside larger ones, along directions": (
         lambda x: (x * x).sum(),
