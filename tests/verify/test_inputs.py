@@ -65,6 +65,7 @@ def windows(x, shape, *steps):
         (windows(np.arange(9.0), (3, 2), 1, 3), (1, 3)),
         (windows(np.arange(9.0), (3, 2), 1, 2), (2, 1)),
         (FIELD, (1,)),  # 12 bytes apart
+        (np.lib.stride_tricks.as_strided(np.zeros(4), (3,), (4,)), (1,)),  # half an element apart
     ],
 )
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -82,6 +82,14 @@ CASES = {
         "  argument 0: relative error nan; worst at [1], output element 0: nan by the tape, 0 by differences; "
         "likely cause: the gradient is not finite where the function is smooth",
     ),
+    "an infinite one": (
+        squares(np.inf),
+        [2.0],
+        {},
+        "(full, order 1): FAILED, largest relative error nan, tolerance 1e-06\n"
+        "  argument 0: relative error nan; worst at [0], output element 0: inf by the tape, 4 by differences; "
+        "likely cause: the gradient is not finite where the function is smooth",
+    ),
     "a kink": (
         tinylm.relu,
         [0.0, 2.0, -3.0],

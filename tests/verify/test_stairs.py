@@ -59,6 +59,7 @@ def test_whether_outputs_may_move_in_stairs_follows_its_rules():
     ]
     for _ in range(400):
         drawn = [kinds[rng.integers(len(kinds))](4.0 ** rng.uniform(-9, 20), 10 ** rng.uniform(-17, -8)) for _ in range(rng.integers(1, 4))]
+        drawn = [f if rng.random() < 0.5 else (lambda s, f=f: f(-s)) for f in drawn]
         found = may_move_in_stairs(of_all(drawn), lambda y: (y, np.abs(y)), np.full(len(drawn), LARGEST))
         assert found is stairs_or_none(drawn)
         answers.append(found)
