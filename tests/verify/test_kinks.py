@@ -113,8 +113,8 @@ def bent(slope, at=0.0):
         (lambda s: np.inf if s < -0.9 * STEP else s, True),
         (lambda s: np.nan, False),  # no value at all
         (lambda s: s + 1e-10 * (s > 0), True),
-        (lambda s: 1e3 + s + 1e-10 * (s > 0), False),  # less than the rounding of the values
-        (lambda s: 1e3 + s + 1e-9 * (s > 0), True),
+        (lambda s: 1e3 + s + 1e-10 * (s > 0), False),  # 1000 ε, less than the rounding of the values
+        (lambda s: 1e3 + s + 1.2e-10 * (s > 0), True),
         (lambda s: abs(s) ** 1.5, False),  # the gap of its slopes shrinks by 0.7
         (lambda s: abs(s) ** 1.3, True),  # by 0.8
         (lambda s: s + np.sign(s) * abs(s / STEP) ** 1.6 * STEP, True),  # its odd part shrinks with half the step by 0.66
