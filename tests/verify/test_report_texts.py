@@ -25,6 +25,11 @@ def bumpy(*factors):
     return lambda x: tinylm.relu(x) + squares(*factors)(x)
 
 
+def steep(slope):
+    """A line whose gradient is wrong in the third element."""
+    return tinylm.op(lambda x, /: (x * slope, lambda dy: (dy * slope * np.array([1, 1, 1.5]),)))
+
+
 def noisy():
     times = itertools.count(1)
     return tinylm.op(lambda x, /: (x * (1 + 0.25 * (next(times) % 2)), lambda dy: (dy * 1.0,)))
@@ -81,6 +86,20 @@ CASES = {
         "(full, order 1): FAILED, largest relative error nan, tolerance 1e-06\n"
         "  argument 0: relative error nan; worst at [1], output element 0: nan by the tape, 0 by differences; "
         "likely cause: the gradient is not finite where the function is smooth",
+    ),
+    "one of large elements": (
+        steep(1e200),
+        [1.0, 1.0, 1.0],
+        {},
+        "(full, order 1): FAILED, largest relative error 2.89e-01, tolerance 1e-06\n"  # 0.5 / √3
+        "  argument 0: relative error 2.89e-01; worst at [2], output element 2: 1.5e+200 by the tape, 1e+200 by differences",
+    ),
+    "one of small elements": (
+        steep(1e-200),
+        [1.0, 1.0, 1.0],
+        {},
+        "(full, order 1): FAILED, largest relative error 2.89e-01, tolerance 1e-06\n"
+        "  argument 0: relative error 2.89e-01; worst at [2], output element 2: 1.5e-200 by the tape, 1e-200 by differences",
     ),
     "an infinite one": (
         squares(np.inf),

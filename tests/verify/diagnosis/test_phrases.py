@@ -91,6 +91,13 @@ def test_a_length_of_an_argument_alone():
     )
 
 
+def test_a_mean_where_a_sum_over_the_first_output_belongs():
+    both = {"value": lambda a, b: (a * b, a.sum())}
+    assert cause(lambda dy, dz, a, b: (dy * b + dz, (dy * a).mean(0)), normal(5, 4), normal(4), **both) == (
+        "a factor of 1/5, 5 being the number of rows of output 0: missing un-broadcast: a mean where a sum belongs"
+    )
+
+
 def test_slices_of_an_output_that_arrive():
     rows = {"value": lambda x: np.stack([x * x, 3 * x, x], axis=-1)}
     x = normal(4)
