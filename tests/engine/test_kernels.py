@@ -1,7 +1,9 @@
 """@kernel and @update: only the dispatcher chooses, falls back and counts."""
 
+import contextlib
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -125,6 +127,67 @@ def test_an_update_and_its_kernel(double):
     np.testing.assert_array_equal(single, 0.5)
     assert launches["step", "cpu"] == 1
     assert "step" not in kernels.updates  # a user's own
+
+
+def test_a_registration_returns_the_function_and_its_kernel_serves_each_of_its_dtypes(double):
+    def fast(x, other=None, /, *, factor=2):
+        return x * 0 + 7, None
+
+    assert tinylm.kernel(double, device="cpu", dtypes=("float16", "float64"))(fast) is fast
+    for dtype, expected in (("float16", 7), ("float32", 2), ("float64", 7)):
+        assert double(Tensor(np.ones(1, dtype))).item() == expected
+    assert double.op.kernels == {("cpu", "float16"): fast, ("cpu", "float64"): fast}
+    assert double.op.devices == {"cpu"}
+    assert not double.op.floats_only
+
+
+def test_kernels_for_floats_only_take_no_integers_beside_them(double):
+    tinylm.kernel(double, device="cpu", floats_only=True)(lambda x, other=None, /, **how: (x * 0 + 7, None))
+    tinylm.kernel(double, device="cpu", dtypes=("float64",))(lambda x, other=None, /, **how: (x * 0 + 8, None))
+    assert double.op.floats_only, "of one kernel is of all"
+    assert double(f32(1)).item() == 7
+    assert double(f32(1), None).item() == 7
+    for other in (np.array([1]), np.array([True])):
+        assert double(f32(1), other).item() == 2
+        assert double(np.ones(1), other).item() == 2
+
+
+def test_a_kernel_gets_arrays_of_one_dtype_and_type(double):
+    tinylm.kernel(double, device="cpu")(lambda x, other=None, /, **how: (x * 0 + 7, None))
+    choose = double.op.choose
+    assert choose([f32(1), f32(2)]) == (double.op.kernels["cpu", "float32"], "cpu")
+    assert choose([f32(1), np.array([1]), 3, None]) is not None
+    equal = np.frombuffer(f32(1).tobytes(), np.dtype("<f4").newbyteorder("="))
+    assert choose([f32(1), equal]) is not None
+    for others in ([np.ones(1)], [f32(1).view(type("Sub", (np.ndarray,), {}))]):
+        assert choose([f32(1), *others]) is None
+    for none in ([], [None, 2.0], [np.array([1])], [np.array([1], np.longdouble)]):
+        assert choose(none) is None
+
+
+def test_kernels_are_switched_within_a_block_and_for_this_thread(double):
+    tinylm.kernel(double, device="cpu")(lambda x, other=None, /, **how: (x * 0 + 7, None))
+
+    def value():
+        return double(f32(1)).item()
+
+    with kernels.using("reference"):
+        assert value() == 2
+        with kernels.using("auto"):
+            assert value() == 7
+        assert value() == 2
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(value).result() == 7
+    assert value() == 7
+    with contextlib.suppress(ZeroDivisionError), kernels.using("reference"):
+        raise ZeroDivisionError
+    assert value() == 7
+
+
+def test_tinylms_own_updates_are_known_by_name(double):
+    assert {"adamw", "squared_norm"} <= set(kernels.updates)
+    assert all(kernels.updates[name].name == name for name in kernels.updates)
+    assert all(kernels.registry[name].name == name for name in kernels.registry)
 
 
 PROGRAM = """

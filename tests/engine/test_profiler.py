@@ -234,3 +234,64 @@ def test_the_tables_columns_stand_below_one_another():
         assert all(line[end : end + 2].strip() == "" for line in lines)
     assert [line.split()[0] for line in lines[-2:]] == ["not", "in"]
     assert float(lines[-1].split()[-2]) == pytest.approx(1e3 * p.seconds, abs=0.006)
+
+
+def test_the_table_line_by_line(clock):
+    lazy = lazy_op(clock)
+    x = Tensor(np.ones(250_000), requires_grad=True)
+    with tinylm.profile() as p:
+        assert (p.seconds, p.rows, p.rest) == (0, [], 0), "before anything ran"
+        assert p.table().splitlines()[-1].split() == ["in", "all", "0.00", "0.0"]
+        y = lazy(x)
+        y.backward(np.ones(250_000))
+        clock[0] += 10
+    assert p.table().splitlines() == [
+        "op          pass      by         calls        ms      %   MB",
+        "lazy        forward   reference      1  20000.00   50.0  4.0",
+        "lazy        backward  reference      1  10000.00   25.0  4.0",
+        "not in ops                              10000.00   25.0     ",
+        "in all                                  40000.00  100.0     ",
+    ]
+
+
+def test_a_backward_pass_after_its_profile_or_in_another_is_not_measured(clock):
+    lazy = lazy_op(clock)
+    x = Tensor(np.ones(3), requires_grad=True)
+    with tinylm.profile() as first:
+        y, z = lazy(x), lazy(x)
+    y.backward(np.ones(3))
+    with tinylm.profile() as second:
+        z.backward(np.ones(3))
+    assert [(row.name, row.part, row.calls, row.seconds, row.bytes) for row in first.rows] == [("lazy", "forward", 2, 40, 96)]
+    assert second.rows == []
+    assert (first.seconds, second.seconds) == (40, 10)
+
+
+def test_ops_within_ops_and_updates_are_each_counted_once(clock):
+    lazy = lazy_op(clock)
+
+    @tinylm.op
+    def outer(x, /):
+        clock[0] += 5
+        y = lazy(lazy(x)).data
+        clock[0] += 1
+        return y, lambda dy: ((clock.__setitem__(0, clock[0] + 2), lazy(dy).data)[1],)
+
+    @tinylm.update
+    def slow(parameter):
+        clock[0] += 7
+
+    x = Tensor(np.ones(2), requires_grad=True)
+    with tinylm.profile() as p:
+        y = outer(x)
+        outer(x)
+        y.backward(np.ones(2))
+        slow(np.ones(4))
+    assert {key: (row.calls, row.seconds, row.bytes) for key, row in found(p).items()} == {
+        ("lazy", "forward", "reference"): (5, 100, 5 * 32),
+        ("outer", "forward", "reference"): (2, 12, 64),
+        ("outer", "backward", "reference"): (1, 2, 32),
+        ("slow", "update", "reference"): (1, 7, 32),
+    }
+    assert p.seconds == 121
+    assert p.rest == 0

@@ -49,6 +49,64 @@ def test_the_curve_is_drawn_as_it_is():
     assert points[2][1] < points[0][1] < points[1][1]  # the smaller the error the lower; a NaN at the top
 
 
+def test_the_page_word_for_word():
+    nan = float("nan")
+    rows = (
+        Row("a", 5e-9),
+        Row("b<", 0.25, "worst here", "sign & all"),
+        Row("c", nan, "few", decided="undecided"),
+        Row("d", 1.0, cause="a factor"),
+    )
+    right, undecided, none = Report("r", 1e-5, rows[:1]), Report("u", 1e-6, rows[2:3]), Report("n", 1e-6, ())
+    wrong = Report("w", 1e-6, rows, ("a <remark>",))
+    text = page("T & U", [("good", [right, none]), ("no", []), ("open", [right, undecided]), ("bad", [wrong])])
+    body = parsed(text)
+    assert body.find("p").text == "4 functions, 5 checks, 1 failed, 1 undecided."
+    assert "<title>T &amp; U</title>" in text
+    assert [(s.get("open"), " ".join(s.find("summary").itertext())) for s in body.findall("details")] == [
+        ("open", "FAILED   bad : 1 checks, largest relative error nan"),
+        ("open", "UNDECIDED   open : 2 checks, largest relative error nan"),
+        (None, "ok   good : 2 checks, largest relative error 5.0e-09"),
+        (None, "ok   no : no derivative"),
+    ]
+    (report,) = body.findall("details")[0].findall("div")
+    assert ["".join(p.itertext()) for p in report.findall("p")] == ["FAILED w, tolerance 1e-06", "a <remark>"]
+    assert [["".join(cell.itertext()) for cell in line] for line in report.find("table")] == [
+        ["", "argument", "error"],
+        ["ok", "a", "5.0e-09"],
+        ["FAILED", "b<", "2.5e-01"],
+        ["", "worst herelikely cause: sign & all"],
+        ["UNDECIDED", "c", "nan"],
+        ["", "few"],
+        ["FAILED", "d", "1.0e+00"],
+        ["", "likely cause: a factor"],
+    ]
+    assert body.findall(".//svg") == []
+    assert [p.text for p in body.findall(".//p/span[@class='failed']")] == ["FAILED"]
+    for verdict, shown in (("ok", "ok"), ("undecided", "UNDECIDED"), ("failed", "FAILED")):
+        assert {span.text for span in body.findall(f".//span[@class='{verdict}']")} == {shown}
+
+
+def test_the_axes_of_a_curve():
+    """Lines at every fourth power of ten of the error, 16.4 high each; labels at every second one of the step, 54.4 apart."""
+    curve = tuple((10.0**-n, 10.0**e) for n, e in ((2, 5), (4, 4), (6, 0), (8, -8), (10, -17)))
+    (svg,) = parsed(page("t", [("r", [Report("r", 1e-6, (), (), curve)])])).findall(".//svg")
+    assert (svg.get("viewBox"), svg.get("width")) == ("0 0 330 220", "330")
+    lines = [tuple(float(line.get(k)) for k in ("x1", "x2", "y1", "y2")) for line in svg.findall("line")]
+    heights = [10 + 8.2 * n for n in (20, 16, 12, 8, 4, 0)]
+    assert lines == [(48, 320, pytest.approx(y), pytest.approx(y)) for y in (*heights, 92)]  # the last one: the tolerance
+    assert svg.findall("line")[-1].get("stroke") == "#b00020"
+    labels = [(t.text, float(t.get("x")), float(t.get("y"))) for t in svg.findall("text")]
+    steps = [61.6 + 54.4 * n for n in range(5)]
+    assert labels == [
+        *((f"1e{n}", 2, pytest.approx(y + 4)) for n, y in zip((-16, -12, -8, -4, 0, 4), heights, strict=True)),
+        *((f"1e{n}", pytest.approx(x - 12), 192) for n, x in zip((-10, -8, -6, -4, -2), steps, strict=True)),
+        ("relative error by step; red: the tolerance", 48, 215),
+    ]
+    drawn = [tuple(map(float, p.split(","))) for p in svg.find("polyline").get("points").split()]
+    assert drawn == [pytest.approx(p) for p in zip(steps[::-1], (10, 10, 42.8, 108.4, 174), strict=True)]
+
+
 @needs_chromium()
 @pytest.mark.parametrize("width", [1280, 400])
 def test_the_page_in_chromium(tmp_path, width):

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 import tinylm
+from tinylm import Tensor
 from tinylm.verify import gradcheck
-from tinylm.verify.step_sizes import STEPS
+from tinylm.verify.jacobians import Problem
+from tinylm.verify.step_sizes import STEPS, error_curve
 
 
 def test_the_curve_of_a_right_gradient_falls_and_rises_again():
@@ -27,6 +29,22 @@ def test_the_curve_of_a_wrong_gradient_is_flat():
 
     errors = [e for _, e in gradcheck(doubled, np.ones(3), thorough=True).curve]
     assert np.allclose(errors, 0.02 / 2.02, rtol=1e-3)
+
+
+def test_the_steps_and_an_expected_change_of_zero():
+    """The error is relative to cᵀ J u, where that is not zero. What is left out does not move."""
+    assert pytest.approx([10 ** (-n / 2) for n in range(2, 21)]) == STEPS
+    assert [e for _, e in gradcheck(lambda x: x * 0, np.ones(2), thorough=True).curve] == [0.0] * 19
+    x = Tensor(np.array([1.0, -2.0, 3.0]), requires_grad=True)
+    problem = Problem(lambda: x * 2, [("x", x)])
+    c, half = np.array([1.0, 2.0, -1.0]), [np.array([1.0, 2.0, -1.0])]  # half of cᵀ J
+    whole = [2 * half[0]]
+    for vjp, expected in ((whole, 0.0), (half, 1.0)):
+        found = error_curve(problem, vjp, c, {0: [1]}, np.random.default_rng(0))
+        np.testing.assert_allclose([e for _, e in found], expected, atol=1e-5)
+    zero = error_curve(problem, [np.zeros(3)], c, {0: [0, 1]}, np.random.default_rng(0))
+    third = np.random.default_rng(0).standard_normal(3)[2] * 3
+    np.testing.assert_allclose([e for _, e in zero], abs(2 * third), rtol=1e-5)
 
 
 def test_without_thorough_there_is_no_curve():

@@ -67,5 +67,5 @@ def grad(y: Any, xs: Any, gradient: Any = None, *, create_graph: bool = False, r
         for _ in walk(y, dy, plan.leaf, create_graph=create_graph, retain_graph=retain_graph, plan=plan):
             pass  # the generator runs because it is iterated; not observed, it yields nothing
     found = [plan.result(x) for x in wanted]
-    results = [g if g is None or create_graph else y.as_tensor(g) for g in found]
+    results = [None if g is None else y.as_tensor(g) for g in found]
     return results if isinstance(xs, (list, tuple)) else results[0]

@@ -230,7 +230,8 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Call
         else:
             value, vjp = record.pair(result)
 
-        if type(value) is not ndarray or value.base is not None or value is arrays[0]:
+        given = value is arrays[0] or value is arrays[-1] or (len(arrays) > 2 and any(value is a for a in arrays))
+        if given or type(value) is not ndarray or value.base is not None:
             out: Any = _wrap(record, value, inputs, arrays)
         else:
             out = new(Tensor)

@@ -23,7 +23,7 @@ def on_device(x: Any, device: str, dtype: Any = None) -> Any:
     return mapped(x, lambda a: to_device(a.astype(dtype) if dtype is not None and is_floating(a) else a, device))
 
 
-def as_tensors(x: Any, device: str, dtype: str = "float64") -> Any:
+def as_tensors(x: Any, device: str, dtype: str) -> Any:
     """Returns x with tensors that require a gradient for floating arrays, and its other arrays (indices) on the device."""
 
     def converted(a: np.ndarray) -> Any:

@@ -190,7 +190,7 @@ class Comparison:
         """Returns the largest element of all blocks, measured and taped."""
         with np.errstate(all="ignore"):
             least = [np.fmin(np.abs(block.taped), np.abs(block.measured)) for block in self.blocks]
-        return max((float(np.max(x[np.isfinite(x)], initial=0)) for x in least), default=0.0)
+        return max(float(np.max(x[np.isfinite(x)], initial=0)) for x in least)
 
     def verdicts(self) -> list[np.ndarray]:
         """Returns the verdicts of each block."""

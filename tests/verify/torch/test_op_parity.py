@@ -54,3 +54,11 @@ def test_outputs_of_other_shapes(monkeypatch):
     monkeypatch.setattr(ops, "exp", lambda x: ops.reshape(x, (-1,)))
     with pytest.raises(ShapeError, match=r"the outputs have shapes \[\(6,\)\], PyTorch's \[\(2, 3\)\]"):
         compare_op("exp", Sample("x", (np.ones((2, 3)),), {}))
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "var"])
+def test_reductions_without_elements(name):
+    for settings in ({"axis": 1}, {"axis": (1, 2), "keepdims": True}):
+        report = compare_op(name, Sample("none", (np.zeros((0, 3, 2)),), settings))
+        assert report.ok, report
+        assert len(report.rows) == 2

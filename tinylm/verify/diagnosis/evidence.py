@@ -59,7 +59,11 @@ def gathered(
     x = problem.xs[k]
     if x.size * y.size > _MOST:
         return None
+    measured = problem.measured(k) if jacobian is None else jacobian
+    top = float(np.max(np.abs(measured[np.isfinite(measured)]), initial=0))
     cotangents = rng.standard_normal((_COTANGENTS, y.size))
+    if top and not 1e-100 < top < 1e100:  # squares of the gradients would overflow or vanish, and any hypothesis would fit
+        cotangents /= top
     wrong = np.array([problem.vjp(y, c)[k] for c in cotangents])
     wrong.reshape(_COTANGENTS, -1)[:, without] = 0
-    return Evidence(problem, y, k, cotangents, wrong, problem.measured(k) if jacobian is None else jacobian, without, gradcheck)
+    return Evidence(problem, y, k, cotangents, wrong, measured, without, gradcheck)

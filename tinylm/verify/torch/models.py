@@ -197,7 +197,7 @@ class TorchTranslator(nn.Module):
     """
 
     def __init__(
-        self, vocab_size: int, d_model: int, nhead: int, dim_feedforward: int, num_layers: int, dropout: float = 0.1, max_len: int = 128
+        self, vocab_size: int, d_model: int, nhead: int, dim_feedforward: int, num_layers: int, dropout: float, max_len: int
     ) -> None:
         super().__init__()
         self.d_model = d_model
@@ -226,7 +226,7 @@ class TorchRecurrentTranslator(nn.Module):
     backwards from its end, packed. Takes ids (N, S), lengths (N,) and ids (N, T), gives logits (N, T, vocab_size).
     """
 
-    def __init__(self, vocab_size: int, width: int, num_layers: int, dropout: float = 0.1) -> None:
+    def __init__(self, vocab_size: int, width: int, num_layers: int, dropout: float) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, width)
         self.drop = nn.Dropout(dropout)

@@ -14,7 +14,7 @@ class TorchMuon(torch.optim.Optimizer):
     torch.optim.Muon iterates in bfloat16 and does not support stacked matrices, so it agrees to two digits only.
     """
 
-    def __init__(self, params: Iterable[Any], lr: float, momentum: float = 0.95, weight_decay: float = 1e-2) -> None:
+    def __init__(self, params: Iterable[Any], lr: float, momentum: float = 0.95, *, weight_decay: float) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()

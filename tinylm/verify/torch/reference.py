@@ -26,7 +26,7 @@ def torch_reference(name: str) -> Callable[..., Any]:
     return references[name]
 
 
-def in_torch(x: Any, dtype: str = "float64") -> Any:
+def in_torch(x: Any, dtype: str) -> Any:
     """Returns x with PyTorch tensors for its arrays, also inside lists and tuples; floating ones are in `dtype` and require a gradient."""
 
     def tensor(a: np.ndarray) -> torch.Tensor:

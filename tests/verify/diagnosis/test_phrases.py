@@ -1,0 +1,174 @@
+"""What is said of each kind of wrong gradient, word for word."""
+
+import re
+
+import numpy as np
+import pytest
+from broken_gradients import BROKEN
+
+import tinylm
+from tinylm.errors import GradientShapeError
+from tinylm.verify import gradcheck
+from tinylm.verify.diagnosis.causes import shape_cause
+
+PHRASES = {
+    "bias_not_summed": "missing un-broadcast: the argument was broadcast from (4,) to (5, 4), and its gradient is not summed back (sum_to)",
+    "bias_of_the_first_row": "missing un-broadcast: only index 0 of axis 0 of output 0 arrives, and not the sum over its 5",
+    "bias_averaged": "a factor of 1/5, 5 being the number of rows of output 0: missing un-broadcast: a mean where a sum belongs",
+    "operand_not_transposed": "transposed operand: right if argument 1 were transposed",
+    "incoming_gradient_transposed": "transposed operand: right if the incoming gradient of output 0 were transposed",
+    "result_transposed": "transposed: the gradient has its axes in the order [1, 0]",
+    "mean_without_its_division": "a factor of 12, the size of argument 0: a division by it is missing",
+    "square_without_its_two": "a factor of 0.5",
+    "difference_without_its_minus": "a factor of -1: the sign is wrong",
+    "relu_without_its_mask": "missing mask: not zero at 2 elements where the right gradient is, such as [2]",
+    "causal_sum_without_its_mask": (
+        "missing mask: not zero at 12 elements where the right gradient is, such as [0, 0, 1], and a factor of 3 elsewhere"
+    ),
+    "leaky_relu_as_relu": "a mask too many: zero at 2 elements where the right gradient is not, such as [2]",
+    "softmax_without_its_sum": "detached term: the sum at broken_gradients.py is held constant",
+    "layer_norm_without_its_mean": "detached term: the mean at broken_gradients.py is held constant",
+    "centred_without_its_mean": "detached term: off by one amount along axis 1, as when the sum or mean over it is held constant",
+    "cut_off": "detached: no gradient reaches this argument",
+    "product_swapped": "swapped arguments: this is the gradient of argument 1",
+    "second_output_forgotten": "detached term: the gradient of output 1 is not used",
+    "flip_not_undone": "reversed: the gradient runs backwards along axis 0",
+    "column_summed_too_far": "reduced: each element has the sum of the right gradients along axis 0",
+}
+
+
+@pytest.mark.parametrize("mode", ["full", "directions"])
+@pytest.mark.parametrize("name", BROKEN)
+def test_the_phrase_of_a_broken_gradient(name, mode):
+    op, args, _ = BROKEN[name]
+    cause = gradcheck(op, *args, mode=mode).failures[0].cause
+    assert re.sub(r"at \S*/(\w+\.py):\d+", r"at \1", cause) == PHRASES[name]
+
+
+def normal(*shape):
+    return np.random.default_rng(3).standard_normal(shape)
+
+
+def cause(vjp, *args, value=lambda x: x * x):
+    """Returns the cause of the last failure; vjp(dy, *args): the wrong gradients of value(*args)."""
+    if len(args) == 1:
+        made = tinylm.op(lambda a, /: (value(a), lambda *dy: (vjp(*dy, a),)))
+    else:
+        made = tinylm.op(lambda a, b, /: (value(a, b), lambda *dy: vjp(*dy, a, b)))
+    report = gradcheck(made, *args)
+    return report.failures[-1].cause
+
+
+@pytest.mark.parametrize(
+    ("shape", "factor", "expected"),
+    [
+        ((2, 3), 6, "6, the size of output 0: a division by it is missing"),
+        ((2, 3), -6, "-6, the size of output 0: a division by it is missing"),
+        ((2, 3), 6 * (1 + 9e-5), "6.00054, the size of output 0: a division by it is missing"),
+        ((2, 3), 6 * (1 + 2e-4), "6.0012"),
+        ((2, 3), 2, "2, the number of rows of output 0: a division by it is missing"),
+        ((2, 3), 3, "3, the length of axis 1 of output 0: a division by it is missing"),
+        ((4, 2, 3), 8, "8, the number of rows of output 0: a division by it is missing"),
+        ((4, 2, 3), 4, "4, the length of axis 0 of output 0: a division by it is missing"),
+        ((2, 3), 1 / 3, "1/3, 3 being the length of axis 1 of output 0: it divides once too often"),
+        ((2, 3), -1 / 6, "1/6, 6 being the size of output 0: it divides once too often"),
+        ((2, 1), 0.7, "0.7"),
+        ((3, 1), -1, "-1: the sign is wrong"),
+        ((3, 1), 2.5, "2.5"),
+    ],
+)
+def test_a_factor_and_the_length_that_it_may_be(shape, factor, expected):
+    assert cause(lambda dy, x: dy * 2 * x * factor, normal(*shape)) == f"a factor of {expected}"
+
+
+def test_a_length_of_an_argument_alone():
+    total = {"value": lambda x: (x * x).sum()}
+    assert cause(lambda dy, x: dy * 2 * x * 5, normal(5, 7), **total) == (
+        "a factor of 5, the number of rows of argument 0: a division by it is missing"
+    )
+    assert cause(lambda dy, x: dy * 2 * x / 7, normal(5, 7), **total) == (
+        "a factor of 1/7, 7 being the length of axis 1 of argument 0: it divides once too often"
+    )
+
+
+def test_a_mean_where_a_sum_over_the_first_output_belongs():
+    both = {"value": lambda a, b: (a * b, a.sum())}
+    assert cause(lambda dy, dz, a, b: (dy * b + dz, (dy * a).mean(0)), normal(5, 4), normal(4), **both) == (
+        "a factor of 1/5, 5 being the number of rows of output 0: missing un-broadcast: a mean where a sum belongs"
+    )
+
+
+def test_slices_of_an_output_that_arrive():
+    rows = {"value": lambda x: np.stack([x * x, 3 * x, x], axis=-1)}
+    x = normal(4)
+
+    def vjp(kept):
+        return lambda dy, x: dy[:, 0] * 2 * x * kept[0] + 3 * dy[:, 1] * kept[1] + dy[:, 2] * kept[2]
+
+    named = "missing un-broadcast: {} of axis 1 of output 0 arrives, and not the sum over its 3"
+    assert cause(vjp([0, 0, 1]), x, **rows) == named.format("only index 2")
+    assert cause(vjp([1, 1, 0]), x, **rows) == named.format("all but index 2")
+    assert cause(vjp([0, 1, 1]), x, **rows) == named.format("all but index 0")
+    assert cause(vjp([0, 1, 0]), x, **rows) == ""
+    several = {"value": lambda x: (x * x, np.stack([x, 2 * x]))}
+    assert cause(lambda da, db, x: da * 2 * x + db[0], x, **several) == (
+        "missing un-broadcast: only index 0 of axis 0 of output 1 arrives, and not the sum over its 2"
+    )
+
+
+@pytest.mark.parametrize(
+    ("shape", "change", "expected"),
+    [
+        ((2, 2, 2), lambda g: g.transpose(0, 2, 1), "transposed: the gradient has its axes in the order [0, 2, 1]"),
+        ((2, 2, 2), lambda g: g.transpose(2, 0, 1), "transposed: the gradient has its axes in the order [2, 0, 1]"),
+        ((2, 2, 2, 2), lambda g: g.transpose(3, 2, 1, 0), "transposed: the gradient has its axes in the order [3, 2, 1, 0]"),
+        ((2, 3), lambda g: g.T.reshape(2, 3), "transposed: the gradient has its axes in the order [1, 0]"),
+        ((2, 3), lambda g: g[:, ::-1], "reversed: the gradient runs backwards along axis 1"),
+        ((3, 2), lambda g: g[::-1], "reversed: the gradient runs backwards along axis 0"),
+        ((3, 4), lambda g: g.mean(1, keepdims=True) + 0 * g, "reduced: each element has the mean of the right gradients along axis 1"),
+        ((3, 4), lambda g: g.sum(0) + 0 * g, "reduced: each element has the sum of the right gradients along axis 0"),
+        (
+            (3, 4),
+            lambda g: g - g.mean(0),
+            "detached term: off by one amount along axis 0, as when the sum or mean over it is held constant",
+        ),
+        ((3, 4), lambda g: g * (np.arange(4) > 0), "a mask too many: zero at 3 elements where the right gradient is not, such as [0, 0]"),
+        (
+            (3, 4),
+            lambda g: 2.5 * g * (np.arange(4) < 3),
+            "a mask too many: zero at 3 elements where the right gradient is not, such as [0, 3], and a factor of 2.5 elsewhere",
+        ),
+        ((3, 4), lambda g: g * np.array([1, 1.5, 1, 1]), ""),
+    ],
+)
+def test_a_gradient_that_is_changed_as_a_whole(shape, change, expected):
+    assert cause(lambda dy, x: change(dy * 2 * x), normal(*shape)) == expected
+
+
+def test_what_belongs_to_another_argument():
+    a, b = normal(3, 3), normal(3, 3) + 1
+    product = {"value": lambda a, b: a @ b}
+    assert cause(lambda dy, a, b: (dy @ b.T, a @ dy), a, b, **product) == "transposed operand: right if argument 0 were transposed"
+    assert cause(lambda dy, a, b: (dy @ b.T, a.T @ dy.T), a, b, **product) == (
+        "transposed operand: right if the incoming gradient of output 0 were transposed"
+    )
+    sums = {"value": lambda a, b: a * a + b * b * b}
+    assert cause(lambda dy, a, b: (dy * 2 * a, dy * 2 * a), a, b, **sums) == "swapped arguments: this is the gradient of argument 0"
+
+
+@pytest.mark.parametrize(
+    ("got", "expected", "phrase"),
+    [
+        ("list", (2,), "a list instead of an array"),
+        ((3, 2), (2, 3), "transposed: the gradient has the axes of its argument in reverse order"),
+        (
+            (2, 3),
+            (3,),
+            "missing un-broadcast: the argument was broadcast from (3,) to (2, 3), and its gradient is not summed back (sum_to)",
+        ),
+        ((3,), (2, 3), "a gradient of another shape"),
+        ((4,), (3,), "a gradient of another shape"),
+    ],
+)
+def test_a_gradient_without_the_shape_of_its_argument(got, expected, phrase):
+    assert shape_cause(GradientShapeError("wrong", 0, got, expected)) == phrase
