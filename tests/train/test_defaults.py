@@ -11,7 +11,7 @@ from tinylm.train.tasks import classifier_config, language_model_config, transla
 from tinylm.train.tasks.classifier_config import ClassifierConfig
 from tinylm.train.tasks.fine_tuning import ADAPTERS, FINE_TUNING
 from tinylm.train.tasks.language_model_config import TrainConfig
-from tinylm.train.tasks.presets import preset
+from tinylm.train.tasks.presets import PRESETS, preset
 from tinylm.train.tasks.settings import Settings, UpdateSettings
 from tinylm.train.tasks.token_losses import VALIDATION_ROWS
 from tinylm.train.tasks.translation_config import TranslationConfig
@@ -117,6 +117,7 @@ def test_the_presets_are_those_of_presets_md(name: str, changes: dict[str, Any])
         "dropout": 0.35, "weight_decay": 0.15, "eval_every": 500, "save_every": 500,
     }  # fmt: skip
     assert preset(name).to_json() == {**recipe, **changes}
+    assert list(PRESETS) == ["best-10min", "best-20min"]
 
 
 def test_the_settings_of_fine_tuning() -> None:
