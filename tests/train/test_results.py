@@ -15,7 +15,8 @@ from tinylm.train.metrics import MetricsLog, read_metrics
 from tinylm.train.records import summary_of
 from tinylm.train.state import Clock, Progress
 from tinylm.train.tasks.fine_tuning import with_shape_of
-from tinylm.train.tasks.token_losses import token_losses
+from tinylm.train.tasks.language_model_config import build_model
+from tinylm.train.tasks.token_losses import token_losses, validated_tokens
 
 
 def test_a_summary() -> None:
@@ -104,6 +105,20 @@ def test_n_grams_are_scored_after_the_tokens_before_them() -> None:
     losses = [-model.log_probabilities(ids[k : k + 1], ids[:k])[0] for k in range(1, len(ids))]
     np.testing.assert_allclose(token_losses(model, ids), losses, rtol=1e-12)
     assert validation_loss(model, ids) == pytest.approx(np.mean(losses), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("model", "tokens", "read"),
+    [
+        ("gpt", 5000, 4999),
+        ("gru", 4096, 4095),  # one stream: a second one would be less than four times as long as what is read before it
+        ("gru", 4097, 4096 + 2 * 512),
+        ("gru", 1 + 40 * 2048, 40 * 2048 + 32 * 512),
+    ],
+)
+def test_the_tokens_that_a_validation_reads(model: str, tokens: int, read: int) -> None:
+    """All but the last, and for each stream of a recurrent model the 512 before it."""
+    assert validated_tokens(build_model(tiny(model), 10), tokens) == read
 
 
 def test_the_base_of_a_run_is_named_by_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
