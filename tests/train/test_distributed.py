@@ -165,7 +165,10 @@ def test_other_settings_on_one_rank_of_the_script(flag: str, tmp_path: Path) -> 
 
 def test_the_limit_of_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     assert longest_silence() == 60
-    for wrong in ("0", "-1", "soon", "1.5", "9" * 9):
+    for given, seconds in (("1", 1), ("007", 7), ("1000000", 10**6)):
+        monkeypatch.setenv("TINYLM_RANK_SILENCE", given)
+        assert longest_silence() == seconds
+    for wrong in ("0", "-1", "soon", "1.5", "9" * 9, "1000001", "", "٣", "²"):
         monkeypatch.setenv("TINYLM_RANK_SILENCE", wrong)
         with pytest.raises(ConfigError, match=f"TINYLM_RANK_SILENCE is '{wrong}'"):
             longest_silence()

@@ -186,13 +186,11 @@ def test_leaving_waits_for_the_others_for_five_seconds(world: Callable[..., Worl
 
 @pytest.mark.parametrize("word", [DONE, LEFT])
 def test_leaving_ends_when_all_others_have_left_or_are_done(word: bytes, world: Callable[..., World]) -> None:
-    here = world(1)
+    here, left = world(1), []
     here.says(1, word, 0.5)
-    here.at(0.75, do=lambda: here.beats.close_after_error())  # ends the watching thread
+    here.at(0.75, do=lambda: left.append((here.beats.close(left=True), here.now)))
     assert here.watch() == []
-    before = here.now
-    assert here.beats.close(left=True)
-    assert here.now == before
+    assert left == [(True, 1000.75)]
 
 
 def test_being_done_waits_for_nobody(world: Callable[..., World]) -> None:
