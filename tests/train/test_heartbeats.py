@@ -2,7 +2,6 @@
 
 import socket
 import threading
-import time
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,6 +13,7 @@ from tinylm.train.processes.heartbeats import Heartbeats, connect
 
 ALIVE, DONE, LEFT = b".", b"d", b"x"
 LIMIT = 4
+SILENT = "has been silent for 4 seconds: it is stopped, or its machine is gone"
 
 
 class World:
@@ -22,7 +22,7 @@ class World:
     def __init__(self, others: tuple[int, ...]) -> None:
         self.now, self.due = 1000.0, []  # type: tuple[float, list[tuple[float, Callable[[], object]]]]
         self.ended: list[tuple[str, float]] = []
-        self.waits = 0
+        self.looks = 0
         pairs = {rank: socket.socketpair() for rank in others}
         self.ends = {rank: there for rank, (_, there) in pairs.items()}  # the other ranks' ends
         self.beats = Heartbeats({rank: here for rank, (here, _) in pairs.items()}, lambda what: self.ended.append((what, self.now - 1000)))
@@ -35,10 +35,13 @@ class World:
     def says(self, rank: int, word: bytes, *seconds: float) -> None:
         self.at(*seconds, do=lambda: self.ends[rank].send(word))
 
+    def clock(self) -> float:
+        self.looks += 1
+        assert self.looks < 2000, "it goes on for ever"
+        return self.now
+
     def wait(self, seconds: float) -> None:
         """Waits until the next event, or so many seconds."""
-        self.waits += 1
-        assert self.waits < 2000, "it goes on for ever"
         if self.due and self.due[0][0] <= self.now + seconds:
             self.now, action = self.due.pop(0)
             action()
@@ -89,7 +92,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., World]]:
 
     real_select = heartbeats.select.select
     monkeypatch.setenv("TINYLM_RANK_SILENCE", str(LIMIT))
-    monkeypatch.setattr(heartbeats, "time", types.SimpleNamespace(monotonic=lambda: made[0].now))
+    monkeypatch.setattr(heartbeats, "time", types.SimpleNamespace(monotonic=lambda: made[0].clock()))
     monkeypatch.setattr(heartbeats, "select", types.SimpleNamespace(select=select))
     monkeypatch.setattr(heartbeats, "threading", types.SimpleNamespace(Event=Event, Thread=Thread))
     yield make
@@ -97,21 +100,21 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., World]]:
         end.close()
 
 
-def seconds(first: float, last: float) -> list[float]:
+def seconds(first: int, last: int) -> list[float]:
     """Returns a time in each of some seconds."""
-    return [second + 0.5 for second in range(int(first), int(last))]
+    return [second + 0.5 for second in range(first, last)]
 
 
 def test_a_rank_that_says_nothing_is_stopped_after_the_limit(world: Callable[..., World]) -> None:
     here = world(1)
-    assert here.watch() == [("rank 1 has been silent for 4 seconds: it is stopped, or its machine is gone", LIMIT)]
+    assert here.watch() == [(f"rank 1 {SILENT}", LIMIT)]
     assert here.heard(1) == LIMIT * ALIVE  # and once per second it was told that this one lives
 
 
 def test_silence_is_counted_from_the_last_word(world: Callable[..., World]) -> None:
     here = world(0)
     here.says(0, ALIVE, *seconds(0, 3), 6.5)  # three silent seconds are not enough
-    assert here.watch() == [("rank 0 has been silent for 4 seconds: it is stopped, or its machine is gone", 7 + LIMIT)]
+    assert here.watch() == [(f"rank 0 {SILENT}", 7 + LIMIT)]
 
 
 def test_the_silent_one_of_several_is_named(world: Callable[..., World]) -> None:
@@ -119,7 +122,7 @@ def test_the_silent_one_of_several_is_named(world: Callable[..., World]) -> None
     for rank in (1, 3):
         here.says(rank, ALIVE, *seconds(0, 20))
     here.says(2, ALIVE, 0.5)
-    assert here.watch() == [("rank 2 has been silent for 4 seconds: it is stopped, or its machine is gone", 1 + LIMIT)]
+    assert here.watch() == [(f"rank 2 {SILENT}", 1 + LIMIT)]
     assert here.heard(1) == here.heard(3) == (1 + LIMIT) * ALIVE
 
 
@@ -127,7 +130,7 @@ def test_a_machine_that_slept_is_not_silence(world: Callable[..., World]) -> Non
     """The clock jumps by a minute within a turn, which is then one silent turn and not 60 silent seconds."""
     here = world(1)
     here.at(0.5, do=lambda: setattr(here, "now", here.now + 60))
-    assert here.watch() == [("rank 1 has been silent for 4 seconds: it is stopped, or its machine is gone", 60.5 + LIMIT - 1)]
+    assert here.watch() == [(f"rank 1 {SILENT}", 60.5 + LIMIT - 1)]
 
 
 def test_a_rank_that_is_done_may_be_silent(world: Callable[..., World]) -> None:
@@ -224,9 +227,9 @@ def test_the_watching_thread_speaks_by_itself(monkeypatch: pytest.MonkeyPatch) -
         assert any(thread.name == "heartbeats" and thread.daemon for thread in threading.enumerate())  # it keeps no process alive
         beats.close_after_error()
         there.send(DONE)
-        until = time.monotonic() + 60
-        while any(thread.name == "heartbeats" for thread in threading.enumerate()) and time.monotonic() < until:
-            time.sleep(0.01)
+        for thread in threading.enumerate():
+            if thread.name == "heartbeats":
+                thread.join(60)
 
 
 # ---------------------------------------------------------------- connections

@@ -236,6 +236,9 @@ def test_all_that_there_may_be_before_a_checkpoint(tmp_path: Path) -> None:
     for name in ("checkpoints", "tensorboard"):
         (tmp_path / name).mkdir()
         assert never_started(tmp_path)
+    (tmp_path / "config.json").write_text('["train", "tokenizer"]', encoding="utf-8")
+    assert not never_started(tmp_path)
+    (tmp_path / "config.json").write_text('{"train": {}, "tokenizer": {}}', encoding="utf-8")
     (tmp_path / "notes.txt").touch()
     assert not never_started(tmp_path)
 
