@@ -12,8 +12,7 @@ from tinylm.train.processes import heartbeats
 from tinylm.train.processes.heartbeats import Heartbeats, connect
 
 ALIVE, DONE, LEFT = b".", b"d", b"x"
-LIMIT = 4
-SILENT = "has been silent for 4 seconds: it is stopped, or its machine is gone"
+LIMIT, SILENT = 4, "has been silent for 4 seconds: it is stopped, or its machine is gone"
 
 
 class World:
