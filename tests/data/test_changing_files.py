@@ -14,6 +14,7 @@ from tinylm.data import encoding, load_text, open_corpus
 from tinylm.data.corpora import read_text
 from tinylm.data.labelled import load_labelled
 from tinylm.data.pairs import load_pairs
+from tinylm.data.reading import open_file
 from tinylm.errors import DataError
 from tinylm.train import Run, TrainConfig
 
@@ -86,6 +87,17 @@ def test_a_file_on_standard_input_may_be_a_pipe() -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", program], input="héllo\n", capture_output=True, encoding="utf-8", env=environment)
     assert (done.stdout, done.stderr) == ("héllo\n\n", "")
+
+
+def test_reading_waits_for_a_slow_writer() -> None:
+    """Opening does not wait, reading does."""
+    out, into = os.pipe()
+    try:
+        with open_file(Path(f"/dev/fd/{out}")) as file:
+            assert os.get_blocking(file.fileno())
+    finally:
+        os.close(out)
+        os.close(into)
 
 
 @as_root

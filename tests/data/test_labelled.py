@@ -124,6 +124,7 @@ def test_a_word_is_one_token_wherever_it_stands() -> None:
 def test_long_and_empty_texts() -> None:
     words = train_words(["a b"], min_count=1)
     assert encode_words(words, "b " * 1000).tolist() == [2] * MAX_WORDS
+    assert MAX_WORDS == 500
     with pytest.raises(DataError, match="the text is empty"):
         encode_words(words, " \t")
     with pytest.raises(DataError, match="not valid Unicode"):

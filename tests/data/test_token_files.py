@@ -90,6 +90,13 @@ def test_damage_is_found(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(DataError, match=message):
             open_tokens(path, tokenizer)
+    kinds = tokenizer.vocab_size
+    ids = np.zeros(len(TEXT), np.uint16)
+    for last, message in ((kinds - 1, "checksum"), (kinds, f"token {kinds} at {len(TEXT) - 1}: expected 0 to {kinds - 1}$")):
+        ids[-1] = last
+        path.write_bytes(good[:HEADER] + ids.tobytes())
+        with pytest.raises(DataError, match=message):
+            open_tokens(path, tokenizer)
     path.write_bytes(good)
     with pytest.raises(DataError, match="tokens of another tokenizer"):
         open_tokens(path, CharTokenizer(TEXT + "é"))

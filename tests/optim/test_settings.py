@@ -234,6 +234,9 @@ def test_states_that_no_update_leaves_behind(kind: str) -> None:
             optimizer.load_state_dict({**state, name: value})
         for key, before in state.items():
             np.testing.assert_array_equal(optimizer.state_dict()[key], before)
+    single = KINDS[kind]([Parameter(np.ones((2, 2), np.float32))], **({"momentum": 0.9} if kind == "SGD" else {}))
+    with pytest.raises(CheckpointError, match="is not finite"):  # in float32
+        single.load_state_dict({**single.state_dict(), array: np.full((2, 2), 1e300)})
     optimizer.load_state_dict({**state, "step.0": np.array(7.0), array: state[array].tolist()})  # PyTorch counts in floats
     assert optimizer.state_dict()["step.0"] == 7
 

@@ -128,18 +128,21 @@ def test_what_ends_one_rank_ends_all(name: str, told: str, tmp_path: Path) -> No
     ("name", "status", "told"),
     [
         ("stopped", 1, "rank 1 has been silent for 4 seconds"),
-        ("rank_0_stopped", 1, "rank 0 has been silent for 4 seconds"),
+        pytest.param("rank_0_stopped", 1, "rank 0 has been silent for 4 seconds", marks=pytest.mark.slow),
         ("leaves", 1, "rank 1 has left by sys.exit"),
-        ("rank_0_leaves", 1, "rank 0 has left by sys.exit"),
+        pytest.param("rank_0_leaves", 1, "rank 0 has left by sys.exit", marks=pytest.mark.slow),
         ("vanishes", 5, ""),  # "rank 1 has ended without a word", unless mpiexec notices it first
         ("other_settings", 2, "dropout is 0.1 on rank 1 and 0.0 on rank 0: all ranks need the same"),
         ("other_data", 2, "the SHA-256 of the training part is"),
         ("all_leave", 4, ""),
-        ("works_long", 0, ""),
+        pytest.param("works_long", 0, "", marks=pytest.mark.slow),
     ],
 )
 def test_a_rank_that_stops_leaves_or_differs(name: str, status: int, told: str, tmp_path: Path) -> None:
-    """All end within the time limit, with the number of the rank; long work and leaving together are no faults."""
+    """All end within the time limit, with the number of the rank; long work and leaving together are no faults.
+
+    Who is silent when, and when it is told, test_heartbeats.py tests on both sides of a connection.
+    """
     result = on_ranks(2, distributed_program.__file__, name, tmp_path, TINYLM_RANK_SILENCE="4")
     assert (result.returncode != 0) == (status != 0), result.stderr
     assert told in result.stderr
@@ -162,7 +165,10 @@ def test_other_settings_on_one_rank_of_the_script(flag: str, tmp_path: Path) -> 
 
 def test_the_limit_of_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     assert longest_silence() == 60
-    for wrong in ("0", "-1", "soon", "1.5", "9" * 9):
+    for given, seconds in (("1", 1), ("007", 7), ("1000000", 10**6)):
+        monkeypatch.setenv("TINYLM_RANK_SILENCE", given)
+        assert longest_silence() == seconds
+    for wrong in ("0", "-1", "soon", "1.5", "9" * 9, "1000001", "", "٣", "²"):
         monkeypatch.setenv("TINYLM_RANK_SILENCE", wrong)
         with pytest.raises(ConfigError, match=f"TINYLM_RANK_SILENCE is '{wrong}'"):
             longest_silence()

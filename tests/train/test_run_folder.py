@@ -228,6 +228,21 @@ def test_nothing_that_may_be_of_value_is_begun_again(lay: Callable[[Path], None]
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "lock"} == before
 
 
+def test_all_that_there_may_be_before_a_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"train": {}, "tokenizer": {}}', encoding="utf-8")
+    for name in ("lock", "data.json", "metrics.jsonl", ".summary.json.x.partial"):
+        assert never_started(tmp_path)
+        (tmp_path / name).touch()
+    for name in ("checkpoints", "tensorboard"):
+        (tmp_path / name).mkdir()
+        assert never_started(tmp_path)
+    (tmp_path / "config.json").write_text('["train", "tokenizer"]', encoding="utf-8")
+    assert not never_started(tmp_path)
+    (tmp_path / "config.json").write_text('{"train": {}, "tokenizer": {}}', encoding="utf-8")
+    (tmp_path / "notes.txt").touch()
+    assert not never_started(tmp_path)
+
+
 def test_a_run_that_another_process_has_just_begun_is_left_alone(tmp_path: Path) -> None:
     begun = tiny_run("gpt", tmp_path)
     for resume in (True, False):

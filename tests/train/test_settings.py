@@ -162,5 +162,7 @@ def test_a_folder_may_be_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert Run(dataclasses.replace(config, steps=3), "run", TEXT, tokenizer, resume=True).train() is not None
     Counting(dataclasses.replace(default_config("ngram"), order=2), "counted", TEXT).train()
     assert load_run("counted")[0].vocab_size == tokenizer.vocab_size
-    with pytest.raises(CheckpointError, match="no run folder 'nowhere'"):
-        load_run("nowhere")
+    (tmp_path / "file").touch()
+    for name in ("nowhere", "file"):
+        with pytest.raises(CheckpointError, match=f"no run folder '{name}'"):
+            load_run(name)

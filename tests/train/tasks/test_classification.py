@@ -106,7 +106,9 @@ def test_the_interval_is_students() -> None:
 @kinds
 def test_a_run_folder_gives_the_model_back(kind: str, data: LabelledTexts, tmp_path: Path) -> None:
     folder, config = tmp_path / "run", small(kind, members=2, epochs=2, split=3)
-    summary = ClassifierRun(config, data, folder).train()
+    run = ClassifierRun(config, data, folder)
+    summary = run.train()
+    assert not any(member.training for member in run.model.members), "a trained classifier is in evaluation mode"
     assert sorted(p.name for p in folder.iterdir()) == [
         "checkpoints", "config.json", "data.json", "lock", "metrics.jsonl", "model.safetensors", "summary.json",
     ]  # fmt: skip

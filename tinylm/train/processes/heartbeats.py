@@ -61,6 +61,8 @@ class Heartbeats:
                 watched = {c: rank for rank, c in self._connections.items() if self._state[rank] == _ALIVE}
                 if not watched:
                     self._closing.wait(left_over)
+                if self._closing.is_set():
+                    return
                 for connection in select.select(list(watched), [], [], left_over)[0] if watched else []:
                     rank = watched[connection]
                     heard[rank] = self._heard(connection)
