@@ -1,0 +1,14 @@
+/* Products with few rows: see few_rows.c. */
+#ifndef TINYLM_FEW_ROWS_H
+#define TINYLM_FEW_ROWS_H
+
+#include "products.h"
+
+/* Whether a product is one that few_rows computes. The answer must not depend on the number of parts, since its sums are in
+   another order than those of a packed product. */
+static inline int has_few_rows(const Product *p) { return p->m <= 16 && !p->a.transposed && p->b.transposed; }
+
+/* Rows [row, row_end), columns [column, column_end) of C. */
+void few_rows(const Product *p, int64_t row, int64_t row_end, int64_t column, int64_t column_end);
+
+#endif
