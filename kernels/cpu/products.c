@@ -61,10 +61,10 @@ static Rectangle in_grid(int64_t m, int64_t n, int row, int down, int column, in
 }
 
 /* This part's rectangle of an m x n matrix. It depends on m, n and the number of parts alone, so that the parts of a run which
-   add up several products in one C never meet. Each part reads its rows of A, and reads and packs its columns of B, for each of
-   which it could do some tens of multiply-adds: the grid is the one with the least work for its largest part. */
+   add up several products in one C never meet. Each part reads its rows of A, and reads and packs its columns of B; for a number
+   that takes about as long as ten multiply-adds each. The grid is the one with the least work for its largest part. */
 static Rectangle rectangle_of(int64_t m, int64_t n, int part, int parts) {
-    enum { READ = 10, PACK = 20 };
+    enum { READ = 10, PACK = 10 };
     int best = 1;
     int64_t least_work = INT64_MAX;
     for (int down = 1; down <= parts; down++) {
