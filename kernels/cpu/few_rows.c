@@ -18,6 +18,7 @@ enum {
     COLUMNS = 4,
     ROWS = 4,
     MOST_SUMS = REGISTERS / 4 * 3, /* registers for sums; the others are for what is loaded */
+    ROWS_AT_ONCE = ROWS * PIECES <= MOST_SUMS ? ROWS : MOST_SUMS / PIECES,
 };
 
 typedef Vector Sums[ROWS][COLUMNS][PIECES];
@@ -110,7 +111,7 @@ static inline __attribute__((always_inline)) void group(
 }
 
 void few_rows(const Product *p, int64_t row, int64_t row_end, int64_t column, int64_t column_end) {
-    const int64_t groups = (row_end - row + ROWS - 1) / ROWS, rows = row_end - row;
+    const int64_t rows = row_end - row, groups = (rows + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE;
     for (int64_t j = column; j < column_end; j += COLUMNS) {
         const int width = (int)(column_end - j < COLUMNS ? column_end - j : COLUMNS);
         const float *b[COLUMNS];
