@@ -35,7 +35,7 @@ def assert_exact(m: int, n: int, k: int) -> None:
 def test_every_height(cpu: Library, m: int, threads: int) -> None:
     """Few rows and tiles of every height, widths that end within a vector or a panel, k that is no multiple of a vector."""
     cpu.functions["pool_size"](threads)
-    for n, k in ((1, 1), (3, 16), (5, 17), (33, 35), (70, 3), (64, 33)):
+    for n, k in ((1, 1), (3, 16), (5, 17), (33, 35), (70, 3), (64, 33), (39, 131)):
         assert_exact(m, n, k)
 
 

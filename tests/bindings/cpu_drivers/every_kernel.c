@@ -254,9 +254,9 @@ unsigned long every_kernel(void) {
         matmul(5, 7, 33, 9, turned);
         matmul(1, 50, 2, 600, turned);
         matmul(2, 3, 4, 0, turned);
-        matmul(1, 13, 70, 21, turned);
+        matmul(1, 13, 70, 121, turned);
         matmul(1, 120, 35, 530, turned);
-        for (int64_t m = 1; m < 20; m += m < 5 ? 1 : 6) added(m, 37, 19, turned);
+        for (int64_t m = 1; m < 20; m += m < 5 ? 1 : 6) added(m, 37, 130, turned);
         added(30, 3, 7, turned), added(2, 1, 40, turned);
     }
     for (int reverse = 0; reverse < 2; reverse++) {
