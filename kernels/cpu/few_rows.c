@@ -1,20 +1,21 @@
 /* Products C = A Bᵀ with few rows, as in decoding: each number of C is the dot product of a row of A and a row of what is stored
    of B, which is read where it lies. Packing B would take longer than the product.
 
-   Most of the time goes into reading B, which is read once, in order. COLUMNS of its rows are read side by side, for up to ROWS rows
-   of A: a sum has to wait for its last multiply-add, and only several sums keep the processor busy. While these rows of B are
-   in the L1 cache, all rows of A are multiplied with them.
+   Most of the time goes into reading B. With one row of A it is read strictly in order, as a processor fetches memory in advance:
+   four rows of B side by side take 1.5 to 2 times as long if they come from memory. With more rows, two rows of B share what is
+   loaded of A. While COLUMNS rows of B are in the L1 cache, all rows of A are multiplied with them.
 
-   A dot product is made of 16 sums, each of every 16th product, on every target: the result does not depend on the width of a
-   vector, nor on the rows and columns that are computed side by side. */
+   A dot product is made of 32 sums, each of every 32nd product, on every target: the result does not depend on the width of a
+   vector, nor on the rows and columns that are computed side by side. A single sum would have to wait for its last multiply-add. */
 
 #include "few_rows.h"
 
 #include "vectors.h"
 
 enum {
-    SUMS = 16,
-    PIECES = SUMS / LANES, /* registers for the sums of one dot product */
+    SUMS = 32, /* of a dot product */
+    HALF = SUMS / 2,
+    PIECES = SUMS / LANES, /* registers for these sums */
     COLUMNS = 4,
     ROWS = 4,
     MOST_SUMS = REGISTERS / 4 * 3, /* registers for sums; the others are for what is loaded */
@@ -23,8 +24,8 @@ enum {
 
 typedef Vector Sums[ROWS][COLUMNS][PIECES];
 
-/* Adds the products of numbers [l, l + 16). rows and columns are constants wherever this is inlined, so that sums are in registers. */
-static inline __attribute__((always_inline)) void add_sixteen(
+/* Adds the products of numbers [l, l + SUMS). rows and columns are constants wherever this is inlined, so that sums are in registers. */
+static inline __attribute__((always_inline)) void add_products(
     const int rows, const int columns, const float *const *a, const float *const *b, int64_t l, Sums sums
 ) {
 UNROLLED
@@ -53,9 +54,9 @@ static inline void copy_rest(const float *const *rows, int count, int64_t l, int
     }
 }
 
-/* The sums of the dot products of some rows of A and of B. */
+/* The sums of the dot products of some rows of A and of B, those of the second half added to those of the first. */
 static inline __attribute__((always_inline)) void sums_of(
-    const int rows, const int columns, const float *const *a, const float *const *b, int64_t k, float (*found)[COLUMNS][SUMS]
+    const int rows, const int columns, const float *const *a, const float *const *b, int64_t k, float (*found)[COLUMNS][HALF]
 ) {
     Sums sums;
 UNROLLED
@@ -65,24 +66,27 @@ UNROLLED
 UNROLLED
             for (int i = 0; i < PIECES; i++) sums[r][j][i] = (Vector){0};
     const int64_t whole = k / SUMS * SUMS;
-    for (int64_t l = 0; l < whole; l += SUMS) add_sixteen(rows, columns, a, b, l, sums);
+    for (int64_t l = 0; l < whole; l += SUMS) add_products(rows, columns, a, b, l, sums);
     if (whole < k) {
         float rest_of_a[ROWS][SUMS], rest_of_b[COLUMNS][SUMS];
         const float *as[ROWS], *bs[COLUMNS];
         copy_rest(a, rows, whole, k, rest_of_a, as);
         copy_rest(b, columns, whole, k, rest_of_b, bs);
-        add_sixteen(rows, columns, as, bs, 0, sums);
+        add_products(rows, columns, as, bs, 0, sums);
     }
 UNROLLED
     for (int r = 0; r < rows; r++)
 UNROLLED
         for (int j = 0; j < columns; j++)
 UNROLLED
-            for (int i = 0; i < PIECES; i++) memcpy(found[r][j] + i * LANES, &sums[r][j][i], sizeof(Vector));
+            for (int i = 0; i < PIECES / 2; i++) {
+                const Vector sum = sums[r][j][i] + sums[r][j][i + PIECES / 2];
+                memcpy(found[r][j] + i * LANES, &sum, sizeof sum);
+            }
 }
 
-/* Σ of the 16 sums of each of COLUMNS dot products. */
-static inline Four totals(float (*sums)[SUMS]) {
+/* Σ of the remaining sums of each of COLUMNS dot products. */
+static inline Four totals(float (*sums)[HALF]) {
     Four all[COLUMNS];
 UNROLLED
     for (int j = 0; j < COLUMNS; j++) {
@@ -97,12 +101,11 @@ UNROLLED
 static inline __attribute__((always_inline)) void group(
     const int rows, const float *a, int64_t a_stride, const float *const *b, int64_t k, int width, float *c, int64_t c_stride, int add
 ) {
-    /* as many columns at once as there are registers for */
-    const int columns = rows * COLUMNS * PIECES <= MOST_SUMS ? COLUMNS : rows * 2 * PIECES <= MOST_SUMS ? 2 : 1;
-    float sums[ROWS][COLUMNS][SUMS];
+    const int columns = rows > 1 && rows * 2 * PIECES <= MOST_SUMS ? 2 : 1;
+    float sums[ROWS][COLUMNS][HALF];
     const float *as[ROWS];
     for (int r = 0; r < rows; r++) as[r] = a + r * a_stride;
-    for (int j = 0; j < COLUMNS; j += columns) sums_of(rows, columns, as, b + j, k, (float(*)[COLUMNS][SUMS])sums[0][j]);
+    for (int j = 0; j < COLUMNS; j += columns) sums_of(rows, columns, as, b + j, k, (float(*)[COLUMNS][HALF])sums[0][j]);
     for (int r = 0; r < rows; r++) {
         const Four found = totals(sums[r]);
         float *to = c + r * c_stride;
