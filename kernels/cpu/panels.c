@@ -11,23 +11,35 @@
 
 #include <string.h>
 
-static inline Vector load(const float *p) {
-    Vector v;
-    memcpy(&v, p, sizeof v);
-    return v;
+/* Columns [from, from + 4) of a panel and numbers [block, end) of k, transposed 4 x 4 at a time. */
+static void transpose_four(const float *b, int64_t stride, int64_t block, int64_t end, float *panel) {
+    int64_t i = block;
+    for (; i + 4 <= end; i += 4) {
+        Four rows[4];
+        for (int j = 0; j < 4; j++) rows[j] = load_four(b + j * stride + i);
+        transpose(rows);
+        for (int j = 0; j < 4; j++) memcpy(panel + (i + j) * PANEL, &rows[j], sizeof rows[j]);
+    }
+    for (; i < end; i++) {
+        for (int j = 0; j < 4; j++) panel[i * PANEL + j] = b[j * stride + i];
+    }
 }
 
 /* One panel, of which `width` columns are B's. */
 static void pack_panel(const float *b, int64_t stride, int transposed, int64_t k, int width, float *panel) {
+    enum { BLOCK = 64 }; /* of k: what is written stays in the L1 cache */
     if (width < PANEL) memset(panel, 0, sizeof(float) * (size_t)(k * PANEL));
     if (transposed) {
-        for (int64_t block = 0; block < k; block += LANES) { /* what is written stays in the L1 cache */
-            int64_t end = k - block < LANES ? k : block + LANES;
-            for (int j = 0; j < width; j++) {
-                const float *from = b + j * stride;
-                for (int64_t i = block; i < end; i++) panel[i * PANEL + j] = from[i];
+        for (int64_t block = 0; block < k; block += BLOCK) {
+            int64_t end = k - block < BLOCK ? k : block + BLOCK;
+            int j = 0;
+            for (; j + 4 <= width; j += 4) transpose_four(b + j * stride, stride, block, end, panel + j);
+            for (; j < width; j++) {
+                for (int64_t i = block; i < end; i++) panel[i * PANEL + j] = b[j * stride + i];
             }
         }
+    } else if (width == PANEL) {
+        for (int64_t i = 0; i < k; i++) memcpy(panel + i * PANEL, b + i * stride, sizeof(float) * PANEL);
     } else {
         for (int64_t i = 0; i < k; i++) memcpy(panel + i * PANEL, b + i * stride, sizeof(float) * (size_t)width);
     }
@@ -53,27 +65,37 @@ void panels_pack_part(const float *b, int64_t k, int64_t n, int transposed, floa
 }
 
 /* One tile. rows, transposed and wide are constants wherever this is inlined, so that the sums are in registers. A tile
-   that is not wide has only the first LANES columns of the panel. */
+   that is not wide has only the first LANES columns of the panel. What the next tile needs of A and C is fetched meanwhile: the
+   processor cannot guess it, since rows lie far apart. An address beyond the end of an array does no harm. */
 static inline __attribute__((always_inline)) void tile(
     const int rows, const int transposed, const int wide, const float *restrict a, int64_t a_stride, int64_t k,
     const float *restrict panel, float *restrict c, int64_t c_stride, int add
 ) {
+    enum { STEPS = 16 }; /* of k: a cache line of a row of A, or as far ahead as its transpose is fetched */
     Vector left[TILE_ROWS], right[TILE_ROWS];
-#pragma GCC unroll 16
+UNROLLED
     for (int r = 0; r < rows; r++) {
+        __builtin_prefetch(c + (rows + r) * c_stride, 1);
+        if (wide) __builtin_prefetch(c + (rows + r) * c_stride + LANES, 1);
         left[r] = add ? load(c + r * c_stride) : (Vector){0};
         right[r] = add && wide ? load(c + r * c_stride + LANES) : (Vector){0};
     }
-    for (int64_t i = 0; i < k; i++) {
-        Vector b0 = load(panel + i * PANEL), b1 = load(panel + i * PANEL + LANES);
-#pragma GCC unroll 16
-        for (int r = 0; r < rows; r++) {
-            float value = transposed ? a[i * a_stride + r] : a[r * a_stride + i];
-            left[r] += value * b0;
-            if (wide) right[r] += value * b1;
+    for (int64_t block = 0; block < k; block += STEPS) {
+        const int64_t end = k - block < STEPS ? k : block + STEPS;
+UNROLLED
+        for (int r = 0; !transposed && r < rows; r++) __builtin_prefetch(a + (rows + r) * a_stride + block);
+        for (int64_t i = block; i < end; i++) {
+            const Vector b0 = load(panel + i * PANEL), b1 = load(panel + i * PANEL + LANES);
+            if (transposed) __builtin_prefetch(a + (i + STEPS) * a_stride);
+UNROLLED
+            for (int r = 0; r < rows; r++) {
+                const float value = transposed ? a[i * a_stride + r] : a[r * a_stride + i];
+                left[r] += value * b0;
+                if (wide) right[r] += value * b1;
+            }
         }
     }
-#pragma GCC unroll 16
+UNROLLED
     for (int r = 0; r < rows; r++) {
         memcpy(c + r * c_stride, &left[r], sizeof(Vector));
         if (wide) memcpy(c + r * c_stride + LANES, &right[r], sizeof(Vector));

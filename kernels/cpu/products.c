@@ -1,22 +1,25 @@
 /* Matrix products, split over the pool.
 
-   Each part computes its rows or columns of C in blocks: DEPTH of k and COLUMNS of B are packed into panels, which stay
-   in the core's L2 cache, and are multiplied with ROWS of A at a time, which stay there too (Goto & van de Geijn 2008,
-   "Anatomy of high-performance matrix multiplication", section 4). Each number of C is one sum over k, in an order that
-   depends on k alone: it is the same for any number of parts. A is not packed: a tile needs only a few of its numbers
-   at each step, and the step before has already brought them into the L1 cache.
+   C is cut into a grid of rectangles, one for each part, which computes its rectangle in blocks: up to DEPTH of k and some columns
+   of B are packed into panels, which stay in the core's L2 cache, and are multiplied with ROWS of A at a time, which stay there
+   too (Goto & van de Geijn 2008, "Anatomy of high-performance matrix multiplication", section 4). Each number of C is one sum
+   over k, in an order that depends on k alone: it is the same for any number of parts and any size of the blocks. A is not packed:
+   a tile needs only a few of its numbers at each step, and the step before has already brought them into the L1 cache.
 
-   Packing pays only if A has many rows. If it has few, as in decoding, B is read in place.
+   Packing pays only if A has many rows. If it has few, as in decoding, B is read in place: see few_rows.c.
 
    If Python passes an sgemm, that routine does the whole product while the pool waits: Apple's uses units of the
    processor that no other program can use. */
 
 #include "products.h"
 
+#include "caches.h"
+#include "few_rows.h"
 #include "panels.h"
 #include "pool.h"
 
-enum { DEPTH = 512, COLUMNS = 512, ROWS = 192, FEW = 4 };
+/* ROWS: with 192, A, B and C together leave no space in an L2 cache of 1 or 2 MB. */
+enum { DEPTH = 512, MOST_COLUMNS = 512, LEAST_COLUMNS = 128, ROWS = 96 };
 
 typedef void Sgemm(
     const char *, const char *, const int *, const int *, const int *, const float *, const float *, const int *, const float *,
@@ -45,48 +48,57 @@ static void whole(const Product *p) {
     finish(p, 0, p->m, 0, p->n);
 }
 
-/* Columns of C with `rows` rows (a constant wherever this is inlined), from the rows of the transpose of B, each of
-   which is read once. */
-static inline __attribute__((always_inline)) void dots(const Product *p, const int rows, int64_t column, int64_t column_end) {
-    const float *restrict a = p->a.data;
-    const int64_t k = p->k, a_stride = p->a.stride;
-    for (int64_t j = column; j < column_end; j++) {
-        const float *restrict b = p->b.data + j * p->b.stride;
-        float s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-#pragma omp simd reduction(+ : s0, s1, s2, s3)
-        for (int64_t l = 0; l < k; l++) {
-            s0 += a[l] * b[l];
-            if (rows > 1) s1 += a[a_stride + l] * b[l];
-            if (rows > 2) s2 += a[2 * a_stride + l] * b[l];
-            if (rows > 3) s3 += a[3 * a_stride + l] * b[l];
+typedef struct {
+    int64_t row, row_end, column, column_end;
+} Rectangle;
+
+/* Part (row, column) of a grid that has `down` parts in a column and `across` in a row. */
+static Rectangle in_grid(int64_t m, int64_t n, int row, int down, int column, int across) {
+    Rectangle r;
+    part_range(m, TILE_ROWS, row, down, &r.row, &r.row_end);
+    part_range(n, PANEL, column, across, &r.column, &r.column_end);
+    return r;
+}
+
+/* This part's rectangle of an m x n matrix. It depends on m, n and the number of parts alone, so that the parts of a run which
+   add up several products in one C never meet. Each part reads its rows of A, and reads and packs its columns of B; for a number
+   that takes about as long as ten multiply-adds each. The grid is the one with the least work for its largest part. */
+static Rectangle rectangle_of(int64_t m, int64_t n, int part, int parts) {
+    enum { READ = 10, PACK = 10 };
+    int best = 1;
+    int64_t least_work = INT64_MAX;
+    for (int down = 1; down <= parts; down++) {
+        if (parts % down) continue;
+        const int across = parts / down;
+        const Rectangle last = in_grid(m, n, down - 1, down, across - 1, across); /* the largest, but for the edges of C */
+        const int64_t rows = (m - last.row + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS, columns = panels_columns(n - last.column);
+        const int64_t work = rows * columns + READ * rows + (READ + PACK) * columns;
+        if (work < least_work) {
+            least_work = work;
+            best = down;
         }
-        const float sums[FEW] = {s0, s1, s2, s3};
-        for (int i = 0; i < rows; i++) p->c[i * p->stride + j] = (p->add ? p->c[i * p->stride + j] : 0) + sums[i];
     }
-    finish(p, 0, rows, column, column_end);
+    return in_grid(m, n, part % best, best, part / best, parts / best);
 }
 
-static void few_rows(const Product *p, int64_t column, int64_t column_end) {
-    switch (p->m) {
-    case 1: dots(p, 1, column, column_end); break;
-    case 2: dots(p, 2, column, column_end); break;
-    case 3: dots(p, 3, column, column_end); break;
-    case 4: dots(p, 4, column, column_end); break;
-    }
+/* How many columns of B are packed at a time: as many as the L2 cache holds. */
+static int64_t columns_at_once(void) {
+    const int64_t fitting = level2_cache() / (int64_t)(DEPTH * sizeof(float)) / PANEL * PANEL;
+    return fitting < LEAST_COLUMNS ? LEAST_COLUMNS : least(fitting, MOST_COLUMNS);
 }
 
-static void blocks(const Product *p, int64_t row, int64_t row_end, int64_t column, int64_t column_end) {
-    static _Thread_local float packed[DEPTH * COLUMNS] __attribute__((aligned(64)));
+static void blocks(const Product *p, Rectangle r) {
+    static _Thread_local float packed[DEPTH * MOST_COLUMNS] __attribute__((aligned(64)));
     const Factor *a = &p->a, *b = &p->b;
-    int64_t depths = (p->k + DEPTH - 1) / DEPTH;
-    for (int64_t j = column; j < column_end; j += COLUMNS) {
-        int64_t j_end = least(j + COLUMNS, column_end);
+    const int64_t depths = (p->k + DEPTH - 1) / DEPTH, columns = columns_at_once();
+    for (int64_t j = r.column; j < r.column_end; j += columns) {
+        const int64_t j_end = least(j + columns, r.column_end);
         for (int64_t d = 0; d < depths; d++) { /* blocks of equal depth, or one less */
-            int64_t l = p->k * d / depths, depth = p->k * (d + 1) / depths - l;
+            const int64_t l = p->k * d / depths, depth = p->k * (d + 1) / depths - l;
             const float *from = b->data + (b->transposed ? j * b->stride + l : l * b->stride + j);
             panels_pack(from, b->stride, b->transposed, depth, j_end - j, packed);
-            for (int64_t i = row; i < row_end; i += ROWS) {
-                int64_t i_end = least(i + ROWS, row_end);
+            for (int64_t i = r.row; i < r.row_end; i += ROWS) {
+                const int64_t i_end = least(i + ROWS, r.row_end);
                 const float *left = a->data + (a->transposed ? l * a->stride + i : i * a->stride + l);
                 float *to = p->c + i * p->stride + j;
                 panels_multiply(left, a->stride, a->transposed, i_end - i, depth, packed, j_end - j, to, p->stride, p->add || d > 0);
@@ -97,8 +109,6 @@ static void blocks(const Product *p, int64_t row, int64_t row_end, int64_t colum
 }
 
 void product_part(const Product *p, int part, int parts) {
-    int64_t first, last;
-    int by_rows = p->m >= p->n;
     if (p->m == 0 || p->n == 0) return;
     if (p->k == 0) {
         for (int64_t i = 0; part == 0 && i < p->m; i++)
@@ -107,30 +117,14 @@ void product_part(const Product *p, int part, int parts) {
     } else if (sgemm) {
         if (part == 0) whole(p);
     } else {
-        part_range(by_rows ? p->m : p->n, by_rows ? TILE_ROWS : PANEL, part, parts, &first, &last);
-        if (by_rows) blocks(p, first, last, 0, p->n);
-        else if (p->m <= FEW && !p->a.transposed && p->b.transposed) few_rows(p, first, last);
-        else blocks(p, 0, p->m, first, last);
-    }
-}
-
-void column_sums_part(const ColumnSums *s, int part, int parts) {
-    enum { WIDTH = 256, HEIGHT = 64 }; /* sums of sums: a rounding error of rows / 64 + 64 additions at most */
-    int64_t first, last;
-    part_range(s->sums ? s->columns : 0, 16, part, parts, &first, &last);
-    for (int64_t from = first; from < last; from += WIDTH) {
-        int width = (int)(last - from < WIDTH ? last - from : WIDTH);
-        float total[WIDTH] = {0}, block[WIDTH];
-        for (int64_t i = 0; i < s->rows; i += HEIGHT) {
-            int64_t end = s->rows - i < HEIGHT ? s->rows : i + HEIGHT;
-            for (int j = 0; j < width; j++) block[j] = 0;
-            for (int64_t row = i; row < end; row++) {
-                const float *values = s->x + row * s->stride + from;
-                for (int j = 0; j < width; j++) block[j] += values[j];
-            }
-            for (int j = 0; j < width; j++) total[j] += block[j];
+        const Rectangle r = rectangle_of(p->m, p->n, part, parts);
+        if (r.row == r.row_end || r.column == r.column_end) return;
+        if (has_few_rows(p)) {
+            few_rows(p, r.row, r.row_end, r.column, r.column_end);
+            finish(p, r.row, r.row_end, r.column, r.column_end);
+        } else {
+            blocks(p, r);
         }
-        for (int j = 0; j < width; j++) s->sums[from + j] = total[j];
     }
 }
 

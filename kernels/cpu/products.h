@@ -33,7 +33,7 @@ static inline int64_t linear_operations(int64_t rows, int64_t inputs, int64_t ou
     return outputs * (rows * (inputs + 16) + inputs * 4);
 }
 
-/* This part's rows or columns of C, whichever are more numerous; to be called by every part of a run. */
+/* This part's rectangle of C; to be called by every part of a run. */
 void product_part(const Product *product, int part, int parts);
 
 /* Column sums: sums[j] = Σ_i x[i][j]; nothing is done if sums is null. */

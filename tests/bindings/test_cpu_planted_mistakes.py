@@ -39,9 +39,17 @@ MISTAKES = [
     ("rnn.c", "plain(states + before(s, 0, 0), hidden), dweight_hh", "plain(states + after(s, 0, 0), hidden), dweight_hh", "rnn"),
     ("linear.c", "z * density", "density", "linear"),
     ("linear.c", "y[j] += residual[j]", "y[j] -= residual[j]", "linear"),
-    ("products.c", "row < end", "row < end - 1", "linear"),
-    ("products.c", "p->add || d > 0", "p->add", "linear"),
-    ("products.c", "(b->transposed ? j * b->stride + l", "(b->transposed ? l * b->stride + j", "linear"),
+    ("column_sums.c", "row < end", "row < end - 1", "linear"),
+    ("products.c", "p->add || d > 0", "p->add", "deep"),
+    ("products.c", "(b->transposed ? j * b->stride + l", "(b->transposed ? l * b->stride + j", "deep"),
+    ("products.c", "part / best, parts / best", "part % best, parts / best", "linear"),
+    ("products.c", "const int64_t l = p->k * d / depths, ", "const int64_t l = 0 * d / depths, ", "deep"),
+    ("few_rows.c", "(load_four(s + 4) + load_four(s + 12))", "load_four(s + 4)", "few_rows"),
+    ("few_rows.c", "l + s < k ? rows[i][l + s] : 0", "0", "few_rows"),
+    ("few_rows.c", "(i < width ? j + i : j)", "j", "few_rows"),
+    ("few_rows.c", "rows * g / groups", "0", "few_rows"),
+    ("vectors.h", "rows[3] = SHUFFLED(high01, high23, 2, 3, 6, 7)", "rows[3] = SHUFFLED(high01, high23, 2, 3, 6, 6)", "few_rows"),
+    ("panels.c", "transpose(rows);", "", "linear"),
     ("matmul.c", "i * all->b_next", "0", "matmul"),
     ("panels.c", "right[r] += value * b1", "right[r] += value * b0", "gru"),
     ("recurrent.c", "z->running && z->running[t] < last ? z->running[t] : last", "last", "gru"),
@@ -140,6 +148,10 @@ def compare(op: str) -> None:
     if op == "linear":
         assert_agrees("linear", *linear_inputs((70, 20), 90), device="cpu", activation="gelu")
         assert_agrees("linear", *linear_inputs((9, 800), 90), device="cpu")
+    elif op == "deep":
+        assert_agrees("linear", *linear_inputs((30, 800), 90), device="cpu")
+    elif op == "few_rows":
+        assert_agrees("linear", *linear_inputs((9, 90), 30), device="cpu")
     elif op == "matmul":
         rng = np.random.default_rng(0)
         assert_agrees("matmul", rng.standard_normal((3, 4, 5)), rng.standard_normal((3, 5, 6)), device="cpu")
@@ -215,7 +227,7 @@ def test_a_mistake_is_found(native_cpu: Library, workspace: Path, monkeypatch: p
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="its options are those of x86-64")
 @pytest.mark.parametrize("option", ["-mno-avx512f", "-mno-avx"])
 def test_narrower_vectors_agree(native_cpu: Library, workspace: Path, monkeypatch: pytest.MonkeyPatch, option: str) -> None:
-    names = ["panels", "recurrent", "gru", "normalization", "softmax", "attention", ATTENTION, f"{ATTENTION}_backward"]
+    names = ["panels", "products", "few_rows", "recurrent", "gru", "normalization", "softmax", "attention", ATTENTION, f"{ATTENTION}_backward"]
     files = [workspace / f"{name}.c" for name in names]
     try:
         for each in files:
@@ -224,5 +236,5 @@ def test_narrower_vectors_agree(native_cpu: Library, workspace: Path, monkeypatc
     finally:
         for each in files:
             compile_one(each)
-    for op in ("gru", "layer_norm", "softmax", ATTENTION):
+    for op in ("linear", "few_rows", "gru", "layer_norm", "softmax", ATTENTION):
         compare(op)

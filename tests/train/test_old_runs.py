@@ -19,13 +19,19 @@ EXPECTED = json.loads((RUNS / "expected.json").read_text(encoding="utf-8"))
 FORMAT_1 = json.loads((RUNS / "format_1" / "expected.json").read_text(encoding="utf-8"))
 RESUMED = [name for name, run in EXPECTED["runs"].items() if run.get("resume")]
 SAME_MACHINE = EXPECTED["machine"] == machine()
-SINCE = ("translator", "lstm-translator")  # made when NumPy computed Muon's products: its kernel rounds differently
 # Another processor or NumPy adds float32 numbers in another order. After a few steps that matters little, but Adam divides a
 # gradient by its own size, so that rounding shows where a gradient is nearly zero: arrays are compared by the norm of
 # their part (all weights, all averages, ...), never number by number, and without the biases of keys. The gradient of
 # these is zero but for rounding, since adding a number to all scores of a row does not change its softmax.
 TOLERANCE = 1e-5
 KEY_BIASES = ("c_attn.bias", "in_proj_bias")
+# Since these runs were made, the dot products of few rows add up in another order. Texts are scored with few rows, and the validation
+# losses contain batches of few rows: these are compared within the tolerance on any machine, and so are the runs below. Weights,
+# optimisers and training losses of the others are not.
+SINCE = (
+    "lstm-classifier",  # trains on two texts at a time
+    "translator", "lstm-translator",  # made when NumPy computed Muon's products: its kernel rounds differently
+)  # fmt: skip
 NUMBER = re.compile(r"(?<![\w.])-?\d+\.\d+(?:e[+-]\d+)?")
 
 
@@ -56,7 +62,7 @@ def same_numbers(found: Any, expected: Any, exact: bool = SAME_MACHINE) -> None:
     if isinstance(expected, dict):
         assert found.keys() == expected.keys()
         for name, value in expected.items():
-            same_numbers(found[name], value, exact)
+            same_numbers(found[name], value, exact and "val_" not in name)
     elif isinstance(expected, list):
         assert len(found) == len(expected)
         for one, other in zip(found, expected, strict=True):
@@ -100,11 +106,11 @@ def same_output(command: list[Any], found: str, expected: str, exact: bool = SAM
 
 
 def gives_the_same(expected: dict[str, Any], part: str, folder: Path, exact: bool = SAME_MACHINE) -> None:
-    """Compares what the scripts print about a run, and the scores of texts, which no script prints, to the last bit."""
+    """Compares what the scripts print about a run, and the scores of texts, of which scripts print only some digits."""
     for asked in expected[part]:
         same_output(asked["command"], run(asked["command"]), asked["out"], exact)
     if f"{part}_scores" in expected:
-        same_numbers(scores_of(folder, expected["texts"]), expected[f"{part}_scores"], exact)
+        same_numbers(scores_of(folder, expected["texts"]), expected[f"{part}_scores"], exact=False)
 
 
 def resumes_the_same(expected: dict[str, Any], folder: Path, exact: bool = SAME_MACHINE) -> None:
@@ -130,7 +136,7 @@ def test_it_resumes(name: str, copy: Callable[[str], Path]) -> None:
     for number in ("first", "second"):
         folders.append(copy(number) / name)
         resumes_the_same(expected, folders[-1], exactly(name))
-    gives_the_same(expected, "after", folders[-1], exactly(name))
+    gives_the_same(expected, "after", folders[-1])
     same_arrays(*(arrays_of(newest(folder)) for folder in folders), exact=True)
     same_numbers(*(losses_of(folder) for folder in folders), exact=True)
 

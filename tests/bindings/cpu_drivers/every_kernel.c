@@ -50,6 +50,23 @@ static void matmul(int64_t batches, int64_t m, int64_t n, int64_t k, int transpo
     product_tile(tile);
 }
 
+/* C = A B, then C += A B: twice the first result, exactly, since the numbers are whole. */
+static void added(int64_t m, int64_t n, int64_t k, int turned) {
+    float *a = numbers(m * k), *b = numbers(k * n), *once = numbers(m * n), *twice = numbers(m * n);
+    for (int64_t i = 0; i < m * k; i++) a[i] = (float)(i % 7 - 3);
+    for (int64_t i = 0; i < k * n; i++) b[i] = (float)(i % 5 - 2);
+    const Factor left = plain(a, k), right = turned ? transposed(b, k) : plain(b, n);
+    const Product products[] = {
+        {m, n, k, left, right, once, n, 0, 0, 0}, {m, n, k, left, right, twice, n, 0, 0, 0}, {m, n, k, left, right, twice, n, 1, 0, 0}
+    };
+    products_run(products, 3, 0, 0);
+    for (int64_t i = 0; i < m * n; i++) {
+        if (twice[i] != 2 * once[i]) abort();
+    }
+    look(once, m * n);
+    forget();
+}
+
 static void recurrent(int blocks, int64_t T, int64_t N, int64_t I, int64_t H, int reverse, const int64_t *running) {
     int64_t R = blocks * H;
     float *x = numbers(T * N * I), *wi = numbers(R * I), *wh = numbers(R * H), *bi = numbers(R), *bh = numbers(R);
@@ -247,6 +264,10 @@ unsigned long every_kernel(void) {
         matmul(5, 7, 33, 9, turned);
         matmul(1, 50, 2, 600, turned);
         matmul(2, 3, 4, 0, turned);
+        matmul(1, 13, 70, 121, turned);
+        matmul(1, 120, 35, 530, turned);
+        for (int64_t m = 1; m < 20; m += m < 5 ? 1 : 6) added(m, 37, 130, turned);
+        added(30, 3, 7, turned), added(2, 1, 40, turned);
     }
     for (int reverse = 0; reverse < 2; reverse++) {
         for (int blocks = 1; blocks < 5; blocks += blocks == 1 ? 2 : 1) {

@@ -1,0 +1,15 @@
+/* Products with few rows: see few_rows.c. */
+#ifndef TINYLM_FEW_ROWS_H
+#define TINYLM_FEW_ROWS_H
+
+#include "products.h"
+
+/* Whether few_rows computes a product. For each column, packing moves k numbers, and few_rows adds up the sums of each row, which takes
+   as long where k is about 8 m. With more than 16 rows the two are close. The answer must not depend on the number of parts, since
+   the sums are in another order than those of a packed product. */
+static inline int has_few_rows(const Product *p) { return p->m <= 16 && 8 * p->m <= p->k && !p->a.transposed && p->b.transposed; }
+
+/* Rows [row, row_end), columns [column, column_end) of C. */
+void few_rows(const Product *p, int64_t row, int64_t row_end, int64_t column, int64_t column_end);
+
+#endif
