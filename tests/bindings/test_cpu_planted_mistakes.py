@@ -227,7 +227,18 @@ def test_a_mistake_is_found(native_cpu: Library, workspace: Path, monkeypatch: p
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="its options are those of x86-64")
 @pytest.mark.parametrize("option", ["-mno-avx512f", "-mno-avx"])
 def test_narrower_vectors_agree(native_cpu: Library, workspace: Path, monkeypatch: pytest.MonkeyPatch, option: str) -> None:
-    names = ["panels", "products", "few_rows", "recurrent", "gru", "normalization", "softmax", "attention", ATTENTION, f"{ATTENTION}_backward"]
+    names = [
+        "panels",
+        "products",
+        "few_rows",
+        "recurrent",
+        "gru",
+        "normalization",
+        "softmax",
+        "attention",
+        ATTENTION,
+        f"{ATTENTION}_backward",
+    ]
     files = [workspace / f"{name}.c" for name in names]
     try:
         for each in files:
