@@ -229,6 +229,7 @@ def test_states_that_do_not_fit():
         r"misshapen 'contexts.1': \(0,\)": ("contexts.1", state["contexts.1"][:0]),
         "'counts.2' is float32": ("counts.2", state["counts.2"].astype(np.float32)),
         "'counts.1' holds 0 to 0: expected 1": ("counts.1", state["counts.1"] * 0),
+        "'contexts.1' holds 1 to 1: expected 0 to 0": ("contexts.1", state["contexts.1"] + 1),
         "'contexts.2' holds .*: expected 0 to 8": ("contexts.2", state["contexts.2"] + 5),
         "'contexts.1' and 'tokens.1' are damaged": ("tokens.1", state["tokens.1"][::-1]),
     }
