@@ -1,7 +1,8 @@
 /* Column sums: the gradient of a bias. Rows are added up in blocks, since one sum over many rows would lose digits. */
 
+#include "column_sums.h"
+
 #include "pool.h"
-#include "products.h"
 
 void column_sums_part(const ColumnSums *s, int part, int parts) {
     enum { WIDTH = 256, HEIGHT = 64 }; /* sums of sums: a rounding error of rows / 64 + 64 additions at most */

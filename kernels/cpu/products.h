@@ -2,6 +2,8 @@
 #ifndef TINYLM_PRODUCTS_H
 #define TINYLM_PRODUCTS_H
 
+#include "column_sums.h"
+
 #include <stdint.h>
 
 typedef struct {
@@ -35,16 +37,6 @@ static inline int64_t linear_operations(int64_t rows, int64_t inputs, int64_t ou
 
 /* This part's rectangle of C; to be called by every part of a run. */
 void product_part(const Product *product, int part, int parts);
-
-/* Column sums: sums[j] = Σ_i x[i][j]; nothing is done if sums is null. */
-typedef struct {
-    const float *x;
-    int64_t rows, columns, stride;
-    float *sums;
-} ColumnSums;
-
-/* This part's column sums, to be called by every part of a run. */
-void column_sums_part(const ColumnSums *sums, int part, int parts);
 
 /* Products and column sums one after the other, each by all threads. A product may add to the C of an earlier one, but it does
    not read it in any other way. */

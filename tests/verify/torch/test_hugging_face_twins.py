@@ -18,10 +18,11 @@ SHAPE: dict[str, Any] = {"vocab_size": 17, "block_size": 8, "n_layer": 2, "n_hea
 
 
 def varied(model: Any) -> Any:
-    """Returns the model with no weight at its first value."""
+    """Returns the model with no weight at its first value: about 0 in matrices and biases, about 1 in norms."""
     rng = np.random.default_rng(1)
-    for p in model.parameters():
-        p.data[...] += 0.3 * rng.standard_normal(p.shape)
+    for name, p in model.named_parameters():
+        is_norm = p.ndim == 1 and name.endswith("weight")
+        p.data[...] = is_norm + 0.3 * rng.standard_normal(p.shape)
     return model
 
 
