@@ -150,6 +150,8 @@ def compare(arguments: Arguments) -> dict[str, Any]:
         record["read_gigabytes_per_second"] = read_bandwidth(arguments.dry_run)
         if product_instructions():
             record["products"] = products(arguments, record["read_gigabytes_per_second"], output)
+        else:
+            output.print(f"reading memory with all threads: {record['read_gigabytes_per_second']:.1f} GB/s\n")
     sides = list(SIDES) if arguments.against else ["tinylm"]
     if arguments.dry_run and arguments.against:
         sides.remove("compiled")  # it would take half a minute

@@ -4,9 +4,9 @@
 
 #include "products.h"
 
-/* Whether few_rows computes a product. For each column, packing moves k numbers, and few_rows adds up the sums of each row, which takes
-   as long where k is about 8 m. With more than 16 rows the two are close. The answer must not depend on the number of parts, since
-   the sums are in another order than those of a packed product. */
+/* Whether few_rows computes a product. For each column of C it adds up the partial sums of m dot products; packing that column moves
+   k numbers instead, which takes as long if k is 8 m. Beyond 16 rows packing is as fast. The answer must not depend on the number
+   of parts, since the sums are in another order than those of a packed product. */
 static inline int has_few_rows(const Product *p) { return p->m <= 16 && 8 * p->m <= p->k && !p->a.transposed && p->b.transposed; }
 
 /* Rows [row, row_end), columns [column, column_end) of C. */

@@ -3,7 +3,7 @@
    w = shrink w - rate X.
 
    If m > n, G = Xᵀ X and X is multiplied from the right, which is the same for the transpose of X. Each product is a run of the
-   pool. In it each part takes as many whole matrices as the others do, and a part of each matrix that is left. */
+   pool. In it every part takes the same number of whole matrices; each matrix that is left over is shared by all parts. */
 
 #include "pool.h"
 #include "products.h"
@@ -108,11 +108,11 @@ static void strip(const Symmetric *whole, int64_t first, int64_t width) {
 }
 
 /* Narrow strips save more of the work above the diagonal, wide ones read the left factor less often. A long strip and a short one
-   together are the same work as any other two. */
+   together are the same work as any other two. The width depends on the matrix alone, and with it whether the last strip has
+   few rows, whose sums are in another order. */
 static void symmetric_part(Symmetric s, int part, int parts) {
-    enum { LEAST = 32, STRIPS = 8 };
-    int64_t wanted = 2 * parts > STRIPS ? 2 * parts : STRIPS;
-    int64_t width = (s.lower.n + wanted * LEAST - 1) / (wanted * LEAST) * LEAST, strips = (s.lower.n + width - 1) / width;
+    enum { LEAST = 32, MOST_STRIPS = 16 }; /* enough for 8 parts */
+    int64_t width = (s.lower.n + MOST_STRIPS * LEAST - 1) / (MOST_STRIPS * LEAST) * LEAST, strips = (s.lower.n + width - 1) / width;
     for (int64_t i = part; i < (strips + 1) / 2; i += parts) {
         strip(&s, i * width, width);
         if (strips - 1 - i > i) strip(&s, (strips - 1 - i) * width, width);

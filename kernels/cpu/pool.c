@@ -135,6 +135,7 @@ static int start_threads(void) {
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     born = atomic_load(&ticket);
+    for (int part = 1; part < parts; part++) atomic_store(&begun[part].ticket, born);
     while (started < parts && pthread_create(&threads[started], 0, serve, (void *)(intptr_t)started) == 0) started++;
     pthread_sigmask(SIG_SETMASK, &before, 0);
     if (started < parts) end_threads();

@@ -18,7 +18,7 @@
 #include "panels.h"
 #include "pool.h"
 
-/* ROWS: with 192, A, B and C together leave no space in an L2 cache of 1 or 2 MB. */
+/* ROWS: of the quarter of an L2 cache of 1 MB that packed columns leave, they take 192 KB at most. */
 enum { DEPTH = 512, MOST_COLUMNS = 512, LEAST_COLUMNS = 128, ROWS = 96 };
 
 typedef void Sgemm(
@@ -45,7 +45,6 @@ static void whole(const Product *p) {
     const int m = (int)p->m, n = (int)p->n, k = (int)p->k, lda = (int)p->a.stride, ldb = (int)p->b.stride, ldc = (int)p->stride;
     const float one = 1, beta = p->add ? 1 : 0;
     sgemm(p->b.transposed ? "T" : "N", p->a.transposed ? "T" : "N", &n, &m, &k, &one, p->b.data, &ldb, p->a.data, &lda, &beta, p->c, &ldc);
-    finish(p, 0, p->m, 0, p->n);
 }
 
 typedef struct {
@@ -81,16 +80,16 @@ static Rectangle rectangle_of(int64_t m, int64_t n, int part, int parts) {
     return in_grid(m, n, part % best, best, part / best, parts / best);
 }
 
-/* How many columns of B are packed at a time: as many as the L2 cache holds. */
-static int64_t columns_at_once(void) {
-    const int64_t fitting = level2_cache() / (int64_t)(DEPTH * sizeof(float)) / PANEL * PANEL;
+/* How many columns of B are packed at a time: as many as fill three quarters of the L2 cache. */
+static int64_t columns_at_once(int64_t depth) {
+    const int64_t fitting = level2_cache() * 3 / 4 / (depth * (int64_t)sizeof(float)) / PANEL * PANEL;
     return fitting < LEAST_COLUMNS ? LEAST_COLUMNS : least(fitting, MOST_COLUMNS);
 }
 
 static void blocks(const Product *p, Rectangle r) {
     static _Thread_local float packed[DEPTH * MOST_COLUMNS] __attribute__((aligned(64)));
     const Factor *a = &p->a, *b = &p->b;
-    const int64_t depths = (p->k + DEPTH - 1) / DEPTH, columns = columns_at_once();
+    const int64_t depths = (p->k + DEPTH - 1) / DEPTH, columns = columns_at_once((p->k + depths - 1) / depths);
     for (int64_t j = r.column; j < r.column_end; j += columns) {
         const int64_t j_end = least(j + columns, r.column_end);
         for (int64_t d = 0; d < depths; d++) { /* blocks of equal depth, or one less */
@@ -108,24 +107,21 @@ static void blocks(const Product *p, Rectangle r) {
     }
 }
 
+/* A sum over no k is zero. */
+static void zeros(const Product *p, Rectangle r) {
+    for (int64_t i = r.row; !p->add && i < r.row_end; i++)
+        for (int64_t j = r.column; j < r.column_end; j++) p->c[i * p->stride + j] = 0;
+}
+
 void product_part(const Product *p, int part, int parts) {
-    if (p->m == 0 || p->n == 0) return;
-    if (p->k == 0) {
-        for (int64_t i = 0; part == 0 && i < p->m; i++)
-            for (int64_t j = 0; !p->add && j < p->n; j++) p->c[i * p->stride + j] = 0;
-        if (part == 0) finish(p, 0, p->m, 0, p->n);
-    } else if (sgemm) {
-        if (part == 0) whole(p);
-    } else {
-        const Rectangle r = rectangle_of(p->m, p->n, part, parts);
-        if (r.row == r.row_end || r.column == r.column_end) return;
-        if (has_few_rows(p)) {
-            few_rows(p, r.row, r.row_end, r.column, r.column_end);
-            finish(p, r.row, r.row_end, r.column, r.column_end);
-        } else {
-            blocks(p, r);
-        }
-    }
+    const Rectangle all = {0, p->m, 0, p->n}, nothing = {0};
+    const Rectangle r = !sgemm ? rectangle_of(p->m, p->n, part, parts) : part == 0 ? all : nothing;
+    if (r.row == r.row_end || r.column == r.column_end) return;
+    if (p->k == 0) zeros(p, r);
+    else if (sgemm) whole(p);
+    else if (has_few_rows(p)) few_rows(p, r.row, r.row_end, r.column, r.column_end);
+    else return blocks(p, r); /* which finishes each block while it is in the cache */
+    finish(p, r.row, r.row_end, r.column, r.column_end);
 }
 
 typedef struct {

@@ -65,11 +65,11 @@ def operands(product: Product, store: np.ndarray, copies: int = 1) -> tuple[np.n
 def timed(product: Product, side: str, store: np.ndarray, memory: int, budget: float) -> Timing:
     """Returns the timing of a product. memory: how many bytes of weights to go through in turn, to read them from memory."""
     multiply, prepared = multiplier(side)
-    copies = max(2, memory // product.weight_bytes) if product.few_rows else 1
+    copies = max(2, memory // product.weight_bytes) if product.reads_weights else 1
     a, every = operands(product, store, copies)
     x, weights = prepared(a), [prepared(b) for b in every]
     seconds = median_seconds(lambda: multiply(x, weights[0]), budget)
-    if not product.few_rows:
+    if not product.reads_weights:
         return Timing(seconds)
 
     def all_weights() -> None:
@@ -82,7 +82,7 @@ def timed(product: Product, side: str, store: np.ndarray, memory: int, budget: f
 def timings(side: str, products: Sequence[Product], memory: int, budget: float) -> list[Timing]:
     """Returns the timings of all products. `memory` and `budget` as in `timed`."""
     sizes = [max(p.m * p.k, 2 * p.n * p.k) for p in products]
-    wanted = memory // 4 if any(p.few_rows for p in products) else 0
+    wanted = memory // 4 if any(p.reads_weights for p in products) else 0
     block = np.random.default_rng(0).standard_normal(1 << 20).astype(np.float32)
     store = np.resize(block, max(*sizes, wanted))
     return [timed(p, side, store, memory, budget) for p in products]

@@ -42,13 +42,13 @@ def product_rounds(products: list[Product], sides: list[str], count: int, dry_ru
 def product_record(product: Product, times: int, timings: dict[str, list[Timing]]) -> dict[str, Any]:
     """Returns the record of a product: its shape, how many times a step computes it, and for each side the median seconds and the rates.
 
-    A product of few rows has GB/s, of the weights read; the others GFLOP/s, 2 m n k operations divided by the seconds.
+    A product that takes as long as reading its weights has GB/s; the others have GFLOP/s, 2 m n k operations divided by the seconds.
     """
     sides: dict[str, Any] = {}
     for side, rounds in timings.items():
         seconds = statistics.median(t.seconds for t in rounds)
         sides[side] = {"seconds": seconds, "measured_seconds": [t.seconds for t in rounds]}
-        if product.few_rows:
+        if product.reads_weights:
             from_memory = [t.from_memory for t in rounds if t.from_memory is not None]
             sides[side] |= {
                 "cache_gigabytes_per_second": product.weight_bytes / seconds / 1e9,
@@ -57,11 +57,17 @@ def product_record(product: Product, times: int, timings: dict[str, list[Timing]
             }
         else:
             sides[side]["gigaflops"] = product.operations / seconds / 1e9
-    return {**dataclasses.asdict(product), "name": product.name, "times_per_step": times, "few_rows": product.few_rows, "sides": sides}
+    return {
+        **dataclasses.asdict(product),
+        "name": product.name,
+        "times_per_step": times,
+        "reads_weights": product.reads_weights,
+        "sides": sides,
+    }
 
 
 def workload_records(every: dict[str, Counter[Product]], found: dict[str, list[list[Timing]]]) -> dict[str, Any]:
-    """Returns for each workload its products, and the GFLOP/s of all of them together that are not of few rows.
+    """Returns for each workload its products, and the GFLOP/s of all of them together that have any.
 
     found: the timings of the distinct products of all workloads, as `distinct` orders them.
     """
@@ -70,7 +76,7 @@ def workload_records(every: dict[str, Counter[Product]], found: dict[str, list[l
     for name, products in every.items():
         of_each = {p: {side: [timings[places[p]] for timings in rounds] for side, rounds in found.items()} for p in products}
         rows = [product_record(p, times, of_each[p]) for p, times in products.items()]
-        many = [row for row in rows if not row["few_rows"]]
+        many = [row for row in rows if not row["reads_weights"]]
         operations = sum(row["times_per_step"] * 2 * row["m"] * row["n"] * row["k"] for row in many)
         seconds = {side: sum(row["times_per_step"] * row["sides"][side]["seconds"] for row in many) for side in found}
         together = {side: operations / total / 1e9 for side, total in seconds.items() if total}
@@ -92,7 +98,7 @@ def product_tables(records: dict[str, Any], most: dict[str, float]) -> list[Tabl
     for name, record in records.items():
         if record["gigaflops"]:
             tables.append(_rates(name, record, most["gigaflops"]))
-        few = [row for row in record["products"] if row["few_rows"]]
+        few = [row for row in record["products"] if row["reads_weights"]]
         if few:
             tables.append(_readings(name, few))
     return tables
@@ -102,7 +108,7 @@ def _rates(name: str, record: dict[str, Any], most: float) -> Table:
     theirs = "torch" in record["gigaflops"]
     columns = ["PyTorch", "ratio of rates"] if theirs else []
     table = Table(f"{name}: product", "m × n × k", "per step", "GFLOP/s", *columns, "of the limit", box=None)
-    rows = [row for row in record["products"] if not row["few_rows"]]
+    rows = [row for row in record["products"] if not row["reads_weights"]]
     cells = [(row["name"], _shape(row), str(row["times_per_step"]), {s: f["gigaflops"] for s, f in row["sides"].items()}) for row in rows]
     for title, shape, times, rates in [*cells, ("all together", "", "", record["gigaflops"])]:
         compared = [f"{rates['torch']:.0f}", f"{rates['tinylm'] / rates['torch']:.2f}"] if theirs else []

@@ -15,7 +15,7 @@ from benchmark.tinylm_side import tinylm_side
 from benchmark.workloads import Workload
 from tinylm.bindings.cpu.library import library
 
-FEW_ROWS = 4  # with so few, a product takes as long as reading its weights
+READING_ROWS = 4  # with so few, a product takes as long as reading its weights
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Product:
         return "dW = dYᵀ X" if self.a_transposed else "Y = X Wᵀ" if self.b_transposed else "dX = dY W"
 
     @property
-    def few_rows(self) -> bool:
-        return self.m <= FEW_ROWS and self.b_transposed and not self.a_transposed
+    def reads_weights(self) -> bool:
+        return self.m <= READING_ROWS and self.b_transposed and not self.a_transposed
 
     @property
     def operations(self) -> int:

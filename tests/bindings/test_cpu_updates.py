@@ -66,6 +66,7 @@ def test_sgd(cpu: Library, size: int, kind: tuple[float, bool], scale: Any, step
 
 MUON_SHAPES = [
     (64, 64), (192, 64), (65, 65), (95, 31), (31, 95), (100, 37), (37, 100), (6, 2), (1, 1), (1, 3), (3, 1), (2 * 33, 33),
+    (300, 300), (272, 300),  # the last strip has few rows
 ]  # fmt: skip
 
 
@@ -76,7 +77,7 @@ def test_muon(cpu: Library, shape: tuple[int, int], scale: Any) -> None:
     given = {"lr": 5.0, "momentum": 0.9, "weight_decay": 0.1, "grad_scale": scale}
     compare(muon, 3, shape, **given)
     found = []
-    for threads in (1, 2, 3, 5):
+    for threads in (1, 2, 3, 5, 16):
         cpu.functions["pool_size"](threads)
         arrays = update_inputs(shape)[:3]
         muon(*arrays, **given)

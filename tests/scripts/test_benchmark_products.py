@@ -99,7 +99,7 @@ def test_those_of_a_recurrent_step(name: str, gates: list[int]) -> None:
 def test_those_of_each_generated_token(name: str, each: dict[tuple[int, int], int]) -> None:
     """each: how often a layer multiplies by a matrix of (n, k), for each of the 8 tokens after the first."""
     few = {p: times for p, times in products_of(TINY[name]).items() if p.m == 1}
-    assert all(p.few_rows for p in few)
+    assert all(p.reads_weights for p in few)
     output = few.pop(Product(1, 11, 8, b_transposed=True))
     assert output in (8, 9), "the first token needs the logits of the prompt's last position: a row of 1, or of all 3"
     assert {(p.n, p.k): times for p, times in few.items()} == {shape: 2 * 8 * times for shape, times in each.items()}
@@ -135,8 +135,8 @@ def test_what_a_product_is_called() -> None:
     assert [p.name for p in (forward, dx, dw)] == ["Y = X Wᵀ", "dX = dY W", "dW = dYᵀ X"]
     assert {p.operations for p in (forward, dx, dw)} == {60}
     assert forward.weight_bytes == 24
-    assert [Product(m, 3, 2, False, True).few_rows for m in (1, 4, 5)] == [True, True, False]
-    assert not Product(1, 3, 2).few_rows
+    assert [Product(m, 3, 2, False, True).reads_weights for m in (1, 4, 5)] == [True, True, False]
+    assert not Product(1, 3, 2).reads_weights
 
 
 # ---------------------------------------------------------------- times
@@ -177,7 +177,7 @@ def test_both_sides_multiply_what_the_product_says(side: str, monkeypatch: pytes
         assert a.T.flags.c_contiguous == (p.a_transposed or p.m == 1)
         assert b.T.flags.c_contiguous == p.b_transposed
         np.testing.assert_allclose(torch.as_tensor(seen[0]).numpy(), a @ b, rtol=1e-5, atol=1e-6)
-        assert timing == (Timing(0.5, 0.05) if p.few_rows else Timing(0.5))  # 240 bytes are 10 matrices of 3 x 2
+        assert timing == (Timing(0.5, 0.05) if p.reads_weights else Timing(0.5))  # 240 bytes are 10 matrices of 3 x 2
     assert set(threads) == (set() if side == "tinylm" else {thread_count()}), "both have the same number of threads"
 
 
@@ -204,7 +204,7 @@ def test_the_sides_take_turns_and_a_failure_is_told(monkeypatch: pytest.MonkeyPa
 def test_rates_are_operations_or_bytes_by_the_median() -> None:
     many = product_record(Product(500, 100, 10), 3, {"tinylm": [Timing(1e-3), Timing(2e-3), Timing(9e-3)]})
     assert many["sides"]["tinylm"]["gigaflops"] == pytest.approx(2 * 500 * 100 * 10 / 2e-3 / 1e9)
-    assert (many["times_per_step"], many["name"], many["few_rows"]) == (3, "dX = dY W", False)
+    assert (many["times_per_step"], many["name"], many["reads_weights"]) == (3, "dX = dY W", False)
     few = product_record(Product(1, 100, 10, b_transposed=True), 3, {"torch": [Timing(1e-6, 4e-6)]})["sides"]["torch"]
     assert few["cache_gigabytes_per_second"] == pytest.approx(4.0)
     assert few["memory_gigabytes_per_second"] == pytest.approx(1.0)

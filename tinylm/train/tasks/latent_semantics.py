@@ -1,6 +1,7 @@
 """Embeddings to start a translator from: tokens that occur in the same pairs begin close together."""
 
 import contextlib
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from threadpoolctl import ThreadpoolController
 from tinylm.engine.random_keys import philox
 from tinylm.files.notices import warn_once
 
-_blas = threading.Lock()  # held while the number of BLAS threads, which the whole process shares, is 1
+_blas = threading.RLock()  # held while the number of BLAS threads, which the whole process shares, is 1
 _NOISE = 1e-6  # singular values of a matrix of lower rank come out as about 1e-8 of the largest
 
 
@@ -23,12 +24,14 @@ def one_blas_thread() -> Iterator[None]:
 
     With several threads a sum is added up in other parts, and the rounding of a decomposition decides the signs and directions of
     its vectors: a seed would give another embedding on a machine with other cores. BLAS threads also wait in a loop, for many times
-    as long as they work if the cores are busy. Warns if another thread of the program holds the number by threadpoolctl.
+    as long as they work if the cores are busy. Warns if that number cannot be set, since another thread of the program holds it or since
+    threadpoolctl does not know the BLAS (on macOS, it does not know Accelerate: no warning).
     """
     blas = ThreadpoolController().select(user_api="blas")
     with _blas, blas.limit(limits=1):
-        if any(each["num_threads"] > 1 for each in blas.info()):
-            warn_once("a thread of this program sets the number of BLAS threads: the embedding starts with digits that depend on it")
+        found = blas.info()
+        if sys.platform != "darwin" and (not found or any((each["num_threads"] or 1) > 1 for each in found)):
+            warn_once("the number of BLAS threads cannot be set: the embedding starts with digits that depend on it")
         yield
 
 
