@@ -126,6 +126,8 @@ def test_the_validation_lines_are_looked_for_in_the_training_part(tmp_path: Path
     assert corpus.overlap.examples == tuple(line.rstrip("\n") for line in unlike[:3])
     assert corpus.to_json()["overlap"] == corpus.overlap.to_json()
     assert find_overlap(unlike, unlike[:5]).examples == tuple(line.rstrip("\n") for line in unlike[:3]), "three are enough"
+    long = "".join(letters) * 2
+    assert find_overlap([long], [long]).examples == (long[:200],)
 
 
 def test_any_name_of_a_file_will_do_if_it_is_named_itself(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """What untrained models begin with: bounds and standard deviations as their docstrings say; gains of 1 and shifts of 0."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
 import tinylm
+from tinylm.models import GPT, GPTConfig, Llama, LlamaConfig
 from tinylm.models.classifier import BagClassifier, LSTMClassifier, TransformerClassifier
 from tinylm.models.translator import RecurrentTranslator, Translator
 from tinylm.nn import LayerNorm, Module, TransformerDecoderLayer, TransformerEncoderLayer
@@ -82,3 +84,16 @@ def test_a_transformer_layer_as_pytorchs(layer: type[Module]) -> None:
         elif name.startswith("linear"):
             bound = 32**-0.5 if "1" in name else 64**-0.5
             assert 0 < np.abs(p.data).max() <= bound
+
+
+def test_decoders() -> None:
+    """What is added to the residual stream is smaller, as there are 2 layers additions of it."""
+    tinylm.manual_seed(1)
+    shape: dict[str, Any] = {"vocab_size": 100, "block_size": 32, "n_layer": 3, "n_head": 2, "n_embd": 48}
+    std = 0.02 * math.sqrt(768 / 48)
+    for model in (GPT(GPTConfig(**shape, bias=True)), Llama(LlamaConfig(**shape, n_hidden=64))):
+        matrices = {name: p.data for name, p in model.named_parameters() if p.ndim == 2}
+        onto_residual = {name for name in matrices if name.endswith(("c_proj.weight", "o_proj.weight", "down_proj.weight"))}
+        assert len(onto_residual) == 6
+        for name, weight in matrices.items():
+            assert_normal(weight, std / math.sqrt(6) if name in onto_residual else std)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinylm
+from tinylm import Tensor
 from tinylm.decode import Sampling, Stepper, generate, generate_batch, token_log_probabilities
 from tinylm.engine.random_keys import default_generator
 from tinylm.errors import RangeError
@@ -54,6 +55,15 @@ def random_ids(seed, *shape, vocab_size=5):
 
 
 # ---------------------------------------------------------------- probabilities
+
+
+@pytest.mark.parametrize("family", [f for f in FAMILIES if f != "ngram"])
+def test_what_was_read_is_what_was_advanced_over(family):
+    model = make(family, dtype="float64").eval()
+    ids = Tensor(np.random.default_rng(1).integers(0, 5, (2, 7)))
+    whole = model.advance(ids)[0].data
+    logits, _ = model.advance(Tensor(ids.data[:, 4:]), model.read(Tensor(ids.data[:, :4])))
+    np.testing.assert_allclose(logits.data, whole[:, 4:], rtol=1e-9, atol=1e-11)
 
 
 @families

@@ -95,7 +95,7 @@ def test_training_gives_pytorchs_losses(dtype, tolerance):
 def test_shapes_names_and_initial_weights():
     model = TransformerModel(1000, 16, 2, 24, 2)
     assert model.pos_encoder.dropout.p == model.transformer_encoder.layers[1].dropout1.p == 0.5
-    assert model.vocab_size == 1000
+    assert (model.vocab_size, model.block_size) == (1000, 5000)
     assert list(model.state_dict()) == list(TorchTransformerModel(1000, 16, 2, 24, 2).state_dict())
     for weight in (model.encoder.weight, model.decoder.weight):
         assert 0.099 < np.abs(weight.data).max() <= 0.1

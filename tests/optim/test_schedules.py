@@ -28,6 +28,12 @@ def test_the_others() -> None:
     assert max(range(8000), key=noam) == 3999
 
 
+def test_a_schedule_of_a_negative_length() -> None:
+    for schedule in (WarmupCosine, WarmupLinear):
+        with pytest.raises(ConfigError, match="steps is -1: expected at least 0"):
+            schedule(1.0, 0.0, 0, -1)
+
+
 def test_warmup_linear_step_by_step() -> None:
     lr = WarmupLinear(1.0, 0.2, 3, 7)
     assert [lr(s) for s in range(3)] == [0.25, 0.5, 0.75]

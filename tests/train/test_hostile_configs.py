@@ -1,6 +1,7 @@
 """A run's config.json that describes a far larger model than its files of weights hold: refused before anything is built."""
 
 import json
+import re
 import shutil
 import tracemalloc
 from collections.abc import Callable
@@ -62,3 +63,12 @@ def test_what_a_run_holds_is_not_refused(tmp_path: Path) -> None:
     newest.write_bytes(newest.read_bytes()[:100])
     config, tokenizer = read_config(tmp_path / "run", TrainConfig)
     Run(config, tmp_path / "run", TEXT, tokenizer, resume=True).lock.release()
+
+
+@pytest.mark.parametrize("context", ["7", 2.0, 0.5, -3, True, [4]])
+def test_a_context_that_is_no_number_of_tokens(context: Any, tmp_path: Path) -> None:
+    shutil.copytree(OLD / "gpt", folder := tmp_path / "run")
+    record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps({**record, "context": context}), encoding="utf-8")
+    with pytest.raises(TinylmError, match=re.escape(f"config.json is damaged: its context is {context!r}, expected at least 1")):
+        load_run(folder)

@@ -144,3 +144,8 @@ def test_a_run_that_is_asked_to_stop_before_its_first_step_makes_none(tmp_path: 
 
     assert run.train(report) is None
     assert run.progress.step == records[0]["step"] + 1, "it stops after the step in which it was asked"
+
+
+def test_a_language_model_reads_whole_batches(tmp_path: Path) -> None:
+    run = Run(small("gpt"), tmp_path / "run", TEXT)
+    assert run.state.task.tokens_between(3, 9) == 6 * run.config.batch_size * run.config.block_size

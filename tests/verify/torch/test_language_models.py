@@ -9,9 +9,11 @@ import pytest
 
 from tinylm.errors import ConfigError
 from tinylm.models import LanguageModel
+from tinylm.nn import PositionalEncoding
 from tinylm.train import Run, TrainConfig, default_config, load_run
 from tinylm.train.tasks import language_modeling
 from tinylm.train.tasks.language_model_config import build_model
+from tinylm.verify.torch.models import TorchPositionalEncoding
 from tinylm.verify.torch.training import TorchRun
 
 TEXT = "the quick brown fox jumps over the lazy dog.\nwhat does not fit, is it the dog?\n" * 20
@@ -100,3 +102,10 @@ def test_what_pytorch_does_not_train(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=message):
             TorchRun(configured(model, **changed), tmp_path / "run", TEXT)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_positions_of_the_twins() -> None:
+    """From the formula, not from tinylm's weights: sines and cosines as `nn.PositionalEncoding` has them."""
+    for width in (6, 7):
+        ours, theirs = PositionalEncoding(width, 0.1, 50), TorchPositionalEncoding(width, 0.1, 50)
+        np.testing.assert_allclose(theirs.pe.numpy().reshape(50, width), ours.pe.data.reshape(50, width), rtol=1e-5, atol=1e-5)
