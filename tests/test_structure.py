@@ -11,7 +11,7 @@ import pytest
 from tinylm.train.tasks.language_model_config import MODEL_DEFAULTS
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = (".py", ".c", ".h", ".cu", ".cuh", ".cpp", ".html")
+SOURCES = (".py", ".c", ".h", ".cu", ".cuh", ".cpp", ".html", ".js", ".css")
 MAY_BE_LONG = ("tinylm/verify/samples/", "tinylm/verify/torch/reference.py")  # lists of samples, and of PyTorch's counterparts
 SCRIPTS = {path.stem for path in (ROOT / "scripts").iterdir()}  # they import each other by these names
 

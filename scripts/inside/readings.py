@@ -1,0 +1,58 @@
+"""What the subcommands of explain.py that read a text have in common: their options, loading, and where pictures go."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from matplotlib.figure import Figure
+from rich.console import RenderableType
+from support.tables import screen
+
+from tinylm.explain import reading
+from tinylm.explain.plots import png
+from tinylm.files.atomic import write_atomically
+from tinylm.pretrained.model_loading import find_pretrained
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A model and a text."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """a run folder of 'train', 'translate train' or 'classify train', a Hugging Face folder, a GGUF file, or smollm2"""
+    text: Annotated[str, tyro.conf.Positional]
+    """the text that the model reads; not longer than its context"""
+    target: str | None = None
+    """for a translator: the translation to explain; by default the one that it writes"""
+    label: str | None = None
+    """for a classifier: the label to explain; by default the one that it gives"""
+    device: str = "cpu"
+    """'cpu', 'cuda' or 'cuda:N'"""
+    dry_run: bool = False
+    """read the first 20 characters only, and write nothing"""
+
+
+@dataclass(frozen=True)
+class Pictured(Reading):
+    """A reading that is drawn."""
+
+    out: Path | None = None
+    """the picture; by default it lies in the run folder, or in the current folder for a pretrained model"""
+
+
+def show(*parts: RenderableType) -> None:
+    screen(140).print(*parts)
+
+
+def load(arguments: Reading) -> reading.Reading:
+    text = arguments.text[:20] if arguments.dry_run else arguments.text
+    return reading.read_run(arguments.run, text, arguments.device, target=arguments.target, label=arguments.label)
+
+
+def picture(arguments: Pictured, name: str, part: str, figure: Figure) -> None:
+    path = arguments.out or (arguments.run if find_pretrained(arguments.run) is None else Path()) / name
+    path = path.with_stem(f"{path.stem}-{part}") if part else path
+    if not arguments.dry_run:
+        write_atomically(path, png(figure))
+        print(f"written: {path}")
