@@ -1,7 +1,7 @@
 """Heat maps and bars, all in one look: upright labels, a colour bar that says the scale, values where there is space."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from tinylm.explain.token_axes import LINE, POINTS, Labels, number_labels, text_
 _BAR = 0.12  # inches: how wide a colour bar is
 _SMALL = 6.5  # points: the values in the cells
 _WITH_VALUES = 14  # columns with space for values
-_WIDEST = 12.0  # inches of cells side by side
+_WIDEST = 12.5  # inches of cells side by side
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Panel:
         left = self.left.depth + (LINE + 0.04 if self.row_label else 0)
         right = 0.1
         if self.bar:
-            right += _BAR + 0.12 + max(text_width(text) for text in ("-0.00", *map(_short, self.norm_ends))) + LINE + 0.08
+            right += _BAR + 0.12 + text_width("−0.00") + LINE + 0.08
         lines = textwrap.wrap(self.title, self._title_columns) or [""]
         return left, right, 0.08 + 0.15 * len(lines), self.below.depth + (LINE + 0.06 if self.column_label else 0.02)
 
@@ -79,15 +79,15 @@ class Panel:
         colors = color_map(self.diverging)
         axes.imshow(self.values, cmap=colors, norm=self.norm, aspect="auto", interpolation="none")
         axes.set_title("\n".join(textwrap.wrap(self.title, self._title_columns)), fontsize=9, loc="left", pad=4, parse_math=False)
-        self.below.put_on(axes.xaxis)
-        self.left.put_on(axes.yaxis)
-        axes.set_xlabel(self.column_label, fontsize=POINTS, labelpad=3, parse_math=False)
-        axes.set_ylabel(self.row_label, fontsize=POINTS, labelpad=3, parse_math=False)
+        self.below.put_on(axes, self.inside[1])
+        self.left.put_on(axes, self.inside[0])
+        axes.set_xlabel(self.column_label, fontsize=POINTS, labelpad=72 * self.below.depth, parse_math=False)
+        axes.set_ylabel(self.row_label, fontsize=POINTS, labelpad=72 * self.left.depth, parse_math=False)
         if self.write:
-            shades = colors(self.norm(self.values))  # type: ignore[misc]
+            shades, write = colors(self.norm(self.values)), value_format(self.values)  # type: ignore[misc]
             for (i, j), value in np.ndenumerate(self.values):
                 if value != 0 and np.isfinite(value):
-                    axes.text(j, i, _short(float(value)), ha="center", va="center", fontsize=_SMALL, color=ink_on(shades[i, j, :3]))
+                    axes.text(j, i, write(value), ha="center", va="center", fontsize=_SMALL, color=ink_on(shades[i, j, :3]), gid="value")
 
     def draw_bar(self, axes: Any) -> None:
         """Draws the colour bar into axes of its own."""
@@ -102,7 +102,7 @@ def sheet(grid: Sequence[Sequence[Panel]], heading: str = "") -> Picture:
     """Draws panels in rows, each with the space that its labels need. heading: a sentence above them."""
     wide = [max(sum(_across(panel)) for panel in (row[j] for row in grid if j < len(row))) for j in range(max(map(len, grid)))]
     high = [max(sum(_down(panel)) for panel in row) for row in grid]
-    lines = textwrap.wrap(heading, max(40, int(sum(wide) / 0.078)))
+    lines = textwrap.wrap(heading, max(40, int(sum(wide) / 0.072)))
     width, height = sum(wide) + 0.1, sum(high) + 0.16 * len(lines) + 0.1
     figure = Picture(figsize=(width, height))
     figure.text(0.05 / width, 1 - 0.05 / height, "\n".join(lines), fontsize=9, va="top", parse_math=False)
@@ -119,6 +119,14 @@ def sheet(grid: Sequence[Sequence[Panel]], heading: str = "") -> Picture:
             left += across
         top -= down
     return figure
+
+
+def side_by_side(panels: list[Panel]) -> list[list[Panel]]:
+    """Returns panels in rows that are at most 12.5 inches wide, all about equally long."""
+    most = max(1, int(_WIDEST / max(sum(_across(panel)) for panel in panels)))
+    rows = -(-len(panels) // most)
+    across = -(-len(panels) // rows)
+    return [panels[start : start + across] for start in range(0, len(panels), across)]
 
 
 def _across(panel: Panel) -> tuple[float, float, float]:
@@ -145,7 +153,7 @@ def value_range(values: np.ndarray, diverging: bool) -> Normalize:
 
 def cell_size(rows: int, columns: int, write: bool) -> tuple[float, float]:
     """Returns the width and height of a cell in inches: large enough for a value, or for a character, or, if there are very
-    many, as large as 12 inches allow."""
+    many, as large as 12.5 inches allow."""
     across = 0.34 if write else min(0.16, _WIDEST / max(1, columns))
     return across, min(0.22 if write else 0.16, _WIDEST / max(1, rows))
 
@@ -185,7 +193,7 @@ def bars(values: Sequence[float], labels: Sequence[str], *, title: str, axis_lab
     axes = figure.add_axes((left.depth / width, 0.48 / height, 4.4 / width, cell * len(lengths) / height))
     axes.barh(range(len(lengths)), lengths, height=0.75, color=[below if value < 0 else above_zero for value in lengths])
     axes.set_ylim(len(lengths) - 0.5, -0.5)
-    left.put_on(axes.yaxis)
+    left.put_on(axes, 4.4)
     axes.axvline(0, color=rcParams["axes.edgecolor"], linewidth=0.8)
     axes.margins(x=0.15)
     axes.grid(axis="x", alpha=0.3)
@@ -194,15 +202,18 @@ def bars(values: Sequence[float], labels: Sequence[str], *, title: str, axis_lab
     axes.set_xlabel(axis_label, fontsize=POINTS, parse_math=False)
     axes.set_title("\n".join(lines), fontsize=9, loc="left", pad=4, parse_math=False)
     if cell >= LINE:
+        write = value_format(lengths)
         for i, value in enumerate(lengths):
             shift, side = (-3, "right") if value < 0 else (3, "left")
-            axes.annotate(_short(value), (value, i), (shift, 0), textcoords="offset points", ha=side, va="center", fontsize=_SMALL)
+            axes.annotate(write(value), (value, i), (shift, 0), textcoords="offset points", ha=side, va="center", fontsize=_SMALL)
     return figure
 
 
-def _short(value: float) -> str:
-    """Returns a value in at most five characters where possible."""
-    size = abs(value)
-    if value and (size < 0.005 or size >= 1e4):
-        return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e").replace("-", "−")
-    return f"{value:.{2 if size < 9.995 else 1 if size < 99.95 else 0}f}".replace("-", "−")
+def value_format(values: np.ndarray) -> Callable[[float], str]:
+    """Returns how to write values in at most five characters and a sign: all with the same number of decimals, two if the
+    largest is from 0.1 to 10."""
+    most = float(np.abs(values[np.isfinite(values)]).max(initial=0))
+    if not 0.01 <= most < 1e5:
+        return lambda value: f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e").replace("-", "−")
+    decimals = 3 if most < 0.1 else 2 if most < 10 else 1 if most < 100 else 0
+    return lambda value: f"{value:.{decimals}f}".replace("-", "−")

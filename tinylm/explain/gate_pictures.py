@@ -1,17 +1,16 @@
 """Pictures of gates and states: one heat map per gate, one line per unit, sorted."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.colors import Normalize
 
-from tinylm.explain.drawing import Panel, sheet
+from tinylm.explain.drawing import Panel, sheet, side_by_side
 from tinylm.explain.figures import Picture
 from tinylm.explain.gates import GATES, Gates
 from tinylm.explain.token_axes import visible
 
-_WIDEST = 12.5  # inches of panels side by side
+_WIDE = 30.0  # inches, the most
 _HIGH = 3.2  # inches of a panel's cells
 
 _QUESTIONS = {
@@ -40,10 +39,8 @@ def unit_order(layer: Gates) -> tuple[np.ndarray, str]:
 def draw_gates(layers: Sequence[Gates], tokens: Sequence[str]) -> Picture:
     """Draws each gate and state for the first text of the batch: the tokens from left to right, one line per unit, sorted
     alike in all panels of a layer. Gates run from 0 (white) to 1 (dark); other values are blue below 0 and orange above."""
-    rows = [gate_panels(layer, tokens) for layer in layers]
-    side = max(panel.margins[0] + panel.inside[0] + panel.margins[2] for row in rows for panel in row)
-    across = max(1, min(3, int(_WIDEST / side)))
-    return sheet([row[start : start + across] for row in rows for start in range(0, len(row), across)], question(layers))
+    panels = [[gate_panel(layer, name, tokens) for name in layer.values] for layer in layers]
+    return sheet([part for row in panels for part in side_by_side(row)], question(layers))
 
 
 def draw_gate(layer: Gates, name: str, tokens: Sequence[str], width: float = 2.6) -> Picture:
@@ -51,11 +48,7 @@ def draw_gate(layer: Gates, name: str, tokens: Sequence[str], width: float = 2.6
     return sheet([[gate_panel(layer, name, tokens, width)]])
 
 
-def gate_panels(layer: Gates, tokens: Sequence[str]) -> list[Panel]:
-    return [gate_panel(layer, name, tokens) for name in layer.values]
-
-
-def gate_panel(layer: Gates, name: str, tokens: Sequence[str], width: float = math.inf) -> Panel:
+def gate_panel(layer: Gates, name: str, tokens: Sequence[str], width: float = _WIDE) -> Panel:
     order, sorted_by = unit_order(layer)
     values = layer.values[name][:, 0].T[order]
     cell = min(0.16, width / len(tokens)), min(0.2, _HIGH / len(order))
