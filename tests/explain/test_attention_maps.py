@@ -9,8 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 import tinylm
 from tinylm import Tensor, explain, nn
 from tinylm.errors import AutogradError
-from tinylm.explain.attention_maps import strongest
-from tinylm.explain.attention_pictures import draw_attention
+from tinylm.explain.attention_maps import strongest, strongest_look
+from tinylm.explain.attention_pictures import draw_attention, draw_head
 from tinylm.models import GPT, GPTConfig, RNNModel, TransformerModel, Translator
 from tinylm.models.classifier import TransformerClassifier
 
@@ -136,6 +136,27 @@ def test_the_strongest_looks():
     assert strongest(weights.T, 0) == [(1, 0.4), (2, 0.3), (3, 0.1)], "later ones, too"
 
 
+def test_the_first_positions_are_left_out_of_the_strongest_look():
+    """Position 0 sees only itself and position 1 one other: what they look at most is no choice of theirs."""
+    rows = np.tri(7) / 10
+    rows[1, 0] = rows[3, 2] = 0.99  # positions 1 and 3 see 1 and 3 others
+    rows[5, 2] = 0.6
+    weights = np.stack([rows, np.tri(7)])
+    assert strongest_look(weights, 0) == (5, 2, 0.6)
+    assert strongest_look(weights[:, :3, :3], 0) == (2, 0, 0.1), "in a short text, those that see the most others"
+    assert strongest_look(weights[:, :1, :1], 0) is None
+    crossing = np.full((1, 3, 4), 0.1)
+    crossing[0, 0, 0] = 0.7
+    assert strongest_look(crossing, 0, crossing=True) == (0, 0, 0.7), "from one text to another, the first ones have a choice, too"
+    rows[5, :5] = 0
+    rows[5, 2] = 0.6  # what this head does not see at all, another one does
+    assert strongest_look(np.stack([rows, np.tri(7)]), 0) == (5, 2, 0.6)
+
+
+def test_a_short_repr():
+    assert repr(explain.Attention("h", np.zeros((1, 2, 64, 64)))) == "Attention('h', weights (1, 2, 64, 64))"
+
+
 # ---------------------------------------------------------------- pictures
 
 
@@ -190,6 +211,13 @@ def test_labels_of_short_and_long_texts_can_be_read(count, heads):
             assert "".join(label.get_text() for label in shown) == text.replace(" ", "·").replace("\n", "⏎")
             if count <= 64:
                 assert [label.get_rotation() for label in shown] == [0] * count
+
+
+def test_labels_of_one_head_are_apart():
+    text = "Tägliche Wäsche,\n()"[:19]
+    figure = draw_head(explain.Attention("h", np.tri(19)[None, None]), 0, list(text))
+    assert_labels_are_apart(figure)
+    assert [len(labels(figure.axes[0], which)) for which in ("row", "column")] == [19, 19]
 
 
 def test_long_words_are_turned_and_short_ones_are_not():

@@ -6,7 +6,8 @@ import pytest
 import tinylm
 from tinylm import Tensor, explain, nn
 from tinylm.errors import AutogradError
-from tinylm.explain.gate_pictures import draw_gates
+from tinylm.explain.gate_pictures import draw_gates, question
+from tinylm.explain.gate_units import at_spaces, extreme_units
 from tinylm.models import GPT, GPTConfig, RNNModel
 from tinylm.models.classifier import LSTMClassifier
 
@@ -96,6 +97,31 @@ def test_without_a_tape():
         y, _ = layer(sequence(dtype=np.float32))
     with pytest.raises(AutogradError, match="nothing was recorded"):
         explain.gate_values(y)
+
+
+def test_which_units_stand_out():
+    values = np.array([[0.1, 0.9, 0.5], [0.2, 0.9, 0.1], [0.1, 0.8, 0.5], [0.2, 0.9, 0.1]])
+    assert extreme_units(values) == (0, 1)
+    unit, correlation = at_spaces(values, ["a", " ", "b", "\n"])
+    assert unit in (0, 2)  # both follow exactly, in opposite directions
+    assert abs(correlation) == pytest.approx(1)
+    unit, correlation = at_spaces(values[:, 1:2], ["a", " ", "b", " "])
+    assert (unit, correlation) == (0, pytest.approx(np.corrcoef(values[:, 1], [0, 1, 0, 1])[0, 1]))
+    assert at_spaces(values, list("abcd")) is None
+    assert at_spaces(np.ones((2, 3)), ["a", " "]) is None
+    values[3] = np.nan  # beyond the end of the text
+    assert at_spaces(values[:, :1], ["a", " ", "b", "c"]) == (0, pytest.approx(1))
+
+
+def test_a_short_repr():
+    values = {"reset": np.zeros((64, 1, 256)), "h": np.zeros((64, 1, 256))}
+    assert repr(explain.Gates("rnn.l0", "gru", values)) == "Gates('rnn.l0', gru: reset (64, 1, 256), h (64, 1, 256))"
+
+
+def test_the_question_fits_the_tokens():
+    layers = [explain.Gates("l0", "lstm", {"forget": np.ones((3, 1, 2))})]
+    assert question(layers, list("to be")).startswith("Which units keep their cell over a whole word, and which reset at a space?")
+    assert "over the whole text" in question(layers, [" the", " movie", " was"])
 
 
 def test_the_picture():

@@ -11,14 +11,19 @@ from tinylm.engine.tensor import as_array
 from tinylm.explain.naming import Names, recorded_nodes
 from tinylm.nn import Module
 
+CHOICE = 4  # other positions that one must see to choose among them
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Attention:
     """One attention layer.  name: the path of its module.  weights (N, heads, T, S): how much of
     the value at s query t takes, before dropout. They sum to 1 over s; all are 0 if the mask excludes every s."""
 
     name: str
     weights: np.ndarray
+
+    def __repr__(self) -> str:
+        return f"Attention({self.name!r}, weights {self.weights.shape})"
 
 
 def attention_weights(output: Any, *, model: Module | None = None) -> list[Attention]:
@@ -69,3 +74,18 @@ def strongest(weights: np.ndarray, position: int, count: int = 3, crossing: bool
     row = weights[position]
     order = [int(s) for s in np.argsort(-row, kind="stable") if row[s] > 0 and (crossing or s != position)]
     return [(s, float(row[s])) for s in order[:count]]
+
+
+def strongest_look(weights: np.ndarray, head: int, crossing: bool = False) -> tuple[int, int, float] | None:
+    """Returns (from, at, weight) of the strongest look of one head, weights (heads, T, S); None if no position sees another.
+
+    The first positions of a text have no choice: position 0 sees only itself, position 1 one other. So those that see
+    fewer than 4 others, in any head, are left out; if none sees so many, those that see fewer than the most.
+    """
+    seen = np.any(weights > 0, axis=0)
+    if not crossing:
+        np.fill_diagonal(seen, False)
+    others = seen.sum(axis=1)
+    free = np.flatnonzero(others >= max(1, min(CHOICE, others.max())))
+    looks = [(int(t), *look) for t in free for look in strongest(weights[head], int(t), 1, crossing)]
+    return max(looks, key=lambda look: look[2], default=None)

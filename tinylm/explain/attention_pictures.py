@@ -34,12 +34,15 @@ def draw_attention(layers: Sequence[Attention], tokens: Sequence[str], sources: 
     return sheet(rows, EXPLANATION)
 
 
-def draw_head(layer: Attention, head: int, tokens: Sequence[str], sources: Sequence[str] | None = None, width: float = 2.7) -> Picture:
-    """Draws one head, whose cells together are at most `width` inches wide."""
+def draw_head(
+    layer: Attention, head: int, tokens: Sequence[str], sources: Sequence[str] | None = None, *, width: float = 2.25, bar: bool = True
+) -> Picture:
+    """Draws one head, whose cells together are at most `width` inches wide. bar: with a colour bar beside it."""
     sources = tokens if sources is None else sources
     longest = max(len(tokens), len(sources))
     panel = _panel(layer, head, tokens, sources, min(0.3 if longest <= _WITH_VALUES else 0.16, width / longest))
-    panel.bar = _SCALE
+    if bar:
+        panel.bar = _SCALE
     return sheet([[panel]])
 
 

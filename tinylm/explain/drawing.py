@@ -16,6 +16,7 @@ from tinylm.explain.token_axes import LINE, POINTS, Labels, number_labels, text_
 _BAR = 0.12  # inches: how wide a colour bar is
 _SMALL = 6.5  # points: the values in the cells
 _WITH_VALUES = 14  # columns with space for values
+_TITLE = 32  # characters of a title's line, at least
 _WIDEST = 12.5  # inches of cells side by side
 
 
@@ -72,7 +73,7 @@ class Panel:
 
     @property
     def _title_columns(self) -> int:
-        return max(24, int(self.inside[0] / 0.075))
+        return max(_TITLE, int(self.inside[0] / 0.075))
 
     def draw(self, axes: Any) -> None:
         """Draws it into axes that are as large as `inside` says."""
@@ -134,7 +135,7 @@ def _across(panel: Panel) -> tuple[float, float, float]:
 
 
 def _longest_line(panel: Panel) -> float:
-    return max((text_width(line, 9) for line in textwrap.wrap(panel.title, 24)), default=0.0) - panel.margins[1]
+    return max((text_width(line, 9) for line in textwrap.wrap(panel.title, _TITLE)), default=0.0) - panel.margins[1]
 
 
 def _down(panel: Panel) -> tuple[float, float, float]:
@@ -205,7 +206,8 @@ def bars(values: Sequence[float], labels: Sequence[str], *, title: str, axis_lab
         write = value_format(lengths)
         for i, value in enumerate(lengths):
             shift, side = (-3, "right") if value < 0 else (3, "left")
-            axes.annotate(write(value), (value, i), (shift, 0), textcoords="offset points", ha=side, va="center", fontsize=_SMALL)
+            text = axes.annotate(write(value), (value, i), (shift, 0), textcoords="offset points", ha=side, va="center", gid="value")
+            text.set_fontsize(_SMALL)
     return figure
 
 
@@ -214,6 +216,6 @@ def value_format(values: np.ndarray) -> Callable[[float], str]:
     largest is from 0.1 to 10."""
     most = float(np.abs(values[np.isfinite(values)]).max(initial=0))
     if not 0.01 <= most < 1e5:
-        return lambda value: f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e").replace("-", "−")
+        return lambda value: "0" if not value else f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e").replace("-", "−")
     decimals = 3 if most < 0.1 else 2 if most < 10 else 1 if most < 100 else 0
-    return lambda value: f"{value:.{decimals}f}".replace("-", "−")
+    return lambda value: "0" if not value else f"{value:.{decimals}f}".replace("-", "−")

@@ -15,7 +15,7 @@ from tinylm.nn import Module
 Values = dict[str, np.ndarray]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Gates:
     """One recurrent layer and direction.  name: its path, such as 'rnn.l0'.  values: the gates and states
     by name, (T, N, H) float64 each, NaN beyond the length of a shorter sequence. An LSTM has input, forget,
@@ -25,6 +25,10 @@ class Gates:
     name: str
     kind: str
     values: Values
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in self.values.items())
+        return f"Gates({self.name!r}, {self.kind}: {shapes})"
 
 
 def gate_values(output: Any, *, model: Module | None = None) -> list[Gates]:

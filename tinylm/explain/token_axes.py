@@ -10,7 +10,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
 POINTS = 8  # the size of labels
-LINE = 0.125  # inches that one line of a label needs
+LINE = 0.115  # inches that one line of a label needs
 _GAP = 0.04  # inches between a label and its cell
 _LONGEST = 24  # characters of a label
 
