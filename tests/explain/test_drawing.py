@@ -5,6 +5,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgba
 
+from tinylm.errors import ShapeError
 from tinylm.explain.drawing import bars, heat_map
 from tinylm.explain.figures import LightAndDark, ink_on, light_and_dark, luminance
 
@@ -95,4 +96,18 @@ def test_light_and_dark():
 
 
 def test_a_notebook_shows_the_picture():
-    assert heat_map(np.eye(2), ["a", "b"], ["c", "d"], title="", bar_label="")._repr_png_().startswith(PNG)
+    """IPython takes a PNG file with its width."""
+    figure = heat_map(np.eye(2), ["a", "b"], ["c", "d"], title="", bar_label="")
+    image, size = figure._repr_png_()
+    assert image.startswith(PNG)
+    assert size == {"width": round(96 * figure.get_figwidth())}
+
+
+@pytest.mark.parametrize("draw", [
+    lambda: heat_map(np.zeros((2, 3)), ["a"], ["x", "y", "z"], title="", bar_label=""),
+    lambda: heat_map(np.zeros(3), ["a"], ["x", "y", "z"], title="", bar_label=""),
+    lambda: bars([1.0, 2.0], ["a"], title="", axis_label=""),
+])  # fmt: skip
+def test_labels_that_do_not_fit_the_values(draw):
+    with pytest.raises(ShapeError, match=r"shape \((2, 3|3,|2,)\): expected \((1, 3|1,)\), one per label"):
+        draw()

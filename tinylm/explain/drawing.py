@@ -10,6 +10,7 @@ from matplotlib import rcParams
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, PowerNorm
 
+from tinylm.errors import ShapeError
 from tinylm.explain.figures import Picture, accent, cold_and_hot, color_map, ink_on
 from tinylm.explain.token_axes import LINE, POINTS, Labels, number_labels, text_width, token_labels, visible_ends
 
@@ -169,8 +170,9 @@ def heat_map(
     bar. diverging: blue below 0, orange above, white at 0; otherwise from white to blue. write_values: write each
     value into its cell, except exact zeros; by default if there are at most 14 columns and 40 rows. Labels are upright where
     they fit; blanks at their ends and line breaks are made visible, and where cells are very small a label joins several.
+    Raises ShapeError if there is not one value per row and column.
     """
-    values = np.asarray(values, np.float64)
+    values = _fitting(values, rows, columns)
     write = values.shape[1] <= _WITH_VALUES and values.shape[0] <= 40 if write_values is None else write_values
     cell = cell_size(len(rows), len(columns), write)
     rows, columns = ([visible_ends(label) for label in labels] for labels in (rows, columns))
@@ -181,9 +183,9 @@ def bars(values: Sequence[float], labels: Sequence[str], *, title: str, axis_lab
     """Draws one horizontal bar per value, the first on top, and returns the figure, which shows itself in a notebook.
 
     Each bar has its label at the left and its value at its end: blue below 0 and orange above, or all blue. axis_label: what
-    the values are, with the unit.
+    the values are, with the unit. Raises ShapeError if there is not one value per label.
     """
-    lengths = np.asarray(values, np.float64)
+    lengths = _fitting(values, labels)
     cell = min(0.2, max(0.02, 2 * _WIDEST / max(1, len(lengths))))
     left = token_labels([visible_ends(label) for label in labels], cell, across=False)
     below, above_zero = cold_and_hot() if (lengths < 0).any() else (accent(), accent())
@@ -209,6 +211,13 @@ def bars(values: Sequence[float], labels: Sequence[str], *, title: str, axis_lab
             text = axes.annotate(write(value), (value, i), (shift, 0), textcoords="offset points", ha=side, va="center", gid="value")
             text.set_fontsize(_SMALL)
     return figure
+
+
+def _fitting(values: Any, *labels: Sequence[str]) -> np.ndarray:
+    array, expected = np.asarray(values, np.float64), tuple(map(len, labels))
+    if array.shape != expected:
+        raise ShapeError(f"values of shape {array.shape}: expected {expected}, one per label")
+    return array
 
 
 def value_format(values: np.ndarray) -> Callable[[float], str]:

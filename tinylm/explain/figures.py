@@ -33,8 +33,9 @@ _DARK: Any = {
 class Picture(Figure):
     """A figure that shows itself in a notebook."""
 
-    def _repr_png_(self) -> bytes:
-        return png(self)
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        """The PNG file, and its width in CSS pixels."""
+        return png(self), {"width": round(96 * self.get_figwidth())}
 
 
 def png(figure: Figure) -> bytes:
