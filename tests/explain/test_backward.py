@@ -2,6 +2,7 @@
 
 import inspect
 import io
+import re
 
 import numpy as np
 import pytest
@@ -207,7 +208,41 @@ def test_without_a_model_there_are_no_names():
     _, loss = gpt()
     walked = list(explain.steps(loss))
     assert {step.module for step in walked} == {""}
-    assert {leaf.name for leaf in explain.leaves(walked)} == {"leaf"}
+    names = {leaf.name for leaf in explain.leaves(walked)}
+    assert len(names) > 3, "leaves are named by where they are used"
+    for name in names:
+        assert re.fullmatch(r"(weight|bias|a|b) of \w+ at tinylm/(nn|models)/\w+\.py:\d+", name), name
+
+
+def test_names_of_leaves():
+    """A parameter's path; the caller's variable, the innermost one that holds it; and where it is used if there is none."""
+    model = nn.Linear(2, 1)
+    w, data = leaf([2.0, 3.0]), {"held": leaf([5.0, 7.0])}
+
+    def inner(first):
+        return {found.name for found in explain.leaves(explain.steps((first * data["held"]).sum()))}
+
+    line = inspect.currentframe().f_lineno - 2
+    assert inner(w) == {"first", f"b of multiply at test_backward.py:{line}"}
+    x = Tensor(np.ones((1, 2), np.float32), requires_grad=True)
+    assert {found.name for found in explain.leaves(explain.steps(model(x), model=model))} == {"weight", "bias", "input x"}
+
+
+def test_values_beside_gradients():
+    """y = A x, loss = Σ (y y): each step has its output and its arguments beside what they receive."""
+    a, x = leaf([[1.0, 2.0], [3.0, 4.0]]), leaf([1.0, -1.0])
+    y = a @ x
+    total, square, product = explain.steps((y * y).sum())
+    assert [(name, v.tolist(), g.tolist()) for name, v, g, _ in total.rows()] == [("output", 2.0, 1.0), ("x", [1.0, 1.0], [1.0, 1.0])]
+    assert [(name, v.tolist(), g.tolist()) for name, v, g, _ in square.rows()] == [
+        ("output", [1.0, 1.0], [1.0, 1.0]), ("a", [-1.0, -1.0], [-1.0, -1.0]), ("b", [-1.0, -1.0], [-1.0, -1.0]),
+    ]  # fmt: skip
+    output, to_a, to_x = product.rows()
+    assert (output[1].tolist(), output[2].tolist()) == ([-1.0, -1.0], [-2.0, -2.0])
+    assert (to_a[1].tolist(), to_a[2].tolist()) == (a.data.tolist(), [[-2.0, 2.0], [-2.0, 2.0]])
+    assert (to_x[1].tolist(), to_x[2].tolist()) == ([1.0, -1.0], [-8.0, -12.0])
+    (doubled,) = explain.steps(x * 2, np.ones(2))
+    assert [(name, value) for name, value, _, _ in doubled.rows()][2] == ("b", 2), "a number"
 
 
 def test_a_recomputed_function_shows_what_it_computes_again():
@@ -273,13 +308,53 @@ def test_the_terminal():
     walked = list(explain.steps(loss))
     rows = [line.split() for line in printed(terminal.overview(walked)).splitlines()]
     place = f"test_backward.py:{walked[0].where.rpartition(':')[2]}"
-    assert rows[1:] == [["1", "add", place, "1", "a", "1,", "b", "1"], ["2", "multiply", place, "1", "a", "2,", "b", "3"]]
+    assert rows[1:] == [
+        ["1", "add", place, "()", "9", "1", "a", "1,", "b", "1"],
+        ["2", "multiply", place, "()", "6", "1", "a", "2,", "b", "3"],
+    ]  # the output's shape and norm, what came in, what is given
     shown = printed(walked[1])
-    for text in ("2  multiply", "loss = x * y + x", "a b.  da = dy b, db = dy a.", "a receives () |g| 2  2.", "contribution 2"):
+    for text in ("2  multiply", "loss = x * y + x", "a b.  da = dy b, db = dy a.", "contribution 2"):
         assert text in shown, text
+    table = [line.strip("│ ").split() for line in shown.splitlines()]
+    assert ["output", "()", "6.", "1."] in table
+    assert ["a", "()", "3.", "2.", "x"] in table, "the value, the gradient, and the leaf that it goes to"
+    assert ["b", "()", "2.", "3.", "y"] in table
+    assert terminal.sentence(loss, 2, about="in all") == "loss 9.0000 in all; 2 steps back"
     shown = printed(terminal.reason(explain.leaves(walked)[0], walked))
     assert "the sum of 2 contributions" in shown
     assert "+1.000" in shown
     assert "from the loss itself" in shown
     assert "from step 1 (add) through its a 1" in shown
     assert "= one contribution" in printed(terminal.reason(explain.leaves(walked)[1], walked))
+
+
+def test_large_arrays_are_shown_by_their_statistics():
+    x = leaf(np.arange(100.0) - 50)
+    (step,) = explain.steps(x * 2, np.ones(100))
+    shown = printed(step)
+    for text in ("(100)", "norm 577, mean -1", "-100 to 98", "norm 289, mean -0.5", "norm 10, mean 1"):
+        assert text in shown, text
+
+
+@pytest.mark.parametrize(
+    ("path", "width", "shown"),
+    [
+        ("transformer.h.0.attn", 20, "transformer.h.0.attn"),
+        ("transformer.h.0.attn", 19, "…h.0.attn"),
+        ("transformer.h.0.attn", 9, "…h.0.attn"),
+        ("transformer.h.0.attn", 8, "…0.attn"),
+        ("transformer.h.0.attn", 4, "…ttn"),
+        ("", 4, ""),
+    ],
+)
+def test_paths_are_cut_at_their_left(path, width, shown):
+    assert terminal.cut_left(path, width) == shown
+
+
+def test_80_columns_show_the_end_of_module_paths():
+    model, loss = gpt()
+    console = Console(file=io.StringIO(), width=80)
+    console.print(terminal.overview(explain.steps(loss, model=model)))
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any("…" in line and ".attn " in line for line in lines)

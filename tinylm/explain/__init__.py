@@ -4,9 +4,10 @@ from tinylm.explain.attention_maps import Attention, attention_weights, by_word,
 from tinylm.explain.backward import Contribution, Leaf, Step, leaves, steps
 from tinylm.explain.gates import Gates, draw_gates, gate_values
 from tinylm.explain.run_report import report
-from tinylm.explain.web_page import page
+from tinylm.explain.time_steps import TimeSteps, time_steps
+from tinylm.explain.web_page import backward_record, page
 
 __all__ = [
-    "Attention", "Contribution", "Gates", "Leaf", "Step", "attention_weights", "by_word", "draw_attention", "draw_gates",
-    "gate_values", "leaves", "page", "report", "steps",
+    "Attention", "Contribution", "Gates", "Leaf", "Step", "TimeSteps", "attention_weights", "backward_record", "by_word",
+    "draw_attention", "draw_gates", "gate_values", "leaves", "page", "report", "steps", "time_steps",
 ]  # fmt: skip
