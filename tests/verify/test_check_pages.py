@@ -159,7 +159,8 @@ def test_the_page_in_chromium(tmp_path, width):
         range.selectNodeContents(e);
         return new Set([...range.getClientRects()].map(b => b.top)).size;
       };
-      const words = [...document.querySelectorAll(".report td:first-child span, .report td:nth-child(3), .report th, .grid thead th, .grid td")];
+      const words = [...document.querySelectorAll(
+        ".report td:first-child span, .report td:nth-child(3), .report th, .grid thead th, .grid td")];
       const broken = words.filter(e => lines(e) > 1);
       return {open: document.querySelectorAll("details[open]").length, charts: charts.map(b => [b.left, b.right, b.width]),
         broken: broken.length, words: words.length, scroll: document.documentElement.scrollWidth - document.documentElement.clientWidth};
