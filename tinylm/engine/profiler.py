@@ -64,7 +64,7 @@ class Profile:
         )
 
     def _cells(self) -> list[tuple[str, ...]]:
-        cells = [("op", "pass", "by", "calls", "ms", "%", "MB")]
+        cells: list[tuple[str, ...]] = [("op", "pass", "by", "calls", "ms", "%", "MB")]
         whole = self.seconds or 1.0
         for row in self.rows:
             shown = f"{row.seconds * 1e3:.2f}", f"{100 * row.seconds / whole:.1f}", f"{row.bytes / 1e6:.1f}"
