@@ -119,7 +119,7 @@ def cells(path: Path) -> dict[str, str]:
 
 def test_a_gpts_report(runs: dict[str, Path], gpt_report: Path) -> None:
     shown = images(gpt_report)
-    heads = [f"transformer.h.{i}.attn, head {j}" for i in (0, 1) for j in (0, 1)]
+    heads = [f"h.{i}.attn, head {j}" for i in (0, 1) for j in (0, 1)]
     assert list(shown)[3:] == ["Norm of the gradient by layer", *heads]
     assert all(image.startswith(PNG) for image in shown.values())
     text = gpt_report.read_text(encoding="utf-8")
@@ -196,7 +196,7 @@ def test_the_n_gram_line_changes_the_curves(runs: dict[str, Path]) -> None:
 
 def test_other_models_reports(runs: dict[str, Path]) -> None:
     gru = explain.report(runs["gru"], text=SENTENCE)
-    assert list(images(gru))[-4:] == [f"rnn.l1, {name}" for name in ("reset", "update", "candidate", "h")]
+    assert list(images(gru))[-4:] == [f"rnn.1, {name}" for name in ("reset", "update", "candidate", "h")]
     assert "which take a new one at a space?" in gru.read_text(encoding="utf-8")
     ngram = explain.report(runs["ngram"])
     assert images(ngram) == {}, "counting is one step, and a point is no curve"

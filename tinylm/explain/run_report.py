@@ -9,11 +9,11 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from tinylm.errors import CheckpointError, ConfigError
-from tinylm.explain.attention_maps import Attention, attention_weights
+from tinylm.explain.attention_maps import Attention
 from tinylm.explain.attention_pictures import EXPLANATION, draw_head
 from tinylm.explain.figures import LightAndDark, light_and_dark
 from tinylm.explain.gate_pictures import draw_gate, question
-from tinylm.explain.gates import Gates, gate_values
+from tinylm.explain.gates import Gates
 from tinylm.explain.plots import figures
 from tinylm.explain.reading import Part, read_run
 from tinylm.explain.setting_labels import result_rows, setting_rows
@@ -125,12 +125,11 @@ def _same_training(folder: Path, record: Mapping[str, Any]) -> list[dict[str, An
 def _reading(folder: Path, text: str) -> Iterator[str]:
     """Yields the parts of the page that show how the model reads a text."""
     reading = read_run(folder, text)
-    output = reading.output()
-    for part in reading.parts(attention_weights(output, model=reading.model)):
+    for part in reading.parts(reading.attention()):
         yield f"<h3>Attention{_of(part)}: which tokens each head looks at</h3>\n<p>{EXPLANATION}</p>\n"
         for layer in _one_model(part):
             yield _pictures(light_and_dark(partial(_draw_heads, layer, part)))
-    for part in reading.parts(gate_values(output, model=reading.model)):
+    for part in reading.parts(reading.gates()):
         yield f"<h3>Gates and states{_of(part)}, token by token</h3>\n<p>{question(part.layers, part.tokens)}</p>\n"
         for layer in _one_model(part):
             yield _pictures(light_and_dark(partial(_draw_gates, layer, part)))
