@@ -35,12 +35,15 @@ def draw_attention(layers: Sequence[Attention], tokens: Sequence[str], sources: 
 
 
 def draw_head(
-    layer: Attention, head: int, tokens: Sequence[str], sources: Sequence[str] | None = None, *, width: float = 2.25, bar: bool = True
+    layer: Attention, head: int, tokens: Sequence[str], sources: Sequence[str] | None = None, *, width: float = 2.48, bar: bool = True
 ) -> Picture:
-    """Draws one head, whose cells together are at most `width` inches wide. bar: with a colour bar beside it."""
+    """Draws one head, whose cells and labels at the left are together at most `width` inches wide, as far as long labels
+    allow. bar: with a colour bar beside it."""
     sources = tokens if sources is None else sources
     longest = max(len(tokens), len(sources))
-    panel = _panel(layer, head, tokens, sources, min(0.3 if longest <= _WITH_VALUES else 0.16, width / longest))
+    most = 0.3 if longest <= _WITH_VALUES else 0.16
+    labels = _panel(layer, head, tokens, sources, min(most, width / longest)).margins[0]
+    panel = _panel(layer, head, tokens, sources, min(most, max(width - labels, width / 2) / longest))
     if bar:
         panel.bar = _SCALE
     return sheet([[panel]])
