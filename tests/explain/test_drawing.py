@@ -22,7 +22,7 @@ def test_a_heat_map():
     cells, bar = figure.axes
     np.testing.assert_array_equal(np.asarray(cells.images[0].get_array())[1, 1:], values[1, 1:])
     assert cells.images[0].get_clim() == (-2, 2), "0 is in the middle"
-    assert bar.get_ylabel() == "logit (nats)"
+    assert bar.get_ylabel().replace("\n", " ") == "logit (nats)"
     assert cells.get_title("left") == "$lens"
     assert texts(cells, "row label") == ["layer 0", "layer 1"], "blanks inside a label stay blanks"
     assert texts(cells, "column label") == ["a", "·b", "⏎"]
@@ -31,10 +31,24 @@ def test_a_heat_map():
     boxes = [text.get_window_extent() for text in cells.texts if text.get_gid() == "value"]
     for i, box in enumerate(boxes):
         assert not any(box.overlaps(other) for other in boxes[i + 1 :])
+    assert_inside(figure)
+
+
+def assert_inside(figure):
+    """All texts are inside the picture."""
+    FigureCanvasAgg(figure).draw()
     for text in figure.findobj(lambda artist: hasattr(artist, "get_text") and artist.get_text() and artist.get_visible()):
         box = text.get_window_extent()
         assert min(box.x0, box.y0) >= 0, text
         assert (np.array([box.x1, box.y1]) <= figure.get_size_inches() * figure.dpi).all(), text
+
+
+@pytest.mark.parametrize("label", ["nats", "weight, on the scale of its square root", "change of the loss (nats per token)"])
+def test_a_long_label_of_the_colour_bar_is_in_several_lines(label):
+    for rows in (1, 3, 9):
+        figure = heat_map(np.ones((rows, 2)), ["a"] * rows, ["x", "y"], title="a title that is longer than two columns", bar_label=label)
+        assert " ".join(figure.axes[1].get_ylabel().split("\n")) == label
+        assert_inside(figure)
 
 
 def test_values_are_written_where_there_is_space():

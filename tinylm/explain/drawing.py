@@ -60,12 +60,20 @@ class Panel:
     @property
     def margins(self) -> tuple[float, float, float, float]:
         """What lies left, right, above and below the cells, in inches."""
-        left = self.left.depth + (LINE + 0.04 if self.row_label else 0)
+        row_label, column_label, bar = self._side_labels
+        left = self.left.depth + (LINE * len(row_label) + 0.04 if row_label else 0)
         right = 0.1
         if self.bar:
-            right += _BAR + 0.12 + text_width("−0.00") + LINE + 0.08
+            right += _BAR + 0.12 + text_width("−0.00") + LINE * len(bar) + 0.08
         lines = textwrap.wrap(self.title, self._title_columns) or [""]
-        return left, right, 0.08 + 0.15 * len(lines), self.below.depth + (LINE + 0.06 if self.column_label else 0.02)
+        return left, right, 0.08 + 0.15 * len(lines), self.below.depth + (LINE * len(column_label) + 0.06 if column_label else 0.02)
+
+    @property
+    def _side_labels(self) -> tuple[list[str], list[str], list[str]]:
+        """The labels of the rows, the columns and the colour bar, in lines that are not much longer than their side."""
+        sides = ((self.row_label, self.inside[1]), (self.column_label, self.inside[0]), (self.bar, self.inside[1]))
+        row_label, column_label, bar = (textwrap.wrap(label, max(9, int((side + 0.15) / 0.06))) for label, side in sides)
+        return row_label, column_label, bar
 
     @property
     def norm_ends(self) -> tuple[float, float]:
@@ -83,8 +91,9 @@ class Panel:
         axes.set_title("\n".join(textwrap.wrap(self.title, self._title_columns)), fontsize=9, loc="left", pad=4, parse_math=False)
         self.below.put_on(axes, self.inside[1])
         self.left.put_on(axes, self.inside[0])
-        axes.set_xlabel(self.column_label, fontsize=POINTS, labelpad=72 * self.below.depth, parse_math=False)
-        axes.set_ylabel(self.row_label, fontsize=POINTS, labelpad=72 * self.left.depth, parse_math=False)
+        row_label, column_label = ("\n".join(lines) for lines in self._side_labels[:2])
+        axes.set_xlabel(column_label, fontsize=POINTS, labelpad=72 * self.below.depth, parse_math=False)
+        axes.set_ylabel(row_label, fontsize=POINTS, labelpad=72 * self.left.depth, parse_math=False)
         if self.write:
             shades, write = colors(self.norm(self.values)), value_format(self.values)  # type: ignore[misc]
             for (i, j), value in np.ndenumerate(self.values):
@@ -97,7 +106,7 @@ class Panel:
         if isinstance(self.norm, PowerNorm):
             bar.set_ticks([tick for tick in (0, 0.05, 0.2, 0.5, 1) if tick <= self.norm_ends[1]])
         bar.ax.tick_params(labelsize=POINTS)
-        bar.set_label(self.bar, fontsize=POINTS, parse_math=False)
+        bar.set_label("\n".join(self._side_labels[2]), fontsize=POINTS, parse_math=False)
 
 
 def sheet(grid: Sequence[Sequence[Panel]], heading: str = "") -> Picture:
@@ -136,7 +145,7 @@ def _across(panel: Panel) -> tuple[float, float, float]:
 
 
 def _longest_line(panel: Panel) -> float:
-    return max((text_width(line, 9) for line in textwrap.wrap(panel.title, _TITLE)), default=0.0) - panel.margins[1]
+    return 1.05 * max((text_width(line, 9) for line in textwrap.wrap(panel.title, _TITLE)), default=0.0) - panel.margins[1]
 
 
 def _down(panel: Panel) -> tuple[float, float, float]:
