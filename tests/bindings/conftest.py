@@ -8,7 +8,7 @@ from cpu_programs import write_compiler
 from cpu_targets import library_for, name_of, targets
 from cuda_on_cpu.fixtures import gpu_required, has_gpu
 
-from tinylm.bindings.cpu import compiling, library
+from tinylm.bindings.cpu import library
 from tinylm.bindings.cpu.library import Library
 from tinylm.engine import kernels
 
