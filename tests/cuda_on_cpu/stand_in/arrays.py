@@ -61,7 +61,10 @@ def _owner(base: Any, args: tuple[Any, ...]) -> "ndarray | None":
 
 def call(f: Callable[..., Any], name: str, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
     """Calls f on the NumPy arrays inside device arrays, and wraps its result as device arrays."""
-    result = f(*inside(args, name), **inside(named, name))
+    raw = [x._raw if type(x) is ndarray else inside(x, name) for x in args]
+    if not named:
+        return outside(f(*raw), args)
+    result = f(*raw, **inside(named, name))
     out = named.get("out")
     return outside(result, args) if out is None else out
 
@@ -214,9 +217,9 @@ def _method(self: ndarray, name: str, found: Callable[..., Any], *args: Any, **n
     check_call("cupy.ndarray", name, (self, *args), named)
     if name in ("item", "tolist", "tobytes", "nonzero", "compress"):
         synchronise(f"{name}()")
-    return (
-        outside(found(*inside(args, name), **inside(named, name)), (self,)) if named.get("out") is None else call(found, name, args, named)
-    )
+    if named.get("out") is not None:
+        return call(found, name, args, named)
+    return outside(found(*[inside(x, name) for x in args], **(inside(named, name) if named else {})), (self,))
 
 
 def _index(key: Any, masks_wait: bool = True) -> Any:

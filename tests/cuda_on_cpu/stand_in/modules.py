@@ -223,13 +223,16 @@ MODULES = {m.__name__: m for m in (cupy, cuda, runtime, nvrtc, cupyx, cupyx.scip
 @contextlib.contextmanager
 def installed() -> Iterator[Any]:
     """Within it, `import cupy` and `import cupyx` give the stand-in."""
-    before = {name: m for name, m in sys.modules.items() if name.split(".")[0] in ("cupy", "cupyx")}
-    for name in before:
-        del sys.modules[name]
+    before = _taken_out()
     sys.modules.update(MODULES)
     try:
         yield cupy
     finally:
-        for name in [n for n in sys.modules if n.split(".")[0] in ("cupy", "cupyx")]:
-            del sys.modules[name]
+        _taken_out()
         sys.modules.update(before)
+
+
+def _taken_out() -> dict[str, types.ModuleType]:
+    """Removes cupy and cupyx, with all below them, from the loaded modules, and returns them."""
+    names = [n for n in sys.modules if n.startswith("cupy") and n.split(".")[0] in ("cupy", "cupyx")]
+    return {name: sys.modules.pop(name) for name in names}
