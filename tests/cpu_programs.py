@@ -1,8 +1,9 @@
-"""A program of its own that calls CPU kernels. Importing this skips the tests if there is no C compiler."""
+"""A program of its own that calls CPU kernels, and a compiler for it. Importing this skips the tests if there is no C compiler."""
 
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -42,3 +43,24 @@ def outcome(process: subprocess.Popen[str]) -> tuple[str, str]:
     output, errors = process.communicate()
     assert process.returncode == 0, errors
     return output.strip(), errors
+
+
+# A compiler that notes its calls and does not optimise. It makes an object file once, and then copies it from the store: the key is the
+# flags and the file's name, since the tests compile the same kernels.
+COMPILER = """#!/bin/sh
+echo call >> "{log}"
+case "$*" in *" -c "*) ;; *) exec "{real}" "$@" -O0 ;; esac
+for target in "$@"; do :; done
+kept="{store}/$(echo "${{*%% -c *}}" | cksum | cut -d " " -f 1)-${{target##*/}}"
+if [ ! -e "$kept" ]; then
+  "{real}" "$@" -O0 || exit
+  cp "$target" "$kept.$$" && mv "$kept.$$" "$kept"
+fi
+cp "$kept" "$target"
+"""
+
+
+def write_compiler(path: Path, store: Path, log: Path) -> None:
+    """Writes a program that compiles as this machine's compiler does, and appends a line to `log` at each call."""
+    path.write_text(COMPILER.format(log=log, store=store, real=REAL), encoding="utf-8")
+    path.chmod(0o755)

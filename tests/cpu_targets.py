@@ -3,6 +3,8 @@
 import functools
 import os
 import platform
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +36,18 @@ def targets() -> tuple[str, ...]:
 def name_of(target: str) -> str:
     """Returns a target's name in a test's name."""
     return target or "native"
+
+
+def with_compiled_kernels(cache: Path) -> Path:
+    """Returns the folder, as a value of TINYLM_CACHE for a new process that need not compile the kernels, which takes seconds."""
+    try:
+        kept = Path(compiling.load()[1])
+    except compiling.BuildError:
+        return cache  # NumPy will do the work
+    (cache / "cpu_kernels").mkdir(mode=0o700, parents=True)
+    if kept.exists():  # otherwise they were compiled for this process alone
+        shutil.copy2(kept, cache / "cpu_kernels")
+    return cache
 
 
 @functools.cache

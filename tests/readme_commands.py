@@ -12,11 +12,13 @@ from script_helpers import ends_well, script_here
 from tinylm.data.tokenizers import BpeTokenizer
 from tinylm.models import Llama, LlamaConfig
 
-NOT_RUN = {  # how the command begins: why it cannot run here
+NOT_RUN = {  # how the command begins: why it does not run here
     "pip install": "changes the environment; .ci/run does it on a fresh machine",
     "pytest": "the run that this is a part of",
     "python scripts/train.py --device cuda": "needs a GPU; tests/cuda_on_cpu has training steps of every model",
     "python scripts/benchmark.py --device cuda": "needs a GPU",
+    "python scripts/benchmark.py --against torch": "runs, with --dry-run, in tests/scripts/test_benchmark_results.py",
+    "python scripts/benchmark.py --products --against torch": "runs, with --dry-run, in tests/scripts/test_benchmark_products.py",
     "mpiexec -n 2": "tests/train/test_distributed.py starts mpiexec, also through scripts/train.py",
     "python scripts/replay.py": "needs a step that failed; tests/train/test_failures.py makes some and repeats them",
 }

@@ -10,6 +10,7 @@ from readme_blocks import ROOT, Block, blocks_of, commands_of, readmes
 from readme_commands import NOT_RUN, SHORTER, make_runs
 from script_helpers import script_here
 
+from tinylm.studies.scaling_laws import fit_scaling_law
 from tinylm.verify.samples import makers
 
 BLOCKS = [block for readme in readmes() for block in blocks_of(readme)]
@@ -100,6 +101,7 @@ def test_commands_run(block: Block, command: str, runs: Path, monkeypatch: pytes
     python, script, *arguments = shlex.split(SHORTER.get(command, f"{command} --dry-run"))
     assert python == "python", f"{block}: {command} is not one of the scripts: list it in tests/readme_commands.py"
     monkeypatch.chdir(runs)
+    monkeypatch.setattr(fit_scaling_law, "__defaults__", (0, 20))  # the usual number of resamples takes six seconds
     result = script_here(Path(script).name, *arguments)
     assert (ROOT / script).exists(), f"{block}: {script}"
     assert result.returncode == 0, f"{block}: {command}\n{result.stdout}{result.stderr}"

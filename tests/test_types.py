@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from readme_blocks import blocks_of
+from readme_blocks import ROOT, blocks_of
 
 import tinylm
 from tinylm import ops, verify
@@ -33,8 +33,8 @@ def test_mypy_finds_the_four_mistakes_of_a_user_and_nothing_else(tmp_path: Path)
     (tmp_path / "wrong.py").write_text(wrong, "utf-8")
     (first_page,) = (block.code for block in blocks_of("README.md") if block.language == "python")
     (tmp_path / "first_page.py").write_text(first_page, "utf-8")
-    command = [sys.executable, "-m", "mypy", "--hide-error-context", "--no-error-summary", "right.py", "wrong.py", "first_page.py"]
-    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    command = [sys.executable, "-m", "mypy", "--hide-error-context", "--no-error-summary", f"--cache-dir={ROOT / '.mypy_cache' / 'users'}"]
+    found = subprocess.run([*command, "right.py", "wrong.py", "first_page.py"], cwd=tmp_path, capture_output=True, text=True)
     errors = [line for line in found.stdout.splitlines() if ": error: " in line]
     assert len(errors) == len(MISTAKES), found.stdout + found.stderr
     for _, message in MISTAKES.values():

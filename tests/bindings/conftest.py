@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cpu_programs import write_compiler
 from cpu_targets import library_for, name_of, targets
 from cuda_on_cpu.fixtures import gpu_required, has_gpu
 
-from tinylm.bindings.cpu import compiling, library
+from tinylm.bindings.cpu import library
 from tinylm.bindings.cpu.library import Library
 from tinylm.engine import kernels
 
@@ -49,14 +50,17 @@ def native_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
     yield from switched_on(targets()[0], monkeypatch)
 
 
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns the folder of the object files that were compiled for any of the tests."""
+    return tmp_path_factory.mktemp("store")
+
+
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Returns the folder of the cache of compiled kernels, which does not exist yet; the compiler counts its calls, without optimising."""
-    real = compiling.compiler()[0]
-    log, script = tmp_path / "log", tmp_path / "compiler"
-    script.write_text(f'#!/bin/sh\necho call >> "{log}"\nexec "{real}" "$@" -O0\n', encoding="utf-8")
-    script.chmod(0o755)
-    monkeypatch.setenv("CC", str(script))
+def place(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Returns the folder of the cache of compiled kernels, which does not exist yet; the compiler counts its calls."""
+    write_compiler(tmp_path / "compiler", store, tmp_path / "log")
+    monkeypatch.setenv("CC", str(tmp_path / "compiler"))
     monkeypatch.setenv("TINYLM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TINYLM_KERNELS", "auto")
     return tmp_path / "cache" / "cpu_kernels"

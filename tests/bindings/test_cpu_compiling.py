@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cpu_programs import REAL, outcome, start
+from cpu_programs import REAL, outcome, start, write_compiler
 
 from tinylm.bindings.cpu import compiling
 
@@ -147,17 +147,20 @@ print(where)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
-def test_a_home_that_is_read_only() -> None:
+def test_a_home_that_is_read_only(store: Path) -> None:
     """As another user, since root may write everywhere."""
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         shutil.copytree(compiling.folder(), Path(folder, "cpu"))
-        environment = {k: v for k, v in os.environ.items() if k not in ("TINYLM_CACHE", "XDG_CACHE_HOME", "CC")}
+        shutil.copytree(store, Path(folder, "store"))
+        os.chmod(Path(folder, "store"), 0o777)
+        write_compiler(Path(folder, "compiler"), Path(folder, "store"), Path(os.devnull))
+        environment = {k: v for k, v in os.environ.items() if k not in ("TINYLM_CACHE", "XDG_CACHE_HOME")}
         done = subprocess.run(
             [sys.executable, "-c", AS_ANOTHER_USER, str(Path(folder, "cpu"))],
             capture_output=True,
             text=True,
-            env={**environment, "HOME": folder},
+            env={**environment, "HOME": folder, "CC": str(Path(folder, "compiler"))},
         )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "compiled for this process alone"

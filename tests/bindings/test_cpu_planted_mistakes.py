@@ -4,6 +4,7 @@ kernels for processors with narrower vectors agree with the reference."""
 import ctypes
 import platform
 import subprocess
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,20 +109,38 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, text in compiling.sources().items():
         (workspace / name).write_text(text, encoding="utf-8")
     for path in workspace.glob("*.c"):
-        compile_one(path)
+        compile_one(path, f"{path}.o")
     return workspace
 
 
-def compile_one(path: Path, *options: str) -> None:
-    command = [*compiling.compiler(), *compiling.flags(), "-O0", *options, "-c", str(path), "-o", f"{path}.o"]
-    subprocess.run(command, check=True)
+@pytest.fixture(scope="module")
+def right(workspace: Path) -> Path:
+    """Returns the kernels without a mistake, as a library."""
+    return linked(workspace, "right", {})
 
 
-def use(workspace: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Makes the bindings call the kernels of the object files, linked under a new name, since a loaded file stays loaded."""
+def compile_one(path: Path, target: str, *options: str) -> None:
+    subprocess.run([*compiling.compiler(), *compiling.flags(), "-O0", *options, "-c", str(path), "-o", target], check=True)
+
+
+def compiled_again(workspace: Path, name: str, files: Iterable[str], *options: str) -> dict[str, str]:
+    """Returns new object files, by the name of the C file."""
+    made = {file: str(workspace / f"{name}-{file}.object") for file in files}
+    for file, target in made.items():
+        compile_one(workspace / file, target, *options)
+    return made
+
+
+def linked(workspace: Path, name: str, others: Mapping[str, str]) -> Path:
+    """Returns a new library, since a loaded one stays loaded, of the object files, of which `others` take the place of some."""
     path = workspace / f"{name}.so"
-    command = [*compiling.compiler(), "-shared", "-pthread", *map(str, workspace.glob("*.o")), "-o", str(path), "-lm"]
-    subprocess.run(command, check=True)
+    objects = [others.get(each.stem, str(each)) for each in workspace.glob("*.o")]
+    subprocess.run([*compiling.compiler(), "-shared", "-pthread", *objects, "-o", str(path), "-lm"], check=True)
+    return path
+
+
+def use(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the bindings call the kernels of a library."""
     monkeypatch.setattr(compiling, "load", lambda: (ctypes.CDLL(str(path)), str(path)))
     monkeypatch.setenv("TINYLM_NUM_THREADS", "2")
     monkeypatch.setattr(library, "_loaded", Library(compiling))
@@ -199,8 +218,8 @@ def compare(op: str) -> None:
 
 
 @pytest.mark.parametrize("op", sorted({op for *_, op in MISTAKES}))
-def test_without_a_mistake_they_agree(native_cpu: Library, workspace: Path, monkeypatch: pytest.MonkeyPatch, op: str) -> None:
-    use(workspace, monkeypatch, f"right-{op}")
+def test_without_a_mistake_they_agree(native_cpu: Library, right: Path, monkeypatch: pytest.MonkeyPatch, op: str) -> None:
+    use(right, monkeypatch)
     compare(op)
 
 
@@ -210,16 +229,13 @@ def test_a_mistake_is_found(native_cpu: Library, workspace: Path, monkeypatch: p
     text = (workspace / file).read_text(encoding="utf-8")
     assert text.count(right) >= 1
     users = ["attention", ATTENTION, f"{ATTENTION}_backward"] if file in ("attention.h", "sums.h") else [op]
-    changed = [workspace / file] if file.endswith(".c") else [workspace / f"{user}.c" for user in users]
+    changed = [file] if file.endswith(".c") else [f"{user}.c" for user in users]
     try:
         (workspace / file).write_text(text.replace(right, wrong), encoding="utf-8")
-        for each in changed:
-            compile_one(each)
-        use(workspace, monkeypatch, f"wrong-{number}")
+        others = compiled_again(workspace, f"wrong-{number}", changed)
     finally:
         (workspace / file).write_text(text, encoding="utf-8")
-        for each in changed:
-            compile_one(each)
+    use(linked(workspace, f"wrong-{number}", others), monkeypatch)
     with np.errstate(all="ignore"), pytest.raises(AssertionError, match="relative error"):  # unwritten memory may contain anything
         compare(op)
 
@@ -239,13 +255,7 @@ def test_narrower_vectors_agree(native_cpu: Library, workspace: Path, monkeypatc
         ATTENTION,
         f"{ATTENTION}_backward",
     ]
-    files = [workspace / f"{name}.c" for name in names]
-    try:
-        for each in files:
-            compile_one(each, option)
-        use(workspace, monkeypatch, f"narrow{option}")
-    finally:
-        for each in files:
-            compile_one(each)
+    others = compiled_again(workspace, f"narrow{option}", [f"{name}.c" for name in names], option)
+    use(linked(workspace, f"narrow{option}", others), monkeypatch)
     for op in ("linear", "few_rows", "gru", "layer_norm", "softmax", ATTENTION):
         compare(op)

@@ -51,10 +51,9 @@ def run(threads: int) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("threads", [1, 2, 5])
-def test_two_processes_compute_the_same_bits(cpu: Library, threads: int) -> None:
-    """The program also asserts that denormal numbers are handled as before."""
-    assert run(threads) == run(threads)
+def test_processes_compute_the_same_bits(cpu: Library) -> None:
+    """With any number of threads. The program also asserts that denormal numbers are handled as before."""
+    assert len({run(threads) for threads in (1, 2, 5, 5)}) == 1
 
 
 def results() -> list[np.ndarray]:

@@ -1,27 +1,31 @@
 """The CPU kernels and their pool in a C program, under the compiler's sanitizers; and the sanitizers find planted mistakes."""
 
+import hashlib
 import os
+import stat
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tinylm.bindings.cpu import compiling
+from tinylm.files.atomic import atomic_file
+from tinylm.files.cache import private_folder, trusted
 
 FOLDER = Path(__file__).parent / "cpu_drivers"
 DRIVER = [FOLDER / "driver.c", FOLDER / "every_kernel.c"]
-MODES = {
-    "address,undefined": ["-fno-sanitize-recover=all"],
-    "thread": ["-DNO_FORK"],  # its runtime does not follow a process that forks with threads
+MODES = {  # without optimisation for memory, which compiles three times as fast; with it for threads, where the program is faster
+    "address,undefined": ["-O0", "-fno-sanitize-recover=all"],
+    "thread": ["-O1", "-DNO_FORK"],  # its runtime does not follow a process that forks with threads
 }
 
 
 @pytest.fixture(scope="module", params=MODES)
 def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """Returns the sanitizer and the driver built with it."""
-    workspace = tmp_path_factory.mktemp("driver")
+    """Returns the sanitizer and the driver built with it, which is kept in the user's cache as the kernels are."""
     flags = [f for f in compiling.flags() if f != "-fvisibility=hidden"]
-    flags += ["-O1", "-g", "-DWORTH_WAKING=0", f"-fsanitize={request.param}", *MODES[request.param]]
+    flags += ["-g", "-DWORTH_WAKING=0", f"-fsanitize={request.param}", *MODES[request.param]]
+    workspace = tmp_path_factory.mktemp("driver")
     try:
         command = compiling.compiler()
         trial = workspace / "trial.c"
@@ -29,13 +33,24 @@ def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         subprocess.run([*command, *flags, str(trial), "-o", str(workspace / "trial")], check=True, capture_output=True)
     except (compiling.BuildError, subprocess.CalledProcessError) as error:
         pytest.skip(f"no compiler with the sanitizer {request.param}: {error}")
+    texts = [path.read_text(encoding="utf-8") for path in sorted(FOLDER.iterdir())]
+    name = hashlib.sha256("\0".join([compiling.key(command), *flags, *texts]).encode()).hexdigest()
+    kept = private_folder("cpu_drivers", "*") / name
+    if not trusted(kept, stat.S_ISREG):
+        build([*command, *flags], workspace, kept)
+    return request.param, kept
+
+
+def build(command: list[str], workspace: Path, target: Path) -> None:
     files = [*DRIVER, *sorted(compiling.folder().glob("*.c"))]
-    running = [
-        subprocess.Popen([*command, *flags, f"-I{compiling.folder()}", "-c", str(f), "-o", str(workspace / f"{f.name}.o")]) for f in files
-    ]
+    objects = [str(workspace / f"{file.name}.o") for file in files]
+    include = f"-I{compiling.folder()}"
+    running = [subprocess.Popen([*command, include, "-c", str(f), "-o", o]) for f, o in zip(files, objects, strict=True)]
     assert [p.wait() for p in running] == [0] * len(files)
-    subprocess.run([*command, *flags, *(str(workspace / f"{f.name}.o") for f in files), "-o", str(workspace / "driver"), "-lm"], check=True)
-    return request.param, workspace / "driver"
+    subprocess.run([*command, *objects, "-o", str(workspace / "driver"), "-lm"], check=True)
+    with atomic_file(target) as file:
+        file.write((workspace / "driver").read_bytes())
+        os.fchmod(file.fileno(), 0o700)
 
 
 def run(program: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -7,11 +7,16 @@ and whether it spills.
 
 import ctypes
 import functools
+import hashlib
 import importlib.metadata
 import re
+import stat
 from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any
+
+from tinylm.files.atomic import atomic_file
+from tinylm.files.cache import private_folder, trusted
 
 PACKAGES = ("nvidia-cuda-nvrtc-cu12", "nvidia-cuda-nvrtc")
 
@@ -45,8 +50,8 @@ class Compiled:
 
 
 @functools.cache
-def library() -> Any:
-    """Returns libnvrtc of the installed package. Raises LookupError if it is missing."""
+def _libraries() -> tuple[str, dict[str, str]]:
+    """Returns the installed package, and the paths of its libraries. Raises LookupError if it is missing."""
     for package in PACKAGES:
         try:
             files = importlib.metadata.files(package) or []
@@ -54,11 +59,18 @@ def library() -> Any:
             continue
         paths = {kind: str(f.locate()) for f in files for kind in ("nvrtc-builtins", "nvrtc") if f.name.startswith(f"lib{kind}.so.")}
         if "nvrtc" in paths:
-            ctypes.CDLL(paths["nvrtc-builtins"], ctypes.RTLD_GLOBAL)
-            found = ctypes.CDLL(paths["nvrtc"])
-            found.nvrtcGetErrorString.restype = ctypes.c_char_p
-            return found
+            return package, paths
     raise LookupError(f"NVRTC is not installed: pip install {PACKAGES[0]}, or the test extra")
+
+
+@functools.cache
+def library() -> Any:
+    """Returns libnvrtc of the installed package. Raises LookupError if it is missing."""
+    paths = _libraries()[1]
+    ctypes.CDLL(paths["nvrtc-builtins"], ctypes.RTLD_GLOBAL)
+    found = ctypes.CDLL(paths["nvrtc"])
+    found.nvrtcGetErrorString.restype = ctypes.c_char_p
+    return found
 
 
 def _call(name: str, *arguments: Any) -> None:
@@ -83,17 +95,32 @@ def version() -> tuple[int, int]:
 
 
 def compile_cubin(source: str, name: str, arch: int, options: tuple[str, ...] = ()) -> Compiled:
-    """Compiles CUDA C to machine code for sm_<arch>, as CuPy would with these options of a RawModule."""
+    """Compiles CUDA C to machine code for sm_<arch>, as CuPy would with these options of a RawModule.
+
+    What came out is kept in the user's cache, under a name that depends on all that went in.
+    """
+    arguments = [*options_of_cupy(options, arch), "--ptxas-options=-v"]
+    key = "\0".join([importlib.metadata.version(_libraries()[0]), source, name, *arguments])
+    kept = private_folder("nvrtc", "*") / hashlib.sha256(key.encode()).hexdigest()
+    if trusted(kept, stat.S_ISREG):
+        log, _, code = kept.read_bytes().partition(b"\0")
+    else:
+        log, code = _run(source, name, arguments)
+        with atomic_file(kept) as file:
+            file.write(log + b"\0" + code)
+    return Compiled(code, _complaints(log.decode()), _usages(log.decode()))
+
+
+def _run(source: str, name: str, arguments: list[str]) -> tuple[bytes, bytes]:
+    """Returns the compiler's log and the machine code."""
     program = ctypes.c_void_p()
     _call("nvrtcCreateProgram", ctypes.byref(program), source.encode(), name.encode(), 0, None, None)
     try:
-        arguments = [option.encode() for option in [*options_of_cupy(options, arch), "--ptxas-options=-v"]]
-        status = library().nvrtcCompileProgram(program, len(arguments), (ctypes.c_char_p * len(arguments))(*arguments))
-        log = _fetch(program, "ProgramLog").rstrip(b"\0").decode()
-        code = b"" if status else _fetch(program, "CUBIN")
+        words = [argument.encode() for argument in arguments]
+        status = library().nvrtcCompileProgram(program, len(words), (ctypes.c_char_p * len(words))(*words))
+        return _fetch(program, "ProgramLog").rstrip(b"\0"), b"" if status else _fetch(program, "CUBIN")
     finally:
         _call("nvrtcDestroyProgram", ctypes.byref(program))
-    return Compiled(code, _complaints(log), _usages(log))
 
 
 def _complaints(log: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import large_text_program
 import numpy as np
 import pytest
+from cpu_targets import with_compiled_kernels
 
 LINES = ["".join(np.random.default_rng(i).choice(list("abcdefgh ,.XYZ"), 60)) + "\n" for i in range(2000)]
 
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the peak is rea
 def peak(tmp_path: Path, megabytes: int) -> int:
     """Returns the peak memory, in MiB, of a run on a text of so many 10⁶ bytes."""
     file = written(tmp_path / "long.txt", megabytes)
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TINYLM_CACHE": str(tmp_path / "cache")}
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TINYLM_CACHE": str(with_compiled_kernels(tmp_path / "cache"))}
     command = [sys.executable, large_text_program.__file__, str(file), str(tmp_path / "run")]
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     assert result.returncode == 0, result.stderr

@@ -8,26 +8,16 @@ import time
 from pathlib import Path
 
 import pytest
+from script_helpers import SCRIPTS, Result, ends_well, fails_with_one_line, script, script_here
 
 from tinylm.files.json_files import write_json
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "classify.py"
 LINES = "pos\tThe food was great\nneg\tThe food was awful\npos\tA fine film\nneg\tA poor film\n" * 30
 SHAPE = ["--width", "8", "--hidden", "8", "--epochs", "4", "--members", "2"]
 
 
-def classify(*arguments: object, stdin: bytes = b"", cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    environment = {**os.environ, "PYTHONWARNINGS": "error", "PYTHONIOENCODING": "utf-8"}
-    return subprocess.run(command, input=stdin, capture_output=True, check=False, cwd=cwd, env=environment)
-
-
-def fails_with_one_line(result: subprocess.CompletedProcess[bytes], message: str) -> None:
-    error = result.stderr.decode("utf-8")
-    assert result.returncode == 2, result.stdout.decode("utf-8") + error
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
-    assert message in error
+def classify(*arguments: object, stdin: bytes = b"", cwd: Path | None = None) -> Result:
+    return script_here("classify.py", *arguments, stdin=stdin, cwd=cwd)
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +30,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(data: Path) -> Path:
     folder = data.parent / "run"
-    result = classify("train", "--data", data, "--out", folder, *SHAPE)
-    assert result.returncode == 0, result.stderr
-    assert b"accuracy 100.00 % on the 24 texts of the test part" in result.stdout
+    shown = ends_well(script("classify.py", "train", "--data", data, "--out", folder, *SHAPE))
+    assert "accuracy 100.00 % on the 24 texts of the test part" in shown
     return folder
 
 
@@ -53,7 +42,7 @@ def test_every_model_goes_from_training_to_labels(kind: str, data: Path, tmp_pat
     folder = tmp_path / "runs" / f"{kind}-own"
     assert json.loads((folder / "config.json").read_text(encoding="utf-8"))["train"]["min_count"] == 2  # the model's own default
     result = classify("run", folder, "A great film", "An awful film")
-    assert [line.split("\t")[0] for line in result.stdout.decode("utf-8").splitlines()] == ["pos", "neg"]
+    assert [line.split("\t")[0] for line in result.stdout.splitlines()] == ["pos", "neg"]
 
 
 def test_texts_files_and_the_standard_input_give_the_same(run: Path, tmp_path: Path) -> None:
@@ -66,7 +55,7 @@ def test_texts_files_and_the_standard_input_give_the_same(run: Path, tmp_path: P
         classify("run", run, stdin=lines.encode("utf-8")).stdout,
     ]
     assert outputs[0] == outputs[1] == outputs[2]
-    first, second = outputs[0].decode("utf-8").splitlines()
+    first, second = outputs[0].splitlines()
     label, probability, text = first.split("\t")
     assert (label, text) == ("pos", "The film was great")
     assert 0.5 <= float(probability) <= 1
@@ -76,7 +65,8 @@ def test_texts_files_and_the_standard_input_give_the_same(run: Path, tmp_path: P
 
 def test_labels_stream(run: Path) -> None:
     """A line is answered before the next one comes, and fifty lines per second are possible."""
-    with subprocess.Popen([sys.executable, str(SCRIPT), "run", str(run)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    command = [sys.executable, str(SCRIPTS / "classify.py"), "run", str(run)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         for number in range(101):
@@ -95,7 +85,7 @@ def test_skipped_lines_are_counted_and_reported(tmp_path: Path) -> None:
     path.write_text(LINES + "no tab\n", encoding="utf-8")
     result = classify("train", "--data", path, "--out", tmp_path / "run", *SHAPE)
     assert result.returncode == 0
-    assert result.stderr.decode("utf-8") == f"1 line of {path} skipped: line 121 has no tab\n"
+    assert result.stderr == f"1 line of {path} skipped: line 121 has no tab\n"
     assert json.loads((tmp_path / "run" / "summary.json").read_text(encoding="utf-8"))["skipped_lines"] == 1
 
 
@@ -120,6 +110,14 @@ def test_bad_data_is_one_line_and_status_2(content: bytes, message: str, tmp_pat
     assert not out.exists()
 
 
+def fails_after_an_answer(result: Result, message: str) -> None:
+    """As `fails_with_one_line`, when the first text was labelled before."""
+    assert result.stdout.count("\n") == 1
+    assert result.stdout.endswith("\tfine\n")
+    result.stdout = ""
+    fails_with_one_line(result, message)
+
+
 def test_bad_arguments_are_one_line_and_status_2(run: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "never"
     fails_with_one_line(classify("train", "--model", "tree", "--out", out), "model 'tree': expected one of bag, lstm, transformer")
@@ -131,8 +129,8 @@ def test_bad_arguments_are_one_line_and_status_2(run: Path, data: Path, tmp_path
     fails_with_one_line(classify("train", "--data", data, "--out", run), "holds a run already")
     fails_with_one_line(classify("compare", "--models", "tree"), "model 'tree'")
     fails_with_one_line(classify("run", tmp_path / "none"), "no run folder")
-    fails_with_one_line(classify("run", run, "fine", " "), "text 2: the text is empty")
-    fails_with_one_line(classify("run", run, stdin=b"fine\nK\xe4se\n"), "standard input, line 2 is not UTF-8: byte 0xe4 at position 1")
+    fails_after_an_answer(classify("run", run, "fine", " "), "text 2: the text is empty")
+    fails_after_an_answer(classify("run", run, stdin=b"fine\nK\xe4se\n"), "standard input, line 2 is not UTF-8: byte 0xe4 at position 1")
     fails_with_one_line(classify("run", run, "fine", "--file", data), "give texts or --file, not both")
 
 
@@ -144,13 +142,13 @@ def test_a_model_of_another_task_is_refused(tmp_path: Path) -> None:
 def test_dry_runs_leave_nothing_behind(run: Path, tmp_path: Path) -> None:
     result = classify("train", "--dry-run", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert b"accuracy" in result.stdout
-    assert b"run folder: a temporary one" in result.stdout
+    assert "accuracy" in result.stdout
+    assert "run folder: a temporary one" in result.stdout
     result = classify("compare", "--dry-run", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    for row in (b"naive Bayes ", b" bag ", b" lstm ", b" transformer "):
+    for row in ("naive Bayes ", " bag ", " lstm ", " transformer "):
         assert row in result.stdout
-    assert classify("run", run, "fine", "poor", "--dry-run", cwd=tmp_path).stdout.count(b"\n") == 1
+    assert classify("run", run, "fine", "poor", "--dry-run", cwd=tmp_path).stdout.count("\n") == 1
     assert os.listdir(tmp_path) == []
 
 
@@ -158,11 +156,11 @@ def test_dry_runs_leave_nothing_behind(run: Path, tmp_path: Path) -> None:
 def test_help(command: str) -> None:
     result = classify(command, "--help")
     assert result.returncode == 0
-    assert b"--dry-run" in result.stdout
-    assert result.stdout.startswith(f"usage: python scripts/classify.py {command} ".encode())
+    assert "--dry-run" in result.stdout
+    assert result.stdout.startswith(f"usage: python scripts/classify.py {command} ")
     for overview in (classify(), classify("--help")):
         assert overview.returncode == 0
-        assert f"python scripts/classify.py {command} ".encode() in overview.stdout
+        assert f"python scripts/classify.py {command} " in overview.stdout
 
 
 def test_a_wrong_command_line_is_one_line() -> None:
@@ -174,10 +172,10 @@ def test_a_wrong_command_line_is_one_line() -> None:
 def test_a_resume_keeps_the_settings(data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shown = classify("train", "--data", data, "--out", folder, *SHAPE).stdout
-    accuracy = shown[shown.index(b"accuracy") : shown.index(b" parameters")]
+    accuracy = shown[shown.index("accuracy") : shown.index(" parameters")]
     again = classify("train", "--resume", folder).stdout
     assert accuracy in again
-    assert b"was finished already, at step " in again
+    assert "was finished already, at step " in again
     fails_with_one_line(classify("train", "--resume", folder, "--width", 9), "--width 9: the run in")
     fails_with_one_line(classify("train", "--resume", folder, "--out", tmp_path), "--out and --resume do not go together")
     fails_with_one_line(classify("train", "--resume", folder, "--dry-run"), "--dry-run and --resume do not go together")

@@ -61,7 +61,7 @@ def test_dynamic_evaluation(runs: dict[str, Path]) -> None:
 
 
 def test_help_and_dry_run(runs: dict[str, Path]) -> None:
-    assert "--dynamic" in ends_well(script("evaluate.py", "--help"))
+    assert "--dynamic" in ends_well(script_here("evaluate.py", "--help"))
     assert "nats/token" in ends_well(script("evaluate.py", runs["gpt"], "--dry-run"))
 
 

@@ -37,7 +37,8 @@ def test_what_is_printed_is_what_the_library_generates(runs: dict[str, Path], mo
     """Prompt, continuation, line break; also beyond the block size."""
     lm, tokenizer, _ = load_run(runs[model])
     greedy = tokenizer.decode(generate(lm, tokenizer.encode("the fox").tolist(), 60, Sampling(greedy=True)))
-    shown = ends_well(script("generate.py", runs[model], "--prompt", "the fox", "--tokens", 60, "--greedy", "--seed", 5))
+    start = script if model == "gpt" else script_here
+    shown = ends_well(start("generate.py", runs[model], "--prompt", "the fox", "--tokens", 60, "--greedy", "--seed", 5))
     assert shown == f"the fox{greedy}\n"
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from script_helpers import SCRIPTS, ends_well, fails_with_one_line, script, script_here
+from script_helpers import SCRIPTS, ends_well, fails_with_one_line, script_here
 
 sys.path.insert(0, str(SCRIPTS))
 
 import growth
 from benchmark import rounds as benchmark_rounds
-from benchmark.process import Measurement
+from benchmark.process import Measurement, measure_here
 from benchmark.workloads import WORKLOADS, Workload
 
 sys.path.remove(str(SCRIPTS))
@@ -80,8 +80,10 @@ def test_tables_and_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsy
     assert next(cells[:3] for cells in rows if cells[-1] == "2.00") == ["block", "size", "tinylm"]
 
 
-def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
-    result = script("growth.py", "--dry-run", "--out", tmp_path / "never", cwd=tmp_path)
+def test_a_dry_run_writes_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The shapes are measured in this process: test_readmes.py starts one per shape, as the command does."""
+    monkeypatch.setattr(benchmark_rounds, "measure", measure_here)
+    result = script_here("growth.py", "--dry-run", "--out", tmp_path / "never", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     rows = [line.split() for line in result.stdout.splitlines()]
     assert [cells[0] for cells in rows[1:5]] == ["batch", "block", "width", "layers"]

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -29,13 +30,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def trained(*arguments: object) -> str:
-    return ends_well(script("train.py", *arguments))
+    return ends_well(script_here("train.py", *arguments))
 
 
 @pytest.fixture(scope="module")
 def run(data: Path) -> Path:
     folder = data.parent / "run"
-    shown = trained("--data", data, "--out", folder, "--steps", 10, *SHAPE)
+    shown = ends_well(script("train.py", "--data", data, "--out", folder, "--steps", 10, *SHAPE))
     assert "validation loss" in shown
     assert "tokens/s" in shown
     assert "a sample:" in shown
@@ -54,9 +55,10 @@ def test_dry_runs_leave_nothing_behind(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "tokenizer"), [("transformer", "char"), ("rnn", "word"), ("lstm", "char"), ("gru", "bpe"), ("ngram", "word")]
 )
-def test_every_model_trains(model: str, tokenizer: str, tmp_path: Path) -> None:
+def test_every_model_trains(model: str, tokenizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each with its own defaults, on the shipped text."""
-    result = script("train.py", "--model", model, "--tokenizer", tokenizer, "--dry-run", cwd=tmp_path, TMPDIR=str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    result = script_here("train.py", "--model", model, "--tokenizer", tokenizer, "--dry-run", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     assert f"{model} on tinyshakespeare" in result.stdout
@@ -80,7 +82,7 @@ def test_help_shows_the_defaults_of_the_model() -> None:
 
 def test_the_default_folder_is_never_overwritten(data: Path, tmp_path: Path) -> None:
     for name in ("gpt-fox", "gpt-fox-2"):
-        assert script("train.py", "--data", data, "--steps", 1, *SHAPE, cwd=tmp_path).returncode == 0
+        assert script_here("train.py", "--data", data, "--steps", 1, *SHAPE, cwd=tmp_path).returncode == 0
         assert (tmp_path / "runs" / name / "summary.json").exists()
 
 

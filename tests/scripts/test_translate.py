@@ -4,11 +4,12 @@ import dataclasses
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 import sacrebleu
-from script_helpers import SCRIPTS, ends_well, fails_with_one_line, script, script_here
+from script_helpers import SCRIPTS, ends_well, fails_with_one_line, script_here
 
 from tinylm.data.pairs import Pairs
 from tinylm.train.tasks.translation import TranslationRun
@@ -140,9 +141,10 @@ def test_errors_are_one_line(run: Path, data: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
-def test_a_dry_run_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_dry_run_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for model in ("transformer", "lstm"):
-        out = ends_well(script("translate.py", "train", "--model", model, "--dry-run", cwd=tmp_path, TMPDIR=str(tmp_path)))
+        out = ends_well(script_here("translate.py", "train", "--model", model, "--dry-run", cwd=tmp_path))
         assert "testing on 3 sentences" in out
         assert list(tmp_path.iterdir()) == []
         assert str(tmp_path) not in out

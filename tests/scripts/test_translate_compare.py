@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -171,11 +172,12 @@ def test_pytorch_is_asked_for_only_when_it_is_needed(tmp_path: Path) -> None:
     assert "lstm" in result.stdout
 
 
-def test_a_dry_run_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_dry_run_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here, temporary = tmp_path / "here", tmp_path / "temporary"
     here.mkdir()
     temporary.mkdir()
-    result = script("translate.py", "compare", "--dry-run", cwd=here, TMPDIR=str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    result = script_here("translate.py", "compare", "--dry-run", cwd=here)
     assert result.returncode == 0, result.stderr
     assert result.stderr == "".join(f"{name} ...\n" for name in MODELS)
     assert "testing on 3 sentences" in result.stdout

@@ -11,6 +11,7 @@ from long_runs import TEXT, stop_at
 from script_helpers import ends_well, fails_with_one_line, script_here
 
 from tinylm.errors import CheckpointError, ConfigError
+from tinylm.studies.scaling_laws import fit_scaling_law
 from tinylm.studies.scaling_runs import ScalingPlan, finished, plan_scaling, trained_point
 from tinylm.train import Run, default_config
 from tinylm.train.tasks.language_modeling import make_batches, prepare
@@ -79,7 +80,8 @@ def test_runs_that_are_done_are_not_repeated_and_stopped_ones_go_on(tmp_path: Pa
         trained_point(plan, other, tmp_path / "whole", TEXT, training)
 
 
-def test_the_script(tmp_path: Path) -> None:
+def test_the_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit_scaling_law, "__defaults__", (0, 20))  # the usual number of resamples takes six seconds
     data, out = tmp_path / "fox.txt", tmp_path / "out"
     data.write_text(TEXT, encoding="utf-8")
     flags = ["--data", data, "--n-layer", 1, "--n-head", 1, "--n-embd", 16, "--block-size", 16, "--batch-size", 4, "--steps", 16]

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from cpu_targets import with_compiled_kernels
 from script_helpers import SCRIPTS
 
 ROOT = SCRIPTS.parent
@@ -18,7 +19,7 @@ slow = pytest.mark.slow
 
 def problems_of(kind: str, folder: Path, stride: int, signal: str) -> list[str]:
     """What went wrong after the points that were tried, which are at least two."""
-    settings = {"TINYLM_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TINYLM_CACHE": str(folder / "cache")}
+    settings = {"TINYLM_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TINYLM_CACHE": str(with_compiled_kernels(folder / "cache"))}
     paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests", SCRIPTS)))
     command = [sys.executable, str(ROOT / "tests" / "kill_program.py"), kind, str(folder / "runs"), str(stride), signal]
     done = subprocess.run(

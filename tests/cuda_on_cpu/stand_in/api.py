@@ -38,22 +38,38 @@ class Parameters:
                 if part == name:
                     self.required.add(name)
 
+        self.known: dict[tuple[Any, ...], tuple[str | None, list[tuple[str, Any]]]] = {}  # what `_plan` has returned
+
     def refuse(self, args: tuple[Any, ...], named: dict[str, Any]) -> str | None:
         """Returns the reason why the function does not take these arguments; None if it does."""
-        given = set(self.positional[: len(args)])
-        if len(args) > len(self.positional) and not self.any_positional:
-            return f"{len(args)} positional arguments, at most {len(self.positional)} are taken"
-        if (unknown := set(named) - self.keyword) and not self.any_keyword:
-            return f"unknown argument {sorted(unknown)[0]!r}"
-        if twice := given & set(named):
-            return f"argument {sorted(twice)[0]!r} is given twice"
-        if missing := self.required - given - set(named):
-            return f"argument {sorted(missing)[0]!r} is missing"
-        names = [*self.positional, *[self.rest] * len(args)]
-        for name, value in [*zip(names, args, strict=False), *named.items()]:
-            if name in NUMBERS and _on_device(value):
+        form = len(args), *named
+        found = self.known.get(form)
+        if found is None:
+            found = self.known[form] = self._plan(len(args), set(named))
+        reason, numbers = found
+        for name, key in numbers:
+            if _on_device(args[key] if isinstance(key, int) else named[key]):
                 return f"argument {name!r} is a device array where CuPy needs numbers of the host"
-        return None
+        return reason
+
+    def _plan(self, count: int, named: set[str]) -> tuple[str | None, list[tuple[str, Any]]]:
+        """Returns the reason why the function does not take so many arguments by position and these by name, or None; and which of
+        them must be numbers of the host: their names, and where they stand."""
+        given = set(self.positional[:count])
+        reason = None
+        if count > len(self.positional) and not self.any_positional:
+            reason = f"{count} positional arguments, at most {len(self.positional)} are taken"
+        elif (unknown := named - self.keyword) and not self.any_keyword:
+            reason = f"unknown argument {sorted(unknown)[0]!r}"
+        elif twice := given & named:
+            reason = f"argument {sorted(twice)[0]!r} is given twice"
+        elif missing := self.required - given - named:
+            reason = f"argument {sorted(missing)[0]!r} is missing"
+        if reason is not None:
+            return reason, []
+        names = [*self.positional, *[self.rest] * count][:count]
+        places: list[tuple[str, Any]] = [(name, i) for i, name in enumerate(names)]
+        return None, [(name, place) for name, place in [*places, *((n, n) for n in named)] if name in NUMBERS]
 
 
 def _on_device(value: Any) -> bool:

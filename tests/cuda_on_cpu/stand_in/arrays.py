@@ -5,6 +5,7 @@ array is refused, even where CuPy would upload it silently.
 """
 
 import functools
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,14 +18,20 @@ SCALARS = (bool, int, float, complex, np.generic)
 IMPLICIT = "Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array explicitly."
 
 
+_PLAIN = frozenset((bool, int, float, complex, str, slice, type, type(None), type(Ellipsis)))  # what NumPy gets as it is
+
+
 def inside(x: Any, where: str) -> Any:
     """Returns the NumPy arrays inside device arrays, also those in lists, tuples and dicts. Raises TypeError for a host array."""
-    if isinstance(x, ndarray):
+    kind = type(x)
+    if kind is ndarray:
         return x._raw
+    if kind in _PLAIN:
+        return x
     if isinstance(x, np.ndarray):
         raise TypeError(f"{where}: Unsupported type {type(x)}: a host array in a device call")
     if isinstance(x, (list, tuple)):
-        return type(x)(inside(i, where) for i in x)
+        return kind([inside(i, where) for i in x])
     if isinstance(x, dict):
         return {k: inside(v, where) for k, v in x.items()}
     return x
@@ -33,12 +40,10 @@ def inside(x: Any, where: str) -> Any:
 def outside(result: Any, args: tuple[Any, ...] = ()) -> Any:
     """Wraps NumPy's results as device arrays; a scalar becomes a 0-d array, and a view knows its base."""
     if isinstance(result, (np.ndarray, np.generic)):
-        made = ndarray._around(np.asarray(result))
-        if made._raw.base is not None:
-            made._base = _owner(made._raw.base, args)
-        return made
+        raw = np.asarray(result)
+        return around(raw, None if raw.base is None else _owner(raw.base, args))
     if isinstance(result, (list, tuple)):
-        return type(result)(outside(r, args) for r in result)
+        return type(result)([outside(r, args) for r in result])
     return result
 
 
@@ -56,7 +61,10 @@ def _owner(base: Any, args: tuple[Any, ...]) -> "ndarray | None":
 
 def call(f: Callable[..., Any], name: str, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
     """Calls f on the NumPy arrays inside device arrays, and wraps its result as device arrays."""
-    result = f(*inside(args, name), **inside(named, name))
+    raw = [x._raw if type(x) is ndarray else inside(x, name) for x in args]
+    if not named:
+        return outside(f(*raw), args)
+    result = f(*raw, **inside(named, name))
     out = named.get("out")
     return outside(result, args) if out is None else out
 
@@ -84,13 +92,6 @@ class ndarray:
     def __init__(self, shape: Any, dtype: Any = float) -> None:
         object.__setattr__(self, "_raw", poisoned(shape, dtype))
         object.__setattr__(self, "_base", None)
-
-    @classmethod
-    def _around(cls, raw: np.ndarray) -> "ndarray":
-        self = object.__new__(cls)
-        object.__setattr__(self, "_raw", raw)
-        object.__setattr__(self, "_base", None)
-        return self
 
     # ------------------------------------------------------------ the border
 
@@ -183,10 +184,26 @@ class ndarray:
         return str(self._raw)
 
     def __copy__(self) -> "ndarray":
-        return ndarray._around(self._raw.copy())
+        return around(self._raw.copy())
 
     def __deepcopy__(self, memo: Any) -> "ndarray":
-        return ndarray._around(self._raw.copy())
+        return around(self._raw.copy())
+
+
+_set_raw, _set_base = (vars(ndarray)[name].__set__ for name in ("_raw", "_base"))
+
+
+def around(raw: np.ndarray, base: ndarray | None = None) -> ndarray:
+    """Returns a NumPy array as a device array."""
+    self = object.__new__(ndarray)
+    _set_raw(self, raw)
+    _set_base(self, base)
+    return self
+
+
+for _name in ("shape", "dtype", "ndim", "size", "itemsize", "nbytes", "strides"):  # the others are found by __getattr__
+    assert kind_of("cupy.ndarray", _name) == "value"
+    setattr(ndarray, _name, property(operator.attrgetter(f"_raw.{_name}")))
 
 
 def poisoned(shape: Any, dtype: Any = float, order: str = "C") -> np.ndarray:
@@ -200,9 +217,9 @@ def _method(self: ndarray, name: str, found: Callable[..., Any], *args: Any, **n
     check_call("cupy.ndarray", name, (self, *args), named)
     if name in ("item", "tolist", "tobytes", "nonzero", "compress"):
         synchronise(f"{name}()")
-    return (
-        outside(found(*inside(args, name), **inside(named, name)), (self,)) if named.get("out") is None else call(found, name, args, named)
-    )
+    if named.get("out") is not None:
+        return call(found, name, args, named)
+    return outside(found(*[inside(x, name) for x in args], **(inside(named, name) if named else {})), (self,))
 
 
 def _index(key: Any, masks_wait: bool = True) -> Any:
@@ -236,8 +253,8 @@ _COMPARISONS = {"lt": "less", "le": "less_equal", "gt": "greater", "ge": "greate
 def _operator(function: str, reflected: bool = False, in_place: bool = False) -> Callable[[ndarray, Any], Any]:
     f: Any = getattr(np, function)
 
-    def operator(a: ndarray, b: Any) -> Any:
-        if not isinstance(b, (ndarray, *SCALARS)):
+    def computed(a: ndarray, b: Any) -> Any:
+        if type(b) is not ndarray and not isinstance(b, SCALARS):
             if isinstance(b, np.ndarray):
                 raise TypeError(f"{function}: Unsupported type {type(b)}: a host array beside a device array")
             return NotImplemented
@@ -247,7 +264,7 @@ def _operator(function: str, reflected: bool = False, in_place: bool = False) ->
             return a
         return outside(f(other, a._raw) if reflected else f(a._raw, other))
 
-    return operator
+    return computed
 
 
 for _name, _function in _BINARY.items():

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import special as scipy_special
 
 from .api import VERSION, check_call, kind_of, missing
-from .arrays import SCALARS, call, inside, ndarray, outside, poisoned
+from .arrays import SCALARS, around, call, inside, ndarray, outside, poisoned
 from .devices import CUDARuntimeError, Device, Event, MemoryPool, Stream
 from .kernels import RawKernel, RawModule
 from .synchronisation import DeviceSynchronized, allow_synchronize, synchronise
@@ -54,7 +54,7 @@ class Ufunc:
     def __call__(self, *args: Any, **named: Any) -> Any:
         check_call(self._owner, self.__name__, args, named)
         for x in args:
-            if not isinstance(x, (ndarray, *SCALARS)):
+            if type(x) is not ndarray and not isinstance(x, SCALARS):
                 raise TypeError(f"{self._owner}.{self.__name__}: Unsupported type {type(x)}")
         if not any(isinstance(x, ndarray) for x in (*args, named.get("out"))):
             raise TypeError(f"{self._owner}.{self.__name__}: none of the arguments is a device array")
@@ -136,7 +136,7 @@ def array(
     a: Any, dtype: Any = None, copy: Any = True, order: str = "K", subok: bool = False, ndmin: int = 0, *, blocking: bool = False
 ) -> ndarray:
     host = a if isinstance(a, np.ndarray) else inside(a, "array")
-    return ndarray._around(np.array(host, dtype, copy=True, order=order, ndmin=ndmin))
+    return around(np.array(host, dtype, copy=True, order=order, ndmin=ndmin))
 
 
 @_made
@@ -153,7 +153,7 @@ def asnumpy(a: Any, stream: Any = None, order: str = "C", out: Any = None, *, bl
 
 @_made
 def empty(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:
-    return ndarray._around(poisoned(shape, dtype, order))
+    return around(poisoned(shape, dtype, order))
 
 
 @_made
@@ -223,13 +223,16 @@ MODULES = {m.__name__: m for m in (cupy, cuda, runtime, nvrtc, cupyx, cupyx.scip
 @contextlib.contextmanager
 def installed() -> Iterator[Any]:
     """Within it, `import cupy` and `import cupyx` give the stand-in."""
-    before = {name: m for name, m in sys.modules.items() if name.split(".")[0] in ("cupy", "cupyx")}
-    for name in before:
-        del sys.modules[name]
+    before = _taken_out()
     sys.modules.update(MODULES)
     try:
         yield cupy
     finally:
-        for name in [n for n in sys.modules if n.split(".")[0] in ("cupy", "cupyx")]:
-            del sys.modules[name]
+        _taken_out()
         sys.modules.update(before)
+
+
+def _taken_out() -> dict[str, types.ModuleType]:
+    """Removes cupy and cupyx, with all below them, from the loaded modules, and returns them."""
+    names = [n for n in sys.modules if n.startswith("cupy") and n.split(".")[0] in ("cupy", "cupyx")]
+    return {name: sys.modules.pop(name) for name in names}
