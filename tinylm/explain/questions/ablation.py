@@ -133,17 +133,22 @@ def ablate(
     parts.append(_Part("", "", {name: where for part in layers for name, where in part.where.items()}))
     random = np.random.default_rng(seed)
     count = draws if by == "resample" else 1
-    edits: list[Edit] = [
-        {name: _off(by, own[name], others[name], where, random) for name, where in part.where.items()} for part in parts for _ in range(count)
-    ]
-    change = np.empty(len(edits))
-    whole = float("nan")
-    for first, logits in edited(subject, edits):
-        losses = subject.losses(logits)
-        whole = losses[0]
-        change[first : first + len(losses) - 1] = losses[1:] - losses[0]
+    whole, change = _costs(
+        subject,
+        [{name: _off(by, own[name], others[name], at, random) for name, at in part.where.items()} for part in parts for _ in range(count)],
+    )
     each = change.reshape(len(parts), count)
     return _arranged(parts[:-1], by, whole, each[:-1], each[-1].mean() + whole, count)
+
+
+def _costs(subject: Subject, edits: Sequence[Edit]) -> tuple[float, np.ndarray]:
+    """Returns (loss of the whole model, change of the loss by each edit)."""
+    whole, changes = float("nan"), []
+    for logits in edited(subject, edits):
+        losses = subject.losses(logits)
+        whole = float(losses[0])
+        changes.append(losses[1:] - losses[0])
+    return whole, np.concatenate(changes)
 
 
 def _values(subject: Subject, touched: Sequence[str]) -> dict[str, np.ndarray]:

@@ -24,13 +24,13 @@ _MOST_POSITIONS = 16_384  # in one batch
 _MOST_LOGITS = 2**26  # in one batch, 256 MB
 
 
-def edited(subject: Subject, edits: Sequence[Edit]) -> Iterator[tuple[int, Tensor]]:
-    """Yields (first, logits) of as many runs at a time as memory allows: of edits[first], edits[first + 1], ..., and before them one
-    more run that changes nothing, in the same batch: logits (1 + runs, T, V), or (1 + runs,) of a classifier.
+def edited(subject: Subject, edits: Sequence[Edit]) -> Iterator[Tensor]:
+    """Yields the logits of as many runs at a time as memory allows, in the order of the edits, and before them those of one more run that
+    changes nothing, in the same batch: (1 + runs, T, V), or (1 + runs,) of a classifier.
 
     A batch of GPT or Llama begins at the first layer that one of its runs changes, so edits should be in the order of the layers.
     """
-    positions = max(len(subject.ids), len(getattr(subject, "source", ())))
+    positions = max(len(ids) for ids in (subject.ids, subject.source) if ids is not None)
     most = min(_MOST_POSITIONS, _MOST_LOGITS // getattr(subject.model, "vocab_size", 1))
     together = max(1, most // positions - 1)
     streams: dict[int, Tensor] = {}
@@ -39,7 +39,7 @@ def edited(subject: Subject, edits: Sequence[Edit]) -> Iterator[tuple[int, Tenso
             subject.logits()
         streams = {_layer(name): stream for name, stream in seen.items()}
     for first in range(0, len(edits), together):
-        yield first, _run(subject, [{}, *edits[first : first + together]], streams)
+        yield _run(subject, [{}, *edits[first : first + together]], streams)
 
 
 def _run(subject: Subject, edits: Sequence[Edit], streams: Mapping[int, Tensor]) -> Tensor:

@@ -19,13 +19,13 @@ from rich.text import Text
 from tinylm import ops
 from tinylm.engine.autograd import no_grad
 from tinylm.engine.tensor import Tensor
+from tinylm.errors import ConfigError
 from tinylm.explain.activations import Activations, cache, names
 from tinylm.explain.questions.readout import readout
 from tinylm.explain.questions.subjects import Texts, called, subject_of
 from tinylm.models import Ensemble
 from tinylm.models.classifier import Ensemble as ClassifierEnsemble
 from tinylm.models.classifier import TextClassifier
-from tinylm.models.translator import TranslationModel
 from tinylm.nn import Module
 
 _STREAM = re.compile(r"(?:decoder\.)?(?:(h\.0)\.resid_pre|(h\.\d+)\.resid_post|(rnn\.\d+)\.(?:reverse\.)?h)")
@@ -37,10 +37,10 @@ class Lens:
     """What the lens shows for L layers (the embedding is one of them, except in recurrent models) and T positions.
 
     layers: their names.  tokens: what is read at each position.  targets: the ids of the right next tokens (T,), -1 if unknown.
-    top: the ids of the most likely next tokens, (L, T, k), and their probabilities.  loss: of the right one in nats (L, T), NaN if
-    unknown.  rank: of the right one, 1 if it is the most likely, 0 if unknown (L, T).  decided: for each position the first
-    layer, as an index, from which on the last layer's top token stays the top one (T,).  A classifier has one position, the
-    whole text, and its classes are the tokens.
+    top: the ids of the most likely next tokens, the most likely first, (L, T, k), and their probabilities.  loss: of the right one in
+    nats (L, T), NaN if unknown.  rank: of the right one, 1 if it is the most likely, 0 if unknown (L, T).  decided: for each position
+    the first layer, as an index, from which on the last layer's top token stays the top one (T,).  A classifier has one
+    position, the whole text, and its classes are the tokens.
     """
 
     layers: list[str]
@@ -91,7 +91,7 @@ class Lens:
         return table
 
     def at(self, position: int) -> Table:
-        """Returns one row per layer for one position: the most likely tokens with their probabilities, and the right one's loss and rank."""
+        """Returns one row per layer for one position: the most likely tokens with probabilities, and the right one's loss and rank."""
         table = Table("layer", "says, the most likely first", "right", "loss", "rank", box=None)
         known = self.targets[position] >= 0
         for i, layer in enumerate(self.layers):
@@ -114,50 +114,61 @@ def lens(
     another one; its embedding is read as it is. Recurrent layers are read by their states h, which the layer above need not pass on.
     Raises ConfigError for a model that cannot be read, or for `top` below 1.
     """
-    subject = subject_of(model, ids, source, label)
-    layers = _layers(model)
-    with cache(model, [name for found in layers.values() for name in found]) as seen:
-        subject.logits()
-    classifies = isinstance(model, TextClassifier)
-    read = [_log_probabilities(_read(model, seen, found), classifies) for found in layers.values()]
     if top < 1:
         raise ConfigError(f"top is {top}: expected at least 1")
-    best = [np.argsort(-logs, axis=1, kind="stable")[:, :top] for logs in read]
-    tops = np.stack(best)
-    agrees = tops[:, :, 0] == tops[-1, :, 0]
+    subject = subject_of(model, ids, source, label)
+    parts = _parts(model)
+    with cache(model, [prefix + name for prefix, _, layers in parts for found in layers.values() for name in found]) as seen:
+        subject.logits()
+    classifies = isinstance(model, TextClassifier)
+    layers = list(parts[0][2])
+    read = [_log_probabilities(_read(model, parts, layer, seen), classifies) for layer in layers]
+    best = np.stack([_most_likely(logs, top) for logs in read])
+    agrees = best[:, :, 0] == best[-1, :, 0]
     losses, ranks = zip(*(_of_targets(logs, subject.targets) for logs in read), strict=True)
     return Lens(
-        list(layers), ["the text"] if classifies else called(texts, subject.ids), subject.targets, tops,
+        layers, ["the text"] if classifies else called(texts, subject.ids), subject.targets, best,
         np.stack([np.exp(np.take_along_axis(logs, ids, 1)) for logs, ids in zip(read, best, strict=True)]),
         np.stack(losses), np.stack(ranks), len(layers) - np.cumprod(agrees[::-1], axis=0).sum(0), texts,
     )  # fmt: skip
 
 
-def _layers(model: Module) -> dict[str, list[str]]:
-    """Returns the streams that the lens reads: for each layer the names of its activations."""
-    inner = "members.0." if isinstance(model, Ensemble | ClassifierEnsemble) else ""
+_Part = tuple[str, Module, dict[str, list[str]]]  # what precedes the names; a model; its streams, by the layer
+
+
+def _parts(model: Module) -> list[_Part]:
+    """Returns the model, or the members of an ensemble, with the names of the streams that the lens reads."""
+    if isinstance(model, Ensemble | ClassifierEnsemble):
+        return [(f"members.{i}.", member, _streams(member)) for i, member in enumerate(model.members)]
+    return [("", model, _streams(model))]
+
+
+def _streams(model: Module) -> dict[str, list[str]]:
+    """Returns the names of the streams by layer; those of both directions of a recurrent layer belong together."""
     found: dict[str, list[str]] = {}
     for name in names(model):
-        if name.startswith(inner) and (match := _STREAM.fullmatch(name[len(inner) :])):
-            label = "embed" if match[1] else match[2] or match[3]
-            found.setdefault(label, []).extend([name] if not inner else [f"members.{i}.{name[len(inner):]}" for i in range(len(model.members))])
+        if match := _STREAM.fullmatch(name):
+            found.setdefault("embed" if match[1] else match[2] or match[3], []).append(name)
     return found
 
 
-def _read(model: Module, seen: Activations, found: Sequence[str]) -> Tensor:
-    """Returns the logits of one layer, (1, T, V) or (1,)."""
+def _read(model: Module, parts: Sequence[_Part], layer: str, seen: Activations) -> Tensor:
+    """Returns the logits of one layer, (1, T, V) or (1,); of an ensemble as it combines those of its members."""
     with no_grad():
-        if isinstance(model, Ensemble | ClassifierEnsemble):
-            prefixes = [f"members.{i}." for i in range(len(model.members))]
-            each = [
-                _read(member, seen, [name for name in found if name.startswith(prefix)])
-                for member, prefix in zip(model.members, prefixes, strict=True)
-            ]
-            if isinstance(model, ClassifierEnsemble):
-                return ops.stack(each).mean(axis=0)
+        each = [
+            readout(member, ops.concatenate([seen[prefix + name] for name in layers[layer]], axis=2)) for prefix, member, layers in parts
+        ]
+        if isinstance(model, Ensemble):
             return ops.logsumexp(ops.stack([ops.log_softmax(logits) for logits in each]), axis=0) - math.log(len(each))
-        stream = seen[found[0]] if len(found) == 1 else ops.concatenate([seen[name] for name in found], axis=2)
-        return readout(model, stream)
+        return ops.stack(each).mean(axis=0) if len(each) > 1 else each[0]
+
+
+def _most_likely(logs: np.ndarray, top: int) -> np.ndarray:
+    """Returns the ids of the largest of each row (T, V), the largest first, and of equal ones the first."""
+    top = min(top, logs.shape[1])
+    least = np.partition(logs, -top, axis=1)[:, -top]
+    candidates = [np.flatnonzero(row >= limit) for row, limit in zip(logs, least, strict=True)]
+    return np.stack([ids[np.argsort(-row[ids], kind="stable")[:top]] for ids, row in zip(candidates, logs, strict=True)])
 
 
 def _log_probabilities(logits: Tensor, classifies: bool) -> np.ndarray:

@@ -1,12 +1,11 @@
 """The way from a residual stream to the logits: the final norm and the output layer."""
 
-from tinylm import ops
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError
 from tinylm.models import GPT, Llama, RNNModel, TransformerModel
 from tinylm.models.classifier import LSTMClassifier, TransformerClassifier
 from tinylm.models.translator import RecurrentTranslator, Translator
-from tinylm.nn import Module
+from tinylm.nn import Module, TransformerDecoder, TransformerEncoder
 
 
 def readout(model: Module, stream: Tensor) -> Tensor:
@@ -24,11 +23,17 @@ def readout(model: Module, stream: Tensor) -> Tensor:
         case TransformerModel() | RNNModel():
             return model.decoder(stream)
         case Translator():
-            return model.logits(model.decoder.norm(stream))
+            return model.logits(_normed(model.decoder, stream))
         case RecurrentTranslator():
             return model.logits(stream)
         case TransformerClassifier():
-            return ops.squeeze(model.decoder(model.transformer_encoder.norm(stream).mean(axis=1)), 1)
+            return model.decoder(_normed(model.transformer_encoder, stream).mean(axis=1)).reshape(len(stream))
         case LSTMClassifier():
-            return ops.squeeze(model.decoder(stream.max(axis=1)), 1)
-    raise ConfigError(f"{type(model).__name__} has no output layer that reads one residual stream: expected one model, or one member of an ensemble")
+            return model.decoder(stream.max(axis=1)).reshape(len(stream))
+    raise ConfigError(
+        f"{type(model).__name__} has no output layer that reads one residual stream: expected one model, or one member of an ensemble"
+    )
+
+
+def _normed(layers: TransformerEncoder | TransformerDecoder, stream: Tensor) -> Tensor:
+    return stream if layers.norm is None else layers.norm(stream)

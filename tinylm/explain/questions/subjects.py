@@ -24,11 +24,18 @@ class Subject:
 
     model: reads in evaluation mode, and nothing is recorded.  ids: what it reads, (T,); of a translator the target so far.
     targets: the right next token of each position (T,), -1 where the text does not say it; of a classifier the label, (1,).
+    source: what a translator translates (S,), else None.
     """
 
     model: Any
     ids: np.ndarray
     targets: np.ndarray
+    source: np.ndarray | None = None
+
+    @property
+    def read(self) -> np.ndarray:
+        """The ids that the first layers read: of a translator the source."""
+        return self.ids if self.source is None else self.source
 
     def logits(self, copies: int = 1) -> Tensor:
         """Returns the logits of so many copies of the text: (copies, T, V), or (copies,) of a classifier."""
@@ -51,7 +58,7 @@ class Subject:
     def device(self) -> str:
         return next(iter(self.model.parameters())).device
 
-    def _copies(self, ids: np.ndarray, copies: int) -> Tensor:
+    def _copies(self, ids: Any, copies: int) -> Tensor:
         return Tensor(to_device(np.tile(ids, (copies, 1)), self.device))
 
 
@@ -72,12 +79,12 @@ class _Translation(Subject):
     """A translator, which predicts each token of the target from the source and the target's tokens before it."""
 
     def __init__(self, model: TranslationModel, source: np.ndarray, ids: np.ndarray) -> None:
-        self.model, self.source = model, source
-        self.ids, self.targets = ids, np.append(ids[1:], -1)
+        self.model, self.ids, self.source = model, ids, source
+        self.targets = np.append(ids[1:], -1)
 
     def _logits(self, copies: int) -> Tensor:
-        lengths = np.full(copies, len(self.source))
-        return self.model(self._copies(self.source, copies), lengths, self._copies(self.ids, copies))
+        source = self._copies(self.source, copies)
+        return self.model(source, np.full(copies, source.shape[1]), self._copies(self.ids, copies))
 
 
 class _Classification(Subject):
@@ -103,7 +110,7 @@ def subject_of(model: Module, ids: Any, source: Any = None, label: int | None = 
     Raises ConfigError for a model that reads no text, or another argument than its kind needs; ShapeError or RangeError for such ids.
     """
     if not isinstance(model, LanguageModel | TranslationModel | TextClassifier):
-        raise ConfigError(f"the model is a {type(model).__name__}: expected a language model, a translator or a classifier of tinylm.models")
+        raise ConfigError(f"the model is a {type(model).__name__}: expected a language model, translator or classifier of tinylm.models")
     for name, value, kind in (("source", source, TranslationModel), ("label", label, TextClassifier)):
         if value is not None and not isinstance(model, kind):
             raise ConfigError(f"{name} is given, but the model is a {type(model).__name__}: only a {kind.__name__} has a {name}")
@@ -112,7 +119,7 @@ def subject_of(model: Module, ids: Any, source: Any = None, label: int | None = 
         return _Translation(model, _checked("source", source), text)
     if isinstance(model, TextClassifier):
         if isinstance(model, BagClassifier):
-            raise ConfigError("a BagClassifier has no layers to look into: expected an LSTM or Transformer classifier, or an ensemble of them")
+            raise ConfigError("a BagClassifier has no layers to look into: expected an LSTM or Transformer classifier, or an ensemble")
         if label is None:
             label = int(_Classification(model, text, 0).logits().item() > 0)
         if label not in (0, 1):
