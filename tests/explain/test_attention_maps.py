@@ -6,7 +6,8 @@ import pytest
 import tinylm
 from tinylm import Tensor, explain, nn
 from tinylm.errors import AutogradError
-from tinylm.explain.attention_maps import draw_attention, strongest
+from tinylm.explain.attention_maps import strongest
+from tinylm.explain.attention_pictures import draw_attention
 from tinylm.models import GPT, GPTConfig, RNNModel, TransformerModel, Translator
 from tinylm.models.classifier import TransformerClassifier
 

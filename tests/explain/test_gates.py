@@ -6,7 +6,7 @@ import pytest
 import tinylm
 from tinylm import Tensor, explain, nn
 from tinylm.errors import AutogradError
-from tinylm.explain.gates import draw_gates
+from tinylm.explain.gate_pictures import draw_gates
 from tinylm.models import GPT, GPTConfig, RNNModel
 from tinylm.models.classifier import LSTMClassifier
 

@@ -5,13 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib.colors import PowerNorm
-from matplotlib.figure import Figure
 
 from tinylm.engine.devices import to_numpy
 from tinylm.engine.tensor import as_array
 from tinylm.explain.naming import Names, recorded_nodes
-from tinylm.explain.token_axes import label_tokens, title_width
 from tinylm.nn import Module
 
 
@@ -72,23 +69,3 @@ def strongest(weights: np.ndarray, position: int, count: int = 3, crossing: bool
     row = weights[position]
     order = [int(s) for s in np.argsort(-row, kind="stable") if row[s] > 0 and (crossing or s != position)]
     return [(s, float(row[s])) for s in order[:count]]
-
-
-def draw_attention(layers: Sequence[Attention], tokens: Sequence[str], sources: Sequence[str] | None = None) -> Figure:
-    """Draws each head for the first text of the batch, one row per layer: the tokens at the left look at those
-    below. Darkness is the square root of the weight. sources: the tokens looked at, if they are not `tokens`."""
-    sources = tokens if sources is None else sources
-    heads = max(layer.weights.shape[1] for layer in layers)
-    side = max(2.2, 0.16 * max(len(tokens), len(sources)), title_width(f"{layer.name}, head 0" for layer in layers))
-    figure = Figure(figsize=(side * heads + 1, (side + 0.4) * len(layers) + 0.5), layout="constrained")
-    axes = figure.subplots(len(layers), heads, squeeze=False)
-    for row, layer in zip(axes, layers, strict=True):
-        for head, cell in enumerate(row):
-            if head >= layer.weights.shape[1]:
-                cell.set_axis_off()
-                continue
-            cell.imshow(layer.weights[0, head], cmap="Blues", norm=PowerNorm(0.5, 0, 1))
-            cell.set_title(f"{layer.name}, head {head}", fontsize=8)
-            label_tokens(cell.xaxis, sources)
-            label_tokens(cell.yaxis, tokens)
-    return figure

@@ -1,17 +1,15 @@
 """What the gates of a recurrent layer do at each step, read from the tape of a forward pass."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from tinylm.engine.autograd import Node
 from tinylm.engine.devices import to_numpy
 from tinylm.engine.tensor import as_array
 from tinylm.explain.naming import Names, recorded_nodes
-from tinylm.explain.token_axes import label_tokens, title_width
 from tinylm.nn import Module
 
 Values = dict[str, np.ndarray]
@@ -90,26 +88,3 @@ def _gru(a: np.ndarray, s: np.ndarray, states: list[np.ndarray], settings: dict[
 
 _STEPS = {"rnn": _rnn, "lstm": _lstm, "gru": _gru}
 GATES = ("input", "forget", "output", "reset", "update")  # those within (0, 1)
-
-
-def draw_gates(layers: Sequence[Gates], tokens: Sequence[str]) -> Figure:
-    """Draws each gate and state for the first text of the batch, one row per layer: the tokens from left
-    to right, one line per unit. Gates run from 0 (white) to 1; other values are blue below 0 and red above."""
-    columns = max(len(layer.values) for layer in layers)
-    wide = max(2.6, 0.12 * len(tokens), 0.8 + title_width(f"{layer.name}, candidate" for layer in layers))
-    figure = Figure(figsize=(wide * columns + 1, 3.2 * len(layers) + 0.5), layout="constrained")
-    axes = figure.subplots(len(layers), columns, squeeze=False)
-    for row, layer in zip(axes, layers, strict=True):
-        for cell, (name, values) in zip(row, layer.values.items(), strict=False):
-            image = values[:, 0].T
-            if name in GATES:
-                drawn = cell.imshow(image, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-            else:
-                largest = max(1.0, float(np.nanmax(np.abs(image))))
-                drawn = cell.imshow(image, cmap="RdBu_r", vmin=-largest, vmax=largest, aspect="auto")
-            figure.colorbar(drawn, ax=cell)
-            cell.set_title(f"{layer.name}, {name}", fontsize=8)
-            label_tokens(cell.xaxis, tokens)
-        for cell in row[len(layer.values) :]:
-            cell.set_axis_off()
-    return figure
