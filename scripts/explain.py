@@ -1,6 +1,7 @@
 """Looks inside a trained model: its backward pass, its attention, its gates, its training."""
 
 from inside.attention import AttentionMaps, attention
+from inside.attribute import Attribute, attribute
 from inside.backward import Backward, backward
 from inside.gates import GateMaps, gates
 from inside.report import Report, report
@@ -10,6 +11,7 @@ SUBCOMMANDS = {
     "backward": ("RUN TEXT [--help]", "the gradients, from the loss down; --parameter says why", console.subcommand(Backward, backward)),
     "attention": ("RUN TEXT [--help]", "which other tokens each head looks at", console.subcommand(AttentionMaps, attention)),
     "gates": ("RUN TEXT [--help]", "the gates of a recurrent model, token by token", console.subcommand(GateMaps, gates)),
+    "attribute": ("RUN TEXT [--help]", "which parts of the model, and which tokens, made it say so", console.subcommand(Attribute, attribute)),
     "report": ("RUN [--help]", "the run's curves and settings as one page", console.subcommand(Report, report)),
 }
 

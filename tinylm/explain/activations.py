@@ -25,7 +25,9 @@ class Activations(dict[str, Tensor]):
         raise ConfigError(f"no activation {name!r:.80} was kept: {known}")
 
     def __repr__(self) -> str:
-        return f"Activations({', '.join(f'{name} {value.shape}' for name, value in list(self.items())[:8])}{', ...' if len(self) > 8 else ''})"
+        return (
+            f"Activations({', '.join(f'{name} {value.shape}' for name, value in list(self.items())[:8])}{', ...' if len(self) > 8 else ''})"
+        )
 
 
 def names(model: Module) -> list[str]:
@@ -128,6 +130,6 @@ def _everything_stored(model: Module) -> Iterator[None]:
     finally:
         for module, value in zip(changed, before, strict=True):
             if value is None:
-                del module.checkpoint_activations
+                del vars(module)["checkpoint_activations"]
             else:
                 vars(module)["checkpoint_activations"] = value

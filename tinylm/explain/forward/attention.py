@@ -6,7 +6,7 @@ from typing import Any
 from tinylm import nn, ops
 from tinylm.engine.arrays import raw_module
 from tinylm.engine.tensor import Tensor
-from tinylm.explain.forward.taps import Tap
+from tinylm.explain.forward.taps import Collector, Tap
 from tinylm.nn.attention import Mask, merged_mask
 
 INSIDE = ("q", "k", "v", "scores", "pattern", "z")  # the names within one attention, in order
@@ -78,13 +78,14 @@ def attend(
     is_causal: bool = False,
     cache: nn.KeyValueCache | None = None,
 ) -> Tensor:
-    """Returns z (N, H, T, D) of an `nn.MultiheadAttention` whose keys are as wide as its queries; arguments as in its `attend`."""
-    width, weight, bias = layer.embed_dim, layer.in_proj_weight, layer.in_proj_bias
-    if query is key and key is value:
-        x = ops.linear(query, weight, bias)
+    """Returns z (N, H, T, D) of an `nn.MultiheadAttention`; arguments as in its `attend`."""
+    width, bias = layer.embed_dim, layer.in_proj_bias
+    if query is key and key is value and layer.same_dim:
+        x = ops.linear(query, layer.in_proj_weight, bias)
         q, k, v = ops.split_heads(x, 3, layer.num_heads, batch_first=layer.batch_first)
     else:
-        x = ops.linear(query, weight[:width], None if bias is None else bias[:width])
+        weight = layer.in_proj_weight[:width] if layer.same_dim else layer.q_proj_weight
+        x = ops.linear(query, weight, None if bias is None else bias[:width])
         (q,) = ops.split_heads(x, 1, layer.num_heads, batch_first=layer.batch_first)
         k, v = (key, value) if key.ndim == 4 else layer.keys_and_values(key, value)
     if cache is not None:
@@ -92,3 +93,25 @@ def attend(
     scores = q.shape[0], layer.num_heads, q.shape[2], k.shape[2]
     mask = merged_mask(None if is_causal else attn_mask, key_padding_mask, scores, q.dtype)
     return attention(tap, q, k, v, mask, causal=is_causal, dropout=layer.dropout if layer.training else 0.0)
+
+
+def multihead(
+    layer: nn.MultiheadAttention,
+    tap: Tap,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    key_padding_mask: Mask | None = None,
+    need_weights: bool = True,
+    attn_mask: Mask | None = None,
+    average_attn_weights: bool = True,
+    is_causal: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """Returns what `MultiheadAttention.forward` returns, with the weights before dropout."""
+    kept: dict[str, Tensor] = {}
+    inside = Tap(tap.prefix, [*tap.watchers, Collector({f"{tap.prefix}pattern"} if need_weights else set(), kept)])
+    z = attend(layer, inside, query, key, value, attn_mask=attn_mask, key_padding_mask=key_padding_mask, is_causal=is_causal)
+    weights = next(iter(kept.values()), None)
+    if weights is not None and average_attn_weights:
+        weights = weights.mean(axis=1)
+    return attention_output(inside, z, layer.out_proj, batch_first=layer.batch_first), weights

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinylm import nn
+from tinylm.explain.forward.attention import INSIDE, OF_HEADS, multihead
 from tinylm.explain.forward.blocks import GPT_NAMES, LLAMA_NAMES, gpt_block, llama_block
 from tinylm.explain.forward.recurrent import recurrent, recurrent_names
 from tinylm.explain.forward.taps import Site, Written
@@ -16,12 +17,13 @@ from tinylm.models.llama import LlamaBlock
 from tinylm.models.translator import RecurrentTranslator, Translator
 from tinylm.nn import Module
 
-_INSIDE: list[tuple[type, Written, Callable[[Any], Sequence[str]]]] = [  # modules written out, and the names within each
+_INSIDE: list[tuple[type, Written, Callable[[Any], Sequence[str]]]] = [  # modules written out, with those within them, and the names
     (Block, gpt_block, lambda block: GPT_NAMES),
     (LlamaBlock, llama_block, lambda block: LLAMA_NAMES),
     (nn.TransformerEncoderLayer, encoder_layer, layer_names),
     (nn.TransformerDecoderLayer, decoder_layer, layer_names),
     *((kind, recurrent, recurrent_names) for kind in (nn.RNN, nn.LSTM, nn.GRU)),
+    (nn.MultiheadAttention, multihead, lambda layer: (*INSIDE, *OF_HEADS)),
 ]
 
 _FIRST = True  # the time comes first in what goes in or out: (T, N, ...)
@@ -54,7 +56,7 @@ def sites(model: Module) -> list[Site]:
     modules = dict(model.named_modules())
     for path, module in modules.items():
         for kind, written, names in _INSIDE:
-            if _runs_as(module, kind):
+            if _runs_as(module, kind) and not any(site.written and path.startswith(f"{above}.") for above, site in found.items()):
                 prefix = _short(path)
                 if written is recurrent and path.rpartition(".")[2] != "rnn":
                     prefix += "rnn."

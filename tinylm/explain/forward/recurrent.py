@@ -1,5 +1,6 @@
 """Recurrent layers written out, one time step after the other, with the gates and states of each."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -58,8 +59,8 @@ def recurrent_names(layers: Layers) -> list[str]:
 def recurrent(layers: Layers, tap: Tap, x: Tensor, hx: Any = None, *, lengths: Lengths | None = None) -> tuple[Tensor, Any]:
     """Returns what the layers' `forward` returns: (output, h_n), or (output, (h_n, c_n)) of an LSTM.
 
-    A gate or state is shown step by step, (N, H) each, in the order of the computation, and then as a whole, (N, T, H): 0 beyond the
-    length of a shorter sequence. What takes the place of a state is what the next step starts from.
+    A gate or state is shown step by step, (N, H) each, in the order of the computation, and then as a whole, (N, T, H): NaN beyond
+    the length of a shorter sequence. What takes the place of a state is what the next step starts from.
     """
     pair = isinstance(layers, nn.LSTM)
     given = [] if hx is None else list(hx) if pair else [hx]
@@ -111,10 +112,13 @@ def _direction(
 
     for t in range(x.shape[0])[:: -1 if direction else 1]:
 
-        def show(name: str, value: Tensor, t: int = t) -> Tensor:
-            value = part.step(name, value, t)
-            shown[name][t] = value if running is None else ops.where(running[t], value, 0.0)
-            return value
+        def show(name: str, own: Tensor, t: int = t) -> Tensor:
+            value = part.step(name, own, t)
+            if running is None:
+                shown[name][t] = value
+                return value
+            shown[name][t] = ops.where(running[t], value, math.nan)
+            return own if value is own else ops.where(running[t], value, own)  # a sequence that has ended goes on unchanged
 
         s = ops.linear(states[0], weight_hh, bias_hh)
         new = _STEPS[kind](products[t], s, states, show, **layers.settings)
