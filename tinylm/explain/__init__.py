@@ -6,13 +6,50 @@ from tinylm.explain.attention_pictures import draw_attention
 from tinylm.explain.backward import Contribution, Leaf, Step, leaves, steps
 from tinylm.explain.gate_pictures import draw_gates
 from tinylm.explain.gates import Gates, gate_values
+from tinylm.explain.questions.ablation import Ablation, ablate
 from tinylm.explain.questions.attribution import DirectAttribution, direct_attribution, draw_direct_attribution
 from tinylm.explain.questions.input_attribution import InputAttribution, InputTokens, draw_input_attribution, input_attribution
+from tinylm.explain.questions.lens import Lens, lens
+from tinylm.explain.questions.patching import Patching, patch
+from tinylm.explain.questions.pictures import draw_ablation, draw_lens, draw_patching
+from tinylm.explain.questions.readout import readout
 from tinylm.explain.run_report import report
 from tinylm.explain.web_page import page
 
 __all__ = [
-    "Activations", "Attention", "Contribution", "DirectAttribution", "Gates", "InputAttribution", "InputTokens", "Leaf", "Step",
-    "attention_weights", "by_word", "cache", "direct_attribution", "draw_attention", "draw_direct_attribution", "draw_gates",
-    "draw_input_attribution", "gate_values", "input_attribution", "leaves", "names", "page", "replace", "report", "steps",
+    "Ablation",
+    "Activations",
+    "Attention",
+    "Contribution",
+    "DirectAttribution",
+    "Gates",
+    "InputAttribution",
+    "InputTokens",
+    "Leaf",
+    "Lens",
+    "Patching",
+    "Step",
+    "ablate",
+    "attention_weights",
+    "by_word",
+    "cache",
+    "direct_attribution",
+    "draw_ablation",
+    "draw_attention",
+    "draw_direct_attribution",
+    "draw_gates",
+    "draw_input_attribution",
+    "draw_lens",
+    "draw_patching",
+    "gate_values",
+    "input_attribution",
+    "leaves",
+    "lens",
+    "names",
+    "page",
+    "patch",
+    "readout",
+    "replace",
+    "report",
+    "steps",
 ]  # fmt: skip

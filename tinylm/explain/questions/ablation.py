@@ -62,18 +62,41 @@ class Ablation:
         ]
         return sorted(found, key=lambda part: -abs(part[1]))
 
+    @property
+    def instead(self) -> str:
+        """What takes the place of a part, in words."""
+        return {"zero": "zero", "mean": "its mean", "resample": f"its values at random positions ({self.draws} draws)"}[self.by]
+
+    @property
+    def many(self) -> bool:
+        """Whether there are too many parts for one column each, as of recurrent layers."""
+        return len(self.columns) > _MOST_COLUMNS
+
     def __rich__(self) -> Group:
-        off = {"zero": "zero", "mean": "its mean", "resample": f"its value at random positions, mean of {self.draws} draws"}[self.by]
         head = f"loss {self.loss:.4f} nats per token; with all layers off {self.everything:.4f}"
-        about = f"change of the loss when a part is switched off (replaced by {off})"
-        return Group(Text(f"{head}\n{about}"), self._grid() if len(self.columns) <= _MOST_COLUMNS else self._ranking())
+        about = f"change of the loss when a part is switched off, so that it becomes {self.instead}"
+        return Group(Text(f"{head}\n{about}"), self._ranking() if self.many else self._grid())
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns all of it, one object per part."""
+        parts = [
+            {"layer": layer, "part": column, "change": float(self.change[i, j]), "spread": float(self.spread[i, j])}
+            for i, layer in enumerate(self.layers)
+            for j, column in enumerate(self.columns)
+            if np.isfinite(self.change[i, j])
+        ]
+        return {"by": self.by, "draws": self.draws, "loss": self.loss, "everything_off": self.everything, "parts": parts}
+
+    def _signed(self, change: float, spread: float) -> str:
+        digits = 3 if np.nanmax(np.abs(self.change)) >= 0.1 else 5
+        return f"{change:+.{digits}f}" + (f" ±{spread:.{digits}f}" if self.by == "resample" else "")
 
     def _grid(self) -> Table:
         table = Table("layer", *self.columns, box=None)
         most = np.nanmax(np.abs(self.change[:, :-1])) if self.change[:, :-1].size else 0.0
         for layer, changes, spreads in zip(self.layers, self.change, self.spread, strict=True):
             cells = [
-                Text("" if np.isnan(x) else _signed(x, s, self.by), "bold" if abs(x) > most / 2 else "")
+                Text("" if np.isnan(x) else self._signed(x, s), "bold" if abs(x) > most / 2 else "")
                 for x, s in zip(changes, spreads, strict=True)
             ]
             table.add_row(layer, *cells)
@@ -82,15 +105,11 @@ class Ablation:
     def _ranking(self, most: int = 20) -> Table:
         table = Table("part", "change", box=None)
         for name, change, spread in [*self.ranked(layers=True), *self.ranked()[:most]]:
-            table.add_row(name, _signed(change, spread, self.by))
+            table.add_row(name, self._signed(change, spread))
         rest = self.ranked()[most:]
         if rest:
-            table.add_row(f"{len(rest)} others", f"at most {abs(rest[0][1]):.4f}")
+            table.add_row(f"{len(rest)} others", f"at most {abs(rest[0][1]):.2g}")
         return table
-
-
-def _signed(change: float, spread: float, by: By) -> str:
-    return f"{change:+.3f}" + (f" ±{spread:.3f}" if by == "resample" else "")
 
 
 @dataclass(frozen=True)

@@ -59,9 +59,9 @@ class Lens:
     def __rich__(self) -> Group:
         return Group(self.by_position(), "", self.by_layer())
 
-    def called(self, token: int) -> str:
-        """Returns what a token id is called, in quotes."""
-        return repr(called(self.texts, [token])[0])
+    def answer(self, token: int) -> str:
+        """Returns what a token id is called, nothing for -1."""
+        return called(self.texts, [token])[0] if token >= 0 else ""
 
     def by_position(self) -> Table:
         """Returns one row per position: the top token of each layer with its probability, from which layer on it is the last one's, and
@@ -74,9 +74,9 @@ class Lens:
             for i in shown:
                 said = self.top[i, t, 0]
                 style = "bold green" if i >= self.decided[t] else "" if said == self.top[-1, t, 0] else "dim"
-                cells.append(Text(f"{self.called(said)} {self.probabilities[i, t, 0]:.2f}", style))
+                cells.append(Text(f"{self.answer(said)!r} {self.probabilities[i, t, 0]:.2f}", style))
             known = self.targets[t] >= 0
-            right = (self.called(self.targets[t]), f"{self.loss[-1, t]:.2f}", str(self.rank[-1, t])) if known else ("", "", "")
+            right = (repr(self.answer(self.targets[t])), f"{self.loss[-1, t]:.2f}", str(self.rank[-1, t])) if known else ("", "", "")
             table.add_row(str(t), Text(repr(token)), *cells, self.layers[self.decided[t]], *map(Text, right))
         return table
 
@@ -96,11 +96,24 @@ class Lens:
         known = self.targets[position] >= 0
         for i, layer in enumerate(self.layers):
             pairs = zip(self.top[i, position], self.probabilities[i, position], strict=True)
-            says = ",  ".join(f"{self.called(token)} {p:.2f}" for token, p in pairs)
-            right = (self.called(self.targets[position]), f"{self.loss[i, position]:.3f}", str(self.rank[i, position]))
+            says = ",  ".join(f"{self.answer(token)!r} {p:.2f}" for token, p in pairs)
+            right = (repr(self.answer(self.targets[position])), f"{self.loss[i, position]:.3f}", str(self.rank[i, position]))
             mark = " *" if i == self.decided[position] else ""
             table.add_row(layer + mark, Text(says), *map(Text, right if known else ("", "", "")))
         return table
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns all of it by position and layer."""
+        positions = []
+        for t, token in enumerate(self.tokens):
+            layers = []
+            for i, layer in enumerate(self.layers):
+                says = zip(self.top[i, t], self.probabilities[i, t], strict=True)
+                known = {"loss": float(self.loss[i, t]), "rank": int(self.rank[i, t])} if self.targets[t] >= 0 else {}
+                layers.append({"layer": layer, "says": [{"token": self.answer(k), "probability": float(p)} for k, p in says], **known})
+            right = self.answer(self.targets[t]) if self.targets[t] >= 0 else None
+            positions.append({"reads": token, "right": right, "decided_at": self.layers[self.decided[t]], "layers": layers})
+        return {"layers": self.layers, "positions": positions}
 
 
 def lens(

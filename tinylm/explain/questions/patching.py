@@ -41,13 +41,14 @@ class Patching:
     """How much of the answer to TEXT comes back when one activation of OTHER's run is replaced by TEXT's: 0 nothing, 1 all of it.
 
     what: 'stream', 'attn' or 'mlp', patched at one position, or 'heads', each at all positions.  rows: the activations.  columns: the
-    positions, or the heads.  recovery: (rows, columns) = (metric(patched) - metric(other)) / (metric(text) - metric(other)).
+    text's tokens, or the heads; others: the tokens of the other text, none for heads.  recovery: (rows, columns) = (metric(patched) - metric(other)) / (metric(text) - metric(other)).
     metric: what was measured, in words; in_text, in_other: its values.
     """
 
     what: What
     rows: list[str]
     columns: list[str]
+    others: list[str]
     recovery: np.ndarray
     metric: str
     in_text: float
@@ -61,12 +62,20 @@ class Patching:
         about = "recovery: 0 as for the other text, 1 as for the text"
         return Group(Text(f"{head}\n{about}"), self._heads() if self.what == "heads" else self._positions())
 
+    def to_json(self) -> dict[str, Any]:
+        """Returns all of it; the recovery is a list per row."""
+        return {
+            "what": self.what, "metric": self.metric, "in_text": self.in_text, "in_other": self.in_other,
+            "rows": self.rows, "columns": self.columns, "others": self.others, "recovery": self.recovery.tolist(),
+        }  # fmt: skip
+
     def _positions(self) -> Table:
         """Returns one row per position, the layers side by side: of many every k-th."""
         shown = sorted({round(i) for i in np.linspace(0, len(self.rows) - 1, min(len(self.rows), _MOST_COLUMNS))})
         table = Table("", "token", *(self.rows[i] for i in shown), box=None)
         for t, column in enumerate(self.columns):
-            table.add_row(str(t), Text(repr(column)), *(_shown(self.recovery[i, t]) for i in shown))
+            token = repr(column) if column == self.others[t] else f"{self.others[t]!r} → {column!r}"
+            table.add_row(str(t), Text(token), *(_shown(self.recovery[i, t]) for i in shown))
         return table
 
     def _heads(self) -> Table:
@@ -118,10 +127,10 @@ def patch(
         each.append((measured[1:] - measured[0]) / (in_text - in_other))
     recovery = np.concatenate(each).reshape(len(rows), -1)
     way = -1 if isinstance(model, RecurrentTranslator) else 1  # it reads the source backwards
-    columns = _pairs(text.read[::way], corrupted.read[::way], texts)
+    columns, others = (called(texts, read.read[::way]) for read in (text, corrupted))
     if what == "heads":
-        columns = [f"head {i}" for i in range(recovery.shape[1])]
-    return Patching(what, list(rows), columns, recovery, words, in_text, in_other)
+        columns, others = [f"head {i}" for i in range(recovery.shape[1])], []
+    return Patching(what, list(rows), columns, others, recovery, words, in_text, in_other)
 
 
 def _subjects(model: Module, ids: Any, other: Any, source: Any) -> tuple[Subject, Subject]:
@@ -182,9 +191,3 @@ def _metric(
         return last[:, said] - last[:, instead]
 
     return difference, f"logit of {named} minus logit of {against}"
-
-
-def _pairs(read: np.ndarray, replaced: np.ndarray, texts: Texts | None) -> list[str]:
-    """Returns the tokens of the text, and where the other has another one, that one before it."""
-    pairs = zip(called(texts, read), called(texts, replaced), strict=True)
-    return [ours if ours == theirs else f"{theirs} → {ours}" for ours, theirs in pairs]
