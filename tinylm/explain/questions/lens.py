@@ -19,7 +19,7 @@ from rich.text import Text
 from tinylm import ops
 from tinylm.engine.autograd import no_grad
 from tinylm.engine.tensor import Tensor
-from tinylm.errors import ConfigError
+from tinylm.errors import ConfigError, listed
 from tinylm.explain.activations import Activations, cache, names
 from tinylm.explain.questions.readout import readout
 from tinylm.explain.questions.subjects import Texts, called, subject_of
@@ -152,7 +152,11 @@ _Part = tuple[str, Module, dict[str, list[str]]]  # what precedes the names; a m
 def _parts(model: Module) -> list[_Part]:
     """Returns the model, or the members of an ensemble, with the names of the streams that the lens reads."""
     if isinstance(model, Ensemble | ClassifierEnsemble):
-        return [(f"members.{i}.", member, _streams(member)) for i, member in enumerate(model.members)]
+        parts = [(f"members.{i}.", member, _streams(member)) for i, member in enumerate(model.members)]
+        kinds = dict.fromkeys(", ".join(streams) for _, _, streams in parts)
+        if len(kinds) > 1:
+            raise ConfigError(f"the members of the ensemble have other layers: {listed(list(kinds))}: expected the same ones")
+        return parts
     return [("", model, _streams(model))]
 
 

@@ -40,8 +40,9 @@ _SMALL = 1e-4  # of the largest metric: a difference that rounding could make
 class Patching:
     """How much of the answer to TEXT comes back when one activation of OTHER's run is replaced by TEXT's: 0 nothing, 1 all of it.
 
-    what: 'stream', 'attn' or 'mlp', patched at one position, or 'heads', each at all positions.  rows: the activations.  columns: the
-    text's tokens, or the heads; others: the tokens of the other text, none for heads.  recovery: (rows, columns) = (metric(patched) - metric(other)) / (metric(text) - metric(other)).
+    what: 'stream', 'attn' or 'mlp', patched at one position, or 'heads', each at all positions.  rows: the layers.  columns: the
+    text's tokens, or the heads; others: the tokens of the other text, none for heads.
+    recovery: (rows, columns) = (metric(patched) - metric(other)) / (metric(text) - metric(other)).
     metric: what was measured, in words; in_text, in_other: its values.
     """
 
