@@ -33,7 +33,7 @@ _NAMES: dict[What, str] = {  # what is patched: its activations, by the layer th
     "heads": r"(?P<layer>h\.\d+)\.attn\.z",
 }
 _MOST_COLUMNS = 16  # layers side by side in the table
-_SMALL = 1e-4  # of the largest metric: a difference that rounding could make
+_SMALL = 1000  # roundings of the largest metric: a difference that they could make
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def patch(
     before, after = text.logits(), corrupted.logits()
     measure, words = _metric(before, after, answer, metric, texts)
     in_text, in_other = float(measure(before)[0]), float(measure(after)[0])
-    if not abs(in_text - in_other) > _SMALL * max(1.0, abs(in_text), abs(in_other)):
+    if not abs(in_text - in_other) > _SMALL * np.finfo(before.dtype).eps * max(1.0, abs(in_text), abs(in_other)):
         raise ConfigError(f"{words} is {in_text:.4g} for the text and {in_other:.4g} for the other one: there is no difference to recover")
     with cache(model, [name for found in rows.values() for name in found]) as seen:
         text.logits()
