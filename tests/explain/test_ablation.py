@@ -194,8 +194,7 @@ def test_tables_json_and_picture():
     assert repr(found).startswith("Ablation(by zero, 4 layers, 20 parts, loss ")
 
 
-def test_units_are_ranked(monkeypatch):
-    monkeypatch.setattr("tinylm.explain.questions.ablation._MOST_COLUMNS", 4)
+def test_units_are_ranked():
     model, asked = made("lstm")
     found = explain.ablate(model, **asked, by="resample", draws=2)
     lines = printed(found).splitlines()

@@ -188,7 +188,7 @@ def test_errors():
     with pytest.raises(ConfigError, match="Linear has no output layer"):
         explain.readout(nn.Linear(2, 2), Tensor(np.ones((1, 2, 2))))
     mixed = Ensemble([LSTMClassifier(11, 4, 5), TransformerClassifier(11, 8, 2, 12)])
-    with pytest.raises(ConfigError, match="members of the ensemble have other layers: rnn.0; embed, h.0"):
+    with pytest.raises(ConfigError, match=r"members of the ensemble have other layers: rnn\.0; embed, h\.0"):
         explain.lens(mixed, IDS)
     with pytest.raises(ConfigError, match="NgramLM"):
         explain.lens(NgramLM.__new__(NgramLM), IDS)

@@ -69,8 +69,8 @@ class Ablation:
 
     @property
     def many(self) -> bool:
-        """Whether there are too many parts for one column each, as of recurrent layers."""
-        return len(self.columns) > _MOST_COLUMNS
+        """Whether there are too many parts for one column each, as the units of a recurrent layer."""
+        return len(self.columns) > _MOST_COLUMNS or self.columns[0].startswith("unit")
 
     def __rich__(self) -> Group:
         head = f"loss {self.loss:.4f} nats per token; with all layers off {self.everything:.4f}"
