@@ -4,6 +4,7 @@ from inside.attention import AttentionMaps, attention
 from inside.attribute import Attribute, attribute
 from inside.backward import Backward, backward
 from inside.gates import GateMaps, gates
+from inside.heads import Heads, heads
 from inside.report import Report, report
 from support import console
 
@@ -12,6 +13,7 @@ SUBCOMMANDS = {
     "attention": ("RUN TEXT [--help]", "which other tokens each head looks at", console.subcommand(AttentionMaps, attention)),
     "gates": ("RUN TEXT [--help]", "the gates of a recurrent model, token by token", console.subcommand(GateMaps, gates)),
     "attribute": ("RUN TEXT [--help]", "which parts of the model, and which tokens, made it say so", console.subcommand(Attribute, attribute)),
+    "heads": ("RUN [TEXT] [--help]", "which heads look at the token before, which copy", console.subcommand(Heads, heads)),
     "report": ("RUN [--help]", "the run's curves and settings as one page", console.subcommand(Report, report)),
 }
 

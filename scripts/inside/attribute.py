@@ -24,8 +24,8 @@ class Attribute(Question):
     """subtract the logit of this token: what raises both alike then has no part in it"""
     baseline: Literal["mean", "zero"] = "mean"
     """where the path of the integrated gradients begins: at the mean embedding of the vocabulary, or at zero"""
-    steps: int = 64
-    """points on this path; more of them make the completeness error smaller"""
+    steps: int = 512
+    """points on this path, at most; they are fewer if the completeness error is small before"""
 
 
 def attribute(arguments: Attribute) -> None:

@@ -7,12 +7,14 @@ from tinylm.explain.backward import Contribution, Leaf, Step, leaves, steps
 from tinylm.explain.gate_pictures import draw_gates
 from tinylm.explain.gates import Gates, gate_values
 from tinylm.explain.questions.attribution import DirectAttribution, direct_attribution, draw_direct_attribution
+from tinylm.explain.questions.head_scores import HeadScores, draw_head_scores, head_scores, repeated_tokens
 from tinylm.explain.questions.input_attribution import InputAttribution, InputTokens, draw_input_attribution, input_attribution
 from tinylm.explain.run_report import report
 from tinylm.explain.web_page import page
 
 __all__ = [
-    "Activations", "Attention", "Contribution", "DirectAttribution", "Gates", "InputAttribution", "InputTokens", "Leaf", "Step",
-    "attention_weights", "by_word", "cache", "direct_attribution", "draw_attention", "draw_direct_attribution", "draw_gates",
-    "draw_input_attribution", "gate_values", "input_attribution", "leaves", "names", "page", "replace", "report", "steps",
+    "Activations", "Attention", "Contribution", "DirectAttribution", "Gates", "HeadScores", "InputAttribution", "InputTokens", "Leaf",
+    "Step", "attention_weights", "by_word", "cache", "direct_attribution", "draw_attention", "draw_direct_attribution", "draw_gates",
+    "draw_head_scores", "draw_input_attribution", "gate_values", "head_scores", "input_attribution", "leaves", "names", "page",
+    "repeated_tokens", "replace", "report", "steps",
 ]  # fmt: skip
