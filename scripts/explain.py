@@ -5,6 +5,7 @@ from inside.attribute import Attribute, attribute
 from inside.backward import Backward, backward
 from inside.gates import GateMaps, gates
 from inside.heads import Heads, heads
+from inside.loss import Losses, loss
 from inside.report import Report, report
 from support import console
 
@@ -12,8 +13,13 @@ SUBCOMMANDS = {
     "backward": ("RUN TEXT [--help]", "the gradients, from the loss down; --parameter says why", console.subcommand(Backward, backward)),
     "attention": ("RUN TEXT [--help]", "which other tokens each head looks at", console.subcommand(AttentionMaps, attention)),
     "gates": ("RUN TEXT [--help]", "the gates of a recurrent model, token by token", console.subcommand(GateMaps, gates)),
-    "attribute": ("RUN TEXT [--help]", "which parts of the model, and which tokens, made it say so", console.subcommand(Attribute, attribute)),
+    "attribute": (
+        "RUN TEXT [--help]",
+        "which parts of the model, and which tokens, made it say so",
+        console.subcommand(Attribute, attribute),
+    ),
     "heads": ("RUN [TEXT] [--help]", "which heads look at the token before, which copy", console.subcommand(Heads, heads)),
+    "loss": ("RUN TEXT [--help]", "which tokens it predicts badly, beside an n-gram model", console.subcommand(Losses, loss)),
     "report": ("RUN [--help]", "the run's curves and settings as one page", console.subcommand(Report, report)),
 }
 

@@ -33,7 +33,14 @@ def attribute(arguments: Attribute) -> None:
     asked = asked_logit(read, arguments.position, arguments.token, arguments.against)
     inputs = explain.input_attribution(read.model, asked.score, asked.tokens, steps=arguments.steps, baseline=arguments.baseline)
     direct, why = by_part(read, asked)
-    record = {"logit": asked.about, "position": asked.position, "token": asked.token, "against": asked.against, "inputs": inputs, "direct": direct}
+    record = {
+        "logit": asked.about,
+        "position": asked.position,
+        "token": asked.token,
+        "against": asked.against,
+        "inputs": inputs,
+        "direct": direct,
+    }
     answer(arguments, record, asked.about, "", why if direct is None else direct, "", inputs)
     title = f"What raised {asked.about}"
     picture(arguments, "attribute.png", "tokens", explain.draw_input_attribution(inputs, title))

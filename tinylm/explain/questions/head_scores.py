@@ -50,11 +50,13 @@ class HeadScores:
     about: str
 
     def marks(self, threshold: float = 0.4) -> list[str]:
-        """Returns what each head does, by its largest score if that is at least the threshold, else ''."""
+        """Returns what each head does, by its largest score if that is at least the threshold, else ''. Many heads rest on the
+        first token while they find nothing, so that score counts only if no other is as large as the threshold."""
         found = []
-        for values in zip(*(np.nan_to_num(self.scores[kind]) for kind in KINDS), strict=True):
-            kind, value = max(zip(KINDS, values, strict=True), key=lambda pair: pair[1])
-            found.append(KINDS[kind] if value >= threshold else "")
+        for i in range(len(self.heads)):
+            most = max(KINDS, key=lambda kind: (kind != "first", np.nan_to_num(self.scores[kind][i])))
+            kind = most if self.scores[most][i] >= threshold else "first"
+            found.append(KINDS[kind] if self.scores[kind][i] >= threshold else "")
         return found
 
     def __repr__(self) -> str:
@@ -69,10 +71,14 @@ class HeadScores:
         table.add_row("all alike", "", *(_cell(self.uniform[kind]) for kind in KINDS), "a head that looks at all tokens so far alike")
         lines = [f"attention on {self.about}"]
         if len(shown) < len(self.heads):
-            kinds = ", ".join(f"{marks.count(does)} {does.removeprefix('induction: ')}" for does in KINDS.values())
-            lines.append(f"the 5 of {len(self.heads)} heads that have most of each score; of all heads, {kinds}")
+            kinds = ", ".join(f"{kind} {marks.count(does)}" for kind, does in KINDS.items())
+            lines.append(
+                f"shown are the heads with the 5 largest scores of each kind; heads of each kind among all {len(self.heads)}: {kinds}"
+            )
         if np.isfinite(self.second_loss):
-            lines.append(f"loss in the first reading {self.first_loss:.2f}, in the second {self.second_loss:.2f} nats per token: {self.verdict}")
+            lines.append(
+                f"loss in the first reading {self.first_loss:.2f}, in the second {self.second_loss:.2f} nats per token: {self.verdict}"
+            )
         return Group(table, *lines)
 
     def _shown(self) -> list[int]:
@@ -186,5 +192,16 @@ def draw_head_scores(found: HeadScores, title: str = "What each head looks at") 
             values[layers.index(layer), head] = value
         write = count <= 14
         columns, rows = [f"head {j}" for j in range(count)], [f"layer {layer}" for layer in layers]
-        panels.append(Panel(f"{kind}: {does.removeprefix('induction: ')}", values, rows, columns, cell_size(*values.shape, write), norm=Normalize(0, 1), bar="weight", write=write))
+        panels.append(
+            Panel(
+                f"{kind}: {does.removeprefix('induction: ')}",
+                values,
+                rows,
+                columns,
+                cell_size(*values.shape, write),
+                norm=Normalize(0, 1),
+                bar="weight",
+                write=write,
+            )
+        )
     return sheet([panels[:2], panels[2:]], f"{title}: attention on {found.about}")
