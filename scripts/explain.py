@@ -5,7 +5,9 @@ from inside.attention import AttentionMaps, attention
 from inside.attribute import Attribute, attribute
 from inside.backward import Backward, backward
 from inside.gates import GateMaps, gates
+from inside.heads import Heads, heads
 from inside.lens import LogitLens, lens
+from inside.loss import Losses, loss
 from inside.patch import Patch, patch
 from inside.report import Report, report
 from support import console
@@ -22,6 +24,8 @@ SUBCOMMANDS = {
     "lens": ("RUN TEXT [--help]", "what the model would say after each of its layers", console.subcommand(LogitLens, lens)),
     "ablate": ("RUN TEXT [--help]", "what the loss is without each head, MLP and layer", console.subcommand(Ablate, ablate)),
     "patch": ("RUN TEXT OTHER [--help]", "where the difference between two texts is carried", console.subcommand(Patch, patch)),
+    "heads": ("RUN [TEXT] [--help]", "which heads look at the token before, which copy", console.subcommand(Heads, heads)),
+    "loss": ("RUN TEXT [--help]", "which tokens it predicts badly, beside an n-gram model", console.subcommand(Losses, loss)),
     "report": ("RUN [--help]", "the run's curves and settings as one page", console.subcommand(Report, report)),
 }
 

@@ -24,8 +24,8 @@ class Attribute(Question):
     """subtract the logit of this token: what raises both alike then has no part in it"""
     baseline: Literal["mean", "zero"] = "mean"
     """where the path of the integrated gradients begins: at the mean embedding of the vocabulary, or at zero"""
-    steps: int = 64
-    """points on this path; more of them make the completeness error smaller"""
+    steps: int = 512
+    """points on this path, at most; they are fewer if the completeness error is small before"""
 
 
 def attribute(arguments: Attribute) -> None:
@@ -33,7 +33,14 @@ def attribute(arguments: Attribute) -> None:
     asked = asked_logit(read, arguments.position, arguments.token, arguments.against)
     inputs = explain.input_attribution(read.model, asked.score, asked.tokens, steps=arguments.steps, baseline=arguments.baseline)
     direct, why = by_part(read, asked)
-    record = {"logit": asked.about, "position": asked.position, "token": asked.token, "against": asked.against, "inputs": inputs, "direct": direct}
+    record = {
+        "logit": asked.about,
+        "position": asked.position,
+        "token": asked.token,
+        "against": asked.against,
+        "inputs": inputs,
+        "direct": direct,
+    }
     answer(arguments, record, asked.about, "", why if direct is None else direct, "", inputs)
     title = f"What raised {asked.about}"
     picture(arguments, "attribute.png", "tokens", explain.draw_input_attribution(inputs, title))

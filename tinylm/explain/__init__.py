@@ -8,48 +8,20 @@ from tinylm.explain.gate_pictures import draw_gates
 from tinylm.explain.gates import Gates, gate_values
 from tinylm.explain.questions.ablation import Ablation, ablate
 from tinylm.explain.questions.attribution import DirectAttribution, direct_attribution, draw_direct_attribution
+from tinylm.explain.questions.head_scores import HeadScores, draw_head_scores, head_scores, repeated_tokens
 from tinylm.explain.questions.input_attribution import InputAttribution, InputTokens, draw_input_attribution, input_attribution
 from tinylm.explain.questions.lens import Lens, lens
 from tinylm.explain.questions.patching import Patching, patch
 from tinylm.explain.questions.pictures import draw_ablation, draw_lens, draw_patching
 from tinylm.explain.questions.readout import readout
+from tinylm.explain.questions.token_losses import TextLosses, draw_text_losses, text_losses
 from tinylm.explain.run_report import report
 from tinylm.explain.web_page import page
 
 __all__ = [
-    "Ablation",
-    "Activations",
-    "Attention",
-    "Contribution",
-    "DirectAttribution",
-    "Gates",
-    "InputAttribution",
-    "InputTokens",
-    "Leaf",
-    "Lens",
-    "Patching",
-    "Step",
-    "ablate",
-    "attention_weights",
-    "by_word",
-    "cache",
-    "direct_attribution",
-    "draw_ablation",
-    "draw_attention",
-    "draw_direct_attribution",
-    "draw_gates",
-    "draw_input_attribution",
-    "draw_lens",
-    "draw_patching",
-    "gate_values",
-    "input_attribution",
-    "leaves",
-    "lens",
-    "names",
-    "page",
-    "patch",
-    "readout",
-    "replace",
-    "report",
-    "steps",
+    "Ablation", "Activations", "Attention", "Contribution", "DirectAttribution", "Gates", "HeadScores", "InputAttribution",
+    "InputTokens", "Leaf", "Lens", "Patching", "Step", "TextLosses", "ablate", "attention_weights", "by_word", "cache",
+    "direct_attribution", "draw_ablation", "draw_attention", "draw_direct_attribution", "draw_gates", "draw_head_scores",
+    "draw_input_attribution", "draw_lens", "draw_patching", "draw_text_losses", "gate_values", "head_scores", "input_attribution",
+    "leaves", "lens", "names", "page", "patch", "readout", "repeated_tokens", "replace", "report", "steps", "text_losses",
 ]  # fmt: skip

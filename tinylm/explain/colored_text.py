@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib import rcParams
 
-from tinylm.explain.drawing import Panel, sheet
+from tinylm.explain.drawing import Panel, sheet, value_range
 from tinylm.explain.figures import Picture, color_map, ink_on
 from tinylm.explain.token_axes import visible
 
@@ -34,17 +34,25 @@ class _Lines(Panel):
         for i, line in enumerate(self.characters):
             for j, character in enumerate(line):
                 ink = ink_on(image.to_rgba(self.values[i, j])[:3])
-                axes.text(j, i, character, ha="center", va="center_baseline", fontsize=_POINTS, color=ink, family="monospace", parse_math=False)
+                axes.text(
+                    j, i, character, ha="center", va="center_baseline", fontsize=_POINTS, color=ink, family="monospace", parse_math=False
+                )
 
 
-def draw_text(tokens: Sequence[str], *values: tuple[str, np.ndarray, str, bool], heading: str = "") -> Picture:
+def draw_text(tokens: Sequence[str], *values: tuple[str, np.ndarray, str, bool]) -> Picture:
     """Draws a text as often as there are `values`, each time with its tokens coloured by other numbers, and returns the figure.
 
     values: (title, one number per token, label of the colour bar, diverging): from white to blue, or blue below 0 and
-    orange above. NaN is not coloured. At the left of a line stands the position of its first token. Blanks and line breaks are made
+    orange above; those with the same label and colours have the same scale. NaN is not coloured. At the left of a line stands the position of its first token. Blanks and line breaks are made
     visible; a picture has at most 6,000 characters, and its title says so where the text has more.
     """
-    return sheet([[_panel(tokens, *each)] for each in values], heading)
+    panels = [_panel(tokens, *each) for each in values]
+    for kind in {(panel.bar, panel.diverging) for panel in panels}:
+        alike = [panel for panel in panels if (panel.bar, panel.diverging) == kind]
+        norm = value_range(np.concatenate([panel.values.ravel() for panel in alike]), kind[1])
+        for panel in alike:
+            panel.norm = norm
+    return sheet([[panel] for panel in panels])
 
 
 def draw_texts(texts: Sequence[tuple[Sequence[str], tuple[str, np.ndarray, str, bool]]]) -> Picture:

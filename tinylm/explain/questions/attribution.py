@@ -67,7 +67,9 @@ class DirectAttribution:
         return Group(table, f"sum {self.sum:+.4f}, logit {self.logit:+.4f}, remainder {self.remainder:+.1e}")
 
 
-def direct_attribution(model: Module, ids: Any, *, position: int = -1, token: int | None = None, against: int | None = None) -> DirectAttribution:
+def direct_attribution(
+    model: Module, ids: Any, *, position: int = -1, token: int | None = None, against: int | None = None
+) -> DirectAttribution:
     """Returns the terms whose sum is the logit of a token at a position of a text, ids (T,): what each part of a GPT or Llama adds.
 
     The stream before the final norm is x = Σ_i x_i, over embedding, positions, each head, each feed-forward and the biases. With the
