@@ -10,6 +10,7 @@ from tinylm import explain
 from tinylm.data.reading import pieces
 from tinylm.errors import ConfigError, DataError
 from tinylm.explain.questions.ablation import By
+from tinylm.explain.questions.asked_texts import asked, encoded
 from tinylm.explain.reading import LanguageReading, Reading
 
 _MOST_TEXTS = 32  # of a reference
@@ -38,7 +39,7 @@ def ablate(arguments: Ablate) -> None:
         if arguments.by == "zero":
             raise ConfigError("--reference is given, but --by is zero: expected mean or resample")
         reference = texts(read, arguments.reference)
-    found = explain.ablate(read.model, by=arguments.by, reference=reference, draws=arguments.draws, seed=arguments.seed, **read.asked())
+    found = explain.ablate(read.model, by=arguments.by, reference=reference, draws=arguments.draws, seed=arguments.seed, **asked(read))
     answer(arguments, found.to_json(), found)
     picture(arguments, "ablate.png", "", explain.draw_ablation(found))
 
@@ -49,7 +50,7 @@ def texts(read: Reading, path: Path) -> list[np.ndarray]:
     Raises DataError for a file that is too short."""
     start = next(pieces(path), "")
     if not isinstance(read, LanguageReading):
-        return [read.asked_beside(line)["other"] for line in start.splitlines() if line.strip()][:_MOST_TEXTS]
+        return [encoded(read, line) for line in start.splitlines() if line.strip()][:_MOST_TEXTS]
     length = len(read.ids)
     ids = read.tokenizer.encode(start[: 40 * length * _MOST_TEXTS])
     if len(ids) < length:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from inside.readings import Question, answer, load, picture
 from tinylm import explain
 from tinylm.errors import RangeError
+from tinylm.explain.questions.asked_texts import answer_name, asked
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class LogitLens(Question):
 
 def lens(arguments: LogitLens) -> None:
     read = load(arguments)
-    found = explain.lens(read.model, texts=read.answer_text, **read.asked())
+    found = explain.lens(read.model, texts=answer_name(read), **asked(read))
     at = arguments.position
     if at is not None and not 0 <= at < len(found.tokens):
         raise RangeError(f"position is {at}: expected 0 to {len(found.tokens) - 1}, the text has {len(found.tokens)}")

@@ -7,7 +7,10 @@ import tyro
 
 from inside.readings import Question, answer, load, picture
 from tinylm import explain
+from tinylm.errors import ConfigError
+from tinylm.explain.questions.asked_texts import asked_beside, token_name
 from tinylm.explain.questions.patching import Metric, What
+from tinylm.explain.reading import ClassifierReading
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +34,11 @@ class Patch(Question):
 def patch(arguments: Patch) -> None:
     read = load(arguments)
     other = arguments.other[:20] if arguments.dry_run else arguments.other
+    if arguments.answer is not None and isinstance(read, ClassifierReading):
+        raise ConfigError("--answer is given, but the run is a classifier, whose logit is measured: expected none")
     right = None if arguments.answer is None else read.token_id(arguments.answer)
-    asked = read.asked_beside(other)
-    found = explain.patch(read.model, **asked, what=arguments.what, answer=right, metric=arguments.metric, texts=read.token_text)
+    found = explain.patch(
+        read.model, **asked_beside(read, other), what=arguments.what, answer=right, metric=arguments.metric, texts=token_name(read)
+    )
     answer(arguments, found.to_json(), found)
     picture(arguments, "patch.png", "", explain.draw_patching(found))

@@ -10,6 +10,7 @@ from explain_runs import PNG, SENTENCE, TEXT, language_models, rows
 from script_helpers import ends_well, fails_with_one_line, script, script_here
 
 from tinylm import explain
+from tinylm.explain.questions.asked_texts import asked
 from tinylm.explain.reading import Reading, read_run
 
 OTHER = "the lazy fox"
@@ -20,9 +21,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return language_models(tmp_path_factory.mktemp("runs"))
 
 
-def asked(run: Path, text: str = SENTENCE) -> tuple[Reading, dict[str, Any]]:
+def question(run: Path, text: str = SENTENCE) -> tuple[Reading, dict[str, Any]]:
     read = read_run(run, text)
-    return read, read.asked()
+    return read, asked(read)
 
 
 def record_of(*arguments: object) -> Any:
@@ -32,7 +33,7 @@ def record_of(*arguments: object) -> Any:
 def test_the_lens(runs: dict[str, Path], tmp_path: Path) -> None:
     picture = tmp_path / "lens.png"
     shown = rows("lens", runs["gpt"], SENTENCE, "--out", picture)
-    read, ids = asked(runs["gpt"])
+    read, ids = question(runs["gpt"])
     found = explain.lens(read.model, **ids, texts=read.token_text)
     assert shown[0] == ["reads", "embed", "h.0", "h.1", "decided", "at", "right", "loss", "rank"]
     for t in range(11):
@@ -52,7 +53,7 @@ def test_the_lens(runs: dict[str, Path], tmp_path: Path) -> None:
 
 def test_ablation(runs: dict[str, Path], tmp_path: Path) -> None:
     shown = rows("ablate", runs["gpt"], SENTENCE)
-    read, ids = asked(runs["gpt"])
+    read, ids = question(runs["gpt"])
     found = explain.ablate(read.model, **ids)
     assert shown[0][:5] == ["loss", f"{found.loss:.4f}", "nats", "per", "token;"]
     assert shown[2] == ["layer", "head", "0", "head", "1", "MLP", "layer"]
@@ -74,7 +75,7 @@ def test_ablation(runs: dict[str, Path], tmp_path: Path) -> None:
 def test_patching(runs: dict[str, Path], tmp_path: Path) -> None:
     picture = tmp_path / "patch.png"
     shown = rows("patch", runs["gpt"], SENTENCE, OTHER, "--answer", "z", "--metric", "log-probability", "--out", picture)
-    read, ids = asked(runs["gpt"])
+    read, ids = question(runs["gpt"])
     other, answer = read.tokenizer.encode(OTHER), read.token_id("z")  # type: ignore[attr-defined]
     found = explain.patch(read.model, **ids, other=other, answer=answer, metric="log-probability")
     assert " ".join(shown[0]) == f"log-probability of 'z': {found.in_text:.3f} for the text, {found.in_other:.3f} for the other one"

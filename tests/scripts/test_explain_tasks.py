@@ -168,6 +168,8 @@ def test_questions_to_classifiers(others: dict[str, Path]) -> None:
         assert ablated[3][0].startswith("members.0." + layers[-1])
         patched = rows("patch", run, text, "The dog sees.", "--dry-run")
         assert " ".join(patched[0]).startswith("logit of class 1: ")
+        result = script_here("explain.py", "patch", run, text, "The dog sees.", "--answer", "dog")
+        fails_with_one_line(result, "--answer is given, but the run is a classifier")
         assert patched[4][1:5] == ["'", "dog'", "→", "'"]
 
 

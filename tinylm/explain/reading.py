@@ -46,10 +46,15 @@ class Part(Generic[Layer]):
 
 
 class Reading:
-    """A model that reads a text, in evaluation mode while it does.  about: what the loss is, in words that follow its value."""
+    """A model that reads a text, in evaluation mode while it does.
+
+    about: what the loss is, in words that follow its value.  ids: of the text (T,); of a translator the target's, its beginning and
+    end included.
+    """
 
     model: Module
     about: str
+    ids: np.ndarray
     _tokens: list[str]
 
     def loss(self) -> Tensor:
@@ -71,19 +76,6 @@ class Reading:
     def token_text(self, token: int) -> str:
         """Returns what a token spells within a text."""
         raise NotImplementedError(f"{type(self).__name__} has no token_text")
-
-    def answer_text(self, token: int) -> str:
-        """Returns what the model says with an id: the token, or a classifier's label."""
-        return self.token_text(token)
-
-    def asked(self) -> dict[str, Any]:
-        """Returns the text as the arguments of the functions in `explain/questions/`: ids, a translator's source, a classifier's label."""
-        raise NotImplementedError(f"{type(self).__name__} has no arguments for questions")
-
-    def asked_beside(self, other: str) -> dict[str, Any]:
-        """Returns the text and another one as the arguments of `explain.patch`. The translations of a translator's two texts are cut
-        where they part, unless one was given. Raises DataError for a text that cannot be encoded."""
-        raise NotImplementedError(f"{type(self).__name__} has no arguments for patching")
 
     def seen(self, wanted: Sequence[str]) -> Activations:
         """Returns activations of the model while it reads the text, by the names of `explain.names`."""
@@ -148,13 +140,6 @@ class LanguageReading(Reading):
     def token_text(self, token: int) -> str:
         return token_texts(self.tokenizer, [token, token])[1]
 
-    def asked(self) -> dict[str, Any]:
-        return {"ids": self.ids}
-
-    def asked_beside(self, other: str) -> dict[str, Any]:
-        start = np.array(self.tokenizer.start, np.int64)
-        return {"ids": self.ids, "other": np.concatenate([start, self.tokenizer.encode(other)])}
-
 
 class TranslationReading(Reading):
     """A translator predicts each token of the target from the source and the target's tokens before it."""
@@ -178,7 +163,7 @@ class TranslationReading(Reading):
         both = ([special.get(i) or vocabulary.decode([i]) for i in a[0].tolist()] for a in (batch.source, batch.target_in))
         self._source_tokens, self._target_tokens = both
         self._vocabulary, self._special = vocabulary, special
-        self._translator, self._given = translator, target is not None
+        self.translator, self.source, self.ids, self.given = translator, source, np.append(vocabulary.bos, goal), target is not None
 
     def loss(self) -> Tensor:
         return ops.cross_entropy(self.output(), self._target_out)
@@ -196,17 +181,6 @@ class TranslationReading(Reading):
 
     def token_text(self, token: int) -> str:
         return self._special.get(token) or self._vocabulary.decode([token])
-
-    def asked(self) -> dict[str, Any]:
-        return {"ids": np.append(self._target_in.numpy()[0], self._target_out.numpy()[0, -1]), "source": self._source.numpy()[0]}
-
-    def asked_beside(self, other: str) -> dict[str, Any]:
-        ids = self._target_in.numpy()[0]
-        if not self._given:
-            theirs = np.append(self._vocabulary.bos, self._vocabulary.encode(self._translator.translate(other, beams=1)))
-            shortest = min(len(ids), len(theirs))
-            ids = ids[: max(1, int((np.append(ids[:shortest] == theirs[:shortest], False)).argmin()))]
-        return {"ids": ids, "source": self._source.numpy()[0], "other": self._vocabulary.encode(other)}
 
     def tokens(self, layer: str) -> tuple[str, list[str], list[str] | None]:
         if layer.startswith("encoder"):
@@ -232,7 +206,7 @@ class ClassifierReading(Reading):
             raise ConfigError(f"label {label!r}: expected {names[0]!r} or {names[1]!r}")
         self.about = f"nats for the label {label!r}, over {len(ids)} words"
         self._label = Tensor(to_device(np.array([names.index(label)], np.float32), device))
-        self.label, self._names, self._tokenizer = label, names, tokenizer
+        self.label, self.names, self.tokenizer, self.ids = label, names, tokenizer, ids
         self._sign = 1 if label == names[1] else -1
         self._tokens = token_texts(tokenizer, ids.tolist())
 
@@ -245,18 +219,6 @@ class ClassifierReading(Reading):
 
     def copies(self, count: int) -> Tensor:
         return self.model(_repeated(self._ids, count), np.repeat(self._lengths, count)) * self._sign
-
-    def token_text(self, token: int) -> str:
-        return token_texts(self._tokenizer, [token, token])[1]
-
-    def answer_text(self, token: int) -> str:
-        return self._names[token]
-
-    def asked(self) -> dict[str, Any]:
-        return {"ids": self._ids.numpy()[0], "label": self._names.index(self.label)}
-
-    def asked_beside(self, other: str) -> dict[str, Any]:
-        return {"ids": self._ids.numpy()[0], "other": encode_words(self._tokenizer, other)}
 
 
 def _repeated(ids: Tensor, count: int) -> Tensor:
