@@ -173,6 +173,22 @@ def test_batches_do_not_matter(monkeypatch):
     assert model.training
 
 
+@pytest.mark.parametrize("name", ["gpt", "rnn"])
+def test_the_questions_on_a_gpu(cuda, name):
+    model, asked = pair(name)
+    model.to(dtype=np.float32)
+
+    def answers():
+        yield explain.lens(model, IDS).loss[:, :-1]
+        yield explain.ablate(model, IDS, by="resample", draws=2).change
+        yield explain.patch(model, **asked).recovery
+
+    expected = list(answers())
+    model.to("cuda")
+    for ours, theirs in zip(answers(), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=2e-3 * np.abs(theirs).max())  # differences of losses, in float32
+
+
 # ---------------------------------------------------------------- what is shown
 
 
