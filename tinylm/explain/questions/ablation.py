@@ -65,7 +65,8 @@ class Ablation:
     @property
     def instead(self) -> str:
         """What takes the place of a part, in words."""
-        return {"zero": "zero", "mean": "its mean", "resample": f"its values at random positions ({self.draws} draws)"}[self.by]
+        drawn = "one draw" if self.draws == 1 else f"mean of {self.draws} draws"
+        return {"zero": "zero", "mean": "its mean", "resample": f"its values at random positions ({drawn})"}[self.by]
 
     @property
     def many(self) -> bool:
@@ -89,7 +90,7 @@ class Ablation:
 
     def _signed(self, change: float, spread: float) -> str:
         digits = 3 if np.nanmax(np.abs(self.change)) >= 0.1 else 5
-        return f"{change:+.{digits}f}" + (f" ±{spread:.{digits}f}" if self.by == "resample" else "")
+        return f"{change:+.{digits}f}" + (f" ±{spread:.{digits}f}" if self.by == "resample" and self.draws > 1 else "")
 
     def _grid(self) -> Table:
         table = Table("layer", *self.columns, box=None)

@@ -17,7 +17,7 @@ from tinylm.explain.token_axes import text_width, visible
 _LONGEST = 9  # characters of a token in a cell
 _POINTS = 7
 _WORST = 8.0  # nats: a loss from which on all look alike
-_MOST_BARS = 40
+_MOST_BARS = 30
 
 
 def draw_lens(found: Lens) -> Picture:
@@ -60,8 +60,11 @@ def draw_ablation(found: Ablation) -> Picture:
     """Draws the change of the loss for each head, and beside it for MLPs and whole layers; of many parts the most important as bars."""
     title = f"Change of the loss, {found.loss:.3f}, when a part becomes {found.instead}"
     if found.many:
-        parts = [*found.ranked(layers=True), *found.ranked()[:_MOST_BARS]]
-        return bars([change for _, change, _ in parts], [name for name, _, _ in parts], title=title, axis_label="nats per token")
+        parts, layers = found.ranked()[:_MOST_BARS], found.ranked(layers=True)
+        if len(layers) <= 4:
+            title += f"; whole layers: {', '.join(f'{name} {change:+.2f}' for name, change, _ in layers)}"
+        names = [name.removeprefix("members.") for name, _, _ in parts]  # which leaves the number of the ensemble's member
+        return bars([change for _, change, _ in parts], names, title=title, axis_label="nats per token")
     heads = sum(column[-1].isdigit() for column in found.columns)
     groups = [("heads", slice(heads)), ("MLPs and layers", slice(heads, None))]
     panels = [_numbers(name, found.change[:, part], found.layers, found.columns[part], "nats per token") for name, part in groups]
@@ -70,9 +73,10 @@ def draw_ablation(found: Ablation) -> Picture:
 
 def draw_patching(found: Patching) -> Picture:
     """Draws the recovery by layer and position, or by layer and head."""
-    title = f"{found.metric}: {found.in_other:.2f} for the other text, {found.in_text:.2f} for the text"
-    pairs = zip(found.columns, found.others or found.columns, strict=True)
-    columns = [visible(ours if ours == theirs else f"{theirs}→{ours}") for ours, theirs in pairs]
+    title = f"{found.metric}: {found.in_other:.4g} for the other text, {found.in_text:.4g} for the text"
+    columns = found.columns
+    if found.what != "heads":
+        columns = [visible(ours if ours == theirs else f"{theirs}→{ours}") for ours, theirs in zip(columns, found.others, strict=True)]
     return _with_numbers([_numbers("what a patch recovers", found.recovery, found.rows, columns, "recovery")], title)
 
 
