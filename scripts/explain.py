@@ -6,6 +6,7 @@ from inside.backward import Backward, backward
 from inside.gates import GateMaps, gates
 from inside.heads import Heads, heads
 from inside.loss import Losses, loss
+from inside.probe import LinearProbe, probe
 from inside.report import Report, report
 from support import console
 
@@ -20,6 +21,7 @@ SUBCOMMANDS = {
     ),
     "heads": ("RUN [TEXT] [--help]", "which heads look at the token before, which copy", console.subcommand(Heads, heads)),
     "loss": ("RUN TEXT [--help]", "which tokens it predicts badly, beside an n-gram model", console.subcommand(Losses, loss)),
+    "probe": ("RUN [TEXT] [--help]", "what a linear classifier reads off each layer", console.subcommand(LinearProbe, probe)),
     "report": ("RUN [--help]", "the run's curves and settings as one page", console.subcommand(Report, report)),
 }
 

@@ -9,13 +9,15 @@ from tinylm.explain.gates import Gates, gate_values
 from tinylm.explain.questions.attribution import DirectAttribution, direct_attribution, draw_direct_attribution
 from tinylm.explain.questions.head_scores import HeadScores, draw_head_scores, head_scores, repeated_tokens
 from tinylm.explain.questions.input_attribution import InputAttribution, InputTokens, draw_input_attribution, input_attribution
+from tinylm.explain.questions.probing import Probe, draw_probe, probe
 from tinylm.explain.questions.token_losses import TextLosses, draw_text_losses, text_losses
 from tinylm.explain.run_report import report
 from tinylm.explain.web_page import page
 
 __all__ = [
     "Activations", "Attention", "Contribution", "DirectAttribution", "Gates", "HeadScores", "InputAttribution", "InputTokens", "Leaf",
-    "Step", "TextLosses", "attention_weights", "by_word", "cache", "direct_attribution", "draw_attention", "draw_direct_attribution", "draw_gates",
-    "draw_head_scores", "draw_input_attribution", "draw_text_losses", "gate_values", "head_scores", "input_attribution", "leaves", "names", "page",
-    "repeated_tokens", "replace", "report", "steps", "text_losses",
+    "Probe", "Step", "TextLosses", "attention_weights", "by_word", "cache", "direct_attribution", "draw_attention",
+    "draw_direct_attribution", "draw_gates", "draw_head_scores", "draw_input_attribution", "draw_probe", "draw_text_losses",
+    "gate_values", "head_scores", "input_attribution", "leaves", "names", "page", "probe", "repeated_tokens", "replace", "report",
+    "steps", "text_losses",
 ]  # fmt: skip

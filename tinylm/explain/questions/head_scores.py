@@ -161,13 +161,14 @@ def targets(ids: np.ndarray) -> dict[str, np.ndarray]:
     induction[:, :, 1:] = same[:, :, :-1]
     whole = np.ones((n, 1, 1), bool)
     return {
-        "previous": whole & (s == t - 1) & (t >= 2), "first": whole & (s == 0) & (t >= 2), "duplicate": same, "induction": induction & (s < t)
+        "previous": whole & (s == t - 1) & (t >= 2), "first": whole & (s == 0) & (t >= 2),
+        "duplicate": same, "induction": induction & (s < t),
     }  # fmt: skip
 
 
 def _mean(weights: np.ndarray, where: np.ndarray) -> np.ndarray:
     """Returns the mean attention to the marked positions, over the rows that have any: (N, H, T, T), (N, T, T) -> (H,)."""
-    rows = where.any(-1)[:, None]  # (N, 1, T)
+    rows = np.any(where, axis=-1)[:, None]  # (N, 1, T)
     if not rows.any():
         return np.full(weights.shape[1], np.nan)
     return ((weights * where[:, None]).sum(-1) * rows).sum((0, 2)) / rows.sum()
