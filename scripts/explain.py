@@ -9,6 +9,7 @@ from inside.heads import Heads, heads
 from inside.lens import LogitLens, lens
 from inside.loss import Losses, loss
 from inside.patch import Patch, patch
+from inside.probe import LinearProbe, probe
 from inside.report import Report, report
 from support import console
 
@@ -26,6 +27,7 @@ SUBCOMMANDS = {
     "patch": ("RUN TEXT OTHER [--help]", "where the difference between two texts is carried", console.subcommand(Patch, patch)),
     "heads": ("RUN [TEXT] [--help]", "which heads look at the token before, which copy", console.subcommand(Heads, heads)),
     "loss": ("RUN TEXT [--help]", "which tokens it predicts badly, beside an n-gram model", console.subcommand(Losses, loss)),
+    "probe": ("RUN [TEXT] [--help]", "what a linear classifier reads off each layer", console.subcommand(LinearProbe, probe)),
     "report": ("RUN [--help]", "the run's curves and settings as one page", console.subcommand(Report, report)),
 }
 

@@ -13,6 +13,7 @@ from tinylm.explain.questions.input_attribution import InputAttribution, InputTo
 from tinylm.explain.questions.lens import Lens, lens
 from tinylm.explain.questions.patching import Patching, patch
 from tinylm.explain.questions.pictures import draw_ablation, draw_lens, draw_patching
+from tinylm.explain.questions.probing import Probe, draw_probe, probe
 from tinylm.explain.questions.readout import readout
 from tinylm.explain.questions.token_losses import TextLosses, draw_text_losses, text_losses
 from tinylm.explain.run_report import report
@@ -20,8 +21,9 @@ from tinylm.explain.web_page import page
 
 __all__ = [
     "Ablation", "Activations", "Attention", "Contribution", "DirectAttribution", "Gates", "HeadScores", "InputAttribution",
-    "InputTokens", "Leaf", "Lens", "Patching", "Step", "TextLosses", "ablate", "attention_weights", "by_word", "cache",
+    "InputTokens", "Leaf", "Lens", "Patching", "Probe", "Step", "TextLosses", "ablate", "attention_weights", "by_word", "cache",
     "direct_attribution", "draw_ablation", "draw_attention", "draw_direct_attribution", "draw_gates", "draw_head_scores",
-    "draw_input_attribution", "draw_lens", "draw_patching", "draw_text_losses", "gate_values", "head_scores", "input_attribution",
-    "leaves", "lens", "names", "page", "patch", "readout", "repeated_tokens", "replace", "report", "steps", "text_losses",
+    "draw_input_attribution", "draw_lens", "draw_patching", "draw_probe", "draw_text_losses", "gate_values", "head_scores",
+    "input_attribution", "leaves", "lens", "names", "page", "patch", "probe", "readout", "repeated_tokens", "replace", "report",
+    "steps", "text_losses",
 ]  # fmt: skip

@@ -33,7 +33,8 @@ def asked_logit(read: Reading, position: int | None = None, token: str | None = 
 
     position: by default the last one; token: by default the most likely one there; against: the token whose logit is subtracted. A
     classifier has the logit of the label only.
-    Raises RangeError for a position outside the text, ConfigError for texts that are not one token, and for a classifier that is asked for one.
+    Raises RangeError for a position outside the text; ConfigError for a text that is not one token, and for a classifier that is asked
+    for a token.
     """
     tokens = {part: labels for part, labels, _ in map(read.tokens, ("encoder.embed", "decoder.embed"))}
     if isinstance(read, ClassifierReading):

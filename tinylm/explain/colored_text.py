@@ -42,9 +42,10 @@ class _Lines(Panel):
 def draw_text(tokens: Sequence[str], *values: tuple[str, np.ndarray, str, bool]) -> Picture:
     """Draws a text as often as there are `values`, each time with its tokens coloured by other numbers, and returns the figure.
 
-    values: (title, one number per token, label of the colour bar, diverging): from white to blue, or blue below 0 and
-    orange above; those with the same label and colours have the same scale. NaN is not coloured. At the left of a line stands the position of its first token. Blanks and line breaks are made
-    visible; a picture has at most 6,000 characters, and its title says so where the text has more.
+    values: (title, one number per token, label of the colour bar, diverging): from white to blue, or blue below 0 and orange
+    above; those with the same label and colours have the same scale. NaN is not coloured. At the left of a line stands the position of
+    its first token. Blanks and line breaks are made visible; a picture has at most 6,000 characters, and its title says so
+    where the text has more.
     """
     panels = [_panel(tokens, *each) for each in values]
     for kind in {(panel.bar, panel.diverging) for panel in panels}:
@@ -62,7 +63,8 @@ def draw_texts(texts: Sequence[tuple[Sequence[str], tuple[str, np.ndarray, str, 
 
 def _panel(tokens: Sequence[str], title: str, values: np.ndarray, bar: str, diverging: bool) -> Panel:
     lines = _wrapped([(character, t) for t, token in enumerate(tokens) for character in visible(token)])
-    shown, count = [], 0
+    shown: list[list[tuple[str, int]]] = []
+    count = 0
     for line in lines:
         count += len(line)
         if count > _MOST and shown:

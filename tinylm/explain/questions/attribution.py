@@ -32,8 +32,9 @@ class DirectAttribution:
     """The terms of one logit, or of the difference of two.
 
     terms: by name, in the order of the computation: 'embedding', 'positions' of GPT, 'layer 0, head 0', ..., 'layer 0, feed-forward',
-    and 'biases', if the model has any: those of the attention's output and of the final norm together.  heads (layers, heads) and feed_forward (layers,)
-    hold the same numbers.  logit: what the model computed.  position, token, against: where, of which id, and minus which.
+    and 'biases', if the model has any: those of the attention's output and of the final norm together.
+    heads (layers, heads), feed_forward (layers,): the same numbers.  logit: what the model computed.
+    position, token, against: where, of which id, and minus which.
     """
 
     terms: Mapping[str, float]
@@ -83,7 +84,7 @@ def direct_attribution(
     """
     if not isinstance(model, GPT | Llama):
         raise ConfigError(
-            f"{type(model).__name__} has no residual stream that is a sum of what its parts wrote: direct attribution expects a GPT or Llama"
+            f"{type(model).__name__} has no stream that is the sum of what its parts wrote: direct attribution expects a GPT or Llama"
         )
     ids = np.asarray(as_array(ids))
     if not -len(ids) <= position < len(ids):
@@ -125,6 +126,7 @@ def _read_out(model: GPT | Llama, x: np.ndarray, token: int, against: int | None
     output = to_numpy(model.lm_head.weight.data)
     row = output[token].astype(np.float64) - (0 if against is None else output[against].astype(np.float64))
     norm = model.transformer.ln_f if isinstance(model, GPT) else model.model.norm
+    assert norm.weight is not None
     weight = to_numpy(norm.weight.data).astype(np.float64)
     if isinstance(model, Llama):
         return row * weight / np.sqrt((x * x).mean() + norm.eps), 0.0

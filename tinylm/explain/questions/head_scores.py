@@ -29,7 +29,7 @@ KINDS = {  # each score, and what a head does that has much of it
     "duplicate": "looks at the same token earlier",
     "induction": "induction: looks at what followed the same token earlier",
 }
-_PERIOD, _SEQUENCES = 32, 8  # tokens that are repeated, at most, and how many sequences are averaged
+_PERIOD, _SHORTEST, _SEQUENCES = 32, 3, 8  # tokens that are repeated, at most and at least; sequences that are averaged
 _MOST_ROWS = 40  # of a table
 
 
@@ -100,17 +100,27 @@ def _cell(value: float) -> str:
 
 
 def repeated_tokens(vocab_size: int, context: int | None, *, start: Sequence[int] = (), seed: int = 0) -> np.ndarray:
-    """Returns 8 sequences of random tokens that are read twice: start, r_1 ... r_L, r_1 ... r_L, as (8, T) ids.
+    """Returns 8 sequences that end with random tokens read twice: start, others, r_1 ... r_L, r_1 ... r_L, as (8, T) ids.
 
-    L is 32, or what fits twice into the context. Within a sequence all r_i differ, if the vocabulary has that many.
-    start: ids that the model expects before every text. Raises ConfigError for a context in which no two tokens are read twice.
+    L is 32, or what fits twice into the context, in the first sequence, and one less in each of the next, which have two others more
+    before: a head that looks a fixed distance back does not look at the repeated token in all of them. The random tokens of a sequence
+    differ, if the vocabulary has that many. start: ids that the model expects before every text.
+    Raises ConfigError for a context in which no three tokens are read twice.
     """
-    length = _PERIOD if context is None else min(_PERIOD, (context - len(start)) // 2)
-    if length < 2:
-        raise ConfigError(f"the context has {context} tokens: expected at least {4 + len(start)}, two tokens read twice")
-    draw = np.random.default_rng(seed)
-    rows = [draw.choice(vocab_size, length, replace=vocab_size < length) for _ in range(_SEQUENCES)]
-    return np.array([[*start, *row, *row] for row in rows], np.int64)
+    draw, rows = np.random.default_rng(seed), []
+    for length, others in _readings(context, len(start)):
+        drawn = draw.choice(vocab_size, others + length, replace=vocab_size < others + length)
+        rows.append([*start, *drawn, *drawn[others:]])
+    return np.array(rows, np.int64)
+
+
+def _readings(context: int | None, start: int) -> list[tuple[int, int]]:
+    """Returns (tokens read twice, tokens before them) of each sequence."""
+    longest = _PERIOD if context is None else min(_PERIOD, (context - start) // 2)
+    if longest < _SHORTEST:
+        raise ConfigError(f"the context has {context} tokens: expected at least {start + 2 * _SHORTEST}, {_SHORTEST} tokens read twice")
+    shorter = [k % (longest - _SHORTEST + 1) for k in range(_SEQUENCES)]
+    return [(longest - less, 2 * less) for less in shorter]
 
 
 def head_scores(model: Module, ids: Any = None, *, start: Sequence[int] = (), seed: int = 0) -> HeadScores:
@@ -147,8 +157,8 @@ def head_scores(model: Module, ids: Any = None, *, start: Sequence[int] = (), se
     steps = rows.shape[1]
     alike = np.tril(np.ones((steps, steps))) / np.arange(1, steps + 1)[:, None]
     uniform = {kind: float(_mean(np.broadcast_to(alike, (len(rows), 1, steps, steps)), where)[0]) for kind, where in wanted.items()}
-    losses = (np.nan, np.nan) if given else _losses(to_numpy(logits.data), rows, len(start))
-    about = f"{rows.size:,} tokens" if given else f"{len(rows)} sequences of {(steps - len(start)) // 2} random tokens, each read twice"
+    losses = (np.nan, np.nan) if given else _losses(to_numpy(logits.data), rows, model.block_size, len(start))
+    about = f"{rows.size:,} tokens" if given else f"{len(rows)} sequences of random tokens read twice, up to {(steps - len(start)) // 2} of them"
     return HeadScores(heads, {kind: np.array(values) for kind, values in scores.items()}, uniform, *losses, about)
 
 
@@ -161,24 +171,27 @@ def targets(ids: np.ndarray) -> dict[str, np.ndarray]:
     induction[:, :, 1:] = same[:, :, :-1]
     whole = np.ones((n, 1, 1), bool)
     return {
-        "previous": whole & (s == t - 1) & (t >= 2), "first": whole & (s == 0) & (t >= 2), "duplicate": same, "induction": induction & (s < t)
+        "previous": whole & (s == t - 1) & (t >= 2), "first": whole & (s == 0) & (t >= 2),
+        "duplicate": same, "induction": induction & (s < t),
     }  # fmt: skip
 
 
 def _mean(weights: np.ndarray, where: np.ndarray) -> np.ndarray:
     """Returns the mean attention to the marked positions, over the rows that have any: (N, H, T, T), (N, T, T) -> (H,)."""
-    rows = where.any(-1)[:, None]  # (N, 1, T)
+    rows = np.any(where, axis=-1)[:, None]  # (N, 1, T)
     if not rows.any():
         return np.full(weights.shape[1], np.nan)
     return ((weights * where[:, None]).sum(-1) * rows).sum((0, 2)) / rows.sum()
 
 
-def _losses(logits: np.ndarray, ids: np.ndarray, start: int) -> tuple[float, float]:
-    """Returns the loss of the first and of the second reading. The first token of each reading does not count: nothing tells it."""
+def _losses(logits: np.ndarray, ids: np.ndarray, context: int | None, start: int) -> tuple[float, float]:
+    """Returns the loss of the random tokens when they are new, and in the second reading, whose first token does not count: nothing
+    says that the repetition begins."""
     log_p = np.take_along_axis(log_softmax(logits[:, :-1]), ids[:, 1:, None], 2)[..., 0]
-    period = (ids.shape[1] - start) // 2
-    first, second = log_p[:, start : start + period - 1], log_p[:, start + period :]
-    return float(-first.mean()), float(-second.mean())
+    lengths = np.array([length for length, _ in _readings(context, start)])
+    place = np.arange(ids.shape[1] - 1) + 1  # of the token that is predicted
+    again = ids.shape[1] - lengths[:, None]  # where the second reading begins
+    return float(-log_p[(place >= max(start, 1)) & (place < again)].mean()), float(-log_p[place > again].mean())
 
 
 def draw_head_scores(found: HeadScores, title: str = "What each head looks at") -> Picture:

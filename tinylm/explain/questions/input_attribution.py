@@ -190,7 +190,8 @@ def _paths(model: Module, score: Score, baseline: Baseline) -> list[_Path]:
     paths = []
     for name in (name for name in found if name in seen):
         x = to_numpy(seen[name].data)[0].astype(np.float64)
-        origin, fixed, scale = np.zeros(x.shape[-1]), 0.0, 1.0
+        fixed: np.ndarray | float = 0.0
+        origin, scale = np.zeros(x.shape[-1]), 1.0
         if isinstance(model, Translator):
             fixed, scale = to_numpy(model.positions.pe.data)[: len(x), 0], model.d_model**0.5
         if baseline == "mean":

@@ -63,7 +63,7 @@ class TextLosses:
             table.add_column("difference")
         for i in places.tolist():
             before = "".join(self.tokens[max(0, self.first + i - _BEFORE) : self.first + i])[-_BEFORE:]
-            cells = [str(self.first + i), Text(repr(before)), Text(repr(self.tokens[self.first + i])), f"{self.losses[i]:.3f}"]
+            cells: list[Any] = [str(self.first + i), Text(repr(before)), Text(repr(self.tokens[self.first + i])), f"{self.losses[i]:.3f}"]
             if self.ngram is not None:
                 cells += [f"{self.ngram[i]:.3f}", f"{self.gain[i]:+.3f}"]
             table.add_row(*cells)
@@ -76,8 +76,9 @@ def text_losses(
     """Returns -log p of each token of a text in nats, as `tinylm.decode.score_text` has it: after a line break, in windows that
     advance by half a context where the text is longer.
 
-    ngram: a model that counts the same tokens, for comparison; a token at which both lose much is hard by itself; at
-    one where only the model does, it has not learned what a count of the last tokens tells. Raises ConfigError if the vocabularies differ; what score_text raises.
+    ngram: a model that counts the same tokens, for comparison. A token at which both lose much is hard by itself; where only the model
+    does, it has not learned what a count of the last tokens tells.
+    Raises ConfigError if the vocabularies differ; what score_text raises.
     """
     if ngram is not None and ngram.vocab_size != model.vocab_size:
         raise ConfigError(f"the n-gram model has {ngram.vocab_size} tokens and the model {model.vocab_size}: expected the same tokens")
@@ -95,6 +96,6 @@ def draw_text_losses(found: TextLosses) -> Picture:
     if found.ngram is not None:
         values += [
             ("Loss of the n-gram model", np.concatenate([unscored, found.ngram]), "nats", False),
-            ("Difference: orange where the model is better, blue where the n-gram model is", np.concatenate([unscored, found.gain]), "nats", True),
+            ("Difference: orange where the model is better, blue where the n-gram", np.concatenate([unscored, found.gain]), "nats", True),
         ]  # fmt: skip
     return draw_text(found.tokens, *values)
