@@ -1,13 +1,16 @@
 """tinylm.explain.attention_weights: computed by hand, for every model with attention, and by word."""
 
+import itertools
+
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import tinylm
 from tinylm import Tensor, explain, nn
 from tinylm.errors import ConfigError
-from tinylm.explain.attention_maps import strongest
-from tinylm.explain.attention_pictures import draw_attention
+from tinylm.explain.attention_maps import strongest, strongest_look
+from tinylm.explain.attention_pictures import draw_attention, draw_head
 from tinylm.models import GPT, GPTConfig, RNNModel, TransformerModel, Translator
 from tinylm.models.classifier import TransformerClassifier
 
@@ -128,12 +131,96 @@ def test_the_strongest_looks():
     assert strongest(weights.T, 0) == [(1, 0.4), (2, 0.3), (3, 0.1)], "later ones, too"
 
 
+def test_the_first_positions_are_left_out_of_the_strongest_look():
+    """Position 0 sees only itself and position 1 one other: what they look at most is no choice of theirs."""
+    rows = np.tri(7) / 10
+    rows[1, 0] = rows[3, 2] = 0.99  # positions 1 and 3 see 1 and 3 others
+    rows[5, 2] = 0.6
+    weights = np.stack([rows, np.tri(7)])
+    assert strongest_look(weights, 0) == (5, 2, 0.6)
+    assert strongest_look(weights[:, :3, :3], 0) == (2, 0, 0.1), "in a short text, those that see the most others"
+    assert strongest_look(weights[:, :1, :1], 0) is None
+    crossing = np.full((1, 3, 4), 0.1)
+    crossing[0, 0, 0] = 0.7
+    assert strongest_look(crossing, 0, crossing=True) == (0, 0, 0.7), "from one text to another, the first ones have a choice, too"
+    rows[5, :5] = 0
+    rows[5, 2] = 0.6  # what this head does not see at all, another one does
+    assert strongest_look(np.stack([rows, np.tri(7)]), 0) == (5, 2, 0.6)
+
+
+# ---------------------------------------------------------------- pictures
+
+
+def labels(axes, which):
+    return [text for text in axes.texts if text.get_gid() == f"{which} label"]
+
+
+def panels(figure):
+    return {axes.get_title("left"): axes for axes in figure.axes if axes.images}
+
+
+def assert_labels_are_apart(figure):
+    """No label covers another one, or lies outside the picture."""
+    FigureCanvasAgg(figure).draw()
+    for axes in figure.axes:
+        for which in ("row", "column"):
+            boxes = [label.get_window_extent() for label in labels(axes, which)]
+            for one, other in itertools.pairwise(boxes):
+                assert not one.overlaps(other), (axes.get_title("left"), which)
+            for box in boxes:
+                assert box.x0 >= 0
+                assert box.y0 >= 0
+
+
 def test_the_picture():
     one = explain.Attention("first", np.full((1, 2, 3, 4), 0.25))
     two = explain.Attention("second", np.arange(12).reshape(1, 1, 3, 4) / 12)
     figure = draw_attention([one, two], ["$a", "\n", "c d"], ["w", "x", "y", "z"])
-    cells = figure.axes
-    assert [cell.get_title() for cell in cells] == ["first, head 0", "first, head 1", "second, head 0", ""]
-    np.testing.assert_array_equal(cells[2].images[0].get_array(), two.weights[0, 0])
-    assert [label.get_text() for label in cells[2].get_yticklabels()] == ["$a", "⏎", "c·d"]
-    assert [label.get_text() for label in cells[2].get_xticklabels()] == ["w", "x", "y", "z"]
+    cells = panels(figure)
+    assert list(cells) == ["first, head 0", "first, head 1", "second, head 0"]
+    cell = cells["second, head 0"]
+    np.testing.assert_array_equal(cell.images[0].get_array(), two.weights[0, 0])
+    assert [label.get_text() for label in labels(cell, "row")] == ["$a", "⏎", "c·d"]
+    assert [(label.get_text(), label.get_rotation()) for label in labels(cell, "column")] == [(c, 0) for c in "wxyz"]
+    assert [text.get_text() for text in cell.texts if text.get_gid() == "value"] == [f"{w / 12:.2f}" for w in range(1, 12)]
+    bars = [axes.get_ylabel().replace("\n", " ") for axes in figure.axes if axes.get_ylabel()]
+    assert bars == ["weight, on the scale of its square root"] * 2, "one colour bar per layer"
+    assert cell.images[0].norm(0.25) == pytest.approx(0.5), "the square root"
+    assert "square root of the weight" in figure.texts[0].get_text().replace("\n", " ")
+    assert_labels_are_apart(figure)
+
+
+@pytest.mark.parametrize(("count", "heads"), [(13, 4), (64, 1), (100, 2), (300, 2)])
+def test_labels_of_short_and_long_texts_can_be_read(count, heads):
+    """Each character has its label, upright, where there is space; otherwise labels join characters and leave none out."""
+    text = ("To be, or not to be, that is the question:\nWhether 'tis nobler in the mind to suffer\n" * 4)[:count]
+    figure = draw_attention([explain.Attention("h", np.tri(count)[None, None].repeat(heads, 1))], list(text))
+    assert_labels_are_apart(figure)
+    for axes in panels(figure).values():
+        for which in ("row", "column"):
+            shown = labels(axes, which)
+            assert "".join(label.get_text() for label in shown) == text.replace(" ", "·").replace("\n", "⏎")
+            if count <= 64:
+                assert [label.get_rotation() for label in shown] == [0] * count
+
+
+def test_labels_of_one_head_are_apart():
+    text = "Tägliche Wäsche,\n()"[:19]
+    figure = draw_head(explain.Attention("h", np.tri(19)[None, None]), 0, list(text))
+    assert_labels_are_apart(figure)
+    assert [len(labels(figure.axes[0], which)) for which in ("row", "column")] == [19, 19]
+
+
+def test_long_words_are_turned_and_short_ones_are_not():
+    words = ["the ", "grandmother ", "is ", "."]
+    (axes,) = panels(draw_attention([explain.Attention("h", np.tri(4)[None, None])], words)).values()
+    assert [label.get_rotation() for label in labels(axes, "column")] == [0, 90, 0, 0]
+
+
+def test_many_heads_stand_in_several_rows():
+    figure = draw_attention([explain.Attention("h", np.tri(40)[None, None].repeat(6, 1))], ["x"] * 40)
+    cells = list(panels(figure).values())
+    assert figure.get_size_inches()[0] < 13
+    assert len({axes.get_position().y0 for axes in cells}) > 1
+    for one, other in itertools.combinations(cells, 2):
+        assert not one.get_position().overlaps(other.get_position())

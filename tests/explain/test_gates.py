@@ -7,7 +7,8 @@ import pytest
 
 from tinylm import Tensor, explain, nn
 from tinylm.errors import ConfigError
-from tinylm.explain.gate_pictures import draw_gates
+from tinylm.explain.gate_pictures import draw_gates, question
+from tinylm.explain.gate_units import at_spaces, extreme_units
 from tinylm.models import GPT, GPTConfig, RNNModel
 from tinylm.models.classifier import LSTMClassifier
 
@@ -97,14 +98,44 @@ def test_without_a_model():
         explain.gate_values(y)
 
 
+def test_which_units_stand_out():
+    values = np.array([[0.1, 0.9, 0.5], [0.2, 0.9, 0.1], [0.1, 0.8, 0.5], [0.2, 0.9, 0.1]])
+    assert extreme_units(values) == (0, 1)
+    unit, correlation = at_spaces(values, ["a", " ", "b", "\n"])
+    assert unit in (0, 2)  # both follow exactly, in opposite directions
+    assert abs(correlation) == pytest.approx(1)
+    unit, correlation = at_spaces(values[:, 1:2], ["a", " ", "b", " "])
+    assert (unit, correlation) == (0, pytest.approx(np.corrcoef(values[:, 1], [0, 1, 0, 1])[0, 1]))
+    assert at_spaces(values, list("abcd")) is None
+    assert at_spaces(np.ones((2, 3)), ["a", " "]) is None
+    values[3] = np.nan  # beyond the end of the text
+    assert at_spaces(values[:, :1], ["a", " ", "b", "c"]) == (0, pytest.approx(1))
+
+
+def test_the_question_fits_the_tokens():
+    layers = [explain.Gates("l0", "lstm", {"forget": np.ones((3, 1, 2))})]
+    assert question(layers, list("to be")).startswith("Which units keep their cell over a whole word, and which reset at a space?")
+    assert "over the whole text" in question(layers, [" the", " movie", " was"])
+
+
 def test_the_picture():
     gru, rnn = nn.GRU(4, 6).to(dtype=np.float64), nn.RNN(6, 5).to(dtype=np.float64)
     layers = [*explain.gate_values(gru, sequence()), *explain.gate_values(rnn, gru(sequence())[0])]
     layers = [dataclasses.replace(layer, name=f"{layer.kind} {i}") for i, layer in enumerate(layers)]
     figure = draw_gates(layers, list("abcde"))
-    shown = {axes.get_title(): axes for axes in figure.axes if axes.get_title()}
+    shown = {axes.get_title("left"): axes for axes in figure.axes if axes.images}
     assert list(shown) == ["gru 0, reset", "gru 0, update", "gru 0, candidate", "gru 0, h", "rnn 1, h"]
-    np.testing.assert_array_equal(shown["gru 0, update"].images[0].get_array(), layers[0].values["update"][:, 0].T)
+    order = np.argsort(-layers[0].values["update"][:, 0].mean(axis=0))
+    for name in ("reset", "update", "candidate", "h"):  # the units of a layer have the same order in all its panels
+        panel = shown[f"gru 0, {name}"]
+        np.testing.assert_array_equal(panel.images[0].get_array(), layers[0].values[name][:, 0].T[order])
+        assert [text.get_text() for text in panel.texts if text.get_gid() == "row label"] == [str(unit) for unit in order]
+        assert panel.get_ylabel().replace("\n", " ") == "units, the highest mean of update first"
+        assert panel.get_xlabel().replace("\n", " ") == "tokens, in the order read"
     assert shown["gru 0, update"].images[0].get_clim() == (0, 1)
     assert shown["rnn 1, h"].images[0].get_clim() == (-1, 1)
-    assert [label.get_text() for label in shown["rnn 1, h"].get_xticklabels()] == list("abcde")
+    assert shown["rnn 1, h"].get_ylabel().replace("\n", " ") == "units, the highest mean of h first"
+    assert [text.get_text() for text in shown["rnn 1, h"].texts if text.get_gid() == "column label"] == list("abcde")
+    bars = [axes.get_ylabel().replace("\n", " ") for axes in figure.axes if not axes.images]
+    assert bars == ["gate: 0 closed, 1 open"] * 2 + ["value of candidate", "value of h", "value of h"]
+    assert "Which units keep their state over a whole word" in figure.texts[0].get_text().replace("\n", " ")

@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from tinylm.engine.array_summaries import short_html
 from tinylm.engine.devices import to_numpy
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError
 from tinylm.explain.activations import cache, names
 from tinylm.nn import Module
+
+CHOICE = 4  # other positions that one must see to choose among them
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,13 @@ class Attention:
 
     name: str
     weights: np.ndarray
+
+    def __repr__(self) -> str:
+        return f"<Attention {self.name}: weights {self.weights.shape}>"
+
+    def _repr_html_(self) -> str:
+        """Returns what a notebook shows: the maps of the first text, one head below the other."""
+        return short_html(self.weights[0], f"{self.name}: the first of {len(self.weights)} texts, {self.weights.shape[1]} heads")
 
 
 def attention_weights(model: Module, *inputs: Any, **named: Any) -> list[Attention]:
@@ -77,3 +87,18 @@ def strongest(weights: np.ndarray, position: int, count: int = 3, crossing: bool
     row = weights[position]
     order = [int(s) for s in np.argsort(-row, kind="stable") if row[s] > 0 and (crossing or s != position)]
     return [(s, float(row[s])) for s in order[:count]]
+
+
+def strongest_look(weights: np.ndarray, head: int, crossing: bool = False) -> tuple[int, int, float] | None:
+    """Returns (from, at, weight) of the strongest look of one head, weights (heads, T, S); None if no position sees another.
+
+    The first positions of a text have no choice: position 0 sees only itself, position 1 one other. So those that see
+    fewer than 4 others, in any head, are left out; if none sees so many, those that see fewer than the most.
+    """
+    seen = np.any(weights > 0, axis=0)
+    if not crossing:
+        np.fill_diagonal(seen, False)
+    others = seen.sum(axis=1)
+    free = np.flatnonzero(others >= max(1, min(CHOICE, others.max())))
+    looks = [(int(t), *look) for t in free for look in strongest(weights[head], int(t), 1, crossing)]
+    return max(looks, key=lambda look: look[2], default=None)
