@@ -48,7 +48,7 @@ def _write(axes: Any, panel: Panel, texts: Sequence[Sequence[str]]) -> None:
     for i, row in enumerate(texts):
         for j, text in enumerate(row):
             color = ink_on(shades[i, j, :3])
-            axes.text(j, i, text, ha="center", va="center", fontsize=_POINTS, color=color, parse_math=False)
+            axes.text(j, i, text, ha="center", va="center", fontsize=_POINTS, color=color, parse_math=False, gid="value")
 
 
 def _short(token: str) -> str:
