@@ -34,7 +34,7 @@ def edited(subject: Subject, edits: Sequence[Edit]) -> Iterator[Tensor]:
     most = min(_MOST_POSITIONS, _MOST_LOGITS // getattr(subject.model, "vocab_size", 1))
     together = max(1, most // positions - 1)
     streams: dict[int, Tensor] = {}
-    if isinstance(subject.model, GPT | Llama):
+    if type(subject.model).forward in (GPT.forward, Llama.forward):  # not a forward pass of one's own
         with cache(subject.model, "h.*.resid_pre") as seen:
             subject.logits()
         streams = {_layer(name): stream for name, stream in seen.items()}
