@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from explain_runs import PNG, SENTENCE, TEXT, language_models, rows
-from script_helpers import ends_well, fails_with_one_line, script, script_here
+from script_helpers import ends_well, fails_with_one_line, script_here
 
 from tinylm import explain
 from tinylm.explain.questions.asked_texts import asked
@@ -91,10 +91,11 @@ def test_patching(runs: dict[str, Path], tmp_path: Path) -> None:
     assert heads[2] == ["layer", "head", "0", "head", "1"]
 
 
-def test_dry_runs_write_nothing(runs: dict[str, Path], tmp_path: Path) -> None:
+def test_dry_runs_write_nothing(runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     before = {path: path.stat().st_mtime_ns for run in runs.values() for path in run.rglob("*")}
     long, other = TEXT[:40], TEXT[1:41]
-    assert script("explain.py", "lens", runs["gpt"], long, "--dry-run", cwd=tmp_path).returncode == 0
+    assert rows("lens", runs["gpt"], long, "--dry-run")[20][0] == "19"
     assert rows("ablate", runs["gpt"], long, "--dry-run")[-1][0] == "h.1"
     assert rows("patch", runs["gpt"], long, other, "--dry-run")[-1][0] == "19"
     assert list(tmp_path.iterdir()) == []
