@@ -1,9 +1,14 @@
 """What the subcommands of explain.py that read a text have in common: their options, loading, and where pictures go."""
 
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import numpy as np
 import tyro
 from matplotlib.figure import Figure
 from rich.console import RenderableType
@@ -41,6 +46,36 @@ class Pictured(Reading):
     """the picture; by default it lies in the run folder, or in the current folder for a pretrained model"""
 
 
+@dataclass(frozen=True)
+class Question(Pictured):
+    """A question whose answer is a table and a picture."""
+
+    json: bool = False
+    """print one JSON object instead of the table"""
+
+
+def answer(arguments: Question, record: Mapping[str, Any], *parts: RenderableType) -> None:
+    """Prints the parts, or with --json the record; dataclasses and arrays in it become objects and lists, NaN null."""
+    if arguments.json:
+        print(json.dumps(plain(record), ensure_ascii=False))
+    else:
+        for part in parts:
+            show(part)
+
+
+def plain(value: Any) -> Any:
+    """Returns a value as JSON has it."""
+    if dataclasses.is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def show(*parts: RenderableType) -> None:
     screen(140).print(*parts)
 
@@ -55,4 +90,5 @@ def picture(arguments: Pictured, name: str, part: str, figure: Figure) -> None:
     path = path.with_stem(f"{path.stem}-{part}") if part else path
     if not arguments.dry_run:
         write_atomically(path, png(figure))
-        print(f"written: {path}")
+        if not (isinstance(arguments, Question) and arguments.json):
+            print(f"written: {path}")

@@ -134,7 +134,7 @@ def test_invalid_arguments(runs: dict[str, Path], tmp_path: Path) -> None:
         fails_with_one_line(script_here("explain.py", *arguments), message)
 
     gpt, lstm = runs["gpt"], runs["lstm"]
-    fails("command 'look': expected 'backward', 'attention', 'gates' or 'report'", "look")
+    fails("command 'look': expected 'backward', 'attention', 'gates', 'attribute'", "look")
     fails("no run folder", "backward", tmp_path / "none", SENTENCE)
     fails("no parameter 'lm_head' took part: expected one of transformer.wte.weight", "backward", gpt, SENTENCE, "--parameter", "lm_head")
     fails("step is 99: expected 1 to", "backward", gpt, SENTENCE, "--step", 99)

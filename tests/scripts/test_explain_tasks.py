@@ -132,6 +132,47 @@ def test_a_classifier(others: dict[str, Path]) -> None:
     assert (others["classify-lstm"] / "gates.png").read_bytes().startswith(PNG)
 
 
+def test_questions_to_translators(others: dict[str, Path]) -> None:
+    """The lens shows the decoder, ablation both halves, patching the encoder."""
+    for kind, layers in (("transformer", ["embed", "h.0"]), ("lstm", ["rnn.0"])):
+        run = others[f"translate-{kind}"]
+        given = "The cat.", "--target", "El gato."
+        shown = rows("lens", run, *given, "--dry-run")
+        assert shown[0][1 : 1 + len(layers)] == layers
+        assert shown[1][1:3] == ["'<s>", "'"]
+        loss = translated(run, "The cat.", "El gato.")[2].item()
+        ablated = rows("ablate", run, *given, "--dry-run")
+        assert ablated[0][:2] == ["loss", f"{loss:.4f}"]
+        parts = {cells[0].partition(".")[0] for cells in ablated[3:] if "." in cells[0]}
+        assert parts == {"encoder", "decoder"}
+        v = load_translator(run).vocabulary
+        other = next(
+            text for text in ("The dog.", "The wolf.", "The bird.", "the cat.") if len(v.encode(text)) == len(v.encode("The cat."))
+        )
+        patched = rows("patch", run, "The cat.", other, "--target", "El", "--metric", "log-probability", "--dry-run")
+        assert [cells[0] for cells in patched[3:]] == [str(t) for t in range(len(v.encode(other)))]
+        ends = [cells for cells in patched[3:] if "</s>" in cells[1] + cells[2]]
+        assert len(ends) == 1
+        assert (ends[0][0] == "0") == (kind == "lstm")  # which reads the source backwards
+
+
+def test_questions_to_classifiers(others: dict[str, Path]) -> None:
+    for kind, layers in (("transformer", ["embed", "h.0"]), ("lstm", ["rnn.0"])):
+        run, text = others[f"classify-{kind}"], "The cat sees."
+        shown = rows("lens", run, text, "--label", "good", "--dry-run")
+        assert shown[0][1 : 1 + len(layers)] == layers
+        assert shown[1][-3] == "'good'"
+        (run / "reference.txt").write_text("The dog sees.\n\nA bird.\n", encoding="utf-8")
+        ablated = rows("ablate", run, text, "--label", "good", "--by", "mean", "--reference", run / "reference.txt", "--dry-run")
+        assert f"{float(ablated[0][1]):.2f}" == shown[1][-2]
+        assert ablated[3][0].startswith("members.0." + layers[-1])
+        patched = rows("patch", run, text, "The dog sees.", "--dry-run")
+        assert " ".join(patched[0]).startswith("logit of class 1: ")
+        result = script_here("explain.py", "patch", run, text, "The dog sees.", "--answer", "dog")
+        fails_with_one_line(result, "--answer is given, but the run is a classifier")
+        assert patched[4][1:5] == ["'", "dog'", "→", "'"]
+
+
 def test_the_report_of_a_translator_reads(others: dict[str, Path]) -> None:
     ends_well(script_here("explain.py", "report", others["translate-transformer"], "--text", "The cat."))
     text = (others["translate-transformer"] / "report.html").read_text(encoding="utf-8")

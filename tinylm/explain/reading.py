@@ -46,10 +46,15 @@ class Part(Generic[Layer]):
 
 
 class Reading:
-    """A model that reads a text, in evaluation mode while it does.  about: what the loss is, in words that follow its value."""
+    """A model that reads a text, in evaluation mode while it does.
+
+    about: what the loss is, in words that follow its value.  ids: of the text (T,); of a translator the target's, its beginning and
+    end included.
+    """
 
     model: Module
     about: str
+    ids: np.ndarray
     _tokens: list[str]
 
     def loss(self) -> Tensor:
@@ -59,6 +64,18 @@ class Reading:
     def output(self) -> Tensor:
         """Returns the logits, with their tape."""
         raise NotImplementedError(f"{type(self).__name__} has no output")
+
+    def copies(self, count: int) -> Tensor:
+        """Returns the logits of so many copies of the text side by side: (count, T, V); of a classifier those of the label, (count,)."""
+        raise NotImplementedError(f"{type(self).__name__} has no copies")
+
+    def token_id(self, text: str) -> int:
+        """Returns the id of a text that is one token among those that the model says. Raises ConfigError if it is not one."""
+        raise NotImplementedError(f"{type(self).__name__} has no token_id")
+
+    def token_text(self, token: int) -> str:
+        """Returns what a token spells within a text."""
+        raise NotImplementedError(f"{type(self).__name__} has no token_text")
 
     def seen(self, wanted: Sequence[str]) -> Activations:
         """Returns activations of the model while it reads the text, by the names of `explain.names`."""
@@ -104,6 +121,7 @@ class LanguageReading(Reading):
         self.about = f"nats per token over {len(ids) - 1} tokens"
         self._ids = Tensor(to_device(ids[None], device))
         self._tokens = token_texts(tokenizer, ids.tolist())
+        self.ids, self.tokenizer = ids, tokenizer
 
     def loss(self) -> Tensor:
         with set_recording(True), evaluating(self.model.modules()):
@@ -112,6 +130,15 @@ class LanguageReading(Reading):
     def output(self) -> Tensor:
         with set_recording(True), evaluating(self.model.modules()):
             return self.model.advance(self._ids)[0]
+
+    def copies(self, count: int) -> Tensor:
+        return self.model.logits(_repeated(self._ids, count))
+
+    def token_id(self, text: str) -> int:
+        return _one_token(text, self.tokenizer.encode(text).tolist())
+
+    def token_text(self, token: int) -> str:
+        return token_texts(self.tokenizer, [token, token])[1]
 
 
 class TranslationReading(Reading):
@@ -135,6 +162,8 @@ class TranslationReading(Reading):
         special = {vocabulary.bos: "<s> ", vocabulary.eos: " </s>"}  # words of their own
         both = ([special.get(i) or vocabulary.decode([i]) for i in a[0].tolist()] for a in (batch.source, batch.target_in))
         self._source_tokens, self._target_tokens = both
+        self._vocabulary, self._special = vocabulary, special
+        self.translator, self.source, self.ids, self.given = translator, source, np.append(vocabulary.bos, goal), target is not None
 
     def loss(self) -> Tensor:
         return ops.cross_entropy(self.output(), self._target_out)
@@ -142,6 +171,16 @@ class TranslationReading(Reading):
     def output(self) -> Tensor:
         with set_recording(True), evaluating(self.model.modules()):
             return self.model(self._source, self._lengths, self._target_in)
+
+    def copies(self, count: int) -> Tensor:
+        return self.model(_repeated(self._source, count), np.repeat(self._lengths, count), _repeated(self._target_in, count))
+
+    def token_id(self, text: str) -> int:
+        named = {name.strip(): i for i, name in self._special.items()}
+        return named.get(text) or _one_token(text, self._vocabulary.encode(text)[:-1].tolist())
+
+    def token_text(self, token: int) -> str:
+        return self._special.get(token) or self._vocabulary.decode([token])
 
     def tokens(self, layer: str) -> tuple[str, list[str], list[str] | None]:
         if layer.startswith("encoder"):
@@ -167,6 +206,8 @@ class ClassifierReading(Reading):
             raise ConfigError(f"label {label!r}: expected {names[0]!r} or {names[1]!r}")
         self.about = f"nats for the label {label!r}, over {len(ids)} words"
         self._label = Tensor(to_device(np.array([names.index(label)], np.float32), device))
+        self.label, self.names, self.tokenizer, self.ids = label, names, tokenizer, ids
+        self._sign = 1 if label == names[1] else -1
         self._tokens = token_texts(tokenizer, ids.tolist())
 
     def loss(self) -> Tensor:
@@ -175,6 +216,19 @@ class ClassifierReading(Reading):
     def output(self) -> Tensor:
         with set_recording(True), evaluating(self.model.modules()):
             return self.model(self._ids, self._lengths)
+
+    def copies(self, count: int) -> Tensor:
+        return self.model(_repeated(self._ids, count), np.repeat(self._lengths, count)) * self._sign
+
+
+def _repeated(ids: Tensor, count: int) -> Tensor:
+    return ops.broadcast_to(ids, (count, *ids.shape[1:]))
+
+
+def _one_token(text: str, ids: list[int]) -> int:
+    if len(ids) != 1:
+        raise ConfigError(f"the token {text!r:.60} is {len(ids)} tokens: expected one")
+    return int(ids[0])
 
 
 def read_run(folder: Path, text: str, device: str = "cpu", *, target: str | None = None, label: str | None = None) -> Reading:
