@@ -27,7 +27,8 @@ class Backward(Reading):
 def backward(arguments: Backward) -> None:
     read = load(arguments)
     loss = read.loss()
-    about = f"{read.about}, of the text {arguments.text!r}"
+    text = arguments.text[:20] if arguments.dry_run else arguments.text
+    about = f"{read.about}, for the text {text if len(text) <= 200 else text[:199] + '…'!r}"
     if arguments.page is not None and not arguments.dry_run:
         explain.page(loss, arguments.page, model=read.model, about=about)
         print(f"written: {arguments.page}")
