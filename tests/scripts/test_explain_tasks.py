@@ -70,7 +70,7 @@ def test_a_translators_backward_pass(others: dict[str, Path]) -> None:
         assert shown.splitlines()[0].partition(". Its backward")[0].endswith(" tokens of 'El gato.', for the text 'The cat.'")
         shown = ends_well(script_here("explain.py", "backward", run, "The cat.", "--target", "El gato.", "--parameter", "embedding.weight"))
         loss.backward()
-        assert f"|g| {np.linalg.norm(model.embedding.weight.grad.astype(float)):.4g}" in shown.splitlines()[0]
+        assert f"|g| {np.linalg.norm(model.embedding.weight.grad.astype(float)):.4g}" in shown.splitlines()[1]
         assert "the sum of 3 contributions" in shown  # source, target and logits
         own = ends_well(script_here("explain.py", "backward", run, "The cat."))
         assert repr(load_translator(run).translate("The cat.", beams=1))[:10] in own.splitlines()[0]
