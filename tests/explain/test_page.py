@@ -204,8 +204,8 @@ def test_everything_opens_and_closes_and_is_printed_open(gpt_page: Path, tmp_pat
     assert everything == printed == found["rows"]
     assert nothing == again == 0
     assert 0 < some < everything
-    assert found["still"] == found["after"] == "32 rows × 65 columns, 1 × 2 per cell"
-    assert re.fullmatch(r"row 0, columns 2 to 3: ≈ -?[0-9.]+", found["by_keyboard"])
+    assert found["still"] == found["after"] == "2 × 16 rows × 65 columns, 1 × 2 per cell"
+    assert re.fullmatch(r"row \(0, 0\), columns 2 to 3: ≈ -?[0-9.]+", found["by_keyboard"])
     assert found["outline"] == ["solid", "3px"]
 
 
@@ -249,7 +249,7 @@ def test_time_steps_of_a_recurrent_op(tmp_path: Path) -> None:
     arrays = data(tmp_path / "page.html")["arrays"]
     for row in step["times"]["maps"]:
         for kind in ("value", "gradient"):
-            assert (arrays[row[kind]]["shape"], arrays[row[kind]]["map"]["columns"]) == ([24, 8], 8), "units by time steps"
+            assert (arrays[row[kind]]["shape"], arrays[row[kind]]["map"]["columns"]) == ([2, 12, 8], 8), "units by time steps"
     closed = "document.querySelector('details').open = false"  # the table scrolls sideways in its box
     assert_readable_open(tmp_path / "page.html", 400, tmp_path, closed)
 
