@@ -78,7 +78,7 @@ class Step:
         for (name, _), value in zip(self.inputs, self.values, strict=True):
             c = given.pop(name, None)
             found.append((name, value, None if c is None else c.gradient, c))
-        return found + [(c.argument, None, c.gradient, c) for c in given.values()]  # a recomputed function: its outputs again
+        return found + [(f"{c.argument} again", None, c.gradient, c) for c in given.values()]  # a recomputed function runs again
 
     def __rich__(self) -> Panel:
         """Returns all about the step, for rich.print."""
