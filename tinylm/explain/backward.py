@@ -104,7 +104,9 @@ class Step:
     def _repr_html_(self) -> str:
         """Returns what a notebook shows: values beside gradients."""
         title = f"{self.number} {self.op}" + (f" in {self.module}" if self.module else "")
-        return table_of_arrays(f"{title}: {self.code}", ["value", "gradient"], [(name, value, g) for name, value, g, _ in self.rows()])
+        return table_of_arrays(
+            f"{title}: {self.code}", ["value", "gradient"], [row[:3] for row in self.rows() if row[1] is not None or row[2] is not None]
+        )
 
 
 def steps(loss: Any, gradient: Any = None, *, model: Module | None = None) -> Iterator[Step]:
