@@ -137,7 +137,7 @@ def head_scores(model: Module, ids: Any = None, *, start: Sequence[int] = (), se
     Raises ConfigError for a model that is no language model with attention; ShapeError for ids of fewer than 3 tokens.
     """
     pattern = re.compile(r"(.*\bh\.(\d+))\.attn\.pattern")
-    found = [match for match in map(pattern.fullmatch, names(model)) if match]
+    found = [match for match in map(pattern.fullmatch, names(model)) if match] if isinstance(model, LanguageModel) else []
     if not isinstance(model, LanguageModel) or not found:
         raise ConfigError(f"{type(model).__name__} has no heads that look back: expected a language model with attention")
     given = ids is not None

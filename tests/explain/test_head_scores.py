@@ -1,0 +1,112 @@
+"""Scores of attention heads: heads set by hand, whose scores are known, and an induction head that a training brings about."""
+
+import numpy as np
+import pytest
+from activation_models import made
+from copying_gpt import CONTEXT, FIRST, INDUCTION, PREVIOUS, SAME, VOCABULARY, copying_gpt
+
+import tinylm
+from tinylm import Tensor, explain, ops, optim
+from tinylm.errors import ConfigError, ShapeError
+from tinylm.explain.figures import png
+from tinylm.explain.questions.head_scores import KINDS, targets
+from tinylm.models import GPT, GPTConfig, NgramLM
+
+
+def of_head(found, kind, head):
+    return found.scores[kind][[(int(layer), j) for layer, j in found.heads].index(head)]
+
+
+def test_heads_set_by_hand():
+    """Each head has all of its kind's attention; the one that looks at all equal tokens shares it with the present one."""
+    found = explain.head_scores(copying_gpt())
+    assert found.heads == [("0", 0), ("0", 1), ("1", 0), ("1", 1)]
+    for kind, head, value in (("previous", PREVIOUS, 1), ("first", FIRST, 1), ("induction", INDUCTION, 1), ("duplicate", SAME, 0.5)):
+        assert of_head(found, kind, head) == pytest.approx(value, abs=1e-6), kind
+    for kind, head in (("first", PREVIOUS), ("induction", PREVIOUS), ("previous", FIRST), ("duplicate", INDUCTION), ("induction", SAME)):
+        assert of_head(found, kind, head) < 0.05, kind
+    assert found.marks() == [KINDS["previous"], KINDS["first"], KINDS["induction"], KINDS["duplicate"]]
+    assert found.marks(threshold=0.6)[3] == ""
+    assert found.second_loss < 0.1
+    assert found.first_loss > np.log(VOCABULARY)
+    assert found.verdict == "the model copies"
+
+
+def test_a_head_that_looks_at_all_alike():
+    """With zero weights every head has exactly what the table gives for looking at all tokens alike, and nothing is marked."""
+    model = GPT(GPTConfig(11, 12, n_layer=1, n_head=1, n_embd=4)).to(dtype=np.float64)
+    model.blocks()[0].attn.c_attn.weight.data[...] = 0
+    found = explain.head_scores(model, [1, 2, 1, 3, 2])
+    np.testing.assert_allclose([found.scores[kind][0] for kind in KINDS], [found.uniform[kind] for kind in KINDS], rtol=1e-12)
+    by_hand = {"previous": (1 / 3 + 1 / 4 + 1 / 5) / 3, "first": (1 / 3 + 1 / 4 + 1 / 5) / 3, "duplicate": (1 / 3 + 1 / 5) / 2}
+    by_hand["induction"] = (1 / 3 + 1 / 5) / 2  # at 2 it is position 1, at 4 it is position 2
+    for kind, value in by_hand.items():
+        assert found.uniform[kind] == pytest.approx(value, rel=1e-12)
+    assert set(found.marks()) == {""}
+    assert np.isnan(found.second_loss)
+    silent = explain.head_scores(model, [1, 2, 3])
+    assert np.isnan(silent.uniform["duplicate"])
+    assert set(silent.marks()) == {""}
+
+
+def test_where_each_kind_looks():
+    ids = np.array([[5, 7, 5, 5, 7]])
+    where = {kind: [np.flatnonzero(row).tolist() for row in np.broadcast_to(marked, (1, 5, 5))[0]] for kind, marked in targets(ids).items()}
+    assert where == {
+        "previous": [[], [], [1], [2], [3]], "first": [[], [], [0], [0], [0]],
+        "duplicate": [[], [], [0], [0, 2], [1]], "induction": [[], [], [1], [1], [2]],
+    }  # fmt: skip
+
+
+def test_the_repeated_tokens():
+    ids = explain.repeated_tokens(100, 20, start=[7])
+    assert ids.shape == (8, 19)
+    np.testing.assert_array_equal(ids, explain.repeated_tokens(100, 20, start=[7]))
+    assert (ids != explain.repeated_tokens(100, 20, start=[7], seed=1)).any()
+    assert (ids[:, 0] == 7).all()
+    for row, length in zip(ids, (9, 8, 7, 6, 5, 4, 3, 9), strict=True):
+        np.testing.assert_array_equal(row[-length:], row[-2 * length : -length])
+        assert len(set(row[1:].tolist())) == 18 - length
+    assert explain.repeated_tokens(1000, None).shape == (8, 64)
+    assert explain.repeated_tokens(5, 20).max() < 5
+
+
+def test_a_head_that_looks_a_fixed_distance_back_is_no_induction_head():
+    """Its distance is that of the repetition in one sequence only."""
+    model = copying_gpt()
+    attention = model.blocks()[0].attn
+    positions = VOCABULARY + np.arange(CONTEXT)
+    q = attention.c_attn.weight.data[: CONTEXT]
+    q[:, positions] = 0
+    q[np.arange(CONTEXT - 7), positions[7:]] = 20
+    found = explain.head_scores(model)
+    assert of_head(found, "induction", PREVIOUS) < 0.4
+    assert found.marks()[0] == ""
+
+
+def test_of_other_models():
+    for name in ("llama", "transformer"):
+        model, _ = made(name, np.float32)
+        found = explain.head_scores(model)
+        assert found.scores["first"].shape == ({"llama": 8, "transformer": 4}[name],)
+        assert all(np.isfinite(values).all() for values in found.scores.values())
+
+
+def test_refusals():
+    for name in ("lstm", "translator", "transformer classifier"):
+        model, _ = made(name)
+        with pytest.raises(ConfigError, match=f"{type(model).__name__} has no heads that look back"):
+            explain.head_scores(model)
+    model, _ = made("gpt")
+    with pytest.raises(ShapeError, match="there are 2 tokens: expected at least 3"):
+        explain.head_scores(model, [1, 2])
+    with pytest.raises(ConfigError, match="the context has 5 tokens: expected at least 6"):
+        explain.head_scores(GPT(GPTConfig(11, 5, 1, 1, 4)))
+    with pytest.raises(ConfigError):
+        explain.head_scores(NgramLM(5, 2))
+
+
+def test_shown_and_drawn():
+    found = explain.head_scores(copying_gpt())
+    assert repr(found) == "HeadScores(4 heads, 8 sequences of random tokens read twice, up to 8 of them)"
+    assert png(explain.draw_head_scores(found)).startswith(b"\x89PNG")
