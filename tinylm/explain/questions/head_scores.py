@@ -39,7 +39,7 @@ class HeadScores:
 
     heads: (layer, head) of each.  scores: by kind, one number from 0 to 1 per head.  uniform: by kind, what a head would have that
     looks at all tokens so far alike; NaN of duplicate and induction where no token repeats.  first_loss, second_loss: nats
-    per token in the first reading of repeated random tokens and in the second, NaN for a text.
+    per token of random tokens when they are new, and when they are read again; NaN for a text.  about: what was read.
     """
 
     heads: list[tuple[str, int]]
@@ -77,7 +77,7 @@ class HeadScores:
             )
         if np.isfinite(self.second_loss):
             lines.append(
-                f"loss in the first reading {self.first_loss:.2f}, in the second {self.second_loss:.2f} nats per token: {self.verdict}"
+                f"loss of new random tokens {self.first_loss:.2f}, of the same ones read again {self.second_loss:.2f} nats per token: {self.verdict}"
             )
         return Group(table, *lines)
 
