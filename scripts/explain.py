@@ -1,11 +1,14 @@
 """Looks inside a trained model: its backward pass, its attention, its gates, its training."""
 
+from inside.ablate import Ablate, ablate
 from inside.attention import AttentionMaps, attention
 from inside.attribute import Attribute, attribute
 from inside.backward import Backward, backward
 from inside.gates import GateMaps, gates
 from inside.heads import Heads, heads
+from inside.lens import LogitLens, lens
 from inside.loss import Losses, loss
+from inside.patch import Patch, patch
 from inside.probe import LinearProbe, probe
 from inside.report import Report, report
 from support import console
@@ -19,6 +22,9 @@ SUBCOMMANDS = {
         "which parts of the model, and which tokens, made it say so",
         console.subcommand(Attribute, attribute),
     ),
+    "lens": ("RUN TEXT [--help]", "what the model would say after each of its layers", console.subcommand(LogitLens, lens)),
+    "ablate": ("RUN TEXT [--help]", "what the loss is without each head, MLP and layer", console.subcommand(Ablate, ablate)),
+    "patch": ("RUN TEXT OTHER [--help]", "where the difference between two texts is carried", console.subcommand(Patch, patch)),
     "heads": ("RUN [TEXT] [--help]", "which heads look at the token before, which copy", console.subcommand(Heads, heads)),
     "loss": ("RUN TEXT [--help]", "which tokens it predicts badly, beside an n-gram model", console.subcommand(Losses, loss)),
     "probe": ("RUN [TEXT] [--help]", "what a linear classifier reads off each layer", console.subcommand(LinearProbe, probe)),

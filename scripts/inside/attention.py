@@ -11,7 +11,7 @@ from inside.readings import Pictured, load, picture, show
 from tinylm import explain
 from tinylm.errors import ConfigError
 from tinylm.explain import reading
-from tinylm.explain.attention_maps import strongest
+from tinylm.explain.attention_maps import CHOICE, strongest, strongest_look
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class AttentionMaps(Pictured):
 
 def attention(arguments: AttentionMaps) -> None:
     read = load(arguments)
-    layers = explain.attention_weights(read.output(), model=read.model)
+    layers = read.attention()
     if not layers:
         raise ConfigError(f"the model in {arguments.run} has no attention; 'gates' shows a recurrent one")
     parts = read.parts(layers)
@@ -60,16 +60,17 @@ def by_word(part: reading.Part) -> reading.Part:
 
 
 def heads_table(names: list[str], parts: list[reading.Part]) -> Table:
-    """Returns a table with one row per head: the mean distance at which it looks, its weight on the token itself, its strongest weight."""
-    table = Table("layer", "head", "module", "mean distance", "at itself", "looks most from → at", box=None)
+    """Returns a table with one row per head: the mean distance at which it looks, its weight on the token itself, its strongest
+    weight from a token that has a choice."""
+    most_of = f"looks most from → at (among tokens that see {CHOICE} others or more)"
+    table = Table("layer", "head", "module", "mean distance", "at itself", most_of, box=None)
     placed = {layer.name: (part, layer) for part in parts for layer in part.layers}
     for i, name in enumerate(names):
         part, layer = placed[name]
         sources = part.tokens if part.sources is None else part.sources
         distance = np.abs(np.arange(len(part.tokens))[:, None] - np.arange(len(sources)))
         for j, weights in enumerate(layer.weights[0]):
-            looks = [(t, *look) for t in range(len(part.tokens)) for look in strongest(weights, t, 1, part.sources is not None)]
-            best = max(looks, key=lambda look: look[2], default=None)
+            best = strongest_look(layer.weights[0], j, part.sources is not None)
             most = "-" if best is None else f"{part.tokens[best[0]]!r} → {sources[best[1]]!r}, {best[2]:.2f}"
             far, own = f"{float((weights * distance).sum(1).mean()):.1f}", f"{float(np.diag(weights).mean()):.2f}"
             cells = (far, own) if part.sources is None else ("-", "-")  # between two texts there is no distance

@@ -6,7 +6,8 @@ from pathlib import Path
 from inside.readings import Reading, load, show
 from tinylm import explain
 from tinylm.errors import ConfigError
-from tinylm.explain.terminal import overview, reason
+from tinylm.explain.terminal import overview, reason, sentence
+from tinylm.explain.time_steps import is_recurrent
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Backward(Reading):
     parameter: str | None = None
     """show where the gradient of this parameter comes from: its parts and the steps that produced them"""
     step: int | None = None
-    """show this step in full"""
+    """show this step in full, the op of a recurrent layer with all its time steps"""
     page: Path | None = None
     """write the whole pass to this file as an HTML page"""
 
@@ -26,10 +27,12 @@ class Backward(Reading):
 def backward(arguments: Backward) -> None:
     read = load(arguments)
     loss = read.loss()
+    about = f"{read.about}, of the text {arguments.text!r}"
     if arguments.page is not None and not arguments.dry_run:
-        explain.page(loss, arguments.page, model=read.model)
+        explain.page(loss, arguments.page, model=read.model, about=about)
         print(f"written: {arguments.page}")
     steps = list(explain.steps(loss, model=read.model))
+    print(sentence(loss, len(steps), read.model, about))
     if arguments.parameter is not None:
         leaves = {name: leaf for leaf in explain.leaves(steps) for name in leaf.name.split(" = ")}
         if arguments.parameter not in leaves:
@@ -38,7 +41,7 @@ def backward(arguments: Backward) -> None:
     elif arguments.step is not None:
         if not 1 <= arguments.step <= len(steps):
             raise ConfigError(f"step is {arguments.step}: expected 1 to {len(steps)}")
-        show(steps[arguments.step - 1])
+        step = steps[arguments.step - 1]
+        show(step, *([explain.time_steps(step)] if is_recurrent(step) else []))
     else:
-        print(f"loss {loss.item():.4f} {read.about}")
         show(overview(steps))

@@ -1,13 +1,16 @@
 """tinylm.explain.attention_weights: computed by hand, for every model with attention, and by word."""
 
+import itertools
+
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import tinylm
 from tinylm import Tensor, explain, nn
-from tinylm.errors import AutogradError
-from tinylm.explain.attention_maps import strongest
-from tinylm.explain.attention_pictures import draw_attention
+from tinylm.errors import ConfigError
+from tinylm.explain.attention_maps import strongest, strongest_look
+from tinylm.explain.attention_pictures import draw_attention, draw_head
 from tinylm.models import GPT, GPTConfig, RNNModel, TransformerModel, Translator
 from tinylm.models.classifier import TransformerClassifier
 
@@ -23,22 +26,22 @@ def softmax(scores):
 
 def test_by_hand():
     """With scores q·k of 0 and log 3, the second key has 3 times the weight of the first."""
-    q = Tensor(np.array([[1.0], [np.log(3)]]), requires_grad=True)
-    k, v = Tensor(np.array([[0.0], [1.0]])), Tensor(np.array([[5.0], [7.0]]))
-    y = tinylm.scaled_dot_product_attention(q, k, v, causal=True, scale=1.0)
-    (only,) = explain.attention_weights(y)
-    assert only.name == "attention 0"
-    np.testing.assert_allclose(only.weights, [[1, 0], [0.25, 0.75]], rtol=1e-12)
-    y = tinylm.scaled_dot_product_attention(q, k, v, np.array([[False, True], [True, True]]), scale=2.0)
-    np.testing.assert_allclose(explain.attention_weights(y)[0].weights, [[0, 1], [0.1, 0.9]], rtol=1e-12)
+    layer = nn.MultiheadAttention(1, 1, bias=False, batch_first=True).to(dtype=np.float64)
+    layer.load_state_dict({"in_proj_weight": np.array([[1.0], [1.0], [1.0]]), "out_proj.weight": np.ones((1, 1))})
+    q, k = Tensor(np.array([[[1.0], [np.log(3)]]])), Tensor(np.array([[[0.0], [1.0]]]))
+    (only,) = explain.attention_weights(layer, q, k, k, is_causal=True)
+    assert only.name == ""
+    np.testing.assert_allclose(only.weights[0, 0], [[1, 0], [0.25, 0.75]], rtol=1e-12)
+    (only,) = explain.attention_weights(layer, q * 2, k, k, attn_mask=np.array([[True, False], [False, False]]))
+    np.testing.assert_allclose(only.weights[0, 0], [[0, 1], [0.1, 0.9]], rtol=1e-12)
 
 
 def test_a_gpt():
     """The first layer's weights follow from its parameters; later positions get no weight."""
     model = GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=3, n_head=2, n_embd=8)).to(dtype=np.float64)
     x = ids(2, 6)
-    found = explain.attention_weights(model(x), model=model)
-    assert [a.name for a in found] == ["transformer.h.0.attn", "transformer.h.1.attn", "transformer.h.2.attn"]
+    found = explain.attention_weights(model, x)
+    assert [a.name for a in found] == ["h.0.attn", "h.1.attn", "h.2.attn"]
     trunk = model.transformer
     h = trunk.h[0].ln_1(trunk.wte(x) + trunk.wpe(tinylm.arange(6))).numpy()
     q, k, _ = np.split(h @ trunk.h[0].attn.c_attn.weight.numpy().T, 3, axis=-1)
@@ -60,23 +63,21 @@ def test_the_layers_own_weights():
     layer.eval()
     _, expected = layer(x, x, x, attn_mask=mask, average_attn_weights=False)
     layer.train()
-    y, _ = layer(x, x, x, attn_mask=mask, need_weights=False)
-    (only,) = explain.attention_weights(y, model=layer)
+    (only,) = explain.attention_weights(layer, x, x, x, attn_mask=mask, need_weights=False)
     np.testing.assert_allclose(only.weights, expected.numpy(), rtol=1e-5, atol=1e-7)
 
 
 def test_other_models_layers_and_padding():
     model = TransformerModel(11, 8, 2, 12, 2, dropout=0.0)
-    found = explain.attention_weights(model(ids(6, 3)), model=model)
-    assert [a.name for a in found] == [f"transformer_encoder.layers.{i}.self_attn" for i in range(2)]
+    found = explain.attention_weights(model, ids(6, 3))
+    assert [a.name for a in found] == ["h.0.attn", "h.1.attn"]
     assert all(a.weights.shape == (3, 2, 6, 6) for a in found)
 
     model = Translator(11, 8, 2, 12, 2)
     lengths = np.array([6, 4, 2])
-    found = explain.attention_weights(model(ids(3, 6), lengths, ids(3, 5)), model=model)
+    found = explain.attention_weights(model, ids(3, 6), lengths, ids(3, 5))
     assert [a.name for a in found] == [
-        "encoder.layers.0.self_attn", "encoder.layers.1.self_attn",
-        "decoder.layers.0.self_attn", "decoder.layers.0.multihead_attn", "decoder.layers.1.self_attn", "decoder.layers.1.multihead_attn",
+        "encoder.h.0.attn", "encoder.h.1.attn", "decoder.h.0.attn", "decoder.h.0.cross", "decoder.h.1.attn", "decoder.h.1.cross",
     ]  # fmt: skip
     crossing = found[3].weights
     assert crossing.shape == (3, 2, 5, 6)
@@ -85,23 +86,20 @@ def test_other_models_layers_and_padding():
         np.testing.assert_allclose(weights[..., :n].sum(-1), 1, rtol=1e-5)
 
     model = TransformerClassifier(11, 8, 2, 12, 1)
-    (only,) = explain.attention_weights(model(ids(3, 6), lengths), model=model)
-    assert only.name == "transformer_encoder.layers.0.self_attn"
+    (only,) = explain.attention_weights(model, ids(3, 6), lengths)
+    assert only.name == "h.0.attn"
     assert not only.weights[2, :, :, 2:].any()
 
 
-def test_without_attention_or_tape():
+def test_without_attention_or_model():
     model = RNNModel("gru", 11, 8, 8, 1)
-    y, _ = model(ids(4, 2))
-    assert explain.attention_weights(y, model=model) == []
+    assert explain.attention_weights(model, ids(4, 2)) == []
+    model = GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=8))
     with tinylm.no_grad():
-        y, _ = model(ids(4, 2))
-    with pytest.raises(AutogradError, match="nothing was recorded"):
-        explain.attention_weights(y, model=model)
-    y, _ = model(ids(4, 2))
-    y.sum().backward()
-    with pytest.raises(AutogradError, match="was freed"):
-        explain.attention_weights(y, model=model)
+        (only,) = explain.attention_weights(model, ids(2, 4))
+    assert only.weights.shape == (2, 2, 4, 4)
+    with pytest.raises(ConfigError, match=r"got Tensor: expected the model and its inputs, attention_weights\(model, ids\)"):
+        explain.attention_weights(model(ids(2, 4)))
 
 
 def test_words_from_pieces():
@@ -133,12 +131,96 @@ def test_the_strongest_looks():
     assert strongest(weights.T, 0) == [(1, 0.4), (2, 0.3), (3, 0.1)], "later ones, too"
 
 
+def test_the_first_positions_are_left_out_of_the_strongest_look():
+    """Position 0 sees only itself and position 1 one other: what they look at most is no choice of theirs."""
+    rows = np.tri(7) / 10
+    rows[1, 0] = rows[3, 2] = 0.99  # positions 1 and 3 see 1 and 3 others
+    rows[5, 2] = 0.6
+    weights = np.stack([rows, np.tri(7)])
+    assert strongest_look(weights, 0) == (5, 2, 0.6)
+    assert strongest_look(weights[:, :3, :3], 0) == (2, 0, 0.1), "in a short text, those that see the most others"
+    assert strongest_look(weights[:, :1, :1], 0) is None
+    crossing = np.full((1, 3, 4), 0.1)
+    crossing[0, 0, 0] = 0.7
+    assert strongest_look(crossing, 0, crossing=True) == (0, 0, 0.7), "from one text to another, the first ones have a choice, too"
+    rows[5, :5] = 0
+    rows[5, 2] = 0.6  # what this head does not see at all, another one does
+    assert strongest_look(np.stack([rows, np.tri(7)]), 0) == (5, 2, 0.6)
+
+
+# ---------------------------------------------------------------- pictures
+
+
+def labels(axes, which):
+    return [text for text in axes.texts if text.get_gid() == f"{which} label"]
+
+
+def panels(figure):
+    return {axes.get_title("left"): axes for axes in figure.axes if axes.images}
+
+
+def assert_labels_are_apart(figure):
+    """No label covers another one, or lies outside the picture."""
+    FigureCanvasAgg(figure).draw()
+    for axes in figure.axes:
+        for which in ("row", "column"):
+            boxes = [label.get_window_extent() for label in labels(axes, which)]
+            for one, other in itertools.pairwise(boxes):
+                assert not one.overlaps(other), (axes.get_title("left"), which)
+            for box in boxes:
+                assert box.x0 >= 0
+                assert box.y0 >= 0
+
+
 def test_the_picture():
     one = explain.Attention("first", np.full((1, 2, 3, 4), 0.25))
     two = explain.Attention("second", np.arange(12).reshape(1, 1, 3, 4) / 12)
     figure = draw_attention([one, two], ["$a", "\n", "c d"], ["w", "x", "y", "z"])
-    cells = figure.axes
-    assert [cell.get_title() for cell in cells] == ["first, head 0", "first, head 1", "second, head 0", ""]
-    np.testing.assert_array_equal(cells[2].images[0].get_array(), two.weights[0, 0])
-    assert [label.get_text() for label in cells[2].get_yticklabels()] == ["$a", "⏎", "c·d"]
-    assert [label.get_text() for label in cells[2].get_xticklabels()] == ["w", "x", "y", "z"]
+    cells = panels(figure)
+    assert list(cells) == ["first, head 0", "first, head 1", "second, head 0"]
+    cell = cells["second, head 0"]
+    np.testing.assert_array_equal(cell.images[0].get_array(), two.weights[0, 0])
+    assert [label.get_text() for label in labels(cell, "row")] == ["$a", "⏎", "c·d"]
+    assert [(label.get_text(), label.get_rotation()) for label in labels(cell, "column")] == [(c, 0) for c in "wxyz"]
+    assert [text.get_text() for text in cell.texts if text.get_gid() == "value"] == [f"{w / 12:.2f}" for w in range(1, 12)]
+    bars = [axes.get_ylabel().replace("\n", " ") for axes in figure.axes if axes.get_ylabel()]
+    assert bars == ["weight, on the scale of its square root"] * 2, "one colour bar per layer"
+    assert cell.images[0].norm(0.25) == pytest.approx(0.5), "the square root"
+    assert "square root of the weight" in figure.texts[0].get_text().replace("\n", " ")
+    assert_labels_are_apart(figure)
+
+
+@pytest.mark.parametrize(("count", "heads"), [(13, 4), (64, 1), (100, 2), (300, 2)])
+def test_labels_of_short_and_long_texts_can_be_read(count, heads):
+    """Each character has its label, upright, where there is space; otherwise labels join characters and leave none out."""
+    text = ("To be, or not to be, that is the question:\nWhether 'tis nobler in the mind to suffer\n" * 4)[:count]
+    figure = draw_attention([explain.Attention("h", np.tri(count)[None, None].repeat(heads, 1))], list(text))
+    assert_labels_are_apart(figure)
+    for axes in panels(figure).values():
+        for which in ("row", "column"):
+            shown = labels(axes, which)
+            assert "".join(label.get_text() for label in shown) == text.replace(" ", "·").replace("\n", "⏎")
+            if count <= 64:
+                assert [label.get_rotation() for label in shown] == [0] * count
+
+
+def test_labels_of_one_head_are_apart():
+    text = "Tägliche Wäsche,\n()"[:19]
+    figure = draw_head(explain.Attention("h", np.tri(19)[None, None]), 0, list(text))
+    assert_labels_are_apart(figure)
+    assert [len(labels(figure.axes[0], which)) for which in ("row", "column")] == [19, 19]
+
+
+def test_long_words_are_turned_and_short_ones_are_not():
+    words = ["the ", "grandmother ", "is ", "."]
+    (axes,) = panels(draw_attention([explain.Attention("h", np.tri(4)[None, None])], words)).values()
+    assert [label.get_rotation() for label in labels(axes, "column")] == [0, 90, 0, 0]
+
+
+def test_many_heads_stand_in_several_rows():
+    figure = draw_attention([explain.Attention("h", np.tri(40)[None, None].repeat(6, 1))], ["x"] * 40)
+    cells = list(panels(figure).values())
+    assert figure.get_size_inches()[0] < 13
+    assert len({axes.get_position().y0 for axes in cells}) > 1
+    for one, other in itertools.combinations(cells, 2):
+        assert not one.get_position().overlaps(other.get_position())

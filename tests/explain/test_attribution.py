@@ -39,7 +39,7 @@ def test_the_terms_sum_to_the_logit(name):
     assert len(found.terms) == (2 if name == "gpt" else 1) + 2 * (heads + 1) + 1
     assert found.heads.shape == (2, heads)
     assert found.terms["layer 1, head 1"] == found.heads[1, 1]
-    assert found.terms["layer 0, feed-forward"] == found.feed_forward[0]
+    assert found.terms["layer 0, MLP"] == found.mlps[0]
     likely = explain.direct_attribution(model, ids.numpy()[0])
     assert (likely.position, likely.token) == (5, logits[5].argmax())
     other = explain.direct_attribution(model, ids.numpy()[0], position=-3, token=5, against=2)
@@ -69,7 +69,7 @@ def test_a_term_is_what_the_logit_loses_without_its_part(name):
     for layer, head in ((0, 1), (1, 0)):
         part = seen[f"h.{layer}.attn.head_out"].numpy()[0, head, 4]
         assert logit(stream) - logit(stream - part) == pytest.approx(found.heads[layer, head], rel=1e-8)
-    assert logit(stream) - logit(stream - seen["h.0.mlp.out"].numpy()[0, 4]) == pytest.approx(found.feed_forward[0], rel=1e-8)
+    assert logit(stream) - logit(stream - seen["h.0.mlp.out"].numpy()[0, 4]) == pytest.approx(found.mlps[0], rel=1e-8)
 
 
 def test_the_head_that_copies_wrote_the_logit():
@@ -119,7 +119,8 @@ def scores_of(name, model):
 
 
 @pytest.mark.parametrize(
-    "name", ["gpt", "llama", "transformer", "lstm", "gru", "translator", "recurrent translator", "bag", "transformer classifier", "ensemble"]
+    "name",
+    ["gpt", "llama", "transformer", "lstm", "gru", "translator", "recurrent translator", "bag", "transformer classifier", "ensemble"],
 )
 def test_integrated_gradients_sum_to_the_difference(name):
     """To 1e-6 of it, and to the two ends as the model computes them; the ReLUs of some models have corners, where only more points help."""
@@ -161,7 +162,7 @@ def test_in_a_linear_model_both_are_exact():
 
 
 def test_a_curve_by_hand():
-    """For the score x₁ x₂ of two embeddings of width 1 from the baseline 0, each token has half of the product, and gradient × input all of it."""
+    """For the score x₁ x₂ and the baseline 0, each token has half of the product by integrated gradients, and all of it by the other."""
     model = RNNModel("rnn", 2, 1, 1, 1).to(dtype=np.float64).eval()
     model.encoder.weight.data[...] = [[2.0], [5.0]]
 
@@ -198,7 +199,8 @@ def test_copies_change_nothing_in_the_model_and_float32_agrees():
     found = explain.input_attribution(model.train(), score, tokens)
     exact, _ = made("llama")
     expected = explain.input_attribution(exact, scores_of("llama", exact)[0], tokens)
-    np.testing.assert_allclose(found.parts[0].integrated, expected.parts[0].integrated, atol=1e-4 * np.abs(expected.parts[0].integrated).max())
+    (exactly,), (nearly,) = expected.parts, found.parts
+    np.testing.assert_allclose(nearly.integrated, exactly.integrated, atol=1e-4 * np.abs(exactly.integrated).max())
     assert model.training
     assert all(p.grad is None for p in model.parameters())
     for name, value in model.state_dict().items():

@@ -1,12 +1,14 @@
 """tinylm.explain.gate_values: gates computed by hand, and states that equal the layers' own."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-import tinylm
 from tinylm import Tensor, explain, nn
-from tinylm.errors import AutogradError
-from tinylm.explain.gate_pictures import draw_gates
+from tinylm.errors import ConfigError
+from tinylm.explain.gate_pictures import draw_gates, question
+from tinylm.explain.gate_units import at_spaces, extreme_units
 from tinylm.models import GPT, GPTConfig, RNNModel
 from tinylm.models.classifier import LSTMClassifier
 
@@ -21,9 +23,8 @@ def test_an_lstm_of_one_unit_by_hand():
     """Two steps of x = 1 with gates that depend on the input alone: i = 3/4, f = 1/4, g = 4/5, o = 1/2."""
     layer = nn.LSTM(1, 1, bias=False).to(dtype=np.float64)
     layer.load_state_dict({"weight_ih_l0": np.array([[LOG3], [-LOG3], [LOG3], [0.0]]), "weight_hh_l0": np.zeros((4, 1))})
-    y, _ = layer(Tensor(np.ones((2, 1, 1))))
-    (only,) = explain.gate_values(y, model=layer)
-    assert (only.name, only.kind) == ("l0", "lstm")
+    (only,) = explain.gate_values(layer, Tensor(np.ones((2, 1, 1))))
+    assert (only.name, only.kind) == ("rnn.0", "lstm")
     expected = {"input": [0.75, 0.75], "forget": [0.25, 0.25], "candidate": [0.8, 0.8], "output": [0.5, 0.5], "c": [0.6, 0.75]}
     for name, values in expected.items():
         np.testing.assert_allclose(only.values[name].ravel(), values, rtol=1e-12, err_msg=name)
@@ -37,9 +38,8 @@ def test_a_gru_of_one_unit_by_hand():
         "weight_ih_l0": np.array([[-LOG3], [LOG3], [0.0]]), "weight_hh_l0": np.zeros((3, 1)),
         "bias_ih_l0": np.zeros(3), "bias_hh_l0": np.array([0, 0, 4 * LOG3]),
     })  # fmt: skip
-    y, _ = layer(Tensor(np.ones((2, 1, 1))))
-    (only,) = explain.gate_values(y)
-    assert only.name == "gru 0"
+    (only,) = explain.gate_values(layer, Tensor(np.ones((2, 1, 1))))
+    assert (only.name, only.kind) == ("rnn.0", "gru")
     for name, values in {"reset": [0.25] * 2, "update": [0.75] * 2, "candidate": [0.8] * 2, "h": [0.2, 0.35]}.items():
         np.testing.assert_allclose(only.values[name].ravel(), values, rtol=1e-12, err_msg=name)
 
@@ -49,8 +49,8 @@ def test_an_rnns_states(nonlinearity):
     layer = nn.RNN(4, 6, nonlinearity=nonlinearity).to(dtype=np.float64)
     start = Tensor(np.random.default_rng(1).standard_normal((1, 3, 6)))
     y, _ = layer(sequence(), start)
-    (only,) = explain.gate_values(y, model=layer)
-    assert list(only.values) == ["h"]
+    (only,) = explain.gate_values(layer, sequence(), start)
+    assert (list(only.values), only.kind) == (["h"], "rnn")
     np.testing.assert_allclose(only.values["h"], y.numpy(), rtol=1e-12)
 
 
@@ -59,9 +59,10 @@ def test_layers_directions_lengths_and_first_states(kind):
     layer = kind(4, 6, num_layers=2, bidirectional=True).to(dtype=np.float64)
     lengths = np.array([5, 2, 4])
     states = [Tensor(np.random.default_rng(i).standard_normal((4, 3, 6))) for i in range(2)]
-    y, last = layer(sequence(), tuple(states) if kind is nn.LSTM else states[0], lengths=lengths)
-    found = explain.gate_values(y, model=layer)
-    assert [g.name for g in found] == ["l0", "l0_reverse", "l1", "l1_reverse"]
+    first = tuple(states) if kind is nn.LSTM else states[0]
+    y, last = layer(sequence(), first, lengths=lengths)
+    found = explain.gate_values(layer, sequence(), first, lengths=lengths)
+    assert [g.name for g in found] == ["rnn.0", "rnn.0.reverse", "rnn.1", "rnn.1.reverse"]
     runs = np.arange(5)[:, None] < lengths
     for g in found:
         for values in g.values.values():
@@ -78,34 +79,63 @@ def test_the_projects_models():
     model = RNNModel("lstm", 11, 8, 6, 2, dropout=0.0)
     ids = np.random.default_rng(0).integers(0, 11, (5, 2))
     hidden, _ = model.rnn(model.encoder(Tensor(ids)))
-    found = explain.gate_values(model(Tensor(ids))[0], model=model)
-    assert [g.name for g in found] == ["rnn.l0", "rnn.l1"]
+    found = explain.gate_values(model, Tensor(ids))
+    assert [g.name for g in found] == ["rnn.0", "rnn.1"]
     np.testing.assert_allclose(found[1].values["h"], hidden.numpy(), rtol=1e-4, atol=1e-6)
 
     model = LSTMClassifier(11, 8, 6)
-    found = explain.gate_values(model(Tensor(ids.T), np.array([5, 3])), model=model)
-    assert [g.name for g in found] == ["rnn.l0", "rnn.l0_reverse"]
+    found = explain.gate_values(model, Tensor(ids.T), np.array([5, 3]))
+    assert [g.name for g in found] == ["rnn.0", "rnn.0.reverse"]
 
     model = GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=8))
-    assert explain.gate_values(model(Tensor(ids.T)), model=model) == []
+    assert explain.gate_values(model, Tensor(ids.T)) == []
 
 
-def test_without_a_tape():
+def test_without_a_model():
     layer = nn.GRU(4, 6)
-    with tinylm.no_grad():
-        y, _ = layer(sequence(dtype=np.float32))
-    with pytest.raises(AutogradError, match="nothing was recorded"):
+    y, _ = layer(sequence(dtype=np.float32))
+    with pytest.raises(ConfigError, match=r"got Tensor: expected the model and its inputs, gate_values\(model, ids\)"):
         explain.gate_values(y)
+
+
+def test_which_units_stand_out():
+    values = np.array([[0.1, 0.9, 0.5], [0.2, 0.9, 0.1], [0.1, 0.8, 0.5], [0.2, 0.9, 0.1]])
+    assert extreme_units(values) == (0, 1)
+    unit, correlation = at_spaces(values, ["a", " ", "b", "\n"])
+    assert unit in (0, 2)  # both follow exactly, in opposite directions
+    assert abs(correlation) == pytest.approx(1)
+    unit, correlation = at_spaces(values[:, 1:2], ["a", " ", "b", " "])
+    assert (unit, correlation) == (0, pytest.approx(np.corrcoef(values[:, 1], [0, 1, 0, 1])[0, 1]))
+    assert at_spaces(values, list("abcd")) is None
+    assert at_spaces(np.ones((2, 3)), ["a", " "]) is None
+    values[3] = np.nan  # beyond the end of the text
+    assert at_spaces(values[:, :1], ["a", " ", "b", "c"]) == (0, pytest.approx(1))
+
+
+def test_the_question_fits_the_tokens():
+    layers = [explain.Gates("l0", "lstm", {"forget": np.ones((3, 1, 2))})]
+    assert question(layers, list("to be")).startswith("Which units keep their cell over a whole word, and which reset at a space?")
+    assert "over the whole text" in question(layers, [" the", " movie", " was"])
 
 
 def test_the_picture():
     gru, rnn = nn.GRU(4, 6).to(dtype=np.float64), nn.RNN(6, 5).to(dtype=np.float64)
-    y, _ = rnn(gru(sequence())[0])
-    layers = explain.gate_values(y)
+    layers = [*explain.gate_values(gru, sequence()), *explain.gate_values(rnn, gru(sequence())[0])]
+    layers = [dataclasses.replace(layer, name=f"{layer.kind} {i}") for i, layer in enumerate(layers)]
     figure = draw_gates(layers, list("abcde"))
-    shown = {axes.get_title(): axes for axes in figure.axes if axes.get_title()}
+    shown = {axes.get_title("left"): axes for axes in figure.axes if axes.images}
     assert list(shown) == ["gru 0, reset", "gru 0, update", "gru 0, candidate", "gru 0, h", "rnn 1, h"]
-    np.testing.assert_array_equal(shown["gru 0, update"].images[0].get_array(), layers[0].values["update"][:, 0].T)
+    order = np.argsort(-layers[0].values["update"][:, 0].mean(axis=0))
+    for name in ("reset", "update", "candidate", "h"):  # the units of a layer have the same order in all its panels
+        panel = shown[f"gru 0, {name}"]
+        np.testing.assert_array_equal(panel.images[0].get_array(), layers[0].values[name][:, 0].T[order])
+        assert [text.get_text() for text in panel.texts if text.get_gid() == "row label"] == [str(unit) for unit in order]
+        assert panel.get_ylabel().replace("\n", " ") == "units, the highest mean of update first"
+        assert panel.get_xlabel().replace("\n", " ") == "tokens, in the order read"
     assert shown["gru 0, update"].images[0].get_clim() == (0, 1)
     assert shown["rnn 1, h"].images[0].get_clim() == (-1, 1)
-    assert [label.get_text() for label in shown["rnn 1, h"].get_xticklabels()] == list("abcde")
+    assert shown["rnn 1, h"].get_ylabel().replace("\n", " ") == "units, the highest mean of h first"
+    assert [text.get_text() for text in shown["rnn 1, h"].texts if text.get_gid() == "column label"] == list("abcde")
+    bars = [axes.get_ylabel().replace("\n", " ") for axes in figure.axes if not axes.images]
+    assert bars == ["gate: 0 closed, 1 open"] * 2 + ["value of candidate", "value of h", "value of h"]
+    assert "Which units keep their state over a whole word" in figure.texts[0].get_text().replace("\n", " ")

@@ -76,7 +76,7 @@ def test_a_head_that_looks_a_fixed_distance_back_is_no_induction_head():
     model = copying_gpt()
     attention = model.blocks()[0].attn
     positions = VOCABULARY + np.arange(CONTEXT)
-    q = attention.c_attn.weight.data[: CONTEXT]
+    q = attention.c_attn.weight.data[:CONTEXT]
     q[:, positions] = 0
     q[np.arange(CONTEXT - 7), positions[7:]] = 20
     found = explain.head_scores(model)

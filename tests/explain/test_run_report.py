@@ -15,7 +15,11 @@ from tinylm import explain
 from tinylm.errors import CheckpointError, ConfigError
 from tinylm.explain import plots
 from tinylm.explain.figures import png
+from tinylm.explain.setting_labels import result_rows, setting_rows
 from tinylm.train import Counting, Run, default_config
+from tinylm.train.records import summary_of
+from tinylm.train.state import Progress
+from tinylm.train.tasks import classifier_config, translation_config
 
 TEXT = "the quick brown fox jumps over the lazy dog.\nwhat does not fit, is it the dog?\n" * 20
 SENTENCE = "the lazy dog. <b>"
@@ -94,7 +98,9 @@ def test_a_png_of_any_characters() -> None:
 
 
 def images(path: Path) -> dict[str, bytes]:
-    found = re.findall(r'<img alt="([^"]*)" src="data:image/png;base64,([^"]*)">', path.read_text(encoding="utf-8"))
+    found = re.findall(
+        r'<img alt="([^"]*)" width="\d+" height="\d+" src="data:image/png;base64,([^"]*)">', path.read_text(encoding="utf-8")
+    )
     return {title: base64.b64decode(data) for title, data in found}
 
 
@@ -106,17 +112,79 @@ def gpt_report(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) 
     return path.rename(tmp_path_factory.mktemp("report") / "report.html")
 
 
+def cells(path: Path) -> dict[str, str]:
+    """Returns the tables of a report: values by labels."""
+    return dict(re.findall(r'<tr><td>(.*)<td(?: class="long")?>(.*)\n', path.read_text(encoding="utf-8")))
+
+
 def test_a_gpts_report(runs: dict[str, Path], gpt_report: Path) -> None:
     shown = images(gpt_report)
-    assert list(shown)[-2:] == ["Norm of the gradient by layer", "Attention: the row looks at the columns"]
-    assert len(shown) == 5
+    heads = [f"h.{i}.attn, head {j}" for i in (0, 1) for j in (0, 1)]
+    assert list(shown)[3:] == ["Norm of the gradient by layer", *heads]
     assert all(image.startswith(PNG) for image in shown.values())
     text = gpt_report.read_text(encoding="utf-8")
+    assert text.count('(prefers-color-scheme: dark)" srcset=') == len(shown), "each has a dark counterpart"
     summary = json.loads((runs["gpt"] / "summary.json").read_text(encoding="utf-8"))
-    assert f"<td>val_loss<td>{summary['val_loss']:.6g}\n" in text
-    assert "<td>n_embd<td>16\n" in text
+    found = cells(gpt_report)
+    assert found["validation loss (nats per token)"] == f"{summary['val_loss']:.6g}"
+    assert found["width of the embeddings (features)"] == "16"
+    assert (found["model"], found["a token is"], found["biases in the layers"]) == ("GPT", "a character", "no")
+    assert not any("_" in label for label in found), "no bare keys"
+    assert "hidden units per layer" not in found
     assert "the lazy dog. &lt;b&gt;" in text
+    assert "square root of the weight" in text
     assert re.findall(r'(?:src|href)="(?!data:)[^"]*"', text) == []
+
+
+def test_every_setting_and_result_has_a_label() -> None:
+    same = {"model", "layers", "optimizer", "device"}  # the words of the settings are what people say
+    for task, defaults in (
+        ("", default_config),
+        ("translation", translation_config.default_config),
+        ("classification", classifier_config.default_config),
+    ):
+        for model in defaults.__self__.model_defaults:  # type: ignore[attr-defined]
+            config = {**defaults(model).to_json(), "init": "smollm2", "lora_rank": 4, "members": 2}  # type: ignore[operator]
+            labels = [label for label, _ in setting_rows(config, task)]
+            assert len(labels) == len(set(labels))
+            bare = {name.replace("_", " ") for name in config} - same
+            assert bare & set(labels) == set()
+            assert not any("_" in label for label in labels)
+    summary = summary_of(Progress(step=3, val_loss=2.0), 5, 1.0, 6)
+    assert {name.replace("_", " ") for name in summary} & {label for label, _ in result_rows(summary, {})} == set()
+
+
+def test_only_the_settings_that_a_model_has() -> None:
+    def labels(model: str, **changes: object) -> set[str]:
+        return {label for label, _ in setting_rows({**default_config(model).to_json(), **changes}, "")}
+
+    of_attention = {"attention heads per layer", "activations computed again in the backward pass"}
+    assert of_attention < labels("gpt")
+    assert not of_attention & labels("lstm")
+    assert {"hidden units per layer", "tokens that a gradient goes back over"} < labels("lstm")
+    assert "heads of keys and values per layer" in labels("llama") - labels("gpt")
+    assert "nonlinearity of the hidden state" in labels("rnn") - labels("gru")
+    assert "byte-pair pieces" in labels("gpt", tokenizer="bpe") - labels("gpt") - labels("gpt", tokenizer="bpe", init="smollm2")
+    assert "rarest word kept (occurrences)" in labels("gpt", tokenizer="word") - labels("gpt")
+    assert labels("ngram") == {
+        "model", "trained on", "encoding of the text", "a token is", "longest piece of text that is counted (tokens)",
+    }  # fmt: skip
+    assert "rank of the low-rank adapters" in labels("gpt", lora_rank=4) - labels("gpt")
+
+
+def test_no_folders_of_the_machine() -> None:
+    for path in ("/home/somebody/texts/plays.txt", r"C:\texts\plays.txt", "plays.txt"):
+        assert dict(setting_rows({**default_config("gpt").to_json(), "data": path}, ""))["trained on"] == "plays.txt"
+
+
+def test_a_notebook_shows_the_report(runs: dict[str, Path]) -> None:
+    made = explain.report(runs["ngram"])
+    assert isinstance(made, Path)
+    assert made == runs["ngram"] / "report.html"
+    assert made.read_bytes().startswith(b"<!doctype html>")
+    assert "&lt;h1&gt;Run ngram&lt;/h1&gt;" in made._repr_html_()  # type: ignore[attr-defined]
+    made.unlink()
+    assert "no longer there" in made._repr_html_()  # type: ignore[attr-defined]
 
 
 def test_the_n_gram_line_changes_the_curves(runs: dict[str, Path]) -> None:
@@ -127,8 +195,12 @@ def test_the_n_gram_line_changes_the_curves(runs: dict[str, Path]) -> None:
 
 
 def test_other_models_reports(runs: dict[str, Path]) -> None:
-    assert list(images(explain.report(runs["gru"], text=SENTENCE)))[-1] == "Gates and states, token by token"
-    assert list(images(explain.report(runs["ngram"]))) == ["Training curves"]
+    gru = explain.report(runs["gru"], text=SENTENCE)
+    assert list(images(gru))[-4:] == [f"rnn.1, {name}" for name in ("reset", "update", "candidate", "h")]
+    assert "which take a new one at a space?" in gru.read_text(encoding="utf-8")
+    ngram = explain.report(runs["ngram"])
+    assert images(ngram) == {}, "counting is one step, and a point is no curve"
+    assert "steps trained" not in cells(ngram)
 
 
 def test_invalid_arguments(runs: dict[str, Path], tmp_path: Path) -> None:
@@ -152,7 +224,9 @@ def test_invalid_arguments(runs: dict[str, Path], tmp_path: Path) -> None:
 @pytest.mark.parametrize("width", [1280, 400])
 def test_the_page_in_chromium(gpt_report: Path, tmp_path: Path, width: int) -> None:
     assert_readable(gpt_report, width, tmp_path)
-    found, console = probed(gpt_report, "return [...document.images].map(e => e.complete && e.naturalWidth);", width, tmp_path)
+    probe = "return [...document.images].map(e => [e.complete && e.naturalWidth, e.getBoundingClientRect().right]);"
+    found, console = probed(gpt_report, probe, width, tmp_path)
     assert console == []
-    assert len(found) == 5
-    assert min(found) > 300
+    assert len(found) == 8
+    assert min(sharp for sharp, _ in found) > 300
+    assert max(right for _, right in found) <= width, "no picture is cut off"

@@ -81,14 +81,13 @@ def test_a_translators_heads(others: dict[str, Path]) -> None:
     run = others["translate-transformer"]
     arguments = ("attention", run, "The cat.", "--target", "El gato.")
     shown = rows(*arguments)
-    names = ["encoder.layers.0.self_attn", "decoder.layers.0.self_attn", "decoder.layers.0.multihead_attn"]
+    names = ["encoder.h.0.attn", "decoder.h.0.attn", "decoder.h.0.cross"]
     assert [cells[:3] for cells in shown[1:7]] == [[str(i), str(j), name] for i, name in enumerate(names) for j in (0, 1)]
     assert [cells[3:5] == ["-", "-"] for cells in shown[1:7]] == [False] * 4 + [True] * 2
     for part in ("encoder", "decoder", "source"):
         assert (run / f"attention-{part}.png").read_bytes().startswith(PNG)
     shown = rows(*arguments, "--words", "--layer", 2, "--head", 1)
-    model, logits, _ = translated(run, "The cat.", "El gato.")
-    weights = explain.attention_weights(logits, model=model)[2].weights[0, 1]
+    weights = read_run(run, "The cat.", target="El gato.").attention()[2].weights[0, 1]
     v = load_translator(run).vocabulary
     tokens, sources = ([v.decode([i]) for i in v.encode(text)[:-1]] for text in ("El gato.", "The cat."))
     joined, words, source_words = explain.by_word(weights, ["<s> ", *tokens], [*sources, " </s>"])
@@ -102,14 +101,13 @@ def test_a_translators_heads(others: dict[str, Path]) -> None:
 
 def test_a_translators_gates(others: dict[str, Path]) -> None:
     shown = rows("gates", others["translate-lstm"], "The cat.")
-    assert [cells[0] for cells in shown[1:13]] == ["encoder.l0"] * 6 + ["decoder.l0"] * 6
-    model, logits, _ = translated(others["translate-lstm"], "The cat.", "")
-    forget = explain.gate_values(logits, model=model)[0].values["forget"]
+    assert [cells[0] for cells in shown[1:13]] == ["encoder.rnn.0"] * 6 + ["decoder.rnn.0"] * 6
+    read = read_run(others["translate-lstm"], "The cat.")
+    forget = read.gates()[0].values["forget"]
     assert shown[2][2:5] == [f"{x:+.3f}" for x in (forget.mean(), forget.min(), forget.max())]
     for part in ("encoder", "decoder"):
         assert (others["translate-lstm"] / f"gates-{part}.png").read_bytes().startswith(PNG)
-    read = read_run(others["translate-lstm"], "The cat.")
-    _, tokens, _ = read.tokens("encoder.l0")
+    _, tokens, _ = read.tokens("encoder.rnn.0")
     assert tokens[0] == " </s>"  # it reads the source backwards
     assert "".join(reversed(tokens)) == "The cat. </s>"
 
@@ -125,13 +123,54 @@ def test_a_classifier(others: dict[str, Path]) -> None:
     likelier = names[logits.item() > 0]
     assert f"for the label {likelier!r}" in ends_well(script_here("explain.py", "backward", run, text))
     shown = rows("attention", run, text, "--layer", 1, "--head", 0)
-    weights = explain.attention_weights(logits, model=model)[1].weights[0, 0]
+    weights = explain.attention_weights(model, Tensor(ids[None]), np.array([len(ids)]))[1].weights[0, 0]
     for t, cells in enumerate(shown[1:5]):  # later words count, too
         s = int(np.argmax(np.where(np.arange(4) == t, 0, weights[t])))
         assert f"{abs(t - s)} {'back' if s < t else 'on'}: {weights[t, s]:.2f}" in " ".join(cells)
     shown = rows("gates", others["classify-lstm"], text)
-    assert [cells[0] for cells in shown[1:13:6]] == ["members.0.rnn.l0", "members.0.rnn.l0_reverse"]
+    assert [cells[0] for cells in shown[1:13:6]] == ["members.0.rnn.0", "members.0.rnn.0.reverse"]
     assert (others["classify-lstm"] / "gates.png").read_bytes().startswith(PNG)
+
+
+def test_questions_to_translators(others: dict[str, Path]) -> None:
+    """The lens shows the decoder, ablation both halves, patching the encoder."""
+    for kind, layers in (("transformer", ["embed", "h.0"]), ("lstm", ["rnn.0"])):
+        run = others[f"translate-{kind}"]
+        given = "The cat.", "--target", "El gato."
+        shown = rows("lens", run, *given, "--dry-run")
+        assert shown[0][1 : 1 + len(layers)] == layers
+        assert shown[1][1:3] == ["'<s>", "'"]
+        loss = translated(run, "The cat.", "El gato.")[2].item()
+        ablated = rows("ablate", run, *given, "--dry-run")
+        assert ablated[0][:2] == ["loss", f"{loss:.4f}"]
+        parts = {cells[0].partition(".")[0] for cells in ablated[3:] if "." in cells[0]}
+        assert parts == {"encoder", "decoder"}
+        v = load_translator(run).vocabulary
+        other = next(
+            text for text in ("The dog.", "The wolf.", "The bird.", "the cat.") if len(v.encode(text)) == len(v.encode("The cat."))
+        )
+        patched = rows("patch", run, "The cat.", other, "--target", "El", "--metric", "log-probability", "--dry-run")
+        assert [cells[0] for cells in patched[3:]] == [str(t) for t in range(len(v.encode(other)))]
+        ends = [cells for cells in patched[3:] if "</s>" in cells[1] + cells[2]]
+        assert len(ends) == 1
+        assert (ends[0][0] == "0") == (kind == "lstm")  # which reads the source backwards
+
+
+def test_questions_to_classifiers(others: dict[str, Path]) -> None:
+    for kind, layers in (("transformer", ["embed", "h.0"]), ("lstm", ["rnn.0"])):
+        run, text = others[f"classify-{kind}"], "The cat sees."
+        shown = rows("lens", run, text, "--label", "good", "--dry-run")
+        assert shown[0][1 : 1 + len(layers)] == layers
+        assert shown[1][-3] == "'good'"
+        (run / "reference.txt").write_text("The dog sees.\n\nA bird.\n", encoding="utf-8")
+        ablated = rows("ablate", run, text, "--label", "good", "--by", "mean", "--reference", run / "reference.txt", "--dry-run")
+        assert f"{float(ablated[0][1]):.2f}" == shown[1][-2]
+        assert ablated[3][0].startswith("members.0." + layers[-1])
+        patched = rows("patch", run, text, "The dog sees.", "--dry-run")
+        assert " ".join(patched[0]).startswith("logit of class 1: ")
+        result = script_here("explain.py", "patch", run, text, "The dog sees.", "--answer", "dog")
+        fails_with_one_line(result, "--answer is given, but the run is a classifier")
+        assert patched[4][1:5] == ["'", "dog'", "→", "'"]
 
 
 def test_the_report_of_a_translator_reads(others: dict[str, Path]) -> None:

@@ -1,42 +1,60 @@
-"""Where attention looks: the weights of every head, read from the tape of a forward pass."""
+"""Where attention looks: the weights of every head in a forward pass."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from tinylm.engine.array_summaries import short_html
 from tinylm.engine.devices import to_numpy
-from tinylm.engine.tensor import as_array
-from tinylm.explain.naming import Names, recorded_nodes
+from tinylm.engine.tensor import Tensor
+from tinylm.errors import ConfigError
+from tinylm.explain.activations import cache, names
 from tinylm.nn import Module
+
+CHOICE = 4  # other positions that one must see to choose among them
 
 
 @dataclass(frozen=True)
 class Attention:
-    """One attention layer.  name: the path of its module.  weights (N, heads, T, S): how much of
+    """One attention layer.  name: such as 'h.0.attn'.  weights (N, heads, T, S): how much of
     the value at s query t takes, before dropout. They sum to 1 over s; all are 0 if the mask excludes every s."""
 
     name: str
     weights: np.ndarray
 
+    def __repr__(self) -> str:
+        return f"<Attention {self.name}: weights {self.weights.shape}>"
 
-def attention_weights(output: Any, *, model: Module | None = None) -> list[Attention]:
-    """Returns the weights of the attention layers that led to `output`, the first layer first.
+    def _repr_html_(self) -> str:
+        """Returns what a notebook shows: the maps of the first text, one head below the other."""
+        return short_html(self.weights[0], f"{self.name}: the first of {len(self.weights)} texts, {self.weights.shape[1]} heads")
 
-    output: a tensor of any model, computed with recording on (not in `no_grad`) and not freed by
-    `backward`; the tape holds what each attention was given, and its weights are computed again. model: gives names.
-    Raises AutogradError if there is no tape.
+
+def attention_weights(model: Module, *inputs: Any, **named: Any) -> list[Attention]:
+    """Returns the weights of every attention layer while the model reads `inputs`, the first layer first; [] if it has none.
+
+    inputs, named: what the model's forward pass takes, such as ids. Raises ConfigError for something else than a model.
     """
-    names = Names(model, output)
-    found: list[Attention] = []
-    for node in recorded_nodes(output):
-        if node.op.name == "scaled_dot_product_attention":
-            q, k, v, mask = (None if x is None else as_array(x) for x in node.inputs)
-            kept = {name: node.settings[1][name] for name in ("causal", "scale") if name in node.settings[1]}
-            (_, weights), _ = node.op.body(q, k, v, mask, return_weights=True, **kept)
-            found.append(Attention(names.module(node) or f"attention {len(found)}", to_numpy(weights)))
-    return found
+    if patterns := _names(model, "attention_weights"):
+        with cache(model, patterns) as seen:
+            model(*inputs, **named)
+        return attention_of(seen)
+    return []
+
+
+def _names(model: Module, function: str) -> list[str]:
+    """Returns the names of the patterns. Raises ConfigError if `model` is something else."""
+    if not isinstance(model, Module):
+        raise ConfigError(f"explain.{function} got {type(model).__name__}: expected the model and its inputs, {function}(model, ids)")
+    return [name for name in names(model) if name.split(".")[-1] == "pattern"]
+
+
+def attention_of(seen: Mapping[str, Tensor]) -> list[Attention]:
+    """Returns the weights among activations that a `cache` has kept."""
+    patterns = {name: value for name, value in seen.items() if name.split(".")[-1] == "pattern"}
+    return [Attention(name.removesuffix("pattern").rstrip("."), to_numpy(value.data)) for name, value in patterns.items()]
 
 
 def by_word(weights: np.ndarray, tokens: Sequence[str], sources: Sequence[str] | None = None) -> tuple[np.ndarray, list[str], list[str]]:
@@ -69,3 +87,18 @@ def strongest(weights: np.ndarray, position: int, count: int = 3, crossing: bool
     row = weights[position]
     order = [int(s) for s in np.argsort(-row, kind="stable") if row[s] > 0 and (crossing or s != position)]
     return [(s, float(row[s])) for s in order[:count]]
+
+
+def strongest_look(weights: np.ndarray, head: int, crossing: bool = False) -> tuple[int, int, float] | None:
+    """Returns (from, at, weight) of the strongest look of one head, weights (heads, T, S); None if no position sees another.
+
+    The first positions of a text have no choice: position 0 sees only itself, position 1 one other. So those that see
+    fewer than 4 others, in any head, are left out; if none sees so many, those that see fewer than the most.
+    """
+    seen = np.any(weights > 0, axis=0)
+    if not crossing:
+        np.fill_diagonal(seen, False)
+    others = seen.sum(axis=1)
+    free = np.flatnonzero(others >= max(1, min(CHOICE, others.max())))
+    looks = [(int(t), *look) for t in free for look in strongest(weights[head], int(t), 1, crossing)]
+    return max(looks, key=lambda look: look[2], default=None)

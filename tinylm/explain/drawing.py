@@ -1,7 +1,7 @@
 """Heat maps and bars, all in one look: upright labels, a colour bar that says the scale, values where there is space."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,13 +10,15 @@ from matplotlib import rcParams
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, PowerNorm
 
+from tinylm.errors import ShapeError
 from tinylm.explain.figures import Picture, accent, cold_and_hot, color_map, ink_on
 from tinylm.explain.token_axes import LINE, POINTS, Labels, number_labels, text_width, token_labels, visible_ends
 
 _BAR = 0.12  # inches: how wide a colour bar is
 _SMALL = 6.5  # points: the values in the cells
 _WITH_VALUES = 14  # columns with space for values
-_WIDEST = 12.0  # inches of cells side by side
+_TITLE = 32  # characters of a title's line, at least
+_WIDEST = 12.5  # inches of cells side by side
 
 
 @dataclass
@@ -58,12 +60,20 @@ class Panel:
     @property
     def margins(self) -> tuple[float, float, float, float]:
         """What lies left, right, above and below the cells, in inches."""
-        left = self.left.depth + (LINE + 0.04 if self.row_label else 0)
+        row_label, column_label, bar = self._side_labels
+        left = self.left.depth + (LINE * len(row_label) + 0.04 if row_label else 0)
         right = 0.1
         if self.bar:
-            right += _BAR + 0.12 + max(text_width(text) for text in ("-0.00", *map(_short, self.norm_ends))) + LINE + 0.08
+            right += _BAR + 0.12 + text_width("−0.00") + LINE * len(bar) + 0.08
         lines = textwrap.wrap(self.title, self._title_columns) or [""]
-        return left, right, 0.08 + 0.15 * len(lines), self.below.depth + (LINE + 0.06 if self.column_label else 0.02)
+        return left, right, 0.08 + 0.15 * len(lines), self.below.depth + (LINE * len(column_label) + 0.06 if column_label else 0.02)
+
+    @property
+    def _side_labels(self) -> tuple[list[str], list[str], list[str]]:
+        """The labels of the rows, the columns and the colour bar, in lines that are not much longer than their side."""
+        sides = ((self.row_label, self.inside[1]), (self.column_label, self.inside[0]), (self.bar, self.inside[1]))
+        row_label, column_label, bar = (textwrap.wrap(label, max(9, int((side + 0.15) / 0.06))) for label, side in sides)
+        return row_label, column_label, bar
 
     @property
     def norm_ends(self) -> tuple[float, float]:
@@ -72,22 +82,23 @@ class Panel:
 
     @property
     def _title_columns(self) -> int:
-        return max(24, int(self.inside[0] / 0.075))
+        return max(_TITLE, int(self.inside[0] / 0.075))
 
     def draw(self, axes: Any) -> None:
         """Draws it into axes that are as large as `inside` says."""
         colors = color_map(self.diverging)
         axes.imshow(self.values, cmap=colors, norm=self.norm, aspect="auto", interpolation="none")
         axes.set_title("\n".join(textwrap.wrap(self.title, self._title_columns)), fontsize=9, loc="left", pad=4, parse_math=False)
-        self.below.put_on(axes.xaxis)
-        self.left.put_on(axes.yaxis)
-        axes.set_xlabel(self.column_label, fontsize=POINTS, labelpad=3, parse_math=False)
-        axes.set_ylabel(self.row_label, fontsize=POINTS, labelpad=3, parse_math=False)
+        self.below.put_on(axes, self.inside[1])
+        self.left.put_on(axes, self.inside[0])
+        row_label, column_label = ("\n".join(lines) for lines in self._side_labels[:2])
+        axes.set_xlabel(column_label, fontsize=POINTS, labelpad=72 * self.below.depth, parse_math=False)
+        axes.set_ylabel(row_label, fontsize=POINTS, labelpad=72 * self.left.depth, parse_math=False)
         if self.write:
-            shades = colors(self.norm(self.values))  # type: ignore[misc]
+            shades, write = colors(self.norm(self.values)), value_format(self.values)  # type: ignore[misc]
             for (i, j), value in np.ndenumerate(self.values):
                 if value != 0 and np.isfinite(value):
-                    axes.text(j, i, _short(float(value)), ha="center", va="center", fontsize=_SMALL, color=ink_on(shades[i, j, :3]))
+                    axes.text(j, i, write(value), ha="center", va="center", fontsize=_SMALL, color=ink_on(shades[i, j, :3]), gid="value")
 
     def draw_bar(self, axes: Any) -> None:
         """Draws the colour bar into axes of its own."""
@@ -95,14 +106,14 @@ class Panel:
         if isinstance(self.norm, PowerNorm):
             bar.set_ticks([tick for tick in (0, 0.05, 0.2, 0.5, 1) if tick <= self.norm_ends[1]])
         bar.ax.tick_params(labelsize=POINTS)
-        bar.set_label(self.bar, fontsize=POINTS, parse_math=False)
+        bar.set_label("\n".join(self._side_labels[2]), fontsize=POINTS, parse_math=False)
 
 
 def sheet(grid: Sequence[Sequence[Panel]], heading: str = "") -> Picture:
     """Draws panels in rows, each with the space that its labels need. heading: a sentence above them."""
     wide = [max(sum(_across(panel)) for panel in (row[j] for row in grid if j < len(row))) for j in range(max(map(len, grid)))]
     high = [max(sum(_down(panel)) for panel in row) for row in grid]
-    lines = textwrap.wrap(heading, max(40, int(sum(wide) / 0.078)))
+    lines = textwrap.wrap(heading, max(40, int(sum(wide) / 0.072)))
     width, height = sum(wide) + 0.1, sum(high) + 0.16 * len(lines) + 0.1
     figure = Picture(figsize=(width, height))
     figure.text(0.05 / width, 1 - 0.05 / height, "\n".join(lines), fontsize=9, va="top", parse_math=False)
@@ -121,12 +132,20 @@ def sheet(grid: Sequence[Sequence[Panel]], heading: str = "") -> Picture:
     return figure
 
 
+def side_by_side(panels: list[Panel]) -> list[list[Panel]]:
+    """Returns panels in rows that are at most 12.5 inches wide, all about equally long."""
+    most = max(1, int(_WIDEST / max(sum(_across(panel)) for panel in panels)))
+    rows = -(-len(panels) // most)
+    across = -(-len(panels) // rows)
+    return [panels[start : start + across] for start in range(0, len(panels), across)]
+
+
 def _across(panel: Panel) -> tuple[float, float, float]:
     return panel.margins[0], max(panel.inside[0], _longest_line(panel)), panel.margins[1]
 
 
 def _longest_line(panel: Panel) -> float:
-    return max((text_width(line, 9) for line in textwrap.wrap(panel.title, 24)), default=0.0) - panel.margins[1]
+    return 1.05 * max((text_width(line, 9) for line in textwrap.wrap(panel.title, _TITLE)), default=0.0) - panel.margins[1]
 
 
 def _down(panel: Panel) -> tuple[float, float, float]:
@@ -145,7 +164,7 @@ def value_range(values: np.ndarray, diverging: bool) -> Normalize:
 
 def cell_size(rows: int, columns: int, write: bool) -> tuple[float, float]:
     """Returns the width and height of a cell in inches: large enough for a value, or for a character, or, if there are very
-    many, as large as 12 inches allow."""
+    many, as large as 12.5 inches allow."""
     across = 0.34 if write else min(0.16, _WIDEST / max(1, columns))
     return across, min(0.22 if write else 0.16, _WIDEST / max(1, rows))
 
@@ -160,8 +179,9 @@ def heat_map(
     bar. diverging: blue below 0, orange above, white at 0; otherwise from white to blue. write_values: write each
     value into its cell, except exact zeros; by default if there are at most 14 columns and 40 rows. Labels are upright where
     they fit; blanks at their ends and line breaks are made visible, and where cells are very small a label joins several.
+    Raises ShapeError if there is not one value per row and column.
     """
-    values = np.asarray(values, np.float64)
+    values = _fitting(values, rows, columns)
     write = values.shape[1] <= _WITH_VALUES and values.shape[0] <= 40 if write_values is None else write_values
     cell = cell_size(len(rows), len(columns), write)
     rows, columns = ([visible_ends(label) for label in labels] for labels in (rows, columns))
@@ -172,9 +192,9 @@ def bars(values: Sequence[float], labels: Sequence[str], *, title: str, axis_lab
     """Draws one horizontal bar per value, the first on top, and returns the figure, which shows itself in a notebook.
 
     Each bar has its label at the left and its value at its end: blue below 0 and orange above, or all blue. axis_label: what
-    the values are, with the unit.
+    the values are, with the unit. Raises ShapeError if there is not one value per label.
     """
-    lengths = np.asarray(values, np.float64)
+    lengths = _fitting(values, labels)
     cell = min(0.2, max(0.02, 2 * _WIDEST / max(1, len(lengths))))
     left = token_labels([visible_ends(label) for label in labels], cell, across=False)
     below, above_zero = cold_and_hot() if (lengths < 0).any() else (accent(), accent())
@@ -185,7 +205,7 @@ def bars(values: Sequence[float], labels: Sequence[str], *, title: str, axis_lab
     axes = figure.add_axes((left.depth / width, 0.48 / height, 4.4 / width, cell * len(lengths) / height))
     axes.barh(range(len(lengths)), lengths, height=0.75, color=[below if value < 0 else above_zero for value in lengths])
     axes.set_ylim(len(lengths) - 0.5, -0.5)
-    left.put_on(axes.yaxis)
+    left.put_on(axes, 4.4)
     axes.axvline(0, color=rcParams["axes.edgecolor"], linewidth=0.8)
     axes.margins(x=0.15)
     axes.grid(axis="x", alpha=0.3)
@@ -194,15 +214,26 @@ def bars(values: Sequence[float], labels: Sequence[str], *, title: str, axis_lab
     axes.set_xlabel(axis_label, fontsize=POINTS, parse_math=False)
     axes.set_title("\n".join(lines), fontsize=9, loc="left", pad=4, parse_math=False)
     if cell >= LINE:
+        write = value_format(lengths)
         for i, value in enumerate(lengths):
             shift, side = (-3, "right") if value < 0 else (3, "left")
-            axes.annotate(_short(value), (value, i), (shift, 0), textcoords="offset points", ha=side, va="center", fontsize=_SMALL)
+            text = axes.annotate(write(value), (value, i), (shift, 0), textcoords="offset points", ha=side, va="center", gid="value")
+            text.set_fontsize(_SMALL)
     return figure
 
 
-def _short(value: float) -> str:
-    """Returns a value in at most five characters where possible."""
-    size = abs(value)
-    if value and (size < 0.005 or size >= 1e4):
-        return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e").replace("-", "−")
-    return f"{value:.{2 if size < 9.995 else 1 if size < 99.95 else 0}f}".replace("-", "−")
+def _fitting(values: Any, *labels: Sequence[str]) -> np.ndarray:
+    array, expected = np.asarray(values, np.float64), tuple(map(len, labels))
+    if array.shape != expected:
+        raise ShapeError(f"values of shape {array.shape}: expected {expected}, one per label")
+    return array
+
+
+def value_format(values: np.ndarray) -> Callable[[float], str]:
+    """Returns how to write values in at most five characters and a sign: all with the same number of decimals, two if the
+    largest is from 0.1 to 10."""
+    most = float(np.abs(values[np.isfinite(values)]).max(initial=0))
+    if not 0.01 <= most < 1e5:
+        return lambda value: "0" if not value else f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e").replace("-", "−")
+    decimals = 3 if most < 0.1 else 2 if most < 10 else 1 if most < 100 else 0
+    return lambda value: "0" if not value else f"{value:.{decimals}f}".replace("-", "−")

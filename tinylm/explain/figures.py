@@ -1,9 +1,12 @@
 """What all pictures share: a figure that shows itself in a notebook, its PNG file, and colours for light and dark pages."""
 
+import base64
+import html
 import io
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,8 +33,9 @@ _DARK: Any = {
 class Picture(Figure):
     """A figure that shows itself in a notebook."""
 
-    def _repr_png_(self) -> bytes:
-        return png(self)
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        """The PNG file, and its width in CSS pixels."""
+        return png(self), {"width": round(96 * self.get_figwidth())}
 
 
 def png(figure: Figure) -> bytes:
@@ -46,11 +50,30 @@ def png(figure: Figure) -> bytes:
     return image.getvalue()
 
 
-def light_and_dark(draw: Callable[[], Figure]) -> tuple[bytes, bytes]:
-    """Returns what `draw` makes as two PNG files, one for light pages and one for dark ones."""
-    light = png(draw())
+@dataclass(frozen=True)
+class LightAndDark:
+    """A picture for web pages.  light, dark: PNG files. width, height: in CSS pixels, 96 per inch."""
+
+    light: bytes
+    dark: bytes
+    width: int
+    height: int
+
+    def html(self, alternative: str) -> str:
+        """Returns an element that shows the one that fits the page's colours. alternative: what it shows, in words."""
+        light, dark = (f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}" for data in (self.light, self.dark))
+        return (
+            f'<picture><source media="screen and (prefers-color-scheme: dark)" srcset="{dark}">'
+            f'<img alt="{html.escape(alternative)}" width="{self.width}" height="{self.height}" src="{light}"></picture>'
+        )
+
+
+def light_and_dark(draw: Callable[[], Mapping[str, Figure]]) -> dict[str, LightAndDark]:
+    """Returns the pictures that `draw` makes, each in the colours of light pages and of dark ones."""
+    light = {title: (png(figure), figure.get_size_inches()) for title, figure in draw().items()}
     with rc_context(_DARK):
-        return light, png(draw())
+        dark = {title: png(figure) for title, figure in draw().items()}
+    return {title: LightAndDark(data, dark[title], *(round(96 * side) for side in size)) for title, (data, size) in light.items()}
 
 
 def dark_paper() -> bool:

@@ -5,8 +5,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from matplotlib import rcParams
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from tinylm.explain.figures import Picture
 
 Records = Sequence[Mapping[str, Any]]
 
@@ -30,7 +34,7 @@ def series(records: Records, name: str) -> tuple[list[int], list[Any]]:
 
 
 def _axes(ylabel: str, height: float = 3.2) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(4.6, height), dpi=150, layout="constrained")  # small, so that its text is large enough on a phone
+    figure = Picture(figsize=(4.6, height), layout="constrained")  # small, so that its text is large enough on a phone
     axes = figure.add_subplot(xlabel="step", ylabel=ylabel)
     axes.grid(alpha=0.3)
     return figure, axes
@@ -39,7 +43,13 @@ def _axes(ylabel: str, height: float = 3.2) -> tuple[Figure, Any]:
 def training_curves(records: Records, ngram: float | None = None, torch: Records = ()) -> Figure | None:
     """Draws the losses in training and validation; those of PyTorch's run on top and dotted, so that equal ones are
     both seen. None without any."""
-    figure, axes = _axes("nats per token")
+    members = sorted({record["member"] for record in records if "member" in record})  # of an ensemble, trained one after the other
+    figure, axes = _axes("nats per text" if members else "nats per token")
+    for member in members:
+        steps, losses = series([record for record in records if record.get("member") == member], "loss")
+        axes.plot(steps, losses, linewidth=0.8, label=f"training, member {member}")
+    if members:
+        records = ()
     for whose, whole, style, mark in (("", records, "-", "o"), ("PyTorch: ", torch, ":", "x")):
         training, validation = series(whole, "loss"), series(whole, "val_loss")
         dark = 0.6 if whose else 1.0
@@ -51,14 +61,14 @@ def training_curves(records: Records, ngram: float | None = None, torch: Records
     if not axes.lines:
         return None
     if ngram is not None:
-        axes.axhline(ngram, color="black", linestyle="--", linewidth=1, label=f"n-gram, {ngram:.4f}")
+        axes.axhline(ngram, color=rcParams["text.color"], linestyle="--", linewidth=1, label=f"n-gram, {ngram:.4f}")
     axes.legend(fontsize=8)
     return figure
 
 
 def _shade(color: str, dark: float) -> tuple[float, ...]:
-    """Returns the colour made darker: 1 leaves it as it is, 0 makes it black."""
-    return tuple(dark * part for part in to_rgb(color))
+    """Returns the colour moved towards that of text: 1 leaves it as it is, 0 makes it that of text."""
+    return tuple(dark * part + (1 - dark) * ink for part, ink in zip(to_rgb(color), to_rgb(rcParams["text.color"]), strict=True))
 
 
 def curve(records: Records, name: str, label: str, scale: str = "linear") -> Figure | None:
@@ -68,8 +78,17 @@ def curve(records: Records, name: str, label: str, scale: str = "linear") -> Fig
         return None
     figure, axes = _axes(label)
     axes.plot(steps, values, linewidth=1)
-    axes.set_yscale(scale)
+    if scale == "log":
+        _logarithmic(axes)
     return figure
+
+
+def _logarithmic(axes: Any) -> None:
+    """Makes the y axis logarithmic, with plain numbers at 1, 2 and 5 times the powers of ten."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def norms_by_layer(records: Records) -> Figure | None:
@@ -81,6 +100,6 @@ def norms_by_layer(records: Records) -> Figure | None:
     styles = itertools.cycle(("-", "--", "-.", ":"))
     for i, layer in enumerate(dict.fromkeys(itertools.chain.from_iterable(values))):
         axes.plot(steps, [norms.get(layer, math.nan) for norms in values], next(styles), color=f"C{i % 10}", linewidth=1, label=layer)
-    axes.set_yscale("log")
+    _logarithmic(axes)
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     return figure

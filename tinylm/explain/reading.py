@@ -16,6 +16,9 @@ from tinylm.engine.autograd import set_recording
 from tinylm.engine.devices import device_namespace, to_device
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError
+from tinylm.explain.activations import Activations, cache, names
+from tinylm.explain.attention_maps import Attention, attention_of
+from tinylm.explain.gates import Gates, gates_of, is_recurrent
 from tinylm.files.json_files import read_json
 from tinylm.files.regular_files import exists
 from tinylm.models import LanguageModel, NgramLM
@@ -43,10 +46,15 @@ class Part(Generic[Layer]):
 
 
 class Reading:
-    """A model that reads a text, in evaluation mode while it does.  about: what the loss is, in words that follow its value."""
+    """A model that reads a text, in evaluation mode while it does.
+
+    about: what the loss is, in words that follow its value.  ids: of the text (T,); of a translator the target's, its beginning and
+    end included.
+    """
 
     model: Module
     about: str
+    ids: np.ndarray
     _tokens: list[str]
 
     def loss(self) -> Tensor:
@@ -68,6 +76,20 @@ class Reading:
     def token_text(self, token: int) -> str:
         """Returns what a token spells within a text."""
         raise NotImplementedError(f"{type(self).__name__} has no token_text")
+
+    def seen(self, wanted: Sequence[str]) -> Activations:
+        """Returns activations of the model while it reads the text, by the names of `explain.names`."""
+        with cache(self.model, wanted) as seen:
+            self.output()
+        return seen
+
+    def attention(self) -> list[Attention]:
+        """Returns where each attention layer looks; [] if the model has none."""
+        return attention_of(self.seen([name for name in names(self.model) if name.endswith(".pattern")]))
+
+    def gates(self) -> list[Gates]:
+        """Returns the gates and states of the recurrent layers; [] if the model has none."""
+        return gates_of(self.seen([name for name in names(self.model) if is_recurrent(name)]))
 
     def tokens(self, layer: str) -> tuple[str, list[str], list[str] | None]:
         """Returns (part, tokens, sources) of a layer, see `Part`."""
@@ -141,6 +163,7 @@ class TranslationReading(Reading):
         both = ([special.get(i) or vocabulary.decode([i]) for i in a[0].tolist()] for a in (batch.source, batch.target_in))
         self._source_tokens, self._target_tokens = both
         self._vocabulary, self._special = vocabulary, special
+        self.translator, self.source, self.ids, self.given = translator, source, np.append(vocabulary.bos, goal), target is not None
 
     def loss(self) -> Tensor:
         return ops.cross_entropy(self.output(), self._target_out)
@@ -163,7 +186,7 @@ class TranslationReading(Reading):
         if layer.startswith("encoder"):
             backwards = isinstance(self.model, RecurrentTranslator)  # it reads the source in reverse
             return "encoder", self._source_tokens[:: -1 if backwards else 1], None
-        if "multihead_attn" in layer:
+        if layer.endswith(".cross"):
             return "source", self._target_tokens, self._source_tokens
         return "decoder", self._target_tokens, None
 
@@ -183,7 +206,7 @@ class ClassifierReading(Reading):
             raise ConfigError(f"label {label!r}: expected {names[0]!r} or {names[1]!r}")
         self.about = f"nats for the label {label!r}, over {len(ids)} words"
         self._label = Tensor(to_device(np.array([names.index(label)], np.float32), device))
-        self.label = label
+        self.label, self.names, self.tokenizer, self.ids = label, names, tokenizer, ids
         self._sign = 1 if label == names[1] else -1
         self._tokens = token_texts(tokenizer, ids.tolist())
 

@@ -1,48 +1,49 @@
 """A run as one HTML page: its result, its curves, its settings, and how the model reads a text."""
 
-import base64
 import html
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from tinylm.errors import CheckpointError, ConfigError
-from tinylm.explain.attention_maps import attention_weights
-from tinylm.explain.attention_pictures import draw_attention
-from tinylm.explain.figures import png
-from tinylm.explain.gate_pictures import draw_gates
-from tinylm.explain.gates import gate_values
+from tinylm.explain.attention_maps import Attention
+from tinylm.explain.attention_pictures import EXPLANATION, draw_head
+from tinylm.explain.figures import LightAndDark, light_and_dark
+from tinylm.explain.gate_pictures import draw_gate, question
+from tinylm.explain.gates import Gates
 from tinylm.explain.plots import figures
 from tinylm.explain.reading import Part, read_run
+from tinylm.explain.setting_labels import result_rows, setting_rows
 from tinylm.files.atomic import write_atomically
 from tinylm.files.json_files import read_json
 from tinylm.files.regular_files import exists
+from tinylm.pages.document import document
 from tinylm.pretrained.model_loading import find_pretrained
 from tinylm.train.metrics import read_metrics
 
 _MAY_DIFFER = ("steps", "device", "log_every", "eval_every", "save_every")  # between two runs that are the same training
 
-_HEAD = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,">
-<title>{title}</title>
-<style>
-  body {{ margin: 0 auto; max-width: 60rem; padding: 1rem; font: 1rem/1.45 system-ui, sans-serif; color: #1c2430; }}
-  body {{ overflow-wrap: anywhere; }}
-  h1 {{ font-size: 1.5rem; }}
-  h2 {{ font-size: 1.2rem; margin-top: 2rem; }}
-  table {{ border-collapse: collapse; }}
-  td {{ padding: .15rem 1rem .15rem 0; border-bottom: 1px solid #d8dee7; vertical-align: top; }}
-  img {{ max-width: 100%; height: auto; }}
-  .wide {{ overflow-x: auto; }}
-  .wide img {{ max-width: none; }}
-</style>
-<h1>{title}</h1>
+_STYLE = """
+.pictures { display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-start; margin-bottom: 1rem; }
+figure { margin: 0; min-width: 0; max-width: 100%; break-inside: avoid; }
+figcaption { font-weight: 600; }
+blockquote { margin: 0 0 .75rem; padding: .25rem .75rem; border-left: 3px solid var(--line); white-space: pre-wrap; }
+.report td:last-child { padding-right: 0; }
+.report td { overflow-wrap: break-word; font-variant-numeric: tabular-nums; }
+.report td.long { overflow-wrap: anywhere; }
+@media (max-width: 600px) { .report td { padding-right: .6rem; } }
 """
+
+
+class ReportFile(type(Path())):  # type: ignore[misc]
+    """The path of a report, which shows the page in a notebook."""
+
+    def _repr_html_(self) -> str:
+        page = self.read_text(encoding="utf-8", errors="replace") if self.is_file() else html.escape(f"{self} is no longer there")
+        return f'<iframe title="report" style="width: 100%; height: 40rem; border: 0" srcdoc="{html.escape(page)}"></iframe>'
 
 
 def report(folder: str | Path, *, ngram: str | Path | None = None, torch: str | Path | None = None, text: str | None = None) -> Path:
@@ -51,25 +52,29 @@ def report(folder: str | Path, *, ngram: str | Path | None = None, torch: str | 
     It shows summary.json, the curves that metrics.jsonl allows and the settings. ngram: the run folder of an
     n-gram model of the same tokens, whose validation loss is drawn too. torch: the run folder of the same
     training by PyTorch, as scripts/train_torch.py writes it, whose curves are drawn too. text: the model reads it, and
-    the page shows its attention or its gates.
+    the page shows its attention or its gates; of an ensemble, those of its first member.
     Raises CheckpointError if a folder is no run; ConfigError if the runs have other tokens or settings, or for a
     text that the model cannot read; DataError.
     """
     folder = Path(folder)
     record = run_record(folder)
     summary = read_json(folder / "summary.json") if exists(folder / "summary.json") else {}
-    parts = [_HEAD.format(title=html.escape(f"Run {folder.name}")), _table("Result", summary)]
     level = None if ngram is None else _ngram_loss(Path(ngram), record)
     records = read_metrics(folder / "metrics.jsonl")
     theirs = [] if torch is None else _same_training(Path(torch), record)
-    parts += [_picture(title, figure) for title, figure in figures(records, level, theirs).items()]
+    title = f"Run {folder.resolve().name}"
+    parts = [f"<h1>{html.escape(title)}</h1>\n", _table("Result", result_rows(summary, record["train"]))]
+    # Counting is one step, and a single point is no curve.
+    counted = record["train"].get("model") == "ngram"
+    curves = {} if counted else light_and_dark(lambda: figures(records, level, theirs))
+    if curves:
+        parts.append(f"<h2>Training</h2>\n{_pictures(curves, captions=True)}")
     if text is not None:
-        parts += [f"<h2>Reading</h2>\n<p><q>{html.escape(text)}</q></p>\n"]
-        parts += [_picture(title, figure, wide=True) for title, figure in _pictures_of_reading(folder, text).items()]
-    parts.append(_table("Settings", record["train"]))
+        parts += [f"<h2>Reading</h2>\n<blockquote>{html.escape(text)}</blockquote>\n", *_reading(folder, text)]
+    parts.append(_table("Settings", setting_rows(record["train"], record.get("task", ""))))
     path = folder / "report.html"
-    write_atomically(path, "".join([*parts, "</html>\n"]).encode("utf-8", "backslashreplace"))
-    return path
+    write_atomically(path, document(title, "".join(parts), styles=[_STYLE]))
+    return ReportFile(path)
 
 
 def run_record(folder: Path) -> dict[str, Any]:
@@ -82,22 +87,16 @@ def run_record(folder: Path) -> dict[str, Any]:
     return record
 
 
-def _table(title: str, record: Mapping[str, Any]) -> str:
-    rows = "".join(f"<tr><td>{html.escape(str(k))}<td>{html.escape(_shown(v))}\n" for k, v in record.items())
-    return f"<h2>{html.escape(title)}</h2>\n<table>\n{rows}</table>\n"
+def _table(title: str, rows: Iterable[tuple[str, str]]) -> str:
+    kinds = ("<td>", '<td class="long">')
+    cells = "".join(f"<tr><td>{html.escape(label)}{kinds[len(value) > 20]}{html.escape(value)}\n" for label, value in rows)
+    return f'<h2>{html.escape(title)}</h2>\n<table class="report">\n{cells}</table>\n' if cells else ""
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return f"{value:,}" if type(value) is int else str(value)
-
-
-def _picture(title: str, figure: Figure, wide: bool = False) -> str:
-    data = base64.b64encode(png(figure)).decode("ascii")
-    box = ' class="wide"' if wide else ""
-    shown = html.escape(title)
-    return f'<h2>{shown}</h2>\n<div{box}><img alt="{shown}" src="data:image/png;base64,{data}"></div>\n'
+def _pictures(made: Mapping[str, LightAndDark], captions: bool = False) -> str:
+    """Returns pictures side by side, as many as the page is wide."""
+    shown = [(f"<figcaption>{html.escape(title)}</figcaption>" if captions else "") + it.html(title) for title, it in made.items()]
+    return '<div class="pictures">\n' + "".join(f"<figure>{picture}</figure>\n" for picture in shown) + "</div>\n"
 
 
 def _ngram_loss(folder: Path, record: Mapping[str, Any]) -> float:
@@ -123,15 +122,31 @@ def _same_training(folder: Path, record: Mapping[str, Any]) -> list[dict[str, An
     return read_metrics(folder / "metrics.jsonl")
 
 
-def _pictures_of_reading(folder: Path, text: str) -> dict[str, Figure]:
+def _reading(folder: Path, text: str) -> Iterator[str]:
+    """Yields the parts of the page that show how the model reads a text."""
     reading = read_run(folder, text)
-    output = reading.output()
-    made: dict[str, Figure] = {}
-    for part in reading.parts(attention_weights(output, model=reading.model)):
-        made[f"Attention{_of(part)}: the row looks at the columns"] = draw_attention(part.layers, part.tokens, part.sources)
-    for part in reading.parts(gate_values(output, model=reading.model)):
-        made[f"Gates and states{_of(part)}, token by token"] = draw_gates(part.layers, part.tokens)
-    return made
+    for part in reading.parts(reading.attention()):
+        yield f"<h3>Attention{_of(part)}: which tokens each head looks at</h3>\n<p>{EXPLANATION}</p>\n"
+        for layer in _one_model(part):
+            yield _pictures(light_and_dark(partial(_draw_heads, layer, part)))
+    for part in reading.parts(reading.gates()):
+        yield f"<h3>Gates and states{_of(part)}, token by token</h3>\n<p>{question(part.layers, part.tokens)}</p>\n"
+        for layer in _one_model(part):
+            yield _pictures(light_and_dark(partial(_draw_gates, layer, part)))
+
+
+def _one_model(part: Part) -> list[Any]:
+    """Returns the layers of a part; of an ensemble, those of its first member."""
+    return [layer for layer in part.layers if not layer.name.startswith("members.") or layer.name.startswith("members.0.")]
+
+
+def _draw_heads(layer: Attention, part: Part) -> dict[str, Figure]:
+    heads = range(layer.weights.shape[1])
+    return {f"{layer.name}, head {i}": draw_head(layer, i, part.tokens, part.sources, bar=i == heads[-1]) for i in heads}
+
+
+def _draw_gates(layer: Gates, part: Part) -> dict[str, Figure]:
+    return {f"{layer.name}, {name}": draw_gate(layer, name, part.tokens) for name in layer.values}
 
 
 def _of(part: Part) -> str:

@@ -76,9 +76,8 @@ class HeadScores:
                 f"shown are the heads with the 5 largest scores of each kind; heads of each kind among all {len(self.heads)}: {kinds}"
             )
         if np.isfinite(self.second_loss):
-            lines.append(
-                f"loss of new random tokens {self.first_loss:.2f}, of the same ones read again {self.second_loss:.2f} nats per token: {self.verdict}"
-            )
+            new, again = f"{self.first_loss:.2f}", f"{self.second_loss:.2f}"
+            lines.append(f"loss of new random tokens {new}, of the same ones read again {again} nats per token: {self.verdict}")
         return Group(table, *lines)
 
     def _shown(self) -> list[int]:
@@ -158,7 +157,8 @@ def head_scores(model: Module, ids: Any = None, *, start: Sequence[int] = (), se
     alike = np.tril(np.ones((steps, steps))) / np.arange(1, steps + 1)[:, None]
     uniform = {kind: float(_mean(np.broadcast_to(alike, (len(rows), 1, steps, steps)), where)[0]) for kind, where in wanted.items()}
     losses = (np.nan, np.nan) if given else _losses(to_numpy(logits.data), rows, model.block_size, len(start))
-    about = f"{rows.size:,} tokens" if given else f"{len(rows)} sequences of random tokens read twice, up to {(steps - len(start)) // 2} of them"
+    most = (steps - len(start)) // 2
+    about = f"{rows.size:,} tokens" if given else f"{len(rows)} sequences of random tokens read twice, up to {most} of them"
     return HeadScores(heads, {kind: np.array(values) for kind, values in scores.items()}, uniform, *losses, about)
 
 

@@ -1,0 +1,57 @@
+"""What a run reads, as the arguments of the questions' functions."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinylm.data.labelled import encode_words
+from tinylm.data.tokenizers import token_texts
+from tinylm.explain.reading import ClassifierReading, LanguageReading, Reading, TranslationReading
+
+
+def asked(read: Reading) -> dict[str, Any]:
+    """Returns the text as `subject_of` takes it: ids, a translator's source, a classifier's label."""
+    match read:
+        case TranslationReading():
+            return {"ids": read.ids, "source": read.source}
+        case ClassifierReading():
+            return {"ids": read.ids, "label": read.names.index(read.label)}
+    return {"ids": read.ids}
+
+
+def asked_beside(read: Reading, text: str) -> dict[str, Any]:
+    """Returns what was read and another text as `patch` takes them. Unless a translation was given, those of the two texts are cut
+    where they part. Raises DataError for a text that cannot be encoded."""
+    if not isinstance(read, TranslationReading):
+        return {"ids": read.ids, "other": encoded(read, text)}
+    ids = read.ids[:-1]
+    if not read.given:
+        theirs = encoded(read, read.translator.translate(text, beams=1))
+        shared = min(len(ids) - 1, len(theirs))
+        same = np.append(ids[1 : 1 + shared] == theirs[:shared], False)
+        ids = ids[: 1 + int(same.argmin())]
+    return {"ids": ids, "source": read.source, "other": encoded(read, text)}
+
+
+def encoded(read: Reading, text: str) -> np.ndarray:
+    """Returns the ids of another text, as the model reads it. Raises DataError for one that cannot be encoded."""
+    match read:
+        case TranslationReading():
+            return read.translator.vocabulary.encode(text)
+        case ClassifierReading():
+            return encode_words(read.tokenizer, text)
+    assert isinstance(read, LanguageReading)
+    return np.concatenate([np.array(read.tokenizer.start, np.int64), read.tokenizer.encode(text)])
+
+
+def token_name(read: Reading) -> Callable[[int], str]:
+    """Returns what the ids that the model reads are called."""
+    if isinstance(read, ClassifierReading):
+        return lambda token: token_texts(read.tokenizer, [token, token])[1]
+    return read.token_text
+
+
+def answer_name(read: Reading) -> Callable[[int], str]:
+    """Returns what the ids that the model says are called: tokens, or a classifier's labels."""
+    return read.names.__getitem__ if isinstance(read, ClassifierReading) else read.token_text
