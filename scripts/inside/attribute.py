@@ -12,7 +12,7 @@ from tinylm.explain.reading import LanguageReading, Reading
 
 @dataclass(frozen=True)
 class Attribute(Question):
-    """Prints which heads and feed-forwards wrote a logit (GPT and Llama; the largest first), and which tokens of the text
+    """Prints which heads and MLPs wrote a logit (GPT and Llama; the largest first), and which tokens of the text
     raised it, by integrated gradients and by gradient × input; and draws both. The logit is that of the next token of a
     language model or a translator, or of a classifier's label."""
 

@@ -13,7 +13,7 @@ from tinylm.explain.token_axes import visible
 
 _WIDTH = 64  # characters of a line
 _CELL = 0.115, 0.2  # inches
-_MOST = 6000  # characters of a picture
+_MOST = 4000  # characters of a picture
 _POINTS = 8
 _LINES_OF_A_BAR = 4  # fewer lines have no space for a colour bar beside them
 
@@ -44,7 +44,7 @@ def draw_text(tokens: Sequence[str], *values: tuple[str, np.ndarray, str, bool])
 
     values: (title, one number per token, label of the colour bar, diverging): from white to blue, or blue below 0 and orange
     above; those with the same label and colours have the same scale. NaN is not coloured. At the left of a line stands the position of
-    its first token. Blanks and line breaks are made visible; a picture has at most 6,000 characters, and its title says so
+    its first token. Blanks and line breaks are made visible; a picture has at most 4,000 characters, and its title says so
     where the text has more.
     """
     panels = [_panel(tokens, *each) for each in values]

@@ -1,4 +1,4 @@
-"""Direct logit attribution: what each head, feed-forward and embedding wrote into one logit.
+"""Direct logit attribution: what each head, MLP and embedding wrote into one logit.
 
 The residual stream of a pre-norm Transformer is a sum, and the logits are linear in it but for the scale of the final norm.
 Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits".
@@ -24,22 +24,22 @@ from tinylm.models import GPT, Llama
 from tinylm.nn import Module
 
 _SHOWN = 12  # terms of a table
-_BIASES = ("attn.c_proj.bias", "attn.o_proj.bias", "ln_f.bias")  # those that no head and no feed-forward adds
+_BIASES = ("attn.c_proj.bias", "attn.o_proj.bias", "ln_f.bias")  # those that no head and no MLP adds
 
 
 @dataclass(frozen=True, repr=False)
 class DirectAttribution:
     """The terms of one logit, or of the difference of two.
 
-    terms: by name, in the order of the computation: 'embedding', 'positions' of GPT, 'layer 0, head 0', ..., 'layer 0, feed-forward',
+    terms: by name, in the order of the computation: 'embedding', 'positions' of GPT, 'layer 0, head 0', ..., 'layer 0, MLP',
     and 'biases', if the model has any: those of the attention's output and of the final norm together.
-    heads (layers, heads), feed_forward (layers,): the same numbers.  logit: what the model computed.
+    heads (layers, heads), mlps (layers,): the same numbers.  logit: what the model computed.
     position, token, against: where, of which id, and minus which.
     """
 
     terms: Mapping[str, float]
     heads: np.ndarray
-    feed_forward: np.ndarray
+    mlps: np.ndarray
     logit: float
     position: int
     token: int
@@ -73,7 +73,7 @@ def direct_attribution(
 ) -> DirectAttribution:
     """Returns the terms whose sum is the logit of a token at a position of a text, ids (T,): what each part of a GPT or Llama adds.
 
-    The stream before the final norm is x = Σ_i x_i, over embedding, positions, each head, each feed-forward and the biases. With the
+    The stream before the final norm is x = Σ_i x_i, over embedding, positions, each head, each MLP and the biases. With the
     norm's scale s (1 / √(var x + eps) of a layer norm, 1 / √(mean x² + eps) of an RMS norm) held at its value for this text, the term
     of part i is u · w ⊙ s (x_i - mean x_i), without the mean for an RMS norm: w is the norm's weight, u the token's row of the
     output layer. The norm's own bias is one of the biases.
@@ -107,18 +107,18 @@ def direct_attribution(
     x = at(f"h.{layers[-1]}.resid_post")
     direction, constant = _read_out(model, x, chosen, against)
     heads = np.stack([at(f"h.{i}.attn.head_out") @ direction for i in layers])  # (layers, heads)
-    feed_forward = np.stack([at(f"h.{i}.mlp.out") @ direction for i in layers])
+    mlps = np.stack([at(f"h.{i}.mlp.out") @ direction for i in layers])
     terms = {"embedding": float(at("embed") @ direction)}
     if "pos_embed" in seen:
         terms["positions"] = float(at("pos_embed") @ direction)
     for i in layers:
         terms |= {f"layer {i}, head {j}": float(value) for j, value in enumerate(heads[i])}
-        terms[f"layer {i}, feed-forward"] = float(feed_forward[i])
+        terms[f"layer {i}, MLP"] = float(mlps[i])
     if any(name.endswith(_BIASES) for name, _ in model.named_parameters()):
         written = sum((at(f"h.{i}.attn.out") - at(f"h.{i}.attn.head_out").sum(0)) @ direction for i in layers)
         terms["biases"] = float(written) + constant
     logit = logits[chosen] - (0 if against is None else logits[against])
-    return DirectAttribution(terms, heads, feed_forward, float(logit), position, chosen, against)
+    return DirectAttribution(terms, heads, mlps, float(logit), position, chosen, against)
 
 
 def _read_out(model: GPT | Llama, x: np.ndarray, token: int, against: int | None) -> tuple[np.ndarray, float]:
@@ -136,9 +136,9 @@ def _read_out(model: GPT | Llama, x: np.ndarray, token: int, against: int | None
 
 
 def draw_direct_attribution(found: DirectAttribution, title: str = "What each part wrote into the logit") -> Picture:
-    """Draws the terms of heads and feed-forwards, one row per layer; the title has the others. Returns the figure."""
+    """Draws the terms of heads and MLPs, one row per layer; the title has the others. Returns the figure."""
     layers, heads = found.heads.shape
     others = ", ".join(f"{name} {value:+.2f}" for name, value in found.terms.items() if not name.startswith("layer"))
-    values = np.concatenate([found.heads, found.feed_forward[:, None]], axis=1)
-    columns, rows = [*(f"head {j}" for j in range(heads)), "feed-forward"], [f"layer {i}" for i in range(layers)]
+    values = np.concatenate([found.heads, found.mlps[:, None]], axis=1)
+    columns, rows = [*(f"head {j}" for j in range(heads)), "MLP"], [f"layer {i}" for i in range(layers)]
     return heat_map(values, rows, columns, title=f"{title} ({others})", bar_label="part of the logit", diverging=True)

@@ -39,7 +39,7 @@ class HeadScores:
 
     heads: (layer, head) of each.  scores: by kind, one number from 0 to 1 per head.  uniform: by kind, what a head would have that
     looks at all tokens so far alike; NaN of duplicate and induction where no token repeats.  first_loss, second_loss: nats
-    per token in the first reading of repeated random tokens and in the second, NaN for a text.
+    per token of random tokens when they are new, and when they are read again; NaN for a text.  about: what was read.
     """
 
     heads: list[tuple[str, int]]
@@ -76,9 +76,8 @@ class HeadScores:
                 f"shown are the heads with the 5 largest scores of each kind; heads of each kind among all {len(self.heads)}: {kinds}"
             )
         if np.isfinite(self.second_loss):
-            lines.append(
-                f"loss in the first reading {self.first_loss:.2f}, in the second {self.second_loss:.2f} nats per token: {self.verdict}"
-            )
+            new, again = f"{self.first_loss:.2f}", f"{self.second_loss:.2f}"
+            lines.append(f"loss of new random tokens {new}, of the same ones read again {again} nats per token: {self.verdict}")
         return Group(table, *lines)
 
     def _shown(self) -> list[int]:
@@ -137,7 +136,7 @@ def head_scores(model: Module, ids: Any = None, *, start: Sequence[int] = (), se
     Raises ConfigError for a model that is no language model with attention; ShapeError for ids of fewer than 3 tokens.
     """
     pattern = re.compile(r"(.*\bh\.(\d+))\.attn\.pattern")
-    found = [match for match in map(pattern.fullmatch, names(model)) if match]
+    found = [match for match in map(pattern.fullmatch, names(model)) if match] if isinstance(model, LanguageModel) else []
     if not isinstance(model, LanguageModel) or not found:
         raise ConfigError(f"{type(model).__name__} has no heads that look back: expected a language model with attention")
     given = ids is not None
@@ -158,7 +157,8 @@ def head_scores(model: Module, ids: Any = None, *, start: Sequence[int] = (), se
     alike = np.tril(np.ones((steps, steps))) / np.arange(1, steps + 1)[:, None]
     uniform = {kind: float(_mean(np.broadcast_to(alike, (len(rows), 1, steps, steps)), where)[0]) for kind, where in wanted.items()}
     losses = (np.nan, np.nan) if given else _losses(to_numpy(logits.data), rows, model.block_size, len(start))
-    about = f"{rows.size:,} tokens" if given else f"{len(rows)} sequences of random tokens read twice, up to {(steps - len(start)) // 2} of them"
+    most = (steps - len(start)) // 2
+    about = f"{rows.size:,} tokens" if given else f"{len(rows)} sequences of random tokens read twice, up to {most} of them"
     return HeadScores(heads, {kind: np.array(values) for kind, values in scores.items()}, uniform, *losses, about)
 
 
