@@ -1,0 +1,157 @@
+// The live page: what is chosen, the computation, and drawing it all again.
+
+const record = JSON.parse(find("data").textContent);
+const state = {
+  live: record.model !== null, packed: record.model, model: null, tokenizer: record.tokenizer, language: record.labels === null, labels: record.labels,
+  ids: [], tokens: [], run: null, plain: null, losses: [], plainLosses: [], adds: null, edits: [], temperature: 1,
+  position: 0, head: {}, unit: {}, part: {}, open: {}, component: "", prefix: "", members: [""], lens: () => null,
+};
+const memberConfig = () => state.model.config?.members?.[state.members.indexOf(state.prefix)]?.config ?? state.model.config ?? {};
+
+// Computes the text: once as trained, and once as changed.
+function compute() {
+  const start = performance.now();
+  let ids;
+  try {
+    ids = state.live ? encode(state.tokenizer, find("text").value) : record.run.ids;
+    if (ids.length === 0) throw new Error("the text is empty");
+    trouble("");
+  } catch (error) {
+    return trouble(error.message);
+  }
+  const longest = state.live ? state.model.config.block_size ?? 500 : ids.length;
+  note(ids.length > longest ? `The page reads ${longest} tokens: of these ${ids.length} it shows the last ${longest}.` : "");
+  state.ids = ids.slice(-longest);
+  state.tokens = state.live ? state.ids.map(id => tokenText(state.tokenizer, id)) : record.run.tokens;
+  state.position = Math.min(state.position, Math.max(0, state.tokens.length - (state.position === Infinity && state.language ? 2 : 1)));
+  if (state.live) {
+    state.plain = forward(state.model, state.ids);
+    state.run = state.edits.length ? forward(state.model, state.ids, state.edits) : state.plain;
+  }
+  measure();
+  draw();
+  document.body.dataset.recomputed = (performance.now() - start).toFixed(1);
+}
+
+// The losses of both runs.
+function measure() {
+  state.adds = null;
+  if (!state.language) return;
+  const of = (run, temperature) => state.ids.slice(1).map((id, t) => lossAt(vector(run, "logits", t), id, temperature));
+  state.losses = state.live ? of(state.run, state.temperature) : record.run.losses;
+  state.plainLosses = state.live ? of(state.plain, 1) : record.run.losses;
+}
+function lossAt(logits, id, temperature) {
+  let top = -Infinity, sum = 0;
+  for (const z of logits) top = Math.max(top, z);
+  for (const z of logits) sum += Math.exp((z - top) / temperature);
+  return Math.log(sum) - (logits[id] - top) / temperature;
+}
+
+// Draws everything; what has the focus keeps it.
+function draw() {
+  if (state.tokens.length === 0) return;
+  const key = document.activeElement?.dataset?.key, place = document.activeElement?.dataset?.now;
+  drawTokens();
+  drawSentence();
+  drawSwitches();
+  find("steps").replaceChildren(heading(), ...(memberPicker() ?? []), ...(recurrentLayers().length ? recurrentSteps() : transformerSteps()).filter(part => part));
+  const again = key === undefined ? null : [...document.querySelectorAll("[data-key]")].find(element => element.dataset.key === key);
+  if (again && again !== document.activeElement) {
+    if (place !== undefined) again.dataset.now = place;
+    again.focus({preventScroll: true});
+  }
+}
+function heading() {
+  const t = state.position, read = state.tokens.slice(Math.max(0, t - 20), t + 1).map(visible).join("");
+  return make("h2", {id: "where"}, `Position ${t}, ${quoted(state.tokens[t])}`, make("span", {className: "soft"},
+    state.language ? ` The model has read ${t > 20 ? "…" : ""}${read}` : ""));
+}
+function memberPicker() {
+  if (state.members.length === 1) return null;
+  const list = make("select", {id: "member", "data-key": "member", onchange: () => { state.prefix = list.value; draw(); }},
+    state.members.map((prefix, i) => make("option", {value: prefix, selected: prefix === state.prefix}, `member ${i}`)));
+  return [make("p", {}, make("label", {for: "member"}, `The model is the mean of ${state.members.length} members; below is `), list, ".")];
+}
+function select(t) {
+  state.position = t;
+  draw();
+}
+function trouble(text) {
+  find("problem").hidden = text === "";
+  find("problem").textContent = text === "" ? "" : `${text[0].toUpperCase()}${text.slice(1)}. Below is the text before this.`;
+}
+function note(text) {
+  find("note").hidden = text === "";
+  find("note").textContent = text;
+}
+
+// Does it once the typing or sliding has paused.
+let waiting = 0;
+function soon(action) {
+  clearTimeout(waiting);
+  waiting = setTimeout(action, 120);
+}
+
+function setTemperature(value) {
+  state.temperature = value;
+  find("temperature").value = Math.log10(value);
+  find("warmth").textContent = value.toFixed(2);
+}
+function begin() {
+  const start = performance.now();
+  find("live").hidden = false;
+  find("about").textContent = record.about;
+  find("text").value = record.text;
+  if (state.live) {
+    state.model = loadModel(record.model);
+    if (state.model.config.members) state.members = state.model.config.members.map((_, i) => `members.${i}.`);
+    state.lens = (run, name, t) => state.language && !recurrentLayers().length ? lens(state.model, run, name, t) : null;
+    find("rounding").textContent = record.rounding;
+  } else loadRecorded();
+  state.prefix = state.members[0];
+  find("text").addEventListener("input", () => soon(compute));
+  find("temperature").addEventListener("input", () => { setTemperature(10 ** Number(find("temperature").value)); soon(() => { measure(); draw(); }); });
+  find("continue").hidden = !state.live || !state.language;
+  find("continue").addEventListener("click", continued);
+  tabs();
+  state.position = Infinity;
+  compute();
+  document.body.dataset.ready = (performance.now() - start).toFixed(1);
+}
+
+// Draws the next token at the temperature, and adds it to the text.
+function continued() {
+  const p = softmax(vector(state.run, "logits", state.tokens.length - 1), state.temperature);
+  let left = Math.random(), id = 0;
+  while (id < p.length - 1 && (left -= p[id]) > 0) id++;
+  find("text").value += tokenText(state.tokenizer, id);
+  state.position = state.tokens.length;
+  compute();
+}
+
+function tabs() {
+  const both = [find("forward-tab"), find("backward-tab")];
+  const show = tab => {
+    for (const one of both) {
+      one.setAttribute("aria-selected", one === tab);
+      one.tabIndex = one === tab ? 0 : -1;
+      find(one.getAttribute("aria-controls")).hidden = one !== tab;
+    }
+    if (tab === both[1] && !find("backward").hasChildNodes()) {
+      find("backward").append(make("p", {}, record.recorded), make("div", {id: "pass"}));
+      drawBackward(find("pass"), record.backward);
+    }
+  };
+  for (const tab of both) {
+    tab.addEventListener("click", () => show(tab));
+    tab.addEventListener("keydown", event => {
+      if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
+      const other = both.find(one => one !== tab);
+      show(other);
+      other.focus();
+    });
+  }
+  show(both[0]);
+}
+begin();
