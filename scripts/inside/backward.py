@@ -6,7 +6,7 @@ from pathlib import Path
 from inside.readings import Reading, load, show
 from tinylm import explain
 from tinylm.errors import ConfigError
-from tinylm.explain.terminal import overview, reason
+from tinylm.explain.terminal import overview, reason, sentence
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,12 @@ class Backward(Reading):
 def backward(arguments: Backward) -> None:
     read = load(arguments)
     loss = read.loss()
+    about = f"{read.about}, of the text {arguments.text!r}"
     if arguments.page is not None and not arguments.dry_run:
-        explain.page(loss, arguments.page, model=read.model)
+        explain.page(loss, arguments.page, model=read.model, about=about)
         print(f"written: {arguments.page}")
     steps = list(explain.steps(loss, model=read.model))
+    print(sentence(loss, len(steps), read.model, about))
     if arguments.parameter is not None:
         leaves = {name: leaf for leaf in explain.leaves(steps) for name in leaf.name.split(" = ")}
         if arguments.parameter not in leaves:
@@ -40,5 +42,4 @@ def backward(arguments: Backward) -> None:
             raise ConfigError(f"step is {arguments.step}: expected 1 to {len(steps)}")
         show(steps[arguments.step - 1])
     else:
-        print(f"loss {loss.item():.4f} {read.about}")
         show(overview(steps))

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import assert_readable, needs_chromium, opened, probed
+from browser import assert_contrast, assert_readable, needs_chromium, opened, probed
 
 import tinylm
 from tinylm import Tensor, explain
 from tinylm.errors import CheckpointError
 from tinylm.models import GPT, GPTConfig
+from tinylm.pages.document import document
 
 
 @pytest.fixture(scope="module")
@@ -193,3 +194,13 @@ def test_little_is_built_before_it_is_opened(gpt_page: Path, tmp_path: Path) -> 
     assert elements < 1200, "70 steps and 27 leaves"
     assert texts == 0, "details are made when they are opened"
     assert gpt_page.stat().st_size < 200_000
+
+
+@needs_chromium()
+def test_faint_text_is_noticed(tmp_path: Path) -> None:
+    """Otherwise `assert_contrast` would say nothing: grey on paper, half transparent, and in a drawing on a dark shape."""
+    drawing = '<svg><rect width="90" height="50" fill="#222"/><text y="20">in</text></svg>'
+    words = '<p style="color: #999">grey</p><p style="opacity: .4">half</p><p style="background: #000; color: #fff">white</p>'
+    (tmp_path / "page.html").write_bytes(document("Faint", words + drawing + "<p>ink</p>" * 6))
+    with pytest.raises(AssertionError, match=r"light: .'p\.: grey \(2\.\d+\)', 'p\.: half \(2\.\d+\)', 'text\.: in \(1\.\d+\)'.$"):
+        assert_contrast(tmp_path / "page.html", 800, tmp_path)

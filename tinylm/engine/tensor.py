@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinylm.engine import autograd
+from tinylm.engine.array_summaries import short_html
 from tinylm.engine.arrays import Array, array_module
 from tinylm.engine.devices import device_namespace, device_of, to_numpy
 from tinylm.errors import AutogradError, ShapeError
@@ -142,8 +143,14 @@ class Tensor(TensorMethods):
     def __repr__(self) -> str:
         grad = ", requires_grad=True" if self.requires_grad else ""
         where = "" if self.device == "cpu" else f", device={self.device!r}"
-        body = np.array2string(self.numpy(), separator=", ", prefix="Tensor(")
+        ends = 3 if self.ndim < 4 else 2 if self.ndim == 4 else 1  # NumPy shows so many at both ends of each axis of a large array
+        body = np.array2string(self.numpy(), separator=", ", prefix="Tensor(", edgeitems=ends)
         return f"Tensor({body}, dtype={self.dtype}{where}{grad})"
+
+    def _repr_html_(self) -> str:
+        """Returns what a notebook shows: a small tensor whole, a large one by its statistics and a heat map."""
+        grad = ", requires a gradient" if self.requires_grad else ""
+        return short_html(self.numpy(), f"Tensor {self.shape}, {self.dtype} on {self.device}{grad}")
 
     __hash__ = object.__hash__  # == is elementwise, yet tensors serve as keys by identity
 

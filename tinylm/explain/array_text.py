@@ -1,11 +1,17 @@
 """Arrays in a few words: shape, norm, and the elements of a small one."""
 
+import html
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
+from tinylm.engine.array_summaries import short_html, statistics
 from tinylm.engine.arrays import Array
 from tinylm.engine.devices import to_numpy
 
-_FEW = 8  # the largest array whose elements are all shown
+FEW = 24  # the largest array that is shown whole where there is room
+_FEW = 8  # the largest one in a line of text
 
 
 def norm(array: Array) -> float:
@@ -30,3 +36,28 @@ def described(array: Array | None) -> str:
         return "none, counted as zeros"
     values = f"  {np.array2string(to_numpy(array), precision=4, separator=', ')}".replace("\n", "") if array.size <= _FEW else ""
     return f"{shape_text(array.shape)} |g| {norm(array):.4g}{values}"
+
+
+def contents(value: Any) -> str:
+    """Returns a number, the elements of an array of up to 24 (of integers, 128), or the statistics of a larger one in two lines."""
+    if getattr(value, "shape", None) is None:
+        return "-" if value is None else str(value)
+    array = to_numpy(value)
+    if is_small(array):
+        return np.array2string(array, precision=4, separator=", ", max_line_width=60, threshold=1000)
+    found = {name: f"{number:.3g}" for name, number in statistics(array).items()}
+    return f"norm {found['norm']}, mean {found['mean']}\n{found['min']} to {found['max']}"
+
+
+def is_small(array: np.ndarray) -> bool:
+    """Returns True for an array that is shown whole: up to 24 elements, or 128 integers, such as the ids of a text."""
+    return array.size <= (FEW if array.dtype.kind == "f" else 128)
+
+
+def side_by_side(title: str, rows: Sequence[tuple[str, Any, Array | None]]) -> str:
+    """Returns a table for notebooks. rows: (name, value, gradient)."""
+    lines = ["<tr><th></th><th>value</th><th>gradient</th></tr>"]
+    for name, *both in rows:
+        shown = (short_html(to_numpy(x), shape_text(x.shape)) if hasattr(x, "shape") else "" if x is None else str(x) for x in both)
+        lines.append(f"<tr><th>{html.escape(name)}</th>" + "".join(f"<td>{text}</td>" for text in shown) + "</tr>")
+    return f"<div><b>{html.escape(title)}</b><table>{''.join(lines)}</table></div>"
