@@ -4,10 +4,11 @@ from tinylm.explain.activations import Activations, cache, names, replace
 from tinylm.explain.attention_maps import Attention, attention_weights, by_word, draw_attention
 from tinylm.explain.backward import Contribution, Leaf, Step, leaves, steps
 from tinylm.explain.gates import Gates, draw_gates, gate_values
+from tinylm.explain.live.model_page import ModelPage, model_page
 from tinylm.explain.run_report import report
 from tinylm.explain.web_page import page
 
 __all__ = [
-    "Activations", "Attention", "Contribution", "Gates", "Leaf", "Step", "attention_weights", "by_word", "cache", "draw_attention",
-    "draw_gates", "gate_values", "leaves", "names", "page", "replace", "report", "steps",
+    "Activations", "Attention", "Contribution", "Gates", "Leaf", "ModelPage", "Step", "attention_weights", "by_word", "cache", "draw_attention",
+    "draw_gates", "gate_values", "leaves", "model_page", "names", "page", "replace", "report", "steps",
 ]  # fmt: skip

@@ -43,10 +43,18 @@ class Part(Generic[Layer]):
 
 
 class Reading:
-    """A model that reads a text, in evaluation mode while it does.  about: what the loss is, in words that follow its value."""
+    """A model that reads a text, in evaluation mode while it does.
+
+    about: what the loss is, in words that follow its value.  text, ids: what is read; the ids are None for a translator, which
+    reads two texts.  tokenizer: None for a translator.  labels: of a classifier's class 0 and 1, else None.
+    """
 
     model: Module
     about: str
+    text: str
+    ids: list[int] | None = None
+    tokenizer: Tokenizer | None = None
+    labels: tuple[str, str] | None = None
     _tokens: list[str]
 
     def loss(self) -> Tensor:
@@ -84,6 +92,7 @@ class LanguageReading(Reading):
         if model.block_size is not None and len(ids) > model.block_size:
             raise ConfigError(f"the text has {len(ids)} tokens: expected at most {model.block_size}, the model's context")
         self.model: LanguageModel = model
+        self.text, self.tokenizer, self.ids = text, tokenizer, ids.tolist()
         self.about = f"nats per token over {len(ids) - 1} tokens"
         self._ids = Tensor(to_device(ids[None], device))
         self._tokens = token_texts(tokenizer, ids.tolist())
@@ -111,6 +120,7 @@ class TranslationReading(Reading):
         goal = goal[:longest]
         batch = make_batch([(source, goal)], vocabulary)
         self.model = translator.model
+        self.text = text
         self.about = f"nats per token over {len(goal)} tokens of {vocabulary.decode(goal)!r}"
         self._lengths = batch.source_lengths
         arrays = batch.source, batch.target_in, batch.target_out
@@ -143,6 +153,7 @@ class ClassifierReading(Reading):
         a text without words."""
         ids = encode_words(tokenizer, text)
         self.model = model.to(device)
+        self.text, self.tokenizer, self.labels, self.ids = text, tokenizer, names, ids.tolist()
         self._ids, self._lengths = Tensor(to_device(ids[None], device)), np.array([len(ids)])
         if label is None:
             label = names[self.output().item() > 0]

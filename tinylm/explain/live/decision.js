@@ -1,9 +1,10 @@
 // A classifier: what pooling took from where, the logit, and the label's probability.
 
-const logitOf = run => run.values.logits.data[0];
+const logitOf = run => state.live ? run.values.logits.data[0] : record.run.logit;
 
 // What each position adds to the logit, over all members: of a maximum the units whose maximum it has, of a mean its part.
 function contributions() {
+  if (!state.live) return record.run.adds ?? null;
   if (state.adds === null) {
     const each = state.members.map(prefix => addedBy(prefix));
     state.adds = each[0].map((_, t) => each.reduce((sum, adds) => sum + adds[t], 0) / each.length);

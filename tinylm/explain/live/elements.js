@@ -28,7 +28,7 @@ const plural = (n, word) => `${times(n)} ${word}${n === 1 ? "" : "s"}`;
 
 // Tokens: spaces and line breaks can be seen.
 const visible = text => text === "" ? "∅" : unspaced(text).replaceAll(" ", "␣").replaceAll("\n", "↵").replaceAll("\t", "⇥");
-const unspaced = text => state.language ? text : text.replace(/^ (?=.)/, ""); // each word of a classifier has a space before it
+const unspaced = text => state.kind !== "classifier" ? text : text.replace(/^ (?=.)/, ""); // each word of a classifier has a space before it
 const quoted = text => `‘${visible(text)}’`;
 
 // A formula: words with _{…} and ^{…} for indices.

@@ -2,35 +2,41 @@
 
 const record = JSON.parse(find("data").textContent);
 const state = {
-  live: record.model !== null, packed: record.model, model: null, tokenizer: record.tokenizer, language: record.labels === null, labels: record.labels,
+  live: record.model !== null, kind: record.labels !== null ? "classifier" : record.run !== null && record.run.ids === undefined ? "translator" : "language", packed: record.model, model: null, tokenizer: record.tokenizer, language: true, labels: record.labels,
   ids: [], tokens: [], run: null, plain: null, losses: [], plainLosses: [], adds: null, edits: [], temperature: 1,
-  position: 0, head: {}, unit: {}, part: {}, open: {}, component: "", prefix: "", members: [""], lens: () => null,
+  position: 0, head: {}, unit: {}, part: {}, open: {}, component: "", prefix: "", members: [""], sources: null, vocabulary: 0,
 };
+state.language = state.kind === "language";
+const isChanged = () => state.run !== state.plain || state.temperature !== 1;
 const memberConfig = () => state.model.config?.members?.[state.members.indexOf(state.prefix)]?.config ?? state.model.config ?? {};
 
 // Computes the text: once as trained, and once as changed.
 function compute() {
   const start = performance.now();
+  if (state.live ? computed() : !recordedTokens()) {
+    state.position = Math.min(state.position, Math.max(0, state.tokens.length - (state.position === Infinity && state.language ? 2 : 1)));
+    draw();
+    document.body.dataset.recomputed = (performance.now() - start).toFixed(1);
+  }
+}
+function computed() {
   let ids;
   try {
-    ids = state.live ? encode(state.tokenizer, find("text").value) : record.run.ids;
+    ids = encode(state.tokenizer, find("text").value);
     if (ids.length === 0) throw new Error("the text is empty");
     trouble("");
   } catch (error) {
-    return trouble(error.message);
+    trouble(error.message);
+    return false;
   }
-  const longest = state.live ? state.model.config.block_size ?? 500 : ids.length;
+  const longest = state.model.config.block_size ?? 500;
   note(ids.length > longest ? `The page reads ${longest} tokens: of these ${ids.length} it shows the last ${longest}.` : "");
   state.ids = ids.slice(-longest);
-  state.tokens = state.live ? state.ids.map(id => tokenText(state.tokenizer, id)) : record.run.tokens;
-  state.position = Math.min(state.position, Math.max(0, state.tokens.length - (state.position === Infinity && state.language ? 2 : 1)));
-  if (state.live) {
-    state.plain = forward(state.model, state.ids);
-    state.run = state.edits.length ? forward(state.model, state.ids, state.edits) : state.plain;
-  }
+  state.tokens = state.ids.map(id => tokenText(state.tokenizer, id));
+  state.plain = forward(state.model, state.ids);
+  state.run = state.edits.length ? forward(state.model, state.ids, state.edits) : state.plain;
   measure();
-  draw();
-  document.body.dataset.recomputed = (performance.now() - start).toFixed(1);
+  return true;
 }
 
 // The losses of both runs.
@@ -38,8 +44,8 @@ function measure() {
   state.adds = null;
   if (!state.language) return;
   const of = (run, temperature) => state.ids.slice(1).map((id, t) => lossAt(vector(run, "logits", t), id, temperature));
-  state.losses = state.live ? of(state.run, state.temperature) : record.run.losses;
-  state.plainLosses = state.live ? of(state.plain, 1) : record.run.losses;
+  state.losses = of(state.run, state.temperature);
+  state.plainLosses = of(state.plain, 1);
 }
 function lossAt(logits, id, temperature) {
   let top = -Infinity, sum = 0;
@@ -69,9 +75,10 @@ function heading() {
 }
 function memberPicker() {
   if (state.members.length === 1) return null;
-  const list = make("select", {id: "member", "data-key": "member", onchange: () => { state.prefix = list.value; draw(); }},
-    state.members.map((prefix, i) => make("option", {value: prefix, selected: prefix === state.prefix}, `member ${i}`)));
-  return [make("p", {}, make("label", {for: "member"}, `The model is the mean of ${state.members.length} members; below is `), list, ".")];
+  const list = make("select", {id: "member", "data-key": "member", onchange: () => { state.prefix = list.value; compute(); }},
+    state.members.map((prefix, i) => make("option", {value: prefix, selected: prefix === state.prefix}, state.live ? `member ${i}` : record.run.parts[i].title)));
+  const words = state.kind === "translator" ? "Below is " : `The model is the mean of ${state.members.length} members; below is `;
+  return [make("p", {}, make("label", {for: "member"}, words), list, ".")];
 }
 function select(t) {
   state.position = t;
@@ -106,7 +113,7 @@ function begin() {
   if (state.live) {
     state.model = loadModel(record.model);
     if (state.model.config.members) state.members = state.model.config.members.map((_, i) => `members.${i}.`);
-    state.lens = (run, name, t) => state.language && !recurrentLayers().length ? lens(state.model, run, name, t) : null;
+    state.vocabulary = state.model.config.vocab_size;
     find("rounding").textContent = record.rounding;
   } else loadRecorded();
   state.prefix = state.members[0];
@@ -139,7 +146,7 @@ function tabs() {
       find(one.getAttribute("aria-controls")).hidden = one !== tab;
     }
     if (tab === both[1] && !find("backward").hasChildNodes()) {
-      find("backward").append(make("p", {}, record.recorded), make("div", {id: "pass"}));
+      find("backward").append(make("p", {}, `The backward pass of the text “${record.text}” as tinylm recorded it, whatever is typed in the other tab: the loss, ${record.loss}, differentiated step by step.`), make("div", {id: "pass"}));
       drawBackward(find("pass"), record.backward);
     }
   };

@@ -5,17 +5,21 @@ const rightNext = () => state.position + 1 < state.ids.length ? state.ids[state.
 
 // The logit lens: this residual stream through the last norm and the output layer. Three tokens, and the right one.
 function lensLine(name) {
-  const logits = state.lens(state.run, name, state.position);
-  if (logits === null) return null;
-  const p = softmax(logits, state.temperature), right = rightNext(), top = ranked(p).slice(0, 3);
-  const chips = top.map(id => chip(id, p[id], id === right));
-  const words = right === null || top.includes(right) ? null
-    : make("span", {className: "soft"}, `right: ${quoted(tokenText(state.tokenizer, right))} ${percent(p[right])}, rank ${rankOf(p, right)}`);
+  const seen = state.live ? likeliest(name, 3) : record.run.lens?.[name]?.[state.position] ?? null;
+  if (seen === null) return null;
+  const {top, right} = seen, isRight = ([token, p]) => right !== null && token === right[0] && Math.abs(p - right[1]) < 1e-6;
+  const chips = top.map(each => chip(...each, isRight(each)));
+  const words = right === null || top.some(isRight) ? null : make("span", {className: "soft"}, `right: ${quoted(right[0])} ${percent(right[1])}, rank ${right[2]}`);
   return make("div", {className: "lens"}, make("span", {className: "soft"}, "lens"), chips, words);
 }
 
-function chip(id, p, right) {
-  const token = tokenText(state.tokenizer, id);
+// {top: [[token, probability]], right: [token, probability, rank], null at the end of the text}.
+function likeliest(name, count) {
+  if (!state.language || recurrentLayers().length) return null;
+  const p = softmax(lens(state.model, state.run, name, state.position), state.temperature), right = rightNext(), spelt = id => tokenText(state.tokenizer, id);
+  return {top: ranked(p).slice(0, count).map(id => [spelt(id), p[id]]), right: right === null ? null : [spelt(right), p[right], rankOf(p, right)]};
+}
+function chip(token, p, right) {
   return make("span", {className: `chip${right ? " right" : ""}`, style: `--part: ${p.toFixed(4)}`, title: `${quoted(token)}: probability ${digits(p)}${right ? ", the right next token" : ""}`},
     make("b", {}, visible(token)), " ", percent(p), right ? make("span", {className: "tick", "aria-label": "right"}, " ✓") : null);
 }
@@ -23,7 +27,7 @@ function chip(id, p, right) {
 // The ten most likely next tokens; the right one is added if it is not among them.
 function predictionTable(name) {
   const t = state.position, logits = vector(state.run, name, t), p = softmax(logits, state.temperature), right = rightNext();
-  const change = state.run !== state.plain || state.temperature !== 1, before = softmax(vector(state.plain, name, t), 1);
+  const change = isChanged(), before = softmax(vector(state.plain, name, t), 1);
   const order = ranked(p), shown = order.slice(0, 10);
   if (right !== null && !shown.includes(right)) shown.push(right);
   const head = ["rank", "next token", "logit", "probability", "", change ? "unmodified" : null].filter(text => text !== null);

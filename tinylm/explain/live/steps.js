@@ -22,9 +22,9 @@ const row = (name, axis = "position") => has(inside(name)) ? strip(inside(name),
 function transformerSteps() {
   const layers = layerCount("h"), last = state.language ? inside("norm_f") : null;
   return [
-    fold("embed", "Embedding", lensLine(inside("h.0.resid_pre")), () => [embeddingStep()]),
+    fold("embed", "Embedding", lensLine(inside("h.0.resid_pre")), () => state.live ? [embeddingStep()] : []),
     ...Array.from({length: layers}, (_, i) => fold(`h.${i}`, `Block ${i}`, lensLine(inside(`h.${i}.resid_post`)), () => blockSteps(i))),
-    state.language ? fold("end", "Prediction", null, () => [
+    !state.live ? fold("end", state.language ? "Prediction" : "Decision", null, recordedEnd) : state.language ? fold("end", "Prediction", null, () => [
       last && has(last) ? step("Last norm", [normFormula("norm_f", `h.${layers - 1}.resid_post`), normNumbers(inside(`h.${layers - 1}.resid_post`))], [row("norm_f")]) : null,
       ...predictionSteps("W_{out} n"),
     ]) : fold("end", "Decision", null, () => [
@@ -61,11 +61,13 @@ function blockSteps(i) {
   const parts = [
     has(`${full}norm_1`) ? step("Norm", [normFormula(), normNumbers(`${full}resid_pre`)], [row(`${h}norm_1`)]) : null,
     heads ? attentionSteps(i, heads, head) : null,
+    state.sources && has(`${full}cross.pattern`) ? attentionSteps(i, state.run.values[`${full}cross.pattern`].shape[0], state.head[`cross ${i}`] ?? 0, "cross") : null,
     has(`${full}attn.out`) ? step("All heads together", ["a = Σ_{h} head_{h}" + (hasBias() ? " + b" : ""), headNorms(full, heads, t)], [row(`${h}attn.out`)]) : null,
     has(`${full}resid_mid`) ? step("Residual stream", ["x ← x + a", grows(`${full}resid_pre`, `${full}resid_mid`)], [row(`${h}resid_mid`), lensLine(`${full}resid_mid`)], "stream") : null,
     has(`${full}norm_2`) ? step("Norm", [normFormula(), normNumbers(`${full}resid_mid`)], [row(`${h}norm_2`)]) : null,
     has(`${full}mlp.hidden`) ? mlpStep(i) : null,
     has(`${full}resid_post`) ? step("Residual stream", ["x ← x + m", grows(`${full}resid_mid`, `${full}resid_post`)], [row(`${h}resid_post`), lensLine(`${full}resid_post`)], "stream") : null,
+    state.live ? null : recordedNorm(i),
   ];
   return parts;
 }
@@ -79,49 +81,48 @@ function headNorms(full, heads, t) {
   return `‖head_{h}‖: ${Array.from({length: heads}, (_, h) => digits(norm(vector(state.run, `${full}attn.head_out`, h, t)), 3)).join(", ")}`;
 }
 
-function attentionSteps(i, heads, head) {
-  const full = inside(`h.${i}.`), t = state.position;
-  const pattern = vector(state.run, `${full}attn.pattern`, head, t);
-  const q = state.run.values[`${full}attn.q`], width = q ? q.shape[2] : null;
+// which: attn, or cross for a translator's attention to its source.
+function attentionSteps(i, heads, head, which = "attn") {
+  const full = inside(`h.${i}.`), t = state.position, tokens = which === "cross" ? state.sources : state.tokens;
+  const pattern = vector(state.run, `${full}${which}.pattern`, head, t);
+  const q = state.run.values[`${full}${which}.q`], width = q ? q.shape[2] : null;
   const shared = name => q ? Math.floor(head / (heads / state.run.values[name].shape[0])) : head; // Llama's heads share keys and values
   const of = name => has(full + name) ? strip(full + name, [shared(full + name), t], ["head", "position"]) : null;
-  const seen = state.language ? pattern.subarray(0, t + 1) : pattern;
+  const seen = state.language || (state.sources && which === "attn") ? pattern.subarray(0, t + 1) : pattern;
   const scores = has(`${full}attn.scores`) ? vector(state.run, `${full}attn.scores`, head, t) : null;
-  const text = s => `${full}attn.pattern[${head}, ${t}, ${s}] = ${digits(pattern[s], 5)}, on ${quoted(state.tokens[s])}`
+  const text = s => `${full}${which}.pattern[${head}, ${t}, ${s}] = ${digits(pattern[s], 5)}, on ${quoted(tokens[s])}`
     + (scores === null ? "" : `: e^${digits(scores[s], 3)} / Σ`)
     + (state.run === state.plain ? "" : `, unmodified ${digits(vector(state.plain, `${full}attn.pattern`, head, t)[s], 5)}`);
   const turn = rms() ? ", turned by the position" : "";
   return [
-    step(`Head ${head} of ${heads}`, ["Each picture: one head, from each position (downwards) to those it looks at."], [headPicker(i, heads, head)]),
+    step(which === "cross" ? `To the source, head ${head} of ${heads}` : `Head ${head} of ${heads}`, ["Each picture: one head, from each position (downwards) to those it looks at."], [headPicker(i, heads, head, which)]),
     q ? step("Query, key, value", [`q = W_{q} n${turn}`, `k = W_{k} n${turn}`, "v = W_{v} n"], [of("attn.q"), of("attn.k"), of("attn.v")]) : null,
-    step("Attention", [width ? `w_{s} = softmax_{s}(q · k_{s} / √${width})` : "w_{s} = softmax_{s}(q · k_{s} / √d)", `from ${quoted(state.tokens[t])}, position ${t}`, strongest(seen)],
-      [make("div", {className: "caption"}, make("code", {}, `${full}attn.pattern`), make("span", {}, `head ${head}, position ${t} · ${seen.length} weights`), make("span", {className: "size"}, `the largest ${digits(largest(seen), 3)}`)),
-        bars(`bars ${full}attn.pattern`, `where head ${head} of block ${i} looks from position ${t}`, seen, {text, choose: select, chosen: t, className: "weights"})]),
+    step("Attention", [width ? `w_{s} = softmax_{s}(q · k_{s} / √${width})` : "w_{s} = softmax_{s}(q · k_{s} / √d)", `from ${quoted(state.tokens[t])}, position ${t}`, strongest(seen, tokens)],
+      [make("div", {className: "caption"}, make("code", {}, `${full}${which}.pattern`), make("span", {}, `head ${head}, position ${t} · ${seen.length} weights`), make("span", {className: "size"}, `the largest ${digits(largest(seen), 3)}`)),
+        bars(`bars ${full}${which}.pattern`, `where head ${head} of block ${i} looks from position ${t}`, seen, {text, tokens, choose: which === "cross" ? null : select, chosen: which === "cross" ? -1 : t, className: "weights"})]),
     has(`${full}attn.z`) ? step("What it fetches", ["z = Σ_{s} w_{s} v_{s}", "head = W_{o} z"], [of("attn.z"), has(`${full}attn.head_out`) ? strip(`${full}attn.head_out`, [head, t], ["head", "position"]) : null]) : null,
   ];
 }
-function strongest(weights) {
+function strongest(weights, tokens) {
   const order = ranked(weights).slice(0, 3).filter(s => weights[s] >= 0.01);
-  return order.map(s => `${quoted(state.tokens[s])} at ${s}: ${digits(weights[s], 2)}`).join(", ");
+  return order.map(s => `${quoted(tokens[s])} at ${s}: ${digits(weights[s], 2)}`).join(", ");
 }
 
 // The heads as small pictures of their attention; darkness is the square root of the weight.
-function headPicker(i, heads, head) {
-  const name = inside(`h.${i}.attn.pattern`), count = state.tokens.length, all = state.run.values[name].data;
-  const list = make("div", {className: "heads", role: "radiogroup", "aria-label": `Head of block ${i}`});
+function headPicker(i, heads, head, which) {
+  const {shape: [, rows, columns], data: all} = state.run.values[inside(`h.${i}.${which}.pattern`)], key = which === "cross" ? `cross ${i}` : i;
+  const choose = h => { state.head[key] = h; draw(); document.querySelector(`[data-key="head ${key} ${h}"]`).focus(); };
+  const list = make("div", {className: "heads", role: "radiogroup", "aria-label": `Head of block ${key}`});
   for (let h = 0; h < heads; h++) {
-    const canvas = make("canvas", {className: "numbers"}), off = scaleOf(inside(`h.${i}.attn.head_out`), h);
-    paint(canvas, count, count, k => all[h * count * count + k], 1, 0);
-    list.append(make("button", {type: "button", role: "radio", className: "head", "aria-checked": h === head, tabIndex: h === head ? 0 : -1, "data-key": `head ${i} ${h}`,
-      onclick: () => { state.head[i] = h; draw(); }}, canvas, make("span", {}, `head ${h}`, off === 1 ? "" : off === 0 ? ", off" : ` × ${digits(off, 2)}`)));
+    const canvas = make("canvas", {className: "numbers"}), off = which === "cross" ? 1 : scaleOf(inside(`h.${i}.attn.head_out`), h);
+    paint(canvas, columns, rows, k => all[h * rows * columns + k], 1, 0);
+    list.append(make("button", {type: "button", role: "radio", className: "head", "aria-checked": h === head, tabIndex: h === head ? 0 : -1, "data-key": `head ${key} ${h}`, onclick: () => choose(h)}, canvas, make("span", {}, `head ${h}`, off === 1 ? "" : off === 0 ? ", off" : ` × ${digits(off, 2)}`)));
   }
   list.addEventListener("keydown", event => {
     const by = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1}[event.key];
     if (!by) return;
     event.preventDefault();
-    state.head[i] = (head + by + heads) % heads;
-    draw();
-    document.querySelector(`[data-key="head ${i} ${state.head[i]}"]`).focus();
+    choose((head + by + heads) % heads);
   });
   return list;
 }

@@ -71,12 +71,12 @@ function grid(key, label, {columns, rows, value, most, signedness = 1, className
 }
 
 // Columns over tokens: one bar each, and the token below, shaded. value(i) from 0 to 1, or from -1 to 1.
-function bars(key, label, values, {most = largest(values), text, choose, chosen, className = ""}) {
+function bars(key, label, values, {most = largest(values), text, choose, chosen, tokens = state.tokens, className = ""}) {
   const list = make("div", {className: `bars ${className}`});
   const columns = Array.from(values, (v, i) => {
     const part = most ? Math.min(1, Math.abs(v) / most) : 0;
     return make("span", {className: `column${i === chosen ? " chosen" : ""}${v < 0 ? " below" : ""}`, style: `--part: ${part.toFixed(4)}`},
-      make("span", {className: "tall"}), make("span", {className: "letter"}, visible(state.tokens[i])));
+      make("span", {className: "tall"}), make("span", {className: "letter"}, visible(tokens[i])));
   });
   list.append(...columns);
   const at = event => columns.indexOf(event.target.closest(".column"));

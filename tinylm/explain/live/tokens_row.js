@@ -1,18 +1,17 @@
 // The row of tokens, coloured by their loss; one of them is the chosen position.
 
 function drawTokens() {
-  const change = state.run !== state.plain || state.temperature !== 1;
-  const worst = state.language ? Math.log(state.run.values.logits.shape[1]) : 0;
-  const shade = state.language ? null : contributions();
-  const most = shade === null ? 0 : largest(shade);
+  const change = isChanged(), worst = state.language ? Math.log(state.vocabulary) : 0;
+  const shade = state.language ? null : contributions(); // null in a translator
+  const most = shade === null ? 0 : largest(shade), isChosen = t => t === state.position;
   const row = make("div", {className: "tokens", role: "listbox", "aria-label": "Tokens of the text", "aria-orientation": "horizontal"});
   state.tokens.forEach((token, t) => {
     const loss = state.language && t > 0 ? state.losses[t - 1] : null;
     const value = shade === null ? (loss === null ? 0 : Math.min(1, loss / worst)) : shade[t] / (most || 1);
     const delta = change && loss !== null ? loss - state.plainLosses[t - 1] : 0;
     row.append(make("button", {
-      type: "button", role: "option", className: `token${value < 0 ? " below" : ""}`, id: `token-${t}`, tabIndex: t === state.position ? 0 : -1,
-      "aria-selected": t === state.position, "aria-label": tokenWords(t), "data-key": `token ${t}`,
+      type: "button", role: "option", className: `token${value < 0 ? " below" : ""}`, id: `token-${t}`, tabIndex: isChosen(t) ? 0 : -1,
+      "aria-selected": isChosen(t), "aria-label": tokenWords(t), "data-key": `token ${t}`,
       style: `--value: ${Math.abs(value).toFixed(3)}; --more: ${Math.min(1, Math.max(0, delta)).toFixed(3)}; --less: ${Math.min(1, Math.max(0, -delta)).toFixed(3)}`,
       onclick: () => select(t), onpointerenter: () => say(tokenWords(t)), onpointerleave: () => say(""), onfocus: () => say(tokenWords(t)),
     }, visible(token)));
@@ -39,8 +38,8 @@ function above(row, direction) {
 }
 
 function legend(change, worst) {
-  const words = state.language
-    ? `Colour: the loss, how much the token surprised the model, from 0 to ${digits(worst, 3)} nats (ln of ${times(state.run.values.logits.shape[1])} tokens).`
+  const words = state.language ? `Colour: the loss, how much the token surprised the model, from 0 to ${digits(worst, 3)} nats (ln of ${times(state.vocabulary)} tokens).`
+    : contributions() === null ? ""
     : `Colour: what each word adds to the logit, for ${quoted(state.labels[1])} (warm) or for ${quoted(state.labels[0])} (cold).`;
   return make("p", {className: "legend"}, words, change && state.language ? " Line below: its change, up (warm) or down (cold), in full at 1 nat." : "",
     " Choose one by click or arrow keys.");
@@ -48,17 +47,21 @@ function legend(change, worst) {
 
 function tokenWords(t) {
   const place = `position ${t}, ${quoted(state.tokens[t])}`;
-  if (!state.language) return `${place}: adds ${signed(contributions()[t])} to the logit`;
+  if (!state.language) return contributions() === null ? place : `${place}: adds ${signed(contributions()[t])} to the logit`;
   if (t === 0) return `${place}: the first token, which nothing predicts`;
   const loss = state.losses[t - 1], words = `${place}: loss ${digits(loss)} nats, probability ${digits(Math.exp(-loss), 3)}`;
-  return state.run === state.plain && state.temperature === 1 ? words : `${words}; unmodified ${digits(state.plainLosses[t - 1])}, changed by ${signed(loss - state.plainLosses[t - 1])}`;
+  return !isChanged() ? words : `${words}; unmodified ${digits(state.plainLosses[t - 1])}, changed by ${signed(loss - state.plainLosses[t - 1])}`;
 }
 
 // The sentences under the text.
 function drawSentence() {
-  const change = state.run !== state.plain || state.temperature !== 1;
+  const change = isChanged();
   const sentence = find("sentence"), changed = find("changed");
   changed.hidden = !change;
+  if (state.kind === "translator") {
+    sentence.textContent = record.run.sentence;
+    return;
+  }
   if (!state.language) {
     const logit = logitOf(state.run), p = 1 / (1 + Math.exp(-logit / state.temperature)), before = 1 / (1 + Math.exp(-logitOf(state.plain)));
     const says = p > 0.5 ? 1 : 0;

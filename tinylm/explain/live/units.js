@@ -13,7 +13,7 @@ function recurrentSteps() {
   return [
     fold("embed", "Embedding", null, () => [step("Token", [`x = E_{${state.ids[t]}}`, `the row of ${quoted(state.tokens[t])}`], [row("embed")])]),
     ...recurrentLayers().map(layer => fold(layer, layerTitle(layer), null, () => layerSteps(layer))),
-    state.language ? fold("end", "Prediction", null, () => predictionSteps("W_{d} h + b"))
+    !state.live ? fold("end", state.language ? "Prediction" : "Decision", null, recordedEnd) : state.language ? fold("end", "Prediction", null, () => predictionSteps("W_{d} h + b"))
       : fold("end", "Decision", null, decisionSteps),
   ];
 }
