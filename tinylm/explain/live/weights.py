@@ -127,10 +127,10 @@ def described(model: Any) -> tuple[str, dict[str, Any]]:
     if type(model) is TransformerClassifier:
         return "transformer-classifier", _encoder(model)
     if type(model) in (Ensemble, classifier.Ensemble):
-        members = [dict(zip(("kind", "config"), described(member), strict=True)) for member in model.members]
+        pairs = [described(member) for member in model.members]
+        shared = {name: pairs[0][1].get(name) for name in ("vocab_size", "block_size")}
         mean = "probabilities" if type(model) is Ensemble else "logits"
-        shared = {name: members[0]["config"].get(name) for name in ("vocab_size", "block_size")}
-        return "ensemble", {**shared, "members": members, "mean": mean}
+        return "ensemble", {**shared, "members": [{"kind": kind, "config": config} for kind, config in pairs], "mean": mean}
     raise ConfigError(f"the page computes GPTs, Llamas, recurrent models and two kinds of classifiers, not a {type(model).__name__}")
 
 
