@@ -1,9 +1,11 @@
 """Looking inside: the backward pass step by step, attention maps, gates, and pictures of a run."""
 
 from tinylm.explain.activations import Activations, cache, names, replace
-from tinylm.explain.attention_maps import Attention, attention_weights, by_word, draw_attention
+from tinylm.explain.attention_maps import Attention, attention_weights, by_word
+from tinylm.explain.attention_pictures import draw_attention
 from tinylm.explain.backward import Contribution, Leaf, Step, leaves, steps
-from tinylm.explain.gates import Gates, draw_gates, gate_values
+from tinylm.explain.gate_pictures import draw_gates
+from tinylm.explain.gates import Gates, gate_values
 from tinylm.explain.live.model_page import ModelPage, model_page
 from tinylm.explain.run_report import report
 from tinylm.explain.web_page import page

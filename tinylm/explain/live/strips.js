@@ -42,12 +42,13 @@ function cells(canvas, columns, rows, className) {
 
 const WIDEST = 64; // cells per row of a strip
 
-// A strip: the numbers of one activation at one place. at: the indices in front; axes: what they are called.
-function strip(name, at = [], axes = []) {
+// A strip: the numbers of one activation at one place. at: the indices in front; axes: what they are called; signedness: 0 for
+// a gate, from 0 to 1.
+function strip(name, at = [], axes = [], signedness = 1) {
   const now = vector(state.run, name, ...at), before = state.run === state.plain ? null : vector(state.plain, name, ...at);
   const columns = Math.min(WIDEST, now.length), rows = Math.ceil(now.length / columns), most = largest(now);
   const canvas = make("canvas", {className: "numbers"});
-  paint(canvas, columns, rows, i => i < now.length ? now[i] : null, most);
+  paint(canvas, columns, rows, i => i < now.length ? now[i] : null, signedness ? most : 1, signedness);
   const frame = cells(canvas, columns, rows, "strip");
   frame.style.setProperty("--rows", rows);
   frame.style.setProperty("--columns", columns);

@@ -76,8 +76,8 @@ function drawSentence() {
     return;
   }
   const loss = mean(state.losses), before = mean(state.plainLosses), total = loss * state.losses.length;
-  sentence.replaceChildren("Loss ", make("b", {id: "loss"}, digits(loss)), ` nats per token over ${plural(state.losses.length, "token")}: on average (the geometric mean) the right next token got the probability `,
-    make("b", {}, digits(Math.exp(-loss), 3)), `, and the whole text e`, make("sup", {}, `−${digits(total, 4)}`), ".");
+  sentence.replaceChildren("Loss ", make("b", {id: "loss"}, digits(loss)), ` nats per token over ${plural(state.losses.length, "token")}. The right next token got the probability `,
+    make("b", {}, digits(Math.exp(-loss), 3)), ` on average (geometric mean), the whole text e`, make("sup", {}, `−${digits(total, 4)}`), ".");
   changed.replaceChildren("Changed: ", make("b", {id: "change"}, signed(loss - before, 4)), ` nats against the unmodified run, which has ${digits(before)}; `, mostChanged());
 }
 

@@ -59,8 +59,8 @@ function layerSteps(layer) {
       gate ? `${part}: from 0 (empty) to 1 (full); darkness is the square root.` : `${part}: warm above zero, cold below.`], [
       partPicker(layer, parts, part), picture, under(T),
       order.length > SHOWN ? make("button", {type: "button", "data-key": `all ${layer}`, onclick: () => { state.open[`${layer} all`] = !all; draw(); }}, all ? `Only the ${SHOWN} most varied` : `All ${order.length} units`) : null]),
-    step(`Unit ${unit}`, unitFormulas(layer, unit), [unitControl(layer, unit, H, order.indexOf(unit) + 1, varied[unit]), unitLife(layer, unit, parts, T)]),
-    step("All units now", [`at position ${state.position}, ${quoted(state.tokens[state.position])}`], parts.map(name => strip(`${layer}.${name}`, [state.position], ["position"]))),
+    step(`Unit ${unit}`, unitFormulas(layer, unit), [unitControl(layer, unit, H, order.indexOf(unit) + 1, varied[unit]), unitLife(layer, unit, parts, T)], "broad"),
+    step("All units now", [`at position ${state.position}, ${quoted(state.tokens[state.position])}`], parts.map(name => strip(`${layer}.${name}`, [state.position], ["position"], GATES.includes(name) ? 0 : 1))),
   ];
 }
 
@@ -115,20 +115,19 @@ function unitFormulas(layer, unit) {
   const old = part => first ? 0 : get(part, before), kind = cell();
   const scale = scaleOf(`${layer}.h`, unit), changed = scale === 1 ? "" : `, then × ${digits(scale, 3)}`;
   if (kind === "lstm") return [
-    `i = σ(W_{i} x + U_{i} h′ + b_{i}) = ${digits(get("input"), 3)}`,
-    `f = σ(…) = ${digits(get("forget"), 3)},  g = tanh(…) = ${digits(get("candidate"), 3)},  o = σ(…) = ${digits(get("output"), 3)}`,
-    "c = f c′ + i g",
-    `   = ${digits(get("forget"), 3)} · ${say3(old("c"))} + ${digits(get("input"), 3)} · ${say3(get("candidate"))} = ${digits(get("c"), 3)}`,
-    "h = o tanh(c)",
-    `   = ${digits(get("output"), 3)} · tanh(${digits(get("c"), 3)}) = ${digits(get("h"), 3)}${changed}`,
+    `input i = σ(W_{i} x + U_{i} h′ + b_{i}) = ${digits(get("input"), 3)}`,
+    `forget f = σ(W_{f} x + U_{f} h′ + b_{f}) = ${digits(get("forget"), 3)}`,
+    `candidate g = tanh(W_{g} x + U_{g} h′ + b_{g}) = ${digits(get("candidate"), 3)}`,
+    `output o = σ(W_{o} x + U_{o} h′ + b_{o}) = ${digits(get("output"), 3)}`,
+    `c = f c′ + i g = ${digits(get("forget"), 3)} · ${say3(old("c"))} + ${digits(get("input"), 3)} · ${say3(get("candidate"))} = ${digits(get("c"), 3)}`,
+    `h = o tanh(c) = ${digits(get("output"), 3)} · tanh(${digits(get("c"), 3)}) = ${digits(get("h"), 3)}${changed}`,
     first ? "c′ and h′, of the step before, are 0 at the first." : "′: of the step before.",
   ];
   if (kind === "gru") return [
-    `r = σ(W_{r} x + U_{r} h′ + b_{r}) = ${digits(get("reset"), 3)}`,
-    `z = σ(W_{z} x + U_{z} h′ + b_{z}) = ${digits(get("update"), 3)}`,
-    `n = tanh(W_{n} x + r ⊙ (U_{n} h′)) = ${digits(get("candidate"), 3)}`,
-    "h = (1 − z) n + z h′",
-    `   = ${digits(1 - get("update"), 3)} · ${say3(get("candidate"))} + ${digits(get("update"), 3)} · ${say3(old("h"))} = ${digits(get("h"), 3)}${changed}`,
+    `reset r = σ(W_{r} x + U_{r} h′ + b_{r}) = ${digits(get("reset"), 3)}`,
+    `update z = σ(W_{z} x + U_{z} h′ + b_{z}) = ${digits(get("update"), 3)}`,
+    `candidate n = tanh(W_{n} x + b_{n} + r (U_{n} h′ + c_{n})) = ${digits(get("candidate"), 3)}`,
+    `h = (1 − z) n + z h′ = ${digits(1 - get("update"), 3)} · ${say3(get("candidate"))} + ${digits(get("update"), 3)} · ${say3(old("h"))} = ${digits(get("h"), 3)}${changed}`,
     first ? "h′, of the step before, is 0 at the first." : "′: of the step before.",
   ];
   return [`h = ${memberConfig().nonlinearity ?? "tanh"}(W x + U h′ + b) = ${digits(get("h"), 3)}${changed}`, `h′, of the step before: ${digits(old("h"), 3)}`];
