@@ -5,9 +5,11 @@ function step(title, formulas, content, kind = "") {
     make("div", {className: "what"}, make("h4", {}, title), formulas.filter(text => text).map(formula)),
     make("div", {className: "how"}, content));
 }
+// Which parts are open at first: all in a wide window, unless they are many.
+const opens = key => !/[.]/.test(key) || /[.]0$/.test(key) || (matchMedia("(min-width: 44.01rem)").matches && layerCount("h") <= 6);
 // A part of the page that opens and closes, and stays as it was when the page is drawn again.
 function fold(key, title, beside, content) {
-  const box = make("details", {className: "block", open: state.open[key] ?? true},
+  const box = make("details", {className: "block", open: state.open[key] ?? opens(key)},
     make("summary", {"data-key": `fold ${key}`}, make("h3", {}, title), beside));
   box.addEventListener("toggle", () => {
     state.open[key] = box.open;
@@ -115,7 +117,7 @@ function headPicker(i, heads, head, which) {
   const list = make("div", {className: "heads", role: "radiogroup", "aria-label": `Head of block ${key}`});
   for (let h = 0; h < heads; h++) {
     const canvas = make("canvas", {className: "numbers"}), off = which === "cross" ? 1 : scaleOf(inside(`h.${i}.attn.head_out`), h);
-    paint(canvas, columns, rows, k => all[h * rows * columns + k], 1, 0);
+    paint(canvas, columns, rows, k => all[h * rows * columns + k], 1, "weight");
     list.append(make("button", {type: "button", role: "radio", className: "head", "aria-checked": h === head, tabIndex: h === head ? 0 : -1, "data-key": `head ${key} ${h}`, onclick: () => choose(h)}, canvas, make("span", {}, `head ${h}`, off === 1 ? "" : off === 0 ? ", off" : ` × ${digits(off, 2)}`)));
   }
   list.addEventListener("keydown", event => {

@@ -1,4 +1,5 @@
-// Rows and grids of numbers as colours: --hot above zero, --cold below, the stronger the farther from zero.
+// Rows and grids of numbers as colours: --hot above zero, --cold below, the stronger the farther from zero. Gates, from 0 to 1, have
+// the accent's colour; so have weights of attention, whose strength is the square root, so that small ones show.
 
 // One row of a run's array: vector(run, "h.0.attn.q", 1, 5) is what head 1 asks for at position 5.
 function vector(run, name, ...at) {
@@ -9,16 +10,16 @@ function vector(run, name, ...at) {
 }
 const has = name => name in state.run.values;
 
-function paint(canvas, columns, rows, value, most, signedness = 1) {
+function paint(canvas, columns, rows, value, most, kind = "signed") {
   canvas.width = columns;
   canvas.height = rows;
   const context = canvas.getContext("2d"), image = context.createImageData(columns, rows);
-  const hot = colour(signedness ? "--hot" : "--accent"), cold = colour("--cold");
+  const hot = colour(kind === "signed" ? "--hot" : "--accent"), cold = colour("--cold");
   for (let i = 0; i < columns * rows; i++) {
     const v = value(i);
     if (v === null || Number.isNaN(v)) continue;
     const [r, g, b] = v < 0 ? cold : hot, part = most ? Math.min(1, Math.abs(v) / most) : 0;
-    image.data.set([r, g, b, Math.round(255 * (signedness ? part : Math.sqrt(part)))], 4 * i);
+    image.data.set([r, g, b, Math.round(255 * (kind === "weight" ? Math.sqrt(part) : part))], 4 * i);
   }
   context.putImageData(image, 0, 0);
 }
@@ -42,13 +43,13 @@ function cells(canvas, columns, rows, className) {
 
 const WIDEST = 64; // cells per row of a strip
 
-// A strip: the numbers of one activation at one place. at: the indices in front; axes: what they are called; signedness: 0 for
-// a gate, from 0 to 1.
-function strip(name, at = [], axes = [], signedness = 1) {
+// A strip: the numbers of one activation at one place. at: the indices in front; axes: what they are called;
+// kind: as in `paint`.
+function strip(name, at = [], axes = [], kind = "signed") {
   const now = vector(state.run, name, ...at), before = state.run === state.plain ? null : vector(state.plain, name, ...at);
   const columns = Math.min(WIDEST, now.length), rows = Math.ceil(now.length / columns), most = largest(now);
   const canvas = make("canvas", {className: "numbers"});
-  paint(canvas, columns, rows, i => i < now.length ? now[i] : null, signedness ? most : 1, signedness);
+  paint(canvas, columns, rows, i => i < now.length ? now[i] : null, kind === "gate" ? 1 : most, kind);
   const frame = cells(canvas, columns, rows, "strip");
   frame.style.setProperty("--rows", rows);
   frame.style.setProperty("--columns", columns);
@@ -64,9 +65,9 @@ function strip(name, at = [], axes = [], signedness = 1) {
 }
 
 // A grid of any numbers, with the rows and columns that `text` explains.
-function grid(key, label, {columns, rows, value, most, signedness = 1, className = "grid", text, choose}) {
+function grid(key, label, {columns, rows, value, most, kind = "signed", className = "grid", text, choose}) {
   const canvas = make("canvas", {className: "numbers"});
-  paint(canvas, columns, rows, value, most, signedness);
+  paint(canvas, columns, rows, value, most, kind);
   const frame = cells(canvas, columns, rows, className);
   return readable(frame, key, label, {count: columns * rows, columns, at: frame.at, text, mark: frame.put, choose});
 }

@@ -48,7 +48,7 @@ function layerSteps(layer) {
   const said = i => { const t = i % T, u = units[Math.floor(i / T)];
     return `${layer}.${part}[${t}, ${u}] = ${digits(data[t * H + u], 5)} at ${quoted(state.tokens[t])}` + (state.run === state.plain ? "" : `, unmodified ${digits(state.plain.values[`${layer}.${part}`].data[t * H + u], 5)}`); };
   const picture = grid(`grid ${layer}`, `${layer}.${part}: ${units.length} units from top to bottom, the most varied first, over ${T} tokens`,
-    {columns: T, rows: units.length, value, most: gate ? 1 : Math.max(1e-9, largest(data)), signedness: gate ? 0 : 1, className: "map", text: said,
+    {columns: T, rows: units.length, value, most: gate ? 1 : Math.max(1e-9, largest(data)), kind: gate ? "gate" : "signed", className: "map", text: said,
       choose: i => pick(units[Math.floor(i / T)], i % T)});
   picture.style.setProperty("--rows", units.length);
   picture.append(make("span", {className: "here column-here", style: `left: ${100 * state.position / T}%; width: ${100 / T}%`}));
@@ -56,11 +56,11 @@ function layerSteps(layer) {
   if (line >= 0) picture.append(make("span", {className: "here row-here", style: `top: ${100 * line / units.length}%; height: ${100 / units.length}%`}));
   return [
     step("Over the text", ["Tokens from left to right, units from top to bottom, the one that varies most first.",
-      gate ? `${part}: from 0 (empty) to 1 (full); darkness is the square root.` : `${part}: warm above zero, cold below.`], [
+      gate ? `${part}: from 0 (empty) to 1 (full).` : `${part}: warm above zero, cold below.`], [
       partPicker(layer, parts, part), picture, under(T),
       order.length > SHOWN ? make("button", {type: "button", "data-key": `all ${layer}`, onclick: () => { state.open[`${layer} all`] = !all; draw(); }}, all ? `Only the ${SHOWN} most varied` : `All ${order.length} units`) : null]),
     step(`Unit ${unit}`, unitFormulas(layer, unit), [unitControl(layer, unit, H, order.indexOf(unit) + 1, varied[unit]), unitLife(layer, unit, parts, T)], "broad"),
-    step("All units now", [`at position ${state.position}, ${quoted(state.tokens[state.position])}`], parts.map(name => strip(`${layer}.${name}`, [state.position], ["position"], GATES.includes(name) ? 0 : 1))),
+    step("All units now", [`at position ${state.position}, ${quoted(state.tokens[state.position])}`], parts.map(name => strip(`${layer}.${name}`, [state.position], ["position"], GATES.includes(name) ? "gate" : "signed"))),
   ];
 }
 
@@ -100,7 +100,7 @@ function unitLife(layer, unit, parts, T) {
     const {shape: [, H], data} = state.run.values[`${layer}.${part}`], gate = GATES.includes(part);
     const line = Float32Array.from({length: T}, (_, t) => data[t * H + unit]);
     const most = gate ? 1 : largest(line);
-    const picture = grid(`life ${layer} ${part}`, `${layer}.${part} of unit ${unit} over ${T} tokens`, {columns: T, rows: 1, value: t => line[t], most, signedness: gate ? 0 : 1, className: "line-map",
+    const picture = grid(`life ${layer} ${part}`, `${layer}.${part} of unit ${unit} over ${T} tokens`, {columns: T, rows: 1, value: t => line[t], most, kind: gate ? "gate" : "signed", className: "line-map",
       text: t => `${layer}.${part}[${t}, ${unit}] = ${digits(line[t], 5)} at ${quoted(state.tokens[t])}`, choose: select});
     picture.append(make("span", {className: "here column-here", style: `left: ${100 * state.position / T}%; width: ${100 / T}%`}));
     return [make("span", {className: "soft"}, part), picture, make("b", {className: "number"}, digits(line[state.position], 3))];
