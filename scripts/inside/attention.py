@@ -33,7 +33,7 @@ class AttentionMaps(Pictured):
 
 def attention(arguments: AttentionMaps) -> None:
     read = load(arguments)
-    layers = explain.attention_weights(read.output(), model=read.model)
+    layers = read.attention()
     if not layers:
         raise ConfigError(f"the model in {arguments.run} has no attention; 'gates' shows a recurrent one")
     parts = read.parts(layers)

@@ -21,7 +21,7 @@ class GateMaps(Pictured):
 
 def gates(arguments: GateMaps) -> None:
     read = load(arguments)
-    layers = explain.gate_values(read.output(), model=read.model)
+    layers = read.gates()
     if not layers:
         raise ConfigError(f"the model in {arguments.run} is not recurrent; 'attention' shows a Transformer")
     table = Table("layer", "gate or state", "mean", "from", "to", "closed (< 0.1)", "open (> 0.9)", box=None)

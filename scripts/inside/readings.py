@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from support.tables import screen
 
 from tinylm.explain import reading
-from tinylm.explain.plots import png
+from tinylm.explain.figures import png
 from tinylm.files.atomic import write_atomically
 from tinylm.pretrained.model_loading import find_pretrained
 

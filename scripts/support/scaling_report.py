@@ -13,7 +13,7 @@ from support.display import train_watched
 from support.estimate_tables import duration
 from support.tables import screen
 from tinylm.data import Corpus
-from tinylm.explain.plots import png
+from tinylm.explain.figures import png
 from tinylm.explain.scaling_plots import scaling_figure
 from tinylm.files.atomic import write_atomically
 from tinylm.files.json_files import write_json

@@ -5,8 +5,9 @@ import pytest
 
 import tinylm
 from tinylm import Tensor, explain, nn
-from tinylm.errors import AutogradError
-from tinylm.explain.attention_maps import draw_attention, strongest
+from tinylm.errors import ConfigError
+from tinylm.explain.attention_maps import strongest
+from tinylm.explain.attention_pictures import draw_attention
 from tinylm.models import GPT, GPTConfig, RNNModel, TransformerModel, Translator
 from tinylm.models.classifier import TransformerClassifier
 
@@ -22,22 +23,22 @@ def softmax(scores):
 
 def test_by_hand():
     """With scores q·k of 0 and log 3, the second key has 3 times the weight of the first."""
-    q = Tensor(np.array([[1.0], [np.log(3)]]), requires_grad=True)
-    k, v = Tensor(np.array([[0.0], [1.0]])), Tensor(np.array([[5.0], [7.0]]))
-    y = tinylm.scaled_dot_product_attention(q, k, v, causal=True, scale=1.0)
-    (only,) = explain.attention_weights(y)
-    assert only.name == "attention 0"
-    np.testing.assert_allclose(only.weights, [[1, 0], [0.25, 0.75]], rtol=1e-12)
-    y = tinylm.scaled_dot_product_attention(q, k, v, np.array([[False, True], [True, True]]), scale=2.0)
-    np.testing.assert_allclose(explain.attention_weights(y)[0].weights, [[0, 1], [0.1, 0.9]], rtol=1e-12)
+    layer = nn.MultiheadAttention(1, 1, bias=False, batch_first=True).to(dtype=np.float64)
+    layer.load_state_dict({"in_proj_weight": np.array([[1.0], [1.0], [1.0]]), "out_proj.weight": np.ones((1, 1))})
+    q, k = Tensor(np.array([[[1.0], [np.log(3)]]])), Tensor(np.array([[[0.0], [1.0]]]))
+    (only,) = explain.attention_weights(layer, q, k, k, is_causal=True)
+    assert only.name == ""
+    np.testing.assert_allclose(only.weights[0, 0], [[1, 0], [0.25, 0.75]], rtol=1e-12)
+    (only,) = explain.attention_weights(layer, q * 2, k, k, attn_mask=np.array([[True, False], [False, False]]))
+    np.testing.assert_allclose(only.weights[0, 0], [[0, 1], [0.1, 0.9]], rtol=1e-12)
 
 
 def test_a_gpt():
     """The first layer's weights follow from its parameters; later positions get no weight."""
     model = GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=3, n_head=2, n_embd=8)).to(dtype=np.float64)
     x = ids(2, 6)
-    found = explain.attention_weights(model(x), model=model)
-    assert [a.name for a in found] == ["transformer.h.0.attn", "transformer.h.1.attn", "transformer.h.2.attn"]
+    found = explain.attention_weights(model, x)
+    assert [a.name for a in found] == ["h.0.attn", "h.1.attn", "h.2.attn"]
     trunk = model.transformer
     h = trunk.h[0].ln_1(trunk.wte(x) + trunk.wpe(tinylm.arange(6))).numpy()
     q, k, _ = np.split(h @ trunk.h[0].attn.c_attn.weight.numpy().T, 3, axis=-1)
@@ -59,23 +60,21 @@ def test_the_layers_own_weights():
     layer.eval()
     _, expected = layer(x, x, x, attn_mask=mask, average_attn_weights=False)
     layer.train()
-    y, _ = layer(x, x, x, attn_mask=mask, need_weights=False)
-    (only,) = explain.attention_weights(y, model=layer)
+    (only,) = explain.attention_weights(layer, x, x, x, attn_mask=mask, need_weights=False)
     np.testing.assert_allclose(only.weights, expected.numpy(), rtol=1e-5, atol=1e-7)
 
 
 def test_other_models_layers_and_padding():
     model = TransformerModel(11, 8, 2, 12, 2, dropout=0.0)
-    found = explain.attention_weights(model(ids(6, 3)), model=model)
-    assert [a.name for a in found] == [f"transformer_encoder.layers.{i}.self_attn" for i in range(2)]
+    found = explain.attention_weights(model, ids(6, 3))
+    assert [a.name for a in found] == ["h.0.attn", "h.1.attn"]
     assert all(a.weights.shape == (3, 2, 6, 6) for a in found)
 
     model = Translator(11, 8, 2, 12, 2)
     lengths = np.array([6, 4, 2])
-    found = explain.attention_weights(model(ids(3, 6), lengths, ids(3, 5)), model=model)
+    found = explain.attention_weights(model, ids(3, 6), lengths, ids(3, 5))
     assert [a.name for a in found] == [
-        "encoder.layers.0.self_attn", "encoder.layers.1.self_attn",
-        "decoder.layers.0.self_attn", "decoder.layers.0.multihead_attn", "decoder.layers.1.self_attn", "decoder.layers.1.multihead_attn",
+        "encoder.h.0.attn", "encoder.h.1.attn", "decoder.h.0.attn", "decoder.h.0.cross", "decoder.h.1.attn", "decoder.h.1.cross",
     ]  # fmt: skip
     crossing = found[3].weights
     assert crossing.shape == (3, 2, 5, 6)
@@ -84,23 +83,20 @@ def test_other_models_layers_and_padding():
         np.testing.assert_allclose(weights[..., :n].sum(-1), 1, rtol=1e-5)
 
     model = TransformerClassifier(11, 8, 2, 12, 1)
-    (only,) = explain.attention_weights(model(ids(3, 6), lengths), model=model)
-    assert only.name == "transformer_encoder.layers.0.self_attn"
+    (only,) = explain.attention_weights(model, ids(3, 6), lengths)
+    assert only.name == "h.0.attn"
     assert not only.weights[2, :, :, 2:].any()
 
 
-def test_without_attention_or_tape():
+def test_without_attention_or_model():
     model = RNNModel("gru", 11, 8, 8, 1)
-    y, _ = model(ids(4, 2))
-    assert explain.attention_weights(y, model=model) == []
+    assert explain.attention_weights(model, ids(4, 2)) == []
+    model = GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=8))
     with tinylm.no_grad():
-        y, _ = model(ids(4, 2))
-    with pytest.raises(AutogradError, match="nothing was recorded"):
-        explain.attention_weights(y, model=model)
-    y, _ = model(ids(4, 2))
-    y.sum().backward()
-    with pytest.raises(AutogradError, match="was freed"):
-        explain.attention_weights(y, model=model)
+        (only,) = explain.attention_weights(model, ids(2, 4))
+    assert only.weights.shape == (2, 2, 4, 4)
+    with pytest.raises(ConfigError, match=r"got Tensor: expected the model and its inputs, attention_weights\(model, ids\)"):
+        explain.attention_weights(model(ids(2, 4)))
 
 
 def test_words_from_pieces():

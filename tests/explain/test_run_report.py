@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from tinylm import explain
 from tinylm.errors import CheckpointError, ConfigError
 from tinylm.explain import plots
+from tinylm.explain.figures import png
 from tinylm.train import Counting, Run, default_config
 
 TEXT = "the quick brown fox jumps over the lazy dog.\nwhat does not fit, is it the dog?\n" * 20
@@ -86,7 +87,7 @@ def test_a_png_of_any_characters() -> None:
     figure.add_subplot(title="\U0001f98a 狐")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert plots.png(figure).startswith(PNG)
+        assert png(figure).startswith(PNG)
 
 
 # ---------------------------------------------------------------- the page

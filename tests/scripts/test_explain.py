@@ -62,7 +62,7 @@ def test_which_earlier_words_a_head_looks_at(runs: dict[str, Path], tmp_path: Pa
     shown = rows("attention", runs["gpt"], SENTENCE, "--layer", 1, "--head", 0, "--words", "--out", tmp_path / "a.png")
     model, tokenizer, _ = load_run(runs["gpt"])
     ids = tokenizer.encode(SENTENCE)
-    layers = explain.attention_weights(model(Tensor(ids[None])), model=model)  # type: ignore[operator,arg-type]
+    layers = explain.attention_weights(model, Tensor(ids[None]))  # type: ignore[operator,arg-type]
     weights, words, _ = explain.by_word(layers[1].weights[0, 0], list(SENTENCE))
     assert words == ["the ", "lazy ", "dog"]
     assert shown[1] == ["0", "'the", "'", "1.00"]
@@ -74,7 +74,7 @@ def test_which_earlier_words_a_head_looks_at(runs: dict[str, Path], tmp_path: Pa
 
 def test_all_heads(runs: dict[str, Path]) -> None:
     shown = rows("attention", runs["gpt"], SENTENCE)
-    assert [cells[:3] for cells in shown[1:5]] == [[str(i), str(j), f"transformer.h.{i}.attn"] for i in (0, 1) for j in (0, 1)]
+    assert [cells[:3] for cells in shown[1:5]] == [[str(i), str(j), f"h.{i}.attn"] for i in (0, 1) for j in (0, 1)]
     for cells in shown[1:5]:
         assert 0 < float(cells[3]) < 11
         assert 0 < float(cells[4]) < 1
@@ -87,10 +87,10 @@ def test_all_heads(runs: dict[str, Path]) -> None:
 def test_the_gates(runs: dict[str, Path]) -> None:
     shown = rows("gates", runs["lstm"], SENTENCE)
     names = ["input", "forget", "candidate", "output", "c", "h"]
-    assert [cells[:2] for cells in shown[1:13]] == [[f"rnn.l{i}", name] for i in (0, 1) for name in names]
+    assert [cells[:2] for cells in shown[1:13]] == [[f"rnn.{i}", name] for i in (0, 1) for name in names]
     model, tokenizer, _ = load_run(runs["lstm"])
     ids = tokenizer.encode(SENTENCE)
-    layers = explain.gate_values(model(Tensor(ids[:, None]))[0], model=model)  # type: ignore[operator,arg-type]
+    layers = explain.gate_values(model, Tensor(ids[:, None]))  # type: ignore[operator,arg-type]
     forget = layers[1].values["forget"]
     assert shown[8][2:5] == [f"{x:+.3f}" for x in (forget.mean(), forget.min(), forget.max())]
     assert (runs["lstm"] / "gates.png").read_bytes().startswith(PNG)
@@ -111,7 +111,7 @@ def test_dry_runs_write_nothing(runs: dict[str, Path], tmp_path: Path) -> None:
     result = script("explain.py", "backward", runs["gpt"], long, "--page", tmp_path / "page.html", "--dry-run", cwd=tmp_path)
     assert "over 19 tokens" in ends_well(result)
     assert rows("attention", runs["gpt"], long, "--dry-run")[-1][:2] == ["1", "1"]
-    assert rows("gates", runs["lstm"], long, "--dry-run")[-1][:2] == ["rnn.l1", "h"]
+    assert rows("gates", runs["lstm"], long, "--dry-run")[-1][:2] == ["rnn.1", "h"]
     assert rows("report", runs["gpt"], "--dry-run") == [["would", "write", str(runs["gpt"] / "report.html")]]
     assert list(tmp_path.iterdir()) == []
     assert {path: path.stat().st_mtime_ns for run in runs.values() for path in run.rglob("*")} == before

@@ -81,14 +81,13 @@ def test_a_translators_heads(others: dict[str, Path]) -> None:
     run = others["translate-transformer"]
     arguments = ("attention", run, "The cat.", "--target", "El gato.")
     shown = rows(*arguments)
-    names = ["encoder.layers.0.self_attn", "decoder.layers.0.self_attn", "decoder.layers.0.multihead_attn"]
+    names = ["encoder.h.0.attn", "decoder.h.0.attn", "decoder.h.0.cross"]
     assert [cells[:3] for cells in shown[1:7]] == [[str(i), str(j), name] for i, name in enumerate(names) for j in (0, 1)]
     assert [cells[3:5] == ["-", "-"] for cells in shown[1:7]] == [False] * 4 + [True] * 2
     for part in ("encoder", "decoder", "source"):
         assert (run / f"attention-{part}.png").read_bytes().startswith(PNG)
     shown = rows(*arguments, "--words", "--layer", 2, "--head", 1)
-    model, logits, _ = translated(run, "The cat.", "El gato.")
-    weights = explain.attention_weights(logits, model=model)[2].weights[0, 1]
+    weights = read_run(run, "The cat.", target="El gato.").attention()[2].weights[0, 1]
     v = load_translator(run).vocabulary
     tokens, sources = ([v.decode([i]) for i in v.encode(text)[:-1]] for text in ("El gato.", "The cat."))
     joined, words, source_words = explain.by_word(weights, ["<s> ", *tokens], [*sources, " </s>"])
@@ -102,14 +101,13 @@ def test_a_translators_heads(others: dict[str, Path]) -> None:
 
 def test_a_translators_gates(others: dict[str, Path]) -> None:
     shown = rows("gates", others["translate-lstm"], "The cat.")
-    assert [cells[0] for cells in shown[1:13]] == ["encoder.l0"] * 6 + ["decoder.l0"] * 6
-    model, logits, _ = translated(others["translate-lstm"], "The cat.", "")
-    forget = explain.gate_values(logits, model=model)[0].values["forget"]
+    assert [cells[0] for cells in shown[1:13]] == ["encoder.rnn.0"] * 6 + ["decoder.rnn.0"] * 6
+    read = read_run(others["translate-lstm"], "The cat.")
+    forget = read.gates()[0].values["forget"]
     assert shown[2][2:5] == [f"{x:+.3f}" for x in (forget.mean(), forget.min(), forget.max())]
     for part in ("encoder", "decoder"):
         assert (others["translate-lstm"] / f"gates-{part}.png").read_bytes().startswith(PNG)
-    read = read_run(others["translate-lstm"], "The cat.")
-    _, tokens, _ = read.tokens("encoder.l0")
+    _, tokens, _ = read.tokens("encoder.rnn.0")
     assert tokens[0] == " </s>"  # it reads the source backwards
     assert "".join(reversed(tokens)) == "The cat. </s>"
 
@@ -125,12 +123,12 @@ def test_a_classifier(others: dict[str, Path]) -> None:
     likelier = names[logits.item() > 0]
     assert f"for the label {likelier!r}" in ends_well(script_here("explain.py", "backward", run, text))
     shown = rows("attention", run, text, "--layer", 1, "--head", 0)
-    weights = explain.attention_weights(logits, model=model)[1].weights[0, 0]
+    weights = explain.attention_weights(model, Tensor(ids[None]), np.array([len(ids)]))[1].weights[0, 0]
     for t, cells in enumerate(shown[1:5]):  # later words count, too
         s = int(np.argmax(np.where(np.arange(4) == t, 0, weights[t])))
         assert f"{abs(t - s)} {'back' if s < t else 'on'}: {weights[t, s]:.2f}" in " ".join(cells)
     shown = rows("gates", others["classify-lstm"], text)
-    assert [cells[0] for cells in shown[1:13:6]] == ["members.0.rnn.l0", "members.0.rnn.l0_reverse"]
+    assert [cells[0] for cells in shown[1:13:6]] == ["members.0.rnn.0", "members.0.rnn.0.reverse"]
     assert (others["classify-lstm"] / "gates.png").read_bytes().startswith(PNG)
 
 

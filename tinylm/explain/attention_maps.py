@@ -1,45 +1,50 @@
-"""Where attention looks: the weights of every head, read from the tape of a forward pass."""
+"""Where attention looks: the weights of every head in a forward pass."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib.colors import PowerNorm
-from matplotlib.figure import Figure
 
 from tinylm.engine.devices import to_numpy
-from tinylm.engine.tensor import as_array
-from tinylm.explain.naming import Names, recorded_nodes
-from tinylm.explain.token_axes import label_tokens, title_width
+from tinylm.engine.tensor import Tensor
+from tinylm.errors import ConfigError
+from tinylm.explain.activations import cache, names
 from tinylm.nn import Module
 
 
 @dataclass(frozen=True)
 class Attention:
-    """One attention layer.  name: the path of its module.  weights (N, heads, T, S): how much of
+    """One attention layer.  name: such as 'h.0.attn'.  weights (N, heads, T, S): how much of
     the value at s query t takes, before dropout. They sum to 1 over s; all are 0 if the mask excludes every s."""
 
     name: str
     weights: np.ndarray
 
 
-def attention_weights(output: Any, *, model: Module | None = None) -> list[Attention]:
-    """Returns the weights of the attention layers that led to `output`, the first layer first.
+def attention_weights(model: Module, *inputs: Any, **named: Any) -> list[Attention]:
+    """Returns the weights of every attention layer while the model reads `inputs`, the first layer first; [] if it has none.
 
-    output: a tensor of any model, computed with recording on (not in `no_grad`) and not freed by
-    `backward`; the tape holds what each attention was given, and its weights are computed again. model: gives names.
-    Raises AutogradError if there is no tape.
+    inputs, named: what the model's forward pass takes, such as ids. Raises ConfigError for something else than a model.
     """
-    names = Names(model, output)
-    found: list[Attention] = []
-    for node in recorded_nodes(output):
-        if node.op.name == "scaled_dot_product_attention":
-            q, k, v, mask = (None if x is None else as_array(x) for x in node.inputs)
-            kept = {name: node.settings[1][name] for name in ("causal", "scale") if name in node.settings[1]}
-            (_, weights), _ = node.op.body(q, k, v, mask, return_weights=True, **kept)
-            found.append(Attention(names.module(node) or f"attention {len(found)}", to_numpy(weights)))
-    return found
+    if patterns := _names(model, "attention_weights"):
+        with cache(model, patterns) as seen:
+            model(*inputs, **named)
+        return attention_of(seen)
+    return []
+
+
+def _names(model: Module, function: str) -> list[str]:
+    """Returns the names of the patterns. Raises ConfigError if `model` is something else."""
+    if not isinstance(model, Module):
+        raise ConfigError(f"explain.{function} got {type(model).__name__}: expected the model and its inputs, {function}(model, ids)")
+    return [name for name in names(model) if name.split(".")[-1] == "pattern"]
+
+
+def attention_of(seen: Mapping[str, Tensor]) -> list[Attention]:
+    """Returns the weights among activations that a `cache` has kept."""
+    patterns = {name: value for name, value in seen.items() if name.split(".")[-1] == "pattern"}
+    return [Attention(name.removesuffix("pattern").rstrip("."), to_numpy(value.data)) for name, value in patterns.items()]
 
 
 def by_word(weights: np.ndarray, tokens: Sequence[str], sources: Sequence[str] | None = None) -> tuple[np.ndarray, list[str], list[str]]:
@@ -72,23 +77,3 @@ def strongest(weights: np.ndarray, position: int, count: int = 3, crossing: bool
     row = weights[position]
     order = [int(s) for s in np.argsort(-row, kind="stable") if row[s] > 0 and (crossing or s != position)]
     return [(s, float(row[s])) for s in order[:count]]
-
-
-def draw_attention(layers: Sequence[Attention], tokens: Sequence[str], sources: Sequence[str] | None = None) -> Figure:
-    """Draws each head for the first text of the batch, one row per layer: the tokens at the left look at those
-    below. Darkness is the square root of the weight. sources: the tokens looked at, if they are not `tokens`."""
-    sources = tokens if sources is None else sources
-    heads = max(layer.weights.shape[1] for layer in layers)
-    side = max(2.2, 0.16 * max(len(tokens), len(sources)), title_width(f"{layer.name}, head 0" for layer in layers))
-    figure = Figure(figsize=(side * heads + 1, (side + 0.4) * len(layers) + 0.5), layout="constrained")
-    axes = figure.subplots(len(layers), heads, squeeze=False)
-    for row, layer in zip(axes, layers, strict=True):
-        for head, cell in enumerate(row):
-            if head >= layer.weights.shape[1]:
-                cell.set_axis_off()
-                continue
-            cell.imshow(layer.weights[0, head], cmap="Blues", norm=PowerNorm(0.5, 0, 1))
-            cell.set_title(f"{layer.name}, head {head}", fontsize=8)
-            label_tokens(cell.xaxis, sources)
-            label_tokens(cell.yaxis, tokens)
-    return figure

@@ -1,26 +1,14 @@
 """Pictures of a training run from its metrics.jsonl."""
 
-import io
 import itertools
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 Records = Sequence[Mapping[str, Any]]
-
-
-def png(figure: Figure) -> bytes:
-    """Returns the figure as the bytes of a PNG file. Characters that the font lacks are drawn as boxes."""
-    image = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
-        FigureCanvasAgg(figure).print_png(image)
-    return image.getvalue()
 
 
 def figures(records: Records, ngram: float | None = None, torch: Records = ()) -> dict[str, Figure]:

@@ -16,6 +16,9 @@ from tinylm.engine.autograd import set_recording
 from tinylm.engine.devices import device_namespace, to_device
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError
+from tinylm.explain.activations import Activations, cache, names
+from tinylm.explain.attention_maps import Attention, attention_of
+from tinylm.explain.gates import Gates, gates_of, is_recurrent
 from tinylm.files.json_files import read_json
 from tinylm.files.regular_files import exists
 from tinylm.models import LanguageModel, NgramLM
@@ -56,6 +59,20 @@ class Reading:
     def output(self) -> Tensor:
         """Returns the logits, with their tape."""
         raise NotImplementedError(f"{type(self).__name__} has no output")
+
+    def seen(self, wanted: Sequence[str]) -> Activations:
+        """Returns activations of the model while it reads the text, by the names of `explain.names`."""
+        with cache(self.model, wanted) as seen:
+            self.output()
+        return seen
+
+    def attention(self) -> list[Attention]:
+        """Returns where each attention layer looks; [] if the model has none."""
+        return attention_of(self.seen([name for name in names(self.model) if name.endswith(".pattern")]))
+
+    def gates(self) -> list[Gates]:
+        """Returns the gates and states of the recurrent layers; [] if the model has none."""
+        return gates_of(self.seen([name for name in names(self.model) if is_recurrent(name)]))
 
     def tokens(self, layer: str) -> tuple[str, list[str], list[str] | None]:
         """Returns (part, tokens, sources) of a layer, see `Part`."""
@@ -130,7 +147,7 @@ class TranslationReading(Reading):
         if layer.startswith("encoder"):
             backwards = isinstance(self.model, RecurrentTranslator)  # it reads the source in reverse
             return "encoder", self._source_tokens[:: -1 if backwards else 1], None
-        if "multihead_attn" in layer:
+        if layer.endswith(".cross"):
             return "source", self._target_tokens, self._source_tokens
         return "decoder", self._target_tokens, None
 

@@ -9,9 +9,10 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from tinylm.errors import CheckpointError, ConfigError
-from tinylm.explain.attention_maps import attention_weights, draw_attention
-from tinylm.explain.gates import draw_gates, gate_values
-from tinylm.explain.plots import figures, png
+from tinylm.explain.attention_pictures import draw_attention
+from tinylm.explain.figures import png
+from tinylm.explain.gate_pictures import draw_gates
+from tinylm.explain.plots import figures
 from tinylm.explain.reading import Part, read_run
 from tinylm.files.atomic import write_atomically
 from tinylm.files.json_files import read_json
@@ -122,10 +123,10 @@ def _same_training(folder: Path, record: Mapping[str, Any]) -> list[dict[str, An
 
 def _pictures_of_reading(folder: Path, text: str) -> dict[str, Figure]:
     reading = read_run(folder, text)
-    output, made = reading.output(), {}
-    for part in reading.parts(attention_weights(output, model=reading.model)):
+    made: dict[str, Figure] = {}
+    for part in reading.parts(reading.attention()):
         made[f"Attention{_of(part)}: the row looks at the columns"] = draw_attention(part.layers, part.tokens, part.sources)
-    for part in reading.parts(gate_values(output, model=reading.model)):
+    for part in reading.parts(reading.gates()):
         made[f"Gates and states{_of(part)}, token by token"] = draw_gates(part.layers, part.tokens)
     return made
 

@@ -1,0 +1,199 @@
+"""tinylm.explain.replace: what other values in the place of activations do to a run, and what they leave behind."""
+
+import contextlib
+import copy
+
+import numpy as np
+import pytest
+from activation_models import DRAW, MODELS, logits, made
+
+import tinylm
+from tinylm import Tensor, explain, nn
+from tinylm.errors import ConfigError, ShapeError
+
+
+def test_a_head_without_output_is_a_head_without_weights():
+    model, inputs = made("gpt")
+    width = 4
+    edited = copy.deepcopy(model)
+    edited.transformer.h[0].attn.c_proj.weight.data[:, width : 2 * width] = 0
+    expected = logits(edited, inputs).numpy()
+    keep = np.array([1.0, 0.0]).reshape(2, 1, 1)
+    with explain.replace(model, {"h.0.attn.head_out": lambda parts: parts * keep}):
+        np.testing.assert_allclose(logits(model, inputs).numpy(), expected, rtol=1e-10)
+    with explain.replace(model, {"h.0.attn.z": lambda z: z * keep}):
+        np.testing.assert_allclose(logits(model, inputs).numpy(), expected, rtol=1e-10)
+    assert not np.allclose(logits(model, inputs).numpy(), expected)
+
+
+def test_values_of_another_run_give_its_output():
+    """With the stream of another text from some layer on, the output is that of the other text."""
+    for name, key in (("gpt", "h.1.resid_pre"), ("transformer", "h.0.resid_post"), ("rnn", "rnn.1.h"), ("llama", "norm_f")):
+        model, (x,) = made(name)
+        other = Tensor((x.numpy() + 1) % 11)
+        with explain.cache(model, key) as seen:
+            expected = logits(model, (other,)).numpy()
+        with explain.replace(model, {key: seen[key].numpy()}):
+            np.testing.assert_allclose(logits(model, (x,)).numpy(), expected, rtol=1e-10)
+
+
+def test_a_state_is_what_the_next_step_starts_from():
+    model, inputs = made("lstm")
+    with explain.replace(model, {"rnn.0.c": lambda c, t: c * 0 if t == 2 else c}), explain.cache(model, ["rnn.0.*"]) as seen:
+        logits(model, inputs)
+    c, i, g = (seen[f"rnn.0.{name}"].numpy() for name in ("c", "input", "candidate"))
+    assert (c[:, 2] == 0).all()
+    assert (seen["rnn.0.h"].numpy()[:, 2] == 0).all()
+    np.testing.assert_allclose(c[:, 3], (i * g)[:, 3], rtol=1e-10)
+
+
+def test_contexts_can_be_nested_and_end_with_an_error():
+    model, inputs = made("gpt")
+    plain = logits(model, inputs).numpy()
+    with explain.cache(model, "h.0.mlp.out") as outer, explain.replace(model, {"h.0.mlp.out": lambda v: v * 2}):
+        with explain.cache(model, "h.0.mlp.out") as inner, explain.replace(model, {"h.0.mlp.out": 0.0}):
+            last = logits(model, inputs).numpy()
+        np.testing.assert_array_equal(inner["h.0.mlp.out"].numpy(), 2 * outer["h.0.mlp.out"].numpy())
+        with explain.replace(model, {"h.0.mlp.out": lambda v: v * 0}):
+            np.testing.assert_array_equal(logits(model, inputs).numpy(), last)
+    with pytest.raises(ZeroDivisionError), explain.replace(model, {"h.*.mlp.out": lambda v: v / (1 // 0)}):
+        logits(model, inputs)
+    assert np.array_equal(logits(model, inputs).numpy(), plain)
+    assert all("forward" not in vars(module) for module in model.modules())
+
+
+def test_the_gradient_goes_through():
+    """The gradient with respect to a cached activation is that with respect to a leaf put in its place, and that of differences."""
+    for name, key in (
+        ("gpt", "h.1.resid_pre"),
+        ("llama", "h.0.attn.pattern"),
+        ("transformer", "h.0.mlp.hidden"),
+        ("gpt", "h.0.attn.head_out"),
+    ):
+        model, inputs = made(name)
+        with explain.cache(model, key) as seen:
+            y = logits(model, inputs)
+        cotangent = DRAW.standard_normal(y.shape)
+        (gradient,) = tinylm.grad(y, [seen[key]], Tensor(cotangent))
+        leaf = Tensor(seen[key].numpy().copy(), requires_grad=True)
+        with explain.replace(model, {key: leaf}):
+            (through,) = tinylm.grad(logits(model, inputs), [leaf], Tensor(cotangent))
+        np.testing.assert_allclose(through.numpy(), gradient.numpy(), rtol=1e-9, atol=1e-13)
+        direction, step = DRAW.standard_normal(leaf.shape), 1e-5
+        ends = []
+        for sign in (1, -1):
+            with explain.replace(model, {key: leaf.numpy() + sign * step * direction}):
+                ends.append((logits(model, inputs).numpy() * cotangent).sum())
+        assert (ends[0] - ends[1]) / (2 * step) == pytest.approx((gradient.numpy() * direction).sum(), rel=1e-6)
+
+
+def test_the_parameters_gradients_are_those_of_the_plain_run():
+    for name in MODELS:
+        model, inputs = made(name)
+        cotangent = Tensor(DRAW.standard_normal(logits(model, inputs).shape))
+        logits(model, inputs).backward(cotangent)
+        plain = {path: p.grad for path, p in model.named_parameters()}
+        model.zero_grad()
+        with explain.cache(model):
+            logits(model, inputs).backward(cotangent)
+        for path, p in model.named_parameters():
+            np.testing.assert_allclose(p.grad, plain[path], rtol=1e-8, atol=1e-12, err_msg=f"{name} {path}")
+
+
+def test_dropout_draws_what_the_plain_run_draws():
+    for name in ("gpt", "llama", "transformer", "translator", "lstm classifier"):
+        tinylm.manual_seed(1)
+        model, inputs = MODELS[name]()
+        model.to(dtype=np.float64)
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.3
+            elif hasattr(module, "dropout") and isinstance(module.dropout, float):
+                module.dropout = 0.3
+        results = []
+        for wanted in ([], explain.names(model)):
+            tinylm.manual_seed(7)
+            with explain.cache(model, wanted):
+                results.append(logits(model.train(), inputs).numpy())
+        np.testing.assert_allclose(results[1], results[0], rtol=1e-9, atol=1e-13, err_msg=name)
+
+
+def test_decoding_with_caches_and_recomputation():
+    """Decoding step by step under `replace` agrees with whole forward passes; recomputed layers are stored instead, in the context."""
+    model, _ = made("gpt", np.float32)
+    with explain.replace(model, {"h.1.attn.head_out": lambda parts: parts * 0.0, "h.0.attn.pattern": lambda p: p}):
+        ids = [1, 2]
+        for _ in range(5):
+            ids = [*ids, int(logits(model, (Tensor(np.array([ids])),)).numpy()[0, -1].argmax())]
+        state, y = None, None
+        for i, one in enumerate(ids[:-1]):
+            y, state = model.advance(Tensor(np.array([[one]])), state)
+            if i >= 1:
+                assert int(y.numpy()[0, -1].argmax()) == ids[i + 1]
+    model, inputs = made("gpt")
+    model.checkpoint_activations = True
+    with explain.replace(model.train(), {"h.0.mlp.out": lambda v: v * 3}):
+        y = logits(model, inputs)
+    cotangent = Tensor(DRAW.standard_normal(y.shape))
+    y.backward(cotangent)
+    stored, model.checkpoint_activations = model.transformer.wpe.weight.grad.copy(), False
+    model.zero_grad()
+    with explain.replace(model, {"h.0.mlp.out": lambda v: v * 3}):
+        logits(model, inputs).backward(cotangent)
+    np.testing.assert_array_equal(model.transformer.wpe.weight.grad, stored)
+    model.checkpoint_activations = True
+    with contextlib.suppress(ZeroDivisionError), explain.cache(model):
+        assert model.checkpoint_activations is False
+        raise ZeroDivisionError
+    assert model.checkpoint_activations is True
+
+
+def test_the_end_of_a_text_stays_its_end():
+    """What is put in the place of a shorter text's states beyond its length changes neither output nor gradients."""
+    model, inputs = made("lstm classifier")
+    plain = logits(model, inputs).numpy()
+    with explain.cache(model, "rnn.*") as seen:
+        logits(model, inputs)
+    with explain.replace(model, {name: value.numpy() for name, value in seen.items()}):
+        y = logits(model, inputs)
+    np.testing.assert_allclose(y.numpy(), plain, rtol=1e-10)
+    y.backward(Tensor(DRAW.standard_normal(y.shape)))
+    assert all(np.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+def test_a_forward_of_the_modules_own_comes_back():
+    model, inputs = made("gpt")
+    own = model.lm_head.forward = lambda x: nn.Linear.forward(model.lm_head, x) * 2
+    doubled = logits(model, inputs).numpy()
+    with explain.cache(model, "logits") as seen:
+        logits(model, inputs)
+    np.testing.assert_array_equal(seen["logits"].numpy(), doubled)
+    assert vars(model.lm_head)["forward"] is own
+
+
+def test_errors():
+    model, inputs = made("gpt")
+    for call in (lambda: explain.cache(model, "h.0.attn.patern"), lambda: explain.replace(model, {"h.0.attn.patern": 0})):
+        with (
+            pytest.raises(ConfigError, match=r"GPT has no activation 'h.0.attn.patern': expected one of 36, such as h.0.attn.pattern"),
+            call(),
+        ):
+            pass
+    with pytest.raises(ConfigError, match="has no activations with names"), explain.cache(nn.Linear(2, 2)):
+        pass
+    with (
+        pytest.raises(ShapeError, match=r"h.0.mlp.out has shape \(3,\): expected \(2, 6, 8\)"),
+        explain.replace(model, {"h.0.mlp.out": np.ones(3)}),
+    ):
+        logits(model, inputs)
+    with pytest.raises(ShapeError, match=r"has shape \(5, 2, 6, 8\)"), explain.replace(model, {"h.0.mlp.out": np.ones((5, 2, 6, 8))}):
+        logits(model, inputs)
+    with pytest.raises(ConfigError, match="is None"), explain.replace(model, {"h.0.mlp.out": lambda v: None}):
+        logits(model, inputs)
+    with explain.cache(model, "logits") as seen:
+        with pytest.raises(ConfigError, match="no forward pass has run"):
+            seen["logits"]
+        logits(model, inputs)
+    with pytest.raises(ConfigError, match="no activation 'embed' was kept: there are logits"):
+        seen["embed"]
+    assert repr(seen) == "Activations(logits (2, 6, 11))"

@@ -1,0 +1,180 @@
+"""Where a forward pass that is written out hands over its activations: to be kept, or changed.
+
+An instrumented module has its own `forward` attribute for as long as somebody watches one of its activations; without
+watchers it is the module that it was.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinylm import ops
+from tinylm.engine.devices import to_device
+from tinylm.engine.tensor import Tensor
+from tinylm.errors import ConfigError, ShapeError
+from tinylm.nn import Module
+
+Replacement = Any  # a number, array or Tensor that takes the activation's place, or a function from the activation to it
+
+
+Written = Callable[..., Any]  # a forward pass written out: called with a module, its tap, and what `forward` gets
+
+
+class Collector:
+    """Keeps the activations that are asked for: those of the latest forward pass."""
+
+    def __init__(self, wanted: set[str], seen: dict[str, Tensor]) -> None:
+        self.wanted, self._seen = wanted, seen
+
+    def see(self, name: str, value: Tensor) -> Tensor:
+        """Keeps the value. Returns it."""
+        self._seen[name] = value
+        return value
+
+    def see_step(self, name: str, value: Tensor, step: int) -> Tensor:
+        """Returns the value (N, H) of one time step, which `see_all` keeps with the others."""
+        return value
+
+    def see_all(self, name: str, values: Tensor) -> None:
+        """Keeps the values (N, T, H) of all time steps."""
+        self._seen[name] = values
+
+
+class Replacer:
+    """Puts other values in the place of activations."""
+
+    def __init__(self, replacements: Mapping[str, Replacement]) -> None:
+        self.wanted, self._replacements = set(replacements), replacements
+
+    def see(self, name: str, value: Tensor) -> Tensor:
+        """Returns what takes the place of the value. Raises ShapeError if it has another shape."""
+        given = self._replacements[name]
+        return _fitted(name, given(value) if callable(given) else given, value)
+
+    def see_step(self, name: str, value: Tensor, step: int) -> Tensor:
+        """Returns what takes the place of the value (N, H) of one time step: the function's result for (value, step), or
+        the part [:, step] of an array (N, T, H)."""
+        given = self._replacements[name]
+        if callable(given):
+            return _fitted(f"{name} at step {step}", given(value, step), value)
+        return _fitted(f"{name} at step {step}", given[:, step] if getattr(given, "ndim", 0) == 3 else given, value)
+
+    def see_all(self, name: str, values: Tensor) -> None:
+        """Does nothing: each step was replaced when its turn came."""
+
+
+def _fitted(name: str, given: Any, value: Tensor) -> Tensor:
+    """Returns `given` as a tensor of the dtype, the device and the shape of the value."""
+    if given is None:
+        raise ConfigError(f"the replacement of {name} is None: expected a tensor, an array, a number, or a function that returns one")
+    if not isinstance(given, Tensor):
+        given = Tensor(to_device(np.asarray(given, value.dtype) if np.ndim(given) == 0 else given, value.device))
+    if given.dtype != value.dtype:
+        given = given.astype(value.dtype)
+    if given.shape == value.shape:
+        return given
+    try:
+        fits = np.broadcast_shapes(given.shape, value.shape) == value.shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ShapeError(f"the replacement of {name} has shape {given.shape}: expected {value.shape}, or a shape that broadcasts to it")
+    return ops.broadcast_to(given, value.shape)
+
+
+Watcher = Collector | Replacer
+
+
+class Tap:
+    """What a written-out forward pass calls with each of its activations, under their names.
+
+    watchers: in the order in which they came; each sees what those before it made of a value.  prefix: what precedes the names.
+    """
+
+    def __init__(self, prefix: str, watchers: list[Watcher]) -> None:
+        self.prefix, self.watchers = prefix, watchers
+
+    def within(self, part: str) -> "Tap":
+        """Returns the tap of a part, such as 'attn.'."""
+        return Tap(self.prefix + part, self.watchers)
+
+    def wants(self, *names: str) -> bool:
+        """Returns whether somebody watches one of these."""
+        return any(self.prefix + name in watcher.wanted for watcher in self.watchers for name in names)
+
+    def __call__(self, name: str, value: Tensor, *, sequence_first: bool = False) -> Tensor:
+        """Returns the value, or what takes its place. sequence_first: it is (T, N, ...), shown to the watchers as (N, T, ...)."""
+        full = self.prefix + name
+        for watcher in self.watchers:
+            if full in watcher.wanted:
+                value = ops.swapaxes(watcher.see(full, ops.swapaxes(value, 0, 1)), 0, 1) if sequence_first else watcher.see(full, value)
+        return value
+
+    def step(self, name: str, value: Tensor, step: int) -> Tensor:
+        """Returns the value (N, H) of one time step, or what takes its place."""
+        full = self.prefix + name
+        for watcher in self.watchers:
+            if full in watcher.wanted:
+                value = watcher.see_step(full, value, step)
+        return value
+
+    def all_steps(self, name: str, values: Tensor) -> None:
+        """Shows the values (N, T, H) of all time steps to those who keep them."""
+        full = self.prefix + name
+        for watcher in self.watchers:
+            if full in watcher.wanted:
+                watcher.see_all(full, values)
+
+
+@dataclass
+class Site:
+    """A module whose forward pass makes activations.
+
+    written: its forward pass written out, if activations inside it have names; prefix: of these names; inside: the names, in order.
+    before, after: the full names of its first argument and of its result, '' for none; sequence_first: these two are (T, N, ...).
+    """
+
+    module: Module
+    written: Written | None = None
+    prefix: str = ""
+    inside: tuple[str, ...] = ()
+    before: str = ""
+    after: str = ""
+    sequence_first: bool = False
+
+    def names(self) -> list[str]:
+        """Returns the full names, in the order of the computation."""
+        return [name for name in (self.before, *(self.prefix + name for name in self.inside), self.after) if name]
+
+
+class Instrumented:
+    """Takes the place of a module's `forward` while somebody watches.
+
+    own: a forward that the module itself has, apart from its class's; it comes back at the end.
+    """
+
+    def __init__(self, site: Site, own: Written | None) -> None:
+        self.watchers: list[Watcher] = []
+        self._site, self._own = site, own
+        self._inside, self._outside = Tap(site.prefix, self.watchers), Tap("", self.watchers)
+
+    def __call__(self, x: Tensor, *arguments: Any, **named: Any) -> Any:
+        site = self._site
+        if site.before:
+            x = self._outside(site.before, x, sequence_first=site.sequence_first)
+        if self._own is not None:
+            y = self._own(x, *arguments, **named)
+        elif site.written is not None and self._inside.wants(*site.inside):
+            y = site.written(site.module, self._inside, x, *arguments, **named)
+        else:
+            y = type(site.module).forward(site.module, x, *arguments, **named)
+        return self._outside(site.after, y, sequence_first=site.sequence_first) if site.after else y
+
+    def leave(self) -> None:
+        """Gives the module its own forward back."""
+        if self._own is None:
+            del self._site.module.forward
+        else:
+            vars(self._site.module)["forward"] = self._own
