@@ -159,7 +159,7 @@ def computed(script: str, data: Any, folder: Path) -> Any:
     page = folder / "computed.html"
     page.write_bytes(document("", '<pre id="found"></pre>', scripts=[*engine_scripts(), ending], data=data))
     console, dom = opened(page)
-    assert console == []
+    assert console == [], console
     found = re.search(r'<pre id="found">(.*?)</pre>', dom, re.S)
     assert found is not None
     return json.loads(html.unescape(found[1]))

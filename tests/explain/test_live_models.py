@@ -11,6 +11,7 @@ from live_models import EDITS, IDS, MISTAKES, MODELS, REFERENCES, adapted, compu
 from scipy.special import erf
 
 from tinylm import nn
+from tinylm.explain.activations import cache, names, replace
 from tinylm.explain.live.weights import logits_of, packed, rounded, rounding_shift
 
 TOLERANCE = 1e-5  # JavaScript adds in float64 and stores float32
@@ -31,7 +32,7 @@ ERRORS = [  # (what is called, the message)
 SCRIPT = """
   const message = f => { try { return f(); } catch (error) { return {error: error.message}; } };
   const plain = ({shape, data}) => ({shape, data: Array.from(data)});
-  const logits = (record, edits) => Array.from(forward(loadModel(record), data.ids, edits).values.logits.data);
+  const logits = (model, edits) => Array.from(forward(model, data.ids, edits).values.logits.data);
   const models = Object.fromEntries(Object.entries(data.models).map(([name, record]) => [name, loadModel(record)]));
   const runs = Object.fromEntries(Object.entries(models).map(([name, model]) => [name, forward(model, data.ids)]));
   return {
@@ -40,13 +41,15 @@ SCRIPT = """
     erf: data.erf.map(erf),
     values: Object.fromEntries(Object.entries(runs).map(([name, run]) =>
       [name, Object.fromEntries(Object.entries(run.values).map(([key, value]) => [key, plain(value)]))])),
+    scaled: Object.fromEntries(Object.entries(data.scaled).map(([name, wanted]) => [name, wanted.map(edit =>
+      logits(models[name], [edit]))])),
     milliseconds: Object.values(runs).map(run => run.milliseconds),
-    exact: logits(data.exact),
-    merged: logits(data.merged),
+    exact: logits(loadModel(data.exact)),
+    merged: logits(loadModel(data.merged)),
     lens: data.lens.map(([name, activation]) => data.ids.map((_, t) => Array.from(lens(models[name], runs[name], activation, t)))),
-    edits: data.edits.map(([name, edits]) => logits(data.models[name], edits)),
-    afterEdits: (forward(models.gpt, data.ids, data.edits[0][1]), Array.from(forward(models.gpt, data.ids).values.logits.data)),
-    mistakes: data.mistakes.map(([name, settings]) => logits({...data.models[name], config: {...data.models[name].config, ...settings}})),
+    edits: data.edits.map(([name, edits]) => logits(models[name], edits)),
+    afterEdits: logits(models.gpt),
+    mistakes: data.mistakes.map(([name, settings]) => logits({...models[name], config: {...models[name].config, ...settings}})),
     errors: [__ERRORS__].map(message),
   };
 """
@@ -55,6 +58,11 @@ HALVES = np.array([0.0, 1.0, -1.5, 65504.0, -65504.0, 2.0**-14, 2.0**-24, -3 * 2
 SINGLES = np.array([0.1, -1e30, 3e-40], "<f4")
 ERF_AT = [-7.0, -3.1, -1.0, -1e-9, 0.0, 0.5, 2.0, 5.9, 9.0]
 LENS = [("gpt", "h.1.resid_post"), ("llama", "h.1.resid_post"), ("lstm", "rnn.1.h"), ("gpt, tanh, biases", "h.0.resid_mid")]
+MORE = {"transformer classifier": {"pos_embed"}, "ensemble of language models": {"logits"}}  # names that only the page has
+SCALED = {  # every activation of every model
+    name: [{"name": activation, "scale": -0.5} | ({} if "logits" in activation else {"index": 0}) for activation in names(model)]
+    for name, model in MODELS.items()
+}
 
 
 def base64_of(array: np.ndarray) -> str:
@@ -67,7 +75,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
     data = {
         "ids": IDS, "models": {name: packed(model) for name, model in MODELS.items()}, "exact": packed(MODELS["gpt"], exact=True),
         "merged": packed(adapted()), "edits": [(name, edits) for name, edits, _ in EDITS], "mistakes": MISTAKES, "lens": LENS,
-        "halves": base64_of(HALVES), "singles": base64_of(SINGLES), "erf": ERF_AT,
+        "scaled": SCALED, "halves": base64_of(HALVES), "singles": base64_of(SINGLES), "erf": ERF_AT,
     }  # fmt: skip
     calls = ",".join([f"() => {call}" for call, _ in ERRORS])
     return computed(SCRIPT.replace("__ERRORS__", calls), data, tmp_path_factory.mktemp("live"))
@@ -78,8 +86,8 @@ def shaped(value: dict[str, Any]) -> np.ndarray:
 
 
 def distance(got: Any, expected: np.ndarray) -> float:
-    """Returns the largest difference, as a part of the largest number expected."""
-    return float(np.abs(np.array(got).reshape(expected.shape) - expected).max() / np.abs(expected).max())
+    """Returns the largest difference, as a part of the largest number expected, but of at least 0.1."""
+    return float(np.abs(np.array(got).reshape(expected.shape) - expected).max() / max(0.1, np.abs(expected).max()))
 
 
 # ---------------------------------------------------------------- the forward pass
@@ -93,6 +101,51 @@ def test_logits(found: Any, name: str) -> None:
     got = shaped(found["values"][name]["logits"])
     assert got.shape == expected.shape
     assert distance(got, expected) < TOLERANCE
+
+
+@needs_chromium()
+@pytest.mark.parametrize("name", MODELS)
+def test_every_activation(found: Any, name: str) -> None:
+    model, got = REFERENCES[name], found["values"][name]
+    with cache(model) as seen:
+        logits_of(model, IDS)
+    assert set(got) - MORE.get(name, set()) == set(names(model))
+    for activation, value in seen.items():
+        expected = value.numpy() if activation == "pos_embed" else value.numpy()[0]  # one text
+        assert got[activation]["shape"] == list(expected.shape), activation
+        assert distance(got[activation]["data"], expected) < TOLERANCE, activation
+
+
+@needs_chromium()
+@pytest.mark.parametrize("name", MODELS)
+def test_every_activation_can_be_scaled(found: Any, name: str) -> None:
+    """Beside `replace`, which does the same in tinylm: one head where there are heads, else one unit."""
+    model, plain = REFERENCES[name], logits_of(REFERENCES[name], IDS)
+    moved = 0
+    for edit, got in zip(SCALED[name], found["scaled"][name], strict=True):
+        with replace(model, {edit["name"]: lambda value, t=0, edit=edit: value * factor(value.shape, edit)}):
+            expected = logits_of(model, IDS)
+        assert distance(got, expected) < TOLERANCE, edit
+        moved += distance(got, plain) > 3 * TOLERANCE
+    assert moved > 0.9 * len(SCALED[name])
+
+
+def factor(shape: tuple[int, ...], edit: dict[str, Any]) -> np.ndarray:
+    """Returns what an activation (N, H, ...) or (..., C) is multiplied by."""
+    factors = np.ones(shape, np.float32)
+    if "index" not in edit:
+        factors *= edit["scale"]
+    elif len(shape) == 4:
+        factors[:, edit["index"]] = edit["scale"]
+    else:
+        factors[..., edit["index"]] = edit["scale"]
+    return factors
+
+
+@needs_chromium()
+def test_the_positions_of_the_classifier(found: Any) -> None:
+    expected = MODELS["transformer classifier"].pos_encoder.pe.numpy()[: len(IDS), 0]
+    np.testing.assert_allclose(shaped(found["values"]["transformer classifier"]["pos_embed"]), expected, atol=1e-6)
 
 
 @needs_chromium()

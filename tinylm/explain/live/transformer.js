@@ -169,9 +169,9 @@ function frequency({rope_theta, head_dim, rope_scaling}, i) {
 
 // logit = w · mean_t norm(encoder(√C embedding + position))_t + b: each position sees all others.
 function transformerClassifier(config, weights, ids, keep) {
-  const embed = keep("embed", apply(v => v * Math.sqrt(config.n_embd), rowsOf(weights("encoder.weight"), ids)));
+  const embed = keep("embed", rowsOf(weights("encoder.weight"), ids));
   const positions = keep("pos_embed", sinusoids(ids.length, config.n_embd));
-  let x = add(embed, positions);
+  let x = add(apply(v => Math.sqrt(config.n_embd) * v, embed), positions);
   for (let i = 0; i < config.n_layer; i++)
     x = transformerBlock(x, `h.${i}`, encoderLayer(config, weights, `transformer_encoder.layers.${i}`), keep);
   const last = keep("norm_f", encoderHead.norm(config, weights, x));
