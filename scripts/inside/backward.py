@@ -7,6 +7,7 @@ from inside.readings import Reading, load, show
 from tinylm import explain
 from tinylm.errors import ConfigError
 from tinylm.explain.terminal import overview, reason, sentence
+from tinylm.explain.time_steps import is_recurrent
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Backward(Reading):
     parameter: str | None = None
     """show where the gradient of this parameter comes from: its parts and the steps that produced them"""
     step: int | None = None
-    """show this step in full"""
+    """show this step in full, the op of a recurrent layer with all its time steps"""
     page: Path | None = None
     """write the whole pass to this file as an HTML page"""
 
@@ -40,6 +41,7 @@ def backward(arguments: Backward) -> None:
     elif arguments.step is not None:
         if not 1 <= arguments.step <= len(steps):
             raise ConfigError(f"step is {arguments.step}: expected 1 to {len(steps)}")
-        show(steps[arguments.step - 1])
+        step = steps[arguments.step - 1]
+        show(step, *([explain.time_steps(step)] if is_recurrent(step) else []))
     else:
         show(overview(steps))

@@ -2,6 +2,7 @@
 
 import inspect
 import io
+import re
 
 import numpy as np
 import pytest
@@ -20,6 +21,12 @@ def leaf(values):
 
 def ids(*shape, seed=0):
     return Tensor(np.random.default_rng(seed).integers(0, 11, shape))
+
+
+def printed(thing):
+    console = Console(file=io.StringIO(), width=160)
+    console.print(thing)
+    return console.file.getvalue()
 
 
 # ---------------------------------------------------------------- by hand
@@ -207,7 +214,41 @@ def test_without_a_model_there_are_no_names():
     _, loss = gpt()
     walked = list(explain.steps(loss))
     assert {step.module for step in walked} == {""}
-    assert {leaf.name for leaf in explain.leaves(walked)} == {"leaf"}
+    names = {leaf.name for leaf in explain.leaves(walked)}
+    assert len(names) > 3, "leaves are named by where they are used"
+    for name in names:
+        assert re.fullmatch(r"(weight|bias|a|b) of \w+ at tinylm/(nn|models)/\w+\.py:\d+", name), name
+
+
+def test_names_of_leaves():
+    """A parameter's path; the caller's variable, the innermost one that holds it; and where it is used if there is none."""
+    model = nn.Linear(2, 1)
+    w, data = leaf([2.0, 3.0]), {"held": leaf([5.0, 7.0])}
+
+    def inner(first):
+        return {found.name for found in explain.leaves(explain.steps((first * data["held"]).sum()))}
+
+    line = inspect.currentframe().f_lineno - 2
+    assert inner(w) == {"first", f"b of multiply at test_backward.py:{line}"}
+    x = Tensor(np.ones((1, 2), np.float32), requires_grad=True)
+    assert {found.name for found in explain.leaves(explain.steps(model(x), model=model))} == {"weight", "bias", "input x"}
+
+
+def test_values_beside_gradients():
+    """y = A x, loss = Σ (y y): each step has its output and its arguments beside what they receive."""
+    a, x = leaf([[1.0, 2.0], [3.0, 4.0]]), leaf([1.0, -1.0])
+    y = a @ x
+    total, square, product = explain.steps((y * y).sum())
+    assert [(name, v.tolist(), g.tolist()) for name, v, g, _ in total.rows()] == [("output", 2.0, 1.0), ("x", [1.0, 1.0], [1.0, 1.0])]
+    assert [(name, v.tolist(), g.tolist()) for name, v, g, _ in square.rows()] == [
+        ("output", [1.0, 1.0], [1.0, 1.0]), ("a", [-1.0, -1.0], [-1.0, -1.0]), ("b", [-1.0, -1.0], [-1.0, -1.0]),
+    ]  # fmt: skip
+    output, to_a, to_x = product.rows()
+    assert (output[1].tolist(), output[2].tolist()) == ([-1.0, -1.0], [-2.0, -2.0])
+    assert (to_a[1].tolist(), to_a[2].tolist()) == (a.data.tolist(), [[-2.0, 2.0], [-2.0, 2.0]])
+    assert (to_x[1].tolist(), to_x[2].tolist()) == ([1.0, -1.0], [-8.0, -12.0])
+    (doubled,) = explain.steps(x * 2, np.ones(2))
+    assert [(name, value) for name, value, _, _ in doubled.rows()][2] == ("b", 2), "a number"
 
 
 def test_a_recomputed_function_shows_what_it_computes_again():
@@ -256,30 +297,3 @@ def test_a_vjp_must_keep_its_contract():
     assert step.received[0].gradient.dtype == np.float32
     with pytest.raises(ShapeError, match="vjp of misshapen"):
         list(explain.steps(misshapen(x).sum()))
-
-
-# ---------------------------------------------------------------- on the terminal
-
-
-def printed(thing):
-    console = Console(file=io.StringIO(), width=160)
-    console.print(thing)
-    return console.file.getvalue()
-
-
-def test_the_terminal():
-    x, y = leaf(3.0), leaf(2.0)
-    loss = x * y + x
-    walked = list(explain.steps(loss))
-    rows = [line.split() for line in printed(terminal.overview(walked)).splitlines()]
-    place = f"test_backward.py:{walked[0].where.rpartition(':')[2]}"
-    assert rows[1:] == [["1", "add", place, "1", "a", "1,", "b", "1"], ["2", "multiply", place, "1", "a", "2,", "b", "3"]]
-    shown = printed(walked[1])
-    for text in ("2  multiply", "loss = x * y + x", "a b.  da = dy b, db = dy a.", "a receives () |g| 2  2.", "contribution 2"):
-        assert text in shown, text
-    shown = printed(terminal.reason(explain.leaves(walked)[0], walked))
-    assert "the sum of 2 contributions" in shown
-    assert "+1.000" in shown
-    assert "from the loss itself" in shown
-    assert "from step 1 (add) through its a 1" in shown
-    assert "= one contribution" in printed(terminal.reason(explain.leaves(walked)[1], walked))

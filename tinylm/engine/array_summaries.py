@@ -24,15 +24,19 @@ def cells(array: np.ndarray, rows: int = 32, columns: int = 64) -> np.ndarray:
     """Returns the array as a matrix of at most `rows` x `columns` float64 cells.
 
     The last axis runs along a row; all axes before it, those of length 1 left out, are laid out one below the other. Each
-    cell stands for `block(array)` elements, and is the one of largest absolute value (a mean would hide gradients, whose signs
-    alternate); NaN if one of them is.
+    cell stands for `block(array)` elements. It is their mean in an array without negative elements; else the element furthest from 0,
+    since the mean would hide gradients, whose signs alternate. NaN if one of them is.
     """
     matrix = as_matrix(array).astype(np.float64)
     high, wide = block(array, rows, columns)
-    padded = np.zeros((-(-matrix.shape[0] // high) * high, -(-matrix.shape[1] // wide) * wide))
+    shape = -(-matrix.shape[0] // high), -(-matrix.shape[1] // wide)
+    padded = np.zeros((shape[0] * high, shape[1] * wide))
     padded[: matrix.shape[0], : matrix.shape[1]] = matrix
-    parts = padded.reshape(padded.shape[0] // high, high, padded.shape[1] // wide, wide).swapaxes(1, 2)
-    parts = parts.reshape(*parts.shape[:2], high * wide)
+    parts = padded.reshape(shape[0], high, shape[1], wide).swapaxes(1, 2).reshape(*shape, high * wide)
+    if not (matrix < 0).any():
+        counted = np.pad(np.ones(matrix.shape), [(0, p - n) for p, n in zip(padded.shape, matrix.shape, strict=True)])
+        counts = counted.reshape(shape[0], high, shape[1], wide).sum(axis=(1, 3))
+        return parts.sum(axis=2) / counts
     return np.take_along_axis(parts, np.abs(parts).argmax(axis=2)[..., None], axis=2)[..., 0]
 
 

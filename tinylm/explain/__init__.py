@@ -8,9 +8,11 @@ from tinylm.explain.gate_pictures import draw_gates
 from tinylm.explain.gates import Gates, gate_values
 from tinylm.explain.live.model_page import ModelPage, model_page
 from tinylm.explain.run_report import report
-from tinylm.explain.web_page import page
+from tinylm.explain.time_steps import TimeSteps, time_steps
+from tinylm.explain.web_page import backward_record, page
 
 __all__ = [
-    "Activations", "Attention", "Contribution", "Gates", "Leaf", "ModelPage", "Step", "attention_weights", "by_word", "cache", "draw_attention",
-    "draw_gates", "gate_values", "leaves", "model_page", "names", "page", "replace", "report", "steps",
+    "Activations", "Attention", "Contribution", "Gates", "Leaf", "ModelPage", "Step", "TimeSteps", "attention_weights", "backward_record",
+    "by_word", "cache", "draw_attention", "draw_gates", "gate_values", "leaves", "model_page", "names", "page", "replace", "report", "steps",
+    "time_steps",
 ]  # fmt: skip

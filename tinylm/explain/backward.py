@@ -87,7 +87,9 @@ class Step:
         for name, value, g, c in self.rows():
             shape = shape_text(getattr(value if value is not None else g, "shape", None))
             gradient = "" if c is None and not name.startswith("output") else "none, counted as zeros" if g is None else contents(g)
-            to = "" if c is None else c.name if c.tensor.node is None else f"{c.tensor.node.op.name} at {short_place(c.tensor.node.where())}"
+            to = (
+                "" if c is None else c.name if c.tensor.node is None else f"{c.tensor.node.op.name} at {short_place(c.tensor.node.where())}"
+            )
             if c is not None and c.count > 1:
                 to += f"\n(contribution {c.count}; with those before it: {described(c.total)})"
             table.add_row(Text(name, style="bold"), *map(Text, (shape, contents(value), gradient, to)))

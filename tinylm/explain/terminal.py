@@ -48,11 +48,15 @@ class Overview:
         for name in ("", "op", "module", *(["made at"] if wide else []), "output", "|x|", "|g| in", "gives |g|"):
             table.add_column(name, no_wrap=name in ("output", "|x|", "|g| in") or (wide and name != "gives |g|"))
         for step in self.walked:
-            norms, incoming = ("\n".join("-" if a is None else f"{norm(a):.3g}" for a in arrays) for arrays in (step.outputs, step.incoming))
+            norms, incoming = (
+                "\n".join("-" if a is None else f"{norm(a):.3g}" for a in arrays) for arrays in (step.outputs, step.incoming)
+            )
             shapes = ["-" if a is None else shape_text(a.shape) for a in step.outputs]
             gives = ", ".join(f"{c.argument} {norm(c.gradient):.3g}" for c in step.received)
             place = [Text(short_place(step.where).rpartition("/")[2])] if wide else []  # gpt.py:71
-            table.add_row(str(step.number), Text(step.op), PathText(step.module), *place, *map(Text, ("\n".join(shapes), norms, incoming, gives)))
+            table.add_row(
+                str(step.number), Text(step.op), PathText(step.module), *place, *map(Text, ("\n".join(shapes), norms, incoming, gives))
+            )
         yield table
 
 

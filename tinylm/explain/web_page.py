@@ -1,46 +1,63 @@
 """The backward pass as one HTML page that needs no other file: data, style and script are inside."""
 
 import itertools
-import json
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tinylm.engine.arrays import Array
-from tinylm.engine.devices import to_numpy
+from tinylm.explain.array_records import ArrayRecords
 from tinylm.explain.array_text import cosine, norm
 from tinylm.explain.backward import Step, leaves, steps
+from tinylm.explain.naming import short_place
+from tinylm.explain.terminal import sentence
+from tinylm.explain.time_steps import is_recurrent, time_steps
 from tinylm.files.atomic import write_atomically
-from tinylm.files.json_files import without_nan
 from tinylm.nn import Module
+from tinylm.pages.document import document, resource
 
-_FEW = 24  # the largest array whose elements are all shown
 
-
-def page(loss: Any, path: str | Path, *, model: Module | None = None, gradient: Any = None) -> None:
+def page(loss: Any, path: str | Path, *, model: Module | None = None, gradient: Any = None, about: str = "") -> None:
     """Writes the backward pass from `loss` to `path`, to be opened in a browser, also without a network.
 
     The graph runs from the loss down to the leaves. Nodes are folded by the modules of `model`; an opened
-    node shows what a `Step` holds, and at the end each leaf's gradient is shown as a sum. `#step-7`
-    after the address opens step 7. Like `steps` it changes nothing. Raises what `steps` raises; CheckpointError
-    if the file cannot be written.
+    node shows what a `Step` holds, values beside gradients, and at the end each leaf's gradient is shown as a sum. `#step-7`
+    after the address opens step 7. about: what the loss is, in words that follow its value, such as 'nats per token'. Like
+    `steps` it changes nothing. Raises what `steps` raises; CheckpointError if the file cannot be written.
     """
+    record = backward_record(loss, model=model, gradient=gradient, about=about)
+    body = '<h1>The backward pass</h1>\n<main id="backward"></main>'
+    start = 'drawBackward(document.getElementById("backward"), JSON.parse(document.getElementById("data").textContent));'
+    text = document("The backward pass", body, styles=[backward_style()], scripts=[backward_script(), start], data=record)
+    write_atomically(Path(path), text)
+
+
+def backward_style() -> str:
+    """Returns the CSS that `drawBackward` needs."""
+    return resource("tinylm.explain", "backward.css")
+
+
+def backward_script() -> str:
+    """Returns the JavaScript that defines drawBackward(element, record): it fills the element with the pass."""
+    return resource("tinylm.explain", "array_view.js") + resource("tinylm.explain", "backward.js")
+
+
+def backward_record(loss: Any, *, model: Module | None = None, gradient: Any = None, about: str = "") -> dict[str, Any]:
+    """Returns the backward pass for `drawBackward`: all that `page` shows, as JSON can hold it. Raises what `steps` raises."""
     walked = list(steps(loss, gradient, model=model))
+    arrays = ArrayRecords()
     number = {step.node: step.number for step in walked}
     found = leaves(walked)
     leaf_number = {leaf.tensor: i for i, leaf in enumerate(found)}
-    data = {
-        "model": type(model).__name__ if model is not None else "",
-        "loss": described(loss.data),
-        "steps": [_step(step, number, leaf_number) for step in walked],
+    return {
+        "sentence": sentence(loss, len(walked), model, about),
+        "steps": [_step(step, number, leaf_number, arrays) for step in walked],
         "tree": folded(walked),
         "leaves": [
             {
                 "name": leaf.name,
-                "gradient": described(leaf.gradient),
+                "value": arrays.add(leaf.tensor.data),
+                "gradient": arrays.add(leaf.gradient),
                 "parts": [
                     {"step": s.number, "argument": c.argument, "norm": norm(c.gradient), "cosine": cosine(c.gradient, leaf.gradient)}
                     for s, c in leaf.parts
@@ -48,40 +65,39 @@ def page(loss: Any, path: str | Path, *, model: Module | None = None, gradient: 
             }
             for leaf in found
         ],
-    }
-    text = resources.files("tinylm.explain").joinpath("page.html").read_text(encoding="utf-8")
-    record = json.dumps(without_nan(data), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")  # no text ends the script
-    write_atomically(Path(path), text.replace('"DATA"', record).encode("utf-8", "backslashreplace"))
-
-
-def _step(step: Step, number: dict[Any, int], leaf_number: dict[Any, int]) -> dict[str, Any]:
-    return {
-        **{name: getattr(step, name) for name in ("op", "where", "code", "module", "formula", "inputs")},
-        "incoming": [None if g is None else described(g) for g in step.incoming],
-        "gives": [
-            {
-                "argument": c.argument,
-                "name": c.name,
-                "step": number.get(c.tensor.node),
-                "leaf": leaf_number.get(c.tensor),
-                "gradient": described(c.gradient),
-                "count": c.count,
-                "total": described(c.total) if c.count > 1 else None,
-            }
-            for c in step.received
-        ],
+        "arrays": arrays.records,
     }
 
 
-def described(array: Array) -> dict[str, Any]:
-    """Returns shape, norm, min, max and mean, and the elements of a small array."""
-    values = to_numpy(array).astype(np.float64)
-    record: dict[str, Any] = {"shape": values.shape, "norm": norm(array)}
-    if values.size:
-        record |= {"min": float(values.min()), "max": float(values.max()), "mean": float(values.mean())}
-    if values.size <= _FEW:
-        record["values"] = values.tolist()
-    return record
+def _step(step: Step, number: dict[Any, int], leaf_number: dict[Any, int], arrays: ArrayRecords) -> dict[str, Any]:
+    """rows: values beside gradients, as `Step.rows` has them; to: the step or leaf that receives the gradient."""
+    rows = []
+    for name, value, g, c in step.rows():
+        is_array = hasattr(value, "shape")
+        row: dict[str, Any] = {"name": name, "value": arrays.add(value) if is_array else None, "gradient": arrays.add(g)}
+        if not is_array and value is not None:
+            row["number"] = value
+        if c is not None:
+            to = {"step": number.get(c.tensor.node), "leaf": leaf_number.get(c.tensor)}
+            row |= {"to": to, "count": c.count, "total": arrays.add(c.total) if c.count > 1 else None}
+        rows.append(row)
+    record = {name: getattr(step, name) for name in ("op", "code", "module", "formula")}
+    record |= {"where": short_place(step.where), "outputs": len(step.incoming), "rows": rows}
+    return record | ({"times": _times(step, arrays)} if is_recurrent(step) else {})
+
+
+def _times(step: Step, arrays: ArrayRecords) -> dict[str, Any]:
+    """Returns the time steps of a recurrent op: a table, and maps with one row per unit and time from left to right."""
+    found = time_steps(step)
+    maps = [
+        {"name": name, "value": arrays.add(_over_time(value)), "gradient": arrays.add(_over_time(found.gradients[name]))}
+        for name, value in found.values.items()
+    ]
+    return {"order": found.order, "columns": found.table(), "maps": maps}
+
+
+def _over_time(array: Array) -> Array:
+    return array.reshape(len(array), -1).T
 
 
 def folded(walked: Sequence[Step]) -> list[Any]:
