@@ -11,8 +11,8 @@ from tinylm.explain.live.model_page import reading_page
 class LivePage(Reading):
     """Writes one HTML file with the model inside. Opened in a browser, also without a network, it computes whatever text is typed
     and shows every number on the way, from the embedding to the loss; heads, MLPs, units and weights can be switched off or
-    scaled. A second tab is the backward pass of TEXT. A model too large for that, a translator, or a model whose tokens are neither characters
-    nor words is shown as it read TEXT."""
+    scaled. A second tab is the backward pass of TEXT. A model of more than three million parameters, a translator, or a model
+    whose tokens are neither characters nor words is shown as it read TEXT."""
 
     out: Path = Path("inside.html")
     """the page"""

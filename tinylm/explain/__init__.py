@@ -13,6 +13,6 @@ from tinylm.explain.web_page import backward_record, page
 
 __all__ = [
     "Activations", "Attention", "Contribution", "Gates", "Leaf", "ModelPage", "Step", "TimeSteps", "attention_weights", "backward_record",
-    "by_word", "cache", "draw_attention", "draw_gates", "gate_values", "leaves", "model_page", "names", "page", "replace", "report", "steps",
-    "time_steps",
+    "by_word", "cache", "draw_attention", "draw_gates", "gate_values", "leaves", "model_page", "names", "page", "replace", "report",
+    "steps", "time_steps",
 ]  # fmt: skip

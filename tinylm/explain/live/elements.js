@@ -22,20 +22,24 @@ function digits(x, count = 4) {
   return minus(x.toFixed(Math.min(places, 8)));
 }
 const signed = (x, count = 3) => (x > 0 ? "+" : "") + digits(x, count);
-const percent = p => p >= 0.0995 ? (100 * p).toFixed(0) + " %" : p >= 0.00095 ? (100 * p).toFixed(1) + " %" : "< 0.1 %";
+const percent = p => (p >= 0.0995 ? (100 * p).toFixed(0) + " %" : p >= 0.00095 ? (100 * p).toFixed(1) + " %" : "< 0.1 %");
 const times = n => n.toLocaleString("en");
 const plural = (n, word) => `${times(n)} ${word}${n === 1 ? "" : "s"}`;
 
 // Tokens: spaces and line breaks can be seen.
-const visible = text => text === "" ? "∅" : unspaced(text).replaceAll(" ", "␣").replaceAll("\n", "↵").replaceAll("\t", "⇥");
-const unspaced = text => state.kind !== "classifier" ? text : text.replace(/^ (?=.)/, ""); // each word of a classifier has a space before it
+const visible = text => (text === "" ? "∅" : unspaced(text).replaceAll(" ", "␣").replaceAll("\n", "↵").replaceAll("\t", "⇥"));
+const unspaced = text => (state.kind !== "classifier" ? text : text.replace(/^ (?=.)/, "")); // each word of a classifier has a space before it
+const spelt = id => tokenText(state.tokenizer, id) ?? `<${id}>`; // a model may have more outputs than its tokenizer has tokens
 const quoted = text => `‘${visible(text)}’`;
 
 // A formula: words with _{…} and ^{…} for indices.
 function formula(text) {
   const parts = text.split(/([_^]\{[^}]*\})/).filter(part => part);
-  return make("div", {className: "formula"}, parts.map(part =>
-    /^[_^]\{/.test(part) ? make(part[0] === "_" ? "sub" : "sup", {}, part.slice(2, -1)) : part));
+  return make(
+    "div",
+    {className: "formula"},
+    parts.map(part => (/^[_^]\{/.test(part) ? make(part[0] === "_" ? "sub" : "sup", {}, part.slice(2, -1)) : part)),
+  );
 }
 
 // Colours of the shared style, as red, green, blue.
@@ -48,11 +52,15 @@ function colour(name) {
   }
   return palette[name];
 }
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { palette = {}; draw(); });
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  palette = {};
+  draw();
+});
 
 // Mathematics on short rows of numbers.
 function softmax(logits, temperature) {
-  let top = -Infinity, sum = 0;
+  let top = -Infinity,
+    sum = 0;
   for (const z of logits) top = Math.max(top, z);
   const p = Float64Array.from(logits, z => Math.exp((z - top) / temperature));
   for (const x of p) sum += x;
@@ -60,7 +68,10 @@ function softmax(logits, temperature) {
 }
 const norm = x => Math.sqrt(x.reduce((sum, v) => sum + v * v, 0));
 const mean = x => x.reduce((sum, v) => sum + v, 0) / Math.max(1, x.length);
-const spread = x => { const m = mean(x); return Math.sqrt(x.reduce((sum, v) => sum + (v - m) ** 2, 0) / Math.max(1, x.length)); };
+const spread = x => {
+  const m = mean(x);
+  return Math.sqrt(x.reduce((sum, v) => sum + (v - m) ** 2, 0) / Math.max(1, x.length));
+};
 const largest = x => x.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
 const ranked = x => Array.from(x, (_, i) => i).sort((a, b) => x[b] - x[a]);
 const rankOf = (x, i) => x.reduce((count, v) => count + (v > x[i] ? 1 : 0), 1);
@@ -83,16 +94,52 @@ function readable(element, key, label, {count, columns, at, text, mark, choose})
     element.setAttribute("aria-valuenow", now);
     element.setAttribute("aria-valuetext", words);
   };
-  const attributes = {role: "slider", tabindex: 0, "aria-label": label, "aria-valuemin": 0, "aria-valuemax": count - 1, "aria-valuenow": 0,
-    "aria-valuetext": "arrow keys read the numbers", "data-key": key};
+  const attributes = {
+    role: "slider",
+    tabindex: 0,
+    "aria-label": label,
+    "aria-valuemin": 0,
+    "aria-valuemax": count - 1,
+    "aria-valuenow": 0,
+    "aria-valuetext": "arrow keys read the numbers",
+    "data-key": key,
+  };
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.addEventListener("pointermove", event => { const i = at(event); if (i >= 0) go(i); });
-  element.addEventListener("pointerleave", () => { if (element !== document.activeElement) { mark(-1); say(""); } });
-  element.addEventListener("click", event => { const i = at(event); if (i >= 0) { go(i); choose?.(i); } });
-  element.addEventListener("focus", () => { if (now < 0 && element.matches(":focus-visible")) go(Number(element.dataset.now ?? 0)); });
-  element.addEventListener("blur", () => { mark(-1); now = -1; });
+  element.addEventListener("pointermove", event => {
+    const i = at(event);
+    if (i >= 0) go(i);
+  });
+  element.addEventListener("pointerleave", () => {
+    if (element !== document.activeElement) {
+      mark(-1);
+      say("");
+    }
+  });
+  element.addEventListener("click", event => {
+    const i = at(event);
+    if (i >= 0) {
+      go(i);
+      choose?.(i);
+    }
+  });
+  element.addEventListener("focus", () => {
+    if (now < 0 && element.matches(":focus-visible")) go(Number(element.dataset.now ?? 0));
+  });
+  element.addEventListener("blur", () => {
+    mark(-1);
+    now = -1;
+  });
   element.addEventListener("keydown", event => {
-    const steps = {ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns, Home: -count, End: count, PageDown: 8 * columns, PageUp: -8 * columns};
+    const steps = {
+      ArrowRight: 1,
+      ArrowLeft: -1,
+      ArrowDown: columns,
+      ArrowUp: -columns,
+      Home: -count,
+      End: count,
+      PageDown: 8 * columns,
+      PageUp: -8 * columns,
+    };
     if (event.key in steps) go(now + steps[event.key]);
     else if (choose && (event.key === "Enter" || event.key === " ")) choose(Math.max(0, now));
     else return;

@@ -3,7 +3,6 @@
 import html
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tinylm.data.tokenizers import Tokenizer
 from tinylm.errors import ConfigError
@@ -21,8 +20,8 @@ from tinylm.pages.document import document, resource
 
 # In this order; together they are one function, so that their names are their own.
 _SCRIPTS = (
-    "elements.js", "strips.js", "tokens_row.js", "predictions.js", "steps.js", "units.js", "decision.js", "switches.js", "recorded.js",
-    "page.js",
+    "elements.js", "strips.js", "tokens_row.js", "predictions.js", "steps.js", "units.js", "cell.js", "decision.js", "switches.js",
+    "recorded.js", "page.js",
 )  # fmt: skip
 _STYLES = ("live.css", "numbers.css")
 _KINDS = {

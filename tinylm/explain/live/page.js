@@ -2,13 +2,39 @@
 
 const record = JSON.parse(find("data").textContent);
 const state = {
-  live: record.model !== null, kind: record.labels !== null ? "classifier" : record.run !== null && record.run.ids === undefined ? "translator" : "language", packed: record.model, model: null, tokenizer: record.tokenizer, language: true, labels: record.labels,
-  ids: [], tokens: [], run: null, plain: null, losses: [], plainLosses: [], adds: null, edits: [], temperature: 1,
-  position: 0, head: {}, unit: {}, part: {}, open: {}, component: "", prefix: "", members: [""], sources: null, vocabulary: 0,
+  live: record.model !== null,
+  kind: record.labels !== null ? "classifier" : record.run !== null && record.run.ids === undefined ? "translator" : "language",
+  packed: record.model,
+  model: null,
+  tokenizer: record.tokenizer,
+  language: true,
+  labels: record.labels,
+  ids: [],
+  tokens: [],
+  run: null,
+  plain: null,
+  losses: [],
+  plainLosses: [],
+  adds: null,
+  edits: [],
+  temperature: 1,
+  position: 0,
+  head: {},
+  unit: {},
+  part: {},
+  open: {},
+  component: "",
+  prefix: "",
+  members: [""],
+  sources: null,
+  vocabulary: 0,
 };
 state.language = state.kind === "language";
 const isChanged = () => state.run !== state.plain || state.temperature !== 1;
-const memberConfig = () => state.model.config?.members?.[state.members.indexOf(state.prefix)]?.config ?? state.model.config ?? {};
+
+// {kind, config} of the model, or of the member that is shown.
+const shownModel = () =>
+  state.model === null ? {kind: "", config: {}} : (state.model.config.members?.[state.members.indexOf(state.prefix)] ?? state.model);
 
 // Computes the text: once as trained, and once as changed.
 function compute() {
@@ -32,7 +58,7 @@ function computed() {
   const longest = state.model.config.block_size ?? 500;
   note(ids.length > longest ? `The page reads ${longest} tokens: of these ${ids.length} it shows the last ${longest}.` : "");
   state.ids = ids.slice(-longest);
-  state.tokens = state.ids.map(id => tokenText(state.tokenizer, id));
+  state.tokens = state.ids.map(spelt);
   state.plain = forward(state.model, state.ids);
   state.run = state.edits.length ? forward(state.model, state.ids, state.edits) : state.plain;
   measure();
@@ -48,7 +74,8 @@ function measure() {
   state.plainLosses = of(state.plain, 1);
 }
 function lossAt(logits, id, temperature) {
-  let top = -Infinity, sum = 0;
+  let top = -Infinity,
+    sum = 0;
   for (const z of logits) top = Math.max(top, z);
   for (const z of logits) sum += Math.exp((z - top) / temperature);
   return Math.log(sum) - (logits[id] - top) / temperature;
@@ -57,11 +84,16 @@ function lossAt(logits, id, temperature) {
 // Draws everything; what has the focus keeps it.
 function draw() {
   if (state.tokens.length === 0) return;
-  const key = document.activeElement?.dataset?.key, place = document.activeElement?.dataset?.now;
+  const key = document.activeElement?.dataset?.key,
+    place = document.activeElement?.dataset?.now;
   drawTokens();
   drawSentence();
   drawSwitches();
-  find("steps").replaceChildren(heading(), ...(memberPicker() ?? []), ...(recurrentLayers().length ? recurrentSteps() : transformerSteps()).filter(part => part));
+  find("steps").replaceChildren(
+    heading(),
+    ...(memberPicker() ?? []),
+    ...(recurrentLayers().length ? recurrentSteps() : transformerSteps()).filter(part => part),
+  );
   const again = key === undefined ? null : [...document.querySelectorAll("[data-key]")].find(element => element.dataset.key === key);
   if (again && again !== document.activeElement) {
     if (place !== undefined) again.dataset.now = place;
@@ -69,14 +101,34 @@ function draw() {
   }
 }
 function heading() {
-  const t = state.position, read = state.tokens.slice(Math.max(0, t - 20), t + 1).map(visible).join("");
-  return make("h2", {id: "where"}, `Position ${t}, ${quoted(state.tokens[t])}`, make("span", {className: "soft"},
-    state.language ? ` The model has read ${t > 20 ? "…" : ""}${read}` : ""));
+  const t = state.position,
+    read = state.tokens
+      .slice(Math.max(0, t - 20), t + 1)
+      .map(visible)
+      .join("");
+  return make(
+    "h2",
+    {id: "where"},
+    `Position ${t}, ${quoted(state.tokens[t])}`,
+    make("span", {className: "soft"}, state.language ? ` The model has read ${t > 20 ? "…" : ""}${read}` : ""),
+  );
 }
 function memberPicker() {
-  if (state.members.length === 1) return null;
-  const list = make("select", {id: "member", "data-key": "member", onchange: () => { state.prefix = list.value; compute(); }},
-    state.members.map((prefix, i) => make("option", {value: prefix, selected: prefix === state.prefix}, state.live ? `member ${i}` : record.run.parts[i].title)));
+  if (state.members.length === 1 || record.run?.adds) return null;
+  const list = make(
+    "select",
+    {
+      id: "member",
+      "data-key": "member",
+      onchange: () => {
+        state.prefix = list.value;
+        compute();
+      },
+    },
+    state.members.map((prefix, i) =>
+      make("option", {value: prefix, selected: prefix === state.prefix}, state.live ? `member ${i}` : record.run.parts[i].title),
+    ),
+  );
   const words = state.kind === "translator" ? "Below is " : `The model is the mean of ${state.members.length} members; below is `;
   return [make("p", {}, make("label", {for: "member"}, words), list, ".")];
 }
@@ -118,7 +170,14 @@ function begin() {
   } else loadRecorded();
   state.prefix = state.members[0];
   find("text").addEventListener("input", () => soon(compute));
-  find("temperature").addEventListener("input", () => { setTemperature(10 ** Number(find("temperature").value)); soon(() => { measure(); draw(); }); });
+  find("text").addEventListener("change", compute);
+  find("temperature").addEventListener("input", () => {
+    setTemperature(10 ** Number(find("temperature").value));
+    soon(() => {
+      measure();
+      draw();
+    });
+  });
   find("continue").hidden = !state.live || !state.language;
   find("continue").addEventListener("click", continued);
   tabs();
@@ -130,9 +189,10 @@ function begin() {
 // Draws the next token at the temperature, and adds it to the text.
 function continued() {
   const p = softmax(vector(state.run, "logits", state.tokens.length - 1), state.temperature);
-  let left = Math.random(), id = 0;
+  let left = Math.random(),
+    id = 0;
   while (id < p.length - 1 && (left -= p[id]) > 0) id++;
-  find("text").value += tokenText(state.tokenizer, id);
+  find("text").value += spelt(id);
   state.position = state.tokens.length;
   compute();
 }
@@ -146,7 +206,14 @@ function tabs() {
       find(one.getAttribute("aria-controls")).hidden = one !== tab;
     }
     if (tab === both[1] && !find("backward").hasChildNodes()) {
-      find("backward").append(make("p", {}, `The backward pass of the text “${record.text}” as tinylm recorded it, whatever is typed in the other tab: the loss, ${record.loss}, differentiated step by step.`), make("div", {id: "pass"}));
+      find("backward").append(
+        make(
+          "p",
+          {},
+          `The backward pass of the text “${record.text}” as tinylm recorded it, whatever is typed in the other tab: the loss, ${record.loss}, differentiated step by step.`,
+        ),
+        make("div", {id: "pass"}),
+      );
       drawBackward(find("pass"), record.backward);
     }
   };

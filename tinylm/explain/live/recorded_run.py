@@ -6,19 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from tinylm.data.tokenizers import token_texts
+from tinylm.data.tokenizers import Tokenizer, token_texts
 from tinylm.decode.stepping import evaluating, log_softmax
 from tinylm.engine.autograd import no_grad
 from tinylm.engine.devices import to_numpy
 from tinylm.engine.tensor import Tensor
 from tinylm.explain.activations import Activations, cache, names
+from tinylm.explain.gates import is_recurrent
 from tinylm.explain.reading import Reading
 from tinylm.models import GPT, Llama, TransformerModel
 from tinylm.models.classifier import BagClassifier
 from tinylm.nn import Module
 
 _LARGEST = 1_500_000  # numbers that are kept of arrays, 2 bytes each
-_KEPT = (".attn.pattern", ".cross.pattern", ".h", ".c", ".forget", ".update", ".input", ".output", ".reset", ".candidate")  # in this order
+# What is kept, the first first: attention, then states and gates.
+_KEPT = (".attn.pattern", ".cross.pattern", ".h", ".c", ".forget", ".update", ".input", ".output", ".reset", ".candidate")
 
 
 def recorded_run(reading: Reading) -> dict[str, Any]:
@@ -32,7 +34,8 @@ def recorded_run(reading: Reading) -> dict[str, Any]:
     """
     model = reading.model
     known = names(model)
-    kept = [name for ending in _KEPT for name in known if name.endswith(ending) and (ending.startswith((".attn", ".cross")) or ".rnn." in f".{name}")]
+    arrays = [name for name in known if name.endswith(".pattern") or is_recurrent(name)]
+    kept = [name for ending in _KEPT for name in arrays if name.endswith(ending)]
     streams = [name for name in known if name.endswith(("resid_pre", "resid_mid", "resid_post"))]
     with cache(model, [*kept, *streams]) as seen:
         output = to_numpy(reading.output().data)
@@ -91,19 +94,31 @@ def _as_language_model(reading: Reading, logits: np.ndarray, seen: Activations, 
     }
 
 
+class _Spelling(dict[int, str]):
+    """What a token spells inside a text, by its id. A model may have more outputs than its tokenizer has tokens."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+
+    def __missing__(self, i: int) -> str:
+        self[i] = token_texts(self.tokenizer, [i, i])[1] if i < self.tokenizer.vocab_size else f"<{i}>"
+        return self[i]
+
+
 def _likeliest(reading: Reading, log_p: np.ndarray, count: int) -> list[dict[str, Any]]:
     """Returns for each position {top: [[token, probability]], right: [token, probability, rank] or None}."""
-    assert reading.ids is not None and reading.tokenizer is not None
+    assert reading.ids is not None
+    assert reading.tokenizer is not None
+    spelt = _Spelling(reading.tokenizer)
     found = []
     for t, row in enumerate(log_p):
         top = np.argpartition(-row, min(count, len(row)) - 1)[:count]
         top = top[np.argsort(-row[top], kind="stable")]
-        texts = [token_texts(reading.tokenizer, [i, i])[1] for i in top.tolist()]
         right = None
         if t + 1 < len(reading.ids):
             i = reading.ids[t + 1]
             right = [reading.tokens("")[1][t + 1], round(float(np.exp(row[i])), 6), int((row > row[i]).sum()) + 1]
-        found.append({"top": [[text, round(float(np.exp(row[i])), 6)] for text, i in zip(texts, top, strict=True)], "right": right})
+        found.append({"top": [[spelt[i], round(float(np.exp(row[i])), 6)] for i in top.tolist()], "right": right})
     return found
 
 
@@ -133,6 +148,7 @@ def _added_by_words(model: Any, ids: list[int] | None) -> list[float] | None:
     total = np.zeros(len(ids))
     for member in members:
         rows = member.rows(np.array([ids]))[0]  # of the words, then of the pairs
-        each = to_numpy(member.ratios.data)[rows] * (to_numpy(member.encoder.weight.data)[rows] @ to_numpy(member.decoder.weight.data)[0]) / np.sqrt(len(rows))
+        ratios, table, w = (to_numpy(tensor.data) for tensor in (member.ratios, member.encoder.weight, member.decoder.weight))
+        each = ratios[rows] * (table[rows] @ w[0]) / np.sqrt(len(rows))
         total += each[: len(ids)] + np.concatenate([[0.0], each[len(ids) :]])
     return (total / len(members)).tolist()
