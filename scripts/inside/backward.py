@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.text import Text
+
 from inside.readings import Reading, load, show
 from tinylm import explain
 from tinylm.errors import ConfigError
@@ -27,21 +29,22 @@ class Backward(Reading):
 def backward(arguments: Backward) -> None:
     read = load(arguments)
     loss = read.loss()
-    about = f"{read.about}, of the text {arguments.text!r}"
+    text = arguments.text[:20] if arguments.dry_run else arguments.text
+    about = f"{read.about}, for the text {text if len(text) <= 200 else text[:199] + '…'!r}"
     if arguments.page is not None and not arguments.dry_run:
         explain.page(loss, arguments.page, model=read.model, about=about)
         print(f"written: {arguments.page}")
     steps = list(explain.steps(loss, model=read.model))
-    print(sentence(loss, len(steps), read.model, about))
+    said = Text(sentence(loss, len(steps), read.model, about))
     if arguments.parameter is not None:
         leaves = {name: leaf for leaf in explain.leaves(steps) for name in leaf.name.split(" = ")}
         if arguments.parameter not in leaves:
             raise ConfigError(f"no parameter {arguments.parameter!r} took part: expected one of {', '.join(leaves)}")
-        show(reason(leaves[arguments.parameter], steps))
+        show(said, reason(leaves[arguments.parameter], steps))
     elif arguments.step is not None:
         if not 1 <= arguments.step <= len(steps):
             raise ConfigError(f"step is {arguments.step}: expected 1 to {len(steps)}")
         step = steps[arguments.step - 1]
-        show(step, *([explain.time_steps(step)] if is_recurrent(step) else []))
+        show(said, step, *([explain.time_steps(step)] if is_recurrent(step) else []))
     else:
-        show(overview(steps))
+        show(said, overview(steps))

@@ -51,7 +51,7 @@ def test_the_data_is_the_steps(tmp_path: Path) -> None:
     assert arrays[to_x["total"]]["values"] == [3.0, 3.0]
     assert [record["leaves"][row["to"]["leaf"]]["name"] for row in (to_x, to_y)] == ["x", "y"]
     assert arrays[record["leaves"][0]["gradient"]]["values"] == [3.0, 3.0]
-    assert record["sentence"] == "loss 21.0000 in all; 3 steps back"
+    assert record["sentence"] == "loss 21.0000 in all. Its backward pass takes 3 steps."
     assert [(part["step"], part["argument"]) for part in record["leaves"][0]["parts"]] == [(2, "b"), (3, "a")]
 
 

@@ -38,7 +38,7 @@ def test_the_terminal():
     assert ["output", "()", "6.", "1."] in table
     assert ["a", "()", "3.", "2.", "x"] in table, "the value, the gradient, and the leaf that it goes to"
     assert ["b", "()", "2.", "3.", "y"] in table
-    assert terminal.sentence(loss, 2, about="in all") == "loss 9.0000 in all; 2 steps back"
+    assert terminal.sentence(loss, 2, about="in all") == "loss 9.0000 in all. Its backward pass takes 2 steps."
     shown = printed(terminal.reason(explain.leaves(walked)[0], walked))
     assert "the sum of 2 contributions" in shown
     assert "+1.000" in shown

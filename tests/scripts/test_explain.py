@@ -27,7 +27,10 @@ def test_the_steps(runs: dict[str, Path], tmp_path: Path) -> None:
     loss, _ = model.loss(Tensor(ids[None, :-1]), Tensor(ids[None, 1:]))  # type: ignore[union-attr]
     steps = list(explain.steps(loss, model=model))  # type: ignore[arg-type]
     assert shown[0] == ["written:", str(page)]
-    assert shown[1] == ["loss", f"{loss.item():.4f}", "nats", "per", "token", "over", "11", "tokens"]
+    said = (
+        f"GPT: loss {loss.item():.4f} nats per token over 11 tokens, for the text {SENTENCE!r}. Its backward pass takes {len(steps)} steps."
+    )
+    assert " ".join(shown[1]) == said
     numbered = {cells[0]: cells[1] for cells in shown[3:] if cells[0].isdigit()}
     assert numbered == {str(step.number): step.op for step in steps}
     text = page.read_text(encoding="utf-8")
@@ -43,7 +46,7 @@ def test_why_a_gradient_is_what_it_is(runs: dict[str, Path]) -> None:
     model.loss(Tensor(ids[None, :-1]), Tensor(ids[None, 1:]))[0].backward()  # type: ignore[union-attr]
     grad = model.lm_head.weight.grad  # type: ignore[union-attr]
     assert f"the gradient of transformer.wte.weight = lm_head.weight: {grad.shape}" in shown
-    assert f"|g| {np.linalg.norm(grad.astype(float)):.4g}" in shown.splitlines()[0]
+    assert f"|g| {np.linalg.norm(grad.astype(float)):.4g}" in shown.splitlines()[1]
     assert "the sum of 2 contributions" in shown
     for text in ("linear", "embedding", "dweight[v] = Σ dy over the positions", "what came in there is from step 1 (cross_entropy)"):
         assert text in shown, text
@@ -51,8 +54,11 @@ def test_why_a_gradient_is_what_it_is(runs: dict[str, Path]) -> None:
 
 def test_one_step(runs: dict[str, Path]) -> None:
     shown = ends_well(script_here("explain.py", "backward", runs["lstm"], SENTENCE, "--step", 4))
-    for text in ("4  lstm", "in rnn", "weight_ih receives (64, 16)", "Hochreiter"):
+    for text in ("4  lstm", "in rnn", "Hochreiter", "|d weight_hh|"):
         assert text in shown, text
+    lines = [line.strip("│ ").split() for line in shown.splitlines()]
+    assert ["weight_ih", "(64,", "16)", "norm"] in [line[:4] for line in lines]
+    assert len([line for line in lines if line and line[0].isdigit()]) == 2 * 11, "the values and the gradients of each time step"
 
 
 # ---------------------------------------------------------------- attention

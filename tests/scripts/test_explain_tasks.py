@@ -66,11 +66,11 @@ def test_a_translators_backward_pass(others: dict[str, Path]) -> None:
         run = others[f"translate-{kind}"]
         shown = ends_well(script_here("explain.py", "backward", run, "The cat.", "--target", "El gato."))
         model, _, loss = translated(run, "The cat.", "El gato.")
-        assert shown.splitlines()[0].startswith(f"loss {loss.item():.4f} nats per token over ")
-        assert shown.splitlines()[0].endswith(" tokens of 'El gato.'")
+        assert shown.splitlines()[0].startswith(f"{type(model).__name__}: loss {loss.item():.4f} nats per token over ")
+        assert shown.splitlines()[0].partition(". Its backward")[0].endswith(" tokens of 'El gato.', for the text 'The cat.'")
         shown = ends_well(script_here("explain.py", "backward", run, "The cat.", "--target", "El gato.", "--parameter", "embedding.weight"))
         loss.backward()
-        assert f"|g| {np.linalg.norm(model.embedding.weight.grad.astype(float)):.4g}" in shown.splitlines()[0]
+        assert f"|g| {np.linalg.norm(model.embedding.weight.grad.astype(float)):.4g}" in shown.splitlines()[1]
         assert "the sum of 3 contributions" in shown  # source, target and logits
         own = ends_well(script_here("explain.py", "backward", run, "The cat."))
         assert repr(load_translator(run).translate("The cat.", beams=1))[:10] in own.splitlines()[0]
@@ -119,7 +119,8 @@ def test_a_classifier(others: dict[str, Path]) -> None:
     logits = model(Tensor(ids[None]), np.array([len(ids)]))
     for label, p in zip(names, (1 / (1 + np.exp(logits.item())), 1 / (1 + np.exp(-logits.item()))), strict=True):
         shown = ends_well(script_here("explain.py", "backward", run, text, "--label", label))
-        assert shown.splitlines()[0] == f"loss {-np.log(p):.4f} nats for the label {label!r}, over 4 words"
+        said = f"loss {-np.log(p):.4f} nats for the label {label!r}, over 4 words, for the text {text!r}. Its backward pass takes "
+        assert said in shown.splitlines()[0]
     likelier = names[logits.item() > 0]
     assert f"for the label {likelier!r}" in ends_well(script_here("explain.py", "backward", run, text))
     shown = rows("attention", run, text, "--layer", 1, "--head", 0)

@@ -1,10 +1,11 @@
 """The page of reports: self-contained, with every report, failures open and first."""
 
+import re
 import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
-from browser import assert_readable, needs_chromium, probed
+from browser import assert_contrast, assert_readable, needs_chromium, probed
 
 import tinylm
 from tinylm.verify import Report, gradcheck
@@ -13,8 +14,8 @@ from tinylm.verify.reports import Row
 
 
 def parsed(text):
-    """Returns the body parsed as XML: every tag is closed, every text escaped."""
-    return ET.fromstring(text[text.index("<body>") : text.index("</html>")])
+    """Returns the main part parsed as XML: every tag is closed, every text escaped."""
+    return ET.fromstring(text[text.index("<main>") : text.index("<script>")])
 
 
 def test_it_shows_every_report_and_the_failed_ones_first_and_open():
@@ -35,8 +36,10 @@ def test_it_shows_every_report_and_the_failed_ones_first_and_open():
 def test_it_needs_no_other_file():
     report = gradcheck(tinylm.exp, np.ones(2), thorough=True)
     text = page("A title", [("exp", [report])])
-    for outside in ("http", "src=", "href=", "<script", "@import", "url("):
+    for outside in ("http", "src=", "@import", "url("):
         assert outside not in text
+    assert re.findall(r'href="([^"]*)"', text) == ["data:,"]
+    assert "noscript" not in text, "it can be read without JavaScript, which only opens everything at once"
     assert '<meta charset="utf-8">' in text
     assert "width=device-width" in text
 
@@ -69,8 +72,8 @@ def test_the_page_word_for_word():
         (None, "ok   good : 2 checks, largest relative error 5.0e-09"),
         (None, "ok   no : no derivative"),
     ]
-    (report,) = body.findall("details")[0].findall("div")
-    assert ["".join(p.itertext()) for p in report.findall("p")] == ["FAILED w, tolerance 1e-06", "a <remark>"]
+    (report,) = body.findall("details")[0].findall("div[@class='checks report']/div")
+    assert ["".join(p.itertext()) for p in (report.find("h3"), *report.findall("p"))] == ["FAILED w, tolerance 1e-06", "a <remark>"]
     assert [["".join(cell.itertext()) for cell in line] for line in report.find("table")] == [
         ["", "argument", "error"],
         ["ok", "a", "5.0e-09"],
@@ -82,9 +85,39 @@ def test_the_page_word_for_word():
         ["", "likely cause: a factor"],
     ]
     assert body.findall(".//svg") == []
-    assert [p.text for p in body.findall(".//p/span[@class='failed']")] == ["FAILED"]
+    assert [p.text for p in body.findall(".//h3/span[@class='failed']")] == ["FAILED"]
     for verdict, shown in (("ok", "ok"), ("undecided", "UNDECIDED"), ("failed", "FAILED")):
         assert {span.text for span in body.findall(f".//span[@class='{verdict}']")} == {shown}
+
+
+def grid(section):
+    """Returns the texts of the table of what passed, its head first."""
+    table = section.find("div[@class='checks']/div/table[@class='grid']")
+    return [["".join(cell.itertext()) for cell in line] for line in table.iter("tr")]
+
+
+def test_what_passed_is_one_table_and_one_chart():
+    """One line per check; one per argument where there are many of these. The curves of all checks are in one chart beside it."""
+    curve = ((1e-1, 1e-4), (1e-5, 1e-12))
+    first = Report("f (full, order 1, small)", 1e-6, (Row("argument 0", 1e-9), Row("weight", 0.0)), ("a remark",), curve)
+    second = Report("f (full, order 2)", 1e-5, (Row("argument 0", 2e-8), Row("cotangent", 3e-8)), (), curve)
+    many = Report("model (directions)", 1e-6, tuple(Row(f"layer.{i}", 1e-9 * i) for i in range(12)))
+    bad = Report("f (full, order 1, large)", 1e-6, (Row("argument 0", 1.0),))
+    mixed, good, model = parsed(page("t", [("f", [first, second]), ("model", [many]), ("mixed", [first, bad])])).findall("details")
+    assert grid(good) == [
+        ["check", "arg. 0", "weight", "cotangent", "tolerance"],
+        ["full, order 1, small", "1.0e-09", "0", "", "1e-06"],
+        ["full, order 2", "2.0e-08", "", "3.0e-08", "1e-05"],
+    ]
+    assert [item.text for item in good.iter("li")] == ["full, order 1, small: a remark"]
+    (chart,) = good.iter("svg")
+    assert [title.text for title in chart.iter("title")] == [first.title, second.title]
+    assert len(chart.findall("line[@class='limit']")) == 2
+    lines = grid(model)
+    assert (lines[0], lines[4], lines[-1]) == (["argument", "directions"], ["layer.3", "3.0e-09"], ["tolerance", "1e-06"])
+    assert len(lines) == 14
+    assert grid(mixed)[1][:2] == ["full, order 1, small", "1.0e-09"], "beside a failure, which has a table of its own"
+    assert len(mixed.findall("div[@class='checks report']")) == 1
 
 
 def test_the_axes_of_a_curve():
@@ -95,7 +128,7 @@ def test_the_axes_of_a_curve():
     lines = [tuple(float(line.get(k)) for k in ("x1", "x2", "y1", "y2")) for line in svg.findall("line")]
     heights = [10 + 8.2 * n for n in (20, 16, 12, 8, 4, 0)]
     assert lines == [(48, 320, pytest.approx(y), pytest.approx(y)) for y in (*heights, 92)]  # the last one: the tolerance
-    assert svg.findall("line")[-1].get("stroke") == "#b00020"
+    assert svg.findall("line")[-1].get("class") == "limit"
     labels = [(t.text, float(t.get("x")), float(t.get("y"))) for t in svg.findall("text")]
     steps = [61.6 + 54.4 * n for n in range(5)]
     assert labels == [
@@ -119,14 +152,15 @@ def test_the_page_in_chromium(tmp_path, width):
     path.write_text(page("Gradients", [("exp", [good]), ("abs", [kinked]), ("a_model", [bad]), ("none", [])]), encoding="utf-8")
     assert_readable(path, width, tmp_path)
     probe = """
-      for (const summary of document.querySelectorAll("details:not([open]) summary")) summary.click();
+      document.querySelector(".details-bar button").click();
       const charts = [...document.querySelectorAll("svg")].map(e => e.getBoundingClientRect());
       const lines = e => {
         const range = document.createRange();
         range.selectNodeContents(e);
         return new Set([...range.getClientRects()].map(b => b.top)).size;
       };
-      const words = [...document.querySelectorAll("td:first-child span, td:nth-child(3), th")];
+      const words = [...document.querySelectorAll(
+        ".report td:first-child span, .report td:nth-child(3), .report th, .grid thead th, .grid td")];
       const broken = words.filter(e => lines(e) > 1);
       return {open: document.querySelectorAll("details[open]").length, charts: charts.map(b => [b.left, b.right, b.width]),
         broken: broken.length, words: words.length, scroll: document.documentElement.scrollWidth - document.documentElement.clientWidth};
@@ -141,3 +175,5 @@ def test_the_page_in_chromium(tmp_path, width):
     assert found["words"] >= 12
     assert found["broken"] == 0
     assert found["scroll"] <= 0
+    if width == 1280:
+        assert_contrast(path, width, tmp_path, "document.querySelector('.details-bar button').click()")

@@ -44,20 +44,34 @@ class Profile:
         code, and the cost of measuring (some µs per call)."""
         return self.seconds - sum(row.seconds for row in self._rows.values())
 
+    def __repr__(self) -> str:
+        return f"<Profile: {self.seconds * 1e3:.2f} ms, {sum(row.calls for row in self.rows)} calls of {len(self.rows)} rows>"
+
+    def _repr_html_(self) -> str:
+        """Returns what a notebook shows: the table, of the 20 most expensive rows."""
+        head, *lines = self._cells()
+        shown = [*lines[:20], *lines[20:][-2:]]
+        rows = ["".join(f"<{kind}>{cell}</{kind}>" for cell in line) for kind, some in (("th", [head]), ("td", shown)) for line in some]
+        return "<table>" + "".join(f"<tr>{row}</tr>" for row in rows) + "</table>"
+
     def table(self) -> str:
         """Returns the rows, the rest and the sum as lines of text."""
-        cells = [("op", "pass", "by", "calls", "ms", "%", "MB")]
+        cells = self._cells()
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        return "\n".join(
+            "  ".join(cell.ljust(width) if i < 3 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths, strict=True)))
+            for line in cells
+        )
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        cells: list[tuple[str, ...]] = [("op", "pass", "by", "calls", "ms", "%", "MB")]
         whole = self.seconds or 1.0
         for row in self.rows:
             shown = f"{row.seconds * 1e3:.2f}", f"{100 * row.seconds / whole:.1f}", f"{row.bytes / 1e6:.1f}"
             cells.append((row.name, row.part, row.implementation, str(row.calls), *shown))
         cells.append(("not in ops", "", "", "", f"{self.rest * 1e3:.2f}", f"{100 * self.rest / whole:.1f}", ""))
         cells.append(("in all", "", "", "", f"{self.seconds * 1e3:.2f}", f"{100 * self.seconds / whole:.1f}", ""))
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        return "\n".join(
-            "  ".join(cell.ljust(width) if i < 3 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths, strict=True)))
-            for line in cells
-        )
+        return cells
 
     def forward(self, op: Any, arrays: Sequence[Any], extra: tuple[Any, ...], settings: dict[str, Any]) -> tuple[Any, Any]:
         """Runs `op.compute` and measures it, for `tinylm.engine.op`; the vjp it returns is measured too."""

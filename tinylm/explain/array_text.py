@@ -54,9 +54,9 @@ def is_small(array: np.ndarray) -> bool:
     return array.size <= (FEW if array.dtype.kind == "f" else 128)
 
 
-def side_by_side(title: str, rows: Sequence[tuple[str, Any, Array | None]]) -> str:
-    """Returns a table for notebooks. rows: (name, value, gradient)."""
-    lines = ["<tr><th></th><th>value</th><th>gradient</th></tr>"]
+def table_of_arrays(title: str, head: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> str:
+    """Returns a table for notebooks. rows: a name, then arrays, numbers or None, one per column of `head`."""
+    lines = ["<tr><th></th>" + "".join(f"<th>{html.escape(text)}</th>" for text in head) + "</tr>"]
     for name, *both in rows:
         shown = (short_html(to_numpy(x), shape_text(x.shape)) if hasattr(x, "shape") else "" if x is None else str(x) for x in both)
         lines.append(f"<tr><th>{html.escape(name)}</th>" + "".join(f"<td>{text}</td>" for text in shown) + "</tr>")

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tinylm.engine.array_summaries import short_html
 from tinylm.engine.devices import to_numpy
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError
@@ -20,6 +21,13 @@ class Attention:
 
     name: str
     weights: np.ndarray
+
+    def __repr__(self) -> str:
+        return f"<Attention {self.name}: weights {self.weights.shape}>"
+
+    def _repr_html_(self) -> str:
+        """Returns what a notebook shows: the maps of the first text, one head below the other."""
+        return short_html(self.weights[0], f"{self.name}: the first of {len(self.weights)} texts, {self.weights.shape[1]} heads")
 
 
 def attention_weights(model: Module, *inputs: Any, **named: Any) -> list[Attention]:

@@ -17,7 +17,7 @@ from rich.text import Text
 from tinylm.engine.arrays import Array
 from tinylm.engine.autograd import Node, Visit, seed_gradient, walk
 from tinylm.engine.tensor import Tensor, as_array
-from tinylm.explain.array_text import contents, described, shape_text, side_by_side
+from tinylm.explain.array_text import contents, described, shape_text, table_of_arrays
 from tinylm.explain.naming import Names, callers_variables, short_place
 from tinylm.nn import Module
 
@@ -104,7 +104,7 @@ class Step:
     def _repr_html_(self) -> str:
         """Returns what a notebook shows: values beside gradients."""
         title = f"{self.number} {self.op}" + (f" in {self.module}" if self.module else "")
-        return side_by_side(f"{title}: {self.code}", [(name, value, g) for name, value, g, _ in self.rows()])
+        return table_of_arrays(f"{title}: {self.code}", ["value", "gradient"], [(name, value, g) for name, value, g, _ in self.rows()])
 
 
 def steps(loss: Any, gradient: Any = None, *, model: Module | None = None) -> Iterator[Step]:
@@ -174,7 +174,7 @@ class Leaf:
         """Returns what a notebook shows: the value beside the gradient, and its parts."""
         parts = [(f"from step {step.number}, {step.op}, its {c.argument}", None, c.gradient) for step, c in self.parts]
         whole = (self.name, self.tensor.data, self.gradient)
-        return side_by_side(f"Leaf {self.name}", [whole, *(parts[:8] if len(parts) > 1 else [])])
+        return table_of_arrays(f"Leaf {self.name}", ["value", "gradient"], [whole, *(parts[:8] if len(parts) > 1 else [])])
 
 
 def leaves(walked: Iterable[Step]) -> list[Leaf]:

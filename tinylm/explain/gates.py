@@ -10,6 +10,7 @@ from tinylm.engine.devices import to_numpy
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError
 from tinylm.explain.activations import cache, names
+from tinylm.explain.array_text import table_of_arrays
 from tinylm.nn import Module
 
 Values = dict[str, np.ndarray]
@@ -27,6 +28,14 @@ class Gates:
     name: str
     kind: str
     values: Values
+
+    def __repr__(self) -> str:
+        return f"<Gates {self.name}: {self.kind}, {', '.join(self.values)} {self.values['h'].shape}>"
+
+    def _repr_html_(self) -> str:
+        """Returns what a notebook shows: each gate and state of the first sequence, units by time steps."""
+        title = f"{self.name} ({self.kind}): units by time steps of the first of {self.values['h'].shape[1]} sequences"
+        return table_of_arrays(title, ["value"], [(name, value[:, 0].T) for name, value in self.values.items()])
 
 
 def gate_values(model: Module, *inputs: Any, **named: Any) -> list[Gates]:

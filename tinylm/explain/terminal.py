@@ -66,11 +66,11 @@ def overview(walked: Iterable[Step]) -> Overview:
 
 
 def sentence(loss: Any, count: int, model: Any = None, about: str = "") -> str:
-    """Returns what a pass is about: 'GPT: loss 1.6794 nats per token over 18 tokens, 42 steps back'. about: the words after the
-    value."""
+    """Returns what a pass is about: 'GPT: loss 1.6794 nats per token over 18 tokens. Its backward pass takes 42 steps.'
+    about: the words after the value."""
     value = f"loss {loss.item():.4f}" if loss.size == 1 else f"output of shape {shape_text(loss.shape)}"
     head = f"{type(model).__name__}: " if model is not None else ""
-    return f"{head}{value}{' ' if about else ''}{about}; {count} steps back"
+    return f"{head}{value}{' ' if about else ''}{about}. Its backward pass takes {count} steps."
 
 
 def reason(leaf: Leaf, walked: Sequence[Step]) -> Group:

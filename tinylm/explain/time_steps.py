@@ -17,6 +17,7 @@ from tinylm.engine.devices import to_numpy
 from tinylm.engine.grad import grad
 from tinylm.engine.tensor import Tensor, as_array
 from tinylm.errors import ConfigError
+from tinylm.explain.array_text import table_of_arrays
 
 Values = dict[str, Tensor]
 
@@ -74,6 +75,11 @@ class TimeSteps:
                 table.add_row(str(t), *(f"{column[t]:.3g}" for _, column in part))
             tables.append(table)
         return Group(*tables)
+
+    def _repr_html_(self) -> str:
+        """Returns what a notebook shows: values beside gradients of the first sequence, units by time steps."""
+        rows = [(name, value[:, 0].T, self.gradients[name][:, 0].T) for name, value in self.values.items()]
+        return table_of_arrays(f"{self!r:.200}: units by time steps of the first", ["value", "gradient"], rows)
 
     def __repr__(self) -> str:
         steps, batch, hidden = self.values["h"].shape

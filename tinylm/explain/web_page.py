@@ -42,18 +42,25 @@ def backward_script() -> str:
     return resource("tinylm.explain", "array_view.js") + resource("tinylm.explain", "backward.js")
 
 
-def backward_record(loss: Any, *, model: Module | None = None, gradient: Any = None, about: str = "") -> dict[str, Any]:
+class BackwardRecord(dict[str, Any]):
+    """What `backward_record` returns."""
+
+    def __repr__(self) -> str:
+        return f"<the backward pass of {self['sentence']}>"
+
+
+def backward_record(loss: Any, *, model: Module | None = None, gradient: Any = None, about: str = "") -> BackwardRecord:
     """Returns the backward pass for `drawBackward`: all that `page` shows, as JSON can hold it. Raises what `steps` raises."""
     walked = list(steps(loss, gradient, model=model))
     arrays = ArrayRecords()
     number = {step.node: step.number for step in walked}
     found = leaves(walked)
     leaf_number = {leaf.tensor: i for i, leaf in enumerate(found)}
-    return {
-        "sentence": sentence(loss, len(walked), model, about),
-        "steps": [_step(step, number, leaf_number, arrays) for step in walked],
-        "tree": folded(walked),
-        "leaves": [
+    return BackwardRecord(
+        sentence=sentence(loss, len(walked), model, about),
+        steps=[_step(step, number, leaf_number, arrays) for step in walked],
+        tree=folded(walked),
+        leaves=[
             {
                 "name": leaf.name,
                 "value": arrays.add(leaf.tensor.data),
@@ -65,8 +72,8 @@ def backward_record(loss: Any, *, model: Module | None = None, gradient: Any = N
             }
             for leaf in found
         ],
-        "arrays": arrays.records,
-    }
+        arrays=arrays.records,
+    )
 
 
 def _step(step: Step, number: dict[Any, int], leaf_number: dict[Any, int], arrays: ArrayRecords) -> dict[str, Any]:

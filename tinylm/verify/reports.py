@@ -1,5 +1,6 @@
 """The result of a check: named rows, each with a relative error, and a verdict."""
 
+import html
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -126,6 +127,20 @@ class Report:
         """Returns the record as text."""
         return json.dumps(self.record(), indent=2, ensure_ascii=False)
 
+    def __repr__(self) -> str:
+        return f"<Report {self.title}: {self.verdict}, {len(self.rows)} rows, largest relative error {self.error:.2e}>"
+
+    def _repr_html_(self) -> str:
+        """Returns what a notebook shows: the verdict, and the rows with the largest errors."""
+        rows = sorted(self.rows, key=lambda row: -math.inf if math.isnan(row.error) else -row.error)
+        cells = [(row.verdict(self.tolerance), row.name, f"{row.error:.1e}", row.detail, row.cause) for row in rows[:12]]
+        lines = "".join("<tr>" + "".join(f"<td>{html.escape(text[:200])}</td>" for text in line) + "</tr>" for line in cells)
+        more = f"<p>and {len(rows) - 12} more with smaller errors</p>" if len(rows) > 12 else ""
+        head = "<tr><th></th><th>of</th><th>relative error</th><th>where</th><th>likely cause</th></tr>"
+        return (
+            f"<div><b>{html.escape(self.title)}: {self.verdict}, tolerance {self.tolerance:.0e}</b><table>{head}{lines}</table>{more}</div>"
+        )
+
     def __str__(self) -> str:
         said = {"ok": "ok", "wrong": "FAILED", "undecided": "UNDECIDED"}[self.verdict]
         head = f"{self.title}: {said}, largest relative error {self.error:.2e}, tolerance {self.tolerance:.0e}"
@@ -148,6 +163,9 @@ class Drift:
     torch_losses: list[float]
     distances: list[float]
     control: list[float]
+
+    def __repr__(self) -> str:
+        return f"<Drift {self.title}: {len(self.losses)} steps, distance {self.distances[-1]:.1e}>"
 
     def report(self) -> Report:
         """Returns a report that fails if the distance is more than 30 times what rounding alone makes."""
