@@ -27,19 +27,21 @@ function unitFormulas(layer, unit) {
       `candidate g = tanh(W_{g} x + U_{g} h′ + b_{g}) = ${digits(get("candidate"), 3)}`,
       `output o = σ(W_{o} x + U_{o} h′ + b_{o}) = ${digits(get("output"), 3)}`,
       `c = f c′ + i g = ${digits(get("forget"), 3)} · ${say3(old("c"))} + ${digits(get("input"), 3)} · ${say3(get("candidate"))} = ${digits(get("c"), 3)}`,
-      `h = o tanh(c) = ${digits(get("output"), 3)} · tanh(${digits(get("c"), 3)}) = ${digits(get("h"), 3)}${changed}`,
-      first ? "c′ and h′, of the step before, are 0 at the first." : "′: of the step before.",
+      `h = o tanh(c) = ${digits(get("output"), 3)} · tanh(${digits(get("c"), 3)}) = ${digits(get("output") * Math.tanh(get("c")), 3)}${changed}`,
+      first ? "c′ and h′, of the step before, are 0 at the first." : "c′, h′: of the step before.",
     ];
-  if (kind === "gru")
+  if (kind === "gru") {
+    const whole = (1 - get("update")) * get("candidate") + get("update") * old("h");
     return [
       `reset r = σ(W_{r} x + U_{r} h′ + b_{r}) = ${digits(get("reset"), 3)}`,
       `update z = σ(W_{z} x + U_{z} h′ + b_{z}) = ${digits(get("update"), 3)}`,
       `candidate n = tanh(W_{n} x + b_{n} + r (U_{n} h′ + c_{n})) = ${digits(get("candidate"), 3)}`,
-      `h = (1 − z) n + z h′ = ${digits(1 - get("update"), 3)} · ${say3(get("candidate"))} + ${digits(get("update"), 3)} · ${say3(old("h"))} = ${digits(get("h"), 3)}${changed}`,
-      first ? "h′, of the step before, is 0 at the first." : "′: of the step before.",
+      `h = (1 − z) n + z h′ = ${digits(1 - get("update"), 3)} · ${say3(get("candidate"))} + ${digits(get("update"), 3)} · ${say3(old("h"))} = ${digits(whole, 3)}${changed}`,
+      first ? "h′, of the step before, is 0 at the first." : "h′: of the step before.",
     ];
+  }
   return [
-    `h = ${shownModel().config.nonlinearity ?? "tanh"}(W x + U h′ + b) = ${digits(get("h"), 3)}${changed}`,
+    `h = ${shownModel().config.nonlinearity ?? "tanh"}(W x + U h′ + b)${changed} = ${digits(get("h"), 3)}`,
     `h′, of the step before: ${digits(old("h"), 3)}`,
   ];
 }

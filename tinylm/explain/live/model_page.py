@@ -126,10 +126,9 @@ def rounding(reading: Reading, exact: bool) -> str:
     if exact:
         return "The page computes with the weights as they were trained, in float32."
     moved = abs(after - before)
-    return (
-        f"The page's weights are rounded to 16 bits (--exact keeps 32), which moves the logits of “{_short(reading.text)}” by at most "
-        f"{moved.max():.2g}, {moved.mean():.2g} on average; they range from {before.min():.3g} to {before.max():.3g}."
-    )
+    how = f"at most {moved.max():.2g}, {moved.mean():.2g} on average" if moved.size > 1 else f"{float(moved):.2g}"
+    which = "logits" if moved.size > 1 else "logit"
+    return f"The page's weights are rounded to 16 bits (--exact keeps 32), which moves the {which} of “{_short(reading.text)}” by {how}."
 
 
 def _short(text: str) -> str:

@@ -103,14 +103,14 @@ function draw() {
 function heading() {
   const t = state.position,
     read = state.tokens
-      .slice(Math.max(0, t - 20), t + 1)
-      .map(visible)
-      .join("");
+      .slice(Math.max(0, t - 30), t + 1)
+      .join("")
+      .replaceAll("\n", "↵");
   return make(
     "h2",
     {id: "where"},
     `Position ${t}, ${quoted(state.tokens[t])}`,
-    make("span", {className: "soft"}, state.language ? ` The model has read ${t > 20 ? "…" : ""}${read}` : ""),
+    make("span", {className: "soft"}, state.language ? ` The model has read “${t > 30 ? "…" : ""}${read}”` : ""),
   );
 }
 function memberPicker() {
@@ -181,6 +181,10 @@ function begin() {
   find("continue").hidden = !state.live || !state.language;
   find("continue").addEventListener("click", continued);
   tabs();
+  new ResizeObserver(() => document.documentElement.style.setProperty("--ribbon", `${find("ribbon").offsetHeight}px`)).observe(
+    find("ribbon"),
+  );
+  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach(each => (each.open = true)));
   state.position = Infinity;
   compute();
   document.body.dataset.ready = (performance.now() - start).toFixed(1);
@@ -210,7 +214,7 @@ function tabs() {
         make(
           "p",
           {},
-          `The backward pass of the text “${record.text}” as tinylm recorded it, whatever is typed in the other tab: the loss, ${record.loss}, differentiated step by step.`,
+          `The backward pass of the text that this page was made with, as recorded: “${record.text}”. What is typed or changed in the other tab does not change it.`,
         ),
         make("div", {id: "pass"}),
       );

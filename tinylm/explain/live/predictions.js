@@ -78,7 +78,7 @@ function predictionTable(name) {
     {className: "wide"},
     make(
       "table",
-      {className: "predictions"},
+      {className: `predictions${change ? " compared" : ""}`},
       make(
         "thead",
         {},
@@ -104,7 +104,7 @@ function predictionSteps(source) {
     step(
       "Logits",
       [`z = ${source}`, `p_{i} = exp(z_{i}${heat()}) / Σ_{j} exp(z_{j}${heat()})`],
-      [strip(name, [t], ["position"]), predictionTable(name)],
+      [vector(state.run, name, t).length <= 1024 ? strip(name, [t], ["position"]) : null, predictionTable(name)],
     ),
     step(
       "Loss",

@@ -48,7 +48,8 @@ function drawTokens() {
     select(Math.max(0, Math.min(state.tokens.length - 1, to)));
     find(`token-${state.position}`).focus();
   });
-  find("ribbon").replaceChildren(row, legend(change, worst));
+  find("ribbon").replaceChildren(row);
+  find("key").textContent = legend(change, worst);
 }
 
 // The token that stands in the line above or below the chosen one.
@@ -65,18 +66,13 @@ function above(row, direction) {
 }
 
 function legend(change, worst) {
-  const words = state.language
-    ? `Colour: the loss, how much the token surprised the model, from 0 to ${digits(worst, 3)} nats (ln of ${times(state.vocabulary)} tokens).`
-    : contributions() === null
-      ? ""
-      : `Colour: what each word adds to the logit, for ${quoted(state.labels[1])} (warm) or for ${quoted(state.labels[0])} (cold).`;
-  return make(
-    "p",
-    {className: "key"},
-    words,
-    change && state.language ? " Line below: its change, up (warm) or down (cold), in full at 1 nat." : "",
-    " Choose one by click or arrow keys.",
-  );
+  let colours = "";
+  if (state.language)
+    colours = `Colour: the loss, how much the token surprised the model, from 0 to ${digits(worst, 3)} nats (ln of ${times(state.vocabulary)} tokens).`;
+  else if (contributions() !== null)
+    colours = `Colour: what each word adds to the logit, for ${quoted(state.labels[1])} (warm) or for ${quoted(state.labels[0])} (cold).`;
+  const below = change && state.language ? " Line below: its change, up (warm) or down (cold), in full at 1 nat." : "";
+  return `${colours}${below} Choose one by click or arrow keys.`;
 }
 
 function tokenWords(t) {
@@ -135,7 +131,7 @@ function drawSentence() {
   changed.replaceChildren(
     "Changed: ",
     make("b", {id: "change"}, signed(loss - before, 4)),
-    ` nats against the unmodified run, which has ${digits(before)}; `,
+    ` nats against the unmodified run, which has ${digits(before)}${state.temperature === 1 ? "" : " at temperature 1"}; `,
     mostChanged(),
   );
 }

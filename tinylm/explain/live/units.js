@@ -142,7 +142,7 @@ function layerSteps(layer) {
 
 // Which token each column is, as far as they can be read.
 function under(T) {
-  const every = Math.max(1, Math.ceil(T / 24));
+  const every = Math.max(1, Math.ceil(T / (matchMedia("(min-width: 44.01rem)").matches ? 24 : 10)));
   return make(
     "div",
     {className: "under", style: `--columns: ${T}`, "aria-hidden": "true"},
@@ -150,7 +150,7 @@ function under(T) {
       make(
         "span",
         {className: t === state.position ? "chosen" : ""},
-        t % every === 0 || t === state.position ? visible(token).slice(0, 2) : "",
+        t === state.position || (t % every === 0 && 2 * Math.abs(t - state.position) >= every) ? visible(token).slice(0, 2) : "",
       ),
     ),
   );
@@ -218,7 +218,11 @@ function unitControl(layer, unit, H, place, varied) {
           off ? "Switch on" : "Switch off",
         )
       : null,
-    make("span", {className: "soft"}, `the ${ordinal(place)} most varied of ${H}: standard deviation of h ${digits(varied, 3)}`),
+    make(
+      "span",
+      {className: "soft"},
+      `the ${place === 1 ? "" : `${ordinal(place)} `}most varied of ${H}: standard deviation of h ${digits(varied, 3)}`,
+    ),
   );
 }
 const ordinal = n => n + (n % 100 > 10 && n % 100 < 14 ? "th" : (["th", "st", "nd", "rd"][n % 10] ?? "th"));
