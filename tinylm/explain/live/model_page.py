@@ -20,8 +20,8 @@ from tinylm.pages.document import document, resource
 
 # In this order; together they are one function, so that their names are their own.
 _SCRIPTS = (
-    "elements.js", "strips.js", "tokens_row.js", "predictions.js", "steps.js", "units.js", "cell.js", "decision.js", "switches.js",
-    "recorded.js", "page.js",
+    "elements.js", "strips.js", "tokens_row.js", "predictions.js", "steps.js", "heads.js", "units.js", "cell.js", "decision.js",
+    "switches.js", "recorded.js", "page.js",
 )  # fmt: skip
 _STYLES = ("live.css", "numbers.css")
 _KINDS = {

@@ -190,10 +190,20 @@ function begin() {
   document.body.dataset.ready = (performance.now() - start).toFixed(1);
 }
 
+// Numbers between 0 and 1, the same ones whenever the page is opened (Marsaglia 2003, "Xorshift RNGs").
+let seed = 2463534242;
+function random() {
+  seed ^= seed << 13;
+  seed ^= seed >>> 17;
+  seed ^= seed << 5;
+  return (seed >>> 0) / 2 ** 32;
+}
+
 // Draws the next token at the temperature, and adds it to the text.
 function continued() {
   const p = softmax(vector(state.run, "logits", state.tokens.length - 1), state.temperature);
-  let left = Math.random(),
+  if (state.tokenizer.kind === "word") p[0] = 0; // what the vocabulary lacks cannot be written
+  let left = random() * p.reduce((sum, x) => sum + x, 0),
     id = 0;
   while (id < p.length - 1 && (left -= p[id]) > 0) id++;
   find("text").value += spelt(id);
