@@ -3,6 +3,7 @@
 import html
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tinylm.data.tokenizers import Tokenizer
 from tinylm.errors import ConfigError
@@ -75,7 +76,7 @@ def model_page(
 def reading_page(reading: Reading, path: str | Path | None = None, exact: bool = False) -> ModelPage:
     """As `model_page`, of a model that reads a text, also of a translator."""
     problem = "a translator reads two texts" if reading.tokenizer is None else live_problem(reading.model, reading.tokenizer)
-    data = {
+    data: dict[str, Any] = {
         "text": reading.text, "labels": reading.labels, "about": about(reading.model), "problem": problem, "model": None,
         "tokenizer": None, "rounding": "", "run": None,
         "loss": reading.about, "backward": backward_record(reading.loss(), model=reading.model, about=reading.about),

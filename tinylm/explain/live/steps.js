@@ -61,10 +61,11 @@ function embeddingStep() {
   const t = state.position,
     id = state.ids[t],
     positions = has(inside("pos_embed"));
+  const scale = shownModel().kind === "transformer-classifier" ? `√${shownModel().config.n_embd} ` : "";
   return step(
-    "Token and position",
+    positions ? "Token and position" : "Token",
     [
-      `x = E_{${id}}${positions ? ` + P_{${t}}` : ""}`,
+      `x = ${scale}E_{${id}}${positions ? ` + P_{${t}}` : ""}`,
       `E_{${id}}: the row of ${quoted(state.tokens[t])}${positions ? `, P_{${t}}: of position ${t}` : ""}`,
     ],
     [row("embed"), positions ? strip(inside("pos_embed"), [t], ["position"]) : null, row("h.0.resid_pre")],
