@@ -86,6 +86,11 @@ def assert_readable(page: Path, width: int, folder: Path) -> None:
     the console is empty."""
     found, console = probed(page, READABLE, width, folder)
     assert console == []
+    assert_found_readable(found, width)
+
+
+def assert_found_readable(found: dict[str, float], width: int) -> None:
+    """Asserts the same of what READABLE found as a part of another probe."""
     assert found["width"] == width
     assert found["texts"] > 5
     assert found["smallest"] >= 13

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.text import Text
 
@@ -45,6 +46,12 @@ def backward(arguments: Backward) -> None:
         if not 1 <= arguments.step <= len(steps):
             raise ConfigError(f"step is {arguments.step}: expected 1 to {len(steps)}")
         step = steps[arguments.step - 1]
-        show(said, step, *([explain.time_steps(step)] if is_recurrent(step) else []))
+        show(said, step, *([time_tables(step, read)] if is_recurrent(step) else []))
     else:
         show(said, overview(steps))
+
+
+def time_tables(step: explain.Step, read: Any) -> Any:
+    """Returns the time steps of a recurrent layer, beside the tokens that it reads."""
+    found, tokens = explain.time_steps(step), read.tokens(step.module)[1]
+    return found.tables(tokens if len(tokens) >= len(found.order) else ())

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import assert_contrast, assert_readable, needs_chromium, opened, probed
+from browser import READABLE, assert_contrast, assert_found_readable, assert_readable, needs_chromium, opened, probed
 
 import tinylm
 from tinylm import Tensor, explain
@@ -96,6 +96,7 @@ def attention_steps(page: Path, layer: int) -> dict[int, str]:
     return {n: step["op"] for n, step in steps if step["module"].startswith(f"transformer.h.{layer}.attn")}
 
 
+OPEN_ALL = "[...document.querySelectorAll('.bar button')][0].click()"
 GRAPH = """
   const draw = () => {
     const box = document.querySelector(".edges").getBoundingClientRect();
@@ -121,11 +122,24 @@ GRAPH = """
 """
 
 
-@needs_chromium()
-@pytest.mark.parametrize("width", [1280, 400])
-def test_the_graph_is_drawn_and_opens(gpt_page: Path, tmp_path: Path, width: int) -> None:
-    found, console = probed(gpt_page, GRAPH, width, tmp_path)
+@pytest.fixture(scope="module", params=[1280, 400])
+def looked_at(request: pytest.FixtureRequest, gpt_page: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], int]:
+    """Returns what the page is like at first, what happens at clicks, and what it is like when all is open; and the window's width."""
+    probe = f"""
+      const built = [document.querySelectorAll("*").length, document.querySelectorAll(".detail pre").length];
+      const readable = () => {{ {READABLE} }};
+      const first = readable(), graph = (() => {{ {GRAPH} }})();
+      {OPEN_ALL};
+      return {{built, first, graph, open: readable()}};
+    """
+    found, console = probed(gpt_page, probe, request.param, tmp_path_factory.mktemp("looked"))
     assert console == []
+    return found, request.param
+
+
+@needs_chromium()
+def test_the_graph_is_drawn_and_opens(gpt_page: Path, looked_at: tuple[dict[str, Any], int]) -> None:
+    found = looked_at[0]["graph"]
     before, after = found["before"], found["after"]
     inside = len(attention_steps(gpt_page, 0))
     assert before["rows"] == 28, "attention and feed-forward are folded"
@@ -156,19 +170,18 @@ def test_the_address_opens_a_step(gpt_page: Path) -> None:
 
 
 @needs_chromium()
-@pytest.mark.parametrize("width", [1280, 400])
-@pytest.mark.parametrize("everything", [False, True])
-def test_text_is_readable(gpt_page: Path, tmp_path: Path, width: int, everything: bool) -> None:
-    (assert_readable_open if everything else assert_readable)(gpt_page, width, tmp_path)
+def test_text_is_readable(looked_at: tuple[dict[str, Any], int]) -> None:
+    """At first, and when everything is open."""
+    found, width = looked_at
+    assert_found_readable(found["first"], width)
+    assert_found_readable(found["open"], width)
+    assert found["open"]["texts"] > 2 * found["first"]["texts"]
 
 
 def assert_readable_open(page: Path, width: int, folder: Path, then: str = "") -> None:
     text = page.read_text(encoding="utf-8").replace("</html>", f"<script>{OPEN_ALL}; {then}</script></html>")
     (folder / "open.html").write_text(text, encoding="utf-8")
     assert_readable(folder / "open.html", width, folder)
-
-
-OPEN_ALL = "[...document.querySelectorAll('.bar button')][0].click()"
 
 
 @needs_chromium()
@@ -204,8 +217,8 @@ def test_everything_opens_and_closes_and_is_printed_open(gpt_page: Path, tmp_pat
     assert everything == printed == found["rows"]
     assert nothing == again == 0
     assert 0 < some < everything
-    assert found["still"] == found["after"] == "32 rows × 65 columns, 1 × 2 per cell"
-    assert re.fullmatch(r"row 0, columns 2 to 3: ≈ -?[0-9.]+", found["by_keyboard"])
+    assert found["still"] == found["after"] == "2 × 16 rows × 65 columns, 1 × 2 per cell"
+    assert re.fullmatch(r"row \(0, 0\), columns 2 to 3: ≈ -?[0-9.]+", found["by_keyboard"])
     assert found["outline"] == ["solid", "3px"]
 
 
@@ -249,7 +262,7 @@ def test_time_steps_of_a_recurrent_op(tmp_path: Path) -> None:
     arrays = data(tmp_path / "page.html")["arrays"]
     for row in step["times"]["maps"]:
         for kind in ("value", "gradient"):
-            assert (arrays[row[kind]]["shape"], arrays[row[kind]]["map"]["columns"]) == ([24, 8], 8), "units by time steps"
+            assert (arrays[row[kind]]["shape"], arrays[row[kind]]["map"]["columns"]) == ([2, 12, 8], 8), "units by time steps"
     closed = "document.querySelector('details').open = false"  # the table scrolls sideways in its box
     assert_readable_open(tmp_path / "page.html", 400, tmp_path, closed)
 
@@ -278,10 +291,9 @@ def test_text_stays_text(tmp_path: Path) -> None:
 
 
 @needs_chromium()
-def test_little_is_built_before_it_is_opened(gpt_page: Path, tmp_path: Path) -> None:
+def test_little_is_built_before_it_is_opened(gpt_page: Path, looked_at: tuple[dict[str, Any], int]) -> None:
     """Milliseconds would depend on a busy machine, so what must be read and laid out is counted."""
-    probe = "return [document.querySelectorAll('*').length, document.querySelectorAll('.detail pre').length];"
-    (elements, texts), _ = probed(gpt_page, probe, 1280, tmp_path)
+    elements, texts = looked_at[0]["built"]
     assert elements < 1200, "70 steps and 27 leaves"
     assert texts == 0, "details are made when they are opened"
     assert gpt_page.stat().st_size < 400_000, "70 steps, values beside gradients"

@@ -87,6 +87,8 @@ def test_the_terminal_and_refusals():
     lines = [line.split() for line in console.file.getvalue().splitlines()]
     assert ["t", "reset", "update", "candidate", "|h|"] in lines
     assert [line[0] for line in lines if line and line[0].isdigit()] == [*"43210"] * 2, "in the order of the forward pass"
+    console.print(found.tables(list("abcde")))
+    assert [line.split()[1] for line in console.file.getvalue().splitlines()[-5:]] == ["'e'", "'d'", "'c'", "'b'", "'a'"]
     x = Tensor(1.0, requires_grad=True)
     (step,) = explain.steps(x * 2)
     with pytest.raises(ConfigError, match=r"step 1 is multiply: only rnn, lstm and gru have time steps"):

@@ -58,6 +58,7 @@ def test_one_step(runs: dict[str, Path]) -> None:
         assert text in shown, text
     lines = [line.strip("│ ").split() for line in shown.splitlines()]
     assert ["weight_ih", "(64,", "16)", "norm"] in [line[:4] for line in lines]
+    assert [line[1].strip("'") for line in lines if line and line[0].isdigit()][:3] == list(SENTENCE)[:3]
     assert len([line for line in lines if line and line[0].isdigit()]) == 2 * 11, "the values and the gradients of each time step"
 
 

@@ -62,20 +62,29 @@ def short_html(array: np.ndarray, title: str) -> str:
 
 
 def heat_map(array: np.ndarray) -> str:
-    """Returns an <img> of the cells: orange above 0 and blue below; the opacity is the square root of the absolute value, relative
-    to the largest one, so that small values show. What is not finite is black."""
+    """Returns an <img> of the cells: orange above 0 and blue below; the opacity is their `strengths`. What is not finite is black."""
     values = cells(array)
-    finite = np.isfinite(values)
-    largest = float(np.abs(values[finite]).max(initial=0)) or 1.0
+    finite, (level, largest) = np.isfinite(values), strengths(values)
     pixels = np.zeros((*values.shape, 4), np.uint8)
     pixels[..., :3] = np.where((values < 0)[..., None], _COOL, _WARM)
-    pixels[..., 3] = np.where(finite, 255 * np.sqrt(np.abs(np.where(finite, values, 0)) / largest), 255).round()
+    pixels[..., 3] = np.where(finite, 255 * level, 255).round()
     pixels[~finite, :3] = 0
     data = base64.b64encode(_png(pixels)).decode()
     high, wide = values.shape
     scale = max(2, min(12, 320 // max(wide, 1)))
     style = f"width:{wide * scale}px;height:{high * scale}px;image-rendering:pixelated;border:1px solid #8888"
     return f'<img alt="heat map of {high} x {wide} cells, up to {largest:.3g}" style="{style}" src="data:image/png;base64,{data}">'
+
+
+def strengths(values: np.ndarray) -> tuple[np.ndarray, float]:
+    """Returns how strong the colour of each cell is, from 0 to 1, and the largest absolute value, which has 1.
+
+    It is the square root of the absolute value, so that small values show; the value itself if none is negative, as gates.
+    What is not finite has 0.
+    """
+    sizes = np.abs(np.where(np.isfinite(values), values, 0))
+    largest = float(sizes.max(initial=0)) or 1.0
+    return (np.sqrt(sizes / largest) if (values < 0).any() else sizes / largest), largest
 
 
 def _png(pixels: np.ndarray) -> bytes:

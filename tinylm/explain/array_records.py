@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tinylm.engine.array_summaries import as_matrix, block, cells, statistics
+from tinylm.engine.array_summaries import as_matrix, block, cells, statistics, strengths
 from tinylm.engine.arrays import Array
 from tinylm.engine.devices import to_numpy
 from tinylm.explain.array_text import is_small
@@ -40,12 +40,10 @@ def record_of(array: np.ndarray) -> dict[str, Any]:
 
 def _map(array: np.ndarray) -> dict[str, Any]:
     """Returns the heat map of `cells`: rows, columns, how many of the array's rows and columns one cell stands for, and one byte
-    per cell, 128 ± 127 √(|x| / largest); 0 for what is not finite."""
+    per cell, 128 ± 127 times its strength; 0 for what is not finite. power: the strength to this power is |x| / largest."""
     values = cells(array)
-    finite = np.isfinite(values)
-    sizes = np.abs(np.where(finite, values, 0))
-    largest = float(sizes.max()) or 1.0
-    levels = np.where(finite, 128 + np.copysign(127 * np.sqrt(sizes / largest), values).round(), 0).astype(np.uint8)
+    level, largest = strengths(values)
+    levels = np.where(np.isfinite(values), 128 + np.copysign(127 * level, values).round(), 0).astype(np.uint8)
     data = base64.b64encode(levels.tobytes()).decode()
     return {
         "rows": values.shape[0],
@@ -53,5 +51,6 @@ def _map(array: np.ndarray) -> dict[str, Any]:
         "of": as_matrix(array).shape,
         "block": block(array),
         "largest": largest,
+        "power": 2 if (values < 0).any() else 1,
         "cells": data,
     }

@@ -25,9 +25,10 @@ const arrayView = (() => {
   function card(a, what, axes = ["row", "column"]) {
     const said = make("div", {className: "said soft"}, statistics(a));
     if ("values" in a) return make("div", {className: "array"}, a.shape.length ? said : null, make("pre", {}, values(a.values)));
-    return make("div", {className: "array"}, said, ...heatMap(a.map, what, axes));
+    return make("div", {className: "array"}, said, ...heatMap(a.map, a.shape.filter(n => n !== 1).slice(0, -1), what, axes));
   }
-  function heatMap(map, what, axes) {
+  // before: the axes before the last one, laid out one below the other as rows
+  function heatMap(map, before, what, axes) {
     const bytes = Uint8Array.from(atob(map.cells), c => c.charCodeAt(0));
     const size = Math.max(1, Math.min(8, Math.floor(320 / map.columns))); // a canvas pixel per cell would be too small to see
     const canvas = make("canvas", {width: map.columns, height: map.rows, tabIndex: 0});
@@ -41,19 +42,22 @@ const arrayView = (() => {
       image.data.set(byte === 0 ? [128, 128, 128, 255] : [...(level < 0 ? COLD : HOT), 2 * Math.abs(level)], 4 * i);
     });
     context.putImageData(image, 0, 0);
+    const several = before.length > 1; // row 70 of 4 × 63 rows is row (1, 7)
+    const named = (axis, i) => axis === 0 && several
+      ? "(" + before.reduceRight(([left, found], n) => [Math.floor(left / n), [left % n, ...found]], [i, []])[1].join(", ") + ")" : String(i);
     const span = (axis, at) => {
       const first = at * map.block[axis], last = Math.min(first + map.block[axis], map.of[axis]) - 1;
-      return last > first ? `${axes[axis]}s ${first} to ${last}` : `${axes[axis]} ${first}`;
+      return last > first ? `${axes[axis]}s ${named(axis, first)} to ${named(axis, last)}` : `${axes[axis]} ${named(axis, first)}`;
     };
     const each = map.block[0] * map.block[1];
-    const plural = axis => `${map.of[axis]} ${axes[axis]}${map.of[axis] === 1 ? "" : "s"}`;
+    const plural = axis => `${axis === 0 && several ? before.join(" × ") : map.of[axis]} ${axes[axis]}${map.of[axis] === 1 ? "" : "s"}`;
     const still = `${plural(0)} × ${plural(1)}` + (each > 1 ? `, ${map.block[0]} × ${map.block[1]} per cell` : "");
     const said = make("div", {className: "said soft cell"}, still);
     let at = [0, 0];
     const tell = (row, column) => {
       at = [Math.max(0, Math.min(map.rows - 1, row)), Math.max(0, Math.min(map.columns - 1, column))];
       const level = bytes[at[0] * map.columns + at[1]] - 128;
-      const value = level === -128 ? "not finite" : "≈ " + number(Math.sign(level) * (level / 127) ** 2 * map.largest, 2);
+      const value = level === -128 ? "not finite" : "≈ " + number(Math.sign(level) * Math.abs(level / 127) ** map.power * map.largest, 2);
       said.textContent = `${span(0, at[0])}, ${span(1, at[1])}: ${value}`;
     };
     canvas.addEventListener("mousemove", event => {

@@ -4,8 +4,8 @@ const drawBackward = (() => {
   const {make, number, shape, values, line, card} = arrayView;
   const SHOWN = 32; // about as many rows are open at first
   const FLOW = "From the top down: each op gets the gradient of its output and hands one on to each argument. A row opens with a click.";
-  const MAPS = "of its array; the strength is the square root of the value. A cell that stands for several elements shows the one furthest from 0, " +
-    "or their mean if no element of the array is negative. Point at a cell, or use the arrow keys, for its value.";
+  const MAPS = "of its array. The strength is the square root of the value, and a cell that stands for several elements shows the one furthest from 0; " +
+    "in an array without negative elements the strength is the value itself, and a cell shows the mean. Point at a cell, or use the arrow keys, for its value.";
 
   return function (element, record) {
     const rows = new Map(); // the row of each step, by number
@@ -46,12 +46,12 @@ const drawBackward = (() => {
       const given = step.rows.filter(isGiven), absent = step.rows.filter(row => !isGiven(row));
       return [
         make("div", {}, "made at ", make("code", {}, step.where)), make("pre", {}, step.code),
-        make("h3", {}, "What it computes"), make("pre", {}, step.formula || "(the op has no docstring)"),
         make("h3", {}, "Values beside gradients"), pairs(given.map(row => ({...row, more: row.to ? target(row) : []}))),
         ...[["not used: ", true], ["not given: ", false]].map(([words, made]) => {
           const names = absent.filter(({name}) => name.startsWith("output") === made).map(({name}) => name);
           return names.length ? make("div", {className: "soft"}, words + names.join(", ")) : "";
         }),
+        make("h3", {}, "What it computes"), make("pre", {}, step.formula || "(the op has no docstring)"),
         ...("times" in step ? overTime(step) : []),
       ];
     }

@@ -78,7 +78,7 @@ class Step:
         for (name, _), value in zip(self.inputs, self.values, strict=True):
             c = given.pop(name, None)
             found.append((name, value, None if c is None else c.gradient, c))
-        return found + [(c.argument, None, c.gradient, c) for c in given.values()]  # a recomputed function: its outputs again
+        return found + [(f"{c.argument} again", None, c.gradient, c) for c in given.values()]  # a recomputed function runs again
 
     def __rich__(self) -> Panel:
         """Returns all about the step, for rich.print."""
@@ -104,7 +104,9 @@ class Step:
     def _repr_html_(self) -> str:
         """Returns what a notebook shows: values beside gradients."""
         title = f"{self.number} {self.op}" + (f" in {self.module}" if self.module else "")
-        return table_of_arrays(f"{title}: {self.code}", ["value", "gradient"], [(name, value, g) for name, value, g, _ in self.rows()])
+        return table_of_arrays(
+            f"{title}: {self.code}", ["value", "gradient"], [row[:3] for row in self.rows() if row[1] is not None or row[2] is not None]
+        )
 
 
 def steps(loss: Any, gradient: Any = None, *, model: Module | None = None) -> Iterator[Step]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from rich.console import ConsoleRenderable, Group
 from rich.table import Table
+from rich.text import Text
 
 from tinylm import ops
 from tinylm.engine.autograd import set_recording
@@ -65,14 +66,19 @@ class TimeSteps:
         return [(name, column.tolist()) for name, column in columns]
 
     def __rich__(self) -> ConsoleRenderable:
-        """Returns two tables, one row per time step in the order of the forward pass: values, and gradients."""
+        return self.tables()
+
+    def tables(self, tokens: Sequence[str] = ()) -> Group:
+        """Returns two tables for rich.print, one row per time step in the order of the forward pass: values, and gradients.
+        tokens: what is read at each time step, if it is to be shown."""
         columns = self.table()
+        named = ["token"] if tokens else []
         half = len(self.values)
         tables = []
         for title, part in (("norms of the states, means of the gates", columns[:half]), ("norms of the gradients", columns[half:])):
-            table = Table("t", *(name for name, _ in part), box=None, title=title, title_justify="left")
+            table = Table("t", *named, *(name for name, _ in part), box=None, title=title, title_justify="left")
             for t in self.order:
-                table.add_row(str(t), *(f"{column[t]:.3g}" for _, column in part))
+                table.add_row(str(t), *([Text(repr(tokens[t]))] if tokens else []), *(f"{column[t]:.3g}" for _, column in part))
             tables.append(table)
         return Group(*tables)
 

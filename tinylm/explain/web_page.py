@@ -104,7 +104,7 @@ def _times(step: Step, arrays: ArrayRecords) -> dict[str, Any]:
 
 
 def _over_time(array: Array) -> Array:
-    return array.reshape(len(array), -1).T
+    return array.transpose(1, 2, 0)  # (T, N, H) -> (N, H, T)
 
 
 def folded(walked: Sequence[Step]) -> list[Any]:
