@@ -100,10 +100,14 @@ function predictionSteps(source) {
     name = "logits";
   const p = softmax(vector(state.run, name, t), state.temperature);
   const loss = right === null ? null : -Math.log(p[right]);
+  // Of several members z is the logarithm of their mean probability.
+  const several = state.members.length > 1,
+    own = inside(name);
   return [
+    several ? step("Logits of this member", [`z = ${source}`], [has(own) ? strip(own, [t], ["position"]) : null]) : null,
     step(
-      "Logits",
-      [`z = ${source}`, `p_{i} = exp(z_{i}${heat()}) / Σ_{j} exp(z_{j}${heat()})`],
+      several ? "All members together" : "Logits",
+      [several ? "z = log mean_{m} p_{m}" : `z = ${source}`, `p_{i} = exp(z_{i}${heat()}) / Σ_{j} exp(z_{j}${heat()})`],
       [vector(state.run, name, t).length <= 1024 ? strip(name, [t], ["position"]) : null, predictionTable(name)],
     ),
     step(
