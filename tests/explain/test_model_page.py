@@ -82,6 +82,15 @@ TRANSFORMER = """
   found.empty = $("problem").textContent;
   write(FIRST_TEXT);
   found.again = [$("problem").hidden, $("loss").textContent];
+  const choose = (id, value, name) => { $(id).value = value; $(id).dispatchEvent(new window.Event(name)); };
+  choose("parameter", [...$("parameter").options].map(e => e.value).find(name => /(ln_f|model.norm).weight$/.test(name)), "change");
+  choose("index", "99", "input");
+  key("apply").click();
+  found.refused = [...document.querySelectorAll(".control .problem")].map(e => e.textContent).join("");
+  choose("index", "", "input");
+  key("apply").click();
+  found.uniform = $("loss").textContent;
+  $("reset").click();
   document.querySelector('[data-name="h.1.attn.head_out"][data-index="1"]').click();
 """
 RECURRENT = """
@@ -144,6 +153,8 @@ def test_a_transformer(shown: dict[str, Shown], name: str, tmp_path: Path) -> No
     assert found["problem"][2] == found["other"][1], "the text before stays"
     assert "empty" in found["empty"]
     assert found["again"] == [True, found["other"][0]]
+    assert "the place is ‘99’: expected 0 to 15" in found["refused"]
+    assert number(found["uniform"]) == pytest.approx(np.log(CHARACTERS.vocab_size), abs=1e-3), "the last norm's weights times 0"
 
 
 @needs_chromium()

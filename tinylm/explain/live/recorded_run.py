@@ -19,6 +19,8 @@ from tinylm.models.classifier import BagClassifier
 from tinylm.nn import Module
 
 _LARGEST = 1_500_000  # numbers that are kept of arrays, 2 bytes each
+_LONGEST = 256  # tokens of a text whose attention is kept
+_POSITIONS = 64  # whose logits are computed at once
 # What is kept, the first first: attention, then states and gates.
 _KEPT = (".attn.pattern", ".cross.pattern", ".h", ".c", ".forget", ".update", ".input", ".output", ".reset", ".candidate")
 
@@ -36,12 +38,14 @@ def recorded_run(reading: Reading) -> dict[str, Any]:
     known = names(model)
     arrays = [name for name in known if name.endswith(".pattern") or is_recurrent(name)]
     kept = [name for ending in _KEPT for name in arrays if name.endswith(ending)]
+    if reading.ids is not None and len(reading.ids) > _LONGEST:
+        kept = [name for name in kept if not name.endswith(".pattern")]
     streams = [name for name in known if name.endswith(("resid_pre", "resid_mid", "resid_post"))]
     with cache(model, [*kept, *streams]) as seen:
         output = to_numpy(reading.output().data)
-        values, omitted = _packed(seen, kept)
+        values = _packed(seen, kept)
         run: dict[str, Any] = {
-            "parts": list(_parts(reading, known)), "values": values, "omitted": omitted,
+            "parts": list(_parts(reading, known)), "values": values, "omitted": [name for name in arrays if name not in values],
             "norms": {name: np.linalg.norm(to_numpy(seen[name].data)[0], axis=-1).astype(float).round(4).tolist() for name in streams},
         }  # fmt: skip
         if reading.labels is not None:
@@ -51,16 +55,15 @@ def recorded_run(reading: Reading) -> dict[str, Any]:
         return run | _as_language_model(reading, output[0], seen, streams)
 
 
-def _packed(seen: Activations, kept: list[str]) -> tuple[dict[str, Any], list[str]]:
-    values, omitted, room = {}, [], _LARGEST
+def _packed(seen: Activations, kept: list[str]) -> dict[str, Any]:
+    """Returns the activations that have room, in this order."""
+    values, room = {}, _LARGEST
     for name in kept:
         array = to_numpy(seen[name].data)[0].astype("<f2")
-        if array.size > room:
-            omitted.append(name)
-            continue
-        room -= array.size
-        values[name] = {"shape": list(array.shape), "data": base64.b64encode(array.tobytes()).decode("ascii")}
-    return values, omitted
+        if array.size <= room:
+            room -= array.size
+            values[name] = {"shape": list(array.shape), "data": base64.b64encode(array.tobytes()).decode("ascii")}
+    return values
 
 
 def _parts(reading: Reading, known: list[str]) -> Iterator[dict[str, Any]]:
@@ -84,20 +87,22 @@ def _as_language_model(reading: Reading, logits: np.ndarray, seen: Activations, 
     ids = reading.ids
     losses = -log_p[np.arange(len(ids) - 1), ids[1:]]
     shown = [name for name in streams if name.endswith("resid_post") or name == streams[0]]
-    lens = {name: found for name in shown if (found := _through_the_head(reading.model, seen[name])) is not None}
+    spelt = _Spelling(reading.tokenizer)
+    lens = {name: found for name in shown if (found := _lens(reading, seen[name], spelt)) is not None}
     return {
         "ids": ids,
         "vocab_size": logits.shape[1],
         "losses": losses.round(6).tolist(),
-        "predictions": _likeliest(reading, log_p, 10),
-        "lens": {name: _likeliest(reading, log_softmax(found), 3) for name, found in lens.items()},
+        "predictions": _likeliest(reading, log_p, 10, spelt),
+        "lens": lens,
     }
 
 
 class _Spelling(dict[int, str]):
     """What a token spells inside a text, by its id. A model may have more outputs than its tokenizer has tokens."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer | None) -> None:
+        assert tokenizer is not None
         self.tokenizer = tokenizer
 
     def __missing__(self, i: int) -> str:
@@ -105,13 +110,11 @@ class _Spelling(dict[int, str]):
         return self[i]
 
 
-def _likeliest(reading: Reading, log_p: np.ndarray, count: int) -> list[dict[str, Any]]:
-    """Returns for each position {top: [[token, probability]], right: [token, probability, rank] or None}."""
+def _likeliest(reading: Reading, log_p: np.ndarray, count: int, spelt: _Spelling, first: int = 0) -> list[dict[str, Any]]:
+    """Returns for each position from `first` on {top: [[token, probability]], right: [token, probability, rank] or None}."""
     assert reading.ids is not None
-    assert reading.tokenizer is not None
-    spelt = _Spelling(reading.tokenizer)
     found = []
-    for t, row in enumerate(log_p):
+    for t, row in enumerate(log_p, first):
         top = np.argpartition(-row, min(count, len(row)) - 1)[:count]
         top = top[np.argsort(-row[top], kind="stable")]
         right = None
@@ -122,15 +125,27 @@ def _likeliest(reading: Reading, log_p: np.ndarray, count: int) -> list[dict[str
     return found
 
 
+def _lens(reading: Reading, stream: Tensor, spelt: _Spelling) -> list[dict[str, Any]] | None:
+    """Returns the likeliest tokens of a residual stream (1, T, C) by the logit lens, some positions after the others, since a large
+    vocabulary has large logits; None for models without an output layer that fits it."""
+    found: list[dict[str, Any]] = []
+    for first in range(0, stream.shape[1], _POSITIONS):
+        logits = _through_the_head(reading.model, stream.detach()[:, first : first + _POSITIONS])
+        if logits is None:
+            return None
+        found += _likeliest(reading, log_softmax(logits), 3, spelt, first)
+    return found
+
+
 def _through_the_head(model: Module, stream: Tensor) -> np.ndarray | None:
     """Returns the logits (T, V) that the last norm and the output layer make of a residual stream (1, T, C), None for other models."""
     with no_grad(), evaluating(model.modules()):
         if isinstance(model, GPT):
-            found = model.lm_head(model.transformer.ln_f(stream.detach()))
+            found = model.lm_head(model.transformer.ln_f(stream))
         elif isinstance(model, Llama):
-            found = model.lm_head(model.model.norm(stream.detach()))
+            found = model.lm_head(model.model.norm(stream))
         elif isinstance(model, TransformerModel):
-            found = model.decoder(stream.detach())
+            found = model.decoder(stream)
         else:
             return None
     return to_numpy(found.data)[0]
