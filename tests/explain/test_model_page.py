@@ -109,6 +109,7 @@ CLASSIFIER = """
   write(SECOND_TEXT);
   found.other = $("sentence").textContent;
   found.hover = point(key("strip members.0.rnn.0.reverse.h"), (2 + .5) / 8);
+  found.pooled = point(key("strip members.0.pooled"), (9 + .5) / 16);
   const logit = [...document.querySelectorAll(".step")].find(e => e.querySelector("h4").textContent === "Logit");
   found.logit = logit.querySelector(".how").textContent;
   key("unit-off members.0.rnn.0").click();
@@ -180,8 +181,12 @@ def test_a_classifier(shown: dict[str, Shown], tmp_path: Path) -> None:
         assert number(matched[1]) == pytest.approx(logit_of(twin, text), abs=1e-3)
         assert ("‘good’" if logit_of(twin, text) > 0 else "‘bad’") in sentence.split(" with ")[0]
     activation, place, value = read_out(found["hover"])
-    with tinylm.no_grad(), explain.cache(twin, activation) as kept:
+    with tinylm.no_grad(), explain.cache(twin, "members.0.rnn.*") as kept:
         logit_of(twin, ANOTHER)
+    unit = kept["members.0.rnn.0.reverse.h"].data[0, :, 1]  # the tenth of both directions' sixteen
+    assert found["pooled"].startswith("members.0.pooled[9] = ")
+    assert number(found["pooled"].split(" = ")[1].split(",")[0]) == pytest.approx(float(unit.max()), abs=1e-3)
+    assert f", from position {unit.argmax()}, ‘{ANOTHER.split()[unit.argmax()]}’" in found["pooled"]
     assert value == pytest.approx(float(kept[activation].data[0][tuple(place)]), abs=1e-3)
     own = re.search(r"sum of the bars (\S+) \+ b (\S+) = ([^;]+);", found["logit"])
     assert own is not None

@@ -72,6 +72,7 @@ function decisionSteps() {
     (maximum ? `, the maximum of ${plural(counts[k], "unit")} of ${won.length}` : "");
   const p = 1 / (1 + Math.exp(-logit / state.temperature)),
     label = state.labels[1];
+  const from = unit => (maximum ? `, from position ${won[unit]}, ${quoted(state.tokens[won[unit]])}` : "");
   return [
     step(
       "Pooling",
@@ -79,7 +80,7 @@ function decisionSteps() {
         maximum ? "m_{u} = max_{t} h_{t,u}" : "m = mean_{t} n_{t}",
         maximum ? `From ${quoted(state.tokens[t])} come ${counts[t]} of ${won.length} maxima.` : `Each of ${T} positions counts 1/${T}.`,
       ],
-      [has(name) ? strip(name) : null],
+      [has(name) ? strip(name, [], [], "signed", from) : null],
     ),
     step(
       "From where",

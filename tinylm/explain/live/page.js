@@ -91,6 +91,7 @@ function draw() {
   drawSwitches();
   find("steps").replaceChildren(
     heading(),
+    state.live ? make("p", {className: "key"}, HINT) : "",
     ...(memberPicker() ?? []),
     ...(recurrentLayers().length ? recurrentSteps() : transformerSteps()).filter(part => part),
   );
@@ -100,6 +101,9 @@ function draw() {
     again.focus({preventScroll: true});
   }
 }
+const HINT =
+  "Each strip is an array: warm above zero, cold below, the stronger the closer to its largest number. " +
+  "Point at a cell, or reach the strip with Tab and use the arrow keys: the line at the bottom reads the number.";
 function heading() {
   const t = state.position,
     read = state.tokens
@@ -240,6 +244,6 @@ function tabs() {
       other.focus();
     });
   }
-  show(both[0]);
+  show(both[/^#(step|leaf)-/.test(location.hash) ? 1 : 0]);
 }
 begin();

@@ -53,8 +53,8 @@ function cells(canvas, columns, rows, className) {
 const WIDEST = 64; // cells per row of a strip
 
 // A strip: the numbers of one activation at one place. at: the indices in front; axes: what they are called;
-// kind: as in `paint`.
-function strip(name, at = [], axes = [], kind = "signed") {
+// kind: as in `paint`; more(i): what is said of a number besides.
+function strip(name, at = [], axes = [], kind = "signed", more = () => "") {
   const now = vector(state.run, name, ...at),
     before = state.run === state.plain ? null : vector(state.plain, name, ...at);
   const columns = Math.min(WIDEST, now.length),
@@ -67,17 +67,22 @@ function strip(name, at = [], axes = [], kind = "signed") {
   frame.style.setProperty("--columns", columns);
   const where = axes.map((axis, i) => `${axis} ${at[i]}`).join(", ");
   const said = i =>
-    `${name}[${[...at, i].join(", ")}] = ${digits(now[i], 5)}` + (before === null ? "" : `, unmodified ${digits(before[i], 5)}`);
-  readable(frame, `strip ${name}`, `${name}, ${where}: ${now.length} numbers up to ${digits(most, 3)} in size`, {
-    count: now.length,
-    columns,
-    at: event => {
-      const i = frame.at(event);
-      return i < now.length ? i : -1;
+    `${name}[${[...at, i].join(", ")}] = ${digits(now[i], 5)}` + (before === null ? "" : `, unmodified ${digits(before[i], 5)}`) + more(i);
+  readable(
+    frame,
+    `strip ${name}`,
+    `${[name, ...(where ? [where] : [])].join(", ")}: ${now.length} numbers up to ${digits(most, 3)} in size`,
+    {
+      count: now.length,
+      columns,
+      at: event => {
+        const i = frame.at(event);
+        return i < now.length ? i : -1;
+      },
+      text: said,
+      mark: frame.put,
     },
-    text: said,
-    mark: frame.put,
-  });
+  );
   const changed = before === null ? 0 : norm(now.map((v, i) => v - before[i]));
   return make(
     "div",
