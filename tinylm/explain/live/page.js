@@ -57,9 +57,11 @@ function computed() {
   }
   const longest = state.model.config.block_size ?? 500;
   note(ids.length > longest ? `The page reads ${longest} tokens: of these ${ids.length} it shows the last ${longest}.` : "");
-  state.ids = ids.slice(-longest);
+  ids = ids.slice(-longest);
+  const same = state.plain !== null && ids.join() === state.ids.join();
+  state.ids = ids;
   state.tokens = state.ids.map(spelt);
-  state.plain = forward(state.model, state.ids);
+  if (!same) state.plain = forward(state.model, state.ids);
   state.run = state.edits.length ? forward(state.model, state.ids, state.edits) : state.plain;
   measure();
   return true;
