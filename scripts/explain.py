@@ -8,6 +8,7 @@ from inside.gates import GateMaps, gates
 from inside.heads import Heads, heads
 from inside.lens import LogitLens, lens
 from inside.loss import Losses, loss
+from inside.page import LivePage, page
 from inside.patch import Patch, patch
 from inside.probe import LinearProbe, probe
 from inside.report import Report, report
@@ -28,6 +29,7 @@ SUBCOMMANDS = {
     "heads": ("RUN [TEXT] [--help]", "which heads look at the token before, which copy", console.subcommand(Heads, heads)),
     "loss": ("RUN TEXT [--help]", "which tokens it predicts badly, beside an n-gram model", console.subcommand(Losses, loss)),
     "probe": ("RUN [TEXT] [--help]", "what a linear classifier reads off each layer", console.subcommand(LinearProbe, probe)),
+    "page": ("RUN TEXT [--help]", "the model itself as a page, to type in, look into and change", console.subcommand(LivePage, page)),
     "report": ("RUN [--help]", "the run's curves and settings as one page", console.subcommand(Report, report)),
 }
 

@@ -67,6 +67,8 @@ def test_what_the_wheel_holds(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {"tinylm/_kernels/README.md", "tinylm/_kernels/cpu/gru.c", "tinylm/_kernels/cpu/pool.h", "tinylm/explain/backward.js"} <= names
     assert {"tinylm/py.typed", *(str(stub.relative_to(ROOT)) for stub in (ROOT / "tinylm").rglob("*.pyi"))} <= names
+    pages = [path for path in (ROOT / "tinylm").rglob("*") if path.suffix in (".html", ".css", ".js")]
+    assert {str(path.relative_to(ROOT)) for path in pages} <= names
     commands = [*SCRIPTS.rglob("*.py"), SCRIPTS / "benchmark" / "limits.c"]
     assert {f"tinylm/_scripts/{path.relative_to(SCRIPTS)}" for path in commands} <= names
     assert {n for n in names if n.endswith((".txt", ".tsv")) and n.startswith("tinylm/data/")} == {

@@ -88,6 +88,17 @@ def test_all_heads(runs: dict[str, Path]) -> None:
     assert (runs["gpt"] / "attention.png").read_bytes().startswith(PNG)
 
 
+# ---------------------------------------------------------------- the live page
+
+
+def test_the_page(runs: dict[str, Path], tmp_path: Path) -> None:
+    shown = ends_well(script_here("explain.py", "page", runs["lstm"], SENTENCE, "--out", tmp_path / "inside.html"))
+    assert shown.splitlines() == [f"written: {tmp_path / 'inside.html'}, 0.2 MB", "the page computes whatever text is typed into it"]
+    text = (tmp_path / "inside.html").read_text(encoding="utf-8")
+    assert text.startswith("<!doctype html>")
+    assert str(runs["lstm"]) not in text
+
+
 # ---------------------------------------------------------------- gates and report
 
 
@@ -119,6 +130,7 @@ def test_dry_runs_write_nothing(runs: dict[str, Path], tmp_path: Path) -> None:
     assert "over 19 tokens" in ends_well(result)
     assert rows("attention", runs["gpt"], long, "--dry-run")[-1][:2] == ["1", "1"]
     assert rows("gates", runs["lstm"], long, "--dry-run")[-1][:2] == ["rnn.1", "h"]
+    assert rows("page", runs["gpt"], long, "--out", tmp_path / "inside.html", "--dry-run")[0][:2] == ["would", "write:"]
     assert rows("report", runs["gpt"], "--dry-run") == [["would", "write", str(runs["gpt"] / "report.html")]]
     assert list(tmp_path.iterdir()) == []
     assert {path: path.stat().st_mtime_ns for run in runs.values() for path in run.rglob("*")} == before
@@ -129,7 +141,7 @@ def test_help() -> None:
         assert "usage: python scripts/explain.py backward" in ends_well(script_here("explain.py", *arguments))
     for command, flags in {
         "backward": ("--parameter", "--step", "--page", "--target", "--label"), "attention": ("--layer", "--head", "--words", "--out"),
-        "gates": ("--out",), "report": ("--ngram", "--torch", "--text"),
+        "gates": ("--out",), "page": ("--out", "--exact"), "report": ("--ngram", "--torch", "--text"),
     }.items():  # fmt: skip
         shown = ends_well(script_here("explain.py", command, "--help"))
         for flag in (*flags, "--dry-run"):
@@ -151,7 +163,7 @@ def test_invalid_arguments(runs: dict[str, Path], tmp_path: Path) -> None:
     fails("head is None: expected 0 to 1", "attention", gpt, SENTENCE, "--layer", 1)
     fails("has no attention", "attention", lstm, SENTENCE)
     fails("is not recurrent", "gates", gpt, SENTENCE)
-    for command in ("backward", "attention", "gates"):
+    for command in ("backward", "attention", "gates", "page"):
         fails("an n-gram model counts", command, runs["ngram"], SENTENCE)
     fails("config.json", "report", tmp_path)
     fails("unknown device 'tpu'", "gates", lstm, SENTENCE, "--device", "tpu")

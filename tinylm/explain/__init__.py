@@ -6,6 +6,7 @@ from tinylm.explain.attention_pictures import draw_attention
 from tinylm.explain.backward import Contribution, Leaf, Step, leaves, steps
 from tinylm.explain.gate_pictures import draw_gates
 from tinylm.explain.gates import Gates, gate_values
+from tinylm.explain.live.model_page import ModelPage, model_page
 from tinylm.explain.questions.ablation import Ablation, ablate
 from tinylm.explain.questions.attribution import DirectAttribution, direct_attribution, draw_direct_attribution
 from tinylm.explain.questions.head_scores import HeadScores, draw_head_scores, head_scores, repeated_tokens
@@ -22,9 +23,9 @@ from tinylm.explain.web_page import backward_record, page
 
 __all__ = [
     "Ablation", "Activations", "Attention", "Contribution", "DirectAttribution", "Gates", "HeadScores", "InputAttribution",
-    "InputTokens", "Leaf", "Lens", "Patching", "Probe", "Step", "TextLosses", "TimeSteps", "ablate", "attention_weights",
+    "InputTokens", "Leaf", "Lens", "ModelPage", "Patching", "Probe", "Step", "TextLosses", "TimeSteps", "ablate", "attention_weights",
     "backward_record", "by_word", "cache", "direct_attribution", "draw_ablation", "draw_attention", "draw_direct_attribution",
     "draw_gates", "draw_head_scores", "draw_input_attribution", "draw_lens", "draw_patching", "draw_probe", "draw_text_losses",
-    "gate_values", "head_scores", "input_attribution", "leaves", "lens", "names", "page", "patch", "probe", "readout",
+    "gate_values", "head_scores", "input_attribution", "leaves", "lens", "model_page", "names", "page", "patch", "probe", "readout",
     "repeated_tokens", "replace", "report", "steps", "text_losses", "time_steps",
 ]  # fmt: skip

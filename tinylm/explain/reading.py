@@ -48,13 +48,16 @@ class Part(Generic[Layer]):
 class Reading:
     """A model that reads a text, in evaluation mode while it does.
 
-    about: what the loss is, in words that follow its value.  ids: of the text (T,); of a translator the target's, its beginning and
-    end included.
+    about: what the loss is, in words that follow its value.  text: what is read.  ids: of the text (T,); of a translator the target's,
+    its beginning and end included.  tokenizer: None for a translator.  labels: of a classifier's class 0 and 1, else None.
     """
 
     model: Module
     about: str
+    text: str
     ids: np.ndarray
+    tokenizer: Tokenizer | None = None
+    labels: tuple[str, str] | None = None
     _tokens: list[str]
 
     def loss(self) -> Tensor:
@@ -107,6 +110,8 @@ class Reading:
 class LanguageReading(Reading):
     """A language model predicts each token of the text from those before it."""
 
+    tokenizer: Tokenizer
+
     def __init__(self, model: LanguageModel | NgramLM, tokenizer: Tokenizer, text: str, device: str) -> None:
         """Raises ConfigError for an n-gram model, which has no tape, and for a text too short or too long; DataError for
         characters that the tokenizer does not know."""
@@ -118,10 +123,10 @@ class LanguageReading(Reading):
         if model.block_size is not None and len(ids) > model.block_size:
             raise ConfigError(f"the text has {len(ids)} tokens: expected at most {model.block_size}, the model's context")
         self.model: LanguageModel = model
+        self.text, self.ids, self.tokenizer = text, ids, tokenizer
         self.about = f"nats per token over {len(ids) - 1} tokens"
         self._ids = Tensor(to_device(ids[None], device))
         self._tokens = token_texts(tokenizer, ids.tolist())
-        self.ids, self.tokenizer = ids, tokenizer
 
     def loss(self) -> Tensor:
         with set_recording(True), evaluating(self.model.modules()):
@@ -155,6 +160,7 @@ class TranslationReading(Reading):
         goal = goal[:longest]
         batch = make_batch([(source, goal)], vocabulary)
         self.model = translator.model
+        self.text = text
         self.about = f"nats per token over {len(goal)} tokens of {vocabulary.decode(goal)!r}"
         self._lengths = batch.source_lengths
         arrays = batch.source, batch.target_in, batch.target_out
@@ -194,11 +200,15 @@ class TranslationReading(Reading):
 class ClassifierReading(Reading):
     """A classifier says of which class the text is."""
 
+    tokenizer: Tokenizer
+    labels: tuple[str, str]
+
     def __init__(self, model: Module, tokenizer: Tokenizer, names: tuple[str, str], text: str, label: str | None, device: str) -> None:
         """label: by default the one that the model finds more likely. Raises ConfigError for an unknown label; DataError for
         a text without words."""
         ids = encode_words(tokenizer, text)
         self.model = model.to(device)
+        self.text, self.ids, self.tokenizer, self.labels = text, ids, tokenizer, names
         self._ids, self._lengths = Tensor(to_device(ids[None], device)), np.array([len(ids)])
         if label is None:
             label = names[self.output().item() > 0]
@@ -206,7 +216,7 @@ class ClassifierReading(Reading):
             raise ConfigError(f"label {label!r}: expected {names[0]!r} or {names[1]!r}")
         self.about = f"nats for the label {label!r}, over {len(ids)} words"
         self._label = Tensor(to_device(np.array([names.index(label)], np.float32), device))
-        self.label, self.names, self.tokenizer, self.ids = label, names, tokenizer, ids
+        self.label = label
         self._sign = 1 if label == names[1] else -1
         self._tokens = token_texts(tokenizer, ids.tolist())
 

@@ -16,7 +16,7 @@ def asked(read: Reading) -> dict[str, Any]:
         case TranslationReading():
             return {"ids": read.ids, "source": read.source}
         case ClassifierReading():
-            return {"ids": read.ids, "label": read.names.index(read.label)}
+            return {"ids": read.ids, "label": read.labels.index(read.label)}
     return {"ids": read.ids}
 
 
@@ -54,4 +54,4 @@ def token_name(read: Reading) -> Callable[[int], str]:
 
 def answer_name(read: Reading) -> Callable[[int], str]:
     """Returns what the ids that the model says are called: tokens, or a classifier's labels."""
-    return read.names.__getitem__ if isinstance(read, ClassifierReading) else read.token_text
+    return read.labels.__getitem__ if isinstance(read, ClassifierReading) else read.token_text
