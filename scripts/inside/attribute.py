@@ -25,7 +25,7 @@ class Attribute(Question):
     baseline: Literal["mean", "zero"] = "mean"
     """where the path of the integrated gradients begins: at the mean embedding of the vocabulary, or at zero"""
     steps: int = 512
-    """points on this path, at most; they are fewer if the completeness error is small before"""
+    """points on this path, at most; they are fewer if the completeness error is below 1 % before"""
 
 
 def attribute(arguments: Attribute) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from inside.readings import Question, answer, load, picture
+from inside.readings import Question, answer, load, picture, refuse_other_tasks
 from tinylm import explain
 from tinylm.errors import ConfigError
 from tinylm.explain.reading import LanguageReading
@@ -26,6 +26,7 @@ class Heads(Question):
 
 
 def heads(arguments: Heads) -> None:
+    refuse_other_tasks(arguments, "target", "label")
     if arguments.text:
         read = load(arguments)
         if not isinstance(read, LanguageReading):

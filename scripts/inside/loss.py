@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from inside.readings import Question, answer, picture
+import tyro
+
+from inside.readings import Question, answer, picture, refuse_other_tasks
 from tinylm import explain
 from tinylm.errors import ConfigError
 from tinylm.models import NgramLM
@@ -16,11 +19,14 @@ class Losses(Question):
     loss. With --ngram it also prints where an n-gram model is better, and where the model is. The text may be longer than
     the context; it is scored as `score` does."""
 
+    text: Annotated[str, tyro.conf.Positional]
+    """the text that is scored"""
     ngram: Path | None = None
     """compare with the n-gram model in this run folder; it must have the same tokens"""
 
 
 def loss(arguments: Losses) -> None:
+    refuse_other_tasks(arguments, "target", "label")
     model, tokenizer, _ = load_run(arguments.run, arguments.device)
     other = None
     if arguments.ngram is not None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from inside.readings import Question, answer, picture
+from inside.readings import Question, answer, picture, refuse_other_tasks
 from tinylm import explain
 from tinylm.data.corpora import load_text
 from tinylm.data.corpus import excerpt, open_corpus
@@ -38,6 +38,7 @@ class LinearProbe(Question):
 
 
 def probe(arguments: LinearProbe) -> None:
+    refuse_other_tasks(arguments, "target")
     if arguments.text and arguments.data:
         raise ConfigError("give a text or --data, and not both")
     if arguments.tokens < 1:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from rich.console import RenderableType
 from support.tables import screen
 
+from tinylm.errors import ConfigError
 from tinylm.explain import reading
 from tinylm.explain.figures import png
 from tinylm.files.atomic import write_atomically
@@ -52,6 +53,13 @@ class Question(Pictured):
 
     json: bool = False
     """print one JSON object instead of the table"""
+
+
+def refuse_other_tasks(arguments: Question, *options: str) -> None:
+    """Raises ConfigError if these options, which are for translators or classifiers, are given where only a language model is asked."""
+    for name in options:
+        if (value := getattr(arguments, name)) is not None:
+            raise ConfigError(f"{name} {value!r:.80}: only a language model is asked here, which has no {name}")
 
 
 def answer(arguments: Question, record: Mapping[str, Any], *parts: RenderableType) -> None:

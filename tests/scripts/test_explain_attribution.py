@@ -120,5 +120,7 @@ def test_invalid_arguments(runs: dict[str, Path], tmp_path: Path) -> None:
     fails("no such data: 'nothing.txt'", "probe", gpt, "--data", "nothing.txt")
     fails("give a text or --data, and not both", "probe", gpt, TEXT, "--data", tmp_path)
     fails("label 'size': expected one of word-position", "probe", gpt, TEXT, "--label", "size")
+    fails("target 'x': only a language model is asked here, which has no target", "loss", gpt, TEXT, "--target", "x")
+    fails("label 'x': only a language model is asked here, which has no label", "heads", gpt, "--label", "x")
     fails("tokens is 0: expected at least 1", "probe", gpt, TEXT, "--tokens", 0)
     fails("an n-gram model counts: it has no activations", "probe", ngram, TEXT)

@@ -1,6 +1,7 @@
 """scripts/explain.py as a user runs it on translators and classifiers."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,23 @@ def test_questions_to_classifiers(others: dict[str, Path]) -> None:
         assert patched[4][1:5] == ["'", "dog'", "→", "'"]
 
 
+def test_which_tokens_made_them_say_so(others: dict[str, Path]) -> None:
+    """A translator's source and target tokens, in the order in which it reads them, and a classifier's words, of all members."""
+    for kind in ("transformer", "lstm"):
+        arguments = others[f"translate-{kind}"], "The cat.", "--target", "El gato.", "--position", 0, "--dry-run", "--json"
+        found = json.loads(ends_well(script_here("explain.py", "attribute", *arguments)))
+        encoder, decoder = found["inputs"]["parts"]
+        assert (encoder["name"], decoder["name"]) == ("encoder", "decoder")
+        assert encoder["tokens"][-1 if kind == "transformer" else 0] == " </s>"
+        assert decoder["tokens"][0] == "<s> "
+        assert decoder["integrated"][1:] == [0] * (len(decoder["tokens"]) - 1)
+        assert found["direct"] is None
+        shown = rows("attribute", others[f"classify-{kind}"], "The cat sees.", "--label", "good", "--dry-run")
+        assert shown[0] == ["the", "logit", "of", "the", "label", "'good'"]
+        words = [cells[2] for cells in shown if cells and cells[0].isdigit()]
+        assert words[:3] == ["the'", "cat'", "sees'"]
+
+
 def test_the_report_of_a_translator_reads(others: dict[str, Path]) -> None:
     ends_well(script_here("explain.py", "report", others["translate-transformer"], "--text", "The cat."))
     text = (others["translate-transformer"] / "report.html").read_text(encoding="utf-8")
@@ -196,3 +214,8 @@ def test_what_the_others_cannot(others: dict[str, Path], runs: dict[str, Path]) 
     fails("the text is empty", "backward", classifier, " ")
     fails("has no attention", "attention", others["translate-lstm"], "The cat.")
     fails("is not recurrent", "gates", classifier, "The cat.")
+    fails("position is 1: a classifier has one logit, that of the label", "attribute", classifier, "The cat.", "--position", 1)
+    fails("was trained for another task: classification, expected language modeling", "heads", classifier)
+    fails("is no language model: only those have heads that look back", "heads", translator, "The cat.")
+    fails("was trained for another task: translation, expected language modeling", "loss", translator, "The cat.")
+    fails("was trained for another task: classification, expected language modeling", "probe", classifier, "The cat.")

@@ -108,7 +108,7 @@ class _Path:
 
 def input_attribution(
     model: Module, score: Score, tokens: Sequence[str] | Mapping[str, Sequence[str]], *,
-    baseline: Baseline = "mean", steps: int = 512, tolerance: float = 1e-3,
+    baseline: Baseline = "mean", steps: int = 512, tolerance: float = 0.01,
 ) -> InputAttribution:  # fmt: skip
     """Returns how much each token of a text raised a score, by gradient × input and by integrated gradients.
 

@@ -96,6 +96,6 @@ def draw_text_losses(found: TextLosses) -> Picture:
     if found.ngram is not None:
         values += [
             ("Loss of the n-gram model", np.concatenate([unscored, found.ngram]), "nats", False),
-            ("Difference: orange where the model is better, blue where the n-gram", np.concatenate([unscored, found.gain]), "nats", True),
+            ("Orange where the model is better, blue where the n-gram model is", np.concatenate([unscored, found.gain]), "nats", True),
         ]  # fmt: skip
     return draw_text(found.tokens, *values)
