@@ -158,7 +158,11 @@ def head_scores(model: Module, ids: Any = None, *, start: Sequence[int] = (), se
     alike = np.tril(np.ones((steps, steps))) / np.arange(1, steps + 1)[:, None]
     uniform = {kind: float(_mean(np.broadcast_to(alike, (len(rows), 1, steps, steps)), where)[0]) for kind, where in wanted.items()}
     losses = (np.nan, np.nan) if given else _losses(to_numpy(logits.data), rows, model.block_size, len(start))
-    about = f"{rows.size:,} tokens" if given else f"{len(rows)} sequences of random tokens read twice, up to {(steps - len(start)) // 2} of them"
+    about = (
+        f"{rows.size:,} tokens"
+        if given
+        else f"{len(rows)} sequences of random tokens read twice, up to {(steps - len(start)) // 2} of them"
+    )
     return HeadScores(heads, {kind: np.array(values) for kind, values in scores.items()}, uniform, *losses, about)
 
 
