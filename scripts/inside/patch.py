@@ -32,6 +32,8 @@ class Patch(Question):
 
 
 def patch(arguments: Patch) -> None:
+    if arguments.label is not None:
+        raise ConfigError("--label is given, but patch measures the logit of a classifier's second class: expected none")
     read = load(arguments)
     other = arguments.other[:20] if arguments.dry_run else arguments.other
     if arguments.answer is not None and isinstance(read, ClassifierReading):

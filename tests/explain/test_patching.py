@@ -1,5 +1,6 @@
 """explain.patch: what brings the answer to one text back in the run of another, on known answers and beside single runs."""
 
+import dataclasses
 import io
 import json
 
@@ -225,6 +226,16 @@ def test_the_metric_by_default():
         copied_logits(ids)[3] - np.log(np.exp(copied_logits(ids)).sum()) for ids in ([1, 1], [3, 3], [1, 3], [3, 1])
     )
     np.testing.assert_allclose(asked.recovery[0], [(first - other) / (text - other), (last - other) / (text - other)], rtol=1e-10)
+
+
+def test_texts_that_hardly_differ():
+    """Recovery is a part of the difference between the texts: the table says if that is small."""
+    model, asked = pair("gpt")
+    found = explain.patch(model, **asked)
+    assert abs(found.in_text - found.in_other) > 0.1
+    assert printed(found).splitlines()[1].strip() == "recovery: 0 as for the other text, 1 as for the text"
+    close = dataclasses.replace(found, in_text=found.in_other + 0.0123)
+    assert "; the two differ by 0.012 only, so that small changes recover much" in printed(close).splitlines()[1]
 
 
 # ---------------------------------------------------------------- errors

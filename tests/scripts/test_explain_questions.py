@@ -127,6 +127,11 @@ def test_invalid_arguments(runs: dict[str, Path], tmp_path: Path) -> None:
     fails(
         "the reference has 7 tokens: expected at least 12", "ablate", gpt, SENTENCE, "--by", "mean", "--reference", tmp_path / "short.txt"
     )
+    (tmp_path / "r.txt").write_text("the d&g", encoding="utf-8")
+    fails("r.txt: unknown character '&' at position 5", "ablate", gpt, SENTENCE, "--by", "mean", "--reference", tmp_path / "r.txt")
+    fails("seed is -1: expected", "ablate", gpt, SENTENCE, "--by", "resample", "--seed", -1)
+    fails("the other text is empty", "patch", gpt, SENTENCE, "")
+    fails("--label is given, but patch measures", "patch", gpt, SENTENCE, OTHER, "--label", "good")
     fails("draws is 0", "ablate", gpt, SENTENCE, "--by", "resample", "--draws", 0)
     fails("the text has 12 tokens and the other 7: expected the same number", "patch", gpt, SENTENCE, "the dog")
     fails("there is no difference to recover", "patch", gpt, SENTENCE, SENTENCE)

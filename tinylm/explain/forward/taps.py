@@ -96,7 +96,7 @@ def _numbers(name: str, given: Any) -> Any:
         array = np.asarray(None)  # a list whose rows differ in length
     if array.dtype.kind not in "fiub":
         raise ConfigError(
-            f"the replacement of {name} is {str(given):.60}: expected a tensor, an array, a number, or a function that returns one"
+            f"the replacement of {name} is {given!s:.60}: expected a tensor, an array, a number, or a function that returns one"
         )
     return array
 
