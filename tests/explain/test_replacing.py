@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import threading
 
 import numpy as np
 import pytest
@@ -93,6 +94,43 @@ def test_arguments_may_be_named():
     with explain.cache(layer, "resid_pre") as seen:
         layer(src=x)
     np.testing.assert_array_equal(seen["resid_pre"].numpy(), x.numpy())
+
+
+def test_a_context_counts_for_its_own_thread():
+    """Two threads that look into one model at the same time each see their own passes, and so does one that does not look."""
+    model, (ids,) = made("lstm")
+    texts = [Tensor((ids.numpy() + i) % 11) for i in range(3)]
+    expected = []
+    for text in texts:
+        with explain.cache(model, "rnn.1.h") as seen:
+            logits(model, (text,))
+        expected.append(seen["rnn.1.h"].numpy())
+    plain = logits(model, (texts[0],)).numpy()
+    entered, found, errors = threading.Barrier(3, timeout=20), {}, []
+
+    def look(i):
+        try:
+            with contextlib.ExitStack() as stack:
+                kept = stack.enter_context(explain.cache(model, "rnn.1.h")) if i else None
+                if i:
+                    stack.enter_context(explain.replace(model, {"logits": float(i)}))
+                for _ in range(5):
+                    entered.wait()
+                    found[i] = logits(model, (texts[i],)).numpy(), kept and kept["rnn.1.h"].numpy()
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=look, args=(i,)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    np.testing.assert_array_equal(found[0][0], plain)
+    for i in (1, 2):
+        assert (found[i][0] == i).all()
+        np.testing.assert_array_equal(found[i][1], expected[i])
+    assert all("forward" not in vars(module) for module in model.modules())
 
 
 def test_a_module_at_two_paths_has_the_names_of_the_first():

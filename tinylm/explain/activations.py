@@ -1,5 +1,6 @@
 """Every activation of a model under one name: read in a forward pass, or changed.
 
+A context counts for the thread that enters it, as `no_grad` does; what other threads compute with the model is neither kept nor changed.
 Modules are instrumented for as long as a context lasts: their forward pass runs written out (`explain/forward/`), as far as
 somebody asks for what is inside. Fused ops and kernels are used for all the rest, and for everything outside the contexts.
 """
@@ -7,6 +8,7 @@ somebody asks for what is inside. Fused ops and kernels are used for all the res
 import contextlib
 import difflib
 import fnmatch
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NoReturn
 
@@ -15,6 +17,8 @@ from tinylm.errors import ConfigError, listed
 from tinylm.explain.forward.points import Site, in_order, sites
 from tinylm.explain.forward.taps import Collector, Instrumented, Replacement, Replacer, Watcher
 from tinylm.nn import Module
+
+_ONE_AT_A_TIME = threading.Lock()  # threads that enter or leave a context
 
 
 class Activations(dict[str, Tensor]):
@@ -103,19 +107,21 @@ def _watched(model: Module, found: Mapping[str, Site], watcher: Watcher) -> Iter
     """Has a watcher see the activations of the modules at these sites, and leaves the model as it was."""
     instrumented = list({id(site.module): site for site in found.values()}.values())
     with _everything_stored(model):
-        for site in instrumented:
-            own = vars(site.module).get("forward")
-            if not isinstance(own, Instrumented):
-                own = vars(site.module)["forward"] = Instrumented(site, own)
-            own.watchers.append(watcher)
+        with _ONE_AT_A_TIME:
+            for site in instrumented:
+                own = vars(site.module).get("forward")
+                if not isinstance(own, Instrumented):
+                    own = vars(site.module)["forward"] = Instrumented(site, own)
+                own.watchers.append(watcher)
         try:
             yield
         finally:
-            for site in instrumented:
-                own = vars(site.module)["forward"]
-                own.watchers.remove(watcher)
-                if not own.watchers:
-                    own.leave()
+            with _ONE_AT_A_TIME:
+                for site in instrumented:
+                    own = vars(site.module)["forward"]
+                    own.watchers.remove(watcher)
+                    if not own.watchers:
+                        own.leave()
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ watchers it is the module that it was.
 
 import inspect
 import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,11 +26,23 @@ Replacement = Any  # a number, array or Tensor that takes the activation's place
 Written = Callable[..., Any]  # a forward pass written out: called with a module, its tap, and what `forward` gets
 
 
-class Collector:
+class _Ours:
+    """Sees the activations that are asked for, in the forward passes of the thread that made it."""
+
+    def __init__(self, wanted: set[str]) -> None:
+        self.wanted, self._thread = wanted, threading.get_ident()
+
+    @property
+    def awake(self) -> bool:
+        return self._thread == threading.get_ident()
+
+
+class Collector(_Ours):
     """Keeps the activations that are asked for: those of the latest forward pass."""
 
     def __init__(self, wanted: set[str], seen: dict[str, Tensor]) -> None:
-        self.wanted, self._seen = wanted, seen
+        super().__init__(wanted)
+        self._seen = seen
         self._steps: dict[tuple[str, int], Tensor] = {}  # of a recurrent layer that is running
 
     def see(self, name: str, value: Tensor) -> Tensor:
@@ -48,11 +61,12 @@ class Collector:
         self._seen[name] = values if running is None else ops.where(ops.swapaxes(running, 0, 1), values, math.nan)
 
 
-class Replacer:
+class Replacer(_Ours):
     """Puts other values in the place of activations."""
 
     def __init__(self, replacements: Mapping[str, Replacement]) -> None:
-        self.wanted, self._replacements = set(replacements), replacements
+        super().__init__(set(replacements))
+        self._replacements = replacements
 
     def see(self, name: str, value: Tensor) -> Tensor:
         """Returns what takes the place of the value. Raises ShapeError if it has another shape."""
@@ -175,21 +189,22 @@ class Instrumented:
     def __init__(self, site: Site, own: Written | None) -> None:
         self.watchers: list[Watcher] = []
         self._site, self._own = site, own
-        self._inside, self._outside = Tap(site.prefix, self.watchers), Tap("", self.watchers)
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         site = self._site
+        watchers = [watcher for watcher in self.watchers if watcher.awake]
+        inside, outside = Tap(site.prefix, watchers), Tap("", watchers)
         own = self._own if self._own is not None else partial(type(site.module).forward, site.module)
         if not arguments:  # the first one may have been named, too
             first = next(iter(inspect.signature(own).parameters))
             arguments = (named.pop(first),) if first in named else ()
         if site.before and arguments:
-            arguments = (self._outside(site.before, arguments[0], sequence_first=site.sequence_first), *arguments[1:])
-        if self._own is None and site.written is not None and self._inside.wants(*site.inside):
-            y = site.written(site.module, self._inside, *arguments, **named)
+            arguments = (outside(site.before, arguments[0], sequence_first=site.sequence_first), *arguments[1:])
+        if self._own is None and site.written is not None and inside.wants(*site.inside):
+            y = site.written(site.module, inside, *arguments, **named)
         else:
             y = own(*arguments, **named)
-        return self._outside(site.after, y, sequence_first=site.sequence_first) if site.after else y
+        return outside(site.after, y, sequence_first=site.sequence_first) if site.after else y
 
     def leave(self) -> None:
         """Gives the module its own forward back."""
