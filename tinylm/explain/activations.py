@@ -46,6 +46,7 @@ def names(model: Module) -> list[str]:
       mlp.up); mlp.hidden; mlp.out; resid_post. With norms after the branches, resid_mid and resid_post are what comes after them.
     - Layer i of a recurrent model, rnn.i.: h (N, T, H), and the gates and states input, forget, candidate, output, c of an LSTM, or reset,
       update, candidate of a GRU; rnn.i.reverse. in the other direction.
+    - A module at two paths, as in a model that shares its layers, has the names of the first: they stand for all that it computes.
     - encoder. and decoder. precede the names of a translator, whose cross-attention is decoder.h.i.cross.; members.i. those of an ensemble.
     """
     return in_order([name for site in sites(model) for name in site.names()])
@@ -73,7 +74,8 @@ def replace(model: Module, replacements: Mapping[str, Replacement]) -> Iterator[
     replacements: by name or pattern, a tensor, array or number of the activation's shape (or one that broadcasts to it), or a function
     from the activation to such a value. The gradient goes through the function or into the given tensor. A function for a gate or
     state of a recurrent layer is called at each time step with its value (N, H) and the step; what it returns is what the
-    next step starts from. Contexts can be nested: the inner one sees what the outer one put there.
+    next step starts from. Contexts can be nested: the inner one sees what the outer one put there, so a cache must be entered after a
+    replace to keep what it puts.
     Raises ConfigError for a name that the model does not have, ShapeError for a value that does not fit.
     """
     by_name = {name: value for pattern, value in replacements.items() for name in _sites_of(model, [pattern])}
