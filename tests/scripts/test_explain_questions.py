@@ -94,10 +94,11 @@ def test_patching(runs: dict[str, Path], tmp_path: Path) -> None:
 def test_dry_runs_write_nothing(runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     before = {path: path.stat().st_mtime_ns for run in runs.values() for path in run.rglob("*")}
-    long, other = TEXT[:40], TEXT[1:41]
+    long = TEXT[:40]
     assert rows("lens", runs["gpt"], long, "--dry-run")[20][0] == "19"
     assert rows("ablate", runs["gpt"], long, "--dry-run")[-1][0] == "h.1"
-    assert rows("patch", runs["gpt"], long, other, "--dry-run")[-1][0] == "19"
+    late = long[:20] + "xy"  # the same as the text so far: both are read to their ends
+    assert rows("patch", runs["gpt"], long[:22], late, "--dry-run")[-1][0] == "21"
     assert list(tmp_path.iterdir()) == []
     assert {path: path.stat().st_mtime_ns for run in runs.values() for path in run.rglob("*")} == before
 
