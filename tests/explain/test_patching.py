@@ -10,9 +10,11 @@ from question_models import IDS, MODELS, OTHER, SOURCE, copied_logits, copying_l
 from rich.console import Console
 
 from tinylm import explain, nn
+from tinylm.data.tokenizers import WordTokenizer
 from tinylm.errors import ConfigError, DataError, RangeError, ShapeError
 from tinylm.explain.questions import edits
 from tinylm.explain.questions.subjects import subject_of
+from tinylm.explain.reading import LanguageReading
 
 RECURRENT = ("rnn", "lstm", "gru", "recurrent translator", "lstm classifier")
 
@@ -239,6 +241,15 @@ def test_texts_that_hardly_differ():
 
 
 # ---------------------------------------------------------------- errors
+
+
+def test_an_answer_that_the_model_does_not_know():
+    """A word without the space before it is another token, and one that the vocabulary lacks is not measured as <unk>."""
+    read = LanguageReading(made("gpt")[0], WordTokenizer([" be", "To", *map(str, range(8))]), "To be", "cpu")
+    assert read.token_id(" be") == 1
+    for word in ("be", " not"):
+        with pytest.raises(ConfigError, match=f"the model has no token '{word}': a space before a word is part of its token"):
+            read.token_id(word)
 
 
 def test_errors():
