@@ -54,7 +54,7 @@ def gate_values(model: Module, *inputs: Any, **named: Any) -> list[Gates]:
 
 def is_recurrent(name: str) -> bool:
     """Returns whether an activation is a gate or state of a recurrent layer."""
-    return "rnn" in name.split(".")[:-2]
+    return "rnn" in name.split(".")[:-2] and name.rpartition(".")[2] in (*GATES, "candidate", "c", "h")
 
 
 def gates_of(seen: Mapping[str, Tensor]) -> list[Gates]:
