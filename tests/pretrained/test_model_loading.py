@@ -25,6 +25,7 @@ GPTS: dict[str, dict[str, Any]] = {
     "as GPT-2": {},
     "exact gelu, wide steps": {"activation_function": "gelu", "layer_norm_epsilon": 1e-3, "n_head": 2, "n_layer": 3},
     "no dropout": {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "activation_function": "gelu_pytorch_tanh"},
+    "a head of its own": {"tie_word_embeddings": False, "n_layer": 1},
 }
 LLAMAS: dict[str, dict[str, Any]] = {
     "grouped, tied": {"num_key_value_heads": 2, "tie_word_embeddings": True},
@@ -186,7 +187,7 @@ def test_every_mismatch_is_named_at_once(hugging_face: Any, tmp_path: Path) -> N
         ("gpt2", {"model_type": "bert"}, "model_type is 'bert'"),
         ("gpt2", {"quantization_config": {}}, "quantised"),
         ("llama", {"hidden_act": "gelu"}, "hidden_act 'gelu'"),
-        ("llama", {"rope_parameters": {"rope_type": "yarn"}}, "rope_type 'yarn'"),
+        ("llama", {"rope_parameters": {"rope_type": "yarn"}}, "rotary positions: factor is None"),
         ("llama", {"hidden_size": 10**30}, "hidden_size is 10000"),
         ("llama", {"intermediate_size": 1 << 24}, "misshapen"),
     ],
