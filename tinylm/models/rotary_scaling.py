@@ -56,8 +56,9 @@ class DynamicScaling(Scaling):
     """ "Dynamic NTK": theta grows with the length L of a text, from L0 = original_block_size on.
 
     theta' = theta (s L / L0 - (s - 1))^(D / (D - 2)) with s = factor, which is the scaling of theta by NTK theory (Peng et al.
-    2023, arXiv:2309.00071, eq. 16) for a scale that grows with the text (section 3.3). All positions of a text use the theta of
-    its length, so keys are kept as they are before their rotation.
+    2023, arXiv:2309.00071, eq. 16) for a scale that grows with the text (section 3.3). All positions use the theta of the text's
+    length: step by step, keys are kept as they are before their rotation, while what deeper layers read of earlier positions stays
+    as it was computed.
     """
 
     factor: float = 2.0
