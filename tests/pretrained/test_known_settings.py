@@ -38,14 +38,17 @@ GGUF_REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("both", {"attention.value_length": 8}, "attention.value_length 8 (expected 4)"),
     ("both", {"vocab_size": 100}, f"vocab_size 100 (expected {len(PIECES)})"),
     ("gpt2", {"attention.head_count_kv": 1}, "attention.head_count_kv 1 (expected 2"),
-    ("llama", {"rope.scale_linear": 4.0}, "rotary positions scaled by 4.0"),
-    ("llama", {"rope.scaling.factor": 4.0}, "rotary positions scaled by 4.0"),
-    ("llama", {"rope.scaling.type": "linear", "rope.scaling.factor": 4.0}, "rotary positions scaled by 4.0, type 'linear'"),
-    ("llama", {"rope.scaling.type": "yarn", "rope.scaling.factor": 1.0}, "type 'yarn'"),
-    ("llama", {"rope.scaling.factor": math.nan}, "scaled by nan"),
-    ("llama", {"rope.scaling.factor": [4.0, 2.0]}, "scaled by [4.0, 2.0]"),
-    ("llama", {"rope.scaling.attn_factor": 1.25}, "rope.scaling.attn_factor 1.25 (expected 1)"),
+    ("llama", {"rope.scaling.type": "longrope"}, "rope.scaling.type 'longrope' (expected none, linear or yarn)"),
+    ("llama", {"rope.scaling.type": ["yarn"]}, "rope.scaling.type ['yarn']"),
+    ("llama", {"rope.scaling.factor": math.nan}, "rope.scaling.factor is nan, expected a number"),
+    ("llama", {"rope.scaling.factor": [4.0, 2.0]}, "rope.scaling.factor is [4.0, 2.0], expected a number"),
+    ("llama", {"rope.scaling.attn_factor": -1.0}, "rope.scaling.attn_factor is -1.0, expected a number"),
+    ("llama", {"rope.scaling.type": "yarn", "rope.scaling.original_context_length": 0}, "original_context_length is 0"),
     ("llama", {"rope.scaling.yarn_ext_factor": 1.0}, "rope.scaling.yarn_ext_factor"),
+    ("llama", {"rope.scaling.type": "yarn", "rope.scaling.yarn_ext_factor": 0.5}, "rope.scaling.yarn_ext_factor 0.5"),
+    ("llama", {"rope.scaling.yarn_log_multiplier": 0.1}, "rope.scaling.yarn_log_multiplier 0.1"),
+    ("gpt2", {"hidden_activation": "relu"}, "hidden_activation 'relu' (expected 'gelu' or 'gelu_tanh')"),
+    ("llama", {"hidden_activation": "gelu"}, "hidden_activation 'gelu' (expected 'silu')"),
     ("llama", {"rope.dimension_count": 2, "attention.key_length": 4}, "rope.dimension_count 2 (expected 4, the width of a head)"),
     ("llama", {"attention.layer_norm_rms_epsilon": None}, "attention.layer_norm_rms_epsilon is None"),
     ("gpt2", {"attention.layer_norm_epsilon": None}, "attention.layer_norm_epsilon is None"),
@@ -75,6 +78,7 @@ LLAMA_SERVED: list[dict[str, Any]] = [
     {"rope.scale_linear": 1.0},
     {"rope.scaling.factor": 0.0, "rope.scaling.attn_factor": 1.0},
     {"rope.dimension_count": None},
+    {"rope.scaling.type": "yarn", "rope.scaling.factor": 1.0, "hidden_activation": "silu"},
 ]
 
 
@@ -115,7 +119,7 @@ def test_gguf_settings_that_are_not_known(kind: str, tmp_path: Path, capsys: Any
 
 
 def test_gguf_files_that_are_not_whole_models(tmp_path: Path) -> None:
-    for name, value in (("split.count", 3), ("general.type", "adapter"), ("general.type", "mmproj")):
+    for name, value in (("general.type", "adapter"), ("general.type", "mmproj")):
         write_gguf(tmp_path / "x.gguf", "llama", **{name: value})
         with pytest.raises(CheckpointError, match=f"{name} {value!r}"):
             load_model(tmp_path / "x.gguf")

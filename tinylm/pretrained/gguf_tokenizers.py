@@ -6,6 +6,7 @@ from tinylm.errors import CheckpointError
 from tinylm.files.gguf_files import GgufFile
 from tinylm.files.notices import warn_once
 from tinylm.pretrained.chat_templates import ChatTemplate
+from tinylm.pretrained.text_cuts import cut_named
 from tinylm.pretrained.tokenizer_files import PretrainedTokenizer, byte_level, from_library
 
 _UNKNOWN, _CONTROL, _USER = 2, 3, 4  # tokenizer.ggml.token_type
@@ -32,12 +33,13 @@ def gguf_tokenizer(file: GgufFile) -> PretrainedTokenizer:
         merges = get("merges", list)
         if not merges or not all(isinstance(m, str) for m in merges):
             raise CheckpointError(f"{where}.merges is missing, or is not of texts: byte-level BPE needs its merges")
-        if (cut := get("pre", str)) is None:
+        if (name := get("pre", str)) is None:
             warn_once(
                 f"{where}.pre is missing: text is cut as for gpt-2 before pieces are merged, which may give other ids than in training"
             )
-        library = byte_level(vocabulary, merges, cut or "gpt-2", special, where)
-        start_by_default = False
+        cut = cut_named(name or "gpt-2", where)
+        library = byte_level(vocabulary, merges, cut, special, where)
+        start_by_default = cut.start
     elif model == "llama":
         library = _sentence_pieces(vocabulary, get("scores", list, []), types, special, get("add_space_prefix", bool, True), where)
         start_by_default = True
