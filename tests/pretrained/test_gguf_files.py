@@ -15,6 +15,7 @@ from tinylm.models import GPT, GPTConfig, Llama, LlamaConfig
 from tinylm.pretrained.gguf_tokenizers import gguf_tokenizer
 from tinylm.pretrained.model_loading import load_pretrained
 
+
 def close(writer: Any) -> None:
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

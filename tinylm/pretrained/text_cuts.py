@@ -68,7 +68,7 @@ _TWO_CASES = """
 2184 2c00-2c7b 2c7e-2ce4 2ceb-2cee 2cf2 2cf3 a640-a66d a680-a69b a722-a76f a771-a787 a78b-a78e ab70-abbf fb00-fb06 fb13-fb17
 ff21-ff3a ff41-ff5a 10400-1044f 104b0-104d3 104d8-104fb 10c80-10cb2 10cc0-10cf2 118a0-118df 1e900-1e943
 """
-_CASED = re.sub("[0-9a-f]+", r"\\x{\g<0>}", "".join(_TWO_CASES.split()))
+_CASED = "".join(re.sub("[0-9a-f]+", r"\\x{\g<0>}", _TWO_CASES).split())
 _CHINESE = r"[\x{4e00}-\x{9fa5}\x{800}-\x{4e00}\x{ac00}-\x{d7ff}]+"
 _SIGNS = r"[!-/:-~\x{ff01}-\x{ff0f}\x{ff1a}-\x{ff5e}\x{2018}-\x{201f}\x{3000}-\x{3002}]+"
 _DEEPSEEK_3 = (
