@@ -156,6 +156,21 @@ def test_older_files(hugging_face: Any, tmp_path: Path) -> None:
         GPT.from_pretrained(tmp_path)
 
 
+def test_a_pickle_alone_is_not_read(hugging_face: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says how to convert it, and that works."""
+    theirs = theirs_of(hugging_face, "gpt2", "as GPT-2")
+    theirs.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(theirs.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"has only pytorch_model\.bin, a pickle") as caught:
+        GPT.from_pretrained(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    exec(str(caught.value).split('"')[1], {})
+    with torch.no_grad():
+        expected = theirs(torch.from_numpy(IDS)).logits.numpy()
+    assert relative_error(GPT.from_pretrained(tmp_path)(Tensor(IDS)).numpy(), expected, 0.0) <= 1e-5
+
+
 def test_every_mismatch_is_named_at_once(hugging_face: Any, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from tinylm.errors import CheckpointError
 from tinylm.files.json_files import Fields, read_fields
-from tinylm.files.safetensors_files import read_folder
+from tinylm.files.regular_files import exists
+from tinylm.files.safetensors_files import INDEX, SINGLE, read_folder
 from tinylm.files.stored_tensors import StoredTensor
 from tinylm.models.gpt import GPT, GPTConfig
 from tinylm.models.llama import WIDEST_HEAD, Llama, LlamaConfig
@@ -70,6 +71,7 @@ def load_folder(folder: Path) -> GPT | Llama:
     """
     fields = read_fields(folder / "config.json")
     kind = architecture(fields.record.get("model_type"), fields.where, "model_type")
+    _check_not_pickled(folder)
     if "quantization_config" in fields.record:
         raise CheckpointError(f"{fields.where}: the weights are quantised (quantization_config), expected floating ones")
     model: GPT | Llama
@@ -82,6 +84,16 @@ def load_folder(folder: Path) -> GPT | Llama:
         model = build_model(Llama, shape, _sources(read_folder(folder), "model.", shape.tied, folder), folder)
         fields.name_others({*_SILENT, *_NEUTRAL, *_LLAMA_SERVED})
     return model
+
+
+def _check_not_pickled(folder: Path) -> None:
+    """Raises CheckpointError for a folder whose weights are only there as a pickle, which may execute anything when it is read."""
+    pickles = [name for name in ("pytorch_model.bin", "pytorch_model.bin.index.json") if exists(folder / name)]
+    if pickles and not exists(folder / SINGLE) and not exists(folder / INDEX):
+        raise CheckpointError(
+            f"{folder} has only {pickles[0]}, a pickle, and those are not read; if you trust it, write {SINGLE} from it, in that folder, "
+            "by: python -c \"from transformers import AutoModelForCausalLM as M; M.from_pretrained('.').save_pretrained('.')\""
+        )
 
 
 def _sources(tensors: Mapping[str, StoredTensor], trunk: str, tied: bool, where: Path) -> dict[str, WeightSource]:
