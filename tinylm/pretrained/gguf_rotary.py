@@ -47,8 +47,9 @@ def read_rotary(fields: Fields, tensors: Mapping[str, StoredTensor], context: in
         if factors is not None:
             problems.append(f"rope.scaling.type yarn together with {FACTORS}")
         original = fields.integer("rope.scaling.original_context_length", context)
-        betas = (fields.number(f"rope.scaling.yarn_beta_{name}", usual) for name, usual in (("fast", 32.0), ("slow", 1.0)))
-        return YarnScaling(factor, original, *betas, None if attention == 1 else attention * yarn_attention(factor))
+        fast, slow = (fields.number(f"rope.scaling.yarn_beta_{name}", usual) for name, usual in (("fast", 32.0), ("slow", 1.0)))
+        whole = None if attention == 1 or factor < 1 else attention * yarn_attention(factor)
+        return YarnScaling(factor, original, fast, slow, whole)
     if factors is not None or attention != 1:
         return FrequencyFactors(tuple(factor * f for f in factors or (1.0,) * pairs), attention)
     return None if factor == 1 else LinearScaling(factor)
@@ -72,8 +73,8 @@ def rotary_entries(c: LlamaConfig) -> tuple[dict[str, Any], dict[str, np.ndarray
     YaRN with settings that llama.cpp does not read for a Llama, and any other rule, becomes factors. Raises ConfigError for frequencies
     that change with the length of a text, which the format cannot hold.
     """
-    scaling, entries = c.rope_scaling, {"rope.dimension_count": c.head_width, "rope.freq_base": float(c.rope_theta)}
-    if scaling is None:
+    entries: dict[str, Any] = {"rope.dimension_count": c.head_width, "rope.freq_base": float(c.rope_theta)}
+    if (scaling := c.rope_scaling) is None:
         return entries, {}
     if scaling.by_length:
         raise ConfigError("a GGUF file cannot hold rotary frequencies that change with the length of a text (dynamic NTK scaling)")

@@ -1,4 +1,5 @@
-"""The tokenizer that a GGUF file describes in its metadata: byte-level BPE as in GPT-2, or SentencePiece's BPE as in Llama 2."""
+"""The tokenizer that a GGUF file describes in its metadata: byte-level BPE as in GPT-2, SentencePiece's BPE as in Llama 2, or the
+characters of a model that was trained here."""
 
 from typing import Any
 
@@ -7,9 +8,12 @@ from tinylm.files.gguf_files import GgufFile
 from tinylm.files.notices import warn_once
 from tinylm.pretrained.chat_templates import ChatTemplate
 from tinylm.pretrained.text_cuts import cut_named
+from tinylm.pretrained.tokenizer_export import LINES, of_characters
 from tinylm.pretrained.tokenizer_files import PretrainedTokenizer, byte_level, from_library
 
 _UNKNOWN, _CONTROL, _USER = 2, 3, 4  # tokenizer.ggml.token_type
+LINES_FIRST = "tinylm.lines_first"  # under tokenizer.: byte pairs of ours, which never cross a line; true if it is there
+ENDLESS = "tinylm.endless"  # no token ends a text, and eos is only there because llama.cpp needs one
 
 
 def gguf_tokenizer(file: GgufFile) -> PretrainedTokenizer:
@@ -22,6 +26,8 @@ def gguf_tokenizer(file: GgufFile) -> PretrainedTokenizer:
             raise CheckpointError(f"{where}.{name} is {value!r:.60}, expected {kind.__name__}")
         return value
 
+    if get("model", str) == "no_vocab":
+        raise CheckpointError(f"{file.path} has no tokenizer (tokenizer.ggml.model is 'no_vocab')")
     pieces, types, model = get("tokens", list, []), get("token_type", list, []), get("model", str)
     if not pieces or not all(isinstance(p, str) for p in pieces) or len(set(pieces)) != len(pieces):
         raise CheckpointError(f"{where}.tokens: expected different pieces, got {len(pieces)} of which {len(set(map(str, pieces)))} differ")
@@ -37,14 +43,16 @@ def gguf_tokenizer(file: GgufFile) -> PretrainedTokenizer:
             warn_once(
                 f"{where}.pre is missing: text is cut as for gpt-2 before pieces are merged, which may give other ids than in training"
             )
-        cut = cut_named(name or "gpt-2", where)
+        cut = LINES if data.get(f"tokenizer.{LINES_FIRST}") is True else cut_named(name or "gpt-2", where)
         library = byte_level(vocabulary, merges, cut, special, where)
         start_by_default = cut.start
     elif model == "llama":
         library = _sentence_pieces(vocabulary, get("scores", list, []), types, special, get("add_space_prefix", bool, True), where)
         start_by_default = True
+    elif model == "rwkv":
+        return of_characters(_characters(pieces, where))
     else:
-        raise CheckpointError(f"{where}.model is {model!r:.60}, expected 'gpt2' or 'llama'")
+        raise CheckpointError(f"{where}.model is {model!r:.60}, expected 'gpt2', 'llama', or 'rwkv' with characters")
     library.add_tokens([p for p, t in zip(pieces, types, strict=False) if t == _USER])
     if get("add_eos_token", bool):
         warn_once(f"{where}.add_eos_token is true: it is ignored, no text gets an end-of-text token behind it")
@@ -58,8 +66,18 @@ def gguf_tokenizer(file: GgufFile) -> PretrainedTokenizer:
     source = data.get("tokenizer.chat_template")
     texts = ["" if ids[name] is None else pieces[ids[name]] for name in ("bos", "eos")]
     template = ChatTemplate(source, *texts) if isinstance(source, str) else None
-    ends = tuple(dict.fromkeys(ids[name] for name in ("eos", "eot", "eom") if ids[name] is not None))
+    named = [ids[name] for name in ("eos", "eot", "eom") if ids[name] is not None]
+    ends = () if data.get(f"tokenizer.{ENDLESS}") is True else tuple(dict.fromkeys(named))
     return PretrainedTokenizer(library, start, ends, template)
+
+
+def _characters(pieces: list[str], where: str) -> list[str]:
+    """Returns the characters that RWKV's tokens are, whose unprintable ones are written as in a Python text."""
+    escapes = {r"\\": "\\", r"\n": "\n", r"\r": "\r", r"\t": "\t", r"\x00": "\0"}
+    found = [escapes.get(piece, piece) for piece in pieces]
+    if longer := next((piece for piece in found if len(piece) != 1), None):
+        raise CheckpointError(f"{where}.tokens: {longer!r:.60} of 'rwkv', expected single characters")
+    return found
 
 
 def _put_before(library: Any, piece: str, number: int) -> None:

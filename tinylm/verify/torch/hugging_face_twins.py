@@ -73,6 +73,8 @@ class _RMSNorm(modeling_llama.LlamaRMSNorm):
 
 
 class _RotaryEmbedding(modeling_llama.LlamaRotaryEmbedding):
+    exact_config: models.LlamaConfig
+
     def forward(self, x: Any, position_ids: Any) -> Any:
         if x.dtype != torch.float64:
             return super().forward(x, position_ids)
