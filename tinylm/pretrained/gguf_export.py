@@ -24,23 +24,19 @@ _EXACT = "the model computes the exact GELU, and llama.cpp an approximation of i
 def save_gguf(model: GPT | Llama, path: Path, tokenizer: Tokenizer | None) -> None:
     """Writes the file, its weights as F32; without a tokenizer it says that there is none.
 
-    Raises CheckpointError if the file cannot be written; ConfigError for a tokenizer or rotary positions that the format cannot hold,
-    or a model with low-rank adapters; AnomalyError for a parameter that is not finite, before anything is written.
+    Raises CheckpointError if the file cannot be written; errors as `gguf_contents` before anything is.
     """
-    check_exportable(model)
-    said, tensors = gguf_contents(model)
-    if tokenizer is None:
-        said |= {"tokenizer.ggml.model": "no_vocab"}
-    else:
-        said |= tokenizer_entries(tokenizer, model.config.vocab_size)
-    write_gguf(path, said, tensors)
+    write_gguf(path, *gguf_contents(model, tokenizer))
 
 
-def gguf_contents(model: GPT | Llama) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Returns (metadata, arrays) of the file, without the tokenizer. Raises ConfigError as `save_gguf` does.
+def gguf_contents(model: GPT | Llama, tokenizer: Tokenizer | None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Returns the file's metadata and arrays.
 
     A GPT without biases gets biases of zero, and the rows of a Llama's queries and keys the order of rope_pairing="interleaved".
+    Raises ConfigError for a tokenizer or rotary positions that the format cannot hold, or a model with low-rank adapters; AnomalyError
+    for a parameter that is not finite.
     """
+    check_exportable(model)
     c = model.config
     kind, name = ("llama", "llama") if isinstance(model, Llama) else ("gpt", "gpt2")
     arrays = {their_name(path, kind): _as_stored(path, to_numpy(p.data), model) for path, p in model.named_parameters()}
@@ -61,10 +57,21 @@ def gguf_contents(model: GPT | Llama) -> tuple[dict[str, Any], dict[str, np.ndar
         if model.config.activation == "gelu":
             entries["hidden_activation"] = "gelu"
             warn_once(_EXACT)
-        for path in [path for path in arrays if not model.config.bias and path.startswith(("blk.", "output_norm."))]:
-            arrays[path.removesuffix("weight") + "bias"] = np.zeros(arrays[path].shape[0], np.float32)
+        if not model.config.bias:
+            arrays = _with_biases(arrays)
     common = {"general.architecture": name, "general.type": "model", "general.file_type": 0}
-    return {**common, **{f"{name}.{key}": value for key, value in entries.items()}}, arrays
+    said = {"tokenizer.ggml.model": "no_vocab"} if tokenizer is None else tokenizer_entries(tokenizer, c.vocab_size)
+    return {**common, **{f"{name}.{key}": value for key, value in entries.items()}, **said}, arrays
+
+
+def _with_biases(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the arrays with a bias of zero after each weight of a layer or norm."""
+    found = {}
+    for path, a in arrays.items():
+        found[path] = a
+        if path.startswith(("blk.", "output_norm.")):
+            found[path.removesuffix("weight") + "bias"] = np.zeros(a.shape[0], np.float32)
+    return found
 
 
 def _as_stored(path: str, a: np.ndarray, model: GPT | Llama) -> np.ndarray:
