@@ -163,6 +163,11 @@ FOLDER_REFUSED: list[tuple[str, dict[str, Any], str]] = [
         {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "original_max_position_embeddings": 8}},
         "original_max_position_embeddings 8 (expected none, or max_position_embeddings 16)",
     ),
+    (
+        "llama",
+        {"rope_parameters": {"rope_type": "dynamic", "factor": 1e30}},
+        "for 1e+30 times 16 tokens (expected at most 16777216 tokens)",
+    ),
     ("llama", {"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "truncate": 1}}, "truncate is 1, expected true or false"),
     (
         "llama",

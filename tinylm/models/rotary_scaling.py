@@ -55,7 +55,7 @@ class LinearScaling(Scaling):
 class DynamicScaling(Scaling):
     """ "Dynamic NTK": theta grows with the length L of a text, from L0 = original_block_size on.
 
-    theta' = theta (s L / L0 - (s - 1))^(D / (D - 2)) with s = factor, which is the scaling of theta by NTK theory (Peng et al.
+    theta' = theta (1 + s (L / L0 - 1))^(D / (D - 2)) with s = factor, which is the scaling of theta by NTK theory (Peng et al.
     2023, arXiv:2309.00071, eq. 16) for a scale that grows with the text (section 3.3). All positions use the theta of the text's
     length: step by step, keys are kept as they are before their rotation, while what deeper layers read of earlier positions stays
     as it was computed.
@@ -72,7 +72,7 @@ class DynamicScaling(Scaling):
     def frequencies(self, theta: float, width: int, length: int) -> Frequencies:
         if width == 2:  # its only frequency is theta^0, whatever theta
             return plain_frequencies(theta, width)
-        grown = self.factor * max(length, self.original_block_size) / self.original_block_size - (self.factor - 1)
+        grown = 1 + self.factor * max(length / self.original_block_size - 1, 0.0)
         return plain_frequencies(theta * grown ** (width / (width - 2)), width)
 
 

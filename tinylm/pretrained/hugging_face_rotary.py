@@ -19,6 +19,7 @@ from tinylm.models.rotary_scaling import (
     yarn_attention,
 )
 
+_LONGEST = 1 << 24  # tokens
 _ORIGINAL = "original_max_position_embeddings"
 _SETTINGS: dict[str, set[str]] = {  # of each type, besides those of all
     "default": set(), "llama3": set(), "linear": set(), "dynamic": set(),
@@ -64,7 +65,10 @@ def _scaling(kind: str, rope: Fields, original: Fields, longest: int, problems: 
     if kind == "linear":
         return LinearScaling(rope.number("factor"))
     if kind == "dynamic":
-        return DynamicScaling(rope.number("factor"), longest)
+        factor = rope.number("factor")
+        if factor * longest > _LONGEST:
+            problems.append(f"rotary positions for {factor:g} times {longest} tokens (expected at most {_LONGEST} tokens)")
+        return DynamicScaling(factor, longest)
     if kind == "llama3":
         low, high = rope.number("low_freq_factor"), rope.number("high_freq_factor")
         return RotaryScaling(rope.number("factor"), low, high, original.integer(_ORIGINAL))
@@ -90,7 +94,7 @@ def _yarn(rope: Fields, original: int, longest: int) -> YarnScaling:
 def _longrope(rope: Fields, original: int, longest: int, problems: list[str]) -> FrequencyFactors:
     """Returns the factors, if they are the same for short and long texts."""
     short, long = rope.record.get("short_factor"), rope.record.get("long_factor")
-    if not isinstance(short, list) or not all(type(x) in (int, float) and 0 < x < math.inf for x in short) or short != long:
+    if not isinstance(short, list) or not all(type(x) in (int, float) and 1e-30 < x < 1e30 for x in short) or short != long:
         problems.append("rope_type 'longrope' with factors that are missing, not above 0, or not the same for short and long texts")
         return FrequencyFactors()
     factor = rope.number("factor", longest / original)
