@@ -5,6 +5,7 @@ llama.cpp ends a text at some token whatever the file says: where the tokenizer 
 """
 
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def _byte_level(tokenizer: PretrainedTokenizer, record: dict[str, Any], pieces: 
         raise _cannot("it changes the text before it cuts it, or has a token for what it does not know")
     if record["normalizer"] is not None:
         warn_once("the tokenizer composes accents before it cuts a text (NFC), and programs that read GGUF files do not")
-    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
+    merges = [" ".join(pair) for pair in _pairs(model["merges"])]
     return {"model": "gpt2", "pre": name, "merges": merges, "token_type": _token_types(tokenizer, record, pieces), **more}
 
 
@@ -107,8 +108,8 @@ def _sentence_pieces(tokenizer: PretrainedTokenizer, record: dict[str, Any], pie
     if kinds not in (["Prepend", "Replace"], ["Replace"]) or record["pre_tokenizer"] is not None:
         raise _cannot(f"it changes the text before it merges pieces by {kinds}, expected spaces to become {_SPACE}")
     ranks: dict[str, int] = {}
-    for merge in record["model"]["merges"]:
-        ranks.setdefault("".join(merge.split(" ")) if isinstance(merge, str) else "".join(merge), len(ranks))
+    for pair in _pairs(record["model"]["merges"]):
+        ranks.setdefault("".join(pair), len(ranks))
     types = _token_types(tokenizer, record, pieces)
     spelled = {f"<0x{byte:02X}>" for byte in range(256)}
     types = [_BYTE if piece in spelled else kind for piece, kind in zip(pieces, types, strict=True)]
@@ -119,16 +120,21 @@ def _sentence_pieces(tokenizer: PretrainedTokenizer, record: dict[str, Any], pie
 
 
 def _special(tokenizer: PretrainedTokenizer, pieces: list[str]) -> dict[str, Any]:
-    """Returns the ids that begin and end a text."""
+    """Returns the ids that begin and end a text. The first end is the one that the chat template calls eos_token."""
     if len(tokenizer.start) > 1 or len(tokenizer.ends) > 3:
         raise _cannot(f"{len(tokenizer.start)} tokens before every text and {len(tokenizer.ends)} that end it, expected at most 1 and 3")
-    ids: dict[str, Any] = {f"{name}_token_id": end for name, end in zip(("eos", "eot", "eom"), tokenizer.ends, strict=False)}
+    template = tokenizer.template
+    names = {name: getattr(template, name) for name in ("bos_token", "eos_token") if template is not None and name in template.source}
+    ids = {name: tokenizer.library.token_to_id(text) for name, text in names.items() if text}
+    ends = sorted(tokenizer.ends, key=lambda end: end != ids.get("eos_token"))
+    if ids.get("eos_token", next(iter(ends), None)) not in (*ends[:1], None) or None in ids.values():
+        raise _cannot(f"its chat template has {names!s:.120}, which are no tokens, or no end of a text")
+    said: dict[str, Any] = {f"{name}_token_id": end for name, end in zip(("eos", "eot", "eom"), ends, strict=False)}
     never = next((pieces.index(piece) for piece in ("ÿ", "<0xFF>") if piece in pieces), None)
-    if not tokenizer.ends and never is not None:
-        ids |= {"eos_token_id": never, ENDLESS: True}
-    begin = tokenizer.template.bos_token if tokenizer.template is not None else None
-    start = tokenizer.start[0] if tokenizer.start else tokenizer.library.token_to_id(begin) if begin else ids.get("eos_token_id")
-    return {**ids, **({} if start is None else {"bos_token_id": start}), "add_bos_token": bool(tokenizer.start)}
+    if not ends and never is not None:
+        said |= {"eos_token_id": never, ENDLESS: True}
+    start = next(iter(tokenizer.start), ids.get("bos_token"))
+    return {**said, **({} if start is None else {"bos_token_id": start}), "add_bos_token": bool(tokenizer.start)}
 
 
 def _check_read_back(tokenizer: PretrainedTokenizer, record: dict[str, Any], said: dict[str, Any]) -> None:
@@ -137,11 +143,14 @@ def _check_read_back(tokenizer: PretrainedTokenizer, record: dict[str, Any], sai
         again = gguf_tokenizer(GgufFile(Path("the file"), said, {}))
     except CheckpointError as error:
         raise _cannot(str(error)) from error
-    model = json.loads(again.library.to_str())["model"]
-    same = [tuple(merge.split(" ") if isinstance(merge, str) else merge) for merge in record["model"]["merges"]] == [
-        tuple(merge) for merge in model["merges"]
-    ]
-    if not same or again.encode(_PROBE).tolist() != tokenizer.encode(_PROBE).tolist():
+    merges, read = (_pairs(model["merges"]) for model in (record["model"], json.loads(again.library.to_str())["model"]))
+    probe = _PROBE if record["normalizer"] is None else unicodedata.normalize("NFC", _PROBE)
+    if merges != read or again.encode(probe).tolist() != tokenizer.encode(probe).tolist():
         raise _cannot("its merges do not follow from scores of pieces, or it gives other ids when it is read back")
-    if (again.start, again.ends) != (tokenizer.start, tokenizer.ends):
+    if again.start != tokenizer.start or set(again.ends) != set(tokenizer.ends):
         raise _cannot(f"its tokens around a text, {tokenizer.start} and {tokenizer.ends}, would be {again.start} and {again.ends}")
+
+
+def _pairs(merges: list[Any]) -> list[tuple[str, ...]]:
+    """Returns the merges of a tokenizer.json, which older files write as "a b"."""
+    return [tuple(merge.split(" ") if isinstance(merge, str) else merge) for merge in merges]

@@ -59,6 +59,8 @@ def gguf_tokenizer(file: GgufFile) -> PretrainedTokenizer:
     ids = {name: get(f"{name}_token_id", int) for name in ("bos", "eos", "eot", "eom")}
     if wrong := [f"{name} {i}" for name, i in ids.items() if i is not None and not 0 <= i < len(pieces)]:
         raise CheckpointError(f"{where}: ids of special tokens are out of range: {', '.join(wrong)}, expected 0 to {len(pieces) - 1}")
+    if data.get(f"tokenizer.{ENDLESS}") is True:
+        ids["eos"] = None
     start = (ids["bos"],) if get("add_bos_token", bool, start_by_default) and ids["bos"] is not None else ()
     if start:
         failed = CheckpointError(f"{where}: {pieces[start[0]]!r:.60} cannot stand before a text")
@@ -66,8 +68,7 @@ def gguf_tokenizer(file: GgufFile) -> PretrainedTokenizer:
     source = data.get("tokenizer.chat_template")
     texts = ["" if ids[name] is None else pieces[ids[name]] for name in ("bos", "eos")]
     template = ChatTemplate(source, *texts) if isinstance(source, str) else None
-    named = [ids[name] for name in ("eos", "eot", "eom") if ids[name] is not None]
-    ends = () if data.get(f"tokenizer.{ENDLESS}") is True else tuple(dict.fromkeys(named))
+    ends = tuple(dict.fromkeys(ids[name] for name in ("eos", "eot", "eom") if ids[name] is not None))
     return PretrainedTokenizer(library, start, ends, template)
 
 
