@@ -28,6 +28,7 @@ for _bindings in ("cpu", "cuda"):  # last: they register kernels for the ops abo
 
 PROVIDERS["from_pretrained"] = "tinylm.pretrained.model_loading:load_model_as"
 PROVIDERS["save_pretrained"] = "tinylm.pretrained.model_export:save_pretrained"
+PROVIDERS["save_gguf"] = "tinylm.pretrained.gguf_export:save_gguf"
 
 __version__ = "0.1.0"
 

@@ -27,6 +27,7 @@ CASES = {
     "safetensors": 2300,
     "gguf": 2500,
     "config": 2200,
+    "rotary": 600,
     "tokenizer": 1500,
     "vocabulary": 600,
     "settings": 600,
@@ -112,9 +113,13 @@ def write_gguf(folder: Path, rng: Rng) -> None:
     kind = any_kind(rng)
     metadata: dict[str, Any] = {**(GPT2 if kind == "gpt2" else LLAMA), **TOKENIZER}
     tensors: dict[str, np.ndarray] = gguf_tensors(small_model(kind))
+    metadata[f"{kind}.rope.scaling.type"] = pick(rng, ["none", "linear", "yarn"])
+    if rng.random() < 0.2:
+        tensors["rope_freqs.weight"] = rng.random(int(rng.integers(1, 4)))
     if rng.random() < 0.5:
         for _ in range(int(rng.integers(1, 4))):
-            name = pick(rng, [*metadata, f"{kind}.rope.scaling.factor", "general.alignment", "tokenizer.ggml.scores"])
+            scaling = [f"{kind}.rope.scaling.{part}" for part in ("factor", "attn_factor", "original_context_length", "yarn_beta_fast")]
+            name = pick(rng, [*metadata, *scaling, "general.alignment", "tokenizer.ggml.scores", "split.no", "split.count"])
             metadata[name] = gguf_value(rng)
         if rng.random() < 0.3:
             name = pick(rng, list(tensors))
@@ -143,6 +148,25 @@ def json_file(name: str, kinds: tuple[str, ...] = ("gpt2", "llama")) -> Callable
         written(folder, {name: damaged_json(json.loads(folder_files(kind)[name]), rng)}, kind)
 
     return write
+
+
+ROTARY: list[dict[str, Any]] = [
+    {"rope_type": "linear", "factor": 2.0},
+    {"rope_type": "dynamic", "factor": 2.0},
+    {"rope_type": "llama3", "factor": 2.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8},
+    {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 8, "beta_fast": 16, "beta_slow": 1, "attention_factor": 1.5},
+    {"type": "yarn", "factor": 2.0, "mscale": 0.7, "mscale_all_dim": 1.0, "truncate": False},
+    {"rope_type": "longrope", "short_factor": [1.0, 2.0], "long_factor": [1.0, 2.0], "factor": 2.0},
+]
+
+
+def write_rotary(folder: Path, rng: Rng) -> None:
+    """A Llama with scaled rotary positions; only they are damaged."""
+    record = json.loads(folder_files("llama")["config.json"])
+    rope = {"rope_theta": 10000.0, **pick(rng, ROTARY)}
+    for _ in range(int(rng.integers(1, 3))):
+        rope[pick(rng, list(rope))] = odd_value(rng)
+    written(folder, {"config.json": json.dumps({**record, "rope_parameters": rope}).encode()}, "llama")
 
 
 def write_tokenizer(folder: Path, rng: Rng) -> None:
@@ -238,6 +262,7 @@ FORMATS = {
     "safetensors": Format(write_safetensors, load_safetensors),
     "gguf": Format(write_gguf, lambda folder: load_whole(folder / "x.gguf")),
     "config": Format(json_file("config.json"), load_whole),
+    "rotary": Format(write_rotary, load_whole),
     "tokenizer": Format(write_tokenizer, load_tokenizer),
     "vocabulary": Format(write_vocabulary, load_tokenizer),
     "settings": Format(write_settings, load_whole),
@@ -257,7 +282,7 @@ def test_how_many_cases_there_are() -> None:
     assert CASES.keys() == FORMATS.keys()
 
 
-@pytest.mark.parametrize("name", ["safetensors", "gguf", "config", "tokenizer"])
+@pytest.mark.parametrize("name", ["safetensors", "gguf", "config", "rotary", "tokenizer"])
 def test_a_few_of_each(name: str) -> None:
     """Another seed than the slow test's."""
     assert faults(__file__, name, 25, seed=1) == []

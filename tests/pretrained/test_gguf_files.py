@@ -1,83 +1,19 @@
-"""GGUF: blocks are decoded as by a plain reference; models and tokenizers from files written by the `gguf` library."""
+"""GGUF: models and tokenizers from files written by the `gguf` library."""
 
 import itertools
 import json
 from pathlib import Path
 from typing import Any
 
-import gguf
 import numpy as np
 import pytest
 from gguf import GGMLQuantizationType, GGUFWriter, quants
 
 from tinylm.engine.tensor import Tensor
-from tinylm.files.gguf_files import DECODED, read_gguf
+from tinylm.files.gguf_files import read_gguf
 from tinylm.models import GPT, GPTConfig, Llama, LlamaConfig
 from tinylm.pretrained.gguf_tokenizers import gguf_tokenizer
 from tinylm.pretrained.model_loading import load_pretrained
-
-# ---------------------------------------------------------------- blocks, one number at a time, from ggml's description of them
-
-
-def half(raw: bytes) -> float:
-    return float(np.frombuffer(raw, "<f2")[0])
-
-
-def block_values(kind: str, b: bytes) -> list[float]:
-    """Returns the numbers of one block."""
-    if kind == "F32":
-        return [float(np.frombuffer(b, "<f4")[0])]
-    if kind == "F16":
-        return [half(b)]
-    if kind == "BF16":
-        return [float(np.frombuffer(b"\0\0" + b, "<f4")[0])]
-    if kind == "Q8_0":
-        return [half(b[:2]) * q for q in np.frombuffer(b[2:], np.int8).tolist()]
-    if kind in ("Q4_0", "Q4_1"):
-        d, m, q = (half(b[:2]), -8 * half(b[:2]), b[2:]) if kind == "Q4_0" else (half(b[:2]), half(b[2:4]), b[4:])
-        return [d * (x & 15) + m for x in q] + [d * (x >> 4) + m for x in q]
-    if kind == "Q4_K":
-        d, least, s, q = half(b[:2]), half(b[2:4]), b[4:16], b[16:]
-        out = []
-        for j in range(8):
-            if j < 4:
-                scale, low = s[j] & 63, s[j + 4] & 63
-            else:
-                scale, low = (s[j + 4] & 15) | (s[j - 4] >> 6) << 4, (s[j + 4] >> 4) | (s[j] >> 6) << 4
-            part = q[32 * (j // 2) : 32 * (j // 2) + 32]
-            out += [d * scale * (x >> 4 if j % 2 else x & 15) - least * low for x in part]
-        return out
-    low, high, scales, d = b[:128], b[128:192], np.frombuffer(b[192:208], np.int8).tolist(), half(b[208:])
-    out = []
-    for i in range(256):
-        n, r = divmod(i, 128)  # halves of 128, in four parts of 32
-        part, k = divmod(r, 32)
-        nibble = low[64 * n + 32 * (part % 2) + k]
-        q = (nibble >> 4 if part >= 2 else nibble & 15) | (high[32 * n + k] >> 2 * part & 3) << 4
-        out.append(d * scales[i // 16] * (q - 32))
-    return out
-
-
-@pytest.mark.parametrize("kind", DECODED)
-def test_blocks(kind: str, tmp_path: Path) -> None:
-    """Random blocks, whole and by slices of rows."""
-    number = GGMLQuantizationType[kind]
-    block, size = gguf.GGML_QUANT_SIZES[number]
-    rng = np.random.default_rng(0)
-    raw = rng.integers(0, 256, (5, 2, size), np.uint8)
-    for at in {"Q4_1": (0, 2), "Q4_K": (0, 2), "Q6_K": (208,), "F32": (), "F16": (), "BF16": ()}.get(kind, (0,)):
-        raw[..., at : at + 2] = rng.standard_normal((5, 2, 1)).astype("<f2").view(np.uint8)
-    if kind in ("F32", "F16", "BF16"):
-        numbers = rng.standard_normal((5, 2)).astype("<f4")
-        raw = (numbers.astype("<f2") if kind == "F16" else numbers).view(np.uint8).reshape(5, 2, -1)[..., -size:]
-    writer = GGUFWriter(tmp_path / "x.gguf", "llama")
-    writer.add_tensor("w", np.ascontiguousarray(raw.reshape(5, 2 * size)), raw_dtype=number)
-    close(writer)
-    stored = read_gguf(tmp_path / "x.gguf").tensors["w"]
-    assert stored.shape == (5, 2 * block)
-    expected = [[v for b in row for v in block_values(kind, b.tobytes())] for row in raw]
-    assert np.allclose(stored.read(), expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
-    assert np.array_equal(np.concatenate([stored.decode(0, 2), stored.decode(2, 5)]), stored.read())
 
 
 def close(writer: Any) -> None:

@@ -38,14 +38,17 @@ GGUF_REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("both", {"attention.value_length": 8}, "attention.value_length 8 (expected 4)"),
     ("both", {"vocab_size": 100}, f"vocab_size 100 (expected {len(PIECES)})"),
     ("gpt2", {"attention.head_count_kv": 1}, "attention.head_count_kv 1 (expected 2"),
-    ("llama", {"rope.scale_linear": 4.0}, "rotary positions scaled by 4.0"),
-    ("llama", {"rope.scaling.factor": 4.0}, "rotary positions scaled by 4.0"),
-    ("llama", {"rope.scaling.type": "linear", "rope.scaling.factor": 4.0}, "rotary positions scaled by 4.0, type 'linear'"),
-    ("llama", {"rope.scaling.type": "yarn", "rope.scaling.factor": 1.0}, "type 'yarn'"),
-    ("llama", {"rope.scaling.factor": math.nan}, "scaled by nan"),
-    ("llama", {"rope.scaling.factor": [4.0, 2.0]}, "scaled by [4.0, 2.0]"),
-    ("llama", {"rope.scaling.attn_factor": 1.25}, "rope.scaling.attn_factor 1.25 (expected 1)"),
+    ("llama", {"rope.scaling.type": "longrope"}, "rope.scaling.type 'longrope' (expected none, linear or yarn)"),
+    ("llama", {"rope.scaling.type": ["yarn"]}, "rope.scaling.type ['yarn']"),
+    ("llama", {"rope.scaling.factor": math.nan}, "rope.scaling.factor is nan, expected a number"),
+    ("llama", {"rope.scaling.factor": [4.0, 2.0]}, "rope.scaling.factor is [4.0, 2.0], expected a number"),
+    ("llama", {"rope.scaling.attn_factor": -1.0}, "rope.scaling.attn_factor is -1.0, expected a number"),
+    ("llama", {"rope.scaling.type": "yarn", "rope.scaling.original_context_length": 0}, "original_context_length is 0"),
     ("llama", {"rope.scaling.yarn_ext_factor": 1.0}, "rope.scaling.yarn_ext_factor"),
+    ("llama", {"rope.scaling.type": "yarn", "rope.scaling.yarn_ext_factor": 0.5}, "rope.scaling.yarn_ext_factor 0.5"),
+    ("llama", {"rope.scaling.yarn_log_multiplier": 0.1}, "rope.scaling.yarn_log_multiplier 0.1"),
+    ("gpt2", {"hidden_activation": "relu"}, "hidden_activation 'relu' (expected 'gelu' or 'gelu_tanh')"),
+    ("llama", {"hidden_activation": "gelu"}, "hidden_activation 'gelu' (expected 'silu')"),
     ("llama", {"rope.dimension_count": 2, "attention.key_length": 4}, "rope.dimension_count 2 (expected 4, the width of a head)"),
     ("llama", {"attention.layer_norm_rms_epsilon": None}, "attention.layer_norm_rms_epsilon is None"),
     ("gpt2", {"attention.layer_norm_epsilon": None}, "attention.layer_norm_epsilon is None"),
@@ -75,6 +78,7 @@ LLAMA_SERVED: list[dict[str, Any]] = [
     {"rope.scale_linear": 1.0},
     {"rope.scaling.factor": 0.0, "rope.scaling.attn_factor": 1.0},
     {"rope.dimension_count": None},
+    {"rope.scaling.type": "yarn", "rope.scaling.factor": 1.0, "hidden_activation": "silu"},
 ]
 
 
@@ -115,7 +119,7 @@ def test_gguf_settings_that_are_not_known(kind: str, tmp_path: Path, capsys: Any
 
 
 def test_gguf_files_that_are_not_whole_models(tmp_path: Path) -> None:
-    for name, value in (("split.count", 3), ("general.type", "adapter"), ("general.type", "mmproj")):
+    for name, value in (("general.type", "adapter"), ("general.type", "mmproj")):
         write_gguf(tmp_path / "x.gguf", "llama", **{name: value})
         with pytest.raises(CheckpointError, match=f"{name} {value!r}"):
             load_model(tmp_path / "x.gguf")
@@ -140,7 +144,8 @@ FOLDER_REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("gpt2", {"reorder_and_upcast_attn": True}, "reorder_and_upcast_attn"),
     ("gpt2", {"n_inner": 64}, "n_inner 64 (expected None or 32)"),
     ("gpt2", {"activation_function": "relu"}, "activation_function 'relu'"),
-    ("gpt2", {"tie_word_embeddings": False}, "tie_word_embeddings False"),
+    ("gpt2", {"tie_word_embeddings": False}, "missing 'lm_head.weight'"),
+    ("gpt2", {"tie_word_embeddings": "no"}, "tie_word_embeddings is 'no', expected true or false"),
     ("gpt2", {"num_attention_heads": 4}, "n_head is 2, and num_attention_heads, the same setting, 4"),
     ("gpt2", {"attn_pdrop": 0.5}, "attn_pdrop"),
     ("llama", {"hidden_act": "gelu"}, "hidden_act 'gelu'"),
@@ -148,9 +153,35 @@ FOLDER_REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("llama", {"sliding_window": "8"}, "sliding_window '8'"),
     ("llama", {"partial_rotary_factor": 0.5}, "partial_rotary_factor 0.5"),
     ("llama", {"rope_interleaved": True}, "rope_interleaved"),
-    ("llama", {"rope_parameters": None, "rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_type 'linear'"),
-    ("llama", {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0}}, "rope_type 'dynamic'"),
-    ("llama", {"rope_parameters": {"rope_type": "yarn", "factor": 2.0}}, "rope_type 'yarn'"),
+    ("llama", {"rope_parameters": {"rope_type": "proportional"}}, "rope_type 'proportional' (expected one of default, llama3, linear"),
+    ("llama", {"rope_parameters": {"rope_type": ["yarn"]}}, "rope_type ['yarn']"),
+    ("llama", {"rope_parameters": {"rope_type": "linear"}}, "factor is None, expected a number"),
+    ("llama", {"rope_parameters": {"rope_type": "linear", "factor": "2"}}, "factor is '2', expected a number"),
+    ("llama", {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "beta_fast": 16}}, "'beta_fast' of the rotary positions"),
+    (
+        "llama",
+        {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "original_max_position_embeddings": 8}},
+        "original_max_position_embeddings 8 (expected none, or max_position_embeddings 16)",
+    ),
+    (
+        "llama",
+        {"rope_parameters": {"rope_type": "dynamic", "factor": 1e30}},
+        "for 1e+30 times 16 tokens (expected at most 16777216 tokens)",
+    ),
+    ("llama", {"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "truncate": 1}}, "truncate is 1, expected true or false"),
+    (
+        "llama",
+        {
+            "rope_parameters": {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 8},
+            "original_max_position_embeddings": 9,
+        },
+        "original_max_position_embeddings 9, and another one",
+    ),
+    (
+        "llama",
+        {"rope_parameters": {"rope_type": "longrope", "factor": 2.0, "short_factor": [1, 2], "long_factor": [1, 3]}},
+        "not the same for short and long texts",
+    ),
     ("llama", {"rope_parameters": {"factor": 2.0}}, "scaled by 2.0 without a type"),
     ("llama", {"rope_parameters": {"rope_type": "default", "attention_factor": 1.2}}, "'attention_factor' of the rotary positions"),
     ("llama", {"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}}, "on a part of a head"),

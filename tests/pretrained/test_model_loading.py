@@ -25,6 +25,7 @@ GPTS: dict[str, dict[str, Any]] = {
     "as GPT-2": {},
     "exact gelu, wide steps": {"activation_function": "gelu", "layer_norm_epsilon": 1e-3, "n_head": 2, "n_layer": 3},
     "no dropout": {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "activation_function": "gelu_pytorch_tanh"},
+    "a head of its own": {"tie_word_embeddings": False, "n_layer": 1},
 }
 LLAMAS: dict[str, dict[str, Any]] = {
     "grouped, tied": {"num_key_value_heads": 2, "tie_word_embeddings": True},
@@ -155,6 +156,21 @@ def test_older_files(hugging_face: Any, tmp_path: Path) -> None:
         GPT.from_pretrained(tmp_path)
 
 
+def test_a_pickle_alone_is_not_read(hugging_face: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says how to convert it, and that works."""
+    theirs = theirs_of(hugging_face, "gpt2", "as GPT-2")
+    theirs.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(theirs.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"has only pytorch_model\.bin, a pickle") as caught:
+        GPT.from_pretrained(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    exec(str(caught.value).split('"')[1], {})
+    with torch.no_grad():
+        expected = theirs(torch.from_numpy(IDS)).logits.numpy()
+    assert relative_error(GPT.from_pretrained(tmp_path)(Tensor(IDS)).numpy(), expected, 0.0) <= 1e-5
+
+
 def test_every_mismatch_is_named_at_once(hugging_face: Any, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
@@ -186,7 +202,7 @@ def test_every_mismatch_is_named_at_once(hugging_face: Any, tmp_path: Path) -> N
         ("gpt2", {"model_type": "bert"}, "model_type is 'bert'"),
         ("gpt2", {"quantization_config": {}}, "quantised"),
         ("llama", {"hidden_act": "gelu"}, "hidden_act 'gelu'"),
-        ("llama", {"rope_parameters": {"rope_type": "yarn"}}, "rope_type 'yarn'"),
+        ("llama", {"rope_parameters": {"rope_type": "yarn"}}, "rotary positions: factor is None"),
         ("llama", {"hidden_size": 10**30}, "hidden_size is 10000"),
         ("llama", {"intermediate_size": 1 << 24}, "misshapen"),
     ],

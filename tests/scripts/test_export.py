@@ -65,7 +65,7 @@ def test_a_run_opens_elsewhere(name: str, runs: Path, hugging_face: Any, tmp_pat
     for dtype, tolerance in (("float32", 1e-5), ("float64", 1e-10)):
         found = hugging_face.AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), attn_implementation="sdpa")
         if isinstance(model, Llama):
-            make_exact(found, model.config.frequencies)
+            make_exact(found, model.config)
         assert isinstance(model, GPT | Llama)
         assert relative_error(logits_of(found), model.to(dtype=dtype)(Tensor(IDS)).numpy(), 0.0) <= tolerance
     ends_well(script_here("export.py", folder, tmp_path / "again"))
@@ -116,6 +116,35 @@ def test_adapters_of_interleaved_pairs(hugging_face: Any, tmp_path: Path) -> Non
     assert relative_error(logits_of(theirs), model.eval()(Tensor(IDS)).numpy(), 0.0) <= 1e-5
 
 
+@pytest.mark.parametrize(("name", "flags"), [("gpt", []), ("biased", []), ("from-folder", []), ("biased-adapted", ["--merge"])])
+def test_one_gguf_file(name: str, flags: list[str], runs: Path, tmp_path: Path) -> None:
+    """Read back here it computes the same, and takes the same ids for a text; generate.py, too, goes on from it."""
+    run, file = runs / name, tmp_path / "x.gguf"
+    said = ends_well(script_here("export.py", run, file, *flags))
+    assert said == f"written: {file}\n"
+    model, tokenizer, _ = load_run(run)
+    again, read, _ = load_run(file)
+    assert isinstance(model, GPT | Llama)
+    assert isinstance(again, GPT | Llama)
+    assert relative_error(again(Tensor(IDS)).numpy(), model(Tensor(IDS)).numpy(), 0.0) <= 1e-5
+    for text in (TEXT, " \n\n dog\r\n"):
+        assert read.encode(text).tolist() == tokenizer.encode(text).tolist()
+    settings = ["--prompt", "the dog", "--greedy", "--tokens", 5]
+    assert ends_well(script_here("generate.py", file, *settings)) == ends_well(script_here("generate.py", run, *settings))
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "message"),
+    [
+        ("llama", [], "cannot hold this tokenizer: one of kind 'word'"), ("gpt-adapted", [], "--merge adds them"),
+        ("gru", [], "a RNNModel"), ("gpt", ["--merge"], "no adapters"),
+    ],
+)  # fmt: skip
+def test_what_no_gguf_file_can_hold(name: str, flags: list[str], message: str, runs: Path, tmp_path: Path) -> None:
+    fails_with_one_line(script_here("export.py", runs / name, tmp_path / "x.gguf", *flags), message)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("name", "flags", "message"),
     [
@@ -132,8 +161,11 @@ def test_nothing_is_overwritten(runs: Path, tmp_path: Path) -> None:
     fails_with_one_line(script_here("export.py", runs / "gpt", runs / "gpt"), "exists already")
     below = runs / "gpt" / "config.json" / "new"
     fails_with_one_line(script_here("export.py", runs / "gpt", below), f"cannot write {below}: ")
-    ends_well(script_here("export.py", runs / "gpt", tmp_path / "new", "--dry-run"))
-    assert not (tmp_path / "new").exists()
+    for name in ("new", "new.gguf"):
+        assert ends_well(script_here("export.py", runs / "gpt", tmp_path / name, "--dry-run")) == f"would write {tmp_path / name}\n"
+        assert not (tmp_path / name).exists()
+    (tmp_path / "old.gguf").mkdir()
+    fails_with_one_line(script_here("export.py", runs / "gpt", tmp_path / "old.gguf"), "old.gguf exists already: expected a new file")
 
 
 def test_evaluations_of_models_from_elsewhere(runs: Path, tmp_path: Path) -> None:

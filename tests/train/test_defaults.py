@@ -130,7 +130,7 @@ def test_the_settings_of_fine_tuning() -> None:
 
 def test_the_shapes_of_pretrained_models() -> None:
     shape = {"vocab_size": 65, "block_size": 64, "n_layer": 4, "n_head": 4, "n_embd": 128, "dropout": 0.0, "norm_eps": 1e-5}
-    assert dataclasses.asdict(GPTConfig()) == {**shape, "bias": False, "activation": "gelu"}
+    assert dataclasses.asdict(GPTConfig()) == {**shape, "bias": False, "activation": "gelu", "tied": True}
     assert dataclasses.asdict(LlamaConfig()) == {
         **shape, "n_kv_head": 2, "head_dim": None, "n_hidden": 384, "rope_theta": 10000.0, "rope_pairing": "half", "rope_scaling": None,
         "attention_bias": False, "mlp_bias": False, "tied": True,

@@ -4,6 +4,8 @@ The format is that of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
 offset is compared with the file's size before it is believed; the `gguf` library decodes the blocks.
 """
 
+import contextlib
+import functools
 import itertools
 import math
 import struct
@@ -19,7 +21,6 @@ from tinylm.files.stored_tensors import StoredTensor, map_file
 # type number -> struct's letter; 8 is a string, 9 an array
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
-DECODED = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q4_K", "Q6_K")
 _MAX_AXES, _MAX_ELEMENTS = 4, 1 << 60
 
 
@@ -131,6 +132,20 @@ def read_gguf(path: Path) -> GgufFile:
     return GgufFile(path, metadata, found)
 
 
+@functools.cache
+def decoded_types() -> dict[int, tuple[str, int, int]]:
+    """Returns the types of tensors that the `gguf` library decodes: number -> (name, numbers of a block, bytes of a block)."""
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, quants
+
+    found = {}
+    for kind in GGMLQuantizationType:
+        block, size = GGML_QUANT_SIZES[kind]
+        with contextlib.suppress(NotImplementedError):  # of types that it can only name
+            quants.dequantize(np.zeros(size, np.uint8), kind)
+            found[kind.value] = (kind.name, block, size)
+    return found
+
+
 def _entry(header: _Reader) -> tuple[str, tuple[int, ...], int, int]:
     """Returns (name, shape with the rows first, type, offset) of a tensor."""
     name = header.string("a tensor's name")
@@ -145,13 +160,14 @@ def _stored(
     header: _Reader, name: str, shape: tuple[int, ...], kind: int, offset: int, body: np.ndarray, alignment: int
 ) -> tuple[StoredTensor, int]:
     """Returns the tensor, and how many bytes it has."""
-    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, quants
+    from gguf import GGMLQuantizationType, quants
 
-    names = {t.value: t.name for t in GGMLQuantizationType}
-    if names.get(kind) not in DECODED:
-        raise header.error(f"the tensor {name!r:.80} is of type {names.get(kind, kind)}, which is not among {', '.join(DECODED)}")
+    if kind not in decoded_types():
+        names = {t.value: t.name for t in GGMLQuantizationType}
+        known = ", ".join(known for known, _, _ in decoded_types().values())
+        raise header.error(f"the tensor {name!r:.80} is of type {names.get(kind, kind)}, which is not among {known}")
     quantization = GGMLQuantizationType(kind)
-    block, size = GGML_QUANT_SIZES[quantization]
+    _, block, size = decoded_types()[kind]
     total = math.prod(shape) // block * size
     if shape[-1] % block or (0 in shape and math.prod(n or 1 for n in shape) >= _MAX_ELEMENTS):
         raise header.error(f"the tensor {name!r:.80} has shape {shape}, its rows expected in blocks of {block}")

@@ -29,6 +29,7 @@ class GPTConfig:
     bias: bool = False  # in projections and layer norms
     activation: Literal["gelu", "gelu_tanh"] = "gelu"  # gelu_tanh: the approximation by tanh that GPT-2 was trained with
     norm_eps: float = 1e-5
+    tied: bool = True  # the output projection is the token embedding
 
     def __post_init__(self) -> None:
         check_sizes(vocab_size=self.vocab_size, block_size=self.block_size, n_layer=self.n_layer, n_head=self.n_head, n_embd=self.n_embd)
@@ -111,7 +112,7 @@ class _Transformer(nn.Module):
 class GPT(DecoderOnlyModel):
     """Logits of the next token at every position: ids (N, T) -> (N, T, vocab_size).
 
-    The output projection is the token embedding itself. Initial weights: N(0, s²), the projections
+    The output projection is the token embedding itself, unless the config unties them. Initial weights: N(0, s²), the projections
     onto the residual stream N(0, s²/(2 n_layer)), biases zero. s = 0.02 √(768 / n_embd), which is
     GPT-2's 0.02 at GPT-2's width; a narrower model would learn slowly from such small weights.
     """
@@ -122,7 +123,8 @@ class GPT(DecoderOnlyModel):
         self.vocab_size, self.block_size = config.vocab_size, config.block_size
         self.transformer = _Transformer(config)
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
-        self.lm_head.weight = self.transformer.wte.weight
+        if config.tied:
+            self.lm_head.weight = self.transformer.wte.weight
         nn.init.fill_transformer(self, ("c_proj.weight",), config.n_embd, config.n_layer)
 
     def blocks(self) -> nn.ModuleList[Block]:

@@ -104,3 +104,11 @@ class DecoderOnlyModel(LanguageModel[nn.KeyValueCache]):
         Raises CheckpointError if a file cannot be written.
         """
         provided("save_pretrained")(self, Path(folder), tokenizer)
+
+    def save_gguf(self, path: str | Path, tokenizer: Any = None) -> None:
+        """Writes one GGUF file, which llama.cpp opens, with float32 weights and, for a given tokenizer, what describes it.
+
+        Raises CheckpointError if it cannot be written; ConfigError for a tokenizer, or frequencies of rotary positions, that such
+        a file cannot hold.
+        """
+        provided("save_gguf")(self, Path(path), tokenizer)

@@ -5,7 +5,6 @@ Parameter names equal those of Hugging Face's LlamaForCausalLM.
 """
 
 import functools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -15,35 +14,9 @@ from tinylm.checks import check_positive, check_sizes
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError
 from tinylm.models.language_model import DecoderOnlyModel
+from tinylm.models.rotary_scaling import Scaling, plain_frequencies
 
 WIDEST_HEAD = 4096  # entries; those of published models have at most 256
-
-
-@dataclass(frozen=True)
-class RotaryScaling:
-    """Llama 3.1's scaling of rotary frequencies for contexts longer than original_block_size, in which t turns are made.
-
-    Frequencies with t below low_freq_factor are divided by factor, those with t above high_freq_factor are kept, and those
-    between are interpolated linearly in t.
-    """
-
-    factor: float = 8.0
-    low_freq_factor: float = 1.0
-    high_freq_factor: float = 4.0
-    original_block_size: int = 8192
-
-    def __post_init__(self) -> None:
-        check_positive(factor=self.factor, low_freq_factor=self.low_freq_factor, original_block_size=self.original_block_size)
-        if not self.high_freq_factor > self.low_freq_factor:
-            raise ConfigError(
-                f"rotary scaling: high_freq_factor is {self.high_freq_factor}: expected more than low_freq_factor, {self.low_freq_factor}"
-            )
-
-    def __call__(self, frequency: float) -> float:
-        turns = self.original_block_size * frequency / (2 * math.pi)
-        kept = (turns - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor)
-        kept = min(max(kept, 0.0), 1.0)
-        return kept * frequency + (1 - kept) * frequency / self.factor
 
 
 @dataclass(frozen=True)
@@ -60,7 +33,7 @@ class LlamaConfig:
     n_hidden: int = 384  # width inside the feed-forward
     rope_theta: float = 10000.0  # the slowest pair takes about 2π rope_theta positions for one turn
     rope_pairing: Literal["half", "interleaved"] = "half"
-    rope_scaling: RotaryScaling | None = None
+    rope_scaling: Scaling | None = None  # a rule of rotary_scaling.py for texts longer than those of training
     norm_eps: float = 1e-5
     attention_bias: bool = False
     mlp_bias: bool = False
@@ -81,6 +54,8 @@ class LlamaConfig:
         if self.rope_pairing not in ("half", "interleaved"):
             raise ConfigError(f"rope_pairing is {self.rope_pairing!r}: expected 'half' or 'interleaved'")
         check_positive(rope_theta=self.rope_theta, norm_eps=self.norm_eps)
+        if self.rope_scaling is not None:
+            self.frequencies_at(self.block_size)  # which raises if the rule does not fit heads of this width
 
     @property
     def head_width(self) -> int:
@@ -89,9 +64,20 @@ class LlamaConfig:
 
     @functools.cached_property
     def frequencies(self) -> tuple[float, ...]:
-        """Radians per position of each pair of a head's entries: rope_theta^(-2i/D), scaled."""
-        plain = (self.rope_theta ** (-2 * i / self.head_width) for i in range(self.head_width // 2))
-        return tuple(plain if self.rope_scaling is None else map(self.rope_scaling, plain))
+        """Radians per position of each pair of a head's entries: rope_theta^(-2i/D), scaled; with a rule that depends on the length
+        of a text (`rope_scaling.by_length`), those of a short one."""
+        return self.frequencies_at(1)
+
+    def frequencies_at(self, length: int) -> tuple[float, ...]:
+        """Returns the frequencies in a text of so many tokens."""
+        if self.rope_scaling is None:
+            return plain_frequencies(self.rope_theta, self.head_width)
+        return self.rope_scaling.frequencies(self.rope_theta, self.head_width, length)
+
+    @property
+    def rope_attention(self) -> float:
+        """What queries and keys are each multiplied by: 1, except with YaRN."""
+        return 1.0 if self.rope_scaling is None else self.rope_scaling.attention
 
 
 class LlamaAttention(nn.Module):
@@ -99,7 +85,8 @@ class LlamaAttention(nn.Module):
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
-        self.dropout, self.frequencies, self.pairing = config.dropout, config.frequencies, config.rope_pairing
+        self.config, self.dropout = config, config.dropout
+        self.frequencies, self.pairing = config.frequencies, config.rope_pairing
         width, queries, keys = config.n_embd, config.n_head * config.head_width, config.n_kv_head * config.head_width
         self.q_proj = nn.Linear(width, queries, config.attention_bias)
         self.k_proj = nn.Linear(width, keys, config.attention_bias)
@@ -107,14 +94,31 @@ class LlamaAttention(nn.Module):
         self.o_proj = nn.Linear(queries, width, config.attention_bias)
         self.resid_dropout = nn.Dropout(config.dropout)
 
+    def heads(self, x: Tensor, cache: nn.KeyValueCache | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns queries (N, n_head, T, D), and keys and values (N, n_kv_head, S, D) with those of the cache, for x (N, T, C).
+
+        YaRN multiplies queries and keys by a factor each; here the queries get both.
+        """
+        start, scaling = 0 if cache is None else cache.length, self.config.rope_scaling
+        if scaling is not None and scaling.by_length:
+            return self._turned_anew(x, start, cache)
+        q, k, v = nn.rotary_heads(x, self.q_proj, self.k_proj, self.v_proj, frequencies=self.frequencies, start=start, pairing=self.pairing)
+        if self.config.rope_attention != 1:
+            q = q * self.config.rope_attention**2
+        return (q, k, v) if cache is None else (q, *cache.extend(k, v))
+
+    def _turned_anew(self, x: Tensor, start: int, cache: nn.KeyValueCache | None) -> tuple[Tensor, Tensor, Tensor]:
+        """As `heads` for frequencies that change with the length: the cache holds keys that are not rotated yet."""
+        length, still = start + x.shape[1], (0.0,) * len(self.frequencies)  # an angle of 0 changes nothing
+        q, k, v = nn.rotary_heads(x, self.q_proj, self.k_proj, self.v_proj, frequencies=still, start=0, pairing=self.pairing)
+        if cache is not None:
+            k, v = cache.extend(k, v)
+        now = self.config.frequencies_at(length)
+        return ops.rotary(q, now, start, pairing=self.pairing), ops.rotary(k, now, 0, pairing=self.pairing), v
+
     def forward(self, x: Tensor, residual: Tensor, cache: nn.KeyValueCache | None = None) -> Tensor:
         """Returns residual + dropout(attention(x)), all (N, T, C). cache: of the earlier positions; the new ones are appended."""
-        start = 0 if cache is None else cache.length
-        q, k, v = nn.rotary_heads(  # (N, T, C) -> (N, n_head, T, D) and twice (N, n_kv_head, T, D)
-            x, self.q_proj, self.k_proj, self.v_proj, frequencies=self.frequencies, start=start, pairing=self.pairing
-        )
-        if cache is not None:
-            k, v = cache.extend(k, v)  # each (N, n_kv_head, past + T, D)
+        q, k, v = self.heads(x, cache)  # (N, T, C) -> (N, n_head, T, D) and twice (N, n_kv_head, past + T, D)
         y = ops.scaled_dot_product_attention(q, k, v, causal=True, dropout=self.dropout if self.training else 0.0)
         y = ops.merge_heads(y)  # (N, n_head, T, D) -> (N, T, n_head D)
         return self.o_proj.add_to(residual, y, self.resid_dropout)

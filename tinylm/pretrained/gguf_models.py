@@ -12,20 +12,10 @@ from tinylm.files.json_files import Fields
 from tinylm.files.stored_tensors import StoredTensor
 from tinylm.models.gpt import GPT, GPTConfig
 from tinylm.models.llama import WIDEST_HEAD, Llama, LlamaConfig
+from tinylm.pretrained import gguf_rotary
+from tinylm.pretrained.gguf_names import our_name
 from tinylm.pretrained.rotary_order import heads_of, interleaved_to_half
 from tinylm.pretrained.weight_loading import WeightSource, architecture, build_model
-
-_GPT_LAYER = {
-    "attn_norm": "ln_1", "attn_qkv": "attn.c_attn", "attn_output": "attn.c_proj", "ffn_norm": "ln_2", "ffn_up": "mlp.c_fc",
-    "ffn_down": "mlp.c_proj",
-}  # fmt: skip
-_GPT = {"token_embd": "transformer.wte", "position_embd": "transformer.wpe", "output_norm": "transformer.ln_f", "output": "lm_head"}
-_LLAMA_LAYER = {
-    "attn_norm": "input_layernorm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj", "ffn_norm": "post_attention_layernorm", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}  # fmt: skip
-_LLAMA = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 
 # Settings that change what a model computes, and the values with which they change nothing in ours.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -38,14 +28,13 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 _SERVED = {
     "vocab_size", "context_length", "block_count", "embedding_length", "feed_forward_length", "attention.head_count",
     "attention.head_count_kv", "attention.key_length", "attention.value_length", "attention.scale", "attention.sliding_window",
+    "hidden_activation",
 }  # fmt: skip
 _SERVED_LLAMA = {
-    "attention.layer_norm_rms_epsilon", "rope.dimension_count", "rope.freq_base", "rope.scale_linear", "rope.scaling.type",
-    "rope.scaling.factor", "rope.scaling.attn_factor",
+    "attention.layer_norm_rms_epsilon", "rope.dimension_count", *gguf_rotary.SERVED,
 }  # fmt: skip
 _SERVED_GPT = {"attention.layer_norm_epsilon"}
-# what says nothing about the computation, or only with a type of scaling that is refused
-_SILENT = {"pooling_type", "rope.scaling.original_context_length", "rope.scaling.finetuned"}
+_SILENT = {"pooling_type", "rope.scaling.finetuned"}  # what says nothing about the computation
 _SILENT_PREFIXES = ("general.", "tokenizer.", "quantize.", "imatrix.", "split.")
 
 
@@ -61,7 +50,7 @@ def load_gguf(file: GgufFile) -> GPT | Llama:
     prefix = f"{name}."
     others = {k: v for k, v in file.metadata.items() if not k.startswith((prefix, *_SILENT_PREFIXES))}
     fields = Fields({k.removeprefix(prefix): v for k, v in file.metadata.items() if k.startswith(prefix)}, f"{file.path}, {name}")
-    Fields(file.metadata, file.path).refuse_others({"split.count": (0, 1), "general.type": ("model",)})
+    Fields(file.metadata, file.path).refuse_others({"general.type": ("model",)})
     head, embedding = file.tensors.get("output.weight"), file.tensors.get("token_embd.weight")
     if embedding is None:
         raise CheckpointError(f"{file.path}: the tensor token_embd.weight is missing")
@@ -94,59 +83,41 @@ def _gpt(tensors: Mapping[str, StoredTensor], fields: Fields, path: Path) -> GPT
     heads, width = fields.integer("attention.head_count"), fields.integer("embedding_length")
     many = fields.record.get("attention.head_count_kv", heads)
     problems = [] if many == heads else [f"attention.head_count_kv {many!r:.40} (expected {heads}, as attention.head_count)"]
+    activation = fields.record.get("hidden_activation", "gelu_tanh")  # which llama.cpp computes whatever the file says
+    if activation not in ("gelu", "gelu_tanh"):
+        problems.append(f"hidden_activation {activation!r:.40} (expected 'gelu' or 'gelu_tanh')")
     _refuse_others(fields, tensors, max(1, width // heads), problems)
     config = GPTConfig(
         vocab_size=tensors["token_embd.weight"].shape[0], block_size=fields.integer("context_length"),
-        n_layer=fields.integer("block_count"), n_head=heads, n_embd=width,
-        bias=True, activation="gelu_tanh", norm_eps=fields.number("attention.layer_norm_epsilon"),
+        n_layer=fields.integer("block_count"), n_head=heads, n_embd=width, bias=True, activation=activation,
+        norm_eps=fields.number("attention.layer_norm_epsilon"), tied="output.weight" not in tensors,
     )  # fmt: skip
-    return build_model(GPT, config, _sources(tensors, _GPT, _GPT_LAYER, "transformer.h"), path)
+    return build_model(GPT, config, {our_name(name, "gpt"): WeightSource(stored) for name, stored in tensors.items()}, path)
 
 
 def _llama(tensors: Mapping[str, StoredTensor], fields: Fields, path: Path) -> Llama:
-    problems = []
-    if "rope_freqs.weight" in tensors:
-        problems.append("scaled rotary positions (rope_freqs.weight)")
+    problems: list[str] = []
     heads, width = fields.integer("attention.head_count"), fields.integer("embedding_length")
     usual = fields.integer("rope.dimension_count", max(1, width // heads), largest=WIDEST_HEAD)
     head_dim = fields.integer("attention.key_length", usual, largest=WIDEST_HEAD)
     if (rotated := fields.integer("rope.dimension_count", head_dim)) != head_dim:
         problems.append(f"rope.dimension_count {rotated} (expected {head_dim}, the width of a head)")
-    scaling = fields.record.get("rope.scaling.type", "linear")  # as llama.cpp takes it
-    factor = fields.record.get("rope.scaling.factor", fields.record.get("rope.scale_linear", 1))
-    if scaling not in ("none", "linear") or (scaling == "linear" and factor not in (0, 1)):
-        problems.append(f"rotary positions scaled by {factor!r:.40}, type {scaling!r:.40} (rope.scaling.*, rope.scale_linear)")
-    if fields.record.get("rope.scaling.attn_factor", 1) != 1:
-        problems.append(f"rope.scaling.attn_factor {fields.record['rope.scaling.attn_factor']!r:.40} (expected 1)")
-    problems += [f"{name!r:.60}" for name in fields.record if name.startswith("rope.scaling.yarn_")]
+    if (activation := fields.record.get("hidden_activation", "silu")) != "silu":
+        problems.append(f"hidden_activation {activation!r:.40} (expected 'silu')")
+    context = fields.integer("context_length")
+    scaling = gguf_rotary.read_rotary(fields, tensors, context, head_dim // 2, problems)
     _refuse_others(fields, tensors, head_dim, problems)
-    groups = fields.integer("attention.head_count_kv", heads)
     config = LlamaConfig(
-        vocab_size=tensors["token_embd.weight"].shape[0], block_size=fields.integer("context_length"),
-        n_layer=fields.integer("block_count"), n_head=heads, n_kv_head=groups, n_embd=width, head_dim=head_dim,
-        n_hidden=fields.integer("feed_forward_length"), rope_theta=fields.number("rope.freq_base", 10000.0),
-        norm_eps=fields.number("attention.layer_norm_rms_epsilon"),
+        vocab_size=tensors["token_embd.weight"].shape[0], block_size=context,
+        n_layer=fields.integer("block_count"), n_head=heads, n_kv_head=fields.integer("attention.head_count_kv", heads), n_embd=width,
+        head_dim=head_dim, n_hidden=fields.integer("feed_forward_length"), rope_theta=fields.number("rope.freq_base", 10000.0),
+        rope_scaling=scaling, norm_eps=fields.number("attention.layer_norm_rms_epsilon"),
         attention_bias="blk.0.attn_q.bias" in tensors, mlp_bias="blk.0.ffn_up.bias" in tensors, tied="output.weight" not in tensors,
     )  # fmt: skip
-    sources = _sources(tensors, _LLAMA, _LLAMA_LAYER, "model.layers")
-    for name, source in sources.items():
-        if (number := heads_of(name, config)) is not None:
-            sources[name] = WeightSource(source.stored, functools.partial(interleaved_to_half, heads=number))
-    return build_model(Llama, config, sources, path)
-
-
-def _sources(
-    tensors: Mapping[str, StoredTensor], names: Mapping[str, str], layer: Mapping[str, str], layers: str,
-) -> dict[str, WeightSource]:  # fmt: skip
-    """Returns the tensors by our names; one that is unknown keeps its own, and is reported as unexpected."""
-    found = {}
+    sources = {}
     for name, stored in tensors.items():
-        path, _, ending = name.rpartition(".")
-        ours = name
-        if path in names:
-            ours = f"{names[path]}.{ending}"
-        elif path.startswith("blk.") and path.count(".") == 2 and path.split(".")[2] in layer:
-            _, number, part = path.split(".")
-            ours = f"{layers}.{number}.{layer[part]}.{ending}"
-        found[ours] = WeightSource(stored)
-    return found
+        ours = our_name(name, "llama")
+        number = heads_of(ours, config)
+        sources[ours] = WeightSource(stored, None if number is None else functools.partial(interleaved_to_half, heads=number))
+    sources.pop(gguf_rotary.FACTORS, None)
+    return build_model(Llama, config, sources, path)

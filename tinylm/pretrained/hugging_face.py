@@ -4,7 +4,6 @@ https://huggingface.co/docs/transformers has the settings of GPT2Config and Llam
 config.json has the value that it has there.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,12 @@ import numpy as np
 
 from tinylm.errors import CheckpointError
 from tinylm.files.json_files import Fields, read_fields
-from tinylm.files.safetensors_files import read_folder
+from tinylm.files.regular_files import exists
+from tinylm.files.safetensors_files import INDEX, SINGLE, read_folder
 from tinylm.files.stored_tensors import StoredTensor
 from tinylm.models.gpt import GPT, GPTConfig
-from tinylm.models.llama import WIDEST_HEAD, Llama, LlamaConfig, RotaryScaling
+from tinylm.models.llama import WIDEST_HEAD, Llama, LlamaConfig
+from tinylm.pretrained.hugging_face_rotary import read_rotary, rotary_record
 from tinylm.pretrained.rotary_order import in_half_order
 from tinylm.pretrained.weight_loading import WeightSource, architecture, build_model
 
@@ -44,7 +45,6 @@ _LLAMA_SERVED = {
     "max_position_embeddings", "rms_norm_eps", "rope_theta", "rope_scaling", "rope_parameters", "original_max_position_embeddings",
     "attention_bias", "attention_dropout", "mlp_bias", "tie_word_embeddings", "sliding_window", "pretraining_tp",
 }  # fmt: skip
-_ROPE_SERVED = {"rope_type", "type", "rope_theta", "factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}
 # what says nothing about the computation: where the model is from, how it was trained, how transformers is to generate
 _SILENT = {
     "model_type", "vocab_size", "architectures", "_name_or_path", "transformers_version", "torch_dtype", "dtype", "tokenizer_class",
@@ -71,18 +71,29 @@ def load_folder(folder: Path) -> GPT | Llama:
     """
     fields = read_fields(folder / "config.json")
     kind = architecture(fields.record.get("model_type"), fields.where, "model_type")
+    _check_not_pickled(folder)
     if "quantization_config" in fields.record:
         raise CheckpointError(f"{fields.where}: the weights are quantised (quantization_config), expected floating ones")
     model: GPT | Llama
     if kind == "gpt":
         config = gpt_config(fields)
-        model = build_model(GPT, config, _sources(read_folder(folder), "transformer.", True, folder), folder)
+        model = build_model(GPT, config, _sources(read_folder(folder), "transformer.", config.tied, folder), folder)
         fields.name_others({*_SILENT, *_NEUTRAL, *_GPT_SERVED, *_ALIASES})
     else:
         shape = llama_config(fields)
         model = build_model(Llama, shape, _sources(read_folder(folder), "model.", shape.tied, folder), folder)
         fields.name_others({*_SILENT, *_NEUTRAL, *_LLAMA_SERVED})
     return model
+
+
+def _check_not_pickled(folder: Path) -> None:
+    """Raises CheckpointError for a folder whose weights are only there as a pickle, which may execute anything when it is read."""
+    pickles = [name for name in ("pytorch_model.bin", "pytorch_model.bin.index.json") if exists(folder / name)]
+    if pickles and not exists(folder / SINGLE) and not exists(folder / INDEX):
+        raise CheckpointError(
+            f"{folder} has only {pickles[0]}, a pickle, and those are not read; if you trust it, write {SINGLE} from it, in that folder, "
+            "by: python -c \"from transformers import AutoModelForCausalLM as M; M.from_pretrained('.').save_pretrained('.')\""
+        )
 
 
 def _sources(tensors: Mapping[str, StoredTensor], trunk: str, tied: bool, where: Path) -> dict[str, WeightSource]:
@@ -108,13 +119,13 @@ def gpt_config(fields: Fields) -> GPTConfig:
     one_drop = [] if len(set(drops)) == 1 else [f"resid_pdrop, embd_pdrop, attn_pdrop {drops} (expected one value)"]
     fields.refuse_others({
         "activation_function": _ACTIVATIONS, "n_inner": (None, 4 * width), "scale_attn_weights": (True,),
-        "scale_attn_by_inverse_layer_idx": (False,), "reorder_and_upcast_attn": (False,), "tie_word_embeddings": (True,), **_NEUTRAL,
+        "scale_attn_by_inverse_layer_idx": (False,), "reorder_and_upcast_attn": (False,), **_NEUTRAL,
     }, one_drop)  # fmt: skip
     return GPTConfig(
         vocab_size=fields.integer("vocab_size", 50257), block_size=fields.integer("n_positions", 1024),
         n_layer=fields.integer("n_layer", 12), n_head=fields.integer("n_head", 12), n_embd=width, dropout=drops[0], bias=True,
         activation=_ACTIVATIONS[fields.record.get("activation_function", "gelu_new")],  # type: ignore[arg-type]
-        norm_eps=fields.number("layer_norm_epsilon", 1e-5),
+        norm_eps=fields.number("layer_norm_epsilon", 1e-5), tied=fields.flag("tie_word_embeddings", True),
     )  # fmt: skip
 
 
@@ -122,38 +133,20 @@ def llama_config(fields: Fields) -> LlamaConfig:
     """Returns the shape that a Llama's config.json describes. Raises CheckpointError naming what is not supported."""
     heads = fields.integer("num_attention_heads", 32)
     longest = fields.integer("max_position_embeddings", 2048)
-    given = [value for value in (fields.record.get(name) for name in ("rope_parameters", "rope_scaling")) if value]
-    rope = Fields(given[0] if given else {}, f"{fields.where}, rotary positions")
-    kind = rope.record.get("rope_type", rope.record.get("type", "default"))
-    problems = [] if kind in ("default", "llama3") else [f"rope_type {kind!r:.60} (expected 'default' or 'llama3')"]
-    unknown = {**rope.record, **dict.fromkeys(_ROPE_SERVED)}
-    if unknown.pop("partial_rotary_factor", 1) not in (None, 1):
-        problems.append("rotary positions on a part of a head (partial_rotary_factor)")
-    problems += [f"{name!r:.60} of the rotary positions" for name, value in unknown.items() if value is not None]
-    if kind == "default" and rope.record.get("factor") not in (None, 1):
-        problems.append(f"rotary positions scaled by {rope.record['factor']!r:.40} without a type")
-    if len(given) == 2 and given[0] != given[1]:
-        problems.append("rope_parameters and rope_scaling that differ")
-    window, before = fields.record.get("sliding_window"), fields.record.get("original_max_position_embeddings")
+    problems: list[str] = []
+    rotary = read_rotary(fields, problems)
+    window = fields.record.get("sliding_window")
     if window is not None and fields.record.get("use_sliding_window") is not False and not (type(window) is int and window >= longest):
         problems.append(f"sliding_window {window!r:.40} (expected none, or at least max_position_embeddings {longest})")
-    if before is not None and kind == "llama3" and before != rope.record.get("original_max_position_embeddings"):
-        problems.append(f"original_max_position_embeddings {before!r:.40}, and another one of the rotary positions")
     fields.refuse_others({"hidden_act": ("silu",), "attention_dropout": (0.0,), **_NEUTRAL}, problems)
-    scaling = None
-    if kind == "llama3":
-        scaling = RotaryScaling(
-            rope.number("factor"), rope.number("low_freq_factor"), rope.number("high_freq_factor"),
-            rope.integer("original_max_position_embeddings"),
-        )  # fmt: skip
     width = None if fields.record.get("head_dim") is None else fields.integer("head_dim", largest=WIDEST_HEAD)
     return LlamaConfig(
-        vocab_size=fields.integer("vocab_size", 32000), block_size=longest,
+        vocab_size=fields.integer("vocab_size", 32000),
         n_layer=fields.integer("num_hidden_layers", 32), n_head=heads, n_kv_head=fields.integer("num_key_value_heads", heads),
         n_embd=fields.integer("hidden_size", 4096), head_dim=width,
-        n_hidden=fields.integer("intermediate_size", 11008), rope_theta=rope.number("rope_theta", fields.record.get("rope_theta", 10000.0)),
-        rope_scaling=scaling, norm_eps=fields.number("rms_norm_eps", 1e-6), attention_bias=fields.flag("attention_bias", False),
-        mlp_bias=fields.flag("mlp_bias", False), tied=fields.flag("tie_word_embeddings", False),
+        n_hidden=fields.integer("intermediate_size", 11008), norm_eps=fields.number("rms_norm_eps", 1e-6),
+        attention_bias=fields.flag("attention_bias", False), mlp_bias=fields.flag("mlp_bias", False),
+        tied=fields.flag("tie_word_embeddings", False), **rotary,
     )  # fmt: skip
 
 
@@ -168,17 +161,14 @@ def config_json(model: GPT | Llama) -> dict[str, Any]:
         return {
             "model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "n_positions": c.block_size, "n_embd": c.n_embd,
             "n_layer": c.n_layer, "n_head": c.n_head, "n_inner": None, "activation_function": activation,
-            "layer_norm_epsilon": c.norm_eps, "tie_word_embeddings": True, **drops, **common,
+            "layer_norm_epsilon": c.norm_eps, "tie_word_embeddings": c.tied, **drops, **common,
         }  # fmt: skip
-    rope: dict[str, Any] = {"rope_type": "default", "rope_theta": c.rope_theta}
-    if c.rope_scaling is not None:
-        scaling = dataclasses.asdict(c.rope_scaling)
-        rope |= {"rope_type": "llama3", "original_max_position_embeddings": scaling.pop("original_block_size"), **scaling}
     return {
-        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "max_position_embeddings": c.block_size, "hidden_size": c.n_embd,
+        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": c.n_embd,
         "num_hidden_layers": c.n_layer, "num_attention_heads": c.n_head, "num_key_value_heads": c.n_kv_head, "head_dim": c.head_width,
-        "intermediate_size": c.n_hidden, "hidden_act": "silu", "rms_norm_eps": c.norm_eps, "rope_parameters": rope,
-        "attention_bias": c.attention_bias, "mlp_bias": c.mlp_bias, "attention_dropout": 0.0, "tie_word_embeddings": c.tied, **common,
+        "intermediate_size": c.n_hidden, "hidden_act": "silu", "rms_norm_eps": c.norm_eps,
+        "attention_bias": c.attention_bias, "mlp_bias": c.mlp_bias, "attention_dropout": 0.0, "tie_word_embeddings": c.tied,
+        **rotary_record(c), **common,
     }  # fmt: skip
 
 
@@ -189,6 +179,8 @@ def tensors_as_stored(model: GPT | Llama) -> dict[str, np.ndarray]:
     if isinstance(c, LlamaConfig):
         return {name: in_half_order(name, a, c) for name, a in found.items()}
     found = {name: a.T if name.endswith(_CONV1D) else a for name, a in found.items()}
-    for name in [n for n in found if n.endswith(".weight") and not c.bias and "wte" not in n and "wpe" not in n]:
+    for name in [
+        n for n in found if n.endswith(".weight") and not c.bias and not n.endswith(("wte.weight", "wpe.weight", "lm_head.weight"))
+    ]:
         found[name.removesuffix("weight") + "bias"] = np.zeros(found[name].shape[-1], found[name].dtype)
     return found

@@ -24,9 +24,7 @@ def save_pretrained(model: GPT | Llama, folder: Path, tokenizer: Tokenizer | Non
     Raises CheckpointError if a file cannot be written; ConfigError for a tokenizer that cannot be expressed so, or a model
     with low-rank adapters; AnomalyError for a parameter that is not finite, before anything is written.
     """
-    _check_finite(model)
-    if adapter_arrays(model):
-        raise ConfigError("the model has low-rank adapters: merge it first (nn.lora.merge)")
+    check_exportable(model)
     record = config_json(model)
     if tokenizer is not None:
         exported = as_pretrained(tokenizer)
@@ -56,6 +54,13 @@ def save_adapters(model: GPT | Llama, folder: Path, rank: int, alpha: float, bas
         "lora_dropout": 0.0, "bias": "none", "target_modules": sorted({re.sub(r"^.*\.\d+\.", "", path) for path in paths}),
         "fan_in_fan_out": isinstance(model, GPT), "inference_mode": True,
     })  # fmt: skip
+
+
+def check_exportable(model: GPT | Llama) -> None:
+    """Raises ConfigError for a model with low-rank adapters, AnomalyError for a parameter that is not finite."""
+    _check_finite(model)
+    if adapter_arrays(model):
+        raise ConfigError("the model has low-rank adapters: merge it first (nn.lora.merge)")
 
 
 def _check_finite(model: GPT | Llama) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from tinylm.errors import CheckpointError
-from tinylm.files.gguf_files import is_gguf, read_gguf
+from tinylm.files.gguf_files import is_gguf
+from tinylm.files.gguf_splits import read_whole_gguf
 from tinylm.files.json_files import read_fields, read_json
 from tinylm.files.regular_files import exists
 from tinylm.models.gpt import GPT
@@ -53,24 +54,24 @@ def architecture_of(path: Path) -> str:
     if path.is_dir():
         fields = read_fields(path / "config.json")
         return architecture(fields.record.get("model_type"), fields.where, "model_type")
-    return architecture(read_gguf(path).metadata.get("general.architecture"), path, "general.architecture")
+    return architecture(read_whole_gguf(path).metadata.get("general.architecture"), path, "general.architecture")
 
 
 def load_tokenizer(path: Path) -> PretrainedTokenizer:
     """Returns the tokenizer alone. Raises CheckpointError."""
-    return read_tokenizer(path) if path.is_dir() else gguf_tokenizer(read_gguf(path))
+    return read_tokenizer(path) if path.is_dir() else gguf_tokenizer(read_whole_gguf(path))
 
 
 def load_model(path: Path) -> GPT | Llama:
     """Returns the model alone, in evaluation mode and float32. Raises CheckpointError."""
-    return load_folder(path) if path.is_dir() else load_gguf(read_gguf(path))
+    return load_folder(path) if path.is_dir() else load_gguf(read_whole_gguf(path))
 
 
 def load_pretrained(path: Path) -> tuple[GPT | Llama, PretrainedTokenizer]:
     """Returns (model, tokenizer) of what `find_pretrained` found. Raises CheckpointError."""
     if path.is_dir():
         return load_folder(path), read_tokenizer(path)
-    file = read_gguf(path)
+    file = read_whole_gguf(path)
     return load_gguf(file), gguf_tokenizer(file)
 
 

@@ -19,6 +19,11 @@ def interleaved_to_half(rows: np.ndarray, heads: int) -> np.ndarray:
     return rows.reshape(heads, -1, 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
 
 
+def half_to_interleaved(rows: np.ndarray, heads: int) -> np.ndarray:
+    """Returns the rows of each head in the order 0, D/2, 1, D/2 + 1, ...: undoes `interleaved_to_half`."""
+    return rows.reshape(heads, 2, -1, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
+
+
 def in_half_order(name: str, rows: np.ndarray, config: LlamaConfig) -> np.ndarray:
     """Returns a parameter of a model with that config as Hugging Face's files have it."""
     heads = heads_of(name, config)

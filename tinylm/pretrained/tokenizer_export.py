@@ -1,6 +1,7 @@
 """Tokenizers as Hugging Face's tokenizer.json: those trained here too, rebuilt so that they give every text the same ids."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from tinylm.data.tokenizers import BpeTokenizer, CharTokenizer, Tokenizer, WordT
 from tinylm.errors import ConfigError
 from tinylm.files.atomic import write_atomically
 from tinylm.files.json_files import write_json
+from tinylm.pretrained.text_cuts import GPT_2, Cut
 from tinylm.pretrained.tokenizer_files import PretrainedTokenizer
 
 # The library's regular expressions (Oniguruma's) define \w and \s otherwise than Python, so Python's classes are spelled
@@ -17,6 +19,7 @@ _CLASSES = {r"[\w": f"[{_LETTER}", r"[^\w\s]": f"[^{_LETTER}{_SPACE}]", r"\w": f
 _ENDS = r"\n\x0b\x0c\r\x1c-\x1e\x{85}\x{2028}\x{2029}"
 _LINE = rf"[^{_ENDS}]*(?:\r\n|[{_ENDS}])|[^{_ENDS}]+"
 _CHARACTER = r"(?m:.)"
+LINES = Cut((_LINE, GPT_2))  # how the tokenizers of byte pairs that are trained here cut a text
 
 
 def oniguruma(pattern: str) -> str:
@@ -30,7 +33,7 @@ def as_pretrained(tokenizer: Tokenizer) -> PretrainedTokenizer:
     Characters and words become the entries of a WordLevel model, after a step that cuts the text into them; byte pairs
     stay as they are, after a step that cuts at the end of each line.
     """
-    from tokenizers import Regex, decoders, models, pre_tokenizers
+    from tokenizers import Regex, pre_tokenizers
     from tokenizers import Tokenizer as Library
 
     if isinstance(tokenizer, PretrainedTokenizer):
@@ -41,15 +44,26 @@ def as_pretrained(tokenizer: Tokenizer) -> PretrainedTokenizer:
         library.pre_tokenizer = pre_tokenizers.Sequence([lines, library.pre_tokenizer])
         return PretrainedTokenizer(library)
     if isinstance(tokenizer, CharTokenizer):
-        entries, cut, unknown = tokenizer.characters, _CHARACTER, {}
-    elif isinstance(tokenizer, WordTokenizer):
-        entries, cut, unknown = tokenizer.words, oniguruma(tokenizer.pattern), {"unk_token": tokenizer.words[tokenizer.unknown_id]}
-    else:
-        raise ConfigError(f"a tokenizer of kind {tokenizer.kind!r} cannot be written as tokenizer.json")
-    library = Library(models.WordLevel({entry: i for i, entry in enumerate(entries)}, **unknown))
+        return of_characters(tokenizer.characters)
+    if isinstance(tokenizer, WordTokenizer):
+        return _of_entries(tokenizer.words, oniguruma(tokenizer.pattern), tokenizer.unknown_id)
+    raise ConfigError(f"a tokenizer of kind {tokenizer.kind!r} cannot be written as tokenizer.json")
+
+
+def of_characters(characters: Sequence[str]) -> PretrainedTokenizer:
+    """Returns the tokenizer whose tokens are these characters, in the order of their ids."""
+    return _of_entries(characters, _CHARACTER, None)
+
+
+def _of_entries(entries: Sequence[str], cut: str, unknown_id: int | None) -> PretrainedTokenizer:
+    """Returns a tokenizer that looks up what an expression cuts out of a text."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+
+    unknown = {} if unknown_id is None else {"unk_token": entries[unknown_id]}
+    library = Tokenizer(models.WordLevel({entry: i for i, entry in enumerate(entries)}, **unknown))
     library.pre_tokenizer = pre_tokenizers.Split(Regex(cut), "isolated")
     library.decoder = decoders.Fuse()
-    return PretrainedTokenizer(library, unknown_id=tokenizer.unknown_id)
+    return PretrainedTokenizer(library, unknown_id=unknown_id)
 
 
 def write_tokenizer(tokenizer: PretrainedTokenizer, folder: Path, longest: int) -> None:

@@ -15,6 +15,7 @@ from tinylm.files.json_files import read_fields, read_json, read_text
 from tinylm.files.notices import warn_once
 from tinylm.files.regular_files import exists
 from tinylm.pretrained.chat_templates import ChatTemplate
+from tinylm.pretrained.text_cuts import CUTS, Cut
 
 _MOST = 1 << 24  # ids; the largest vocabularies have 300 thousand
 _SURROGATE = re.compile("[\ud800-\udfff]")  # half a character, which is in no vocabulary
@@ -174,33 +175,21 @@ def _from_vocabulary(folder: Path) -> Any:
     lines = read_text(folder / "merges.txt").split("\n")
     merges = [line for line in lines if line and not line.startswith("#version")]
     special = {t for t in ("<|endoftext|>",) if t in vocabulary}
-    return byte_level(vocabulary, merges, "gpt-2", special, folder / "merges.txt")
+    return byte_level(vocabulary, merges, CUTS["gpt-2"], special, folder / "merges.txt")
 
 
-# How text is cut before pieces are merged, by GGUF's name for it: (digits apart, pattern, words kept whole if they are pieces).
-_LLAMA_3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-_CUTS = {"gpt-2": (False, None, False), "smollm": (True, None, False), "llama-bpe": (False, _LLAMA_3, True)}
-
-
-def byte_level(vocabulary: dict[str, int], merges: list[str], cut: str, special: Iterable[str], where: Any) -> Any:
+def byte_level(vocabulary: dict[str, int], merges: list[str], cut: Cut, special: Iterable[str], where: Any) -> Any:
     """Returns byte-level BPE from its pieces and merges ("a b"). Raises CheckpointError if they do not fit together."""
-    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import AddedToken, Tokenizer, decoders, models
 
-    if cut not in _CUTS:
-        raise CheckpointError(f"{where}: text is cut as in {cut!r:.40}, expected one of {', '.join(_CUTS)}")
-    digits, pattern, whole = _CUTS[cut]
     pairs: list[Any] = [tuple(line.split(" ")) for line in merges]
     if wrong := next(
         (p for p in pairs if len(p) != 2 or p[0] not in vocabulary or p[1] not in vocabulary or "".join(p) not in vocabulary), None
     ):
         raise CheckpointError(f"{where}: the merge {' '.join(wrong)!r:.60} is not one of two pieces of the vocabulary")
     failed = CheckpointError(f"{where}: its pieces make no tokenizer")
-    library = from_library(lambda: Tokenizer(models.BPE(vocabulary, pairs, fuse_unk=False, ignore_merges=whole)), failed)
-    steps: list[Any] = [pre_tokenizers.Digits(individual_digits=True)] if digits else []
-    if pattern is not None:
-        steps.append(pre_tokenizers.Split(Regex(pattern), "isolated"))
-    steps.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=pattern is None))
-    library.pre_tokenizer = pre_tokenizers.Sequence(steps)
+    library = from_library(lambda: Tokenizer(models.BPE(vocabulary, pairs, fuse_unk=False, ignore_merges=cut.whole)), failed)
+    library.pre_tokenizer = cut.pre_tokenizer()
     library.decoder = decoders.ByteLevel()
     library.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in special])
     return library

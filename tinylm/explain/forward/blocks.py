@@ -30,16 +30,12 @@ def gpt_block(block: Block, tap: Tap, x: Tensor, cache: nn.KeyValueCache | None 
 
 
 def llama_block(block: LlamaBlock, tap: Tap, x: Tensor, cache: nn.KeyValueCache | None = None) -> Tensor:
-    """Returns what `LlamaBlock.forward` returns, x (N, T, C) -> (N, T, C). Queries and keys are shown after their rotation."""
+    """Returns what `LlamaBlock.forward` returns, x (N, T, C) -> (N, T, C). Queries and keys are shown after their rotation,
+    and YaRN's factors with the queries."""
     attn, mlp = block.self_attn, block.mlp
     x = tap("resid_pre", x)
     h = tap("norm_1", block.input_layernorm(x))
-    q, k, v = nn.rotary_heads(
-        h, attn.q_proj, attn.k_proj, attn.v_proj,
-        frequencies=attn.frequencies, start=0 if cache is None else cache.length, pairing=attn.pairing,
-    )  # fmt: skip
-    if cache is not None:
-        k, v = cache.extend(k, v)
+    q, k, v = attn.heads(h, cache)
     z = attention(tap.within("attn."), q, k, v, causal=True, dropout=attn.dropout if attn.training else 0.0)
     x = tap("resid_mid", x + attn.resid_dropout(attention_output(tap.within("attn."), z, attn.o_proj)))
     h = tap("norm_2", block.post_attention_layernorm(x))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tinylm import models
 from tinylm.errors import ConfigError
 from tinylm.models import GPT, Llama
 from tinylm.pretrained.hugging_face import config_json
@@ -47,7 +48,7 @@ def their_twin(model: GPT | Llama) -> Any:
         if model.config.rope_pairing != "half":
             raise ConfigError(f"rope_pairing is {model.config.rope_pairing!r}: Hugging Face's Llama has 'half'")
         theirs = _logits_only(LlamaForCausalLM)(LlamaConfig(**record))
-        make_exact(theirs, model.config.frequencies)
+        make_exact(theirs, model.config)
     state = {name: torch.from_numpy(np.asarray(a)) for name, a in model.state_dict().items()}
     if isinstance(model, GPT) and not model.config.bias:
         state |= {name: torch.zeros(p.shape) for name, p in theirs.state_dict().items() if name not in state}
@@ -72,19 +73,22 @@ class _RMSNorm(modeling_llama.LlamaRMSNorm):
 
 
 class _RotaryEmbedding(modeling_llama.LlamaRotaryEmbedding):
+    exact_config: models.LlamaConfig
+
     def forward(self, x: Any, position_ids: Any) -> Any:
         if x.dtype != torch.float64:
             return super().forward(x, position_ids)
-        angles = position_ids[..., None].double() * torch.tensor(self.exact_frequencies, dtype=torch.float64)
+        frequencies = self.exact_config.frequencies_at(int(position_ids.max()) + 1)
+        angles = position_ids[..., None].double() * torch.tensor(frequencies, dtype=torch.float64)
         twice = torch.cat((angles, angles), -1)
-        return twice.cos(), twice.sin()
+        return twice.cos() * self.exact_config.rope_attention, twice.sin() * self.exact_config.rope_attention
 
 
 _EXACT = {"LlamaRMSNorm": _RMSNorm, "LlamaRotaryEmbedding": _RotaryEmbedding}
 
 
-def make_exact(theirs: Any, frequencies: tuple[float, ...]) -> None:
-    """Gives a Llama of Hugging Face's norms and rotary angles that are float64 in a float64 model. frequencies: LlamaConfig's."""
+def make_exact(theirs: Any, config: models.LlamaConfig) -> None:
+    """Gives a Llama of Hugging Face's norms and rotary angles that are float64 in a float64 model. config: of the same model here."""
     for module in theirs.modules():
         module.__class__ = _EXACT.get(type(module).__name__, module.__class__)
-    theirs.model.rotary_emb.exact_frequencies = frequencies
+    theirs.model.rotary_emb.exact_config = config

@@ -68,7 +68,8 @@ class TorchGPT(nn.Module):
         }
         self.transformer = nn.ModuleDict(parts)
         self.lm_head = nn.Linear(c.n_embd, c.vocab_size, bias=False)
-        self.lm_head.weight = parts["wte"].weight
+        if c.tied:
+            self.lm_head.weight = parts["wte"].weight
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         parts: Any = self.transformer
@@ -91,10 +92,10 @@ class _LlamaLayer(nn.Module):
 
     def turned(self, x: torch.Tensor) -> torch.Tensor:
         """x (N, heads, T, D) with rotary positions, as a product of complex numbers."""
-        angles = torch.arange(x.shape[2], dtype=x.dtype)[:, None] * torch.tensor(self.c.frequencies, dtype=x.dtype)
+        angles = torch.arange(x.shape[2], dtype=x.dtype)[:, None] * torch.tensor(self.c.frequencies_at(x.shape[2]), dtype=x.dtype)
         interleaved = self.c.rope_pairing == "interleaved"
         a, b = (x[..., ::2], x[..., 1::2]) if interleaved else x.chunk(2, -1)
-        z = torch.complex(a, b) * torch.polar(torch.ones_like(angles), angles).to(x.device)
+        z = torch.complex(a, b) * torch.polar(torch.full_like(angles, self.c.rope_attention), angles).to(x.device)
         return torch.stack((z.real, z.imag), -1).flatten(-2) if interleaved else torch.cat((z.real, z.imag), -1)
 
     def attention(self, x: torch.Tensor) -> torch.Tensor:
