@@ -110,12 +110,23 @@ def _losses(rng: Rng) -> Samples:
     yield sample("another ignore_index", normal(rng, 4, 5), targets, ignore_index=1)
     yield sample("one row", normal(rng, 5), np.array(3))
     yield sample("empty", normal(rng, 0, 5), targets[:0], reduction="sum")
+    yield sample("class weights", normal(rng, 4, 5), np.array([1, -100, 4, 1]), weight=rng.random(5))
+    yield sample("class weights, none", normal(rng, 2, 2, 5), targets.reshape(2, 2), weight=rng.random(5), reduction="none")
 
 
 @samples_for("cross_entropy")
 def _cross_entropy(rng: Rng) -> Samples:
     yield from _losses(rng)
     targets = np.array([1, -100, 4, 1])
+    yield sample("class weights, smoothed", normal(rng, 4, 5), targets, weight=rng.random(5), label_smoothing=0.1)
+    teacher = rng.dirichlet(np.ones(5), 4)
+    yield sample("probabilities", normal(rng, 4, 5), teacher)
+    yield sample("probabilities, leading axes", normal(rng, 2, 2, 5), teacher.reshape(2, 2, 5), reduction="none")
+    everything = {"weight": rng.random(5), "label_smoothing": 0.1}
+    for reduction in ("mean", "sum"):
+        yield sample(f"probabilities, weights, smoothed, {reduction}", normal(rng, 4, 5), teacher, **everything, reduction=reduction)
+    yield sample("probabilities, one row", normal(rng, 5), teacher[0])
+    yield sample("probabilities, empty", normal(rng, 0, 5), teacher[:0], reduction="sum")
     for reduction in ("mean", "sum", "none"):
         yield sample(f"smoothed, {reduction}", normal(rng, 4, 5), targets, label_smoothing=0.1, reduction=reduction)
     yield sample("large values", normal(rng, 3, 4) * 3 + 500, targets[[0, 3, 0]])
@@ -128,6 +139,8 @@ def _binary_cross_entropy(rng: Rng) -> Samples:
     yield sample("large values", nonzero(rng, 4) * 40, rng.random(4))
     yield sample("0-d", nonzero(rng), rng.random(()))
     yield sample("empty", normal(rng, 0, 2), rng.random((0, 2)), reduction="sum")
+    yield sample("positive weights", nonzero(rng, 3, 2), rng.random((3, 2)), pos_weight=np.array([0.5, 3.0]))
+    yield sample("a positive weight", nonzero(rng, 4) * 10, rng.random(4), pos_weight=np.array(2.5), reduction="none")
 
 
 # ---------------------------------------------------------------- attention

@@ -147,7 +147,9 @@ references |= {
     "rms_norm": lambda x, weight=None, *, eps=1e-6: F.rms_norm(x, x.shape[-1:], weight, eps),
     "cross_entropy": lambda logits, targets, **settings: _by_rows(F.cross_entropy, logits, targets, **settings),
     "nll_loss": lambda log_probabilities, targets, **settings: _by_rows(F.nll_loss, log_probabilities, targets, **settings),
-    "binary_cross_entropy_with_logits": F.binary_cross_entropy_with_logits,
+    "binary_cross_entropy_with_logits": lambda logits, targets, **settings: F.binary_cross_entropy_with_logits(
+        logits, targets, **_weights_in_torch(settings, logits)
+    ),
 }
 
 
@@ -176,8 +178,14 @@ def layer_norm(x, weight=None, bias=None, *, eps=1e-5):
 
 def _by_rows(loss: Callable[..., Any], scores: Any, targets: Any, **settings: Any) -> Any:
     """Flattens the leading axes, since PyTorch has classes on axis 1."""
-    y = loss(scores.reshape(-1, scores.shape[-1]), targets.reshape(-1), **settings)
-    return y.reshape(targets.shape) if settings.get("reduction") == "none" else y
+    rows = targets.reshape(-1, scores.shape[-1]) if targets.is_floating_point() else targets.reshape(-1)
+    y = loss(scores.reshape(-1, scores.shape[-1]), rows, **_weights_in_torch(settings, scores))
+    return y.reshape(scores.shape[:-1]) if settings.get("reduction") == "none" else y
+
+
+def _weights_in_torch(settings: dict[str, Any], scores: Any) -> dict[str, Any]:
+    """Returns the settings of a loss with PyTorch tensors of the scores' dtype for arrays of weights."""
+    return {k: torch.tensor(v, dtype=scores.dtype) if isinstance(v, np.ndarray) else v for k, v in settings.items()}
 
 
 # ---------------------------------------------------------------- attention and recurrence
