@@ -14,14 +14,16 @@ from tinylm.engine.tensor import Tensor, raw_index
 from tinylm.errors import AutogradError
 from tinylm.ops.activations import ACTIVATIONS as ACTIVATIONS
 from tinylm.ops.activations import gelu, identity, relu, sigmoid, silu, swiglu
+from tinylm.ops.along_axis import argsort, cumsum, sort, topk
 from tinylm.ops.attention import merge_heads, scaled_dot_product_attention, split_heads
-from tinylm.ops.comparisons import argmax, equal, greater, greater_equal, less, less_equal, not_equal, ones_like, zeros_like
+from tinylm.ops.comparisons import argmax, argmin, equal, greater, greater_equal, less, less_equal, not_equal, ones_like, zeros_like
 from tinylm.ops.devices import to_device
 from tinylm.ops.dropout import dropout
-from tinylm.ops.indexing import embedding, getitem, index_add, scatter_add, take_along_axis
+from tinylm.ops.indexing import embedding, gather, getitem, index_add, scatter_add, take, take_along_axis
 from tinylm.ops.joint_linear import rotary_heads, swiglu_linear
 from tinylm.ops.linear import linear, matmul
 from tinylm.ops.losses import binary_cross_entropy_with_logits, cross_entropy, nll_loss
+from tinylm.ops.masks import all, any, bitwise_and, bitwise_or, invert, isfinite, isnan, one_hot, tril, triu
 from tinylm.ops.normalization import layer_norm, rms_norm
 from tinylm.ops.pointwise import (
     abs,
@@ -48,7 +50,7 @@ from tinylm.ops.pointwise import (
 from tinylm.ops.recurrent import gru, lstm, rnn
 from tinylm.ops.reductions import logsumexp, max, mean, min, sum, var
 from tinylm.ops.rotary import rotary
-from tinylm.ops.shapes import broadcast_to, concatenate, expand_dims, pad, reshape, split, squeeze, stack, swapaxes, transpose
+from tinylm.ops.shapes import broadcast_to, concatenate, expand_dims, flip, pad, reshape, split, squeeze, stack, swapaxes, transpose
 from tinylm.ops.softmax import log_softmax, softmax
 
 __all__ = sorted(["arange", *registry])
@@ -94,18 +96,19 @@ def _to(self: Tensor, device: str | None = None, dtype: Any = None) -> Tensor:
 
 for _name, _symbol, _op in (
     ("add", "+", add), ("sub", "-", subtract), ("mul", "*", multiply),
-    ("truediv", "/", divide), ("pow", "**", power), ("matmul", "@", matmul),
+    ("truediv", "/", divide), ("pow", "**", power), ("matmul", "@", matmul), ("and", "&", bitwise_and), ("or", "|", bitwise_or),
 ):  # fmt: skip
     setattr(Tensor, f"__{_name}__", _op)
     setattr(Tensor, f"__r{_name}__", _reflected(_op))
     setattr(Tensor, f"__i{_name}__", _in_place(_op, f"{_symbol}="))
 for _name, _op in {
-    "neg": negative, "abs": abs, "eq": equal, "ne": not_equal, "lt": less, "le": less_equal, "gt": greater, "ge": greater_equal,
+    "neg": negative, "abs": abs, "invert": invert, "eq": equal, "ne": not_equal, "lt": less, "le": less_equal, "gt": greater, "ge":
+    greater_equal,
 }.items():  # fmt: skip
     setattr(Tensor, f"__{_name}__", _op)
 for _op in (
-    argmax, astype, broadcast_to, clip, dropout, exp, expand_dims, gelu, log, log_softmax, logsumexp, max, mean, min, relu,
-    sigmoid, silu, softmax, split, sqrt, squeeze, sum, swapaxes, tanh, var,
+    all, any, argmax, argmin, argsort, astype, broadcast_to, clip, cumsum, dropout, exp, expand_dims, gelu, log, log_softmax,
+    logsumexp, max, mean, min, relu, sigmoid, silu, softmax, split, sqrt, squeeze, sum, swapaxes, take, tanh, var,
 ):  # fmt: skip
     setattr(Tensor, _op.op.name, _op)
 for _name, _value in {

@@ -97,3 +97,10 @@ def pad(x, /, pad_width, constant_values=0.0):
 def as_rows(x, width):
     """Returns x (..., width) as a matrix (rows, width): one BLAS product serves all leading axes."""
     return array_module(x).reshape(x, (math.prod(x.shape[:-1]), width))
+
+
+@op
+def flip(x, /, axis=None):
+    """x with its elements in the opposite order along `axis`: one, several, or all for None.  dx = dy in the opposite order."""
+    axis = axis if axis is None or isinstance(axis, int) else tuple(axis)
+    return array_module(x).flip(x, axis), lambda dy: (array_module(dy).flip(dy, axis),)

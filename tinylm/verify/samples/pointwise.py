@@ -130,6 +130,32 @@ def _comparisons(rng: Rng) -> Samples:
     yield sample("empty", normal(rng, 0, 3), normal(rng, 3))
 
 
+@samples_for("bitwise_and", "bitwise_or")
+def _bits(rng: Rng) -> Samples:
+    a, b = rng.integers(0, 2, (2, 2, 3)) > 0
+    yield sample("booleans", a, b)
+    yield sample("broadcast", a, np.array([[True], [False]]))
+    yield sample("integers", np.array([-1, 6, 3]), np.array([5, 3, 0]))
+    yield sample("number", np.array([5, 6, 7]), 3)
+    yield sample("boolean left", True, a)
+    yield sample("empty", a[:0], b[0])
+
+
+@samples_for("invert")
+def _invert(rng: Rng) -> Samples:
+    yield sample("booleans", rng.integers(0, 2, (2, 3)) > 0)
+    yield sample("integers", np.array([0, -1, 5]))
+    yield sample("0-d", np.array(True))
+
+
+@samples_for("isfinite", "isnan")
+def _special_values(rng: Rng) -> Samples:
+    yield sample("numbers", np.array([[0.0, np.inf], [np.nan, -np.inf]]))
+    yield sample("integers", np.array([1, 2]))
+    yield sample("0-d", np.array(np.nan))
+    yield sample("empty", normal(rng, 0, 2))
+
+
 @samples_for("zeros_like", "ones_like")
 def _constants(rng: Rng) -> Samples:
     yield sample("matrix", normal(rng, 2, 3))

@@ -51,6 +51,7 @@ references |= {
     "power": lambda a, b: a**b,
     "maximum": lambda a, b: torch.maximum(*_both(a, b)),
     "minimum": lambda a, b: torch.minimum(*_both(a, b)),
+    "invert": lambda x: ~x,
     "where": lambda c, a, b: torch.where(c, *_both(a, b)),
     "clip": lambda x, a_min=None, a_max=None: torch.clamp(x, a_min, a_max),
     "negative": lambda x: -x,
@@ -62,13 +63,13 @@ references |= {
     "astype": lambda x, dtype: x.to(getattr(torch, dtype)),
     "dropout": lambda x, p=0.5, *, key: x * _mask(x, p, key),
 }
-references |= {
-    name: lambda x, name=name: getattr(torch, name)(x)
-    for name in ("abs", "erf", "erfc", "exp", "log", "log1p", "relu", "sigmoid", "sign", "sqrt", "tanh", "zeros_like", "ones_like")
-}
+SAME_NAME = (
+    "abs", "erf", "erfc", "exp", "isfinite", "isnan", "log", "log1p", "relu", "sigmoid", "sign", "sqrt", "tanh", "zeros_like", "ones_like",
+)  # fmt: skip
+references |= {name: lambda x, name=name: getattr(torch, name)(x) for name in SAME_NAME}
 references |= {
     name: lambda a, b, name=name: getattr(torch, name)(*_both(a, b))
-    for name in ("eq", "ne", "less", "less_equal", "greater", "greater_equal")
+    for name in ("eq", "ne", "less", "less_equal", "greater", "greater_equal", "bitwise_and", "bitwise_or")
 }
 references["equal"], references["not_equal"] = references.pop("eq"), references.pop("ne")
 
@@ -104,8 +105,24 @@ references |= {
     ),
     "softmax": lambda x, axis=-1: torch.softmax(x, axis),
     "log_softmax": lambda x, axis=-1: torch.log_softmax(x, axis),
-    "argmax": lambda x, axis=None: torch.argmax(x, axis),
+    "argmax": lambda x, axis=None, keepdims=False: _first(x, axis, keepdims, lambda x: x.amax),
+    "argmin": lambda x, axis=None, keepdims=False: _first(x, axis, keepdims, lambda x: x.amin),
+    "any": lambda x, axis=None, keepdims=False: torch.any(x != 0, _axes(x, axis), keepdim=keepdims),
+    "all": lambda x, axis=None, keepdims=False: torch.all(x != 0, _axes(x, axis), keepdim=keepdims),
+    "sort": lambda x, axis=-1: torch.sort(x, dim=axis, stable=True)[0],
+    "argsort": lambda x, axis=-1: torch.argsort(x, dim=axis, stable=True),
+    "topk": lambda x, k, axis=-1: [part.narrow(axis, 0, k) for part in torch.sort(x, dim=axis, stable=True, descending=True)],
+    "cumsum": lambda x, axis=None: x.reshape(-1).cumsum(0) if axis is None else x.cumsum(axis),
 }
+
+
+def _first(x: Any, axis: Any, keepdims: bool, extreme: Callable[..., Any]) -> Any:
+    """Returns the first position of an extreme, which torch.argmax does not promise."""
+    here = x.detach() == extreme(x.detach())(_axes(x, axis), keepdim=True)
+    if axis is None:
+        return here.reshape(-1).int().argmax().reshape([1] * x.ndim if keepdims else [])
+    return here.int().cumsum(axis).eq(1).logical_and(here).int().argmax(axis, keepdim=keepdims)
+
 
 # ---------------------------------------------------------------- shapes and lookups
 
@@ -124,6 +141,12 @@ references |= {
     "getitem": lambda x, key: x.reshape(-1)[_positions(x.shape, key)],
     "scatter_add": lambda values, key, shape: _scattered(values, key, shape),
     "index_add": lambda x, values, key: x + _scattered(values, key, x.shape),
+    "flip": lambda x, axis=None: x.flip(_axes(x, axis)),
+    "tril": lambda x, k=0: x.tril(k),
+    "triu": lambda x, k=0: x.triu(k),
+    "one_hot": lambda ids, num_classes: F.one_hot(ids.long(), num_classes),
+    "gather": lambda x, indices, axis: torch.gather(x, axis, indices),
+    "take": lambda x, indices, axis=None: x.reshape(-1)[indices] if axis is None else x[(slice(None),) * (axis % x.ndim) + (indices,)],
     "take_along_axis": lambda x, indices, axis: torch.take_along_dim(x, indices, axis),
     "embedding": lambda ids, weight, padding_idx=None: F.embedding(ids, weight, padding_idx),
 }
