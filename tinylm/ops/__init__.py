@@ -13,12 +13,13 @@ from tinylm.engine.kernels import registry
 from tinylm.engine.tensor import Tensor, raw_index
 from tinylm.errors import AutogradError
 from tinylm.ops.activations import ACTIVATIONS as ACTIVATIONS
-from tinylm.ops.activations import gelu, identity, relu, sigmoid, silu, swiglu
+from tinylm.ops.activations import elu, gelu, identity, leaky_relu, relu, sigmoid, silu, softplus, swiglu
 from tinylm.ops.along_axis import argsort, cumsum, sort, topk
 from tinylm.ops.attention import merge_heads, scaled_dot_product_attention, split_heads
 from tinylm.ops.comparisons import argmax, argmin, equal, greater, greater_equal, less, less_equal, not_equal, ones_like, zeros_like
 from tinylm.ops.devices import to_device
 from tinylm.ops.dropout import dropout
+from tinylm.ops.einsum import einsum as _einsum
 from tinylm.ops.indexing import embedding, gather, getitem, index_add, scatter_add, take, take_along_axis
 from tinylm.ops.joint_linear import rotary_heads, swiglu_linear
 from tinylm.ops.linear import linear, matmul
@@ -30,10 +31,12 @@ from tinylm.ops.pointwise import (
     add,
     astype,
     clip,
+    cos,
     divide,
     erf,
     erfc,
     exp,
+    expm1,
     log,
     log1p,
     maximum,
@@ -42,14 +45,17 @@ from tinylm.ops.pointwise import (
     negative,
     power,
     sign,
+    sin,
     sqrt,
+    square,
     subtract,
     tanh,
     where,
 )
 from tinylm.ops.recurrent import gru, lstm, rnn
-from tinylm.ops.reductions import logsumexp, max, mean, min, sum, var
+from tinylm.ops.reductions import logsumexp, max, mean, min, prod, std, sum, var
 from tinylm.ops.rotary import rotary
+from tinylm.ops.rounding import floor, floor_divide, remainder, round
 from tinylm.ops.shapes import broadcast_to, concatenate, expand_dims, flip, pad, reshape, split, squeeze, stack, swapaxes, transpose
 from tinylm.ops.softmax import log_softmax, softmax
 
@@ -60,6 +66,17 @@ def arange(start: int, stop: int | None = None, step: int = 1, *, device: str = 
     """Returns the integers from start (0 if only one bound is given) up to stop, as a tensor on `device`."""
     start, stop = (0, start) if stop is None else (start, stop)
     return Tensor(device_namespace(device).arange(start, stop, step))
+
+
+def einsum(subscripts: Any, *arrays: Any) -> Any:
+    """Returns the sum of products that the subscripts describe: einsum("bqd,bkd->bqk", q, k), as `tinylm.ops.einsum` says.
+
+    The arrays may also come first, in one list, as all ops with several arrays take them: einsum([q, k], "bqd,bkd->bqk").
+    """
+    return _einsum(arrays, subscripts) if isinstance(subscripts, str) else _einsum(subscripts, *arrays)
+
+
+einsum.op = _einsum.op  # type: ignore[attr-defined]
 
 
 def _reflected(function: Any) -> Any:
@@ -97,6 +114,7 @@ def _to(self: Tensor, device: str | None = None, dtype: Any = None) -> Tensor:
 for _name, _symbol, _op in (
     ("add", "+", add), ("sub", "-", subtract), ("mul", "*", multiply),
     ("truediv", "/", divide), ("pow", "**", power), ("matmul", "@", matmul), ("and", "&", bitwise_and), ("or", "|", bitwise_or),
+    ("mod", "%", remainder), ("floordiv", "//", floor_divide),
 ):  # fmt: skip
     setattr(Tensor, f"__{_name}__", _op)
     setattr(Tensor, f"__r{_name}__", _reflected(_op))
@@ -108,7 +126,7 @@ for _name, _op in {
     setattr(Tensor, f"__{_name}__", _op)
 for _op in (
     all, any, argmax, argmin, argsort, astype, broadcast_to, clip, cumsum, dropout, exp, expand_dims, gelu, log, log_softmax,
-    logsumexp, max, mean, min, relu, sigmoid, silu, softmax, split, sqrt, squeeze, sum, swapaxes, take, tanh, var,
+    logsumexp, max, mean, min, prod, relu, round, sigmoid, silu, softmax, split, sqrt, squeeze, std, sum, swapaxes, take, tanh, var,
 ):  # fmt: skip
     setattr(Tensor, _op.op.name, _op)
 for _name, _value in {

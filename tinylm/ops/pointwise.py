@@ -93,6 +93,13 @@ def exp(x, /):
 
 
 @op
+def expm1(x, /):
+    """eˣ - 1, exact for small x.  dx = dy eˣ."""
+    xp = array_module(x)
+    return xp.expm1(x), lambda dy: (dy * xp.exp(x),)
+
+
+@op
 def log(x, /):
     """ln x.  dx = dy / x."""
     return array_module(x).log(x), lambda dy: (dy / x,)
@@ -109,6 +116,12 @@ def sqrt(x, /):
     """√x.  dx = dy / (2 y)."""
     y = array_module(x).sqrt(x)
     return y, lambda dy: (dy / (2 * y),)
+
+
+@op
+def square(x, /):
+    """x².  dx = 2 dy x."""
+    return x * x, lambda dy: (2 * dy * x,)
 
 
 @op
@@ -154,23 +167,32 @@ def minimum(a, b, /):
 
 
 @op
-def clip(x, /, a_min=None, a_max=None):
-    """min(max(x, a_min), a_max) for numbers or None.  dx = dy where a_min <= x <= a_max, else 0.
+def clip(x, a_min=None, a_max=None):
+    """min(max(x, a_min), a_max); each bound is a number, an array that broadcasts with x, or None.
 
+    dx = dy where a_min <= x <= a_max, da_min = dy where x < a_min < a_max, da_max = dy where x > a_max or a_max < a_min, else 0.
     Raises ConfigError for a bound that is NaN or no number."""
     for name, bound in (("a_min", a_min), ("a_max", a_max)):
-        if bound is not None and np.ndim(bound) == 0 and math.isnan(as_number(bound)):
-            raise ConfigError(f"clip: {name} is {shown(bound)}: expected a number or None")
-    xp = array_module(x)
+        if is_number(bound) and math.isnan(as_number(bound)):
+            raise ConfigError(f"clip: {name} is {shown(bound)}: expected a number, an array or None")
+    x, a_min = promoted(x, a_min)
+    x, a_max = promoted(x, a_max)
+    x, a_min = promoted(x, a_min)
+    xp = array_module(x, a_min, a_max)
+    raw, least, most = constant(x), constant(a_min), constant(a_max)
 
     def vjp(dy):
-        raw = constant(x)
         inside = raw == raw  # NaN passes no gradient
-        if a_min is not None:
-            inside = inside & (raw >= a_min)
-        if a_max is not None:
-            inside = inside & (raw <= a_max)
-        return (xp.where(inside, dy, 0.0),)
+        if least is not None:
+            inside = inside & (raw >= least)
+        if most is not None:
+            inside = inside & (raw <= most)
+        da_min = da_max = None
+        if least is not None and not is_number(least):
+            da_min = sum_to(xp.where((raw < least) & (True if most is None else least < most), dy, 0.0), least.shape)
+        if most is not None and not is_number(most):
+            da_max = sum_to(xp.where((raw > most) | (False if least is None else most < least), dy, 0.0), most.shape)
+        return sum_like(xp.where(inside, dy, 0.0), x), da_min, da_max
 
     return xp.clip(x, a_min, a_max), vjp
 
@@ -198,6 +220,20 @@ def astype(x, /, dtype):
         return ((dy.astype(old)) if old.kind == "f" else None,)
 
     return x.astype(dtype), vjp if np.dtype(dtype).kind == "f" else None
+
+
+@op
+def sin(x, /):
+    """sin x, x in radians.  dx = dy cos x."""
+    xp = array_module(x)
+    return xp.sin(x), lambda dy: (dy * xp.cos(x),)
+
+
+@op
+def cos(x, /):
+    """cos x, x in radians.  dx = -dy sin x."""
+    xp = array_module(x)
+    return xp.cos(x), lambda dy: (-dy * xp.sin(x),)
 
 
 @op

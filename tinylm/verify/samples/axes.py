@@ -45,6 +45,28 @@ def _var(rng: Rng) -> Samples:
     yield sample("empty", normal(rng, 0, 3), axis=1)
 
 
+@samples_for("std")
+def _std(rng: Rng) -> Samples:
+    yield from _var(rng)
+    yield sample("wide", normal(rng, 2, 67) + 3, -1)
+
+
+@samples_for("prod")
+def _prod(rng: Rng) -> Samples:
+    x = normal(rng, 2, 3, 4)
+    zeros = x.copy()
+    zeros[0, 1, 2] = zeros[1, 2, 3] = zeros[1, 2, 0] = 0
+    yield sample("all", x)
+    yield sample("one zero and two zeros", zeros, (2, 1))
+    yield sample("middle axis kept", x, 1, True)
+    yield sample("two axes kept", zeros, axis=(-1, 0), keepdims=True)
+    yield sample("seven", normal(rng, 2, 7), -1)
+    yield sample("0-d", normal(rng))
+    yield sample("integers", np.array([[2, -3], [4, 5]]), 0)
+    yield sample("of nothing", normal(rng, 0, 3), 0)
+    yield sample("empty", normal(rng, 0, 3), axis=1)
+
+
 @samples_for("argmax", "argmin")
 def _argmax(rng: Rng) -> Samples:
     yield sample("all", distinct(rng, 3, 4))

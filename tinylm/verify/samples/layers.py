@@ -22,6 +22,29 @@ def _matmul(rng: Rng) -> Samples:
     yield sample("nothing to sum", normal(rng, 2, 0), normal(rng, 0, 3))
 
 
+@samples_for("einsum")
+def _einsum(rng: Rng) -> Samples:
+    def arrays(*shapes: tuple[int, ...]) -> list[np.ndarray]:
+        return [normal(rng, *shape) for shape in shapes]
+
+    yield sample("matrices", arrays((2, 3), (3, 4)), "ij,jk->ik")
+    yield sample("attention scores", arrays((2, 3, 2, 4), (2, 5, 2, 4)), "bqhd,bkhd->bhqk")
+    yield sample("without a result's letters", arrays((2, 3), (4, 3)), "zj,aj")
+    yield sample("three operands", arrays((2, 3), (3, 4), (2, 4)), "ij,jk,ik->j")
+    yield sample("outer product, spaces", arrays((2,), (3,)), " i , j -> j i ")
+    yield sample("element by element", arrays((2, 3), (2, 3)), "ij,ij->ij")
+    yield sample("a letter of its own", arrays((2, 3), (4,)), "ij,k->k")
+    yield sample("transposed", arrays((2, 3, 4)), "ijk->kij")
+    yield sample("trace", arrays((3, 3)), "ii")
+    yield sample("diagonal twice", arrays((3, 2, 3), (3, 3)), "iji,ii->ij")
+    yield sample("ellipsis", arrays((2, 1, 3, 4), (5, 4, 2)), "...ij,...jk->...ik")
+    yield sample("ellipsis between", arrays((3, 2, 2, 4), (4,)), "i...j,j")
+    yield sample("axes of length 1", arrays((2, 1), (3, 4), (1, 1)), "ij,jk,ik->ik")
+    yield sample("one array twice", [x := normal(rng, 2, 3), x], "ij,kj->ik")
+    yield sample("no axes", arrays((), (2,)), ",i->i")
+    yield sample("nothing to sum", arrays((2, 0), (0, 3)), "ij,jk->ik")
+
+
 @samples_for("linear")
 def _linear(rng: Rng) -> Samples:
     yield sample("bias", normal(rng, 3, 2), normal(rng, 4, 2), normal(rng, 4))

@@ -39,7 +39,24 @@ def _power(rng: Rng) -> Samples:
     yield sample("empty", positive(rng, 0, 3), normal(rng, 3))
 
 
-@samples_for("negative", "exp", "sigmoid", "tanh", "erf", "erfc", "silu", "identity", "abs", "relu", "sign")
+@samples_for(
+    "negative",
+    "exp",
+    "sigmoid",
+    "tanh",
+    "erf",
+    "erfc",
+    "silu",
+    "identity",
+    "abs",
+    "relu",
+    "sign",
+    "expm1",
+    "sin",
+    "cos",
+    "square",
+    "softplus",
+)
 def _unary(rng: Rng) -> Samples:
     yield sample("matrix", nonzero(rng, 3, 4))
     yield sample("0-d", nonzero(rng))
@@ -55,6 +72,42 @@ def _gelu(rng: Rng) -> Samples:
     yield sample("tanh form", normal(rng, 3, 4), approximate="tanh")
     yield sample("tanh form, wide", normal(rng, 3, 67), approximate="tanh")
     yield sample("tanh form by position", normal(rng, 4), "tanh")
+
+
+@samples_for("leaky_relu")
+def _leaky_relu(rng: Rng) -> Samples:
+    yield from _unary(rng)
+    yield sample("another slope", nonzero(rng, 3, 4), 0.3)
+    yield sample("a negative slope, by name", nonzero(rng, 5), negative_slope=-0.5)
+
+
+@samples_for("elu")
+def _elu(rng: Rng) -> Samples:
+    yield from _unary(rng)
+    yield sample("another alpha", nonzero(rng, 3, 4), 0.3)
+    yield sample("a large alpha, by name", nonzero(rng, 5), alpha=2.5)
+
+
+@samples_for("floor", "round")
+def _rounding(rng: Rng) -> Samples:
+    yield sample("numbers", np.array([[-2.7, -0.2, 0.3], [1.8, 2.0, -1.0]]))
+    yield sample("halves", np.array([-1.5, -0.5, 0.5, 1.5, 2.5]))
+    yield sample("0-d", np.array(-0.7))
+    yield sample("integers", np.array([-3, 2]))
+    yield sample("empty", normal(rng, 2, 0))
+
+
+@samples_for("remainder", "floor_divide")
+def _division(rng: Rng) -> Samples:
+    a, b = np.array([[7.3, -7.3, 0.4], [-0.4, 5.5, -9.1]]), np.array([[2.0, 2.0, -1.5], [3.0, -2.2, -4.0]])
+    yield sample("same shape", a, b)
+    yield sample("row", a, b[1])
+    yield sample("column and row", a[:, :1], b[0])
+    yield sample("number right", a, -2)
+    yield sample("number left", -7.5, b)
+    yield sample("integer array", a, np.array([2, -3, 4]))
+    yield sample("integers", np.array([7, -7, 7, -7]), np.array([2, 2, -2, -2]))
+    yield sample("empty", a[:0], b[0])
 
 
 @samples_for("swiglu")
@@ -78,8 +131,12 @@ def _unary_positive(rng: Rng) -> Samples:
 def _clip(rng: Rng) -> Samples:
     x = np.array([[-2.0, -0.8, -0.2], [0.1, 0.7, 1.9]])
     yield sample("both bounds", x, -0.5, 0.5)
-    yield sample("lower", x, a_min=-0.5)
+    yield sample("lower", x, -0.5)
     yield sample("upper", x, None, 0.5)
+    yield sample("arrays", x, np.array([[-0.5], [0.4]]), np.array([0.3, 0.6, 1.5]))
+    yield sample("array and number", x, np.array([-3.0, -0.5, 0.5]), 0.3)
+    yield sample("x broadcast, upper", np.array([-0.8, 0.1, 0.7]), None, np.array([[0.0], [0.5]]))
+    yield sample("crossed bounds", x, np.array(0.5), np.array(-0.5))
     yield sample("empty", normal(rng, 0, 2), -0.5, 0.5)
 
 

@@ -51,25 +51,30 @@ references |= {
     "power": lambda a, b: a**b,
     "maximum": lambda a, b: torch.maximum(*_both(a, b)),
     "minimum": lambda a, b: torch.minimum(*_both(a, b)),
+    "floor_divide": lambda a, b: torch.div(*_both(a, b), rounding_mode="floor"),
     "invert": lambda x: ~x,
     "where": lambda c, a, b: torch.where(c, *_both(a, b)),
-    "clip": lambda x, a_min=None, a_max=None: torch.clamp(x, a_min, a_max),
+    "clip": lambda x, a_min=None, a_max=None: torch.clamp(x, *(_both(x, b)[1] if b is not None else None for b in (a_min, a_max))),
     "negative": lambda x: -x,
     "identity": lambda x: x * 1,
     "gelu": lambda x, approximate="none": F.gelu(x, approximate=approximate),
     "silu": F.silu,
+    "elu": lambda x, alpha=1.0: F.elu(x, alpha),
+    "leaky_relu": lambda x, negative_slope=0.01: F.leaky_relu(x, negative_slope),
+    "softplus": lambda x: -F.logsigmoid(-x),  # F.softplus is x itself from 20 on
     "swiglu": lambda a, b: F.silu(a) * b,
     "to_device": lambda x, device: x * 1,
     "astype": lambda x, dtype: x.to(getattr(torch, dtype)),
     "dropout": lambda x, p=0.5, *, key: x * _mask(x, p, key),
 }
 SAME_NAME = (
-    "abs", "erf", "erfc", "exp", "isfinite", "isnan", "log", "log1p", "relu", "sigmoid", "sign", "sqrt", "tanh", "zeros_like", "ones_like",
+    "abs", "cos", "erf", "erfc", "exp", "expm1", "floor", "isfinite", "isnan", "log", "log1p", "ones_like", "relu", "round",
+    "sigmoid", "sign", "sin", "sqrt", "square", "tanh", "zeros_like",
 )  # fmt: skip
 references |= {name: lambda x, name=name: getattr(torch, name)(x) for name in SAME_NAME}
 references |= {
     name: lambda a, b, name=name: getattr(torch, name)(*_both(a, b))
-    for name in ("eq", "ne", "less", "less_equal", "greater", "greater_equal", "bitwise_and", "bitwise_or")
+    for name in ("eq", "ne", "less", "less_equal", "greater", "greater_equal", "bitwise_and", "bitwise_or", "remainder")
 }
 references["equal"], references["not_equal"] = references.pop("eq"), references.pop("ne")
 
@@ -103,6 +108,10 @@ references |= {
     "var": lambda x, axis=None, *, ddof=0, keepdims=False: (
         x.var(_axes(x, axis), correction=ddof, keepdim=keepdims) if x.numel() else x.sum(_axes(x, axis), keepdim=keepdims)
     ),
+    "std": lambda x, axis=None, *, ddof=0, keepdims=False: (
+        x.std(_axes(x, axis), correction=ddof, keepdim=keepdims) if x.numel() else x.sum(_axes(x, axis), keepdim=keepdims)
+    ),
+    "prod": lambda x, axis=None, keepdims=False: _product(x, sorted(i % max(x.ndim, 1) for i in _axes(x, axis)), keepdims),
     "softmax": lambda x, axis=-1: torch.softmax(x, axis),
     "log_softmax": lambda x, axis=-1: torch.log_softmax(x, axis),
     "argmax": lambda x, axis=None, keepdims=False: _first(x, axis, keepdims, lambda x: x.amax),
@@ -114,6 +123,12 @@ references |= {
     "topk": lambda x, k, axis=-1: [part.narrow(axis, 0, k) for part in torch.sort(x, dim=axis, stable=True, descending=True)],
     "cumsum": lambda x, axis=None: x.reshape(-1).cumsum(0) if axis is None else x.cumsum(axis),
 }
+
+
+def _product(x: Any, axes: Sequence[int], keepdims: bool) -> Any:
+    for i in reversed(axes):
+        x = x.prod(i, keepdim=keepdims)
+    return x
 
 
 def _first(x: Any, axis: Any, keepdims: bool, extreme: Callable[..., Any]) -> Any:
@@ -167,6 +182,7 @@ def _scattered(values: Any, key: Any, shape: Any) -> Any:
 
 references |= {
     "matmul": lambda a, b: a @ b,
+    "einsum": lambda arrays, subscripts: torch.einsum(subscripts.replace(" ", ""), *arrays),
     "rms_norm": lambda x, weight=None, *, eps=1e-6: F.rms_norm(x, x.shape[-1:], weight, eps),
     "cross_entropy": lambda logits, targets, **settings: _by_rows(F.cross_entropy, logits, targets, **settings),
     "nll_loss": lambda log_probabilities, targets, **settings: _by_rows(F.nll_loss, log_probabilities, targets, **settings),
