@@ -56,7 +56,23 @@ from tinylm.ops.recurrent import gru, lstm, rnn
 from tinylm.ops.reductions import logsumexp, max, mean, min, prod, std, sum, var
 from tinylm.ops.rotary import rotary
 from tinylm.ops.rounding import floor, floor_divide, remainder, round
-from tinylm.ops.shapes import broadcast_to, concatenate, expand_dims, flip, pad, reshape, split, squeeze, stack, swapaxes, transpose
+from tinylm.ops.shapes import (
+    broadcast_to,
+    concatenate,
+    expand_dims,
+    flatten,
+    flip,
+    pad,
+    repeat,
+    reshape,
+    roll,
+    split,
+    squeeze,
+    stack,
+    swapaxes,
+    tile,
+    transpose,
+)
 from tinylm.ops.softmax import log_softmax, softmax
 
 __all__ = sorted(["arange", *registry])
@@ -125,8 +141,9 @@ for _name, _op in {
 }.items():  # fmt: skip
     setattr(Tensor, f"__{_name}__", _op)
 for _op in (
-    all, any, argmax, argmin, argsort, astype, broadcast_to, clip, cumsum, dropout, exp, expand_dims, gelu, log, log_softmax,
-    logsumexp, max, mean, min, prod, relu, round, sigmoid, silu, softmax, split, sqrt, squeeze, std, sum, swapaxes, take, tanh, var,
+    all, any, argmax, argmin, argsort, astype, broadcast_to, clip, cumsum, dropout, exp, expand_dims, flatten, gelu, log, log_softmax,
+    logsumexp, max, mean, min, prod, relu, repeat, round, sigmoid, silu, softmax, split, sqrt, squeeze, std, sum, swapaxes, take,
+    tanh, var,
 ):  # fmt: skip
     setattr(Tensor, _op.op.name, _op)
 for _name, _value in {
