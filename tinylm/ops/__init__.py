@@ -20,6 +20,7 @@ from tinylm.ops.comparisons import argmax, argmin, equal, greater, greater_equal
 from tinylm.ops.devices import to_device
 from tinylm.ops.dropout import dropout
 from tinylm.ops.einsum import einsum as _einsum
+from tinylm.ops.elementary import clip, cos, expm1, floor, floor_divide, remainder, round, sin, square
 from tinylm.ops.indexing import embedding, gather, getitem, index_add, scatter_add, take, take_along_axis
 from tinylm.ops.joint_linear import rotary_heads, swiglu_linear
 from tinylm.ops.linear import linear, matmul
@@ -30,13 +31,10 @@ from tinylm.ops.pointwise import (
     abs,
     add,
     astype,
-    clip,
-    cos,
     divide,
     erf,
     erfc,
     exp,
-    expm1,
     log,
     log1p,
     maximum,
@@ -45,9 +43,7 @@ from tinylm.ops.pointwise import (
     negative,
     power,
     sign,
-    sin,
     sqrt,
-    square,
     subtract,
     tanh,
     where,
@@ -55,7 +51,6 @@ from tinylm.ops.pointwise import (
 from tinylm.ops.recurrent import gru, lstm, rnn
 from tinylm.ops.reductions import logsumexp, max, mean, min, prod, std, sum, var
 from tinylm.ops.rotary import rotary
-from tinylm.ops.rounding import floor, floor_divide, remainder, round
 from tinylm.ops.shapes import (
     broadcast_to,
     concatenate,

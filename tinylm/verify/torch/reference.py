@@ -186,7 +186,6 @@ def _scattered(values: Any, key: Any, shape: Any) -> Any:
 
 references |= {
     "matmul": lambda a, b: a @ b,
-    "einsum": lambda arrays, subscripts: torch.einsum(subscripts.replace(" ", ""), *arrays),
     "rms_norm": lambda x, weight=None, *, eps=1e-6: F.rms_norm(x, x.shape[-1:], weight, eps),
     "cross_entropy": lambda logits, targets, **settings: _by_rows(F.cross_entropy, logits, targets, **settings),
     "nll_loss": lambda log_probabilities, targets, **settings: _by_rows(F.nll_loss, log_probabilities, targets, **settings),
@@ -217,6 +216,11 @@ def layer_norm(x, weight=None, bias=None, *, eps=1e-5):
     if weight is None and bias is not None:  # PyTorch has no second derivative of this case
         return F.layer_norm(x, x.shape[-1:], eps=eps) + bias
     return F.layer_norm(x, x.shape[-1:], weight, bias, eps)
+
+
+@reference
+def einsum(arrays, subscripts):
+    return torch.einsum(subscripts.replace(" ", ""), *arrays)
 
 
 def _by_rows(loss: Callable[..., Any], scores: Any, targets: Any, **settings: Any) -> Any:
