@@ -7,11 +7,12 @@ that is run again on tensors computes with the functions below.
 import sys as _sys
 from typing import Any
 
+from tinylm.checks import shown
 from tinylm.engine.arrays import register_tensor_namespace
 from tinylm.engine.devices import device_namespace, parse_device
 from tinylm.engine.kernels import registry
 from tinylm.engine.tensor import Tensor, raw_index
-from tinylm.errors import AutogradError
+from tinylm.errors import AutogradError, ShapeError
 from tinylm.ops.activations import ACTIVATIONS as ACTIVATIONS
 from tinylm.ops.activations import elu, gelu, identity, leaky_relu, relu, sigmoid, silu, softplus, swiglu
 from tinylm.ops.along_axis import argsort, cumsum, sort, topk
@@ -84,7 +85,11 @@ def einsum(subscripts: Any, *arrays: Any) -> Any:
 
     The arrays may also come first, in one list, as all ops with several arrays take them: einsum([q, k], "bqd,bkd->bqk").
     """
-    return _einsum(arrays, subscripts) if isinstance(subscripts, str) else _einsum(subscripts, *arrays)
+    if isinstance(subscripts, str):
+        return _einsum(arrays, subscripts)
+    if len(arrays) != 1 or not isinstance(subscripts, (list, tuple)):
+        raise ShapeError(f"einsum: the first argument is {shown(subscripts)}: expected subscripts such as 'ij,jk->ik'")
+    return _einsum(subscripts, arrays[0])
 
 
 einsum.op = _einsum.op  # type: ignore[attr-defined]
