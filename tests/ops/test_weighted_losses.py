@@ -7,7 +7,7 @@ import pytest
 
 import tinylm
 from tinylm import Tensor
-from tinylm.errors import AutogradError, ShapeError
+from tinylm.errors import AutogradError, ConfigError, DeviceError, ShapeError
 from tinylm.verify import Sample, compare_op
 
 RNG = np.random.default_rng(0)
@@ -96,8 +96,20 @@ def test_refused():
             loss(Z, IDS, weight=W[:2])
     with pytest.raises(ShapeError, match=r"targets have shape \(4, 2\), expected \(4, 3\) for probabilities, \(4,\) for ids"):
         tinylm.cross_entropy(Z, np.ones((4, 2)))
+    with pytest.raises(ConfigError, match=r"^ignore_index is 1: with probabilities as targets no row is ignored$"):
+        tinylm.cross_entropy(Z, np.ones((4, 3)), ignore_index=1)
     for shape in ((2,), (1, 4, 3)):
         with pytest.raises(ShapeError, match=r"pos_weight has shape .*, which does not broadcast to the logits' \(4, 3\)"):
             tinylm.binary_cross_entropy_with_logits(Z, Z * 0, pos_weight=np.ones(shape))
     with pytest.raises(AutogradError, match=r"^pos_weight requires a gradient"):
         tinylm.binary_cross_entropy_with_logits(Z, Z * 0, pos_weight=learnt)
+
+
+def test_weights_on_another_device(emulated_cuda):
+    z, ids = (Tensor(a).to("cuda") for a in (Z, IDS))
+    with pytest.raises(DeviceError, match=r"^weight is on cpu, the scores are on cuda:0$"):
+        tinylm.cross_entropy(z, ids, weight=Tensor(W))
+    with pytest.raises(DeviceError, match=r"^weight is on cuda:0, the scores are on cpu$"):
+        tinylm.nll_loss(Z, IDS, weight=Tensor(W).to("cuda"))
+    found = tinylm.cross_entropy(z, ids, weight=Tensor(W).to("cuda"))
+    assert found.item() == pytest.approx(tinylm.cross_entropy(Z, IDS, weight=W).item())

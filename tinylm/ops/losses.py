@@ -8,9 +8,10 @@ import numpy as np
 from tinylm.checks import check_fraction, check_integer
 from tinylm.engine.arrays import Array, all_promoted, array_module, constant, raw_module
 from tinylm.engine.autograd import mode
+from tinylm.engine.devices import device_of
 from tinylm.engine.ids import check_ids
 from tinylm.engine.op import op
-from tinylm.errors import AutogradError, ConfigError, ShapeError
+from tinylm.errors import AutogradError, ConfigError, DeviceError, ShapeError
 from tinylm.ops.reductions import finite_max
 from tinylm.ops.shapes import as_rows
 
@@ -35,9 +36,11 @@ def _reduce(losses: Array, kept: Array, reduction: str, shape: tuple[int, ...], 
 def _constant_of(name: str, x: Any, z: Array) -> Array:
     """Returns the weights that were given as a setting as an array of z's dtype, on z's device.
 
-    Raises AutogradError if they require a gradient, which they would not get."""
+    Raises AutogradError if they require a gradient, which they would not get, DeviceError for a tensor on another device."""
     if getattr(x, "requires_grad", False) and mode.recording:
         raise AutogradError(f"{name} requires a gradient (shape {x.shape}), and none is computed for it: give {name}.detach()")
+    if hasattr(x, "requires_grad") and x.device != device_of(constant(z)):
+        raise DeviceError(f"{name} is on {x.device}, the scores are on {device_of(constant(z))}")
     return raw_module(z).asarray(constant(x), dtype=z.dtype)
 
 
@@ -132,7 +135,8 @@ def _weighted_cross_entropy(logits: Array, targets: Array, weight: Any, ignore_i
     given = targets.dtype.kind == "f" and targets.shape == logits.shape != ()  # probabilities, not ids
     if given:
         logits, targets = all_promoted((logits, targets))
-        check_integer("ignore_index", ignore_index)
+        if check_integer("ignore_index", ignore_index) >= 0:
+            raise ConfigError(f"ignore_index is {ignore_index}: with probabilities as targets no row is ignored")
         rows = as_rows(targets, targets.shape[-1])
         kept, totals = raw_module(logits).ones(rows.shape[0], bool), None
     else:
