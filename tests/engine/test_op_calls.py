@@ -215,3 +215,23 @@ def test_devices_that_differ_are_named_in_order():
         t.data = data
     with pytest.raises(DeviceError, match=r"the arguments are on different devices, cuda:0 and cuda:1$"):
         op(lambda a, b, c, /: (a, None))(*tensors, 2.0)
+
+
+def test_an_array_given_by_name_keeps_its_place():
+    """Without a `/` the arrays may be given by name, and one before them left out."""
+
+    @tinylm.op
+    def weighted(x, weight=None, bias=None):
+        y = x if weight is None else x * weight
+        return (y if bias is None else y + bias), lambda dy: (dy, None, None if bias is None else dy)
+
+    x, bias = np.ones(2), Tensor(np.array([1.0, 2.0]), requires_grad=True)
+    np.testing.assert_array_equal(weighted(x, bias=bias).numpy(), [2, 3])
+    np.testing.assert_array_equal(weighted(bias=bias, x=x).numpy(), [2, 3])
+    np.testing.assert_array_equal(weighted(x, weight=3.0).numpy(), [3, 3])
+    weighted(x, bias=bias).backward(np.array([5.0, 7.0]))
+    np.testing.assert_array_equal(bias.grad, [5, 7])
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'x'"):
+        weighted(bias=bias)
+    with pytest.raises(TypeError, match="multiple values for argument 'weight'"):
+        weighted(x, 1.0, weight=2.0)

@@ -17,7 +17,16 @@ from tinylm.verify import Sample, compare_op
 KINKS = {
     "abs": [(np.array([0.0, -0.0, 1.0]),)],
     "relu": [(np.array([0.0, -0.0, 1.0]),)],
-    "clip": [(np.array([-1.0, 0.0, 1.0, 2.0]), -1.0, 1.0)],
+    "clip": [
+        (np.array([-1.0, 0.0, 1.0, 2.0]), -1.0, 1.0),
+        (np.array([-1.0, 0.0, 1.0, 2.0]), np.full(4, -1.0), np.full(4, 1.0)),
+        (np.array([-1.0, 0.0, 1.0]), np.zeros(3), np.zeros(3)),
+    ],
+    "elu": [(np.array([0.0, -0.0, 1.0]),), (np.array([0.0, 1.0]), 0.5)],
+    "leaky_relu": [(np.array([0.0, -0.0, 1.0]),)],
+    "std": [(np.array([[1.0, 1.0], [1.0, 2.0]]), 1)],
+    "prod": [(np.array([0.0, 2.0, 3.0]),), (np.array([0.0, 2.0, 0.0]),), (np.zeros(3),)],
+    "remainder": [(np.array([-4.0, 4.0, 0.0]), np.array([2.0, -2.0, 3.0]))],
     "maximum": [(np.array([1.0, 2.0]), np.array([1.0, 3.0])), (np.zeros((2, 1)), np.zeros(3))],
     "minimum": [(np.array([1.0, 2.0]), np.array([1.0, 3.0])), (np.zeros((2, 1)), np.zeros(3))],
     "max": [(np.array([[1.0, 1.0, 0.0], [2.0, 2.0, 2.0]]), axis) for axis in (None, 0, 1, (0, 1))],

@@ -11,6 +11,10 @@ from tinylm import Tensor, ops
 A = np.array([[0.5, 2.0, 1.5], [3.0, 1.0, 2.5]])
 B = np.array([[2.0, 2.0, 0.25], [1.0, 4.0, 2.5]])
 METHODS = {
+    "all": lambda x: x.all(axis=0), "any": lambda x: x.any(axis=0), "argmin": lambda x: x.argmin(axis=1, keepdims=True),
+    "argsort": lambda x: x.argsort(axis=0), "cumsum": lambda x: x.cumsum(axis=1), "take": lambda x: x.take(np.array([2, 0]), axis=1),
+    "flatten": lambda x: x.flatten(), "repeat": lambda x: x.repeat(2, axis=1),
+    "prod": lambda x: x.prod(axis=0), "round": lambda x: x.round(), "std": lambda x: x.std(axis=1, ddof=1),
     "argmax": lambda x: x.argmax(axis=1), "astype": lambda x: x.astype("float32"), "broadcast_to": lambda x: x.broadcast_to((2, 2, 3)),
     "clip": lambda x: x.clip(1, 2), "dropout": lambda x: x.dropout(0.0), "exp": lambda x: x.exp(), "gelu": lambda x: x.gelu(),
     "expand_dims": lambda x: x.expand_dims(1), "log": lambda x: x.log(), "log_softmax": lambda x: x.log_softmax(axis=0),
@@ -19,7 +23,7 @@ METHODS = {
     "softmax": lambda x: x.softmax(axis=0), "sqrt": lambda x: x.sqrt(), "squeeze": lambda x: x.squeeze(), "sum": lambda x: x.sum(axis=0),
     "swapaxes": lambda x: x.swapaxes(0, 1), "tanh": lambda x: x.tanh(), "var": lambda x: x.var(axis=0),
 }  # fmt: skip
-OPERATORS = ["add", "sub", "mul", "truediv", "pow", "eq", "ne", "lt", "le", "gt", "ge"]
+OPERATORS = ["add", "sub", "mul", "truediv", "pow", "mod", "floordiv", "eq", "ne", "lt", "le", "gt", "ge"]
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -21,6 +21,7 @@ from tinylm.errors import ConfigError
 X = np.ones((2, 3), np.float32)
 IDS = np.array([0, 1])
 NO_NUMBERS = [math.nan, np.float32("nan"), "1", True, [1.0]]
+NO_BOUNDS = [math.nan, np.float32("nan"), True]  # of clip, which takes arrays too and refuses texts as every op does
 NO_INTEGERS = [1.5, *NO_NUMBERS]
 
 
@@ -59,8 +60,10 @@ def test_what_every_device_refuses(name: str, arrays: Any, setting: str, wrong: 
 
 
 OTHERS: list[tuple[Callable[[Any], Any], list[Any]]] = [
-    (lambda bound: ops.clip(X, bound), NO_NUMBERS[:-1]),
-    (lambda bound: ops.clip(X, 0, bound), NO_NUMBERS[:-1]),
+    (lambda bound: ops.clip(X, bound), NO_BOUNDS),
+    (lambda bound: ops.clip(X, 0, bound), NO_BOUNDS),
+    (lambda slope: ops.leaky_relu(X, slope), [math.inf, None, *NO_NUMBERS]),
+    (lambda alpha: ops.elu(X, alpha), [math.inf, None, *NO_NUMBERS]),
     (lambda ddof: ops.var(X, ddof=ddof), [math.inf, None, *NO_NUMBERS]),
     (lambda f: ops.rotary(X[:, :2], [f]), [math.inf, None, *NO_NUMBERS[:-1]]),
     (lambda f: cuda_rotary.rotary(X[:, :2], [f]), [math.inf, None, *NO_NUMBERS[:-1]]),

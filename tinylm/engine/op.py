@@ -181,7 +181,9 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Call
             inputs, extra = args, ()
         else:
             if len(args) < count and not only:  # arrays given by name
-                args = (*args, *(settings.pop(n) for n in names[len(args) :] if n in settings))
+                last = max((i for i, n in enumerate(names) if n in settings), default=-1)
+                if all(n in settings for n in names[len(args) : required]):  # else the body says what is missing
+                    args = (*args, *(settings.pop(n, None) for n in names[len(args) : last + 1]))
             if required <= len(args) < count:
                 args = (*args, *(None,) * (count - len(args)))  # optional arrays by omission
             inputs, extra = args[:count], tuple(a.item() if isinstance(a, generic) else a for a in args[count:])

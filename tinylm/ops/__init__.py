@@ -7,27 +7,31 @@ that is run again on tensors computes with the functions below.
 import sys as _sys
 from typing import Any
 
+from tinylm.checks import shown
 from tinylm.engine.arrays import register_tensor_namespace
 from tinylm.engine.devices import device_namespace, parse_device
 from tinylm.engine.kernels import registry
 from tinylm.engine.tensor import Tensor, raw_index
-from tinylm.errors import AutogradError
+from tinylm.errors import AutogradError, ShapeError
 from tinylm.ops.activations import ACTIVATIONS as ACTIVATIONS
-from tinylm.ops.activations import gelu, identity, relu, sigmoid, silu, swiglu
+from tinylm.ops.activations import elu, gelu, identity, leaky_relu, relu, sigmoid, silu, softplus, swiglu
+from tinylm.ops.along_axis import argsort, cumsum, sort, topk
 from tinylm.ops.attention import merge_heads, scaled_dot_product_attention, split_heads
-from tinylm.ops.comparisons import argmax, equal, greater, greater_equal, less, less_equal, not_equal, ones_like, zeros_like
+from tinylm.ops.comparisons import argmax, argmin, equal, greater, greater_equal, less, less_equal, not_equal, ones_like, zeros_like
 from tinylm.ops.devices import to_device
 from tinylm.ops.dropout import dropout
-from tinylm.ops.indexing import embedding, getitem, index_add, scatter_add, take_along_axis
+from tinylm.ops.einsum import einsum as _einsum
+from tinylm.ops.elementary import clip, cos, expm1, floor, floor_divide, remainder, round, sin, square
+from tinylm.ops.indexing import embedding, gather, getitem, index_add, scatter_add, take, take_along_axis
 from tinylm.ops.joint_linear import rotary_heads, swiglu_linear
 from tinylm.ops.linear import linear, matmul
 from tinylm.ops.losses import binary_cross_entropy_with_logits, cross_entropy, nll_loss
+from tinylm.ops.masks import all, any, bitwise_and, bitwise_or, invert, isfinite, isnan, one_hot, tril, triu
 from tinylm.ops.normalization import layer_norm, rms_norm
 from tinylm.ops.pointwise import (
     abs,
     add,
     astype,
-    clip,
     divide,
     erf,
     erfc,
@@ -46,9 +50,25 @@ from tinylm.ops.pointwise import (
     where,
 )
 from tinylm.ops.recurrent import gru, lstm, rnn
-from tinylm.ops.reductions import logsumexp, max, mean, min, sum, var
+from tinylm.ops.reductions import logsumexp, max, mean, min, prod, std, sum, var
 from tinylm.ops.rotary import rotary
-from tinylm.ops.shapes import broadcast_to, concatenate, expand_dims, pad, reshape, split, squeeze, stack, swapaxes, transpose
+from tinylm.ops.shapes import (
+    broadcast_to,
+    concatenate,
+    expand_dims,
+    flatten,
+    flip,
+    pad,
+    repeat,
+    reshape,
+    roll,
+    split,
+    squeeze,
+    stack,
+    swapaxes,
+    tile,
+    transpose,
+)
 from tinylm.ops.softmax import log_softmax, softmax
 
 __all__ = sorted(["arange", *registry])
@@ -58,6 +78,21 @@ def arange(start: int, stop: int | None = None, step: int = 1, *, device: str = 
     """Returns the integers from start (0 if only one bound is given) up to stop, as a tensor on `device`."""
     start, stop = (0, start) if stop is None else (start, stop)
     return Tensor(device_namespace(device).arange(start, stop, step))
+
+
+def einsum(subscripts: Any, *arrays: Any) -> Any:
+    """Returns the sum of products that the subscripts describe: einsum("bqd,bkd->bqk", q, k), as `tinylm.ops.einsum` says.
+
+    The arrays may also come first, in one list, as all ops with several arrays take them: einsum([q, k], "bqd,bkd->bqk").
+    """
+    if isinstance(subscripts, str):
+        return _einsum(arrays, subscripts)
+    if len(arrays) != 1 or not isinstance(subscripts, (list, tuple)):
+        raise ShapeError(f"einsum: the first argument is {shown(subscripts)}: expected subscripts such as 'ij,jk->ik'")
+    return _einsum(subscripts, arrays[0])
+
+
+einsum.op = _einsum.op  # type: ignore[attr-defined]
 
 
 def _reflected(function: Any) -> Any:
@@ -94,18 +129,21 @@ def _to(self: Tensor, device: str | None = None, dtype: Any = None) -> Tensor:
 
 for _name, _symbol, _op in (
     ("add", "+", add), ("sub", "-", subtract), ("mul", "*", multiply),
-    ("truediv", "/", divide), ("pow", "**", power), ("matmul", "@", matmul),
+    ("truediv", "/", divide), ("pow", "**", power), ("matmul", "@", matmul), ("and", "&", bitwise_and), ("or", "|", bitwise_or),
+    ("mod", "%", remainder), ("floordiv", "//", floor_divide),
 ):  # fmt: skip
     setattr(Tensor, f"__{_name}__", _op)
     setattr(Tensor, f"__r{_name}__", _reflected(_op))
     setattr(Tensor, f"__i{_name}__", _in_place(_op, f"{_symbol}="))
 for _name, _op in {
-    "neg": negative, "abs": abs, "eq": equal, "ne": not_equal, "lt": less, "le": less_equal, "gt": greater, "ge": greater_equal,
+    "neg": negative, "abs": abs, "invert": invert, "eq": equal, "ne": not_equal, "lt": less, "le": less_equal, "gt": greater, "ge":
+    greater_equal,
 }.items():  # fmt: skip
     setattr(Tensor, f"__{_name}__", _op)
 for _op in (
-    argmax, astype, broadcast_to, clip, dropout, exp, expand_dims, gelu, log, log_softmax, logsumexp, max, mean, min, relu,
-    sigmoid, silu, softmax, split, sqrt, squeeze, sum, swapaxes, tanh, var,
+    all, any, argmax, argmin, argsort, astype, broadcast_to, clip, cumsum, dropout, exp, expand_dims, flatten, gelu, log, log_softmax,
+    logsumexp, max, mean, min, prod, relu, repeat, round, sigmoid, silu, softmax, split, sqrt, squeeze, std, sum, swapaxes, take,
+    tanh, var,
 ):  # fmt: skip
     setattr(Tensor, _op.op.name, _op)
 for _name, _value in {

@@ -2,6 +2,7 @@
 
 import math
 
+from tinylm.checks import check_finite
 from tinylm.engine.arrays import all_promoted, array_module, constant
 from tinylm.engine.op import op
 from tinylm.errors import ConfigError, ShapeError
@@ -25,6 +26,36 @@ def relu(x, /):
     """max(x, 0).  dx = dy where x > 0, else 0."""
     xp = array_module(x)
     return xp.maximum(x, 0), lambda dy: (dy * (constant(x) > 0),)
+
+
+@op
+def leaky_relu(x, /, negative_slope=0.01):
+    """x where x > 0, else s x with the negative slope s.  dx = dy where x > 0, else s dy.  Maas et al. 2013.
+
+    Raises ConfigError for a slope that is not finite.
+    """
+    s = check_finite("leaky_relu: negative_slope", negative_slope)
+    xp, above = array_module(x), constant(x) > 0
+    return xp.where(above, x, s * x), lambda dy: (xp.where(above, dy, s * dy),)
+
+
+@op
+def elu(x, /, alpha=1.0):
+    """x where x > 0, else α (eˣ - 1).  dx = dy where x > 0, else dy α eˣ.  Clevert et al. 2015, arXiv:1511.07289.
+
+    Raises ConfigError for an α that is not finite.
+    """
+    alpha = check_finite("elu: alpha", alpha)
+    xp, above = array_module(x), constant(x) > 0
+    below = xp.where(above, 0.0, x)  # no overflow where the other branch is taken
+    return xp.where(above, x, alpha * xp.expm1(below)), lambda dy: (xp.where(above, dy, dy * (alpha * xp.exp(below))),)
+
+
+@op
+def softplus(x, /):
+    """log(1 + eˣ) = max(x, 0) + log(1 + e^-|x|), without overflow.  dx = dy σ(x).  Dugas et al. 2000."""
+    xp = array_module(x)
+    return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x))), lambda dy: (dy * xp.sigmoid(x),)
 
 
 _SQRT_HALF = math.sqrt(0.5)

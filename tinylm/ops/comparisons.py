@@ -59,6 +59,12 @@ def ones_like(x, /):
 
 
 @op
-def argmax(x, /, axis=None):
-    """The position of the largest element along `axis` (of the flattened array for None)."""
-    return array_module(x).argmax(x, axis=axis), None
+def argmax(x, /, axis=None, keepdims=False):
+    """The position of the largest element along `axis` (of the flattened array for None), the first of several."""
+    return array_module(x).argmax(x, axis=axis, keepdims=keepdims), None
+
+
+@op
+def argmin(x, /, axis=None, keepdims=False):
+    """The position of the smallest element along `axis` (of the flattened array for None), the first of several."""
+    return array_module(x).argmin(x, axis=axis, keepdims=keepdims), None

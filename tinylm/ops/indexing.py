@@ -2,7 +2,7 @@
 
 from numpy.lib.array_utils import normalize_axis_index
 
-from tinylm.engine.arrays import array_module, constant, promoted, raw_module
+from tinylm.engine.arrays import Array, array_module, constant, promoted
 from tinylm.engine.ids import check_ids, padding_row
 from tinylm.engine.op import op
 from tinylm.errors import ShapeError
@@ -37,9 +37,48 @@ def take_along_axis(x, indices, /, axis):
     if indices.ndim != x.ndim:
         raise ShapeError(f"take_along_axis: indices have {indices.ndim} axes, x has {x.ndim}")
     axis = normalize_axis_index(axis, x.ndim)
-    xp = raw_module(x)
-    key = tuple(constant(indices) if i == axis else xp.arange(n).reshape((-1,) + (1,) * (x.ndim - 1 - i)) for i, n in enumerate(x.shape))
+    key = positions_along(constant(indices), axis, x.shape)
     return x[key], lambda dy: (array_module(dy).scatter_add(dy, key, x.shape), None)
+
+
+@op
+def gather(x, indices, /, axis):
+    """y[i, j] = x[i, indices[i, j]] for the last of two axes, and likewise for others, as torch.gather(x, axis, indices).
+
+    indices has as many axes as x, and may be shorter than x along the others: the first rows of x are meant then. (In
+    take_along_axis a row of indices stands for all rows of x.)  dx = dy added at those positions. Raises ShapeError for
+    indices that are longer, RangeError for one outside 0 to n - 1.
+    """
+    axis = normalize_axis_index(axis, x.ndim)
+    if indices.ndim != x.ndim or any(n > m for i, (n, m) in enumerate(zip(indices.shape, x.shape, strict=True)) if i != axis):
+        raise ShapeError(f"gather: indices have shape {indices.shape}, x {x.shape}: expected as many axes, none longer but axis {axis}")
+    check_ids(indices, x.shape[axis], "gather: index")
+    key = positions_along(constant(indices), axis)
+    return x[key], lambda dy: (array_module(dy).scatter_add(dy, key, x.shape), None)
+
+
+def positions_along(indices: Array, axis: int, shape: tuple[int, ...] | None = None) -> tuple[Array, ...]:
+    """Returns the key of the elements whose position is `indices` along axis, and counts up from 0 along the other axes
+    of `shape` (of the indices' own)."""
+    xp, sizes = array_module(indices), indices.shape if shape is None else shape
+    return tuple(indices if i == axis else xp.arange(n).reshape((-1,) + (1,) * (len(sizes) - 1 - i)) for i, n in enumerate(sizes))
+
+
+@op
+def take(x, indices, /, axis=None):
+    """The elements x[..., indices, ...] of `axis` (of the flattened array for None); negative indices count from the end.
+
+    x (..., n, ...), indices (...) -> (..., *indices.shape, ...).  dx = dy added at those positions.
+    """
+    at = 0 if axis is None else normalize_axis_index(axis, x.ndim)
+    rows = array_module(x).reshape(x, -1) if axis is None else x
+    key = (slice(None),) * at + (constant(indices),)
+
+    def vjp(dy):
+        xp = array_module(dy)
+        return xp.reshape(xp.scatter_add(dy, key if at else key[0], rows.shape), x.shape), None
+
+    return rows[key], vjp
 
 
 @op

@@ -10,10 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from tinylm.checks import as_number, shown
 from tinylm.engine.arrays import Array, array_module, constant, is_number, promoted, raw_module, sum_like, sum_to
 from tinylm.engine.op import op
-from tinylm.errors import ConfigError
 
 
 @op
@@ -151,28 +149,6 @@ def minimum(a, b, /):
     a, b = promoted(a, b)
     y = array_module(a, b).minimum(a, b)
     return y, _larger(a, b, y)
-
-
-@op
-def clip(x, /, a_min=None, a_max=None):
-    """min(max(x, a_min), a_max) for numbers or None.  dx = dy where a_min <= x <= a_max, else 0.
-
-    Raises ConfigError for a bound that is NaN or no number."""
-    for name, bound in (("a_min", a_min), ("a_max", a_max)):
-        if bound is not None and np.ndim(bound) == 0 and math.isnan(as_number(bound)):
-            raise ConfigError(f"clip: {name} is {shown(bound)}: expected a number or None")
-    xp = array_module(x)
-
-    def vjp(dy):
-        raw = constant(x)
-        inside = raw == raw  # NaN passes no gradient
-        if a_min is not None:
-            inside = inside & (raw >= a_min)
-        if a_max is not None:
-            inside = inside & (raw <= a_max)
-        return (xp.where(inside, dy, 0.0),)
-
-    return xp.clip(x, a_min, a_max), vjp
 
 
 @op

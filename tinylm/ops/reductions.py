@@ -7,8 +7,10 @@ import math
 import operator
 from typing import Any
 
+from numpy.lib.array_utils import normalize_axis_tuple
+
 from tinylm.checks import check_finite
-from tinylm.engine.arrays import Array, array_module, constant
+from tinylm.engine.arrays import Array, array_module, constant, raw_module
 from tinylm.engine.op import op
 
 
@@ -64,6 +66,53 @@ def var(x, /, axis=None, *, ddof=0, keepdims=False):
     freedom = _count(x.shape, axis) - ddof
     n, slope = (freedom, 2 / freedom) if freedom > 0 else (0, math.inf)
     return squares / n, lambda dy: (spread(dy * slope, x.shape, axis, keepdims) * centred,)
+
+
+@op
+def std(x, /, axis=None, *, ddof=0, keepdims=False):
+    """y = √var, the standard deviation.  dx = dy (x - mean) / (y (n - ddof)), 0 where y is 0.
+
+    Raises ConfigError for a ddof that is not finite.
+    """
+    squared, var_vjp = var.op.body(x, axis, ddof=ddof, keepdims=keepdims)
+    xp = array_module(x)
+    flat = constant(squared) == 0  # all elements are equal: there the derivative jumps
+    root = xp.sqrt(xp.where(flat, 1.0, squared))
+    return xp.where(flat, 0.0, root), lambda dy: var_vjp(xp.where(flat, 0.0, dy / (2 * root)))
+
+
+@op
+def prod(x, /, axis=None, keepdims=False):
+    """Π x, 1 of nothing.  dx_i = dy Π_{j ≠ i} x_j, exact where elements are 0.
+
+    The product is a tree: the first half of the elements times the second, and again. dy goes down the tree: each of two
+    factors gets it times the other one, so that nothing is divided.
+    """
+    if x.dtype.kind != "f":
+        return array_module(x).prod(x, axis=own_axis(x, axis), keepdims=keepdims), None
+    xp = array_module(x)
+    axis = own_axis(x, axis)
+    axes = tuple(range(x.ndim)) if axis is None else normalize_axis_tuple(axis, x.ndim)
+    kept = [i for i in range(x.ndim) if i not in axes]
+    order = (*kept, *axes)
+    factors = xp.reshape(xp.transpose(x, order), (*(x.shape[i] for i in kept), _count(x.shape, axes)))
+    levels = []
+    while (n := factors.shape[-1] // 2) > 0:
+        a, b = factors[..., :n], factors[..., n : 2 * n]
+        levels.append((a, b))
+        factors = xp.concatenate([a * b, factors[..., 2 * n :]], -1)
+    shape = [1 if i in axes else n for i, n in enumerate(x.shape)] if keepdims else [x.shape[i] for i in kept]
+    top = factors if factors.shape[-1] else raw_module(x).ones((*factors.shape[:-1], 1), x.dtype)
+
+    def vjp(dy):
+        d = xp.reshape(dy, top.shape)[..., : factors.shape[-1]]
+        for a, b in reversed(levels):
+            n = a.shape[-1]
+            d = xp.concatenate([d[..., :n] * b, d[..., :n] * a, d[..., n:]], -1)
+        d = xp.reshape(d, tuple(x.shape[i] for i in order))
+        return (xp.transpose(d, sorted(range(x.ndim), key=order.__getitem__)),)
+
+    return xp.reshape(top, tuple(shape)), vjp
 
 
 def _extreme_vjp(x: Array, y: Array, axis: int | tuple[int, ...] | None, keepdims: bool):

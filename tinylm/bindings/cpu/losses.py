@@ -9,8 +9,8 @@ from tinylm.engine.kernels import kernel
 
 
 @kernel("cross_entropy", device="cpu")
-def cross_entropy(logits, targets, /, *, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
-    if targets.dtype.kind not in "iu" or targets.shape != logits.shape[:-1] or 0 in logits.shape[-1:]:
+def cross_entropy(logits, targets, /, *, weight=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
+    if weight is not None or targets.dtype.kind not in "iu" or targets.shape != logits.shape[:-1] or 0 in logits.shape[-1:]:
         return NotImplemented
     if logits.ndim == 0 or reduction not in ("mean", "sum", "none") or library() is None:
         return NotImplemented

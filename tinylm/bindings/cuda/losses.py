@@ -11,8 +11,8 @@ _TOTAL_THREADS = 1024
 
 
 @kernel("cross_entropy", device="cuda")
-def cross_entropy(logits, targets, /, *, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
-    if targets.dtype.kind not in "iu" or targets.shape != logits.shape[:-1] or 0 in logits.shape[-1:]:
+def cross_entropy(logits, targets, /, *, weight=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
+    if weight is not None or targets.dtype.kind not in "iu" or targets.shape != logits.shape[:-1] or 0 in logits.shape[-1:]:
         return NotImplemented
     if logits.ndim == 0 or reduction not in ("mean", "sum", "none"):
         return NotImplemented

@@ -45,12 +45,77 @@ def _var(rng: Rng) -> Samples:
     yield sample("empty", normal(rng, 0, 3), axis=1)
 
 
-@samples_for("argmax")
+@samples_for("std")
+def _std(rng: Rng) -> Samples:
+    yield from _var(rng)
+    yield sample("wide", normal(rng, 2, 67) + 3, -1)
+
+
+@samples_for("prod")
+def _prod(rng: Rng) -> Samples:
+    x = normal(rng, 2, 3, 4)
+    zeros = x.copy()
+    zeros[0, 1, 2] = zeros[1, 2, 3] = zeros[1, 2, 0] = 0
+    yield sample("all", x)
+    yield sample("one zero and two zeros", zeros, (2, 1))
+    yield sample("middle axis kept", x, 1, True)
+    yield sample("two axes kept", zeros, axis=(-1, 0), keepdims=True)
+    yield sample("seven", normal(rng, 2, 7), -1)
+    yield sample("0-d", normal(rng))
+    yield sample("integers", np.array([[2, -3], [4, 5]]), 0)
+    yield sample("of nothing", normal(rng, 0, 3), 0)
+    yield sample("empty", normal(rng, 0, 3), axis=1)
+
+
+@samples_for("argmax", "argmin")
 def _argmax(rng: Rng) -> Samples:
     yield sample("all", distinct(rng, 3, 4))
     yield sample("last axis", distinct(rng, 3, 4), -1)
-    yield sample("first axis", distinct(rng, 3, 4), axis=0)
+    yield sample("first axis kept", distinct(rng, 3, 4), axis=0, keepdims=True)
+    yield sample("ties", np.array([[1.0, 1.0, 0.0], [0.0, 2.0, 2.0]]), 1)
     yield sample("empty", normal(rng, 0, 3), 1)
+
+
+@samples_for("any", "all")
+def _truth(rng: Rng) -> Samples:
+    x = rng.integers(0, 2, (2, 3, 4))
+    yield sample("booleans", x > 0)
+    yield sample("integers, last axis", x, -1)
+    yield sample("numbers, two axes kept", np.where(x, np.nan, 0.0), (0, -1), keepdims=True)
+    yield sample("0-d", np.array(True))
+    yield sample("of nothing", np.zeros((2, 0), bool), 1)
+
+
+@samples_for("sort", "argsort")
+def _sort(rng: Rng) -> Samples:
+    yield sample("last axis", distinct(rng, 3, 4))
+    yield sample("first axis", distinct(rng, 3, 2), 0)
+    yield sample("middle axis", distinct(rng, 2, 4, 2), axis=-2)
+    yield sample("wide", distinct(rng, 2, 67))
+    yield sample("integers", rng.permutation(7))
+    yield sample("empty", normal(rng, 2, 0))
+
+
+@samples_for("topk")
+def _topk(rng: Rng) -> Samples:
+    yield sample("last axis", distinct(rng, 3, 5), 2)
+    yield sample("first axis", distinct(rng, 4, 2), 3, 0)
+    yield sample("middle axis", distinct(rng, 2, 4, 2), 1, axis=-2)
+    yield sample("all", distinct(rng, 2, 3), k=3)
+    yield sample("none", distinct(rng, 2, 3), 0)
+    yield sample("integers", rng.permutation(7), 3)
+    yield sample("empty", normal(rng, 0, 3), 2)
+
+
+@samples_for("cumsum")
+def _cumsum(rng: Rng) -> Samples:
+    x = normal(rng, 2, 3, 4)
+    yield sample("all", x)
+    yield sample("first axis", x, 0)
+    yield sample("last axis", x, axis=-1)
+    yield sample("integers", np.array([3, -1, 2]), 0)
+    yield sample("empty", normal(rng, 2, 0), 1)
+    yield sample("of no rows", normal(rng, 0, 3), 1)
 
 
 @samples_for("softmax", "log_softmax")
@@ -107,7 +172,8 @@ def _squeeze(rng: Rng) -> Samples:
     yield sample("all", normal(rng, 1, 3, 1))
     yield sample("all, others kept", normal(rng, 2, 1, 3))
     yield sample("one", normal(rng, 1, 3, 1), -1)
-    yield sample("two", normal(rng, 1, 3, 1), axis=(0, 2))
+    yield sample("two", normal(rng, 1, 3, 1), axis=(0, -1))
+    yield sample("0-d", normal(rng))
     yield sample("empty", normal(rng, 1, 0))
 
 
@@ -118,7 +184,73 @@ def _broadcast_to(rng: Rng) -> Samples:
     yield sample("both", normal(rng, 3, 1), (2, 3, 4))
     yield sample("0-d", normal(rng), (2, 2))
     yield sample("unchanged", normal(rng, 2, 2), (2, 2))
+    yield sample("lengths kept", normal(rng, 2, 1, 3), (4, -1, 2, -1))
     yield sample("empty", normal(rng, 1, 3), (0, 3))
+
+
+@samples_for("flip")
+def _flip(rng: Rng) -> Samples:
+    x = normal(rng, 2, 3, 4)
+    yield sample("all", x)
+    yield sample("last axis", x, -1)
+    yield sample("two axes", x, axis=(0, -2))
+    yield sample("0-d", normal(rng))
+    yield sample("empty", normal(rng, 0, 3), 0)
+
+
+@samples_for("flatten")
+def _flatten(rng: Rng) -> Samples:
+    x = normal(rng, 2, 3, 4)
+    yield sample("all", x)
+    yield sample("first two axes", x, 0, 1)
+    yield sample("last two axes", x, start_axis=-2)
+    yield sample("one axis", x, 1, end_axis=1)
+    yield sample("0-d", normal(rng))
+    yield sample("empty", normal(rng, 2, 0, 3), 1)
+
+
+@samples_for("repeat")
+def _repeat(rng: Rng) -> Samples:
+    x = normal(rng, 2, 3)
+    yield sample("flattened", x, 2)
+    yield sample("middle axis", normal(rng, 2, 3, 2), 3, 1)
+    yield sample("last axis, none", x, 0, axis=-1)
+    yield sample("each its own", x, [2, 0, 1], 1)
+    yield sample("flattened, each its own", x, (1, 0, 3, 2, 0, 1))
+    yield sample("0-d", normal(rng), 3)
+    yield sample("empty", normal(rng, 0, 3), 2, 1)
+
+
+@samples_for("tile")
+def _tile(rng: Rng) -> Samples:
+    yield sample("last axis", normal(rng, 2, 3), 2)
+    yield sample("both axes", normal(rng, 2, 3), (2, 3))
+    yield sample("new axes", normal(rng, 3), [2, 1, 2])
+    yield sample("0-d", normal(rng), (2, 2))
+    yield sample("no copy", normal(rng, 2, 3), (0, 1))
+    yield sample("empty", normal(rng, 0, 3), (2, 2))
+
+
+@samples_for("roll")
+def _roll(rng: Rng) -> Samples:
+    x = normal(rng, 2, 3, 4)
+    yield sample("flattened", x, 5)
+    yield sample("last axis", x, -1, -1)
+    yield sample("beyond the length", x, 7, axis=1)
+    yield sample("two axes", x, (1, -2), (0, 2))
+    yield sample("one axis twice", x, [1, 2], (2, -1))
+    yield sample("0-d", normal(rng), 1)
+    yield sample("empty", normal(rng, 0, 3), 1, 0)
+
+
+@samples_for("tril", "triu")
+def _triangles(rng: Rng) -> Samples:
+    yield sample("square", normal(rng, 3, 3))
+    yield sample("above, wide", normal(rng, 2, 5), 1)
+    yield sample("below, batch", normal(rng, 2, 4, 3), k=-2)
+    yield sample("outside", normal(rng, 2, 3), 9)
+    yield sample("booleans", np.ones((3, 4), bool))
+    yield sample("empty", normal(rng, 0, 3))
 
 
 @samples_for("concatenate", "stack")
@@ -208,6 +340,32 @@ def _take_along_axis(rng: Rng) -> Samples:
     yield sample("repeats", normal(rng, 2, 3), np.array([[1, 1, 1], [0, 2, 0]]), 1)
     yield sample("three axes", normal(rng, 2, 3, 2), rng.integers(0, 3, (2, 1, 2)), 1)
     yield sample("empty", normal(rng, 3, 4), np.zeros((3, 0), np.int64), 1)
+
+
+@samples_for("gather")
+def _gather(rng: Rng) -> Samples:
+    yield sample("fewer rows", normal(rng, 3, 4), rng.integers(0, 4, (2, 3)), -1)
+    yield sample("one row, repeats", normal(rng, 3, 4), np.array([[1, 1, 3, 1, 0]]), 1)
+    yield sample("first axis", normal(rng, 3, 4), rng.integers(0, 3, (5, 2)), axis=0)
+    yield sample("three axes", normal(rng, 2, 3, 4), rng.integers(0, 3, (1, 3, 2)), 1)
+    yield sample("empty", normal(rng, 3, 4), np.zeros((0, 2), np.int64), 1)
+
+
+@samples_for("take")
+def _take(rng: Rng) -> Samples:
+    yield sample("flattened", normal(rng, 3, 4), np.array([[11, -12], [3, 3]]))
+    yield sample("rows with repeats", normal(rng, 3, 4), np.array([2, 0, 2, -1]), 0)
+    yield sample("middle axis", normal(rng, 2, 3, 2), rng.integers(0, 3, (2, 2)), axis=-2)
+    yield sample("one", normal(rng, 3, 4), np.array(1), 1)
+    yield sample("none", normal(rng, 3, 4), np.zeros(0, np.int64), 1)
+
+
+@samples_for("one_hot")
+def _one_hot(rng: Rng) -> Samples:
+    yield sample("ids", np.array([[0, 3], [1, 0]]), 4)
+    yield sample("more classes, small integers", np.array([2, 0], np.uint8), num_classes=5)
+    yield sample("one id", np.array(1), 2)
+    yield sample("empty", np.zeros((2, 0), np.int64), 3)
 
 
 @samples_for("embedding")

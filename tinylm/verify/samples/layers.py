@@ -22,6 +22,29 @@ def _matmul(rng: Rng) -> Samples:
     yield sample("nothing to sum", normal(rng, 2, 0), normal(rng, 0, 3))
 
 
+@samples_for("einsum")
+def _einsum(rng: Rng) -> Samples:
+    def arrays(*shapes: tuple[int, ...]) -> list[np.ndarray]:
+        return [normal(rng, *shape) for shape in shapes]
+
+    yield sample("matrices", arrays((2, 3), (3, 4)), "ij,jk->ik")
+    yield sample("attention scores", arrays((2, 3, 2, 4), (2, 5, 2, 4)), "bqhd,bkhd->bhqk")
+    yield sample("without a result's letters", arrays((2, 3), (4, 3)), "zj,aj")
+    yield sample("three operands", arrays((2, 3), (3, 4), (2, 4)), "ij,jk,ik->j")
+    yield sample("outer product, spaces", arrays((2,), (3,)), " i , j -> j i ")
+    yield sample("element by element", arrays((2, 3), (2, 3)), "ij,ij->ij")
+    yield sample("a letter of its own", arrays((2, 3), (4,)), "ij,k->k")
+    yield sample("transposed", arrays((2, 3, 4)), "ijk->kij")
+    yield sample("trace", arrays((3, 3)), "ii")
+    yield sample("diagonal twice", arrays((3, 2, 3), (3, 3)), "iji,ii->ij")
+    yield sample("ellipsis", arrays((2, 1, 3, 4), (5, 4, 2)), "...ij,...jk->...ik")
+    yield sample("ellipsis between", arrays((3, 2, 2, 4), (4,)), "i...j,j")
+    yield sample("axes of length 1", arrays((2, 1), (3, 4), (1, 1)), "ij,jk,ik->ik")
+    yield sample("one array twice", [x := normal(rng, 2, 3), x], "ij,kj->ik")
+    yield sample("no axes", arrays((), (2,)), ",i->i")
+    yield sample("nothing to sum", arrays((2, 0), (0, 3)), "ij,jk->ik")
+
+
 @samples_for("linear")
 def _linear(rng: Rng) -> Samples:
     yield sample("bias", normal(rng, 3, 2), normal(rng, 4, 2), normal(rng, 4))
@@ -110,12 +133,23 @@ def _losses(rng: Rng) -> Samples:
     yield sample("another ignore_index", normal(rng, 4, 5), targets, ignore_index=1)
     yield sample("one row", normal(rng, 5), np.array(3))
     yield sample("empty", normal(rng, 0, 5), targets[:0], reduction="sum")
+    yield sample("class weights", normal(rng, 4, 5), np.array([1, -100, 4, 1]), weight=rng.random(5))
+    yield sample("class weights, none", normal(rng, 2, 2, 5), targets.reshape(2, 2), weight=rng.random(5), reduction="none")
 
 
 @samples_for("cross_entropy")
 def _cross_entropy(rng: Rng) -> Samples:
     yield from _losses(rng)
     targets = np.array([1, -100, 4, 1])
+    yield sample("class weights, smoothed", normal(rng, 4, 5), targets, weight=rng.random(5), label_smoothing=0.1)
+    teacher = rng.dirichlet(np.ones(5), 4)
+    yield sample("probabilities", normal(rng, 4, 5), teacher)
+    yield sample("probabilities, leading axes", normal(rng, 2, 2, 5), teacher.reshape(2, 2, 5), reduction="none")
+    everything = {"weight": rng.random(5), "label_smoothing": 0.1}
+    for reduction in ("mean", "sum"):
+        yield sample(f"probabilities, weights, smoothed, {reduction}", normal(rng, 4, 5), teacher, **everything, reduction=reduction)
+    yield sample("probabilities, one row", normal(rng, 5), teacher[0])
+    yield sample("probabilities, empty", normal(rng, 0, 5), teacher[:0], reduction="sum")
     for reduction in ("mean", "sum", "none"):
         yield sample(f"smoothed, {reduction}", normal(rng, 4, 5), targets, label_smoothing=0.1, reduction=reduction)
     yield sample("large values", normal(rng, 3, 4) * 3 + 500, targets[[0, 3, 0]])
@@ -128,6 +162,8 @@ def _binary_cross_entropy(rng: Rng) -> Samples:
     yield sample("large values", nonzero(rng, 4) * 40, rng.random(4))
     yield sample("0-d", nonzero(rng), rng.random(()))
     yield sample("empty", normal(rng, 0, 2), rng.random((0, 2)), reduction="sum")
+    yield sample("positive weights", nonzero(rng, 3, 2), rng.random((3, 2)), pos_weight=np.array([0.5, 3.0]))
+    yield sample("a positive weight", nonzero(rng, 4) * 10, rng.random(4), pos_weight=np.array(2.5), reduction="none")
 
 
 # ---------------------------------------------------------------- attention

@@ -57,6 +57,50 @@ def _gelu(rng: Rng) -> Samples:
     yield sample("tanh form by position", normal(rng, 4), "tanh")
 
 
+@samples_for("expm1", "sin", "cos", "square", "softplus")
+def _plain(rng: Rng) -> Samples:
+    yield sample("matrix", nonzero(rng, 3, 4))
+    yield sample("0-d", nonzero(rng))
+    yield sample("large values", nonzero(rng, 5) * 4)
+    yield sample("empty", normal(rng, 2, 0))
+
+
+@samples_for("leaky_relu")
+def _leaky_relu(rng: Rng) -> Samples:
+    yield from _plain(rng)
+    yield sample("another slope", nonzero(rng, 3, 4), 0.3)
+    yield sample("a negative slope, by name", nonzero(rng, 5), negative_slope=-0.5)
+
+
+@samples_for("elu")
+def _elu(rng: Rng) -> Samples:
+    yield from _plain(rng)
+    yield sample("another alpha", nonzero(rng, 3, 4), 0.3)
+    yield sample("a large alpha, by name", nonzero(rng, 5), alpha=2.5)
+
+
+@samples_for("floor", "round")
+def _rounding(rng: Rng) -> Samples:
+    yield sample("numbers", np.array([[-2.7, -0.2, 0.3], [1.8, 2.0, -1.0]]))
+    yield sample("halves", np.array([-1.5, -0.5, 0.5, 1.5, 2.5]))
+    yield sample("0-d", np.array(-0.7))
+    yield sample("integers", np.array([-3, 2]))
+    yield sample("empty", normal(rng, 2, 0))
+
+
+@samples_for("remainder", "floor_divide")
+def _division(rng: Rng) -> Samples:
+    a, b = np.array([[7.3, -7.3, 0.4], [-0.4, 5.5, -9.1]]), np.array([[2.0, 2.0, -1.5], [3.0, -2.2, -4.0]])
+    yield sample("same shape", a, b)
+    yield sample("row", a, b[1])
+    yield sample("column and row", a[:, :1], b[0])
+    yield sample("number right", a, -2)
+    yield sample("number left", -7.5, b)
+    yield sample("integer array", a, np.array([2, -3, 4]))
+    yield sample("integers", np.array([7, -7, 7, -7]), np.array([2, 2, -2, -2]))
+    yield sample("empty", a[:0], b[0])
+
+
 @samples_for("swiglu")
 def _swiglu(rng: Rng) -> Samples:
     yield sample("matrix", normal(rng, 3, 4), normal(rng, 3, 4))
@@ -78,8 +122,12 @@ def _unary_positive(rng: Rng) -> Samples:
 def _clip(rng: Rng) -> Samples:
     x = np.array([[-2.0, -0.8, -0.2], [0.1, 0.7, 1.9]])
     yield sample("both bounds", x, -0.5, 0.5)
-    yield sample("lower", x, a_min=-0.5)
+    yield sample("lower", x, -0.5)
     yield sample("upper", x, None, 0.5)
+    yield sample("arrays", x, np.array([[-0.5], [0.4]]), np.array([0.3, 0.6, 1.5]))
+    yield sample("array and number", x, np.array([-0.5, -3.0, -0.1]), 0.3)
+    yield sample("x broadcast, upper", np.array([-0.8, 0.1, 0.7]), None, np.array([[0.0], [0.5]]))
+    yield sample("crossed bounds", x, np.array(0.5), np.array(-0.5))
     yield sample("empty", normal(rng, 0, 2), -0.5, 0.5)
 
 
@@ -128,6 +176,32 @@ def _comparisons(rng: Rng) -> Samples:
     yield sample("integers", a, b)
     yield sample("not a number", np.array([np.nan, 1.0]), np.array([np.nan, np.nan]))
     yield sample("empty", normal(rng, 0, 3), normal(rng, 3))
+
+
+@samples_for("bitwise_and", "bitwise_or")
+def _bits(rng: Rng) -> Samples:
+    a, b = rng.integers(0, 2, (2, 2, 3)) > 0
+    yield sample("booleans", a, b)
+    yield sample("broadcast", a, np.array([[True], [False]]))
+    yield sample("integers", np.array([-1, 6, 3]), np.array([5, 3, 0]))
+    yield sample("number", np.array([5, 6, 7]), 3)
+    yield sample("boolean left", True, a)
+    yield sample("empty", a[:0], b[0])
+
+
+@samples_for("invert")
+def _invert(rng: Rng) -> Samples:
+    yield sample("booleans", rng.integers(0, 2, (2, 3)) > 0)
+    yield sample("integers", np.array([0, -1, 5]))
+    yield sample("0-d", np.array(True))
+
+
+@samples_for("isfinite", "isnan")
+def _special_values(rng: Rng) -> Samples:
+    yield sample("numbers", np.array([[0.0, np.inf], [np.nan, -np.inf]]))
+    yield sample("integers", np.array([1, 2]))
+    yield sample("0-d", np.array(np.nan))
+    yield sample("empty", normal(rng, 0, 2))
 
 
 @samples_for("zeros_like", "ones_like")

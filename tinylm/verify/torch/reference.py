@@ -51,24 +51,30 @@ references |= {
     "power": lambda a, b: a**b,
     "maximum": lambda a, b: torch.maximum(*_both(a, b)),
     "minimum": lambda a, b: torch.minimum(*_both(a, b)),
+    "floor_divide": lambda a, b: torch.div(*_both(a, b), rounding_mode="floor"),
+    "invert": lambda x: ~x,
     "where": lambda c, a, b: torch.where(c, *_both(a, b)),
-    "clip": lambda x, a_min=None, a_max=None: torch.clamp(x, a_min, a_max),
+    "clip": lambda x, a_min=None, a_max=None: torch.clamp(x, *(_both(x, b)[1] if b is not None else None for b in (a_min, a_max))),
     "negative": lambda x: -x,
     "identity": lambda x: x * 1,
     "gelu": lambda x, approximate="none": F.gelu(x, approximate=approximate),
     "silu": F.silu,
+    "elu": lambda x, alpha=1.0: F.elu(x, alpha),
+    "leaky_relu": lambda x, negative_slope=0.01: F.leaky_relu(x, negative_slope),
+    "softplus": lambda x: -F.logsigmoid(-x),  # F.softplus is x itself from 20 on
     "swiglu": lambda a, b: F.silu(a) * b,
     "to_device": lambda x, device: x * 1,
     "astype": lambda x, dtype: x.to(getattr(torch, dtype)),
     "dropout": lambda x, p=0.5, *, key: x * _mask(x, p, key),
 }
-references |= {
-    name: lambda x, name=name: getattr(torch, name)(x)
-    for name in ("abs", "erf", "erfc", "exp", "log", "log1p", "relu", "sigmoid", "sign", "sqrt", "tanh", "zeros_like", "ones_like")
-}
+SAME_NAME = (
+    "abs", "cos", "erf", "erfc", "exp", "expm1", "floor", "isfinite", "isnan", "log", "log1p", "ones_like", "relu", "round",
+    "sigmoid", "sign", "sin", "sqrt", "square", "tanh", "zeros_like",
+)  # fmt: skip
+references |= {name: lambda x, name=name: getattr(torch, name)(x) for name in SAME_NAME}
 references |= {
     name: lambda a, b, name=name: getattr(torch, name)(*_both(a, b))
-    for name in ("eq", "ne", "less", "less_equal", "greater", "greater_equal")
+    for name in ("eq", "ne", "less", "less_equal", "greater", "greater_equal", "bitwise_and", "bitwise_or", "remainder")
 }
 references["equal"], references["not_equal"] = references.pop("eq"), references.pop("ne")
 
@@ -102,10 +108,36 @@ references |= {
     "var": lambda x, axis=None, *, ddof=0, keepdims=False: (
         x.var(_axes(x, axis), correction=ddof, keepdim=keepdims) if x.numel() else x.sum(_axes(x, axis), keepdim=keepdims)
     ),
+    "std": lambda x, axis=None, *, ddof=0, keepdims=False: (
+        x.std(_axes(x, axis), correction=ddof, keepdim=keepdims) if x.numel() else x.sum(_axes(x, axis), keepdim=keepdims)
+    ),
+    "prod": lambda x, axis=None, keepdims=False: _product(x, sorted(i % max(x.ndim, 1) for i in _axes(x, axis)), keepdims),
     "softmax": lambda x, axis=-1: torch.softmax(x, axis),
     "log_softmax": lambda x, axis=-1: torch.log_softmax(x, axis),
-    "argmax": lambda x, axis=None: torch.argmax(x, axis),
+    "argmax": lambda x, axis=None, keepdims=False: _first(x, axis, keepdims, lambda x: x.amax),
+    "argmin": lambda x, axis=None, keepdims=False: _first(x, axis, keepdims, lambda x: x.amin),
+    "any": lambda x, axis=None, keepdims=False: torch.any(x != 0, _axes(x, axis), keepdim=keepdims),
+    "all": lambda x, axis=None, keepdims=False: torch.all(x != 0, _axes(x, axis), keepdim=keepdims),
+    "sort": lambda x, axis=-1: torch.sort(x, dim=axis, stable=True)[0],
+    "argsort": lambda x, axis=-1: torch.argsort(x, dim=axis, stable=True),
+    "topk": lambda x, k, axis=-1: [part.narrow(axis, 0, k) for part in torch.sort(x, dim=axis, stable=True, descending=True)],
+    "cumsum": lambda x, axis=None: x.reshape(-1).cumsum(0) if axis is None else x.cumsum(axis),
 }
+
+
+def _product(x: Any, axes: Sequence[int], keepdims: bool) -> Any:
+    for i in reversed(axes):
+        x = x.prod(i, keepdim=keepdims)
+    return x
+
+
+def _first(x: Any, axis: Any, keepdims: bool, extreme: Callable[..., Any]) -> Any:
+    """Returns the first position of an extreme, which torch.argmax does not promise."""
+    here = x.detach() == extreme(x.detach())(_axes(x, axis), keepdim=True)
+    if axis is None:
+        return here.reshape(-1).int().argmax().reshape([1] * x.ndim if keepdims else [])
+    return here.int().cumsum(axis).eq(1).logical_and(here).int().argmax(axis, keepdim=keepdims)
+
 
 # ---------------------------------------------------------------- shapes and lookups
 
@@ -116,7 +148,11 @@ references |= {
     "swapaxes": lambda x, axis1, axis2: x.transpose(axis1, axis2),
     "expand_dims": lambda x, axis: x.reshape(np.expand_dims(np.empty(x.shape), axis).shape),
     "squeeze": lambda x, axis=None: x.squeeze() if axis is None else x.squeeze(axis),
-    "broadcast_to": lambda x, shape: x.broadcast_to(shape),
+    "broadcast_to": lambda x, shape: x.expand(shape),
+    "flatten": lambda x, start_axis=0, end_axis=-1: x.flatten(start_axis, end_axis),
+    "repeat": lambda x, repeats, axis=None: torch.repeat_interleave(x, torch.as_tensor(repeats), axis),
+    "tile": lambda x, reps: x.tile(reps if isinstance(reps, (tuple, list)) else (reps,)),
+    "roll": lambda x, shift, axis=None: x.reshape(-1).roll(shift).reshape(x.shape) if axis is None else x.roll(shift, axis),
     "concatenate": lambda arrays, axis=0: torch.cat(arrays, axis),
     "stack": lambda arrays, axis=0: torch.stack(arrays, axis),
     "split": lambda x, where, axis=0: torch.tensor_split(x, where, axis),
@@ -124,6 +160,12 @@ references |= {
     "getitem": lambda x, key: x.reshape(-1)[_positions(x.shape, key)],
     "scatter_add": lambda values, key, shape: _scattered(values, key, shape),
     "index_add": lambda x, values, key: x + _scattered(values, key, x.shape),
+    "flip": lambda x, axis=None: x.flip(_axes(x, axis)),
+    "tril": lambda x, k=0: x.tril(k),
+    "triu": lambda x, k=0: x.triu(k),
+    "one_hot": lambda ids, num_classes: F.one_hot(ids.long(), num_classes),
+    "gather": lambda x, indices, axis: torch.gather(x, axis, indices),
+    "take": lambda x, indices, axis=None: x.reshape(-1)[indices] if axis is None else x[(slice(None),) * (axis % x.ndim) + (indices,)],
     "take_along_axis": lambda x, indices, axis: torch.take_along_dim(x, indices, axis),
     "embedding": lambda ids, weight, padding_idx=None: F.embedding(ids, weight, padding_idx),
 }
@@ -147,7 +189,9 @@ references |= {
     "rms_norm": lambda x, weight=None, *, eps=1e-6: F.rms_norm(x, x.shape[-1:], weight, eps),
     "cross_entropy": lambda logits, targets, **settings: _by_rows(F.cross_entropy, logits, targets, **settings),
     "nll_loss": lambda log_probabilities, targets, **settings: _by_rows(F.nll_loss, log_probabilities, targets, **settings),
-    "binary_cross_entropy_with_logits": F.binary_cross_entropy_with_logits,
+    "binary_cross_entropy_with_logits": lambda logits, targets, **settings: F.binary_cross_entropy_with_logits(
+        logits, targets, **_weights_in_torch(settings, logits)
+    ),
 }
 
 
@@ -174,10 +218,21 @@ def layer_norm(x, weight=None, bias=None, *, eps=1e-5):
     return F.layer_norm(x, x.shape[-1:], weight, bias, eps)
 
 
+@reference
+def einsum(arrays, subscripts):
+    return torch.einsum(subscripts.replace(" ", ""), *arrays)
+
+
 def _by_rows(loss: Callable[..., Any], scores: Any, targets: Any, **settings: Any) -> Any:
     """Flattens the leading axes, since PyTorch has classes on axis 1."""
-    y = loss(scores.reshape(-1, scores.shape[-1]), targets.reshape(-1), **settings)
-    return y.reshape(targets.shape) if settings.get("reduction") == "none" else y
+    rows = targets.reshape(-1, scores.shape[-1]) if targets.is_floating_point() else targets.reshape(-1)
+    y = loss(scores.reshape(-1, scores.shape[-1]), rows, **_weights_in_torch(settings, scores))
+    return y.reshape(scores.shape[:-1]) if settings.get("reduction") == "none" else y
+
+
+def _weights_in_torch(settings: dict[str, Any], scores: Any) -> dict[str, Any]:
+    """Returns the settings of a loss with PyTorch tensors of the scores' dtype for arrays of weights."""
+    return {k: torch.tensor(v, dtype=scores.dtype) if isinstance(v, np.ndarray) else v for k, v in settings.items()}
 
 
 # ---------------------------------------------------------------- attention and recurrence
