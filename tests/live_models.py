@@ -15,7 +15,7 @@ from tinylm.explain.live.scripts import engine_scripts
 from tinylm.explain.live.weights import rounded
 from tinylm.models import GPT, Ensemble, GPTConfig, Llama, LlamaConfig, RNNModel, classifier
 from tinylm.models.classifier import LSTMClassifier, TransformerClassifier
-from tinylm.models.llama import RotaryScaling
+from tinylm.models.rotary_scaling import RotaryScaling, YarnScaling
 from tinylm.nn.lora import adapt
 from tinylm.pages.document import document
 
@@ -49,10 +49,15 @@ def made_models() -> dict[str, Any]:
     single = RNNModel("gru", V, 6, 7, 2)
     single.rnn = nn.GRU(6, 7, 2, single_bias=True)
     rng = np.random.default_rng(0)
-    for model in (*made.values(), single):
+    last = {
+        "gru, single bias": single,
+        "gpt, untied": GPT(GPTConfig(**SMALL, n_head=2, n_embd=8, tied=False)),
+        "llama, YaRN": Llama(LlamaConfig(**SMALL, n_head=2, n_kv_head=1, n_embd=8, n_hidden=6, rope_scaling=YarnScaling(4.0, 8))),
+    }
+    for model in (*made.values(), *last.values()):
         for p in model.parameters():  # biases and norms too, which start at 0 and 1
             p.data[...] = 1.5 * p.data + rng.normal(0, 0.2, p.shape)
-    return {**made, "gru, single bias": single}
+    return made | last
 
 
 MODELS = made_models()
@@ -141,8 +146,8 @@ MISTAKES: list[tuple[str, dict[str, Any]]] = [
     ("gpt", {"n_head": 4}),
     ("llama", {"rope_pairing": "interleaved"}),
     ("llama, interleaved", {"rope_pairing": "half"}),
-    ("llama, interleaved", {"rope_scaling": None}),
-    ("llama, interleaved", {"rope_theta": 25.0}),
+    ("llama, interleaved", {"frequencies": [1.0, 0.4, 0.2, 0.1]}),
+    ("llama, YaRN", {"rope_attention": 1.0}),
     ("rnn", {"nonlinearity": "sigmoid"}),
     ("transformer classifier", {"n_head": 4}),
     ("transformer classifier", {"norm_eps": 1e-3}),

@@ -118,7 +118,7 @@ function llamaLayer(config, weights, path) {
     causal: true,
     norm_1: x => rmsNorm(x, weights(`${path}.input_layernorm.weight`), config.norm_eps),
     project: x => ({
-      q: rotated(heads(x, "q_proj", config.n_head), config),
+      q: apply(q => config.rope_attention ** 2 * q, rotated(heads(x, "q_proj", config.n_head), config)), // not 1 with YaRN scaling only
       k: rotated(heads(x, "k_proj", config.n_kv_head), config),
       v: heads(x, "v_proj", config.n_kv_head),
     }),
@@ -143,7 +143,7 @@ function rotated(heads, config) {
   const [H, T, D] = heads.shape, y = array(heads.shape), half = config.rope_pairing === "half";
   for (let t = 0; t < T; t++)
     for (let i = 0; i < D / 2; i++) {
-      const angle = t * frequency(config, i), cos = Math.cos(angle), sin = Math.sin(angle);
+      const angle = t * config.frequencies[i], cos = Math.cos(angle), sin = Math.sin(angle);
       const first = half ? i : 2 * i, second = half ? i + D / 2 : 2 * i + 1;
       for (let h = 0; h < H; h++) {
         const row = (h * T + t) * D, a = heads.data[row + first], b = heads.data[row + second];
@@ -152,17 +152,6 @@ function rotated(heads, config) {
       }
     }
   return y;
-}
-
-// f_i = theta^(-2i/D), in radians per position. Llama 3.1 divides those that make few turns within the original context by a
-// factor, keeps those that make many, and interpolates between.
-function frequency({rope_theta, head_dim, rope_scaling}, i) {
-  const f = rope_theta ** ((-2 * i) / head_dim);
-  if (!rope_scaling) return f;
-  const {factor, low_freq_factor: low, high_freq_factor: high, original_block_size} = rope_scaling;
-  const turns = (original_block_size * f) / (2 * Math.PI);
-  const kept = Math.min(Math.max((turns - low) / (high - low), 0), 1);
-  return kept * f + ((1 - kept) * f) / factor;
 }
 
 // ---------------------------------------------------------------- the classifier

@@ -115,10 +115,14 @@ def _rounded_array(name: str, tensor: Tensor, dtype: np.dtype) -> np.ndarray:
 def described(model: Any) -> tuple[str, dict[str, Any]]:
     """Returns (kind, config) of a model. Raises ConfigError for one that models.js does not compute."""
     if type(model) is GPT:
-        return "gpt", _without(dataclasses.asdict(model.config), "dropout", "bias")
+        return "gpt", _without(dataclasses.asdict(model.config), "dropout", "bias", "tied")
     if type(model) is Llama:
-        settings = _without(dataclasses.asdict(model.config), "dropout", "attention_bias", "mlp_bias", "tied")
-        return "llama", {**settings, "head_dim": model.config.head_width}
+        shape = model.config
+        if shape.rope_scaling is not None and shape.rope_scaling.by_length:
+            raise ConfigError("its rotary frequencies depend on the length of the text, which the page does not compute")
+        settings = _without(dataclasses.asdict(shape), "dropout", "attention_bias", "mlp_bias", "tied", "rope_theta", "rope_scaling")
+        made = {"head_dim": shape.head_width, "frequencies": list(shape.frequencies), "rope_attention": shape.rope_attention}
+        return "llama", {**settings, **made}
     if type(model) is RNNModel:
         kind = "rnn" if isinstance(model.rnn, RNN) else "lstm" if isinstance(model.rnn, LSTM) else "gru"
         return kind, {"block_size": None, **_recurrent(model)}
