@@ -106,7 +106,7 @@ class Sampling:
         adjusted[completing_tokens(seen, self.no_repeat_ngram)] = -math.inf
         if adjusted.max() == -math.inf:
             reasons = {f"no_repeat_ngram {self.no_repeat_ngram}": self.no_repeat_ngram, "logit_bias": self.logit_bias}
-            raise AnomalyError(f"no token can be drawn: {' and '.join(name for name, set_ in reasons.items() if set_)} leave none")
+            raise AnomalyError(f"no token can be drawn: none is left by {' and '.join(name for name, set_ in reasons.items() if set_)}")
         return adjusted
 
 
@@ -151,9 +151,9 @@ def generate_batch(
 
     Equal prompts are computed once, and their rows go on from copies of the same state: `[prompt] * n` are n samples of one prompt.
     ends: a row that has drawn one of these ids repeats it from then on, and when every row has, nothing more is yielded.
-    Each row draws from its own random stream, so that its text does not depend on the others': with the default streams row i is
-    what the i-th of as many calls of `generate` would draw, up to the rounding of products of more rows. While a step is computed
-    the model is in evaluation mode, and between the steps and afterwards as it was.
+    Each row draws from its own random stream, by default the next of the seeded generator, so that its text does not depend on the
+    others': it is what `generate` draws from that stream, up to the rounding of products of more rows. While a step is computed the
+    model is in evaluation mode, and between the steps and afterwards as it was.
     Raises ConfigError for an empty prompt, a number of tokens that is not one from 0 on, streams that are none, or if the whole
     vocabulary is forbidden; ShapeError and RangeError for prompts and forbidden ids that are no ids of the vocabulary;
     AnomalyError if the model's logits are not finite, with the position and the first parameter that is not.

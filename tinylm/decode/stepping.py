@@ -4,7 +4,7 @@ Neural and n-gram models have the same interface here: the distribution of the n
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -76,13 +76,18 @@ class Stepper:
         if self.seen is None:
             return
         self.seen = self.seen[rows]
-        if self.state is not None:
-            self.state = [x.select(rows) if isinstance(x, KeyValueCache) else x[:, rows] for x in self.state]  # x (layers, N, hidden)
+        if isinstance(self.state, list) and all(isinstance(x, KeyValueCache | Tensor) for x in self.state):
+            with no_grad():
+                self.state = [x.select(rows) if isinstance(x, KeyValueCache) else x[:, rows] for x in self.state]  # x (layers, N, hidden)
+        else:
+            self.state = None  # of a form that is not known here: the tokens are read again
 
 
 def _to_last(model: LanguageModel, ids: Tensor, state: Any) -> tuple[Tensor, Any]:
     """Returns model.advance_to_last(ids, state); what `advance` gives where a class or an object has an `advance` of its own."""
-    own = next((vars(kind) for kind in type(model).__mro__ if "advance" in vars(kind) or "advance_to_last" in vars(kind)), {})
+    own: Mapping[str, Any] = next(
+        (vars(kind) for kind in type(model).__mro__ if "advance" in vars(kind) or "advance_to_last" in vars(kind)), {}
+    )
     if "advance_to_last" in own and "advance" not in vars(model):
         return model.advance_to_last(ids, state)
     logits, state = model.advance(ids, state)
