@@ -10,6 +10,7 @@ from typing import Any
 from tinylm.engine.anomalies import detect_anomaly
 from tinylm.engine.arrays import array_module
 from tinylm.engine.autograd import no_grad
+from tinylm.engine.derivatives import hvp, jacobian
 from tinylm.engine.grad import grad
 from tinylm.engine.kernels import kernel, update
 from tinylm.engine.op import op
@@ -39,6 +40,8 @@ __all__ = [
     "array_module",
     "detect_anomaly",
     "grad",
+    "hvp",
+    "jacobian",
     "kernel",
     "manual_seed",
     "no_grad",

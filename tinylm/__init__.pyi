@@ -11,6 +11,8 @@ from tinylm import verify as verify
 from tinylm.engine.anomalies import detect_anomaly as detect_anomaly
 from tinylm.engine.arrays import array_module as array_module
 from tinylm.engine.autograd import no_grad as no_grad
+from tinylm.engine.derivatives import hvp as hvp
+from tinylm.engine.derivatives import jacobian as jacobian
 from tinylm.engine.grad import grad as grad
 from tinylm.engine.kernels import kernel as kernel
 from tinylm.engine.kernels import update as update

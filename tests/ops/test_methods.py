@@ -13,6 +13,7 @@ B = np.array([[2.0, 2.0, 0.25], [1.0, 4.0, 2.5]])
 METHODS = {
     "all": lambda x: x.all(axis=0), "any": lambda x: x.any(axis=0), "argmin": lambda x: x.argmin(axis=1, keepdims=True),
     "argsort": lambda x: x.argsort(axis=0), "cumsum": lambda x: x.cumsum(axis=1), "take": lambda x: x.take(np.array([2, 0]), axis=1),
+    "flatten": lambda x: x.flatten(), "repeat": lambda x: x.repeat(2, axis=1),
     "prod": lambda x: x.prod(axis=0), "round": lambda x: x.round(), "std": lambda x: x.std(axis=1, ddof=1),
     "argmax": lambda x: x.argmax(axis=1), "astype": lambda x: x.astype("float32"), "broadcast_to": lambda x: x.broadcast_to((2, 2, 3)),
     "clip": lambda x: x.clip(1, 2), "dropout": lambda x: x.dropout(0.0), "exp": lambda x: x.exp(), "gelu": lambda x: x.gelu(),

@@ -7,11 +7,12 @@ that is run again on tensors computes with the functions below.
 import sys as _sys
 from typing import Any
 
+from tinylm.checks import shown
 from tinylm.engine.arrays import register_tensor_namespace
 from tinylm.engine.devices import device_namespace, parse_device
 from tinylm.engine.kernels import registry
 from tinylm.engine.tensor import Tensor, raw_index
-from tinylm.errors import AutogradError
+from tinylm.errors import AutogradError, ShapeError
 from tinylm.ops.activations import ACTIVATIONS as ACTIVATIONS
 from tinylm.ops.activations import elu, gelu, identity, leaky_relu, relu, sigmoid, silu, softplus, swiglu
 from tinylm.ops.along_axis import argsort, cumsum, sort, topk
@@ -20,6 +21,7 @@ from tinylm.ops.comparisons import argmax, argmin, equal, greater, greater_equal
 from tinylm.ops.devices import to_device
 from tinylm.ops.dropout import dropout
 from tinylm.ops.einsum import einsum as _einsum
+from tinylm.ops.elementary import clip, cos, expm1, floor, floor_divide, remainder, round, sin, square
 from tinylm.ops.indexing import embedding, gather, getitem, index_add, scatter_add, take, take_along_axis
 from tinylm.ops.joint_linear import rotary_heads, swiglu_linear
 from tinylm.ops.linear import linear, matmul
@@ -30,13 +32,10 @@ from tinylm.ops.pointwise import (
     abs,
     add,
     astype,
-    clip,
-    cos,
     divide,
     erf,
     erfc,
     exp,
-    expm1,
     log,
     log1p,
     maximum,
@@ -45,9 +44,7 @@ from tinylm.ops.pointwise import (
     negative,
     power,
     sign,
-    sin,
     sqrt,
-    square,
     subtract,
     tanh,
     where,
@@ -55,8 +52,23 @@ from tinylm.ops.pointwise import (
 from tinylm.ops.recurrent import gru, lstm, rnn
 from tinylm.ops.reductions import logsumexp, max, mean, min, prod, std, sum, var
 from tinylm.ops.rotary import rotary
-from tinylm.ops.rounding import floor, floor_divide, remainder, round
-from tinylm.ops.shapes import broadcast_to, concatenate, expand_dims, flip, pad, reshape, split, squeeze, stack, swapaxes, transpose
+from tinylm.ops.shapes import (
+    broadcast_to,
+    concatenate,
+    expand_dims,
+    flatten,
+    flip,
+    pad,
+    repeat,
+    reshape,
+    roll,
+    split,
+    squeeze,
+    stack,
+    swapaxes,
+    tile,
+    transpose,
+)
 from tinylm.ops.softmax import log_softmax, softmax
 
 __all__ = sorted(["arange", *registry])
@@ -73,7 +85,11 @@ def einsum(subscripts: Any, *arrays: Any) -> Any:
 
     The arrays may also come first, in one list, as all ops with several arrays take them: einsum([q, k], "bqd,bkd->bqk").
     """
-    return _einsum(arrays, subscripts) if isinstance(subscripts, str) else _einsum(subscripts, *arrays)
+    if isinstance(subscripts, str):
+        return _einsum(arrays, subscripts)
+    if len(arrays) != 1 or not isinstance(subscripts, (list, tuple)):
+        raise ShapeError(f"einsum: the first argument is {shown(subscripts)}: expected subscripts such as 'ij,jk->ik'")
+    return _einsum(subscripts, arrays[0])
 
 
 einsum.op = _einsum.op  # type: ignore[attr-defined]
@@ -125,8 +141,9 @@ for _name, _op in {
 }.items():  # fmt: skip
     setattr(Tensor, f"__{_name}__", _op)
 for _op in (
-    all, any, argmax, argmin, argsort, astype, broadcast_to, clip, cumsum, dropout, exp, expand_dims, gelu, log, log_softmax,
-    logsumexp, max, mean, min, prod, relu, round, sigmoid, silu, softmax, split, sqrt, squeeze, std, sum, swapaxes, take, tanh, var,
+    all, any, argmax, argmin, argsort, astype, broadcast_to, clip, cumsum, dropout, exp, expand_dims, flatten, gelu, log, log_softmax,
+    logsumexp, max, mean, min, prod, relu, repeat, round, sigmoid, silu, softmax, split, sqrt, squeeze, std, sum, swapaxes, take,
+    tanh, var,
 ):  # fmt: skip
     setattr(Tensor, _op.op.name, _op)
 for _name, _value in {

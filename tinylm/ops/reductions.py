@@ -76,13 +76,9 @@ def std(x, /, axis=None, *, ddof=0, keepdims=False):
     """
     squared, var_vjp = var.op.body(x, axis, ddof=ddof, keepdims=keepdims)
     xp = array_module(x)
-    y = xp.sqrt(squared)
-
-    def vjp(dy):
-        flat = constant(y) == 0  # all elements are equal: there the derivative jumps
-        return var_vjp(xp.where(flat, 0.0, dy / (2 * xp.where(flat, 1.0, y))))
-
-    return y, vjp
+    flat = constant(squared) == 0  # all elements are equal: there the derivative jumps
+    root = xp.sqrt(xp.where(flat, 1.0, squared))
+    return xp.where(flat, 0.0, root), lambda dy: var_vjp(xp.where(flat, 0.0, dy / (2 * root)))
 
 
 @op

@@ -2,9 +2,14 @@
 
 import math
 
-from tinylm.engine.arrays import all_promoted, array_module, sum_to
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
+
+from tinylm.checks import check_integer
+from tinylm.engine.arrays import all_promoted, array_module, raw_module, sum_to
 from tinylm.engine.op import op
 from tinylm.errors import ShapeError
+from tinylm.ops.reductions import own_axis
 
 
 @op
@@ -38,14 +43,115 @@ def expand_dims(x, /, axis):
 
 @op
 def squeeze(x, /, axis=None):
-    """x without its axes of length 1, or without those given.  dx = dy with them."""
-    return array_module(x).squeeze(x, axis), lambda dy: (array_module(dy).reshape(dy, x.shape),)
+    """x without its axes of length 1, or without those given: one or several.  dx = dy with them.
+
+    Raises ShapeError for an axis of another length.
+    """
+    axis = own_axis(x, axis)
+    axes = [i for i, n in enumerate(x.shape) if n == 1] if axis is None else normalize_axis_tuple(axis, x.ndim)
+    for i in axes:
+        if x.shape[i] != 1:
+            raise ShapeError(f"squeeze: axis {i} of the shape {x.shape} has the length {x.shape[i]}: expected 1")
+    return array_module(x).squeeze(x, tuple(axes)), lambda dy: (array_module(dy).reshape(dy, x.shape),)
 
 
 @op
 def broadcast_to(x, /, shape):
-    """x repeated to `shape` by NumPy's broadcasting.  dx = dy summed over the repeats."""
-    return array_module(x).broadcast_to(x, shape), lambda dy: (sum_to(dy, x.shape),)
+    """x repeated to `shape` by NumPy's broadcasting; -1 keeps the length of an axis.  dx = dy summed over the repeats.
+
+    Raises ShapeError for a -1 where x has no axis.
+    """
+    sizes = shape if isinstance(shape, (tuple, list)) else (shape,)
+    if -1 in sizes:
+        lead = len(sizes) - x.ndim
+        if -1 in sizes[: max(lead, 0)]:
+            raise ShapeError(f"broadcast_to: {tuple(sizes)} has a -1 before the axes of x, whose shape is {x.shape}")
+        sizes = tuple(x.shape[i - lead] if n == -1 and i >= lead else n for i, n in enumerate(sizes))
+    return array_module(x).broadcast_to(x, tuple(sizes)), lambda dy: (sum_to(dy, x.shape),)
+
+
+@op
+def flatten(x, /, start_axis=0, end_axis=-1):
+    """x with the axes from start_axis to end_axis as one: (B, T, C) is (B T, C) from axis 0 to 1.  dx = dy in the old shape.
+
+    A number, of shape (), becomes an array of one element. Raises ShapeError if end_axis comes first.
+    """
+    ndim = max(x.ndim, 1)
+    first, last = normalize_axis_index(start_axis, ndim), normalize_axis_index(end_axis, ndim)
+    if last < first:
+        raise ShapeError(f"flatten: end_axis {end_axis} comes before start_axis {start_axis} in the shape {x.shape}")
+    shape = (*x.shape[:first], math.prod(x.shape[first : last + 1]), *x.shape[last + 1 :])
+    return array_module(x).reshape(x, shape), lambda dy: (array_module(dy).reshape(dy, x.shape),)
+
+
+@op
+def repeat(x, /, repeats, axis=None):
+    """Each element along `axis` (of the flattened array for None) that many times in a row: repeat([a, b], 2) is [a, a, b, b].
+
+    repeats: an integer, or one for each element.  dx = dy summed over the repetitions. Raises ConfigError for a number
+    that is negative or no integer, ShapeError for another number of them.
+    """
+    at = 0 if axis is None else normalize_axis_index(axis, x.ndim)
+    rows = array_module(x).reshape(x, (-1,)) if axis is None else x
+    n = rows.shape[at]
+    if np.ndim(repeats):
+        counts = [check_integer("repeat: repeats", r, 0) for r in np.asarray(repeats).tolist()]
+        if len(counts) != n:
+            raise ShapeError(f"repeat: {len(counts)} numbers of repetitions for {n} elements of axis {at}")
+        key = (slice(None),) * at + (raw_module(x).asarray(np.repeat(np.arange(n), counts)),)
+        return rows[key], lambda dy: (array_module(dy).reshape(array_module(dy).scatter_add(dy, key, rows.shape), x.shape),)
+    r = check_integer("repeat: repeats", repeats, 0)
+
+    def vjp(dy):
+        xp = array_module(dy)
+        parts = xp.reshape(dy, (*rows.shape[: at + 1], r, *rows.shape[at + 1 :]))
+        return (xp.reshape(xp.sum(parts, axis=at + 1), x.shape),)
+
+    return array_module(x).repeat(rows, r, axis=at), vjp
+
+
+@op
+def tile(x, /, reps):
+    """x laid out again and again: tile([a, b], 2) is [a, b, a, b]; reps: how often, one integer or one per axis.
+
+    Missing axes count as 1, those of x and of reps alike, from the front.  dx = dy summed over the copies.
+    Raises ConfigError for a number that is negative or no integer.
+    """
+    several = [check_integer("tile: reps", r, 0) for r in (reps if isinstance(reps, (tuple, list)) else (reps,))]
+    ndim = max(len(several), x.ndim)
+    several = [1] * (ndim - len(several)) + several
+    shape = (1,) * (ndim - x.ndim) + x.shape
+
+    def vjp(dy):
+        xp = array_module(dy)
+        parts = xp.reshape(dy, tuple(n for pair in zip(several, shape, strict=True) for n in pair))
+        return (xp.reshape(xp.sum(parts, axis=tuple(range(0, 2 * ndim, 2))), x.shape),)
+
+    return array_module(x).tile(x, tuple(several)), vjp
+
+
+@op
+def roll(x, /, shift, axis=None):
+    """y_i = x_{i - shift} along `axis` (of the flattened array for None), the last elements first: roll([a, b, c], 1) is
+    [c, a, b].  shift and axis: an integer, or as many as axes.  dx = dy rolled back.
+
+    Raises ConfigError for a shift that is no integer, ShapeError for another number of shifts than of axes.
+    """
+    axes = (0,) if axis is None else normalize_axis_tuple(axis, x.ndim, allow_duplicate=True)
+    shifts = [check_integer("roll: shift", s) for s in (shift if isinstance(shift, (tuple, list)) else [shift] * len(axes))]
+    if len(shifts) != len(axes):
+        raise ShapeError(f"roll: {len(shifts)} shifts for {len(axes)} axes")
+
+    def rolled(y, direction):
+        xp = array_module(y)
+        y = xp.reshape(y, (-1,)) if axis is None else y
+        for s, at in zip(shifts, axes, strict=True):
+            cut = -direction * s % max(y.shape[at], 1)
+            before = (slice(None),) * at
+            y = xp.concatenate([y[(*before, slice(cut, None))], y[(*before, slice(cut))]], at)
+        return xp.reshape(y, x.shape)
+
+    return rolled(x, 1), lambda dy: (rolled(dy, -1),)
 
 
 @op(sequence=True)

@@ -172,7 +172,8 @@ def _squeeze(rng: Rng) -> Samples:
     yield sample("all", normal(rng, 1, 3, 1))
     yield sample("all, others kept", normal(rng, 2, 1, 3))
     yield sample("one", normal(rng, 1, 3, 1), -1)
-    yield sample("two", normal(rng, 1, 3, 1), axis=(0, 2))
+    yield sample("two", normal(rng, 1, 3, 1), axis=(0, -1))
+    yield sample("0-d", normal(rng))
     yield sample("empty", normal(rng, 1, 0))
 
 
@@ -183,6 +184,7 @@ def _broadcast_to(rng: Rng) -> Samples:
     yield sample("both", normal(rng, 3, 1), (2, 3, 4))
     yield sample("0-d", normal(rng), (2, 2))
     yield sample("unchanged", normal(rng, 2, 2), (2, 2))
+    yield sample("lengths kept", normal(rng, 2, 1, 3), (4, -1, 2, -1))
     yield sample("empty", normal(rng, 1, 3), (0, 3))
 
 
@@ -194,6 +196,51 @@ def _flip(rng: Rng) -> Samples:
     yield sample("two axes", x, axis=(0, -2))
     yield sample("0-d", normal(rng))
     yield sample("empty", normal(rng, 0, 3), 0)
+
+
+@samples_for("flatten")
+def _flatten(rng: Rng) -> Samples:
+    x = normal(rng, 2, 3, 4)
+    yield sample("all", x)
+    yield sample("first two axes", x, 0, 1)
+    yield sample("last two axes", x, start_axis=-2)
+    yield sample("one axis", x, 1, end_axis=1)
+    yield sample("0-d", normal(rng))
+    yield sample("empty", normal(rng, 2, 0, 3), 1)
+
+
+@samples_for("repeat")
+def _repeat(rng: Rng) -> Samples:
+    x = normal(rng, 2, 3)
+    yield sample("flattened", x, 2)
+    yield sample("middle axis", normal(rng, 2, 3, 2), 3, 1)
+    yield sample("last axis, none", x, 0, axis=-1)
+    yield sample("each its own", x, [2, 0, 1], 1)
+    yield sample("flattened, each its own", x, (1, 0, 3, 2, 0, 1))
+    yield sample("0-d", normal(rng), 3)
+    yield sample("empty", normal(rng, 0, 3), 2, 1)
+
+
+@samples_for("tile")
+def _tile(rng: Rng) -> Samples:
+    yield sample("last axis", normal(rng, 2, 3), 2)
+    yield sample("both axes", normal(rng, 2, 3), (2, 3))
+    yield sample("new axes", normal(rng, 3), [2, 1, 2])
+    yield sample("0-d", normal(rng), (2, 2))
+    yield sample("no copy", normal(rng, 2, 3), (0, 1))
+    yield sample("empty", normal(rng, 0, 3), (2, 2))
+
+
+@samples_for("roll")
+def _roll(rng: Rng) -> Samples:
+    x = normal(rng, 2, 3, 4)
+    yield sample("flattened", x, 5)
+    yield sample("last axis", x, -1, -1)
+    yield sample("beyond the length", x, 7, axis=1)
+    yield sample("two axes", x, (1, -2), (0, 2))
+    yield sample("one axis twice", x, [1, 2], (2, -1))
+    yield sample("0-d", normal(rng), 1)
+    yield sample("empty", normal(rng, 0, 3), 1, 0)
 
 
 @samples_for("tril", "triu")

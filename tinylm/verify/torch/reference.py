@@ -148,7 +148,11 @@ references |= {
     "swapaxes": lambda x, axis1, axis2: x.transpose(axis1, axis2),
     "expand_dims": lambda x, axis: x.reshape(np.expand_dims(np.empty(x.shape), axis).shape),
     "squeeze": lambda x, axis=None: x.squeeze() if axis is None else x.squeeze(axis),
-    "broadcast_to": lambda x, shape: x.broadcast_to(shape),
+    "broadcast_to": lambda x, shape: x.expand(shape),
+    "flatten": lambda x, start_axis=0, end_axis=-1: x.flatten(start_axis, end_axis),
+    "repeat": lambda x, repeats, axis=None: torch.repeat_interleave(x, torch.as_tensor(repeats), axis),
+    "tile": lambda x, reps: x.tile(reps if isinstance(reps, (tuple, list)) else (reps,)),
+    "roll": lambda x, shift, axis=None: x.reshape(-1).roll(shift).reshape(x.shape) if axis is None else x.roll(shift, axis),
     "concatenate": lambda arrays, axis=0: torch.cat(arrays, axis),
     "stack": lambda arrays, axis=0: torch.stack(arrays, axis),
     "split": lambda x, where, axis=0: torch.tensor_split(x, where, axis),
@@ -182,7 +186,6 @@ def _scattered(values: Any, key: Any, shape: Any) -> Any:
 
 references |= {
     "matmul": lambda a, b: a @ b,
-    "einsum": lambda arrays, subscripts: torch.einsum(subscripts.replace(" ", ""), *arrays),
     "rms_norm": lambda x, weight=None, *, eps=1e-6: F.rms_norm(x, x.shape[-1:], weight, eps),
     "cross_entropy": lambda logits, targets, **settings: _by_rows(F.cross_entropy, logits, targets, **settings),
     "nll_loss": lambda log_probabilities, targets, **settings: _by_rows(F.nll_loss, log_probabilities, targets, **settings),
@@ -213,6 +216,11 @@ def layer_norm(x, weight=None, bias=None, *, eps=1e-5):
     if weight is None and bias is not None:  # PyTorch has no second derivative of this case
         return F.layer_norm(x, x.shape[-1:], eps=eps) + bias
     return F.layer_norm(x, x.shape[-1:], weight, bias, eps)
+
+
+@reference
+def einsum(arrays, subscripts):
+    return torch.einsum(subscripts.replace(" ", ""), *arrays)
 
 
 def _by_rows(loss: Callable[..., Any], scores: Any, targets: Any, **settings: Any) -> Any:
