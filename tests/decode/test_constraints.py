@@ -254,3 +254,14 @@ def test_a_model_with_an_advance_of_its_own_is_asked_that(models):
     model.load_state_dict(models["gpt"].state_dict())
     ids = np.array([[1, 2, 3]])
     np.testing.assert_allclose(Stepper(model).scores(ids), Stepper(models["gpt"]).scores(ids) + np.arange(V), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["gpt", "lstm"])
+def test_samples_on_a_gpu(emulated_cuda, models, name):
+    model, expected = MODELS[name](), []
+    for device in ("cpu", "cuda"):
+        model.to(device=device, dtype=np.float64)
+        tinylm.manual_seed(5)
+        expected.append(list(generate_batch(model, [[1, 2, 3]] * 3, 4, Sampling(no_repeat_ngram=2), device=device)))
+    assert expected[0] == expected[1]
+    assert len({tuple(row) for row in zip(*expected[0], strict=True)}) > 1
