@@ -77,8 +77,9 @@ class Stepper:
             return
         self.seen = self.seen[rows]
         if isinstance(self.state, list) and all(isinstance(x, KeyValueCache | Tensor) for x in self.state):
+            at = to_device(rows, self.device)
             with no_grad():
-                self.state = [x.select(rows) if isinstance(x, KeyValueCache) else x[:, rows] for x in self.state]  # x (layers, N, hidden)
+                self.state = [x.select(at) if isinstance(x, KeyValueCache) else x[:, at] for x in self.state]  # x (layers, N, hidden)
         else:
             self.state = None  # of a form that is not known here: the tokens are read again
 
