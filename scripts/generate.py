@@ -1,6 +1,9 @@
 """Continues a prompt with a trained language model, or chats with one."""
 
+import dataclasses
 import itertools
+import math
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,9 +14,10 @@ import tyro
 from support import console
 
 import tinylm
+from tinylm.checks import check_integer
 from tinylm.data.corpora import read_text
 from tinylm.data.tokenizers import StreamDecoder, Tokenizer
-from tinylm.decode import Sampling, generate, generate_batch
+from tinylm.decode import Sampling, generate, generate_batch, token_biases
 from tinylm.decode.sampling import cut_at_stops
 from tinylm.decode.scoring import forbidden_ids, line_break
 from tinylm.engine.devices import device_namespace
@@ -54,6 +58,14 @@ class Arguments:
     """drop tokens less likely than P times the most likely one"""
     repetition_penalty: float = 1.0
     """above 1 makes tokens that have occurred less likely"""
+    no_repeat_ngram: int = 0
+    """never complete a sequence of N tokens that has occurred, in the prompt or since; 0: sequences may repeat. Holds for --greedy too"""
+    logit_bias: tuple[str, ...] = ()
+    """TOKEN=NUMBER, several if you like: adds the number to the log-probability of the token, so that a positive one makes it more
+    likely and -inf forbids it. TOKEN is the text of one token, spaces included, or id:N. Holds for --greedy too"""
+    samples: int = 1
+    """draw so many texts from each prompt at once, each from its own random stream: the first is the text without --samples. Prints
+    one line per text"""
     chat: bool = False
     """hold a conversation with the model's chat template: --prompt is your message; without it you type messages, one per line"""
     system: str | None = None
@@ -73,15 +85,22 @@ class Arguments:
 def main() -> None:
     arguments = console.parse(Arguments)
     sampling = Sampling(
-        arguments.greedy, arguments.temperature, arguments.top_k, arguments.top_p, arguments.min_p, arguments.repetition_penalty
+        arguments.greedy, arguments.temperature, arguments.top_k, arguments.top_p, arguments.min_p, arguments.repetition_penalty,
+        arguments.no_repeat_ngram,
     )  # fmt: skip
+    check_integer("--samples", arguments.samples, 1)
+    if arguments.samples > 1 and (arguments.chat or arguments.greedy):
+        reason = "--chat: a conversation has one answer" if arguments.chat else "--greedy: all samples would be the same"
+        raise ConfigError(f"--samples {arguments.samples} with {reason}")
+    biases = dict(map(bias_of, arguments.logit_bias))
     device_namespace(arguments.device)
     model, tokenizer, _ = load_run(arguments.run, arguments.device)
+    sampling = dataclasses.replace(sampling, logit_bias=token_biases(tokenizer, biases, model.vocab_size))
     if sampling.top_k is not None and sampling.top_k > tokenizer.vocab_size:
         raise ConfigError(f"top_k {sampling.top_k} is larger than the vocabulary, {tokenizer.vocab_size}")
     tinylm.manual_seed(arguments.seed)
     if arguments.prompts is not None:
-        many(arguments, sampling, model, tokenizer)
+        many(arguments, sampling, model, tokenizer, *prompts_of(arguments.prompts, arguments.encoding, tokenizer))
         return
     if arguments.chat:
         chat(arguments, sampling, model, tokenizer)
@@ -90,6 +109,9 @@ def main() -> None:
     ids = [*tokenizer.start, *(line_break(tokenizer) if arguments.prompt is None else tokenizer.encode(prompt)).tolist()]
     if arguments.prompt is None and not ids:
         raise ConfigError("the model has never seen a line break: give --prompt")
+    if arguments.samples > 1:
+        many(arguments, sampling, model, tokenizer, [prompt], [ids])
+        return
     stream = stream_text(arguments, sampling, model, tokenizer, ids)
     first = next(stream, "")  # a wrong setting is reported before anything is printed
     sys.stdout.write(prompt + first)
@@ -148,16 +170,38 @@ def stream_text(
     return cut_at_stops(pieces(), arguments.stop)
 
 
-def many(arguments: Arguments, sampling: Sampling, model: LanguageModel | NgramLM, tokenizer: Tokenizer) -> None:
-    """Prints one line per prompt: the prompt and its continuation, with line breaks as '\\n'. Prompts of the same length
-    in tokens form a batch; each has its own random stream."""
-    prompts = read_text(arguments.prompts, arguments.encoding).removesuffix("\n").split("\n")
+def bias_of(text: str) -> tuple[int | str, float]:
+    """Returns the token, its id or its text, and the bias of TOKEN=NUMBER. Raises ConfigError for another form."""
+    token, equals, number = text.rpartition("=")
+    try:
+        bias = float(number)
+    except ValueError:
+        bias = math.nan
+    if not token or not equals or math.isnan(bias):
+        raise ConfigError(f"--logit-bias {text!r:.60}: expected TOKEN=NUMBER, such as e=-2, or id:5=-inf")
+    named = re.fullmatch(r"id:([0-9]{1,18})", token)
+    return (int(named[1]) if named else token), bias
+
+
+def prompts_of(path: Path, encoding: str, tokenizer: Tokenizer) -> tuple[list[str], list[list[int]]]:
+    """Returns the prompts of a file, one per line, and their tokens. Raises DataError with the line of one that cannot be encoded."""
+    prompts = read_text(path, encoding).removesuffix("\n").split("\n")
     encoded = []
     for number, prompt in enumerate(prompts, 1):
         try:
             encoded.append([*tokenizer.start, *(tokenizer.encode(prompt) if prompt else line_break(tokenizer)).tolist()])
         except DataError as error:
-            raise DataError(f"{arguments.prompts}, line {number}: {error}") from error
+            raise DataError(f"{path}, line {number}: {error}") from error
+    return prompts, encoded
+
+
+def many(
+    arguments: Arguments, sampling: Sampling, model: LanguageModel | NgramLM, tokenizer: Tokenizer,
+    prompts: list[str], encoded: list[list[int]],
+) -> None:  # fmt: skip
+    """Prints one line per prompt and sample: the prompt and its continuation, with line breaks as '\\n'. Prompts of the same length
+    in tokens form a batch; each sample has its own random stream."""
+    prompts, encoded = ([each for each in given for _ in range(arguments.samples)] for given in (prompts, encoded))
     streams = [default_generator.numpy() for _ in prompts]
     chosen = settings(arguments, tokenizer, model)
     texts = [""] * len(prompts)

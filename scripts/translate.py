@@ -63,6 +63,8 @@ class Translate:
     """number of hypotheses kept at each step; 1 is greedy decoding"""
     alpha: float = 0.6
     """exponent of the length penalty ((5 + n) / 6)^alpha; larger values favour longer translations"""
+    no_repeat_ngram: int = 0
+    """a translation never has a sequence of N tokens twice; 0: sequences may repeat"""
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
     dry_run: bool = False
@@ -140,7 +142,7 @@ def translate(arguments: Translate) -> int:
     translator = load_translator(arguments.run, arguments.device)
     for name, text in sentences:
         try:
-            result = translator.translate(text, arguments.beams, arguments.alpha)
+            result = translator.translate(text, arguments.beams, arguments.alpha, arguments.no_repeat_ngram)
         except DataError as error:
             raise DataError(f"{name}: {error}") from error
         print(" ".join(result.split()), flush=True)  # one line, whatever the model wrote

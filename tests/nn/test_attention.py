@@ -192,7 +192,7 @@ def test_initial_weights_are_pytorchs():
     ("masks", "message"),
     [
         ({"attn_mask": np.zeros((5, 4), bool)}, r"attn_mask has shape \(5, 4\), expected \(5, 5\) or \(4, 5, 5\)"),
-        ({"attn_mask": np.zeros((2, 5, 5), bool)}, r"attn_mask has shape \(2, 5, 5\)"),
+        ({"attn_mask": np.zeros((3, 5, 5), bool)}, r"attn_mask has shape \(3, 5, 5\), expected .* or \(4, 5, 5\) or \(2, 5, 5\)"),
         ({"key_padding_mask": np.zeros((5, 2), bool)}, r"key_padding_mask has shape \(5, 2\), expected \(2, 5\)"),
         ({"attn_mask": np.zeros((5, 5), int)}, "attn_mask has dtype int64, expected boolean or floating"),
     ],
@@ -222,6 +222,64 @@ def test_inputs_that_do_not_fit():
         nn.MultiheadAttention(6, 4)
     with pytest.raises(ConfigError, match=r"dropout probability 1\.5"):
         nn.MultiheadAttention(6, 2, dropout=1.5)
+
+
+def test_a_mask_for_each_sequence_is_that_mask_for_each_of_its_heads():
+    attention, x = attention_and_input()
+    rng = np.random.default_rng(8)
+    cotangent = rng.standard_normal(x.shape)
+    for kind in ("bool", "float"):
+        masks = some_masks(rng, kind, (2, 5, 5))
+        found = []
+        for mask in (masks, np.repeat(masks, 2, axis=0)):  # (N, T, S), (N heads, T, S)
+            added = Tensor(mask, requires_grad=kind == "float")
+            y, weights = attention(x, x, x, attn_mask=added, key_padding_mask=some_masks(np.random.default_rng(9), "bool", (2, 5)))
+            attention.zero_grad()
+            y.backward(cotangent)
+            found.append([y.data, weights.data, attention.in_proj_weight.grad, added.grad])
+        for one, other in zip(found[0][:3], found[1][:3], strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)
+        if kind == "float":
+            np.testing.assert_allclose(found[0][3], found[1][3].reshape(2, 2, 5, 5).sum(1), rtol=1e-10, atol=1e-14)
+        assert not np.allclose(attention(x, x, x, attn_mask=masks[::-1].copy())[0].data, found[0][0])
+    single = nn.MultiheadAttention(6, 1).to(dtype="float64")  # with one head both forms are one
+    hidden = some_masks(rng, "bool", (2, 5, 5))
+    weights = single(x, x, x, attn_mask=hidden)[1].data
+    assert (weights[hidden] == 0).all()
+    assert (weights[~hidden] > 0).all()
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("dims", [{}, {"kdim": 5, "vdim": 3}])
+@pytest.mark.parametrize("weights", [{"need_weights": False}, {}, {"average_attn_weights": False}])
+def test_one_sequence_without_a_batch_equals_pytorch(batch_first, dims, weights):
+    rng = np.random.default_rng(10)
+    theirs = torch.nn.MultiheadAttention(6, 2, batch_first=batch_first, **dims)
+    randomise(theirs, rng)
+    ours = nn.MultiheadAttention(6, 2, batch_first=batch_first, **dims)
+    inputs = [rng.standard_normal((n, width)) for n, width in ((4, 6), (5, dims.get("kdim", 6)), (5, dims.get("vdim", 6)))]
+    for kind, shape in (("bool", (4, 5)), ("float", (2, 4, 5))):
+        masks = {"attn_mask": some_masks(rng, kind, shape), "key_padding_mask": some_masks(rng, kind, (5,))}
+        assert_parity(ours, theirs, inputs, masks=masks, settings=weights)
+    assert_parity(ours, theirs, inputs, settings=weights, dtype="float32")
+    if not dims:
+        assert_parity(ours, theirs, inputs[:1], call=lambda module, x: module(x, x, x, **weights))
+
+
+def test_one_sequence_with_a_cache_or_keys_and_values():
+    attention, x = attention_and_input(batch=1)
+    expected, _ = attention(x, x, x, is_causal=True)
+    one = x[:, 0]
+    cache = nn.KeyValueCache()
+    parts = [attention.attend(*[one[a:b]] * 3, is_causal=True, cache=cache)[0] for a, b in ((0, 3), (3, 5))]
+    np.testing.assert_allclose(np.concatenate([attention.out_proj(y).data for y in parts]), expected.data[:, 0], atol=1e-12)
+    keys, values = attention.keys_and_values(one, one)
+    assert keys.shape == (1, 2, 5, 3)
+    np.testing.assert_allclose(attention(one, keys, values)[0].data, attention(x, x, x)[0].data[:, 0], atol=1e-12)
+    with pytest.raises(ShapeError, match=r"key_padding_mask has shape \(1, 5\), expected \(S,\) for one sequence"):
+        attention(one, one, one, key_padding_mask=np.zeros((1, 5), bool))
+    with pytest.raises(ShapeError, match=r"key has shape \(5, 6\), expected \(T, N, E\), or \(T, E\) for all three"):
+        attention(x, one, one)
 
 
 def test_no_mask_stays_none():

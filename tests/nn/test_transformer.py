@@ -189,8 +189,8 @@ def test_defaults_are_pytorchs():
     assert [(k, v.shape) for k, v in ours.state_dict().items()] == [(k, tuple(v.shape)) for k, v in theirs.state_dict().items()]
     assert (ours.dropout.p, ours.self_attn.dropout, ours.norm1.eps) == (theirs.dropout.p, theirs.self_attn.dropout, theirs.norm1.eps)
     assert (ours.activation, ours.norm_first, ours.self_attn.batch_first) == ("relu", theirs.norm_first, theirs.self_attn.batch_first)
-    with pytest.raises(ConfigError, match="activation 'tanh': expected 'relu' or 'gelu'"):
-        nn.TransformerDecoderLayer(8, 2, activation="tanh")
+    with pytest.raises(ConfigError, match=r"activation 'tan': expected one of relu, gelu, .*tanh.*; did you mean 'tanh'"):
+        nn.TransformerDecoderLayer(8, 2, activation="tan")
 
 
 @pytest.mark.parametrize("norm_first", [False, True])

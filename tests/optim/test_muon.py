@@ -80,7 +80,7 @@ def test_state_and_what_muon_refuses() -> None:
     ps, optimizer = made()
     steps(ps, optimizer, 0)
     state = optimizer.state_dict()
-    assert set(state) == {"step.0", "exp_avg.0", "step.1", "exp_avg.1", "exp_avg_sq.1"}
+    assert set(state) == {"step.0", "exp_avg.0", "step.1", "exp_avg.1", "exp_avg_sq.1", "lr.0", "lr.1"}
     others, other = made()
     for p, q in zip(others, ps, strict=True):
         p.data[...] = q.data

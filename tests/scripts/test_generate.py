@@ -84,6 +84,36 @@ def test_many_prompts(runs: dict[str, Path], model: str, tmp_path: Path) -> None
     assert seeded[0] == seeded[1] != seeded[2]
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_samples(runs: dict[str, Path], model: str, tmp_path: Path) -> None:
+    """One line each: the first is the text without --samples, more do not change those before, and a file of prompts has so many each."""
+    asked = ["--tokens", 20, "--temperature", 1.5, "--seed", 3]
+    alone = generated(runs[model], "--prompt", "the", *asked)
+    lines = generated(runs[model], "--prompt", "the", *asked, "--samples", 3).split("\n")[:-1]
+    assert len(lines) == 3
+    assert len(set(lines)) > 1
+    assert all(line.startswith("the") for line in lines)
+    assert lines[0] + "\n" == alone[:-1].replace("\\", "\\\\").replace("\n", "\\n") + "\n"
+    assert generated(runs[model], "--prompt", "the", *asked, "--samples", 2).split("\n")[:-1] == lines[:2]
+    file = tmp_path / "prompts.txt"
+    file.write_text("the\nfox\n", encoding="utf-8")
+    both = generated(runs[model], "--prompts", file, *asked, "--samples", 3).split("\n")
+    assert both[:3] == lines
+    assert [line[:3] for line in both[3:6]] == ["fox"] * 3
+    assert generated(runs[model], "--samples", 2, "--dry-run").count("\n") == 2  # from a line break
+
+
+def test_ngrams_that_do_not_repeat_and_biases(runs: dict[str, Path]) -> None:
+    run = runs["gpt"]
+    text = generated(run, "--prompt", "the ", "--tokens", 60, "--greedy", "--no-repeat-ngram", 3)[:-1]
+    triples = [text[i : i + 3] for i in range(len(text) - 2)]
+    assert len(set(triples)) == len(triples) == 62
+    tokenizer = load_run(run)[1]
+    without = generated(run, "--prompt", "the", "--tokens", 60, "--logit-bias", "o=-inf", " =-3", f"id:{tokenizer.encode('e')[0]}=-inf")
+    assert not set("oe") & set(without.removeprefix("the"))
+    assert generated(run, "--prompt", "x", "--tokens", 4, "--greedy", "--logit-bias", "q=1000") == "xqqqq\n"
+
+
 def test_characters_that_the_terminal_lacks_are_spelled_out(tmp_path: Path) -> None:
     run = trained(tmp_path / "run", "ngram", "char", "é😀" * 100)
     result = script("generate.py", run, "--prompt", "é", "--tokens", 3, "--greedy", PYTHONIOENCODING="ascii")
@@ -95,6 +125,8 @@ def test_bad_input_is_one_line_and_status_2(runs: dict[str, Path], tmp_path: Pat
     size = load_run(runs["gpt"])[1].vocab_size
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("the\nfox\nété\n", encoding="utf-8")
+    one = tmp_path / "one.txt"
+    one.write_text("the\n", encoding="utf-8")
     empty = tmp_path / "empty.txt"
     empty.write_text("\n", encoding="utf-8")
     for arguments, message in [
@@ -117,6 +149,16 @@ def test_bad_input_is_one_line_and_status_2(runs: dict[str, Path], tmp_path: Pat
         (["--prompts", empty], "empty.txt is empty"),
         (["--prompts", tmp_path / "none"], "none: No such file or directory"),
         (["--device", "tpu"], "unknown device 'tpu'"),
+        (["--samples", 0], "--samples is 0: expected at least 1"),
+        (["--samples", 2, "--greedy"], "--samples 2 with --greedy: all samples would be the same"),
+        (["--samples", 2, "--chat"], "--samples 2 with --chat: a conversation has one answer"),
+        (["--no-repeat-ngram", -1], "no_repeat_ngram is -1: expected at least 0, a whole number"),
+        (["--no-repeat-ngram", 1, "--tokens", 99, "--prompts", one], "no token can be drawn: none is left by no_repeat_ngram 1"),
+        (["--logit-bias", "x"], "--logit-bias 'x': expected TOKEN=NUMBER, such as e=-2, or id:5=-inf"),
+        (["--logit-bias", "x=nan"], "--logit-bias 'x=nan': expected TOKEN=NUMBER"),
+        (["--logit-bias", "x=inf"], "the logit bias of 'x' is inf: expected a finite number, or -inf"),
+        (["--logit-bias", "the=1"], "is for 'the', which is 3 tokens, ['t', 'h', 'e']: expected the text of one token"),
+        (["--logit-bias", "id:999=1"], "a token of the logit bias is 999, which is out of range"),
     ]:
         fails_with_one_line(script_here("generate.py", runs["gpt"], *arguments), message)
     undecodable = b"\xff".decode("utf-8", "surrogateescape")  # as it comes from a terminal
@@ -138,5 +180,15 @@ def test_run_folders_that_do_not_fit(runs: dict[str, Path], tmp_path: Path) -> N
 
 def test_help() -> None:
     shown = generated("--help")
-    for flag in ("--prompt ", "--prompts ", "--greedy", "--stop ", "--no-cache", "--dry-run"):
+    for flag in (
+        "--prompt ",
+        "--prompts ",
+        "--greedy",
+        "--stop ",
+        "--no-cache",
+        "--dry-run",
+        "--no-repeat-ngram",
+        "--logit-bias",
+        "--samples",
+    ):
         assert flag in shown

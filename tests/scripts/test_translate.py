@@ -94,6 +94,11 @@ def test_run_translates_texts_files_and_the_standard_input(run: Path, tmp_path: 
     texts, expected = [s for s, _ in TWENTY[:3]], "".join(f"{t}\n" for _, t in TWENTY[:3])
     assert ends_well(translate("run", run, *texts)) == expected
     assert ends_well(translate("run", run, *texts, "--beams", 1)) == expected
+    assert ends_well(translate("run", run, *texts, "--no-repeat-ngram", 24)) == expected  # no translation is so long
+    strange = "e e e e e e"  # whose translation says "ca ca ca ca"
+    plain, blocked = (ends_well(translate("run", run, strange, "--no-repeat-ngram", n)).split() for n in (0, 1))
+    assert len(set(blocked)) == len(blocked)
+    assert len(set(plain)) < len(plain)
     assert ends_well(translate("run", run, *texts, "--dry-run")) == f"{TWENTY[0][1]}\n"
     file = tmp_path / "texts"
     file.write_text("\n".join(texts) + "\n", encoding="utf-8")
@@ -128,6 +133,7 @@ def test_errors_are_one_line(run: Path, data: Path, tmp_path: Path) -> None:
     fails_with_one_line(translate("run", run, "x", "--file", data), "give texts or --file, not both")
     fails_with_one_line(translate("run", run, "x", "--beams", 0), "--beams 0: expected at least 1")
     fails_with_one_line(translate("run", run, "x", "--alpha", -1), "alpha is -1.0: expected at least 0")
+    fails_with_one_line(translate("run", run, "x", "--no-repeat-ngram", -1), "no_repeat_ngram is -1: expected at least 0")
     fails_with_one_line(translate("train", "--data", "nowhere.tsv", "--out", tmp_path / "new"), "no such data: 'nowhere.tsv'")
     fails_with_one_line(translate("train", "--model", "gru"), "model 'gru': expected one of transformer, lstm")
     fails_with_one_line(translate("train", "--resume", run, "--lr", 1), "--lr 1.0: the run in")

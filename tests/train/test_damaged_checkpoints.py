@@ -186,7 +186,7 @@ def without(arrays: Arrays, *names: str) -> Arrays:
 
 CONTENTS: dict[str, tuple[Callable[[Arrays], Arrays], str]] = {
     "a weight missing": (lambda a: without(a, "model.decoder.weight"), "missing 'model.decoder.weight'"),
-    "no optimiser": (lambda a: {n: x for n, x in a.items() if not n.startswith("optimizer.")}, "missing 'optimizer.exp_avg.0'"),
+    "no optimiser": (lambda a: {n: x for n, x in a.items() if not n.startswith("optimizer.")}, "missing 'optimizer.exp_avg.decoder.bias'"),
     "nothing": (lambda a: {}, "missing 'average.decoder.bias'"),
     "no carried state": (lambda a: without(a, "state.0", "state.1"), "missing 'state.0'; missing 'state.1'"),
     "half of the carried state": (lambda a: without(a, "state.1"), "missing 'state.1'"),
@@ -205,9 +205,17 @@ CONTENTS: dict[str, tuple[Callable[[Arrays], Arrays], str]] = {
     ),
     "double precision": (lambda a: changed(a, model__decoder__bias=a["model.decoder.bias"].astype(np.float64)), "is float64"),
     "integers": (lambda a: changed(a, model__decoder__bias=a["model.decoder.bias"].astype(np.int32)), "is int32"),
-    "momentum in half precision": (lambda a: changed(a, optimizer__exp_avg__0=a["optimizer.exp_avg.0"].astype(np.float16)), "is float16"),
+    "momentum in half precision": (
+        lambda a: changed(a, **{"optimizer.exp_avg.decoder.bias": a["optimizer.exp_avg.decoder.bias"].astype(np.float16)}),
+        "is float16",
+    ),
     "a state of another batch": (lambda a: changed(a, state__0=a["state.0"][:, :2]), r"'state.0' is float32 \(2, 2, 24\), expected"),
-    "a negative step": (lambda a: changed(a, optimizer__step__0=np.array(-1)), "'optimizer.step.0' is -1"),
+    "a negative step": (
+        lambda a: changed(a, **{"optimizer.step.decoder.bias": np.array(-1)}),
+        "'optimizer.step.decoder.bias' is -1",
+    ),
+    "a negative learning rate": (lambda a: changed(a, optimizer__lr__0=np.array(-0.5)), "'optimizer.lr.0' is -0.5"),
+    "a learning rate missing": (lambda a: without(a, "optimizer.lr.1"), "missing 'optimizer.lr.1'"),
 }
 
 

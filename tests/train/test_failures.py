@@ -103,7 +103,7 @@ def test_the_parameter_is_named(what: str, tmp_path: Path) -> None:
         assert report["loss"] > 0
     else:
         assert "step 1: the loss is inf" in str(caught.value)  # though every gradient is finite
-        assert run.task.optimizer.state_dict()["step.0"] == 0
+        assert run.task.optimizer.state_dict()["step.encoder.weight"] == 0
 
 
 def test_replay_as_a_person_does_it(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_found_late_on_a_gpu_the_step_is_named_all_the_same(cuda: Any, model: st
     whole.train()
     expected, _ = read_arrays(saved_checkpoints(tmp_path / "whole")[0])
     for name in expected:
-        if name != "losses.sum":
+        if name != "losses.sum" and not name.startswith("optimizer.lr."):  # the learning rate is that of the step that failed
             np.testing.assert_array_equal(arrays[name], expected[name], err_msg=name)
 
 

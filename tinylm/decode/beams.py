@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tinylm.decode.constraints import check_no_repeat, completing_tokens
 from tinylm.decode.prompts import is_whole, token_id
 from tinylm.decode.stepping import checked_logits, evaluation_mode, log_softmax
 from tinylm.engine.devices import to_device, to_numpy
@@ -47,20 +48,31 @@ def length_penalty(n: int, alpha: float) -> float:
 
 
 def greedy(
-    model: Steps, state: State, *, bos: int, eos: int, max_tokens: int, forbidden: Sequence[int] = (), device: str = "cpu"
+    model: Steps,
+    state: State,
+    *,
+    bos: int,
+    eos: int,
+    max_tokens: int,
+    forbidden: Sequence[int] = (),
+    no_repeat_ngram: int = 0,
+    device: str = "cpu",
 ) -> Hypothesis:
     """Decodes with the most likely token at each step (of equal ones the smaller id), until `eos` or max_tokens tokens, eos included.
 
     state: of one sequence, as `encode` gives it. forbidden: ids never chosen; probabilities are
-    not rescaled without them. Meanwhile the model is in evaluation mode. Raises ConfigError for a max_tokens that is no whole
+    not rescaled without them. no_repeat_ngram: if it is n > 0, a token that would complete an n-gram which the sequence already
+    has is not chosen either. Meanwhile the model is in evaluation mode. Raises ConfigError for a max_tokens that is no whole
     number from 0 on, RangeError for bos, eos or forbidden ids outside the vocabulary, AnomalyError for logits that are not
     finite, with the position and the first parameter that is not, or if no token is possible.
     """
     _check_settings(max_tokens=max_tokens)
+    check_no_repeat(no_repeat_ngram)
     tokens: list[int] = []
     total, last = 0.0, bos
     for step in range(max_tokens):
         log_p, state = _next(model, np.array([last]), state, eos, forbidden, device, step)
+        _block_repeats(log_p, [tokens], no_repeat_ngram)
         last = int(np.argmax(log_p[0]))
         total += float(log_p[0, last])
         if last == eos:
@@ -79,6 +91,7 @@ def beam_search(
     beams: int = 4,
     alpha: float = 0.6,
     forbidden: Sequence[int] = (),
+    no_repeat_ngram: int = 0,
     device: str = "cpu",
 ) -> list[Hypothesis]:
     """Returns the best sequences found, at most `beams` of them, in order of falling score.
@@ -92,6 +105,7 @@ def beam_search(
     Otherwise as `greedy`. Raises ConfigError for beams that are no whole number from 1 on, or alpha < 0, else as `greedy` does.
     """
     _check_settings(max_tokens=max_tokens, beams=beams)
+    check_no_repeat(no_repeat_ngram)
     if not isinstance(alpha, Real) or not 0 <= alpha < math.inf:
         raise ConfigError(f"alpha is {alpha!r:.60}: expected at least 0")
     live, totals = [[bos]], np.zeros(1)
@@ -99,6 +113,7 @@ def beam_search(
     largest = length_penalty(max_tokens, alpha)
     for step in range(max_tokens):
         log_p, state = _next(model, np.array([tokens[-1] for tokens in live]), state, eos, forbidden, device, step)
+        _block_repeats(log_p, [tokens[1:] for tokens in live], no_repeat_ngram, bool(finished))
         candidates = (totals[:, None] + log_p).ravel()
         order = np.argsort(-candidates, kind="stable")[: beams - len(finished)]
         parents, chosen = np.divmod(order[candidates[order] > -math.inf], log_p.shape[1])
@@ -121,6 +136,18 @@ def _check_settings(**settings: Any) -> None:
         least = 1 if name == "beams" else 0
         if not is_whole(value) or value < least:
             raise ConfigError(f"{name} is {value!r:.60}: expected at least {least}, a whole number")
+
+
+def _block_repeats(log_p: np.ndarray, sequences: Sequence[Sequence[int]], n: int, finished: bool = False) -> None:
+    """Gives log-probability -inf to the tokens (N, V) that would complete an n-gram of their sequence, in place.
+
+    Raises AnomalyError if no sequence can go on then, and none is finished."""
+    if n == 0:
+        return
+    for row, tokens in zip(log_p, sequences, strict=True):
+        row[completing_tokens(np.array(tokens, np.int64), n)] = -math.inf
+    if log_p.max() == -math.inf and not finished:
+        raise AnomalyError(f"no token is possible at position {len(sequences[0])}: each would repeat an n-gram (no_repeat_ngram {n})")
 
 
 def _next(

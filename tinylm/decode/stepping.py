@@ -4,7 +4,7 @@ Neural and n-gram models have the same interface here: the distribution of the n
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from tinylm.engine.ids import check_ids
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import AnomalyError
 from tinylm.models import LanguageModel, NgramLM
-from tinylm.nn import Module
+from tinylm.nn import KeyValueCache, Module
 from tinylm.nn.finite_weights import first_not_finite
 
 
@@ -66,10 +66,33 @@ class Stepper:
             state = None
         new = seen[:, start:] if state is None else seen[:, fed:]
         with evaluating(self._modules), no_grad():
-            logits, state = self.model.advance(Tensor(to_device(np.ascontiguousarray(new), self.device)), state)
-        scores = checked_logits(self.model, to_numpy(logits.data[:, -1]).copy(), total - 1)
+            logits, state = _to_last(self.model, Tensor(to_device(np.ascontiguousarray(new), self.device)), state)
+        scores = checked_logits(self.model, to_numpy(logits.data).copy(), total - 1)
         self.seen, self.start, self.state = seen, start, state
         return scores
+
+    def select(self, rows: np.ndarray) -> None:
+        """Goes on with row rows[i] in the place of row i: several rows may continue one, without its tokens being computed again."""
+        if self.seen is None:
+            return
+        self.seen = self.seen[rows]
+        if isinstance(self.state, list) and all(isinstance(x, KeyValueCache | Tensor) for x in self.state):
+            at = to_device(rows, self.device)
+            with no_grad():
+                self.state = [x.select(at) if isinstance(x, KeyValueCache) else x[:, at] for x in self.state]  # x (layers, N, hidden)
+        else:
+            self.state = None  # of a form that is not known here: the tokens are read again
+
+
+def _to_last(model: LanguageModel, ids: Tensor, state: Any) -> tuple[Tensor, Any]:
+    """Returns model.advance_to_last(ids, state); what `advance` gives where a class or an object has an `advance` of its own."""
+    own: Mapping[str, Any] = next(
+        (vars(kind) for kind in type(model).__mro__ if "advance" in vars(kind) or "advance_to_last" in vars(kind)), {}
+    )
+    if "advance_to_last" in own and "advance" not in vars(model):
+        return model.advance_to_last(ids, state)
+    logits, state = model.advance(ids, state)
+    return logits[:, -1], state
 
 
 @contextlib.contextmanager

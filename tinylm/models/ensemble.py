@@ -31,6 +31,11 @@ class Ensemble(LanguageModel[State]):
         each = [m.advance(ids, part) for m, part in self._with_parts(state)]
         return _mixed([logits for logits, _ in each]), _joined([state for _, state in each])
 
+    def advance_to_last(self, ids: Tensor, state: list[State] | None = None) -> tuple[Tensor, list[State]]:
+        """As LanguageModel.advance_to_last."""
+        each = [m.advance_to_last(ids, part) for m, part in self._with_parts(state)]
+        return _mixed([logits for logits, _ in each]), _joined([state for _, state in each])
+
     def logits(self, ids: Tensor) -> Tensor:
         """As LanguageModel.logits."""
         return _mixed([m.logits(ids) for m in self.members])
@@ -52,7 +57,7 @@ class Ensemble(LanguageModel[State]):
 
 
 def _mixed(each: Sequence[Tensor]) -> Tensor:
-    """Returns the log of the mean of the probabilities: logits (N, T, V) of each member -> (N, T, V)."""
+    """Returns the log of the mean of the probabilities: logits (..., V) of each member -> (..., V)."""
     return ops.logsumexp(ops.stack([ops.log_softmax(logits) for logits in each]), axis=0) - math.log(len(each))
 
 

@@ -130,10 +130,10 @@ class GPT(DecoderOnlyModel):
     def blocks(self) -> nn.ModuleList[Block]:
         return self.transformer.h
 
-    def forward(self, ids: Tensor, cache: Sequence[nn.KeyValueCache] | None = None) -> Tensor:
+    def forward(self, ids: Tensor, cache: Sequence[nn.KeyValueCache] | None = None, last: int | None = None) -> Tensor:
         """As DecoderOnlyModel.forward."""
         trunk, first = self.transformer, self.first_position(ids, cache)
         positions = Tensor(device_namespace(ids.device).arange(first, first + ids.shape[1]))  # (T,)
         x = trunk.drop(trunk.wte(ids) + trunk.wpe(positions))  # (N, T, C) + (T, C)
-        x = self.through_blocks(x, cache)
-        return self.lm_head(trunk.ln_f(x))  # (N, T, C) -> (N, T, vocab_size)
+        x = trunk.ln_f(self.through_blocks(x, cache))
+        return self.lm_head(x if last is None else x[:, -last:])  # (N, T, C) -> (N, T, vocab_size)

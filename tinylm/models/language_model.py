@@ -10,6 +10,10 @@ from tinylm.engine.tensor import Tensor
 from tinylm.errors import ShapeError
 from tinylm.providers import provided
 
+# So many of the last positions go through the output layer where only the last one's logits are asked for. A product of fewer rows
+# may add up in another order: with these the logits are those of all positions, to the last bit.
+LAST = 32
+
 State = TypeVar("State", Tensor, nn.KeyValueCache)  # a model's state is a list of: a recurrent model's h (and c), a Transformer's caches
 
 
@@ -30,6 +34,11 @@ class LanguageModel(nn.Module, Generic[State]):
     def logits(self, ids: Tensor) -> Tensor:
         """Returns the logits of `advance` from a fresh start, without a state to go on with: for training and validation."""
         return self.advance(ids)[0]
+
+    def advance_to_last(self, ids: Tensor, state: list[State] | None = None) -> tuple[Tensor, list[State]]:
+        """Returns (logits (N, vocab_size) after the last of the ids, state): those of `advance`, without all the others' cost."""
+        logits, state = self.advance(ids, state)
+        return logits[:, -1], state
 
     def read(self, ids: Tensor, state: list[State] | None = None) -> list[State]:
         """Returns the state of `advance` alone, without any logits."""
@@ -55,10 +64,11 @@ class DecoderOnlyModel(LanguageModel[nn.KeyValueCache]):
         """Returns the layers, in order."""
         raise NotImplementedError(f"{type(self).__name__} has no blocks")
 
-    def forward(self, ids: Tensor, cache: Sequence[nn.KeyValueCache] | None = None) -> Tensor:
+    def forward(self, ids: Tensor, cache: Sequence[nn.KeyValueCache] | None = None, last: int | None = None) -> Tensor:
         """Returns logits (N, T, vocab_size) of ids (N, T).
 
         cache: for step-by-step decoding, one per layer; ids are then the continuation of what it has seen.
+        last: only the logits of so many last positions, (N, last, vocab_size); of all if they are fewer.
         Raises ShapeError if positions pass block_size, RangeError for ids outside the vocabulary.
         """
         raise NotImplementedError(f"{type(self).__name__} has no forward")
@@ -86,8 +96,17 @@ class DecoderOnlyModel(LanguageModel[nn.KeyValueCache]):
 
     def advance(self, ids: Tensor, state: list[nn.KeyValueCache] | None = None) -> tuple[Tensor, list[nn.KeyValueCache]]:
         """As LanguageModel.advance; the state is one KeyValueCache per layer."""
-        cache = [c.copy() for c in state] if state else [nn.KeyValueCache() for _ in self.blocks()]
+        cache = self._continued(state)
         return self.forward(ids, cache), cache
+
+    def advance_to_last(self, ids: Tensor, state: list[nn.KeyValueCache] | None = None) -> tuple[Tensor, list[nn.KeyValueCache]]:
+        """As LanguageModel.advance_to_last."""
+        cache = self._continued(state)
+        return self.forward(ids, cache, LAST)[:, -1], cache
+
+    def _continued(self, state: list[nn.KeyValueCache] | None) -> list[nn.KeyValueCache]:
+        """Returns caches that can be extended without changing the state, which may be None."""
+        return [c.copy() for c in state] if state else [nn.KeyValueCache() for _ in self.blocks()]
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Self:

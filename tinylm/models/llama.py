@@ -186,9 +186,9 @@ class Llama(DecoderOnlyModel):
     def blocks(self) -> nn.ModuleList[LlamaBlock]:
         return self.model.layers
 
-    def forward(self, ids: Tensor, cache: Sequence[nn.KeyValueCache] | None = None) -> Tensor:
+    def forward(self, ids: Tensor, cache: Sequence[nn.KeyValueCache] | None = None, last: int | None = None) -> Tensor:
         """As DecoderOnlyModel.forward."""
         self.first_position(ids, cache)
         x = self.model.drop(self.model.embed_tokens(ids))  # (N, T, C)
-        x = self.through_blocks(x, cache)
-        return self.lm_head(self.model.norm(x))  # (N, T, C) -> (N, T, vocab_size)
+        x = self.model.norm(self.through_blocks(x, cache))
+        return self.lm_head(x if last is None else x[:, -last:])  # (N, T, C) -> (N, T, vocab_size)

@@ -9,7 +9,7 @@ from tinylm import nn
 from tinylm.checks import check_sizes
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError
-from tinylm.models.language_model import LanguageModel
+from tinylm.models.language_model import LAST, LanguageModel
 
 Hidden = Tensor | tuple[Tensor, Tensor]  # h, or (h, c) of an LSTM, each (nlayers, N, nhid)
 
@@ -70,6 +70,11 @@ class RNNModel(LanguageModel[Tensor]):
         """As LanguageModel.advance; the state is [h], or [h, c] for an LSTM."""
         logits, hidden = self.forward(ids.transpose(1, 0), _hidden(state))
         return logits.transpose(1, 0, 2), _state(hidden)  # (T, N, ntoken) -> (N, T, ntoken)
+
+    def advance_to_last(self, ids: Tensor, state: list[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
+        """As LanguageModel.advance_to_last."""
+        y, hidden = self._through_layers(ids.transpose(1, 0), _hidden(state))
+        return self.decoder(self.drop(y[-LAST:]))[-1], _state(hidden)
 
     def read(self, ids: Tensor, state: list[Tensor] | None = None) -> list[Tensor]:
         """As LanguageModel.read: through the layers only."""

@@ -12,7 +12,7 @@ from tinylm.checks import check_sizes
 from tinylm.engine.arrays import array_module
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, ShapeError
-from tinylm.models.language_model import LanguageModel
+from tinylm.models.language_model import LAST, LanguageModel
 
 
 class TransformerModel(LanguageModel[nn.KeyValueCache]):
@@ -51,12 +51,15 @@ class TransformerModel(LanguageModel[nn.KeyValueCache]):
             self.src_mask = Tensor(~array_module(weight).tri(steps, dtype=bool))
         return self.src_mask
 
-    def forward(self, src: Tensor, has_mask: bool = True, cache: Sequence[nn.KeyValueCache] | None = None) -> Tensor:
+    def forward(
+        self, src: Tensor, has_mask: bool = True, cache: Sequence[nn.KeyValueCache] | None = None, last: int | None = None
+    ) -> Tensor:
         """src (T, N) integers -> logits (T, N, ntoken): log-softmax is left to the loss.
 
         has_mask=False lets every position attend to all others.
         cache: for step-by-step decoding, one per layer. This call's keys and values are appended
         (see MultiheadAttention.attend), and src is then the continuation of what they have seen.
+        last: only the logits of so many last positions, (last, N, ntoken); of all if they are fewer.
         Raises ShapeError if positions pass pos_encoder's max_len, RangeError for ids outside
         the vocabulary, ConfigError for a cache without a mask.
         """
@@ -69,7 +72,7 @@ class TransformerModel(LanguageModel[nn.KeyValueCache]):
         # is_causal says the same as the mask for any length of cache, and attention then skips reading it.
         mask = self.square_subsequent_mask(src.shape[0]) if has_mask and not past else None
         x = self.transformer_encoder(x, mask, is_causal=has_mask, cache=cache)
-        return self.decoder(x)
+        return self.decoder(x if last is None else x[-last:])
 
     def logits(self, ids: Tensor) -> Tensor:
         """As LanguageModel.logits, without caches."""
@@ -77,6 +80,15 @@ class TransformerModel(LanguageModel[nn.KeyValueCache]):
 
     def advance(self, ids: Tensor, state: list[nn.KeyValueCache] | None = None) -> tuple[Tensor, list[nn.KeyValueCache]]:
         """As LanguageModel.advance; the state is one KeyValueCache per layer."""
-        cache = [c.copy() for c in state] if state else [nn.KeyValueCache() for _ in self.transformer_encoder.layers]
+        cache = self._continued(state)
         logits = self.forward(ids.transpose(1, 0), cache=cache)
         return logits.transpose(1, 0, 2), cache
+
+    def advance_to_last(self, ids: Tensor, state: list[nn.KeyValueCache] | None = None) -> tuple[Tensor, list[nn.KeyValueCache]]:
+        """As LanguageModel.advance_to_last."""
+        cache = self._continued(state)
+        return self.forward(ids.transpose(1, 0), cache=cache, last=LAST)[-1], cache
+
+    def _continued(self, state: list[nn.KeyValueCache] | None) -> list[nn.KeyValueCache]:
+        """Returns caches that can be extended without changing the state, which may be None."""
+        return [c.copy() for c in state] if state else [nn.KeyValueCache() for _ in self.transformer_encoder.layers]

@@ -23,7 +23,7 @@ class MultiheadAttention(Module):
     Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2. Parameters as in PyTorch: in_proj_weight
     (3E, E) holding W_Q, W_K, W_V (or q_proj_weight (E, E), k_proj_weight (E, kdim), v_proj_weight
     (E, vdim) when kdim or vdim differ from E), in_proj_bias (3E,), out_proj.weight (E, E),
-    out_proj.bias (E,). Inputs are (T, N, E), or (N, T, E) if batch_first.
+    out_proj.bias (E,). Inputs are (T, N, E), or (N, T, E) if batch_first; or one sequence, (T, E).
     Raises ConfigError if embed_dim is not a multiple of num_heads.
     """
 
@@ -67,12 +67,12 @@ class MultiheadAttention(Module):
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """Returns (output, weights): output like query; weights (N, T, S), or (N, heads, T, S) if not averaged,
-        None if not need_weights. The masks are those of `attend`."""
+        None if not need_weights; without N for one sequence. The masks are those of `attend`."""
         y, weights = self.attend(
             query, key, value, attn_mask=attn_mask, key_padding_mask=key_padding_mask, is_causal=is_causal, need_weights=need_weights
         )
         if weights is not None and average_attn_weights:
-            weights = weights.mean(axis=1)
+            weights = weights.mean(axis=-3)
         return self.out_proj(y), weights
 
     def attend(
@@ -90,13 +90,22 @@ class MultiheadAttention(Module):
         """Returns (Concat(head_1 ... head_h), weights (N, heads, T, S) or None): all but the product with W_O.
 
         As in PyTorch, boolean masks are True where attention is NOT allowed and floating ones are
-        added: attn_mask (T, S) or (N heads, T, S), key_padding_mask (N, S). is_causal lets each
+        added: attn_mask (T, S), (N heads, T, S) or, the same for all heads, (N, T, S); key_padding_mask
+        (N, S), or (S,) for one sequence. is_causal lets each
         query see the keys up to its own position, counted from the last; an attn_mask given with
         it is assumed to say the same and is not read. A query that may attend to no key gives zeros.
         cache: the keys and values of earlier steps; this call's are appended, and all are attended to.
         key and value may also be the results of `keys_and_values`.
+        For one sequence, query (T, E), key and value (S, E), the results have no N either.
         Raises ShapeError naming the input or mask that does not fit.
         """
+        if query.ndim == 2 and key.ndim in (2, 4) and value.ndim == key.ndim:
+            batch = {id(x): x if x.ndim == 4 else self._as_batch(x) for x in (query, key, value)}  # one tensor given twice stays one
+            y, weights = self.attend(
+                *(batch[id(x)] for x in (query, key, value)), attn_mask=attn_mask, key_padding_mask=padding_of_one(key_padding_mask),
+                is_causal=is_causal, need_weights=need_weights, cache=cache,
+            )  # fmt: skip
+            return ops.squeeze(y, axis=0 if self.batch_first else 1), None if weights is None else ops.squeeze(weights, axis=0)
         self._check(query, key, value)
         if key.ndim == 3 and self.same_dim and query is key and key is value:  # one matrix product makes all three
             x = ops.linear(query, self.in_proj_weight, self.in_proj_bias)
@@ -115,7 +124,10 @@ class MultiheadAttention(Module):
 
     def keys_and_values(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Returns K W_K and V W_V, each (N, heads, S, E / heads). `attend` accepts them as key and value, so that
-        several calls with the same key and value compute the projections once."""
+        several calls with the same key and value compute the projections once. N is 1 for one sequence."""
+        if key.ndim == value.ndim == 2:
+            one = self._as_batch(key)
+            return self.keys_and_values(one, one if key is value else self._as_batch(value))
         if self.same_dim and key is value:
             k, v = self._heads(self._project(key, 1, 3), 2)
         else:
@@ -132,6 +144,10 @@ class MultiheadAttention(Module):
         """Splits (T, N, parts E), or (N, T, parts E) if batch_first, into `parts` tensors (N, heads, T, E / heads)."""
         return ops.split_heads(x, parts, self.num_heads, batch_first=self.batch_first)
 
+    def _as_batch(self, x: Tensor) -> Tensor:
+        """Returns one sequence (T, E) as a batch of one."""
+        return ops.expand_dims(x, 0 if self.batch_first else 1)
+
     def _check(self, query: Tensor, key: Tensor, value: Tensor) -> None:
         batch = 0 if self.batch_first else 1
         axes = "(N, T, E)" if self.batch_first else "(T, N, E)"
@@ -143,7 +159,7 @@ class MultiheadAttention(Module):
             return
         for name, x in (("query", query), ("key", key), ("value", value)):
             if x.ndim != 3:
-                raise ShapeError(f"MultiheadAttention: {name} has shape {x.shape}, expected {axes}")
+                raise ShapeError(f"MultiheadAttention: {name} has shape {x.shape}, expected {axes}, or (T, E) for all three")
             if x.shape[batch] != query.shape[batch]:
                 raise ShapeError(f"MultiheadAttention: {name} has shape {x.shape}, its batch should be {query.shape[batch]} in {axes}")
         if key.shape[:2] != value.shape[:2]:
@@ -153,6 +169,16 @@ class MultiheadAttention(Module):
         return f"embed_dim={self.embed_dim}, num_heads={self.num_heads}"
 
 
+def padding_of_one(mask: Mask | None) -> Tensor | None:
+    """Returns the key_padding_mask (S,) of one sequence as that of a batch of one. Raises ShapeError for another number of axes."""
+    if mask is None:
+        return None
+    mask = Tensor.as_tensor(mask)
+    if mask.ndim != 1:
+        raise ShapeError(f"MultiheadAttention: key_padding_mask has shape {mask.shape}, expected (S,) for one sequence")
+    return mask.reshape(1, -1)
+
+
 def merged_mask(attn_mask: Mask | None, key_padding_mask: Mask | None, shape: tuple[int, int, int, int], dtype: Any) -> Any:
     """Returns PyTorch's two masks as the one mask of ops.scaled_dot_product_attention for scores of
     `shape` (N, heads, T, S): boolean, True where attention IS allowed; or of `dtype`, to be added; None
@@ -160,8 +186,8 @@ def merged_mask(attn_mask: Mask | None, key_padding_mask: Mask | None, shape: tu
     batch, heads, steps, keys = shape
     masks = []
     if attn_mask is not None:
-        m = _checked("attn_mask", attn_mask, [(steps, keys), (batch * heads, steps, keys)])
-        masks.append(m.reshape(shape) if m.ndim == 3 else m)  # (N heads, T, S) -> (N, heads, T, S)
+        m = _checked("attn_mask", attn_mask, [(steps, keys), (batch * heads, steps, keys), (batch, steps, keys)])
+        masks.append(m.reshape(batch, heads if len(m) == batch * heads else 1, steps, keys) if m.ndim == 3 else m)
     if key_padding_mask is not None:
         masks.append(_checked("key_padding_mask", key_padding_mask, [(batch, keys)]).reshape(batch, 1, 1, keys))
     if not masks:
@@ -175,7 +201,7 @@ def merged_mask(attn_mask: Mask | None, key_padding_mask: Mask | None, shape: tu
 def _checked(name: str, mask: Mask, shapes: list[tuple[int, ...]]) -> Tensor:
     mask = Tensor.as_tensor(mask)
     if mask.shape not in shapes:
-        raise ShapeError(f"MultiheadAttention: {name} has shape {mask.shape}, expected {' or '.join(map(str, shapes))}")
+        raise ShapeError(f"MultiheadAttention: {name} has shape {mask.shape}, expected {' or '.join(map(str, dict.fromkeys(shapes)))}")
     if mask.dtype.kind not in "bf":
         raise ShapeError(f"MultiheadAttention: {name} has dtype {mask.dtype}, expected boolean or floating")
     return mask

@@ -1,7 +1,5 @@
 """What attention keeps from one decoding step to the next."""
 
-import numpy as np
-
 from tinylm import ops
 from tinylm.engine.arrays import Array, array_module
 from tinylm.engine.autograd import mode
@@ -60,6 +58,6 @@ class KeyValueCache:
         copied._buffers = self._buffers
         return copied
 
-    def select(self, rows: np.ndarray) -> "KeyValueCache":
-        """Returns a cache whose row i is this one's row rows[i]."""
+    def select(self, rows: Array) -> "KeyValueCache":
+        """Returns a cache whose row i is this one's row rows[i], rows on the cache's device."""
         return KeyValueCache(*(None if x is None else x[rows] for x in (self.keys, self.values)))

@@ -7,7 +7,8 @@ from typing import Any, Generic, TypeVar
 from tinylm.checks import check_integer
 from tinylm.engine.recompute import recompute
 from tinylm.engine.tensor import Tensor
-from tinylm.errors import ConfigError, ShapeError
+from tinylm.errors import ShapeError
+from tinylm.nn.activations import Activation, activation_function, check_activation, fused_name
 from tinylm.nn.attention import Mask, MultiheadAttention
 from tinylm.nn.key_value_cache import KeyValueCache
 from tinylm.nn.layers import Dropout, LayerNorm, Linear
@@ -17,7 +18,10 @@ Memory = Tensor | tuple[Tensor, Tensor]  # what a decoder attends to, or the key
 
 
 class _Layer(Module):
-    """What encoder and decoder layers have in common: residual branches around attention and feed-forward."""
+    """What encoder and decoder layers have in common: residual branches around attention and feed-forward.
+
+    activation: 'relu', 'gelu' or another name of nn.activations.ACTIVATIONS, an op, a module, or any function of one tensor.
+    """
 
     attends_to_memory = False  # True in a decoder layer, which has a second attention and a third norm
 
@@ -27,16 +31,14 @@ class _Layer(Module):
         nhead: int,
         dim_feedforward: int = 2048,
         dropout: float = 0.1,
-        activation: str = "relu",
+        activation: Activation = "relu",
         layer_norm_eps: float = 1e-5,
         batch_first: bool = False,
         norm_first: bool = False,
         bias: bool = True,
     ) -> None:
         super().__init__()
-        if activation not in ("relu", "gelu"):
-            raise ConfigError(f"activation {activation!r}: expected 'relu' or 'gelu'")
-        self.activation, self.norm_first = activation, norm_first
+        self.norm_first = norm_first
         self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first)
         if self.attends_to_memory:
             self.multihead_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first)
@@ -51,6 +53,7 @@ class _Layer(Module):
         self.dropout2 = Dropout(dropout)
         if self.attends_to_memory:
             self.dropout3 = Dropout(dropout)
+        self.activation = check_activation(activation)  # last: a module's parameters come at the end of the state, as in PyTorch
 
     def _attend(
         self, x: Tensor, norm: LayerNorm, attention: MultiheadAttention, dropout: Dropout, memory: Memory | None = None, **masks: Any
@@ -67,8 +70,11 @@ class _Layer(Module):
     def _feed_forward(self, x: Tensor, norm: LayerNorm, dropout: Dropout) -> Tensor:
         """Returns norm(x + f(x)), or x + f(norm(x)) if norm_first, with f(h) = dropout(W_2 dropout(act(W_1 h)))."""
         h = norm(x) if self.norm_first else x
-        h = self.dropout(self.linear1(h, activation=self.activation))
-        y = self.linear2.add_to(x, h, dropout)
+        if (name := fused_name(self.activation)) is not None:
+            h = self.linear1(h, activation=name)
+        else:
+            h = activation_function(self.activation)(self.linear1(h))
+        y = self.linear2.add_to(x, self.dropout(h), dropout)
         return y if self.norm_first else norm(y)
 
 
@@ -77,7 +83,7 @@ class TransformerEncoderLayer(_Layer):
 
     Vaswani et al. 2017, arXiv:1706.03762, section 3.1; with norm_first each branch begins with its
     norm (Xiong et al. 2020, arXiv:2002.04745).  src (T, N, d_model), or (N, T, d_model)
-    if batch_first, -> the same shape. Parameter names and defaults are PyTorch's.
+    if batch_first, or one sequence (T, d_model), -> the same shape. Parameter names and defaults are PyTorch's.
     """
 
     def forward(
@@ -102,7 +108,7 @@ class TransformerDecoderLayer(_Layer):
     x = norm1(x + dropout1(self_attn(x))),  x = norm2(x + dropout2(multihead_attn(x, memory))),
     y = norm3(x + dropout3(linear2(dropout(act(linear1(x)))))); norm_first as in the encoder layer.
     Vaswani et al. 2017, section 3.1.  tgt (T, N, d_model), memory (S, N, d_model), batch first if
-    batch_first, -> the shape of tgt. Parameter names and defaults are PyTorch's.
+    batch_first, or both without N for one sequence, -> the shape of tgt. Parameter names and defaults are PyTorch's.
     """
 
     attends_to_memory = True

@@ -1,9 +1,4 @@
-"""What all optimisers have in common: parameter groups, flat buffers, clipping by the global norm, state.
-
-Flat buffers hold the parameters of a group in one array and their gradients in another, so that a hundred small updates
-become one long one. Each parameter's `.data` becomes a view of the flat values, and the backward pass writes its gradient
-straight into the flat gradients.
-"""
+"""What all optimisers have in common: parameter groups, names, clipping by the global norm, state."""
 
 import itertools
 import math
@@ -17,89 +12,9 @@ from tinylm.engine.arrays import Array, array_module
 from tinylm.engine.devices import device_of, make_current, to_device, to_numpy
 from tinylm.engine.kernels import update
 from tinylm.engine.tensor import Tensor
-from tinylm.errors import AnomalyError, ConfigError, ShapeError
-from tinylm.optim.stored_state import fitting_state
-
-_ALIGNMENT = 64  # bytes: the alignment of a parameter must not depend on the run, or sums round differently
-
-
-def _aligned_zeros(xp: Any, size: int, dtype: Any) -> Array:
-    """Returns a 1-D array of zeros whose first element lies on a 64-byte boundary."""
-    item = dtype.itemsize
-    raw = xp.zeros(size + _ALIGNMENT // item, dtype)
-    address = raw.ctypes.data if isinstance(raw, np.ndarray) else 0  # CuPy's memory begins at multiples of 512 bytes
-    skip = (-address % _ALIGNMENT) // item
-    return raw[skip : skip + size]
-
-
-class FlatParameters:
-    """Parameters of one dtype and device in one array; `grads` and the arrays of `state` have the same layout."""
-
-    def __init__(self, parameters: Sequence[Tensor]) -> None:
-        first = parameters[0].data
-        xp = array_module(first)
-        step = _ALIGNMENT // first.dtype.itemsize
-        self.parameters = list(parameters)
-        self.slices = []
-        end = 0
-        for p in parameters:
-            self.slices.append(slice(end, end + p.size))
-            end += math.ceil(p.size / step) * step
-        self.values = _aligned_zeros(xp, end, first.dtype)
-        self.grads = _aligned_zeros(xp, end, first.dtype)
-        self.steps = [0] * len(self.parameters)  # updates each parameter has had
-        self.state: dict[str, Array] = {}
-        self.views = []
-        for p, at in zip(self.parameters, self.slices, strict=True):
-            self.values[at] = p.data.reshape(-1)
-            p.data = self.values[at].reshape(p.shape)
-            p.grad_buffer = self.grads[at].reshape(p.shape)
-            if p.grad is not None:
-                p.grad_buffer[...] = p.grad
-                p.grad = p.grad_buffer
-            self.views.append(p.data)
-
-    def add_state(self, name: str) -> None:
-        """Adds an array of zeros of the same layout, such as a momentum."""
-        self.state[name] = _aligned_zeros(array_module(self.values), self.values.size, self.values.dtype)
-
-    def view(self, array: Array, index: int) -> Array:
-        """Returns the part of a flat array that belongs to parameter `index`, in its shape."""
-        return array[self.slices[index]].reshape(self.parameters[index].shape)
-
-    def segments(self) -> Iterator[tuple[range, int]]:
-        """Yields (indices, step count) of each longest run of adjacent parameters that have a gradient and the same
-        number of updates; parameters without a gradient are left out."""
-        for i, p in enumerate(self.parameters):
-            if p.data is not self.views[i]:
-                raise ConfigError(f"parameter {i} of shape {p.shape} was moved after the optimiser was made: make the optimiser last")
-            if p.grad is not None and p.grad is not p.grad_buffer:
-                assert p.grad_buffer is not None
-                if (shape := getattr(p.grad, "shape", None)) != p.shape:  # it would be broadcast
-                    raise ShapeError(f"parameter {i} has a gradient of shape {shape}, expected its own, {p.shape}")
-                p.grad_buffer[...] = p.grad
-                p.grad = p.grad_buffer
-        i = 0
-        while i < len(self.parameters):
-            if self.parameters[i].grad is None:
-                i += 1
-                continue
-            start = i
-            while i < len(self.parameters) and self.parameters[i].grad is not None and self.steps[i] == self.steps[start]:
-                i += 1
-            yield range(start, i), self.steps[start]
-
-    def span(self, members: range) -> slice:
-        """Returns the slice of a flat array that holds adjacent parameters, with the padding that follows them."""
-        stop = self.slices[members.stop].start if members.stop < len(self.slices) else self.values.size
-        return slice(self.slices[members.start].start, stop)
-
-    def advance(self) -> None:
-        """Counts one more update of each parameter that has a gradient, and bumps its version."""
-        for i, p in enumerate(self.parameters):
-            if p.grad is not None:
-                self.steps[i] += 1
-                p.bump_version()
+from tinylm.errors import AnomalyError, ConfigError
+from tinylm.optim.flat_parameters import FlatParameters
+from tinylm.optim.stored_state import by_name, checked_names, fitting_state
 
 
 class Optimizer:
@@ -107,6 +22,8 @@ class Optimizer:
 
     params: tensors, or dicts {"params": tensors, setting: value, ...} whose settings override the
     defaults, as in PyTorch. The settings in `param_groups` may be changed between steps (the learning rate is).
+    A tensor may come as a pair with its name, as `Module.named_parameters` gives it. The state then has the parameters by name,
+    and also fits a model that has them in another order.
     Raises ConfigError for a setting outside its range, here or in the step after it was changed.
     """
 
@@ -123,6 +40,7 @@ class Optimizer:
         self.param_groups: list[dict[str, Any]] = []
         self._checked: list[dict[str, Any]] = []  # the settings of each group when they were checked last
         self._flats: list[list[FlatParameters]] = []
+        self._names: list[Any] = []  # of the parameters in the order of the groups; without names their numbers
         seen: set[int] = set()
         for group in groups:
             if not isinstance(group, dict) or "params" not in group:
@@ -130,7 +48,10 @@ class Optimizer:
             unknown = set(group) - {"params", *defaults}
             if unknown:
                 raise ConfigError(f"unknown optimiser settings {sorted(unknown)}: expected {sorted(defaults)}")
-            members = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
+            given = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
+            pairs = [p if isinstance(p, tuple) and len(p) == 2 else (k, p) for k, p in enumerate(given, len(self._names))]
+            members = [p for _, p in pairs]
+            self._names += [name for name, _ in pairs]
             kinds: dict[tuple[str, str], list[Tensor]] = {}
             for p in members:
                 if not isinstance(p, Tensor) or not p.requires_grad or p.node is not None:
@@ -145,6 +66,7 @@ class Optimizer:
         for group, flats in zip(self.param_groups, self._flats, strict=True):
             for flat, name in itertools.product(flats, self.states_of(group)):
                 flat.add_state(name)
+        self._names = checked_names(self._names)
         self._checked = [{name: group[name] for name in defaults} for group in self.param_groups]
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -241,21 +163,31 @@ class Optimizer:
                 yield place[id(p)]
 
     def state_dict(self) -> dict[str, Array]:
-        """Returns NumPy arrays "step.K" and "<state>.K" for the K-th parameter in the order of the groups."""
+        """Returns NumPy arrays: "step.NAME" and "<state>.NAME" for each parameter, by its number in the order of the groups if it
+        has no name, and "lr.G", the learning rate of group number G."""
         out: dict[str, Array] = {}
-        for k, (flat, i) in enumerate(self._parameters()):
-            out[f"step.{k}"] = np.array(flat.steps[i])
+        for key, (flat, i) in zip(self._names, self._parameters(), strict=True):
+            out[f"step.{key}"] = np.array(flat.steps[i])
             for name, array in flat.state.items():
-                out[f"{name}.{k}"] = to_numpy(flat.view(array, i)).copy()
-        return out
+                out[f"{name}.{key}"] = to_numpy(flat.view(array, i)).copy()
+        return out | {f"lr.{g}": np.array(group["lr"]) for g, group in enumerate(self.param_groups)}
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Restores what `state_dict` returned. Raises CheckpointError as `fitting_state` does, before anything is changed."""
-        found = fitting_state(self.state_dict(), state, self.squares, type(self).__name__)
-        for k, (flat, i) in enumerate(self._parameters()):
-            flat.steps[i] = int(found[f"step.{k}"])
+        """Restores what `state_dict` returned: also by the parameters' numbers, and without learning rates, which then stay as they are.
+
+        Raises CheckpointError as `fitting_state` does, before anything is changed."""
+        found = fitting_state(self.state_dict(), self.as_written_today(state), self.squares, type(self).__name__)
+        for key, (flat, i) in zip(self._names, self._parameters(), strict=True):
+            flat.steps[i] = int(found[f"step.{key}"])
             for name, array in flat.state.items():
-                flat.view(array, i)[...] = to_device(found[f"{name}.{k}"], device_of(array))
+                flat.view(array, i)[...] = to_device(found[f"{name}.{key}"], device_of(array))
+        for g, group in enumerate(self.param_groups):
+            group["lr"] = float(found[f"lr.{g}"])
+
+    def as_written_today(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns a state with the parameters' names in place of their numbers, and with this optimiser's learning rates if it has none."""
+        rates = {f"lr.{g}": np.array(group["lr"]) for g, group in enumerate(self.param_groups)}
+        return by_name(state, self._names) | ({} if any(key.startswith("lr.") for key in state) else rates)
 
 
 @update

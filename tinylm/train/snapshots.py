@@ -14,6 +14,7 @@ from tinylm.engine.arrays import Array
 from tinylm.engine.devices import to_device
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import CheckpointError
+from tinylm.optim import Optimizer
 from tinylm.train.checkpoints import model_arrays, set_arrays
 from tinylm.train.distributed import separate_draws
 from tinylm.train.state import Progress, RunState
@@ -43,6 +44,7 @@ def restore(state: RunState, path: Path, arrays: Mapping[str, np.ndarray], recor
     """
     try:
         arrays, record = state.task.from_stored(*as_written_today(arrays, record))
+        arrays = optimizer_as_today(state.task.optimizer, arrays)
         progress = Progress.from_record(record.get("progress"))
         generator = generator_state(record.get("generator"))
         own = {name: a for name, a in arrays_of(state).items() if not name.startswith("state.")}
@@ -77,6 +79,14 @@ def as_written_today(arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]
     return {"losses.sum": np.zeros((), np.float32), **arrays}, {**record, "progress": {**progress, **added}}
 
 
+def optimizer_as_today(optimizer: Optimizer, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the arrays of a run with the optimiser's under its parameters' names. Runs up to 0.1.0 have numbers there, and no
+    learning rates."""
+    own = {name.removeprefix("optimizer."): a for name, a in arrays.items() if name.startswith("optimizer.")}
+    others = {name: a for name, a in arrays.items() if not name.startswith("optimizer.")}
+    return others | {f"optimizer.{name}": a for name, a in optimizer.as_written_today(own).items()}
+
+
 def compare_arrays(own: Mapping[str, Array], arrays: Mapping[str, np.ndarray]) -> None:
     """Raises ValueError naming the first few arrays that are missing, too many, or of another shape or dtype than `own`."""
     expected, found = ({name: (a.dtype, a.shape) for name, a in given.items()} for given in (own, arrays))
@@ -86,7 +96,7 @@ def compare_arrays(own: Mapping[str, Array], arrays: Mapping[str, np.ndarray]) -
         if found[name] != expected[name]:
             (dtype, shape), (own_dtype, own_shape) = found[name], expected[name]
             problems.append(f"{name!r} is {dtype} {shape}, expected {own_dtype} {own_shape}")
-        elif name.startswith("optimizer.step.") and arrays[name] < 0:
+        elif name.startswith(("optimizer.step.", "optimizer.lr.")) and not arrays[name] >= 0:
             problems.append(f"{name!r} is {arrays[name]}")
     if problems:
         more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""

@@ -67,6 +67,17 @@ def _transformer_decoder(of: Classes) -> tuple[Any, Any]:
     return of(nn.TransformerDecoder)(layer, 2, of(nn.LayerNorm)(8)), batch
 
 
+def _transformer(of: Classes) -> tuple[Any, Any]:
+    """An encoder layer and a decoder layer, post-norm with GELU: padded sources of 4 steps, causal targets of 5."""
+    rng = np.random.default_rng(0)
+    padding = np.arange(4) >= np.array([[4], [2], [3]])
+    batch = {
+        "src": rng.standard_normal((3, 4, 8)), "tgt": rng.standard_normal((3, 5, 8)), "tgt_mask": np.triu(np.ones((5, 5), bool), 1),
+        "src_key_padding_mask": padding, "memory_key_padding_mask": padding,
+    }  # fmt: skip
+    return of(nn.Transformer)(8, 2, 1, 1, 12, 0.0, "gelu", batch_first=True), batch
+
+
 def _ids(*shape: int) -> np.ndarray:
     """Token ids."""
     return np.random.default_rng(0).integers(0, 17, shape)
@@ -100,6 +111,7 @@ MODELS: dict[str, Builder] = {
     "lstm": lambda of: _recurrent(of(nn.LSTM), 2),
     "gru": lambda of: _recurrent(of(nn.GRU), 1),
     "transformer_decoder": _transformer_decoder,
+    "transformer": _transformer,
     # Language models with 2 layers, on 3 sequences of 7 tokens; GPT and Llama with tied embeddings
     "gpt": lambda of: (of(GPT)(_GPT), [_ids(3, 7)]),
     "llama": lambda of: (of(Llama)(_LLAMA), [_ids(3, 7)]),

@@ -1,16 +1,47 @@
 """Attention written out: scores, pattern and each head's part of the result, which the fused op never keeps."""
 
+import functools
+import inspect
 import math
+from collections.abc import Callable
 from typing import Any
 
 from tinylm import nn, ops
 from tinylm.engine.arrays import raw_module
 from tinylm.engine.tensor import Tensor
 from tinylm.explain.forward.taps import Collector, Tap
-from tinylm.nn.attention import Mask, merged_mask
+from tinylm.nn.attention import Mask, merged_mask, padding_of_one
 
 INSIDE = ("q", "k", "v", "scores", "pattern", "z")  # the names within one attention, in order
 OF_HEADS = ("head_out", "out")  # and what becomes of z
+
+
+_SEQUENCES = {"src", "tgt", "memory", "query", "key", "value"}  # arguments that are (T, E) for one sequence
+
+
+def of_batches(written: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a forward pass written out for batches that also takes one sequence (T, E), whose activations are those of a batch of one."""
+    signature = inspect.signature(written)
+
+    @functools.wraps(written)
+    def run(layer: Any, tap: Tap, x: Tensor, *arguments: Any, **named: Any) -> Any:
+        if x.ndim != 2:
+            return written(layer, tap, x, *arguments, **named)
+        attn = layer if isinstance(layer, nn.MultiheadAttention) else layer.self_attn
+        axis = 0 if attn.batch_first else 1
+        given = signature.bind(layer, tap, x, *arguments, **named).arguments
+        batch: dict[int, Tensor] = {}  # one tensor given twice stays one
+        for name, value in given.items():
+            if name in _SEQUENCES and isinstance(value, Tensor) and value.ndim == 2:
+                given[name] = batch.setdefault(id(value), ops.expand_dims(value, axis))
+            elif name.endswith("key_padding_mask"):
+                given[name] = padding_of_one(value)
+        y = written(**given)
+        if not isinstance(y, tuple):
+            return ops.squeeze(y, axis=axis)
+        return ops.squeeze(y[0], axis=axis), None if y[1] is None else ops.squeeze(y[1], axis=0)
+
+    return run
 
 
 def attention(tap: Tap, q: Tensor, k: Tensor, v: Tensor, mask: Any = None, *, causal: bool, dropout: float = 0.0) -> Tensor:
@@ -95,6 +126,7 @@ def attend(
     return attention(tap, q, k, v, mask, causal=is_causal, dropout=layer.dropout if layer.training else 0.0)
 
 
+@of_batches
 def multihead(
     layer: nn.MultiheadAttention,
     tap: Tap,

@@ -4,11 +4,11 @@ from typing import Any
 
 from tinylm import nn
 from tinylm.engine.tensor import Tensor
-from tinylm.explain.forward.attention import INSIDE, OF_HEADS, attend, attention_output
+from tinylm.explain.forward.attention import INSIDE, OF_HEADS, attend, attention_output, of_batches
 from tinylm.explain.forward.taps import Tap
+from tinylm.nn.activations import activation_function
 from tinylm.nn.attention import Mask
 from tinylm.nn.transformer import Memory
-from tinylm.ops.activations import ACTIVATIONS
 
 Layer = nn.TransformerEncoderLayer | nn.TransformerDecoderLayer
 
@@ -53,7 +53,7 @@ class _Branches:
         """Returns the stream after the feed-forward."""
         layer = self._layer
         h = self._seen("mlp.pre", layer.linear1(self._before(x, norm)))
-        h = self._seen("mlp.hidden", ACTIVATIONS[layer.activation](h))
+        h = self._seen("mlp.hidden", activation_function(layer.activation)(h))
         out = self._seen("mlp.out", layer.linear2(layer.dropout(h)))
         return self._after(x + dropout(out), norm, "resid_post")
 
@@ -64,6 +64,7 @@ class _Branches:
         return self._seen(name, x if self._layer.norm_first else norm[1](x))
 
 
+@of_batches
 def encoder_layer(
     layer: nn.TransformerEncoderLayer,
     tap: Tap,
@@ -82,6 +83,7 @@ def encoder_layer(
     return branches.feed_forward(x, ("norm_2", layer.norm2), layer.dropout2)
 
 
+@of_batches
 def decoder_layer(
     layer: nn.TransformerDecoderLayer,
     tap: Tap,

@@ -64,7 +64,7 @@ class Classification(Task):
         """It is this member's turn, counted from 0."""
         self.member = list(self.model.members)[number]
         self.member.train()
-        groups = decay_groups(self.member.parameters(), self.settings.weight_decay)
+        groups = decay_groups(self.member.named_parameters(), self.settings.weight_decay)
         self.optimizer = AdamW(groups, lr=self.settings.lr, betas=(0.9, 0.99))
 
     def place(self, k: int) -> tuple[int, int, int]:

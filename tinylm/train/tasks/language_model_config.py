@@ -206,7 +206,7 @@ def set_checkpointing(model: LanguageModel, config: TrainConfig) -> LanguageMode
 
 def build_optimizer(config: TrainConfig, model: LanguageModel) -> Optimizer:
     """Returns AdamW with weight decay on matrices only."""
-    return AdamW(decay_groups(model.parameters(), config.weight_decay), lr=config.lr, betas=(config.beta1, config.beta2))
+    return AdamW(decay_groups(model.named_parameters(), config.weight_decay), lr=config.lr, betas=(config.beta1, config.beta2))
 
 
 def build_schedule(config: TrainConfig) -> Schedule:

@@ -158,7 +158,7 @@ class SentenceTranslator:
         """Whether a source is not longer than the block."""
         return len(self.vocabulary.encode(text)) <= self.block_size
 
-    def translate(self, text: str, beams: int = 4, alpha: float = 0.6) -> str:
+    def translate(self, text: str, beams: int = 4, alpha: float = 0.6, no_repeat_ngram: int = 0) -> str:
         """Returns the translation of one sentence by beam search; greedy for one beam. Meanwhile the model is in evaluation mode.
 
         Raises DataError for an empty source or one longer than the block; what `beam_search` raises.
@@ -173,6 +173,7 @@ class SentenceTranslator:
             state = self.model.encode(Tensor(to_device(source, self.device)), lengths)
         settings: dict[str, Any] = {
             "bos": v.bos, "eos": v.eos, "max_tokens": self.block_size, "forbidden": [v.pad, v.bos], "device": self.device,
+            "no_repeat_ngram": no_repeat_ngram,
         }  # fmt: skip
         if beams == 1:
             return v.decode(greedy(self.model, state, **settings).tokens)

@@ -127,12 +127,13 @@ def check_training_fits(config: TranslationConfig, vocab_size: int) -> None:
 
 
 def parameter_groups(config: TranslationConfig, named: Iterable[tuple[str, Any]]) -> tuple[list[Any], list[Any]]:
-    """Returns (Muon's, AdamW's) of a translator's named parameters, in tinylm or in PyTorch: the matrices of the layers, and the rest."""
+    """Returns (Muon's, AdamW's) of a translator's named parameters, in tinylm or in PyTorch: the matrices of the layers, and the rest,
+    both as pairs (name, parameter)."""
     muon: list[Any] = []
     rest: list[Any] = []
     for name, p in named:
         inside = config.optimizer == "muon" and p.ndim >= 2 and not name.startswith("embedding.")
-        (muon if inside else rest).append(p)
+        (muon if inside else rest).append((name, p))
     return muon, rest
 
 

@@ -128,7 +128,7 @@ class TorchTranslationRun(_InTorch, TranslationRun):
         super().__init__(config, folder, pairs)
         sizes = config.n_embd, config.n_head, config.n_hidden, config.n_layer, config.dropout, config.block_size
         self._adopt(TorchTranslator(self.task.vocabulary.size, *sizes))
-        muon, rest = parameter_groups(config, self.torch_model.named_parameters())
+        muon, rest = ([p for _, p in pairs] for pairs in parameter_groups(config, self.torch_model.named_parameters()))
         groups = decay_groups(rest, config.weight_decay)
         self.torch_optimizers = [torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98), fused=True)]
         if muon:

@@ -1,0 +1,168 @@
+"""Activations as layers, and by the names that other layers take them by.
+
+They have PyTorch's names and arguments: an axis is `dim` here, as in every layer, and `axis` in the ops that they call.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinylm import ops
+from tinylm.checks import check_choice, check_finite, check_integer, check_positive, shown
+from tinylm.engine.tensor import Tensor
+from tinylm.errors import ConfigError
+from tinylm.nn.modules import Module
+
+Input = Tensor | np.ndarray
+
+
+class Identity(Module):
+    """y = x, whatever the arguments: what takes the place of a layer that is left out."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+class ReLU(Module):
+    """max(x, 0); see ops.relu."""
+
+    def forward(self, x: Input) -> Tensor:
+        return ops.relu(x)
+
+
+class LeakyReLU(Module):
+    """x where x > 0, else negative_slope x; see ops.leaky_relu."""
+
+    def __init__(self, negative_slope: float = 1e-2) -> None:
+        super().__init__()
+        self.negative_slope = check_finite("negative_slope", negative_slope)
+
+    def forward(self, x: Input) -> Tensor:
+        return ops.leaky_relu(x, negative_slope=self.negative_slope)
+
+    def extra_repr(self) -> str:
+        return f"negative_slope={self.negative_slope}"
+
+
+class ELU(Module):
+    """x where x > 0, else alpha (eˣ - 1); see ops.elu."""
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        super().__init__()
+        self.alpha = check_finite("alpha", alpha)
+
+    def forward(self, x: Input) -> Tensor:
+        return ops.elu(x, alpha=self.alpha)
+
+    def extra_repr(self) -> str:
+        return f"alpha={self.alpha}"
+
+
+class GELU(Module):
+    """x Φ(x), Φ the normal distribution function, or with approximate "tanh" its approximation; see ops.gelu."""
+
+    def __init__(self, approximate: str = "none") -> None:
+        super().__init__()
+        check_choice("approximate", approximate, ("none", "tanh"))
+        self.approximate = approximate
+
+    def forward(self, x: Input) -> Tensor:
+        return ops.gelu(x, approximate=self.approximate)
+
+    def extra_repr(self) -> str:
+        return f"approximate={self.approximate!r}"
+
+
+class SiLU(Module):
+    """x σ(x); see ops.silu."""
+
+    def forward(self, x: Input) -> Tensor:
+        return ops.silu(x)
+
+
+class Sigmoid(Module):
+    """σ(x) = 1 / (1 + e^-x); see ops.sigmoid."""
+
+    def forward(self, x: Input) -> Tensor:
+        return ops.sigmoid(x)
+
+
+class Tanh(Module):
+    """tanh(x); see ops.tanh."""
+
+    def forward(self, x: Input) -> Tensor:
+        return ops.tanh(x)
+
+
+class Softplus(Module):
+    """log(1 + e^(beta x)) / beta; see ops.softplus. It is exact for every x: PyTorch's threshold, above which it returns x, is not
+    needed."""
+
+    def __init__(self, beta: float = 1.0) -> None:
+        super().__init__()
+        check_positive(beta=beta)
+        self.beta = check_finite("beta", beta)
+
+    def forward(self, x: Input) -> Tensor:
+        return ops.softplus(x) if self.beta == 1 else ops.softplus(x * self.beta) / self.beta
+
+    def extra_repr(self) -> str:
+        return f"beta={self.beta}"
+
+
+class _AlongAxis(Module):
+    """What Softmax and LogSoftmax have in common. `dim` has no default: PyTorch's, which depends on the number of axes, is
+    deprecated there."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = check_integer("dim", dim)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+class Softmax(_AlongAxis):
+    """eˣ / Σ eˣ, the sum over the axis `dim`; see ops.softmax."""
+
+    def forward(self, x: Input) -> Tensor:
+        return ops.softmax(x, axis=self.dim)
+
+
+class LogSoftmax(_AlongAxis):
+    """x - log Σ eˣ, the sum over the axis `dim`; see ops.log_softmax."""
+
+    def forward(self, x: Input) -> Tensor:
+        return ops.log_softmax(x, axis=self.dim)
+
+
+Activation = str | Callable[[Tensor], Tensor]  # a name of `ACTIVATIONS`, an op, a module, or any other function of one tensor
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    **ops.ACTIVATIONS, "tanh": ops.tanh, "leaky_relu": ops.leaky_relu, "elu": ops.elu, "softplus": ops.softplus,
+}  # fmt: skip
+
+
+def check_activation(activation: Any) -> Any:
+    """Returns the activation. Raises ConfigError unless it is a name of `ACTIVATIONS` or can be called."""
+    if isinstance(activation, type):
+        raise ConfigError(f"activation is the class {shown(activation)}: expected an instance, such as {activation.__name__}()")
+    if not callable(activation):
+        check_choice("activation", activation, ACTIVATIONS)
+    return activation
+
+
+def activation_function(activation: Activation) -> Callable[[Tensor], Tensor]:
+    """Returns the function that an activation is or names."""
+    return ACTIVATIONS[activation] if isinstance(activation, str) else activation
+
+
+def fused_name(activation: Activation) -> str | None:
+    """Returns the name under which ops.linear computes this activation together with its product; None if it does not."""
+    if isinstance(activation, str):
+        return activation if activation in ops.ACTIVATIONS else None
+    return next((name for name, op in ops.ACTIVATIONS.items() if op is activation), None)
