@@ -66,6 +66,7 @@ TRANSFORMER = """
   press(q, "Home");
   press(q, "ArrowRight");
   found.arrow = [$("readout").textContent, q.getAttribute("aria-valuetext")];
+  found.formulas = [...document.querySelectorAll(".formula")].map(e => e.textContent);
   key("head 1 0").click();
   press(key("head 1 0"), "ArrowRight");
   found.head = point(key("strip h.1.attn.z"), .01);
@@ -94,6 +95,7 @@ TRANSFORMER = """
   document.querySelector('[data-name="h.1.attn.head_out"][data-index="1"]').click();
 """
 RECURRENT = """
+  found.gate = key("strip rnn.1.forget").closest(".activation").querySelector(".size").textContent;
   found.hover = point(key("strip rnn.1.forget"), (5 + .5) / 16);
   key("part rnn.1 c").click();
   found.picture = point(key("grid rnn.1"), .01);
@@ -115,6 +117,13 @@ CLASSIFIER = """
   key("unit-off members.0.rnn.0").click();
   found.off = $("sentence").textContent;
   found.unit = Number(key("unit members.0.rnn.0").value);
+  found.note = $("note").hidden;
+  write("the good wolf " + "fox ".repeat(600));
+  const row = document.querySelector(".tokens");
+  row.scrollTop = 200;
+  [...row.children].find(token => token.offsetTop - row.offsetTop > 230).click();
+  found.scroll = [document.querySelector(".tokens") !== row, document.querySelector(".tokens").scrollTop];
+  found.cut = $("note").textContent;
 """
 
 
@@ -139,6 +148,9 @@ def test_a_transformer(shown: dict[str, Shown], name: str, tmp_path: Path) -> No
         assert value == pytest.approx(float(q[tuple(place)]), abs=1e-3)
     assert found["arrow"][0] == found["arrow"][1]
     assert read_out(found["head"])[1][0] == 1, "the next head"
+    assert ("q = Rt Wq n" in found["formulas"]) == (name == "llama")
+    assert ("Heads 0 to 1 share key and value head 0." in found["formulas"]) == (name == "llama")
+    assert "Wout = E: the embeddings (tied weights)" in found["formulas"]
     with explain.replace(twin, {"h.1.attn.head_out": without(0)}):
         off = loss_of(twin, OTHER)
     plain = loss_of(twin, OTHER)
@@ -167,6 +179,10 @@ def test_a_recurrent_model(shown: dict[str, Shown], tmp_path: Path) -> None:
         activation, place, value = read_out(said)
         assert activation == expected
         assert value == pytest.approx(float(seen(twin, OTHER, activation)[tuple(place)]), abs=1e-3)
+    gate = seen(twin, OTHER, "rnn.1.forget")[found["chosen"][0]]
+    said = re.fullmatch(r"mean (\S+), from (\S+) to (\S+)", found["gate"])
+    assert said is not None
+    assert [number(part) for part in said.groups()] == pytest.approx([gate.mean(), gate.min(), gate.max()], abs=2e-3)
     with explain.replace(twin, {"rnn.0.h": unit_off(3)}):
         assert number(found["off"]) == pytest.approx(loss_of(twin, OTHER), abs=1e-3)
     assert found["formula"].endswith(", then × 0")
@@ -180,6 +196,9 @@ def test_a_classifier(shown: dict[str, Shown], tmp_path: Path) -> None:
         assert matched is not None
         assert number(matched[1]) == pytest.approx(logit_of(twin, text), abs=1e-3)
         assert ("‘good’" if logit_of(twin, text) > 0 else "‘bad’") in sentence.split(" with ")[0]
+    assert found["note"] is True
+    assert found["cut"] == "The model reads the first 500 words. 1 word not in the vocabulary: read as <unk>."
+    assert found["scroll"] == [True, 200], "the tokens stay where they were scrolled to"
     activation, place, value = read_out(found["hover"])
     with tinylm.no_grad(), explain.cache(twin, "members.0.rnn.*") as kept:
         logit_of(twin, ANOTHER)
@@ -188,7 +207,7 @@ def test_a_classifier(shown: dict[str, Shown], tmp_path: Path) -> None:
     assert number(found["pooled"].split(" = ")[1].split(",")[0]) == pytest.approx(float(unit.max()), abs=1e-3)
     assert f", from position {unit.argmax()}, ‘{ANOTHER.split()[unit.argmax()]}’" in found["pooled"]
     assert value == pytest.approx(float(kept[activation].data[0][tuple(place)]), abs=1e-3)
-    own = re.search(r"sum of the bars (\S+) \+ b (\S+) = ([^;]+);", found["logit"])
+    own = re.search(r"sum of the bars, (\S+), and b, (\S+), is ([^;]+);", found["logit"])
     assert own is not None
     ids = encode_words(WORDS, ANOTHER)
     assert number(own[3]) == pytest.approx(twin.members[0](Tensor(ids[None]), np.array([len(ids)])).item(), abs=1e-3)

@@ -56,7 +56,16 @@ function computed() {
     return false;
   }
   const longest = state.model.config.block_size ?? 500;
-  note(ids.length > longest ? `The page reads ${longest} tokens: of these ${ids.length} it shows the last ${longest}.` : "");
+  const lost = state.tokenizer.kind === "word" ? ids.filter(id => id === 0).length : 0;
+  note(
+    [
+      ids.length > longest ? `The page reads ${longest} tokens: of these ${times(ids.length)} it shows the last ${longest}.` : "",
+      ids.length === state.tokenizer.longest ? `The model reads the first ${ids.length} words.` : "",
+      lost ? `${plural(lost, "word")} not in the vocabulary: read as ${spelt(0)}.` : "",
+    ]
+      .filter(words => words)
+      .join(" "),
+  );
   ids = ids.slice(-longest);
   const same = state.plain !== null && ids.join() === state.ids.join();
   state.ids = ids;
@@ -93,7 +102,7 @@ function draw() {
   drawSwitches();
   find("steps").replaceChildren(
     heading(),
-    state.live ? make("p", {className: "key"}, HINT) : "",
+    make("p", {className: "key"}, hint()),
     ...(memberPicker() ?? []),
     ...(recurrentLayers().length ? recurrentSteps() : transformerSteps()).filter(part => part),
   );
@@ -103,9 +112,17 @@ function draw() {
     again.focus({preventScroll: true});
   }
 }
-const HINT =
-  "Each strip is an array: warm above zero, cold below, the stronger the closer to its largest number. " +
-  "Point at a cell, or reach the strip with Tab and use the arrow keys: the line at the bottom reads the number.";
+function hint() {
+  const recurrent = recurrentLayers().length > 0;
+  return [
+    state.live ? "Each strip is an array: warm above zero, cold below, the stronger the closer to its largest number." : "",
+    state.live && recurrent ? "Gates have one colour, from 0 to 1." : "",
+    state.live ? "Point at a cell, or reach the strip with Tab and use the arrow keys: the line at the bottom reads the number." : "",
+    state.language && !recurrent ? "Lens: what the model would predict if the layers after this one added nothing." : "",
+  ]
+    .filter(words => words)
+    .join(" ");
+}
 function heading() {
   const t = state.position,
     read = state.tokens
@@ -161,6 +178,7 @@ function soon(action) {
 function setTemperature(value) {
   state.temperature = value;
   find("temperature").value = Math.log10(value);
+  find("temperature").setAttribute("aria-valuetext", value.toFixed(2));
   find("warmth").textContent = value.toFixed(2);
 }
 function begin() {

@@ -86,6 +86,15 @@ function recordedDecision() {
   ];
 }
 
+function recordedEmbedding() {
+  const size = record.run.norms[inside("h.0.resid_pre")]?.[state.position];
+  return step(
+    "Token",
+    [`the row of ${quoted(state.tokens[state.position])} in the table of embeddings`],
+    [size === undefined ? null : make("p", {className: "number"}, `‖x‖ = ${digits(size)}`)],
+  );
+}
+
 // The norm of a residual stream, of which the recorded run has nothing else.
 function recordedNorm(i) {
   const norms = ["resid_pre", "resid_mid", "resid_post"].map(name => record.run.norms[inside(`h.${i}.${name}`)]?.[state.position]);

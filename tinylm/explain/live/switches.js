@@ -39,7 +39,7 @@ function drawSwitches() {
   box.addEventListener("toggle", () => {
     state.open.switches = box.open;
   });
-  box.append(switchGrid(), scaleControl(), weightControl(), editList());
+  box.append(switchGrid(), editList(), scaleControl(), weightControl());
   place.replaceChildren(box);
 }
 
@@ -168,6 +168,7 @@ function weightControl() {
     placeholder: shape.map(() => "0").join(", "),
     "data-key": "index",
     "aria-describedby": "index-help",
+    onkeydown: event => event.key === "Enter" && apply(),
     oninput: () => {
       state.index = place.value;
     },
@@ -178,6 +179,7 @@ function weightControl() {
     step: "any",
     value: state.factor ?? "0",
     "data-key": "factor",
+    onkeydown: event => event.key === "Enter" && apply(),
     oninput: () => {
       state.factor = factor.value;
     },
@@ -214,7 +216,7 @@ function weightControl() {
 }
 
 function editList() {
-  if (!state.edits.length) return make("p", {className: "soft"}, "Nothing is changed: this is the model as it was trained.");
+  if (!state.edits.length) return make("p", {className: "soft"}, "No part and no weight is changed: this is the model as it was trained.");
   const words = edit =>
     `${edit.name ?? edit.parameter}${edit.index === undefined ? "" : ` [${placeOf(edit)}]`} ${edit.scale === 0 ? "off" : `× ${digits(edit.scale, 3)}`}`;
   return make(

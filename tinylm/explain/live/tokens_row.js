@@ -48,8 +48,17 @@ function drawTokens() {
     select(Math.max(0, Math.min(state.tokens.length - 1, to)));
     find(`token-${state.position}`).focus();
   });
+  const scrolled = find("ribbon").firstElementChild?.scrollTop ?? 0;
   find("ribbon").replaceChildren(row);
+  showChosen(row, scrolled);
   find("key").textContent = legend(change, worst);
+}
+
+// Scrolls the row to where it was, and on to the chosen token if that is outside.
+function showChosen(row, scrolled) {
+  const {offsetTop, offsetHeight} = row.children[state.position],
+    top = offsetTop - row.offsetTop;
+  row.scrollTop = Math.min(Math.max(scrolled, top + offsetHeight + 4 - row.clientHeight), top - 4);
 }
 
 // The token that stands in the line above or below the chosen one.
@@ -124,7 +133,7 @@ function drawSentence() {
     make("b", {id: "loss"}, digits(loss)),
     ` nats per token over ${plural(state.losses.length, "token")}. The right next token got the probability `,
     make("b", {}, digits(Math.exp(-loss), 3)),
-    ` on average (geometric mean), the whole text e`,
+    ` on average (geometric mean), all together\u00a0e`,
     make("sup", {}, `−${digits(total, 4)}`),
     ".",
   );
