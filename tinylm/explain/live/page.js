@@ -208,7 +208,15 @@ function begin() {
   new ResizeObserver(() => document.documentElement.style.setProperty("--ribbon", `${find("ribbon").offsetHeight}px`)).observe(
     find("ribbon"),
   );
-  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach(each => (each.open = true)));
+  let closed = [];
+  addEventListener("beforeprint", () => {
+    closed = [...document.querySelectorAll("#forward details:not([open])")];
+    for (const each of closed) {
+      each.open = true;
+      each.dispatchEvent(new Event("toggle")); // the browser's own comes after it has printed
+    }
+  });
+  addEventListener("afterprint", () => closed.forEach(each => (each.open = false)));
   state.position = Infinity;
   compute();
   document.body.dataset.ready = (performance.now() - start).toFixed(1);

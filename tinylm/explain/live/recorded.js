@@ -90,7 +90,7 @@ function recordedEmbedding() {
   const size = record.run.norms[inside("h.0.resid_pre")]?.[state.position];
   return step(
     "Token",
-    [`the row of ${quoted(state.tokens[state.position])} in the table of embeddings`],
+    [`x: the embedding of ${quoted(state.tokens[state.position])}, as the first block gets it`],
     [size === undefined ? null : make("p", {className: "number"}, `‖x‖ = ${digits(size)}`)],
   );
 }
@@ -102,7 +102,11 @@ function recordedNorm(i) {
     ? null
     : step(
         "Residual stream",
-        ["‖x‖ before, after attention, and after the MLP"],
+        [
+          record.run.post_norm
+            ? "‖x‖ before, after attention and its norm, and after the MLP and its norm"
+            : "‖x‖ before, after attention, and after the MLP",
+        ],
         [make("p", {className: "number"}, norms.map(x => digits(x)).join(" → "))],
         "stream",
       );

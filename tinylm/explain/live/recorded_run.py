@@ -30,9 +30,9 @@ def recorded_run(reading: Reading) -> dict[str, Any]:
 
     parts: [{prefix, title, tokens, sources}], one of a language model or classifier, two of a translator; values: attention and the
     gates and states of recurrent layers, under the names of `explain.names`, as float16 in base64, as far as _LARGEST goes, and
-    `omitted`, the names of those beyond; norms: of the residual streams, one number per position; for a language model ids, losses
-    of each token but the first, `predictions` and `lens`, of each position the likeliest tokens (see `_likeliest`); logit
-    of a classifier, and what each word of a bag adds to it.
+    `omitted`, the names of those beyond; norms: of the residual streams, one number per position; post_norm: whether these are taken
+    after the norms; for a language model ids, losses of each token but the first, `predictions` and `lens`, of each position the
+    likeliest tokens (see `_likeliest`); logit of a classifier, and what each word of a bag adds to it.
     """
     model = reading.model
     known = names(model)
@@ -47,6 +47,7 @@ def recorded_run(reading: Reading) -> dict[str, Any]:
         run: dict[str, Any] = {
             "parts": list(_parts(reading, known)), "values": values, "omitted": [name for name in arrays if name not in values],
             "norms": {name: np.linalg.norm(to_numpy(seen[name].data)[0], axis=-1).astype(float).round(4).tolist() for name in streams},
+            "post_norm": not any(name.endswith(".norm_1") for name in known),
         }  # fmt: skip
         if reading.labels is not None:
             return run | {"logit": float(output[0]), "adds": _added_by_words(model, reading.ids)}

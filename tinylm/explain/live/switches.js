@@ -29,7 +29,7 @@ function components() {
 function drawSwitches() {
   const place = find("switches");
   place.hidden = !state.live;
-  if (!state.live) return;
+  if (!state.live || find("scale")?.matches(":active")) return; // a slider that is being dragged stays
   const wide = matchMedia("(min-width: 62rem)").matches;
   const box = make(
     "details",
@@ -105,6 +105,7 @@ function scaleControl() {
     all.map(([title], i) => make("option", {selected: i === at}, title)),
   );
   const scale = scaleOf(name, index);
+  const scaled = () => soon(() => change({name, index, scale: Number(slide.value)}));
   const slide = make("input", {
     id: "scale",
     type: "range",
@@ -115,9 +116,10 @@ function scaleControl() {
     "data-key": "scale",
     oninput: () => {
       state.component = `${name} ${index ?? ""}`;
-      soon(() => change({name, index, scale: Number(slide.value)}));
+      scaled();
       find("scale-now").textContent = digits(Number(slide.value), 3);
     },
+    onchange: () => scaled(),
   });
   return make(
     "div",
