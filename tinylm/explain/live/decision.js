@@ -70,7 +70,7 @@ function decisionSteps() {
   const text = k =>
     `position ${k}, ${quoted(state.tokens[k])}: adds ${signed(adds[k], 4)} to the logit` +
     (maximum ? `, the maximum of ${plural(counts[k], "unit")} of ${won.length}` : "");
-  const p = 1 / (1 + Math.exp(-logit / state.temperature)),
+  const p = sigmoid(logit / state.temperature),
     label = state.labels[1];
   const from = unit => (maximum ? `, from position ${won[unit]}, ${quoted(state.tokens[won[unit]])}` : "");
   return [

@@ -39,12 +39,14 @@ const shownModel = () =>
 // Computes the text: once as trained, and once as changed.
 function compute() {
   const start = performance.now();
-  if (state.live ? computed() : !recordedTokens()) {
-    state.position = Math.min(state.position, Math.max(0, state.tokens.length - (state.position === Infinity && state.language ? 2 : 1)));
-    draw();
-    document.body.dataset.recomputed = (performance.now() - start).toFixed(1);
-  }
+  if (!state.live) recordedTokens();
+  else if (!computed()) return;
+  // At first the last position that has a right next token.
+  state.position = Math.min(state.position, Math.max(0, state.tokens.length - (state.position === Infinity && state.language ? 2 : 1)));
+  draw();
+  document.body.dataset.recomputed = (performance.now() - start).toFixed(1);
 }
+// Returns whether the text could be computed.
 function computed() {
   let ids;
   try {
@@ -233,7 +235,7 @@ function random() {
 
 // Draws the next token at the temperature, and adds it to the text.
 function continued() {
-  const p = softmax(vector(state.run, "logits", state.tokens.length - 1), state.temperature);
+  const p = probabilities(vector(state.run, "logits", state.tokens.length - 1), state.temperature);
   if (state.tokenizer.kind === "word") p[0] = 0; // what the vocabulary lacks cannot be written
   let left = random() * p.reduce((sum, x) => sum + x, 0),
     id = 0;

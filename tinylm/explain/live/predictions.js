@@ -21,7 +21,7 @@ function lensLine(name) {
 function likeliest(name, count) {
   if (!state.language || recurrentLayers().length) return null;
   const logits = lens(state.model, state.run, name, state.position),
-    p = softmax(logits, state.temperature),
+    p = probabilities(logits, state.temperature),
     right = rightNext();
   return {
     top: ranked(logits)
@@ -49,10 +49,10 @@ function chip(token, p, right) {
 function predictionTable(name) {
   const t = state.position,
     logits = vector(state.run, name, t),
-    p = softmax(logits, state.temperature),
+    p = probabilities(logits, state.temperature),
     right = rightNext();
   const change = isChanged(),
-    before = softmax(vector(state.plain, name, t), 1);
+    before = probabilities(vector(state.plain, name, t), 1);
   const order = ranked(logits),
     shown = order.slice(0, 10);
   if (right !== null && !shown.includes(right)) shown.push(right);

@@ -55,7 +55,7 @@ function recordedPrediction() {
 function recordedDecision() {
   const adds = contributions(),
     logit = record.run.logit,
-    p = 1 / (1 + Math.exp(-logit));
+    p = sigmoid(logit);
   return [
     adds === null
       ? null

@@ -17,21 +17,14 @@ function fold(key, title, beside, content) {
     {className: "block", open: state.open[key] ?? opens(key)},
     make("summary", {"data-key": `fold ${key}`}, make("h3", {}, title), beside),
   );
+  const fill = () => {
+    if (box.open && box.children.length === 1) box.append(...[content()].flat(2).filter(part => part));
+  };
   box.addEventListener("toggle", () => {
     state.open[key] = box.open;
-    if (box.open && box.children.length === 1)
-      box.append(
-        ...content()
-          .flat()
-          .filter(part => part),
-      );
+    fill();
   });
-  if (box.open)
-    box.append(
-      ...content()
-        .flat()
-        .filter(part => part),
-    );
+  fill();
   return box;
 }
 const inside = name => state.prefix + name;

@@ -107,15 +107,15 @@ function drawSentence() {
   }
   if (!state.language) {
     const logit = logitOf(state.run),
-      p = 1 / (1 + Math.exp(-logit / state.temperature)),
-      before = 1 / (1 + Math.exp(-logitOf(state.plain)));
+      p = sigmoid(logit / state.temperature),
+      before = sigmoid(logitOf(state.plain));
     const says = p > 0.5 ? 1 : 0;
     sentence.replaceChildren(
       "The model says ",
       make("b", {}, quoted(state.labels[says])),
       " with probability ",
       make("b", {}, digits(says ? p : 1 - p, 3)),
-      `: logit ${signed(logit, 4)}, and p(${quoted(state.labels[1])}) = σ(logit${state.temperature === 1 ? "" : " / " + digits(state.temperature, 3)}) = ${digits(p)}.`,
+      `: logit ${signed(logit, 4)}, and p(${quoted(state.labels[1])}) = σ(logit${heat()}) = ${digits(p)}.`,
     );
     changed.textContent = `Changed: the unmodified model has the logit ${signed(logitOf(state.plain), 4)} and p(${quoted(state.labels[1])}) = ${digits(before)}; the difference of the logits is ${signed(logit - logitOf(state.plain), 4)}.`;
     return;
