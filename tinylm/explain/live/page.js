@@ -120,7 +120,11 @@ function hint() {
     state.live ? "Each strip is an array: warm above zero, cold below, the stronger the closer to its largest number." : "",
     state.live && recurrent ? "Gates have one colour, from 0 to 1." : "",
     state.live ? "Point at a cell, or reach the strip with Tab and use the arrow keys: the line at the bottom reads the number." : "",
-    state.language && !recurrent ? "Lens: what the model would predict if the layers after this one added nothing." : "",
+    state.language && !recurrent
+      ? record.run?.post_norm
+        ? "Lens: what the output layer would predict from the stream as it is after this layer."
+        : "Lens: what the model would predict if the layers after this one added nothing."
+      : "",
   ]
     .filter(words => words)
     .join(" ");
