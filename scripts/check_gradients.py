@@ -130,7 +130,7 @@ def main() -> int:
     count = sum(len(reports) for _, reports in done)
     unsure = f", {undecided} undecided" if undecided else ""
     failed = f"{len(failures) - undecided} failed{unsure}"
-    print(f"{len(done)} functions, {count} checks, {failed}, {time.perf_counter() - started:.1f} s on {a.device}")
+    print(f"{len(done)} function{'s' * (len(done) != 1)}, {count} checks, {failed}, {time.perf_counter() - started:.1f} s on {a.device}")
     return 1 if failures else 0
 
 

@@ -24,6 +24,7 @@ from live_pages import (
     unit_off,
     without,
 )  # fmt: skip
+from live_probes import CLASSIFIER, LANGUAGE, RECURRENT, TRANSFORMER
 
 import tinylm
 from tinylm import Tensor, explain
@@ -48,75 +49,6 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shown]:
 
 # ---------------------------------------------------------------- in Chromium
 
-LANGUAGE = """
-  found.loss = $("loss").textContent;
-  write(FIRST_TEXT);
-  found.other = [$("loss").textContent, tokens().join("")];
-  press(document.querySelector(".token[aria-selected=true]"), "Home");
-  press(document.querySelector(".token[aria-selected=true]"), "ArrowRight");
-  press(document.querySelector(".token[aria-selected=true]"), "ArrowRight");
-  found.chosen = [chosen(), document.activeElement.id];
-  found.focus = focused(document.activeElement);
-"""
-TRANSFORMER = """
-  for (const each of document.querySelectorAll("details")) each.open = true;
-  const q = key("strip h.1.attn.q");
-  found.hover = point(q, (3 + .5) / 4);
-  found.focusStrip = focused(q);
-  press(q, "Home");
-  press(q, "ArrowRight");
-  found.arrow = [$("readout").textContent, q.getAttribute("aria-valuetext")];
-  key("head 1 0").click();
-  press(key("head 1 0"), "ArrowRight");
-  found.head = point(key("strip h.1.attn.z"), .01);
-  document.querySelector('[data-name="h.1.attn.head_out"][data-index="0"]').click();
-  found.off = [$("loss").textContent, $("change").textContent, document.querySelector(".switch.off").textContent];
-  document.querySelector('[data-name="h.0.mlp.out"]').click();
-  found.both = $("loss").textContent;
-  const place = $("index"), factor = $("factor");
-  $("reset").click();
-  found.reset = [$("loss").textContent, $("changed").hidden];
-  write("the \\u00fc");
-  found.problem = [$("problem").hidden, $("problem").textContent, tokens().join("")];
-  write("");
-  found.empty = $("problem").textContent;
-  write(FIRST_TEXT);
-  found.again = [$("problem").hidden, $("loss").textContent];
-  const choose = (id, value, name) => { $(id).value = value; $(id).dispatchEvent(new window.Event(name)); };
-  choose("parameter", [...$("parameter").options].map(e => e.value).find(name => /(ln_f|model.norm).weight$/.test(name)), "change");
-  choose("index", "99", "input");
-  key("apply").click();
-  found.refused = [...document.querySelectorAll(".control .problem")].map(e => e.textContent).join("");
-  choose("index", "", "input");
-  key("apply").click();
-  found.uniform = $("loss").textContent;
-  $("reset").click();
-  document.querySelector('[data-name="h.1.attn.head_out"][data-index="1"]').click();
-"""
-RECURRENT = """
-  found.hover = point(key("strip rnn.1.forget"), (5 + .5) / 16);
-  key("part rnn.1 c").click();
-  found.picture = point(key("grid rnn.1"), .01);
-  const unit = key("unit rnn.0");
-  unit.value = 3;
-  unit.dispatchEvent(new window.Event("change"));
-  key("unit-off rnn.0").click();
-  found.off = $("loss").textContent;
-  found.formula = [...document.querySelectorAll(".formula")].map(e => e.textContent).find(text => text.startsWith("h = o tanh(c)"));
-"""
-CLASSIFIER = """
-  found.sentence = $("sentence").textContent;
-  write(SECOND_TEXT);
-  found.other = $("sentence").textContent;
-  found.hover = point(key("strip members.0.rnn.0.reverse.h"), (2 + .5) / 8);
-  found.pooled = point(key("strip members.0.pooled"), (9 + .5) / 16);
-  const logit = [...document.querySelectorAll(".step")].find(e => e.querySelector("h4").textContent === "Logit");
-  found.logit = logit.querySelector(".how").textContent;
-  key("unit-off members.0.rnn.0").click();
-  found.off = $("sentence").textContent;
-  found.unit = Number(key("unit members.0.rnn.0").value);
-"""
-
 
 @needs_chromium()
 @pytest.mark.parametrize("name", ["gpt", "llama"])
@@ -139,6 +71,9 @@ def test_a_transformer(shown: dict[str, Shown], name: str, tmp_path: Path) -> No
         assert value == pytest.approx(float(q[tuple(place)]), abs=1e-3)
     assert found["arrow"][0] == found["arrow"][1]
     assert read_out(found["head"])[1][0] == 1, "the next head"
+    assert ("q = Rt Wq n" in found["formulas"]) == (name == "llama")
+    assert ("Heads 0 to 1 share key and value head 0." in found["formulas"]) == (name == "llama")
+    assert "Wout = E: the embeddings (tied weights)" in found["formulas"]
     with explain.replace(twin, {"h.1.attn.head_out": without(0)}):
         off = loss_of(twin, OTHER)
     plain = loss_of(twin, OTHER)
@@ -151,6 +86,8 @@ def test_a_transformer(shown: dict[str, Shown], name: str, tmp_path: Path) -> No
     assert found["reset"] == [found["other"][0], True]
     assert found["problem"][0] is False
     assert "ü" in found["problem"][1]
+    assert found["printed"][0] == 0
+    assert found["printed"][1:] == [found["printed"][4], 0, 0, found["printed"][4]], "all is printed, and closed again"
     assert found["problem"][2] == found["other"][1], "the text before stays"
     assert "empty" in found["empty"]
     assert found["again"] == [True, found["other"][0]]
@@ -167,6 +104,10 @@ def test_a_recurrent_model(shown: dict[str, Shown], tmp_path: Path) -> None:
         activation, place, value = read_out(said)
         assert activation == expected
         assert value == pytest.approx(float(seen(twin, OTHER, activation)[tuple(place)]), abs=1e-3)
+    gate = seen(twin, OTHER, "rnn.1.forget")[found["chosen"][0]]
+    said = re.fullmatch(r"mean (\S+), from (\S+) to (\S+)", found["gate"])
+    assert said is not None
+    assert [number(part) for part in said.groups()] == pytest.approx([gate.mean(), gate.min(), gate.max()], abs=2e-3)
     with explain.replace(twin, {"rnn.0.h": unit_off(3)}):
         assert number(found["off"]) == pytest.approx(loss_of(twin, OTHER), abs=1e-3)
     assert found["formula"].endswith(", then × 0")
@@ -180,6 +121,9 @@ def test_a_classifier(shown: dict[str, Shown], tmp_path: Path) -> None:
         assert matched is not None
         assert number(matched[1]) == pytest.approx(logit_of(twin, text), abs=1e-3)
         assert ("‘good’" if logit_of(twin, text) > 0 else "‘bad’") in sentence.split(" with ")[0]
+    assert found["note"] is True
+    assert found["cut"] == "The model reads the first 500 words. 1 word not in the vocabulary: read as <unk>."
+    assert found["scroll"] == [True, 200], "the tokens stay where they were scrolled to"
     activation, place, value = read_out(found["hover"])
     with tinylm.no_grad(), explain.cache(twin, "members.0.rnn.*") as kept:
         logit_of(twin, ANOTHER)
@@ -188,7 +132,7 @@ def test_a_classifier(shown: dict[str, Shown], tmp_path: Path) -> None:
     assert number(found["pooled"].split(" = ")[1].split(",")[0]) == pytest.approx(float(unit.max()), abs=1e-3)
     assert f", from position {unit.argmax()}, ‘{ANOTHER.split()[unit.argmax()]}’" in found["pooled"]
     assert value == pytest.approx(float(kept[activation].data[0][tuple(place)]), abs=1e-3)
-    own = re.search(r"sum of the bars (\S+) \+ b (\S+) = ([^;]+);", found["logit"])
+    own = re.search(r"sum of the bars, (\S+), and b, (\S+), is ([^;]+);", found["logit"])
     assert own is not None
     ids = encode_words(WORDS, ANOTHER)
     assert number(own[3]) == pytest.approx(twin.members[0](Tensor(ids[None]), np.array([len(ids)])).item(), abs=1e-3)
@@ -220,6 +164,8 @@ def test_a_recorded_run_and_the_backward_pass(tmp_path: Path) -> None:
       press(bars, "Home");
       found.weight = $("readout").textContent;
       found.lens = document.querySelectorAll(".chip").length;
+      found.embedding = key("fold embed").closest("details").textContent;
+      found.formulas = [...document.querySelectorAll(".formula")].map(e => e.textContent);
     """
     found = opened(Shown(tmp_path / "page.html", model, CHARACTERS), probe + BACKWARD + '$("forward-tab").click();', tmp_path)
     assert "a recorded run of one text" in found["notice"]
@@ -228,6 +174,10 @@ def test_a_recorded_run_and_the_backward_pass(tmp_path: Path) -> None:
     activation, place, value = read_out(found["weight"])
     assert value == pytest.approx(float(seen(model, TEXT, activation)[tuple(place)]), abs=1e-3)
     assert found["lens"] == 3 * 3, "before the first layer, and after each"
+    size = re.search(r"‖x‖ = (\S+)$", found["embedding"])
+    assert size is not None
+    assert number(size[1]) == pytest.approx(np.linalg.norm(seen(model, TEXT, "h.0.resid_pre")[1]), abs=1e-3)
+    assert "‖x‖ before, after attention and its norm, and after the MLP and its norm" in found["formulas"]
     assert found["tabs"] == ["backward-tab", True, False, True]
 
 

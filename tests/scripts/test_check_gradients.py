@@ -71,7 +71,7 @@ def own(tmp_path):
 def test_a_function_of_the_users_own(own, name, samples):
     out = ends_well(script_here("check_gradients.py", "--module", f"{own}:{name}"))
     assert f" ok  {name}" in out
-    assert f"1 functions, {2 * samples} checks, 0 failed" in out
+    assert f"1 function, {2 * samples} checks, 0 failed" in out
     assert ("second order not checked: an op's body computes with NumPy itself" in out) is (name != "model")
 
 

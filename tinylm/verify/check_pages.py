@@ -25,7 +25,7 @@ def page(title: str, checks: Sequence[tuple[str, Sequence[Report]]]) -> str:
     verdicts = [report.verdict for _, reports in checks for report in reports]
     undecided = f", {verdicts.count('undecided')} undecided" if "undecided" in verdicts else ""
     total = sum(len(reports) for _, reports in checks)
-    counts = f"<p>{len(checks)} functions, {total} checks, {verdicts.count('wrong')} failed{undecided}.</p>"
+    counts = f"<p>{len(checks)} function{'s' * (len(checks) != 1)}, {total} checks, {verdicts.count('wrong')} failed{undecided}.</p>"
     sections = "\n".join(_section(name, reports) for name, reports in ordered)
     script = resource("tinylm.pages", "details.js")
     body = f"<main><h1>{escape(title)}</h1>\n{counts}\n{_BAR}\n{sections}\n</main>\n<script>\n{script}</script>"

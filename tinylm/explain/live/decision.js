@@ -70,7 +70,7 @@ function decisionSteps() {
   const text = k =>
     `position ${k}, ${quoted(state.tokens[k])}: adds ${signed(adds[k], 4)} to the logit` +
     (maximum ? `, the maximum of ${plural(counts[k], "unit")} of ${won.length}` : "");
-  const p = 1 / (1 + Math.exp(-logit / state.temperature)),
+  const p = sigmoid(logit / state.temperature),
     label = state.labels[1];
   const from = unit => (maximum ? `, from position ${won[unit]}, ${quoted(state.tokens[won[unit]])}` : "");
   return [
@@ -85,7 +85,7 @@ function decisionSteps() {
     step(
       "From where",
       [
-        "What each position adds to the logit:",
+        `What each position adds to the logit${several ? " of this member" : ""}: warm for ${quoted(label)}, cold for ${quoted(state.labels[0])}`,
         maximum ? "Σ w_{u} m_{u} over the units whose maximum it has" : "w · n_{t} / T",
         `${quoted(state.tokens[t])}: ${signed(adds[t])}`,
       ],
@@ -98,7 +98,7 @@ function decisionSteps() {
         make(
           "p",
           {},
-          `${maximum ? "sum of the bars" : "sum of the bars"} ${digits(own - bias)} + b ${digits(bias)} = `,
+          `The sum of the bars, ${digits(own - bias)}, and b, ${digits(bias)}, is `,
           make("b", {}, digits(own)),
           several ? `; over all ${state.members.length} members the mean is ` : "",
           several ? make("b", {}, digits(logit)) : "",

@@ -58,7 +58,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
 });
 
 // Mathematics on short rows of numbers.
-function softmax(logits, temperature) {
+function probabilities(logits, temperature) {
   let top = -Infinity,
     sum = 0;
   for (const z of logits) top = Math.max(top, z);

@@ -17,7 +17,9 @@ function attentionSteps(i, heads, head, which = "attn") {
     (scores === null ? "" : `: e^${digits(scores[s], 3)} / Σ`) +
     (state.run === state.plain ? "" : `, unmodified ${digits(vector(state.plain, `${full}attn.pattern`, head, t)[s], 5)}`);
   const plus = biased(/(c_attn\.|q_proj\.|in_proj_)bias$/),
-    turn = rms() ? ", turned by the position" : "";
+    rotation = rms() ? "R_{t} " : "",
+    group = q ? heads / state.run.values[`${full}attn.k`].shape[0] : 1, // how many heads share a key and a value
+    first = head - (head % group);
   return [
     step(
       which === "cross" ? `To the source, head ${head} of ${heads}` : `Head ${head} of ${heads}`,
@@ -27,7 +29,13 @@ function attentionSteps(i, heads, head, which = "attn") {
     q
       ? step(
           "Query, key, value",
-          [`q = W_{q} n${plus}${turn}`, `k = W_{k} n${plus}${turn}`, `v = W_{v} n${plus}`],
+          [
+            plus && rms() ? "q = R_{t} (W_{q} n + b)" : `q = ${rotation}W_{q} n${plus}`,
+            plus && rms() ? "k = R_{t} (W_{k} n + b)" : `k = ${rotation}W_{k} n${plus}`,
+            `v = W_{v} n${plus}`,
+            rms() ? `R_{t}: rotation by the position, t = ${t} (RoPE)` : "",
+            group > 1 ? `Heads ${first} to ${first + group - 1} share key and value head ${first / group}.` : "",
+          ],
           [of("attn.q"), of("attn.k"), of("attn.v")],
         )
       : null,

@@ -122,9 +122,9 @@ def about(model: Module) -> str:
 
 def rounding(reading: Reading, exact: bool) -> str:
     """Returns how far rounding the weights moves the logits of the text, in one sentence."""
-    before, after = (logits_of(model, reading.ids) for model in (reading.model, rounded(reading.model, exact)))
     if exact:
         return "The page computes with the weights as they were trained, in float32."
+    before, after = (logits_of(model, reading.ids) for model in (reading.model, rounded(reading.model, exact)))
     moved = abs(after - before)
     how = f"at most {moved.max():.2g}, {moved.mean():.2g} on average" if moved.size > 1 else f"{float(moved):.2g}"
     which = "logits" if moved.size > 1 else "logit"

@@ -39,12 +39,14 @@ const shownModel = () =>
 // Computes the text: once as trained, and once as changed.
 function compute() {
   const start = performance.now();
-  if (state.live ? computed() : !recordedTokens()) {
-    state.position = Math.min(state.position, Math.max(0, state.tokens.length - (state.position === Infinity && state.language ? 2 : 1)));
-    draw();
-    document.body.dataset.recomputed = (performance.now() - start).toFixed(1);
-  }
+  if (!state.live) recordedTokens();
+  else if (!computed()) return;
+  // At first the last position that has a right next token.
+  state.position = Math.min(state.position, Math.max(0, state.tokens.length - (state.position === Infinity && state.language ? 2 : 1)));
+  draw();
+  document.body.dataset.recomputed = (performance.now() - start).toFixed(1);
 }
+// Returns whether the text could be computed.
 function computed() {
   let ids;
   try {
@@ -56,7 +58,16 @@ function computed() {
     return false;
   }
   const longest = state.model.config.block_size ?? 500;
-  note(ids.length > longest ? `The page reads ${longest} tokens: of these ${ids.length} it shows the last ${longest}.` : "");
+  const lost = state.tokenizer.kind === "word" ? ids.filter(id => id === 0).length : 0;
+  note(
+    [
+      ids.length > longest ? `The page reads ${longest} tokens: of these ${times(ids.length)} it shows the last ${longest}.` : "",
+      ids.length === state.tokenizer.longest ? `The model reads the first ${ids.length} words.` : "",
+      lost ? `${plural(lost, "word")} not in the vocabulary: read as ${spelt(0)}.` : "",
+    ]
+      .filter(words => words)
+      .join(" "),
+  );
   ids = ids.slice(-longest);
   const same = state.plain !== null && ids.join() === state.ids.join();
   state.ids = ids;
@@ -93,7 +104,7 @@ function draw() {
   drawSwitches();
   find("steps").replaceChildren(
     heading(),
-    state.live ? make("p", {className: "key"}, HINT) : "",
+    make("p", {className: "key"}, hint()),
     ...(memberPicker() ?? []),
     ...(recurrentLayers().length ? recurrentSteps() : transformerSteps()).filter(part => part),
   );
@@ -103,9 +114,21 @@ function draw() {
     again.focus({preventScroll: true});
   }
 }
-const HINT =
-  "Each strip is an array: warm above zero, cold below, the stronger the closer to its largest number. " +
-  "Point at a cell, or reach the strip with Tab and use the arrow keys: the line at the bottom reads the number.";
+function hint() {
+  const recurrent = recurrentLayers().length > 0;
+  return [
+    state.live ? "Each strip is an array: warm above zero, cold below, the stronger the closer to its largest number." : "",
+    state.live && recurrent ? "Gates have one colour, from 0 to 1." : "",
+    state.live ? "Point at a cell, or reach the strip with Tab and use the arrow keys: the line at the bottom reads the number." : "",
+    state.language && !recurrent
+      ? record.run?.post_norm
+        ? "Lens: what the output layer would predict from the stream as it is after this layer."
+        : "Lens: what the model would predict if the layers after this one added nothing."
+      : "",
+  ]
+    .filter(words => words)
+    .join(" ");
+}
 function heading() {
   const t = state.position,
     read = state.tokens
@@ -161,6 +184,7 @@ function soon(action) {
 function setTemperature(value) {
   state.temperature = value;
   find("temperature").value = Math.log10(value);
+  find("temperature").setAttribute("aria-valuetext", value.toFixed(2));
   find("warmth").textContent = value.toFixed(2);
 }
 function begin() {
@@ -190,7 +214,15 @@ function begin() {
   new ResizeObserver(() => document.documentElement.style.setProperty("--ribbon", `${find("ribbon").offsetHeight}px`)).observe(
     find("ribbon"),
   );
-  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach(each => (each.open = true)));
+  let closed = [];
+  addEventListener("beforeprint", () => {
+    closed = [...document.querySelectorAll("#forward details:not([open])")];
+    for (const each of closed) {
+      each.open = true;
+      each.dispatchEvent(new Event("toggle")); // the browser's own comes after it has printed
+    }
+  });
+  addEventListener("afterprint", () => closed.forEach(each => (each.open = false)));
   state.position = Infinity;
   compute();
   document.body.dataset.ready = (performance.now() - start).toFixed(1);
@@ -207,7 +239,7 @@ function random() {
 
 // Draws the next token at the temperature, and adds it to the text.
 function continued() {
-  const p = softmax(vector(state.run, "logits", state.tokens.length - 1), state.temperature);
+  const p = probabilities(vector(state.run, "logits", state.tokens.length - 1), state.temperature);
   if (state.tokenizer.kind === "word") p[0] = 0; // what the vocabulary lacks cannot be written
   let left = random() * p.reduce((sum, x) => sum + x, 0),
     id = 0;

@@ -13,20 +13,21 @@ function lensLine(name) {
   const words =
     right === null || top.some(isRight)
       ? null
-      : make("span", {className: "soft"}, `right: ${quoted(right[0])} ${percent(right[1])}, rank ${right[2]}`);
+      : make("span", {className: "soft"}, `right: ${quoted(right[0])} ${percent(right[1])}, rank ${times(right[2])}`);
   return make("div", {className: "lens"}, make("span", {className: "soft"}, "lens"), chips, words);
 }
 
 // {top: [[token, probability]], right: [token, probability, rank], null at the end of the text}.
 function likeliest(name, count) {
   if (!state.language || recurrentLayers().length) return null;
-  const p = softmax(lens(state.model, state.run, name, state.position), state.temperature),
+  const logits = lens(state.model, state.run, name, state.position),
+    p = probabilities(logits, state.temperature),
     right = rightNext();
   return {
-    top: ranked(p)
+    top: ranked(logits)
       .slice(0, count)
       .map(id => [spelt(id), p[id]]),
-    right: right === null ? null : [spelt(right), p[right], rankOf(p, right)],
+    right: right === null ? null : [spelt(right), p[right], rankOf(logits, right)],
   };
 }
 function chip(token, p, right) {
@@ -48,19 +49,19 @@ function chip(token, p, right) {
 function predictionTable(name) {
   const t = state.position,
     logits = vector(state.run, name, t),
-    p = softmax(logits, state.temperature),
+    p = probabilities(logits, state.temperature),
     right = rightNext();
   const change = isChanged(),
-    before = softmax(vector(state.plain, name, t), 1);
-  const order = ranked(p),
+    before = probabilities(vector(state.plain, name, t), 1);
+  const order = ranked(logits),
     shown = order.slice(0, 10);
   if (right !== null && !shown.includes(right)) shown.push(right);
-  const head = ["rank", "next token", "logit", "probability", "", change ? "unmodified" : null].filter(text => text !== null);
+  const head = ["rank", "next token", "logit", "probability", "", change ? "unmodified (change)" : null].filter(text => text !== null);
   const body = shown.map(id =>
     make(
       "tr",
       {className: id === right ? "right" : ""},
-      make("td", {className: "number"}, String(rankOf(p, id))),
+      make("td", {className: "number"}, times(rankOf(logits, id))),
       make(
         "td",
         {},
@@ -94,21 +95,21 @@ function predictionTable(name) {
 }
 
 // The last step of a language model: logits, probabilities, loss.
-function predictionSteps(source) {
+function predictionSteps(source, tie = "") {
   const t = state.position,
     right = rightNext(),
     name = "logits";
-  const p = softmax(vector(state.run, name, t), state.temperature);
-  const loss = right === null ? null : -Math.log(p[right]);
+  const logits = vector(state.run, name, t),
+    loss = right === null ? null : lossAt(logits, right, state.temperature);
   // Of several members z is the logarithm of their mean probability.
   const several = state.members.length > 1,
     own = inside(name);
   return [
-    several ? step("Logits of this member", [`z = ${source}`], [has(own) ? strip(own, [t], ["position"]) : null]) : null,
+    several ? step("Logits of this member", [`z = ${source}`, tie], [has(own) ? strip(own, [t], ["position"]) : null]) : null,
     step(
       several ? "All members together" : "Logits",
-      [several ? "z = log mean_{m} p_{m}" : `z = ${source}`, `p_{i} = exp(z_{i}${heat()}) / Σ_{j} exp(z_{j}${heat()})`],
-      [vector(state.run, name, t).length <= 1024 ? strip(name, [t], ["position"]) : null, predictionTable(name)],
+      [several ? "z = log mean_{m} p_{m}" : `z = ${source}`, several ? "" : tie, `p_{i} = exp(z_{i}${heat()}) / Σ_{j} exp(z_{j}${heat()})`],
+      [logits.length <= 1024 ? strip(name, [t], ["position"]) : null, predictionTable(name)],
     ),
     step(
       "Loss",
@@ -119,9 +120,9 @@ function predictionSteps(source) {
           : make(
               "p",
               {},
-              `−log ${digits(p[right])} = `,
+              `−log ${digits(Math.exp(-loss))} = `,
               make("b", {}, digits(loss)),
-              ` nats. The right next token, ${quoted(spelt(right))}, has rank ${rankOf(p, right)} of ${times(p.length)}.`,
+              ` nats. The right next token, ${quoted(spelt(right))}, has rank ${times(rankOf(logits, right))} of ${times(logits.length)}.`,
             ),
       ],
     ),

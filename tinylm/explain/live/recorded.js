@@ -55,7 +55,7 @@ function recordedPrediction() {
 function recordedDecision() {
   const adds = contributions(),
     logit = record.run.logit,
-    p = 1 / (1 + Math.exp(-logit));
+    p = sigmoid(logit);
   return [
     adds === null
       ? null
@@ -86,6 +86,15 @@ function recordedDecision() {
   ];
 }
 
+function recordedEmbedding() {
+  const size = record.run.norms[inside("h.0.resid_pre")]?.[state.position];
+  return step(
+    "Token",
+    [`x: the embedding of ${quoted(state.tokens[state.position])}, as the first block gets it`],
+    [size === undefined ? null : make("p", {className: "number"}, `‖x‖ = ${digits(size)}`)],
+  );
+}
+
 // The norm of a residual stream, of which the recorded run has nothing else.
 function recordedNorm(i) {
   const norms = ["resid_pre", "resid_mid", "resid_post"].map(name => record.run.norms[inside(`h.${i}.${name}`)]?.[state.position]);
@@ -93,7 +102,11 @@ function recordedNorm(i) {
     ? null
     : step(
         "Residual stream",
-        ["‖x‖ before, after attention, and after the MLP"],
+        [
+          record.run.post_norm
+            ? "‖x‖ before, after attention and its norm, and after the MLP and its norm"
+            : "‖x‖ before, after attention, and after the MLP",
+        ],
         [make("p", {className: "number"}, norms.map(x => digits(x)).join(" → "))],
         "stream",
       );

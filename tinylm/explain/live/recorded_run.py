@@ -11,12 +11,12 @@ from tinylm.decode.stepping import evaluating, log_softmax
 from tinylm.engine.autograd import no_grad
 from tinylm.engine.devices import to_numpy
 from tinylm.engine.tensor import Tensor
+from tinylm.errors import ConfigError
 from tinylm.explain.activations import Activations, cache, names
 from tinylm.explain.gates import is_recurrent
+from tinylm.explain.questions.readout import readout
 from tinylm.explain.reading import Reading
-from tinylm.models import GPT, Llama, TransformerModel
 from tinylm.models.classifier import BagClassifier
-from tinylm.nn import Module
 
 _LARGEST = 1_500_000  # numbers that are kept of arrays, 2 bytes each
 _LONGEST = 256  # tokens of a text whose attention is kept
@@ -30,9 +30,9 @@ def recorded_run(reading: Reading) -> dict[str, Any]:
 
     parts: [{prefix, title, tokens, sources}], one of a language model or classifier, two of a translator; values: attention and the
     gates and states of recurrent layers, under the names of `explain.names`, as float16 in base64, as far as _LARGEST goes, and
-    `omitted`, the names of those beyond; norms: of the residual streams, one number per position; for a language model ids, losses
-    of each token but the first, `predictions` and `lens`, of each position the likeliest tokens (see `_likeliest`); logit
-    of a classifier, and what each word of a bag adds to it.
+    `omitted`, the names of those beyond; norms: of the residual streams, one number per position; post_norm: whether these are taken
+    after the norms; for a language model ids, losses of each token but the first, `predictions` and `lens`, of each position the
+    likeliest tokens (see `_likeliest`); logit of a classifier, and what each word of a bag adds to it.
     """
     model = reading.model
     known = names(model)
@@ -47,6 +47,7 @@ def recorded_run(reading: Reading) -> dict[str, Any]:
         run: dict[str, Any] = {
             "parts": list(_parts(reading, known)), "values": values, "omitted": [name for name in arrays if name not in values],
             "norms": {name: np.linalg.norm(to_numpy(seen[name].data)[0], axis=-1).astype(float).round(4).tolist() for name in streams},
+            "post_norm": not any(name.endswith(".norm_1") for name in known),
         }  # fmt: skip
         if reading.labels is not None:
             return run | {"logit": float(output[0]), "adds": _added_by_words(model, reading.ids)}
@@ -125,28 +126,16 @@ def _likeliest(reading: Reading, log_p: np.ndarray, count: int, spelt: _Spelling
 
 def _lens(reading: Reading, stream: Tensor, spelt: _Spelling) -> list[dict[str, Any]] | None:
     """Returns the likeliest tokens of a residual stream (1, T, C) by the logit lens, some positions after the others, since a large
-    vocabulary has large logits; None for models without an output layer that fits it."""
+    vocabulary has large logits; None for models without an output layer that reads one stream."""
     found: list[dict[str, Any]] = []
-    for first in range(0, stream.shape[1], _POSITIONS):
-        logits = _through_the_head(reading.model, stream.detach()[:, first : first + _POSITIONS])
-        if logits is None:
-            return None
-        found += _likeliest(reading, log_softmax(logits), 3, spelt, first)
+    with no_grad(), evaluating(reading.model.modules()):
+        for first in range(0, stream.shape[1], _POSITIONS):
+            try:
+                logits = readout(reading.model, stream[:, first : first + _POSITIONS])
+            except ConfigError:
+                return None
+            found += _likeliest(reading, log_softmax(to_numpy(logits.data)[0]), 3, spelt, first)
     return found
-
-
-def _through_the_head(model: Module, stream: Tensor) -> np.ndarray | None:
-    """Returns the logits (T, V) that the last norm and the output layer make of a residual stream (1, T, C), None for other models."""
-    with no_grad(), evaluating(model.modules()):
-        if isinstance(model, GPT):
-            found = model.lm_head(model.transformer.ln_f(stream))
-        elif isinstance(model, Llama):
-            found = model.lm_head(model.model.norm(stream))
-        elif isinstance(model, TransformerModel):
-            found = model.decoder(stream)
-        else:
-            return None
-    return to_numpy(found.data)[0]
 
 
 # ---------------------------------------------------------------- bags of words

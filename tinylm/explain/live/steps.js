@@ -17,21 +17,14 @@ function fold(key, title, beside, content) {
     {className: "block", open: state.open[key] ?? opens(key)},
     make("summary", {"data-key": `fold ${key}`}, make("h3", {}, title), beside),
   );
+  const fill = () => {
+    if (box.open && box.children.length === 1) box.append(...[content()].flat(2).filter(part => part));
+  };
   box.addEventListener("toggle", () => {
     state.open[key] = box.open;
-    if (box.open && box.children.length === 1)
-      box.append(
-        ...content()
-          .flat()
-          .filter(part => part),
-      );
+    fill();
   });
-  if (box.open)
-    box.append(
-      ...content()
-        .flat()
-        .filter(part => part),
-    );
+  fill();
   return box;
 }
 const inside = name => state.prefix + name;
@@ -41,13 +34,13 @@ function transformerSteps() {
   const layers = layerCount("h"),
     first = lensLine(inside("h.0.resid_pre"));
   return [
-    state.live || first ? fold("embed", "Embedding", first, () => (state.live ? [embeddingStep()] : [])) : null,
+    state.live || first ? fold("embed", "Embedding", first, () => [state.live ? embeddingStep() : recordedEmbedding()]) : null,
     ...Array.from({length: layers}, (_, i) => fold(`h.${i}`, `Block ${i}`, lensLine(inside(`h.${i}.resid_post`)), () => blockSteps(i))),
     !state.live
       ? recordedEnd()
       : fold("end", state.language ? "Prediction" : "Decision", null, () => [
           step("Last norm", [normFormula(), normNumbers(inside(`h.${layers - 1}.resid_post`))], [row("norm_f")]),
-          ...(state.language ? predictionSteps("W_{out} n") : decisionSteps()),
+          ...(state.language ? predictionSteps("W_{out} n", tied() ? "W_{out} = E: the embeddings (tied weights)" : "") : decisionSteps()),
         ]),
   ];
 }
@@ -75,6 +68,12 @@ function embeddingStep() {
 const rms = () => shownModel().kind === "llama";
 const normFormula = () =>
   rms() ? "n = x / √(mean(x²) + ε) ⊙ γ" : "n = (x − mean) / √(variance + ε) ⊙ γ" + (biased(/(ln_1|norm1)\.bias$/) ? " + β" : "");
+// Whether the output layer's weights are the embeddings.
+function tied() {
+  const parameters = Object.entries(state.packed.parameters).filter(([name]) => name.startsWith(state.prefix));
+  const [embeddings, output] = [/(wte|embed_tokens)\.weight$/, /lm_head\.weight$/].map(end => parameters.find(([name]) => end.test(name))?.[1]);
+  return output !== undefined && output.offset === embeddings?.offset;
+}
 const biased = pattern => (Object.keys(state.model?.parameters ?? {}).some(name => pattern.test(name)) ? " + b" : "");
 function normNumbers(name) {
   if (!has(name)) return "";
@@ -142,11 +141,12 @@ function mlpStep(i) {
     hidden = vector(state.run, `${full}hidden`, state.position);
   const best = ranked(hidden.map(Math.abs)).slice(0, 6),
     pre = gated ? null : vector(state.run, `${full}pre`, state.position);
-  const act = {gelu_tanh: "gelu", relu: "relu"}[shownModel().config.activation] ?? (state.language ? "gelu" : "relu"),
+  const act = state.language ? "gelu" : "relu",
+    how = shownModel().config.activation === "gelu_tanh" ? " (its approximation by tanh)" : "",
     plus = biased(/(c_fc|linear1|gate_proj)\.bias$/);
   const formulas = gated
     ? [`g = W_{gate} n${plus},  u = W_{up} n${plus}`, "h = g σ(g) ⊙ u", `m = W_{down} h${plus}`]
-    : [`p = W_{1} n${plus}`, `h = ${act}(p)`, `m = W_{2} h${plus}`];
+    : [`p = W_{1} n${plus}`, `h = ${act}(p)${how}`, `m = W_{2} h${plus}`];
   const active = hidden.filter(v => Math.abs(v) > 0.1).length;
   return step(
     "MLP",

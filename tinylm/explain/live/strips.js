@@ -84,6 +84,10 @@ function strip(name, at = [], axes = [], kind = "signed", more = () => "") {
     },
   );
   const changed = before === null ? 0 : norm(now.map((v, i) => v - before[i]));
+  const size =
+    kind === "gate"
+      ? `mean ${digits(mean(now), 3)}, from ${digits(Math.min(...now), 3)} to ${digits(Math.max(...now), 3)}`
+      : `norm ${digits(norm(now), 3)}, to ±${digits(most, 3)}`;
   return make(
     "div",
     {className: "activation"},
@@ -95,7 +99,7 @@ function strip(name, at = [], axes = [], kind = "signed", more = () => "") {
       make(
         "span",
         {className: "size"},
-        `norm ${digits(norm(now), 3)}, to ±${digits(most, 3)}`,
+        size,
         changed > 1e-6 ? `, changed by ${digits(changed, 3)}` : "",
       ),
     ),
@@ -118,7 +122,7 @@ function bars(key, label, values, {most = largest(values), text, choose, chosen,
     const part = most ? Math.min(1, Math.abs(v) / most) : 0;
     return make(
       "span",
-      {className: `column${i === chosen ? " chosen" : ""}${v < 0 ? " below" : ""}`, style: `--part: ${part.toFixed(4)}`},
+      {className: `column${i === chosen ? " chosen" : ""}${v < 0 ? " below" : v === 0 ? " zero" : ""}`, style: `--part: ${part.toFixed(4)}`},
       make("span", {className: "tall"}),
       make("span", {className: "letter"}, visible(tokens[i])),
     );

@@ -29,7 +29,7 @@ function components() {
 function drawSwitches() {
   const place = find("switches");
   place.hidden = !state.live;
-  if (!state.live) return;
+  if (!state.live || find("scale")?.matches(":active")) return; // a slider that is being dragged stays
   const wide = matchMedia("(min-width: 62rem)").matches;
   const box = make(
     "details",
@@ -39,7 +39,7 @@ function drawSwitches() {
   box.addEventListener("toggle", () => {
     state.open.switches = box.open;
   });
-  box.append(switchGrid(), scaleControl(), weightControl(), editList());
+  box.append(switchGrid(), editList(), scaleControl(), weightControl());
   place.replaceChildren(box);
 }
 
@@ -105,6 +105,7 @@ function scaleControl() {
     all.map(([title], i) => make("option", {selected: i === at}, title)),
   );
   const scale = scaleOf(name, index);
+  const scaled = () => soon(() => change({name, index, scale: Number(slide.value)}));
   const slide = make("input", {
     id: "scale",
     type: "range",
@@ -115,9 +116,10 @@ function scaleControl() {
     "data-key": "scale",
     oninput: () => {
       state.component = `${name} ${index ?? ""}`;
-      soon(() => change({name, index, scale: Number(slide.value)}));
+      scaled();
       find("scale-now").textContent = digits(Number(slide.value), 3);
     },
+    onchange: () => scaled(),
   });
   return make(
     "div",
@@ -168,6 +170,7 @@ function weightControl() {
     placeholder: shape.map(() => "0").join(", "),
     "data-key": "index",
     "aria-describedby": "index-help",
+    onkeydown: event => event.key === "Enter" && apply(),
     oninput: () => {
       state.index = place.value;
     },
@@ -178,6 +181,7 @@ function weightControl() {
     step: "any",
     value: state.factor ?? "0",
     "data-key": "factor",
+    onkeydown: event => event.key === "Enter" && apply(),
     oninput: () => {
       state.factor = factor.value;
     },
@@ -214,7 +218,7 @@ function weightControl() {
 }
 
 function editList() {
-  if (!state.edits.length) return make("p", {className: "soft"}, "Nothing is changed: this is the model as it was trained.");
+  if (!state.edits.length) return make("p", {className: "soft"}, "No part and no weight is changed: this is the model as it was trained.");
   const words = edit =>
     `${edit.name ?? edit.parameter}${edit.index === undefined ? "" : ` [${placeOf(edit)}]`} ${edit.scale === 0 ? "off" : `× ${digits(edit.scale, 3)}`}`;
   return make(

@@ -48,8 +48,17 @@ function drawTokens() {
     select(Math.max(0, Math.min(state.tokens.length - 1, to)));
     find(`token-${state.position}`).focus();
   });
+  const scrolled = find("ribbon").firstElementChild?.scrollTop ?? 0;
   find("ribbon").replaceChildren(row);
+  showChosen(row, scrolled);
   find("key").textContent = legend(change, worst);
+}
+
+// Scrolls the row to where it was, and on to the chosen token if that is outside.
+function showChosen(row, scrolled) {
+  const {offsetTop, offsetHeight} = row.children[state.position],
+    top = offsetTop - row.offsetTop;
+  row.scrollTop = Math.min(Math.max(scrolled, top + offsetHeight + 4 - row.clientHeight), top - 4);
 }
 
 // The token that stands in the line above or below the chosen one.
@@ -98,15 +107,15 @@ function drawSentence() {
   }
   if (!state.language) {
     const logit = logitOf(state.run),
-      p = 1 / (1 + Math.exp(-logit / state.temperature)),
-      before = 1 / (1 + Math.exp(-logitOf(state.plain)));
+      p = sigmoid(logit / state.temperature),
+      before = sigmoid(logitOf(state.plain));
     const says = p > 0.5 ? 1 : 0;
     sentence.replaceChildren(
       "The model says ",
       make("b", {}, quoted(state.labels[says])),
       " with probability ",
       make("b", {}, digits(says ? p : 1 - p, 3)),
-      `: logit ${signed(logit, 4)}, and p(${quoted(state.labels[1])}) = σ(logit${state.temperature === 1 ? "" : " / " + digits(state.temperature, 3)}) = ${digits(p)}.`,
+      `: logit ${signed(logit, 4)}, and p(${quoted(state.labels[1])}) = σ(logit${heat()}) = ${digits(p)}.`,
     );
     changed.textContent = `Changed: the unmodified model has the logit ${signed(logitOf(state.plain), 4)} and p(${quoted(state.labels[1])}) = ${digits(before)}; the difference of the logits is ${signed(logit - logitOf(state.plain), 4)}.`;
     return;
@@ -124,7 +133,7 @@ function drawSentence() {
     make("b", {id: "loss"}, digits(loss)),
     ` nats per token over ${plural(state.losses.length, "token")}. The right next token got the probability `,
     make("b", {}, digits(Math.exp(-loss), 3)),
-    ` on average (geometric mean), the whole text e`,
+    ` on average (geometric mean), all together\u00a0e`,
     make("sup", {}, `−${digits(total, 4)}`),
     ".",
   );

@@ -6,7 +6,7 @@ function recurrentLayers() {
     .filter(name => name.startsWith(`${state.prefix}rnn.`) && name.endsWith(".h"))
     .map(name => name.slice(0, -2));
 }
-const ORDER = ["input", "forget", "candidate", "output", "reset", "update", "c", "h"];
+const ORDER = ["input", "forget", "reset", "update", "candidate", "output", "c", "h"];
 const GATES = ["input", "forget", "output", "reset", "update"]; // those between 0 and 1
 const partsOf = layer => ORDER.filter(part => has(`${layer}.${part}`));
 
