@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from inside.readings import Question, answer, picture
 from tinylm import explain
@@ -16,6 +19,8 @@ class Losses(Question):
     loss. With --ngram it also prints where an n-gram model is better, and where the model is. The text may be longer than
     the context; it is scored as `score` does."""
 
+    text: Annotated[str, tyro.conf.Positional]
+    """the text, of any length"""
     ngram: Path | None = None
     """compare with the n-gram model in this run folder; it must have the same tokens"""
 

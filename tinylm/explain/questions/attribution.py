@@ -18,6 +18,7 @@ from tinylm.engine.ids import check_ids
 from tinylm.engine.tensor import Tensor, as_array
 from tinylm.errors import ConfigError, RangeError
 from tinylm.explain.activations import cache
+from tinylm.explain.answers import Answer
 from tinylm.explain.drawing import heat_map
 from tinylm.explain.figures import Picture
 from tinylm.models import GPT, Llama
@@ -28,7 +29,7 @@ _BIASES = ("attn.c_proj.bias", "attn.o_proj.bias", "ln_f.bias")  # those that no
 
 
 @dataclass(frozen=True, repr=False)
-class DirectAttribution:
+class DirectAttribution(Answer):
     """The terms of one logit, or of the difference of two.
 
     terms: by name, in the order of the computation: 'embedding', 'positions' of GPT, 'layer 0, head 0', ..., 'layer 0, MLP',
