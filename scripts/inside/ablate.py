@@ -52,7 +52,10 @@ def texts(read: Reading, path: Path) -> list[np.ndarray]:
     if not isinstance(read, LanguageReading):
         return [encoded(read, line) for line in start.splitlines() if line.strip()][:_MOST_TEXTS]
     length = len(read.ids)
-    ids = read.tokenizer.encode(start[: 40 * length * _MOST_TEXTS])
+    try:
+        ids = read.tokenizer.encode(start[: 40 * length * _MOST_TEXTS])
+    except DataError as error:
+        raise DataError(f"the reference {path}: {error}") from error
     if len(ids) < length:
         raise DataError(f"the reference has {len(ids)} tokens: expected at least {length}, as many as the text")
     return [ids[first : first + length] for first in range(0, len(ids) - length + 1, length)][:_MOST_TEXTS]

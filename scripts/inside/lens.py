@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from inside.readings import Question, answer, load, picture
 from tinylm import explain
-from tinylm.errors import RangeError
 from tinylm.explain.questions.asked_texts import answer_name, asked
 
 
@@ -21,8 +20,5 @@ class LogitLens(Question):
 def lens(arguments: LogitLens) -> None:
     read = load(arguments)
     found = explain.lens(read.model, texts=answer_name(read), **asked(read))
-    at = arguments.position
-    if at is not None and not 0 <= at < len(found.tokens):
-        raise RangeError(f"position is {at}: expected 0 to {len(found.tokens) - 1}, the text has {len(found.tokens)}")
-    answer(arguments, found.to_json(), found if at is None else found.at(at))
+    answer(arguments, found.to_json(), found if arguments.position is None else found.at(arguments.position))
     picture(arguments, "lens.png", "", explain.draw_lens(found))

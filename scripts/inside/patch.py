@@ -1,5 +1,6 @@
 """explain.py patch: where in the model the difference between two texts is carried."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -29,16 +30,24 @@ class Patch(Question):
     metric: Metric | None = None
     """what is measured: the logit of the answer minus that of what the model says to OTHER, by default if the two are different, or
     the log-probability of the answer"""
+    dry_run: bool = False
+    """write nothing"""
 
 
 def patch(arguments: Patch) -> None:
-    read = load(arguments)
-    other = arguments.other[:20] if arguments.dry_run else arguments.other
+    if arguments.label is not None:
+        raise ConfigError("--label is given, but patch measures the logit of a classifier's second class: expected none")
+    read = load(dataclasses.replace(arguments, dry_run=False))  # the whole text: the beginnings of the two may be the same
     if arguments.answer is not None and isinstance(read, ClassifierReading):
         raise ConfigError("--answer is given, but the run is a classifier, whose logit is measured: expected none")
     right = None if arguments.answer is None else read.token_id(arguments.answer)
     found = explain.patch(
-        read.model, **asked_beside(read, other), what=arguments.what, answer=right, metric=arguments.metric, texts=token_name(read)
+        read.model,
+        **asked_beside(read, arguments.other),
+        what=arguments.what,
+        answer=right,
+        metric=arguments.metric,
+        texts=token_name(read),
     )
     answer(arguments, found.to_json(), found)
     picture(arguments, "patch.png", "", explain.draw_patching(found))

@@ -9,7 +9,7 @@ from question_models import IDS, MODELS, OTHER, VOCABULARY, copied_logits, copyi
 from rich.console import Console
 
 from tinylm import explain, nn, ops
-from tinylm.errors import ConfigError
+from tinylm.errors import AnomalyError, ConfigError
 from tinylm.explain.questions import edits
 from tinylm.explain.questions.subjects import subject_of
 from tinylm.models.classifier import BagClassifier
@@ -214,7 +214,10 @@ def test_errors():
     for message, settings in (
         ("by is 'noise': expected 'zero', 'mean', 'resample'", {"by": "noise"}),
         ("draws is 0: expected at least 1", {"draws": 0}),
+        ("draws is 1.5: expected an integer", {"by": "resample", "draws": 1.5}),
+        ("seed is -1: expected", {"by": "resample", "seed": -1}),
         ("the reference has no texts", {"by": "mean", "reference": []}),
+        ("a reference is given, but by is 'zero'", {"reference": [IDS]}),
     ):
         with pytest.raises(ConfigError, match=message):
             explain.ablate(model, **asked, **settings)
@@ -223,6 +226,13 @@ def test_errors():
     translator, pair = made("translator")
     with pytest.raises(ConfigError, match="a reference is given, but the model is a translator"):
         explain.ablate(translator, **pair, by="mean", reference=[IDS])
+    for name in ("gpt", "transformer classifier"):
+        broken, asked = made(name)
+        next(p for path, p in broken.named_parameters() if "1" in path and path.endswith(("c_fc.weight", "linear1.weight"))).data[0] = (
+            np.nan
+        )
+        with pytest.raises(AnomalyError, match="the loss of the text is NaN"):
+            explain.ablate(broken, **asked)
     for other in (BagClassifier(VOCABULARY, 4, 5), nn.Linear(2, 2)):
         with pytest.raises(ConfigError):
             explain.ablate(other, IDS)

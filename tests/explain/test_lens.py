@@ -11,7 +11,7 @@ from rich.console import Console
 
 import tinylm
 from tinylm import Tensor, explain, nn
-from tinylm.errors import ConfigError, RangeError, ShapeError
+from tinylm.errors import AnomalyError, ConfigError, RangeError, ShapeError
 from tinylm.explain.questions.subjects import subject_of
 from tinylm.models import NgramLM
 from tinylm.models.classifier import BagClassifier, Ensemble, LSTMClassifier, TransformerClassifier
@@ -167,6 +167,18 @@ def test_errors():
     model, asked = made("gpt")
     with pytest.raises(ConfigError, match="top is 0: expected at least 1"):
         explain.lens(model, **asked, top=0)
+    with pytest.raises(ConfigError, match=r"top is 2\.5: expected an integer"):
+        explain.lens(model, **asked, top=2.5)
+    found = explain.lens(model, **asked)
+    for position in (-1, 6):
+        with pytest.raises(RangeError, match=f"position is {position}: expected 0 to 5, the text has 6"):
+            found.at(position)
+    model.transformer.h[1].mlp.c_fc.weight.data[0, 0] = np.nan
+    with pytest.raises(AnomalyError, match=r"the logits after h.1 have NaN"):
+        explain.lens(model, **asked)
+    model, asked = made("gpt")
+    with pytest.raises(ShapeError, match="ids are lists of different lengths"):
+        explain.lens(model, [[1], [2, 3]])
     with pytest.raises(ShapeError, match=r"ids have shape \(0,\)"):
         explain.lens(model, np.array([], np.int64))
     with pytest.raises(ShapeError, match=r"ids have shape \(1, 6\) and dtype int64: expected \(T,\) integers"):

@@ -1,5 +1,6 @@
 """explain.patch: what brings the answer to one text back in the run of another, on known answers and beside single runs."""
 
+import dataclasses
 import io
 import json
 
@@ -9,9 +10,11 @@ from question_models import IDS, MODELS, OTHER, SOURCE, copied_logits, copying_l
 from rich.console import Console
 
 from tinylm import explain, nn
+from tinylm.data.tokenizers import WordTokenizer
 from tinylm.errors import ConfigError, DataError, RangeError, ShapeError
 from tinylm.explain.questions import edits
 from tinylm.explain.questions.subjects import subject_of
+from tinylm.explain.reading import LanguageReading
 
 RECURRENT = ("rnn", "lstm", "gru", "recurrent translator", "lstm classifier")
 
@@ -227,7 +230,26 @@ def test_the_metric_by_default():
     np.testing.assert_allclose(asked.recovery[0], [(first - other) / (text - other), (last - other) / (text - other)], rtol=1e-10)
 
 
+def test_texts_that_hardly_differ():
+    """Recovery is a part of the difference between the texts: the table says if that is small."""
+    model, asked = pair("gpt")
+    found = explain.patch(model, **asked)
+    assert abs(found.in_text - found.in_other) > 0.1
+    assert printed(found).splitlines()[1].strip() == "recovery: 0 as for the other text, 1 as for the text"
+    close = dataclasses.replace(found, in_text=found.in_other + 0.0123)
+    assert "; the two differ by 0.012 only, so that small changes recover much" in printed(close).splitlines()[1]
+
+
 # ---------------------------------------------------------------- errors
+
+
+def test_an_answer_that_the_model_does_not_know():
+    """A word without the space before it is another token, and one that the vocabulary lacks is not measured as <unk>."""
+    read = LanguageReading(made("gpt")[0], WordTokenizer([" be", "To", *map(str, range(8))]), "To be", "cpu")
+    assert read.token_id(" be") == 1
+    for word in ("be", " not"):
+        with pytest.raises(ConfigError, match=f"the model has no token '{word}': a space before a word is part of its token"):
+            read.token_id(word)
 
 
 def test_errors():

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import threading
 
 import numpy as np
 import pytest
@@ -45,6 +46,96 @@ def test_a_state_is_what_the_next_step_starts_from():
     assert (c[:, 2] == 0).all()
     assert (seen["rnn.0.h"].numpy()[:, 2] == 0).all()
     np.testing.assert_allclose(c[:, 3], (i * g)[:, 3], rtol=1e-10)
+
+
+def test_what_is_given_for_all_steps_is_broadcast_to_them():
+    """What is given for a state has its shape (N, T, H) or broadcasts to it, also where N = T and (T, H) could be read as (N, H)."""
+    model, _ = made("lstm")
+    ids = Tensor(np.arange(9).reshape(3, 3))  # T = N = 3
+    for shape in ((3, 3, 7), (1, 3, 7), (3, 1, 7), (3, 7), (7,), ()):
+        given = DRAW.standard_normal(shape)
+        for value in (given, given.tolist()):
+            with explain.replace(model, {"rnn.0.h": value}), explain.cache(model, "rnn.0.h") as seen:
+                logits(model, (ids,))
+            np.testing.assert_array_equal(seen["rnn.0.h"].numpy(), np.broadcast_to(given, (3, 3, 7)))
+    for steps in (2, 4):
+        with (
+            pytest.raises(ShapeError, match=rf"rnn.0.h has shape \(3, {steps}, 7\): expected \(3, 3, 7\)"),
+            explain.replace(model, {"rnn.0.h": np.zeros((3, steps, 7))}),
+        ):
+            logits(model, (ids,))
+
+
+@pytest.mark.parametrize(("name", "key"), [("gpt", "h.0.mlp.out"), ("lstm", "rnn.0.c"), ("lstm classifier", "rnn.1.reverse.h")])
+def test_a_cache_sees_what_the_contexts_around_it_made(name, key):
+    """A cache keeps the activation as those contexts left it that were entered before; what comes later is seen by later ones only."""
+    model, inputs = made(name)
+    with explain.cache(model, key) as plain:
+        logits(model, inputs)
+    with explain.cache(model, key) as before, explain.replace(model, {key: 0.5}), explain.cache(model, key) as after:
+        logits(model, inputs)
+    end = np.isnan(plain[key].numpy())
+    step = (slice(None), slice(-1, None) if "reverse" in key else slice(1))  # the one before which nothing was replaced
+    np.testing.assert_array_equal(before[key].numpy()[step], plain[key].numpy()[step])
+    assert not np.any(before[key].numpy() == 0.5)
+    np.testing.assert_array_equal(after[key].numpy(), np.where(end, np.nan, 0.5))
+
+
+def test_arguments_may_be_named():
+    model, (source, lengths, target) = made("translator")
+    plain = model(source, lengths, target).numpy()
+    with explain.cache(model) as seen:
+        np.testing.assert_allclose(model(source=source, source_lengths=lengths, target_in=target).numpy(), plain, rtol=1e-10)
+    np.testing.assert_allclose(seen["logits"].numpy(), plain, rtol=1e-10)
+    layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True).eval()
+    with explain.cache(layer) as seen, pytest.raises(TypeError, match="argument"):
+        layer(other=source)
+    x = Tensor(DRAW.standard_normal((1, 3, 8)).astype(np.float32))
+    with explain.cache(layer, "resid_pre") as seen:
+        layer(src=x)
+    np.testing.assert_array_equal(seen["resid_pre"].numpy(), x.numpy())
+
+
+def test_a_context_counts_for_its_own_thread():
+    """Two threads that look into one model at the same time each see their own passes, and so does one that does not look."""
+    model, (ids,) = made("lstm")
+    texts = [Tensor((ids.numpy() + i) % 11) for i in range(3)]
+    plain = logits(model, (texts[0],)).numpy()
+    entered, found, errors = threading.Barrier(3, timeout=20), {}, []
+
+    def look(i):
+        try:
+            with explain.cache(model, "rnn.1.h" if i else []) as kept, explain.replace(model, {"logits": float(i)} if i else {}):
+                for _ in range(5):
+                    entered.wait()
+                    found[i] = logits(model, (texts[i],)).numpy(), dict(kept)
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=look, args=(i,)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    np.testing.assert_array_equal(found[0][0], plain)
+    for i in (1, 2):
+        assert (found[i][0] == i).all()
+        with explain.cache(model, "rnn.1.h") as alone:
+            logits(model, (texts[i],))
+        np.testing.assert_array_equal(found[i][1]["rnn.1.h"].numpy(), alone["rnn.1.h"].numpy())
+    assert all("forward" not in vars(module) for module in model.modules())
+
+
+def test_a_module_at_two_paths_has_the_names_of_the_first():
+    model, inputs = made("gpt")
+    alone = copy.deepcopy(model)
+    alone.transformer.h = nn.ModuleList([alone.transformer.h[0], alone.transformer.h[0]])
+    assert not any(name.startswith("h.1.") for name in explain.names(alone))
+    with explain.replace(alone, {"h.*.mlp.out": 0.0, "h.*.attn.out": 0.0}), explain.cache(alone, ["embed", "pos_embed", "norm_f"]) as seen:
+        logits(alone, inputs)
+    stream = Tensor(seen["embed"].numpy() + seen["pos_embed"].numpy())
+    np.testing.assert_allclose(seen["norm_f"].numpy(), alone.transformer.ln_f(stream).numpy(), rtol=1e-10)
 
 
 def test_contexts_can_be_nested_and_end_with_an_error():
@@ -188,8 +279,15 @@ def test_errors():
         logits(model, inputs)
     with pytest.raises(ShapeError, match=r"has shape \(5, 2, 6, 8\)"), explain.replace(model, {"h.0.mlp.out": np.ones((5, 2, 6, 8))}):
         logits(model, inputs)
-    with pytest.raises(ConfigError, match="is None"), explain.replace(model, {"h.0.mlp.out": lambda v: None}):
-        logits(model, inputs)
+    for value in (None, "abc", 1j, [[1.0], [1.0, 2.0]], object()):
+        for given in (value, lambda v, value=value: value):
+            with (
+                pytest.raises(ConfigError, match=r"the replacement of h.0.mlp.out is .*: expected a tensor, an array, a number, or"),
+                explain.replace(model, {"h.0.mlp.out": given}),
+            ):
+                logits(model, inputs)
+    with pytest.raises(ConfigError, match="got int: expected a model"):
+        explain.names(3)
     with explain.cache(model, "logits") as seen:
         with pytest.raises(ConfigError, match="no forward pass has run"):
             seen["logits"]

@@ -94,10 +94,11 @@ def test_patching(runs: dict[str, Path], tmp_path: Path) -> None:
 def test_dry_runs_write_nothing(runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     before = {path: path.stat().st_mtime_ns for run in runs.values() for path in run.rglob("*")}
-    long, other = TEXT[:40], TEXT[1:41]
+    long = TEXT[:40]
     assert rows("lens", runs["gpt"], long, "--dry-run")[20][0] == "19"
     assert rows("ablate", runs["gpt"], long, "--dry-run")[-1][0] == "h.1"
-    assert rows("patch", runs["gpt"], long, other, "--dry-run")[-1][0] == "19"
+    late = long[:20] + "xy"  # the same as the text so far: both are read to their ends
+    assert rows("patch", runs["gpt"], long[:22], late, "--dry-run")[-1][0] == "21"
     assert list(tmp_path.iterdir()) == []
     assert {path: path.stat().st_mtime_ns for run in runs.values() for path in run.rglob("*")} == before
 
@@ -127,6 +128,11 @@ def test_invalid_arguments(runs: dict[str, Path], tmp_path: Path) -> None:
     fails(
         "the reference has 7 tokens: expected at least 12", "ablate", gpt, SENTENCE, "--by", "mean", "--reference", tmp_path / "short.txt"
     )
+    (tmp_path / "r.txt").write_text("the d&g", encoding="utf-8")
+    fails("r.txt: unknown character '&' at position 5", "ablate", gpt, SENTENCE, "--by", "mean", "--reference", tmp_path / "r.txt")
+    fails("seed is -1: expected", "ablate", gpt, SENTENCE, "--by", "resample", "--seed", -1)
+    fails("the other text is empty", "patch", gpt, SENTENCE, "")
+    fails("--label is given, but patch measures", "patch", gpt, SENTENCE, OTHER, "--label", "good")
     fails("draws is 0", "ablate", gpt, SENTENCE, "--by", "resample", "--draws", 0)
     fails("the text has 12 tokens and the other 7: expected the same number", "patch", gpt, SENTENCE, "the dog")
     fails("there is no difference to recover", "patch", gpt, SENTENCE, SENTENCE)

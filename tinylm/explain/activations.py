@@ -1,5 +1,6 @@
 """Every activation of a model under one name: read in a forward pass, or changed.
 
+A context counts for the thread that enters it, as `no_grad` does; what other threads compute with the model is neither kept nor changed.
 Modules are instrumented for as long as a context lasts: their forward pass runs written out (`explain/forward/`), as far as
 somebody asks for what is inside. Fused ops and kernels are used for all the rest, and for everything outside the contexts.
 """
@@ -7,6 +8,7 @@ somebody asks for what is inside. Fused ops and kernels are used for all the res
 import contextlib
 import difflib
 import fnmatch
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NoReturn
 
@@ -15,6 +17,8 @@ from tinylm.errors import ConfigError, listed
 from tinylm.explain.forward.points import Site, in_order, sites
 from tinylm.explain.forward.taps import Collector, Instrumented, Replacement, Replacer, Watcher
 from tinylm.nn import Module
+
+_ONE_AT_A_TIME = threading.Lock()  # threads that enter or leave a context
 
 
 class Activations(dict[str, Tensor]):
@@ -42,6 +46,7 @@ def names(model: Module) -> list[str]:
       mlp.up); mlp.hidden; mlp.out; resid_post. With norms after the branches, resid_mid and resid_post are what comes after them.
     - Layer i of a recurrent model, rnn.i.: h (N, T, H), and the gates and states input, forget, candidate, output, c of an LSTM, or reset,
       update, candidate of a GRU; rnn.i.reverse. in the other direction.
+    - A module at two paths, as in a model that shares its layers, has the names of the first: they stand for all that it computes.
     - encoder. and decoder. precede the names of a translator, whose cross-attention is decoder.h.i.cross.; members.i. those of an ensemble.
     """
     return in_order([name for site in sites(model) for name in site.names()])
@@ -69,7 +74,8 @@ def replace(model: Module, replacements: Mapping[str, Replacement]) -> Iterator[
     replacements: by name or pattern, a tensor, array or number of the activation's shape (or one that broadcasts to it), or a function
     from the activation to such a value. The gradient goes through the function or into the given tensor. A function for a gate or
     state of a recurrent layer is called at each time step with its value (N, H) and the step; what it returns is what the
-    next step starts from. Contexts can be nested: the inner one sees what the outer one put there.
+    next step starts from. Contexts can be nested: the inner one sees what the outer one put there, so a cache must be entered after a
+    replace to keep what it puts.
     Raises ConfigError for a name that the model does not have, ShapeError for a value that does not fit.
     """
     by_name = {name: value for pattern, value in replacements.items() for name in _sites_of(model, [pattern])}
@@ -103,19 +109,21 @@ def _watched(model: Module, found: Mapping[str, Site], watcher: Watcher) -> Iter
     """Has a watcher see the activations of the modules at these sites, and leaves the model as it was."""
     instrumented = list({id(site.module): site for site in found.values()}.values())
     with _everything_stored(model):
-        for site in instrumented:
-            own = vars(site.module).get("forward")
-            if not isinstance(own, Instrumented):
-                own = vars(site.module)["forward"] = Instrumented(site, own)
-            own.watchers.append(watcher)
+        with _ONE_AT_A_TIME:
+            for site in instrumented:
+                own = vars(site.module).get("forward")
+                if not isinstance(own, Instrumented):
+                    own = vars(site.module)["forward"] = Instrumented(site, own)
+                own.watchers.append(watcher)
         try:
             yield
         finally:
-            for site in instrumented:
-                own = vars(site.module)["forward"]
-                own.watchers.remove(watcher)
-                if not own.watchers:
-                    own.leave()
+            with _ONE_AT_A_TIME:
+                for site in instrumented:
+                    own = vars(site.module)["forward"]
+                    own.watchers.remove(watcher)
+                    if not own.watchers:
+                        own.leave()
 
 
 @contextlib.contextmanager

@@ -140,7 +140,10 @@ class LanguageReading(Reading):
         return self.model.logits(_repeated(self._ids, count))
 
     def token_id(self, text: str) -> int:
-        return _one_token(text, self.tokenizer.encode(text).tolist())
+        token = _one_token(text, self.tokenizer.encode(text).tolist())
+        if token == self.tokenizer.unknown_id:
+            raise ConfigError(f"the model has no token {text!r:.60}: a space before a word is part of its token")
+        return token
 
     def token_text(self, token: int) -> str:
         return token_texts(self.tokenizer, [token, token])[1]

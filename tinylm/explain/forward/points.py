@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinylm import nn
+from tinylm.errors import ConfigError
 from tinylm.explain.forward.attention import INSIDE, OF_HEADS, multihead
 from tinylm.explain.forward.blocks import GPT_NAMES, LLAMA_NAMES, gpt_block, llama_block
 from tinylm.explain.forward.recurrent import recurrent, recurrent_names
@@ -51,10 +52,17 @@ _OUTSIDE: dict[type, list[_Outside]] = {  # in the order of the computation
 
 
 def sites(model: Module) -> list[Site]:
-    """Returns the modules of a model whose forward passes make activations that have names; a name belongs to one of them."""
+    """Returns the modules of a model whose forward passes make activations that have names; a name belongs to one of them.
+
+    A module that stands at several paths has the names of the first. Raises ConfigError for something else than a model."""
+    if not isinstance(model, Module):
+        raise ConfigError(f"got {type(model).__name__}: expected a model, a Module")
     found: dict[str, Site] = {}
     modules = dict(model.named_modules())
+    first = {id(module): path for path, module in reversed(modules.items())}
     for path, module in modules.items():
+        if first[id(module)] != path:
+            continue
         for kind, written, names in _INSIDE:
             if _runs_as(module, kind) and not any(site.written and path.startswith(f"{above}.") for above, site in found.items()):
                 prefix = _short(path)

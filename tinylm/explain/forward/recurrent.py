@@ -1,6 +1,5 @@
 """Recurrent layers written out, one time step after the other, with the gates and states of each."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -107,18 +106,15 @@ def _direction(
     bias_ih, bias_hh = [*biases, None, None][:2]
     weight_hh = getattr(layers, f"weight_hh{suffix}")
     products = ops.linear(x, getattr(layers, f"weight_ih{suffix}"), bias_ih)  # W_ih x_t + b_ih of all steps
-    shown: dict[str, list[Any]] = {name: [None] * x.shape[0] for name in NAMES[kind]}
     outputs: list[Any] = [None] * x.shape[0]
 
     for t in range(x.shape[0])[:: -1 if direction else 1]:
 
         def show(name: str, own: Tensor, t: int = t) -> Tensor:
-            value = part.step(name, own, t)
-            if running is None:
-                shown[name][t] = value
-                return value
-            shown[name][t] = ops.where(running[t], value, math.nan)
-            return own if value is own else ops.where(running[t], value, own)  # a sequence that has ended goes on unchanged
+            value = part.step(name, own, t, x.shape[0])
+            return (
+                value if running is None or value is own else ops.where(running[t], value, own)
+            )  # a sequence that has ended goes on unchanged
 
         s = ops.linear(states[0], weight_hh, bias_hh)
         new = _STEPS[kind](products[t], s, states, show, **layers.settings)
@@ -126,7 +122,6 @@ def _direction(
             new = [ops.where(running[t], after, before) for after, before in zip(new, states, strict=True)]
         outputs[t] = new[0] if running is None else ops.where(running[t], new[0], 0.0)
         states = new
-    for name, values in shown.items():
-        if part.wants(name):
-            part.all_steps(name, ops.stack(values, axis=1))
+    for name in NAMES[kind]:
+        part.all_steps(name, x.shape[0], running)
     return ops.stack(outputs), states

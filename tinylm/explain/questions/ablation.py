@@ -15,6 +15,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from tinylm.checks import check_integer
 from tinylm.errors import ConfigError
 from tinylm.explain.activations import cache, names
 from tinylm.explain.answers import Answer
@@ -139,8 +140,10 @@ def ablate(
     """
     if by not in get_args(By):
         raise ConfigError(f"by is {by!r:.40}: expected {', '.join(map(repr, get_args(By)))}")
-    if draws < 1:
-        raise ConfigError(f"draws is {draws}: expected at least 1")
+    check_integer("draws", draws, 1)
+    check_integer("seed", seed, 0)
+    if reference is not None and by == "zero":
+        raise ConfigError("a reference is given, but by is 'zero', which takes nothing from it: expected 'mean' or 'resample'")
     subject = subject_of(model, ids, source, label)
     if reference is not None and isinstance(model, TranslationModel):
         raise ConfigError("a reference is given, but the model is a translator, whose means are over its own text: expected none")

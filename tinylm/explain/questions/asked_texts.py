@@ -7,6 +7,7 @@ import numpy as np
 
 from tinylm.data.labelled import encode_words
 from tinylm.data.tokenizers import token_texts
+from tinylm.errors import DataError
 from tinylm.explain.reading import ClassifierReading, LanguageReading, Reading, TranslationReading
 
 
@@ -22,7 +23,9 @@ def asked(read: Reading) -> dict[str, Any]:
 
 def asked_beside(read: Reading, text: str) -> dict[str, Any]:
     """Returns what was read and another text as `patch` takes them. Unless a translation was given, those of the two texts are cut
-    where they part. Raises DataError for a text that cannot be encoded."""
+    where they part. Raises DataError for a text that is empty or cannot be encoded."""
+    if not text:
+        raise DataError("the other text is empty")
     if not isinstance(read, TranslationReading):
         return {"ids": read.ids, "other": encoded(read, text)}
     ids = read.ids[:-1]

@@ -17,9 +17,10 @@ from rich.table import Table
 from rich.text import Text
 
 from tinylm import ops
+from tinylm.checks import check_integer
 from tinylm.engine.autograd import no_grad
 from tinylm.engine.tensor import Tensor
-from tinylm.errors import ConfigError, listed
+from tinylm.errors import AnomalyError, ConfigError, RangeError, listed
 from tinylm.explain.activations import Activations, cache, names
 from tinylm.explain.answers import Answer
 from tinylm.explain.questions.readout import readout
@@ -92,7 +93,11 @@ class Lens(Answer):
         return table
 
     def at(self, position: int) -> Table:
-        """Returns one row per layer for one position: the most likely tokens with probabilities, and the right one's loss and rank."""
+        """Returns one row per layer for one position: the most likely tokens with probabilities, and the right one's loss and rank.
+
+        Raises RangeError for a position outside the text."""
+        if not 0 <= position < len(self.tokens):
+            raise RangeError(f"position is {position}: expected 0 to {len(self.tokens) - 1}, the text has {len(self.tokens)}")
         table = Table("layer", "says, the most likely first", "right", "loss", "rank", box=None)
         known = self.targets[position] >= 0
         for i, layer in enumerate(self.layers):
@@ -126,10 +131,9 @@ def lens(
     ensemble the mean of its members). ids, source and label: as in `subject_of`.  texts: what a token id is called.  top: how
     many tokens to keep. The last layer's are exactly the model's own. A TransformerModel's layers end with a norm, and are read without
     another one; its embedding is read as it is. Recurrent layers are read by their states h, which the layer above need not pass on.
-    Raises ConfigError for a model that cannot be read, or for `top` below 1.
+    Raises ConfigError for a model that cannot be read, or for `top` below 1; AnomalyError for logits that are not finite.
     """
-    if top < 1:
-        raise ConfigError(f"top is {top}: expected at least 1")
+    check_integer("top", top, 1)
     subject = subject_of(model, ids, source, label)
     parts = _parts(model)
     with cache(model, [prefix + name for prefix, _, layers in parts for found in layers.values() for name in found]) as seen:
@@ -137,6 +141,9 @@ def lens(
     classifies = isinstance(model, TextClassifier)
     layers = list(parts[0][2])
     read = [_log_probabilities(_read(model, parts, layer, seen), classifies) for layer in layers]
+    for layer, logs in zip(layers, read, strict=True):
+        if np.isnan(logs).any():
+            raise AnomalyError(f"the logits after {layer} have NaN or infinities: nothing can be read from them")
     best = np.stack([_most_likely(logs, top) for logs in read])
     agrees = best[:, :, 0] == best[-1, :, 0]
     losses, ranks = zip(*(_of_targets(logs, subject.targets) for logs in read), strict=True)

@@ -34,6 +34,7 @@ _NAMES: dict[What, str] = {  # what is patched: its activations, by the layer th
     "heads": r"(?P<layer>h\.\d+)\.attn\.z",
 }
 _MOST_COLUMNS = 16  # layers side by side in the table
+_LITTLE = 0.1  # a difference of logits of which the recovery says little
 _SMALL = 1000  # roundings of the largest metric: a difference that they could make
 
 
@@ -62,6 +63,8 @@ class Patching(Answer):
     def __rich__(self) -> Group:
         head = f"{self.metric}: {self.in_text:.3f} for the text, {self.in_other:.3f} for the other one"
         about = "recovery: 0 as for the other text, 1 as for the text"
+        if abs(self.in_text - self.in_other) < _LITTLE:
+            about += f"; the two differ by {abs(self.in_text - self.in_other):.2g} only, so that small changes recover much"
         return Group(Text(f"{head}\n{about}"), self._heads() if self.what == "heads" else self._positions())
 
     def to_json(self) -> dict[str, Any]:

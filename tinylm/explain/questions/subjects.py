@@ -10,7 +10,7 @@ from tinylm.decode.stepping import evaluating
 from tinylm.engine.autograd import no_grad
 from tinylm.engine.devices import to_device, to_numpy
 from tinylm.engine.tensor import Tensor, as_array
-from tinylm.errors import ConfigError, RangeError, ShapeError
+from tinylm.errors import AnomalyError, ConfigError, RangeError, ShapeError
 from tinylm.models import LanguageModel
 from tinylm.models.classifier import BagClassifier, TextClassifier
 from tinylm.models.translator import TranslationModel
@@ -46,13 +46,13 @@ class Subject:
         raise NotImplementedError(f"{type(self).__name__} has no logits")
 
     def losses(self, logits: Tensor) -> np.ndarray:
-        """Returns the loss of each copy in nats per token (copies,) float64, from its logits."""
+        """Returns the loss of each copy in nats per token (copies,) float64, from its logits. Raises AnomalyError for NaN."""
         known = np.flatnonzero(self.targets >= 0)
         if not len(known):
             raise ConfigError(f"the text has {len(self.ids)} tokens: a loss needs at least 2")
         whole = ops.logsumexp(logits, axis=-1).numpy()[:, known]
         right = logits.numpy()[:, known, self.targets[known]]
-        return (whole.astype(np.float64) - right).mean(1)
+        return _no_nan((whole.astype(np.float64) - right).mean(1))
 
     @property
     def device(self) -> str:
@@ -98,8 +98,14 @@ class _Classification(Subject):
 
     def losses(self, logits: Tensor) -> np.ndarray:
         """Returns log(1 + exp(∓z)) of each copy's logit z, for label 1 or 0."""
-        z = logits.numpy().astype(np.float64)
+        z = _no_nan(logits.numpy().astype(np.float64))
         return np.logaddexp(0, -z if self.targets[0] else z)
+
+
+def _no_nan(values: np.ndarray) -> np.ndarray:
+    if np.isnan(values).any():
+        raise AnomalyError("the loss of the text is NaN: the model's logits have NaN or infinities")
+    return values
 
 
 def subject_of(model: Module, ids: Any, source: Any = None, label: int | None = None) -> Subject:
@@ -131,7 +137,10 @@ def subject_of(model: Module, ids: Any, source: Any = None, label: int | None = 
 def _checked(name: str, ids: Any) -> np.ndarray:
     if ids is None:
         raise ConfigError(f"{name} is None: a translator needs the {name} of its text")
-    array = to_numpy(as_array(ids)) if isinstance(ids, Tensor) else np.asarray(ids)
+    try:
+        array = to_numpy(as_array(ids)) if isinstance(ids, Tensor) else np.asarray(ids)
+    except ValueError as error:
+        raise ShapeError(f"{name} are lists of different lengths: expected (T,) integers, at least one") from error
     if array.ndim != 1 or not len(array) or array.dtype.kind not in "iu":
         raise ShapeError(f"{name} have shape {array.shape} and dtype {array.dtype}: expected (T,) integers, at least one")
     return array.astype(np.int64)
