@@ -44,7 +44,7 @@ def attribute(arguments: Attribute) -> None:
         "remainder": None if direct is None else direct.remainder,
     }
     answer(arguments, record, asked.about, "", why if direct is None else direct, "", inputs)
-    title = f"What raised {asked.about}"
+    title = f"What raised (orange) and lowered (blue) {asked.about}"
     picture(arguments, "attribute.png", "tokens", explain.draw_input_attribution(inputs, title))
     if direct is not None:
         picture(arguments, "attribute.png", "parts", explain.draw_direct_attribution(direct, f"What wrote {asked.about}"))
