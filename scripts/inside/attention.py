@@ -41,7 +41,8 @@ def attention(arguments: AttentionMaps) -> None:
         parts = [by_word(part) for part in parts]
     if arguments.head is None and arguments.layer is None:
         table = heads_table([layer.name for layer in layers], parts)
-        show(table, f"the strongest look is that among the tokens that see {CHOICE} others or more")
+        note = f"the strongest look is that among the tokens that see {CHOICE} others or more"
+        show(table, *([] if arguments.dry_run else [note]))
     else:
         for name, value, count in (("layer", arguments.layer, len(layers)), ("head", arguments.head, layers[0].weights.shape[1])):
             if value is None or not 0 <= value < count:

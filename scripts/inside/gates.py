@@ -41,11 +41,12 @@ def gates(arguments: GateMaps) -> None:
         for name, values in layer.values.items():
             shut, wide = (f"{100 * part.mean():.0f} %" for part in (values < 0.1, values > 0.9)) if name in GATES else ("", "")
             of_units = units(values[:, 0], tokens[layer.name])
-            table.add_row(layer.name, name, *(f"{x:+.2f}" for x in (values.mean(), values.min(), values.max())), shut, wide, *of_units)
-    show(table, LEGEND)
+            table.add_row(layer.name, name, *(f"{x:+.3f}" for x in (values.mean(), values.min(), values.max())), shut, wide, *of_units)
+    show(table)
     for part in parts:
         picture(arguments, "gates.png", part.name, explain.draw_gates(part.layers, part.tokens))
     if not arguments.dry_run:
+        show(LEGEND)
         show(f"what to ask of the picture: {question(layers, parts[0].tokens)}")
 
 
@@ -53,4 +54,4 @@ def units(values: np.ndarray, tokens: list[str]) -> tuple[str, str]:
     """Returns the units with the lowest and highest mean, and the one that follows spaces, as cells of the table."""
     low, high = extreme_units(values)
     found = at_spaces(values, tokens)
-    return f"{low}, {high}", "-" if found is None else f"{found[0]} ({found[1]:+.2f})"
+    return f"{low}, {high}", "-" if found is None else f"{found[0]} {found[1]:+.2f}"
