@@ -1,4 +1,4 @@
-"""Looks inside a trained model: its backward pass, its attention, its gates, its training."""
+"""Looks inside a trained model: why it says what it says, its gradients, its training."""
 
 from inside.ablate import Ablate, ablate
 from inside.attention import AttentionMaps, attention

@@ -40,7 +40,9 @@ def attention(arguments: AttentionMaps) -> None:
     if arguments.words:
         parts = [by_word(part) for part in parts]
     if arguments.head is None and arguments.layer is None:
-        show(heads_table([layer.name for layer in layers], parts))
+        table = heads_table([layer.name for layer in layers], parts)
+        note = f"the strongest look is that among the tokens that see {CHOICE} others or more"
+        show(table, *([] if arguments.dry_run else [note]))
     else:
         for name, value, count in (("layer", arguments.layer, len(layers)), ("head", arguments.head, layers[0].weights.shape[1])):
             if value is None or not 0 <= value < count:
@@ -62,8 +64,7 @@ def by_word(part: reading.Part) -> reading.Part:
 def heads_table(names: list[str], parts: list[reading.Part]) -> Table:
     """Returns a table with one row per head: the mean distance at which it looks, its weight on the token itself, its strongest
     weight from a token that has a choice."""
-    most_of = f"looks most from → at (among tokens that see {CHOICE} others or more)"
-    table = Table("layer", "head", "module", "mean distance", "at itself", most_of, box=None)
+    table = Table("layer", "head", "module", "mean distance", "at itself", "looks most from → at", box=None)
     placed = {layer.name: (part, layer) for part in parts for layer in part.layers}
     for i, name in enumerate(names):
         part, layer = placed[name]

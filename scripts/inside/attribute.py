@@ -39,10 +39,12 @@ def attribute(arguments: Attribute) -> None:
         "token": asked.token,
         "against": asked.against,
         "inputs": inputs,
+        "completeness_error": inputs.completeness_error,
         "direct": direct,
+        "remainder": None if direct is None else direct.remainder,
     }
     answer(arguments, record, asked.about, "", why if direct is None else direct, "", inputs)
-    title = f"What raised {asked.about}"
+    title = f"What raised (orange) and lowered (blue) {asked.about}"
     picture(arguments, "attribute.png", "tokens", explain.draw_input_attribution(inputs, title))
     if direct is not None:
         picture(arguments, "attribute.png", "parts", explain.draw_direct_attribution(direct, f"What wrote {asked.about}"))
@@ -51,7 +53,10 @@ def attribute(arguments: Attribute) -> None:
 def by_part(read: Reading, asked: AskedLogit) -> tuple[Any, str]:
     """Returns (what each part wrote, ""), or (None, why there is no such sum)."""
     if not isinstance(read, LanguageReading):
-        return None, f"{type(read.model).__name__} has no table of its parts: direct attribution expects a GPT or Llama"
+        return (
+            None,
+            f"no table of parts: only the logit of a GPT or Llama is the sum of what they wrote, not that of {type(read.model).__name__}",
+        )
     assert asked.position is not None
     try:
         return explain.direct_attribution(read.model, read.ids, position=asked.position, token=asked.token, against=asked.against), ""

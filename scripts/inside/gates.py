@@ -13,6 +13,11 @@ from tinylm.explain.gate_pictures import question
 from tinylm.explain.gate_units import at_spaces, extreme_units
 from tinylm.explain.gates import GATES
 
+LEGEND = (
+    "< 0.1: how often the gate is closed; > 0.9: open; low, high: the units with the lowest and the highest mean; "
+    "at spaces: the unit that follows best whether a token is white space, and its correlation"
+)
+
 
 @dataclass(frozen=True)
 class GateMaps(Pictured):
@@ -31,8 +36,7 @@ def gates(arguments: GateMaps) -> None:
         raise ConfigError(f"the model in {arguments.run} is not recurrent; 'attention' shows a Transformer")
     parts = read.parts(layers)
     tokens = {layer.name: part.tokens for part in parts for layer in part.layers}
-    heads = ("layer", "gate or state", "mean", "from", "to", "closed (< 0.1)", "open (> 0.9)", "lowest, highest unit", "unit at spaces")
-    table = Table(*heads, box=None)
+    table = Table("layer", "gate or state", "mean", "from", "to", "< 0.1", "> 0.9", "low, high", "at spaces", box=None)
     for layer in layers:
         for name, values in layer.values.items():
             shut, wide = (f"{100 * part.mean():.0f} %" for part in (values < 0.1, values > 0.9)) if name in GATES else ("", "")
@@ -42,11 +46,12 @@ def gates(arguments: GateMaps) -> None:
     for part in parts:
         picture(arguments, "gates.png", part.name, explain.draw_gates(part.layers, part.tokens))
     if not arguments.dry_run:
-        print(f"what to ask of the picture: {question(layers, parts[0].tokens)}")
+        show(LEGEND)
+        show(f"what to ask of the picture: {question(layers, parts[0].tokens)}")
 
 
 def units(values: np.ndarray, tokens: list[str]) -> tuple[str, str]:
     """Returns the units with the lowest and highest mean, and the one that follows spaces, as cells of the table."""
     low, high = extreme_units(values)
     found = at_spaces(values, tokens)
-    return f"{low}, {high}", "-" if found is None else f"{found[0]} ({found[1]:+.2f})"
+    return f"{low}, {high}", "-" if found is None else f"{found[0]} {found[1]:+.2f}"

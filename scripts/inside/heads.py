@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+import numpy as np
 import tyro
 
 from inside.readings import Question, answer, load, picture, refuse_other_tasks
@@ -37,5 +38,5 @@ def heads(arguments: Heads) -> None:
         if not isinstance(model, LanguageModel):
             raise ConfigError("an n-gram model counts: it has no heads")
         found = explain.head_scores(model, start=tokenizer.start, seed=arguments.seed)
-    answer(arguments, {"heads": found, "does": found.marks()}, found)
+    answer(arguments, {"heads": found, "does": found.marks(), "verdict": found.verdict if np.isfinite(found.second_loss) else None}, found)
     picture(arguments, "heads.png", "", explain.draw_head_scores(found))

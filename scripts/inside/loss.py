@@ -20,7 +20,7 @@ class Losses(Question):
     the context; it is scored as `score` does."""
 
     text: Annotated[str, tyro.conf.Positional]
-    """the text that is scored"""
+    """the text, of any length"""
     ngram: Path | None = None
     """compare with the n-gram model in this run folder; it must have the same tokens"""
 

@@ -28,7 +28,7 @@ class Reading:
     run: Annotated[Path, tyro.conf.Positional]
     """a run folder of 'train', 'translate train' or 'classify train', a Hugging Face folder, a GGUF file, or smollm2"""
     text: Annotated[str, tyro.conf.Positional]
-    """the text that the model reads; not longer than its context"""
+    """the text that the model reads, not longer than its context"""
     target: str | None = None
     """for a translator: the translation to explain; by default the one that it writes"""
     label: str | None = None

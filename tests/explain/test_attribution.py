@@ -94,6 +94,9 @@ def test_direct_attribution_refuses():
             explain.direct_attribution(other, [1, 2])
     with pytest.raises(RangeError, match="position is 6: expected -6 to 5"):
         explain.direct_attribution(model, ids.numpy()[0], position=6)
+    for wrong in (ids.numpy(), []):
+        with pytest.raises(ShapeError, match=r"expected \(T,\), one text of at least one token"):
+            explain.direct_attribution(model, wrong)
     with pytest.raises(RangeError, match="token id 11"):
         explain.direct_attribution(model, ids.numpy()[0], against=11)
 

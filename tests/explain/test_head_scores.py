@@ -1,9 +1,12 @@
 """Scores of attention heads: heads set by hand, whose scores are known, and an induction head that a training brings about."""
 
+import io
+
 import numpy as np
 import pytest
 from activation_models import made
 from copying_gpt import CONTEXT, FIRST, INDUCTION, PREVIOUS, SAME, VOCABULARY, copying_gpt
+from rich.console import Console
 
 import tinylm
 from tinylm import Tensor, explain, ops, optim
@@ -110,6 +113,22 @@ def test_shown_and_drawn():
     found = explain.head_scores(copying_gpt())
     assert repr(found) == "HeadScores(4 heads, 8 sequences of random tokens read twice, up to 8 of them)"
     assert png(explain.draw_head_scores(found)).startswith(b"\x89PNG")
+
+
+def test_of_many_heads_the_table_has_those_that_copy():
+    """Eight of 60 copy and all rest on the first token otherwise: the table has the eight, and five of the others."""
+    induction = np.zeros(60)
+    induction[20:28] = 0.9
+    scores = {"previous": np.zeros(60), "first": 0.9 - induction, "duplicate": np.zeros(60), "induction": induction}
+    heads = [(str(i // 10), i % 10) for i in range(60)]
+    found = explain.HeadScores(heads, scores, dict.fromkeys(KINDS, 0.1), np.nan, np.nan, "a text")
+    console = Console(file=io.StringIO(), width=80)
+    console.print(found)
+    shown = console.file.getvalue()
+    lines = [line.split() for line in shown.splitlines()]
+    assert [line[1] for line in lines if line[0] == "2" and line[-1] == "induction"] == list("01234567")
+    assert sum(line[-1] == "first" for line in lines) == 5
+    assert "0 previous, 52 first, 0 duplicate, 8 induction" in shown.replace("\n", " ")
 
 
 # ---------------------------------------------------------------- an induction head that was learned

@@ -47,9 +47,34 @@ def objects():
     rows = tuple(Row(f"transformer.h.{i}.mlp.c_proj.weight", 0.1 * i, "worst at [0, 1]" * 20, "a factor of 2" * 20) for i in range(100))
     yield "large report", verify.Report("GPT", 1e-6, rows, ("a remark",) * 50, ((1e-3, 1e-9),) * 20)
     yield "drift", Drift("GPT", *([0.123456789] * 1000 for _ in range(4)))
+    yield from answers(model, ids.numpy()[0, :9])
     yield "samples", list(verify.samples_of("lstm"))
     yield "four axes", Tensor(np.random.default_rng(0).standard_normal((8, 8, 8, 8)))
     yield "seven axes", Tensor(np.random.default_rng(0).standard_normal((6,) * 7))
+
+
+def answers(model, ids):
+    """Yields (what it is, the object) of the answers to questions about a text of 9 tokens, and about a long one."""
+    yield from [("lens", explain.lens(model, ids)), ("ablation", explain.ablate(model, ids)), ("heads", explain.head_scores(model))]
+    yield "patching", explain.patch(model, ids, ids[::-1].copy())
+    yield "parts of the logit", explain.direct_attribution(model, ids)
+    copies = lambda n: model(Tensor(np.repeat(ids[None], n, 0)))[:, -1, 3]  # noqa: E731
+    yield "tokens of the logit", explain.input_attribution(model, copies, tokens=list('<b>&\n"]xx'), steps=64)
+    yield "losses", explain.TextLosses(["<&>"] * 3000, 0, np.linspace(0, 9, 3000), None)
+    yield "long input", explain.InputAttribution([explain.InputTokens("", ["<"] * 3000, *np.ones((2, 3000)))], 1, 0, 64)
+
+
+def test_an_answer_is_shown_as_its_table():
+    found = explain.TextLosses(["<", "b", "r"], 0, np.array([0.5, 2.0, 1.0]), None)
+    shown = ET.fromstring(found._repr_html_())
+    text = "".join(shown.itertext())
+    assert [line.split() for line in text.splitlines()[2:5]] == [
+        ["1", "'<'", "'b'", "2.000"],
+        ["2", "'<b'", "'r'", "1.000"],
+        ["0", "''", "'<'", "0.500"],
+    ]
+    long = explain.InputAttribution([explain.InputTokens("", ["x"] * 3000, *np.ones((2, 3000)))], 1, 0, 64)._repr_html_()
+    assert "more lines: rich.print shows all" in long
 
 
 def test_nothing_shows_too_much():

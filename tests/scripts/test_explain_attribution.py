@@ -39,6 +39,8 @@ def test_attribute(runs: dict[str, Path], tmp_path: Path) -> None:
     (part,) = found["inputs"]["parts"]
     assert part["tokens"] == list(SENTENCE)
     assert sum(part["integrated"]) == pytest.approx(found["inputs"]["score"] - found["inputs"]["baseline"], rel=1e-2)
+    assert abs(found["completeness_error"]) < 1e-2
+    assert abs(found["remainder"]) < 1e-4
     assert part["integrated"][8:] == [0] * (len(SENTENCE) - 8)
     for name in ("a-tokens.png", "a-parts.png"):
         assert (tmp_path / name).read_bytes().startswith(PNG)
@@ -63,6 +65,7 @@ def test_heads(runs: dict[str, Path]) -> None:
     np.testing.assert_allclose(given["heads"]["scores"]["duplicate"], expected.scores["duplicate"])
     assert given["heads"]["first_loss"] is None
     assert given["does"] == expected.marks()
+    assert given["verdict"] is None
 
 
 def test_loss_agrees_with_score(runs: dict[str, Path]) -> None:
@@ -112,6 +115,7 @@ def test_invalid_arguments(runs: dict[str, Path], tmp_path: Path) -> None:
     fails("position is 12: expected 0 to 11", "attribute", gpt, SENTENCE, "--position", 12)
     fails("the token 'th' is 2 tokens: expected one", "attribute", gpt, SENTENCE, "--token", "th")
     fails("unknown character '&'", "attribute", gpt, SENTENCE, "--against", "&")
+    fails("against is 't', the token that is explained", "attribute", gpt, SENTENCE, "--token", "t", "--against", "t")
     fails("an n-gram model counts", "attribute", ngram, SENTENCE)
     fails("RNNModel has no heads that look back", "heads", lstm)
     fails("an n-gram model counts: it has no heads", "heads", ngram)

@@ -33,8 +33,8 @@ def asked_logit(read: Reading, position: int | None = None, token: str | None = 
 
     position: by default the last one; token: by default the most likely one there; against: the token whose logit is subtracted. A
     classifier has the logit of the label only.
-    Raises RangeError for a position outside the text; ConfigError for a text that is not one token, and for a classifier that is asked
-    for a token.
+    Raises RangeError for a position outside the text; ConfigError for a text that is not one token, for a token against itself,
+    and for a classifier that is asked for a token.
     """
     tokens = {part: labels for part, labels, _ in map(read.tokens, ("encoder.embed", "decoder.embed"))}
     if isinstance(read, ClassifierReading):
@@ -50,6 +50,8 @@ def asked_logit(read: Reading, position: int | None = None, token: str | None = 
     place %= len(logits)
     chosen = int(np.argmax(logits[place])) if token is None else read.token_id(token)
     other = None if against is None else read.token_id(against)
+    if other == chosen:
+        raise ConfigError(f"against is {against!r:.60}, the token that is explained: expected another one")
     about = f"the logit of {read.token_text(chosen)!r}"
     if other is not None:
         about += f" minus that of {read.token_text(other)!r}"

@@ -18,6 +18,7 @@ from rich.text import Text
 from tinylm.checks import check_integer
 from tinylm.errors import ConfigError
 from tinylm.explain.activations import cache, names
+from tinylm.explain.answers import Answer
 from tinylm.explain.questions.edits import Edit, edited
 from tinylm.explain.questions.subjects import Subject, subject_of
 from tinylm.models.translator import TranslationModel
@@ -32,7 +33,7 @@ _MOST_COLUMNS = 20  # of a table with one row per layer
 
 
 @dataclass(frozen=True)
-class Ablation:
+class Ablation(Answer):
     """How much the loss changes, in nats per token, when a part is switched off.
 
     by: what takes the part's place.  layers: the rows.  columns: 'head 0', ..., 'MLP' and 'layer', all branches of the layer

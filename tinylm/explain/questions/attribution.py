@@ -16,8 +16,9 @@ from tinylm.decode.stepping import evaluation_mode
 from tinylm.engine.devices import to_device, to_numpy
 from tinylm.engine.ids import check_ids
 from tinylm.engine.tensor import Tensor, as_array
-from tinylm.errors import ConfigError, RangeError
+from tinylm.errors import ConfigError, RangeError, ShapeError
 from tinylm.explain.activations import cache
+from tinylm.explain.answers import Answer
 from tinylm.explain.drawing import heat_map
 from tinylm.explain.figures import Picture
 from tinylm.models import GPT, Llama
@@ -28,7 +29,7 @@ _BIASES = ("attn.c_proj.bias", "attn.o_proj.bias", "ln_f.bias")  # those that no
 
 
 @dataclass(frozen=True, repr=False)
-class DirectAttribution:
+class DirectAttribution(Answer):
     """The terms of one logit, or of the difference of two.
 
     terms: by name, in the order of the computation: 'embedding', 'positions' of GPT, 'layer 0, head 0', ..., 'layer 0, MLP',
@@ -80,13 +81,16 @@ def direct_attribution(
     token: by default the most likely one there. against: another token whose logit is subtracted, so that what
     raises all logits alike has no part in the terms.
     Raises ConfigError for a model that is no GPT or Llama, such as one with norms after the branches, in which nothing adds
-    to a stream that reaches the output; RangeError for a position or id outside its range; what the model raises.
+    to a stream that reaches the output; ShapeError for ids that are not (T,); RangeError for a position or id outside its range; what
+    the model raises.
     """
     if not isinstance(model, GPT | Llama):
         raise ConfigError(
             f"{type(model).__name__} has no stream that is the sum of what its parts wrote: direct attribution expects a GPT or Llama"
         )
     ids = np.asarray(as_array(ids))
+    if ids.ndim != 1 or not len(ids):
+        raise ShapeError(f"ids have shape {ids.shape}: expected (T,), one text of at least one token")
     if not -len(ids) <= position < len(ids):
         raise RangeError(f"position is {position}: expected {-len(ids)} to {len(ids) - 1}, the text has {len(ids)} tokens")
     position %= len(ids)

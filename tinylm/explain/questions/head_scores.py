@@ -18,6 +18,7 @@ from tinylm.engine.devices import to_device, to_numpy
 from tinylm.engine.tensor import Tensor, as_array
 from tinylm.errors import ConfigError, ShapeError
 from tinylm.explain.activations import cache, names
+from tinylm.explain.answers import Answer
 from tinylm.explain.drawing import Panel, cell_size, sheet
 from tinylm.explain.figures import Picture
 from tinylm.models import LanguageModel
@@ -31,10 +32,11 @@ KINDS = {  # each score, and what a head does that has much of it
 }
 _PERIOD, _SHORTEST, _SEQUENCES = 32, 3, 8  # tokens that are repeated, at most and at least; sequences that are averaged
 _MOST_ROWS = 40  # of a table
+_AT_LEAST, _AT_MOST = 5, 10  # heads of a kind in a table that has not all of them: its largest, and how many marked ones
 
 
 @dataclass(frozen=True, repr=False)
-class HeadScores:
+class HeadScores(Answer):
     """The scores of the heads of a language model.
 
     heads: (layer, head) of each.  scores: by kind, one number from 0 to 1 per head.  uniform: by kind, what a head would have that
@@ -64,27 +66,33 @@ class HeadScores:
 
     def __rich__(self) -> Group:
         table = Table("layer", "head", *KINDS, "", box=None)
-        marks, shown = self.marks(), self._shown()
+        marks = self.marks()
+        shown, called = self._shown(marks), {does: kind for kind, does in KINDS.items()}
         for i in shown:
             layer, head = self.heads[i]
-            table.add_row(layer, str(head), *(_cell(self.scores[kind][i]) for kind in KINDS), marks[i])
-        table.add_row("all alike", "", *(_cell(self.uniform[kind]) for kind in KINDS), "a head that looks at all tokens so far alike")
-        lines = [f"attention on {self.about}"]
+            table.add_row(layer, str(head), *(_cell(self.scores[kind][i]) for kind in KINDS), called.get(marks[i], ""))
+        table.add_row("all alike", "", *(_cell(self.uniform[kind]) for kind in KINDS), "")
+        lines = [f"attention on {self.about}; 'all alike' is what a head would have that looks at all tokens so far alike"]
+        lines += [f"{kind}: {does.removeprefix('induction: ')}" for kind, does in KINDS.items() if does in marks]
         if len(shown) < len(self.heads):
-            kinds = ", ".join(f"{kind} {marks.count(does)}" for kind, does in KINDS.items())
-            lines.append(
-                f"shown are the heads with the 5 largest scores of each kind; heads of each kind among all {len(self.heads)}: {kinds}"
-            )
+            kinds = ", ".join(f"{marks.count(does)} {kind}" for kind, does in KINDS.items())
+            lines.append(f"of the {len(self.heads)} heads, {kinds}; shown are those with the largest scores of each kind")
         if np.isfinite(self.second_loss):
             new, again = f"{self.first_loss:.2f}", f"{self.second_loss:.2f}"
             lines.append(f"loss of new random tokens {new}, of the same ones read again {again} nats per token: {self.verdict}")
         return Group(table, *lines)
 
-    def _shown(self) -> list[int]:
-        """Returns which heads the table has: all, or of many those with the largest scores."""
+    def _shown(self, marks: list[str]) -> list[int]:
+        """Returns which heads the table has: all, or of many those with the largest scores, and more of those that are marked. Of
+        those marked for the first token only the largest: they are many, and mostly have found nothing."""
         if len(self.heads) <= _MOST_ROWS:
             return list(range(len(self.heads)))
-        return sorted({int(i) for values in self.scores.values() for i in np.argsort(-np.nan_to_num(values))[:5]})
+        found: set[int] = set()
+        for kind, values in self.scores.items():
+            order = np.argsort(-np.nan_to_num(values), kind="stable").tolist()
+            marked = [i for i in order if marks[i] == KINDS[kind] and kind != "first"]
+            found |= {*order[:_AT_LEAST], *marked[:_AT_MOST]}
+        return sorted(found)
 
     @property
     def verdict(self) -> str:

@@ -20,6 +20,7 @@ from tinylm.engine.grad import grad
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, ShapeError
 from tinylm.explain.activations import cache, names, replace
+from tinylm.explain.answers import Answer
 from tinylm.explain.colored_text import draw_texts
 from tinylm.explain.figures import Picture
 from tinylm.models.translator import Translator
@@ -47,7 +48,7 @@ class InputTokens:
 
 
 @dataclass(frozen=True, repr=False)
-class InputAttribution:
+class InputAttribution(Answer):
     """How much each token of the input raised a score.  parts: one, or two of a translator.
     score, baseline: the score of the text, and of the baseline.  steps: points of the path."""
 

@@ -22,6 +22,7 @@ from tinylm.engine.autograd import no_grad
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import AnomalyError, ConfigError, RangeError, listed
 from tinylm.explain.activations import Activations, cache, names
+from tinylm.explain.answers import Answer
 from tinylm.explain.questions.readout import readout
 from tinylm.explain.questions.subjects import Texts, called, subject_of
 from tinylm.models import Ensemble
@@ -34,7 +35,7 @@ _MOST_COLUMNS = 7  # layers side by side in the table
 
 
 @dataclass(frozen=True)
-class Lens:
+class Lens(Answer):
     """What the lens shows for L layers (the embedding is one of them, except in recurrent models) and T positions.
 
     layers: their names.  tokens: what is read at each position.  targets: the ids of the right next tokens (T,), -1 if unknown.

@@ -18,6 +18,7 @@ from tinylm import ops
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, RangeError, ShapeError
 from tinylm.explain.activations import cache, names
+from tinylm.explain.answers import Answer
 from tinylm.explain.questions.edits import Edit, edited
 from tinylm.explain.questions.subjects import Subject, Texts, called, subject_of
 from tinylm.models.translator import RecurrentTranslator, TranslationModel
@@ -38,7 +39,7 @@ _SMALL = 1000  # roundings of the largest metric: a difference that they could m
 
 
 @dataclass(frozen=True)
-class Patching:
+class Patching(Answer):
     """How much of the answer to TEXT comes back when one activation of OTHER's run is replaced by TEXT's: 0 nothing, 1 all of it.
 
     what: 'stream', 'attn' or 'mlp', patched at one position, or 'heads', each at all positions.  rows: the layers.  columns: the

@@ -19,6 +19,7 @@ from tinylm.engine.devices import to_device, to_numpy
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, DataError, ShapeError
 from tinylm.explain.activations import cache, names
+from tinylm.explain.answers import Answer
 from tinylm.explain.figures import Picture
 from tinylm.explain.questions.probe_labels import LABELS
 from tinylm.models import LanguageModel
@@ -33,7 +34,7 @@ _LEAST = 50  # tokens
 
 
 @dataclass(frozen=True, repr=False)
-class Probe:
+class Probe(Answer):
     """How well linear probes tell a label from activations.
 
     names: of the activations.  accuracy, control: of the probe on the tokens that test, for each activation; control: with random

@@ -11,6 +11,7 @@ from rich.text import Text
 from tinylm.data.tokenizers import Tokenizer, token_texts
 from tinylm.decode.scoring import score_text
 from tinylm.errors import ConfigError
+from tinylm.explain.answers import Answer
 from tinylm.explain.colored_text import draw_text
 from tinylm.explain.figures import Picture
 from tinylm.models import LanguageModel, NgramLM
@@ -20,7 +21,7 @@ _BEFORE = 12  # characters before a token in a table
 
 
 @dataclass(frozen=True, repr=False)
-class TextLosses:
+class TextLosses(Answer):
     """The loss of each scored token of a text, in nats.
 
     first: the position in the text of the first scored token: 1 if nothing can stand before the text, else 0.
