@@ -9,9 +9,9 @@ import torch
 from tinylm import optim
 from tinylm.errors import AnomalyError, ConfigError
 from tinylm.nn import Parameter
-from tinylm.optim.flat_parameters import FlatParameters
 from tinylm.optim.groups import decay_groups
 from tinylm.optim.muon import orthogonalized
+from tinylm.optim.optimizer import FlatParameters
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

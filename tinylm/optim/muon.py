@@ -9,7 +9,7 @@ from tinylm.engine.arrays import Array, array_module
 from tinylm.engine.kernels import update
 from tinylm.errors import ConfigError
 from tinylm.optim.adam import AdamBase
-from tinylm.optim.flat_parameters import FlatParameters
+from tinylm.optim.optimizer import FlatParameters
 
 STEPS, COEFFICIENTS = 5, (3.4445, -4.7750, 2.0315)
 

@@ -1,4 +1,8 @@
-"""What all optimisers have in common: parameter groups, names, clipping by the global norm, state."""
+"""What all optimisers have in common: parameter groups, names, flat buffers, clipping by the global norm, state.
+
+The parameters of a group lie in one flat array and their gradients in another, so a hundred small updates become one long one.
+Each parameter's `.data` becomes a view of the flat values, and the backward pass writes its gradient straight into the flat gradients.
+"""
 
 import itertools
 import math
@@ -12,9 +16,89 @@ from tinylm.engine.arrays import Array, array_module
 from tinylm.engine.devices import device_of, make_current, to_device, to_numpy
 from tinylm.engine.kernels import update
 from tinylm.engine.tensor import Tensor
-from tinylm.errors import AnomalyError, ConfigError
-from tinylm.optim.flat_parameters import FlatParameters
+from tinylm.errors import AnomalyError, ConfigError, ShapeError
 from tinylm.optim.stored_state import by_name, checked_names, fitting_state
+
+_ALIGNMENT = 64  # bytes: the alignment of a parameter must not depend on the run, or sums round differently
+
+
+def _aligned_zeros(xp: Any, size: int, dtype: Any) -> Array:
+    """Returns a 1-D array of zeros whose first element lies on a 64-byte boundary."""
+    item = dtype.itemsize
+    raw = xp.zeros(size + _ALIGNMENT // item, dtype)
+    address = raw.ctypes.data if isinstance(raw, np.ndarray) else 0  # CuPy's memory begins at multiples of 512 bytes
+    skip = (-address % _ALIGNMENT) // item
+    return raw[skip : skip + size]
+
+
+class FlatParameters:
+    """Parameters of one dtype and device in one array; `grads` and the arrays of `state` have the same layout."""
+
+    def __init__(self, parameters: Sequence[Tensor]) -> None:
+        first = parameters[0].data
+        xp = array_module(first)
+        step = _ALIGNMENT // first.dtype.itemsize
+        self.parameters = list(parameters)
+        self.slices = []
+        end = 0
+        for p in parameters:
+            self.slices.append(slice(end, end + p.size))
+            end += math.ceil(p.size / step) * step
+        self.values = _aligned_zeros(xp, end, first.dtype)
+        self.grads = _aligned_zeros(xp, end, first.dtype)
+        self.steps = [0] * len(self.parameters)  # updates each parameter has had
+        self.state: dict[str, Array] = {}
+        self.views = []
+        for p, at in zip(self.parameters, self.slices, strict=True):
+            self.values[at] = p.data.reshape(-1)
+            p.data = self.values[at].reshape(p.shape)
+            p.grad_buffer = self.grads[at].reshape(p.shape)
+            if p.grad is not None:
+                p.grad_buffer[...] = p.grad
+                p.grad = p.grad_buffer
+            self.views.append(p.data)
+
+    def add_state(self, name: str) -> None:
+        """Adds an array of zeros of the same layout, such as a momentum."""
+        self.state[name] = _aligned_zeros(array_module(self.values), self.values.size, self.values.dtype)
+
+    def view(self, array: Array, index: int) -> Array:
+        """Returns the part of a flat array that belongs to parameter `index`, in its shape."""
+        return array[self.slices[index]].reshape(self.parameters[index].shape)
+
+    def segments(self) -> Iterator[tuple[range, int]]:
+        """Yields (indices, step count) of each longest run of adjacent parameters that have a gradient and the same
+        number of updates; parameters without a gradient are left out."""
+        for i, p in enumerate(self.parameters):
+            if p.data is not self.views[i]:
+                raise ConfigError(f"parameter {i} of shape {p.shape} was moved after the optimiser was made: make the optimiser last")
+            if p.grad is not None and p.grad is not p.grad_buffer:
+                assert p.grad_buffer is not None
+                if (shape := getattr(p.grad, "shape", None)) != p.shape:  # it would be broadcast
+                    raise ShapeError(f"parameter {i} has a gradient of shape {shape}, expected its own, {p.shape}")
+                p.grad_buffer[...] = p.grad
+                p.grad = p.grad_buffer
+        i = 0
+        while i < len(self.parameters):
+            if self.parameters[i].grad is None:
+                i += 1
+                continue
+            start = i
+            while i < len(self.parameters) and self.parameters[i].grad is not None and self.steps[i] == self.steps[start]:
+                i += 1
+            yield range(start, i), self.steps[start]
+
+    def span(self, members: range) -> slice:
+        """Returns the slice of a flat array that holds adjacent parameters, with the padding that follows them."""
+        stop = self.slices[members.stop].start if members.stop < len(self.slices) else self.values.size
+        return slice(self.slices[members.start].start, stop)
+
+    def advance(self) -> None:
+        """Counts one more update of each parameter that has a gradient, and bumps its version."""
+        for i, p in enumerate(self.parameters):
+            if p.grad is not None:
+                self.steps[i] += 1
+                p.bump_version()
 
 
 class Optimizer:
@@ -126,7 +210,7 @@ class Optimizer:
             norm = self.grad_norm()
             if isinstance(norm, (np.ndarray, np.generic)) and not np.isfinite(norm):
                 raise AnomalyError(f"the gradient norm is {float(norm)}: nothing was updated; {self._first_not_finite()}")
-            grad_scale = _clipping_factor(norm, max_norm)
+            grad_scale = clipping_factor(norm, max_norm)
         for group, flats in zip(self.param_groups, self._flats, strict=True):
             for flat in flats:
                 for members, done in flat.segments():
@@ -207,25 +291,6 @@ def grad_norm(grads: Sequence[Array]) -> Array:
     return array_module(total).sqrt(total)
 
 
-def _clipping_factor(norm: Array, max_norm: float) -> Array:
+def clipping_factor(norm: Array, max_norm: float) -> Array:
     """Returns min(1, max_norm / (norm + 1e-6)), PyTorch's factor, as a 0-d array on the norm's device."""
     return array_module(norm).minimum(max_norm / (norm + norm.dtype.type(1e-6)), norm.dtype.type(1))
-
-
-def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> Array:
-    """Scales all gradients together, in place, so that their norm is at most max_norm; returns the
-    norm before. `Optimizer.step(max_norm=...)` does the same within the update.
-    Pascanu et al. 2013, arXiv:1211.5063, algorithm 1.
-
-    parameters: tensors, or a single one; those without a gradient are left out. Raises ConfigError for anything else, and for
-    a max_norm that is not a number of at least 0."""
-    max_norm = check_at_least(0, "max_norm", max_norm, finite=False)
-    members = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-    for p in members:
-        if not isinstance(p, Tensor):
-            raise ConfigError(f"clip_grad_norm_ takes tensors, got {type(p).__name__}")
-    grads: list[Any] = [p.grad for p in members if p.grad is not None]
-    norm = grad_norm(grads)
-    for g in grads:
-        g *= _clipping_factor(norm, max_norm).astype(g.dtype)
-    return norm

@@ -71,7 +71,7 @@ def load_folder(folder: Path) -> GPT | Llama:
     """
     fields = read_fields(folder / "config.json")
     kind = architecture(fields.record.get("model_type"), fields.where, "model_type")
-    _check_not_pickled(folder)
+    _check_safe_format(folder)
     if "quantization_config" in fields.record:
         raise CheckpointError(f"{fields.where}: the weights are quantised (quantization_config), expected floating ones")
     model: GPT | Llama
@@ -86,13 +86,14 @@ def load_folder(folder: Path) -> GPT | Llama:
     return model
 
 
-def _check_not_pickled(folder: Path) -> None:
-    """Raises CheckpointError for a folder whose weights are only there as a pickle, which may execute anything when it is read."""
-    pickles = [name for name in ("pytorch_model.bin", "pytorch_model.bin.index.json") if exists(folder / name)]
-    if pickles and not exists(folder / SINGLE) and not exists(folder / INDEX):
+def _check_safe_format(folder: Path) -> None:
+    """Raises CheckpointError for a folder whose weights are only in a format that may execute anything when it is read."""
+    unsafe = [name for name in ("pytorch_model.bin", "pytorch_model.bin.index.json") if exists(folder / name)]
+    if unsafe and not exists(folder / SINGLE) and not exists(folder / INDEX):
         raise CheckpointError(
-            f"{folder} has only {pickles[0]}, a pickle, and those are not read; if you trust it, write {SINGLE} from it, in that folder, "
-            "by: python -c \"from transformers import AutoModelForCausalLM as M; M.from_pretrained('.').save_pretrained('.')\""
+            f"{folder} has only {unsafe[0]}, whose format may execute anything when it is read: it is not read. If you trust it, write "
+            f"{SINGLE} from it, in that folder, by: python "
+            "-c \"from transformers import AutoModelForCausalLM as M; M.from_pretrained('.').save_pretrained('.')\""
         )
 
 
