@@ -3,7 +3,7 @@
 import importlib
 
 from tinylm.optim.adam import Adam, AdamW
-from tinylm.optim.clipping import clip_grad_norm_
+from tinylm.optim.gradient_clipping import clip_grad_norm_
 from tinylm.optim.muon import Muon
 from tinylm.optim.optimizer import Optimizer
 from tinylm.optim.schedules import Constant, Noam, Schedule, WarmupCosine, WarmupLinear
