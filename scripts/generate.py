@@ -92,7 +92,12 @@ def main() -> None:
     if arguments.samples > 1 and (arguments.chat or arguments.greedy):
         reason = "--chat: a conversation has one answer" if arguments.chat else "--greedy: all samples would be the same"
         raise ConfigError(f"--samples {arguments.samples} with {reason}")
-    biases = dict(map(bias_of, arguments.logit_bias))
+    biases: dict[int | str, float] = {}
+    for given in arguments.logit_bias:
+        token, bias = bias_of(given)
+        if token in biases:
+            raise ConfigError(f"--logit-bias {given!r:.60}: its token has the bias {biases[token]:g} already")
+        biases[token] = bias
     device_namespace(arguments.device)
     model, tokenizer, _ = load_run(arguments.run, arguments.device)
     sampling = dataclasses.replace(sampling, logit_bias=token_biases(tokenizer, biases, model.vocab_size))

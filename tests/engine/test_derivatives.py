@@ -99,3 +99,22 @@ def test_refused():
         tinylm.jacobian(lambda x: x * 2, np.arange(3))
     with pytest.raises(AutogradError, match="NumPy would lose the gradient"):
         tinylm.jacobian(lambda x: np.sin(np.asarray(x)), X)
+
+
+def test_they_nest() -> None:
+    """An inner result that is not recorded would be a constant for the outer one, and its derivative 0 without a word."""
+    x, v = np.array([0.5, -1.5, 2.0]), np.array([1.0, 2.0, -1.0])
+
+    def f(t: Tensor) -> Tensor:
+        return (t**3).sum() * t[0]
+
+    hessian = 6 * np.diag(x) * x[0]
+    hessian[0] += 3 * x**2
+    hessian[:, 0] += 3 * x**2
+    np.testing.assert_allclose(tinylm.jacobian(lambda t: tinylm.jacobian(f, t), x).numpy(), hessian, rtol=1e-12)
+    third = tinylm.jacobian(lambda t: tinylm.jacobian(lambda u: tinylm.jacobian(f, u), t), x).numpy()
+    np.testing.assert_allclose(tinylm.jacobian(lambda t: tinylm.hvp(f, t, v), x).numpy(), third @ v, rtol=1e-12)
+    np.testing.assert_allclose(third[1, 1], [6 * x[1], 6 * x[0], 0.0], rtol=1e-12)
+    np.testing.assert_allclose(tinylm.hvp(lambda t: (tinylm.jacobian(lambda u: u * u, t) ** 2).sum(), x, v).numpy(), 8 * v, rtol=1e-12)
+    assert tinylm.jacobian(lambda t: tinylm.jacobian(lambda u: u[:0], t), x).shape == (0, 3, 3)
+    assert not tinylm.jacobian(f, x).requires_grad

@@ -120,6 +120,8 @@ REFUSED = [
     (lambda: tinylm.argsort(np.array(1.0)), IndexError, "axis -1 is out of bounds for array of dimension 0"),
     (lambda: tinylm.cumsum(X, -3), IndexError, "axis -3 is out of bounds"),
     (lambda: tinylm.take(X, np.array([6])), IndexError, "index 6 is out of bounds"),
+    (lambda: tinylm.take(X, np.array([True, False]), 0), ShapeError, "take: indices must be integers, got bool; for a mask: x[mask]"),
+    (lambda: tinylm.take(X, 1.0, 0), ShapeError, "take: indices must be integers, got float"),
 ]
 
 

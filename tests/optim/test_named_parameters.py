@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tinylm import nn, optim
+from tinylm.engine.tensor import Tensor
 from tinylm.errors import CheckpointError, ConfigError
 from tinylm.optim.groups import decay_groups
 
@@ -75,6 +76,20 @@ def test_a_state_by_numbers_and_without_rates_still_loads() -> None:
     unnamed.load_state_dict(old)
     fresh.load_state_dict({**unnamed.state_dict(), "lr.1": np.array(0.5)})  # by numbers, with rates
     assert [group["lr"] for group in fresh.param_groups] == [1e-3, 0.5]
+
+
+def test_names_that_are_numbers_in_another_order_stay_names() -> None:
+    """They are not taken for the places that old states have in the place of names."""
+    values = [Tensor(np.full(2, float(k)), requires_grad=True) for k in range(2)]
+    optimizer = optim.AdamW([("1", values[0]), ("0", values[1])])
+    values[0].grad = np.array([3.0, 4.0])
+    optimizer.step()
+    state = optimizer.state_dict()
+    assert (state["step.1"], state["step.0"]) == (1, 0)
+    fresh = optim.AdamW([("1", Tensor(np.ones(2), requires_grad=True)), ("0", Tensor(np.ones(2), requires_grad=True))])
+    fresh.load_state_dict(state)
+    for name, array in fresh.state_dict().items():
+        np.testing.assert_array_equal(array, state[name], err_msg=name)
 
 
 def test_the_learning_rate_is_restored_as_pytorch_does() -> None:

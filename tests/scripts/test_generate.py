@@ -158,6 +158,7 @@ def test_bad_input_is_one_line_and_status_2(runs: dict[str, Path], tmp_path: Pat
         (["--logit-bias", "x=nan"], "--logit-bias 'x=nan': expected TOKEN=NUMBER"),
         (["--logit-bias", "x=inf"], "the logit bias of 'x' is inf: expected a finite number, or -inf"),
         (["--logit-bias", "the=1"], "is for 'the', which is 3 tokens, ['t', 'h', 'e']: expected the text of one token"),
+        (["--logit-bias", "t=1", "t=-2"], "--logit-bias 't=-2': its token has the bias 1 already"),
         (["--logit-bias", "id:999=1"], "a token of the logit bias is 999, which is out of range"),
     ]:
         fails_with_one_line(script_here("generate.py", runs["gpt"], *arguments), message)

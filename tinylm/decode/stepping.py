@@ -27,8 +27,8 @@ class Stepper:
     context would exceed its block_size, it is cut to its newest block_size/2 tokens, whose keys and
     values are computed again at their new positions; so the context slides in half blocks, and each token
     costs about as much as two. use_cache False computes everything again at each step,
-    with the same cuts and so the same distributions. The model is in evaluation mode while it computes a step, and
-    between steps as it was.
+    with the same cuts and so the same distributions, except with rotary frequencies that change with the length of the text
+    (see DynamicScaling). The model is in evaluation mode while it computes a step, and between steps as it was.
     """
 
     def __init__(self, model: LanguageModel | NgramLM, device: str = "cpu", use_cache: bool = True) -> None:

@@ -1,6 +1,8 @@
 """Jacobians and products with second derivatives, from `grad`: a few lines each."""
 
-from collections.abc import Callable
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,19 @@ from tinylm.engine.grad import grad
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ShapeError
 
+_inside = contextvars.ContextVar("inside", default=False)  # the function of a jacobian or hvp is being called
+
+
+@contextlib.contextmanager
+def _differentiated() -> Iterator[None]:
+    """Within the context all is recorded, and the results of further jacobians and hvps too."""
+    token = _inside.set(True)
+    try:
+        with set_recording(True):
+            yield
+    finally:
+        _inside.reset(token)
+
 
 def jacobian(f: Callable[..., Any], x: Any) -> Any:
     """Returns J with J[i, j] = ∂f(x)_i / ∂x_j: one row per element of the result, each by a backward pass.
@@ -18,18 +33,20 @@ def jacobian(f: Callable[..., Any], x: Any) -> Any:
     x: a tensor or an array; f(x) is a tensor, and J has the shape (*f(x).shape, *x.shape). If x is a list, f gets its members
     as arguments, and J is a list of one Jacobian for each. A parameter of a model may be x: it is passed as it is, so f may use
     the model. The Jacobian of a gradient, jacobian(lambda x: grad(f(x), x, create_graph=True), x), is the Hessian of f.
+    Within the function of another jacobian or hvp the result is recorded, so that the outer one sees it depend on x.
     """
-    leaves = _leaves(x)
-    with set_recording(True):
+    leaves, nested = _leaves(x), _inside.get()
+    with _differentiated():
         y = Tensor.as_tensor(f(*leaves))
     xp, rows = array_module(y.data), []
     for i in range(y.size):
         row = (xp.arange(y.size) == i).astype(y.dtype).reshape(y.shape)
-        rows.append(_gradients(y, leaves, row, retain_graph=True))
-    found = [
-        Tensor(xp.stack([row[k].data for row in rows]).reshape(y.shape + t.shape) if rows else xp.zeros(y.shape + t.shape, t.dtype))
-        for k, t in enumerate(leaves)
-    ]
+        rows.append(_gradients(y, leaves, row, retain_graph=True, create_graph=nested))
+    found = []
+    for k, t in enumerate(leaves):
+        parts = [row[k] if nested else row[k].data for row in rows]
+        whole = array_module(*parts).stack(parts).reshape(y.shape + t.shape) if parts else xp.zeros(y.shape + t.shape, t.dtype)
+        found.append(Tensor.as_tensor(whole))
     return found if isinstance(x, (list, tuple)) else found[0]
 
 
@@ -43,13 +60,14 @@ def hvp(f: Callable[..., Any], x: Any, v: Any) -> Any:
     shapes, expected = [np.shape(w) for w in vs], [t.shape for t in leaves]
     if shapes != expected:
         raise ShapeError(f"hvp: v has the shape {_listed(shapes)}, expected x's {_listed(expected)}")
-    with set_recording(True):
+    nested = _inside.get()
+    with _differentiated():
         y = Tensor.as_tensor(f(*leaves))
         if y.size != 1:
             raise ShapeError(f"hvp: f(x) has the shape {y.shape}, expected one element")
         slopes = _gradients(y, leaves, None, create_graph=True)
         along = sum((g * Tensor.as_tensor(w).detach()).sum() for g, w in zip(slopes, vs, strict=True))
-    found = _gradients(along, leaves, None)
+    found = _gradients(along, leaves, None, create_graph=nested)
     return found if isinstance(x, (list, tuple)) else found[0]
 
 

@@ -69,7 +69,10 @@ def take(x, indices, /, axis=None):
     """The elements x[..., indices, ...] of `axis` (of the flattened array for None); negative indices count from the end.
 
     x (..., n, ...), indices (...) -> (..., *indices.shape, ...).  dx = dy added at those positions.
+    Raises ShapeError for indices that are no integers: a mask is for x[mask].
     """
+    if type(indices) is not int and getattr(getattr(indices, "dtype", None), "kind", "") not in ("i", "u"):
+        raise ShapeError(f"take: indices must be integers, got {getattr(indices, 'dtype', type(indices).__name__)}; for a mask: x[mask]")
     at = 0 if axis is None else normalize_axis_index(axis, x.ndim)
     rows = array_module(x).reshape(x, -1) if axis is None else x
     key = (slice(None),) * at + (constant(indices),)

@@ -28,8 +28,8 @@ def by_name(state: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """Returns a state whose arrays are "<state>.NAME" of the parameters `names`; one that has their numbers in the place of names, as
     all had before parameters could have names, is renamed."""
     steps = {key for key in state if key.startswith("step.")}
-    if steps != {f"step.{k}" for k in range(len(names))}:
-        return dict(state)
+    if steps != {f"step.{k}" for k in range(len(names))} or steps == {f"step.{name}" for name in names}:
+        return dict(state)  # names that are numbers too, in whatever order, are names
 
     def renamed(key: str) -> str:
         kind, _, number = key.rpartition(".")
