@@ -10,7 +10,7 @@ from tinylm import explain
 from tinylm.data.reading import pieces
 from tinylm.errors import ConfigError, DataError
 from tinylm.explain.questions.ablation import By
-from tinylm.explain.questions.asked_texts import asked, encoded
+from tinylm.explain.questions.asked_texts import asked
 from tinylm.explain.reading import LanguageReading, Reading
 
 _MOST_TEXTS = 32  # of a reference
@@ -50,7 +50,7 @@ def texts(read: Reading, path: Path) -> list[np.ndarray]:
     Raises DataError for a file that is too short."""
     start = next(pieces(path), "")
     if not isinstance(read, LanguageReading):
-        return [encoded(read, line) for line in start.splitlines() if line.strip()][:_MOST_TEXTS]
+        return [read.encode(line) for line in start.splitlines() if line.strip()][:_MOST_TEXTS]
     length = len(read.ids)
     try:
         ids = read.tokenizer.encode(start[: 40 * length * _MOST_TEXTS])

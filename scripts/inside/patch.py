@@ -9,7 +9,7 @@ import tyro
 from inside.readings import Question, answer, load, picture
 from tinylm import explain
 from tinylm.errors import ConfigError
-from tinylm.explain.questions.asked_texts import asked_beside, token_name
+from tinylm.explain.questions.asked_texts import asked_beside
 from tinylm.explain.questions.patching import Metric, What
 from tinylm.explain.reading import ClassifierReading
 
@@ -47,7 +47,7 @@ def patch(arguments: Patch) -> None:
         what=arguments.what,
         answer=right,
         metric=arguments.metric,
-        texts=token_name(read),
+        texts=read.token_text,
     )
     answer(arguments, found.to_json(), found)
     picture(arguments, "patch.png", "", explain.draw_patching(found))

@@ -76,6 +76,10 @@ class Reading:
         """Returns the id of a text that is one token among those that the model says. Raises ConfigError if it is not one."""
         raise NotImplementedError(f"{type(self).__name__} has no token_id")
 
+    def encode(self, text: str) -> np.ndarray:
+        """Returns the ids of another text, as the model reads it. Raises DataError for one that cannot be encoded."""
+        raise NotImplementedError(f"{type(self).__name__} has no encode")
+
     def token_text(self, token: int) -> str:
         """Returns what a token spells within a text."""
         raise NotImplementedError(f"{type(self).__name__} has no token_text")
@@ -117,13 +121,14 @@ class LanguageReading(Reading):
         characters that the tokenizer does not know."""
         if isinstance(model, NgramLM):
             raise ConfigError("an n-gram model counts: it has no gradients, no attention and no gates")
-        ids = np.concatenate([np.array(tokenizer.start, np.int64), tokenizer.encode(text)])
+        self.tokenizer = tokenizer
+        ids = self.encode(text)
         if len(ids) < 2:
             raise ConfigError(f"the text has {len(ids)} tokens: expected at least 2")
         if model.block_size is not None and len(ids) > model.block_size:
             raise ConfigError(f"the text has {len(ids)} tokens: expected at most {model.block_size}, the model's context")
         self.model: LanguageModel = model
-        self.text, self.ids, self.tokenizer = text, ids, tokenizer
+        self.text, self.ids = text, ids
         self.about = f"nats per token over {len(ids) - 1} tokens"
         self._ids = Tensor(to_device(ids[None], device))
         self._tokens = token_texts(tokenizer, ids.tolist())
@@ -144,6 +149,9 @@ class LanguageReading(Reading):
         if token == self.tokenizer.unknown_id:
             raise ConfigError(f"the model has no token {text!r:.60}: a space before a word is part of its token")
         return token
+
+    def encode(self, text: str) -> np.ndarray:
+        return np.concatenate([np.array(self.tokenizer.start, np.int64), self.tokenizer.encode(text)])
 
     def token_text(self, token: int) -> str:
         return token_texts(self.tokenizer, [token, token])[1]
@@ -188,6 +196,9 @@ class TranslationReading(Reading):
         named = {name.strip(): i for i, name in self._special.items()}
         return named.get(text) or _one_token(text, self._vocabulary.encode(text)[:-1].tolist())
 
+    def encode(self, text: str) -> np.ndarray:
+        return self._vocabulary.encode(text)
+
     def token_text(self, token: int) -> str:
         return self._special.get(token) or self._vocabulary.decode([token])
 
@@ -229,6 +240,12 @@ class ClassifierReading(Reading):
     def output(self) -> Tensor:
         with set_recording(True), evaluating(self.model.modules()):
             return self.model(self._ids, self._lengths)
+
+    def encode(self, text: str) -> np.ndarray:
+        return encode_words(self.tokenizer, text)
+
+    def token_text(self, token: int) -> str:
+        return token_texts(self.tokenizer, [token, token])[1]
 
     def copies(self, count: int) -> Tensor:
         return self.model(_repeated(self._ids, count), np.repeat(self._lengths, count)) * self._sign

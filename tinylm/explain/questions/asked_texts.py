@@ -5,10 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from tinylm.data.labelled import encode_words
-from tinylm.data.tokenizers import token_texts
 from tinylm.errors import DataError
-from tinylm.explain.reading import ClassifierReading, LanguageReading, Reading, TranslationReading
+from tinylm.explain.reading import ClassifierReading, Reading, TranslationReading
 
 
 def asked(read: Reading) -> dict[str, Any]:
@@ -27,32 +25,14 @@ def asked_beside(read: Reading, text: str) -> dict[str, Any]:
     if not text:
         raise DataError("the other text is empty")
     if not isinstance(read, TranslationReading):
-        return {"ids": read.ids, "other": encoded(read, text)}
+        return {"ids": read.ids, "other": read.encode(text)}
     ids = read.ids[:-1]
     if not read.given:
-        theirs = encoded(read, read.translator.translate(text, beams=1))
+        theirs = read.encode(read.translator.translate(text, beams=1))
         shared = min(len(ids) - 1, len(theirs))
         same = np.append(ids[1 : 1 + shared] == theirs[:shared], False)
         ids = ids[: 1 + int(same.argmin())]
-    return {"ids": ids, "source": read.source, "other": encoded(read, text)}
-
-
-def encoded(read: Reading, text: str) -> np.ndarray:
-    """Returns the ids of another text, as the model reads it. Raises DataError for one that cannot be encoded."""
-    match read:
-        case TranslationReading():
-            return read.translator.vocabulary.encode(text)
-        case ClassifierReading():
-            return encode_words(read.tokenizer, text)
-    assert isinstance(read, LanguageReading)
-    return np.concatenate([np.array(read.tokenizer.start, np.int64), read.tokenizer.encode(text)])
-
-
-def token_name(read: Reading) -> Callable[[int], str]:
-    """Returns what the ids that the model reads are called."""
-    if isinstance(read, ClassifierReading):
-        return lambda token: token_texts(read.tokenizer, [token, token])[1]
-    return read.token_text
+    return {"ids": ids, "source": read.source, "other": read.encode(text)}
 
 
 def answer_name(read: Reading) -> Callable[[int], str]:
