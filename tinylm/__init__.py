@@ -14,6 +14,7 @@ from tinylm.engine.derivatives import hvp, jacobian
 from tinylm.engine.grad import grad
 from tinylm.engine.kernels import kernel, update
 from tinylm.engine.op import op
+from tinylm.engine.products import products
 from tinylm.engine.profiler import profile
 from tinylm.engine.random_keys import manual_seed
 from tinylm.engine.recompute import recompute
@@ -47,6 +48,7 @@ __all__ = [
     "manual_seed",
     "no_grad",
     "op",
+    "products",
     "profile",
     "recompute",
     "update",

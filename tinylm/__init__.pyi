@@ -17,6 +17,7 @@ from tinylm.engine.grad import grad as grad
 from tinylm.engine.kernels import kernel as kernel
 from tinylm.engine.kernels import update as update
 from tinylm.engine.op import op as op
+from tinylm.engine.products import products as products
 from tinylm.engine.profiler import profile as profile
 from tinylm.engine.random_keys import manual_seed as manual_seed
 from tinylm.engine.recompute import recompute as recompute
