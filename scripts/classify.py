@@ -18,6 +18,7 @@ from support.tables import screen
 from support.texts import texts_of
 
 from tinylm.data.labelled import MAX_WORDS, SPLITS, LabelledTexts, encode_words, load_labelled
+from tinylm.engine.products import Precision, products
 from tinylm.errors import ConfigError, DataError, one_line
 from tinylm.train.run_folder import new_folder
 from tinylm.train.tasks.classification import (
@@ -79,6 +80,8 @@ class Run:
     """instead, label the lines of this file"""
     encoding: str = "utf-8"
     """of the file or the standard input, by Python's name: utf-8, latin-1, utf-16, cp1252, ..."""
+    precision: Precision = "float32"
+    """of matrix products: float32, or operands rounded to bfloat16 and sums in float32"""
     dry_run: bool = False
     """label the first text only"""
 
@@ -112,7 +115,7 @@ def parse_train(argv: list[str]) -> Train:
         return new_run(console.parse(Train, args=argv, prog=prog, default=Train(**dataclasses.asdict(base))), argv)
     saved = dataclasses.asdict(read_config(Path(resumed), ClassifierConfig)[0])
     arguments = console.parse(Train, args=argv, prog=prog, default=Train(**saved, resume=Path(resumed)))
-    refuse_changes(arguments, saved)
+    refuse_changes(arguments, saved, {"precision"})
     if arguments.dry_run:
         raise ConfigError("--dry-run and --resume do not go together: a dry run leaves nothing behind")
     return arguments
@@ -178,7 +181,8 @@ def classify(arguments: Run) -> None:
     model, tokenizer, names = load_classifier(arguments.run)
     for name, text in texts:
         try:
-            logit = float(logits_of(model, [encode_words(tokenizer, text)])[0])
+            with products(arguments.precision):
+                logit = float(logits_of(model, [encode_words(tokenizer, text)])[0])
         except DataError as error:
             raise DataError(f"{name}: {error}") from error
         p = 1 / (1 + np.exp(-abs(logit)))

@@ -12,6 +12,7 @@ from support.tables import screen
 from support.texts import warn_of_changes
 
 from tinylm.data import open_corpus
+from tinylm.engine.products import Precision, products
 from tinylm.errors import ConfigError
 from tinylm.models import LanguageModel
 from tinylm.studies.dynamic_evaluation import dynamic_losses
@@ -37,6 +38,8 @@ class Arguments:
     """of the text files, by Python's name, by default the first run's: utf-8, latin-1, utf-16, cp1252, ..."""
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
+    precision: Precision = "float32"
+    """of matrix products: float32, or operands rounded to bfloat16 and sums in float32"""
     dry_run: bool = False
     """read the first 2,000 tokens only"""
 
@@ -64,12 +67,13 @@ def main() -> None:
             raise ConfigError(f"{folder} has other tokens than {arguments.runs[0]}: only models of the same tokens can be mixed")
         if arguments.data is None and config is not None and config.data == data:
             warn_of_changes(folder, corpus)
-        if arguments.dynamic is not None and isinstance(model, LanguageModel):
-            losses.append(dynamic_losses(model, ids, arguments.dynamic, device=arguments.device))
-            name = f"{folder}, learning as it goes"
-        else:
-            losses.append(token_losses(model, ids, arguments.device))
-            name = str(folder)
+        with products(arguments.precision):
+            if arguments.dynamic is not None and isinstance(model, LanguageModel):
+                losses.append(dynamic_losses(model, ids, arguments.dynamic, device=arguments.device))
+                name = f"{folder}, learning as it goes"
+            else:
+                losses.append(token_losses(model, ids, arguments.device))
+                name = str(folder)
         row(table, name, losses[-1])
     if len(losses) > 1:
         mixed, weights = mix(losses)

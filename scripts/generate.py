@@ -21,6 +21,7 @@ from tinylm.decode import Sampling, generate, generate_batch, token_biases
 from tinylm.decode.sampling import cut_at_stops
 from tinylm.decode.scoring import forbidden_ids, line_break
 from tinylm.engine.devices import device_namespace
+from tinylm.engine.products import Precision, products
 from tinylm.engine.random_keys import default_generator
 from tinylm.errors import ConfigError, DataError
 from tinylm.models import LanguageModel, NgramLM
@@ -78,12 +79,19 @@ class Arguments:
     """keep keys and values, or the recurrent state; --no-cache recomputes everything at each token, for comparison"""
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
+    precision: Precision = "float32"
+    """of matrix products: float32, or operands rounded to bfloat16 and sums in float32"""
     dry_run: bool = False
     """generate three tokens only"""
 
 
 def main() -> None:
     arguments = console.parse(Arguments)
+    with products(arguments.precision):
+        work(arguments)
+
+
+def work(arguments: Arguments) -> None:
     sampling = Sampling(
         arguments.greedy, arguments.temperature, arguments.top_k, arguments.top_p, arguments.min_p, arguments.repetition_penalty,
         arguments.no_repeat_ngram,

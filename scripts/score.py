@@ -14,6 +14,7 @@ from support.tables import screen
 
 from tinylm.data.corpora import read_text
 from tinylm.decode import Score, score_text
+from tinylm.engine.products import Precision, products
 from tinylm.errors import ConfigError, DataError
 from tinylm.train import load_run
 
@@ -39,6 +40,8 @@ class Arguments:
     """print each token; --no-tokens prints the totals only"""
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
+    precision: Precision = "float32"
+    """of matrix products: float32, or operands rounded to bfloat16 and sums in float32"""
     dry_run: bool = False
     """score the first 100 characters of each text only"""
 
@@ -47,14 +50,8 @@ def main() -> None:
     arguments = console.parse(Arguments)
     if bool(arguments.texts) == (arguments.file is not None):
         raise ConfigError("give texts to score, or --file, and not both")
-    model, tokenizer, _ = load_run(arguments.run, arguments.device)
-    scores = []
-    for name, text in named_texts(arguments):
-        text = text[:100] if arguments.dry_run else text
-        try:
-            scores.append(score_text(model, tokenizer, text, sentence=arguments.sentences, device=arguments.device))
-        except DataError as error:
-            raise DataError(f"{name}: {error}") from error
+    with products(arguments.precision):
+        scores = scores_of(arguments)
     output = screen(100)
     if arguments.tokens and arguments.file is None:
         for score in scores:
@@ -70,6 +67,19 @@ def main() -> None:
     if len(scores) > 1:
         row(table, f"all {len(scores)}", total(scores))
     output.print(table)
+
+
+def scores_of(arguments: Arguments) -> list[Score]:
+    """Returns the score of each text. Raises DataError naming one that cannot be encoded."""
+    model, tokenizer, _ = load_run(arguments.run, arguments.device)
+    scores = []
+    for name, text in named_texts(arguments):
+        text = text[:100] if arguments.dry_run else text
+        try:
+            scores.append(score_text(model, tokenizer, text, sentence=arguments.sentences, device=arguments.device))
+        except DataError as error:
+            raise DataError(f"{name}: {error}") from error
+    return scores
 
 
 def named_texts(arguments: Arguments) -> list[tuple[str, str]]:

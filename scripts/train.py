@@ -24,6 +24,7 @@ from tinylm.data.tokenizers import StreamDecoder
 from tinylm.decode import Sampling, generate
 from tinylm.decode.scoring import forbidden_ids, line_break
 from tinylm.engine.devices import device_namespace
+from tinylm.engine.products import products
 from tinylm.engine.random_keys import drawing_from
 from tinylm.errors import ConfigError
 from tinylm.train import Counting, Run, TrainConfig, default_config
@@ -206,7 +207,7 @@ def train(run: Run, text: str | Corpus, arguments: Arguments) -> int:
     if summary is None:
         print(f"stopped at step {run.progress.step}" + (later and f"; continue with: {console.program()} --resume {folder}"))
         return 130
-    with drawing_from(run.state.generator):
+    with drawing_from(run.state.generator), products(run.config.precision):
         conclude(run, summary)
     return 0
 

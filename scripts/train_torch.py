@@ -20,7 +20,7 @@ from tinylm.train.tasks.loading import read_config
 @dataclass(frozen=True)
 class Arguments:
     """Trains the language model of a run once more, with PyTorch: the settings, initial weights, batches, learning rates
-    and validations are the same; the model, the gradients and the optimiser are PyTorch's, and dropout masks differ.
+    and validations are the same; the model, the gradients and the optimiser are PyTorch's, in float32, and dropout masks differ.
     Writes another run folder, which 'explain report RUN --torch FOLDER' draws together with the run."""
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -42,6 +42,7 @@ def main() -> None:
     text: str | Corpus = open_corpus(config.data, config.encoding)
     warn_of_changes(arguments.run, text)
     chosen = arguments.out or arguments.run.with_name(f"{arguments.run.resolve().name}-torch")
+    config = dataclasses.replace(config, precision="float32")  # whatever the run's
     if arguments.steps is not None:
         config = dataclasses.replace(config, steps=arguments.steps)
     if arguments.dry_run:

@@ -17,6 +17,7 @@ from support.translation import BEAMS, baselines, fitting, load, score, shortene
 
 from tinylm.data.pairs import Pair, Pairs
 from tinylm.engine.devices import device_namespace
+from tinylm.engine.products import Precision, products
 from tinylm.errors import ConfigError, DataError
 from tinylm.files.json_files import write_json
 from tinylm.train.run_folder import new_folder
@@ -67,6 +68,8 @@ class Translate:
     """a translation never has a sequence of N tokens twice; 0: sequences may repeat"""
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
+    precision: Precision = "float32"
+    """of matrix products: float32, or operands rounded to bfloat16 and sums in float32"""
     dry_run: bool = False
     """translate the first sentence only"""
 
@@ -116,7 +119,9 @@ def train_in(run: TranslationRun, pairs: Pairs, arguments: Train) -> int:
         print(f"stopped at step {run.progress.step}{later}")
         return 130
     translator = SentenceTranslator(run.task.model, run.task.vocabulary, config.block_size, config.device)
-    write_json(folder / "summary.json", {**summary, "test": test(translator, pairs.train, pairs.test)})
+    with products(config.precision):
+        tested = test(translator, pairs.train, pairs.test)
+    write_json(folder / "summary.json", {**summary, "test": tested})
     return 0
 
 
@@ -142,7 +147,8 @@ def translate(arguments: Translate) -> int:
     translator = load_translator(arguments.run, arguments.device)
     for name, text in sentences:
         try:
-            result = translator.translate(text, arguments.beams, arguments.alpha, arguments.no_repeat_ngram)
+            with products(arguments.precision):
+                result = translator.translate(text, arguments.beams, arguments.alpha, arguments.no_repeat_ngram)
         except DataError as error:
             raise DataError(f"{name}: {error}") from error
         print(" ".join(result.split()), flush=True)  # one line, whatever the model wrote

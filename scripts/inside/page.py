@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inside.readings import Reading, load
+from tinylm.errors import ConfigError
 from tinylm.explain.live.model_page import reading_page
 
 
@@ -21,6 +22,8 @@ class LivePage(Reading):
 
 
 def page(arguments: LivePage) -> None:
+    if arguments.precision != "float32":
+        raise ConfigError(f"--precision {arguments.precision}: a page computes in float32")
     made = reading_page(load(arguments), None if arguments.dry_run else arguments.out, arguments.exact)
     print(f"{'would write' if arguments.dry_run else 'written'}: {arguments.out}, {len(made.content) / 1e6:.1f} MB")
     print(f"the page shows a recorded run: {made.problem}" if made.problem else "the page computes whatever text is typed into it")

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from rich.console import RenderableType
 from support.tables import screen
 
+from tinylm.engine.products import Precision
 from tinylm.errors import ConfigError
 from tinylm.explain import reading
 from tinylm.explain.figures import png
@@ -35,6 +36,8 @@ class Reading:
     """for a classifier: the label to explain; by default the one that it gives"""
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
+    precision: Precision = "float32"
+    """of matrix products: float32, or operands rounded to bfloat16 and sums in float32"""
     dry_run: bool = False
     """read the first 20 characters only, and write nothing"""
 

@@ -15,6 +15,7 @@ from support.tables import screen
 from support.translation import BEAMS, Outputs, baselines, fitting, load, score, shortened, show, sizes, train_shown, translations
 from tinylm.data.pairs import Pairs
 from tinylm.engine.devices import device_namespace
+from tinylm.engine.products import products
 from tinylm.errors import CheckpointError, ConfigError, DataError
 from tinylm.files.json_files import read_json
 from tinylm.train.run_folder import never_started
@@ -25,7 +26,7 @@ from tinylm.train.tasks.translation_config import TranslationConfig, default_con
 
 Model = Literal["transformer", "lstm", "torch"]
 LENGTHS = ("steps", "schedule_steps", "warmup")  # --steps scales all of them
-SHARED = ("data", "encoding", "bpe_size", "device", "seed", "block_size", "log_every", "eval_every", "save_every")
+SHARED = ("data", "encoding", "bpe_size", "device", "seed", "block_size", "log_every", "eval_every", "save_every", "precision")
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def config_of(name: str, arguments: Compare) -> TranslationConfig:
     stretched = {length: -(-getattr(kind, length) * given.steps // whole) for length in LENGTHS}
     if name == "lstm":
         given = dataclasses.replace(kind, **{setting: getattr(given, setting) for setting in SHARED})
-    return dataclasses.replace(given, **stretched)
+    return dataclasses.replace(given, **stretched, precision="float32" if name == "torch" else given.precision)
 
 
 def compare_in(folder: Path, configs: dict[str, TranslationConfig], pairs: Pairs, dry_run: bool) -> int:
@@ -91,7 +92,8 @@ def compare_in(folder: Path, configs: dict[str, TranslationConfig], pairs: Pairs
     systems: dict[str, Outputs] = {"": baselines(pairs.train, sources)}
     for name, translator in translators.items():
         print(f"{name} ...", file=sys.stderr, flush=True)
-        systems[name] = translations(translator, sources)
+        with products(configs[name].precision):
+            systems[name] = translations(translator, sources)
     table = Table("system", "decoding", "BLEU", "chrF", "nats/token", "parameters", "training", box=None)
     for name, outputs in systems.items():
         for kind, texts in outputs.items():

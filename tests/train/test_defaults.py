@@ -18,7 +18,7 @@ from tinylm.train.tasks.translation_config import TranslationConfig
 
 LOOP = {
     "device": "cpu", "warmup": 100, "clip": 1.0, "log_every": 10, "eval_every": 500, "save_every": 500, "save_minutes": 10.0, "keep": 3,
-    "ema": 0.0, "patience": 0,
+    "ema": 0.0, "patience": 0, "precision": "float32",
 }  # fmt: skip
 GPT = {
     "model": "gpt", "data": "tinyshakespeare", "encoding": "utf-8", "init": "", "lora_rank": 0, "lora_alpha": 16.0, "tokenizer": "char",
@@ -53,7 +53,7 @@ TRANSLATORS: dict[str, dict[str, Any]] = {
 BAG = {
     "data": "uci-sentences", "encoding": "utf-8", "split": 0, "members": 3, "min_count": 1, "width": 8, "buckets": 65536, "hidden": 64,
     "layers": 1, "heads": 4, "word_dropout": 0.3, "epochs": 12, "batch_size": 32, "seed": 0, "dropout": 0.2, "lr": 1e-2,
-    "weight_decay": 0.1,
+    "weight_decay": 0.1, "precision": "float32",
 }  # fmt: skip
 SEQUENCE = {**BAG, "members": 5, "width": 32, "min_count": 2, "epochs": 8}
 CLASSIFIERS: dict[str, dict[str, Any]] = {
@@ -80,10 +80,10 @@ def test_the_settings_of_every_model(module: Any, of: type[Settings], models: di
 
 
 def test_the_settings_of_any_training_by_gradients() -> None:
-    assert UpdateSettings().to_json() == {"seed": 0, "dropout": 0.0, "lr": 1e-3, "weight_decay": 0.1}
+    assert UpdateSettings().to_json() == {"seed": 0, "dropout": 0.0, "lr": 1e-3, "weight_decay": 0.1, "precision": "float32"}
 
 
-OLD_LOOP = {"save_minutes": 0.0, "keep": 1, "ema": 0.0, "patience": 0}
+OLD_LOOP = {"precision": "float32", "save_minutes": 0.0, "keep": 1, "ema": 0.0, "patience": 0}
 
 
 OLD = [
@@ -93,7 +93,7 @@ OLD = [
         "init": "", "lora_rank": 0, "lora_alpha": 16.0, "input_dropout": 0.0,
     }),
     (TranslationConfig, {**OLD_LOOP, "optimizer": "adamw", "matrix_lr": 0.02, "embedding": "random", "encoding": "utf-8"}),
-    (ClassifierConfig, {"encoding": "utf-8"}),
+    (ClassifierConfig, {"precision": "float32", "encoding": "utf-8"}),
 ]  # fmt: skip
 
 

@@ -7,13 +7,14 @@ import contextlib
 import math
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal, get_args
 
 from tinylm.engine.array_functions import Array, Namespace
 from tinylm.engine.arrays import array_module
 from tinylm.errors import ConfigError
 
-PRECISIONS = ("float32", "bfloat16")
+Precision = Literal["float32", "bfloat16"]
+PRECISIONS = get_args(Precision)
 
 
 class _Precision(threading.local):

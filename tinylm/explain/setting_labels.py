@@ -76,6 +76,7 @@ _LABELS: dict[str, tuple[str, str]] = {
     "patience": ("validations without improvement before it stops", ""),
     "seed": ("seed of weights, batches and dropout", ""),
     "device": ("device", ""),
+    "precision": ("operands of matrix products", ""),
     "log_every": ("steps between records", ""),
     "eval_every": ("steps between validations", ""),
     "save_every": ("steps between checkpoints", ""),

@@ -36,7 +36,8 @@ def describe_failure(state: RunState, gradients: Gradients, k: int) -> AnomalyEr
     if state.ranks.rank:
         return AnomalyError(explained(report))
     try:
-        save_arrays(folder / "state.safetensors", arrays, {**record, "starts_afresh": state.task.starts_afresh(k)})
+        step = {"starts_afresh": state.task.starts_afresh(k), "precision": state.task.config.precision}
+        save_arrays(folder / "state.safetensors", arrays, {**record, **step})
         write_json(folder / "report.json", report)
         kept = f"the batch, the weights before and the random state are in {folder}: python -m tinylm replay {state.folder} repeats it"
     except CheckpointError as problem:

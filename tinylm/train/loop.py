@@ -10,6 +10,7 @@ import numpy as np
 
 from tinylm.engine.arrays import Array, array_module
 from tinylm.engine.devices import to_numpy
+from tinylm.engine.products import products
 from tinylm.engine.random_keys import Generator, drawing_from
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import AnomalyError, CheckpointError
@@ -94,7 +95,7 @@ class Training:
         carried = None if task.starts_afresh(k) else state.carried
         total: Any = 0.0
         handed_on = []
-        with drawing_from(state.generator):
+        with drawing_from(state.generator), products(self.config.precision):
             for arrays, rows, weight in task.micro_batches(k):
                 loss, after = task.loss(arrays, rows_of(carried, rows))
                 (loss if weight == 1 else loss * weight).backward()

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinylm.engine.devices import to_numpy
+from tinylm.engine.products import products
 from tinylm.engine.random_keys import drawing_from
 from tinylm.errors import AnomalyError
 from tinylm.files.json_files import write_json
@@ -88,7 +89,7 @@ def summarize(state: RunState) -> dict[str, Any]:
         state.average.assign()
     task, progress, summary = state.task, state.progress, None
     if state.ranks.rank == 0:
-        with drawing_from(state.generator):
+        with drawing_from(state.generator), products(task.config.precision):
             results = task.results(progress.train_seconds)
         if results is None:
             tokens, early = task.tokens_between(0, progress.step), progress.step < task.config.steps

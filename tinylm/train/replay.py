@@ -1,5 +1,6 @@
 """Repeating a training step that failed."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,8 @@ def failed_run(folder: Path) -> Training:
             task = task_with_batch(folder, batch, bool(record["starts_afresh"]))
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{path} has no batch for {task_of(read_record(folder))}: it holds {sorted(batch)}") from error
+    if "precision" in record:  # of that step: a resume may have changed the run's
+        task.config = dataclasses.replace(task.config, precision=record["precision"])
     run = Training(task, folder, generator=generator)
     restore(run.state, path, {name: a for name, a in arrays.items() if not name.startswith("batch.")}, record)
     run.model.train()

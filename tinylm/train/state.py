@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 
 from tinylm.engine.arrays import Array
 from tinylm.engine.devices import device_namespace
+from tinylm.engine.products import products
 from tinylm.engine.random_keys import Generator
 from tinylm.train.averaging import WeightAverage
 from tinylm.train.distributed import Ranks
@@ -90,6 +92,9 @@ class RunState:
         self.average = WeightAverage(task.model, config.ema) if config.ema else None
         self.losses = device_namespace(config.device).zeros((), np.float32)
 
-    def evaluated(self) -> contextlib.AbstractContextManager[None]:
-        """Within it the model has the weights that are evaluated and saved: their average, if there is one."""
-        return self.average.swapped() if self.average else contextlib.nullcontext()
+    @contextlib.contextmanager
+    def evaluated(self) -> Iterator[None]:
+        """Within it the model has the weights that are evaluated and saved, their average if there is one, and the products have the
+        run's precision."""
+        with self.average.swapped() if self.average else contextlib.nullcontext(), products(self.task.config.precision):
+            yield

@@ -61,7 +61,7 @@ class ClassifierConfig(UpdateSettings, ClassifierSettings):
 
     task: ClassVar[str] = "classification"
     model_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = MODEL_DEFAULTS
-    added: ClassVar[Mapping[str, Any]] = {"encoding": "utf-8"}
+    added: ClassVar[Mapping[str, Any]] = {**UpdateSettings.added, "encoding": "utf-8"}
 
     lr: float = 1e-2
     """learning rate at the start; it falls to zero along a straight line"""

@@ -50,7 +50,7 @@ class Classification(Task):
         steps = self.steps_each * len(self.model.members)
         self.config = LoopSettings(
             lr=self.settings.lr, clip=1.0, steps=steps, schedule_steps=steps, log_every=self.batches_per_epoch,
-            save_every=self.batches_per_epoch, save_minutes=0.0, keep=2,
+            save_every=self.batches_per_epoch, save_minutes=0.0, keep=2, precision=self.settings.precision,
         )  # fmt: skip
         self.epoch_key, self.total = (0, 0), 0.0  # what ordered the texts of the current epoch, and the sum of its losses
         self._lengths = np.array([len(ids) for ids in self.part.train_texts])

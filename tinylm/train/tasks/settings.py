@@ -21,6 +21,7 @@ from tinylm.checks import (
     check_probability,
     shown,
 )
+from tinylm.engine.products import Precision
 from tinylm.errors import CheckpointError, ConfigError
 
 SMALLEST_BPE = 256  # pieces: the bytes
@@ -105,6 +106,8 @@ class Settings:
 class UpdateSettings(Settings):
     """The settings of any training by gradients."""
 
+    added: ClassVar[Mapping[str, Any]] = {"precision": "float32"}
+
     seed: int = 0
     """of weights, batches and dropout"""
     dropout: float = 0.0
@@ -113,6 +116,9 @@ class UpdateSettings(Settings):
     """peak learning rate, after the warmup"""
     weight_decay: float = 0.1
     """AdamW's decay of matrices; vectors have none"""
+    precision: Precision = "float32"
+    """of matrix products, in training and validation: float32, or operands rounded to bfloat16 and sums in float32; a resume may
+    change it"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -124,7 +130,9 @@ class UpdateSettings(Settings):
 class LoopSettings(UpdateSettings):
     """The settings of the training loop: how long, how fast, and when it records, validates and saves."""
 
-    added: ClassVar[Mapping[str, Any]] = {"save_minutes": 0.0, "keep": 1, "ema": 0.0, "patience": 0}
+    added: ClassVar[Mapping[str, Any]] = {
+        **UpdateSettings.added, "save_minutes": 0.0, "keep": 1, "ema": 0.0, "patience": 0,
+    }  # fmt: skip
 
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""

@@ -94,9 +94,9 @@ def torch_language_model(config: TrainConfig, vocab_size: int) -> torch.nn.Modul
     """Returns the untrained model of `build_model` in PyTorch.
 
     Raises ConfigError for what it does not have: an n-gram model, several members, a dropout ramp, averaged
-    weights, a trained model to begin with, and the sigmoid.
+    weights, a trained model to begin with, rounded products, and the sigmoid.
     """
-    for setting, plain in (("members", 1), ("dropout_ramp", 0), ("ema", 0.0), ("init", "")):
+    for setting, plain in (("members", 1), ("dropout_ramp", 0), ("ema", 0.0), ("init", ""), ("precision", "float32")):
         if vars(config)[setting] != plain:
             raise ConfigError(f"{setting} is {vars(config)[setting]!r}: expected {plain!r}, the one that PyTorch trains too")
     if config.model == "gpt":
@@ -120,11 +120,13 @@ class TorchTranslationRun(_InTorch, TranslationRun):
     """The run that TranslationRun makes of the same config, with the steps computed by PyTorch."""
 
     def __init__(self, config: TranslationConfig, folder: Path, pairs: Pairs) -> None:
-        """Raises ConfigError for another model than the Transformer; otherwise as TranslationRun."""
+        """Raises ConfigError for another model than the Transformer, averaged weights and rounded products; otherwise as TranslationRun."""
         if config.model != "transformer":
             raise ConfigError(f"model {config.model!r}: expected 'transformer', the one that PyTorch trains too")
         if config.ema:
             raise ConfigError(f"ema is {config.ema}: expected 0, since PyTorch's weights are not averaged")
+        if config.precision != "float32":
+            raise ConfigError(f"precision is {config.precision!r}: expected 'float32', in which PyTorch trains")
         super().__init__(config, folder, pairs)
         sizes = config.n_embd, config.n_head, config.n_hidden, config.n_layer, config.dropout, config.block_size
         self._adopt(TorchTranslator(self.task.vocabulary.size, *sizes))
