@@ -1,6 +1,6 @@
 // The arguments that all kernels of attention take: which query may look at which key, which weights dropout keeps, and where a
 // head of q, k, v or of an output begins. scaled_dot_product_attention.cuh explains them; this file is included before it, after
-// attention_tiles.cuh and philox.cuh.
+// bfloat16.cuh, attention_tiles.cuh and philox.cuh.
 
 // ---------------------------------------------------------------- dropout
 
@@ -41,6 +41,12 @@ struct Attention {
     int causal;
     float scale;
     Dropout dropout;
+    int rounded;  // whether the products' operands are rounded to bfloat16
+
+    // The scale is a factor of Q in shared memory, and of dQ at the end; where operands are rounded, it is one of the scores and of dS.
+    __device__ float query_factor() const { return rounded ? 1.f : scale; }
+    __device__ float score_factor() const { return rounded ? scale : 1.f; }
+    __device__ float operand(float x) const { return rounded ? nearest_bfloat16(x) : x; }
 
     // A matrix of x (N, count, rows, columns), where lead = n count + head.
     __device__ Matrix part(const Strided& x, int lead, int count, int rows, int columns) const {

@@ -18,6 +18,10 @@ __device__ int lane_row() { return threadIdx.x >> 3; }
 
 __device__ float4 times(float4 a, float b) { return make_float4(a.x * b, a.y * b, a.z * b, a.w * b); }
 
+__device__ float4 nearest(float4 a) {
+    return make_float4(nearest_bfloat16(a.x), nearest_bfloat16(a.y), nearest_bfloat16(a.z), nearest_bfloat16(a.w));
+}
+
 __device__ float dot(float4 a, float4 b, float sum) {
     return fmaf(a.w, b.w, fmaf(a.z, b.z, fmaf(a.y, b.y, fmaf(a.x, b.x, sum))));
 }
@@ -57,10 +61,11 @@ __device__ void store_four(float* row, int c, int columns, float4 a) {
 // Rows of WIDTH numbers as float4, with one float4 between them so that neighbouring rows start in different banks.
 
 template <int ROWS>
-__device__ void load(float4 (*tile)[WIDTH / 4 + 1], const Matrix& m, int first, float factor) {
+__device__ void load(float4 (*tile)[WIDTH / 4 + 1], const Matrix& m, int first, float factor, int rounded) {
     for (int i = threadIdx.x; i < ROWS * (WIDTH / 4); i += THREADS) {
         const int r = i / (WIDTH / 4), c = i % (WIDTH / 4);
-        tile[r][c] = times(four(m, first + r, 4 * c), factor);
+        const float4 x = times(four(m, first + r, 4 * c), factor);
+        tile[r][c] = rounded ? nearest(x) : x;
     }
 }
 

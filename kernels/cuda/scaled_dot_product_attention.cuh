@@ -22,8 +22,12 @@
 // computes the scores twice, once for dq and once for dk and dv, so that every sum has one owner and one order,
 // without atomics: the block that owns some keys loops over the queries of each head that shares them, in turn.
 //
-// This file is included after attention_tiles.cuh, philox.cuh and attention_arguments.cuh by a short .cu file for each WIDTH that
-// D and E are padded to, which says what WIDTH, C and the R of the kernels are. One launch has N heads ceil(rows / 16 R)
+// rounded: the operands of all products are rounded to bfloat16 as those of tinylm/ops/attention.py: q, k, v, dy, the weights
+// p_j m_j, and scale ds_j. The weights are normalised before they are rounded, and δ sums weights that are not rounded: so forward
+// and dq loop over the keys twice.
+//
+// This file is included after bfloat16.cuh, attention_tiles.cuh, philox.cuh and attention_arguments.cuh by a short .cu file for each
+// WIDTH that D and E are padded to, which says what WIDTH, C and the R of the kernels are. One launch has N heads ceil(rows / 16 R)
 // blocks of 128 threads, rows T; for dk and dv N key_heads ceil(S / 16 R).
 
 #define NEGATIVE_INFINITY __int_as_float(0xff800000)
@@ -36,10 +40,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_atte
     int out_width, long long q_batch, long long q_head, long long q_row, long long k_batch, long long k_head, long long k_row,
     long long v_batch, long long v_head, long long v_row, long long mask_batch, long long mask_head, long long mask_row,
     long long mask_column, int causal, float scale, unsigned long long seed, unsigned long long stream, unsigned int threshold,
-    float keep_scale) {
+    float keep_scale, int rounded) {
     const Attention a = {{q, q_batch, q_head, q_row}, {k, k_batch, k_head, k_row}, {v, v_batch, v_head, v_row}, mask, heads, key_heads,
                          steps, keys, width, out_width, mask_batch, mask_head, mask_row, mask_column, causal, scale,
-                         {seed, stream, threshold, keep_scale}};
+                         {seed, stream, threshold, keep_scale}, rounded};
     constexpr int R = FORWARD_R;
     __shared__ float4 q_s[16 * R][WIDTH / 4 + 1], k_s[8 * C][WIDTH / 4 + 1], v_s[8 * C][WIDTH / 4 + 1], w[16 * R][2 * C + 1];
     __shared__ unsigned char kept[16 * R][C + 1];
@@ -55,49 +59,57 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_atte
     clear<R>(sum);
 #pragma unroll
     for (int i = 0; i < R; ++i) largest[i] = NEGATIVE_INFINITY, total[i] = 0.f;
-    load<16 * R>(q_s, q_all, query0, scale);
+    load<16 * R>(q_s, q_all, query0, a.query_factor(), rounded);
 
-    for (int key0 = 0; key0 < end; key0 += 8 * C) {
-        load<8 * C>(k_s, k_all, key0, 1.f);
-        load<8 * C>(v_s, v_all, key0, 1.f);
-        a.draw<16 * R, 8 * C>(kept, lead, query0, key0);
-        __syncthreads();
-        float s[R][C];
-        products<R>(s, q_s, k_s);
+    for (int pass = rounded ? 1 : 2; pass <= 2; ++pass) {  // the first pass is for the largest score and the total
+        const bool again = rounded && pass == 2;
+        for (int key0 = 0; key0 < end; key0 += 8 * C) {
+            load<8 * C>(k_s, k_all, key0, 1.f, rounded);
+            load<8 * C>(v_s, v_all, key0, 1.f, rounded);
+            a.draw<16 * R, 8 * C>(kept, lead, query0, key0);
+            __syncthreads();
+            float s[R][C];
+            products<R>(s, q_s, k_s);
 #pragma unroll
-        for (int i = 0; i < R; ++i) {
-            const int r = ty + 16 * i;
-            float m = largest[i];
+            for (int i = 0; i < R; ++i) {
+                const int r = ty + 16 * i;
+                float m = largest[i];
 #pragma unroll
-            for (int j = 0; j < C; ++j) {
-                if (!a.sees(mask_part, query0 + r, key0 + tx + 8 * j)) s[i][j] = NEGATIVE_INFINITY;
-                m = fmaxf(m, s[i][j]);
+                for (int j = 0; j < C; ++j) {
+                    s[i][j] = a.sees(mask_part, query0 + r, key0 + tx + 8 * j) ? s[i][j] * a.score_factor() : NEGATIVE_INFINITY;
+                    m = fmaxf(m, s[i][j]);
+                }
+                m = row_max(m);
+                const float base = m == NEGATIVE_INFINITY ? 0.f : m;  // no key is visible yet: all exponentials are 0
+                const float correction = expf(largest[i] - base);
+                const float norm = again && total[i] != 0.f ? 1.f / total[i] : 1.f;
+                float part = 0.f;
+#pragma unroll
+                for (int j = 0; j < C; ++j) {
+                    s[i][j] = expf(s[i][j] - base);
+                    part += s[i][j];
+                    s[i][j] *= norm;
+                    if (threshold) s[i][j] *= keep_factor(kept[r], a.dropout, a.weight(lead, query0 + r, key0), tx + 8 * j);
+                    s[i][j] = a.operand(s[i][j]);
+                }
+                if (!again) total[i] = total[i] * correction + row_sum(part);
+                largest[i] = m;
+#pragma unroll
+                for (int h = 0; h < WIDTH / 32; ++h) sum[i][h] = times(sum[i][h], correction);
             }
-            m = row_max(m);
-            const float base = m == NEGATIVE_INFINITY ? 0.f : m;  // no key is visible yet: all exponentials are 0
-            const float correction = expf(largest[i] - base);
-            float part = 0.f;
-#pragma unroll
-            for (int j = 0; j < C; ++j) {
-                s[i][j] = expf(s[i][j] - base);
-                part += s[i][j];
-                if (threshold) s[i][j] *= keep_factor(kept[r], a.dropout, a.weight(lead, query0 + r, key0), tx + 8 * j);
+            if (pass == 2) {
+                exchange_scores<R>(w, s);
+                accumulate<R>(sum, w, v_s);
             }
-            total[i] = total[i] * correction + row_sum(part);
-            largest[i] = m;
-#pragma unroll
-            for (int h = 0; h < WIDTH / 32; ++h) sum[i][h] = times(sum[i][h], correction);
+            __syncthreads();
         }
-        exchange_scores<R>(w, s);
-        accumulate<R>(sum, w, v_s);
-        __syncthreads();
     }
 
 #pragma unroll
     for (int i = 0; i < R; ++i) {
         const int query = query0 + ty + 16 * i;
         if (query >= steps) continue;
-        const float inverse = total[i] == 0.f ? 0.f : 1.f / total[i];
+        const float inverse = total[i] == 0.f ? 0.f : rounded ? 1.f : 1.f / total[i];
 #pragma unroll
         for (int h = 0; h < WIDTH / 32; ++h)
             store_four(y + a.output(lead, heads, query, steps, out_width), 4 * tx + 32 * h, out_width, times(sum[i][h], inverse));
@@ -113,10 +125,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_atte
     int out_width, long long q_batch, long long q_head, long long q_row, long long k_batch, long long k_head, long long k_row,
     long long v_batch, long long v_head, long long v_row, long long mask_batch, long long mask_head, long long mask_row,
     long long mask_column, int causal, float scale, unsigned long long seed, unsigned long long stream, unsigned int threshold,
-    float keep_scale) {
+    float keep_scale, int rounded) {
     const Attention a = {{q, q_batch, q_head, q_row}, {k, k_batch, k_head, k_row}, {v, v_batch, v_head, v_row}, mask, heads, key_heads,
                          steps, keys, width, out_width, mask_batch, mask_head, mask_row, mask_column, causal, scale,
-                         {seed, stream, threshold, keep_scale}};
+                         {seed, stream, threshold, keep_scale}, rounded};
     constexpr int R = BACKWARD_R;
     __shared__ float4 q_s[16 * R][WIDTH / 4 + 1], dy_s[16 * R][WIDTH / 4 + 1], w[16 * R][2 * C + 1];
     __shared__ float4 k_s[8 * C][WIDTH / 4 + 1], v_s[8 * C][WIDTH / 4 + 1];
@@ -129,8 +141,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_atte
     const Matrix v_all = a.part(a.v, key_lead, key_heads, keys, out_width);
     const Matrix dy_all = a.part({dy, dy_batch, dy_head, dy_row}, lead, heads, steps, out_width);
     const bool* mask_part = a.mask_of(lead);
-    load<16 * R>(q_s, q_all, query0, scale);
-    load<16 * R>(dy_s, dy_all, query0, 1.f);
+    load<16 * R>(q_s, q_all, query0, a.query_factor(), rounded);
+    load<16 * R>(dy_s, dy_all, query0, 1.f, rounded);
     __syncthreads();
 
     float row_lse[R], row_delta[R];
@@ -143,35 +155,39 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_atte
         float part = 0.f;
 #pragma unroll
         for (int h = 0; h < WIDTH / 32; ++h) part = dot(dy_s[r][tx + 8 * h], four(y_row, 0, 4 * tx + 32 * h), part);
-        row_delta[i] = row_sum(part);
-        row_lse[i] = 0.f;
-        if (query < steps) {
-            row_lse[i] = lse[static_cast<Long>(lead) * steps + query];
-            if (tx == 0) delta[static_cast<Long>(lead) * steps + query] = row_delta[i];
-        }
+        row_delta[i] = rounded ? 0.f : row_sum(part);
+        row_lse[i] = query < steps ? lse[static_cast<Long>(lead) * steps + query] : 0.f;
     }
 
-    for (int key0 = 0; key0 < end; key0 += 8 * C) {
-        load<8 * C>(k_s, k_all, key0, 1.f);
-        load<8 * C>(v_s, v_all, key0, 1.f);
-        a.draw<16 * R, 8 * C>(kept, lead, query0, key0);
-        __syncthreads();
-        float s[R][C], ds[R][C];
-        products<R>(s, q_s, k_s);
-        products<R>(ds, dy_s, v_s);  // dy_i v_j
+    for (int pass = rounded ? 1 : 2; pass <= 2; ++pass) {  // the first pass is for δ_i = Σ_j p_j m_j dy_i v_j
+        for (int key0 = 0; key0 < end; key0 += 8 * C) {
+            load<8 * C>(k_s, k_all, key0, 1.f, rounded);
+            load<8 * C>(v_s, v_all, key0, 1.f, rounded);
+            a.draw<16 * R, 8 * C>(kept, lead, query0, key0);
+            __syncthreads();
+            float s[R][C], ds[R][C];
+            products<R>(s, q_s, k_s);
+            products<R>(ds, dy_s, v_s);  // dy_i v_j
 #pragma unroll
-        for (int i = 0; i < R; ++i) {
-            const int r = ty + 16 * i;
+            for (int i = 0; i < R; ++i) {
+                const int r = ty + 16 * i;
+                float part = 0.f;
 #pragma unroll
-            for (int j = 0; j < C; ++j) {
-                const float p = a.sees(mask_part, query0 + r, key0 + tx + 8 * j) ? expf(s[i][j] - row_lse[i]) : 0.f;
-                if (threshold) ds[i][j] *= keep_factor(kept[r], a.dropout, a.weight(lead, query0 + r, key0), tx + 8 * j);
-                ds[i][j] = p * (ds[i][j] - row_delta[i]);
+                for (int j = 0; j < C; ++j) {
+                    const bool seen = a.sees(mask_part, query0 + r, key0 + tx + 8 * j);
+                    const float p = seen ? expf(s[i][j] * a.score_factor() - row_lse[i]) : 0.f;
+                    if (threshold) ds[i][j] *= keep_factor(kept[r], a.dropout, a.weight(lead, query0 + r, key0), tx + 8 * j);
+                    part += p * ds[i][j];
+                    ds[i][j] = a.operand(p * (ds[i][j] - row_delta[i]) * a.score_factor());
+                }
+                if (pass == 1) row_delta[i] += row_sum(part);
             }
+            if (pass == 2) {
+                exchange_scores<R>(w, ds);
+                accumulate<R>(sum, w, k_s);
+            }
+            __syncthreads();
         }
-        exchange_scores<R>(w, ds);
-        accumulate<R>(sum, w, k_s);
-        __syncthreads();
     }
 
 #pragma unroll
@@ -180,7 +196,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_atte
         if (query >= steps) continue;
 #pragma unroll
         for (int h = 0; h < WIDTH / 32; ++h)
-            store_four(dq + a.output(lead, heads, query, steps, width), 4 * tx + 32 * h, width, times(sum[i][h], scale));
+            store_four(dq + a.output(lead, heads, query, steps, width), 4 * tx + 32 * h, width, times(sum[i][h], a.query_factor()));
+        if (tx == 0) delta[static_cast<Long>(lead) * steps + query] = row_delta[i];
     }
 }
 
@@ -192,10 +209,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_atte
     int out_width, long long q_batch, long long q_head, long long q_row, long long k_batch, long long k_head, long long k_row,
     long long v_batch, long long v_head, long long v_row, long long mask_batch, long long mask_head, long long mask_row,
     long long mask_column, int causal, float scale, unsigned long long seed, unsigned long long stream, unsigned int threshold,
-    float keep_scale) {
+    float keep_scale, int rounded) {
     const Attention a = {{q, q_batch, q_head, q_row}, {k, k_batch, k_head, k_row}, {v, v_batch, v_head, v_row}, mask, heads, key_heads,
                          steps, keys, width, out_width, mask_batch, mask_head, mask_row, mask_column, causal, scale,
-                         {seed, stream, threshold, keep_scale}};
+                         {seed, stream, threshold, keep_scale}, rounded};
     constexpr int R = BACKWARD_R;
     __shared__ float4 k_s[16 * R][WIDTH / 4 + 1], v_s[16 * R][WIDTH / 4 + 1], w[16 * R][2 * C + 1];
     __shared__ float4 q_s[8 * C][WIDTH / 4 + 1], dy_s[8 * C][WIDTH / 4 + 1];
@@ -206,8 +223,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_atte
     float4 dk_sum[R][WIDTH / 32], dv_sum[R][WIDTH / 32];
     clear<R>(dk_sum);
     clear<R>(dv_sum);
-    load<16 * R>(k_s, a.part(a.k, key_lead, key_heads, keys, width), key0, 1.f);
-    load<16 * R>(v_s, a.part(a.v, key_lead, key_heads, keys, out_width), key0, 1.f);
+    load<16 * R>(k_s, a.part(a.k, key_lead, key_heads, keys, width), key0, 1.f, rounded);
+    load<16 * R>(v_s, a.part(a.v, key_lead, key_heads, keys, out_width), key0, 1.f, rounded);
 
     const int sharing = heads / key_heads;
     for (int lead = key_lead * sharing; lead < (key_lead + 1) * sharing; ++lead) {  // the heads that look at these keys
@@ -215,8 +232,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_atte
         const Matrix dy_all = a.part({dy, dy_batch, dy_head, dy_row}, lead, heads, steps, out_width);
         const bool* mask_part = a.mask_of(lead);
         for (int query0 = a.queries_from(key0); query0 < steps; query0 += 8 * C) {
-            load<8 * C>(q_s, q_all, query0, scale);
-            load<8 * C>(dy_s, dy_all, query0, 1.f);
+            load<8 * C>(q_s, q_all, query0, a.query_factor(), rounded);
+            load<8 * C>(dy_s, dy_all, query0, 1.f, rounded);
             a.draw<8 * C, 16 * R>(kept, lead, query0, key0);
             if (threadIdx.x < 8 * C) {
                 const int query = query0 + threadIdx.x;
@@ -233,16 +250,16 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_atte
 #pragma unroll
                 for (int j = 0; j < C; ++j) {
                     const int c = tx + 8 * j;
-                    p[i][j] = a.sees(mask_part, query0 + c, key0 + r) ? expf(p[i][j] - lse_s[c]) : 0.f;
+                    p[i][j] = a.sees(mask_part, query0 + c, key0 + r) ? expf(p[i][j] * a.score_factor() - lse_s[c]) : 0.f;
                     const float keep = threshold ? keep_factor(kept[c], a.dropout, a.weight(lead, query0 + c, key0), r) : 1.f;
-                    ds[i][j] = p[i][j] * (ds[i][j] * keep - delta_s[c]);
-                    p[i][j] *= keep;
+                    ds[i][j] = a.operand(p[i][j] * (ds[i][j] * keep - delta_s[c]) * a.score_factor());
+                    p[i][j] = a.operand(p[i][j] * keep);
                 }
             }
             exchange_scores<R>(w, p);
             accumulate<R>(dv_sum, w, dy_s);
             exchange_scores<R>(w, ds);
-            accumulate<R>(dk_sum, w, q_s);  // q_s carries the scale
+            accumulate<R>(dk_sum, w, q_s);  // q_s or ds carries the scale
             __syncthreads();
         }
     }

@@ -6,6 +6,7 @@ from tinylm.bindings.cuda.activations import swiglu
 from tinylm.bindings.cuda.launching import contiguous
 from tinylm.bindings.cuda.reductions import column_sums
 from tinylm.bindings.cuda.rotary import rotary
+from tinylm.bindings.cuda.rounding import operand_now
 from tinylm.engine.arrays import array_module
 from tinylm.engine.kernels import kernel
 
@@ -14,15 +15,18 @@ def _projected(x, weight, bias, frozen):
     """Returns X Wᵀ + b and its vjp, which returns dX, dW and db, the last two None if frozen."""
     xp = array_module(x)
     rows = contiguous(x).reshape(math.prod(x.shape[:-1]), x.shape[-1])
-    y = xp.matmul(rows, weight.T)
+    operand = operand_now()
+    left, right = operand(rows), operand(weight)
+    y = xp.matmul(left, right.T)
     if bias is not None:
         y += bias
 
     def vjp(dy):
         dz = contiguous(dy, y.dtype).reshape(y.shape)
-        dweight = None if frozen else xp.matmul(dz.T, rows)
+        d = operand(dz)
+        dweight = None if frozen else xp.matmul(d.T, left)
         dbias = None if frozen or bias is None else column_sums(dz)
-        return xp.matmul(dz, weight).reshape(x.shape), dweight, dbias
+        return xp.matmul(d, right).reshape(x.shape), dweight, dbias
 
     return y.reshape(*x.shape[:-1], weight.shape[0]), vjp
 

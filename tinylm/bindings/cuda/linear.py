@@ -5,6 +5,7 @@ import math
 from tinylm.bindings.activation_numbers import LINEAR_ACTIVATIONS
 from tinylm.bindings.cuda.launching import CudaSource, contiguous, row_threads
 from tinylm.bindings.cuda.reductions import column_sums
+from tinylm.bindings.cuda.rounding import operand_now
 from tinylm.engine.arrays import array_module
 from tinylm.engine.kernels import kernel
 
@@ -22,7 +23,9 @@ def linear(x, weight, bias=None, residual=None, /, *, activation=None, frozen=Fa
         return NotImplemented
     xp = array_module(x)
     inputs = contiguous(x).reshape(math.prod(x.shape[:-1]), x.shape[-1])
-    z = xp.matmul(inputs, weight.T)
+    operand = operand_now()
+    left, right = operand(inputs), operand(weight)
+    z = xp.matmul(left, right.T)
     y = z if activation is None else xp.empty_like(z)
     grid, block, number = (z.shape[0],), (row_threads(outputs),), LINEAR_ACTIVATIONS[activation]
     bias_, residual_ = (None if a is None else contiguous(a) for a in (bias, residual))
@@ -34,8 +37,9 @@ def linear(x, weight, bias=None, residual=None, /, *, activation=None, frozen=Fa
             d = xp.empty_like(z)
             _LINEAR.launch("linear_activation_backward", grid, block, z, dz, d, outputs, number)
             dz = d
-        dx = xp.matmul(dz, weight).reshape(x.shape)
-        dweight = None if frozen else xp.matmul(dz.T, inputs)
+        d = operand(dz)
+        dx = xp.matmul(d, right).reshape(x.shape)
+        dweight = None if frozen else xp.matmul(d.T, left)
         dbias = None if bias is None or frozen else column_sums(dz)
         return dx, dweight, dbias, None if residual is None else dy
 
