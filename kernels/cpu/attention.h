@@ -30,6 +30,7 @@ typedef struct {
 
 typedef struct {
     AttentionLayout at;
+    int rounded;
     float scale;
     const AttentionDropout *dropout; /* null: none */
     const float *q, *k, *v;
