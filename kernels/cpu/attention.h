@@ -72,6 +72,9 @@ float *workspaces(int64_t *size);
 /* Packs a pair's K or V, (S, columns), or its transpose. */
 void pack_keys(const Attention *a, const float *k, const Strides *strides, int64_t pair, int64_t columns, int transposed, float *packed);
 
+/* x *= factor. */
+void scale_row(float *x, int64_t n, float factor);
+
 /* scale Q Kᵀ of a block and the first `keys` keys, rounded up to whole vectors; packed is Kᵀ. scaled is the workspace for scale Q. */
 void block_scores(
     const Attention *a, int64_t pair, int64_t first, int64_t rows, int64_t keys, const float *packed, float *scaled, float *scores

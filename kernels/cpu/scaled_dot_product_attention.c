@@ -29,10 +29,6 @@ static float *result_row(const Forward *f, int64_t pair, int64_t query) {
     return f->y + offset(&f->attention, &f->attention.at.y, pair, query);
 }
 
-static void scale_row(float *y, int64_t n, float factor) {
-    for (int64_t e = 0; e < n; e++) y[e] *= factor;
-}
-
 /* ---------------------------------------------------------------- many queries */
 
 typedef struct {
@@ -123,9 +119,9 @@ static void query_row(const Forward *f, int64_t pair, int64_t query, float *scor
     const float *v = a->v + key_offset(a, &a->at.v, pair, 0);
     float *y = result_row(f, pair, query), inverse;
     if (a->rounded) {
-        float *scaled = scores + 2 * score_stride(a);
-        for (int64_t i = 0; i < a->at.width; i++) scaled[i] = rounded_to_bfloat16(a->scale * q[i]);
-        for (; j < keys; j++) scores[j] = rounded_dot(scaled, k + j * a->at.k.row, a->at.width);
+        float *rounded = scores + 2 * score_stride(a);
+        round_row(q, a->at.width, rounded);
+        for (; j < keys; j++) scores[j] = a->scale * rounded_dot(rounded, k + j * a->at.k.row, a->at.width);
     }
     for (; j < keys; j++) scores[j] = a->scale * dot(q, k + j * a->at.k.row, a->at.width);
     exponentials(a, pair, query, 1, keys, scores, &inverse);
