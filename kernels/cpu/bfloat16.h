@@ -44,22 +44,39 @@ static inline void round_row(const float *x, int64_t n, float *y) {
 /* A pair of rounded numbers in a word, the first one in its lower half, as the processors' dot products take them. */
 static inline uint32_t pair_of(float first, float second) { return rounded_bits(first) >> 16 | rounded_bits(second); }
 
+#if defined(__AVX512BF16__)
+/* The first n lanes, and the first n numbers with zeros after them, of at most 16. */
+static inline __mmask16 first_of(int64_t n) { return n >= 16 ? 0xffff : n <= 0 ? 0 : (__mmask16)((1u << n) - 1); }
+static inline __m512 some_of(const float *x, int64_t n) { return _mm512_maskz_loadu_ps(first_of(n), x); }
+#endif
+
 /* The pairs of neighbours of n numbers, and zeros up to `pairs`. */
 static inline void pair_neighbours(const float *x, int64_t n, int64_t pairs, uint32_t *words) {
-    int64_t i = 0;
 #if defined(__AVX512BF16__)
-    for (; 2 * i + 32 <= n; i += 16) {
-        const __m512 low = _mm512_loadu_ps(x + 2 * i), high = _mm512_loadu_ps(x + 2 * i + 16);
-        _mm512_storeu_si512(words + i, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+    for (int64_t i = 0; i < pairs; i += 16) {
+        const __m512 low = some_of(x + 2 * i, n - 2 * i), high = some_of(x + 2 * i + 16, n - 2 * i - 16);
+        _mm512_mask_storeu_epi32(words + i, first_of(pairs - i), (__m512i)_mm512_cvtne2ps_pbh(high, low));
     }
-#endif
+#else
+    int64_t i = 0;
     for (; 2 * i + 2 <= n; i++) words[i] = pair_of(x[2 * i], x[2 * i + 1]);
     if (2 * i < n) words[i] = pair_of(x[2 * i], 0), i++;
     for (; i < pairs; i++) words[i] = 0;
+#endif
 }
 
 /* The pairs of a number of each of two rows; without a second row (null) its numbers are zeros. */
 static inline void pair_rows(const float *x, const float *next, int64_t n, uint32_t *words) {
+#if defined(__AVX512BF16__)
+    static const uint16_t turns[32] = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23,
+                                       8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    const __m512i turn = _mm512_loadu_si512(turns);
+    for (int64_t i = 0; i < n; i += 16) {
+        const __m512 low = some_of(x + i, n - i), high = next ? some_of(next + i, n - i) : _mm512_setzero_ps();
+        const __m512i side_by_side = _mm512_permutexvar_epi16(turn, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+        _mm512_mask_storeu_epi32(words + i, first_of(n - i), side_by_side);
+    }
+#else
     if (next) {
 #pragma omp simd
         for (int64_t i = 0; i < n; i++) words[i] = pair_of(x[i], next[i]);
@@ -67,6 +84,7 @@ static inline void pair_rows(const float *x, const float *next, int64_t n, uint3
 #pragma omp simd
         for (int64_t i = 0; i < n; i++) words[i] = pair_of(x[i], 0);
     }
+#endif
 }
 
 #endif

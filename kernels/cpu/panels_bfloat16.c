@@ -9,7 +9,7 @@
    (for tiles, no multiple of 32) zeros take the place of the missing rows, and so they do in A, which is rounded some rows at a time into
    a workspace of its thread.
 
-   Both units take a denormal number for zero, where an operand is one after rounding or a sum. The workspace and the panels keep it. */
+   AVX-512 BF16 and AMX take denormal numbers, those below 1.2e-38, for zeros: in operands and in sums. */
 
 #include "panels_bfloat16.h"
 
