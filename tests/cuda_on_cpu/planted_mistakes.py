@@ -43,11 +43,14 @@ MUTATIONS = [
     Mutation(
         ATTENTION,
         "no barrier after loading keys",
-        "a.draw<16 * R, 8 * C>(kept, lead, query0, key0);\n        __syncthreads();",
+        "a.draw<16 * R, 8 * C>(kept, lead, query0, key0);\n            __syncthreads();",
         "a.draw<16 * R, 8 * C>(kept, lead, query0, key0);",
     ),
     Mutation(
-        ATTENTION, "no barrier before the next keys", "accumulate<R>(sum, w, v_s);\n        __syncthreads();", "accumulate<R>(sum, w, v_s);"
+        ATTENTION,
+        "no barrier before the next keys",
+        "accumulate<R>(sum, w, v_s);\n            }\n            __syncthreads();",
+        "accumulate<R>(sum, w, v_s);\n            }",
     ),
     Mutation(
         ATTENTION, "no __syncwarp before reading shared weights", "[tx + 8 * j] = s[i][j];\n    __syncwarp();", "[tx + 8 * j] = s[i][j];"
@@ -160,5 +163,17 @@ MUTATIONS = [
         ATTENTION, "the gradient of shared keys from their first head", "lead < (key_lead + 1) * sharing", "lead < key_lead * sharing + 1"
     ),
     Mutation(ATTENTION, "a query sees one key too few", "key > query + keys - steps", "key >= query + keys - steps"),
+    Mutation("round_to_bfloat16", "cut off instead of rounded", "(bits + 0x7fffu + (bits >> 16 & 1u))", "bits"),
+    Mutation("round_to_bfloat16", "halves away from zero", "0x7fffu + (bits >> 16 & 1u)", "0x8000u"),
+    Mutation("round_to_bfloat16", "NaN rounded as a number", "x != x ? x : ", ""),
+    Mutation(ATTENTION, "queries are not rounded", "tile[r][c] = rounded ? nearest(x) : x;", "tile[r][c] = x;"),
+    Mutation(ATTENTION, "rounded before they are normalised", "s[i][j] *= norm;", ""),
+    Mutation(ATTENTION, "δ of rounded weights", "rounded ? 0.f : row_sum(part)", "row_sum(part)"),
+    Mutation(
+        ATTENTION,
+        "dS rounded before its scale",
+        "a.operand(p * (ds[i][j] - row_delta[i]) * a.score_factor())",
+        "a.operand(p * (ds[i][j] - row_delta[i])) * a.score_factor()",
+    ),
     Mutation(ATTENTION, "what was summed is not scaled down", "times(sum[i][h], correction)", "times(sum[i][h], 1.f)"),
 ]

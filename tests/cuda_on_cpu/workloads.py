@@ -11,7 +11,10 @@ import numpy as np
 from helpers import assert_close
 from kernel_helpers import results
 
+from tinylm.bindings.cuda.rounding import rounded
 from tinylm.engine.devices import to_device, to_numpy
+from tinylm.engine.kernels import using
+from tinylm.engine.products import products, to_bfloat16
 from tinylm.optim.adam import adamw
 from tinylm.optim.optimizer import squared_norm
 
@@ -25,6 +28,16 @@ def agree(name: str, *arrays: Any, **settings: Any) -> None:
     found, expected = results(name, arrays, "float32", "cuda", settings), results(name, arrays, "float64", "cpu", settings)
     assert found.keys() == expected.keys()
     assert_close({k: (found[k], expected[k].astype(np.float32)) for k in expected}, 1e-5)
+
+
+def agree_rounded(name: str, *arrays: Any, **settings: Any) -> None:
+    """Asserts the same with operands rounded to bfloat16, compared with the reference in float32; see `test_rounded_products.py`."""
+    with products("bfloat16"):
+        found = results(name, arrays, "float32", "cuda", settings)
+        with using("reference"):
+            expected = results(name, arrays, "float32", "cpu", settings)
+    assert found.keys() == expected.keys()
+    assert_close({k: (found[k], expected[k]) for k in expected}, 1e-4)
 
 
 def _layer_norm() -> None:
@@ -80,6 +93,16 @@ def _linear() -> None:
     agree("linear", normal(3, 300, 5), normal(33, 5, seed=1), normal(33, seed=2))  # sums of rows in two levels
 
 
+def _rounding() -> None:
+    agree_rounded("linear", normal(7, 9), normal(70, 9, seed=1), normal(70, seed=2), activation="gelu")
+    numbers = [0.0, -0.0, 1 + 2**-8, 1 + 3 * 2**-8, -1e-41, 3.4e38, np.inf, -np.inf, 1 + 2**-7, 3.0]
+    nan = np.array([0x7FC00000, 0x7FFFFFFF, 0xFFFFFFFF, 0x7F800001], np.uint32).view(np.float32)
+    values = np.concatenate([np.array(numbers, np.float32), nan])
+    found = to_numpy(rounded(to_device(values, "cuda")))
+    np.testing.assert_array_equal(found, to_bfloat16(values), err_msg="other bytes")
+    np.testing.assert_array_equal(np.signbit(found[: len(numbers)]), np.signbit(numbers), err_msg="other bytes")
+
+
 def _recurrent(name: str, gates: int) -> Callable[[], None]:
     def run() -> None:
         hidden, inputs, batch = 37, 5, 9
@@ -117,6 +140,7 @@ def _attention(width: int) -> Callable[[], None]:
         agree("scaled_dot_product_attention", q, k, v, mask, dropout=0.2, key=(3, 5))
         q = normal(2, 6, steps, width, seed=3)  # three heads of queries per head of keys
         agree("scaled_dot_product_attention", q, k, v, mask, causal=True, dropout=0.2, key=(3, 5))
+        agree_rounded("scaled_dot_product_attention", q, k, v, mask, causal=True, dropout=0.2, key=(3, 5))
 
     return run
 
@@ -158,6 +182,7 @@ WORKLOADS: dict[str, Callable[[], None]] = {  # file of kernels/cuda -> what run
     "scaled_dot_product_attention_32": _attention(21),
     "scaled_dot_product_attention_64": _attention(44),
     "scaled_dot_product_attention_128": _attention(99),
+    "round_to_bfloat16": _rounding,
     "softmax": _softmax,
     "squared_norm": _squared_norm,
     "swiglu": _swiglu,

@@ -16,13 +16,13 @@ _THREADS = (256,)
 
 def operand_now() -> Callable[[Array], Array]:
     """Returns what makes an array an operand of the products of a forward pass and its vjp: rounds it, or returns it as it is."""
-    return _rounded if products_rounded() else lambda x: x
+    return rounded if products_rounded() else lambda x: x
 
 
-def _rounded(x: Array) -> Array:
+def rounded(x: Array) -> Array:
     """Returns a float32 array rounded, in x's memory order if that is C's or Fortran's."""
     if not x.flags.c_contiguous and x.flags.f_contiguous:
-        return _rounded(x.T).T
+        return rounded(x.T).T
     xp = array_module(x)
     x = xp.ascontiguousarray(x)
     y = xp.empty_like(x)
