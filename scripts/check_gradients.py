@@ -34,7 +34,8 @@ class Arguments:
     samples. Prints one row per op, and for each failure where it differs and the likely cause. Elements at which a
     function has no derivative, or hides it in its own rounding, are left out and named; an argument of which fewer than
     half could be compared is undecided. The exit status is 1 if a gradient is undecided, or out of tolerance (1e-6;
-    second order and float32 kernels 1e-5)."""
+    second order and float32 kernels 1e-5). Products are those of float32 and float64: rounded to bfloat16, as by
+    --precision of other commands, they have no derivative that differences could show."""
 
     op: str | None = None
     """check this op only; by default all"""

@@ -184,8 +184,13 @@ def test_gradcheck_checks_float64_and_so_the_exact_derivative() -> None:
     a, b, _ = operands()
     x, y = a.data.astype(np.float64), b.data.astype(np.float64)
     with tinylm.products("bfloat16"):
-        assert tinylm.verify.gradcheck(tinylm.matmul, x, y).ok
+        report = tinylm.verify.gradcheck(tinylm.matmul, x, y)
+        assert report.ok
+        assert 'checked in float64, whose products products("bfloat16") does not round' in str(report)
+        with pytest.raises(ConfigError, match="taped_in 'float32' within products"):
+            tinylm.verify.gradcheck(tinylm.matmul, x, y, taped_in="float32")
         assert tinylm.verify.gradcheck(tinylm.matmul, x[:1, :4], y[:4], order=2).ok
+    assert not tinylm.verify.gradcheck(tinylm.matmul, x, y).remarks
 
 
 def test_merged_adapters_are_exact() -> None:

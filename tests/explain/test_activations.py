@@ -36,6 +36,20 @@ def test_float32_agrees_with_the_fused_ops(name):
 
 
 @pytest.mark.parametrize("name", MODELS)
+def test_rounded_products_are_those_of_the_fused_ops(name):
+    """Operands that are computed on the way may be rounded to either neighbour: 2⁻⁸ of such a number, of few among them."""
+    model, inputs = made(name, np.float32)
+    exact = logits(model, inputs).numpy()
+    with tinylm.products("bfloat16"):
+        plain = logits(model, inputs).numpy()
+        with explain.cache(model):
+            y = logits(model, inputs).numpy()
+    error = np.linalg.norm(y - plain) / np.linalg.norm(plain)
+    assert error <= 5e-4
+    assert error < 0.2 * np.linalg.norm(exact - plain) / np.linalg.norm(plain)
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_each_activation_alone(name):
     """Asked for alone, an activation has the values that it has among all others, and its context leaves no trace."""
     model, inputs = made(name)

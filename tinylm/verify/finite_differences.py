@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tinylm.engine.products import products_rounded
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, GradientShapeError
 from tinylm.verify.columns import Comparison
@@ -76,8 +77,9 @@ def gradcheck(
     many steps (`curve`) and looks for kinks that differences miss. taped_in: "float32" runs the
     op, and thereby its float32 kernel, in single precision and compares it with differences in double.
     Elements without a derivative are left out and named in the remarks; a failure has its likely
-    cause in the row. Raises ConfigError for a mode, order or dtype that does not exist, or if there is
-    nothing to check.
+    cause in the row. Products of float64 are never rounded: within `products("bfloat16")` the exact gradients
+    are checked, and a remark says so. Raises ConfigError for a mode, order or dtype that does not exist, for float32
+    within `products("bfloat16")`, or if there is nothing to check.
     """
     args, variables = variables_of(arrays)
     name = getattr(getattr(fn, "op", fn), "name", getattr(fn, "__name__", type(fn).__name__))
@@ -88,6 +90,11 @@ def check(call: Callable[[], Any], variables: Sequence[tuple[str, Tensor]], name
     """Does the same for a function without arguments that reads the named float64 tensors where they stand."""
     if not variables:
         raise ConfigError("gradcheck: no floating array among the arguments")
+    if products_rounded() and how.taped_in == "float32":
+        raise ConfigError(
+            "gradcheck: taped_in 'float32' within products(\"bfloat16\"): expected 'float64', since rounded operands have no derivative "
+            "that differences could show"
+        )
     before = [t.requires_grad for _, t in variables]
     for _, t in variables:
         t.requires_grad = True
@@ -113,4 +120,6 @@ def _report(call: Callable[[], Any], variables: Sequence[tuple[str, Tensor]], na
             curve = error_curve(problem, problem.vjp(comparison.y, c), c, without, rng)
     except GradientShapeError as error:
         rows = [Row(f"argument {error.argument}", float("inf"), str(error), shape_cause(error))]
+    if products_rounded():
+        remarks = [*remarks, 'checked in float64, whose products products("bfloat16") does not round']
     return Report(f"{name} ({mode}, order {how.order})", how.allowed, tuple(rows), tuple(remarks), curve)
