@@ -25,7 +25,7 @@ Values = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class TimeSteps:
-    """A recurrent op over T steps of N sequences with H units, in float64.
+    """A recurrent op over T steps of N sequences with H units, in float64, whose products are never rounded.
 
     op: 'rnn', 'lstm' or 'gru'.  order: the steps as the forward pass takes them, from the last to the first in reverse.
     values: the gates and states by name, (T, N, H): an LSTM has input, forget, candidate, output, c and h; a GRU has reset, update,
