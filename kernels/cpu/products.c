@@ -19,7 +19,7 @@
 #include "pool.h"
 
 /* ROWS: of the quarter of an L2 cache of 1 MB that packed columns leave, they take 192 KB at most. */
-enum { DEPTH = 512, MOST_COLUMNS = 512, LEAST_COLUMNS = 128, ROWS = 96 };
+enum { DEPTH = MOST_DEPTH, MOST_COLUMNS = 512, LEAST_COLUMNS = 128, ROWS = 96 };
 
 typedef void Sgemm(
     const char *, const char *, const int *, const int *, const int *, const float *, const float *, const int *, const float *,
@@ -95,7 +95,8 @@ static void blocks(const Product *p, Rectangle r) {
         for (int64_t d = 0; d < depths; d++) { /* blocks of equal depth, or one less */
             const int64_t l = p->k * d / depths, depth = p->k * (d + 1) / depths - l;
             const float *from = b->data + (b->transposed ? j * b->stride + l : l * b->stride + j);
-            panels_pack(from, b->stride, b->transposed, depth, j_end - j, packed);
+            if (b->format != FLOAT32) stored_panels_pack(b, l, depth, j, j_end, packed);
+            else panels_pack(from, b->stride, b->transposed, depth, j_end - j, packed);
             for (int64_t i = r.row; i < r.row_end; i += ROWS) {
                 const int64_t i_end = least(i + ROWS, r.row_end);
                 const float *left = a->data + (a->transposed ? l * a->stride + i : i * a->stride + l);
@@ -115,10 +116,11 @@ static void zeros(const Product *p, Rectangle r) {
 
 void product_part(const Product *p, int part, int parts) {
     const Rectangle all = {0, p->m, 0, p->n}, nothing = {0};
-    const Rectangle r = !sgemm ? rectangle_of(p->m, p->n, part, parts) : part == 0 ? all : nothing;
+    const int by_sgemm = sgemm && p->b.format == FLOAT32;
+    const Rectangle r = !by_sgemm ? rectangle_of(p->m, p->n, part, parts) : part == 0 ? all : nothing;
     if (r.row == r.row_end || r.column == r.column_end) return;
     if (p->k == 0) zeros(p, r);
-    else if (sgemm) whole(p);
+    else if (by_sgemm) whole(p);
     else if (has_few_rows(p)) few_rows(p, r.row, r.row_end, r.column, r.column_end);
     else return blocks(p, r); /* which finishes each block while it is in the cache */
     finish(p, r.row, r.row_end, r.column, r.column_end);
