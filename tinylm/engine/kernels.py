@@ -57,6 +57,11 @@ def using(which: str) -> Iterator[None]:
         _chosen.which = before
 
 
+def kernels_on() -> bool:
+    """Returns whether kernels may run in this thread."""
+    return (_chosen.which or _kernels_allowed) != "reference"
+
+
 class Kernels:
     """The faster implementations of one op, by (device kind, dtype name)."""
 
@@ -70,7 +75,7 @@ class Kernels:
     def choose(self, arrays: Sequence[Any]) -> tuple[Callable[..., Any], str] | None:
         """Returns (kernel, device) for these arrays; None without one, or if the floating arrays differ in device or dtype, or if
         there are others and the kernels take floats only."""
-        if not self.kernels or (_chosen.which or _kernels_allowed) == "reference":
+        if not self.kernels or not kernels_on():
             return None
         first: Any = None
         dtype: Any = None

@@ -5,13 +5,14 @@ Kernels that can read the bytes do so; everything else gets the decoded numbers,
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from tinylm.errors import ConfigError
 
 _FLOAT32 = np.dtype(np.float32)
+Weights = Literal["stored", "float32"]  # of a pretrained model: matrices as their file has them, if the kernels here read them so
 HINT = "load the model with weights='float32' (--weights float32) to change its weights"
 
 
@@ -98,4 +99,5 @@ def decoded(arrays: Sequence[Any]) -> Sequence[Any]:
 def check_trainable(array: Any, name: Any) -> None:
     """Raises ConfigError for stored weights: an optimiser cannot change them."""
     if type(array) is StoredWeights:
-        raise ConfigError(f"parameter {name!s:.100} of shape {array.shape} is kept as its file has it, {array.format}: {HINT}, or use adapters")
+        told = f"parameter {name!s:.100} of shape {array.shape} is kept as its file has it, {array.format}"
+        raise ConfigError(f"{told}: {HINT}, or train adapters")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tinylm.errors import CheckpointError
-from tinylm.files.stored_tensors import StoredTensor, map_file
+from tinylm.files.stored_tensors import KEPT, StoredRows, StoredTensor, map_file
 
 # type number -> struct's letter; 8 is a string, 9 an array
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -182,4 +182,11 @@ def _stored(
         with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is reported with its name
             return quants.dequantize(raw, quantization)
 
-    return StoredTensor(name, shape, decode), total
+    kept = None
+    if quantization.name in KEPT and len(shape) == 2 and total:
+
+        def decode_rows(raw: np.ndarray) -> np.ndarray:
+            return quants.dequantize(raw, quantization)
+
+        kept = StoredRows(quantization.name, body[offset : offset + total].reshape(shape[0], row), decode_rows)
+    return StoredTensor(name, shape, decode, kept), total
