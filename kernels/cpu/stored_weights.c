@@ -32,28 +32,6 @@ void decode_run(int format, const void *row, int64_t from, int64_t to, float *y)
     }
 }
 
-typedef struct {
-    int64_t rows, columns;
-    const uint8_t *stored;
-    int format;
-    float *y;
-} Decoded;
-
-static void decode_part(void *argument, int part, int parts) {
-    const Decoded *d = argument;
-    int64_t first, last;
-    part_range(d->rows, 1, part, parts, &first, &last);
-    const int64_t size = stored_row(d->format, d->columns);
-    for (int64_t i = first; i < last; i++) decode_run(d->format, d->stored + i * size, 0, d->columns, d->y + i * d->columns);
-}
-
-/* y (rows, columns) */
-EXPORT int stored_weights_decode(int64_t rows, int64_t columns, const void *stored, int format, float *y) {
-    Decoded d = {rows, columns, stored, format, y};
-    pool_run(decode_part, &d, rows * columns);
-    return 0;
-}
-
 /* A panel's part of B is decoded into a matrix of the same layout, and packed from there. */
 void stored_panels_pack(const Factor *b, int64_t l, int64_t depth, int64_t column, int64_t column_end, float *packed) {
     enum { GAP = 16 }; /* rows that are 2 KB apart would lie in the same places of the L1 cache */

@@ -80,7 +80,21 @@ class _Reader:
             return np.frombuffer(raw, np.dtype("<" + letter)).tolist()
         if kind != _STRING:
             raise self.error(f"{what} is an array of type {kind}, expected numbers or strings")
-        return [self.string(what) for _ in range(self.count(f"strings of {what}", 8))]
+        return self.strings(what)
+
+    def strings(self, what: str) -> list[str]:
+        """Returns an array of strings. A vocabulary has 100,000 of them: they are read in one loop, which leaves what is wrong to `string`."""
+        count, length_at, end, found = self.count(f"strings of {what}", 8), struct.Struct("<Q").unpack_from, self.data.size, []
+        for _ in range(count):
+            start = self.place + 8
+            stop = start + length_at(self.bytes, self.place)[0] if start <= end else end + 1
+            try:
+                text = str(self.bytes[start:stop], "utf-8") if stop <= end else self.string(what)
+            except UnicodeDecodeError:
+                text = self.string(what)
+            self.place = stop
+            found.append(text)
+        return found
 
 
 def is_gguf(path: Path) -> bool:
