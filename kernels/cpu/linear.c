@@ -59,10 +59,10 @@ static void forward_part(void *argument, int part, int parts) { product_part(&((
 
 /* format: of the weight, see stored_weights.h. */
 EXPORT int linear_forward(
-    int64_t rows, int64_t inputs, int64_t outputs, const float *x, const void *weight, int format, const float *bias,
-    const float *residual, int activation, float *kept, float *y
+    int64_t rows, int64_t inputs, int64_t outputs, int rounded, const float *x, const void *weight, int format,
+    const float *bias, const float *residual, int activation, float *kept, float *y
 ) {
-    Product product = {rows, outputs, inputs, plain(x, inputs), weight_factor(weight, inputs, format, 1), kept ? kept : y, outputs, 0};
+    Product product = {rows, outputs, inputs, plain(x, inputs), weight_factor(weight, inputs, format, 1), kept ? kept : y, outputs, 0, rounded};
     Forward f = {product, bias, residual, y, activation};
     f.product.context = &f;
     if (bias || residual || activation != NONE) f.product.finish = finish_block;
@@ -112,8 +112,8 @@ static void slope_part(void *argument, int part, int parts) {
 /* dz (rows, outputs) is workspace for dY act'(Z), null without an activation. The gradients are dx and, unless they
    are null, dweight and dbias. */
 EXPORT int linear_backward(
-    int64_t rows, int64_t inputs, int64_t outputs, const float *x, const void *weight, int format, int activation, const float *kept,
-    const float *dy, float *dz, float *dx, float *dweight, float *dbias
+    int64_t rows, int64_t inputs, int64_t outputs, int rounded, const float *x, const void *weight, int format,
+    int activation, const float *kept, const float *dy, float *dz, float *dx, float *dweight, float *dbias
 ) {
     if (activation != NONE) {
         Slope s = {rows * outputs, kept, dy, dz, activation};
@@ -121,8 +121,8 @@ EXPORT int linear_backward(
         dy = dz;
     }
     const Product products[] = {
-        {rows, inputs, outputs, plain(dy, outputs), weight_factor(weight, inputs, format, 0), dx, inputs, 0},
-        {outputs, inputs, rows, transposed(dy, outputs), plain(x, inputs), dweight, inputs, 0},
+        {rows, inputs, outputs, plain(dy, outputs), weight_factor(weight, inputs, format, 0), dx, inputs, 0, rounded},
+        {outputs, inputs, rows, transposed(dy, outputs), plain(x, inputs), dweight, inputs, 0, rounded},
     };
     const ColumnSums sums[] = {{dy, rows, outputs, outputs, dbias}};
     products_run(products, dweight ? 2 : 1, sums, 1);

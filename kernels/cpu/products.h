@@ -23,7 +23,7 @@ typedef struct {
     Factor a, b;
     float *c;
     int64_t stride;
-    int add;
+    int add, rounded; /* rounded: both operands, to bfloat16 */
     Finish *finish; /* may be null */
     const void *context;
 } Product;
@@ -39,7 +39,7 @@ static inline Factor weight_factor(const void *weight, int64_t columns, int form
 enum { MOST_DEPTH = 512 }; /* numbers of k in a block */
 
 /* Packs numbers [l, l + depth) of k and some columns of a stored B, as panels_pack does. */
-void stored_panels_pack(const Factor *b, int64_t l, int64_t depth, int64_t column, int64_t column_end, float *packed);
+void stored_panels_pack(const Factor *b, int64_t l, int64_t depth, int64_t column, int64_t column_end, float *packed, int rounded);
 
 /* About how many multiply-adds a linear layer takes. Reading a weight from memory takes as long as some of them, which matters
    with few rows. */

@@ -33,7 +33,7 @@ void decode_run(int format, const void *row, int64_t from, int64_t to, float *y)
 }
 
 /* A panel's part of B is decoded into a matrix of the same layout, and packed from there. */
-void stored_panels_pack(const Factor *b, int64_t l, int64_t depth, int64_t column, int64_t column_end, float *packed) {
+void stored_panels_pack(const Factor *b, int64_t l, int64_t depth, int64_t column, int64_t column_end, float *packed, int rounded) {
     enum { GAP = 16 }; /* rows that are 2 KB apart would lie in the same places of the L1 cache */
     static _Thread_local float decoded[PANEL * (MOST_DEPTH + GAP)];
     const uint8_t *stored = (const uint8_t *)b->data;
@@ -44,6 +44,7 @@ void stored_panels_pack(const Factor *b, int64_t l, int64_t depth, int64_t colum
         } else {
             for (int64_t i = 0; i < depth; i++) decode_run(b->format, stored + (l + i) * b->stride, j, end, decoded + i * PANEL);
         }
-        panels_pack(decoded, b->transposed ? MOST_DEPTH + GAP : PANEL, b->transposed, depth, end - j, packed + (j - column) * depth);
+        float *to = packed + (j - column) * panels_depth(depth, rounded);
+        panels_pack(decoded, b->transposed ? MOST_DEPTH + GAP : PANEL, b->transposed, depth, end - j, to, rounded);
     }
 }
