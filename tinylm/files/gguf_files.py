@@ -83,7 +83,7 @@ class _Reader:
         return self.strings(what)
 
     def strings(self, what: str) -> list[str]:
-        """Returns an array of strings. A vocabulary has 100,000 of them: they are read in one loop, which leaves what is wrong to `string`."""
+        """Returns an array of strings. A vocabulary has 100,000: they are read in one loop, which leaves what is wrong to `string`."""
         count, length_at, end, found = self.count(f"strings of {what}", 8), struct.Struct("<Q").unpack_from, self.data.size, []
         for _ in range(count):
             start = self.place + 8
