@@ -4,7 +4,7 @@
    b_transposed, the transpose is stored. If there are at least as many products as parts, each part takes whole products, else
    some rows or columns of each. */
 
-#include "panels.h"
+#include "panels_bfloat16.h"
 #include "pool.h"
 #include "products.h"
 
@@ -37,10 +37,12 @@ EXPORT int matmul_batches(
     return 0;
 }
 
-/* What the products were compiled for, for people to read: the floats of a vector, the rows and the columns of a tile (panels.c). */
+/* What the products use, for people to read: the floats of a vector, the rows and the columns of a tile (panels.c), and the Unit of
+   rounded ones (panels_bfloat16.h). */
 EXPORT int product_tile(int64_t *tile) {
     tile[0] = LANES;
     tile[1] = TILE_ROWS;
     tile[2] = PANEL;
+    tile[3] = rounded_unit();
     return 0;
 }

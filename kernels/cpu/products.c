@@ -81,10 +81,12 @@ static Rectangle rectangle_of(int64_t m, int64_t n, int rounded, int part, int p
     return in_grid(m, n, part % best, best, part / best, parts / best);
 }
 
-/* How many columns of B are packed at a time: as many as fill three quarters of the L2 cache. */
+/* How many columns of B are packed at a time: as many as fill three quarters of the L2 cache; rounded, nine sixteenths of it, since there
+   is A in float32 and its rounded rows, and more columns, since A is rounded again for each block of them. */
 static int64_t columns_at_once(int64_t depth, int rounded) {
-    const int64_t fitting = level2_cache() * 3 / 4 / (panels_depth(depth, rounded) * (int64_t)sizeof(float)) / PANEL * PANEL;
-    return fitting < LEAST_COLUMNS ? LEAST_COLUMNS : least(fitting, MOST_COLUMNS);
+    const int64_t bytes = level2_cache() * (rounded ? 9 : 12) / 16, most = rounded && panels_depth(depth, 1) < depth ? 768 : MOST_COLUMNS;
+    const int64_t fitting = bytes / (panels_depth(depth, rounded) * (int64_t)sizeof(float)) / PANEL * PANEL;
+    return fitting < LEAST_COLUMNS ? LEAST_COLUMNS : least(fitting, most);
 }
 
 static void blocks(const Product *p, Rectangle r) {

@@ -67,11 +67,13 @@ def test_what_the_products_were_compiled_for(cpu: Library, monkeypatch: pytest.M
     monkeypatch.setattr(cpu, "sgemm", None)
     found = product_instructions()
     assert found is not None
-    vectors, tile, *target = found.split(", ")
+    vectors, tile, rounded, *target = found.split(", ")
     name = target[0].removeprefix("compiled for ") if target else ""
     of_target = {"x86-64-v2": "SSE", "x86-64-v3": "AVX", "x86-64-v4": "AVX-512", "armv8-a": "NEON", "armv8.2-a": "NEON", "armv9-a": "NEON"}
     assert vectors in ("SSE", "AVX", "AVX-512", "NEON")
     assert vectors == of_target.get(name, vectors)
+    assert rounded.removeprefix("bfloat16 by ") in ("float32", "AVX-512 BF16", "AMX")
+    assert vectors == "AVX-512" or rounded == "bfloat16 by float32"
     rows, columns = map(int, tile.removeprefix("tiles of ").split(" × "))
     assert rows >= 4
     assert columns % {"AVX": 8, "AVX-512": 16}.get(vectors, 4) == 0

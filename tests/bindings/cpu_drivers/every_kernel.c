@@ -47,7 +47,7 @@ static void matmul(int64_t batches, int64_t m, int64_t n, int64_t k, int transpo
     matmul_batches(batches, m, n, k, rounded, a, m * k, transposed, b, 0, transposed, c);
     look(c, batches * m * n);
     forget();
-    int64_t tile[3];
+    int64_t tile[4];
     product_tile(tile);
 }
 

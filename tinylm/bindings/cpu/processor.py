@@ -19,6 +19,8 @@ _TELLING = (
 _NUMBERS = ("cpu family", "model", "stepping", "CPU implementer", "CPU variant", "CPU part")
 _VECTORS = {("x86", 16): "AVX-512", ("x86", 8): "AVX", ("x86", 4): "SSE", ("arm", 4): "NEON"}  # by family and floats of a vector
 
+_ROUNDED = ("float32", "AVX-512 BF16", "AMX")  # what multiplies numbers rounded to bfloat16, by Unit of kernels/cpu/panels_bfloat16.h
+
 
 def processor_name(described: str | None = None) -> str:
     """Returns the processor's name, its family and model, and those of its instructions that tell generations apart: a virtual machine
@@ -67,10 +69,10 @@ def product_instructions() -> str | None:
         return None
     if found.sgemm is not None:
         return "sgemm of Apple's Accelerate"
-    tile = np.empty(3, np.int64)
+    tile = np.empty(4, np.int64)
     call("product_tile", tile)
-    lanes, rows, columns = tile.tolist()
+    lanes, rows, columns, unit = tile.tolist()
     family = "arm" if platform.machine() in ("aarch64", "arm64") else "x86"
     target = os.environ.get("TINYLM_CPU_TARGET", "")
     vectors = _VECTORS.get((family, lanes), f"vectors of {lanes} floats")
-    return f"{vectors}, tiles of {rows} × {columns}{f', compiled for {target}' if target else ''}"
+    return f"{vectors}, tiles of {rows} × {columns}, bfloat16 by {_ROUNDED[unit]}{f', compiled for {target}' if target else ''}"
