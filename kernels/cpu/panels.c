@@ -120,7 +120,7 @@ static void some_tile(
     case 4 * R + 3: EXPANDED(R, 1, 1)
     switch (4 * (int)rows + (transposed ? 2 : 0) + (columns > LANES)) {
         CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
-#if !defined(__AVX__) || defined(__AVX512F__)
+#if !defined(__AVX__) || defined(__AVX512F__) || defined(EMULATED_TILES)
         CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
 #endif
     }

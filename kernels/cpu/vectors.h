@@ -33,7 +33,7 @@ typedef float Four __attribute__((vector_size(4 * sizeof(float))));
 typedef int FourIndices __attribute__((vector_size(4 * sizeof(int))));
 
 /* Keeps a loaded vector in its register. Without this, gcc tuned for Zen loads it again for each multiply-add that uses it. */
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(EMULATED_TILES)
 #define KEEP(vector) __asm__("" : "+v"(vector))
 #else
 #define KEEP(vector)

@@ -62,7 +62,7 @@ def matmul(a, b, /):
     return y.reshape(*a.shape[:-1], b.shape[-1]), vjp
 
 
-def multiplied(a, b, rounded):
+def multiplied(a, b, rounded=False):
     """Returns a b for a (..., n, k) and b (..., k, m) with the same leading axes; rounded: of the operands rounded to bfloat16."""
     (*lead, n, k), m = a.shape, b.shape[-1]
     c = np.empty((*lead, n, m), np.float32)
