@@ -15,6 +15,7 @@ from support.tables import screen
 from tinylm.data.corpora import read_text
 from tinylm.decode import Score, score_text
 from tinylm.engine.products import Precision, products
+from tinylm.engine.stored_weights import Weights
 from tinylm.errors import ConfigError, DataError
 from tinylm.train import load_run
 
@@ -38,6 +39,8 @@ class Arguments:
     """every text, or every line of the file that is not empty, is a sentence whose line break (EOS) is also scored"""
     tokens: bool = True
     """print each token; --no-tokens prints the totals only"""
+    weights: Weights = "stored"
+    """of a pretrained model: stored, its matrices as its file has them, in little memory; or float32. Both give the same numbers"""
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
     precision: Precision = "float32"
@@ -71,7 +74,7 @@ def main() -> None:
 
 def scores_of(arguments: Arguments) -> list[Score]:
     """Returns the score of each text. Raises DataError naming one that cannot be encoded."""
-    model, tokenizer, _ = load_run(arguments.run, arguments.device)
+    model, tokenizer, _ = load_run(arguments.run, arguments.device, arguments.weights)
     scores = []
     for name, text in named_texts(arguments):
         text = text[:100] if arguments.dry_run else text

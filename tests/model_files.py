@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gguf import GGMLQuantizationType, quants
 
 from tinylm.models import GPT, GPTConfig, Llama, LlamaConfig
 
@@ -39,13 +40,14 @@ def _value(value: Any) -> bytes:
     return struct.pack("<IIQ", 9, numbers[0][0] if numbers else 4, len(value)) + b"".join(raw for _, raw in numbers)
 
 
-def gguf_bytes(metadata: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> bytes:
-    """Returns a file of this metadata and these arrays as F32."""
+def gguf_bytes(metadata: Mapping[str, Any], tensors: Mapping[str, np.ndarray], types: Mapping[str, str] | None = None) -> bytes:
+    """Returns a file of this metadata and these arrays as F32, or as the types given by name, such as "Q8_0"."""
     entries, data = b"", b""
     for name, a in tensors.items():
+        kind = GGMLQuantizationType[(types or {}).get(name, "F32")]
         data += bytes(-len(data) % 32)
-        entries += _text(name) + struct.pack(f"<I{a.ndim}QIQ", a.ndim, *reversed(a.shape), 0, len(data))
-        data += np.ascontiguousarray(a, "<f4").tobytes()
+        entries += _text(name) + struct.pack(f"<I{a.ndim}QIQ", a.ndim, *reversed(a.shape), kind.value, len(data))
+        data += quants.quantize(np.ascontiguousarray(a, "<f4"), kind).tobytes()
     head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(metadata))
     head += b"".join(_text(name) + _value(value) for name, value in metadata.items()) + entries
     return head + bytes(-len(head) % 32) + data

@@ -6,7 +6,8 @@ from typing import Any
 from tinylm.errors import ConfigError
 
 FREE_ON_RESUME = {
-    "steps", "device", "precision", "log_every", "eval_every", "save_every", "save_minutes", "keep", "patience", "checkpoint_activations",
+    "steps", "device", "precision", "weights", "log_every", "eval_every", "save_every", "save_minutes", "keep", "patience",
+    "checkpoint_activations",
 }  # fmt: skip
 
 

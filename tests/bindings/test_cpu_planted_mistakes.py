@@ -20,8 +20,10 @@ from kernel_helpers import (
     score_inputs,
     update_inputs,
 )
+from stored_helpers import assert_joint_product, assert_product, stored
 
 from tinylm.bindings.cpu.library import Library
+from tinylm.bindings.cpu.stored_weights import FORMATS
 from tinylm.engine.kernels import updates
 
 ATTENTION = "scaled_dot_product_attention"
@@ -95,6 +97,16 @@ MISTAKES = [
     ("joint_linear.c", "dx, s->inputs, i > 0, ", "dx, s->inputs, 0, ", "swiglu_linear"),
     ("joint_linear.c", "dz + s->layers[i].offset", "dz", "rotary_heads"),
     ("rotary_heads.c", "cos, sin, 1,", "cos, sin, -1,", "rotary_heads"),
+    ("stored_weights.h", "piece * 18 + 2, 8,", "piece * 18 + 2, 7,", "stored_weights"),
+    ("stored_weights.h", "float16_at(row + piece * 20), 1,", "float16_at(row + piece * 20), 0,", "stored_weights"),  # no minimum
+    ("stored_weights.h", "const int shift = (g & 1) * 4;", "const int shift = (~g & 1) * 4;", "stored_weights"),  # the halves of bytes
+    ("stored_weights.h", "(scales[j] >> 6 << 4)", "0", "stored_weights"),  # the scale of the last groups
+    ("stored_weights.h", "ds[i * LANES / 16]", "ds[0]", "stored_weights"),  # the scale of the second group
+    ("stored_weights.h", "& 3) << 4", "& 1) << 4", "stored_weights"),
+    ("stored_weights.c", "(l - first)", "0", "stored_weights"),
+    ("stored_weights.c", "stored + (l + i) * b->stride", "stored + i * b->stride", "stored_weights"),
+    ("few_rows.c", "decode_run(format, b, pieces * PIECE, k, right);", "", "stored_weights"),
+    ("joint_linear.c", "(int)s->layers[i].format, 1)", "(int)s->layers[0].format, 1)", "several_formats"),
     ("functions.h", "y = y * r + 1.0f / 6;", "y = y * r + 1.0f / 5;", "lstm"),
 ]
 
@@ -167,6 +179,13 @@ def compare(op: str) -> None:
         assert_agrees(op, *joint_inputs((2, 35, 20), 60, 30, 24), device="cpu", frequencies=(1.0, 0.2, 0.05), start=3)
     elif op in updates:
         compare_update(op)
+    elif op == "stored_weights":
+        for format in FORMATS:
+            for rows, columns, batch in ((5, 256, 1), (5, 1280, 40), (600, 512, 40), (5, 768, 3)):
+                w = stored(format, rows, columns if format not in ("F16", "BF16") else columns + 5)
+                assert_product(w, batch, np.random.default_rng(0))
+    elif op == "several_formats":
+        assert_joint_product("swiglu_linear", 3)
     elif op == ATTENTION:
         mask = np.random.default_rng(0).random((50, 50)) < 0.9
         mask[7] = False
@@ -186,6 +205,7 @@ def test_without_a_mistake_they_agree(native_cpu: Library, right: Path, monkeypa
 def test_a_mistake_is_found(native_cpu: Library, workspace: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     file, right, wrong, op = MISTAKES[number]
     users = ["attention", ATTENTION, f"{ATTENTION}_backward"] if file in ("attention.h", "sums.h") else [op]
+    users = ["few_rows", "stored_weights"] if file == "stored_weights.h" else users
     changed = [file] if file.endswith(".c") else [f"{user}.c" for user in users]
     others = compiled_wrong(workspace, f"wrong-{number}", file, {right: wrong}, changed)
     use(linked(workspace, f"wrong-{number}", others), monkeypatch)
@@ -200,6 +220,7 @@ def test_narrower_vectors_agree(native_cpu: Library, workspace: Path, monkeypatc
         "panels",
         "products",
         "few_rows",
+        "stored_weights",
         "recurrent",
         "gru",
         "normalization",
@@ -210,5 +231,5 @@ def test_narrower_vectors_agree(native_cpu: Library, workspace: Path, monkeypatc
     ]
     others = compiled_again(workspace, f"narrow{option}", [f"{name}.c" for name in names], option)
     use(linked(workspace, f"narrow{option}", others), monkeypatch)
-    for op in ("linear", "few_rows", "gru", "layer_norm", "softmax", ATTENTION):
+    for op in ("linear", "few_rows", "stored_weights", "gru", "layer_norm", "softmax", ATTENTION):
         compare(op)

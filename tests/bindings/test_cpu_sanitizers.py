@@ -13,7 +13,7 @@ from tinylm.files.atomic import atomic_file
 from tinylm.files.cache import private_folder, trusted
 
 FOLDER = Path(__file__).parent / "cpu_drivers"
-DRIVER = [FOLDER / "driver.c", FOLDER / "every_kernel.c"]
+DRIVER = [FOLDER / name for name in ("driver.c", "every_kernel.c", "stored_kernels.c")]
 MODES = {  # without optimisation for memory, which compiles three times as fast; with it for threads, where the program is faster
     "address,undefined": ["-O0", "-fno-sanitize-recover=all"],
     "thread": ["-O1", "-DNO_FORK"],  # its runtime does not follow a process that forks with threads

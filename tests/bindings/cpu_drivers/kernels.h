@@ -8,10 +8,10 @@
 
 int use_sgemm(void *routine);
 int linear_forward(
-    int64_t, int64_t, int64_t, int, const float *, const float *, const float *, const float *, int, float *, float *
+    int64_t, int64_t, int64_t, int, const float *, const void *, int, const float *, const float *, int, float *, float *
 );
 int linear_backward(
-    int64_t, int64_t, int64_t, int, const float *, const float *, int, const float *, const float *, float *, float *, float *, float *
+    int64_t, int64_t, int64_t, int, const float *, const void *, int, int, const float *, const float *, float *, float *, float *, float *
 );
 int matmul_batches(int64_t, int64_t, int64_t, int64_t, int, const float *, int64_t, int, const float *, int64_t, int, float *);
 int product_tile(int64_t *);
@@ -47,16 +47,16 @@ int squared_norm(int64_t, const float *, float *);
 int swiglu_forward(int64_t, const float *, const float *, float *);
 int swiglu_backward(int64_t, const float *, const float *, const float *, float *, float *);
 int rotary_heads_forward(
-    const JointLinearSizes *, const RotaryLayout *, int, const float *, const float *, const float *, const float *, const float *, const float *,
+    const JointLinearSizes *, const RotaryLayout *, int, const float *, const void *, const void *, const void *, const float *, const float *,
     const float *, const float *, const float *, int, float *
 );
 int joint_linear_backward(
-    const JointLinearSizes *, int, const float *, const float *, const float *, const float *, const float *, float *, float *, float *, float *,
+    const JointLinearSizes *, int, const float *, const void *, const void *, const void *, const float *, float *, float *, float *, float *,
     float *, float *, float *
 );
 int dropout_forward(int64_t, const float *, uint64_t, uint64_t, uint64_t, float, uint8_t *, float *);
 int dropout_backward(int64_t, const float *, float, uint8_t *, float *);
-int embedding_forward(int64_t, int64_t, int64_t, const int64_t *, const float *, float *);
+int embedding_forward(int64_t, int64_t, int64_t, const int64_t *, const void *, int, float *);
 int embedding_backward(int64_t, int64_t, int64_t, int64_t, const int64_t *, const float *, float *);
 #define ATTENTION \
     const AttentionLayout *, int, float, const AttentionDropout *, const float *, const float *, const float *, const uint8_t *
