@@ -117,21 +117,28 @@ def compare(arguments: Arguments) -> dict[str, Any]:
             record["products"] = products(arguments, record["read_gigabytes_per_second"], output)
         else:
             output.print(f"reading memory with all threads: {record['read_gigabytes_per_second']:.1f} GB/s\n")
-    count = 1 if arguments.dry_run else arguments.pairs
-    records = record["workloads"] = {}
+    records = record["workloads"] = measured_workloads(arguments)
+    pairs = 1 if arguments.dry_run else arguments.pairs
+    for table in (side_table(records, pairs), comparison_table(records), stored_table(records)):
+        if table is not None:
+            output.print(table)
+            output.print()
+    return record
+
+
+def measured_workloads(arguments: Arguments) -> dict[str, Any]:
+    """Returns the records of the workloads, each measured by all sides that can."""
+    records = {}
     for name, work in chosen(arguments).items():
         print(f"{name} ...", file=sys.stderr, flush=True)
         sides = sides_of(work, arguments.device, arguments.against is not None, arguments.precision)
         if arguments.dry_run:
             sides = [side for side in sides if not SIDES[side].compiled]  # that would take half a minute
         skipped = {side: why for side in sides if (why := missing(side))}
-        found = rounds(name, work, [side for side in sides if side not in skipped], arguments.device, count)
+        present = [side for side in sides if side not in skipped]
+        found = rounds(name, work, present, arguments.device, 1 if arguments.dry_run else arguments.pairs)
         records[name] = summary(work, found, skipped)
-    for table in (side_table(records, count), comparison_table(records), stored_table(records)):
-        if table is not None:
-            output.print(table)
-            output.print()
-    return record
+    return records
 
 
 def profiles(arguments: Arguments) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def comparison_table(records: dict[str, Any]) -> Table | None:
     if not shown:
         return None
     precisions = [key for key in shown if key != "best"]
-    titles = [*(f"{who}, {p}" for who in ("tinylm", "PyTorch") for p in precisions), *(f"ratio, {key}" for key in shown)]
+    titles = [*(f"{who},\n{p}" for who in ("tinylm", "PyTorch") for p in precisions), *(f"ratio,\n{key}" for key in shown)]
     table = Table("ms per step", *titles, box=None)
     for name, record in records.items():
         of = record["comparisons"]
