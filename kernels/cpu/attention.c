@@ -25,18 +25,29 @@ float *workspaces(int64_t *size) {
 
 void pack_keys(const Attention *a, const float *k, const Strides *strides, int64_t pair, int64_t columns, int transposed, float *packed) {
     const float *from = k + key_offset(a, strides, pair, 0);
-    panels_pack(from, strides->row, transposed, transposed ? columns : a->at.keys, transposed ? a->at.keys : columns, packed);
+    panels_pack(from, strides->row, transposed, transposed ? columns : a->at.keys, transposed ? a->at.keys : columns, packed, a->rounded);
+}
+
+void scale_row(float *x, int64_t n, float factor) {
+#pragma omp simd
+    for (int64_t j = 0; j < n; j++) x[j] *= factor;
 }
 
 void block_scores(
     const Attention *a, int64_t pair, int64_t first, int64_t rows, int64_t keys, const float *packed, float *scaled, float *scores
 ) {
     int64_t width = a->at.width;
+    if (a->rounded) { /* what is rounded is Q: the product is scaled */
+        const float *q = a->q + offset(a, &a->at.q, pair, first);
+        panels_multiply(q, a->at.q.row, 0, rows, width, packed, width, whole(keys), scores, score_stride(a), 0, 1);
+        for (int64_t r = 0; r < rows; r++) scale_row(scores + r * score_stride(a), whole(keys), a->scale);
+        return;
+    }
     for (int64_t r = 0; r < rows; r++) {
         const float *q = a->q + offset(a, &a->at.q, pair, first + r);
         for (int64_t i = 0; i < width; i++) scaled[r * width + i] = a->scale * q[i];
     }
-    panels_multiply(scaled, width, 0, rows, width, packed, whole(keys), scores, score_stride(a), 0);
+    panels_multiply(scaled, width, 0, rows, width, packed, width, whole(keys), scores, score_stride(a), 0, 0);
 }
 
 /* Sets the scores of keys that a query may not look at to -inf, up to whole_keys, and to 0 from there on. */
@@ -105,8 +116,5 @@ void drop(const Attention *a, int64_t first, int64_t rows, const uint32_t *words
 void multiply_first(
     const Attention *a, const float *block, int64_t rows, int64_t k, const float *packed, int64_t n, float *c, int64_t c_stride
 ) {
-    for (int64_t column = 0; column < n; column += PANEL) {
-        int64_t width = n - column < PANEL ? n - column : PANEL;
-        panels_multiply(block, score_stride(a), 0, rows, k, packed + column * a->at.keys, width, c + column, c_stride, 0);
-    }
+    panels_multiply(block, score_stride(a), 0, rows, k, packed, a->at.keys, n, c, c_stride, 0, a->rounded);
 }

@@ -30,6 +30,7 @@ typedef struct {
 
 typedef struct {
     AttentionLayout at;
+    int rounded;
     float scale;
     const AttentionDropout *dropout; /* null: none */
     const float *q, *k, *v;
@@ -70,6 +71,9 @@ float *workspaces(int64_t *size);
 
 /* Packs a pair's K or V, (S, columns), or its transpose. */
 void pack_keys(const Attention *a, const float *k, const Strides *strides, int64_t pair, int64_t columns, int transposed, float *packed);
+
+/* x *= factor. */
+void scale_row(float *x, int64_t n, float factor);
 
 /* scale Q Kᵀ of a block and the first `keys` keys, rounded up to whole vectors; packed is Kᵀ. scaled is the workspace for scale Q. */
 void block_scores(

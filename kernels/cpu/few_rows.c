@@ -10,6 +10,7 @@
 
 #include "few_rows.h"
 
+#include "bfloat16.h"
 #include "vectors.h"
 
 enum {
@@ -26,7 +27,7 @@ typedef Vector Sums[ROWS][COLUMNS][PIECES];
 
 /* Adds the products of numbers [l, l + SUMS). rows and columns are constants wherever this is inlined, so that sums are in registers. */
 static inline __attribute__((always_inline)) void add_products(
-    const int rows, const int columns, const float *const *a, const float *const *b, int64_t l, Sums sums
+    const int rounded, const int rows, const int columns, const float *const *a, const float *const *b, int64_t l, Sums sums
 ) {
 UNROLLED
     for (int i = 0; i < PIECES; i++) {
@@ -34,7 +35,7 @@ UNROLLED
 UNROLLED
         for (int r = 0; r < rows; r++) left[r] = load(a[r] + l + i * LANES);
 UNROLLED
-        for (int j = 0; j < columns; j++) right[j] = load(b[j] + l + i * LANES);
+        for (int j = 0; j < columns; j++) right[j] = rounded ? rounded_vector(load(b[j] + l + i * LANES)) : load(b[j] + l + i * LANES);
 UNROLLED
         for (int r = 0; r < rows; r++) KEEP(left[r]);
 UNROLLED
@@ -56,7 +57,8 @@ static inline void copy_rest(const float *const *rows, int count, int64_t l, int
 
 /* The sums of the dot products of some rows of A and of B, those of the second half added to those of the first. */
 static inline __attribute__((always_inline)) void sums_of(
-    const int rows, const int columns, const float *const *a, const float *const *b, int64_t k, float (*found)[COLUMNS][HALF]
+    const int rounded, const int rows, const int columns, const float *const *a, const float *const *b, int64_t k,
+    float (*found)[COLUMNS][HALF]
 ) {
     Sums sums;
 UNROLLED
@@ -66,13 +68,13 @@ UNROLLED
 UNROLLED
             for (int i = 0; i < PIECES; i++) sums[r][j][i] = (Vector){0};
     const int64_t whole = k / SUMS * SUMS;
-    for (int64_t l = 0; l < whole; l += SUMS) add_products(rows, columns, a, b, l, sums);
+    for (int64_t l = 0; l < whole; l += SUMS) add_products(rounded, rows, columns, a, b, l, sums);
     if (whole < k) {
         float rest_of_a[ROWS][SUMS], rest_of_b[COLUMNS][SUMS];
         const float *as[ROWS], *bs[COLUMNS];
         copy_rest(a, rows, whole, k, rest_of_a, as);
         copy_rest(b, columns, whole, k, rest_of_b, bs);
-        add_products(rows, columns, as, bs, 0, sums);
+        add_products(rounded, rows, columns, as, bs, 0, sums);
     }
 UNROLLED
     for (int r = 0; r < rows; r++)
@@ -99,13 +101,14 @@ UNROLLED
 
 /* `width` columns of up to ROWS rows. */
 static inline __attribute__((always_inline)) void group(
-    const int rows, const float *a, int64_t a_stride, const float *const *b, int64_t k, int width, float *c, int64_t c_stride, int add
+    const int rounded, const int rows, const float *a, int64_t a_stride, const float *const *b, int64_t k, int width, float *c,
+    int64_t c_stride, int add
 ) {
     const int columns = rows > 1 && rows * 2 * PIECES <= MOST_SUMS ? 2 : 1;
     float sums[ROWS][COLUMNS][HALF];
     const float *as[ROWS];
     for (int r = 0; r < rows; r++) as[r] = a + r * a_stride;
-    for (int j = 0; j < COLUMNS; j += columns) sums_of(rows, columns, as, b + j, k, (float(*)[COLUMNS][HALF])sums[0][j]);
+    for (int j = 0; j < COLUMNS; j += columns) sums_of(rounded, rows, columns, as, b + j, k, (float(*)[COLUMNS][HALF])sums[0][j]);
     for (int r = 0; r < rows; r++) {
         const Four found = totals(sums[r]);
         float *to = c + r * c_stride;
@@ -114,18 +117,27 @@ static inline __attribute__((always_inline)) void group(
 }
 
 void few_rows(const Product *p, int64_t row, int64_t row_end, int64_t column, int64_t column_end) {
+    static _Thread_local float rounded_a[MOST_ROUNDED] __attribute__((aligned(64)));
+    const float *rows_of_a = p->a.data + row * p->a.stride;
+    int64_t a_stride = p->a.stride;
+    if (p->rounded) {
+        for (int64_t i = row; i < row_end; i++) round_row(p->a.data + i * a_stride, p->k, rounded_a + (i - row) * p->k);
+        rows_of_a = rounded_a;
+        a_stride = p->k;
+    }
     const int64_t rows = row_end - row, groups = (rows + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE;
     for (int64_t j = column; j < column_end; j += COLUMNS) {
         const int width = (int)(column_end - j < COLUMNS ? column_end - j : COLUMNS);
         const float *b[COLUMNS];
         for (int i = 0; i < COLUMNS; i++) b[i] = p->b.data + (i < width ? j + i : j) * p->b.stride; /* missing ones are not stored */
         for (int64_t g = 0; g < groups; g++) { /* of equal height, or one less */
-            const int64_t first = row + rows * g / groups, height = row + rows * (g + 1) / groups - first;
-            const float *a = p->a.data + first * p->a.stride;
-            float *c = p->c + first * p->stride + j;
+            const int64_t first = rows * g / groups, height = rows * (g + 1) / groups - first;
+            const float *a = rows_of_a + first * a_stride;
+            float *c = p->c + (row + first) * p->stride + j;
 #define CASE(R) \
-    case R: group(R, a, p->a.stride, b, p->k, width, c, p->stride, p->add); break;
-            switch (height) { CASE(1) CASE(2) CASE(3) CASE(4) }
+    case R: group(0, R, a, a_stride, b, p->k, width, c, p->stride, p->add); break; \
+    case -R: group(1, R, a, a_stride, b, p->k, width, c, p->stride, p->add); break;
+            switch (p->rounded ? -height : height) { CASE(1) CASE(2) CASE(3) CASE(4) }
 #undef CASE
         }
     }

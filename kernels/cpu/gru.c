@@ -39,7 +39,7 @@ static void forward_row(const void *layer, const RecurrentSizes *s, int64_t t, i
 }
 
 EXPORT int gru_forward(
-    const RecurrentSizes *s, const float *x, const float *weight_ih, const float *weight_hh, const float *bias_ih,
+    const RecurrentSizes *s, int rounded, const float *x, const float *weight_ih, const float *weight_hh, const float *bias_ih,
     const float *bias_hh, float *states, float *gates, float *s_n
 ) {
     int64_t hidden = s->hidden;
@@ -49,7 +49,7 @@ EXPORT int gru_forward(
     add_biases(bias_ih ? bias_ih + 2 * hidden : 0, 0, hidden, bias + 2 * hidden);
     add_biases(0, bias_hh ? bias_hh + 2 * hidden : 0, hidden, bias + 3 * hidden);
     Forward f = {bias, states, gates, s_n};
-    int failed = sequence_forward(s, 3, x, weight_ih, weight_hh, gates, states, forward_row, &f);
+    int failed = sequence_forward(s, rounded, 3, x, weight_ih, weight_hh, gates, states, forward_row, &f);
     free(bias);
     return failed;
 }
@@ -78,20 +78,20 @@ static void backward_row(const void *layer, const RecurrentSizes *s, int64_t t, 
 }
 
 EXPORT int gru_backward(
-    const RecurrentSizes *s, const float *x, const float *weight_ih, const float *weight_hh, const float *states, const float *gates,
+    const RecurrentSizes *s, int rounded, const float *x, const float *weight_ih, const float *weight_hh, const float *states, const float *gates,
     const float *s_n, const float *dy, float *dh, float *d, float *dx, float *dweight_ih, float *dweight_hh, float *dbias_ih,
     float *dbias_hh
 ) {
     int64_t hidden = s->hidden, inputs = s->inputs, all = s->steps * s->batch, stride = 4 * hidden, two = 2 * hidden;
     const float *d_n = d, *d_rz = d + hidden, *ds = d + hidden, *h_before = states + before(s, 0, 0);
     Backward b = {states, gates, s_n, dy, d};
-    if (sequence_backward(s, 3, weight_hh, ds, stride, 1, dh, backward_row, &b)) return NO_MEMORY;
+    if (sequence_backward(s, rounded, 3, weight_hh, ds, stride, 1, dh, backward_row, &b)) return NO_MEMORY;
     const Product products[] = {
-        {all, inputs, two, plain(d_rz, stride), plain(weight_ih, inputs), dx, inputs, 0},
-        {all, inputs, hidden, plain(d_n, stride), plain(weight_ih + two * inputs, inputs), dx, inputs, 1},
-        {two, inputs, all, transposed(d_rz, stride), plain(x, inputs), dweight_ih, inputs, 0},
-        {hidden, inputs, all, transposed(d_n, stride), plain(x, inputs), dweight_ih + two * inputs, inputs, 0},
-        {3 * hidden, hidden, all, transposed(ds, stride), plain(h_before, hidden), dweight_hh, hidden, 0},
+        {all, inputs, two, plain(d_rz, stride), plain(weight_ih, inputs), dx, inputs, 0, rounded},
+        {all, inputs, hidden, plain(d_n, stride), plain(weight_ih + two * inputs, inputs), dx, inputs, 1, rounded},
+        {two, inputs, all, transposed(d_rz, stride), plain(x, inputs), dweight_ih, inputs, 0, rounded},
+        {hidden, inputs, all, transposed(d_n, stride), plain(x, inputs), dweight_ih + two * inputs, inputs, 0, rounded},
+        {3 * hidden, hidden, all, transposed(ds, stride), plain(h_before, hidden), dweight_hh, hidden, 0, rounded},
     };
     const ColumnSums sums[] = {
         {d_rz, all, two, stride, dbias_ih},

@@ -43,7 +43,7 @@ static void forward_part(void *argument, int part, int parts) {
 
 /* y is null if it is not needed, a bias if the layer has none. */
 EXPORT int joint_linear_forward(
-    const JointLinearSizes *s, const float *x, const float *w0, const float *w1, const float *w2, const float *b0, const float *b1,
+    const JointLinearSizes *s, int rounded, const float *x, const float *w0, const float *w1, const float *w2, const float *b0, const float *b1,
     const float *b2, float *z, float *y
 ) {
     const float *weights[] = {w0, w1, w2}, *biases[] = {b0, b1, b2};
@@ -51,7 +51,7 @@ EXPORT int joint_linear_forward(
     int64_t outputs = 0;
     for (int i = 0; i < MOST_LAYERS; i++) {
         Factor weight = transposed(weights[i], s->inputs);
-        Product product = {s->rows, s->layers[i].outputs, s->inputs, plain(x, s->inputs), weight, z + s->layers[i].offset, s->stride, 0};
+        Product product = {s->rows, s->layers[i].outputs, s->inputs, plain(x, s->inputs), weight, z + s->layers[i].offset, s->stride, 0, rounded};
         layers[i] = (Layer){product, biases[i], y && i == 1 ? z + s->layers[0].offset : 0, y};
         layers[i].product.context = &layers[i];
         if (biases[i] || layers[i].gate) layers[i].product.finish = finish_block;
@@ -63,7 +63,7 @@ EXPORT int joint_linear_forward(
 
 /* dX = Σ dZ_i W_i; dW_i = dZ_iᵀ X and db_i = Σ dZ_i unless they are null. */
 EXPORT int joint_linear_backward(
-    const JointLinearSizes *s, const float *x, const float *w0, const float *w1, const float *w2, const float *dz, float *dx,
+    const JointLinearSizes *s, int rounded, const float *x, const float *w0, const float *w1, const float *w2, const float *dz, float *dx,
     float *dw0, float *dw1, float *dw2, float *db0, float *db1, float *db2
 ) {
     const float *weights[] = {w0, w1, w2};
@@ -75,9 +75,9 @@ EXPORT int joint_linear_backward(
         const int64_t outputs = s->layers[i].outputs;
         const float *d = dz + s->layers[i].offset;
         if (i > 0 && outputs == 0) continue; /* the first one sets dX, the others add to it */
-        products[count++] = (Product){s->rows, s->inputs, outputs, plain(d, s->stride), plain(weights[i], s->inputs), dx, s->inputs, i > 0};
+        products[count++] = (Product){s->rows, s->inputs, outputs, plain(d, s->stride), plain(weights[i], s->inputs), dx, s->inputs, i > 0, rounded};
         if (dweights[i]) {
-            products[count++] = (Product){outputs, s->inputs, s->rows, transposed(d, s->stride), plain(x, s->inputs), dweights[i], s->inputs, 0};
+            products[count++] = (Product){outputs, s->inputs, s->rows, transposed(d, s->stride), plain(x, s->inputs), dweights[i], s->inputs, 0, rounded};
         }
         if (dbiases[i]) sums[sums_count++] = (ColumnSums){d, s->rows, outputs, s->stride, dbiases[i]};
     }

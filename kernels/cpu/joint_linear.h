@@ -18,7 +18,7 @@ typedef struct {
 } JointLinearSizes;
 
 int joint_linear_forward(
-    const JointLinearSizes *sizes, const float *x, const float *w0, const float *w1, const float *w2, const float *b0, const float *b1,
+    const JointLinearSizes *sizes, int rounded, const float *x, const float *w0, const float *w1, const float *w2, const float *b0, const float *b1,
     const float *b2, float *z, float *y
 );
 

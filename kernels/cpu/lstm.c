@@ -41,7 +41,7 @@ static void forward_row(const void *layer, const RecurrentSizes *s, int64_t t, i
 }
 
 EXPORT int lstm_forward(
-    const RecurrentSizes *s, const float *x, const float *weight_ih, const float *weight_hh, const float *bias_ih,
+    const RecurrentSizes *s, int rounded, const float *x, const float *weight_ih, const float *weight_hh, const float *bias_ih,
     const float *bias_hh, float *states, float *cells, float *gates
 ) {
     int64_t hidden = s->hidden;
@@ -49,7 +49,7 @@ EXPORT int lstm_forward(
     if (!bias) return NO_MEMORY;
     add_biases(bias_ih, bias_hh, 4 * hidden, bias);
     Forward f = {bias, states, cells, gates};
-    int failed = sequence_forward(s, 4, x, weight_ih, weight_hh, gates, states, forward_row, &f);
+    int failed = sequence_forward(s, rounded, 4, x, weight_ih, weight_hh, gates, states, forward_row, &f);
     free(bias);
     return failed;
 }
@@ -79,17 +79,17 @@ static void backward_row(const void *layer, const RecurrentSizes *s, int64_t t, 
 }
 
 EXPORT int lstm_backward(
-    const RecurrentSizes *s, const float *x, const float *weight_ih, const float *weight_hh, const float *states, const float *cells,
+    const RecurrentSizes *s, int rounded, const float *x, const float *weight_ih, const float *weight_hh, const float *states, const float *cells,
     const float *gates, const float *dy, float *dh, float *dc, float *d, float *dx, float *dweight_ih, float *dweight_hh,
     float *dbias_ih, float *dbias_hh
 ) {
     int64_t hidden = s->hidden, inputs = s->inputs, all = s->steps * s->batch, rows = 4 * hidden;
     Backward b = {cells, gates, dy, dc, d};
-    if (sequence_backward(s, 4, weight_hh, d, rows, 0, dh, backward_row, &b)) return NO_MEMORY;
+    if (sequence_backward(s, rounded, 4, weight_hh, d, rows, 0, dh, backward_row, &b)) return NO_MEMORY;
     const Product products[] = {
-        {all, inputs, rows, plain(d, rows), plain(weight_ih, inputs), dx, inputs, 0},
-        {rows, inputs, all, transposed(d, rows), plain(x, inputs), dweight_ih, inputs, 0},
-        {rows, hidden, all, transposed(d, rows), plain(states + before(s, 0, 0), hidden), dweight_hh, hidden, 0},
+        {all, inputs, rows, plain(d, rows), plain(weight_ih, inputs), dx, inputs, 0, rounded},
+        {rows, inputs, all, transposed(d, rows), plain(x, inputs), dweight_ih, inputs, 0, rounded},
+        {rows, hidden, all, transposed(d, rows), plain(states + before(s, 0, 0), hidden), dweight_hh, hidden, 0, rounded},
     };
     const ColumnSums sums[] = {{d, all, rows, rows, dbias_ih}, {d, all, rows, rows, dbias_hh}};
     products_run(products, 3, sums, 2);

@@ -28,11 +28,11 @@ static void batches_part(void *argument, int part, int parts) {
 }
 
 EXPORT int matmul_batches(
-    int64_t batches, int64_t m, int64_t n, int64_t k, const float *a, int64_t a_next, int a_transposed, const float *b,
+    int64_t batches, int64_t m, int64_t n, int64_t k, int rounded, const float *a, int64_t a_next, int a_transposed, const float *b,
     int64_t b_next, int b_transposed, float *c
 ) {
     Factor left = a_transposed ? transposed(a, m) : plain(a, k), right = b_transposed ? transposed(b, k) : plain(b, n);
-    Batches all = {batches, a_next, b_next, {m, n, k, left, right, c, n, 0}};
+    Batches all = {batches, a_next, b_next, {m, n, k, left, right, c, n, 0, rounded}};
     pool_run(batches_part, &all, batches * m * n * (k + 1));
     return 0;
 }

@@ -124,14 +124,14 @@ static void gram(const Step *s, int64_t matrix, int part, int parts) {
     float *g = s->gram + matrix * s->side * s->side;
     Factor rows = plain(x, s->n), columns = transposed(x, s->n);
     int tall = s->m > s->n;
-    Product p = {s->side, s->side, tall ? s->m : s->n, tall ? columns : rows, tall ? rows : columns, g, s->side, 0, 0, 0};
+    Product p = {s->side, s->side, tall ? s->m : s->n, tall ? columns : rows, tall ? rows : columns, g, s->side, 0, 0, 0, 0};
     symmetric_part((Symmetric){p, 0}, part, parts);
 }
 
 static void polynomial(const Step *s, int64_t matrix, int part, int parts) {
     int64_t side = s->side, at = matrix * side * side;
     Factor g = plain(s->gram + at, side);
-    Product p = {side, side, side, g, g, s->polynomial + at, side, 0, 0, 0};
+    Product p = {side, side, side, g, g, s->polynomial + at, side, 0, 0, 0, 0};
     symmetric_part((Symmetric){p, g.data}, part, parts);
 }
 
@@ -139,7 +139,7 @@ static void next(const Step *s, int64_t matrix, int part, int parts) {
     int64_t at = matrix * s->m * s->n;
     Factor x = plain(s->x + at, s->n), p = plain(s->polynomial + matrix * s->side * s->side, s->side);
     int tall = s->m > s->n;
-    Product y = {s->m, s->n, s->side, tall ? x : p, tall ? p : x, s->next + at, s->n, 0, 0, 0};
+    Product y = {s->m, s->n, s->side, tall ? x : p, tall ? p : x, s->next + at, s->n, 0, 0, 0, 0};
     product_part(&y, part, parts);
 }
 

@@ -7,6 +7,7 @@
 
 #include "panels.h"
 
+#include "panels_bfloat16.h"
 #include "pool.h"
 
 #include <string.h>
@@ -25,8 +26,9 @@ static void transpose_four(const float *b, int64_t stride, int64_t block, int64_
     }
 }
 
-/* One panel, of which `width` columns are B's. */
-static void pack_panel(const float *b, int64_t stride, int transposed, int64_t k, int width, float *panel) {
+int64_t panels_depth(int64_t k, int rounded) { return rounded ? rounded_depth(k) : k; }
+
+void pack_panel(const float *b, int64_t stride, int transposed, int64_t k, int width, float *panel) {
     enum { BLOCK = 64 }; /* of k: what is written stays in the L1 cache */
     if (width < PANEL) memset(panel, 0, sizeof(float) * (size_t)(k * PANEL));
     if (transposed) {
@@ -46,22 +48,24 @@ static void pack_panel(const float *b, int64_t stride, int transposed, int64_t k
 }
 
 static void pack_columns(
-    const float *b, int64_t stride, int transposed, int64_t k, int64_t n, float *packed, int64_t first, int64_t last
+    const float *b, int64_t stride, int transposed, int64_t k, int64_t n, float *packed, int rounded, int64_t first, int64_t last
 ) {
+    const int64_t depth = panels_depth(k, rounded);
     for (int64_t column = first; column < last; column += PANEL) {
         int width = (int)(n - column < PANEL ? n - column : PANEL);
-        pack_panel(b + (transposed ? column * stride : column), stride, transposed, k, width, packed + column * k);
+        const float *from = b + (transposed ? column * stride : column);
+        (rounded ? rounded_pack_panel : pack_panel)(from, stride, transposed, k, width, packed + column * depth);
     }
 }
 
-void panels_pack(const float *b, int64_t b_stride, int b_transposed, int64_t k, int64_t n, float *packed) {
-    pack_columns(b, b_stride, b_transposed, k, n, packed, 0, n);
+void panels_pack(const float *b, int64_t b_stride, int b_transposed, int64_t k, int64_t n, float *packed, int rounded) {
+    pack_columns(b, b_stride, b_transposed, k, n, packed, rounded, 0, n);
 }
 
-void panels_pack_part(const float *b, int64_t k, int64_t n, int transposed, float *packed, int part, int parts) {
+void panels_pack_part(const float *b, int64_t k, int64_t n, int transposed, float *packed, int rounded, int part, int parts) {
     int64_t first, last;
     part_range(n, PANEL, part, parts, &first, &last);
-    pack_columns(b, transposed ? k : n, transposed, k, n, packed, first, last);
+    pack_columns(b, transposed ? k : n, transposed, k, n, packed, rounded, first, last);
 }
 
 /* One tile. rows, transposed and wide are constants wherever this is inlined, so that the sums are in registers. A tile
@@ -124,12 +128,16 @@ static void some_tile(
 }
 
 void panels_multiply(
-    const float *a, int64_t a_stride, int a_transposed, int64_t rows, int64_t k, const float *packed, int64_t n, float *c,
-    int64_t c_stride, int add
+    const float *a, int64_t a_stride, int a_transposed, int64_t rows, int64_t k, const float *packed, int64_t packed_k, int64_t n, float *c,
+    int64_t c_stride, int add, int rounded
 ) {
+    if (rounded) {
+        rounded_multiply(a, a_stride, a_transposed, rows, k, packed, packed_k, n, c, c_stride, add);
+        return;
+    }
     int64_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
     for (int64_t column = 0; column < n; column += PANEL) {
-        const float *panel = packed + column * k;
+        const float *panel = packed + column * packed_k;
         size_t width = (size_t)(n - column < PANEL ? n - column : PANEL);
         for (int64_t t = 0; t < tiles; t++) { /* tiles of equal height, or one less */
             int64_t first = rows * t / tiles, height = rows * (t + 1) / tiles - first;

@@ -16,10 +16,11 @@
 #include "caches.h"
 #include "few_rows.h"
 #include "panels.h"
+#include "panels_bfloat16.h"
 #include "pool.h"
 
 /* ROWS: of the quarter of an L2 cache of 1 MB that packed columns leave, they take 192 KB at most. */
-enum { DEPTH = 512, MOST_COLUMNS = 512, LEAST_COLUMNS = 128, ROWS = 96 };
+enum { DEPTH = 512, MOST_COLUMNS = 512, LEAST_COLUMNS = 128, ROWS = 96, ROUNDED_GRAIN = 32 };
 
 typedef void Sgemm(
     const char *, const char *, const int *, const int *, const int *, const float *, const float *, const int *, const float *,
@@ -61,9 +62,9 @@ static Rectangle in_grid(int64_t m, int64_t n, int row, int down, int column, in
 
 /* This part's rectangle of an m x n matrix. It depends on m, n and the number of parts alone, so that the parts of a run which
    add up several products in one C never meet. Each part reads its rows of A, and reads and packs its columns of B; for a number
-   that takes about as long as ten multiply-adds each. The grid is the one with the least work for its largest part. */
-static Rectangle rectangle_of(int64_t m, int64_t n, int part, int parts) {
-    enum { READ = 10, PACK = 10 };
+   that takes about as long as ten multiply-adds of float32 each. The grid is the one with the least work for its largest part. */
+static Rectangle rectangle_of(int64_t m, int64_t n, int rounded, int part, int parts) {
+    const int64_t read = 10 * (rounded ? rounded_speed() : 1), pack = read;
     int best = 1;
     int64_t least_work = INT64_MAX;
     for (int down = 1; down <= parts; down++) {
@@ -71,7 +72,7 @@ static Rectangle rectangle_of(int64_t m, int64_t n, int part, int parts) {
         const int across = parts / down;
         const Rectangle last = in_grid(m, n, down - 1, down, across - 1, across); /* the largest, but for the edges of C */
         const int64_t rows = (m - last.row + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS, columns = panels_columns(n - last.column);
-        const int64_t work = rows * columns + READ * rows + (READ + PACK) * columns;
+        const int64_t work = rows * columns + read * rows + (read + pack) * columns;
         if (work < least_work) {
             least_work = work;
             best = down;
@@ -81,26 +82,28 @@ static Rectangle rectangle_of(int64_t m, int64_t n, int part, int parts) {
 }
 
 /* How many columns of B are packed at a time: as many as fill three quarters of the L2 cache. */
-static int64_t columns_at_once(int64_t depth) {
-    const int64_t fitting = level2_cache() * 3 / 4 / (depth * (int64_t)sizeof(float)) / PANEL * PANEL;
+static int64_t columns_at_once(int64_t depth, int rounded) {
+    const int64_t fitting = level2_cache() * 3 / 4 / (panels_depth(depth, rounded) * (int64_t)sizeof(float)) / PANEL * PANEL;
     return fitting < LEAST_COLUMNS ? LEAST_COLUMNS : least(fitting, MOST_COLUMNS);
 }
 
 static void blocks(const Product *p, Rectangle r) {
     static _Thread_local float packed[DEPTH * MOST_COLUMNS] __attribute__((aligned(64)));
     const Factor *a = &p->a, *b = &p->b;
-    const int64_t depths = (p->k + DEPTH - 1) / DEPTH, columns = columns_at_once((p->k + depths - 1) / depths);
+    const int64_t grain = p->rounded ? ROUNDED_GRAIN : 1, grains = (p->k + grain - 1) / grain;
+    const int64_t depths = (p->k + DEPTH - 1) / DEPTH, columns = columns_at_once((p->k + depths - 1) / depths, p->rounded);
     for (int64_t j = r.column; j < r.column_end; j += columns) {
         const int64_t j_end = least(j + columns, r.column_end);
-        for (int64_t d = 0; d < depths; d++) { /* blocks of equal depth, or one less */
-            const int64_t l = p->k * d / depths, depth = p->k * (d + 1) / depths - l;
+        for (int64_t d = 0; d < depths; d++) { /* blocks of equal depth, or one grain less */
+            const int64_t l = grains * d / depths * grain, depth = least(grains * (d + 1) / depths * grain, p->k) - l;
             const float *from = b->data + (b->transposed ? j * b->stride + l : l * b->stride + j);
-            panels_pack(from, b->stride, b->transposed, depth, j_end - j, packed);
+            panels_pack(from, b->stride, b->transposed, depth, j_end - j, packed, p->rounded);
             for (int64_t i = r.row; i < r.row_end; i += ROWS) {
                 const int64_t i_end = least(i + ROWS, r.row_end);
                 const float *left = a->data + (a->transposed ? l * a->stride + i : i * a->stride + l);
                 float *to = p->c + i * p->stride + j;
-                panels_multiply(left, a->stride, a->transposed, i_end - i, depth, packed, j_end - j, to, p->stride, p->add || d > 0);
+                const int add = p->add || d > 0;
+                panels_multiply(left, a->stride, a->transposed, i_end - i, depth, packed, depth, j_end - j, to, p->stride, add, p->rounded);
                 if (d == depths - 1) finish(p, i, i_end, j, j_end);
             }
         }
@@ -115,10 +118,11 @@ static void zeros(const Product *p, Rectangle r) {
 
 void product_part(const Product *p, int part, int parts) {
     const Rectangle all = {0, p->m, 0, p->n}, nothing = {0};
-    const Rectangle r = !sgemm ? rectangle_of(p->m, p->n, part, parts) : part == 0 ? all : nothing;
+    const int by_sgemm = sgemm && !p->rounded;
+    const Rectangle r = !by_sgemm ? rectangle_of(p->m, p->n, p->rounded, part, parts) : part == 0 ? all : nothing;
     if (r.row == r.row_end || r.column == r.column_end) return;
     if (p->k == 0) zeros(p, r);
-    else if (sgemm) whole(p);
+    else if (by_sgemm) whole(p);
     else if (has_few_rows(p)) few_rows(p, r.row, r.row_end, r.column, r.column_end);
     else return blocks(p, r); /* which finishes each block while it is in the cache */
     finish(p, r.row, r.row_end, r.column, r.column_end);

@@ -21,7 +21,7 @@ typedef struct {
     Factor a, b;
     float *c;
     int64_t stride;
-    int add;
+    int add, rounded; /* rounded: both operands, to bfloat16 */
     Finish *finish; /* may be null */
     const void *context;
 } Product;

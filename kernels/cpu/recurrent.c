@@ -23,7 +23,7 @@ typedef struct {
        of single_part */
     const float *weight;
     int64_t k, n, a_stride;
-    int transposed, add;
+    int transposed, add, rounded;
     const float *a;
     float *packed, *product;
     int64_t operations; /* of the steps */
@@ -34,13 +34,13 @@ typedef struct {
 static void prepare_part(void *argument, int part, int parts) {
     const Scan *s = argument;
     if (s->input) product_part(s->input, part, parts);
-    if (s->packed) panels_pack_part(s->weight, s->k, s->n, s->transposed, s->packed, part, parts);
+    if (s->packed) panels_pack_part(s->weight, s->k, s->n, s->transposed, s->packed, s->rounded, part, parts);
 }
 
 static void single_part(void *argument, int part, int parts) {
     const Scan *s = argument;
     Factor b = s->transposed ? transposed(s->weight, s->k) : plain(s->weight, s->n);
-    Product p = {s->sizes->batch, s->n, s->k, plain(s->a, s->a_stride), b, s->product, panels_columns(s->n), s->add};
+    Product p = {s->sizes->batch, s->n, s->k, plain(s->a, s->a_stride), b, s->product, panels_columns(s->n), s->add, s->rounded};
     product_part(&p, part, parts);
 }
 
@@ -53,7 +53,8 @@ static void products_of_step(const Scan *s, const float *a, int64_t first, int64
     int64_t width = panels_columns(s->n);
     if (!s->packed || first >= last) return;
     panels_multiply(
-        a + first * s->a_stride, s->a_stride, 0, last - first, s->k, s->packed, s->n, s->product + first * width, width, s->add
+        a + first * s->a_stride, s->a_stride, 0, last - first, s->k, s->packed, s->k, s->n, s->product + first * width, width, s->add,
+        s->rounded
     );
 }
 
@@ -86,7 +87,7 @@ static void backward_part(void *argument, int part, int parts) {
 
 /* Memory aligned to cache lines: the packed weights, if any, then the products. */
 static float *make_workspace(Scan *s) {
-    int64_t columns = panels_columns(s->n), packed = s->sizes->steps == 1 ? 0 : s->k * columns;
+    int64_t columns = panels_columns(s->n), packed = s->sizes->steps == 1 ? 0 : panels_depth(s->k, s->rounded) * columns;
     size_t bytes = (size_t)(packed + s->sizes->batch * columns) * sizeof(float);
     float *workspace = aligned_alloc(64, (bytes + 64) / 64 * 64);
     s->packed = packed ? workspace : 0;
@@ -98,12 +99,12 @@ static float *make_workspace(Scan *s) {
 static int64_t operations(const RecurrentSizes *s, int64_t rows) { return s->steps * s->batch * rows * (s->hidden + 32); }
 
 int sequence_forward(
-    const RecurrentSizes *z, int64_t blocks, const float *x, const float *weight_ih, const float *weight_hh, float *inputs,
+    const RecurrentSizes *z, int rounded, int64_t blocks, const float *x, const float *weight_ih, const float *weight_hh, float *inputs,
     const float *states, Row *forward, const void *layer
 ) {
     int64_t rows = blocks * z->hidden;
-    Product input = {z->steps * z->batch, rows, z->inputs, plain(x, z->inputs), transposed(weight_ih, z->inputs), inputs, rows, 0};
-    Scan s = {z, &input, weight_hh, z->hidden, rows, z->hidden, 1, 0, states, 0, 0, operations(z, rows), forward, layer};
+    Product input = {z->steps * z->batch, rows, z->inputs, plain(x, z->inputs), transposed(weight_ih, z->inputs), inputs, rows, 0, rounded};
+    Scan s = {z, &input, weight_hh, z->hidden, rows, z->hidden, 1, 0, rounded, states, 0, 0, operations(z, rows), forward, layer};
     float *workspace = make_workspace(&s);
     if (!workspace) return NO_MEMORY;
     pool_run(prepare_part, &s, rows * (z->steps * z->batch * z->inputs + z->hidden));
@@ -118,10 +119,10 @@ int sequence_forward(
 }
 
 int sequence_backward(
-    const RecurrentSizes *z, int64_t blocks, const float *weight_hh, const float *ds, int64_t stride, int add, float *dh, Row *backward,
+    const RecurrentSizes *z, int rounded, int64_t blocks, const float *weight_hh, const float *ds, int64_t stride, int add, float *dh, Row *backward,
     const void *layer
 ) {
-    Scan s = {z, 0, weight_hh, blocks * z->hidden, z->hidden, stride, 0, add, ds, 0, 0, operations(z, blocks * z->hidden), backward, layer};
+    Scan s = {z, 0, weight_hh, blocks * z->hidden, z->hidden, stride, 0, add, rounded, ds, 0, 0, operations(z, blocks * z->hidden), backward, layer};
     float *workspace = make_workspace(&s);
     if (!workspace) return NO_MEMORY;
     int64_t width = panels_columns(z->hidden);

@@ -25,7 +25,7 @@ typedef void Row(const void *layer, const RecurrentSizes *s, int64_t t, int64_t 
 
 /* inputs (steps, batch, blocks H) = x W_ihᵀ; then `forward` for each row, step by step. Returns 0 or NO_MEMORY. */
 int sequence_forward(
-    const RecurrentSizes *s, int64_t blocks, const float *x, const float *weight_ih, const float *weight_hh, float *inputs,
+    const RecurrentSizes *s, int rounded, int64_t blocks, const float *x, const float *weight_ih, const float *weight_hh, float *inputs,
     const float *states, Row *forward, const void *layer
 );
 
@@ -33,7 +33,7 @@ int sequence_forward(
    columns of an array (steps, batch, stride). dh (batch, H) is the cotangent of the last state at the beginning, and that of
    the initial state at the end. Returns 0 or NO_MEMORY. */
 int sequence_backward(
-    const RecurrentSizes *s, int64_t blocks, const float *weight_hh, const float *ds, int64_t stride, int add, float *dh, Row *backward,
+    const RecurrentSizes *s, int rounded, int64_t blocks, const float *weight_hh, const float *ds, int64_t stride, int add, float *dh, Row *backward,
     const void *layer
 );
 

@@ -43,7 +43,7 @@ static void forward_row(const void *layer, const RecurrentSizes *s, int64_t t, i
 }
 
 EXPORT int rnn_forward(
-    const RecurrentSizes *s, const float *x, const float *weight_ih, const float *weight_hh, const float *bias_ih,
+    const RecurrentSizes *s, int rounded, const float *x, const float *weight_ih, const float *weight_hh, const float *bias_ih,
     const float *bias_hh, int nonlinearity, float *states, float *inputs
 ) {
     int64_t hidden = s->hidden;
@@ -51,7 +51,7 @@ EXPORT int rnn_forward(
     if (!bias) return NO_MEMORY;
     add_biases(bias_ih, bias_hh, hidden, bias);
     Forward f = {bias, inputs, states, nonlinearity};
-    int failed = sequence_forward(s, 1, x, weight_ih, weight_hh, inputs, states, forward_row, &f);
+    int failed = sequence_forward(s, rounded, 1, x, weight_ih, weight_hh, inputs, states, forward_row, &f);
     free(bias);
     return failed;
 }
@@ -84,16 +84,16 @@ static void backward_row(const void *layer, const RecurrentSizes *s, int64_t t, 
 }
 
 EXPORT int rnn_backward(
-    const RecurrentSizes *s, const float *x, const float *weight_ih, const float *weight_hh, int nonlinearity, const float *states,
+    const RecurrentSizes *s, int rounded, const float *x, const float *weight_ih, const float *weight_hh, int nonlinearity, const float *states,
     const float *dy, float *dh, float *d, float *dx, float *dweight_ih, float *dweight_hh, float *dbias_ih, float *dbias_hh
 ) {
     int64_t hidden = s->hidden, inputs = s->inputs, all = s->steps * s->batch;
     Backward b = {states, dy, d, nonlinearity};
-    if (sequence_backward(s, 1, weight_hh, d, hidden, 0, dh, backward_row, &b)) return NO_MEMORY;
+    if (sequence_backward(s, rounded, 1, weight_hh, d, hidden, 0, dh, backward_row, &b)) return NO_MEMORY;
     const Product products[] = {
-        {all, inputs, hidden, plain(d, hidden), plain(weight_ih, inputs), dx, inputs, 0},
-        {hidden, inputs, all, transposed(d, hidden), plain(x, inputs), dweight_ih, inputs, 0},
-        {hidden, hidden, all, transposed(d, hidden), plain(states + before(s, 0, 0), hidden), dweight_hh, hidden, 0},
+        {all, inputs, hidden, plain(d, hidden), plain(weight_ih, inputs), dx, inputs, 0, rounded},
+        {hidden, inputs, all, transposed(d, hidden), plain(x, inputs), dweight_ih, inputs, 0, rounded},
+        {hidden, hidden, all, transposed(d, hidden), plain(states + before(s, 0, 0), hidden), dweight_hh, hidden, 0, rounded},
     };
     const ColumnSums sums[] = {{d, all, hidden, hidden, dbias_ih}, {d, all, hidden, hidden, dbias_hh}};
     products_run(products, 3, sums, 2);

@@ -10,6 +10,7 @@
    For one to four queries, as in decoding, packing would cost more than the products: plain inner products are used. */
 
 #include "attention.h"
+#include "bfloat16.h"
 #include "pool.h"
 #include "sums.h"
 
@@ -28,10 +29,6 @@ static float *result_row(const Forward *f, int64_t pair, int64_t query) {
     return f->y + offset(&f->attention, &f->attention.at.y, pair, query);
 }
 
-static void scale_row(float *y, int64_t n, float factor) {
-    for (int64_t e = 0; e < n; e++) y[e] *= factor;
-}
-
 /* ---------------------------------------------------------------- many queries */
 
 typedef struct {
@@ -40,16 +37,18 @@ typedef struct {
     uint32_t *words;
 } Workspace;
 
+/* Floats of what is packed. */
+static int64_t k_transposed_size(const Attention *a) { return panels_depth(a->at.width, a->rounded) * panels_columns(a->at.keys); }
+static int64_t v_size(const Attention *a) { return panels_depth(a->at.keys, a->rounded) * panels_columns(a->at.out_width); }
+
 static int64_t block_workspace(const Attention *a) {
-    const AttentionLayout *at = &a->at;
-    int64_t packed = at->width * panels_columns(at->keys) + at->keys * panels_columns(at->out_width);
-    return packed + BLOCK_ROWS * (panels_columns(at->width) + 2 * score_stride(a));
+    return k_transposed_size(a) + v_size(a) + BLOCK_ROWS * (panels_columns(a->at.width) + 2 * score_stride(a));
 }
 
 static Workspace divide_workspace(const Attention *a, float *start) {
     Workspace r = {.k_transposed = start};
-    r.v = r.k_transposed + a->at.width * panels_columns(a->at.keys);
-    r.scaled = r.v + a->at.keys * panels_columns(a->at.out_width);
+    r.v = r.k_transposed + k_transposed_size(a);
+    r.scaled = r.v + v_size(a);
     r.scores = r.scaled + BLOCK_ROWS * panels_columns(a->at.width);
     r.words = (uint32_t *)r.scores + BLOCK_ROWS * score_stride(a);
     return r;
@@ -65,8 +64,11 @@ static void block(const Forward *f, const Workspace *r, int64_t pair, int64_t fi
         draw_words(a, pair, first, rows, r->words);
         drop(a, first, rows, r->words, r->scores);
     }
+    if (a->rounded) { /* what is rounded are the softmax's weights: they are scaled before, not after */
+        for (int64_t i = 0; i < rows; i++) scale_row(r->scores + i * score_stride(a), keys, inverse[i]);
+    }
     multiply_first(a, r->scores, rows, keys, r->v, a->at.out_width, result_row(f, pair, first), a->at.y.row);
-    for (int64_t i = 0; i < rows; i++) scale_row(result_row(f, pair, first + i), a->at.out_width, inverse[i]);
+    for (int64_t i = 0; i < rows && !a->rounded; i++) scale_row(result_row(f, pair, first + i), a->at.out_width, inverse[i]);
 }
 
 static void blocks_part(void *argument, int part, int parts) {
@@ -89,12 +91,38 @@ static void blocks_part(void *argument, int part, int parts) {
 
 /* ---------------------------------------------------------------- few queries */
 
+/* Σ x round(y) over n numbers. */
+static float rounded_dot(const float *x, const float *y, int64_t n) {
+    float sums[2 * SUMS] = {0}, rest = 0;
+    int64_t j = 0;
+    for (; j + 2 * SUMS <= n; j += 2 * SUMS) {
+#pragma omp simd
+        for (int i = 0; i < 2 * SUMS; i++) sums[i] += x[j + i] * rounded_to_bfloat16(y[j + i]);
+    }
+    for (; j < n; j++) rest += x[j] * rounded_to_bfloat16(y[j]);
+    return add_up(sums) + rest;
+}
+
+/* y += Σ round(inverse e_j) round(v_j) over the keys. */
+static void add_rounded(const float *e, float inverse, int64_t keys, const float *v, int64_t stride, float *y, int64_t columns) {
+    for (int64_t j = 0; j < keys; j++, v += stride) {
+        const float weight = rounded_to_bfloat16(inverse * e[j]);
+#pragma omp simd
+        for (int64_t i = 0; i < columns; i++) y[i] += weight * rounded_to_bfloat16(v[i]);
+    }
+}
+
 static void query_row(const Forward *f, int64_t pair, int64_t query, float *scores, uint32_t *words) {
     const Attention *a = &f->attention;
     int64_t columns = a->at.out_width, keys = keys_before(a, query + 1), stride = a->at.v.row, j = 0;
     const float *q = a->q + offset(a, &a->at.q, pair, query), *k = a->k + key_offset(a, &a->at.k, pair, 0);
     const float *v = a->v + key_offset(a, &a->at.v, pair, 0);
     float *y = result_row(f, pair, query), inverse;
+    if (a->rounded) {
+        float *rounded = scores + 2 * score_stride(a);
+        round_row(q, a->at.width, rounded);
+        for (; j < keys; j++) scores[j] = a->scale * rounded_dot(rounded, k + j * a->at.k.row, a->at.width);
+    }
     for (; j < keys; j++) scores[j] = a->scale * dot(q, k + j * a->at.k.row, a->at.width);
     exponentials(a, pair, query, 1, keys, scores, &inverse);
     if (a->dropout) {
@@ -102,6 +130,10 @@ static void query_row(const Forward *f, int64_t pair, int64_t query, float *scor
         drop(a, query, 1, words, scores);
     }
     for (int64_t e = 0; e < columns; e++) y[e] = 0;
+    if (a->rounded) {
+        add_rounded(scores, inverse, keys, v, stride, y, columns);
+        return;
+    }
     for (j = 0; j + 4 <= keys; j += 4, v += 4 * stride) { /* y is read and written once for 4 keys */
         const float *s = scores + j;
 #pragma omp simd
@@ -125,13 +157,13 @@ static void rows_part(void *argument, int part, int parts) {
 }
 
 EXPORT int scaled_dot_product_attention_forward(
-    const AttentionLayout *layout, float scale, const AttentionDropout *dropout, const float *q, const float *k, const float *v,
+    const AttentionLayout *layout, int rounded, float scale, const AttentionDropout *dropout, const float *q, const float *k, const float *v,
     const uint8_t *mask, float *y
 ) {
-    Forward f = {{*layout, scale, dropout, q, k, v, mask}, .y = y};
+    Forward f = {{*layout, rounded, scale, dropout, q, k, v, mask}, .y = y};
     Attention *a = &f.attention;
     int few = a->at.steps <= FEW_QUERIES;
-    f.workspace_size = few ? 2 * score_stride(a) : block_workspace(a);
+    f.workspace_size = few ? 2 * score_stride(a) + a->at.width : block_workspace(a);
     f.workspaces = workspaces(&f.workspace_size);
     if (!f.workspaces) return NO_MEMORY;
     int64_t scores = pairs_of(a) * a->at.steps * a->at.keys / (a->at.causal ? 2 : 1);

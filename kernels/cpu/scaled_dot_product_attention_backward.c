@@ -31,20 +31,25 @@ typedef struct {
 
 static int64_t wider(const AttentionLayout *at) { return panels_columns(at->width > at->out_width ? at->width : at->out_width); }
 
+/* Floats of what is packed. */
+static int64_t k_transposed_size(const Attention *a) { return panels_depth(a->at.width, a->rounded) * panels_columns(a->at.keys); }
+static int64_t v_transposed_size(const Attention *a) { return panels_depth(a->at.out_width, a->rounded) * panels_columns(a->at.keys); }
+static int64_t k_size(const Attention *a) { return panels_depth(a->at.keys, a->rounded) * panels_columns(a->at.width); }
+static int64_t rows_size(const Attention *a) { return panels_depth(BLOCK_ROWS, a->rounded) * wider(&a->at); }
+
 static int64_t workspace_size(const Attention *a) {
     const AttentionLayout *at = &a->at;
-    int64_t keys = panels_columns(at->keys), block = 2 * wider(at) + 3 * score_stride(a);
-    return keys * (at->width + at->out_width) + at->keys * panels_columns(at->width) + BLOCK_ROWS * block;
+    int64_t block = wider(at) + 3 * score_stride(a);
+    return k_transposed_size(a) + v_transposed_size(a) + k_size(a) + rows_size(a) + BLOCK_ROWS * block;
 }
 
 static Workspace divide_workspace(const Attention *a, float *start) {
-    const AttentionLayout *at = &a->at;
     Workspace r = {.k_transposed = start};
-    r.v_transposed = r.k_transposed + at->width * panels_columns(at->keys);
-    r.k = r.v_transposed + at->out_width * panels_columns(at->keys);
-    r.scaled = r.k + at->keys * panels_columns(at->width);
-    r.packed_rows = r.scaled + BLOCK_ROWS * wider(at);
-    r.p = r.packed_rows + BLOCK_ROWS * wider(at);
+    r.v_transposed = r.k_transposed + k_transposed_size(a);
+    r.k = r.v_transposed + v_transposed_size(a);
+    r.scaled = r.k + k_size(a);
+    r.packed_rows = r.scaled + BLOCK_ROWS * wider(&a->at);
+    r.p = r.packed_rows + rows_size(a);
     r.ds = r.p + BLOCK_ROWS * score_stride(a);
     r.words = (uint32_t *)r.ds + BLOCK_ROWS * score_stride(a);
     return r;
@@ -84,12 +89,12 @@ static void block(const Backward *b, const Workspace *r, int64_t pair, int64_t f
     int64_t stride = score_stride(a), keys = keys_before(a, first + rows), dy_row = b->at.dy.row;
     const float *q = a->q + offset(a, &at->q, pair, first), *dy = b->dy + offset(a, &b->at.dy, pair, first);
     block_scores(a, pair, first, rows, keys, r->k_transposed, r->scaled, r->p);
-    panels_multiply(dy, dy_row, 0, rows, at->out_width, r->v_transposed, whole(keys), r->ds, stride, 0);
+    panels_multiply(dy, dy_row, 0, rows, at->out_width, r->v_transposed, at->out_width, whole(keys), r->ds, stride, 0, a->rounded);
     softmax_gradient(a, r, pair, first, rows, keys);
-    panels_pack(dy, dy_row, 0, rows, at->out_width, r->packed_rows);
-    panels_multiply(r->p, stride, 1, keys, rows, r->packed_rows, at->out_width, dv, b->at.dv.row, 1);
-    panels_pack(q, at->q.row, 0, rows, at->width, r->packed_rows);
-    panels_multiply(r->ds, stride, 1, keys, rows, r->packed_rows, at->width, dk, b->at.dk.row, 1);
+    panels_pack(dy, dy_row, 0, rows, at->out_width, r->packed_rows, a->rounded);
+    panels_multiply(r->p, stride, 1, keys, rows, r->packed_rows, rows, at->out_width, dv, b->at.dv.row, 1, a->rounded);
+    panels_pack(q, at->q.row, 0, rows, at->width, r->packed_rows, a->rounded);
+    panels_multiply(r->ds, stride, 1, keys, rows, r->packed_rows, rows, at->width, dk, b->at.dk.row, 1, a->rounded);
     multiply_first(a, r->ds, rows, keys, r->k, at->width, b->dq + offset(a, &b->at.dq, pair, first), b->at.dq.row);
 }
 
@@ -117,10 +122,10 @@ static void pairs_part(void *argument, int part, int parts) {
 }
 
 EXPORT int scaled_dot_product_attention_backward(
-    const AttentionLayout *layout, float scale, const AttentionDropout *dropout, const float *q, const float *k, const float *v,
+    const AttentionLayout *layout, int rounded, float scale, const AttentionDropout *dropout, const float *q, const float *k, const float *v,
     const uint8_t *mask, const AttentionGradientLayout *gradients, const float *dy, float *dq, float *dk, float *dv
 ) {
-    Backward b = {{*layout, scale, dropout, q, k, v, mask}, *gradients, dy, dq, dk, dv, 0, 0};
+    Backward b = {{*layout, rounded, scale, dropout, q, k, v, mask}, *gradients, dy, dq, dk, dv, 0, 0};
     b.workspace_size = workspace_size(&b.attention);
     b.workspaces = workspaces(&b.workspace_size);
     if (!b.workspaces) return NO_MEMORY;

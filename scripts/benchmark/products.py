@@ -63,7 +63,18 @@ def _linear_backward(rows: int, inputs: int, outputs: int, *arrays: Any) -> list
 
 
 def _matmul(
-    batches: int, m: int, n: int, k: int, _a: Any, _a_next: int, a_transposed: int, _b: Any, _b_next: int, b_transposed: int, _c: Any
+    batches: int,
+    m: int,
+    n: int,
+    k: int,
+    _rounded: int,
+    _a: Any,
+    _a_next: int,
+    a_transposed: int,
+    _b: Any,
+    _b_next: int,
+    b_transposed: int,
+    _c: Any,
 ) -> list[Product]:
     return [Product(m, n, k, bool(a_transposed), bool(b_transposed))] * batches
 

@@ -17,7 +17,7 @@ def multiplied(a: np.ndarray, b: np.ndarray, a_transposed: int, b_transposed: in
     (m, k), n = a.shape, b.shape[1]
     a_, b_ = (np.ascontiguousarray(x.T if turned else x) for x, turned in ((a, a_transposed), (b, b_transposed)))
     c = np.full((m + 1, n), np.nan, np.float32)  # the last row must stay as it is
-    call("matmul_batches", 1, m, n, k, a_, m * k, a_transposed, b_, k * n, b_transposed, c)
+    call("matmul_batches", 1, m, n, k, 0, a_, m * k, a_transposed, b_, k * n, b_transposed, c)
     assert np.isnan(c[m]).all()
     return c[:m]
 

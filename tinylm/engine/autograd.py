@@ -22,6 +22,7 @@ import numpy as np
 from tinylm.engine.anomalies import anomaly, check_gradients
 from tinylm.engine.arrays import Array, array_module, constant
 from tinylm.engine.devices import device_of, make_current
+from tinylm.engine.products import products_mode, rounding
 from tinylm.errors import AnomalyError, AutogradError, DeviceError, GradientShapeError, ShapeError
 
 
@@ -36,7 +37,7 @@ clock = itertools.count(1)  # ticks with every node and every in-place write, so
 class Node:
     """One application of an op: what is needed to run its vjp, and to name it in a message."""
 
-    __slots__ = ("age", "cells", "code", "inputs", "offset", "op", "outputs", "parents", "place", "settings", "vjp")
+    __slots__ = ("age", "cells", "code", "inputs", "offset", "op", "outputs", "parents", "place", "rounded", "settings", "vjp")
     place: str  # set in anomaly mode only
 
     def __init__(
@@ -59,6 +60,7 @@ class Node:
         self.cells = cells  # when the inputs and outputs were last written in place; shared with the tensors
         self.code = code  # of the caller, with the offset of the instruction that made the call: `where` finds the line
         self.offset = offset
+        self.rounded = products_mode.rounded  # whether products rounded their operands: so they do in derivatives of derivatives
         self.outputs: Any = None  # for several outputs: a maker of zeros for each
 
     def where(self) -> str:
@@ -139,15 +141,15 @@ def seed_gradient(y: Any, gradient: Any) -> Array:
 
 def _apply_vjp(node: Node, slots: list[Any], create_graph: bool) -> Sequence[Any]:
     """Runs the node's vjp on its outputs' gradients; missing ones of several outputs are zeros."""
-    vjp = node.vjp
-    if create_graph:
-        vjp = node.op.record_vjp(node.inputs, node.settings)
     if node.outputs is not None:
         slots = [make() if s is None else s for s, make in zip(slots, node.outputs, strict=True)]
         if create_graph:
             slots = [node.op.as_tensor(s) for s in slots]
+    if not create_graph:
+        return node.vjp(*slots)
     try:
-        return vjp(*slots)
+        with rounding(node.rounded):
+            return node.op.record_vjp(node.inputs, node.settings)(*slots)
     except AnomalyError as error:  # create_graph: the vjp is made of ops
         raise AnomalyError(f"{error}; this is in the gradient of {node.op.name} ({node.where()})") from error
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinylm.engine.autograd import Node, mode, no_grad, set_recording
+from tinylm.engine.products import products_rounded, rounding
 from tinylm.engine.random_keys import Generator, current, drawing_from
 
 
@@ -16,11 +17,12 @@ class Recompute:
     def __init__(self, fn: Callable[..., Any], generator: Generator) -> None:
         self.fn = fn
         self.generator, self.state = generator, generator.state
+        self.rounded = products_rounded()
 
     def __call__(self, inputs: Sequence[Any]) -> tuple[Any, ...]:
         now, self.generator.state = self.generator.state, self.state  # so that dropout draws the same masks
         try:
-            with set_recording(True), drawing_from(self.generator):
+            with set_recording(True), drawing_from(self.generator), rounding(self.rounded):
                 out = self.fn(*inputs)
         finally:
             self.generator.state = now

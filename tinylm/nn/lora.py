@@ -12,6 +12,7 @@ from tinylm import ops
 from tinylm.checks import check_finite, check_integer, check_positive, shown
 from tinylm.engine.arrays import Array
 from tinylm.engine.devices import to_device
+from tinylm.engine.products import products
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import CheckpointError, ConfigError, listed
 from tinylm.nn import init
@@ -54,7 +55,9 @@ class LowRankLinear(Linear):
         """Returns a plain layer of the weight W + (alpha / rank) B A, trained like any other."""
         with init.shapes_only():
             plain = Linear(self.in_features, self.out_features, self.bias is not None)
-        plain.weight = Parameter(self.weight.data + self.scale * ops.matmul(self.lora_B.data, self.lora_A.data).data)
+        with products("float32"):  # a weight, not an activation
+            correction = ops.matmul(self.lora_B.data, self.lora_A.data).data
+        plain.weight = Parameter(self.weight.data + self.scale * correction)
         plain.bias = self.bias
         return plain
 

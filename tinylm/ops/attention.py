@@ -7,6 +7,7 @@ import numpy as np
 from tinylm.checks import check_finite, check_probability, check_sizes
 from tinylm.engine.arrays import array_module, constant, of_one_dtype, raw_module, sum_to
 from tinylm.engine.op import op
+from tinylm.engine.products import matmul_now
 from tinylm.errors import ShapeError
 from tinylm.ops.dropout import keep_mask
 from tinylm.ops.softmax import softmax
@@ -37,8 +38,9 @@ def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout
     if grouped(q, k, v):
         return _in_groups(q, k, v, mask, causal, dropout, scale, return_weights, key)
     xp = array_module(q, k, v, mask)
+    matmul = matmul_now(xp)
     scale = 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else scale
-    scores = xp.matmul(q * scale, xp.swapaxes(k, -1, -2))
+    scores = matmul(q, xp.swapaxes(k, -1, -2)) * scale
     if additive:
         scores = scores + added
     elif mask is not None:
@@ -49,11 +51,11 @@ def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout
     weights, softmax_vjp = softmax.op.body(scores)
     kept = keep_mask(q, weights.shape, dropout, key) if check_probability(dropout) else None
     used = weights if kept is None else weights * kept
-    y = xp.matmul(used, v)
+    y = matmul(used, v)
 
     def vjp(dy, dused=None):
-        dv = xp.matmul(xp.swapaxes(used, -1, -2), dy)
-        dweights = xp.matmul(dy, xp.swapaxes(v, -1, -2))
+        dv = matmul(xp.swapaxes(used, -1, -2), dy)
+        dweights = matmul(dy, xp.swapaxes(v, -1, -2))
         if dused is not None:
             dweights = dweights + dused
         if kept is not None:
@@ -61,8 +63,8 @@ def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout
         (dscores,) = softmax_vjp(dweights)
         dmask = sum_to(dscores, mask.shape) if additive else None
         dscores = dscores * scale
-        dq = xp.matmul(dscores, k)
-        dk = xp.matmul(xp.swapaxes(dscores, -1, -2), q)
+        dq = matmul(dscores, k)
+        dk = matmul(xp.swapaxes(dscores, -1, -2), q)
         return sum_to(dq, q.shape), sum_to(dk, k.shape), sum_to(dv, v.shape), dmask
 
     return ((y, used) if return_weights else y), vjp

@@ -1,10 +1,11 @@
 """Sums of products over named axes: Einstein's notation."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tinylm.engine.arrays import Array, all_promoted, array_module, raw_module
 from tinylm.engine.op import op
+from tinylm.engine.products import matmul_now, products_rounded
 from tinylm.errors import ShapeError
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -21,6 +22,11 @@ def einsum(arrays, /, subscripts):
     """
     arrays = all_promoted(arrays)
     xp = array_module(*arrays)
+    matmul, rounded = matmul_now(xp), products_rounded()
+
+    def multiply(a, b, summed):  # without a sum element by element, unless the operands are rounded
+        return matmul(a, b) if summed or rounded else a * b
+
     given, out = _parsed(subscripts, [x.shape for x in arrays])
     sizes: dict[str, int] = {}
     for x, letters in zip(arrays, given, strict=True):
@@ -33,7 +39,7 @@ def einsum(arrays, /, subscripts):
             part, own, key = parts[i]
             others = [p[:2] for j, p in enumerate(parts) if j != i]
             reached = "".join(c for c in own if c in out or any(c in p[1] for p in others))
-            g = _contracted([(dy, out), *others], reached)
+            g = _contracted([(dy, out), *others], reached, multiply)
             g = xp.reshape(g, tuple(sizes[c] if c in reached else 1 for c in own))  # letters of its own: the same for each place
             g = xp.broadcast_to(g, part.shape)
             if key is not None:
@@ -41,7 +47,7 @@ def einsum(arrays, /, subscripts):
             gradients.append(xp.reshape(g, x.shape))
         return gradients
 
-    return _contracted([p[:2] for p in parts], out), vjp
+    return _contracted([p[:2] for p in parts], out, multiply), vjp
 
 
 def _parsed(subscripts: str, shapes: Sequence[tuple[int, ...]]) -> tuple[list[str], str]:
@@ -91,12 +97,12 @@ def _distinct(x: Array, letters: str, sizes: dict[str, int]) -> tuple[Array, str
     return x[key], own, key
 
 
-def _contracted(operands: Sequence[tuple[Array, str]], out: str) -> Array:
+def _contracted(operands: Sequence[tuple[Array, str]], out: str, multiply: Callable[..., Array]) -> Array:
     """Returns the sum of products of operands whose letters are distinct and have one length each."""
     (x, own), *rest = operands
     for i, (y, letters) in enumerate(rest):
         needed = out + "".join(p[1] for p in rest[i + 1 :])
-        x, own = _product(*_summed(x, own, needed + letters), *_summed(y, letters, needed + own), needed)
+        x, own = _product(*_summed(x, own, needed + letters), *_summed(y, letters, needed + own), needed, multiply)
     x, own = _summed(x, own, out)
     return array_module(x).transpose(x, tuple(own.index(c) for c in out)) if own != out else x
 
@@ -107,7 +113,7 @@ def _summed(x: Array, letters: str, needed: str) -> tuple[Array, str]:
     return (array_module(x).sum(x, axis=axes), "".join(c for c in letters if c in needed)) if axes else (x, letters)
 
 
-def _product(a: Array, a_letters: str, b: Array, b_letters: str, needed: str) -> tuple[Array, str]:
+def _product(a: Array, a_letters: str, b: Array, b_letters: str, needed: str, multiply: Callable[..., Array]) -> tuple[Array, str]:
     """Returns two operands' product, summed over the letters that are not needed any more, and its letters."""
     xp = array_module(a, b)
     sizes = dict(zip(a_letters + b_letters, (*a.shape, *b.shape), strict=True))
@@ -122,9 +128,6 @@ def _product(a: Array, a_letters: str, b: Array, b_letters: str, needed: str) ->
         lengths = [math.prod(sizes[c] for c in group) for group in groups]
         return xp.reshape(x, (*(sizes[c] for c in both), *lengths))
 
-    if summed:
-        y = xp.matmul(arranged(a, a_letters, rows, summed), arranged(b, b_letters, summed, columns))
-    else:
-        y = arranged(a, a_letters, rows, []) * arranged(b, b_letters, [], columns)
+    y = multiply(arranged(a, a_letters, rows, summed), arranged(b, b_letters, summed, columns), bool(summed))
     own = [*both, *rows, *columns]
     return xp.reshape(y, tuple(sizes[c] for c in own)), "".join(own)

@@ -2,6 +2,7 @@
 
 from tinylm.engine.arrays import array_module, constant, of_one_dtype, promoted, sum_to
 from tinylm.engine.op import op
+from tinylm.engine.products import matmul_now
 from tinylm.errors import ConfigError, ShapeError
 from tinylm.ops.activations import ACTIVATIONS, identity
 from tinylm.ops.shapes import as_rows
@@ -16,6 +17,7 @@ def matmul(a, b, /):
     """
     a, b = promoted(a, b)
     xp = array_module(a, b)
+    product = matmul_now(xp)
 
     def vjp(dy):
         left = xp.expand_dims(a, 0) if a.ndim == 1 else a
@@ -24,11 +26,11 @@ def matmul(a, b, /):
             dy = xp.expand_dims(dy, -1)
         if a.ndim == 1:
             dy = xp.expand_dims(dy, -2)
-        da = sum_to(xp.matmul(dy, xp.swapaxes(right, -1, -2)), left.shape)
-        db = sum_to(xp.matmul(xp.swapaxes(left, -1, -2), dy), right.shape)
+        da = sum_to(product(dy, xp.swapaxes(right, -1, -2)), left.shape)
+        db = sum_to(product(xp.swapaxes(left, -1, -2), dy), right.shape)
         return xp.reshape(da, a.shape), xp.reshape(db, b.shape)
 
-    return xp.matmul(a, b), vjp
+    return product(a, b), vjp
 
 
 @op
@@ -48,10 +50,11 @@ def linear(x, weight, bias=None, residual=None, /, *, activation=None, frozen=Fa
         raise ShapeError(f"linear: x has shape {x.shape}, {expected} for a weight of {weight.shape}")
     x, weight, bias, residual = of_one_dtype("linear", x=x, weight=weight, bias=bias, residual=residual)
     xp = array_module(x, weight, bias, residual)
+    product = matmul_now(xp)
     if frozen:
         weight, bias = constant(weight), None if bias is None else constant(bias)
     rows = as_rows(x, weight.shape[1])
-    z = xp.matmul(rows, xp.transpose(weight))
+    z = product(rows, xp.transpose(weight))
     if bias is not None:
         z += bias
     y, activation_vjp = ACTIVATIONS.get(activation, identity).op.body(z)
@@ -61,8 +64,8 @@ def linear(x, weight, bias=None, residual=None, /, *, activation=None, frozen=Fa
 
     def vjp(dy):
         (dz,) = activation_vjp(as_rows(dy, weight.shape[0]))
-        dx = xp.reshape(xp.matmul(dz, weight), x.shape)
-        dweight = None if frozen else xp.matmul(xp.transpose(dz), rows)
+        dx = xp.reshape(product(dz, weight), x.shape)
+        dweight = None if frozen else product(xp.transpose(dz), rows)
         dbias = None if bias is None or frozen else xp.sum(dz, axis=0)
         return dx, dweight, dbias, None if residual is None else sum_to(dy, residual.shape)
 

@@ -71,12 +71,12 @@ def rnn(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, nonl
         "rnn", x=x, weight_ih=weight_ih, weight_hh=weight_hh, bias_ih=bias_ih, bias_hh=bias_hh, h0=h0
     )  # fmt: skip
     scan = Scan(x, weight_hh.shape[1], reverse, lengths)
-    xp, x = scan.xp, scan.sorted(x)
-    z = input_products(x, weight_ih, bias_ih, bias_hh)
+    xp, matmul, x = scan.xp, scan.matmul, scan.sorted(x)
+    z = input_products(scan, x, weight_ih, bias_ih, bias_hh)
     h_before, h = scan.states(h0, z)
     w_hh = xp.ascontiguousarray(weight_hh.T)
     for t, n in scan.steps:
-        h_t = xp.matmul(h_before[t, :n], w_hh, out=h[t, :n])
+        h_t = matmul(h_before[t, :n], w_hh, out=h[t, :n])
         h_t += z[t, :n]
         _activate(xp, h_t, nonlinearity)
         h[t, n:] = h_before[t, n:]
@@ -86,7 +86,7 @@ def rnn(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, nonl
         for t, n in reversed(scan.steps):
             dh[:n] += dy[t, :n]
             xp.multiply(dh[:n], _slope(xp, h[t, :n], nonlinearity), out=dz[t, :n])
-            xp.matmul(dz[t, :n], weight_hh, out=dh[:n])
+            matmul(dz[t, :n], weight_hh, out=dh[:n])
             dz[t, n:] = 0
         states = [None if h0 is None else dh]
         return gradients(scan, x, h_before, dz, dz, weight_ih, (bias_ih, bias_hh), states)
@@ -115,8 +115,8 @@ def lstm(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, c0=None, 
     )  # fmt: skip
     hidden = weight_hh.shape[1]
     scan = Scan(x, hidden, reverse, lengths)
-    xp, x = scan.xp, scan.sorted(x)
-    gates = input_products(x, weight_ih, bias_ih, bias_hh)  # z_t, then in its place i, f, g, o
+    xp, matmul, x = scan.xp, scan.matmul, scan.sorted(x)
+    gates = input_products(scan, x, weight_ih, bias_ih, bias_hh)  # z_t, then in its place i, f, g, o
     h_before, h = scan.states(h0, gates)
     c_before, c = scan.states(c0, gates)
     w_hh = xp.ascontiguousarray(weight_hh.T)
@@ -126,7 +126,7 @@ def lstm(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, c0=None, 
     half[2 * hidden : 3 * hidden], shift[2 * hidden : 3 * hidden] = 1, 0
     for t, n in scan.steps:
         z = gates[t, :n]
-        z += xp.matmul(h_before[t, :n], w_hh, out=product[:n])
+        z += matmul(h_before[t, :n], w_hh, out=product[:n])
         _sigmoid(xp, z, half, shift)
         i, f, g, o = _blocks(z, hidden)
         c_t = xp.multiply(f, c_before[t, :n], out=c[t, :n])
@@ -158,7 +158,7 @@ def lstm(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, c0=None, 
             _blocks(slope_t, hidden)[2] += xp.subtract(1, g, out=work_t)  # 1 - g², that of tanh
             dz_t *= slope_t
             dc_t *= f
-            xp.matmul(dz_t, weight_hh, out=dh_t)
+            matmul(dz_t, weight_hh, out=dh_t)
             dz[t, n:] = 0
         states = [None if h0 is None else dh, None if c0 is None else dc]
         return gradients(scan, x, h_before, dz, dz, weight_ih, (bias_ih, bias_hh), states)
@@ -186,14 +186,14 @@ def gru(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, reve
     )  # fmt: skip
     hidden = weight_hh.shape[1]
     scan = Scan(x, hidden, reverse, lengths)
-    xp, x = scan.xp, scan.sorted(x)
-    gates = input_products(x, weight_ih, bias_ih)  # a, then in its place r, z, n
+    xp, matmul, x = scan.xp, scan.matmul, scan.sorted(x)
+    gates = input_products(scan, x, weight_ih, bias_ih)  # a, then in its place r, z, n
     h_before, h = scan.states(h0, gates)
     s_n = xp.empty_like(h)
     w_hh = xp.ascontiguousarray(weight_hh.T)
     product = xp.empty_like(gates[0])
     for t, n in scan.steps:
-        s = xp.matmul(h_before[t, :n], w_hh, out=product[:n])
+        s = matmul(h_before[t, :n], w_hh, out=product[:n])
         if bias_hh is not None:
             s += bias_hh
         r_and_z, new = gates[t, :n, : 2 * hidden], gates[t, :n, 2 * hidden :]
@@ -231,7 +231,7 @@ def gru(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, reve
             ds[t, :n, r_and_z] = da[t, :n, r_and_z]
             xp.multiply(da_n, r, out=ds[t, :n, 2 * hidden :])
             dh_t *= z
-            dh_t += xp.matmul(ds[t, :n], weight_hh, out=product[:n])
+            dh_t += matmul(ds[t, :n], weight_hh, out=product[:n])
             da[t, n:], ds[t, n:] = 0, 0
         states = [None if h0 is None else dh]
         return gradients(scan, x, h_before, da, ds, weight_ih, (bias_ih, bias_hh), states)

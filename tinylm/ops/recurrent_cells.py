@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinylm.engine.arrays import Array, array_module, raw_module
+from tinylm.engine.products import matmul_now
 
 
 def _affine(x: Array, weight: Array, bias: Array | None) -> Array:
     xp = array_module(x, weight, bias)
-    y = xp.matmul(x, xp.transpose(weight))
+    y = matmul_now(xp)(x, xp.transpose(weight))
     return y if bias is None else y + bias
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from tinylm.engine.arrays import Array, array_module
+from tinylm.engine.products import matmul_now
 from tinylm.errors import ShapeError
 
 
@@ -17,6 +18,7 @@ class Scan:
     def __init__(self, x: Array, hidden: int, reverse: bool, lengths: Any) -> None:
         steps, batch = x.shape[:2]
         self.xp = xp = array_module(x)
+        self.matmul = matmul_now(xp)  # for the products of the forward and the backward pass
         self.hidden, self.reverse = hidden, reverse
         counts = [batch] * steps
         self.order: Any = None
@@ -85,10 +87,9 @@ def _rows(x: Array) -> Array:
     return x.reshape(x.shape[0] * x.shape[1], x.shape[2])
 
 
-def input_products(x: Array, weight: Array, *biases: Array | None) -> Array:
+def input_products(scan: Scan, x: Array, weight: Array, *biases: Array | None) -> Array:
     """Returns W x_t + biases for every step: (T, N, rows of W)."""
-    xp = array_module(x, weight)
-    y = xp.matmul(_rows(x), weight.T)
+    y = scan.matmul(_rows(x), weight.T)
     for bias in biases:
         if bias is not None:
             y += bias
@@ -103,11 +104,11 @@ def gradients(
     With a_t = W_ih x_t + b_ih and s_t = W_hh h_{t-1} + b_hh: da and ds are their gradients at all steps, (T, N, gates H);
     states: the gradients of the initial states. Each sum over the steps is one product over all T N rows.
     """
-    xp = array_module(da)
+    xp, matmul = scan.xp, scan.matmul
     return (
-        scan.restored(xp.matmul(_rows(da), weight_ih).reshape(x.shape)),  # dx_t = da_t W_ih
-        xp.matmul(_rows(da).T, _rows(x)),  # dW_ih = Σ da_tᵀ x_t
-        xp.matmul(_rows(ds).T, _rows(h_before)),  # dW_hh = Σ ds_tᵀ h_{t-1}
+        scan.restored(matmul(_rows(da), weight_ih).reshape(x.shape)),  # dx_t = da_t W_ih
+        matmul(_rows(da).T, _rows(x)),  # dW_ih = Σ da_tᵀ x_t
+        matmul(_rows(ds).T, _rows(h_before)),  # dW_hh = Σ ds_tᵀ h_{t-1}
         *(None if bias is None else xp.sum(d, axis=(0, 1)) for d, bias in zip((da, ds), biases, strict=True)),
         *(None if state is None else scan.restored(state) for state in states),
     )

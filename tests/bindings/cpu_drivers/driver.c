@@ -79,7 +79,7 @@ int main(int count, char **words) {
     }
     if (!strcmp(mistake, "overflow")) {
         float *x = numbers(3), *y = numbers(1), *w = numbers(2);
-        linear_forward(1, 2, 1, x + 2, w, 0, 0, 0, 0, y);
+        linear_forward(1, 2, 1, 0, x + 2, w, 0, 0, 0, 0, y);
         forget();
         return 0;
     }

@@ -11,6 +11,7 @@
 static _Thread_local float *made[64];
 static _Thread_local int made_count;
 static _Thread_local unsigned long checksum;
+static _Thread_local int rounded; /* the products' operands, to bfloat16 */
 
 float *numbers(int64_t n) {
     float *a = malloc((size_t)n * sizeof(float));
@@ -34,16 +35,16 @@ static void linear(int64_t rows, int64_t in, int64_t out, int activation) {
     float *x = numbers(rows * in), *w = numbers(out * in), *b = numbers(out), *residual = numbers(rows * out);
     float *kept = activation ? numbers(rows * out) : 0, *y = numbers(rows * out), *dz = numbers(rows * out);
     float *dx = numbers(rows * in), *dw = numbers(out * in), *db = numbers(out);
-    linear_forward(rows, in, out, x, w, b, residual, activation, kept, y);
-    linear_backward(rows, in, out, x, w, activation, kept, y, activation ? dz : 0, dx, dw, db);
-    linear_backward(rows, in, out, x, w, activation, kept, y, activation ? dz : 0, dx, 0, 0); /* a frozen layer's */
+    linear_forward(rows, in, out, rounded, x, w, b, residual, activation, kept, y);
+    linear_backward(rows, in, out, rounded, x, w, activation, kept, y, activation ? dz : 0, dx, dw, db);
+    linear_backward(rows, in, out, rounded, x, w, activation, kept, y, activation ? dz : 0, dx, 0, 0); /* a frozen layer's */
     look(y, rows * out), look(dx, rows * in), look(dw, out * in), look(db, out);
     forget();
 }
 
 static void matmul(int64_t batches, int64_t m, int64_t n, int64_t k, int transposed) {
     float *a = numbers(batches * m * k), *b = numbers(k * n), *c = numbers(batches * m * n);
-    matmul_batches(batches, m, n, k, a, m * k, transposed, b, 0, transposed, c);
+    matmul_batches(batches, m, n, k, rounded, a, m * k, transposed, b, 0, transposed, c);
     look(c, batches * m * n);
     forget();
     int64_t tile[3];
@@ -57,7 +58,8 @@ static void added(int64_t m, int64_t n, int64_t k, int turned) {
     for (int64_t i = 0; i < k * n; i++) b[i] = (float)(i % 5 - 2);
     const Factor left = plain(a, k), right = turned ? transposed(b, k) : plain(b, n);
     const Product products[] = {
-        {m, n, k, left, right, once, n, 0, 0, 0}, {m, n, k, left, right, twice, n, 0, 0, 0}, {m, n, k, left, right, twice, n, 1, 0, 0}
+        {m, n, k, left, right, once, n, 0, rounded, 0, 0}, {m, n, k, left, right, twice, n, 0, rounded, 0, 0},
+        {m, n, k, left, right, twice, n, 1, rounded, 0, 0}
     };
     products_run(products, 3, 0, 0);
     for (int64_t i = 0; i < m * n; i++) {
@@ -74,7 +76,7 @@ static void recurrent(int blocks, int64_t T, int64_t N, int64_t I, int64_t H, in
     float *dy = numbers(T * N * H), *dh = numbers(N * H), *dc = numbers(N * H), *d = numbers(T * N * (blocks == 1 ? H : 4 * H));
     float *dx = numbers(T * N * I), *dwi = numbers(R * I), *dwh = numbers(R * H), *dbi = numbers(R), *dbh = numbers(R);
     const RecurrentSizes sizes = {T, N, I, H, reverse, running};
-#define FRONT &sizes, x, wi, wh
+#define FRONT &sizes, rounded, x, wi, wh
     if (blocks == 1) {
         for (int f = 0; f < 3; f++) {
             rnn_forward(FRONT, bi, bh, f, states, gates);
@@ -182,10 +184,10 @@ static void gated(int64_t rows, int64_t in, int64_t out) {
     const JointLinearSizes sizes = {rows, in, out, {{out, 0}, {out, n}, {0, 0}}};
     float *x = numbers(rows * in), *g = numbers(out * in), *u = numbers(out * in), *b = numbers(out), *z = numbers(2 * n), *y = numbers(n);
     float *dz = numbers(2 * n), *dx = numbers(rows * in), *dg = numbers(out * in), *du = numbers(out * in), *db = numbers(out);
-    joint_linear_forward(&sizes, x, g, u, 0, b, 0, 0, z, y);
+    joint_linear_forward(&sizes, rounded, x, g, u, 0, b, 0, 0, z, y);
     swiglu_backward(n, z, z + n, y, dz, dz + n);
-    joint_linear_backward(&sizes, x, g, u, 0, dz, dx, dg, du, 0, db, 0, 0);
-    joint_linear_backward(&sizes, x, g, u, 0, dz, dx, 0, 0, 0, 0, 0, 0); /* frozen layers' */
+    joint_linear_backward(&sizes, rounded, x, g, u, 0, dz, dx, dg, du, 0, db, 0, 0);
+    joint_linear_backward(&sizes, rounded, x, g, u, 0, dz, dx, 0, 0, 0, 0, 0, 0); /* frozen layers' */
     look(y, n), look(dx, rows * in), look(dg, out * in), look(du, out * in), look(db, out);
     forget();
 }
@@ -198,10 +200,10 @@ static void turned_heads(int64_t N, int64_t heads, int64_t T, int64_t pairs, int
     float *x = numbers(N * T * in), *wq = numbers(q * in), *wk = numbers(2 * D * in), *wv = numbers(D * in), *b = numbers(D);
     float *cos = numbers(T * pairs), *sin = numbers(T * pairs), *z = numbers(n), *dx = numbers(N * T * in);
     float *dwq = numbers(q * in), *dwk = numbers(2 * D * in), *dwv = numbers(D * in), *db = numbers(D);
-    rotary_heads_forward(&sizes, &turned, x, wq, wk, wv, 0, 0, b, cos, sin, interleaved, z);
+    rotary_heads_forward(&sizes, &turned, rounded, x, wq, wk, wv, 0, 0, b, cos, sin, interleaved, z);
     look(z, n);
     rotary(&turned, z, cos, sin, -1, interleaved, z);
-    joint_linear_backward(&sizes, x, wq, wk, wv, z, dx, dwq, dwk, dwv, 0, 0, db);
+    joint_linear_backward(&sizes, rounded, x, wq, wk, wv, z, dx, dwq, dwk, dwv, 0, 0, db);
     look(dx, N * T * in), look(dwq, q * in), look(dwk, 2 * D * in), look(dwv, D * in), look(db, D);
     forget();
 }
@@ -224,34 +226,17 @@ static void attention(
     const AttentionGradientLayout gradients = {y_at, q_at, k_at, v_at};
     const AttentionDropout draw = {5, 7, 1u << 30, 1.3f}, *drawn = dropout ? &draw : 0;
     const uint8_t *hidden = masked ? mask : 0;
-    scaled_dot_product_attention_forward(&layout, 0.3f, drawn, q, k, v, hidden, y);
-    scaled_dot_product_attention_backward(&layout, 0.3f, drawn, q, k, v, hidden, &gradients, dy, dq, dk, dv);
+    scaled_dot_product_attention_forward(&layout, rounded, 0.3f, drawn, q, k, v, hidden, y);
+    scaled_dot_product_attention_backward(&layout, rounded, 0.3f, drawn, q, k, v, hidden, &gradients, dy, dq, dk, dv);
     look(y, N * T * heads * E), look(dq, N * T * q_row);
     if (!packed) look(dk, N * S * k_row), look(dv, N * S * v_row);
     free(mask);
     forget();
 }
 
-unsigned long every_kernel(void) {
-    checksum = 0;
-    embedding(50, 7, 70), embedding(3, 9, 1), embedding(0, 2, 5);
-    dropout(1003), dropout(8), dropout(1), dropout(0);
-    swiglu(1003), swiglu(1), swiglu(0);
+static void products(void) {
     for (int interleaved = 0; interleaved < 2; interleaved++) {
         turned_heads(2, 3, 7, 17, 9, interleaved), turned_heads(1, 4, 1, 1, 3, interleaved), turned_heads(2, 1, 0, 3, 2, interleaved);
-        rotate(2, 3, 7, 17, interleaved), rotate(1, 5, 1, 1, interleaved), rotate(2, 1, 0, 3, interleaved);
-    }
-    orthogonal(7, 33, 33), orthogonal(1, 70, 45), orthogonal(1, 45, 70), orthogonal(2, 1, 1);
-    updates(5001), updates(2048), updates(1), updates(0);
-    for (int flag = 0; flag < 2; flag++) {
-        probabilities(40, 75, flag);
-        probabilities(7, 2100, flag);
-        probabilities(1, 1, flag);
-    }
-    for (int centred = 0; centred < 2; centred++) {
-        norm(150, 77, centred);
-        norm(33, 3, centred);
-        norm(0, 4, centred);
     }
     for (int activation = 0; activation < 5; activation++) {
         linear(37, 5, 19, activation);
@@ -287,5 +272,28 @@ unsigned long every_kernel(void) {
         attention(2, 6, 3, 29, 29, 5, 5, kind & 1, kind & 2, kind & 4);
         attention(1, 4, 2, 3, 19, 6, 17, kind & 1, kind & 2, kind & 4);
     }
+}
+
+unsigned long every_kernel(void) {
+    checksum = 0;
+    embedding(50, 7, 70), embedding(3, 9, 1), embedding(0, 2, 5);
+    dropout(1003), dropout(8), dropout(1), dropout(0);
+    swiglu(1003), swiglu(1), swiglu(0);
+    for (int interleaved = 0; interleaved < 2; interleaved++) {
+        rotate(2, 3, 7, 17, interleaved), rotate(1, 5, 1, 1, interleaved), rotate(2, 1, 0, 3, interleaved);
+    }
+    orthogonal(7, 33, 33), orthogonal(1, 70, 45), orthogonal(1, 45, 70), orthogonal(2, 1, 1);
+    updates(5001), updates(2048), updates(1), updates(0);
+    for (int flag = 0; flag < 2; flag++) {
+        probabilities(40, 75, flag);
+        probabilities(7, 2100, flag);
+        probabilities(1, 1, flag);
+    }
+    for (int centred = 0; centred < 2; centred++) {
+        norm(150, 77, centred);
+        norm(33, 3, centred);
+        norm(0, 4, centred);
+    }
+    for (rounded = 0; rounded < 2; rounded++) products();
     return checksum;
 }

@@ -8,14 +8,14 @@
 
 int use_sgemm(void *routine);
 int linear_forward(
-    int64_t, int64_t, int64_t, const float *, const float *, const float *, const float *, int, float *, float *
+    int64_t, int64_t, int64_t, int, const float *, const float *, const float *, const float *, int, float *, float *
 );
 int linear_backward(
-    int64_t, int64_t, int64_t, const float *, const float *, int, const float *, const float *, float *, float *, float *, float *
+    int64_t, int64_t, int64_t, int, const float *, const float *, int, const float *, const float *, float *, float *, float *, float *
 );
-int matmul_batches(int64_t, int64_t, int64_t, int64_t, const float *, int64_t, int, const float *, int64_t, int, float *);
+int matmul_batches(int64_t, int64_t, int64_t, int64_t, int, const float *, int64_t, int, const float *, int64_t, int, float *);
 int product_tile(int64_t *);
-#define LAYER const RecurrentSizes *, const float *, const float *, const float *
+#define LAYER const RecurrentSizes *, int, const float *, const float *, const float *
 int rnn_forward(LAYER, const float *, const float *, int, float *, float *);
 int rnn_backward(LAYER, int, const float *, const float *, float *, float *, float *, float *, float *, float *, float *);
 int lstm_forward(LAYER, const float *, const float *, float *, float *, float *);
@@ -47,11 +47,11 @@ int squared_norm(int64_t, const float *, float *);
 int swiglu_forward(int64_t, const float *, const float *, float *);
 int swiglu_backward(int64_t, const float *, const float *, const float *, float *, float *);
 int rotary_heads_forward(
-    const JointLinearSizes *, const RotaryLayout *, const float *, const float *, const float *, const float *, const float *, const float *,
+    const JointLinearSizes *, const RotaryLayout *, int, const float *, const float *, const float *, const float *, const float *, const float *,
     const float *, const float *, const float *, int, float *
 );
 int joint_linear_backward(
-    const JointLinearSizes *, const float *, const float *, const float *, const float *, const float *, float *, float *, float *, float *,
+    const JointLinearSizes *, int, const float *, const float *, const float *, const float *, const float *, float *, float *, float *, float *,
     float *, float *, float *
 );
 int dropout_forward(int64_t, const float *, uint64_t, uint64_t, uint64_t, float, uint8_t *, float *);
@@ -59,7 +59,7 @@ int dropout_backward(int64_t, const float *, float, uint8_t *, float *);
 int embedding_forward(int64_t, int64_t, int64_t, const int64_t *, const float *, float *);
 int embedding_backward(int64_t, int64_t, int64_t, int64_t, const int64_t *, const float *, float *);
 #define ATTENTION \
-    const AttentionLayout *, float, const AttentionDropout *, const float *, const float *, const float *, const uint8_t *
+    const AttentionLayout *, int, float, const AttentionDropout *, const float *, const float *, const float *, const uint8_t *
 int scaled_dot_product_attention_forward(ATTENTION, float *);
 int scaled_dot_product_attention_backward(
     ATTENTION, const AttentionGradientLayout *, const float *, float *, float *, float *

@@ -13,6 +13,7 @@ import numpy as np
 from tinylm.bindings.cpu.library import Strided, Struct, call, contiguous, library
 from tinylm.checks import check_finite, check_probability, check_sizes
 from tinylm.engine.kernels import kernel
+from tinylm.engine.products import products_rounded
 
 
 class Strides(Struct):
@@ -49,7 +50,8 @@ def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout
     layout = _layout(q.shape, v.shape, q.strides, k.strides, v.strides, mask_strides, y.strides, bool(causal))
     threshold = min(round(dropout * 2**32), 2**32 - 1)
     draw = AttentionDropout(key0=key[0], key1=key[1], threshold=threshold, keep_scale=1 / (1 - dropout)) if dropout else None
-    arguments = layout, 1 / math.sqrt(q.shape[3]) if scale is None else scale, draw, Strided(q), Strided(k), Strided(v), masked
+    scale = 1 / math.sqrt(q.shape[3]) if scale is None else scale
+    arguments = layout, products_rounded(), scale, draw, Strided(q), Strided(k), Strided(v), masked
     call("scaled_dot_product_attention_forward", *arguments, Strided(y))
 
     def vjp(dy):

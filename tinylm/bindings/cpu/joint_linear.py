@@ -9,6 +9,7 @@ import numpy as np
 from tinylm.bindings.cpu.library import LARGEST, Struct, call, contiguous, library
 from tinylm.bindings.cpu.rotary import rotary_layout
 from tinylm.engine.kernels import kernel
+from tinylm.engine.products import products_rounded
 from tinylm.ops.rotary_angles import cos_and_sin
 
 
@@ -37,11 +38,11 @@ def _contiguous(*arrays):
     return [None if a is None else contiguous(a) for a in arrays]
 
 
-def _gradients(sizes, x, weights, biases, dz, frozen):
+def _gradients(sizes, rounded, x, weights, biases, dz, frozen):
     """Returns those of x, the three weights and the three biases, None for what is missing or frozen."""
     dx = np.empty(x.shape, np.float32)
     dparameters = [None if frozen or p is None else np.empty(p.shape, np.float32) for p in (*weights, *biases)]
-    call("joint_linear_backward", sizes, x, *weights, dz, dx, *dparameters)
+    call("joint_linear_backward", sizes, rounded, x, *weights, dz, dx, *dparameters)
     return dx, *dparameters
 
 
@@ -54,13 +55,14 @@ def swiglu_linear(x, gate, up, gate_bias=None, up_bias=None, /, *, frozen=False)
     y, z = np.empty(shape, np.float32), np.empty((2, *shape), np.float32)
     sizes = _sizes(math.prod(x.shape[:-1]), inputs, outputs, (outputs, 0), (outputs, y.size), (0, 0))
     x_, *weights = _contiguous(x, gate, up, None)
+    rounded = products_rounded()
     biases = _contiguous(gate_bias, up_bias, None)
-    call("joint_linear_forward", sizes, x_, *weights, *biases, z, y)
+    call("joint_linear_forward", sizes, rounded, x_, *weights, *biases, z, y)
 
     def vjp(dy):
         dz = np.empty_like(z)
         call("swiglu_backward", y.size, z[0], z[1], contiguous(dy), dz[0], dz[1])
-        dx, dgate, dup, _, dgate_bias, dup_bias, _ = _gradients(sizes, x_, weights, biases, dz, frozen)
+        dx, dgate, dup, _, dgate_bias, dup_bias, _ = _gradients(sizes, rounded, x_, weights, biases, dz, frozen)
         return dx, dgate, dup, dgate_bias, dup_bias
 
     return y, vjp
@@ -90,14 +92,15 @@ def rotary_heads(
     sizes = _sizes(batch * steps, inputs, row, (queries, 0), (keys, queries), (values, queries + keys))
     turned = rotary_layout(batch, first_value, steps, width // 2, made[0].strides, made[0].strides)
     x_, *weights = _contiguous(x, q_weight, k_weight, v_weight)
+    rounded = products_rounded()
     biases = _contiguous(q_bias, k_bias, v_bias)
-    call("rotary_heads_forward", sizes, turned, x_, *weights, *biases, cos, sin, interleaved, z)
+    call("rotary_heads_forward", sizes, turned, rounded, x_, *weights, *biases, cos, sin, interleaved, z)
 
     def vjp(*cotangents):
         dz = np.empty(z.shape, np.float32)
         for part, dy in zip(heads_of(dz), cotangents, strict=True):
             part[...] = dy
         call("rotary", turned, dz, cos, sin, -1, interleaved, dz)
-        return _gradients(sizes, x_, weights, biases, dz, frozen)
+        return _gradients(sizes, rounded, x_, weights, biases, dz, frozen)
 
     return made, vjp

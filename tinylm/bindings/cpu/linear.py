@@ -7,6 +7,7 @@ import numpy as np
 from tinylm.bindings.activation_numbers import LINEAR_ACTIVATIONS
 from tinylm.bindings.cpu.library import LARGEST, call, contiguous, library
 from tinylm.engine.kernels import kernel
+from tinylm.engine.products import products_rounded
 
 
 @kernel("linear", device="cpu")
@@ -19,7 +20,7 @@ def linear(x, weight, bias=None, residual=None, /, *, activation=None, frozen=Fa
         return NotImplemented
     if max(rows, inputs, outputs) > LARGEST or library() is None:
         return NotImplemented
-    x_, weight_ = contiguous(x), contiguous(weight)
+    x_, weight_, rounded = contiguous(x), contiguous(weight), products_rounded()
     y = np.empty(shape, np.float32)
     if activation is None:
         kept = None
@@ -28,7 +29,7 @@ def linear(x, weight, bias=None, residual=None, /, *, activation=None, frozen=Fa
     else:
         kept = np.empty(shape, np.float32)
     bias_, residual_ = (None if a is None else contiguous(a) for a in (bias, residual))
-    call("linear_forward", rows, inputs, outputs, x_, weight_, bias_, residual_, number, kept, y)
+    call("linear_forward", rows, inputs, outputs, rounded, x_, weight_, bias_, residual_, number, kept, y)
 
     def vjp(dy):
         dy_ = contiguous(dy)
@@ -36,7 +37,7 @@ def linear(x, weight, bias=None, residual=None, /, *, activation=None, frozen=Fa
         dx = np.empty(x.shape, np.float32)
         dweight = None if frozen else np.empty(weight.shape, np.float32)
         dbias = None if bias is None or frozen else np.empty(outputs, np.float32)
-        call("linear_backward", rows, inputs, outputs, x_, weight_, number, kept, dy_, dz, dx, dweight, dbias)
+        call("linear_backward", rows, inputs, outputs, rounded, x_, weight_, number, kept, dy_, dz, dx, dweight, dbias)
         return dx, dweight, dbias, None if residual is None else dy
 
     return y, vjp
@@ -50,21 +51,22 @@ def matmul(a, b, /):
     if max(rows, *b.shape[-2:]) > LARGEST or library() is None:
         return NotImplemented
     a_ = a.reshape(rows, a.shape[-1]) if b.ndim == 2 else a  # one product of all rows
-    y = multiplied(a_, b)
+    rounded = products_rounded()
+    y = multiplied(a_, b, rounded)
 
     def vjp(dy):
         dy_ = dy.reshape(y.shape)
-        return multiplied(dy_, b.swapaxes(-1, -2)).reshape(a.shape), multiplied(a_.swapaxes(-1, -2), dy_)
+        return multiplied(dy_, b.swapaxes(-1, -2), rounded).reshape(a.shape), multiplied(a_.swapaxes(-1, -2), dy_, rounded)
 
     return y.reshape(*a.shape[:-1], b.shape[-1]), vjp
 
 
-def multiplied(a, b):
-    """Returns a b for a (..., n, k) and b (..., k, m) with the same leading axes."""
+def multiplied(a, b, rounded):
+    """Returns a b for a (..., n, k) and b (..., k, m) with the same leading axes; rounded: of the operands rounded to bfloat16."""
     (*lead, n, k), m = a.shape, b.shape[-1]
     c = np.empty((*lead, n, m), np.float32)
     (a_, a_transposed), (b_, b_transposed) = _stored(a), _stored(b)
-    call("matmul_batches", math.prod(lead), n, m, k, a_, n * k, a_transposed, b_, k * m, b_transposed, c)
+    call("matmul_batches", math.prod(lead), n, m, k, rounded, a_, n * k, a_transposed, b_, k * m, b_transposed, c)
     return c
 
 

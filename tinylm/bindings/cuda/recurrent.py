@@ -31,18 +31,18 @@ def rnn(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, nonl
     hidden, kind = weight_hh.shape[1], RNN_NONLINEARITIES[nonlinearity]
     scan = Scan(x, hidden, reverse, lengths)
     xp, x = scan.xp, scan.sorted(x)
-    z = input_products(x, weight_ih, bias_ih, bias_hh)
+    z = input_products(scan, x, weight_ih, bias_ih, bias_hh)
     h_before, h = scan.states(h0, z)
     w_hh = contiguous(weight_hh.T)
     for t, n in scan.steps:
-        xp.matmul(h_before[t, :n], w_hh, out=h[t, :n])
+        scan.matmul(h_before[t, :n], w_hh, out=h[t, :n])
         _RNN.launch("rnn_forward", _blocks(h[t]), _THREADS, z[t], h_before[t], h[t], n * hidden, h[t].size, kind)
 
     def vjp(dy, dh_n):
         (dy, dh), dz = _received(scan, z.dtype, dy, dh_n), xp.empty_like(z)
         for t, n in reversed(scan.steps):
             _RNN.launch("rnn_backward", _blocks(dh), _THREADS, h[t], dy[t], dh, dz[t], n * hidden, dh.size, kind)
-            xp.matmul(dz[t, :n], weight_hh, out=dh[:n])
+            scan.matmul(dz[t, :n], weight_hh, out=dh[:n])
         return gradients(scan, x, h_before, dz, dz, weight_ih, (bias_ih, bias_hh), [None if h0 is None else dh])
 
     return (scan.restored(h), scan.final(h)), vjp
@@ -54,12 +54,12 @@ def lstm(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, c0=None, 
     batch, hidden = x.shape[1], weight_hh.shape[1]
     scan = Scan(x, hidden, reverse, lengths)
     xp, x = scan.xp, scan.sorted(x)
-    gates = input_products(x, weight_ih, bias_ih, bias_hh)
+    gates = input_products(scan, x, weight_ih, bias_ih, bias_hh)
     h_before, h = scan.states(h0, gates)
     c_before, c = scan.states(c0, gates)
     w_hh, product = contiguous(weight_hh.T), xp.empty_like(gates[0])
     for t, n in scan.steps:
-        xp.matmul(h_before[t, :n], w_hh, out=product[:n])
+        scan.matmul(h_before[t, :n], w_hh, out=product[:n])
         _LSTM.launch(
             "lstm_forward", _blocks(h[t]), _THREADS, gates[t], product, h_before[t], c_before[t], h[t], c[t], n, batch, hidden
         )  # fmt: skip
@@ -70,7 +70,7 @@ def lstm(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, c0=None, 
             _LSTM.launch(
                 "lstm_backward", _blocks(dh), _THREADS, gates[t], c_before[t], c[t], dy[t], dh, dc, dz[t], n, batch, hidden
             )  # fmt: skip
-            xp.matmul(dz[t, :n], weight_hh, out=dh[:n])
+            scan.matmul(dz[t, :n], weight_hh, out=dh[:n])
         states = [None if h0 is None else dh, None if c0 is None else dc]
         return gradients(scan, x, h_before, dz, dz, weight_ih, (bias_ih, bias_hh), states)
 
@@ -83,12 +83,12 @@ def gru(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, reve
     batch, hidden = x.shape[1], weight_hh.shape[1]
     scan = Scan(x, hidden, reverse, lengths)
     xp, x = scan.xp, scan.sorted(x)
-    gates = input_products(x, weight_ih, bias_ih)
+    gates = input_products(scan, x, weight_ih, bias_ih)
     h_before, h = scan.states(h0, gates)
     w_hh, product, s_n = contiguous(weight_hh.T), xp.empty_like(gates[0]), xp.empty(h.shape, h.dtype)
     bias = None if bias_hh is None else contiguous(bias_hh)
     for t, n in scan.steps:
-        xp.matmul(h_before[t, :n], w_hh, out=product[:n])
+        scan.matmul(h_before[t, :n], w_hh, out=product[:n])
         _GRU.launch("gru_forward", _blocks(h[t]), _THREADS, gates[t], product, bias, h_before[t], s_n[t], h[t], n, batch, hidden)
 
     def vjp(dy, dh_n):
@@ -99,7 +99,7 @@ def gru(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, reve
                 "gru_backward", _blocks(dh), _THREADS,
                 gates[t], s_n[t], h_before[t], dy[t], product, dh, da[t], ds[t], handed, n, batch, hidden,
             )  # fmt: skip
-            xp.matmul(ds[t, :n], weight_hh, out=product[:n])
+            scan.matmul(ds[t, :n], weight_hh, out=product[:n])
             handed = n
         dh[:handed] += product[:handed]
         return gradients(scan, x, h_before, da, ds, weight_ih, (bias_ih, bias_hh), [None if h0 is None else dh])

@@ -1,0 +1,43 @@
+/* The eight tile registers of AMX, of 16 rows of 16 words, and what is done with them. Linux grants them to a process on request. They
+   have to be configured in each thread, and are configured for one product at a time, so that nothing depends on what a thread, or
+   the process that it was forked from, has done before.
+
+   Tests define TILE_OPERATIONS, a header that emulates them on any processor. */
+#ifndef TINYLM_TILES_H
+#define TINYLM_TILES_H
+
+#include <stdint.h>
+
+#if defined(TILE_OPERATIONS)
+#define HAS_TILES 1
+#include TILE_OPERATIONS
+#elif defined(__AMX_BF16__) && defined(__AMX_TILE__) && defined(__AVX512F__) && defined(__linux__)
+#define HAS_TILES 1
+
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Whether this process may use tiles: arch_prctl(ARCH_REQ_XCOMP_PERM, the state of tiles). */
+static inline int tiles_granted(void) { return syscall(SYS_arch_prctl, 0x1023, 18) == 0; }
+
+static inline void tiles_configure(void) {
+    struct __attribute__((packed, aligned(64))) {
+        uint8_t palette, start, zeros[14];
+        uint16_t bytes[16];
+        uint8_t rows[16];
+    } tiles = {.palette = 1};
+    for (int i = 0; i < 8; i++) tiles.bytes[i] = 64, tiles.rows[i] = 16;
+    _tile_loadconfig(&tiles);
+}
+
+#define tiles_release() _tile_release()
+#define tile_zero(tile) _tile_zero(tile)
+#define tile_load(tile, from, bytes) _tile_loadd(tile, from, bytes)
+#define tile_store(tile, to, bytes) _tile_stored(tile, to, bytes)
+#define tile_multiply_add(sums, a, b) _tile_dpbf16ps(sums, a, b)
+#else
+#define HAS_TILES 0
+#endif
+
+#endif
