@@ -48,7 +48,7 @@ class Arguments:
     ] = ()  # fmt: skip
     """measure only these workloads; by default the first eight, and on a GPU all"""
     precision: Literal["float32", "bfloat16"] | None = None
-    """measure training steps only with products of this precision; by default with both, and with --profile with float32"""
+    """measure training steps with products of this precision only; by default with both, and with --profile and --products in float32"""
     pairs: int = 5
     """number of fresh processes per side"""
     device: str = "cpu"
@@ -78,18 +78,20 @@ def products(arguments: Arguments, read: float, output: Console) -> dict[str, An
     read: the GB/s from memory.
     """
     most = limits(read, arguments.dry_run)
-    output.print(f"multiply-adds in registers, with all threads: {most['gigaflops']:.0f} GFLOP/s")
+    output.print(f"float32 multiply-adds in registers, with all threads: {most['gigaflops']:.0f} GFLOP/s")
     output.print(f"reading the second cache with all threads: {most['cache_gigabytes_per_second']:.1f} GB/s")
     output.print(f"reading memory with all threads: {read:.1f} GB/s\n")
     print("products ...", file=sys.stderr, flush=True)
-    every = {name: products_of(work) for name, work in chosen(arguments).items()}
+    precision = arguments.precision or "float32"
+    works = chosen(arguments).items()
+    every = {name: products_of(work) for name, work in works if precision == "float32" or not work.prompt}
     sides = ["tinylm", *filter(None, [arguments.against])]
-    found = product_rounds(distinct(every), sides, 1 if arguments.dry_run else arguments.pairs, arguments.dry_run)
+    found = product_rounds(distinct(every), sides, precision, 1 if arguments.dry_run else arguments.pairs, arguments.dry_run)
     records = workload_records(every, found)
     for table in product_tables(records, most):
         output.print(table)
         output.print()
-    return {"limits": most, "workloads": records}
+    return {"precision": precision, "limits": most, "workloads": records}
 
 
 def products_alone(arguments: Arguments) -> dict[str, Any]:
@@ -171,6 +173,8 @@ def main() -> None:
         raise ConfigError("--profile measures tinylm only: leave out --against")
     if arguments.profile and arguments.products:
         raise ConfigError("--profile and --products are two different measurements: choose one of them")
+    if arguments.precision == "bfloat16" and all(work.prompt for work in chosen(arguments).values()):
+        raise ConfigError(f"--precision bfloat16 is for training steps, not for workloads that generate: {', '.join(arguments.workload)}")
     check_device(arguments.device, arguments.against)
     if arguments.products and (arguments.device != "cpu" or not product_instructions()):
         raise ConfigError("--products measures the CPU kernels: it needs --device cpu, a C compiler, and kernels that are switched on")
