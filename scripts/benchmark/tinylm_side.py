@@ -79,7 +79,7 @@ def generation(model: LanguageModel, work: Workload, device: str) -> Callable[[n
 
 def stored_side(work: Workload) -> Side:
     """Continues a text with SmolLM2 from its file."""
-    model, tokenizer = load_pretrained(smollm2_file())
+    model, tokenizer = load_pretrained(smollm2_file(), "stored")
     prompt = tokenizer.encode(STORED_TEXT).tolist()[: work.prompt]
 
     def step(_: np.ndarray) -> list[int]:
