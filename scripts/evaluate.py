@@ -12,6 +12,7 @@ from support.tables import screen
 from support.texts import warn_of_changes
 
 from tinylm.data import open_corpus
+from tinylm.engine.stored_weights import Weights
 from tinylm.errors import ConfigError
 from tinylm.models import LanguageModel
 from tinylm.studies.dynamic_evaluation import dynamic_losses
@@ -35,6 +36,9 @@ class Arguments:
     """read this corpus, file or folder instead of the first run's"""
     encoding: str | None = None
     """of the text files, by Python's name, by default the first run's: utf-8, latin-1, utf-16, cp1252, ..."""
+    weights: Weights = "stored"
+    """of a pretrained model: stored, its matrices as its file has them, in little memory; or float32. Both give the same numbers;
+    with --dynamic it is float32"""
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
     dry_run: bool = False
@@ -52,7 +56,7 @@ def main() -> None:
     losses: list[np.ndarray] = []
     data, tokens = arguments.data, None
     for folder in arguments.runs:
-        model, tokenizer, config = load_run(folder, arguments.device)
+        model, tokenizer, config = load_run(folder, arguments.device, "float32" if arguments.dynamic is not None else arguments.weights)
         if data is None and config is None:
             raise ConfigError(f"{folder} does not say what it was trained on: give --data")
         data = data or config.data

@@ -22,6 +22,7 @@ from tinylm.decode.sampling import cut_at_stops
 from tinylm.decode.scoring import forbidden_ids, line_break
 from tinylm.engine.devices import device_namespace
 from tinylm.engine.random_keys import default_generator
+from tinylm.engine.stored_weights import Weights
 from tinylm.errors import ConfigError, DataError
 from tinylm.models import LanguageModel, NgramLM
 from tinylm.pretrained.tokenizer_files import PretrainedTokenizer
@@ -76,6 +77,8 @@ class Arguments:
     """seed of the sampling; the same seed gives the same text"""
     cache: bool = True
     """keep keys and values, or the recurrent state; --no-cache recomputes everything at each token, for comparison"""
+    weights: Weights = "stored"
+    """of a pretrained model: stored, its matrices as its file has them, in little memory; or float32. Both give the same numbers"""
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
     dry_run: bool = False
@@ -99,7 +102,7 @@ def main() -> None:
             raise ConfigError(f"--logit-bias {given!r:.60}: its token has the bias {biases[token]:g} already")
         biases[token] = bias
     device_namespace(arguments.device)
-    model, tokenizer, _ = load_run(arguments.run, arguments.device)
+    model, tokenizer, _ = load_run(arguments.run, arguments.device, arguments.weights)
     sampling = dataclasses.replace(sampling, logit_bias=token_biases(tokenizer, biases, model.vocab_size))
     if sampling.top_k is not None and sampling.top_k > tokenizer.vocab_size:
         raise ConfigError(f"top_k {sampling.top_k} is larger than the vocabulary, {tokenizer.vocab_size}")

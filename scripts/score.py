@@ -14,6 +14,7 @@ from support.tables import screen
 
 from tinylm.data.corpora import read_text
 from tinylm.decode import Score, score_text
+from tinylm.engine.stored_weights import Weights
 from tinylm.errors import ConfigError, DataError
 from tinylm.train import load_run
 
@@ -37,6 +38,8 @@ class Arguments:
     """every text, or every line of the file that is not empty, is a sentence whose line break (EOS) is also scored"""
     tokens: bool = True
     """print each token; --no-tokens prints the totals only"""
+    weights: Weights = "stored"
+    """of a pretrained model: stored, its matrices as its file has them, in little memory; or float32. Both give the same numbers"""
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
     dry_run: bool = False
@@ -47,7 +50,7 @@ def main() -> None:
     arguments = console.parse(Arguments)
     if bool(arguments.texts) == (arguments.file is not None):
         raise ConfigError("give texts to score, or --file, and not both")
-    model, tokenizer, _ = load_run(arguments.run, arguments.device)
+    model, tokenizer, _ = load_run(arguments.run, arguments.device, arguments.weights)
     scores = []
     for name, text in named_texts(arguments):
         text = text[:100] if arguments.dry_run else text

@@ -12,6 +12,7 @@ import tinylm
 from tinylm import Tensor
 from tinylm.engine.devices import to_device
 from tinylm.engine.kernels import launches, using
+from tinylm.engine.products import products
 from tinylm.errors import ConfigError, ShapeError
 from tinylm.nn import Parameter
 
@@ -51,6 +52,21 @@ def assert_agrees(
         tolerances = {key: max(tolerances[key], 2 * error) for key, error in errors.items()}
     assert_close(pairs, tolerances)
     return found
+
+
+def assert_rounded_agrees(name: str, *arrays: np.ndarray | None, tolerance: float = 1e-5, device: str = "cpu", **settings: Any) -> None:
+    """Asserts that the kernel, with products in bfloat16, agrees with the reference with the same, and that both round: with products in
+    float32 the first output is another one."""
+    with products("bfloat16"):
+        before = launches[name, device]
+        found = results(name, arrays, "float32", device, settings)
+        assert launches[name, device] == before + 1, f"the kernel of {name} did not run"
+        with using("reference"):
+            expected = results(name, arrays, "float32", "cpu", settings)
+    assert_close(_paired(found, expected), tolerance)
+    with using("reference"):
+        plain = results(name, arrays, "float32", "cpu", settings)
+    assert relative_errors({"output": (plain["output 0"], expected["output 0"])})["output"] > 1e-4
 
 
 def assert_declines(name: str, *arrays: np.ndarray | None, device: str = "cuda", **settings: Any) -> None:

@@ -28,11 +28,6 @@ void pack_keys(const Attention *a, const float *k, const Strides *strides, int64
     panels_pack(from, strides->row, transposed, transposed ? columns : a->at.keys, transposed ? a->at.keys : columns, packed, a->rounded);
 }
 
-void scale_row(float *x, int64_t n, float factor) {
-#pragma omp simd
-    for (int64_t j = 0; j < n; j++) x[j] *= factor;
-}
-
 void block_scores(
     const Attention *a, int64_t pair, int64_t first, int64_t rows, int64_t keys, const float *packed, float *scaled, float *scores
 ) {

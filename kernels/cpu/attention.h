@@ -73,7 +73,9 @@ float *workspaces(int64_t *size);
 void pack_keys(const Attention *a, const float *k, const Strides *strides, int64_t pair, int64_t columns, int transposed, float *packed);
 
 /* x *= factor. */
-void scale_row(float *x, int64_t n, float factor);
+static inline void scale_row(float *x, int64_t n, float factor) {
+    for (int64_t j = 0; j < n; j++) x[j] *= factor;
+}
 
 /* scale Q Kᵀ of a block and the first `keys` keys, rounded up to whole vectors; packed is Kᵀ. scaled is the workspace for scale Q. */
 void block_scores(

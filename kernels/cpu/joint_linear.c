@@ -43,14 +43,15 @@ static void forward_part(void *argument, int part, int parts) {
 
 /* y is null if it is not needed, a bias if the layer has none. */
 EXPORT int joint_linear_forward(
-    const JointLinearSizes *s, int rounded, const float *x, const float *w0, const float *w1, const float *w2, const float *b0, const float *b1,
+    const JointLinearSizes *s, int rounded, const float *x, const void *w0, const void *w1, const void *w2, const float *b0, const float *b1,
     const float *b2, float *z, float *y
 ) {
-    const float *weights[] = {w0, w1, w2}, *biases[] = {b0, b1, b2};
+    const void *weights[] = {w0, w1, w2};
+    const float *biases[] = {b0, b1, b2};
     Layer layers[MOST_LAYERS];
     int64_t outputs = 0;
     for (int i = 0; i < MOST_LAYERS; i++) {
-        Factor weight = transposed(weights[i], s->inputs);
+        Factor weight = weight_factor(weights[i], s->inputs, (int)s->layers[i].format, 1);
         Product product = {s->rows, s->layers[i].outputs, s->inputs, plain(x, s->inputs), weight, z + s->layers[i].offset, s->stride, 0, rounded};
         layers[i] = (Layer){product, biases[i], y && i == 1 ? z + s->layers[0].offset : 0, y};
         layers[i].product.context = &layers[i];
@@ -63,10 +64,10 @@ EXPORT int joint_linear_forward(
 
 /* dX = Σ dZ_i W_i; dW_i = dZ_iᵀ X and db_i = Σ dZ_i unless they are null. */
 EXPORT int joint_linear_backward(
-    const JointLinearSizes *s, int rounded, const float *x, const float *w0, const float *w1, const float *w2, const float *dz, float *dx,
+    const JointLinearSizes *s, int rounded, const float *x, const void *w0, const void *w1, const void *w2, const float *dz, float *dx,
     float *dw0, float *dw1, float *dw2, float *db0, float *db1, float *db2
 ) {
-    const float *weights[] = {w0, w1, w2};
+    const void *weights[] = {w0, w1, w2};
     float *dweights[] = {dw0, dw1, dw2}, *dbiases[] = {db0, db1, db2};
     Product products[2 * MOST_LAYERS];
     ColumnSums sums[MOST_LAYERS];
@@ -75,7 +76,8 @@ EXPORT int joint_linear_backward(
         const int64_t outputs = s->layers[i].outputs;
         const float *d = dz + s->layers[i].offset;
         if (i > 0 && outputs == 0) continue; /* the first one sets dX, the others add to it */
-        products[count++] = (Product){s->rows, s->inputs, outputs, plain(d, s->stride), plain(weights[i], s->inputs), dx, s->inputs, i > 0, rounded};
+        Factor weight = weight_factor(weights[i], s->inputs, (int)s->layers[i].format, 0);
+        products[count++] = (Product){s->rows, s->inputs, outputs, plain(d, s->stride), weight, dx, s->inputs, i > 0, rounded};
         if (dweights[i]) {
             products[count++] = (Product){outputs, s->inputs, s->rows, transposed(d, s->stride), plain(x, s->inputs), dweights[i], s->inputs, 0, rounded};
         }

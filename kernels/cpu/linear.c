@@ -57,11 +57,12 @@ static void finish_block(const void *context, int64_t row, int64_t row_end, int6
 
 static void forward_part(void *argument, int part, int parts) { product_part(&((Forward *)argument)->product, part, parts); }
 
+/* format: of the weight, see stored_weights.h. */
 EXPORT int linear_forward(
-    int64_t rows, int64_t inputs, int64_t outputs, int rounded, const float *x, const float *weight, const float *bias, const float *residual,
-    int activation, float *kept, float *y
+    int64_t rows, int64_t inputs, int64_t outputs, int rounded, const float *x, const void *weight, int format,
+    const float *bias, const float *residual, int activation, float *kept, float *y
 ) {
-    Product product = {rows, outputs, inputs, plain(x, inputs), transposed(weight, inputs), kept ? kept : y, outputs, 0, rounded};
+    Product product = {rows, outputs, inputs, plain(x, inputs), weight_factor(weight, inputs, format, 1), kept ? kept : y, outputs, 0, rounded};
     Forward f = {product, bias, residual, y, activation};
     f.product.context = &f;
     if (bias || residual || activation != NONE) f.product.finish = finish_block;
@@ -111,8 +112,8 @@ static void slope_part(void *argument, int part, int parts) {
 /* dz (rows, outputs) is workspace for dY act'(Z), null without an activation. The gradients are dx and, unless they
    are null, dweight and dbias. */
 EXPORT int linear_backward(
-    int64_t rows, int64_t inputs, int64_t outputs, int rounded, const float *x, const float *weight, int activation, const float *kept,
-    const float *dy, float *dz, float *dx, float *dweight, float *dbias
+    int64_t rows, int64_t inputs, int64_t outputs, int rounded, const float *x, const void *weight, int format,
+    int activation, const float *kept, const float *dy, float *dz, float *dx, float *dweight, float *dbias
 ) {
     if (activation != NONE) {
         Slope s = {rows * outputs, kept, dy, dz, activation};
@@ -120,7 +121,7 @@ EXPORT int linear_backward(
         dy = dz;
     }
     const Product products[] = {
-        {rows, inputs, outputs, plain(dy, outputs), plain(weight, inputs), dx, inputs, 0, rounded},
+        {rows, inputs, outputs, plain(dy, outputs), weight_factor(weight, inputs, format, 0), dx, inputs, 0, rounded},
         {outputs, inputs, rows, transposed(dy, outputs), plain(x, inputs), dweight, inputs, 0, rounded},
     };
     const ColumnSums sums[] = {{dy, rows, outputs, outputs, dbias}};

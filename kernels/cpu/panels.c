@@ -54,7 +54,8 @@ static void pack_columns(
     for (int64_t column = first; column < last; column += PANEL) {
         int width = (int)(n - column < PANEL ? n - column : PANEL);
         const float *from = b + (transposed ? column * stride : column);
-        (rounded ? rounded_pack_panel : pack_panel)(from, stride, transposed, k, width, packed + column * depth);
+        if (rounded) rounded_pack_panel(from, stride, transposed, k, width, packed + column * depth);
+        else pack_panel(from, stride, transposed, k, width, packed + column * depth);
     }
 }
 

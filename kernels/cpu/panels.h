@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-#if defined(__AVX__) && !defined(__AVX512F__) && !defined(TILE_OPERATIONS)
+#if defined(__AVX__) && !defined(__AVX512F__) && !defined(EMULATED_TILES)
 enum { TILE_ROWS = 6 }; /* 6 x 2 of 16 registers are sums */
 #else
 enum { TILE_ROWS = 12 }; /* 12 x 2 of 32; SSE has only 16, but its tiles are fast enough from the L1 cache */

@@ -20,7 +20,7 @@
 #include "pool.h"
 
 /* ROWS: of the quarter of an L2 cache of 1 MB that packed columns leave, they take 192 KB at most. */
-enum { DEPTH = 512, MOST_COLUMNS = 512, LEAST_COLUMNS = 128, ROWS = 96, ROUNDED_GRAIN = 32 };
+enum { DEPTH = MOST_DEPTH, MOST_COLUMNS = 512, LEAST_COLUMNS = 128, ROWS = 96, ROUNDED_GRAIN = 32 };
 
 typedef void Sgemm(
     const char *, const char *, const int *, const int *, const int *, const float *, const float *, const int *, const float *,
@@ -97,7 +97,8 @@ static void blocks(const Product *p, Rectangle r) {
         for (int64_t d = 0; d < depths; d++) { /* blocks of equal depth, or one grain less */
             const int64_t l = grains * d / depths * grain, depth = least(grains * (d + 1) / depths * grain, p->k) - l;
             const float *from = b->data + (b->transposed ? j * b->stride + l : l * b->stride + j);
-            panels_pack(from, b->stride, b->transposed, depth, j_end - j, packed, p->rounded);
+            if (b->format != FLOAT32) stored_panels_pack(b, l, depth, j, j_end, packed, p->rounded);
+            else panels_pack(from, b->stride, b->transposed, depth, j_end - j, packed, p->rounded);
             for (int64_t i = r.row; i < r.row_end; i += ROWS) {
                 const int64_t i_end = least(i + ROWS, r.row_end);
                 const float *left = a->data + (a->transposed ? l * a->stride + i : i * a->stride + l);
@@ -118,7 +119,7 @@ static void zeros(const Product *p, Rectangle r) {
 
 void product_part(const Product *p, int part, int parts) {
     const Rectangle all = {0, p->m, 0, p->n}, nothing = {0};
-    const int by_sgemm = sgemm && !p->rounded;
+    const int by_sgemm = sgemm && !p->rounded && p->b.format == FLOAT32;
     const Rectangle r = !by_sgemm ? rectangle_of(p->m, p->n, p->rounded, part, parts) : part == 0 ? all : nothing;
     if (r.row == r.row_end || r.column == r.column_end) return;
     if (p->k == 0) zeros(p, r);

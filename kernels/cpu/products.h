@@ -3,13 +3,15 @@
 #define TINYLM_PRODUCTS_H
 
 #include "column_sums.h"
+#include "stored_weights.h"
 
 #include <stdint.h>
 
 typedef struct {
     const float *data;
-    int64_t stride;  /* floats from one row to the next */
+    int64_t stride;  /* floats from one row to the next; bytes in another format */
     int transposed;  /* the factor is the transpose of what is stored */
+    int format;      /* FLOAT32, or for the second factor another one of stored_weights.h */
 } Factor;
 
 /* Called for rows [row, row_end), columns [column, column_end) of C as soon as they are computed. */
@@ -26,8 +28,18 @@ typedef struct {
     const void *context;
 } Product;
 
-static inline Factor plain(const float *data, int64_t stride) { return (Factor){data, stride, 0}; }
-static inline Factor transposed(const float *data, int64_t stride) { return (Factor){data, stride, 1}; }
+static inline Factor plain(const float *data, int64_t stride) { return (Factor){data, stride, 0, FLOAT32}; }
+static inline Factor transposed(const float *data, int64_t stride) { return (Factor){data, stride, 1, FLOAT32}; }
+
+/* A weight of that many columns in that format, or its transpose. */
+static inline Factor weight_factor(const void *weight, int64_t columns, int format, int transposed) {
+    return (Factor){weight, format == FLOAT32 ? columns : stored_row(format, columns), transposed, format};
+}
+
+enum { MOST_DEPTH = 512 }; /* numbers of k in a block */
+
+/* Packs numbers [l, l + depth) of k and some columns of a stored B, as panels_pack does. */
+void stored_panels_pack(const Factor *b, int64_t l, int64_t depth, int64_t column, int64_t column_end, float *packed, int rounded);
 
 /* About how many multiply-adds a linear layer takes. Reading a weight from memory takes as long as some of them, which matters
    with few rows. */

@@ -7,7 +7,7 @@
 
 /* turned: the heads to turn; cos and sin (T, D/2). The other arguments are those of joint_linear_forward. */
 EXPORT int rotary_heads_forward(
-    const JointLinearSizes *sizes, const RotaryLayout *turned, int rounded, const float *x, const float *w0, const float *w1, const float *w2,
+    const JointLinearSizes *sizes, const RotaryLayout *turned, int rounded, const float *x, const void *w0, const void *w1, const void *w2,
     const float *b0, const float *b1, const float *b2, const float *cos, const float *sin, int interleaved, float *z
 ) {
     int failed = joint_linear_forward(sizes, rounded, x, w0, w1, w2, b0, b1, b2, z, 0);

@@ -66,9 +66,11 @@ static void block(const Forward *f, const Workspace *r, int64_t pair, int64_t fi
     }
     if (a->rounded) { /* what is rounded are the softmax's weights: they are scaled before, not after */
         for (int64_t i = 0; i < rows; i++) scale_row(r->scores + i * score_stride(a), keys, inverse[i]);
+        multiply_first(a, r->scores, rows, keys, r->v, a->at.out_width, result_row(f, pair, first), a->at.y.row);
+        return;
     }
     multiply_first(a, r->scores, rows, keys, r->v, a->at.out_width, result_row(f, pair, first), a->at.y.row);
-    for (int64_t i = 0; i < rows && !a->rounded; i++) scale_row(result_row(f, pair, first + i), a->at.out_width, inverse[i]);
+    for (int64_t i = 0; i < rows; i++) scale_row(result_row(f, pair, first + i), a->at.out_width, inverse[i]);
 }
 
 static void blocks_part(void *argument, int part, int parts) {

@@ -2,15 +2,15 @@
    have to be configured in each thread, and are configured for one product at a time, so that nothing depends on what a thread, or
    the process that it was forked from, has done before.
 
-   Tests define TILE_OPERATIONS, a header that emulates them on any processor. */
+   With EMULATED_TILES they are those of a header of the tests, which emulates them on any processor. */
 #ifndef TINYLM_TILES_H
 #define TINYLM_TILES_H
 
 #include <stdint.h>
 
-#if defined(TILE_OPERATIONS)
+#if defined(EMULATED_TILES)
 #define HAS_TILES 1
-#include TILE_OPERATIONS
+#include "emulated_tiles.h"
 #elif defined(__AMX_BF16__) && defined(__AMX_TILE__) && defined(__AVX512F__) && defined(__linux__)
 #define HAS_TILES 1
 

@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* The floats of a register of the target, and how many such registers it has. */
-#if defined(__AVX512F__) || defined(TILE_OPERATIONS) /* tiles.h */
+#if defined(__AVX512F__) || defined(EMULATED_TILES) /* tiles.h */
 enum { LANES = 16, REGISTERS = 32 };
 #elif defined(__AVX__)
 enum { LANES = 8, REGISTERS = 16 };

@@ -34,7 +34,7 @@ def heads(arguments: Heads) -> None:
             raise ConfigError(f"the run in {arguments.run} is no language model: only those have heads that look back in one text")
         model, found = read.model, explain.head_scores(read.model, read.ids)
     else:
-        model, tokenizer, _ = load_run(arguments.run, arguments.device)
+        model, tokenizer, _ = load_run(arguments.run, arguments.device, arguments.weights)
         if not isinstance(model, LanguageModel):
             raise ConfigError("an n-gram model counts: it has no heads")
         found = explain.head_scores(model, start=tokenizer.start, seed=arguments.seed)

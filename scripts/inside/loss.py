@@ -27,7 +27,7 @@ class Losses(Question):
 
 def loss(arguments: Losses) -> None:
     refuse_other_tasks(arguments, "target", "label")
-    model, tokenizer, _ = load_run(arguments.run, arguments.device)
+    model, tokenizer, _ = load_run(arguments.run, arguments.device, arguments.weights)
     other = None
     if arguments.ngram is not None:
         other, its, _ = load_run(arguments.ngram)

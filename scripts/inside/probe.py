@@ -43,7 +43,7 @@ def probe(arguments: LinearProbe) -> None:
         raise ConfigError("give a text or --data, and not both")
     if arguments.tokens < 1:
         raise ConfigError(f"tokens is {arguments.tokens}: expected at least 1")
-    model, tokenizer, config = load_run(arguments.run, arguments.device)
+    model, tokenizer, config = load_run(arguments.run, arguments.device, arguments.weights)
     if not isinstance(model, LanguageModel):
         raise ConfigError("an n-gram model counts: it has no activations")
     text = arguments.text or (load_text(arguments.data) if arguments.data else "")

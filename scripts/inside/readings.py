@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from rich.console import RenderableType
 from support.tables import screen
 
+from tinylm.engine.stored_weights import Weights
 from tinylm.errors import ConfigError
 from tinylm.explain import reading
 from tinylm.explain.figures import png
@@ -33,6 +34,8 @@ class Reading:
     """for a translator: the translation to explain; by default the one that it writes"""
     label: str | None = None
     """for a classifier: the label to explain; by default the one that it gives"""
+    weights: Weights = "stored"
+    """of a pretrained model: stored, its matrices as its file has them, in little memory; or float32. Both give the same numbers"""
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
     dry_run: bool = False
@@ -90,7 +93,9 @@ def show(*parts: RenderableType) -> None:
 
 def load(arguments: Reading) -> reading.Reading:
     text = arguments.text[:20] if arguments.dry_run else arguments.text
-    return reading.read_run(arguments.run, text, arguments.device, target=arguments.target, label=arguments.label)
+    return reading.read_run(
+        arguments.run, text, arguments.device, target=arguments.target, label=arguments.label, weights=arguments.weights
+    )
 
 
 def picture(arguments: Pictured, name: str, part: str, figure: Figure) -> None:

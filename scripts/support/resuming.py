@@ -5,7 +5,9 @@ from typing import Any
 
 from tinylm.errors import ConfigError
 
-FREE_ON_RESUME = {"steps", "device", "log_every", "eval_every", "save_every", "save_minutes", "keep", "patience", "checkpoint_activations"}
+FREE_ON_RESUME = {
+    "steps", "device", "weights", "log_every", "eval_every", "save_every", "save_minutes", "keep", "patience", "checkpoint_activations",
+}  # fmt: skip
 
 
 def value_of(flag: str, argv: Sequence[str]) -> str | None:

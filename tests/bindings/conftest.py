@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cpu_builds import object_files
 from cpu_programs import write_compiler
 from cpu_targets import library_for, name_of, targets
 from cuda_on_cpu.fixtures import gpu_required, has_gpu
@@ -64,3 +65,9 @@ def place(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TINYLM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TINYLM_KERNELS", "auto")
     return tmp_path / "cache" / "cpu_kernels"
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a folder with the sources of the CPU kernels and their object files, from which tests build others."""
+    return object_files(tmp_path_factory.mktemp("kernels"))

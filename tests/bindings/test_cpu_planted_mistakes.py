@@ -1,15 +1,13 @@
 """Mistakes planted in the CPU kernels are found by the comparison with the reference that the other tests use; and
 kernels for processors with narrower vectors agree with the reference."""
 
-import ctypes
 import platform
-import subprocess
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from cpu_builds import compiled_again, compiled_wrong, linked, use
 from helpers import assert_close
 from kernel_helpers import (
     UPDATE_SETTINGS,
@@ -23,7 +21,6 @@ from kernel_helpers import (
     update_inputs,
 )
 
-from tinylm.bindings.cpu import compiling, library
 from tinylm.bindings.cpu.library import Library
 from tinylm.engine.kernels import updates
 
@@ -44,7 +41,7 @@ MISTAKES = [
     ("products.c", "p->add || d > 0", "p->add", "deep"),
     ("products.c", "(b->transposed ? j * b->stride + l", "(b->transposed ? l * b->stride + j", "deep"),
     ("products.c", "part / best, parts / best", "part % best, parts / best", "linear"),
-    ("products.c", "const int64_t l = p->k * d / depths, ", "const int64_t l = 0 * d / depths, ", "deep"),
+    ("products.c", "const int64_t l = grains * d / depths", "const int64_t l = 0 * d / depths", "deep"),
     ("few_rows.c", "(load_four(s + 4) + load_four(s + 12))", "load_four(s + 4)", "few_rows"),
     ("few_rows.c", "l + s < k ? rows[i][l + s] : 0", "0", "few_rows"),
     ("few_rows.c", "(i < width ? j + i : j)", "j", "few_rows"),
@@ -95,7 +92,7 @@ MISTAKES = [
     ("swiglu.c", "dy[i] * (a[i] * s)", "dy[i] * s", "swiglu"),
     ("joint_linear.c", "z[j] += bias[j]", "z[j] -= bias[j]", "rotary_heads"),
     ("joint_linear.c", "silu_of(gate[j]) * z[j]", "silu_of(z[j]) * gate[j]", "swiglu_linear"),
-    ("joint_linear.c", "dx, s->inputs, i > 0}", "dx, s->inputs, 0}", "swiglu_linear"),
+    ("joint_linear.c", "dx, s->inputs, i > 0, ", "dx, s->inputs, 0, ", "swiglu_linear"),
     ("joint_linear.c", "dz + s->layers[i].offset", "dz", "rotary_heads"),
     ("rotary_heads.c", "cos, sin, 1,", "cos, sin, -1,", "rotary_heads"),
     ("functions.h", "y = y * r + 1.0f / 6;", "y = y * r + 1.0f / 5;", "lstm"),
@@ -103,47 +100,9 @@ MISTAKES = [
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns a folder with the kernels and their object files, which are not optimised."""
-    workspace = tmp_path_factory.mktemp("kernels")
-    for name, text in compiling.sources().items():
-        (workspace / name).write_text(text, encoding="utf-8")
-    for path in workspace.glob("*.c"):
-        compile_one(path, f"{path}.o")
-    return workspace
-
-
-@pytest.fixture(scope="module")
 def right(workspace: Path) -> Path:
     """Returns the kernels without a mistake, as a library."""
     return linked(workspace, "right", {})
-
-
-def compile_one(path: Path, target: str, *options: str) -> None:
-    subprocess.run([*compiling.compiler(), *compiling.flags(), "-O0", *options, "-c", str(path), "-o", target], check=True)
-
-
-def compiled_again(workspace: Path, name: str, files: Iterable[str], *options: str) -> dict[str, str]:
-    """Returns new object files, by the name of the C file."""
-    made = {file: str(workspace / f"{name}-{file}.object") for file in files}
-    for file, target in made.items():
-        compile_one(workspace / file, target, *options)
-    return made
-
-
-def linked(workspace: Path, name: str, others: Mapping[str, str]) -> Path:
-    """Returns a new library, since a loaded one stays loaded, of the object files, of which `others` take the place of some."""
-    path = workspace / f"{name}.so"
-    objects = [others.get(each.stem, str(each)) for each in workspace.glob("*.o")]
-    subprocess.run([*compiling.compiler(), "-shared", "-pthread", *objects, "-o", str(path), "-lm"], check=True)
-    return path
-
-
-def use(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes the bindings call the kernels of a library."""
-    monkeypatch.setattr(compiling, "load", lambda: (ctypes.CDLL(str(path)), str(path)))
-    monkeypatch.setenv("TINYLM_NUM_THREADS", "2")
-    monkeypatch.setattr(library, "_loaded", Library(compiling))
 
 
 def compare_update(name: str) -> None:
@@ -226,15 +185,9 @@ def test_without_a_mistake_they_agree(native_cpu: Library, right: Path, monkeypa
 @pytest.mark.parametrize("number", range(len(MISTAKES)), ids=lambda number: f"{MISTAKES[number][0]}-{number}")
 def test_a_mistake_is_found(native_cpu: Library, workspace: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     file, right, wrong, op = MISTAKES[number]
-    text = (workspace / file).read_text(encoding="utf-8")
-    assert text.count(right) >= 1
     users = ["attention", ATTENTION, f"{ATTENTION}_backward"] if file in ("attention.h", "sums.h") else [op]
     changed = [file] if file.endswith(".c") else [f"{user}.c" for user in users]
-    try:
-        (workspace / file).write_text(text.replace(right, wrong), encoding="utf-8")
-        others = compiled_again(workspace, f"wrong-{number}", changed)
-    finally:
-        (workspace / file).write_text(text, encoding="utf-8")
+    others = compiled_wrong(workspace, f"wrong-{number}", file, {right: wrong}, changed)
     use(linked(workspace, f"wrong-{number}", others), monkeypatch)
     with np.errstate(all="ignore"), pytest.raises(AssertionError, match="relative error"):  # unwritten memory may contain anything
         compare(op)

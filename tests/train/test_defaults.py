@@ -21,8 +21,9 @@ LOOP = {
     "ema": 0.0, "patience": 0,
 }  # fmt: skip
 GPT = {
-    "model": "gpt", "data": "tinyshakespeare", "encoding": "utf-8", "init": "", "lora_rank": 0, "lora_alpha": 16.0, "tokenizer": "char",
-    "min_count": 2, "bpe_size": 1024, "block_size": 64, "n_layer": 4, "n_head": 4, "n_kv_head": 2, "rope_theta": 10000.0, "n_embd": 128,
+    "model": "gpt", "data": "tinyshakespeare", "encoding": "utf-8", "init": "", "lora_rank": 0, "lora_alpha": 16.0,
+    "weights": "stored", "tokenizer": "char", "min_count": 2,
+    "bpe_size": 1024, "block_size": 64, "n_layer": 4, "n_head": 4, "n_kv_head": 2, "rope_theta": 10000.0, "n_embd": 128,
     "n_hidden": 512, "input_dropout": 0.0, "dropout_ramp": 0, "bias": False, "nonlinearity": "tanh", "members": 1, "order": 7,
     "batch_size": 12, "accumulate": 1, "checkpoint_activations": False, "beta1": 0.9, "beta2": 0.99, "seed": 0, "dropout": 0.0, "lr": 1e-3,
     "weight_decay": 0.1, **LOOP, "steps": 2000, "schedule_steps": 2000, "min_lr": 1e-4,
@@ -90,7 +91,7 @@ OLD = [
     (TrainConfig, {
         **OLD_LOOP, "min_count": 2, "bpe_size": 1024, "n_hidden": 512, "nonlinearity": "tanh", "order": 7, "dropout_ramp": 0,
         "members": 1, "encoding": "utf-8", "accumulate": 1, "checkpoint_activations": False, "n_kv_head": 2, "rope_theta": 10000.0,
-        "init": "", "lora_rank": 0, "lora_alpha": 16.0, "input_dropout": 0.0,
+        "init": "", "lora_rank": 0, "lora_alpha": 16.0, "weights": "float32", "input_dropout": 0.0,
     }),
     (TranslationConfig, {**OLD_LOOP, "optimizer": "adamw", "matrix_lr": 0.02, "embedding": "random", "encoding": "utf-8"}),
     (ClassifierConfig, {"encoding": "utf-8"}),

@@ -7,7 +7,10 @@ import numpy as np
 from tinylm.engine.array_functions import Array
 from tinylm.engine.arrays import array_module, cuda_namespace
 from tinylm.engine.ids import raise_found
+from tinylm.engine.stored_weights import StoredWeights
 from tinylm.errors import DeviceError
+
+_ON_CPU = (np.ndarray, np.generic, StoredWeights)
 
 
 def parse_device(device: str) -> tuple[str, int]:
@@ -20,7 +23,7 @@ def parse_device(device: str) -> tuple[str, int]:
 
 def device_of(array: Array) -> str:
     """Returns "cpu" or "cuda:N"."""
-    return "cpu" if isinstance(array, (np.ndarray, np.generic)) else f"cuda:{array.device.id}"
+    return "cpu" if isinstance(array, _ON_CPU) else f"cuda:{array.device.id}"
 
 
 def device_namespace(device: str) -> Any:
@@ -43,7 +46,7 @@ def device_namespace(device: str) -> Any:
 
 def make_current(array: Array) -> None:
     """Makes the GPU where the array is the one that CuPy computes on."""
-    if not isinstance(array, (np.ndarray, np.generic)):
+    if not isinstance(array, _ON_CPU):
         device = array.device
         if device.id != array_module(array).cuda.runtime.getDevice():
             device.use()
@@ -58,8 +61,8 @@ def to_device(array: Array, device: str) -> Array:
     """
     space = device_namespace(device)
     if space is not array_module():
-        return space.asarray(array)
-    if isinstance(array, (np.ndarray, np.generic)):
+        return space.asarray(array.decoded() if isinstance(array, StoredWeights) else array)
+    if isinstance(array, _ON_CPU):
         return array
     values = array.get()
     raise_found()

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tinylm.engine.devices import device_of, make_current
+from tinylm.engine.stored_weights import StoredWeights
 from tinylm.errors import ConfigError
 
 _NAMES = {np.dtype(name): name for name in ("float16", "float32", "float64")}  # dtype.name itself takes a microsecond
@@ -22,6 +23,9 @@ _NAMES = {np.dtype(name): name for name in ("float16", "float32", "float64")}  #
 launches: Counter[tuple[str, str]] = Counter()  # (op, "cpu" or "cuda") -> how often its kernel ran
 registry: dict[str, Any] = {}  # the Op records of tinylm itself, by name
 updates: dict[str, "Update"] = {}
+
+
+_ON_CPU = (np.ndarray, StoredWeights)
 
 
 class _Profiling(threading.local):
@@ -53,6 +57,11 @@ def using(which: str) -> Iterator[None]:
         _chosen.which = before
 
 
+def kernels_on() -> bool:
+    """Returns whether kernels may run in this thread."""
+    return (_chosen.which or _kernels_allowed) != "reference"
+
+
 class Kernels:
     """The faster implementations of one op, by (device kind, dtype name)."""
 
@@ -61,11 +70,12 @@ class Kernels:
         self.kernels: dict[tuple[str, str], Callable[..., Any]] = {}
         self.devices: set[str] = set()  # that have kernels
         self.floats_only = False  # its kernels take no integers or booleans
+        self.reads_stored = False  # its CPU kernel takes weights as their file has them
 
     def choose(self, arrays: Sequence[Any]) -> tuple[Callable[..., Any], str] | None:
         """Returns (kernel, device) for these arrays; None without one, or if the floating arrays differ in device or dtype, or if
         there are others and the kernels take floats only."""
-        if not self.kernels or (_chosen.which or _kernels_allowed) == "reference":
+        if not self.kernels or not kernels_on():
             return None
         first: Any = None
         dtype: Any = None
@@ -79,11 +89,11 @@ class Kernels:
                 continue
             if first is None:
                 first, dtype = a, this
-            elif (this is not dtype and this != dtype) or type(a) is not type(first):
+            elif (this is not dtype and this != dtype) or (type(a) is not type(first) and StoredWeights not in (type(a), type(first))):
                 return None
         if first is None:
             return None
-        device = "cpu" if type(first) is np.ndarray else device_of(first).partition(":")[0]
+        device = "cpu" if type(first) in _ON_CPU else device_of(first).partition(":")[0]
         found = self.kernels.get((device, _NAMES.get(dtype) or dtype.name))
         return None if found is None else (found, device)
 
@@ -122,13 +132,14 @@ def update(body: Callable[..., None]) -> Update:
 
 
 def kernel(
-    target: str | Any, *, device: str, dtypes: Sequence[str] = ("float32",), floats_only: bool = False
+    target: str | Any, *, device: str, dtypes: Sequence[str] = ("float32",), floats_only: bool = False, reads_stored: bool = False
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Registers a faster implementation of an op or update (given by its name, or the op itself).
 
     It takes the same arguments and keeps the same contract as the body, and may return
     NotImplemented for shapes or layouts it does not serve: then the body runs. Its floating arrays are all of one
     dtype; others may be integers or booleans, unless floats_only says that the body serves such calls.
+    reads_stored: it takes `StoredWeights` for a matrix; otherwise they are decoded before it is called.
     TINYLM_KERNELS=reference disables all kernels.
     """
     if device not in ("cpu", "cuda"):
@@ -144,6 +155,7 @@ def kernel(
             holder.kernels[device, dtype] = function
             holder.devices.add(device)
         holder.floats_only = holder.floats_only or floats_only
+        holder.reads_stored = holder.reads_stored or reads_stored
         return function
 
     return register

@@ -19,6 +19,7 @@ from tinylm.engine.devices import device_of, make_current
 from tinylm.engine.grad import grad
 from tinylm.engine.kernels import Kernels, launches, profiling, registry
 from tinylm.engine.random_keys import current
+from tinylm.engine.stored_weights import StoredWeights, decoded
 from tinylm.engine.tensor import Tensor, as_array
 from tinylm.errors import AutogradError, DeviceError
 
@@ -38,6 +39,8 @@ class Op(Kernels):
 
     def compute(self, arrays: Sequence[Any], extra: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """Returns (value, vjp) from the kernel that fits, or from the body."""
+        if not self.reads_stored:
+            arrays = decoded(arrays)
         args = ([arrays] if self.sequence else [*arrays]) + [*extra]
         chosen = self.choose(arrays)
         if chosen is not None:
@@ -45,7 +48,7 @@ class Op(Kernels):
             if result is not NotImplemented:
                 launches[self.name, chosen[1]] += 1
                 return result
-        return self.body(*args, **settings)
+        return self.body(*(decoded(args) if self.reads_stored else args), **settings)
 
     def record_vjp(self, inputs: Sequence[Any], settings: tuple[tuple[Any, ...], dict[str, Any]]) -> Callable[..., Any]:
         """Returns the vjp of the body (or of its composed twin) run again on tensors, so that what it computes is recorded too."""
@@ -193,6 +196,7 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Call
         parents: list[Any] = []
         cells: list[Any] = []  # the version cells of inputs and outputs, with which the walk finds values changed in place
         track = foreign = False  # a gradient is needed; an input is not a NumPy array, so perhaps on a GPU
+        stored = False  # an input is kept as its file has it
         for a in inputs:
             if isinstance(a, Tensor):
                 data = a.data
@@ -203,12 +207,15 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Call
                     parents.append(a)
                 else:
                     parents.append(None)
-                if type(data) is not ndarray:
+                if type(data) is StoredWeights:
+                    stored = True
+                elif type(data) is not ndarray:
                     foreign = True
             else:
                 if type(a) not in _PLAIN:
                     a = a.item() if isinstance(a, generic) else as_array(a)  # a NumPy scalar would promote float32
-                    foreign = foreign or type(a) is not ndarray
+                    stored = stored or type(a) is StoredWeights
+                    foreign = foreign or type(a) not in (ndarray, StoredWeights)
                 arrays.append(a)
                 parents.append(None)
         for name, setting in settings.items():
@@ -223,7 +230,7 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Call
 
         if profiling.active is not None:
             result = profiling.active.forward(record, arrays, extra, settings)
-        elif extra or sequence or (kernels_on and (foreign or "cpu" in kernels_on)):
+        elif extra or sequence or stored or (kernels_on and (foreign or "cpu" in kernels_on)):
             result = record.compute(arrays, extra, settings)
         else:
             result = body(*arrays, **settings)

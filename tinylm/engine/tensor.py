@@ -14,6 +14,7 @@ from tinylm.engine import autograd
 from tinylm.engine.array_summaries import short_html
 from tinylm.engine.arrays import Array, array_module
 from tinylm.engine.devices import device_namespace, device_of, to_numpy
+from tinylm.engine.stored_weights import StoredWeights
 from tinylm.errors import AutogradError, ShapeError
 
 if TYPE_CHECKING:
@@ -187,6 +188,8 @@ def as_array(x: Any) -> Array:
     """Returns the array of a tensor, an array itself, or numbers made into one (Python floats: float32)."""
     if isinstance(x, Tensor):
         return x.data
+    if isinstance(x, StoredWeights):
+        return x
     if isinstance(x, (np.ndarray, np.generic)):
         array: Array = np.asarray(x)
     elif array_module(x) is not device_namespace("cpu"):

@@ -14,6 +14,7 @@ from tinylm.data.tokenizers import Tokenizer, token_texts
 from tinylm.decode.stepping import evaluating
 from tinylm.engine.autograd import set_recording
 from tinylm.engine.devices import device_namespace, to_device
+from tinylm.engine.stored_weights import Weights
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError
 from tinylm.explain.activations import Activations, cache, names
@@ -261,8 +262,11 @@ def _one_token(text: str, ids: list[int]) -> int:
     return int(ids[0])
 
 
-def read_run(folder: Path, text: str, device: str = "cpu", *, target: str | None = None, label: str | None = None) -> Reading:
-    """Has the model of any run read a text. target: what a translator is to write; label: what a classifier is to say.
+def read_run(
+    folder: Path, text: str, device: str = "cpu", *, target: str | None = None, label: str | None = None, weights: Weights = "float32"
+) -> Reading:
+    """Has the model of any run read a text. target: what a translator is to write; label: what a classifier is to say; weights: of
+    a language model, as `load_run` takes them.
 
     Raises CheckpointError if the folder is no run; ConfigError for a target or label that the model cannot use;
     what the readings raise.
@@ -279,5 +283,5 @@ def read_run(folder: Path, text: str, device: str = "cpu", *, target: str | None
     if task == ClassifierConfig.task:
         model, tokenizer, names = classification.load_classifier(folder)
         return ClassifierReading(model, tokenizer, names, text, label, device)
-    language_model, tokenizer, _ = load_run(folder, device)
+    language_model, tokenizer, _ = load_run(folder, device, weights)
     return LanguageReading(language_model, tokenizer, text, device)

@@ -30,6 +30,7 @@ _LABELS: dict[str, tuple[str, str]] = {
     "init": ("weights it began with", ""),
     "lora_rank": ("rank of the low-rank adapters", ""),
     "lora_alpha": ("scale of the adapters, multiplied by their rank", ""),
+    "weights": ("matrices of the model under adapters", ""),
     "tokenizer": ("a token is", ""),
     "split": ("which of the five splits into training and test texts", ""),
     "min_count": ("rarest word kept (occurrences)", ""),

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tinylm.errors import CheckpointError
-from tinylm.files.stored_tensors import StoredTensor, map_file
+from tinylm.files.stored_tensors import KEPT, StoredRows, StoredTensor, map_file
 
 # type number -> struct's letter; 8 is a string, 9 an array
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -80,7 +80,21 @@ class _Reader:
             return np.frombuffer(raw, np.dtype("<" + letter)).tolist()
         if kind != _STRING:
             raise self.error(f"{what} is an array of type {kind}, expected numbers or strings")
-        return [self.string(what) for _ in range(self.count(f"strings of {what}", 8))]
+        return self.strings(what)
+
+    def strings(self, what: str) -> list[str]:
+        """Returns an array of strings. A vocabulary has 100,000 of them: they are read in one loop, which leaves what is wrong to `string`."""
+        count, length_at, end, found = self.count(f"strings of {what}", 8), struct.Struct("<Q").unpack_from, self.data.size, []
+        for _ in range(count):
+            start = self.place + 8
+            stop = start + length_at(self.bytes, self.place)[0] if start <= end else end + 1
+            try:
+                text = str(self.bytes[start:stop], "utf-8") if stop <= end else self.string(what)
+            except UnicodeDecodeError:
+                text = self.string(what)
+            self.place = stop
+            found.append(text)
+        return found
 
 
 def is_gguf(path: Path) -> bool:
@@ -182,4 +196,11 @@ def _stored(
         with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is reported with its name
             return quants.dequantize(raw, quantization)
 
-    return StoredTensor(name, shape, decode), total
+    kept = None
+    if quantization.name in KEPT and len(shape) == 2 and total:
+
+        def decode_rows(raw: np.ndarray) -> np.ndarray:
+            return quants.dequantize(raw, quantization)
+
+        kept = StoredRows(quantization.name, body[offset : offset + total].reshape(shape[0], row), decode_rows)
+    return StoredTensor(name, shape, decode, kept), total

@@ -15,7 +15,7 @@ import numpy as np
 from tinylm.errors import CheckpointError, listed
 from tinylm.files.json_files import Fields, parse_json, read_fields
 from tinylm.files.regular_files import exists
-from tinylm.files.stored_tensors import StoredTensor, map_file
+from tinylm.files.stored_tensors import KEPT, StoredRows, StoredTensor, map_file
 
 _NUMPY = {
     "BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "F16": "<f2", "BF16": "<u2", "U32": "<u4", "I32": "<i4",
@@ -46,13 +46,15 @@ class TensorBytes:
         shape, dtype = self.shape, np.dtype(_NUMPY[self.dtype])
         row = math.prod(shape[1:]) * dtype.itemsize
 
-        def decode(a: int, b: int) -> np.ndarray:
-            numbers = np.array(self.raw[a * row : b * row]).view(dtype)  # a copy: the file need not be aligned
-            if self.dtype == "BF16":  # the upper halves of float32 numbers
-                numbers = (numbers.astype(np.uint32) << 16).view(np.float32)
-            return numbers.reshape((b - a, *shape[1:]) if shape else ())
+        def floats(raw: np.ndarray) -> np.ndarray:
+            numbers = np.array(raw).view(dtype)  # a copy: the file need not be aligned
+            return (numbers.astype(np.uint32) << 16).view(np.float32) if self.dtype == "BF16" else numbers  # upper halves of float32
 
-        return StoredTensor(name, shape, decode)
+        def decode(a: int, b: int) -> np.ndarray:
+            return floats(self.raw[a * row : b * row]).reshape((b - a, *shape[1:]) if shape else ())
+
+        kept = self.dtype in KEPT and len(shape) == 2 and self.raw.size > 0
+        return StoredTensor(name, shape, decode, StoredRows(self.dtype, self.raw.reshape(shape[0], row), floats) if kept else None)
 
 
 @dataclass(frozen=True)

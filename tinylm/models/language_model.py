@@ -6,6 +6,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from tinylm import nn, ops
 from tinylm.engine.recompute import recompute
+from tinylm.engine.stored_weights import Weights
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ShapeError
 from tinylm.providers import provided
@@ -109,12 +110,13 @@ class DecoderOnlyModel(LanguageModel[nn.KeyValueCache]):
         return [c.copy() for c in state] if state else [nn.KeyValueCache() for _ in self.blocks()]
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> Self:
-        """Returns a model of a Hugging Face folder or a GGUF file, in evaluation mode and float32.
+    def from_pretrained(cls, folder: str | Path, *, weights: Weights = "float32") -> Self:
+        """Returns a model of a Hugging Face folder or a GGUF file, in evaluation mode. weights: float32, which can be trained; or
+        "stored", as the file has the matrices: in a fraction of the memory, and only to be read.
 
         Raises CheckpointError naming what is missing, unexpected, misshapen or unsupported.
         """
-        return provided("from_pretrained")(cls, Path(folder))
+        return provided("from_pretrained")(cls, Path(folder), weights)
 
     def save_pretrained(self, folder: str | Path, tokenizer: Any = None) -> None:
         """Writes config.json, model.safetensors and, for a given tokenizer, tokenizer.json, as Hugging Face has them.

@@ -138,6 +138,8 @@ class Module:
             raise CheckpointError(f"the state does not fit {type(self).__name__}: {told}")
         for name, array in arrays.items():
             target = own[name]
+            if array is target.data:
+                continue
             target.data[...] = to_device(array, target.device).astype(target.dtype, copy=False)
             target.bump_version()
 

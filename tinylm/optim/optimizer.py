@@ -15,6 +15,7 @@ from tinylm.checks import check_at_least, shown
 from tinylm.engine.arrays import Array, array_module
 from tinylm.engine.devices import device_of, make_current, to_device, to_numpy
 from tinylm.engine.kernels import update
+from tinylm.engine.stored_weights import check_trainable
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import AnomalyError, ConfigError, ShapeError
 from tinylm.optim.stored_state import by_name, checked_names, fitting_state
@@ -137,9 +138,10 @@ class Optimizer:
             members = [p for _, p in pairs]
             self._names += [name for name, _ in pairs]
             kinds: dict[tuple[str, str], list[Tensor]] = {}
-            for p in members:
+            for name, p in pairs:
                 if not isinstance(p, Tensor) or not p.requires_grad or p.node is not None:
                     raise ConfigError(f"an optimiser takes leaf tensors that require gradients, got {type(p).__name__}")
+                check_trainable(p.data, name)
                 if id(p) in seen:
                     raise ConfigError(f"a parameter of shape {p.shape} appears twice in the optimiser")
                 seen.add(id(p))

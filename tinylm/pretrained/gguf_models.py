@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tinylm.engine.stored_weights import Weights
 from tinylm.errors import CheckpointError
 from tinylm.files.gguf_files import GgufFile
 from tinylm.files.json_files import Fields
@@ -38,8 +39,8 @@ _SILENT = {"pooling_type", "rope.scaling.finetuned"}  # what says nothing about 
 _SILENT_PREFIXES = ("general.", "tokenizer.", "quantize.", "imatrix.", "split.")
 
 
-def load_gguf(file: GgufFile) -> GPT | Llama:
-    """Returns the model of such a file, its weights decoded to float32.
+def load_gguf(file: GgufFile, weights: Weights = "float32") -> GPT | Llama:
+    """Returns the model of such a file, its weights decoded to float32, or matrices as the file has them.
 
     llama.cpp pairs neighbours in rotary positions, and its files have the rows of queries and keys in that order. They are
     put into the order of Hugging Face's folders. Raises CheckpointError for another architecture, unsupported settings, and
@@ -57,7 +58,7 @@ def load_gguf(file: GgufFile) -> GPT | Llama:
     tensors = dict(file.tensors)
     if head is not None and (head.empty or head.equals(embedding)):  # the output projection repeats the embedding
         del tensors["output.weight"]
-    model = (_gpt if kind == "gpt" else _llama)(tensors, fields, file.path)
+    model = (_gpt if kind == "gpt" else _llama)(tensors, fields, file.path, weights)
     Fields({**fields.record, **others}, fields.where).name_others({*_NEUTRAL, *_SERVED, *_SILENT, *_own_settings(kind)})
     return model
 
@@ -79,7 +80,7 @@ def _refuse_others(fields: Fields, tensors: Mapping[str, StoredTensor], head_dim
     fields.refuse_others({**_NEUTRAL, **lengths, "vocab_size": (tensors["token_embd.weight"].shape[0],)}, problems)
 
 
-def _gpt(tensors: Mapping[str, StoredTensor], fields: Fields, path: Path) -> GPT:
+def _gpt(tensors: Mapping[str, StoredTensor], fields: Fields, path: Path, weights: Weights) -> GPT:
     heads, width = fields.integer("attention.head_count"), fields.integer("embedding_length")
     many = fields.record.get("attention.head_count_kv", heads)
     problems = [] if many == heads else [f"attention.head_count_kv {many!r:.40} (expected {heads}, as attention.head_count)"]
@@ -92,10 +93,10 @@ def _gpt(tensors: Mapping[str, StoredTensor], fields: Fields, path: Path) -> GPT
         n_layer=fields.integer("block_count"), n_head=heads, n_embd=width, bias=True, activation=activation,
         norm_eps=fields.number("attention.layer_norm_epsilon"), tied="output.weight" not in tensors,
     )  # fmt: skip
-    return build_model(GPT, config, {our_name(name, "gpt"): WeightSource(stored) for name, stored in tensors.items()}, path)
+    return build_model(GPT, config, {our_name(name, "gpt"): WeightSource(stored) for name, stored in tensors.items()}, path, weights)
 
 
-def _llama(tensors: Mapping[str, StoredTensor], fields: Fields, path: Path) -> Llama:
+def _llama(tensors: Mapping[str, StoredTensor], fields: Fields, path: Path, weights: Weights) -> Llama:
     problems: list[str] = []
     heads, width = fields.integer("attention.head_count"), fields.integer("embedding_length")
     usual = fields.integer("rope.dimension_count", max(1, width // heads), largest=WIDEST_HEAD)
@@ -118,6 +119,6 @@ def _llama(tensors: Mapping[str, StoredTensor], fields: Fields, path: Path) -> L
     for name, stored in tensors.items():
         ours = our_name(name, "llama")
         number = heads_of(ours, config)
-        sources[ours] = WeightSource(stored, None if number is None else functools.partial(interleaved_to_half, heads=number))
+        sources[ours] = WeightSource(stored, None if number is None else functools.partial(interleaved_to_half, heads=number), of_rows=True)
     sources.pop(gguf_rotary.FACTORS, None)
-    return build_model(Llama, config, sources, path)
+    return build_model(Llama, config, sources, path, weights)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tinylm.engine.stored_weights import Weights
 from tinylm.errors import CheckpointError
 from tinylm.files.json_files import Fields, read_fields
 from tinylm.files.regular_files import exists
@@ -64,8 +65,8 @@ _CONV1D = ("c_attn.weight", "c_proj.weight", "c_fc.weight")  # stored (in, out)
 _MASKS = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")  # constants that older files hold
 
 
-def load_folder(folder: Path) -> GPT | Llama:
-    """Returns the model of a folder with config.json and safetensors files.
+def load_folder(folder: Path, weights: Weights = "float32") -> GPT | Llama:
+    """Returns the model of a folder with config.json and safetensors files, float32, or matrices as the files have them.
 
     Raises CheckpointError for another architecture, unsupported settings, and tensors that do not fit.
     """
@@ -77,11 +78,11 @@ def load_folder(folder: Path) -> GPT | Llama:
     model: GPT | Llama
     if kind == "gpt":
         config = gpt_config(fields)
-        model = build_model(GPT, config, _sources(read_folder(folder), "transformer.", config.tied, folder), folder)
+        model = build_model(GPT, config, _sources(read_folder(folder), "transformer.", config.tied, folder), folder, weights)
         fields.name_others({*_SILENT, *_NEUTRAL, *_GPT_SERVED, *_ALIASES})
     else:
         shape = llama_config(fields)
-        model = build_model(Llama, shape, _sources(read_folder(folder), "model.", shape.tied, folder), folder)
+        model = build_model(Llama, shape, _sources(read_folder(folder), "model.", shape.tied, folder), folder, weights)
         fields.name_others({*_SILENT, *_NEUTRAL, *_LLAMA_SERVED})
     return model
 

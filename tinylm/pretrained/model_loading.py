@@ -8,6 +8,7 @@ import importlib.util
 from pathlib import Path
 from typing import TypeVar
 
+from tinylm.engine.stored_weights import Weights
 from tinylm.errors import CheckpointError
 from tinylm.files.gguf_files import is_gguf
 from tinylm.files.gguf_splits import read_whole_gguf
@@ -62,24 +63,24 @@ def load_tokenizer(path: Path) -> PretrainedTokenizer:
     return read_tokenizer(path) if path.is_dir() else gguf_tokenizer(read_whole_gguf(path))
 
 
-def load_model(path: Path) -> GPT | Llama:
-    """Returns the model alone, in evaluation mode and float32. Raises CheckpointError."""
-    return load_folder(path) if path.is_dir() else load_gguf(read_whole_gguf(path))
+def load_model(path: Path, weights: Weights = "float32") -> GPT | Llama:
+    """Returns the model alone, in evaluation mode. Raises CheckpointError."""
+    return load_folder(path, weights) if path.is_dir() else load_gguf(read_whole_gguf(path), weights)
 
 
-def load_pretrained(path: Path) -> tuple[GPT | Llama, PretrainedTokenizer]:
+def load_pretrained(path: Path, weights: Weights = "float32") -> tuple[GPT | Llama, PretrainedTokenizer]:
     """Returns (model, tokenizer) of what `find_pretrained` found. Raises CheckpointError."""
     if path.is_dir():
-        return load_folder(path), read_tokenizer(path)
+        return load_folder(path, weights), read_tokenizer(path)
     file = read_whole_gguf(path)
-    return load_gguf(file), gguf_tokenizer(file)
+    return load_gguf(file, weights), gguf_tokenizer(file)
 
 
-def load_model_as(kind: type[M], path: Path) -> M:
+def load_model_as(kind: type[M], path: Path, weights: Weights = "float32") -> M:
     """Returns the model that a path names, which must be of that kind: `GPT.from_pretrained`. Raises CheckpointError."""
     if (place := find_pretrained(path)) is None:
         raise CheckpointError(f"{path} holds no pretrained model: expected config.json with a model_type, or a GGUF file")
-    model = load_model(place)
+    model = load_model(place, weights)
     if not isinstance(model, kind):
         raise CheckpointError(f"{path} holds a {type(model).__name__}, expected a {kind.__name__}")
     return model

@@ -3,11 +3,12 @@
 import numpy as np
 
 from tinylm.bindings.cpu.library import call, contiguous, library
+from tinylm.bindings.cpu.stored_weights import weight as stored
 from tinylm.engine.ids import check_ids, padding_row
 from tinylm.engine.kernels import kernel
 
 
-@kernel("embedding", device="cpu")
+@kernel("embedding", device="cpu", reads_stored=True)
 def embedding(ids, weight, /, *, padding_idx=None):
     if weight.ndim != 2 or ids.dtype.kind not in "iu" or library() is None:
         return NotImplemented
@@ -15,7 +16,7 @@ def embedding(ids, weight, /, *, padding_idx=None):
     padding = -1 if padding_idx is None else padding_row(padding_idx, rows)
     ids_ = np.ascontiguousarray(ids, np.int64)
     y = np.empty((*ids.shape, columns), np.float32)
-    if not call("embedding_forward", ids.size, rows, columns, ids_, contiguous(weight), y):
+    if not call("embedding_forward", ids.size, rows, columns, ids_, *stored(weight), y):
         check_ids(ids, rows, "embedding: token id")
 
     def vjp(dy):

@@ -6,11 +6,12 @@ import numpy as np
 
 from tinylm.bindings.activation_numbers import LINEAR_ACTIVATIONS
 from tinylm.bindings.cpu.library import LARGEST, call, contiguous, library
+from tinylm.bindings.cpu.stored_weights import weight as stored
 from tinylm.engine.kernels import kernel
 from tinylm.engine.products import products_rounded
 
 
-@kernel("linear", device="cpu")
+@kernel("linear", device="cpu", reads_stored=True)
 def linear(x, weight, bias=None, residual=None, /, *, activation=None, frozen=False):
     if activation not in LINEAR_ACTIVATIONS or x.ndim == 0 or weight.ndim != 2 or x.shape[-1] != weight.shape[1]:
         return NotImplemented
@@ -20,7 +21,7 @@ def linear(x, weight, bias=None, residual=None, /, *, activation=None, frozen=Fa
         return NotImplemented
     if max(rows, inputs, outputs) > LARGEST or library() is None:
         return NotImplemented
-    x_, weight_, rounded = contiguous(x), contiguous(weight), products_rounded()
+    x_, (weight_, form), rounded = contiguous(x), stored(weight), products_rounded()
     y = np.empty(shape, np.float32)
     if activation is None:
         kept = None
@@ -29,7 +30,7 @@ def linear(x, weight, bias=None, residual=None, /, *, activation=None, frozen=Fa
     else:
         kept = np.empty(shape, np.float32)
     bias_, residual_ = (None if a is None else contiguous(a) for a in (bias, residual))
-    call("linear_forward", rows, inputs, outputs, rounded, x_, weight_, bias_, residual_, number, kept, y)
+    call("linear_forward", rows, inputs, outputs, rounded, x_, weight_, form, bias_, residual_, number, kept, y)
 
     def vjp(dy):
         dy_ = contiguous(dy)
@@ -37,7 +38,7 @@ def linear(x, weight, bias=None, residual=None, /, *, activation=None, frozen=Fa
         dx = np.empty(x.shape, np.float32)
         dweight = None if frozen else np.empty(weight.shape, np.float32)
         dbias = None if bias is None or frozen else np.empty(outputs, np.float32)
-        call("linear_backward", rows, inputs, outputs, rounded, x_, weight_, number, kept, dy_, dz, dx, dweight, dbias)
+        call("linear_backward", rows, inputs, outputs, rounded, x_, weight_, form, number, kept, dy_, dz, dx, dweight, dbias)
         return dx, dweight, dbias, None if residual is None else dy
 
     return y, vjp

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from tinylm.checks import check_finite, check_fraction, check_integer, check_positive
 from tinylm.engine.machine_memory import check_fits
+from tinylm.engine.stored_weights import Weights
 from tinylm.errors import ConfigError
 from tinylm.models import GPT, Ensemble, GPTConfig, LanguageModel, Llama, LlamaConfig, RNNModel, TransformerModel, footprints
 from tinylm.models.footprints import Footprint
@@ -47,6 +48,9 @@ class LanguageModelSettings(Settings):
     """with --init: train low-rank adapters of this rank beside the attention's projections, and leave the model as it is; 0: train all"""
     lora_alpha: float = 16.0
     """the adapters' correction is scaled by lora_alpha / lora_rank"""
+    weights: Weights = "stored"
+    """of a pretrained model under adapters: stored, its matrices as its file has them, in little memory; or float32. Both give the same
+    numbers, and a resume may change it"""
     tokenizer: Literal["char", "word", "bpe"] = "char"
     """what a token is"""
     min_count: int = 2
@@ -105,7 +109,7 @@ class TrainConfig(LoopSettings, LanguageModelSettings):
     added: ClassVar[Mapping[str, Any]] = {
         **LoopSettings.added, "min_count": 2, "bpe_size": 1024, "n_hidden": 512, "nonlinearity": "tanh", "order": 7, "dropout_ramp": 0,
         "members": 1, "encoding": "utf-8", "accumulate": 1, "checkpoint_activations": False, "n_kv_head": 2, "rope_theta": 10000.0,
-        "init": "", "lora_rank": 0, "lora_alpha": 16.0,
+        "init": "", "lora_rank": 0, "lora_alpha": 16.0, "weights": "float32",
     }  # fmt: skip
 
     def __post_init__(self) -> None:

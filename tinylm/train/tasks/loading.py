@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from tinylm.data.tokenizers import Tokenizer, from_json
 from tinylm.engine.devices import device_namespace
 from tinylm.engine.machine_memory import size_text
+from tinylm.engine.stored_weights import Weights
 from tinylm.errors import CheckpointError, ConfigError, DataError
 from tinylm.files.json_files import read_json
 from tinylm.files.regular_files import exists, names_in
@@ -92,8 +93,8 @@ def tokenizer_of(path: Path, after: tuple[Path, ...] = ()) -> Tokenizer:
     return read_config(path, TrainConfig, after)[1] if place is None else load_tokenizer(place)
 
 
-def load(folder: str | Path, expected: type[S], device: str = "cpu") -> tuple[Any, Tokenizer, S]:
-    """Returns (model in evaluation mode, tokenizer, settings) of a finished or stopped run.
+def load(folder: str | Path, expected: type[S], device: str = "cpu", **changes: Any) -> tuple[Any, Tokenizer, S]:
+    """Returns (model in evaluation mode, tokenizer, settings) of a finished or stopped run. changes: of settings, for the model.
 
     Raises CheckpointError as `read_config` does, and when the folder holds another model's weights, or a NaN or an infinity among
     them; DeviceError for a device that is not to be had.
@@ -101,7 +102,7 @@ def load(folder: str | Path, expected: type[S], device: str = "cpu") -> tuple[An
     folder = Path(folder)
     device_namespace(device)
     config, tokenizer = read_config(folder, expected)
-    model = untrained_model(folder, config, tokenizer)
+    model = untrained_model(folder, dataclasses.replace(config, **changes), tokenizer)
     load_weights(model, folder)
     if isinstance(model, Module):
         if (found := first_not_finite(model.named_state())) is not None:
@@ -111,17 +112,21 @@ def load(folder: str | Path, expected: type[S], device: str = "cpu") -> tuple[An
     return model, tokenizer, config
 
 
-def load_run(folder: str | Path, device: str = "cpu") -> tuple[LanguageModel | NgramLM, Tokenizer, TrainConfig | None]:
+def load_run(
+    folder: str | Path, device: str = "cpu", weights: Weights = "float32"
+) -> tuple[LanguageModel | NgramLM, Tokenizer, TrainConfig | None]:
     """Returns (model in evaluation mode, tokenizer, config) of a language model: of a finished or stopped run, or of what
     `tinylm.pretrained.model_loading.find_pretrained` takes: a Hugging Face folder, a GGUF file or `smollm2`, which have no config of ours.
+
+    weights: "stored" for matrices of a pretrained model, also of one under adapters, as its file has them: they can only be read.
 
     Raises CheckpointError and DeviceError as `load` does.
     """
     folder = Path(folder)
     if (place := find_pretrained(folder)) is None:
-        return load(folder, TrainConfig, device)
+        return load(folder, TrainConfig, device, weights=weights)
     device_namespace(device)
-    model, tokenizer = load_pretrained(place)
+    model, tokenizer = load_pretrained(place, weights)
     model.to(device)
     return model, tokenizer, None
 
@@ -181,7 +186,7 @@ def initial_model(config: TrainConfig) -> tuple[LanguageModel, str | None]:
 
     Raises CheckpointError when there is no such model; ConfigError when it cannot be trained so.
     """
-    model, _, _ = load_run(Path(config.init))
+    model, _, _ = load_run(Path(config.init), weights=config.weights if config.lora_rank else "float32")
     if isinstance(model, NgramLM):
         raise ConfigError(f"init {config.init}: n-grams are counted, there is nothing to go on with")
     base = state_digest(model) if config.lora_rank else None
