@@ -82,8 +82,8 @@ CARD_WORKLOADS = {  # large enough for a GPU; on a CPU they would take minutes
 
 # its first tokens are continued from stored weights
 STORED_TEXT = (
-    "A river begins as a thin stream high in the mountains, where snow melts in the first warm days of the year. On its way to the sea "
-    "it grows: other streams join it, it carries sand and stones, and the valley"
+    "Once upon a time a young fisherman lived with his mother in a small house by the sea. Every morning he rowed out to the islands, and "
+    "one day he found in his net"
 )
 
 
