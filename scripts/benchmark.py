@@ -6,7 +6,6 @@ median over the rounds. On a GPU the steps are timed by events on the device, wi
 
 import dataclasses
 import os
-import statistics
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,9 @@ from benchmark.engine import engine_costs, import_seconds, read_bandwidth
 from benchmark.product_rates import distinct, limits, product_rounds, product_tables, workload_records
 from benchmark.products import products_of
 from benchmark.profile import as_record, profiled
-from benchmark.rounds import SIDES, Found, check_device, machine, median_seconds, rounds
+from benchmark.results import comparison_table, side_table, stored_table, summary
+from benchmark.rounds import check_device, machine, rounds
+from benchmark.sides import SIDES, missing, sides_of
 from benchmark.workloads import CARD_WORKLOADS, WORKLOADS, Workload
 from rich.console import Console
 from rich.table import Table
@@ -36,15 +37,18 @@ class Arguments:
     nothing corrects for another program's load."""
 
     against: Literal["torch"] | None = None
-    """also measure PyTorch, with and without torch.compile, in turn with tinylm; print the ratio to the faster of the two"""
-    workload: (
+    """also measure PyTorch, with and without torch.compile and in bfloat16 under autocast, in turn with tinylm, and print the ratios to
+    the fastest at each precision; beside stored weights llama.cpp, if llama-cpp-python is installed"""
+    workload: tuple[
         Literal[
             "gpt-small", "gpt-medium", "transformer-lm", "rnn-lm", "lstm-lm", "gru-lm", "decode", "decode-smollm2", "gpt-medium-batch-64",
             "gpt-large",
-        ]
-        | None
-    ) = None  # fmt: skip
-    """measure only this workload; by default the first eight, and on a GPU all"""
+        ],
+        ...,
+    ] = ()  # fmt: skip
+    """measure only these workloads; by default the first eight, and on a GPU all"""
+    precision: Literal["float32", "bfloat16"] | None = None
+    """measure training steps with products of this precision only; by default with both, and with --profile and --products in float32"""
     pairs: int = 5
     """number of fresh processes per side"""
     device: str = "cpu"
@@ -58,45 +62,6 @@ class Arguments:
     products.json"""
     dry_run: bool = False
     """two steps of the small workload, once; nothing is compiled or written"""
-
-
-def summary(work: Workload, found: Found) -> dict[str, Any]:
-    """Returns the record of a workload for the table and the file: medians, and the ratio to the faster PyTorch."""
-    sides: dict[str, Any] = {}
-    for side, results in found.items():
-        if isinstance(results, str):
-            sides[side] = {"failed": results}
-            continue
-        sides[side] = {
-            "seconds": median_seconds(results),
-            "tokens_per_second": work.tokens / median_seconds(results),
-            "peak_megabytes": max(m.megabytes for m in results),
-            "import_seconds": statistics.median(m.import_seconds for m in results),
-            "measured_seconds": [m.seconds for m in results],
-        }
-    record: dict[str, Any] = {"workload": dataclasses.asdict(work), "sides": sides}
-    measured = {side: results for side, results in found.items() if not isinstance(results, str)}
-    theirs = {side: results for side, results in measured.items() if side != "tinylm"}
-    if theirs:
-        record["counted"] = counted = min(theirs, key=lambda side: median_seconds(theirs[side]))
-        ratios = [a.seconds / b.seconds for a, b in zip(measured["tinylm"], theirs[counted], strict=True)]
-        record |= {"ratio": statistics.median(ratios), "ratios": ratios}
-    return record
-
-
-def add_rows(table: Table, name: str, record: dict[str, Any]) -> None:
-    for side, figures in record["sides"].items():
-        title = {"torch": "PyTorch", "compiled": "PyTorch, compiled"}.get(side, side)
-        if "failed" in figures:
-            table.add_row(name, title, "-", "-", "-", "-", f"failed: {figures['failed']}")
-            continue
-        ratio = "counted" if side == record.get("counted") else ""
-        if side == "tinylm" and "ratio" in record:
-            ratio = f"{record['ratio']:.2f} ({min(record['ratios']):.2f} to {max(record['ratios']):.2f})"
-        table.add_row(
-            name, title, f"{figures['seconds'] * 1e3:.1f}", f"{figures['tokens_per_second']:,.0f}",
-            f"{figures['peak_megabytes']:.0f}", f"{figures['import_seconds']:.2f}", ratio,
-        )  # fmt: skip
 
 
 def show_processor(output: Console) -> None:
@@ -113,18 +78,20 @@ def products(arguments: Arguments, read: float, output: Console) -> dict[str, An
     read: the GB/s from memory.
     """
     most = limits(read, arguments.dry_run)
-    output.print(f"multiply-adds in registers, with all threads: {most['gigaflops']:.0f} GFLOP/s")
+    output.print(f"float32 multiply-adds in registers, with all threads: {most['gigaflops']:.0f} GFLOP/s")
     output.print(f"reading the second cache with all threads: {most['cache_gigabytes_per_second']:.1f} GB/s")
     output.print(f"reading memory with all threads: {read:.1f} GB/s\n")
     print("products ...", file=sys.stderr, flush=True)
-    every = {name: products_of(work) for name, work in chosen(arguments).items()}
+    precision = arguments.precision or "float32"
+    works = chosen(arguments).items()
+    every = {name: products_of(work) for name, work in works if precision == "float32" or not work.prompt}
     sides = ["tinylm", *filter(None, [arguments.against])]
-    found = product_rounds(distinct(every), sides, 1 if arguments.dry_run else arguments.pairs, arguments.dry_run)
+    found = product_rounds(distinct(every), sides, precision, 1 if arguments.dry_run else arguments.pairs, arguments.dry_run)
     records = workload_records(every, found)
     for table in product_tables(records, most):
         output.print(table)
         output.print()
-    return {"limits": most, "workloads": records}
+    return {"precision": precision, "limits": most, "workloads": records}
 
 
 def products_alone(arguments: Arguments) -> dict[str, Any]:
@@ -152,25 +119,35 @@ def compare(arguments: Arguments) -> dict[str, Any]:
             record["products"] = products(arguments, record["read_gigabytes_per_second"], output)
         else:
             output.print(f"reading memory with all threads: {record['read_gigabytes_per_second']:.1f} GB/s\n")
-    sides = list(SIDES) if arguments.against else ["tinylm"]
-    if arguments.dry_run and arguments.against:
-        sides.remove("compiled")  # it would take half a minute
-    count = 1 if arguments.dry_run else arguments.pairs
-    table = Table("workload", "side", "ms per step", "tokens/s", "peak MB", "import s", "ratio of step times", box=None)
-    record["workloads"] = {}
+    records = record["workloads"] = measured_workloads(arguments)
+    pairs = 1 if arguments.dry_run else arguments.pairs
+    for table in (side_table(records, pairs), comparison_table(records), stored_table(records)):
+        if table is not None:
+            output.print(table)
+            output.print()
+    return record
+
+
+def measured_workloads(arguments: Arguments) -> dict[str, Any]:
+    """Returns the records of the workloads, each measured by all sides that can."""
+    records = {}
     for name, work in chosen(arguments).items():
         print(f"{name} ...", file=sys.stderr, flush=True)
-        record["workloads"][name] = summary(work, rounds(name, work, sides, arguments.device, count))
-        add_rows(table, name, record["workloads"][name])
-    output.print(table)
-    return record
+        sides = sides_of(work, arguments.device, arguments.against is not None, arguments.precision)
+        if arguments.dry_run:
+            sides = [side for side in sides if not SIDES[side].compiled]  # that would take half a minute
+        skipped = {side: why for side in sides if (why := missing(side))}
+        present = [side for side in sides if side not in skipped]
+        found = rounds(name, work, present, arguments.device, 1 if arguments.dry_run else arguments.pairs)
+        records[name] = summary(work, found, skipped)
+    return records
 
 
 def profiles(arguments: Arguments) -> dict[str, Any]:
     """Prints a profile of every workload, and returns the record of them."""
     record = {}
     for name, work in chosen(arguments).items():
-        profile, steps = profiled(work, arguments.device)
+        profile, steps = profiled(work, arguments.device, arguments.precision or "float32")
         print(f"{name}, {steps} {'step' if steps == 1 else 'steps'}, {1e3 * profile.seconds / steps:.1f} ms each\n{profile.table()}\n")
         record[name] = as_record(profile, steps)
     return {"workloads": record}
@@ -178,13 +155,13 @@ def profiles(arguments: Arguments) -> dict[str, Any]:
 
 def chosen(arguments: Arguments) -> dict[str, Workload]:
     """Returns the workloads to measure, by name."""
-    every = WORKLOADS | CARD_WORKLOADS
+    every, works = WORKLOADS | CARD_WORKLOADS, WORKLOADS
     if arguments.workload:
-        works = {arguments.workload: every[arguments.workload]}
+        works = {name: every[name] for name in arguments.workload}
     elif arguments.dry_run:
         works = {"gpt-small": WORKLOADS["gpt-small"]}
-    else:
-        works = WORKLOADS if arguments.device == "cpu" else every
+    elif arguments.device != "cpu":
+        works = every
     return {name: dataclasses.replace(work, steps=2) for name, work in works.items()} if arguments.dry_run else works
 
 
@@ -196,6 +173,8 @@ def main() -> None:
         raise ConfigError("--profile measures tinylm only: leave out --against")
     if arguments.profile and arguments.products:
         raise ConfigError("--profile and --products are two different measurements: choose one of them")
+    if arguments.precision == "bfloat16" and all(work.prompt for work in chosen(arguments).values()):
+        raise ConfigError(f"--precision bfloat16 is for training steps, not for workloads that generate: {', '.join(arguments.workload)}")
     check_device(arguments.device, arguments.against)
     if arguments.products and (arguments.device != "cpu" or not product_instructions()):
         raise ConfigError("--products measures the CPU kernels: it needs --device cpu, a C compiler, and kernels that are switched on")

@@ -18,7 +18,8 @@ NOT_RUN = {  # how the command begins: why it does not run here
     "python scripts/train.py --device cuda": "needs a GPU; tests/cuda_on_cpu has training steps of every model",
     "python scripts/benchmark.py --device cuda": "needs a GPU",
     "python scripts/benchmark.py --against torch": "runs, with --dry-run, in tests/scripts/test_benchmark_results.py",
-    "python scripts/benchmark.py --products --against torch": "runs, with --dry-run, in tests/scripts/test_benchmark_products.py",
+    "python scripts/benchmark.py --products": "runs, with --dry-run, in tests/scripts/test_benchmark_products.py",
+    "CMAKE_ARGS=": "compiles llama.cpp, for minutes",
     "mpiexec -n 2": "tests/train/test_distributed.py starts mpiexec, also through scripts/train.py",
     "python scripts/replay.py": "needs a step that failed; tests/train/test_failures.py makes some and repeats them",
 }

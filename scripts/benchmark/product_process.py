@@ -27,15 +27,17 @@ class Timing:
     from_memory: float | None = None
 
 
-def multiplier(side: str) -> tuple[Callable[[Any, Any], Any], Callable[[np.ndarray], Any]]:
+def multiplier(side: str, precision: str) -> tuple[Callable[[Any, Any], Any], Callable[[np.ndarray], Any]]:
     """Returns a function that multiplies two matrices, with as many threads as tinylm has, and one that makes its operands of
-    arrays. Each library is imported only where it is measured."""
+    arrays. In bfloat16 tinylm's product rounds its operands itself, and PyTorch's have been rounded before, since autocast keeps them.
+    Each library is imported only where it is measured."""
+    rounded = precision == "bfloat16"
     if side == "tinylm":
-        return multiplied, lambda array: array
+        return lambda a, b: multiplied(a, b, rounded), lambda array: array
     import torch
 
     torch.set_num_threads(thread_count())
-    return torch.mm, torch.from_numpy
+    return torch.mm, lambda array: torch.from_numpy(array).to(torch.bfloat16 if rounded else torch.float32)
 
 
 def median_seconds(run: Callable[[], Any], budget: float, clock: Callable[[], float] = time.perf_counter) -> float:
@@ -62,9 +64,9 @@ def operands(product: Product, store: np.ndarray, copies: int = 1) -> tuple[np.n
     return a, [matrix(product.k, product.n, product.b_transposed, i * size) for i in range(copies)]
 
 
-def timed(product: Product, side: str, store: np.ndarray, memory: int, budget: float) -> Timing:
+def timed(product: Product, side: str, precision: str, store: np.ndarray, memory: int, budget: float) -> Timing:
     """Returns the timing of a product. memory: how many bytes of weights to go through in turn, to read them from memory."""
-    multiply, prepared = multiplier(side)
+    multiply, prepared = multiplier(side, precision)
     copies = max(2, memory // product.weight_bytes) if product.reads_weights else 1
     a, every = operands(product, store, copies)
     x, weights = prepared(a), [prepared(b) for b in every]
@@ -79,17 +81,17 @@ def timed(product: Product, side: str, store: np.ndarray, memory: int, budget: f
     return Timing(seconds, median_seconds(all_weights, budget) / len(weights))
 
 
-def timings(side: str, products: Sequence[Product], memory: int, budget: float) -> list[Timing]:
+def timings(side: str, precision: str, products: Sequence[Product], memory: int, budget: float) -> list[Timing]:
     """Returns the timings of all products. `memory` and `budget` as in `timed`."""
     sizes = [max(p.m * p.k, 2 * p.n * p.k) for p in products]
     wanted = memory // 4 if any(p.reads_weights for p in products) else 0
     block = np.random.default_rng(0).standard_normal(1 << 20).astype(np.float32)
     store = np.resize(block, max(*sizes, wanted))
-    return [timed(p, side, store, memory, budget) for p in products]
+    return [timed(p, side, precision, store, memory, budget) for p in products]
 
 
 if __name__ == "__main__":
-    name, dry_run, listed = sys.argv[1:]
+    name, numbers, dry_run, listed = sys.argv[1:]
     settings = (1 << 20, 0.0) if dry_run == "dry-run" else (MEMORY, 0.06)
-    found = timings(name, [Product(**p) for p in json.loads(listed)], *settings)
+    found = timings(name, numbers, [Product(**p) for p in json.loads(listed)], *settings)
     print(json.dumps([dataclasses.asdict(t) for t in found]))

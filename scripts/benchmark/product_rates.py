@@ -25,14 +25,16 @@ def limits(read: float, dry_run: bool) -> dict[str, float]:
     }
 
 
-def product_rounds(products: list[Product], sides: list[str], count: int, dry_run: bool) -> dict[str, list[list[Timing]]]:
-    """Returns the timings of each side: one list per round, with one timing per product. Each process times all products, and the sides
-    take turns. Raises TinylmError if a process fails."""
+def product_rounds(
+    products: list[Product], sides: list[str], precision: str, count: int, dry_run: bool
+) -> dict[str, list[list[Timing]]]:  # fmt: skip
+    """Returns the timings of each side, in that precision: one list per round, with one timing per product. Each process times all
+    products, and the sides take turns. Raises TinylmError if a process fails."""
     listed = json.dumps([dataclasses.asdict(p) for p in products])
     found: dict[str, list[list[Timing]]] = {side: [] for side in sides}
     for _ in range(count):
         for side in sides:
-            result, why = fresh_process("benchmark.product_process", side, "dry-run" if dry_run else "whole", listed)
+            result, why = fresh_process("benchmark.product_process", side, precision, "dry-run" if dry_run else "whole", listed)
             if result is None:
                 raise TinylmError(f"the products of the {side} side failed: {why}")
             found[side].append([Timing(**t) for t in result])

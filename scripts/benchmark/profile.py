@@ -9,9 +9,10 @@ from benchmark.workloads import Workload
 from tinylm.engine.profiler import Profile
 
 
-def profiled(work: Workload, device: str) -> tuple[Profile, int]:
-    """Returns the profile of a workload's steps and their number, without the first ones, which compile kernels and fill caches."""
-    side = tinylm_side(work, device)
+def profiled(work: Workload, device: str, precision: str) -> tuple[Profile, int]:
+    """Returns the profile of a workload's steps and their number, without the first ones, which compile kernels and fill caches.
+    precision: of a training step's products."""
+    side = tinylm_side(work, device, precision)
     batches = work.batches(work.steps)
     first = max(1, work.steps // 4)
     for _ in range(first):

@@ -14,33 +14,45 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.process import Measurement
+from benchmark.sides import SIDES
 from benchmark.workloads import Workload
 from tinylm.bindings.cpu.cores import thread_count
 from tinylm.bindings.cpu.processor import cache_sizes, processor_name, product_instructions
 from tinylm.engine.devices import device_namespace
 from tinylm.errors import DeviceError, TinylmError
 
-SIDES = ("tinylm", "torch", "compiled")  # compiled: PyTorch through torch.compile
-
 Found = dict[str, list[Measurement] | str]  # a side's measurements, one per round, or the message of its failure
+SLOWER = 1.5  # a PyTorch side that takes this many times as long as the fastest of its precision is not the one that counts
 
 
 def rounds(name: str, work: Workload, sides: list[str], device: str, count: int) -> Found:
-    """Measures every side in turn, `count` times. Raises TinylmError if a side other than the compiled one fails."""
+    """Measures every side in turn, `count` times; those of PyTorch's that cannot become its fastest once only. Raises TinylmError if a
+    side of tinylm's or PyTorch's plain one fails."""
     found: Found = {side: [] for side in sides}
-    for _ in range(count):
+    for number in range(count):
         for side in sides:
             so_far = found[side]
-            if isinstance(so_far, str):
+            if isinstance(so_far, str) or (number and hopeless(side, found)):
                 continue
             result = measure(side, work, device)
             if isinstance(result, Measurement):
                 so_far.append(result)
-            elif side == "compiled":
-                found[side] = result
-            else:
+            elif side == "torch" or SIDES[side].library == "tinylm":
                 raise TinylmError(f"the {side} side of {name} failed: {result}")
+            else:
+                found[side] = result
     return found
+
+
+def hopeless(side: str, found: Found) -> bool:
+    """Returns whether a PyTorch side was far slower in the first round than another one of the same precision."""
+    way = SIDES[side]
+    rivals = {
+        s: r[0].seconds
+        for s, r in found.items()
+        if not isinstance(r, str) and (SIDES[s].library, SIDES[s].numbers) == (way.library, way.numbers)
+    }
+    return rivals[side] > SLOWER * min(rivals.values())
 
 
 def median_seconds(measurements: list[Measurement]) -> float:
@@ -69,7 +81,7 @@ def fresh_process(module: str, *arguments: str) -> tuple[Any, str]:
 def machine() -> dict[str, Any]:
     """Returns the machine, today's date, the versions and the environment variables of the measurements."""
     versions: dict[str, str | None] = {"python": platform.python_version()}
-    for package in ("numpy", "scipy", "torch", "cupy-cuda12x"):
+    for package in ("numpy", "scipy", "torch", "llama-cpp-python", "cupy-cuda12x"):
         try:
             versions[package] = version(package)
         except PackageNotFoundError:

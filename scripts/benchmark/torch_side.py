@@ -12,10 +12,13 @@ from tinylm.models.gpt import GPTConfig
 from tinylm.verify.torch.models import TorchGPT, TorchRNNModel, TorchTransformerModel
 
 
-def torch_side(work: Workload, device: str, compiled: bool = False) -> Side:
+def torch_side(work: Workload, device: str, compiled: bool = False, autocast: bool = False) -> Side:
+    """autocast: a training step's products are in bfloat16."""
     model = build(work).to(device)
-    made = training if not work.prompt else greedy_generation if work.model == "llama" else generation
-    step = made(model, work, device, compiled)
+    if work.prompt:
+        step = (greedy_generation if work.model == "llama" else generation)(model, work, device, compiled)
+    else:
+        step = training(model, work, device, compiled, autocast)
     if device == "cpu":
         return Side(step, peak_megabytes)
 
@@ -53,7 +56,9 @@ def llama(work: Workload) -> Any:
     return LlamaForCausalLM(config)
 
 
-def training(model: torch.nn.Module, work: Workload, device: str, compiled: bool) -> Callable[[np.ndarray], Any]:
+def training(
+    model: torch.nn.Module, work: Workload, device: str, compiled: bool, autocast: bool = False
+) -> Callable[[np.ndarray], Any]:  # fmt: skip
     optimizer: torch.optim.Optimizer
     if work.rows_first:
         optimizer, max_norm = torch.optim.AdamW(decay_groups(model.parameters()), lr=1e-3, betas=(0.9, 0.99), fused=True), 1.0
@@ -70,14 +75,17 @@ def training(model: torch.nn.Module, work: Workload, device: str, compiled: bool
         return F.cross_entropy(logits.view(-1, work.vocab_size), y.view(-1))
 
     loss_function = torch.compile(loss_of, dynamic=False) if compiled else loss_of
+    kind = torch.device(device).type
 
-    def step(rows: np.ndarray) -> None:
+    def step(rows: np.ndarray) -> torch.Tensor:
         x, y = (rows[:, :-1], rows[:, 1:]) if work.rows_first else (rows[:-1], rows[1:])
-        loss = loss_function(on_device(x), on_device(y))
+        with torch.autocast(kind, torch.bfloat16, enabled=autocast):  # the backward pass then has the forward pass's types
+            loss = loss_function(on_device(x), on_device(y))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm)
         optimizer.step()
+        return loss.detach()
 
     return step
 

@@ -28,6 +28,7 @@ class Workload:
     kv_heads: int = 1  # llama: heads of keys and values
     hidden: int = 0  # llama: width inside the feed-forward
     prompt: int = 0  # number of tokens given; the rest of the block is generated with a cache
+    stored: bool = False  # also measured with the weights as SmolLM2's file has them
 
     @property
     def rows_first(self) -> bool:
@@ -60,7 +61,18 @@ WORKLOADS = {
     "gru-lm": _words("gru"),
     "decode": Workload("gpt", 6, 384, block_size=256, batch_size=1, steps=4, heads=6, prompt=32),
     "decode-smollm2": Workload(  # the shape of SmolLM2-135M
-        "llama", 30, 576, block_size=96, batch_size=1, steps=4, heads=9, vocab_size=49_152, kv_heads=3, hidden=1536, prompt=32
+        "llama",
+        30,
+        576,
+        block_size=96,
+        batch_size=1,
+        steps=4,
+        heads=9,
+        vocab_size=49_152,
+        kv_heads=3,
+        hidden=1536,
+        prompt=32,
+        stored=True,
     ),
 }
 CARD_WORKLOADS = {  # large enough for a GPU; on a CPU they would take minutes
@@ -68,10 +80,17 @@ CARD_WORKLOADS = {  # large enough for a GPU; on a CPU they would take minutes
     "gpt-large": Workload("gpt", 12, 768, block_size=1024, batch_size=8, steps=20, heads=12, vocab_size=50304),
 }
 
+# its first tokens are continued from stored weights
+STORED_TEXT = (
+    "Once upon a time a young fisherman lived with his mother in a small house by the sea. Every morning he rowed out to the islands, and "
+    "one day he found in his net"
+)
+
 
 @dataclass(frozen=True)
 class Side:
-    """One library's step, and how it is measured: `mark` after each step, `seconds` between two marks."""
+    """One library's step, and how it is measured: `mark` after each step, `seconds` between two marks. A training step returns its
+    loss, a scalar of the library; a step that generates may return the tokens."""
 
     step: Callable[[np.ndarray], Any]
     megabytes: Callable[[], float]

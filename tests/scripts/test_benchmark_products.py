@@ -16,6 +16,7 @@ import tinylm
 from tinylm.bindings.cpu.cores import thread_count
 from tinylm.bindings.cpu.library import library
 from tinylm.engine.kernels import using
+from tinylm.engine.products import to_bfloat16
 from tinylm.errors import TinylmError
 
 sys.path.insert(0, str(SCRIPTS))
@@ -155,8 +156,10 @@ def test_the_median_with_a_clock_that_is_given() -> None:
     assert now[0] == 11.0, "one call, then calls for ten seconds"
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("side", ["tinylm", "torch"])
-def test_both_sides_multiply_what_the_product_says(side: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_sides_multiply_what_the_product_says(side: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bfloat16 PyTorch's result is one too, so that it differs by up to 2^-9 of it, of a sum of two numbers here."""
     import torch
 
     seen: list[Any] = []
@@ -171,12 +174,14 @@ def test_both_sides_multiply_what_the_product_says(side: str, monkeypatch: pytes
     store = np.resize(np.random.default_rng(0).standard_normal(1 << 20).astype(np.float32), 1 << 20)
     for p in (Product(5, 3, 2, False, True), Product(5, 2, 3), Product(3, 2, 5, True), Product(1, 3, 2, False, True)):
         seen.clear()
-        (timing,) = timings(side, [p], 240, 0.5)
+        (timing,) = timings(side, precision, [p], 240, 0.5)
         a, (b, *_) = operands(p, store, 2)
         assert (a.shape, b.shape) == ((p.m, p.k), (p.k, p.n))
         assert a.T.flags.c_contiguous == (p.a_transposed or p.m == 1)
         assert b.T.flags.c_contiguous == p.b_transposed
-        np.testing.assert_allclose(torch.as_tensor(seen[0]).numpy(), a @ b, rtol=1e-5, atol=1e-6)
+        exact = a @ b if precision == "float32" else to_bfloat16(a) @ to_bfloat16(b)
+        tolerance = 2**-8 if (side, precision) == ("torch", "bfloat16") else 1e-5
+        np.testing.assert_allclose(torch.as_tensor(seen[0]).float().numpy(), exact, rtol=tolerance, atol=1e-6)
         assert timing == (Timing(0.5, 0.05) if p.reads_weights else Timing(0.5))  # 240 bytes are 10 matrices of 3 x 2
     assert set(threads) == (set() if side == "tinylm" else {thread_count()}), "both have the same number of threads"
 
@@ -184,18 +189,18 @@ def test_both_sides_multiply_what_the_product_says(side: str, monkeypatch: pytes
 def test_the_sides_take_turns_and_a_failure_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def fake(module: str, side: str, dry_run: str, listed: str) -> tuple[Any, str]:
+    def fake(module: str, side: str, precision: str, dry_run: str, listed: str) -> tuple[Any, str]:
         asked.append(side)
-        assert (module, dry_run, len(json.loads(listed))) == ("benchmark.product_process", "whole", 1)
+        assert (module, precision, dry_run, len(json.loads(listed))) == ("benchmark.product_process", "bfloat16", "whole", 1)
         return [{"seconds": 1.0, "from_memory": None}], ""
 
     monkeypatch.setattr(product_rates, "fresh_process", fake)
-    found = product_rounds([Product(5, 2, 3)], ["tinylm", "torch"], 2, False)
+    found = product_rounds([Product(5, 2, 3)], ["tinylm", "torch"], "bfloat16", 2, False)
     assert asked == ["tinylm", "torch"] * 2
     assert found == {"tinylm": [[Timing(1.0)]] * 2, "torch": [[Timing(1.0)]] * 2}
     monkeypatch.setattr(product_rates, "fresh_process", lambda *_: (None, "ImportError: no torch"))
     with pytest.raises(TinylmError, match="the products of the tinylm side failed: ImportError: no torch"):
-        product_rounds([Product(5, 2, 3)], ["tinylm"], 1, False)
+        product_rounds([Product(5, 2, 3)], ["tinylm"], "float32", 1, False)
 
 
 # ---------------------------------------------------------------- rates
@@ -251,7 +256,13 @@ def test_the_limits_are_measured() -> None:
 def test_the_products_of_a_small_workload(tmp_path: Path) -> None:
     result = script("benchmark.py", "--products", "--against", "torch", "--dry-run", "--out", tmp_path / "never")
     assert result.returncode == 0, result.stderr
-    for words in ("processor: ", "products: ", "multiply-adds in registers, with all threads: ", "gpt-small: product", "768 × 384 × 128"):
+    for words in (
+        "processor: ",
+        "products: ",
+        "float32 multiply-adds in registers, with all threads: ",
+        "gpt-small: product",
+        "768 × 384 × 128",
+    ):
         assert words in result.stdout
     assert "recording a + b" not in result.stdout
     assert not (tmp_path / "never").exists()
@@ -266,6 +277,7 @@ def test_the_file_of_the_products(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setattr(sys, "argv", ["benchmark.py", "--products", "--against", "torch", "--pairs", "2", "--out", str(tmp_path)])
     benchmark.main()
     record = json.loads((tmp_path / "products.json").read_text(encoding="utf-8"))
+    assert record["products"]["precision"] == "float32"
     machine = record["machine"]
     assert machine["processor"]
     assert machine["cpu_products"]
@@ -281,6 +293,8 @@ def test_the_file_of_the_products(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 def test_settings_that_do_not_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    generating = script_here("benchmark.py", "--products", "--precision", "bfloat16", "--workload", "decode", "decode-smollm2")
+    fails_with_one_line(generating, "--precision bfloat16 is for training steps, not for workloads that generate: decode, decode-smollm2")
     fails_with_one_line(script_here("benchmark.py", "--products", "--profile"), "choose one of them")
     monkeypatch.setenv("TINYLM_KERNELS", "reference")
     fails_with_one_line(script_here("benchmark.py", "--products"), "kernels that are switched on")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from benchmark_cases import TINY
-from script_helpers import SCRIPTS, command_module, fails_with_one_line, script, script_here
+from script_helpers import SCRIPTS, command_module, fails_with_one_line, script_here
 
 from tinylm.errors import DeviceError, TinylmError
 
@@ -15,8 +15,10 @@ sys.path.insert(0, str(SCRIPTS))
 
 from benchmark import profile as benchmark_profile
 from benchmark import rounds as benchmark_rounds
-from benchmark.process import Measurement
+from benchmark.process import Measurement, measure_here
+from benchmark.results import summary
 from benchmark.rounds import check_device, rounds
+from benchmark.sides import SIDES
 from benchmark.workloads import WORKLOADS, Workload
 
 sys.path.remove(str(SCRIPTS))
@@ -24,56 +26,77 @@ benchmark = command_module("benchmark")
 
 
 def timed(seconds: float) -> Measurement:
-    return Measurement(seconds, 100 * seconds, 0.5)
+    return Measurement(seconds, 100 * seconds, 0.5, 0.25)
 
 
-def test_the_faster_pytorch_is_counted() -> None:
+def test_the_fastest_pytorch_is_counted() -> None:
     work = TINY["gpt"]
     found = {
         "tinylm": [timed(1), timed(2), timed(6)],
         "torch": [timed(3), timed(3), timed(3)],
         "compiled": [timed(2), timed(1), timed(4)],
     }
-    record = benchmark.summary(work, found)
-    assert record["counted"] == "compiled"
-    assert record["ratios"] == [0.5, 2, 1.5]
-    assert record["ratio"] == 1.5
+    record = summary(work, found, {})
+    first = {"tinylm": "tinylm", "other": "compiled", "ratio": 1.5, "ratios": [0.5, 2, 1.5]}
+    assert record["comparisons"] == {"float32": first}
     assert record["sides"]["tinylm"] == {
-        "seconds": 2, "tokens_per_second": 6, "peak_megabytes": 600, "import_seconds": 0.5, "measured_seconds": [1, 2, 6],
+        "seconds": 2, "tokens_per_second": 6, "peak_megabytes": 600, "import_seconds": 0.5, "load_seconds": 0.25,
+        "measured_seconds": [1, 2, 6],
     }  # fmt: skip
-    record = benchmark.summary(work, found | {"compiled": "it did not compile"})
-    assert record["counted"] == "torch"
+    record = summary(work, found | {"compiled": "it did not compile"}, {})
+    assert record["comparisons"]["float32"]["other"] == "torch"
     assert record["sides"]["compiled"] == {"failed": "it did not compile"}
-    assert "ratio" not in benchmark.summary(work, {"tinylm": [timed(1)]})
+    assert summary(work, {"tinylm": [timed(1)]}, {})["comparisons"] == {}
+    # in both precisions: like with like, and the fastest with the fastest; what was measured once does not count
+    rounded = {"tinylm-bfloat16": [timed(3)] * 3, "autocast": [timed(1)] * 3, "compiled-autocast": [timed(0.5)]}
+    assert summary(work, found | rounded, {})["comparisons"] == {
+        "float32": first,
+        "bfloat16": {"tinylm": "tinylm-bfloat16", "other": "autocast", "ratio": 3, "ratios": [3, 3, 3]},
+        "best": {"tinylm": "tinylm", "other": "autocast", "ratio": 2, "ratios": [1, 2, 6]},
+    }
 
 
 def test_the_sides_alternate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A PyTorch side that fails compiled or under autocast, or that is half as slow again as another, isn't measured again."""
     asked = []
+    seconds = {"tinylm": 9.0, "torch": 1.0, "compiled": 1.5, "tinylm-bfloat16": 1.0, "autocast": 1.51, "compiled-autocast": 1.0}
 
     def fake(side: str, work: Workload, device: str) -> Measurement | str:
         asked.append(side)
-        return timed(1) if side != "compiled" else "no compiler"
+        return timed(seconds[side]) if side in seconds else "no compiler"
 
     monkeypatch.setattr(benchmark_rounds, "measure", fake)
-    found = rounds("x", TINY["gpt"], ["tinylm", "torch", "compiled"], "cpu", 3)
-    assert asked == ["tinylm", "torch", "compiled", "tinylm", "torch", "tinylm", "torch"]
-    assert found == {"tinylm": [timed(1)] * 3, "torch": [timed(1)] * 3, "compiled": "no compiler"}
+    found = rounds("x", TINY["gpt"], list(seconds), "cpu", 3)
+    later = [side for side in seconds if side != "autocast"]
+    assert asked == [*seconds, *later, *later]
+    assert found == {side: [timed(s)] * (1 if side == "autocast" else 3) for side, s in seconds.items()}
+    asked.clear()
+    del seconds["compiled"], seconds["compiled-autocast"]
+    found = rounds("x", TINY["gpt"], ["tinylm", "torch", "compiled", "compiled-autocast"], "cpu", 2)
+    assert asked == ["tinylm", "torch", "compiled", "compiled-autocast", "tinylm", "torch"]
+    assert found["compiled"] == found["compiled-autocast"] == "no compiler"
     monkeypatch.setattr(benchmark_rounds, "measure", lambda *_: "broken")
-    with pytest.raises(TinylmError, match="the tinylm side of x failed: broken"):
-        rounds("x", TINY["gpt"], ["tinylm"], "cpu", 1)
+    for side in ("tinylm", "tinylm-bfloat16", "torch"):
+        with pytest.raises(TinylmError, match=f"the {side} side of x failed: broken"):
+            rounds("x", TINY["gpt"], [side], "cpu", 1)
 
 
-def test_a_small_workload_against_pytorch(tmp_path: Path) -> None:
-    result = script("benchmark.py", "--against", "torch", "--dry-run", "--out", tmp_path / "never")
+def test_a_small_workload_against_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measured in this process: test_benchmark.py starts a fresh one."""
+    monkeypatch.setattr(benchmark_rounds, "measure", measure_here)
+    result = script_here("benchmark.py", "--against", "torch", "--dry-run", "--out", tmp_path / "never")
     assert result.returncode == 0, result.stderr
-    rows = [line.split() for line in result.stdout.splitlines()]
-    assert [cells[1] for cells in rows if cells[:1] == ["gpt-small"]] == ["tinylm", "PyTorch"]
-    assert "counted" in rows[-1]
+    rows = [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in result.stdout.splitlines()]
+    of_sides = {cells[1]: cells[-1] for cells in rows if cells[:1] == ["gpt-small"] and cells[1][0].isalpha()}
+    assert list(of_sides) == ["tinylm", "PyTorch", "tinylm, bfloat16", "PyTorch, autocast"]
+    assert of_sides["PyTorch"] == of_sides["PyTorch, autocast"] == "counted"
+    table = [cells for cells in rows if cells and cells[0] == "gpt-small"][-1]
+    assert len(table) == 1 + 4 + 3, "times of both in both precisions, and three ratios"
     assert not (tmp_path / "never").exists()
 
 
 def test_the_file_holds_every_measurement(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(benchmark_rounds, "measure", lambda side, *_: timed(1 if side == "tinylm" else 2))
+    monkeypatch.setattr(benchmark_rounds, "measure", lambda side, *_: timed(1 if side.startswith("tinylm") else 2))
     monkeypatch.setattr(benchmark, "engine_costs", lambda _: {"a + b": 1.0})
     monkeypatch.setattr(benchmark, "product_instructions", lambda: None)  # test_benchmark_products.py has the products
     monkeypatch.setattr(sys, "argv", ["benchmark.py", "--against", "torch", "--pairs", "2", "--out", str(tmp_path)])
@@ -82,17 +105,19 @@ def test_the_file_holds_every_measurement(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert list(record["workloads"]) == list(WORKLOADS)
     for name, found in record["workloads"].items():
         assert Workload(**found["workload"]) == WORKLOADS[name]
-        assert found["ratios"] == [0.5, 0.5]
-        assert list(found["sides"]) == ["tinylm", "torch", "compiled"]
+        assert found["comparisons"]["float32"]["ratios"] == [0.5, 0.5]
+        trained = [] if found["workload"]["prompt"] else ["tinylm-bfloat16", "autocast", "compiled-autocast"]
+        assert [side for side in found["sides"] if SIDES[side].numbers != "stored"] == ["tinylm", "torch", "compiled", *trained]
     assert record["machine"]["versions"]["torch"]
     shown = capsys.readouterr().out
-    assert "0.50 (0.50 to 0.50)" in shown
+    assert "PyTorch, compiled autocast" in shown
+    assert "0.50 (0.50–0.50)" in shown
     assert "PyTorch, compiled" in shown
 
 
 @pytest.mark.parametrize("name", TINY)
 def test_a_profile_of_every_workload(name: str) -> None:
-    profile, steps = benchmark_profile.profiled(TINY[name], "cpu")
+    profile, steps = benchmark_profile.profiled(TINY[name], "cpu", "float32")
     assert steps == 3
     parts = {(row.name, row.part): row.calls for row in profile.rows}
     special = {"decode": "scaled_dot_product_attention", "llama": "swiglu_linear", "decode-llama": "rotary_heads"}
