@@ -54,7 +54,7 @@ def _verdict(verdict: str) -> str:
 
 def _report(report: Report) -> str:
     rows = "".join(
-        f"<tr><td>{_verdict(row.verdict(report.tolerance))}</td><td>{escape(row.name)}</td><td>{row.error:.1e}</td></tr>{_explanation(row)}"
+        f"<tr><td>{_verdict(row.verdict(report.tolerance))}</td><td>{escape(row.label)}</td><td>{row.error:.1e}</td></tr>{_explanation(row)}"
         for row in report.rows
     )
     head = "<tr><th></th><th>argument</th><th>error</th></tr>"
@@ -65,7 +65,8 @@ def _report(report: Report) -> str:
 
 def _explanation(row: Row) -> str:
     """Returns what stands below the row of a failure: where it is worst, and the likely cause."""
-    words = [escape(row.detail), f"<b>likely cause:</b> {escape(row.cause)}" if row.cause else ""]
+    kind, _, explained = row.explanation.partition(": ")
+    words = [escape(row.detail), f"<b>{kind}:</b> {escape(explained)}" if explained else ""]
     shown = "<br/>".join(filter(None, words))
     return f'<tr><td></td><td colspan="2">{shown}</td></tr>' if shown else ""
 
