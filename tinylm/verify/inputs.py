@@ -29,8 +29,9 @@ def argument_names(function: Any, count: int) -> list[str]:
 def variables_of(arrays: Sequence[Any], names: Sequence[str] | None = None) -> tuple[list[Any], list[tuple[str, Tensor]]]:
     """Returns the arguments for the function, and the floating ones among them as (name, float64 tensor).
 
-    names: of the arguments; by default "argument 0" and so on. A NumPy array is copied with its strides. A tensor is used itself; where it occurs again, a copy stands for it, so
-    that the two places have a gradient each. Raises ConfigError for a tensor that is not float64.
+    names: of the arguments; by default "argument 0" and so on. A NumPy array is copied with its strides. A tensor is used
+    itself; where it occurs again, a copy stands for it, so that the two places have a gradient each.
+    Raises ConfigError for a tensor that is not float64.
     """
     variables: list[tuple[str, Tensor]] = []
 

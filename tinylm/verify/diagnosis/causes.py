@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from tinylm.errors import GradientShapeError
-from tinylm.verify.diagnosis.paths import detached
 from tinylm.verify.diagnosis.array_factors import array_factor, not_linear
 from tinylm.verify.diagnosis.entries import diagonal_only, forwards_again, misplaced, other_mask, overwritten
 from tinylm.verify.diagnosis.evidence import Evidence
+from tinylm.verify.diagnosis.paths import detached
 from tinylm.verify.diagnosis.places import ends, region
 from tinylm.verify.diagnosis.repairs import repaired
 from tinylm.verify.diagnosis.wrong_ops import wrong_op
@@ -198,6 +198,6 @@ def _broadcasts(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
 
 
 HYPOTHESES: list[Hypothesis] = [
-    not_finite, second_order, nothing, wrong_op, not_linear, factor, swapped, slices, transposed, forwards_again, operand, diagonal_only,
+    not_finite, second_order, nothing, wrong_op, not_linear, factor, swapped, slices, transposed, operand, forwards_again, diagonal_only,
     overwritten, other_mask, misplaced, ends, region, masks, array_factor, reduced, detached, repaired, level,
 ]  # fmt: skip

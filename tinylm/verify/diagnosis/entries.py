@@ -32,7 +32,7 @@ class Entries:
 def diagonal_only(e: Evidence) -> str | None:
     """Output i's gradient reaches element i alone, and rightly; the other entries are missing."""
     found = Entries.of(e)
-    if found is None or found.other.any() or found.invented.any() or not _square(e):
+    if found is None or found.other.any() or found.invented.any() or not found.lost.any() or not _square(e):
         return None
     diagonal = np.eye(len(found.held), dtype=bool)
     if (found.held & diagonal).sum() < 2 or (found.held & ~found.lost & ~diagonal).any() or (found.lost & diagonal).any():
@@ -45,7 +45,7 @@ def diagonal_only(e: Evidence) -> str | None:
 def overwritten(e: Evidence) -> str | None:
     """Of several outputs that an element has reached, only the last (or first) arrives: written, and not added."""
     found = Entries.of(e)
-    if found is None or found.other.any() or found.invented.any():
+    if found is None or found.other.any() or found.invented.any() or len(e.problem.shapes) > 1:
         return None
     several = found.held.sum(0) > 1
     for which, first in (("last", len(found.held) - 1 - found.held[::-1].argmax(0)), ("first", found.held.argmax(0))):
@@ -104,7 +104,7 @@ def forwards_again(e: Evidence) -> str | None:
     w = e.taped
     if w is None or w.shape[0] != w.shape[1] or len(w) < 3 or len(e.problem.shapes) > 1:
         return None
-    if np.linalg.norm(w - e.measured.T) > _SAME * np.linalg.norm(w):
+    if not np.linalg.norm(w - e.measured.T) <= 1e-4 * np.linalg.norm(w - e.measured) < np.inf:
         return None
     return (
         "forwards again: the vjp multiplies the incoming gradient by the Jacobian and not by its transpose, "

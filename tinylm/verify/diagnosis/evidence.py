@@ -27,6 +27,7 @@ class Evidence:
     jacobian: np.ndarray  # by differences: (outputs, elements)
     without: list[int]  # elements at kinks: zero on both sides
     gradcheck: Callable[..., Report]  # checks single ops of the function
+    scale: float = 1.0  # of what `taped` and `measured` are divided by, so that squares neither overflow nor vanish
 
     @property
     def right(self) -> np.ndarray:
@@ -50,14 +51,14 @@ class Evidence:
             return None
         rows = np.array([self.problem.vjp(self.y, unit)[self.k].ravel() for unit in np.eye(self.y.size)])
         rows[:, self.without] = 0
-        return rows
+        return rows / self.scale
 
     @cached_property
     def measured(self) -> np.ndarray:
         """The Jacobian by differences, with zeros where nothing could be compared."""
         found = self.jacobian.copy()
         found[:, self.without] = 0
-        return found
+        return found / self.scale
 
     @cached_property
     def point(self) -> np.ndarray:
@@ -86,8 +87,8 @@ def gathered(
     measured = problem.measured(k) if jacobian is None else jacobian
     top = float(np.max(np.abs(measured[np.isfinite(measured)]), initial=0))
     cotangents = rng.standard_normal((_COTANGENTS, y.size))
-    if top and not 1e-100 < top < 1e100:  # squares of the gradients would overflow or vanish, and any hypothesis would fit
-        cotangents /= top
+    scale = top if top and not 1e-100 < top < 1e100 else 1.0  # squares would overflow or vanish, and any hypothesis would fit
+    cotangents /= scale
     wrong = np.array([problem.vjp(y, c)[k] for c in cotangents])
     wrong.reshape(_COTANGENTS, -1)[:, without] = 0
-    return Evidence(problem, y, k, cotangents, wrong, measured, without, gradcheck)
+    return Evidence(problem, y, k, cotangents, wrong, measured, without, gradcheck, scale)

@@ -17,7 +17,7 @@ def observed(e: Evidence) -> str:
     size = wrong.size
     indices = [[int(n) for n in np.unravel_index(j, e.point.shape)] for j in np.flatnonzero(wrong)[:_FEW].tolist()]
     which = ", ".join(map(str, indices)) + (", ..." if wrong.sum() > _FEW else "")
-    said = [f"all {size} elements are wrong" if wrong.all() else f"{int(wrong.sum())} of {size} elements are wrong: {which}"]
+    said = [f"all {size} elements wrong" if wrong.all() else f"{int(wrong.sum())} of {size} elements wrong: {which}"]
     entries = Entries.of(e)
     if entries is not None and e.taped is not None:
         for places, text in (
@@ -30,6 +30,9 @@ def observed(e: Evidence) -> str:
         if w.size:
             ratios = w / j
             signs = int((ratios < 0).sum())
-            turned = "all with the wrong sign" if signs == w.size else f"{signs} with the wrong sign" if signs else "all with the right sign"
-            said.append(f"{w.size} entries have another value, {turned}, {np.abs(ratios).min():.3g} to {np.abs(ratios).max():.3g} times as large")
+            turned = "of the wrong sign" if signs == w.size else f"{signs} of them of the wrong sign" if signs else "of the right sign"
+            low, high = (f"{n:.3g}" for n in (np.abs(ratios).min(), np.abs(ratios).max()))
+            times = low if low == high else f"{low} to {high}"
+            count = "1 entry has" if w.size == 1 else f"{w.size} entries have"
+            said.append(f"{count} another value, {turned}, {times} times as large")
     return "; ".join(said)

@@ -1,4 +1,4 @@
-"""Hypotheses about places: the gradient is right at some elements and wrong at others, which a sign, a threshold or an end of an axis tells apart."""
+"""Hypotheses about places: the gradient is right at some elements and wrong at others, and a sign, a threshold or an end tells which."""
 
 import math
 from collections.abc import Iterator

@@ -10,6 +10,7 @@ import contextlib
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import FunctionType
 from typing import Any
 
@@ -20,7 +21,7 @@ from tinylm.engine.tensor import Tensor
 from tinylm.verify.diagnosis.evidence import Evidence
 
 _EXACT = 1e-6  # of the gradient, and at most a thousandth of the error
-_MOST = 1500  # edits
+_MOST = 1000  # edits
 _SHOWN = 60  # characters of an expression
 _UNSAFE = (ast.Import, ast.ImportFrom, ast.With, ast.While, ast.Try, ast.Global, ast.Nonlocal, ast.Delete, ast.Yield, ast.Await)
 _OTHERS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
@@ -110,10 +111,12 @@ class _Source:
         self.tree, self.body, self.file = tree, body, body.__code__.co_filename
         self.function = tree.body[0]
         self.vjps = [n for n in ast.walk(self.function) if isinstance(n, ast.FunctionDef | ast.Lambda) and n is not self.function]
-        local = [a.arg for n in (self.function, *self.vjps) for a in (*n.args.posonlyargs, *n.args.args, *n.args.kwonlyargs)]  # type: ignore[attr-defined]
+        signatures = [n.args for n in ast.walk(self.function) if isinstance(n, ast.FunctionDef | ast.Lambda)]
+        local = [a.arg for s in signatures for a in (*s.posonlyargs, *s.args, *s.kwonlyargs)]
         stored = [n.id for n in ast.walk(self.function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+        self.settings = [a.arg for a in signatures[0].kwonlyargs]
         self.names = list(dict.fromkeys([*local, *stored]))
-        self.numbers = list(dict.fromkeys(n.value for n in ast.walk(self.function) if _is_number(n)))
+        self.numbers = [*dict.fromkeys(v for v in map(_number, ast.walk(self.function)) if v is not None)]
         self.at: ast.AST = self.function
         free = zip(body.__code__.co_freevars, body.__closure__ or (), strict=True)
         self.globals = {**body.__globals__, **{name: cell.cell_contents for name, cell in free}}
@@ -146,13 +149,16 @@ class _Source:
 
     def edits(self) -> Iterator[Callable[[], str]]:
         """Makes one edit after another, each undone before the next, and yields what says it: "`y` instead of `x`"."""
-        for parent, field, i, old in list(self._slots()):
-            self.at = old
-            for new in self._instead(old, parent):
-                _put(parent, field, i, new)
-                yield lambda new=new, old=old: f"`{_text(new)}` instead of `{_text(old)}`{self._of_the_value(new)}"
-                _put(parent, field, i, old)
-        yield from self._renamings()
+        slots = list(self._slots())
+        for instead in (_without, self._other, self._turned):  # the plainer edits first
+            for parent, field, i, old in slots:
+                self.at = old
+                for new in instead(old, parent):
+                    _put(parent, field, i, new)
+                    yield partial(self._said, new, _text(old))
+                    _put(parent, field, i, old)
+            if instead == self._other:
+                yield from self._renamings()
 
     def _slots(self) -> Iterator[tuple[ast.AST, str, int | None, ast.expr]]:
         """Yields the expressions within the vjps, each with where it hangs; the smaller ones first."""
@@ -167,36 +173,32 @@ class _Source:
                             found.append((parent, field, i, child))
         return iter(sorted(found, key=lambda slot: len(ast.unparse(slot[3]))))
 
-    def _instead(self, old: ast.expr, parent: ast.AST) -> Iterator[ast.expr]:
-        """Yields what may stand in place of an expression."""
-        text = ast.unparse(old)
+    def _other(self, old: ast.expr, parent: ast.AST) -> Iterator[ast.expr]:
+        """Yields other variables, numbers, operators and functions."""
         if isinstance(old, ast.Name) and old.id in self.names:
             yield from (ast.Name(name, ast.Load()) for name in self.names if name != old.id)
-        elif _is_number(old):
-            n: Any = old.value  # type: ignore[attr-defined]
-            yield from (ast.Name(a.arg, ast.Load()) for a in self.function.args.kwonlyargs)  # type: ignore[attr-defined]
+        elif (n := _number(old)) is not None:
+            yield from (ast.Name(name, ast.Load()) for name in self.settings)
             yield from (ast.Constant(v) for v in dict.fromkeys([*self.numbers, n + 1, n - 1, -n, 2 * n, n / 2]) if v != n)
         elif isinstance(old, ast.BinOp):
-            yield from (old.left, old.right)
             if type(old.op) in _OTHERS:
                 yield ast.BinOp(old.left, _OTHERS[type(old.op)](), old.right)
             if isinstance(old.op, ast.Sub | ast.Div | ast.MatMult):
                 yield ast.BinOp(old.right, old.op, old.left)
-        elif isinstance(old, ast.UnaryOp):
-            yield old.operand
         elif isinstance(old, ast.Compare) and type(old.ops[0]) in _COMPARED:
             yield ast.Compare(old.left, [_COMPARED[type(old.ops[0])](), *old.ops[1:]], old.comparators)
-        elif isinstance(old, ast.Attribute) and old.attr == "T":
-            yield old.value
-        elif isinstance(old, ast.Subscript):
-            yield old.value
         elif isinstance(old, ast.Call) and isinstance(old.func, ast.Attribute):
             if old.func.attr in _CALLS:
                 yield ast.Call(ast.Attribute(old.func.value, _CALLS[old.func.attr], ast.Load()), old.args, old.keywords)
             if old.func.attr == "where" and len(old.args) == 3:
                 yield ast.Call(old.func, [old.args[0], old.args[2], old.args[1]], old.keywords)
+
+    def _turned(self, old: ast.expr, parent: ast.AST) -> Iterator[ast.expr]:
+        """Yields the expression transposed, reversed, as the inverse of an order, with another sign, or with a further factor."""
+        text = ast.unparse(old)
         if isinstance(old, ast.Name | ast.Attribute | ast.Call) and text not in ("np", "xp"):
-            yield from (_parsed(form.format(text)) for form in ("({}).T", "({})[::-1]", "np.argsort({})"))
+            forms = ["({}).T", "({})[::-1]", *(["np.argsort({})"] if text in self.names else [])]
+            yield from (_parsed(form.format(text)) for form in forms)
         if isinstance(parent, ast.Tuple | ast.Return | ast.BinOp | ast.Lambda) and not isinstance(old, ast.Tuple):
             factors = [*self.names, *map(repr, self.numbers), "2"]
             yield from (_parsed(form.format(text)) for form in ("-({})", "1 + ({})", "1 - ({})"))
@@ -213,15 +215,16 @@ class _Source:
                 for new in [ast.Name(other, ast.Load()) for other in self.names if other != name] + ([value] if value else []):
                     for parent, field, i, _ in slots:
                         _put(parent, field, i, new)
-                    yield lambda new=new, name=name: f"`{_text(new)}` instead of `{name}`"
+                    yield partial(self._said, new, name)
                     for parent, field, i, old in slots:
                         _put(parent, field, i, old)
 
-    def _of_the_value(self, new: ast.expr) -> str:
-        """Says so if a number is one that the forward pass has."""
+    def _said(self, new: ast.expr, old: str) -> str:
+        """Returns "`new` instead of `old`"; of a number, also that the forward pass has it."""
         within = {id(n) for vjp in self.vjps for n in ast.walk(vjp)}
-        forward = [n.value for n in ast.walk(self.function) if _is_number(n) and id(n) not in within]  # type: ignore[attr-defined]
-        return ", which the forward pass has" if _is_number(new) and new.value in forward else ""  # type: ignore[attr-defined]
+        forward = [_number(n) for n in ast.walk(self.function) if id(n) not in within]
+        known = ", which the forward pass has" if _number(new) is not None and _number(new) in forward else ""
+        return f"`{_text(new)}` instead of `{old}`{known}"
 
     def _value(self) -> ast.expr | None:
         """Returns the expression of the value that the body returns, if that is not a variable."""
@@ -232,6 +235,16 @@ class _Source:
         return None
 
 
+def _without(old: ast.expr, parent: ast.AST) -> Iterator[ast.expr]:
+    """Yields the expression without a part of it."""
+    if isinstance(old, ast.BinOp):
+        yield from (old.left, old.right)
+    elif isinstance(old, ast.UnaryOp):
+        yield old.operand
+    elif isinstance(old, ast.Subscript) or (isinstance(old, ast.Attribute) and old.attr == "T"):
+        yield old.value
+
+
 def _put(parent: ast.AST, field: str, i: int | None, node: ast.expr) -> None:
     if i is None:
         setattr(parent, field, node)
@@ -239,8 +252,11 @@ def _put(parent: ast.AST, field: str, i: int | None, node: ast.expr) -> None:
         getattr(parent, field)[i] = node
 
 
-def _is_number(node: ast.AST) -> bool:
-    return isinstance(node, ast.Constant) and type(node.value) in (int, float)
+def _number(node: ast.AST) -> int | float | None:
+    """Returns the number that a node is; None for anything else."""
+    return (
+        node.value if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool) else None
+    )
 
 
 def _parsed(text: str) -> ast.expr:
