@@ -109,7 +109,7 @@ class _Source:
 
     def __init__(self, body: FunctionType, tree: ast.Module) -> None:
         self.tree, self.body, self.file = tree, body, body.__code__.co_filename
-        self.function = tree.body[0]
+        self.function: Any = tree.body[0]
         self.vjps = [n for n in ast.walk(self.function) if isinstance(n, ast.FunctionDef | ast.Lambda) and n is not self.function]
         signatures = [n.args for n in ast.walk(self.function) if isinstance(n, ast.FunctionDef | ast.Lambda)]
         local = [a.arg for s in signatures for a in (*s.posonlyargs, *s.args, *s.kwonlyargs)]
@@ -139,7 +139,7 @@ class _Source:
         with contextlib.suppress(Exception):
             exec(compile(ast.fix_missing_locations(self.tree), self.file, "exec"), names)
             made: Callable[..., Any] = names[self.body.__name__]
-            made.__kwdefaults__ = self.body.__kwdefaults__  # type: ignore[attr-defined]
+            made.__kwdefaults__ = self.body.__kwdefaults__
             return made
         return None
 
@@ -228,7 +228,7 @@ class _Source:
 
     def _value(self) -> ast.expr | None:
         """Returns the expression of the value that the body returns, if that is not a variable."""
-        for statement in self.function.body:  # type: ignore[attr-defined]
+        for statement in self.function.body:
             if isinstance(statement, ast.Return) and isinstance(statement.value, ast.Tuple) and len(statement.value.elts) == 2:
                 value = statement.value.elts[0]
                 return None if isinstance(value, ast.Name) else value
