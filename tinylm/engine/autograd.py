@@ -131,10 +131,8 @@ def seed_gradient(y: Any, gradient: Any) -> Array:
     make_current(y.data)
     if gradient is None:
         if y.data.size != 1:
-            raise AutogradError(
-                f"backward on a tensor of shape {y.shape} needs a cotangent: only a scalar has an obvious one; reduce "
-                "it with .mean() or .sum(), or pass an array of that shape, backward(gradient)"
-            )
+            reduced = "reduce it with .mean() or .sum(), or pass an array of that shape, backward(gradient)"
+            raise AutogradError(f"backward on a tensor of shape {y.shape} needs a cotangent: only a scalar has an obvious one; {reduced}")
         return array_module(y.data).ones_like(y.data)
     if not hasattr(gradient, "shape"):
         gradient = array_module(y.data).asarray(gradient, y.dtype)  # a number, or nested lists

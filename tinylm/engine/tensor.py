@@ -142,7 +142,7 @@ class Tensor(TensorMethods):
 
     def __bool__(self) -> bool:
         if self.data.size != 1:
-            raise ShapeError(f"a tensor of shape {self.shape} is neither true nor false: ask for .any() or .all() of its elements")
+            raise ShapeError(f"the truth value of a tensor of shape {self.shape} is ambiguous: ask for .any() or .all() of its elements")
         return bool(_asked(self))
 
     def __float__(self) -> float:
@@ -219,10 +219,10 @@ def as_array(x: Any) -> Array:
         try:
             array = np.asarray(x)
         except ValueError as error:
-            raise ShapeError(f"cannot make an array of a {type(x).__name__} whose members differ in shape: {error}") from error
+            raise ShapeError(f"cannot make an array of {type(x).__name__}, since its members differ in shape: {error}") from error
         if array.dtype == np.float64:
             array = array.astype(np.float32)
     if array.dtype.kind not in "fiub":
-        hint = ": encode text as token ids first, tokenizer.encode(text)" if array.dtype.kind in "US" else ""
-        raise ShapeError(f"a tensor holds numbers, got {shown(x)}, {type(x).__name__} of dtype {array.dtype}{hint}")
+        hint = "; encode text as token ids first, tokenizer.encode(text)" if array.dtype.kind in "US" else ""
+        raise ShapeError(f"a tensor holds numbers, got {type(x).__name__} of dtype {array.dtype}: {shown(x)}{hint}")
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))

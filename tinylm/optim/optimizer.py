@@ -121,9 +121,7 @@ class Optimizer:
             raise ConfigError(f"the optimiser got a {type(params).__name__}: expected its parameters, model.parameters()")
         given = list(params)
         if not given:
-            raise ConfigError(
-                "the optimiser got no parameters: expected tensors, such as model.parameters()"
-            )
+            raise ConfigError("the optimiser got no parameters: expected tensors, such as model.parameters()")
         groups = given if isinstance(given[0], dict) else [{"params": given}]
         self.param_groups: list[dict[str, Any]] = []
         self._checked: list[dict[str, Any]] = []  # the settings of each group when they were checked last

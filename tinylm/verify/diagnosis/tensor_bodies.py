@@ -15,7 +15,6 @@ import numpy as np
 from tinylm.engine.arrays import array_module
 from tinylm.engine.autograd import Node
 from tinylm.engine.tensor import Tensor
-from tinylm.verify.arguments import members
 from tinylm.verify.jacobians import flatten
 
 
@@ -43,7 +42,8 @@ class _TensorNumPy:
             return plain
 
         def either(*args: Any, **settings: Any) -> Any:
-            tensor = next((x for x in members([args, settings]) if isinstance(x, Tensor)), None)
+            given = [x for a in (*args, *settings.values()) for x in (a if isinstance(a, list | tuple) else [a])]
+            tensor = next((x for x in given if isinstance(x, Tensor)), None)
             if tensor is None:
                 return plain(*args, **settings)
             out, caller = getattr(array_module(tensor), name)(*args, **settings), sys._getframe(1)
