@@ -87,9 +87,12 @@ def test_the_errors_are_those_that_numpy_users_catch():
 def test_an_error_of_a_users_body_names_the_op():
     @tinylm.op
     def picky(x, weight, /):
-        raise ValueError("too few")
+        if len(x) == 2:
+            raise ValueError("too few")
+        return x + weight, lambda dy: (dy, dy)
 
-    with pytest.raises(ValueError, match=r"picky: x \(2,\) and weight \(3,\): cannot be broadcast"):
-        picky(ones(2), ones(3))
-    with pytest.raises(ValueError, match=r"picky: x \(2,\) and weight \(2,\): too few"):
-        picky(ones(2), ones(2))
+    with pytest.raises(ValueError, match=r"^picky: x \(3,\) and weight \(4,\): cannot be broadcast"):
+        picky(ones(3), ones(4))
+    with pytest.raises(ValueError, match=r"^too few$") as caught:
+        picky(ones(2), ones(4))
+    assert type(caught.value) is ValueError, "an error that says nothing of shapes stays what it is"

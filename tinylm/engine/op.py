@@ -231,6 +231,7 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Call
                 result = body(*arrays, **settings)
         except (ValueError, TypeError, IndexError) as error:
             explain(record.name, body, arrays, settings, error)
+            raise
         if type(result) is tuple and len(result) == 2 and (result[1] is None or callable(result[1])):
             value, vjp = result
         else:

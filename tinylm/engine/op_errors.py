@@ -5,7 +5,7 @@ Nothing is looked at before an op runs: its body, or NumPy in it, raises an erro
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -15,21 +15,27 @@ SETTINGS = {"dim": "axis", "dims": "axis", "keepdim": "keepdims", "dim0": "axis1
 _NUMPYS = ("ufunc", "NumPy", "takes no out")  # in errors of NumPy's functions that got a tensor
 
 
-def explain(name: str, body: Callable[..., Any], arrays: Sequence[Any], settings: dict[str, Any], error: Exception) -> NoReturn:
-    """Raises the error of an op again, in words that name the op, its arguments and what was expected."""
+def explain(name: str, body: Callable[..., Any], arrays: Sequence[Any], settings: dict[str, Any], error: Exception) -> None:
+    """Raises the error of an op again, in words that name the op, its arguments and what was expected; returns if it knows no better
+    than the error itself, such as one that a user's body raises."""
     if isinstance(error, TinylmError):
-        raise error
+        return
     labels = [f"{label} {a.shape}" for label, a in _labelled(body, arrays) if hasattr(a, "shape")]
     shapes = " and ".join(labels[:4]) or "no arrays"
     if isinstance(error, TypeError):
-        raise TypeError(_type_error(name, body, arrays, settings, error)) from error
+        said = _type_error(name, body, arrays, settings, error)
+        if said:
+            raise TypeError(said) from error
+        return
     if isinstance(error, np.exceptions.AxisError) and isinstance(error.axis, int):
         n = error.ndim or 0
         expected = f"expected {-n} to {n - 1}" if n else "a tensor without axes has none"
         raise AxisError(f"{name}: axis {error.axis} is out of bounds for array of dimension {n}: {expected} ({shapes})") from error
     if isinstance(error, IndexError):
+        if name != "getitem":
+            return
         raise RangeError(f"{name}: {error} ({shapes})") from error
-    found = _matmul(arrays) if name == "matmul" else _broadcast(arrays)
+    found = _matmul(arrays) if name == "matmul" else _broadcast(arrays) if "broadcast" in str(error) else ""
     if name == "reshape" and "cannot reshape" in str(error):
         size = arrays[0].size
         found = f"expected sizes whose product is {size} (one may be -1): {error}"
@@ -38,7 +44,8 @@ def explain(name: str, body: Callable[..., Any], arrays: Sequence[Any], settings
         found = f"expected {alike}"
     if name == "transpose":
         found = f"expected each axis once, {', '.join(map(str, range(arrays[0].ndim)))} in any order"
-    raise ShapeError(f"{name}: {shapes}: {found or error}") from error
+    if found:
+        raise ShapeError(f"{name}: {shapes}: {found}") from error
 
 
 def refuse_second_order(name: str, error: Exception) -> None:
@@ -64,7 +71,7 @@ def _type_error(name: str, body: Callable[..., Any], arrays: Sequence[Any], sett
     absent = [label for label, a in _labelled(body, arrays) if a is None]
     if absent and "NoneType" in str(error):
         return f"{name}: {' and '.join(absent)} is None: expected a tensor, an array or a number"
-    return str(error)
+    return ""
 
 
 def _matmul(arrays: Sequence[Any]) -> str:
