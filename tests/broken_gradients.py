@@ -44,7 +44,7 @@ def bias_averaged(x, b, /):
     return x * b, lambda dy: (dy * b, (dy * x).mean(axis=0))
 
 
-@broken(normal(3, 3), normal(3, 3), words=("transposed operand", "argument 1"))
+@broken(normal(3, 3), normal(3, 3), words=("transposed operand", "right if b were"))
 def operand_not_transposed(a, b, /):
     return a @ b, lambda dy: (dy @ b, a.T @ dy)
 
@@ -59,7 +59,7 @@ def result_transposed(x, w, /):
     return x @ w.T, lambda dy: (dy @ w, (dy.T @ x).T.reshape(w.shape))
 
 
-@broken(normal(4, 3), words=("factor of 12", "the size of argument 0"))
+@broken(normal(4, 3), words=("factor of 12", "the size of x"))
 def mean_without_its_division(x, /):
     return x.mean(), lambda dy: (np.broadcast_to(dy, x.shape),)
 
@@ -111,7 +111,7 @@ def layer_norm_without_its_mean(x, /):
     return centred * rstd, vjp
 
 
-@broken(normal(3, 4), words=("detached term", "one amount along axis 1"))
+@broken(normal(3, 4), words=("detached term", "mean", "held constant"))
 def centred_without_its_mean(x, /):
     return np.subtract(x, np.mean(x, axis=-1, keepdims=True)), lambda dy: (dy,)
 
@@ -121,7 +121,7 @@ def cut_off(x, /):
     return np.tanh(x), lambda dy: (0 * dy,)
 
 
-@broken(normal(5), normal(5) + 2, words=("swapped arguments", "argument 1"))
+@broken(normal(5), normal(5) + 2, words=("swapped arguments", "gradient of b"))
 def product_swapped(a, b, /):
     return a * b, lambda dy: (dy * a, dy * b)
 

@@ -64,6 +64,10 @@ class RangeError(TinylmError, IndexError):
     """An index or token id outside its range."""
 
 
+class AxisError(ShapeError, IndexError):
+    """An axis that an array does not have."""
+
+
 class DeviceError(TinylmError, RuntimeError):
     """A device that is unknown, missing, or mixed with another one."""
 

@@ -3,6 +3,8 @@
 import sys
 from typing import Any
 
+from tinylm.engine.numpy_names import FUNCTIONS
+
 
 def _renamed(old: str, new: str, names: str) -> dict[str, str]:
     """Returns the old and the new path of each name; `a=b` is called b now."""
@@ -42,7 +44,7 @@ MOVED = {
     **_renamed("tinylm.train.", "tinylm.train.tasks.", "classification classifier_config classifier_run"),
     **_renamed("tinylm.train.", "tinylm.train.tasks.", "dropout_ramp latent_semantics presets translation translation_config"),
     **_renamed("tinylm.verify.", "tinylm.verify.", "batches=arguments"),
-    **_renamed("tinylm.verify.", "tinylm.verify.diagnosis.", "causes detached_terms evidence wrong_ops"),
+    **_renamed("tinylm.verify.", "tinylm.verify.diagnosis.", "causes detached_terms=paths evidence wrong_ops"),
     **_renamed("tinylm.verify.", "tinylm.verify.torch.", "hugging_face_twins layer_calls op_parity parity training_drift"),
     **_renamed("tinylm.verify.torch_", "tinylm.verify.torch.", "classifiers models optimizers reference training"),
 }
@@ -50,7 +52,9 @@ MOVED = {
 
 def absent(name: str) -> str:
     """Returns the line for a name in tinylm that does not exist: its new place if it has moved."""
-    return f"tinylm.{name} is now {MOVED[f'tinylm.{name}']}" if f"tinylm.{name}" in MOVED else f"module 'tinylm' has no attribute {name!r}"
+    if f"tinylm.{name}" in MOVED:
+        return f"tinylm.{name} is now {MOVED[f'tinylm.{name}']}"
+    return f"module 'tinylm' has no attribute {name!r}" + (f": it is called tinylm.{FUNCTIONS[name]}" if name in FUNCTIONS else "")
 
 
 class MovedFinder:

@@ -47,4 +47,4 @@ def test_random_directions_without_kinks_are_measured_at_many_steps_as_well():
     """The first step is too wide for sin(10⁴ x): its difference is off by 6·10⁻⁴."""
     report = gradcheck(lambda x: tinylm.relu(x) + WAVES(x), np.array([0.0, 1.0, 1.3, 0.7]), mode="directions")
     assert report.ok, report
-    assert report.remarks == ("argument 0: 1 of 4 elements left out, since the point looks non-differentiable there: [0]",)
+    assert report.remarks == ("x: 1 of 4 elements left out, since the point looks non-differentiable there: [0]",)

@@ -28,7 +28,7 @@ def test_a_random_forward():
     found = failures(noisy)
     assert 1e-3 < found["values of two runs"].error < 0.1
     assert "not deterministic" in found["values of two runs"].detail
-    assert found["argument 0"].cause == "not repeatable, see below"
+    assert found["x"].cause == "not repeatable, see below"
 
 
 def test_a_random_backward_is_measured():

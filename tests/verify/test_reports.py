@@ -60,7 +60,7 @@ def test_it_is_json():
 def test_gradcheck_answers_one():
     report = gradcheck(tinylm.exp, np.ones(2), thorough=True)
     assert isinstance(report, Report)
-    assert report.worst.name == "argument 0"
+    assert report.worst.name == "x"
     assert json.loads(report.to_json())["ok"] is True
 
 

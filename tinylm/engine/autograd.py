@@ -22,6 +22,7 @@ import numpy as np
 from tinylm.engine.anomalies import anomaly, check_gradients
 from tinylm.engine.arrays import Array, array_module, constant
 from tinylm.engine.devices import device_of, make_current
+from tinylm.engine.op_errors import refuse_second_order
 from tinylm.engine.products import products_mode, rounding
 from tinylm.errors import AnomalyError, AutogradError, DeviceError, GradientShapeError, ShapeError
 
@@ -75,7 +76,10 @@ class Node:
 
     def raise_stale(self) -> NoReturn:
         """Raises AutogradError: the graph was freed, or a value of this node has changed since."""
-        freed = " a second time: its graph was freed; pass retain_graph=True first"
+        freed = (
+            " a second time: its graph was freed; pass retain_graph=True first, or, if a state is carried from one step to the next, "
+            "cut the graph between them with state = state.detach()"
+        )
         changed = ": an input or output was changed in place after it was recorded"
         raise AutogradError(f"backward through {self.op.name} ({self.where()}){freed if self.parents is None else changed}")
 
@@ -122,11 +126,15 @@ def seed_gradient(y: Any, gradient: Any) -> Array:
     Raises AutogradError if y has no graph or needs a cotangent, ShapeError or DeviceError if the cotangent does not fit y.
     """
     if not y.requires_grad:
-        raise AutogradError("backward on a tensor that does not depend on anything that requires a gradient")
+        raise AutogradError(
+            "backward on a tensor that does not depend on anything that requires a gradient: no parameter or tensor with "
+            "requires_grad=True led to it, or it was computed under no_grad() or after detach()"
+        )
     make_current(y.data)
     if gradient is None:
         if y.data.size != 1:
-            raise AutogradError(f"backward on a tensor of shape {y.shape} needs a cotangent: only a scalar has an obvious one")
+            reduced = "reduce it with .mean() or .sum(), or pass an array of that shape, backward(gradient)"
+            raise AutogradError(f"backward on a tensor of shape {y.shape} needs a cotangent: only a scalar has an obvious one; {reduced}")
         return array_module(y.data).ones_like(y.data)
     if not hasattr(gradient, "shape"):
         gradient = array_module(y.data).asarray(gradient, y.dtype)  # a number, or nested lists
@@ -152,6 +160,9 @@ def _apply_vjp(node: Node, slots: list[Any], create_graph: bool) -> Sequence[Any
             return node.op.record_vjp(node.inputs, node.settings)(*slots)
     except AnomalyError as error:  # create_graph: the vjp is made of ops
         raise AnomalyError(f"{error}; this is in the gradient of {node.op.name} ({node.where()})") from error
+    except (TypeError, AutogradError) as error:
+        refuse_second_order(f"{node.op.name} ({node.where()})", error)
+        raise
 
 
 class Plan(Protocol):

@@ -18,6 +18,7 @@ from tinylm.engine.autograd import Node, mode
 from tinylm.engine.devices import device_of, make_current
 from tinylm.engine.grad import grad
 from tinylm.engine.kernels import Kernels, launches, profiling, registry
+from tinylm.engine.op_errors import explain
 from tinylm.engine.random_keys import current
 from tinylm.engine.stored_weights import StoredWeights, decoded
 from tinylm.engine.tensor import Tensor, as_array
@@ -228,12 +229,16 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Call
         if random and settings.get("key") is None:
             settings["key"] = current.generator.next_key()
 
-        if profiling.active is not None:
-            result = profiling.active.forward(record, arrays, extra, settings)
-        elif extra or sequence or stored or (kernels_on and (foreign or "cpu" in kernels_on)):
-            result = record.compute(arrays, extra, settings)
-        else:
-            result = body(*arrays, **settings)
+        try:
+            if profiling.active is not None:
+                result = profiling.active.forward(record, arrays, extra, settings)
+            elif extra or sequence or stored or (kernels_on and (foreign or "cpu" in kernels_on)):
+                result = record.compute(arrays, extra, settings)
+            else:
+                result = body(*arrays, **settings)
+        except (ValueError, TypeError, IndexError) as error:
+            explain(record.name, body, arrays, settings, error)
+            raise
         if type(result) is tuple and len(result) == 2 and (result[1] is None or callable(result[1])):
             value, vjp = result
         else:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinylm.checks import shown
 from tinylm.engine import autograd
 from tinylm.engine.array_summaries import short_html
 from tinylm.engine.arrays import Array, array_module
 from tinylm.engine.devices import device_namespace, device_of, to_numpy
+from tinylm.engine.numpy_names import missing_name
 from tinylm.engine.stored_weights import StoredWeights
 from tinylm.errors import AutogradError, ShapeError
 
@@ -42,7 +44,7 @@ class Tensor(TensorMethods):
     def __init__(self, array: Any, requires_grad: bool = False) -> None:
         data = as_array(array)
         if requires_grad and data.dtype.kind != "f":
-            raise ShapeError(f"only floating tensors can require gradients, not {data.dtype}")
+            raise ShapeError(f"only floating tensors can require gradients, not {data.dtype}: convert with .astype(np.float32)")
         self.data = data
         self.grad = None
         self.grad_buffer: Array | None = None  # where an optimiser wants the gradient to be written
@@ -84,13 +86,16 @@ class Tensor(TensorMethods):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """Returns the values, for np.asarray(tensor). Raises AutogradError if a gradient would be lost in silence."""
         if self.requires_grad and autograd.mode.recording:
-            raise AutogradError(f"NumPy would lose the gradient of this tensor (shape {self.shape}): use .numpy() for its values")
+            raise AutogradError(
+                f"NumPy would lose the gradient of this tensor (shape {self.shape}): call tinylm's function of the same name, "
+                "or use .numpy() for the values alone"
+            )
         return np.array(self.numpy(), dtype, copy=copy)
 
     def item(self) -> Any:
         """Returns the Python number of a tensor with one element."""
         if self.size != 1:
-            raise ShapeError(f"item() needs a tensor with one element, this one has shape {self.shape}")
+            raise ShapeError(f"item() needs a tensor with one element, this one has shape {self.shape}: use .numpy(), or .mean() first")
         return self.numpy().item()
 
     def detach(self) -> "Tensor":
@@ -115,8 +120,12 @@ class Tensor(TensorMethods):
     def __setitem__(self, key: Any, value: Any) -> None:
         """Writes in place, outside of the graph. Raises AutogradError if a gradient would be lost in silence."""
         if self.requires_grad and autograd.mode.recording:
-            kind = "a result of the graph" if self.node is not None else "a leaf that requires a gradient"
-            raise AutogradError(f"in-place write to {kind} (shape {self.shape}): do it under tinylm.no_grad()")
+            if self.node is not None:
+                raise AutogradError(
+                    f"in-place write to a result of the graph, {self.node.op.name} of shape {self.shape}: its gradient may need the old "
+                    "values; make a new tensor, such as tinylm.where(mask, value, x), or write into a copy, x.detach().numpy().copy()"
+                )
+            raise AutogradError(f"in-place write to a leaf that requires a gradient (shape {self.shape}): do it under tinylm.no_grad()")
         if getattr(value, "requires_grad", False) and autograd.mode.recording:
             raise AutogradError("in-place write of a value that requires a gradient: it would be lost; use where or concatenate")
         self.data[raw_index(key)] = value.data if isinstance(value, Tensor) else value
@@ -133,13 +142,20 @@ class Tensor(TensorMethods):
         return map(self.__getitem__, range(self.shape[0]))
 
     def __bool__(self) -> bool:
+        if self.data.size != 1:
+            raise ShapeError(f"the truth value of a tensor of shape {self.shape} is ambiguous: ask for .any() or .all() of its elements")
         return bool(_asked(self))
 
     def __float__(self) -> float:
-        return float(_asked(self))
+        return float(_one_element(self, "float"))
 
     def __int__(self) -> int:
-        return int(_asked(self))
+        return int(_one_element(self, "int"))
+
+    if not TYPE_CHECKING:  # mypy knows the names that exist
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(missing_name(name, dir(type(self))))
 
     def __repr__(self) -> str:
         grad = ", requires_grad=True" if self.requires_grad else ""
@@ -159,20 +175,28 @@ class Tensor(TensorMethods):
 _STORE = opcode.opmap["STORE_SUBSCR"]  # the instruction for out[i] = x
 
 
-def _asked(x: Tensor) -> np.ndarray:
+def _asked(x: Tensor, frames: int = 2) -> np.ndarray:
     """Returns the values of x for one of its methods that give a number.
 
     Raises AutogradError if a gradient would be lost in silence: if not a function such as float(x) asks for the number but an
     array that x is written into, out[i] = x.
     """
     if x.requires_grad and autograd.mode.recording:
-        caller = sys._getframe(2)
+        caller = sys._getframe(frames)
         if caller.f_code.co_code[caller.f_lasti] == _STORE:
             raise AutogradError(
                 f"out[i] = x would lose the gradient of x (shape {x.shape}): collect the tensors in a list and join them with "
                 "tinylm.stack or tinylm.concatenate, or write x.item() for the number alone"
             )
     return x.numpy()
+
+
+def _one_element(x: Tensor, name: str) -> np.ndarray:
+    """Returns the value of x as an array without axes. Raises TypeError for more than one element."""
+    values = _asked(x, 3)
+    if values.ndim:
+        raise TypeError(f"{name}() needs a tensor with one element and no axes, this one has shape {x.shape}: use .item() or .numpy()")
+    return values
 
 
 def raw_index(key: Any) -> Any:
@@ -198,9 +222,10 @@ def as_array(x: Any) -> Array:
         try:
             array = np.asarray(x)
         except ValueError as error:
-            raise ShapeError(f"cannot make an array of {type(x).__name__}: {error}") from error
+            raise ShapeError(f"cannot make an array of {type(x).__name__}, since its members differ in shape: {error}") from error
         if array.dtype == np.float64:
             array = array.astype(np.float32)
     if array.dtype.kind not in "fiub":
-        raise ShapeError(f"a tensor holds numbers, got {type(x).__name__} of dtype {array.dtype}")
+        hint = "; encode text as token ids first, tokenizer.encode(text)" if array.dtype.kind in "US" else ""
+        raise ShapeError(f"a tensor holds numbers, got {type(x).__name__} of dtype {array.dtype}: {shown(x)}{hint}")
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))

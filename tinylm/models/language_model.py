@@ -80,7 +80,7 @@ class DecoderOnlyModel(LanguageModel[nn.KeyValueCache]):
 
     def first_position(self, ids: Tensor, cache: Sequence[nn.KeyValueCache] | None) -> int:
         """Returns the position of ids[:, 0], after those that the cache has seen. Raises ShapeError if ids (N, T) do not fit."""
-        past = cache[0].length if cache else 0
+        past, ids = cache[0].length if cache else 0, Tensor.as_tensor(ids)  # which says what text should have been
         if ids.ndim != 2 or past + ids.shape[1] > self.block_size:
             name, after = type(self).__name__, f" after {past}" if past else ""
             raise ShapeError(f"{name}: ids have shape {ids.shape}{after}, expected (N, T) within a block_size of {self.block_size}")

@@ -118,9 +118,11 @@ class Optimizer:
     def __init__(self, params: Iterable[Any], defaults: Mapping[str, Any]) -> None:
         if isinstance(params, Tensor):  # iterating over it would give its rows
             raise ConfigError(f"the optimiser got one tensor of shape {params.shape}: expected a list of tensors or of groups")
+        if hasattr(params, "named_parameters"):
+            raise ConfigError(f"the optimiser got a {type(params).__name__}: expected its parameters, model.parameters()")
         given = list(params)
         if not given:
-            raise ConfigError("the optimiser got no parameters")
+            raise ConfigError("the optimiser got no parameters: expected tensors, such as model.parameters()")
         groups = given if isinstance(given[0], dict) else [{"params": given}]
         self.param_groups: list[dict[str, Any]] = []
         self._checked: list[dict[str, Any]] = []  # the settings of each group when they were checked last

@@ -15,6 +15,17 @@ _BAR = (
 )
 
 
+_V = (
+    "A curve shows the relative error between the tape's gradient and the difference (f(x + h) - f(x - h)) / 2h, at each step h. Of a "
+    "right gradient it is a V. Its right arm, at large steps, is the error of the formula, which grows with h²; its left arm, at small "
+    "steps, is the rounding of f's values, which is divided by h. Both belong to the difference, not to the gradient, and the "
+    "lowest point lies well below the red line, the tolerance. The curve of a wrong gradient stays level above that line: the error is "
+    "in the tape, and no step makes the two agree."
+)
+
+_SHORT = "a V: right at this point; level, above the red line: wrong"
+
+
 def page(title: str, checks: Sequence[tuple[str, Sequence[Report]]]) -> str:
     """Returns the page. checks: (name of a function, its reports); the failed and then the undecided ones come first and are open.
 
@@ -28,7 +39,9 @@ def page(title: str, checks: Sequence[tuple[str, Sequence[Report]]]) -> str:
     counts = f"<p>{len(checks)} function{'s' * (len(checks) != 1)}, {total} checks, {verdicts.count('wrong')} failed{undecided}.</p>"
     sections = "\n".join(_section(name, reports) for name, reports in ordered)
     script = resource("tinylm.pages", "details.js")
-    body = f"<main><h1>{escape(title)}</h1>\n{counts}\n{_BAR}\n{sections}\n</main>\n<script>\n{script}</script>"
+    curves = any(report.curve for _, reports in checks for report in reports)
+    reading = f'<p class="reading"><b>How to read a curve.</b> {escape(_V)}</p>' if curves else ""
+    body = f"<main><h1>{escape(title)}</h1>\n{counts}\n{reading}\n{_BAR}\n{sections}\n</main>\n<script>\n{script}</script>"
     return document(title, body, styles=[resource("tinylm.verify", "check_page.css")]).decode("utf-8")
 
 
@@ -54,7 +67,7 @@ def _verdict(verdict: str) -> str:
 
 def _report(report: Report) -> str:
     rows = "".join(
-        f"<tr><td>{_verdict(row.verdict(report.tolerance))}</td><td>{escape(row.name)}</td><td>{row.error:.1e}</td></tr>{_explanation(row)}"
+        f"<tr><td>{_verdict(row.verdict(report.tolerance))}</td><td>{escape(row.label)}</td><td>{row.error:.1e}</td></tr>{_explanation(row)}"
         for row in report.rows
     )
     head = "<tr><th></th><th>argument</th><th>error</th></tr>"
@@ -65,7 +78,8 @@ def _report(report: Report) -> str:
 
 def _explanation(row: Row) -> str:
     """Returns what stands below the row of a failure: where it is worst, and the likely cause."""
-    words = [escape(row.detail), f"<b>likely cause:</b> {escape(row.cause)}" if row.cause else ""]
+    kind, _, explained = row.explanation.partition(": ")
+    words = [escape(row.detail), f"<b>{kind}:</b> {escape(explained)}" if explained else ""]
     shown = "<br/>".join(filter(None, words))
     return f'<tr><td></td><td colspan="2">{shown}</td></tr>' if shown else ""
 
@@ -134,4 +148,5 @@ def _chart(reports: Sequence[Report]) -> str:
     )
     label = f'<text x="{left}" y="{height - 5}">relative error by step; red: the tolerance</text>'
     size = f'viewBox="0 0 {width} {height}" width="{width}"'
-    return f'<svg {size} role="img" aria-label="error by step">{lines}{ticks}{limits}{curves}{label}</svg>'
+    drawing = f'<svg {size} role="img" aria-label="error by step">{lines}{ticks}{limits}{curves}{label}</svg>'
+    return f"<figure>{drawing}<figcaption>{_SHORT}</figcaption></figure>"

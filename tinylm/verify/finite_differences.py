@@ -7,7 +7,7 @@ and elements at a kink are left out. What no step decides counts as undecided, n
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, GradientShapeError
 from tinylm.verify.columns import Comparison
 from tinylm.verify.diagnosis.causes import shape_cause
-from tinylm.verify.inputs import own_memory, variables_of
+from tinylm.verify.inputs import argument_names, own_memory, variables_of
 from tinylm.verify.jacobians import Problem, SecondOrder
 from tinylm.verify.reports import Report, Row
 from tinylm.verify.rows import left_out, rows_of
@@ -81,9 +81,12 @@ def gradcheck(
     are checked, and a remark says so. Raises ConfigError for a mode, order or dtype that does not exist, for float32
     within `products("bfloat16")`, or if there is nothing to check.
     """
-    args, variables = variables_of(arrays)
+    labels = argument_names(fn, len(arrays))
+    args, variables = variables_of(arrays, labels)
     name = getattr(getattr(fn, "op", fn), "name", getattr(fn, "__name__", type(fn).__name__))
-    return check(lambda: fn(*args, **settings), variables, name, Settings(mode, order, tolerance, seed, thorough, taped_in))
+    numbers = {label: i for i, label in enumerate(labels) if label != f"argument {i}"}
+    report = check(lambda: fn(*args, **settings), variables, name, Settings(mode, order, tolerance, seed, thorough, taped_in))
+    return replace(report, rows=tuple(replace(row, argument=numbers.get(row.name.split("[")[0])) for row in report.rows))
 
 
 def check(call: Callable[[], Any], variables: Sequence[tuple[str, Tensor]], name: str, how: Settings) -> Report:

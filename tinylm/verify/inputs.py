@@ -1,7 +1,8 @@
 """The arguments of a check: floating ones as float64 tensors, each element with memory of its own."""
 
+import inspect
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,24 @@ from tinylm.errors import ConfigError
 _SPARSE = 64  # elements of memory for each element of an array, above which its strides are not kept
 
 
-def variables_of(arrays: Sequence[Any]) -> tuple[list[Any], list[tuple[str, Tensor]]]:
+def argument_names(function: Any, count: int) -> list[str]:
+    """Returns what a function calls its first arguments, by position; "argument 0" and so on where its signature does not say."""
+    body = getattr(getattr(function, "op", None), "body", function)
+    named: list[str] = []
+    with suppress(TypeError, ValueError):  # no signature
+        for p in inspect.signature(body).parameters.values():
+            if p.kind not in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD):
+                break
+            named.append(p.name)
+    return [named[i] if i < len(named) else f"argument {i}" for i in range(count)]
+
+
+def variables_of(arrays: Sequence[Any], names: Sequence[str] | None = None) -> tuple[list[Any], list[tuple[str, Tensor]]]:
     """Returns the arguments for the function, and the floating ones among them as (name, float64 tensor).
 
-    A NumPy array is copied with its strides. A tensor is used itself; where it occurs again, a copy stands for it, so
-    that the two places have a gradient each. Raises ConfigError for a tensor that is not float64.
+    names: of the arguments; by default "argument 0" and so on. A NumPy array is copied with its strides. A tensor is used
+    itself; where it occurs again, a copy stands for it, so that the two places have a gradient each.
+    Raises ConfigError for a tensor that is not float64.
     """
     variables: list[tuple[str, Tensor]] = []
 
@@ -34,7 +48,8 @@ def variables_of(arrays: Sequence[Any]) -> tuple[list[Any], list[tuple[str, Tens
         variables.append((label, tensor))
         return tensor
 
-    return [prepared(x, f"argument {i}") for i, x in enumerate(arrays)], variables
+    labels = [f"argument {i}" for i in range(len(arrays))] if names is None else names
+    return [prepared(x, label) for x, label in zip(arrays, labels, strict=True)], variables
 
 
 def _is_floating(x: Any) -> bool:

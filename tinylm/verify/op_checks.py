@@ -74,10 +74,10 @@ def checked(
         except ConfigError:
             raise
         except (ArithmeticError, AttributeError, AutogradError, LookupError, TypeError, ValueError) as error:
-            if order == 2 and ("__array_ufunc__" in str(error) or "NumPy would lose" in str(error)):
+            if order == 2 and "calls NumPy's own functions" in str(error):
                 remark = "second order not checked: an op's body computes with NumPy itself, and not with array_module(x)"
                 return Report(f"{name} (order {order}, {sample.note})", 0.0, (), (remark,))
-            raised = traceback.extract_tb(error.__traceback__)[-1]
+            raised = traceback.extract_tb((error.__cause__ or error).__traceback__)[-1]
             place = f"{raised.filename}:{raised.lineno}"
             row = Row(type(error).__name__, float("inf"), f"{error} ({place})", "forward or vjp raises")
             report = Report(f"{name} (order {order})", 0.0, (row,))

@@ -42,15 +42,26 @@ class Row:
     cause: str = ""  # of a failure, if one was found
     measures: Mapping[str, float] = field(default_factory=dict)  # further figures, by name
     decided: str = ""  # the verdict, where the error alone does not say it
+    observed: str = ""  # of a failure without a cause: where it is wrong, and by how much
+    argument: int | None = None  # the position of the argument that has this name
 
     def verdict(self, tolerance: float) -> str:
         """Returns "ok", "wrong", or "undecided" if too little could be compared. A NaN is out of every tolerance."""
         return self.decided or ("ok" if self.error <= tolerance else "wrong")
 
+    @property
+    def label(self) -> str:
+        """The name, with the position of an argument: "x (argument 0)"."""
+        return self.name if self.argument is None else f"{self.name} (argument {self.argument})"
+
+    @property
+    def explanation(self) -> str:
+        """The likely cause, or what was observed; "" if there is neither."""
+        return f"likely cause: {self.cause}" if self.cause else f"observed: {self.observed}" if self.observed else ""
+
     def __str__(self) -> str:
         error = "undecided" if self.decided == "undecided" else f"relative error {self.error:.2e}"
-        parts = [error, self.detail, f"likely cause: {self.cause}" if self.cause else ""]
-        return f"{self.name}: {'; '.join(part for part in parts if part)}"
+        return f"{self.label}: {'; '.join(part for part in (error, self.detail, self.explanation) if part)}"
 
 
 @dataclass(frozen=True)
@@ -103,11 +114,13 @@ class Report:
         rows = [
             {
                 "name": r.name,
+                **({} if r.argument is None else {"argument": r.argument}),
                 "ok": verdict == "ok",
                 "verdict": verdict,
                 "error": r.error,
                 "detail": r.detail,
                 "cause": r.cause,
+                **({"observed": r.observed} if r.observed else {}),
                 **r.measures,
             }
             for r in self.rows
@@ -133,10 +146,10 @@ class Report:
     def _repr_html_(self) -> str:
         """Returns what a notebook shows: the verdict, and the rows with the largest errors."""
         rows = sorted(self.rows, key=lambda row: -math.inf if math.isnan(row.error) else -row.error)
-        cells = [(row.verdict(self.tolerance), row.name, f"{row.error:.1e}", row.detail, row.cause) for row in rows[:12]]
+        cells = [(row.verdict(self.tolerance), row.label, f"{row.error:.1e}", row.detail, row.explanation) for row in rows[:12]]
         lines = "".join("<tr>" + "".join(f"<td>{html.escape(text[:200])}</td>" for text in line) + "</tr>" for line in cells)
         more = f"<p>and {len(rows) - 12} more with smaller errors</p>" if len(rows) > 12 else ""
-        head = "<tr><th></th><th>of</th><th>relative error</th><th>where</th><th>likely cause</th></tr>"
+        head = "<tr><th></th><th>of</th><th>relative error</th><th>where</th><th>why</th></tr>"
         return (
             f"<div><b>{html.escape(self.title)}: {self.verdict}, tolerance {self.tolerance:.0e}</b><table>{head}{lines}</table>{more}</div>"
         )

@@ -8,7 +8,9 @@ from tinylm.verify.columns import TINIEST, Block, Comparison
 from tinylm.verify.determinism import repetitions, single_within, trespasses
 from tinylm.verify.diagnosis.causes import likely_cause
 from tinylm.verify.diagnosis.evidence import gathered
+from tinylm.verify.diagnosis.observations import observed
 from tinylm.verify.kinks import kinks_of
+from tinylm.verify.other_points import beside
 from tinylm.verify.reports import Report, Row, relative_error
 from tinylm.verify.verdicts import OK, TOO_SMALL, UNDECIDED, WRONG
 
@@ -32,7 +34,10 @@ def rows_of(comparison: Comparison, thorough: bool, gradcheck: Callable[..., Rep
     remarks = [] if noisy else [remark for k, verdict in enumerate(verdicts) for remark in _remarks(comparison, k, verdict)]
     if comparison.finite.size and not comparison.finite.all():
         remarks.append(f"{int((~comparison.finite).sum())} of {comparison.finite.size} output elements are not finite, and left out")
-    return [*rows, *unstable, *(trespasses(problem, c) if not comparison.single else [])], remarks
+    further = trespasses(problem, c) if not comparison.single else []
+    if not (unstable or further or remarks or any(row.verdict(comparison.tolerance) != "ok" for row in rows)):
+        further = beside(problem, float(np.max(comparison.largest, initial=0)), comparison.tolerance)
+    return [*rows, *unstable, *further], remarks
 
 
 def _measure(comparison: Comparison, thorough: bool) -> None:
@@ -95,7 +100,9 @@ def _row(comparison: Comparison, k: int, verdict: np.ndarray, noisy: bool, gradc
                 jacobian = np.zeros((comparison.y.size, size))
                 jacobian[comparison.outputs] = np.where(verdict == UNDECIDED, 0, b)
             evidence = gathered(problem, comparison.y, k, left_out(comparison, k), comparison.rng, gradcheck, jacobian)
-            return Row(name, error, detail, "" if evidence is None else likely_cause(evidence), decided=decided)
+            cause = "" if evidence is None else likely_cause(evidence)
+            seen = "" if evidence is None or cause else observed(evidence)
+            return Row(name, error, detail, cause, decided=decided, observed=seen)
     compared = _compared(comparison, k, verdict)
     if not noisy and size and (2 * compared < size or 2 * comparison.finite.sum() < comparison.finite.size):
         hidden = _UNDERFLOW if _underflows(block)[verdict == UNDECIDED].any() else _ROUNDED

@@ -10,8 +10,12 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from tinylm.errors import GradientShapeError
-from tinylm.verify.diagnosis.detached_terms import detached
+from tinylm.verify.diagnosis.array_factors import array_factor, not_linear
+from tinylm.verify.diagnosis.entries import diagonal_only, forwards_again, misplaced, other_mask, overwritten
 from tinylm.verify.diagnosis.evidence import Evidence
+from tinylm.verify.diagnosis.paths import detached
+from tinylm.verify.diagnosis.places import ends, region
+from tinylm.verify.diagnosis.repairs import repaired
 from tinylm.verify.diagnosis.wrong_ops import wrong_op
 from tinylm.verify.jacobians import SecondOrder
 
@@ -174,7 +178,7 @@ def level(e: Evidence) -> str | None:
     off = e.wrong - e.right
     for axis in range(1, e.wrong.ndim):
         spread = np.linalg.norm(off - off.mean(axis, keepdims=True))
-        if e.wrong.shape[axis] > 1 and spread <= 0.02 * np.linalg.norm(off):
+        if e.wrong.shape[axis] > 1 and spread <= 2e-3 * np.linalg.norm(off):
             return f"detached term: off by one amount along axis {axis - 1}, as when the sum or mean over it is held constant"
     return None
 
@@ -194,5 +198,6 @@ def _broadcasts(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
 
 
 HYPOTHESES: list[Hypothesis] = [
-    not_finite, second_order, nothing, wrong_op, factor, swapped, slices, transposed, operand, masks, reduced, detached, level,
+    not_finite, second_order, nothing, wrong_op, not_linear, factor, swapped, slices, transposed, operand, forwards_again, diagonal_only,
+    overwritten, other_mask, misplaced, ends, region, masks, array_factor, reduced, detached, repaired, level,
 ]  # fmt: skip

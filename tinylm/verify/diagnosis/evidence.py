@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from tinylm.verify.jacobians import Problem
 from tinylm.verify.reports import Report
 
 _COTANGENTS = 3  # so that a hypothesis does not fit one by accident
+_ROWS = 300  # outputs up to which every row of the tape's Jacobian is looked at
 _MOST = 4_000_000  # elements of a Jacobian by differences
 
 
@@ -25,6 +27,7 @@ class Evidence:
     jacobian: np.ndarray  # by differences: (outputs, elements)
     without: list[int]  # elements at kinks: zero on both sides
     gradcheck: Callable[..., Report]  # checks single ops of the function
+    scale: float = 1.0  # of what `taped` and `measured` are divided by, so that squares neither overflow nor vanish
 
     @property
     def right(self) -> np.ndarray:
@@ -37,8 +40,30 @@ class Evidence:
         return gradients.reshape(self.wrong.shape)
 
     def explains(self, candidate: np.ndarray) -> bool:
-        """True if a candidate explains the wrong gradient to within 2 % of its error."""
-        return bool(np.linalg.norm(candidate - self.wrong) <= 0.02 * np.linalg.norm(self.right - self.wrong))
+        """True if a candidate explains the wrong gradient to within a small part of its error."""
+        least = 2e-3 if self.problem.dtype == "float64" else 0.02
+        return bool(np.linalg.norm(candidate - self.wrong) <= least * np.linalg.norm(self.right - self.wrong))
+
+    @cached_property
+    def taped(self) -> np.ndarray | None:
+        """The Jacobian by the tape, (outputs, elements of the argument); None if there are too many outputs."""
+        if self.y.size > _ROWS:
+            return None
+        rows = np.array([self.problem.vjp(self.y, unit)[self.k].ravel() for unit in np.eye(self.y.size)])
+        rows[:, self.without] = 0
+        return rows / self.scale
+
+    @cached_property
+    def measured(self) -> np.ndarray:
+        """The Jacobian by differences, with zeros where nothing could be compared."""
+        found = self.jacobian.copy()
+        found[:, self.without] = 0
+        return found / self.scale
+
+    @cached_property
+    def point(self) -> np.ndarray:
+        """The argument's values."""
+        return self.problem.start[self.k]
 
     def output_parts(self) -> list[tuple[slice, tuple[int, ...]]]:
         """Returns where each output is in the vector of all outputs, and its shape."""
@@ -62,8 +87,8 @@ def gathered(
     measured = problem.measured(k) if jacobian is None else jacobian
     top = float(np.max(np.abs(measured[np.isfinite(measured)]), initial=0))
     cotangents = rng.standard_normal((_COTANGENTS, y.size))
-    if top and not 1e-100 < top < 1e100:  # squares of the gradients would overflow or vanish, and any hypothesis would fit
-        cotangents /= top
+    scale = top if top and not 1e-100 < top < 1e100 else 1.0  # squares would overflow or vanish, and any hypothesis would fit
+    cotangents /= scale
     wrong = np.array([problem.vjp(y, c)[k] for c in cotangents])
     wrong.reshape(_COTANGENTS, -1)[:, without] = 0
-    return Evidence(problem, y, k, cotangents, wrong, measured, without, gradcheck)
+    return Evidence(problem, y, k, cotangents, wrong, measured, without, gradcheck, scale)
