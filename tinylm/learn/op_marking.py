@@ -1,0 +1,177 @@
+"""Marks an op of the learner's: its value, its vjp against finite differences (first and second order), and PyTorch."""
+
+import importlib.util
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tinylm import ops
+from tinylm.engine.tensor import Tensor
+from tinylm.errors import TinylmError
+from tinylm.learn.comparing import compare, described
+from tinylm.learn.work import Work, Wrong
+from tinylm.verify import gradcheck
+from tinylm.verify.reports import Report
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of an op: arrays, settings, and a word about it for messages."""
+
+    args: tuple[Any, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def call(*args: Any, **settings: Any) -> Call:
+    """Returns a call; lists become float64 arrays."""
+    return Call(tuple(np.array(a, np.float64) if isinstance(a, list) else a for a in args), settings)
+
+
+def normal(*shape: int, seed: int = 0) -> np.ndarray:
+    """Returns standard normal numbers in float64, other ones for another shape or seed."""
+    return np.random.default_rng([seed, *shape]).standard_normal(shape)
+
+
+def check_op(
+    work: Work,
+    name: str,
+    calls: Sequence[Call],
+    *,
+    values: Sequence[Call] = (),
+    expected: Callable[..., Any] | None = None,
+    causes: Callable[..., Mapping[str, Any]] | None = None,
+    vjp_causes: Callable[..., Mapping[str, Any]] | None = None,
+    orders: tuple[int, ...] = (1, 2),
+    torch: bool = True,
+) -> None:
+    """Raises Wrong unless the op `name` of the file gives the value of tinylm's op of that name, and right gradients.
+
+    The steps: value, gradient by finite differences, gradient of the gradient, and both against PyTorch where it is
+    installed (torch). values: further calls, whose value alone is compared. expected: another function for the value, on tensors. causes: from the arguments of a call, what known
+    mistakes would give as the value, by their phrase.
+    """
+    function = work.get(name)
+    if not hasattr(function, "op"):
+        raise Wrong("the names", f"{name!r} is no op: keep the line @tinylm.op above it", line=work.line_of(function))
+    expected = expected or getattr(ops, name)
+    body = function.op.body
+    names = [p.name for p in inspect.signature(body).parameters.values()]
+    for each in [*calls, *values]:
+        shown = described(names, each.args, each.settings)
+        _value(work, function, each, expected, causes, shown)
+    for order in orders:
+        for each in calls:
+            shown = described(names, each.args, each.settings)
+            work.begin(f"{'the gradient' if order == 1 else 'the gradient of the gradient'}, against finite differences")
+            report = gradcheck(function, *each.args, order=order, **each.settings)
+            if not report.ok:
+                y, vjp = body(*each.args, **each.settings)
+                known = _known(vjp, np.shape(y), each, vjp_causes) if vjp_causes is not None and order == 1 else ""
+                raise _from_report(work, report, names, shown, order, vjp, known)
+    if torch and importlib.util.find_spec("torch") is not None:
+        work.begin("value and gradient, against PyTorch")
+        for each in calls:
+            _parity(work, name, function, each, names)
+
+
+def _known(vjp: Any, shape: tuple[int, ...], each: Call, vjp_causes: Any) -> str:
+    """Returns the phrase of the known mistake that gives the same gradients, or ""."""
+    dy = normal(*shape, seed=2)
+    for phrase, wrong in vjp_causes(dy, *each.args, **each.settings).items():
+        pairs = [(g, w) for g, w in zip(vjp(dy), wrong, strict=True) if w is not None]
+        if all(np.allclose(g, w, rtol=1e-8, atol=1e-12) for g, w in pairs):
+            return phrase
+    return ""
+
+
+def _value(work: Work, function: Any, each: Call, expected: Any, causes: Any, shown: str) -> None:
+    """Compares the body's value, and looks whether it returns (value, vjp) and changes nothing that it was given."""
+    body = function.op.body
+    work.begin("the value, and (value, vjp) are returned")
+    copies = tuple(a.copy() if isinstance(a, np.ndarray) else a for a in each.args)
+    result = body(*copies, **each.settings)
+    if not (isinstance(result, tuple) and len(result) == 2 and callable(result[1])):
+        got = "nothing" if result is None or result is Ellipsis else f"a {type(result).__name__}"
+        raise work.wrong(f"{body.__name__} returns {got}: expected `return y, vjp`, the value and the function", "", function)
+    value, vjp = result
+    right = expected(*each.args, **each.settings)
+    known = causes(*each.args, **each.settings) if causes is not None else {}
+    compare(work, f"{body.__name__}({shown})", value, right, causes=known, where=function)
+    for name, before, after in zip(inspect.signature(body).parameters, each.args, copies, strict=False):
+        if isinstance(before, np.ndarray) and not np.array_equal(before, after, equal_nan=True):
+            raise work.wrong(f"{name} has other numbers after the call", "it is changed in place: x *= 2 changes x, x = x * 2 does not", function)
+    work.begin("the vjp returns one gradient per array, of its shape")
+    dy = normal(*np.shape(value), seed=1)
+    grads = vjp(dy)
+    arrays = len(each.args)
+    if not isinstance(grads, tuple | list):
+        missing = "a comma makes a tuple of one: return (dx,)" if arrays == 1 else "return all of them: return da, db"
+        got = "nothing" if grads is None or grads is Ellipsis else f"a {type(grads).__name__}"
+        raise work.wrong(f"the vjp returns {got}: expected a tuple with {arrays} gradient{'s' * (arrays > 1)}", missing, vjp)
+    if len(grads) != arrays:
+        raise work.wrong(f"the vjp returns {len(grads)} gradients: expected {arrays}, one per array", "None for integers", vjp)
+    for name, x, g in zip(inspect.signature(body).parameters, each.args, grads, strict=False):
+        if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
+            work.expect(g is None, f"the gradient of {name} is not None", "integers have no gradient", vjp)
+        elif np.shape(g) != x.shape:
+            raise work.wrong(f"the gradient of {name} has shape {np.shape(g)}: expected {x.shape}, that of {name} ({shown})", _shapes(g, x), vjp)
+    floating = [g for g in grads if isinstance(g, np.ndarray) and g.dtype.kind == "f"]
+    doubled = [g for g in vjp(2 * dy) if isinstance(g, np.ndarray) and g.dtype.kind == "f"]
+    if any(np.array_equal(a, b) and a.any() for a, b in zip(floating, doubled, strict=False)):
+        raise work.wrong("the vjp returns the same for dy and for 2 dy", "dy is not used: every gradient is proportional to it", vjp)
+
+
+def _shapes(g: Any, x: np.ndarray) -> str:
+    """Returns why a gradient may have another shape than its argument."""
+    if g is None:
+        return "it is None: no gradient reaches this argument"
+    got = np.shape(g)
+    if got != x.shape and got == x.shape[::-1]:
+        return "transposed"
+    try:
+        if np.broadcast_shapes(got, x.shape) == got:
+            return "missing un-broadcast: the argument was repeated along these axes, so its gradient is the sum over them (sum_to)"
+    except ValueError:
+        pass
+    return "a sum without keepdims=True, or over another axis" if len(got) < x.ndim else ""
+
+
+def _from_report(work: Work, report: Report, names: Sequence[str], shown: str, order: int, vjp: Any, known: str) -> Wrong:
+    """Returns the exception for a failed check, in the learner's words."""
+
+    def worded(text: str) -> str:
+        text = text.replace(f"{work.path}:", "line ")
+        text = re.sub(r"argument (\d+)", lambda m: names[int(m[1])] if int(m[1]) < len(names) else m[0], text)
+        return text.replace("by the tape", "by the vjp" if order == 1 else "by the vjp's own derivative").replace(
+            "by differences", "by finite differences" + (" of y" if order == 1 else " of the vjp")
+        )
+
+    row = (report.failures or report.undecided)[0]
+    name = worded(row.name)
+    what = f"the gradient of {name}" if name in names else name
+    detail = worded(row.detail) or f"relative error {row.error:.1e}"
+    return work.wrong(f"{what} is wrong ({shown}): {detail}", known or worded(row.cause), vjp)
+
+
+def _parity(work: Work, name: str, function: Any, each: Call, names: Sequence[str]) -> None:
+    """Compares value and gradients with PyTorch's under one random cotangent."""
+    from tinylm.verify.torch.reference import in_torch, torch_reference
+
+    ours = [Tensor(a, requires_grad=a.dtype.kind == "f") if isinstance(a, np.ndarray) else a for a in each.args]
+    theirs = [in_torch(a, "float64") for a in each.args]
+    y, r = function(*ours, **each.settings), torch_reference(name)(*theirs, **each.settings)
+    shown = described(names, each.args, each.settings)
+    compare(work, f"{name}({shown})", y, r.numpy(force=True), where=function)
+    dy = normal(*y.shape, seed=1)
+    try:
+        y.backward(dy)
+    except TinylmError as error:
+        raise work.wrong(str(error), "", function) from error
+    r.backward(in_torch(dy, "float64").detach())
+    for argument, x, t in zip(names, ours, theirs, strict=False):
+        if isinstance(x, Tensor) and x.requires_grad:
+            compare(work, f"the gradient of {argument} ({shown})", x.grad, t.grad.numpy(), where=function)

@@ -1,0 +1,160 @@
+"""Marks a file: executes it, runs the marker, and turns whatever happens into a message with the line."""
+
+import contextlib
+import re
+import signal
+import sys
+import threading
+import traceback
+import types
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tinylm.engine.random_keys import Generator, drawing_from
+from tinylm.errors import printable
+from tinylm.learn.work import Marker, Work, Wrong
+
+LIMIT = 20.0  # seconds; a marker needs at most one or two
+
+
+class _TooLong(BaseException):
+    """Time is up. Not an Exception, so that a learner's `except Exception` does not catch it."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a file was marked: the steps that passed, and, unless all did, the one that failed, with its finding and line (0: none)."""
+
+    passed: tuple[str, ...]
+    failed: str = ""
+    finding: str = ""
+    cause: str = ""
+    line: int = 0
+    source: str = ""  # the text of that line
+    unfinished: bool = False  # the gap has not been filled yet
+
+    @property
+    def ok(self) -> bool:
+        return not self.failed
+
+    def __str__(self) -> str:
+        """Returns everything that it says about a failure, as one text."""
+        return "; ".join(part for part in (self.failed, self.finding, self.cause) if part)
+
+
+def mark(path: Path, marker: Marker, limit: float = LIMIT) -> Result:
+    """Returns how the marker judges the file. Whatever the file does (an exception, an endless loop, `exit()`) is a finding."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        return Result((), "the file can be read", f"it is not UTF-8: {error}")
+    module = types.ModuleType(path.stem)
+    module.__file__ = str(path)
+    work = Work(path, module)
+    before = sys.modules.get(path.stem)
+    sys.modules[path.stem] = module  # dataclasses look their module up
+    try:
+        with _quiet(), _within(limit), drawing_from(Generator(0)):
+            exec(compile(text, str(path), "exec"), vars(module))
+            marker(work)
+        work.finish()
+        return Result(tuple(work.passed))
+    except Wrong as wrong:
+        return _result(work, text, wrong.step, wrong.finding, wrong.cause, wrong.line)
+    except SyntaxError as error:
+        line = error.lineno or 0 if error.filename == str(path) else _line(error, path)
+        return _result(work, text, "Python can read the file", f"{type(error).__name__}: {error.msg}", "", line)
+    except _TooLong as error:
+        where = _line(error, path)
+        cause = "a loop that never ends, or far more steps than are needed"
+        return _result(work, text, work.step, f"it did not end within {limit:g} seconds", cause, where)
+    except NotImplementedError as error:
+        line = _line(error, path)
+        where = f": fill the gap{' below the comment' if line else ''}"
+        return _result(work, text, work.step, f"nothing is written here yet{where}", "", line, unfinished=True)
+    except SystemExit as error:
+        return _result(work, text, work.step, "it ends the program", "", _line(error, path))
+    except RecursionError as error:
+        return _result(work, text, work.step, "it calls itself without end (RecursionError)", "", _line(error, path))
+    except Exception as error:
+        shapes = _shapes(error, path, text)
+        return _result(work, text, work.step, f"{type(error).__name__}: {error}{shapes}", _hint(error), _line(error, path))
+    finally:
+        if before is None:
+            sys.modules.pop(path.stem, None)
+        else:
+            sys.modules[path.stem] = before
+
+
+def _result(work: Work, text: str, step: str, finding: str, cause: str, line: int, unfinished: bool = False) -> Result:
+    lines = text.splitlines()
+    source = lines[line - 1].strip() if 0 < line <= len(lines) else ""
+    return Result(tuple(work.passed), step, printable(finding, 900), printable(cause, 900), line, source, unfinished)
+
+
+def _line(error: BaseException, path: Path) -> int:
+    """Returns the innermost line of the learner's file that the error passed through; 0 if it passed through none."""
+    lines = [frame.lineno or 0 for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return lines[-1] if lines else 0
+
+
+def _shapes(error: BaseException, path: Path, text: str) -> str:
+    """Returns the shapes of the arrays that the innermost line of the learner's file names, "" if it names none."""
+    found = None
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            found = trace
+        trace = trace.tb_next
+    lines = text.splitlines()
+    if found is None or not 0 < found.tb_lineno <= len(lines):
+        return ""
+    words = dict.fromkeys(re.findall(r"[A-Za-z_]\w*", lines[found.tb_lineno - 1]))
+    arrays = {name: found.tb_frame.f_locals.get(name) for name in words}
+    shown = [f"{name} {tuple(x.shape)}" for name, x in arrays.items() if isinstance(getattr(x, "shape", None), tuple)]
+    return f" (in this line: {', '.join(shown)})" if shown else ""
+
+
+def _hint(error: Exception) -> str:
+    """Returns what often leads to an exception of this kind, "" if nothing is known."""
+    text = str(error)
+    if "__array_ufunc__" in text or "NumPy would lose" in text:
+        return "NumPy's own function was given a tensor: in the body of an op take functions from xp, such as xp.exp, not np.exp"
+    if "'NoneType'" in text or "NoneType" in text:
+        return "a function that ends without `return` gives None"
+    if "core dimension" in text or "matmul" in text:
+        return "the lengths that are summed over differ: a transposition is missing, or the factors stand in the wrong order"
+    if "not callable" in text and "tuple" in text:
+        return "a comma is missing between two brackets"
+    return ""
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Within it, neither NumPy nor Python warns: what is not finite is for the marker to say."""
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
+def _within(seconds: float) -> Iterator[None]:
+    """Raises _TooLong after so many seconds, in the main thread of a system that has timers; elsewhere Ctrl-C ends an endless loop."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise _TooLong
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
