@@ -59,6 +59,7 @@ class Exercise:
     chapter: str
     solved: str = field(repr=False)
     marker: ModuleType = field(repr=False)
+    about_chapter: str = field(default="", repr=False)
 
     @property
     def file_name(self) -> str:
@@ -120,5 +121,5 @@ def course() -> tuple[Exercise, ...]:
         for name in package.ORDER:
             solved = (Path(str(package.__file__)).parent / f"{name}.py").read_text(encoding="utf-8")
             marker = importlib.import_module(f"{package.__name__}.{name}_marker")
-            found.append(Exercise(len(found) + 1, name, chapter, solved, marker))
+            found.append(Exercise(len(found) + 1, name, chapter, solved, marker, str(package.__doc__).partition("\n")[0]))
     return tuple(found)

@@ -82,7 +82,7 @@ def mark(path: Path, marker: Marker, limit: float = LIMIT) -> Result:
         return _result(work, text, work.step, "it calls itself without end (RecursionError)", "", _line(error, path))
     except Exception as error:
         shapes = _shapes(error, path, text)
-        return _result(work, text, work.step, f"{type(error).__name__}: {error}{shapes}", _hint(error), _line(error, path))
+        return _result(work, text, work.step, f"{_said(error)}{shapes}", _hint(error), _line(error, path))
     finally:
         if before is None:
             sys.modules.pop(path.stem, None)
@@ -100,6 +100,12 @@ def _line(error: BaseException, path: Path) -> int:
     """Returns the innermost line of the learner's file that the error passed through; 0 if it passed through none."""
     lines = [frame.lineno or 0 for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     return lines[-1] if lines else 0
+
+
+def _said(error: Exception) -> str:
+    """Returns the exception as one line. NumPy's text about matrices that do not fit speaks of gufunc signatures: it is left out."""
+    text = str(error)
+    return "the shapes of the two matrices do not fit" if "core dimension" in text else f"{type(error).__name__}: {text}"
 
 
 def _shapes(error: BaseException, path: Path, text: str) -> str:
