@@ -114,7 +114,9 @@ def overview(a: Overview) -> int:
         return try_all(a.dry_run)
     bugs = sum(exercise.bug is not None for exercise in course())
     if (folder := find_folder(Path())) is None:
-        print(f"Learn it here: {len(course()) - bugs} pieces to write, from the gradient of a product to a GPT, and {bugs} programs to mend.")
+        print(
+            f"Learn it here: {len(course()) - bugs} pieces to write, from the gradient of a product to a GPT, and {bugs} programs to mend."
+        )
         print("Each exercise is a file with a task and a gap. Fill the gap in your editor; the marker then says what is right, what is")
         print("wrong, in which line and for what likely reason. You need Python, NumPy, and what a derivative is.\n")
         print(f"  {say('start'):34} writes the files into {USUAL}/ (or a folder that you name)")
@@ -134,7 +136,10 @@ def introduce(folder: Folder) -> None:
         print("That was all of them. Next: tinylm/README.md says how to add an op of your own to tinylm.")
         return
     print(f"Next: {shown(folder.file_of(exercise))}\n\n{textwrap.indent(exercise.task, '  ')}\n")
-    print(f"Open {shown(folder.file_of(exercise))}, {'find the mistake' if exercise.bug else 'fill the gap'}, and mark it: {say('check')}")
+    there = "" if find_folder(Path()) else f"cd {shown(folder.path)} && "
+    print(
+        f"Open {shown(folder.file_of(exercise))}, {'find the mistake' if exercise.bug else 'fill the gap'}, and mark it: {there}{say('check')}"
+    )
     print(f"Help: {say('hint')}")
 
 
@@ -145,10 +150,38 @@ def start(a: Start) -> int:
         return 0
     new = folder.write()
     kept = len(course()) - len(new)
-    print(f"{len(new)} files written into {shown(a.folder)}{f'; {kept} were there and stay as they are' if kept else ''}.\n")
+    told = f"; {kept} were there and stay as they are" if kept else ""
+    print(f"{len(new)} file{'s' * (len(new) != 1)} written into {shown(a.folder)}{told}.\n")
     introduce(folder)
-    if find_folder(Path()) is None:
-        print(f"(Go to the folder first: cd {shown(a.folder)})")
+    return 0
+
+
+def introduce(folder: Folder) -> None:
+    """Prints how far the reader is, the next task, and how to go on."""
+    passed, exercise = folder.progress().passed, folder.next()
+    print(f"{len(passed)} of {len(course())} exercises have passed.")
+    if exercise is None:
+        print("That was all of them. Next: tinylm/README.md says how to add an op of your own to tinylm.")
+        return
+    print(f"Next: {shown(folder.file_of(exercise))}\n\n{textwrap.indent(exercise.task, '  ')}\n")
+    there = "" if find_folder(Path()) else f"cd {shown(folder.path)} && "
+    print(
+        f"Open {shown(folder.file_of(exercise))}, {'find the mistake' if exercise.bug else 'fill the gap'}, and mark it: {there}{say('check')}"
+    )
+    print(f"Help: {say('hint')}")
+
+
+def start(a: Start) -> int:
+    folder = Folder(a.folder)
+    if a.dry_run:
+        print(f"{len(course())} exercises would be written into {a.folder}")
+        return 0
+    new = folder.write()
+    kept = len(course()) - len(new)
+    print(
+        f"{len(new)} file{'s' * (len(new) != 1)} written into {shown(a.folder)}{f'; {kept} were there and stay as they are' if kept else ''}.\n"
+    )
+    introduce(folder)
     return 0
 
 
@@ -240,10 +273,7 @@ def try_all(first_only: bool) -> int:
             print(f"{trial.exercise.name}: {trial.mistake or 'the solution'}: {trial.result or 'passes'}")
             print(f"  expected: {f'marked wrong, with the words {trial.says!r}' if trial.mistake else 'it passes'}")
     solutions, mistakes = ([t.as_expected for t in done if bool(t.mistake) is wrong] for wrong in (False, True))
-    print(
-        f"{sum(solutions)} of {len(solutions)} exercises pass, "
-        f"{sum(mistakes)} of {len(mistakes)} planted mistakes are marked wrong"
-    )
+    print(f"{sum(solutions)} of {len(solutions)} exercises pass, {sum(mistakes)} of {len(mistakes)} planted mistakes are marked wrong")
     return 0 if all(solutions) and all(mistakes) else 1
 
 

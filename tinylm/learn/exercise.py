@@ -25,7 +25,9 @@ class Edit:
     def on(self, text: str) -> str:
         """Returns the text with the change. Raises ConfigError unless the piece is in it once."""
         if text.count(self.old) != 1:
-            raise ConfigError(f"a planted mistake changes {self.old!r:.80}, which is {text.count(self.old)} times in the file: expected once")
+            raise ConfigError(
+                f"a planted mistake changes {self.old!r:.80}, which is {text.count(self.old)} times in the file: expected once"
+            )
         return text.replace(self.old, self.new)
 
 
@@ -84,7 +86,7 @@ class Exercise:
     @property
     def hints(self) -> Sequence[str]:
         """Returns the hints, from the gentlest to the plainest."""
-        return self.marker.HINTS  # type: ignore[no-any-return]
+        return self.marker.HINTS
 
     @property
     def mistakes(self) -> list[Mistake]:
@@ -115,7 +117,7 @@ def blanked(solved: str) -> str:
 @cache
 def course() -> tuple[Exercise, ...]:
     """Returns all exercises in order."""
-    found = []
+    found: list[Exercise] = []
     for chapter in exercises.CHAPTERS:
         package = importlib.import_module(f"tinylm.learn.exercises.{chapter}")
         for name in package.ORDER:

@@ -88,4 +88,6 @@ def exercise_named(word: str) -> Exercise:
         if name == exercise.name or (word.isdecimal() and int(word) == exercise.number):
             return exercise
     names = [exercise.name for exercise in course()]
-    raise ConfigError(f"there is no exercise {word!r:.60}: expected a name, a number from 1 to {len(names)}, or a file{nearest(name, names)}")
+    raise ConfigError(
+        f"there is no exercise {word!r:.60}: expected a name, a number from 1 to {len(names)}, or a file{nearest(name, names)}"
+    )

@@ -50,9 +50,10 @@ def check_op(
 ) -> None:
     """Raises Wrong unless the op `name` of the file gives the value of tinylm's op of that name, and right gradients.
 
-    The steps: value, gradient by finite differences, gradient of the gradient, and both against PyTorch where it is
-    installed (torch). values: further calls, whose value alone is compared. expected: another function for the value, on tensors. causes: from the arguments of a call, what known
-    mistakes would give as the value, by their phrase.
+    The steps: value, gradient by finite differences, gradient of the gradient, and both against PyTorch where it is installed
+    (torch). values: further calls, whose value alone is compared. expected: another function for the value, on tensors.
+    causes: from the arguments of a call, what known mistakes would give as the value, by their phrase; vjp_causes: from dy
+    and the arguments, what they would give as the gradients, in a tuple with None for those that may be anything.
     """
     function = work.get(name)
     if not hasattr(function, "op"):
@@ -103,7 +104,9 @@ def _value(work: Work, function: Any, each: Call, expected: Any, causes: Any, sh
     compare(work, f"{body.__name__}({shown})", value, right, causes=known, where=function)
     for name, before, after in zip(inspect.signature(body).parameters, each.args, copies, strict=False):
         if isinstance(before, np.ndarray) and not np.array_equal(before, after, equal_nan=True):
-            raise work.wrong(f"{name} has other numbers after the call", "it is changed in place: x *= 2 changes x, x = x * 2 does not", function)
+            raise work.wrong(
+                f"{name} has other numbers after the call", "it is changed in place: x *= 2 changes x, x = x * 2 does not", function
+            )
     work.begin("the vjp returns one gradient per array, of its shape")
     dy = normal(*np.shape(value), seed=1)
     grads = vjp(dy)
@@ -118,7 +121,9 @@ def _value(work: Work, function: Any, each: Call, expected: Any, causes: Any, sh
         if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
             work.expect(g is None, f"the gradient of {name} is not None", "integers have no gradient", vjp)
         elif np.shape(g) != x.shape:
-            raise work.wrong(f"the gradient of {name} has shape {np.shape(g)}: expected {x.shape}, that of {name} ({shown})", _shapes(g, x), vjp)
+            raise work.wrong(
+                f"the gradient of {name} has shape {np.shape(g)}: expected {x.shape}, that of {name} ({shown})", _shapes(g, x), vjp
+            )
     floating = [g for g in grads if isinstance(g, np.ndarray) and g.dtype.kind == "f"]
     doubled = [g for g in vjp(2 * dy) if isinstance(g, np.ndarray) and g.dtype.kind == "f"]
     if any(np.array_equal(a, b) and a.any() for a, b in zip(floating, doubled, strict=False)):

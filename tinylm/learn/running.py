@@ -8,9 +8,11 @@ import threading
 import traceback
 import types
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -66,20 +68,18 @@ def mark(path: Path, marker: Marker, limit: float = LIMIT) -> Result:
     except Wrong as wrong:
         return _result(work, text, wrong.step, wrong.finding, wrong.cause, wrong.line)
     except SyntaxError as error:
-        line = error.lineno or 0 if error.filename == str(path) else _line(error, path)
-        return _result(work, text, "Python can read the file", f"{type(error).__name__}: {error.msg}", "", line)
+        at = error.lineno or 0 if error.filename == str(path) else _line(error, path)
+        return _result(work, text, "Python can read the file", f"{type(error).__name__}: {error.msg}", "", at)
     except _TooLong as error:
         where = _line(error, path)
         cause = "a loop that never ends, or far more steps than are needed"
         return _result(work, text, work.step, f"it did not end within {limit:g} seconds", cause, where)
     except NotImplementedError as error:
-        line = _line(error, path)
-        where = f": fill the gap{' below the comment' if line else ''}"
-        return _result(work, text, work.step, f"nothing is written here yet{where}", "", line, unfinished=True)
+        return _result(work, text, work.step, "nothing is written here yet: fill the gap", "", _line(error, path), unfinished=True)
     except SystemExit as error:
         return _result(work, text, work.step, "it ends the program", "", _line(error, path))
     except RecursionError as error:
-        return _result(work, text, work.step, "it calls itself without end (RecursionError)", "", _line(error, path))
+        return _result(work, text, work.step, "it calls itself without end (RecursionError)", "", _most_frequent_line(error, path))
     except Exception as error:
         shapes = _shapes(error, path, text)
         return _result(work, text, work.step, f"{_said(error)}{shapes}", _hint(error), _line(error, path))
@@ -96,10 +96,19 @@ def _result(work: Work, text: str, step: str, finding: str, cause: str, line: in
     return Result(tuple(work.passed), step, printable(finding, 900), printable(cause, 900), line, source, unfinished)
 
 
+def _lines(error: BaseException, path: Path) -> list[int]:
+    """Returns the lines of the learner's file that the error passed through, the innermost last."""
+    return [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == str(path)]
+
+
 def _line(error: BaseException, path: Path) -> int:
     """Returns the innermost line of the learner's file that the error passed through; 0 if it passed through none."""
-    lines = [frame.lineno or 0 for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    return lines[-1] if lines else 0
+    return (_lines(error, path) or [0])[-1]
+
+
+def _most_frequent_line(error: BaseException, path: Path) -> int:
+    """Returns the line that the error passed through most often: of an endless recursion, the one that calls."""
+    return Counter(_lines(error, path) or [0]).most_common(1)[0][0]
 
 
 def _said(error: Exception) -> str:
@@ -120,7 +129,7 @@ def _shapes(error: BaseException, path: Path, text: str) -> str:
     if found is None or not 0 < found.tb_lineno <= len(lines):
         return ""
     words = dict.fromkeys(re.findall(r"[A-Za-z_]\w*", lines[found.tb_lineno - 1]))
-    arrays = {name: found.tb_frame.f_locals.get(name) for name in words}
+    arrays: dict[str, Any] = {name: found.tb_frame.f_locals.get(name) for name in words}
     shown = [f"{name} {tuple(x.shape)}" for name, x in arrays.items() if isinstance(getattr(x, "shape", None), tuple)]
     return f" (in this line: {', '.join(shown)})" if shown else ""
 

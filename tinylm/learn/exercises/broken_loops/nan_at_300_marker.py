@@ -7,18 +7,26 @@ from tinylm.learn.exercise import Mistake
 from tinylm.learn.exercises.broken_loops import nan_at_300
 from tinylm.learn.work import Work
 
-HINTS = ("Print batch(300). What is the mean over no positions?",
-         "0/0 is NaN, and one NaN in a gradient makes every weight that it touches NaN. Repair the loss, not the NaN.",
-         "Divide by the number of kept positions, but by at least 1.")  # fmt: skip
+HINTS = (
+    "Print batch(300). What is the mean over no positions?",
+    "0/0 is NaN, and one NaN in a gradient makes every weight that it touches NaN. Repair the loss, not the NaN.",
+    "Divide by the number of kept positions, but by at least 1.",
+)
 THEN = "tinylm/train/README.md: a run stops at the step, names the op and keeps what repeats it: tinylm replay."
 BUG = Mistake.of("the mean over no positions", "/ max(float(kept.sum()), 1.0)", "/ kept.sum()", says="the symptom")
 MISTAKES = (
-    Mistake.of("the number is repaired, not the gradient", "/ max(float(kept.sum()), 1.0)", "/ kept.sum()",
-               "losses.append(loss.item())", "losses.append(np.nan_to_num(loss.item()).item())", says="the weights"),
+    Mistake.of(
+        "the number is repaired, not the gradient",
+        "/ max(float(kept.sum()), 1.0)",
+        "/ kept.sum()",
+        "losses.append(loss.item())",
+        "losses.append(np.nan_to_num(loss.item()).item())",
+        says="the weights",
+    ),
     Mistake.of("a mean over all positions", "/ max(float(kept.sum()), 1.0)", "/ len(ids)", says="left out"),
     Mistake.of("padding counts", "(targets != -1).astype(np.float32)", "np.ones(len(ids), np.float32)", says="left out"),
     Mistake.of("it stops before", "steps=320", "steps=300", says="320 losses"),
-)  # fmt: skip
+)
 
 
 def mark(work: Work) -> None:

@@ -7,16 +7,27 @@ from tinylm.learn.exercise import Mistake
 from tinylm.learn.op_marking import call, check_op, normal
 from tinylm.learn.work import Work
 
-HINTS = ("A weight is e divided by a sum. Over which positions does that sum run?",
-         "Later positions have weight 0, but they are still in the denominator: the weights of a row do not add up to 1.",
-         "Mask the scores with -inf before the softmax, and not its result.")  # fmt: skip
+HINTS = (
+    "A weight is e divided by a sum. Over which positions does that sum run?",
+    "Later positions have weight 0, but they are still in the denominator: the weights of a row do not add up to 1.",
+    "Mask the scores with -inf before the softmax, and not its result.",
+)
 THEN = "tinylm/ops/attention.py. The test for a leak is the one that you saw: change a late token, look at early outputs."
-BUG = Mistake.of("the mask comes after the softmax",
-                 "xp.where(seen, xp.matmul(q, xp.swapaxes(k, -1, -2)) * scale, -math.inf)", "xp.matmul(q, xp.swapaxes(k, -1, -2)) * scale",
-                 "weights = e / xp.sum(e, axis=-1, keepdims=True)", "weights = e / xp.sum(e, axis=-1, keepdims=True) * seen",
-                 says="position 0")  # fmt: skip
+BUG = Mistake.of(
+    "the mask comes after the softmax",
+    "xp.where(seen, xp.matmul(q, xp.swapaxes(k, -1, -2)) * scale, -math.inf)",
+    "xp.matmul(q, xp.swapaxes(k, -1, -2)) * scale",
+    "weights = e / xp.sum(e, axis=-1, keepdims=True)",
+    "weights = e / xp.sum(e, axis=-1, keepdims=True) * seen",
+    says="position 0",
+)
 MISTAKES = (
-    Mistake.of("a position does not see itself, but the next one", "np.tri(q.shape[-2], dtype=bool)", "np.tri(q.shape[-2], k=1, dtype=bool)", says="position 2"),
+    Mistake.of(
+        "a position does not see itself, but the next one",
+        "np.tri(q.shape[-2], dtype=bool)",
+        "np.tri(q.shape[-2], k=1, dtype=bool)",
+        says="position 2",
+    ),
     Mistake.of("a position does not see itself", "np.tri(q.shape[-2], dtype=bool)", "np.tri(q.shape[-2], k=-1, dtype=bool)"),
     Mistake.of("-inf became -1", "-math.inf)", "-1.0)", says="position 0"),
 )

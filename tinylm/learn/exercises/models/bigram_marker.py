@@ -1,5 +1,7 @@
 """Marks the bigram model."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from tinylm.learn.comparing import compare
@@ -14,19 +16,25 @@ HINTS = (
 THEN = "tinylm/models/ngram.py counts sequences of up to seven tokens; next, how to share what is left for the unseen."
 MISTAKES = (
     Mistake.of("rows and columns exchanged", "(ids[:-1], ids[1:]), 1", "(ids[1:], ids[:-1]), 1", says="exchanged"),
-    Mistake.of("repeated pairs counted once", "np.add.at(counts, (ids[:-1], ids[1:]), 1)", "counts[ids[:-1], ids[1:]] += 1", says="counted once"),
-    Mistake.of("nothing added", "(counts + 1) / (counts.sum(axis=1, keepdims=True) + vocab_size)",
-               "counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)", says="nothing is added"),
+    Mistake.of(
+        "repeated pairs counted once", "np.add.at(counts, (ids[:-1], ids[1:]), 1)", "counts[ids[:-1], ids[1:]] += 1", says="counted once"
+    ),
+    Mistake.of(
+        "nothing added",
+        "(counts + 1) / (counts.sum(axis=1, keepdims=True) + vocab_size)",
+        "counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)",
+        says="nothing is added",
+    ),
     Mistake.of("divided by all pairs", "counts.sum(axis=1, keepdims=True)", "counts.sum()", says="add up to 1"),
     Mistake.of("a sum of losses", ".mean()", ".sum()", says="mean"),
-)  # fmt: skip
+)
 
 
 def mark(work: Work) -> None:
     bigram, loss = work.get("bigram"), work.get("loss")
     size, ids = 5, np.random.default_rng(0).integers(0, 4, 60)  # token 4 never occurs
     counts = np.zeros((size, size))
-    for h, w in zip(ids[:-1], ids[1:], strict=True):
+    for h, w in pairwise(ids):
         counts[h, w] += 1
     once = (counts > 0).astype(float)
 
@@ -45,6 +53,6 @@ def mark(work: Work) -> None:
     compare(work, "p", found, p(counts), causes=causes, where=bigram)
     work.begin("the loss of another text")
     other = np.random.default_rng(1).integers(0, size, 30)
-    terms = [-np.log(p(counts)[h, w]) for h, w in zip(other[:-1], other[1:], strict=True)]
+    terms = [-np.log(p(counts)[h, w]) for h, w in pairwise(other)]
     causes = {"the sum and not the mean": sum(terms), "the sign is wrong": -np.mean(terms)}
     compare(work, "the loss", loss(p(counts), other), np.mean(terms), causes=causes, where=loss)

@@ -13,21 +13,36 @@ from tinylm.models import gpt as ours
 
 HINTS = (
     "n, t, c = x.shape. Split c_attn(x) into three, and bring each to (n, heads, t, c // heads): reshape first, then swapaxes(1, 2).",
-    "A reshape straight to (n, heads, t, D) has the right shape and mixes positions with heads. The way back is swapaxes(1, 2), then reshape(n, t, c).",
+    (
+        "A reshape straight to (n, heads, t, D) has the right shape and mixes positions with heads. "
+        "The way back is swapaxes(1, 2), then reshape(n, t, c)."
+    ),
     "Block: x = x + self.attn(self.ln_1(x)), and then x + self.mlp(self.ln_2(x)), which takes the new x.",
 )
 THEN = "tinylm/models/gpt.py: `Block`, with a cache and dropout; `split_heads` in tinylm/ops/attention.py is one op."
 MISTAKES = (
     Mistake.of("no residual around attention", "x = x + self.attn(self.ln_1(x))", "x = self.attn(self.ln_1(x))", says="no residual"),
-    Mistake.of("norms after the sums", "x = x + self.attn(self.ln_1(x))\n        return x + self.mlp(self.ln_2(x))",
-               "x = self.ln_1(x + self.attn(x))\n        return self.ln_2(x + self.mlp(x))", says="after the sums"),
-    Mistake.of("heads mixed with positions", "a.reshape(n, t, self.heads, c // self.heads).swapaxes(1, 2)",
-               "a.reshape(n, self.heads, t, c // self.heads)", says="mixes positions"),
+    Mistake.of(
+        "norms after the sums",
+        "x = x + self.attn(self.ln_1(x))\n        return x + self.mlp(self.ln_2(x))",
+        "x = self.ln_1(x + self.attn(x))\n        return self.ln_2(x + self.mlp(x))",
+        says="after the sums",
+    ),
+    Mistake.of(
+        "heads mixed with positions",
+        "a.reshape(n, t, self.heads, c // self.heads).swapaxes(1, 2)",
+        "a.reshape(n, self.heads, t, c // self.heads)",
+        says="mixes positions",
+    ),
     Mistake.of("not causal", "causal=True", "causal=False", says="later positions"),
-    Mistake.of("the MLP takes the old x", "x = x + self.attn(self.ln_1(x))\n        return x + self.mlp(self.ln_2(x))",
-               "return x + self.attn(self.ln_1(x)) + self.mlp(self.ln_2(x))", says="the x before attention"),
+    Mistake.of(
+        "the MLP takes the old x",
+        "x = x + self.attn(self.ln_1(x))\n        return x + self.mlp(self.ln_2(x))",
+        "return x + self.attn(self.ln_1(x)) + self.mlp(self.ln_2(x))",
+        says="the x before attention",
+    ),
     Mistake.of("relu", "tinylm.gelu", "tinylm.relu", says="relu"),
-)  # fmt: skip
+)
 
 
 def _variants(block: ours.Block, x: Tensor, heads: int) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ import tinylm
 
 def generate(model, prompt, count):
     """Returns `count` new tokens as a list.  prompt: a list of tokens, not empty; count: at least 1."""
-    found = []
+    found: list[int] = []
     with tinylm.no_grad():
         # >>> ids and state before, a loop
         ids, state = np.array([prompt]), None

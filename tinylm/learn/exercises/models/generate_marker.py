@@ -19,7 +19,9 @@ HINTS = (
 THEN = "tinylm/decode/sampling.py and stepping.py: temperature, top-k, many texts at once."
 MISTAKES = (
     Mistake.of("everything is read again", "ids = np.array([[token]])", "ids, state = np.array([[*prompt, *found]]), None", says="once"),
-    Mistake.of("everything is read again, after the state", "ids = np.array([[token]])", "ids = np.array([[*prompt, *found]])", says="one token"),
+    Mistake.of(
+        "everything is read again, after the state", "ids = np.array([[token]])", "ids = np.array([[*prompt, *found]])", says="one token"
+    ),
     Mistake.of("the state is thrown away", "logits, state = model", "logits, _ = model", says="the state"),
     Mistake.of("the scores after the first token", "[0, -1].argmax", "[0, 0].argmax", says="first token"),
     Mistake.of("one token too many", "len(found) < count", "len(found) <= count", says="tokens"),
@@ -45,7 +47,8 @@ def mark(work: Work) -> None:
     model = models.GPT(models.GPTConfig(vocab_size=13, block_size=64, n_layer=2, n_head=2, n_embd=8, tied=False))
     for k, (_, p) in enumerate(model.named_parameters()):
         p.data[...] = normal(*p.shape, seed=k + 12)
-    prompt, right = [3, 1, 4, 1], []
+    prompt = [3, 1, 4, 1]
+    right: list[int] = []
     with no_grad():
         while len(right) < count:
             right.append(int(model(Tensor(np.array([[*prompt, *right]]))).numpy()[0, -1].argmax()))
@@ -53,7 +56,9 @@ def mark(work: Work) -> None:
     work.begin("the tokens, against a model without a state")
     counting = _Counting(model)
     found = generate(counting, list(prompt), count)
-    work.expect(isinstance(found, list) and len(found) == count, f"{found!r:.80} is returned: expected a list of {count} tokens", "", generate)
+    work.expect(
+        isinstance(found, list) and len(found) == count, f"{found!r:.80} is returned: expected a list of {count} tokens", "", generate
+    )
     if list(found) != right:
         lengths = counting.lengths
         cause = ""

@@ -19,12 +19,21 @@ MISTAKES = (
     Mistake.of("no positions", " + self.wpe(np.arange(ids.shape[1]))", "", says="positions"),
     Mistake.of("weights that are not tied", "        self.lm_head.weight = self.wte.weight\n", "", says="tied"),
     Mistake.of("no last norm", "self.lm_head(self.ln_f(x))", "self.lm_head(x)", says="ln_f"),
-    Mistake.of("the first block alone", "        for block in self.h:\n            x = block(x)\n", "        x = self.h[0](x)\n", says="first block"),
-    Mistake.of("a list instead of a ModuleList", "nn.ModuleList([Block(config) for _ in range(layers)])", "[Block(config) for _ in range(layers)]",
-               says="ModuleList"),
+    Mistake.of(
+        "the first block alone",
+        "        for block in self.h:\n            x = block(x)\n",
+        "        x = self.h[0](x)\n",
+        says="first block",
+    ),
+    Mistake.of(
+        "a list instead of a ModuleList",
+        "nn.ModuleList([Block(config) for _ in range(layers)])",
+        "[Block(config) for _ in range(layers)]",
+        says="ModuleList",
+    ),
     Mistake.of("positions from 1", "np.arange(ids.shape[1])", "np.arange(1, ids.shape[1] + 1)", says="from 0"),
     Mistake.of("one block, several times", "[Block(config) for _ in range(layers)]", "[Block(config)] * layers", says="one block"),
-)  # fmt: skip
+)
 
 
 def mark(work: Work) -> None:
@@ -46,7 +55,9 @@ def mark(work: Work) -> None:
     tied = getattr(model.lm_head, "weight", None) is model.wte.weight
     work.expect(tied, "lm_head.weight is not wte.weight", "the weights are not tied: assign the one to the other", kind)
     blocks = {id(block) for block in model.h}
-    work.expect(len(blocks) == layers, f"{layers} blocks were asked for, {len(blocks)} is there", "the list has one block several times", kind)
+    work.expect(
+        len(blocks) == layers, f"{layers} blocks were asked for, {len(blocks)} is there", "the list has one block several times", kind
+    )
 
     model = model.to(dtype="float64")
     model.load_state_dict(theirs)

@@ -13,13 +13,17 @@ HINTS = (
 )
 THEN = "tinylm/models/ngram.py: the same over seven lengths, with three discounts that are estimated from the text."
 MISTAKES = (
-    Mistake.of("how often, not after how many", "lower = seen.sum(axis=0) / seen.sum()", "lower = counts.sum(axis=0) / counts.sum()",
-               says="how often"),
+    Mistake.of(
+        "how often, not after how many",
+        "lower = seen.sum(axis=0) / seen.sum()",
+        "lower = counts.sum(axis=0) / counts.sum()",
+        says="how often",
+    ),
     Mistake.of("what was taken is not shared out", " + discount * seen.sum(axis=1, keepdims=True) / safe * lower", "", says="shared out"),
     Mistake.of("nothing is taken", "np.maximum(counts - discount, 0)", "counts", says="nothing is taken"),
     Mistake.of("rows without a continuation", "np.where(totals > 0, p, lower)", "p", says="nothing follows"),
     Mistake.of("the other axis", "lower = seen.sum(axis=0)", "lower = seen.sum(axis=1)", says="N(h·)"),
-)  # fmt: skip
+)
 
 
 def _right(counts: np.ndarray, d: float, lower: np.ndarray, share: bool = True, take: bool = True, empty: bool = True) -> np.ndarray:

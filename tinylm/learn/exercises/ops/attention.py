@@ -6,7 +6,7 @@
 causal (T = S): position i sees positions j <= i only. Scores of the others become -inf before the softmax, whose weight is then
 exactly 0. xp.where(seen, scores, -math.inf) does it; seen = np.tri(T, dtype=bool) is True for j <= i.
 
-You have written matmul and softmax. An op's body works on arrays: `weights, softmax_vjp = tinylm.softmax.op.body(scores)`
+You have written matmul and softmax. An op's body works on arrays: `weights, softmax_vjp = softmax.op.body(scores)`
 gives value and vjp. Go backwards through your own lines: y, then weights, then scores, then q and k.
 """
 
@@ -15,6 +15,7 @@ import math
 import numpy as np
 
 import tinylm
+from tinylm.ops.softmax import softmax
 
 
 @tinylm.op
@@ -26,7 +27,7 @@ def scaled_dot_product_attention(q, k, v, /, *, causal=False):
     scores = xp.matmul(q, xp.swapaxes(k, -1, -2)) * scale
     if causal:
         scores = xp.where(np.tri(q.shape[-2], dtype=bool), scores, -math.inf)
-    weights, softmax_vjp = tinylm.softmax.op.body(scores)
+    weights, softmax_vjp = softmax.op.body(scores)
 
     def vjp(dy):
         dv = xp.matmul(xp.swapaxes(weights, -1, -2), dy)

@@ -9,29 +9,49 @@ from tinylm.learn.work import Work
 
 HINTS = (
     "y = weights v is a matmul: dv = weightsᵀ dy and dweights = dy vᵀ. Then (dscores,) = softmax_vjp(dweights).",
-    "scores = q kᵀ scale: dq = dscores k scale, and dk = dscoresᵀ q scale. Positions with weight 0 need no mask here: the softmax's vjp gives 0.",
+    (
+        "scores = q kᵀ scale: dq = dscores k scale, and dk = dscoresᵀ q scale. "
+        "Positions with weight 0 need no mask here: the softmax's vjp gives 0."
+    ),
     "All transpositions are xp.swapaxes(..., -1, -2). The order of the tuple is dq, dk, dv.",
 )
 THEN = "tinylm/ops/attention.py. tinylm/README.md says why the kernel keeps no weights for the backward pass."
 MISTAKES = (
-    Mistake.of("the scale is forgotten", "xp.matmul(q, xp.swapaxes(k, -1, -2)) * scale", "xp.matmul(q, xp.swapaxes(k, -1, -2))",
-               says="1/√D is missing"),
-    Mistake.of("the mask after the softmax", "        scores = xp.where(np.tri(q.shape[-2], dtype=bool), scores, -math.inf)\n    weights",
-               "        pass\n    weights", "    def vjp(dy):",
-               "    if causal:\n        weights = weights * np.tri(q.shape[-2])\n\n    def vjp(dy):", says="after the softmax"),
-    Mistake.of("later positions are seen, earlier ones not", "np.tri(q.shape[-2], dtype=bool)", "np.tri(q.shape[-2], dtype=bool).T",
-               says="later positions"),
-    Mistake.of("the softmax is skipped going back", "(dscores,) = softmax_vjp(xp.matmul(dy, xp.swapaxes(v, -1, -2)))",
-               "dscores = xp.matmul(dy, xp.swapaxes(v, -1, -2))", says="the softmax"),
+    Mistake.of(
+        "the scale is forgotten",
+        "xp.matmul(q, xp.swapaxes(k, -1, -2)) * scale",
+        "xp.matmul(q, xp.swapaxes(k, -1, -2))",
+        says="1/√D is missing",
+    ),
+    Mistake.of(
+        "the mask after the softmax",
+        "        scores = xp.where(np.tri(q.shape[-2], dtype=bool), scores, -math.inf)\n    weights",
+        "        pass\n    weights",
+        "    def vjp(dy):",
+        "    if causal:\n        weights = weights * np.tri(q.shape[-2])\n\n    def vjp(dy):",
+        says="after the softmax",
+    ),
+    Mistake.of(
+        "later positions are seen, earlier ones not",
+        "np.tri(q.shape[-2], dtype=bool)",
+        "np.tri(q.shape[-2], dtype=bool).T",
+        says="later positions",
+    ),
+    Mistake.of(
+        "the softmax is skipped going back",
+        "(dscores,) = softmax_vjp(xp.matmul(dy, xp.swapaxes(v, -1, -2)))",
+        "dscores = xp.matmul(dy, xp.swapaxes(v, -1, -2))",
+        says="the softmax",
+    ),
     Mistake.of("dk without its transposition", "xp.matmul(xp.swapaxes(dscores, -1, -2), q) * scale", "xp.matmul(dscores, q) * scale"),
     Mistake.of("the scale is forgotten going back", "dq = xp.matmul(dscores, k) * scale", "dq = xp.matmul(dscores, k)", says="a factor of"),
-)  # fmt: skip
+)
 
 
 def _causes(q, k, v, causal=False):
     scores = q @ np.swapaxes(k, -1, -2)
     scale = q.shape[-1] ** -0.5
-    seen = np.tri(*scores.shape[-2:], dtype=bool)
+    seen = np.tri(*scores.shape[-2:]) == 1
 
     def y(scores, mask):
         return ops.softmax(np.where(mask, scores, -np.inf)).numpy() @ v
@@ -43,7 +63,7 @@ def _causes(q, k, v, causal=False):
         ) @ v
         found["the mask is the wrong way round: later positions are seen, earlier ones are not"] = y(scores * scale, seen.T)
         found["no mask: every position sees the later ones"] = y(scores * scale, True)
-        found["a position does not see itself"] = y(scores * scale, np.tri(*scores.shape[-2:], -1, dtype=bool))
+        found["a position does not see itself"] = y(scores * scale, np.tri(scores.shape[-2], scores.shape[-1], -1) == 1)
     return found
 
 

@@ -8,7 +8,10 @@ from tinylm.learn.op_marking import call, check_op, normal
 from tinylm.learn.work import Work
 
 HINTS = (
-    "Three lines give the value: subtract each row's maximum; subtract the logarithm of the sum of exponentials; take the mean at the targets.",
+    (
+        "Three lines give the value: subtract each row's maximum; "
+        "subtract the logarithm of the sum of exponentials; take the mean at the targets."
+    ),
     "log_p[rows, targets] picks the log-probability of the right token of each row, with rows = 0, 1, ..., N-1.",
     "onehot = np.zeros(logits.shape, logits.dtype); onehot[rows, targets] = 1. The vjp returns dy * (xp.exp(log_p) - onehot) / N, None.",
 )

@@ -15,12 +15,21 @@ THEN = "tinylm/ops/dropout.py and tinylm/engine/random_keys.py: why a resumed ru
 MISTAKES = (
     Mistake.of("the division by 1 - p is forgotten", " / (1 - p)", "", says="a division by 1 - p is missing"),
     Mistake.of("dropped and kept are exchanged", ">= p * 2**32", "< p * 2**32", says="where it should be kept"),
-    Mistake.of("a new mask in the vjp", "lambda dy: (dy * mask,)",
-               "lambda dy: (dy * (random_uint32((key[0], key[1] + 1), x.size) >= p * 2**32).reshape(x.shape) / (1 - p),)", says="another mask"),
+    Mistake.of(
+        "a new mask in the vjp",
+        "lambda dy: (dy * mask,)",
+        "lambda dy: (dy * (random_uint32((key[0], key[1] + 1), x.size) >= p * 2**32).reshape(x.shape) / (1 - p),)",
+        says="another mask",
+    ),
     Mistake.of("no mask in the vjp", "lambda dy: (dy * mask,)", "lambda dy: (dy / (1 - p),)", says="no mask"),
-    Mistake.of("NumPy's own random numbers", "random_uint32(key, x.size) >= p * 2**32", "np.random.default_rng().random(x.size) >= p",
-               "import tinylm\n", "import numpy as np\n\nimport tinylm\n"),
-)  # fmt: skip
+    Mistake.of(
+        "NumPy's own random numbers",
+        "random_uint32(key, x.size) >= p * 2**32",
+        "np.random.default_rng().random(x.size) >= p",
+        "import tinylm\n",
+        "import numpy as np\n\nimport tinylm\n",
+    ),
+)
 
 
 def _causes(x, p=0.5, key=None):
@@ -34,7 +43,10 @@ def _causes(x, p=0.5, key=None):
 
 def _vjp_causes(dy, x, p=0.5, key=None):
     words = (random_uint32((key[0], key[1] + n), x.size) >= p * 2**32 for n in range(1, 4))
-    return {f"another mask than that of y: of the key {key[0], key[1] + n + 1}": (dy * w.reshape(x.shape) / (1 - p),) for n, w in enumerate(words)} | {
+    return {
+        f"another mask than that of y: of the key {key[0], key[1] + n + 1}": (dy * w.reshape(x.shape) / (1 - p),)
+        for n, w in enumerate(words)
+    } | {
         "no mask: what was dropped gets no gradient": (dy / (1 - p),),
         "no mask: dx = dy m": (dy,),
     }

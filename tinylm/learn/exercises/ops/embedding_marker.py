@@ -12,17 +12,33 @@ HINTS = (
 )
 THEN = "tinylm/ops/indexing.py: `embedding`, `getitem` and their adjoint `scatter_add`."
 MISTAKES = (
-    Mistake.of("repeated tokens overwrite each other", "lambda dy: (None, xp.scatter_add(dy, ids, weight.shape))", "_vjp(ids, weight)",
-               "@tinylm.op", "def _vjp(ids, weight):\n    def vjp(dy):\n        dweight = np.zeros(weight.shape)\n"
-               "        dweight[ids] = dy\n        return None, dweight\n\n    return vjp\n\n\n@tinylm.op",
-               "import tinylm\n", "import numpy as np\n\nimport tinylm\n", says="only its last contribution"),
-    Mistake.of("the gradients in the wrong order", "(None, xp.scatter_add(dy, ids, weight.shape))",
-               "(xp.scatter_add(dy, ids, weight.shape), None)", says="integers have no gradient"),
+    Mistake.of(
+        "repeated tokens overwrite each other",
+        "lambda dy: (None, xp.scatter_add(dy, ids, weight.shape))",
+        "_vjp(ids, weight)",
+        "@tinylm.op",
+        "def _vjp(ids, weight):\n    def vjp(dy):\n        dweight = np.zeros(weight.shape)\n"
+        "        dweight[ids] = dy\n        return None, dweight\n\n    return vjp\n\n\n@tinylm.op",
+        "import tinylm\n",
+        "import numpy as np\n\nimport tinylm\n",
+        says="only its last contribution",
+    ),
+    Mistake.of(
+        "the gradients in the wrong order",
+        "(None, xp.scatter_add(dy, ids, weight.shape))",
+        "(xp.scatter_add(dy, ids, weight.shape), None)",
+        says="integers have no gradient",
+    ),
     Mistake.of("the cotangent itself", "xp.scatter_add(dy, ids, weight.shape)", "dy", says="has shape"),
-    Mistake.of("repeated tokens are averaged", "xp.scatter_add(dy, ids, weight.shape)",
-               "xp.scatter_add(dy, ids, weight.shape) / np.maximum(np.bincount(ids.ravel(), minlength=len(weight)), 1)[:, None]",
-               "import tinylm\n", "import numpy as np\n\nimport tinylm\n", says="averaged"),
-)  # fmt: skip
+    Mistake.of(
+        "repeated tokens are averaged",
+        "xp.scatter_add(dy, ids, weight.shape)",
+        "xp.scatter_add(dy, ids, weight.shape) / np.maximum(np.bincount(ids.ravel(), minlength=len(weight)), 1)[:, None]",
+        "import tinylm\n",
+        "import numpy as np\n\nimport tinylm\n",
+        says="averaged",
+    ),
+)
 
 
 def _vjp_causes(dy, ids, weight):
@@ -31,7 +47,10 @@ def _vjp_causes(dy, ids, weight):
     np.add.at(total, ids, dy)
     return {
         "a token that occurs several times gets only its last contribution: they add up": (None, last),
-        "the contributions of one token are averaged: they add up": (None, total / np.maximum(np.bincount(ids.ravel(), minlength=len(weight)), 1)[:, None]),
+        "the contributions of one token are averaged: they add up": (
+            None,
+            total / np.maximum(np.bincount(ids.ravel(), minlength=len(weight)), 1)[:, None],
+        ),
     }
 
 

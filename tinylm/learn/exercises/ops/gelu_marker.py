@@ -1,7 +1,9 @@
 """Marks GELU."""
 
 import numpy as np
+from scipy.special import erf
 
+from tinylm import ops
 from tinylm.learn.exercise import Mistake
 from tinylm.learn.op_marking import call, check_op, normal
 from tinylm.learn.work import Work
@@ -17,25 +19,22 @@ MISTAKES = (
     Mistake.of("the factor x is held constant", "(below + x * density)", "(x * density)", says="the term Φ(x) is missing"),
     Mistake.of("φ without its factor", " / math.sqrt(2 * math.pi)", "", says="1/√(2π) is missing"),
     Mistake.of("erf of x, not of x/√2", "xp.erf(x / math.sqrt(2))", "xp.erf(x)", says="erf(x) instead of erf(x/√2)"),
-    Mistake.of("no comma", "return (dy * (below + x * density),)", "return (dy * (below + x * density))", says="a comma makes a tuple of one"),
+    Mistake.of(
+        "no comma", "return (dy * (below + x * density),)", "return (dy * (below + x * density))", says="a comma makes a tuple of one"
+    ),
 )
 
 
 def _causes(x):
-    from tinylm import ops
-
-    e, half = ops.erf.op.body, 0.5 * x
     return {
-        "erf(x) instead of erf(x/√2)": half * (1 + e(x)[0]),
-        "the approximation by tanh": ops.gelu.op.body(x, approximate="tanh")[0],
-        "Φ(x) alone: the factor x is missing": 0.5 * (1 + e(x / np.sqrt(2))[0]),
+        "erf(x) instead of erf(x/√2)": 0.5 * x * (1 + erf(x)),
+        "the approximation by tanh": ops.gelu(x, approximate="tanh"),
+        "Φ(x) alone: the factor x is missing": 0.5 * (1 + erf(x / np.sqrt(2))),
     }
 
 
 def _vjp_causes(dy, x):
-    from tinylm import ops
-
-    below, density = 0.5 * (1 + ops.erf.op.body(x / np.sqrt(2))[0]), np.exp(-0.5 * x * x) / np.sqrt(2 * np.pi)
+    below, density = 0.5 * (1 + erf(x / np.sqrt(2))), np.exp(-0.5 * x * x) / np.sqrt(2 * np.pi)
     return {
         "the product rule has two terms: the term x φ(x) is missing": (dy * below,),
         "the product rule has two terms: the term Φ(x) is missing": (dy * x * density,),

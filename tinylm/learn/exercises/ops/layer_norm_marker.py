@@ -15,16 +15,27 @@ THEN = "tinylm/ops/normalization.py; its C kernel is kernels/cpu/normalization.c
 MISTAKES = (
     Mistake.of("the variance is held constant", " - xhat * xp.mean(dxhat * xhat, axis=-1, keepdims=True)", "", says="that of the variance"),
     Mistake.of("the mean is held constant", " - xp.mean(dxhat, axis=-1, keepdims=True)", "", says="that of the mean"),
-    Mistake.of("mean and variance are held constant",
-               "dxhat - xp.mean(dxhat, axis=-1, keepdims=True) - xhat * xp.mean(dxhat * xhat, axis=-1, keepdims=True)", "dxhat",
-               says="those of the mean and the variance"),
+    Mistake.of(
+        "mean and variance are held constant",
+        "dxhat - xp.mean(dxhat, axis=-1, keepdims=True) - xhat * xp.mean(dxhat * xhat, axis=-1, keepdims=True)",
+        "dxhat",
+        says="those of the mean and the variance",
+    ),
     Mistake.of("weight's gradient is not summed", "sum_to(dy * xhat, weight.shape)", "dy * xhat", says="missing un-broadcast"),
-    Mistake.of("a division by C - 1", "xp.mean(centred * centred, axis=-1, keepdims=True)",
-               "xp.sum(centred * centred, axis=-1, keepdims=True) / (x.shape[-1] - 1)", says="divided by C - 1"),
-    Mistake.of("eps outside the root", "1 / xp.sqrt(xp.mean(centred * centred, axis=-1, keepdims=True) + eps)",
-               "1 / (xp.sqrt(xp.mean(centred * centred, axis=-1, keepdims=True)) + eps)", says="eps is added to the root"),
+    Mistake.of(
+        "a division by C - 1",
+        "xp.mean(centred * centred, axis=-1, keepdims=True)",
+        "xp.sum(centred * centred, axis=-1, keepdims=True) / (x.shape[-1] - 1)",
+        says="divided by C - 1",
+    ),
+    Mistake.of(
+        "eps outside the root",
+        "1 / xp.sqrt(xp.mean(centred * centred, axis=-1, keepdims=True) + eps)",
+        "1 / (xp.sqrt(xp.mean(centred * centred, axis=-1, keepdims=True)) + eps)",
+        says="eps is added to the root",
+    ),
     Mistake.of("dy where dx̂ belongs", "dxhat = dy * weight", "dxhat = dy", says="dx̂ = dy weight"),
-)  # fmt: skip
+)
 
 
 def _causes(x, weight, bias, eps=1e-5):

@@ -15,9 +15,15 @@ MISTAKES = (
     Mistake.of("the factors of db in the wrong order", "xp.matmul(xp.swapaxes(a, -1, -2), dy)", "xp.matmul(dy, xp.swapaxes(a, -1, -2))"),
     Mistake.of("all axes reversed", "xp.swapaxes(b, -1, -2)", "b.T"),
     Mistake.of("an element-wise product", "y = xp.matmul(a, b)", "y = a * b"),
-    Mistake.of("NumPy's own function", "xp.matmul(dy, xp.swapaxes(b, -1, -2))", "np.matmul(dy, np.swapaxes(b, -1, -2))",
-               "import tinylm\n", "import numpy as np\n\nimport tinylm\n", says="from xp"),
-)  # fmt: skip
+    Mistake.of(
+        "NumPy's own function",
+        "xp.matmul(dy, xp.swapaxes(b, -1, -2))",
+        "np.matmul(dy, np.swapaxes(b, -1, -2))",
+        "import tinylm\n",
+        "import numpy as np\n\nimport tinylm\n",
+        says="from xp",
+    ),
+)
 
 
 def mark(work: Work) -> None:

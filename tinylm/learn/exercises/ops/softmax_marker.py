@@ -14,11 +14,15 @@ HINTS = (
 )
 THEN = "tinylm/ops/softmax.py. tinylm/ops/README.md derives this vjp, and kernels/README.md makes it fast."
 MISTAKES = (
-    Mistake.of("the diagonal of the Jacobian alone", "y * (dy - xp.sum(dy * y, axis=-1, keepdims=True))", "y * (1 - y) * dy", says="diagonal"),
+    Mistake.of(
+        "the diagonal of the Jacobian alone", "y * (dy - xp.sum(dy * y, axis=-1, keepdims=True))", "y * (1 - y) * dy", says="diagonal"
+    ),
     Mistake.of("the sum is left out", "dy - xp.sum(dy * y, axis=-1, keepdims=True)", "dy", says="the sum over i is missing"),
     Mistake.of("no maximum subtracted", "x - xp.max(x, axis=-1, keepdims=True)", "x", says="exponential that overflows"),
     Mistake.of("the sum of dy, not of dy y", "xp.sum(dy * y,", "xp.sum(dy,", says="Σ dy instead of Σ dy y"),
-    Mistake.of("along the wrong axis", "xp.sum(e, axis=-1, keepdims=True)", "xp.sum(e, axis=0, keepdims=True)", says="along the first axis"),
+    Mistake.of(
+        "along the wrong axis", "xp.sum(e, axis=-1, keepdims=True)", "xp.sum(e, axis=0, keepdims=True)", says="along the first axis"
+    ),
 )
 
 
@@ -41,4 +45,11 @@ def _vjp_causes(dy, x):
 
 def mark(work: Work) -> None:
     large = call([[1000.0, 1001.0, 998.0], [-1000.0, 0.0, 1.0]])
-    check_op(work, "softmax", [call(normal(2, 3)), call(normal(4)), call(normal(2, 2, 3))], values=[large], causes=_causes, vjp_causes=_vjp_causes)
+    check_op(
+        work,
+        "softmax",
+        [call(normal(2, 3)), call(normal(4)), call(normal(2, 2, 3))],
+        values=[large],
+        causes=_causes,
+        vjp_causes=_vjp_causes,
+    )

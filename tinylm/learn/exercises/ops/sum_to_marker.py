@@ -15,13 +15,20 @@ HINTS = (
 )
 THEN = "tinylm/engine/arrays.py has it as `sum_to`: ten lines, for tensors as well."
 MISTAKES = (
-    Mistake.of("only the axes in front", "[*range(front), *(front + i for i, n in enumerate(shape) if n == 1 and x.shape[front + i] != 1)]",
-               "list(range(front))"),
+    Mistake.of(
+        "only the axes in front",
+        "[*range(front), *(front + i for i, n in enumerate(shape) if n == 1 and x.shape[front + i] != 1)]",
+        "list(range(front))",
+    ),
     Mistake.of("axes counted from the wrong end", "(front + i for i, n", "(i for i, n"),
     Mistake.of("a mean", "x.sum(axis", "x.mean(axis", says="mean"),
-    Mistake.of("the first of the repetitions", "x.sum(axis=tuple(axes), keepdims=True).reshape(shape)",
-               "x[tuple(slice(0, 1) if i in axes else slice(None) for i in range(x.ndim))].reshape(shape)", says="the first of the repetitions"),
-)  # fmt: skip
+    Mistake.of(
+        "the first of the repetitions",
+        "x.sum(axis=tuple(axes), keepdims=True).reshape(shape)",
+        "x[tuple(slice(0, 1) if i in axes else slice(None) for i in range(x.ndim))].reshape(shape)",
+        says="the first of the repetitions",
+    ),
+)
 
 SHAPES = [((2, 3), (2, 3)), ((2, 3), (3,)), ((2, 3), (2, 1)), ((2, 3), (1, 1)), ((4, 2, 3), (1, 3)), ((4, 2, 3), (2, 1)), ((4, 3), ())]
 

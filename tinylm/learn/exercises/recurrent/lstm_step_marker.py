@@ -19,13 +19,23 @@ THEN = "tinylm/ops/recurrent_cells.py has the three cells; tinylm/ops/recurrent_
 MISTAKES = (
     Mistake.of("the gates in another order", "i, f, g, o =", "i, f, o, g =", says="order i, f, g, o"),
     Mistake.of("the old cell is shown", "tinylm.tanh(new), new", "tinylm.tanh(c), new", says="of the old c"),
-    Mistake.of("no tanh on the cell", "tinylm.sigmoid(o) * tinylm.tanh(new), new", "tinylm.sigmoid(o) * new, new", says="tanh of c' is missing"),
-    Mistake.of("forget and input exchanged", "tinylm.sigmoid(f) * c + tinylm.sigmoid(i) *", "tinylm.sigmoid(i) * c + tinylm.sigmoid(f) *",
-               says="exchanged"),
+    Mistake.of(
+        "no tanh on the cell", "tinylm.sigmoid(o) * tinylm.tanh(new), new", "tinylm.sigmoid(o) * new, new", says="tanh of c' is missing"
+    ),
+    Mistake.of(
+        "forget and input exchanged",
+        "tinylm.sigmoid(f) * c + tinylm.sigmoid(i) *",
+        "tinylm.sigmoid(i) * c + tinylm.sigmoid(f) *",
+        says="exchanged",
+    ),
     Mistake.of("the state is ignored", " + h @ weight_hh.T", "", says="h W_hhᵀ is missing"),
-    Mistake.of("the results in the wrong order", "return tinylm.sigmoid(o) * tinylm.tanh(new), new", "return new, tinylm.sigmoid(o) * tinylm.tanh(new)",
-               says="(h', c')"),
-)  # fmt: skip
+    Mistake.of(
+        "the results in the wrong order",
+        "return tinylm.sigmoid(o) * tinylm.tanh(new), new",
+        "return new, tinylm.sigmoid(o) * tinylm.tanh(new)",
+        says="(h', c')",
+    ),
+)
 
 
 def _sigmoid(x):
@@ -65,5 +75,8 @@ def mark(work: Work) -> None:
     for k, name in enumerate(("h'", "c'")):
         compare(work, name, result[k], right[k], causes={phrase: pair[k] for phrase, pair in known.items()}, where=step)
     work.begin("the gradients of all six arguments reach them")
-    report = gradcheck(step, *(normal(*a.shape, seed=3) for a in (np.empty((1, 2)), *[np.empty((1, 2))] * 2, np.empty((8, 2)), np.empty((8, 2)), np.empty(8))))
+    report = gradcheck(
+        step,
+        *(normal(*a.shape, seed=3) for a in (np.empty((1, 2)), *[np.empty((1, 2))] * 2, np.empty((8, 2)), np.empty((8, 2)), np.empty(8))),
+    )
     work.expect(report.ok, str(report), "a tensor was turned into an array (.numpy(), .data): the tape ends there", step)

@@ -15,8 +15,8 @@ def truncated(step, x, state, size):
     # >>> one loop over blocks, one within a block
     losses = []
     for start in range(0, len(x), size):
-        total = 0.0
-        for t in range(start, min(start + size, len(x))):
+        total, state = step(x[start], state)
+        for t in range(start + 1, min(start + size, len(x))):
             loss, state = step(x[t], state)
             total = total + loss
         total.backward()

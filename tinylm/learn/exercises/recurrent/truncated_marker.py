@@ -1,5 +1,7 @@
 """Marks truncated backpropagation through time."""
 
+from typing import Any
+
 import numpy as np
 
 from tinylm import ops
@@ -18,13 +20,19 @@ HINTS = (
 THEN = "tinylm/models/rnn_lm.py and tinylm/train/tasks/language_modeling.py: the state that is carried between batches."
 MISTAKES = (
     Mistake.of("the state is not cut off", "        state = state.detach()\n", "", says="detach"),
-    Mistake.of("the graph is kept instead", "total.backward()\n        state = state.detach()", "total.backward(retain_graph=True)", says="grows"),
+    Mistake.of(
+        "the graph is kept instead", "total.backward()\n        state = state.detach()", "total.backward(retain_graph=True)", says="grows"
+    ),
     Mistake.of("every block starts afresh", "state = state.detach()", "state = state.detach() * 0", says="starts from zero"),
-    Mistake.of("cut at every step", "            total = total + loss\n", "            total = total + loss\n            state = state.detach()\n",
-               says="at every step"),
+    Mistake.of(
+        "cut at every step",
+        "loss, state = step(x[t], state)",
+        "loss, state = step(x[t], state.detach())",
+        says="at every step",
+    ),
     Mistake.of("the last, shorter block is lost", "range(0, len(x), size)", "range(0, len(x) - size + 1, size)"),
     Mistake.of("the loss of the last step alone", "total = total + loss", "total = loss"),
-)  # fmt: skip
+)
 
 
 class _Net:
@@ -40,8 +48,8 @@ class _Net:
         return ((h - 0.5) ** 2).sum(), h
 
 
-def _right(x: np.ndarray, size: int, cut: int, carry: float = 1.0) -> tuple[list[float], np.ndarray]:
-    """Returns the losses by block and the gradient of u, where the state is cut off every `cut` steps and multiplied by `carry` at blocks."""
+def _right(x: np.ndarray, size: int, cut: int, carry: float = 1.0) -> tuple[list[float], Any]:
+    """Returns the losses by block and the gradient of u; the state is cut off every `cut` steps, and times `carry` after a block."""
     net, h, losses = _Net(), Tensor(np.zeros(2)), []
     for start in range(0, len(x), size):
         total = Tensor(np.zeros(()))
@@ -70,11 +78,20 @@ def mark(work: Work) -> None:
     afresh, _ = _right(x, size, size, 0.0)
     work.expect(isinstance(losses, list), f"it returns a {type(losses).__name__}: expected a list of numbers", "", truncated)
     work.expect(len(losses) == 3, f"{len(losses)} losses are returned: expected 3, of blocks of 3, 3 and 2 steps", "", truncated)
-    compare(work, "the losses", np.array(losses), right, causes={"the state starts from zero in every block: carry it on": afresh}, where=truncated)
+    compare(
+        work,
+        "the losses",
+        np.array(losses),
+        right,
+        causes={"the state starts from zero in every block: carry it on": afresh},
+        where=truncated,
+    )
     work.begin("the tape does not grow from block to block")
     most = max(net.sizes)
     cause = "the state still has the tape of all earlier blocks: detach it, instead of retain_graph=True"
-    work.expect(most <= 6 * size, f"the tape grows: {net.sizes[size - 1]} nodes after the first block, {most} in the last", cause, truncated)
+    work.expect(
+        most <= 6 * size, f"the tape grows: {net.sizes[size - 1]} nodes after the first block, {most} in the last", cause, truncated
+    )
     work.begin("the gradient, through a block and not further")
     causes = {"the state is cut off at every step: no gradient goes through time": _right(x, size, 1)[1]}
     compare(work, "the gradient of the recurrent weights", net.u.grad, gradient, causes=causes, where=truncated)

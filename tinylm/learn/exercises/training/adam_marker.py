@@ -15,7 +15,9 @@ HINTS = (
 )
 THEN = "tinylm/optim/adam.py does it in place on one flat array, block by block."
 MISTAKES = (
-    Mistake.of("no bias correction", "mean, square = m / (1 - beta1**t), v / (1 - beta2**t)", "mean, square = m, v", says="bias correction"),
+    Mistake.of(
+        "no bias correction", "mean, square = m / (1 - beta1**t), v / (1 - beta2**t)", "mean, square = m, v", says="bias correction"
+    ),
     Mistake.of("the corrected means are carried on", "+ eps), m, v", "+ eps), mean, square", says="without the correction"),
     Mistake.of("eps within the root", "(np.sqrt(square) + eps)", "np.sqrt(square + eps)", says="outside the root"),
     Mistake.of("no root", "np.sqrt(square)", "square", says="root"),

@@ -16,12 +16,18 @@ HINTS = (
 THEN = "tinylm/optim/schedules.py has this one, a linear one, and that of the first Transformer."
 MISTAKES = (
     Mistake.of("the first step is lost", "lr * (step + 1) / (warmup + 1)", "lr * step / warmup", says="step 0 has the rate 0"),
-    Mistake.of("it rises again after the end", "min((step - warmup) / max(steps - warmup, 1), 1.0)", "(step - warmup) / max(steps - warmup, 1)",
-               says="after the end"),
+    Mistake.of(
+        "it rises again after the end",
+        "min((step - warmup) / max(steps - warmup, 1), 1.0)",
+        "(step - warmup) / max(steps - warmup, 1)",
+        says="after the end",
+    ),
     Mistake.of("it falls to zero, not to min_lr", "min_lr + (lr - min_lr) *", "lr *", says="min_lr"),
     Mistake.of("a whole cosine", "math.pi * done", "2 * math.pi * done", says="half a cosine"),
-    Mistake.of("the warmup is not subtracted", "(step - warmup) / max(steps - warmup, 1)", "step / steps", says="counts from the end of the warmup"),
-)  # fmt: skip
+    Mistake.of(
+        "the warmup is not subtracted", "(step - warmup) / max(steps - warmup, 1)", "step / steps", says="counts from the end of the warmup"
+    ),
+)
 
 
 def mark(work: Work) -> None:
@@ -44,9 +50,21 @@ def mark(work: Work) -> None:
                 "this is a whole cosine: half a cosine has π d": cosine(2 * d),
                 "d counts from the end of the warmup": cosine(step / steps),
             }
-            compare(work, f"the rate of step {step} ({lr=}, min_lr={low}, {warmup=}, {steps=})", schedule(step, lr, low, warmup, steps),
-                    right(step), causes=causes, where=schedule)  # fmt: skip
+            compare(
+                work,
+                f"the rate of step {step} ({lr=}, min_lr={low}, {warmup=}, {steps=})",
+                schedule(step, lr, low, warmup, steps),
+                right(step),
+                causes=causes,
+                where=schedule,
+            )
     work.begin("no warmup, and a warmup as long as the schedule")
     compare(work, "the rate of step 0 without warmup", schedule(0, lr, low, 0, 9), np.array(lr), where=schedule)
-    compare(work, "the rate at the end of a warmup of 9 steps out of 9", schedule(8, lr, low, 9, 9), WarmupCosine(lr, low, 9, 9)(8), where=schedule)
+    compare(
+        work,
+        "the rate at the end of a warmup of 9 steps out of 9",
+        schedule(8, lr, low, 9, 9),
+        WarmupCosine(lr, low, 9, 9)(8),
+        where=schedule,
+    )
     schedule(9, lr, low, 9, 9)

@@ -14,19 +14,34 @@ from tinylm.learn.work import Work
 HINTS = (
     "Begin with y.grad = np.ones_like(y.data) and pending = {y.age: y}. Then loop while pending is not empty.",
     "node = pending.pop(max(pending)) is the youngest. A leaf has no vjp: nothing more is to be done with it.",
-    "for parent, g in zip(node.parents, node.vjp(node.grad)): add g to parent.grad (or set it, if it is None), then pending[parent.age] = parent.",
+    (
+        "for parent, g in zip(node.parents, node.vjp(node.grad)): add g to parent.grad (or set it, "
+        "if it is None), then pending[parent.age] = parent."
+    ),
 )
 THEN = "tinylm/engine/autograd.py: `walk` is this loop with a heap, and frees each node that it has passed."
 MISTAKES = (
     Mistake.of("a second gradient replaces the first", "g if parent.grad is None else parent.grad + g", "g", says="replaces"),
     Mistake.of("the oldest first", "max(pending)", "min(pending)", says="before its gradient was complete"),
-    Mistake.of("no gradient of y itself", "    y.grad = np.ones_like(y.data)\n", "    y.grad = np.zeros_like(y.data)\n", says="y.grad must be 1"),
-    Mistake.of("recursion", "    pending = {y.age: y}\n    while pending:\n        node = pending.pop(max(pending))\n        if node.vjp is None:\n            continue\n",
-               "    pending = {}\n\n    def visit(node):\n        for p in node.parents:\n            pending[p.age] = p\n            visit(p)\n\n    visit(y)\n"
-               "    order = sorted([*pending.values(), y], key=lambda v: -v.age)\n    for node in order:\n        if node.vjp is None:\n            continue\n",
-               says="calls itself"),
+    Mistake.of(
+        "no gradient of y itself", "    y.grad = np.ones_like(y.data)\n", "    y.grad = np.zeros_like(y.data)\n", says="y.grad must be 1"
+    ),
+    Mistake.of(
+        "recursion",
+        (
+            "    pending = {y.age: y}\n    while pending:\n        node = pending.pop(max(pending))\n"
+            "        if node.vjp is None:\n            continue\n"
+        ),
+        (
+            "    pending = {}\n\n    def visit(node):\n        for p in node.parents:\n"
+            "            pending[p.age] = p\n            visit(p)\n\n    visit(y)\n"
+            "    order = sorted([*pending.values(), y], key=lambda v: -v.age)\n    for node in order:\n"
+            "        if node.vjp is None:\n            continue\n"
+        ),
+        says="calls itself",
+    ),
     Mistake.of("the sum in place", "parent.grad + g", "parent.grad.__iadd__(g)", says="in place"),
-)  # fmt: skip
+)
 
 
 def mark(work: Work) -> None:

@@ -41,4 +41,10 @@ def mark(work: Work) -> None:
     work.begin("H v of Σ tanh(W x)², against tinylm.hvp")
     compare(work, "H v", hvp(loss, x, v), right_hvp(loss, x, v), where=hvp)
     work.begin("H v is linear in v")
-    compare(work, "H (v + 2 w) - H v - 2 H w", np.asarray(hvp(loss, x, v + 2 * x).numpy() - hvp(loss, x, v).numpy()), 2 * hvp(loss, x, x).numpy(), where=hvp)
+    compare(
+        work,
+        "H (v + 2 w) - H v - 2 H w",
+        np.asarray(hvp(loss, x, v + 2 * x).numpy() - hvp(loss, x, v).numpy()),
+        2 * hvp(loss, x, x).numpy(),
+        where=hvp,
+    )
