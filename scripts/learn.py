@@ -137,9 +137,8 @@ def introduce(folder: Folder) -> None:
         return
     print(f"Next: {shown(folder.file_of(exercise))}\n\n{textwrap.indent(exercise.task, '  ')}\n")
     there = "" if find_folder(Path()) else f"cd {shown(folder.path)} && "
-    print(
-        f"Open {shown(folder.file_of(exercise))}, {'find the mistake' if exercise.bug else 'fill the gap'}, and mark it: {there}{say('check')}"
-    )
+    what = "find the mistake" if exercise.bug else "fill the gap"
+    print(f"Open {shown(folder.file_of(exercise))}, {what}, and mark it: {there}{say('check')}")
     print(f"Help: {say('hint')}")
 
 
@@ -152,35 +151,6 @@ def start(a: Start) -> int:
     kept = len(course()) - len(new)
     told = f"; {kept} were there and stay as they are" if kept else ""
     print(f"{len(new)} file{'s' * (len(new) != 1)} written into {shown(a.folder)}{told}.\n")
-    introduce(folder)
-    return 0
-
-
-def introduce(folder: Folder) -> None:
-    """Prints how far the reader is, the next task, and how to go on."""
-    passed, exercise = folder.progress().passed, folder.next()
-    print(f"{len(passed)} of {len(course())} exercises have passed.")
-    if exercise is None:
-        print("That was all of them. Next: tinylm/README.md says how to add an op of your own to tinylm.")
-        return
-    print(f"Next: {shown(folder.file_of(exercise))}\n\n{textwrap.indent(exercise.task, '  ')}\n")
-    there = "" if find_folder(Path()) else f"cd {shown(folder.path)} && "
-    print(
-        f"Open {shown(folder.file_of(exercise))}, {'find the mistake' if exercise.bug else 'fill the gap'}, and mark it: {there}{say('check')}"
-    )
-    print(f"Help: {say('hint')}")
-
-
-def start(a: Start) -> int:
-    folder = Folder(a.folder)
-    if a.dry_run:
-        print(f"{len(course())} exercises would be written into {a.folder}")
-        return 0
-    new = folder.write()
-    kept = len(course()) - len(new)
-    print(
-        f"{len(new)} file{'s' * (len(new) != 1)} written into {shown(a.folder)}{f'; {kept} were there and stay as they are' if kept else ''}.\n"
-    )
     introduce(folder)
     return 0
 
@@ -201,7 +171,7 @@ def check(a: Check) -> int:
         progress.passed.append(exercise.name)
         if not a.dry_run:
             folder.store(progress)
-    print(f"\nRight. {textwrap.fill(exercise.marker.THEN, 110)}")
+    print(f"\nRight. To read now: {exercise.marker.THEN}")
     following = folder.next() if not a.dry_run else None
     if following is not None:
         print(f"{len(progress.passed)} of {len(course())} have passed. Next: {shown(folder.file_of(following))}: {following.title}")

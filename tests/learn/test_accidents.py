@@ -1,6 +1,7 @@
 """What happens to a learner: each accident gets a message with the line, and the marker survives it."""
 
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -105,8 +106,10 @@ def test_what_passed_before_the_failure_is_told(tmp_path: Path) -> None:
 
 
 def test_a_step_is_passed_once_the_next_one_begins() -> None:
-    work = Work(Path("x.py"), __import__("types").ModuleType("x"))
+    work = Work(Path("x.py"), ModuleType("x"))
     work.begin("one")
     work.begin("two")
     work.begin("two")
+    assert work.passed == ["one"]
+    work.finish()
     assert work.passed == ["one", "two"]

@@ -61,18 +61,21 @@ def check_op(
     expected = expected or getattr(ops, name)
     body = function.op.body
     names = [p.name for p in inspect.signature(body).parameters.values()]
+    work.begin("the value")
     for each in [*calls, *values]:
-        shown = described(names, each.args, each.settings)
-        _value(work, function, each, expected, causes, shown)
+        _value(work, function, each, expected, causes, described(names, each.args, each.settings))
+    work.begin("the shapes of the gradients")
+    for each in calls:
+        _gradient_shapes(work, body, each, names)
     for order in orders:
         for each in calls:
             shown = described(names, each.args, each.settings)
-            work.begin(f"{'the gradient' if order == 1 else 'the gradient of the gradient'}, against finite differences")
+            work.begin(f"the gradient{' of the gradient (second order)' if order == 2 else ''}, against finite differences")
             report = gradcheck(function, *each.args, order=order, **each.settings)
             if not report.ok:
                 y, vjp = body(*each.args, **each.settings)
                 known = _known(vjp, np.shape(y), each, vjp_causes) if vjp_causes is not None and order == 1 else ""
-                raise _from_report(work, report, names, shown, order, vjp, known)
+                raise _from_report(work, report, names, shown, order, (np.shape(y), vjp), known)
     if torch and importlib.util.find_spec("torch") is not None:
         work.begin("value and gradient, against PyTorch")
         for each in calls:
@@ -92,13 +95,12 @@ def _known(vjp: Any, shape: tuple[int, ...], each: Call, vjp_causes: Any) -> str
 def _value(work: Work, function: Any, each: Call, expected: Any, causes: Any, shown: str) -> None:
     """Compares the body's value, and looks whether it returns (value, vjp) and changes nothing that it was given."""
     body = function.op.body
-    work.begin("the value, and (value, vjp) are returned")
     copies = tuple(a.copy() if isinstance(a, np.ndarray) else a for a in each.args)
     result = body(*copies, **each.settings)
-    if not (isinstance(result, tuple) and len(result) == 2 and callable(result[1])):
+    if not (isinstance(result, tuple | list) and len(result) == 2 and callable(result[1])):
         got = "nothing" if result is None or result is Ellipsis else f"a {type(result).__name__}"
         raise work.wrong(f"{body.__name__} returns {got}: expected `return y, vjp`, the value and the function", "", function)
-    value, vjp = result
+    value = result[0]
     right = expected(*each.args, **each.settings)
     known = causes(*each.args, **each.settings) if causes is not None else {}
     compare(work, f"{body.__name__}({shown})", value, right, causes=known, where=function)
@@ -107,17 +109,24 @@ def _value(work: Work, function: Any, each: Call, expected: Any, causes: Any, sh
             raise work.wrong(
                 f"{name} has other numbers after the call", "it is changed in place: x *= 2 changes x, x = x * 2 does not", function
             )
-    work.begin("the vjp returns one gradient per array, of its shape")
+
+
+def _gradient_shapes(work: Work, body: Any, each: Call, names: Sequence[str]) -> None:
+    """Looks whether the vjp returns one gradient per array, of its shape, and whether it uses dy."""
+    shown, arrays = described(names, each.args, each.settings), len(each.args)
+    value, vjp = body(*each.args, **each.settings)
     dy = normal(*np.shape(value), seed=1)
     grads = vjp(dy)
-    arrays = len(each.args)
     if not isinstance(grads, tuple | list):
-        missing = "a comma makes a tuple of one: return (dx,)" if arrays == 1 else "return all of them: return da, db"
+        every = ", ".join(
+            "None" if isinstance(a, np.ndarray) and a.dtype.kind != "f" else f"d{n}" for n, a in zip(names, each.args, strict=False)
+        )
+        cause = f"a comma makes a tuple of one: return ({every},)" if arrays == 1 else f"return all of them: return {every}"
         got = "nothing" if grads is None or grads is Ellipsis else f"a {type(grads).__name__}"
-        raise work.wrong(f"the vjp returns {got}: expected a tuple with {arrays} gradient{'s' * (arrays > 1)}", missing, vjp)
+        raise work.wrong(f"the vjp returns {got}: expected a tuple with {arrays} gradient{'s' * (arrays > 1)}", cause, vjp)
     if len(grads) != arrays:
         raise work.wrong(f"the vjp returns {len(grads)} gradients: expected {arrays}, one per array", "None for integers", vjp)
-    for name, x, g in zip(inspect.signature(body).parameters, each.args, grads, strict=False):
+    for name, x, g in zip(names, each.args, grads, strict=False):
         if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
             work.expect(g is None, f"the gradient of {name} is not None", "integers have no gradient", vjp)
         elif np.shape(g) != x.shape:
@@ -142,23 +151,26 @@ def _shapes(g: Any, x: np.ndarray) -> str:
             return "missing un-broadcast: the argument was repeated along these axes, so its gradient is the sum over them (sum_to)"
     except ValueError:
         pass
-    return "a sum without keepdims=True, or over another axis" if len(got) < x.ndim else ""
+    return "a sum over too many axes, or without keepdims=True" if len(got) < x.ndim else ""
 
 
-def _from_report(work: Work, report: Report, names: Sequence[str], shown: str, order: int, vjp: Any, known: str) -> Wrong:
-    """Returns the exception for a failed check, in the learner's words."""
+def _from_report(work: Work, report: Report, names: Sequence[str], shown: str, order: int, body: tuple[Any, Any], known: str) -> Wrong:
+    """Returns the exception for a failed check, in the learner's words. body: the shape of its value, and its vjp."""
 
     def worded(text: str) -> str:
         text = text.replace(f"{work.path}:", "line ")
-        text = re.sub(r"argument (\d+)", lambda m: names[int(m[1])] if int(m[1]) < len(names) else m[0], text)
-        return text.replace("by the tape", "by the vjp" if order == 1 else "by the vjp's own derivative").replace(
-            "by differences", "by finite differences" + (" of y" if order == 1 else " of the vjp")
-        )
+        return re.sub(r"argument (\d+)", lambda m: names[int(m[1])] if int(m[1]) < len(names) else m[0], text)
 
+    shape, vjp = body
     row = (report.failures or report.undecided)[0]
-    name = worded(row.name)
+    name, detail = worded(row.name), worded(row.detail) or f"relative error {row.error:.1e}"
+    element = re.match(r"worst at (\[.*?\]), output element (\d+): (\S+) by the tape, (\S+) by differences", detail)
+    if element and order == 1:
+        at = [int(i) for i in np.unravel_index(int(element[2]), shape)]
+        y, x = f"y{at}" if at else "y", f"{name}{element[1]}"
+        detail = f"∂{y}/∂{x} is {float(element[3]):.6g} by the vjp, {float(element[4]):.6g} by finite differences"
+    detail = detail.replace("by the tape", "by the derivative of the vjp")
     what = f"the gradient of {name}" if name in names else name
-    detail = worded(row.detail) or f"relative error {row.error:.1e}"
     return work.wrong(f"{what} is wrong ({shown}): {detail}", known or worded(row.cause), vjp)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tinylm.bindings.cpu.library import library
 from tinylm.engine.random_keys import default_generator, drawing_from
 from tinylm.errors import printable
 from tinylm.learn.work import Marker, Work, Wrong
@@ -54,6 +55,7 @@ def mark(path: Path, marker: Marker, limit: float = LIMIT) -> Result:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         return Result((), "the file can be read", f"it is not UTF-8: {error}")
+    library()  # compiles the CPU kernels, if this is the first time; that may take longer than a learner has
     module = types.ModuleType(path.stem)
     module.__file__ = str(path)
     work = Work(path, module)
@@ -92,6 +94,8 @@ def mark(path: Path, marker: Marker, limit: float = LIMIT) -> Result:
 
 def _result(work: Work, text: str, step: str, finding: str, cause: str, line: int, unfinished: bool = False) -> Result:
     lines = text.splitlines()
+    while 0 < line < len(lines) and lines[line - 1].startswith("@"):
+        line += 1  # a function begins with its decorators
     source = lines[line - 1].strip() if 0 < line <= len(lines) else ""
     return Result(tuple(work.passed), step, printable(finding, 900), printable(cause, 900), line, source, unfinished)
 
@@ -134,18 +138,30 @@ def _shapes(error: BaseException, path: Path, text: str) -> str:
     return f" (in this line: {', '.join(shown)})" if shown else ""
 
 
+OFTEN = {  # words of an exception: what often leads to it
+    "__array_ufunc__|NumPy would lose": (
+        "tensors and NumPy's own functions were mixed: in the body of an op everything comes from xp, such as xp.exp "
+        "(np.exp takes no tensor, and tinylm.exp makes one of an array)"
+    ),
+    "in-place write": (
+        "for second derivatives the body runs on tensors, which cannot be written into: make a NumPy array that does not "
+        "depend on the arguments, write into that, and combine the two with + or *"
+    ),
+    "NoneType": "a function that ends without `return` gives None",
+    "'dy' is not defined": "dy is known within vjp only; return the function itself: return y, vjp",
+    "core dimension|matmul": "the lengths that are summed over differ: a transposition is missing, or the factors stand in the wrong order",
+    "could not be broadcast": "shapes are lined up at their last axes; a sum or maximum with keepdims=True keeps its axis, with length 1",
+    "0-dimensional arrays|Python scalar": "the functions of math take numbers, those of xp take arrays",
+    "is not callable": "a comma or an operator is missing between two brackets",
+    "positional argument": "the function no longer takes the arguments that the task says",
+}
+
+
 def _hint(error: Exception) -> str:
-    """Returns what often leads to an exception of this kind, "" if nothing is known."""
-    text = str(error)
-    if "__array_ufunc__" in text or "NumPy would lose" in text:
-        return "NumPy's own function was given a tensor: in the body of an op take functions from xp, such as xp.exp, not np.exp"
-    if "'NoneType'" in text or "NoneType" in text:
-        return "a function that ends without `return` gives None"
-    if "core dimension" in text or "matmul" in text:
-        return "the lengths that are summed over differ: a transposition is missing, or the factors stand in the wrong order"
-    if "not callable" in text and "tuple" in text:
-        return "a comma is missing between two brackets"
-    return ""
+    """Returns what often leads to an exception like this one, "" if nothing is known."""
+    if traceback.extract_tb(error.__traceback__)[-1].name in ("sum_to", "sum_like"):
+        return "sum_to takes an array and a shape: sum_to(dy, b.shape)"
+    return next((hint for words, hint in OFTEN.items() if re.search(words, str(error))), "")
 
 
 @contextlib.contextmanager

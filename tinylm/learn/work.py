@@ -25,6 +25,8 @@ class Work:
 
     def begin(self, step: str) -> None:
         """Names what is looked at next. What was looked at before has passed."""
+        if step == self.step:
+            return
         self.finish()
         self.step = step
 

@@ -75,5 +75,5 @@ def _vjp_causes(dy, x, weight, bias, eps=1e-5):
 
 def mark(work: Work) -> None:
     weight, bias = normal(4, seed=1), normal(4, seed=2)
-    calls = [call(normal(4), weight, bias), call(normal(3, 4), weight, bias, eps=0.1)]
+    calls = [call(normal(3, 4), weight, bias, eps=0.1), call(normal(4), weight, bias)]
     check_op(work, "layer_norm", calls, causes=_causes, vjp_causes=_vjp_causes)

@@ -39,6 +39,7 @@ def _vjp_causes(dy, x):
         "the sum over i is missing: y_i depends on the other x_j of its row, too": (dy * y,),
         "Σ dy instead of Σ dy y": (y * (dy - dy.sum(axis=-1, keepdims=True)),),
         "the sum runs along the first axis": (y * (dy - (dy * y).sum(axis=0, keepdims=True)),),
+        "the sum runs over all elements: one per row, axis=-1, keepdims=True": (y * (dy - (dy * y).sum()),),
         "the factor y is missing": (dy - (dy * y).sum(axis=-1, keepdims=True),),
     }
 
