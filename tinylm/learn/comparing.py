@@ -79,6 +79,12 @@ def _of_shape(found: np.ndarray, right: np.ndarray) -> str:
 
 
 def described(names: Sequence[str], args: Sequence[Any], settings: Mapping[str, Any]) -> str:
-    """Returns a call as a message shows it: its arguments by their names, with their shapes."""
-    shown = [f"{name} {x.shape}" if isinstance(x, np.ndarray) else f"{name} {x!r}" for name, x in zip(names, args, strict=False)]
+    """Returns a call as a message shows it: its arguments by their names, with their shapes, or their numbers if these are few and whole."""
+
+    def said(x: Any) -> str:
+        if not isinstance(x, np.ndarray):
+            return repr(x)
+        return str([int(n) for n in x.ravel()]) if x.ndim == 1 and x.size <= 6 and (x == np.round(x)).all() else str(x.shape)
+
+    shown = [f"{name} {said(x)}" for name, x in zip(names, args, strict=False)]
     return ", ".join([*shown, *(f"{name}={value!r}" for name, value in settings.items() if name != "key")])
