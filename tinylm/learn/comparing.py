@@ -79,7 +79,7 @@ def _of_shape(found: np.ndarray, right: np.ndarray) -> str:
 
 
 def described(names: Sequence[str], args: Sequence[Any], settings: Mapping[str, Any]) -> str:
-    """Returns a call as a message shows it: its arguments by their names, with their shapes, or their numbers if these are few and whole."""
+    """Returns a call as a message shows it: its arguments by name, with their shapes, or their numbers if these are few and whole."""
 
     def said(x: Any) -> str:
         if not isinstance(x, np.ndarray):

@@ -102,7 +102,8 @@ def _result(work: Work, text: str, step: str, finding: str, cause: str, line: in
 
 def _lines(error: BaseException, path: Path) -> list[int]:
     """Returns the lines of the learner's file that the error passed through, the innermost last."""
-    return [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == str(path)]
+    found = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == str(path)]
+    return found or (_lines(error.__cause__, path) if error.__cause__ is not None else [])
 
 
 def _line(error: BaseException, path: Path) -> int:
@@ -117,7 +118,7 @@ def _most_frequent_line(error: BaseException, path: Path) -> int:
 
 def _said(error: Exception) -> str:
     """Returns the exception as one line. NumPy's text about matrices that do not fit speaks of gufunc signatures: it is left out."""
-    text = str(error)
+    text = re.sub(r" \(\S+\.py:\d+\)", "", str(error))  # the line of the marker's own call
     return "the shapes of the two matrices do not fit" if "core dimension" in text else f"{type(error).__name__}: {text}"
 
 
@@ -149,7 +150,7 @@ OFTEN = {  # words of an exception: what often leads to it
     ),
     "NoneType": "a function that ends without `return` gives None",
     "'dy' is not defined": "dy is known within vjp only; return the function itself: return y, vjp",
-    "core dimension|matmul": "the lengths that are summed over differ: a transposition is missing, or the factors stand in the wrong order",
+    "core dimension": "the lengths that are summed over differ: a transposition is missing, or the factors stand in the wrong order",
     "could not be broadcast": "shapes are lined up at their last axes; a sum or maximum with keepdims=True keeps its axis, with length 1",
     "0-dimensional arrays|Python scalar": "the functions of math take numbers, those of xp take arrays",
     "is not callable": "a comma or an operator is missing between two brackets",

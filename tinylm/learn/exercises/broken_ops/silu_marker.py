@@ -37,7 +37,7 @@ MISTAKES = (
         "1 / (1 + np.exp(-x))",
         "import tinylm\n",
         "import numpy as np\n\nimport tinylm\n",
-        says="from xp",
+        says="xp.exp",
     ),
 )
 

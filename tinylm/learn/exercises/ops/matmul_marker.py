@@ -21,7 +21,7 @@ MISTAKES = (
         "np.matmul(dy, np.swapaxes(b, -1, -2))",
         "import tinylm\n",
         "import numpy as np\n\nimport tinylm\n",
-        says="from xp",
+        says="xp.exp",
     ),
 )
 
