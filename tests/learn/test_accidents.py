@@ -8,6 +8,7 @@ import pytest
 
 from tinylm.engine.random_keys import default_generator
 from tinylm.learn.exercise import course
+from tinylm.learn.op_marking import without_repair
 from tinylm.learn.running import Result, mark
 from tinylm.learn.work import Work
 
@@ -113,3 +114,17 @@ def test_a_step_is_passed_once_the_next_one_begins() -> None:
     assert work.passed == ["one"]
     work.finish()
     assert work.passed == ["one", "two"]
+
+
+def test_without_pytorch_tinylm_is_the_other_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    body = SOFTMAX + "    return y, lambda dy: (y * (dy - xp.sum(dy * y, axis=-1, keepdims=True)),)\n"
+    result = marked("softmax", body, tmp_path)
+    assert result.ok
+    assert result.passed[-1] == "value and gradient, against tinylm"
+
+
+def test_a_cause_does_not_spell_out_the_answer() -> None:
+    assert without_repair("right with `1 - y * y` instead of `1 - y` (line 19)") == "one small change in line 19 would make it right"
+    assert without_repair("swapped arguments") == "swapped arguments"
+    assert without_repair("") == ""
