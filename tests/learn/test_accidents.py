@@ -40,6 +40,8 @@ ACCIDENTS = {  # the body of softmax: (words of the message, the line's text)
     "    return softmax.op.body(x)\n": ("calls itself without end", "return softmax.op.body(x)"),
     "    exit()\n": ("ends the program", "exit()"),
     "    x *= 2\n    y = x / 2\n    return tinylm.softmax(y).numpy(), lambda dy: (dy,)\n": ("changed in place", ""),
+    "    return tinylm.softmax(x), lambda dy: (dy,)\n": ("the value is a Tensor", ""),
+    SOFTMAX + "    return y, (y,)\n": ("returns a tuple beside the value", ""),
     "    assert x.ndim == 5, 'I thought so'\n": ("AssertionError: I thought so", "assert x.ndim == 5, 'I thought so'"),
     SOFTMAX + "    return y, lambda dy: None\n": ("the vjp returns nothing", "return y, lambda dy: None"),
     SOFTMAX + "    return y, lambda dy: (dy, dy)\n": ("returns 2 gradients: expected 1", "return y, lambda dy: (dy, dy)"),

@@ -135,4 +135,4 @@ def test_the_end_of_the_course(here: Path) -> None:
 
 def test_the_exercises_try_themselves(here: Path) -> None:
     """tests/learn tries all of them; here the first."""
-    assert ends_well(learn("--all-solutions", "--dry-run")) == "1 of 1 exercises pass, 5 of 5 planted mistakes are marked wrong\n"
+    assert ends_well(learn("--all-solutions", "--dry-run")) == "1 of 1 exercises pass, 6 of 6 planted mistakes are marked wrong\n"

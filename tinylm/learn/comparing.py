@@ -84,7 +84,7 @@ def described(names: Sequence[str], args: Sequence[Any], settings: Mapping[str, 
     def said(x: Any) -> str:
         if not isinstance(x, np.ndarray):
             return repr(x)
-        return str([int(n) for n in x.ravel()]) if x.ndim == 1 and x.size <= 6 and (x == np.round(x)).all() else str(x.shape)
+        return str(x.astype(int).tolist()) if x.size <= 6 and (x == np.round(x)).all() else str(x.shape)
 
     shown = [f"{name} {said(x)}" for name, x in zip(names, args, strict=False)]
     return ", ".join([*shown, *(f"{name}={value!r}" for name, value in settings.items() if name != "key")])

@@ -98,7 +98,12 @@ def _value(work: Work, function: Any, each: Call, expected: Any, causes: Any, sh
     result = body(*copies, **each.settings)
     if not (isinstance(result, tuple | list) and len(result) == 2 and callable(result[1])):
         got = "nothing" if result is None or result is Ellipsis else f"a {type(result).__name__}"
+        if isinstance(result, tuple | list) and len(result) == 2:
+            got = f"a {type(result[1]).__name__} beside the value"
         raise work.wrong(f"{body.__name__} returns {got}: expected `return y, vjp`, the value and the function", "", function)
+    if isinstance(result[0], Tensor):
+        cause = "a function of tinylm was called, which makes tensors: within the body of an op use those of xp"
+        raise work.wrong("the value is a Tensor: expected an array, as the arguments are", cause, function)
     value = result[0]
     right = expected(*each.args, **each.settings)
     known = causes(*each.args, **each.settings) if causes is not None else {}
@@ -124,7 +129,8 @@ def _gradient_shapes(work: Work, body: Any, each: Call, names: Sequence[str]) ->
         got = "nothing" if grads is None or grads is Ellipsis else f"a {type(grads).__name__}"
         raise work.wrong(f"the vjp returns {got}: expected a tuple with {arrays} gradient{'s' * (arrays > 1)}", cause, vjp)
     if len(grads) != arrays:
-        raise work.wrong(f"the vjp returns {len(grads)} gradients: expected {arrays}, one per array", "None for integers", vjp)
+        got = f"{len(grads)} gradient{'s' * (len(grads) != 1)}"
+        raise work.wrong(f"the vjp returns {got}: expected {arrays}, one per array", "integers have None in their place", vjp)
     for name, x, g in zip(names, each.args, grads, strict=False):
         if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
             work.expect(g is None, f"the gradient of {name} is not None", "integers have no gradient", vjp)

@@ -154,6 +154,7 @@ OFTEN = {  # words of an exception: what often leads to it
     "could not be broadcast": "shapes are lined up at their last axes; a sum or maximum with keepdims=True keeps its axis, with length 1",
     "0-dimensional arrays|Python scalar": "the functions of math take numbers, those of xp take arrays",
     "is not callable": "a comma or an operator is missing between two brackets",
+    "'np' is not defined": "in the body of an op take functions from xp, the NumPy of its arguments; for constants, import numpy as np",
     "positional argument": "the function no longer takes the arguments that the task says",
 }
 

@@ -69,6 +69,11 @@ def _vjp_causes(dy, x, weight, bias, eps=1e-5):
         phrase + "that of the mean, mean(dx̂)": (dx(d, mean=0), None, None),
         "two terms are missing, those of the mean and the variance": (r * d, None, None),
         "dy where dx̂ = dy weight belongs": (dx(dy), None, None),
+        "the means run over all elements: one per row, axis=-1, keepdims=True": (
+            r * (d - d.mean() - xhat * (d * xhat).mean()),
+            None,
+            None,
+        ),
         "the factor r is missing": (dx(d) / r, None, None),
     }
 

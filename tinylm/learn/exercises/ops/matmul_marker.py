@@ -14,7 +14,7 @@ MISTAKES = (
     Mistake.of("b is not transposed", "xp.matmul(dy, xp.swapaxes(b, -1, -2))", "xp.matmul(dy, b)", says="a transposition is missing"),
     Mistake.of("the factors of db in the wrong order", "xp.matmul(xp.swapaxes(a, -1, -2), dy)", "xp.matmul(dy, xp.swapaxes(a, -1, -2))"),
     Mistake.of("all axes reversed", "xp.swapaxes(b, -1, -2)", "b.T"),
-    Mistake.of("an element-wise product", "y = xp.matmul(a, b)", "y = a * b"),
+    Mistake.of("an element-wise product", "y = xp.matmul(a, b)", "y = a * b", says="element by element"),
     Mistake.of(
         "NumPy's own function",
         "xp.matmul(dy, xp.swapaxes(b, -1, -2))",
@@ -26,6 +26,10 @@ MISTAKES = (
 )
 
 
+def _causes(a, b):
+    return {"a * b multiplies element by element: xp.matmul": a * b} if a.shape == b.shape else {}
+
+
 def mark(work: Work) -> None:
     calls = [call(normal(2, 2), normal(2, 2, seed=1)), call(normal(2, 3), normal(3, 4)), call(normal(2, 1, 3), normal(2, 3, 2))]
-    check_op(work, "matmul", calls)
+    check_op(work, "matmul", calls, causes=_causes)

@@ -11,6 +11,7 @@ HINTS = (
 )
 THEN = "tinylm/ops/pointwise.py has it as `multiply`. What @tinylm.op adds (the tape) is in tinylm/engine/op.py."
 MISTAKES = (
+    Mistake.of("dy is handed on as it is", "return dy * b, dy * a", "return dy, dy", says="which are not 1"),
     Mistake.of("the gradients in the wrong order", "return dy * b, dy * a", "return dy * a, dy * b", says="swapped arguments"),
     Mistake.of("the cotangent is forgotten", "return dy * b, dy * a", "return b, a", says="dy is not used"),
     Mistake.of("a sum instead of a product", "y = a * b", "y = a + b", says="expected"),
@@ -19,5 +20,9 @@ MISTAKES = (
 )
 
 
+def _vjp_causes(dy, a, b):
+    return {"dy must be multiplied by ∂y/∂a and ∂y/∂b, which are not 1": (dy, dy)}
+
+
 def mark(work: Work) -> None:
-    check_op(work, "multiply", [call(normal(3), normal(3, seed=1)), call(normal(2, 3), normal(2, 3, seed=1))])
+    check_op(work, "multiply", [call(normal(3), normal(3, seed=1)), call(normal(2, 3), normal(2, 3, seed=1))], vjp_causes=_vjp_causes)
