@@ -96,7 +96,7 @@ def _result(work: Work, text: str, step: str, finding: str, cause: str, line: in
     lines = text.splitlines()
     while 0 < line < len(lines) and lines[line - 1].startswith("@"):
         line += 1  # a function begins with its decorators
-    source = lines[line - 1].strip() if 0 < line <= len(lines) else ""
+    source = printable(lines[line - 1].strip(), 200) if 0 < line <= len(lines) else ""
     return Result(tuple(work.passed), step, printable(finding, 900), printable(cause, 900), line, source, unfinished)
 
 
