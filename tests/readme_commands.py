@@ -10,6 +10,7 @@ from pathlib import Path
 from script_helpers import ends_well, script_here
 
 from tinylm.data.tokenizers import BpeTokenizer
+from tinylm.learn.exercise import course
 from tinylm.models import Llama, LlamaConfig
 
 NOT_RUN = {  # how the command begins: why it does not run here
@@ -69,5 +70,7 @@ def make_runs(folder: Path) -> None:
     (folder / "verses.tsv").write_text("".join(f"In the beginning {n}\tEn el principio {n}\n" for n in range(60)), encoding="utf-8")
     small = ["--n-layer", 1, "--n-head", 2, "--n-embd", 16, "--n-hidden", 16, "--steps", 2, "--bpe-size", 300, "--batch-tokens", 64]
     ends_well(script_here("translate.py", "train", "--data", "verses.tsv", "--out", "runs/es", *small))
+    ends_well(script_here("learn.py", "start"))
+    (folder / "learning" / "01_multiply.py").write_text(course()[0].solution(), encoding="utf-8")
     save = ["--model", "gpt", "--save", "theirs.safetensors"]
     ends_well(script_here("compare_gradients.py", *save))

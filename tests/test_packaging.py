@@ -66,6 +66,7 @@ def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_the_wheel_holds(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {"tinylm/_kernels/README.md", "tinylm/_kernels/cpu/gru.c", "tinylm/_kernels/cpu/pool.h", "tinylm/explain/backward.js"} <= names
+    assert {str(path.relative_to(ROOT)) for path in (ROOT / "tinylm" / "learn").rglob("*.py")} <= names
     assert {"tinylm/py.typed", *(str(stub.relative_to(ROOT)) for stub in (ROOT / "tinylm").rglob("*.pyi"))} <= names
     pages = [path for path in (ROOT / "tinylm").rglob("*") if path.suffix in (".html", ".css", ".js")]
     assert {str(path.relative_to(ROOT)) for path in pages} <= names

@@ -16,7 +16,7 @@ COMMANDS = {
     "score.py": ["{}", "a"],
     "evaluate.py": ["{}"], "export.py": ["{}", "x"], "explain.py": ["backward", "{}", "a"], "replay.py": ["{}"], "growth.py": ["{}"],
     "benchmark.py": ["{}"], "check_gradients.py": ["{}"], "compare_gradients.py": ["{}", "{}"], "compare_models.py": ["{}"],
-    "long_range.py": ["{}"], "train_torch.py": ["{}"], "kernel_steps.py": ["{}"],
+    "long_range.py": ["{}"], "train_torch.py": ["{}"], "kernel_steps.py": ["{}"], "learn.py": ["solution", "{}"],
 }  # fmt: skip
 
 

@@ -1,0 +1,3 @@
+"""Models: from counting to a GPT."""
+
+ORDER = ("bigram", "kneser_ney", "block", "gpt", "generate")

@@ -1,0 +1,3 @@
+"""Recurrent: a state that is carried along."""
+
+ORDER = ("lstm_step", "truncated")

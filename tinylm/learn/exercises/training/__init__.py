@@ -1,0 +1,3 @@
+"""Training: what makes of a gradient a better model."""
+
+ORDER = ("adam", "clipping", "schedule")

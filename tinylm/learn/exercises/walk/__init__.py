@@ -1,0 +1,3 @@
+"""The walk: from the loss back to every parameter."""
+
+ORDER = ("backward", "hvp")
