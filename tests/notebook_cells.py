@@ -7,6 +7,7 @@ import ast
 import base64
 import contextlib
 import io
+import itertools
 import json
 import linecache
 import re
@@ -14,6 +15,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 FOLDER = Path(__file__).resolve().parents[1] / "tinylm" / "learn" / "notebooks"
 SOURCES = sorted(FOLDER.glob("*.py"))
@@ -54,7 +57,10 @@ def _uncommented(lines: list[str]) -> list[str]:
 def run(cells: list[Cell], name: str) -> list[list[dict[str, Any]]]:
     """Runs the code cells in order, in a namespace of their own; returns the outputs of each cell as .ipynb files have them."""
     names: dict[str, Any] = {"__name__": "__main__"}
-    return [_outputs(cell.text, f"{name}-cell-{i}.py", names, i) if cell.kind == "code" else [] for i, cell in enumerate(cells)]
+    counts = itertools.accumulate(cell.kind == "code" for cell in cells)  # code cells alone are numbered, from 1
+    return [
+        _outputs(cell.text, f"{name}-cell-{i}.py", names, i) if cell.kind == "code" else [] for i, cell in zip(counts, cells, strict=True)
+    ]
 
 
 def _outputs(code: str, file: str, names: dict[str, Any], number: int) -> list[dict[str, Any]]:
@@ -84,8 +90,15 @@ def _shown(value: Any) -> dict[str, Any]:
         shown |= {kind: _lines(text) for kind, text in value._repr_mimebundle_((), ()).items() if kind == "text/html"}
     if hasattr(value, "_repr_png_"):
         png, _ = value._repr_png_()
-        shown["image/png"] = base64.b64encode(png).decode("ascii")
+        shown["image/png"] = base64.b64encode(_few_colours(png)).decode("ascii")
     return {**shown, "text/plain": _lines(repr(value))}
+
+
+def _few_colours(png: bytes) -> bytes:
+    """Returns a picture with at most 64 colours, a third of the size, and no difference to see."""
+    small = io.BytesIO()
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(64).save(small, "PNG", optimize=True)
+    return small.getvalue()
 
 
 def _lines(text: str) -> list[str]:
@@ -95,10 +108,11 @@ def _lines(text: str) -> list[str]:
 def notebook(cells: list[Cell], outputs: list[list[dict[str, Any]]]) -> dict[str, Any]:
     """Returns the notebook as nbformat 4.5 has it."""
     made = []
-    for i, (cell, shown) in enumerate(zip(cells, outputs, strict=True)):
+    counts = itertools.accumulate(cell.kind == "code" for cell in cells)
+    for i, (cell, shown, count) in enumerate(zip(cells, outputs, counts, strict=True)):
         each: dict[str, Any] = {"cell_type": cell.kind, "id": f"cell-{i}", "metadata": {"tags": list(cell.tags)} if cell.tags else {}}
         each["source"] = _lines(cell.text)
-        made.append(each | ({"execution_count": i, "outputs": shown} if cell.kind == "code" else {}))
+        made.append(each | ({"execution_count": count, "outputs": shown} if cell.kind == "code" else {}))
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     return {"cells": made, "metadata": {"kernelspec": kernel, "language_info": {"name": "python"}}, "nbformat": 4, "nbformat_minor": 5}
 

@@ -74,7 +74,8 @@ assert ngram < unigram < np.log(V)
 # ours with each record, and we keep them.
 
 # %%
-folder = Path(tempfile.mkdtemp())
+temporary = tempfile.TemporaryDirectory()
+folder = Path(temporary.name)
 settings = {
     "model": "gru", "n_layer": 1, "n_hidden": 192, "n_embd": 32, "block_size": 32, "batch_size": 16, "lr": 1e-2, "weight_decay": 0.01,
     "steps": 300, "schedule_steps": 300, "warmup": 20, "eval_every": 20,
@@ -198,6 +199,7 @@ for temperature in (0.2, 0.7, 1.0):
     tinylm.manual_seed(1)
     ids = list(generate(larger, prompt, 100, Sampling(temperature=temperature)))
     print(f"--- temperature {temperature}\n{tokenizer.decode(ids)}")
+temporary.cleanup()
 
 # %% [markdown]
 # Words and lines have the right shape, and the sense is missing. Three seconds of training do not give more; ten minutes reach 1.41 nats
