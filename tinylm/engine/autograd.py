@@ -107,7 +107,14 @@ def set_recording(value: bool) -> Iterator[None]:
 
 
 def no_grad() -> "contextlib._GeneratorContextManager[None]":
-    """Within it nothing is recorded: results do not require gradients. Also a decorator."""
+    """Within it nothing is recorded: results do not require gradients. Also a decorator.
+
+    >>> x = tinylm.Tensor([1.0], requires_grad=True)
+    >>> with tinylm.no_grad():
+    ...     y = 2 * x
+    >>> y.requires_grad
+    False
+    """
     return set_recording(False)
 
 

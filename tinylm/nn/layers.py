@@ -26,6 +26,7 @@ class Dropout(Module):
         return self.training and self.p != 0
 
     def forward(self, x: Tensor) -> Tensor:
+        """Returns x (...) with elements dropped, in training mode; x itself otherwise."""
         return ops.dropout(x, self.p) if self.active else x
 
     def extra_repr(self) -> str:
@@ -37,6 +38,10 @@ class Linear(Module):
 
     weight (out_features, in_features), bias (out_features,) or None, both initially
     U(-1/√in, 1/√in) as in PyTorch.  x (..., in) -> (..., out).
+
+    >>> layer = tinylm.nn.Linear(3, 5)
+    >>> layer(tinylm.Tensor(np.zeros((2, 3), np.float32))).shape
+    (2, 5)
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
@@ -69,6 +74,10 @@ class Embedding(Module):
     """Row ids[...] of a table: weight (num_embeddings, embedding_dim), initially N(0, 1).
 
     The row padding_idx starts at zero and gets no gradient.  ids (...) -> (..., embedding_dim).
+
+    >>> table = tinylm.nn.Embedding(10, 4)
+    >>> table(np.array([[1, 2, 3]])).shape
+    (1, 3, 4)
     """
 
     def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None) -> None:
@@ -84,6 +93,7 @@ class Embedding(Module):
             self.weight.data[self.padding_idx] = 0
 
     def forward(self, ids: Tensor | np.ndarray) -> Tensor:
+        """Returns the rows of the table: ids (...) -> (..., embedding_dim). Raises RangeError for an id outside the table."""
         return ops.embedding(ids, self.weight, padding_idx=self.padding_idx)
 
     def extra_repr(self) -> str:
@@ -130,6 +140,7 @@ class LayerNorm(_Norm):
         self.bias = init.zeros(self.normalized_shape) if elementwise_affine and bias else None
 
     def forward(self, x: Tensor | np.ndarray) -> Tensor:
+        """Returns x (..., *normalized_shape) normalized, in the same shape. Raises ShapeError if its last axes differ."""
         return self.over_last_axis(ops.layer_norm, x, self.weight, self.bias)
 
 
@@ -144,4 +155,5 @@ class RMSNorm(_Norm):
         self.weight = init.ones(self.normalized_shape) if elementwise_affine else None
 
     def forward(self, x: Tensor | np.ndarray) -> Tensor:
+        """Returns x (..., *normalized_shape) normalized, in the same shape. Raises ShapeError if its last axes differ."""
         return self.over_last_axis(ops.rms_norm, x, self.weight)

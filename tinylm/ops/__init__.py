@@ -75,7 +75,11 @@ __all__ = sorted(["arange", *registry])
 
 
 def arange(start: int, stop: int | None = None, step: int = 1, *, device: str = "cpu") -> Tensor:
-    """Returns the integers from start (0 if only one bound is given) up to stop, as a tensor on `device`."""
+    """Returns the integers from start (0 if only one bound is given) up to stop, without it, as a tensor on `device`.
+
+    >>> tinylm.arange(2, 6)
+    Tensor([2, 3, 4, 5], dtype=int64)
+    """
     start, stop = (0, start) if stop is None else (start, stop)
     return Tensor(device_namespace(device).arange(start, stop, step))
 
@@ -118,6 +122,7 @@ def _several(function: Any) -> Any:
     def method(self: Tensor, *sizes: Any) -> Tensor:
         return function(self, sizes[0] if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes or None)
 
+    method.__name__, method.__doc__ = function.op.name, function.__doc__
     return method
 
 
