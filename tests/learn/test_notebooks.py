@@ -58,7 +58,7 @@ def test_a_notebook_states_and_checks(source: Path) -> None:
 
 # ---------------------------------------------------------------- the reading of sources
 
-SOURCE = "# %% [markdown]\n# # A title\n#\n# Text.\n\n# %% tags=[\"varies\"]\nx = 2\nprint(x)\nx + 1.5\n"
+SOURCE = '# %% [markdown]\n# # A title\n#\n# Text.\n\n# %% tags=["varies"]\nx = 2\nprint(x)\nx + 1.5\n'
 
 
 def test_a_source_is_read_and_run_as_jupyter_does() -> None:
@@ -71,7 +71,7 @@ def test_a_source_is_read_and_run_as_jupyter_does() -> None:
 
 @pytest.mark.parametrize("wrong", ["x = 1\n" + SOURCE, SOURCE + "# %% [raw]\n", "# %% [markdown]\nno comment\n"])
 def test_what_is_no_source(wrong: str) -> None:
-    with pytest.raises(ValueError, match="stands|begins no cell"):
+    with pytest.raises(ValueError, match=r"stands|begins no cell"):
         cells_of(wrong)
 
 

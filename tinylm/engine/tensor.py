@@ -41,8 +41,11 @@ class Tensor(TensorMethods):
     __array_ufunc__ = None  # NumPy leaves numpy_array + tensor to the tensor
 
     data: Array
+    """the values, a NumPy or CuPy array"""
     grad: Array | None
+    """the gradient, an array like `data`; None before the first backward pass that reaches this leaf"""
     node: autograd.Node | None
+    """the application of an op that made this tensor; None for a leaf"""
 
     def __init__(self, array: Any, requires_grad: bool = False) -> None:
         data = as_array(array)
@@ -50,11 +53,15 @@ class Tensor(TensorMethods):
             raise ShapeError(f"only floating tensors can require gradients, not {data.dtype}")
         self.data = data
         self.grad = None
-        self.grad_buffer: Array | None = None  # where an optimiser wants the gradient to be written
+        self.grad_buffer: Array | None = None
+        """where an optimiser wants the gradient to be written"""
         self.requires_grad = requires_grad
-        self.node = None  # None: a leaf
-        self.output = 0  # which of the node's outputs this is
-        self.version_cell: list[int] = [0]  # when it was last written in place; views share the list
+        """whether a backward pass computes a gradient for it or through it"""
+        self.node = None
+        self.output = 0
+        """which of the node's outputs this is"""
+        self.version_cell: list[int] = [0]
+        """when it was last written in place; views share the list"""
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -263,5 +263,5 @@ watched[3]
 # - The walk takes the youngest node that waits, calls its vjp, and adds the results up. In leaves they become `.grad`.
 # - The cost is that of a few forward passes, whatever the number of parameters. Finite differences need two forward passes for *each*.
 #
-# The real walk is `walk` in `tinylm/engine/autograd.py`. Beyond ours it uses a heap, checks every shape, and serves ops with several outputs. Next:
-# `2_second_order.ipynb`.
+# The real walk is `walk` in `tinylm/engine/autograd.py`. Beyond ours it uses a heap, checks every shape, and serves ops with several
+# outputs. Next: `2_second_order.ipynb`.

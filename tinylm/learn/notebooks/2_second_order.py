@@ -52,8 +52,9 @@ assert not isinstance(slope, Tensor)
 print(inspect.getsource(tinylm.tanh.op.body))
 
 # %% [markdown]
-# It returns the module with the functions for the array at hand: NumPy for a NumPy array, CuPy for an array on a GPU, and **tinylm's own ops for
-# a tensor**. They share their names. So the body is not bound to NumPy: it is a recipe that runs on anything that has `tanh`, `*` and `-`.
+# It returns the module with the functions for the array at hand: NumPy for a NumPy array, CuPy for an array on a GPU, and **tinylm's
+# own ops for a tensor**. They share their names. So the body is not bound to NumPy: it is a recipe that runs on anything that has
+# `tanh`, `*` and `-`.
 
 # %%
 assert array_module(np.ones(3)).tanh is np.tanh

@@ -55,8 +55,9 @@ assert default_generator.state == (7, 2)
 # %% [markdown]
 # ## A stream without a past
 #
-# Most generators compute each number from the one before. *Philox* (Salmon et al. 2011) is different: it is a function from (key, position) to random bits. Any part of any stream can be computed at once, in any order, on any
-# device, and never has to be stored. NumPy has the same function.
+# Most generators compute each number from the one before. *Philox* (Salmon et al. 2011) is different: it is a function from (key,
+# position) to random bits. Any part of any stream can be computed at once, in any order, on any device, and never has to be stored.
+# NumPy has the same function.
 
 # %%
 words = random_uint32((7, 1), 6)

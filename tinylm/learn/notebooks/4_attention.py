@@ -20,8 +20,8 @@ from tinylm.engine.kernels import using
 # %% [markdown]
 # ## The formula
 #
-# Each of T positions asks a *query* q, and each position offers a *key* k and a *value* v, all rows of D numbers. The weights A say how much
-# position i looks at position j, and the result is a weighted mean of the values:
+# Each of T positions asks a *query* q, and each position offers a *key* k and a *value* v, all rows of D numbers. The weights A say
+# how much position i looks at position j, and the result is a weighted mean of the values:
 #
 # $$S = QK^\top / \sqrt{D}, \qquad A = \mathrm{softmax}(S), \qquad Y = AV$$
 
@@ -85,8 +85,8 @@ for ours, tensor in zip(gradients_with_A(dY), tensors, strict=True):
 # %% [markdown]
 # ## Second idea: a few queries at a time
 #
-# Row i of A depends on query i and all keys. So take a *block* of queries: their scores, their softmax, their part of Y. The next block uses the
-# same memory again.
+# Row i of A depends on query i and all keys. So take a *block* of queries: their scores, their softmax, their part of Y. The next
+# block uses the same memory again.
 
 
 # %%
@@ -105,8 +105,8 @@ np.testing.assert_allclose(blocked, Y, rtol=1e-12)
 print("largest array of weights:", largest, "instead of", A.size)
 
 # %% [markdown]
-# The backward pass does the same. Each block computes its weights again, writes its own rows of dQ, and *adds* its part to dK and dV, since
-# every key and value serves all queries.
+# The backward pass does the same. Each block computes its weights again, writes its own rows of dQ, and *adds* its part to dK and dV,
+# since every key and value serves all queries.
 
 
 # %%
@@ -191,8 +191,9 @@ dA = dY @ v.T
 np.testing.assert_allclose((dA * A).sum(axis=-1), (dY * Y).sum(axis=-1), rtol=1e-10)
 
 # %% [markdown]
-# **One number instead of a softmax.** Keep for each query the logarithm of its sum of exponentials, L. Then A = exp(S - L), element by
-# element. A block may then also be a part of the *keys*, which is how a GPU's small fast memory is used (FlashAttention, Dao et al. 2022).
+# **One number instead of a softmax.** Keep for each query the logarithm of its sum of exponentials, L. Then A = exp(S - L), element
+# by element. A block may then also be a part of the *keys*, which is how a GPU's small fast memory is used (FlashAttention, Dao et
+# al. 2022).
 
 # %%
 S = q @ k.T / math.sqrt(D)

@@ -7,6 +7,7 @@
 # The text here is Shakespeare, which tinylm ships. For your own, replace one line below.
 
 # %%
+import itertools
 import tempfile
 from pathlib import Path
 
@@ -53,8 +54,8 @@ print(len(train_ids), "to learn from,", len(val_ids), "to measure with")
 # %% [markdown]
 # ## What is a good loss?
 #
-# The loss is the mean of -ln p, where p is the probability that the model gave to the character that came. Its unit is the *nat*. A number
-# means little alone, so first measure models that do not learn by gradients:
+# The loss is the mean of -ln p, where p is the probability that the model gave to the character that came. Its unit is the *nat*. A
+# number means little alone, so first measure models that do not learn by gradients:
 #
 # - all characters alike: ln V;
 # - each character as often as in the training part, whatever came before (a unigram model);
@@ -94,8 +95,8 @@ training_curves(records, ngram=ngram)
 # %% [markdown]
 # ## The curve to watch
 #
-# Both losses fall at first. Then the training loss goes on falling and the validation loss turns: the model learns its 9,000 characters by
-# heart. This is *overfitting*. The time to stop is at the lowest point of the validation curve.
+# Both losses fall at first. Then the training loss goes on falling and the validation loss turns: the model learns its 9,000
+# characters by heart. This is *overfitting*. The time to stop is at the lowest point of the validation curve.
 
 # %%
 last = records[-1] if "loss" in records[-1] else records[-2]
@@ -164,8 +165,8 @@ assert dropped["best_step"] > summary["best_step"]
 # %% [markdown]
 # ## The better remedy: more text
 #
-# Ten times the text, the same model, the same 300 steps. To compare fairly, both are measured on text that neither has seen: the end of the
-# corpus.
+# Ten times the text, the same model, the same 300 steps. To compare fairly, both are measured on text that neither has seen: the end
+# of the corpus.
 
 # %%
 more, records, larger = trained("more", corpus[:100_000])
@@ -179,13 +180,14 @@ assert results[1] < results[0] - 0.3
 training_curves(records)
 
 # %% [markdown]
-# Ten times the text helps more than any setting. And here both curves fall together to the end: nothing has been learned by heart yet, and
-# with more steps it would be better still. That is the other half of knowing when to stop: **while the validation loss falls, go on.**
+# Ten times the text helps more than any setting. And here both curves fall together to the end: nothing has been learned by heart
+# yet, and with more steps it would be better still. That is the other half of knowing when to stop: **while the validation loss
+# falls, go on.**
 
 # %%
 validation = [record["val_loss"] for record in records if "val_loss" in record]
 assert more["best_step"] >= 260
-assert all(later < earlier + 0.01 for earlier, later in zip(validation, validation[1:], strict=False))
+assert all(later < earlier + 0.01 for earlier, later in itertools.pairwise(validation))
 
 # %% [markdown]
 # ## Reading what it writes

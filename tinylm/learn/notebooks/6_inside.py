@@ -119,6 +119,7 @@ explain.draw_attention(explain.attention_weights(model, Tensor(example[None])), 
 scores = explain.head_scores(model)
 scores
 
+
 # %%
 def strongest(kind):
     """Returns (layer, head) with the largest score of a kind."""
@@ -166,8 +167,8 @@ for layer, head in (before, copying):
     assert ablation.change[layer, head] > 0.2
 
 # %% [markdown]
-# Both heads of the guess are needed. (What else is needed is in the table: the model is more than our guess. And a part that is switched off
-# leaves the others with input they never saw in training, so a large number can also mean confusion.)
+# Both heads of the guess are needed. (What else is needed is in the table: the model is more than our guess. And a part that is
+# switched off leaves the others with input they never saw in training, so a large number can also mean confusion.)
 #
 # ## Instrument 5: where does the information travel?
 #
@@ -184,8 +185,8 @@ patching = explain.patch(model, text, other, answer=int(example[4]), texts=lambd
 explain.draw_patching(patching)
 
 # %% [markdown]
-# Read it from top to bottom. Before layer 0 and after it, the answer sits at position 4, where the letter is. After layer 1 it is at the last
-# position, where it is needed. So the layer-1 attention carried it there, in one jump.
+# Read it from top to bottom. Before layer 0 and after it, the answer sits at position 4, where the letter is. After layer 1 it is at
+# the last position, where it is needed. So the layer-1 attention carried it there, in one jump.
 
 # %%
 recovery = patching.recovery  # (layers, positions)
@@ -218,8 +219,8 @@ assert abs(terms.heads[0].sum()) < 0.4 * terms.logit
 #
 # ## The missing link
 #
-# The guess says why: layer 1 needs layer 0 to know *where to look*. That can be tested. Take away what the layer-0 heads write, and watch how much the
-# copying head still looks at the right place, nine back.
+# The guess says why: layer 1 needs layer 0 to know *where to look*. That can be tested. Take away what the layer-0 heads write, and
+# watch how much the copying head still looks at the right place, nine back.
 
 
 # %%
