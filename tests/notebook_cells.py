@@ -77,7 +77,8 @@ def _outputs(code: str, file: str, names: dict[str, Any], number: int) -> list[d
     if printed.getvalue():
         outputs.append({"name": "stdout", "output_type": "stream", "text": _lines(printed.getvalue())})
     if value is not None:
-        outputs.append({"data": _shown(value), "execution_count": number, "metadata": {}, "output_type": "execute_result"})
+        sizes = {"image/png": value._repr_png_()[1]} if hasattr(value, "_repr_png_") else {}
+        outputs.append({"data": _shown(value), "execution_count": number, "metadata": sizes, "output_type": "execute_result"})
     return outputs
 
 

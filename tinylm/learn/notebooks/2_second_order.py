@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Derivatives of derivatives
 #
-# A gradient is a function of the parameters too, so it has a gradient of its own. Newton's method, gradient penalties and the checks of
-# curvature need it. This notebook shows how it works here: nobody writes second derivatives; the *same body* is run a second time, on
-# tensors.
+# A gradient is a function of the parameters too, so it has a gradient of its own. Newton's
+# method, gradient penalties and the checks of curvature need it. This notebook shows how it works
+# here: nobody writes second derivatives; the *same body* is run a second time, on tensors.
 #
 # It assumes the first notebook (`1_backward.ipynb`): ops, vjps, the tape.
 
@@ -20,8 +20,9 @@ from tinylm.engine.autograd import nodes
 # %% [markdown]
 # ## The gradient as a tensor
 #
-# `tinylm.grad(y, x)` returns the gradient instead of filling `.grad`. With `create_graph=True` the result is recorded like anything
-# else, so `grad` can be applied to it again. The derivatives of x⁴ at x = 2:
+# `tinylm.grad(y, x)` returns the gradient instead of filling `.grad`. With `create_graph=True`
+# the result is recorded like anything else, so `grad` can be applied to it again. The derivatives
+# of x⁴ at x = 2:
 
 # %%
 x = Tensor(np.array(2.0), requires_grad=True)
@@ -35,7 +36,8 @@ assert [each.item() for each in found] == [16, 32, 48, 48, 24]  # x⁴, 4x³, 12
 # %% [markdown]
 # ## The problem
 #
-# A recorded vjp computes with plain arrays. It is fast, but what it computes leaves no trace on the tape: an array has no node.
+# A recorded vjp computes with plain arrays. It is fast, but what it computes leaves no trace on
+# the tape: an array has no node.
 
 # %%
 y = tinylm.tanh(x)
@@ -52,16 +54,17 @@ assert not isinstance(slope, Tensor)
 print(inspect.getsource(tinylm.tanh.op.body))
 
 # %% [markdown]
-# It returns the module with the functions for the array at hand: NumPy for a NumPy array, CuPy for an array on a GPU, and **tinylm's
-# own ops for a tensor**. They share their names. So the body is not bound to NumPy: it is a recipe that runs on anything that has
-# `tanh`, `*` and `-`.
+# It returns the module with the functions for the array at hand: NumPy for a NumPy array, CuPy
+# for an array on a GPU, and **tinylm's own ops for a tensor**. They share their names. So the
+# body is not bound to NumPy: it is a recipe that runs on anything that has `tanh`, `*` and `-`.
 
 # %%
 assert array_module(np.ones(3)).tanh is np.tanh
 assert array_module(Tensor(np.ones(3))) is tinylm.ops
 
 # %% [markdown]
-# So run the same body on tensors. Its value is a tensor, its vjp is made of tensors, and what the vjp returns has a node.
+# So run the same body on tensors. Its value is a tensor, its vjp is made of tensors, and what the
+# vjp returns has a node.
 
 # %%
 value, vjp = tinylm.tanh.op.body(x)
@@ -71,8 +74,8 @@ print([node.op.name for node in nodes(slope)])
 assert isinstance(slope, Tensor)
 
 # %% [markdown]
-# The vjp computed dy (1 - y²): the tape has it op by op. Its derivative is therefore nothing new, only another walk:
-# d/dx (1 - y²) = -2 y (1 - y²).
+# The vjp computed dy (1 - y²): the tape has it op by op. Its derivative is therefore nothing new,
+# only another walk: d/dx (1 - y²) = -2 y (1 - y²).
 
 # %%
 curvature = tinylm.grad(slope, x)
@@ -83,8 +86,9 @@ assert np.isclose(curvature.item(), -2 * t * (1 - t**2), rtol=1e-12)
 # %% [markdown]
 # ## A walk with `create_graph`
 #
-# The walk of the first notebook called `node.vjp`, recorded on arrays. For `create_graph` one line changes: run the body again on the
-# node's input *tensors*, and call the vjp that this returns. (A node keeps its inputs and its settings, such as the axis of a sum.)
+# The walk of the first notebook called `node.vjp`, recorded on arrays. For `create_graph` one
+# line changes: run the body again on the node's input *tensors*, and call the vjp that this
+# returns. (A node keeps its inputs and its settings, such as the axis of a sum.)
 
 
 # %%
@@ -93,12 +97,16 @@ def recorded_gradient(y, x):
     while waiting:
         node = max(waiting, key=lambda node: node.age)
         settings, named = node.settings
-        vjp = node.op.body(*node.inputs, *settings, **named)[1]  # on tensors; before: vjp = node.vjp
+        vjp = node.op.body(*node.inputs, *settings, **named)[
+            1
+        ]  # on tensors; before: vjp = node.vjp
         for tensor, cotangent in zip(node.parents, vjp(waiting.pop(node)), strict=True):
             if tensor is x:
                 total = cotangent if total is None else total + cotangent
             elif tensor is not None and tensor.node is not None:
-                waiting[tensor.node] = waiting[tensor.node] + cotangent if tensor.node in waiting else cotangent
+                waiting[tensor.node] = (
+                    waiting[tensor.node] + cotangent if tensor.node in waiting else cotangent
+                )
     return total
 
 
@@ -111,8 +119,9 @@ assert ours.item() == theirs.item()
 # %% [markdown]
 # ## A mistake that only the second derivative shows
 #
-# Here is an op whose vjp computes σ(x) from a raw array. Its value is right and its first derivative is right. But a raw array is a
-# constant for the tape, so the second derivative lacks a term.
+# Here is an op whose vjp computes σ(x) from a raw array. Its value is right and its first
+# derivative is right. But a raw array is a constant for the tape, so the second derivative lacks
+# a term.
 
 
 # %%
@@ -121,7 +130,9 @@ def softplus_detached(x, /):
     """log(1 + e^x).  dx = dy σ(x)."""
     xp = array_module(x)
     raw = x.data if isinstance(x, Tensor) else x
-    sigma = 1 / (1 + np.exp(-raw))  # an array in any case: the tape does not see how it depends on x
+    sigma = 1 / (
+        1 + np.exp(-raw)
+    )  # an array in any case: the tape does not see how it depends on x
     return xp.log1p(xp.exp(x)), lambda dy: (dy * sigma,)
 
 
@@ -134,8 +145,8 @@ assert first.ok
 assert not second.ok
 
 # %% [markdown]
-# `gradcheck(order=2)` compares the derivative of the vjp with finite differences of the vjp. tinylm's own softplus passes; all
-# ops are checked to second order.
+# `gradcheck(order=2)` compares the derivative of the vjp with finite differences of the vjp.
+# tinylm's own softplus passes; all ops are checked to second order.
 
 # %%
 assert tinylm.verify.gradcheck(tinylm.softplus, points, order=2).ok
@@ -143,12 +154,15 @@ assert tinylm.verify.gradcheck(tinylm.softplus, points, order=2).ok
 # %% [markdown]
 # ## The Hessian
 #
-# The second derivatives of a loss with n parameters form an (n, n) matrix, the *Hessian*: it says how the gradient changes when the
-# parameters move. It is the Jacobian of the gradient. Our loss is that of a logistic regression on 40 points.
+# The second derivatives of a loss with n parameters form an (n, n) matrix, the *Hessian*: it says
+# how the gradient changes when the parameters move. It is the Jacobian of the gradient. Our loss
+# is that of a logistic regression on 40 points.
 
 # %%
 rng = np.random.default_rng(0)
-points = np.column_stack([rng.standard_normal((40, 2)), np.ones(40)])  # two features, and 1 for the bias
+points = np.column_stack(
+    [rng.standard_normal((40, 2)), np.ones(40)]
+)  # two features, and 1 for the bias
 labels = (points @ [1.5, -2.0, 0.5] + rng.logistic(size=40) > 0).astype(float)
 
 
@@ -168,8 +182,9 @@ np.testing.assert_allclose(hessian, hessian.T, rtol=1e-12)  # ∂²/∂a∂b = �
 # %% [markdown]
 # ## Newton's method
 #
-# The gradient says which way is down. The Hessian says how far: if the loss were exactly quadratic, w - H⁻¹ g would be its minimum. Near
-# the minimum the number of right digits doubles with each step. Gradient descent gains a fixed factor per step.
+# The gradient says which way is down. The Hessian says how far: if the loss were exactly
+# quadratic, w - H⁻¹ g would be its minimum. Near the minimum the number of right digits doubles
+# with each step. Gradient descent gains a fixed factor per step.
 
 # %%
 newton, descent = Tensor(np.zeros(3), requires_grad=True), Tensor(np.zeros(3), requires_grad=True)
@@ -187,21 +202,25 @@ assert sizes[-1][0] < 1e-12 < 1e-3 < sizes[-1][1]
 # %% [markdown]
 # ## The Hessian times a vector, without the Hessian
 #
-# A model with a million parameters has a Hessian of 10¹² numbers. Often only its product with a vector is needed, and that costs two
-# backward passes: H v is the gradient of the number (∂f/∂w)ᵀ v (Pearlmutter 1994).
+# A model with a million parameters has a Hessian of 10¹² numbers. Often only its product with a
+# vector is needed, and that costs two backward passes: H v is the gradient of the number (∂f/∂w)ᵀ
+# v (Pearlmutter 1994).
 
 # %%
 v = np.array([1.0, -1.0, 2.0])
 product = tinylm.grad((gradient_of(w) * v).sum(), w).numpy()
 print(product)
 np.testing.assert_allclose(product, hessian @ v, rtol=1e-12)
-np.testing.assert_allclose(product, tinylm.hvp(loss_of, w, v).numpy(), rtol=1e-12)  # the same, ready-made
+np.testing.assert_allclose(
+    product, tinylm.hvp(loss_of, w, v).numpy(), rtol=1e-12
+)  # the same, ready-made
 
 # %% [markdown]
 # ## A loss that contains a gradient
 #
-# Some losses contain a gradient: a *gradient penalty* asks that a model's output change slowly with its input. `backward` then
-# goes through the gradient to the weights. The finite difference along one weight confirms it.
+# Some losses contain a gradient: a *gradient penalty* asks that a model's output change slowly
+# with its input. `backward` then goes through the gradient to the weights. The finite difference
+# along one weight confirms it.
 
 # %%
 tinylm.manual_seed(0)
@@ -227,8 +246,9 @@ assert np.isclose(layer.weight.grad[1, 2], (values[0] - values[1]) / (2 * step),
 # %% [markdown]
 # ## What it costs
 #
-# The gradient's tape holds the forward pass, its bodies run again, and their vjps. Each further order multiplies the number of nodes, so
-# the third or fourth order of a large model is out of reach, while the second is everyday work.
+# The gradient's tape holds the forward pass, its bodies run again, and their vjps. Each further
+# order multiplies the number of nodes, so the third or fourth order of a large model is out of
+# reach, while the second is everyday work.
 
 # %%
 y = tinylm.tanh(x) * tinylm.exp(x)
@@ -244,4 +264,5 @@ for order in range(5):
 # - What a body computes outside of it is a constant, and the second derivative is wrong; `gradcheck(order=2)` finds it.
 # - A Hessian is the Jacobian of a gradient; its product with a vector costs two backward passes.
 #
-# In the library: `record_vjp` in `tinylm/engine/op.py`, and `tinylm/engine/derivatives.py`. Next: `3_randomness.ipynb`.
+# In the library: `record_vjp` in `tinylm/engine/op.py`, and `tinylm/engine/derivatives.py`. Next:
+# `3_randomness.ipynb`.

@@ -1,11 +1,13 @@
 # %% [markdown]
 # # Randomness and exact resume
 #
-# A training run draws random numbers everywhere: initial weights, the order of the data, dropout masks. Still, a run that was stopped
-# and resumed should end with *the same weights, bit for bit*, as one that was never stopped: then a long run can be debugged, repeated
-# and trusted. This notebook shows how little it takes.
+# A training run draws random numbers everywhere: initial weights, the order of the data, dropout
+# masks. Still, a run that was stopped and resumed should end with *the same weights, bit for
+# bit*, as one that was never stopped: then a long run can be debugged, repeated and trusted. This
+# notebook shows how little it takes.
 #
-# It needs no other notebook; a word from the first (`1_backward.ipynb`) is *op*: a function of tensors with a gradient.
+# It needs no other notebook; a word from the first (`1_backward.ipynb`) is *op*: a function of
+# tensors with a gradient.
 
 # %%
 import tempfile
@@ -23,8 +25,8 @@ from tinylm.train import Run, TrainConfig
 # %% [markdown]
 # ## A random function that can be repeated
 #
-# Dropout sets each element to zero with probability p and scales the others by 1/(1 - p). Two calls draw two masks. The same seed gives
-# the same masks again.
+# Dropout sets each element to zero with probability p and scales the others by 1/(1 - p). Two
+# calls draw two masks. The same seed gives the same masks again.
 
 # %%
 ones = Tensor(np.ones(8))
@@ -41,8 +43,8 @@ assert (first != second).any()
 # %% [markdown]
 # ## All of it is two integers
 #
-# The generator holds a seed and a counter. Each call of an op with dropout takes the pair as its *key* and moves the counter by one,
-# however many numbers it draws.
+# The generator holds a seed and a counter. Each call of an op with dropout takes the pair as its
+# *key* and moves the counter by one, however many numbers it draws.
 
 # %%
 tinylm.manual_seed(7)
@@ -55,19 +57,22 @@ assert default_generator.state == (7, 2)
 # %% [markdown]
 # ## A stream without a past
 #
-# Most generators compute each number from the one before. *Philox* (Salmon et al. 2011) is different: it is a function from (key,
-# position) to random bits. Any part of any stream can be computed at once, in any order, on any device, and never has to be stored.
-# NumPy has the same function.
+# Most generators compute each number from the one before. *Philox* (Salmon et al. 2011) is
+# different: it is a function from (key, position) to random bits. Any part of any stream can be
+# computed at once, in any order, on any device, and never has to be stored. NumPy has the same
+# function.
 
 # %%
 words = random_uint32((7, 1), 6)
 print(words)
 numpys = np.random.Philox(key=np.array([7, 1], np.uint64)).random_raw(3)
-assert (words == numpys.view("<u4")).all()  # each 64-bit word is two 32-bit ones, the low half first
+assert (
+    words == numpys.view("<u4")
+).all()  # each 64-bit word is two 32-bit ones, the low half first
 
 # %% [markdown]
-# So a dropout mask can be made by hand: element i is kept if the i-th word of the key's stream is at least p 2³². This is the second mask
-# of the first cell, made without drawing the first.
+# So a dropout mask can be made by hand: element i is kept if the i-th word of the key's stream is
+# at least p 2³². This is the second mask of the first cell, made without drawing the first.
 
 # %%
 words = random_uint32((7, 1), 8)
@@ -78,9 +83,10 @@ assert (by_hand == second).all()
 # %% [markdown]
 # ## The backward pass needs the same mask
 #
-# The gradient of dropout is dy times *the mask that was used*. The key is a setting of the op, and the tape keeps an op's settings. So
-# whoever computes again repeats the mask: `recompute`, which keeps a function's inputs only and runs it again in the backward pass, gets
-# the gradient that storing everything would give.
+# The gradient of dropout is dy times *the mask that was used*. The key is a setting of the op,
+# and the tape keeps an op's settings. So whoever computes again repeats the mask: `recompute`,
+# which keeps a function's inputs only and runs it again in the backward pass, gets the gradient
+# that storing everything would give.
 
 
 # %%
@@ -101,13 +107,16 @@ assert (gradients[0] == 0).any()
 # %% [markdown]
 # ## Batches without a past
 #
-# The order of the data follows the same idea: batch k is a function of the seed and of k. Nobody needs to have drawn the batches before.
+# The order of the data follows the same idea: batch k is a function of the seed and of k. Nobody
+# needs to have drawn the batches before.
 
 # %%
 text = load_text("tinyshakespeare")[:20_000]
 tokenizer = CharTokenizer(text)
 ids = np.array(tokenizer.encode(text))
-inputs, targets = ShuffledBlocks(ids, block_size=32, batch_size=8, seed=1)[1000]  # the first thing that this object is asked
+inputs, targets = ShuffledBlocks(ids, block_size=32, batch_size=8, seed=1)[
+    1000
+]  # the first thing that this object is asked
 print(repr(tokenizer.decode(inputs[0])))
 
 batches = ShuffledBlocks(ids, block_size=32, batch_size=8, seed=1)
@@ -118,13 +127,18 @@ assert (batches[1000][0] == inputs).all()
 # %% [markdown]
 # ## What a resume must know
 #
-# Now train a small model with dropout, 20 steps in one go. Then 10 steps, save, and 10 more steps in what could be another process.
+# Now train a small model with dropout, 20 steps in one go. Then 10 steps, save, and 10 more steps
+# in what could be another process.
 
 
 # %%
 def start(seed):
     tinylm.manual_seed(seed)
-    model = GPT(GPTConfig(tokenizer.vocab_size, block_size=32, n_layer=1, n_head=2, n_embd=32, dropout=0.2))
+    model = GPT(
+        GPTConfig(
+            tokenizer.vocab_size, block_size=32, n_layer=1, n_head=2, n_embd=32, dropout=0.2
+        )
+    )
     return model, optim.AdamW(model.parameters(), lr=3e-3)
 
 
@@ -146,8 +160,9 @@ train(model, optimizer, range(20))
 uninterrupted = weights(model)
 
 # %% [markdown]
-# Four things are saved: the weights, the optimiser's state (AdamW keeps a running mean of the gradients and of their squares), the two
-# integers of the generator, and the number of the next step.
+# Four things are saved: the weights, the optimiser's state (AdamW keeps a running mean of the
+# gradients and of their squares), the two integers of the generator, and the number of the next
+# step.
 
 # %%
 model, optimizer = start(seed=0)
@@ -161,13 +176,15 @@ saved = {
 print(saved["random state"], "after", saved["step"], "steps")
 
 # %% [markdown]
-# Resume from all four, and then from all but one. Only the complete set gives the same weights; each omission trains on, without an
-# error, to something else. That is why it must be tested.
+# Resume from all four, and then from all but one. Only the complete set gives the same weights;
+# each omission trains on, without an error, to something else. That is why it must be tested.
 
 
 # %%
 def resumed(forgotten=None):
-    model, optimizer = start(seed=99)  # another process: other initial weights, another random state
+    model, optimizer = start(
+        seed=99
+    )  # another process: other initial weights, another random state
     if forgotten != "weights":
         model.load_state_dict(saved["weights"])
     if forgotten != "optimizer":
@@ -188,11 +205,19 @@ for forgotten in (None, "weights", "optimizer", "random state", "step"):
 # %% [markdown]
 # ## The same with a run
 #
-# A `Run` saves these four in its checkpoints, with a digest of every byte. Here one run of 20 steps, and one that stops at 10 and is
-# resumed. The files of the weights are equal.
+# A `Run` saves these four in its checkpoints, with a digest of every byte. Here one run of 20
+# steps, and one that stops at 10 and is resumed. The files of the weights are equal.
 
 # %%
-settings = {"n_layer": 1, "n_head": 2, "n_embd": 32, "block_size": 32, "dropout": 0.2, "schedule_steps": 20, "warmup": 5}
+settings = {
+    "n_layer": 1,
+    "n_head": 2,
+    "n_embd": 32,
+    "block_size": 32,
+    "dropout": 0.2,
+    "schedule_steps": 20,
+    "warmup": 5,
+}
 with tempfile.TemporaryDirectory() as folder:
     whole, parts = Path(folder) / "whole", Path(folder) / "parts"
     Run(TrainConfig(steps=20, **settings), whole, text).train()
@@ -205,9 +230,9 @@ assert files[0] == files[1]
 # %% [markdown]
 # ## Why not on every machine?
 #
-# Adding floating-point numbers rounds, so the order of a sum changes its last bits. tinylm adds in a fixed order on one machine,
-# whatever the number of threads. Another processor has other vector lengths, so other orders: its runs repeat themselves, but their bits
-# differ from ours.
+# Adding floating-point numbers rounds, so the order of a sum changes its last bits. tinylm adds
+# in a fixed order on one machine, whatever the number of threads. Another processor has other
+# vector lengths, so other orders: its runs repeat themselves, but their bits differ from ours.
 
 # %%
 numbers = np.random.default_rng(0).standard_normal(10_000).astype(np.float32)
@@ -228,4 +253,5 @@ assert abs(one_way - other_way) < 1e-2
 # - A resume needs weights, optimiser state, random state and step. Forgetting one raises no error: compare bits in a test.
 # - Bit for bit means: on one machine. Elsewhere it is the order of sums that differs, in the last bits of each.
 #
-# In the library: `tinylm/engine/random_keys.py`, `tinylm/data/batching.py`, `tinylm/train/snapshots.py`. Next: `4_attention.ipynb`.
+# In the library: `tinylm/engine/random_keys.py`, `tinylm/data/batching.py`,
+# `tinylm/train/snapshots.py`. Next: `4_attention.ipynb`.

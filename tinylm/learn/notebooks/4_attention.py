@@ -1,8 +1,9 @@
 # %% [markdown]
 # # Why attention keeps nothing
 #
-# Attention is the heart of a Transformer, and its weights are the largest array of the model, if one keeps them. tinylm's kernels do
-# not. This notebook derives how the gradient can be computed without them, in plain NumPy.
+# Attention is the heart of a Transformer, and its weights are the largest array of the model, if
+# one keeps them. tinylm's kernels do not. This notebook derives how the gradient can be computed
+# without them, in plain NumPy.
 #
 # It assumes the first notebook (`1_backward.ipynb`): cotangents and vjps.
 
@@ -20,8 +21,9 @@ from tinylm.engine.kernels import using
 # %% [markdown]
 # ## The formula
 #
-# Each of T positions asks a *query* q, and each position offers a *key* k and a *value* v, all rows of D numbers. The weights A say
-# how much position i looks at position j, and the result is a weighted mean of the values:
+# Each of T positions asks a *query* q, and each position offers a *key* k and a *value* v, all
+# rows of D numbers. The weights A say how much position i looks at position j, and the result is
+# a weighted mean of the values:
 #
 # $$S = QK^\top / \sqrt{D}, \qquad A = \mathrm{softmax}(S), \qquad Y = AV$$
 
@@ -38,13 +40,16 @@ def softmax(scores):
 
 A = softmax(q @ k.T / math.sqrt(D))
 Y = A @ v
-np.testing.assert_allclose(Y, tinylm.scaled_dot_product_attention(*map(Tensor, (q, k, v))).numpy(), rtol=1e-12)
+np.testing.assert_allclose(
+    Y, tinylm.scaled_dot_product_attention(*map(Tensor, (q, k, v))).numpy(), rtol=1e-12
+)
 print("A", A.shape, "Y", Y.shape)
 
 # %% [markdown]
 # ## The size of A
 #
-# Q, K, V and Y grow with the length T of the text, A with its square. One layer with 12 heads of width 64, one text, float32:
+# Q, K, V and Y grow with the length T of the text, A with its square. One layer with 12 heads of
+# width 64, one text, float32:
 
 # %%
 print("     T   Q, K, V and Y      A")
@@ -56,8 +61,9 @@ assert square > 60 * rows
 # %% [markdown]
 # ## The gradient, with A
 #
-# Given dY, the cotangent of Y. From Y = A V follow dV = Aᵀ dY and dA = dY Vᵀ. The softmax turns dA into dS, row by row:
-# dS = A (dA - Σ dA A). From S = Q Kᵀ/√D follow dQ and dK. Every line needs A.
+# Given dY, the cotangent of Y. From Y = A V follow dV = Aᵀ dY and dA = dY Vᵀ. The softmax turns
+# dA into dS, row by row: dS = A (dA - Σ dA A). From S = Q Kᵀ/√D follow dQ and dK. Every line
+# needs A.
 
 
 # %%
@@ -77,16 +83,16 @@ for ours, tensor in zip(gradients_with_A(dY), tensors, strict=True):
 # %% [markdown]
 # ## First idea: compute A again
 #
-# A is a function of q and k, and the tape holds those anyway. So the backward pass can compute it again. The price is one more matrix
-# product.
+# A is a function of q and k, and the tape holds those anyway. So the backward pass can compute it
+# again. The price is one more matrix product.
 #
 # But then A still exists in the backward pass, if only for a moment. The next idea removes it.
 
 # %% [markdown]
 # ## Second idea: a few queries at a time
 #
-# Row i of A depends on query i and all keys. So take a *block* of queries: their scores, their softmax, their part of Y. The next
-# block uses the same memory again.
+# Row i of A depends on query i and all keys. So take a *block* of queries: their scores, their
+# softmax, their part of Y. The next block uses the same memory again.
 
 
 # %%
@@ -105,8 +111,8 @@ np.testing.assert_allclose(blocked, Y, rtol=1e-12)
 print("largest array of weights:", largest, "instead of", A.size)
 
 # %% [markdown]
-# The backward pass does the same. Each block computes its weights again, writes its own rows of dQ, and *adds* its part to dK and dV,
-# since every key and value serves all queries.
+# The backward pass does the same. Each block computes its weights again, writes its own rows of
+# dQ, and *adds* its part to dK and dV, since every key and value serves all queries.
 
 
 # %%
@@ -123,14 +129,16 @@ def backward_in_blocks(q, k, v, dY, block):
     return dQ, dK, dV
 
 
-for ours, expected in zip(backward_in_blocks(q, k, v, dY, block=3), gradients_with_A(dY), strict=True):
+for ours, expected in zip(
+    backward_in_blocks(q, k, v, dY, block=3), gradients_with_A(dY), strict=True
+):
     np.testing.assert_allclose(ours, expected, rtol=1e-10, atol=1e-14)
 
 # %% [markdown]
 # ## As an op
 #
-# Value and vjp side by side make it an op. Its vjp keeps q, k and v, which exist anyway, and nothing else. The checker compares it with
-# finite differences.
+# Value and vjp side by side make it an op. Its vjp keeps q, k and v, which exist anyway, and
+# nothing else. The checker compares it with finite differences.
 
 
 # %%
@@ -148,13 +156,14 @@ assert report.ok
 # %% [markdown]
 # ## Measured
 #
-# How many bytes live between the forward and the backward pass? `tracemalloc` counts them. The *reference* is tinylm's readable body,
-# which keeps A; the *kernel* is what runs by default (in C; without a compiler the reference takes its place).
+# How many bytes live between the forward and the backward pass? `tracemalloc` counts them. The
+# *reference* is tinylm's readable body, which keeps A; the *kernel* is what runs by default (in
+# C; without a compiler the reference takes its place).
 
 
 # %%
 def kept(forward):
-    """Returns the bytes that are allocated during the call and still needed after it, beside the result."""
+    """Returns the bytes that are still needed after the call, beside the result."""
     gc.collect()
     tracemalloc.start()
     result = forward()
@@ -164,7 +173,10 @@ def kept(forward):
 
 
 T, D = 512, 4  # forward_in_blocks reads D
-long = [Tensor(rng.standard_normal((1, 1, T, D)).astype(np.float32), requires_grad=True) for _ in range(3)]
+long = [
+    Tensor(rng.standard_normal((1, 1, T, D)).astype(np.float32), requires_grad=True)
+    for _ in range(3)
+]
 flat = [Tensor(x.data[0, 0], requires_grad=True) for x in long]
 with using("reference"):
     reference = kept(lambda: tinylm.scaled_dot_product_attention(*long))
@@ -176,14 +188,19 @@ assert reference >= 4 * T * T  # at least A itself
 assert ours < 50_000
 
 # %% tags=["varies"]
-for name, size in [("one matrix A", 4 * T * T), ("reference", reference), ("in blocks, ours", ours), ("kernel", kernel)]:
+for name, size in [
+    ("one matrix A", 4 * T * T),
+    ("reference", reference),
+    ("in blocks, ours", ours),
+    ("kernel", kernel),
+]:
     print(f"{name:16} {size / 1024:6.0f} KB")
 
 # %% [markdown]
 # ## Two refinements
 #
-# **One number instead of a sum over keys.** The softmax needs Σ dA A in each row. With dA = dY Vᵀ and Y = A V it is the same as Σ dY Y,
-# which has D terms instead of T.
+# **One number instead of a sum over keys.** The softmax needs Σ dA A in each row. With dA = dY Vᵀ
+# and Y = A V it is the same as Σ dY Y, which has D terms instead of T.
 
 # %%
 T, D = q.shape
@@ -191,9 +208,9 @@ dA = dY @ v.T
 np.testing.assert_allclose((dA * A).sum(axis=-1), (dY * Y).sum(axis=-1), rtol=1e-10)
 
 # %% [markdown]
-# **One number instead of a softmax.** Keep for each query the logarithm of its sum of exponentials, L. Then A = exp(S - L), element
-# by element. A block may then also be a part of the *keys*, which is how a GPU's small fast memory is used (FlashAttention, Dao et
-# al. 2022).
+# **One number instead of a softmax.** Keep for each query the logarithm of its sum of
+# exponentials, L. Then A = exp(S - L), element by element. A block may then also be a part of the
+# *keys*, which is how a GPU's small fast memory is used (FlashAttention, Dao et al. 2022).
 
 # %%
 S = q @ k.T / math.sqrt(D)
@@ -203,8 +220,9 @@ keys = slice(4, 8)
 np.testing.assert_allclose(np.exp(q @ k[keys].T / math.sqrt(D) - L), A[:, keys], rtol=1e-12)
 
 # %% [markdown]
-# The forward pass can build L and Y while it reads the keys part by part. It keeps the largest score m so far, the sum s of
-# exp(score - m), and the same sum weighted with the values. When m grows, both sums are scaled down: the *online softmax*.
+# The forward pass can build L and Y while it reads the keys part by part. It keeps the largest
+# score m so far, the sum s of exp(score - m), and the same sum weighted with the values. When m
+# grows, both sums are scaled down: the *online softmax*.
 
 # %%
 m, s, y = np.full((T, 1), -np.inf), np.zeros((T, 1)), np.zeros((T, D))
@@ -220,10 +238,12 @@ np.testing.assert_allclose(m + np.log(s), L, rtol=1e-12)
 # %% [markdown]
 # ## The price
 #
-# Products of about T² D multiplications: two in the forward pass (S and A V), four in the backward pass (dV, dA, dQ, dK), and now one
-# more, S again. Seven instead of six. In return no (T, T) array is written to memory and read back.
+# Products of about T² D multiplications: two in the forward pass (S and A V), four in the
+# backward pass (dV, dA, dQ, dK), and now one more, S again. Seven instead of six. In return no
+# (T, T) array is written to memory and read back.
 #
-# Dropout on the weights fits in: its mask is a function of a key (`3_randomness.ipynb`), so the backward pass draws it again.
+# Dropout on the weights fits in: its mask is a function of a key (`3_randomness.ipynb`), so the
+# backward pass draws it again.
 
 # %% [markdown]
 # ## What to take along
@@ -232,5 +252,6 @@ np.testing.assert_allclose(m + np.log(s), L, rtol=1e-12)
 # - Rows of A are independent, so a block of queries at a time is enough; dK and dV are sums over the blocks.
 # - Computing again may be cheaper than remembering: the same idea as `recompute`, inside one op.
 #
-# In the library: the readable body in `tinylm/ops/attention.py`, the kernels in `kernels/cpu/scaled_dot_product_attention.c` and
+# In the library: the readable body in `tinylm/ops/attention.py`, the kernels in
+# `kernels/cpu/scaled_dot_product_attention.c` and
 # `kernels/cpu/scaled_dot_product_attention_backward.c`. Next: `5_training.ipynb`.

@@ -1,8 +1,9 @@
 # %% [markdown]
 # # Training a model on your text, and knowing when to stop
 #
-# A model that has seen your text often enough knows it by heart. That is not what we want: it should predict text that it has *not*
-# seen. This notebook trains small models in seconds and shows the one curve to watch, how to make it better, and how far to trust it.
+# A model that has seen your text often enough knows it by heart. That is not what we want: it
+# should predict text that it has *not* seen. This notebook trains small models in seconds and
+# shows the one curve to watch, how to make it better, and how far to trust it.
 #
 # The text here is Shakespeare, which tinylm ships. For your own, replace one line below.
 
@@ -29,8 +30,8 @@ print(corpus[:97])
 # %% [markdown]
 # ## Tokens
 #
-# A language model reads numbers. Here each different character is one *token*. The tokenizer comes from the whole corpus, so that every
-# part of it can be read.
+# A language model reads numbers. Here each different character is one *token*. The tokenizer
+# comes from the whole corpus, so that every part of it can be read.
 
 # %%
 tokenizer = CharTokenizer(corpus)
@@ -41,9 +42,10 @@ print(tokenizer.encode("To be").tolist())
 # %% [markdown]
 # ## Two parts
 #
-# We begin with very little text, 10,000 characters. The model learns from the first nine tenths. The last tenth, the *validation* part,
-# is only for measuring. It is cut from the end and not line by line at random: neighbouring lines share names and phrases, and a model
-# that has read them would look better than it is.
+# We begin with very little text, 10,000 characters. The model learns from the first nine tenths.
+# The last tenth, the *validation* part, is only for measuring. It is cut from the end and not
+# line by line at random: neighbouring lines share names and phrases, and a model that has read
+# them would look better than it is.
 
 # %%
 text = corpus[:10_000]
@@ -54,8 +56,9 @@ print(len(train_ids), "to learn from,", len(val_ids), "to measure with")
 # %% [markdown]
 # ## What is a good loss?
 #
-# The loss is the mean of -ln p, where p is the probability that the model gave to the character that came. Its unit is the *nat*. A
-# number means little alone, so first measure models that do not learn by gradients:
+# The loss is the mean of -ln p, where p is the probability that the model gave to the character
+# that came. Its unit is the *nat*. A number means little alone, so first measure models that do
+# not learn by gradients:
 #
 # - all characters alike: ln V;
 # - each character as often as in the training part, whatever came before (a unigram model);
@@ -65,27 +68,41 @@ print(len(train_ids), "to learn from,", len(val_ids), "to measure with")
 counts = np.bincount(train_ids, minlength=V) + 1.0  # + 1: none is impossible
 unigram = -np.log(counts / counts.sum())[val_ids].mean()
 ngram = token_losses(NgramLM(V, order=5).fit(train_ids), val_ids).mean()
-print(f"all alike {np.log(V):.3f}   unigram {unigram:.3f}   5-gram {ngram:.3f} nats per character")
+print(
+    f"all alike {np.log(V):.3f}   unigram {unigram:.3f}   5-gram {ngram:.3f} nats per character"
+)
 assert ngram < unigram < np.log(V)
 
 # %% [markdown]
 # ## Training
 #
-# A GRU, a recurrent network, with 192 units. Every 20 steps the run measures the validation loss. A run's `train` calls a function of
-# ours with each record, and we keep them.
+# A GRU, a recurrent network, with 192 units. Every 20 steps the run measures the validation loss.
+# A run's `train` calls a function of ours with each record, and we keep them.
 
 # %%
 temporary = tempfile.TemporaryDirectory()
 folder = Path(temporary.name)
 settings = {
-    "model": "gru", "n_layer": 1, "n_hidden": 192, "n_embd": 32, "block_size": 32, "batch_size": 16, "lr": 1e-2, "weight_decay": 0.01,
-    "steps": 300, "schedule_steps": 300, "warmup": 20, "eval_every": 20,
-}  # fmt: skip
+    "model": "gru",
+    "n_layer": 1,
+    "n_hidden": 192,
+    "n_embd": 32,
+    "block_size": 32,
+    "batch_size": 16,
+    "lr": 1e-2,
+    "weight_decay": 0.01,
+    "steps": 300,
+    "schedule_steps": 300,
+    "warmup": 20,
+    "eval_every": 20,
+}
 
 
 def trained(name, text, **changes):
     records = []
-    run = Run(TrainConfig(**{"dropout": 0.0, **settings, **changes}), folder / name, text, tokenizer)
+    run = Run(
+        TrainConfig(**{"dropout": 0.0, **settings, **changes}), folder / name, text, tokenizer
+    )
     return run.train(records.append), records, run.model
 
 
@@ -95,8 +112,9 @@ training_curves(records, ngram=ngram)
 # %% [markdown]
 # ## The curve to watch
 #
-# Both losses fall at first. Then the training loss goes on falling and the validation loss turns: the model learns its 9,000
-# characters by heart. This is *overfitting*. The time to stop is at the lowest point of the validation curve.
+# Both losses fall at first. Then the training loss goes on falling and the validation loss turns:
+# the model learns its 9,000 characters by heart. This is *overfitting*. The time to stop is at
+# the lowest point of the validation curve.
 
 # %%
 last = records[-1] if "loss" in records[-1] else records[-2]
@@ -109,12 +127,14 @@ assert last["loss"] < 1.0
 # %% [markdown]
 # ## Stopping there
 #
-# Nobody needs to look: the run keeps the weights of the best validation in `checkpoints/best.safetensors`. With `patience=3` it also
-# stops by itself after three validations in a row without a better one. (On the command line: `--patience 3`.)
+# Nobody needs to look: the run keeps the weights of the best validation in
+# `checkpoints/best.safetensors`. With `patience=3` it also stops by itself after three
+# validations in a row without a better one. (On the command line: `--patience 3`.)
 
 # %%
 stopped, _, _ = trained("patient", text, patience=3)
-print(f"stopped at step {stopped['steps']}; best {stopped['best_val_loss']:.2f} at step {stopped['best_step']}")
+print("stopped at step", stopped["steps"])
+print(f"best {stopped['best_val_loss']:.2f} at step {stopped['best_step']}")
 assert stopped["stopped_early"]
 assert stopped["best_step"] + 60 == stopped["steps"] < 300
 
@@ -126,9 +146,10 @@ assert np.isclose(losses.mean(), summary["best_val_loss"], rtol=1e-4)
 # %% [markdown]
 # ## How far to trust the number
 #
-# The validation part has 1,000 characters, and their losses differ widely. The mean has a standard error of about the standard deviation
-# divided by √1000. (Somewhat more in truth, since neighbouring characters are not independent.) A difference between two models that is
-# smaller than this may be chance.
+# The validation part has 1,000 characters, and their losses differ widely. The mean has a
+# standard error of about the standard deviation divided by √1000. (Somewhat more in truth, since
+# neighbouring characters are not independent.) A difference between two models that is smaller
+# than this may be chance.
 
 # %%
 error = losses.std() / np.sqrt(len(losses))
@@ -136,8 +157,9 @@ print(f"{losses.mean():.2f} ± {error:.2f} nats")
 assert 0.03 < error < 0.1
 
 # %% [markdown]
-# Two models measured on the *same* characters can be compared better: take the difference character by character, then its standard
-# error. What is hard for one is hard for the other, and cancels. Here: the GRU against the 5-gram model.
+# Two models measured on the *same* characters can be compared better: take the difference
+# character by character, then its standard error. What is hard for one is hard for the other, and
+# cancels. Here: the GRU against the 5-gram model.
 
 # %%
 difference = losses - token_losses(NgramLM(V, order=5).fit(train_ids), val_ids)
@@ -152,27 +174,31 @@ assert difference.mean() > 2 * paired
 # %% [markdown]
 # ## First remedy: dropout
 #
-# Dropout sets half of the units to zero at random in each training step. What remains must do without them, which makes learning by heart
-# harder. The curve turns later, and less.
+# Dropout sets half of the units to zero at random in each training step. What remains must do
+# without them, which makes learning by heart harder. The curve turns later, and less.
 
 # %%
 dropped, records, _ = trained("dropout", text, dropout=0.5)
 for name, run in (("without", summary), ("with dropout", dropped)):
-    print(f"{name:12} best {run['best_val_loss']:.2f} at step {run['best_step']:3}, at the end {run['val_loss']:.2f}")
+    lowest, end = run["best_val_loss"], run["val_loss"]
+    print(f"{name:12} best {lowest:.2f} at step {run['best_step']:3}, at the end {end:.2f}")
 assert dropped["val_loss"] < summary["val_loss"] - 0.1
 assert dropped["best_step"] > summary["best_step"]
 
 # %% [markdown]
 # ## The better remedy: more text
 #
-# Ten times the text, the same model, the same 300 steps. To compare fairly, both are measured on text that neither has seen: the end
-# of the corpus.
+# Ten times the text, the same model, the same 300 steps. To compare fairly, both are measured on
+# text that neither has seen: the end of the corpus.
 
 # %%
 more, records, larger = trained("more", corpus[:100_000])
 unseen = tokenizer.encode(corpus[-10_000:])
 results = [token_losses(each, unseen).mean() for each in (model, larger)]
-counted = [token_losses(NgramLM(V, order=5).fit(tokenizer.encode(corpus[:n])), unseen).mean() for n in (9_000, 90_000)]
+counted = [
+    token_losses(NgramLM(V, order=5).fit(tokenizer.encode(corpus[:n])), unseen).mean()
+    for n in (9_000, 90_000)
+]
 print("learned from         GRU   5-gram")
 for n, learned, other in zip((9_000, 90_000), results, counted, strict=True):
     print(f"{n:6} characters   {learned:.2f}     {other:.2f}")
@@ -180,9 +206,9 @@ assert results[1] < results[0] - 0.3
 training_curves(records)
 
 # %% [markdown]
-# Ten times the text helps more than any setting. And here both curves fall together to the end: nothing has been learned by heart
-# yet, and with more steps it would be better still. That is the other half of knowing when to stop: **while the validation loss
-# falls, go on.**
+# Ten times the text helps more than any setting. And here both curves fall together to the end:
+# nothing has been learned by heart yet, and with more steps it would be better still. That is the
+# other half of knowing when to stop: **while the validation loss falls, go on.**
 
 # %%
 validation = [record["val_loss"] for record in records if "val_loss" in record]
@@ -192,8 +218,9 @@ assert all(later < earlier + 0.01 for earlier, later in itertools.pairwise(valid
 # %% [markdown]
 # ## Reading what it writes
 #
-# A loss is a mean over what the model should have said; a sample shows what it says. The *temperature* decides how daring it is: near 0
-# always the likeliest character, at 1 as the model believes.
+# A loss is a mean over what the model should have said; a sample shows what it says. The
+# *temperature* decides how daring it is: near 0 always the likeliest character, at 1 as the model
+# believes.
 
 # %% tags=["varies"]
 prompt = tokenizer.encode("ROMEO:\n")
@@ -204,8 +231,8 @@ for temperature in (0.2, 0.7, 1.0):
 temporary.cleanup()
 
 # %% [markdown]
-# Words and lines have the right shape, and the sense is missing. Three seconds of training do not give more; ten minutes reach 1.41 nats
-# (`scripts/README.md` has the command).
+# Words and lines have the right shape, and the sense is missing. Three seconds of training do not
+# give more; ten minutes reach 1.41 nats (`scripts/README.md` has the command).
 
 # %% [markdown]
 # ## What to take along
