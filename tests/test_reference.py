@@ -119,7 +119,7 @@ EXAMPLES = {name: text for name, value in PUBLIC.items() if ">>>" in (text := in
 
 
 def test_the_examples_run() -> None:
-    first_used = ("Tensor", "grad", "no_grad", "softmax", "sum", "matmul", "cross_entropy", "embedding", "where", "concatenate", "arange")
+    first_used = ("Tensor", "grad", "jacobian", "softmax", "sum", "matmul", "cross_entropy", "embedding", "where", "concatenate", "arange")
     assert {f"tinylm.{name}" for name in first_used} <= EXAMPLES.keys()
     assert {"Tensor.backward", "tinylm.nn.Linear", "tinylm.optim.AdamW", "tinylm.models.GPT"} <= EXAMPLES.keys()
     for name, text in EXAMPLES.items():

@@ -107,14 +107,7 @@ def set_recording(value: bool) -> Iterator[None]:
 
 
 def no_grad() -> "contextlib._GeneratorContextManager[None]":
-    """Within it nothing is recorded: results do not require gradients. Also a decorator.
-
-    >>> x = tinylm.Tensor([1.0], requires_grad=True)
-    >>> with tinylm.no_grad():
-    ...     y = 2 * x
-    >>> y.requires_grad
-    False
-    """
+    """Within it nothing is recorded: results do not require gradients. Also a decorator."""
     return set_recording(False)
 
 

@@ -74,10 +74,6 @@ class Embedding(Module):
     """Row ids[...] of a table: weight (num_embeddings, embedding_dim), initially N(0, 1).
 
     The row padding_idx starts at zero and gets no gradient.  ids (...) -> (..., embedding_dim).
-
-    >>> table = tinylm.nn.Embedding(10, 4)
-    >>> table(np.array([[1, 2, 3]])).shape
-    (1, 3, 4)
     """
 
     def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None) -> None:
