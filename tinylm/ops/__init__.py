@@ -85,9 +85,16 @@ def arange(start: int, stop: int | None = None, step: int = 1, *, device: str = 
 
 
 def einsum(subscripts: Any, *arrays: Any) -> Any:
-    """Returns the sum of products that the subscripts describe: einsum("bqd,bkd->bqk", q, k), as `tinylm.ops.einsum` says.
+    """y[out] = Σ Π_i x_i[in_i] over the letters that are not in out, for "in_0,in_1,...->out": "bqd,bkd->bqk" is Q Kᵀ.
 
-    The arrays may also come first, in one list, as all ops with several arrays take them: einsum([q, k], "bqd,bkd->bqk").
+    Each letter names an axis. A letter twice in one operand takes its diagonal; axes of length 1 broadcast; "..." stands for
+    leading axes, which broadcast; without "->out", out is "..." and the letters that occur once, in alphabetical order.
+    dx_i is the same sum over dy and the other operands, with in_i as its result. The arrays may also come first, in one list,
+    as all ops with several arrays take them: einsum([q, k], "bqd,bkd->bqk"). Raises ShapeError for subscripts that do not fit.
+
+    >>> tinylm.einsum("ij,jk->ik", np.eye(2), np.array([[1.0], [2.0]]))
+    Tensor([[1.],
+            [2.]], dtype=float64)
     """
     if isinstance(subscripts, str):
         return _einsum(arrays, subscripts)
