@@ -115,10 +115,6 @@ class GPT(DecoderOnlyModel):
     The output projection is the token embedding itself, unless the config unties them. Initial weights: N(0, s²), the projections
     onto the residual stream N(0, s²/(2 n_layer)), biases zero. s = 0.02 √(768 / n_embd), which is
     GPT-2's 0.02 at GPT-2's width; a narrower model would learn slowly from such small weights.
-
-    >>> model = tinylm.models.GPT(tinylm.models.GPTConfig(vocab_size=20, block_size=8, n_layer=1, n_head=2, n_embd=16))
-    >>> model(tinylm.Tensor(np.array([[3, 1, 4, 1, 5]]))).shape
-    (1, 5, 20)
     """
 
     def __init__(self, config: GPTConfig) -> None:

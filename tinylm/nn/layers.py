@@ -38,10 +38,6 @@ class Linear(Module):
 
     weight (out_features, in_features), bias (out_features,) or None, both initially
     U(-1/√in, 1/√in) as in PyTorch.  x (..., in) -> (..., out).
-
-    >>> layer = tinylm.nn.Linear(3, 5)
-    >>> layer(tinylm.Tensor(np.zeros((2, 3), np.float32))).shape
-    (2, 5)
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:

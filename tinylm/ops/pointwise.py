@@ -153,14 +153,7 @@ def minimum(a, b, /):
 
 @op
 def where(condition, a, b, /):
-    """a where the boolean condition holds, else b.  da = dy there, db = dy elsewhere.
-
-    condition, a, b: broadcast to one shape.
-
-    >>> x = np.array([-1.0, 2.0])
-    >>> tinylm.where(x > 0, x, 0.0)
-    Tensor([0., 2.], dtype=float64)
-    """
+    """a where the boolean condition holds, else b, all broadcast to one shape.  da = dy there, db = dy elsewhere."""
     a, b = promoted(a, b)
     xp = array_module(condition, a, b)
     chosen = constant(condition)
