@@ -118,7 +118,10 @@ def lead_home(module: Any, home: Mapping[tuple[str, str], str]) -> None:
     for each in module.members.values():
         if each.kind == "class" and each.own_members is not None:
             each.bases = [(*moved(base[:2]), base[1]) for base in each.bases]
-            each.inherited_members = {moved(base): members for base, members in each.inherited_members.items()}
+            inherited = {moved(base): members for base, members in each.inherited_members.items()}
+            hidden = [base for base in inherited if base[0].startswith("tinylm.") and base[0] not in PACKAGES]
+            each.own_members += [member for base in hidden for member in inherited.pop(base)]  # of bases that nobody exports
+            each.inherited_members = inherited
             for member in itertools.chain(*each.inherited_members.values()):
                 member.taken_from = moved(member.taken_from)
 

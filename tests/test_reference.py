@@ -155,7 +155,7 @@ def test_help_says_what_it_does(what: Any, words: tuple[str, ...]) -> None:
 def made() -> dict[str, str]:
     """Returns the pages of the core, the ops and the data; all of them take ten seconds."""
     pytest.importorskip("pdoc")
-    pages: dict[str, str] = reference.pages(("tinylm", "tinylm.ops", "tinylm.data"))
+    pages: dict[str, str] = reference.pages(("tinylm", "tinylm.ops", "tinylm.data", "tinylm.optim"))
     return pages
 
 
@@ -164,7 +164,7 @@ def plain(html: str) -> str:
 
 
 def test_the_pages_have_types_formulas_and_methods(made: dict[str, str]) -> None:
-    assert set(made) == {"index.html", "search.js", "tinylm.html", "tinylm/ops.html", "tinylm/data.html"}
+    assert set(made) == {"index.html", "search.js", "tinylm.html", "tinylm/ops.html", "tinylm/data.html", "tinylm/optim.html"}
     ops, core = plain(made["tinylm/ops.html"]), plain(made["tinylm.html"])
     assert "def softmax(x: ArrayLike, /, axis: int = -1) -> Tensor:" in ops
     assert "numbers become positive and sum to 1.&emsp;dx = y (dy - Σ dy y)." in ops
@@ -172,6 +172,7 @@ def test_the_pages_have_types_formulas_and_methods(made: dict[str, str]) -> None
     assert "the gradient, an array like data" in core
     assert 'id="softmax"' not in made["tinylm.html"], "ops have a page of their own"
     assert 'id="Tensor.softmax"' in made["tinylm.html"]
+    assert 'id="AdamW.update"' in made["tinylm/optim.html"], "a base that nobody exports is not shown, but its members are"
     for page in ("tinylm.html", "tinylm/ops.html", "tinylm/data.html"):
         sections = re.findall(r'<(?:section|div) id="([\w.]+)"', made[page])
         assert len(sections) > 40
