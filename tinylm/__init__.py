@@ -1,7 +1,7 @@
 """tinylm: small language models on a from-scratch tensor and autograd engine.
 
-`import tinylm` gives Tensor, every op by its name, the autograd functions, and the packages nn,
-optim, models, data, train, decode, verify and explain, which are loaded on first use.
+`import tinylm` gives Tensor, every op of `tinylm.ops` by its name (`tinylm.softmax`), the autograd functions, and the packages
+nn, optim, models, data, train, decode, verify and explain, which are loaded on first use.
 """
 
 import importlib

@@ -54,6 +54,7 @@ class Part:
 
     @property
     def characters(self) -> int:
+        """How many characters the part has."""
         return sum(f.characters for f in self.files) if self.stop is None else self.stop - self.start
 
     @property
@@ -109,6 +110,7 @@ class Corpus:
 
     @property
     def files(self) -> tuple[TextFile, ...]:
+        """The files of both parts, those of the training part first."""
         return self.train.files if self.train.files == self.validation.files else self.train.files + self.validation.files
 
     def beginning(self, characters: int) -> str:

@@ -21,7 +21,9 @@ class Tokenizer(Protocol):
         """The token that stands for what the vocabulary lacks; None if there is none."""
 
     @property
-    def vocab_size(self) -> int: ...
+    def vocab_size(self) -> int:
+        """How many tokens there are: ids are from 0 to vocab_size - 1."""
+
     @property
     def start(self) -> tuple[int, ...]:
         """The ids that stand before every text, such as BOS; none in a model that was trained here."""
@@ -62,7 +64,14 @@ def checked_utf8(text: str) -> bytes:
 
 class CharTokenizer:
     """One id per character, in the order of the code points. The tokens are exactly the characters of the text it was made
-    from, so an unknown character is an error and nothing is lost."""
+    from, so an unknown character is an error and nothing is lost.
+
+    >>> tokenizer = tinylm.data.CharTokenizer("banana")
+    >>> tokenizer.encode("ban")
+    array([1, 0, 2])
+    >>> tokenizer.decode([1, 0, 2])
+    'ban'
+    """
 
     kind = "char"
     unknown_id = None
@@ -88,12 +97,15 @@ class CharTokenizer:
         return ids.astype(np.int64)
 
     def decode(self, ids: Iterable[int]) -> str:
+        """Returns the text of ids. Raises RangeError for an id outside the vocabulary."""
         return "".join([self.characters[i] for i in in_vocabulary(ids, self.vocab_size)])
 
     def first_bytes(self, text: str) -> int:
+        """Returns how many bytes of a text's UTF-8 its first token stands for."""
         return len(checked_utf8(text[:1]))
 
     def to_json(self) -> dict[str, Any]:
+        """Returns the record from which `from_json` makes the same tokenizer."""
         return {"kind": self.kind, "characters": "".join(self.characters)}
 
 
@@ -135,16 +147,20 @@ class WordTokenizer:
         return cls(words)
 
     def encode(self, text: str) -> np.ndarray:
+        """Returns the ids of a text, int64. Raises DataError for a text that is not valid Unicode."""
         checked_utf8(text)
         return np.array([self._ids.get(w, 0) for w in self._pattern.findall(text)], np.int64)
 
     def decode(self, ids: Iterable[int]) -> str:
+        """Returns the text of ids. Raises RangeError for an id outside the vocabulary."""
         return "".join([self.words[i] for i in in_vocabulary(ids, self.vocab_size)])
 
     def first_bytes(self, text: str) -> int:
+        """Returns how many bytes of a text's UTF-8 its first token stands for."""
         return len(checked_utf8(self._pattern.findall(text)[0])) if text else 0
 
     def to_json(self) -> dict[str, Any]:
+        """Returns the record from which `from_json` makes the same tokenizer."""
         return {"kind": self.kind, "words": self.words[1:], "pattern": self.pattern}
 
 
@@ -184,19 +200,23 @@ class BpeTokenizer:
         return cls(library.to_str())
 
     def encode(self, text: str) -> np.ndarray:
+        """Returns the ids of a text, int64. Raises DataError for a text that is not valid Unicode."""
         checked_utf8(text)
         # Line by line, as in training: no piece crosses a line break.
         lines = self._library.encode_batch(text.splitlines(keepends=True))
         return np.array([i for line in lines for i in line.ids], np.int64)
 
     def decode(self, ids: Iterable[int]) -> str:
+        """Returns the text of ids. Raises RangeError for an id outside the vocabulary."""
         return self._library.decode(in_vocabulary(ids, self.vocab_size), skip_special_tokens=False)
 
     def first_bytes(self, text: str) -> int:
+        """Returns how many bytes of a text's UTF-8 its first token stands for."""
         pieces = self._library.encode(text.splitlines(keepends=True)[0]).tokens if text else [""]
         return len(pieces[0])  # a piece is spelled with a letter for each byte
 
     def to_json(self) -> dict[str, Any]:
+        """Returns the record from which `from_json` makes the same tokenizer."""
         return {"kind": self.kind, "definition": self._library.to_str()}
 
 

@@ -34,6 +34,10 @@ def jacobian(f: Callable[..., Any], x: Any) -> Any:
     as arguments, and J is a list of one Jacobian for each. A parameter of a model may be x: it is passed as it is, so f may use
     the model. The Jacobian of a gradient, jacobian(lambda x: grad(f(x), x, create_graph=True), x), is the Hessian of f.
     Within the function of another jacobian or hvp the result is recorded, so that the outer one sees it depend on x.
+
+    >>> tinylm.jacobian(lambda x: x * x, np.array([1.0, 2.0]))
+    Tensor([[2., 0.],
+            [0., 4.]], dtype=float64)
     """
     leaves, nested = _leaves(x), _inside.get()
     with _differentiated():

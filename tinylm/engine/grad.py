@@ -54,6 +54,11 @@ def grad(y: Any, xs: Any, gradient: Any = None, *, create_graph: bool = False, r
     xs: leaves or intermediate tensors; one that y does not depend on gives None. gradient: the cotangent of y, as for
     `backward`. With `create_graph` the results carry a graph of their own, so they can be differentiated again;
     `retain_graph` defaults to it. Raises AutogradError if an x does not require a gradient, and what `backward` raises.
+
+    >>> x = tinylm.Tensor(np.array(2.0), requires_grad=True)
+    >>> slope = tinylm.grad(x**3, x, create_graph=True)  # 3 x²
+    >>> slope.item(), tinylm.grad(slope, x).item()  # and 6 x
+    (12.0, 12.0)
     """
     wanted = list(xs) if isinstance(xs, (list, tuple)) else [xs]
     for i, x in enumerate(wanted):

@@ -32,14 +32,23 @@ class Tensor(TensorMethods):
     number or nested lists, where Python floats give float32. requires_grad: `backward` will fill
     `.grad` (an array like `.data`).
     Raises ShapeError if integers are to require a gradient, or if `array` is no array of numbers.
+
+    >>> w = tinylm.Tensor([2.0, 3.0], requires_grad=True)
+    >>> loss = (w * w).sum()
+    >>> loss.backward()
+    >>> w.grad
+    array([4., 6.], dtype=float32)
     """
 
     __slots__ = ("__weakref__", "data", "grad", "grad_buffer", "node", "output", "requires_grad", "version_cell")
     __array_ufunc__ = None  # NumPy leaves numpy_array + tensor to the tensor
 
     data: Array
+    """the values, a NumPy or CuPy array"""
     grad: Array | None
+    """the gradient, an array like `data`; None before the first backward pass that reaches this leaf"""
     node: autograd.Node | None
+    """the application of an op that made this tensor; None for a leaf"""
 
     def __init__(self, array: Any, requires_grad: bool = False) -> None:
         data = as_array(array)
@@ -47,26 +56,34 @@ class Tensor(TensorMethods):
             raise ShapeError(f"only floating tensors can require gradients, not {data.dtype}: convert with .astype(np.float32)")
         self.data = data
         self.grad = None
-        self.grad_buffer: Array | None = None  # where an optimiser wants the gradient to be written
+        self.grad_buffer: Array | None = None
+        """where an optimiser wants the gradient to be written"""
         self.requires_grad = requires_grad
-        self.node = None  # None: a leaf
-        self.output = 0  # which of the node's outputs this is
-        self.version_cell: list[int] = [0]  # when it was last written in place; views share the list
+        """whether a backward pass computes a gradient for it or through it"""
+        self.node = None
+        self.output = 0
+        """which of the node's outputs this is"""
+        self.version_cell: list[int] = [0]
+        """when it was last written in place; views share the list"""
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The length of each axis; () for a single number."""
         return self.data.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """The type of the elements, such as float32."""
         return self.data.dtype
 
     @property
     def ndim(self) -> int:
+        """How many axes there are."""
         return self.data.ndim
 
     @property
     def size(self) -> int:
+        """How many elements there are."""
         return self.data.size
 
     @property
@@ -93,7 +110,11 @@ class Tensor(TensorMethods):
         return np.array(self.numpy(), dtype, copy=copy)
 
     def item(self) -> Any:
-        """Returns the Python number of a tensor with one element."""
+        """Returns the Python number of a tensor with one element. Raises ShapeError for any other.
+
+        >>> tinylm.Tensor([[2.5]]).item()
+        2.5
+        """
         if self.size != 1:
             raise ShapeError(f"item() needs a tensor with one element, this one has shape {self.shape}: use .numpy(), or .mean() first")
         return self.numpy().item()
@@ -105,7 +126,22 @@ class Tensor(TensorMethods):
         return out
 
     def backward(self, gradient: Any = None, retain_graph: bool = False) -> None:
-        """See `tinylm.engine.autograd.backward`."""
+        """Adds dy/dx to x.grad for every leaf x that requires a gradient and took part in this tensor, y.
+
+        gradient: the cotangent of y, which is the gradient of the final result with respect to y: an array or tensor of y's shape
+        (...). It may be left out if y has one element: it is 1 then, as for a loss. With it, x.grad grows by Σ_i gradient_i ∂y_i/∂x, of
+        x's shape. The graph is freed as it is consumed unless `retain_graph`, so a second backward through it is an error.
+        Raises AutogradError if y has no graph, the graph was freed, or a value was written in place since; ShapeError or
+        DeviceError if the cotangent's shape or device is not y's.
+
+        >>> x = tinylm.Tensor([1.0, 2.0, 3.0], requires_grad=True)
+        >>> (x**2).sum().backward()
+        >>> x.grad  # 2 x
+        array([2., 4., 6.], dtype=float32)
+        >>> (x**2).backward([1.0, 0.0, 0.0])  # adds 2 x times the cotangent
+        >>> x.grad
+        array([4., 4., 6.], dtype=float32)
+        """
         autograd.backward(self, gradient, retain_graph)
 
     @staticmethod

@@ -147,7 +147,7 @@ def _described(visits: Iterator[Visit], names: Names, made: dict[tuple[Node, int
         file, _, line = node.where().rpartition(":")
         code = linecache.getline(file, int(line)).strip()
         again = "The function runs again, and the pass goes on inside."
-        formula = again if node.vjp is None else inspect.cleandoc(node.op.body.__doc__ or "")
+        formula = again if node.vjp is None else inspect.cleandoc(node.op.body.__doc__ or "").partition("\n>>>")[0].rstrip()
         place = names.module(node)
         yield Step(number, node, node.op.name, node.where(), code, place, formula, inputs, values, outputs, incoming, received)
 

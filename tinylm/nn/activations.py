@@ -24,6 +24,7 @@ class Identity(Module):
         super().__init__()
 
     def forward(self, x: Tensor) -> Tensor:
+        """Returns x."""
         return x
 
 
@@ -31,6 +32,7 @@ class ReLU(Module):
     """max(x, 0); see ops.relu."""
 
     def forward(self, x: Input) -> Tensor:
+        """Returns the function of each element of x (...), in the same shape."""
         return ops.relu(x)
 
 
@@ -42,6 +44,7 @@ class LeakyReLU(Module):
         self.negative_slope = check_finite("negative_slope", negative_slope)
 
     def forward(self, x: Input) -> Tensor:
+        """Returns the function of each element of x (...), in the same shape."""
         return ops.leaky_relu(x, negative_slope=self.negative_slope)
 
     def extra_repr(self) -> str:
@@ -56,6 +59,7 @@ class ELU(Module):
         self.alpha = check_finite("alpha", alpha)
 
     def forward(self, x: Input) -> Tensor:
+        """Returns the function of each element of x (...), in the same shape."""
         return ops.elu(x, alpha=self.alpha)
 
     def extra_repr(self) -> str:
@@ -71,6 +75,7 @@ class GELU(Module):
         self.approximate = approximate
 
     def forward(self, x: Input) -> Tensor:
+        """Returns the function of each element of x (...), in the same shape."""
         return ops.gelu(x, approximate=self.approximate)
 
     def extra_repr(self) -> str:
@@ -81,6 +86,7 @@ class SiLU(Module):
     """x σ(x); see ops.silu."""
 
     def forward(self, x: Input) -> Tensor:
+        """Returns the function of each element of x (...), in the same shape."""
         return ops.silu(x)
 
 
@@ -88,6 +94,7 @@ class Sigmoid(Module):
     """σ(x) = 1 / (1 + e^-x); see ops.sigmoid."""
 
     def forward(self, x: Input) -> Tensor:
+        """Returns the function of each element of x (...), in the same shape."""
         return ops.sigmoid(x)
 
 
@@ -95,6 +102,7 @@ class Tanh(Module):
     """tanh(x); see ops.tanh."""
 
     def forward(self, x: Input) -> Tensor:
+        """Returns the function of each element of x (...), in the same shape."""
         return ops.tanh(x)
 
 
@@ -108,6 +116,7 @@ class Softplus(Module):
         self.beta = check_finite("beta", beta)
 
     def forward(self, x: Input) -> Tensor:
+        """Returns the function of each element of x (...), in the same shape."""
         return ops.softplus(x) if self.beta == 1 else ops.softplus(x * self.beta) / self.beta
 
     def extra_repr(self) -> str:
@@ -130,6 +139,7 @@ class Softmax(_AlongAxis):
     """eˣ / Σ eˣ, the sum over the axis `dim`; see ops.softmax."""
 
     def forward(self, x: Input) -> Tensor:
+        """Returns x (...) with positive numbers that sum to 1 along the axis."""
         return ops.softmax(x, axis=self.dim)
 
 
@@ -137,6 +147,7 @@ class LogSoftmax(_AlongAxis):
     """x - log Σ eˣ, the sum over the axis `dim`; see ops.log_softmax."""
 
     def forward(self, x: Input) -> Tensor:
+        """Returns the logarithm of the softmax of x (...) along the axis."""
         return ops.log_softmax(x, axis=self.dim)
 
 

@@ -26,6 +26,7 @@ class Dropout(Module):
         return self.training and self.p != 0
 
     def forward(self, x: Tensor) -> Tensor:
+        """Returns x (...) with elements dropped, in training mode; x itself otherwise."""
         return ops.dropout(x, self.p) if self.active else x
 
     def extra_repr(self) -> str:
@@ -84,6 +85,7 @@ class Embedding(Module):
             self.weight.data[self.padding_idx] = 0
 
     def forward(self, ids: Tensor | np.ndarray) -> Tensor:
+        """Returns the rows of the table: ids (...) -> (..., embedding_dim). Raises RangeError for an id outside the table."""
         return ops.embedding(ids, self.weight, padding_idx=self.padding_idx)
 
     def extra_repr(self) -> str:
@@ -130,6 +132,7 @@ class LayerNorm(_Norm):
         self.bias = init.zeros(self.normalized_shape) if elementwise_affine and bias else None
 
     def forward(self, x: Tensor | np.ndarray) -> Tensor:
+        """Returns x (..., *normalized_shape) normalized, in the same shape. Raises ShapeError if its last axes differ."""
         return self.over_last_axis(ops.layer_norm, x, self.weight, self.bias)
 
 
@@ -144,4 +147,5 @@ class RMSNorm(_Norm):
         self.weight = init.ones(self.normalized_shape) if elementwise_affine else None
 
     def forward(self, x: Tensor | np.ndarray) -> Tensor:
+        """Returns x (..., *normalized_shape) normalized, in the same shape. Raises ShapeError if its last axes differ."""
         return self.over_last_axis(ops.rms_norm, x, self.weight)

@@ -41,6 +41,7 @@ class Module:
         self._buffers: dict[str, bool] = {}  # name -> saved in the state dict
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Returns what the layer computes of its arguments: each layer defines it. Call the layer itself, layer(x)."""
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def __call__(self: HasForward[P, Result], /, *args: P.args, **kwargs: P.kwargs) -> Result:
@@ -235,12 +236,18 @@ class ModuleList(Module, Generic[Item]):
 
 
 class Sequential(ModuleList[Module]):
-    """Modules applied one after the other."""
+    """Modules applied one after the other.
+
+    >>> model = tinylm.nn.Sequential(tinylm.nn.Linear(3, 8), tinylm.nn.Tanh(), tinylm.nn.Linear(8, 2))
+    >>> model(tinylm.Tensor(np.zeros((5, 3), np.float32))).shape
+    (5, 2)
+    """
 
     def __init__(self, *modules: Module) -> None:
         super().__init__(modules)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Returns what the last module makes of what those before it made of x."""
         for module in self:
             x = module(x)
         return x

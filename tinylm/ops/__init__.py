@@ -75,15 +75,26 @@ __all__ = sorted(["arange", *registry])
 
 
 def arange(start: int, stop: int | None = None, step: int = 1, *, device: str = "cpu") -> Tensor:
-    """Returns the integers from start (0 if only one bound is given) up to stop, as a tensor on `device`."""
+    """Returns the integers from start (0 if only one bound is given) up to stop, without it, as a tensor on `device`.
+
+    >>> tinylm.arange(2, 6)
+    Tensor([2, 3, 4, 5], dtype=int64)
+    """
     start, stop = (0, start) if stop is None else (start, stop)
     return Tensor(device_namespace(device).arange(start, stop, step))
 
 
 def einsum(subscripts: Any, *arrays: Any) -> Any:
-    """Returns the sum of products that the subscripts describe: einsum("bqd,bkd->bqk", q, k), as `tinylm.ops.einsum` says.
+    """y[out] = Σ Π_i x_i[in_i] over the letters that are not in out, for "in_0,in_1,...->out": "bqd,bkd->bqk" is Q Kᵀ.
 
-    The arrays may also come first, in one list, as all ops with several arrays take them: einsum([q, k], "bqd,bkd->bqk").
+    Each letter names an axis. A letter twice in one operand takes its diagonal; axes of length 1 broadcast; "..." stands for
+    leading axes, which broadcast; without "->out", out is "..." and the letters that occur once, in alphabetical order.
+    dx_i is the same sum over dy and the other operands, with in_i as its result. The arrays may also come first, in one list,
+    as all ops with several arrays take them: einsum([q, k], "bqd,bkd->bqk"). Raises ShapeError for subscripts that do not fit.
+
+    >>> tinylm.einsum("ij,jk->ik", np.eye(2), np.array([[1.0], [2.0]]))
+    Tensor([[1.],
+            [2.]], dtype=float64)
     """
     if isinstance(subscripts, str):
         return _einsum(arrays, subscripts)
@@ -118,6 +129,7 @@ def _several(function: Any) -> Any:
     def method(self: Tensor, *sizes: Any) -> Tensor:
         return function(self, sizes[0] if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes or None)
 
+    method.__name__, method.__doc__ = function.op.name, function.__doc__
     return method
 
 

@@ -91,6 +91,10 @@ def embedding(ids, weight, /, *, padding_idx=None):
     dweight[v] = Σ dy over the positions where ids = v, added in a fixed order; the row
     `padding_idx`, counted from the end if it is negative, gets no gradient. Raises RangeError for an id
     outside 0 to V - 1 and for a padding_idx outside -V to V - 1.
+
+    >>> tinylm.embedding(np.array([2, 0]), np.array([[0.0, 0.1], [1.0, 1.1], [2.0, 2.1]]))
+    Tensor([[2. , 2.1],
+            [0. , 0.1]], dtype=float64)
     """
     check_ids(ids, weight.shape[0], "embedding: token id")
     padding = None if padding_idx is None else padding_row(padding_idx, weight.shape[0])

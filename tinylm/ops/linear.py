@@ -14,6 +14,9 @@ def matmul(a, b, /):
 
     a (..., n, k), b (..., k, m) -> (..., n, m); a vector (k,) counts as a row on the left and as
     a column on the right, as in NumPy.
+
+    >>> tinylm.matmul(np.eye(2), np.array([3.0, 4.0]))
+    Tensor([3., 4.], dtype=float64)
     """
     a, b = promoted(a, b)
     xp = array_module(a, b)

@@ -92,6 +92,10 @@ def cross_entropy(logits, targets, /, *, weight=None, ignore_index=-100, label_s
     weight: w (V,), constants, 1 for None. With targets that are integers, the mean divides by Σ w_target.
     The probabilities are recomputed in the backward pass, one block of rows at a time, so that a large
     vocabulary needs no second (N, V) array. Label smoothing: Szegedy et al. 2016, section 7.
+
+    >>> logits = np.log([[0.7, 0.2, 0.1], [0.3, 0.6, 0.1]])  # two rows, three classes
+    >>> tinylm.cross_entropy(logits, np.array([0, 1]), reduction="none")  # -ln 0.7, -ln 0.6
+    Tensor([0.35667494, 0.51082562], dtype=float64)
     """
     _check_reduction(reduction)
     smooth = check_fraction("label_smoothing", label_smoothing)

@@ -153,7 +153,7 @@ def minimum(a, b, /):
 
 @op
 def where(condition, a, b, /):
-    """a where the boolean condition holds, else b.  da = dy there, db = dy elsewhere."""
+    """a where the boolean condition holds, else b, all broadcast to one shape.  da = dy there, db = dy elsewhere."""
     a, b = promoted(a, b)
     xp = array_module(condition, a, b)
     chosen = constant(condition)

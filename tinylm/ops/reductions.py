@@ -35,7 +35,16 @@ def _count(shape: tuple[int, ...], axis: int | tuple[int, ...] | None) -> int:
 
 @op
 def sum(x, /, axis=None, keepdims=False):
-    """Σ x.  dx = dy, repeated along the summed axes."""
+    """Σ x over the axes.  dx = dy, repeated along the summed axes.
+
+    axis: one, several, or None for all: x (N, C) -> (C,) for axis 0, or (1, C) with keepdims, and () for None.
+
+    >>> x = tinylm.Tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    >>> x.sum(axis=0)
+    Tensor([5., 7., 9.], dtype=float32)
+    >>> x.sum(axis=1, keepdims=True).shape
+    (2, 1)
+    """
     axis = own_axis(x, axis)
     y = array_module(x).sum(x, axis=axis, keepdims=keepdims)
     return y, lambda dy: (spread(dy, x.shape, axis, keepdims),)
@@ -43,7 +52,13 @@ def sum(x, /, axis=None, keepdims=False):
 
 @op
 def mean(x, /, axis=None, keepdims=False):
-    """Σ x / n.  dx = dy / n, repeated."""
+    """Σ x / n over the n elements along the axes.  dx = dy / n, repeated along them.
+
+    axis and keepdims: as in `sum`.
+
+    >>> tinylm.mean([[1.0, 2.0], [3.0, 6.0]], axis=1)
+    Tensor([1.5, 4.5], dtype=float32)
+    """
     axis = own_axis(x, axis)
     y = array_module(x).mean(x, axis=axis, keepdims=keepdims)
     n = _count(x.shape, axis)
@@ -128,7 +143,13 @@ def _extreme_vjp(x: Array, y: Array, axis: int | tuple[int, ...] | None, keepdim
 
 @op
 def max(x, /, axis=None, keepdims=False):
-    """The largest element.  dy goes to it, in equal parts if several are largest."""
+    """The largest element along the axes.  dy goes to it, in equal parts if several are largest.
+
+    axis and keepdims: as in `sum`.
+
+    >>> tinylm.max([[1.0, 7.0], [3.0, 6.0]], axis=0)
+    Tensor([3., 7.], dtype=float32)
+    """
     axis = own_axis(x, axis)
     y = array_module(x).max(x, axis=axis, keepdims=keepdims)
     return y, _extreme_vjp(x, y, axis, keepdims)
@@ -136,7 +157,10 @@ def max(x, /, axis=None, keepdims=False):
 
 @op
 def min(x, /, axis=None, keepdims=False):
-    """The smallest element.  dy goes to it, in equal parts if several are smallest."""
+    """The smallest element along the axes.  dy goes to it, in equal parts if several are smallest.
+
+    axis and keepdims: as in `sum`.
+    """
     axis = own_axis(x, axis)
     y = array_module(x).min(x, axis=axis, keepdims=keepdims)
     return y, _extreme_vjp(x, y, axis, keepdims)

@@ -14,13 +14,24 @@ from tinylm.ops.reductions import own_axis
 
 @op
 def reshape(x, /, shape):
-    """The same elements in another shape (one size may be -1: it follows from the others).  dx = dy in the old shape."""
+    """The same elements in another shape (one size may be -1: it follows from the others).  dx = dy in the old shape.
+
+    >>> tinylm.arange(6).reshape(2, -1)
+    Tensor([[0, 1, 2],
+            [3, 4, 5]], dtype=int64)
+    """
     return array_module(x).reshape(x, shape), lambda dy: (array_module(dy).reshape(dy, x.shape),)
 
 
 @op
 def transpose(x, /, axes=None):
-    """x with its axes in another order (reversed for None).  dx = dy in the old order."""
+    """x with its axes in another order (reversed for None).  dx = dy in the old order.
+
+    axes: which axis of x each axis of the result is: x (N, T, C) -> (N, C, T) for (0, 2, 1).
+
+    >>> tinylm.transpose(np.zeros((2, 3, 4)), (0, 2, 1)).shape
+    (2, 4, 3)
+    """
 
     def vjp(dy):
         back = None if axes is None else sorted(range(len(axes)), key=lambda i: axes[i] % len(axes))
@@ -156,7 +167,13 @@ def roll(x, /, shift, axis=None):
 
 @op(sequence=True)
 def concatenate(arrays, /, axis=0):
-    """The arrays joined along an existing axis.  Each gets its part of dy."""
+    """The arrays joined along an existing axis.  Each gets its part of dy.
+
+    arrays: a sequence of (..., n_i, ...), equal along the other axes -> (..., Σ n_i, ...).
+
+    >>> tinylm.concatenate([[1.0, 2.0], [3.0]])
+    Tensor([1., 2., 3.], dtype=float32)
+    """
     arrays = all_promoted(arrays)
 
     def vjp(dy):
@@ -172,7 +189,14 @@ def concatenate(arrays, /, axis=0):
 
 @op(sequence=True)
 def stack(arrays, /, axis=0):
-    """The arrays joined along a new axis.  Each gets its slice of dy."""
+    """The arrays joined along a new axis.  Each gets its slice of dy.
+
+    arrays: a sequence of k arrays of one shape (...) -> (k, ...) for axis 0.
+
+    >>> tinylm.stack([[1.0, 2.0], [3.0, 4.0]], axis=1)
+    Tensor([[1., 3.],
+            [2., 4.]], dtype=float32)
+    """
     arrays = all_promoted(arrays)
 
     def vjp(dy):

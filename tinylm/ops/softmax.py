@@ -7,7 +7,13 @@ from tinylm.ops.reductions import finite_max, own_axis
 
 @op
 def softmax(x, /, axis=-1):
-    """e^x / Σ e^x along axis; a row of -inf gives zeros.  dx = y (dy - Σ dy y)."""
+    """y = e^x / Σ e^x, the sum along `axis`: numbers become positive and sum to 1.  dx = y (dy - Σ dy y).
+
+    x (...) -> y (...), the same shape. The maximum is subtracted first, so that nothing overflows. A row of -inf gives zeros.
+
+    >>> tinylm.softmax([0.0, 1.0, 2.0])
+    Tensor([0.09003057, 0.24472848, 0.66524094], dtype=float32)
+    """
     axis = own_axis(x, axis)
     xp = array_module(x)
     e = xp.exp(x - finite_max(x, axis))
@@ -18,7 +24,10 @@ def softmax(x, /, axis=-1):
 
 @op
 def log_softmax(x, /, axis=-1):
-    """x - log Σ e^x along axis.  dx = dy - e^y Σ dy."""
+    """y = x - log Σ e^x, the sum along `axis`: the logarithm of `softmax`.  dx = dy - e^y Σ dy.
+
+    x (...) -> y (...), the same shape. Exact where softmax would round to 0.
+    """
     axis = own_axis(x, axis)
     xp = array_module(x)
     shifted = x - finite_max(x, axis)

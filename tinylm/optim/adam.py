@@ -94,7 +94,20 @@ class Adam(AdamBase):
 
 
 class AdamW(AdamBase):
-    """Adam with decoupled weight decay: each step subtracts lr weight_decay w from w."""
+    """Adam with decoupled weight decay: each step subtracts lr weight_decay w from w.
+
+    params: parameters, or groups of them with settings of their own. Loshchilov & Hutter 2017, arXiv:1711.05101.
+
+    >>> w = tinylm.Tensor([1.0, -1.0], requires_grad=True)
+    >>> optimizer = tinylm.optim.AdamW([w], lr=0.1, weight_decay=0.0)
+    >>> for _ in range(100):
+    ...     loss = ((w - 3) ** 2).sum()
+    ...     optimizer.zero_grad()
+    ...     loss.backward()
+    ...     norm = optimizer.step()
+    >>> w.numpy().round(1)
+    array([3., 3.], dtype=float32)
+    """
 
     decoupled = True
 

@@ -130,6 +130,7 @@ class TrainConfig(LoopSettings, LanguageModelSettings):
 
     @classmethod
     def old_values(cls, record: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Returns what runs did for which a later setting is not recorded, by its name."""
         return {**cls.added, "input_dropout": record.get("dropout")}  # one probability was for the embedding too
 
 
