@@ -1,5 +1,7 @@
 """Linear layers and embeddings that read weights as their file has them, against the gguf library's decoding and the float32 product."""
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -134,6 +136,21 @@ def test_it_can_only_be_read() -> None:
     with pytest.raises(ConfigError, match=r"parameter head.weight of shape \(4, 32\) is kept as its file has it, Q4_0: load .*adapters"):
         tinylm.optim.SGD([("head.weight", parameter)], lr=0.1)
     assert parameter.data is w
+
+
+def test_a_copy_reads_its_own_bytes() -> None:
+    """Deep or through pickle: a kernel that was given the address of the original would read whatever lies there later."""
+    w = stored("Q8_0", 64, 64)
+    x = np.random.default_rng(7).standard_normal((2, 64)).astype(np.float32)
+    expected = tinylm.linear(x, w).data
+    copies = [copy.deepcopy(w), pickle.loads(pickle.dumps(w)), copy.copy(w)]
+    for each in copies[:2]:
+        assert not np.shares_memory(each.raw, w.raw)
+    for each in copies:
+        assert each._as_parameter_ == each.raw.ctypes.data
+    w.raw[...] = 255  # NaN
+    for each in copies[:2]:
+        np.testing.assert_array_equal(tinylm.linear(x, each).data, expected)
 
 
 # ---------------------------------------------------------------- what a wrong kernel would do

@@ -179,6 +179,18 @@ def test_matmul_for_a_body_keeps_its_precision() -> None:
     assert on_arrays(x, y, out=out) is out
 
 
+def test_a_product_of_float32_and_float64_is_not_rounded() -> None:
+    """It is one of float64, whose gradients are exact, too."""
+    a, b, dy = operands()
+    wide = tinylm.Tensor(b.data.astype(np.float64), requires_grad=True)
+    with tinylm.products("bfloat16"):
+        y = a @ wide
+        np.testing.assert_array_equal(tinylm.einsum("ij,jk->ik", a, wide).data, y.data)
+    np.testing.assert_array_equal(y.data, a.data @ wide.data)
+    y.backward(dy.astype(np.float64))
+    np.testing.assert_allclose(wide.grad, a.data.T @ dy.astype(np.float64), rtol=1e-10)
+
+
 def test_gradcheck_checks_float64_and_so_the_exact_derivative() -> None:
     """Also within the block, in which float32 products are rounded."""
     a, b, _ = operands()

@@ -1,5 +1,7 @@
 """Pretrained models whose matrices stay as their file has them: the same numbers as with float32 weights, everywhere."""
 
+import copy
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -120,6 +122,18 @@ def test_reading_another_models_file_later_changes_nothing(files: dict[str, Path
     before = model(Tensor(IDS)).numpy()
     path.write_bytes(bytes(100))
     np.testing.assert_array_equal(model(Tensor(IDS)).numpy(), before)
+
+
+def test_a_model_is_pickled_and_copied(files: dict[str, Path]) -> None:
+    """From each kind of file, as with float32 weights."""
+    for path in files.values():
+        model = load_model(path, "stored")
+        expected = model(Tensor(IDS)).numpy()
+        copies = [pickle.loads(pickle.dumps(model)), copy.deepcopy(model)]
+        del model
+        for each in copies:
+            assert kept_names(each)
+            np.testing.assert_array_equal(each(Tensor(IDS)).numpy(), expected)
 
 
 def test_adapters_beside_stored_weights(files: dict[str, Path]) -> None:

@@ -27,7 +27,7 @@ products_mode = _Precision()
 @contextlib.contextmanager
 def products(precision: str) -> Iterator[None]:
     """Within it, the matrix products of this thread round their float32 operands to "float32" or "bfloat16", to nearest
-    even, and add up in float32; float64 operands are never rounded. It holds for matmul, einsum, linear layers, attention and
+    even, and add up in float32; products with a float64 operand round neither. It holds for matmul, einsum, linear layers, attention and
     recurrent layers. A backward pass, and whatever is computed again for it, has the precision of its forward pass. The derivative
     of the rounding itself counts as 1. Micikevicius et al. 2018, arXiv:1710.03740, and Kalamkar et al. 2019, arXiv:1905.12322.
     Raises ConfigError for another precision.
@@ -78,6 +78,8 @@ def matmul_now(xp: Any) -> Callable[..., Any]:
         return xp.matmul
 
     def rounded_matmul(a: Array, b: Array, **settings: Any) -> Array:
-        return xp.matmul(to_bfloat16(a), to_bfloat16(b), **settings)
+        if a.dtype == b.dtype:  # a product with float64 is one of float64
+            a, b = to_bfloat16(a), to_bfloat16(b)
+        return xp.matmul(a, b, **settings)
 
     return rounded_matmul

@@ -41,6 +41,10 @@ class StoredWeights(np.lib.mixins.NDArrayOperatorsMixin):
         """The bytes that are kept."""
         return self.raw.nbytes
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Returns how a copy is made: with the address of its own bytes."""
+        return StoredWeights, (self.format, self.raw, self.shape[1], self._decode)
+
     def decoded(self) -> np.ndarray:
         """Returns the numbers, read-only."""
         return self._rows(self.raw)

@@ -198,9 +198,6 @@ def _stored(
 
     kept = None
     if quantization.name in KEPT and len(shape) == 2 and total:
-
-        def decode_rows(raw: np.ndarray) -> np.ndarray:
-            return quants.dequantize(raw, quantization)
-
-        kept = StoredRows(quantization.name, body[offset : offset + total].reshape(shape[0], row), decode_rows)
+        whole = functools.partial(quants.dequantize, qtype=quantization)
+        kept = StoredRows(quantization.name, body[offset : offset + total].reshape(shape[0], row), whole)
     return StoredTensor(name, shape, decode, kept), total

@@ -4,6 +4,7 @@ Such a file is 8 bytes with the length of a JSON header, the header (name -> dty
 of "__metadata__") and the data. The header is compared with the file's size before anything is believed or allocated.
 """
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +28,12 @@ _MAX_AXES, _MAX_ELEMENTS = 32, 1 << 60
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 
 
+def _floats(dtype: str, raw: np.ndarray) -> np.ndarray:
+    """Returns the numbers of a tensor's bytes."""
+    numbers = np.array(raw).view(_NUMPY[dtype])  # a copy: the file need not be aligned
+    return (numbers.astype(np.uint32) << 16).view(np.float32) if dtype == "BF16" else numbers  # upper halves of float32
+
+
 @dataclass(frozen=True)
 class TensorBytes:
     """A tensor as it lies in the file. dtype: by the format's name.  raw: its bytes, mapped into memory."""
@@ -43,12 +50,8 @@ class TensorBytes:
 
     def stored(self, name: str) -> StoredTensor:
         """Returns the tensor to be decoded to floats."""
-        shape, dtype = self.shape, np.dtype(_NUMPY[self.dtype])
-        row = math.prod(shape[1:]) * dtype.itemsize
-
-        def floats(raw: np.ndarray) -> np.ndarray:
-            numbers = np.array(raw).view(dtype)  # a copy: the file need not be aligned
-            return (numbers.astype(np.uint32) << 16).view(np.float32) if self.dtype == "BF16" else numbers  # upper halves of float32
+        shape, floats = self.shape, functools.partial(_floats, self.dtype)
+        row = math.prod(shape[1:]) * np.dtype(_NUMPY[self.dtype]).itemsize
 
         def decode(a: int, b: int) -> np.ndarray:
             return floats(self.raw[a * row : b * row]).reshape((b - a, *shape[1:]) if shape else ())
