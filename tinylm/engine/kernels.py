@@ -75,7 +75,7 @@ class Kernels:
     def choose(self, arrays: Sequence[Any]) -> tuple[Callable[..., Any], str] | None:
         """Returns (kernel, device) for these arrays; None without one, or if the floating arrays differ in device or dtype, or if
         there are others and the kernels take floats only."""
-        if not self.kernels or not kernels_on():
+        if not self.kernels or (_chosen.which or _kernels_allowed) == "reference":
             return None
         first: Any = None
         dtype: Any = None

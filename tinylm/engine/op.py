@@ -208,15 +208,13 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Call
                     parents.append(a)
                 else:
                     parents.append(None)
-                if type(data) is StoredWeights:
-                    stored = True
-                elif type(data) is not ndarray:
-                    foreign = True
+                if type(data) is not ndarray:
+                    stored, foreign = (True, foreign) if type(data) is StoredWeights else (stored, True)
             else:
                 if type(a) not in _PLAIN:
                     a = a.item() if isinstance(a, generic) else as_array(a)  # a NumPy scalar would promote float32
-                    stored = stored or type(a) is StoredWeights
-                    foreign = foreign or type(a) not in (ndarray, StoredWeights)
+                    if type(a) is not ndarray:
+                        stored, foreign = (True, foreign) if type(a) is StoredWeights else (stored, True)
                 arrays.append(a)
                 parents.append(None)
         for name, setting in settings.items():

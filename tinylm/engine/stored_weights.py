@@ -94,10 +94,9 @@ class StoredWeights(np.lib.mixins.NDArrayOperatorsMixin):
 
 def decoded(arrays: Sequence[Any]) -> Sequence[Any]:
     """Returns the same arrays, stored weights among them as float32 arrays."""
-    for a in arrays:
-        if type(a) is StoredWeights:
-            return [x.decoded() if type(x) is StoredWeights else x for x in arrays]
-    return arrays
+    if StoredWeights not in map(type, arrays):
+        return arrays
+    return [x.decoded() if type(x) is StoredWeights else x for x in arrays]
 
 
 def check_trainable(array: Any, name: Any) -> None:
