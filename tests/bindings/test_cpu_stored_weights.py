@@ -1,5 +1,7 @@
 """Linear layers and embeddings that read weights as their file has them, against the gguf library's decoding and the float32 product."""
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -134,6 +136,16 @@ def test_it_can_only_be_read() -> None:
     with pytest.raises(ConfigError, match=r"parameter head.weight of shape \(4, 32\) is kept as its file has it, Q4_0: load .*adapters"):
         tinylm.optim.SGD([("head.weight", parameter)], lr=0.1)
     assert parameter.data is w
+
+
+def test_a_copy_has_bytes_of_its_own() -> None:
+    w = stored("Q8_0", 5, 64)
+    x, expected = np.random.default_rng(8).standard_normal((2, 64)).astype(np.float32), w.decoded()
+    copies = [copy.copy(w), copy.deepcopy(w), pickle.loads(pickle.dumps(w))]
+    w.raw[:] = 0
+    assert not tinylm.linear(x, copies[0]).data.any()  # a shallow copy shares them
+    for each in copies[1:]:
+        np.testing.assert_array_equal(tinylm.linear(x, each).data, tinylm.linear(x, expected).data)
 
 
 # ---------------------------------------------------------------- what a wrong kernel would do
