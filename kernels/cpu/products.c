@@ -8,8 +8,8 @@
 
    Packing pays only if A has many rows. If it has few, as in decoding, B is read in place: see few_rows.c.
 
-   If Python passes an sgemm, that routine does the whole product while the pool waits: Apple's uses units of the
-   processor that no other program can use. */
+   If Python passes an sgemm, that routine does a whole product of float32 numbers that are not rounded, while the pool waits: Apple's uses
+   units of the processor that no other program can use. */
 
 #include "products.h"
 

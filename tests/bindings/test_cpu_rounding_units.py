@@ -3,7 +3,9 @@ operations are emulated (cpu_drivers/emulated_tiles.h). Mistakes planted in them
 
 import os
 import platform
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +84,18 @@ def test_a_mistake_is_found(
     use(linked(workspace, f"wrong-{unit}-{number}", objects[unit] | others), monkeypatch)
     with np.errstate(all="ignore"), pytest.raises(AssertionError, match="relative error"):
         compare(what)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64" or sys.platform != "linux", reason="tiles are x86's, and Linux grants them")
+@pytest.mark.parametrize("name", ["gcc", "clang"])
+def test_each_compiler_finds_the_tiles_and_compiles_them(workspace: Path, name: str) -> None:
+    """Old compilers have other names for a processor's instructions."""
+    options = ["-march=sapphirerapids", "-std=gnu11"]
+    if not shutil.which(name) or subprocess.run([name, *options, "-E", "-x", "c", os.devnull], capture_output=True).returncode:
+        pytest.skip(f"no {name} that knows processors with tiles")
+    done = subprocess.run([name, *options, "-S", workspace / "panels_tiles.c", "-o", "-"], capture_output=True, text=True, check=True)
+    for instruction in ("ldtilecfg", "tileloadd", "tdpbf16ps", "tilestored", "tilerelease"):
+        assert instruction in done.stdout
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="a target of x86")
