@@ -36,6 +36,14 @@ static void finish_block(const void *context, int64_t row, int64_t row_end, int6
     }
 }
 
+/* Whether a weight is in another format, whose product is always in parts: then so are those that share Y or dX
+   with it, since no part waits for another. */
+static int some_stored(const JointLinearSizes *s) {
+    int found = 0;
+    for (int i = 0; i < MOST_LAYERS; i++) found |= s->layers[i].outputs && s->layers[i].format != FLOAT32;
+    return found;
+}
+
 static void forward_part(void *argument, int part, int parts) {
     const Layer *layers = argument;
     for (int i = 0; i < MOST_LAYERS; i++) product_part(&layers[i].product, part, parts);
@@ -50,11 +58,13 @@ EXPORT int joint_linear_forward(
     const float *biases[] = {b0, b1, b2};
     Layer layers[MOST_LAYERS];
     int64_t outputs = 0;
+    const int in_parts = some_stored(s);
     for (int i = 0; i < MOST_LAYERS; i++) {
         Factor weight = weight_factor(weights[i], s->inputs, (int)s->layers[i].format, 1);
         Product product = {s->rows, s->layers[i].outputs, s->inputs, plain(x, s->inputs), weight, z + s->layers[i].offset, s->stride, 0, rounded};
         layers[i] = (Layer){product, biases[i], y && i == 1 ? z + s->layers[0].offset : 0, y};
         layers[i].product.context = &layers[i];
+        layers[i].product.in_parts = in_parts;
         if (biases[i] || layers[i].gate) layers[i].product.finish = finish_block;
         outputs += s->layers[i].outputs;
     }
@@ -72,12 +82,15 @@ EXPORT int joint_linear_backward(
     Product products[2 * MOST_LAYERS];
     ColumnSums sums[MOST_LAYERS];
     int count = 0, sums_count = 0;
+    const int in_parts = some_stored(s);
     for (int i = 0; i < MOST_LAYERS; i++) {
         const int64_t outputs = s->layers[i].outputs;
         const float *d = dz + s->layers[i].offset;
         if (i > 0 && outputs == 0) continue; /* the first one sets dX, the others add to it */
         Factor weight = weight_factor(weights[i], s->inputs, (int)s->layers[i].format, 0);
-        products[count++] = (Product){s->rows, s->inputs, outputs, plain(d, s->stride), weight, dx, s->inputs, i > 0, rounded};
+        products[count++] = (Product){
+            s->rows, s->inputs, outputs, plain(d, s->stride), weight, dx, s->inputs, i > 0, rounded, .in_parts = in_parts,
+        };
         if (dweights[i]) {
             products[count++] = (Product){outputs, s->inputs, s->rows, transposed(d, s->stride), plain(x, s->inputs), dweights[i], s->inputs, 0, rounded};
         }

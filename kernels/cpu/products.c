@@ -8,8 +8,8 @@
 
    Packing pays only if A has many rows. If it has few, as in decoding, B is read in place: see few_rows.c.
 
-   If Python passes an sgemm, that routine does the whole product while the pool waits: Apple's uses units of the
-   processor that no other program can use. */
+   If Python passes an sgemm, that routine does a whole product of float32 numbers that are not rounded, while the pool waits: Apple's uses
+   units of the processor that no other program can use. */
 
 #include "products.h"
 
@@ -121,7 +121,7 @@ static void zeros(const Product *p, Rectangle r) {
 
 void product_part(const Product *p, int part, int parts) {
     const Rectangle all = {0, p->m, 0, p->n}, nothing = {0};
-    const int by_sgemm = sgemm && !p->rounded && p->b.format == FLOAT32;
+    const int by_sgemm = sgemm && !p->rounded && p->b.format == FLOAT32 && !p->in_parts;
     const Rectangle r = !by_sgemm ? rectangle_of(p->m, p->n, p->rounded, part, parts) : part == 0 ? all : nothing;
     if (r.row == r.row_end || r.column == r.column_end) return;
     if (p->k == 0) zeros(p, r);

@@ -26,6 +26,7 @@ typedef struct {
     int add, rounded; /* rounded: both operands, to bfloat16 */
     Finish *finish; /* may be null */
     const void *context;
+    int in_parts; /* no sgemm, which does all of a product in one part: one that is in parts adds to this one, or is added to */
 } Product;
 
 static inline Factor plain(const float *data, int64_t stride) { return (Factor){data, stride, 0, FLOAT32}; }

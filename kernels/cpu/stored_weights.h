@@ -49,7 +49,7 @@ typedef int16_t SignedShorts __attribute__((vector_size(LANES * sizeof(int16_t))
 static inline Ints load_bytes(const uint8_t *p) {
 #if defined(__AVX512F__)
     return (Ints)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
-#elif defined(__AVX2__)
+#elif defined(__AVX2__) && !defined(EMULATED_TILES)
     return (Ints)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));
 #else
     Bytes b;
@@ -61,7 +61,7 @@ static inline Ints load_bytes(const uint8_t *p) {
 static inline Ints load_signed_bytes(const uint8_t *p) {
 #if defined(__AVX512F__)
     return (Ints)_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p));
-#elif defined(__AVX2__)
+#elif defined(__AVX2__) && !defined(EMULATED_TILES)
     return (Ints)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p));
 #else
     SignedBytes b;
@@ -83,12 +83,12 @@ static inline Vector load_bfloat16(const uint8_t *p) {
 }
 
 /* LANES numbers of float16. Without an instruction for it: the exponent gets float's bias by a multiplication with 2^112, which
-   makes the denormal numbers right too; that of an infinity or NaN is set. */
+   makes the denormal numbers right too; of an infinity's or NaN's all bits are set. */
 static inline Vector load_float16(const uint8_t *p) {
 #if defined(__F16C__) && defined(__AVX512F__)
     const __m512 v = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
     return (Vector)v;
-#elif defined(__F16C__)
+#elif defined(__F16C__) && !defined(EMULATED_TILES)
     const __m256 v = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
     return (Vector)v;
 #else
@@ -96,7 +96,7 @@ static inline Vector load_float16(const uint8_t *p) {
     memcpy(&s, p, sizeof s);
     const Ints h = __builtin_convertvector(s, Ints), size = (h & 0x7fff) << 13, special = (size >= 0x0f800000) & 0x7f800000;
     const Vector scaled = (Vector)size * 0x1p112f;
-    return (Vector)(((Ints)scaled & ~-(special != 0)) | special | (size & -(special != 0)) | ((h & 0x8000) << 16));
+    return (Vector)((Ints)scaled | special | ((h & 0x8000) << 16));
 #endif
 }
 

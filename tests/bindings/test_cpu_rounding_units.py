@@ -1,12 +1,16 @@
 """The ways to multiply rounded numbers that this processor may not have or need not use: float32 multiply-adds, and AMX tiles, whose
 operations are emulated (cpu_drivers/emulated_tiles.h). Mistakes planted in them are found."""
 
+import os
+import platform
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from cpu_builds import PRODUCTS, UNITS, compiled_again, compiled_wrong, linked, program, use
+from cpu_builds import PRODUCTS, UNITS, compile_one, compiled_again, compiled_wrong, linked, program, use
 from kernel_helpers import assert_rounded_agrees, attention_inputs, linear_inputs, recurrent_inputs, without
 
 from tinylm.bindings.cpu.library import Library
@@ -80,6 +84,24 @@ def test_a_mistake_is_found(
     use(linked(workspace, f"wrong-{unit}-{number}", objects[unit] | others), monkeypatch)
     with np.errstate(all="ignore"), pytest.raises(AssertionError, match="relative error"):
         compare(what)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64" or sys.platform != "linux", reason="tiles are x86's, and Linux grants them")
+@pytest.mark.parametrize("name", ["gcc", "clang"])
+def test_each_compiler_finds_the_tiles_and_compiles_them(workspace: Path, name: str) -> None:
+    """Old compilers have other names for a processor's instructions."""
+    options = ["-march=sapphirerapids", "-std=gnu11"]
+    if not shutil.which(name) or subprocess.run([name, *options, "-E", "-x", "c", os.devnull], capture_output=True).returncode:
+        pytest.skip(f"no {name} that knows processors with tiles")
+    done = subprocess.run([name, *options, "-S", workspace / "panels_tiles.c", "-o", "-"], capture_output=True, text=True, check=True)
+    for instruction in ("ldtilecfg", "tileloadd", "tdpbf16ps", "tilestored", "tilerelease"):
+        assert instruction in done.stdout
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="a target of x86")
+def test_the_emulated_tiles_build_for_narrower_vectors(workspace: Path, objects: dict[str, dict[str, str]]) -> None:
+    for name in PRODUCTS:
+        compile_one(workspace / f"{name}.c", os.devnull, *UNITS["tiles"], "-march=x86-64-v3", "-fsyntax-only", "-Wno-psabi")
 
 
 def test_each_thread_and_each_process_configures_its_tiles(workspace: Path, objects: dict[str, dict[str, str]]) -> None:

@@ -48,11 +48,11 @@ static unsigned long table(int format, int64_t rows, int64_t columns) {
     return sum;
 }
 
-/* Three layers in three formats. */
-static unsigned long joint(int64_t rows, int rounded) {
+/* Three layers in three formats, the second of which is given. */
+static unsigned long joint(int64_t rows, int second, int rounded) {
     enum { IN = 256, OUT = 5 };
-    uint8_t *w[] = {bytes(Q4_K, OUT, IN), bytes(Q6_K, OUT, IN), bytes(Q8_0, OUT, IN)};
-    const JointLinearSizes sizes = {rows, IN, 3 * OUT, {{OUT, 0, Q4_K}, {OUT, OUT, Q6_K}, {OUT, 2 * OUT, Q8_0}}};
+    uint8_t *w[] = {bytes(Q4_K, OUT, IN), bytes(second, OUT, IN), bytes(Q8_0, OUT, IN)};
+    const JointLinearSizes sizes = {rows, IN, 3 * OUT, {{OUT, 0, Q4_K}, {OUT, OUT, second}, {OUT, 2 * OUT, Q8_0}}};
     float *x = numbers(rows * IN), *z = numbers(rows * 3 * OUT), *dx = numbers(rows * IN);
     joint_linear_forward(&sizes, rounded, x, w[0], w[1], w[2], 0, 0, 0, z, 0);
     joint_linear_backward(&sizes, rounded, x, w[0], w[1], w[2], z, dx, 0, 0, 0, 0, 0, 0);
@@ -63,7 +63,7 @@ static unsigned long joint(int64_t rows, int rounded) {
 }
 
 unsigned long stored_kernels(int rounded) {
-    unsigned long sum = joint(1, rounded) + joint(20, rounded);
+    unsigned long sum = joint(1, Q6_K, rounded) + joint(20, Q6_K, rounded) + joint(40, FLOAT32, rounded);
     for (int format = FLOAT16; format <= Q6_K; format++) {
         const int64_t in = format <= BFLOAT16 ? 77 : format >= Q4_K ? 768 : 96;
         sum = sum * 31 + layer(format, 1, in, 7, rounded) + layer(format, 3, in, 37, rounded) + layer(format, 20, in, 35, rounded);
