@@ -22,8 +22,7 @@ from kernel_helpers import (
 )
 from stored_helpers import assert_joint_product, assert_product, stored
 
-from tinylm.bindings.cpu.library import Library
-from tinylm.bindings.cpu.stored_weights import FORMATS
+from tinylm.bindings.cpu.library import FORMATS, Library
 from tinylm.engine.kernels import updates
 
 ATTENTION = "scaled_dot_product_attention"

@@ -10,8 +10,7 @@ from stored_helpers import assert_joint_product, assert_product, of_bytes, store
 
 import tinylm
 from tinylm import Tensor
-from tinylm.bindings.cpu.library import Library
-from tinylm.bindings.cpu.stored_weights import FORMATS
+from tinylm.bindings.cpu.library import FORMATS, Library
 from tinylm.engine.kernels import launches, using
 from tinylm.errors import ConfigError
 

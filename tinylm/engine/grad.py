@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinylm.engine.arrays import constant
-from tinylm.engine.autograd import Node, nodes, set_recording, walk
-from tinylm.engine.seeds import seed_gradient
+from tinylm.engine.autograd import Node, nodes, seed_gradient, set_recording, walk
 from tinylm.errors import AutogradError
 
 

@@ -40,8 +40,6 @@ class Op(Kernels):
 
     def compute(self, arrays: Sequence[Any], extra: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """Returns (value, vjp) from the kernel that fits, or from the body."""
-        if not self.reads_stored:
-            arrays = decoded(arrays)
         args = ([arrays] if self.sequence else [*arrays]) + [*extra]
         chosen = self.choose(arrays)
         if chosen is not None:
@@ -205,6 +203,8 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Call
                 raise TypeError(f"{record.name}() takes no out, as NumPy's function passes it: call tinylm.{record.name} for a tensor")
         if foreign:
             _choose_device(record.name, arrays)
+        if stored and not record.reads_stored:
+            arrays = list(decoded(arrays))
         if random and settings.get("key") is None:
             settings["key"] = current.generator.next_key()
 

@@ -80,10 +80,6 @@ class StoredWeights(np.lib.mixins.NDArrayOperatorsMixin):
     def _refuse(self) -> None:
         raise ConfigError(f"weights of shape {self.shape} are kept as their file has them, {self.format}, and only read: {HINT}")
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """A deep or pickled copy has the address of its own bytes."""
-        return StoredWeights, (self.format, self.raw, self.shape[1], self._decode)
-
     def __len__(self) -> int:
         return self.shape[0]
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args
 import numpy as np
 
 from tinylm import nn
-from tinylm.bindings.cpu.stored_weights import reads
+from tinylm.bindings.cpu.library import reads
 from tinylm.checks import check_choice
 from tinylm.engine.stored_weights import StoredWeights, Weights
 from tinylm.errors import CheckpointError, listed

@@ -13,7 +13,7 @@ import numpy as np
 from tinylm.bindings.cpu.library import Strided, Struct, call, contiguous, library
 from tinylm.checks import check_finite, check_probability, check_sizes
 from tinylm.engine.kernels import kernel
-from tinylm.engine.products import products_rounded
+from tinylm.engine.products import products_mode
 
 
 class Strides(Struct):
@@ -51,7 +51,7 @@ def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout
     threshold = min(round(dropout * 2**32), 2**32 - 1)
     draw = AttentionDropout(key0=key[0], key1=key[1], threshold=threshold, keep_scale=1 / (1 - dropout)) if dropout else None
     scale = 1 / math.sqrt(q.shape[3]) if scale is None else scale
-    arguments = layout, products_rounded(), scale, draw, Strided(q), Strided(k), Strided(v), masked
+    arguments = layout, products_mode.rounded, scale, draw, Strided(q), Strided(k), Strided(v), masked
     call("scaled_dot_product_attention_forward", *arguments, Strided(y))
 
     def vjp(dy):

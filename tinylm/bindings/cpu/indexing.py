@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from tinylm.bindings.cpu.library import call, contiguous, library
-from tinylm.bindings.cpu.stored_weights import weight as stored
+from tinylm.bindings.cpu.library import as_weight, call, contiguous, library
 from tinylm.engine.ids import check_ids, padding_row
 from tinylm.engine.kernels import kernel
 
@@ -16,7 +15,7 @@ def embedding(ids, weight, /, *, padding_idx=None):
     padding = -1 if padding_idx is None else padding_row(padding_idx, rows)
     ids_ = np.ascontiguousarray(ids, np.int64)
     y = np.empty((*ids.shape, columns), np.float32)
-    if not call("embedding_forward", ids.size, rows, columns, ids_, *stored(weight), y):
+    if not call("embedding_forward", ids.size, rows, columns, ids_, *as_weight(weight), y):
         check_ids(ids, rows, "embedding: token id")
 
     def vjp(dy):

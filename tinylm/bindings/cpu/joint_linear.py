@@ -6,11 +6,10 @@ import math
 
 import numpy as np
 
-from tinylm.bindings.cpu.library import LARGEST, Struct, call, contiguous, library
+from tinylm.bindings.cpu.library import LARGEST, Struct, as_weight, call, contiguous, library
 from tinylm.bindings.cpu.rotary import rotary_layout
-from tinylm.bindings.cpu.stored_weights import weight
 from tinylm.engine.kernels import kernel
-from tinylm.engine.products import products_rounded
+from tinylm.engine.products import products_mode
 from tinylm.ops.rotary_angles import cos_and_sin
 
 
@@ -54,9 +53,9 @@ def swiglu_linear(x, gate, up, gate_bias=None, up_bias=None, /, *, frozen=False)
     inputs, outputs = x.shape[-1], gate.shape[0]
     shape = *x.shape[:-1], outputs
     y, z = np.empty(shape, np.float32), np.empty((2, *shape), np.float32)
-    weights, (first, second, _) = zip(*map(weight, (gate, up, None)), strict=True)
+    weights, (first, second, _) = zip(*map(as_weight, (gate, up, None)), strict=True)
     sizes = _sizes(math.prod(x.shape[:-1]), inputs, outputs, (outputs, 0, first), (outputs, y.size, second), (0, 0, 0))
-    x_, rounded = contiguous(x), products_rounded()
+    x_, rounded = contiguous(x), products_mode.rounded
     biases = _contiguous(gate_bias, up_bias, None)
     call("joint_linear_forward", sizes, rounded, x_, *weights, *biases, z, y)
 
@@ -90,10 +89,10 @@ def rotary_heads(
     made = heads_of(z)
     cos, sin = cos_and_sin(made[0], frequencies, start, pairing)
     interleaved = pairing == "interleaved"
-    weights, (of_q, of_k, of_v) = zip(*map(weight, (q_weight, k_weight, v_weight)), strict=True)
+    weights, (of_q, of_k, of_v) = zip(*map(as_weight, (q_weight, k_weight, v_weight)), strict=True)
     sizes = _sizes(batch * steps, inputs, row, (queries, 0, of_q), (keys, queries, of_k), (values, queries + keys, of_v))
     turned = rotary_layout(batch, first_value, steps, width // 2, made[0].strides, made[0].strides)
-    x_, rounded = contiguous(x), products_rounded()
+    x_, rounded = contiguous(x), products_mode.rounded
     biases = _contiguous(q_bias, k_bias, v_bias)
     call("rotary_heads_forward", sizes, turned, rounded, x_, *weights, *biases, cos, sin, interleaved, z)
 

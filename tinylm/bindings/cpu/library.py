@@ -14,12 +14,19 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tinylm.engine.arrays import Array
+from tinylm.engine.kernels import kernels_on
 from tinylm.errors import ShapeError
 
 _EXPORT = re.compile(r"^EXPORT int (\w+)\(([^)]*)\)", re.MULTILINE)
 _NUMBERS: dict[str, Any] = {"int": ctypes.c_int, "int64_t": ctypes.c_int64, "uint64_t": ctypes.c_uint64, "float": ctypes.c_float}
 _FLOAT32 = np.dtype(np.float32)
-_ARRAYS = {"float": _FLOAT32, "int64_t": np.dtype(np.int64), "uint8_t": np.dtype(np.uint8)}
+_ARRAYS = {
+    "float": _FLOAT32,
+    "void": _FLOAT32,
+    "int64_t": np.dtype(np.int64),
+    "uint8_t": np.dtype(np.uint8),
+}  # void: a weight, see `as_weight`
+FORMATS = {"F16": 1, "BF16": 2, "Q4_0": 3, "Q4_1": 4, "Q8_0": 5, "Q4_K": 6, "Q6_K": 7}  # as in kernels/cpu/stored_weights.h; 0: float32
 LARGEST = 2**31 - 1  # the rows and columns that an sgemm counts
 _NO_MEMORY, _ID_OUT_OF_RANGE = 1, 2  # what a function returns, else 0
 
@@ -155,3 +162,17 @@ def contiguous(x: Array) -> Array:
     if x.dtype is _FLOAT32 and x.flags.c_contiguous and type(x) is np.ndarray:
         return x
     return np.ascontiguousarray(x, _FLOAT32).reshape(x.shape)
+
+
+def as_weight(x: Array | None) -> tuple[Any, int]:
+    """Returns what `call` takes for a weight, None for a missing one, and the number of its format: weights as their file has them go to
+    the kernel as they are, if it reads their format; others as float32."""
+    if x is None or type(x) is np.ndarray:
+        return None if x is None else contiguous(x), 0
+    number = FORMATS.get(getattr(x, "format", ""), 0)
+    return (x, number) if number else (contiguous(x), 0)
+
+
+def reads(format: str) -> bool:
+    """Returns whether the kernels take a weight of this format: they must be switched on and compiled."""
+    return format in FORMATS and kernels_on() and library() is not None

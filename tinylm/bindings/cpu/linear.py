@@ -5,10 +5,9 @@ import math
 import numpy as np
 
 from tinylm.bindings.activation_numbers import LINEAR_ACTIVATIONS
-from tinylm.bindings.cpu.library import LARGEST, call, contiguous, library
-from tinylm.bindings.cpu.stored_weights import weight as stored
+from tinylm.bindings.cpu.library import LARGEST, as_weight, call, contiguous, library
 from tinylm.engine.kernels import kernel
-from tinylm.engine.products import products_rounded
+from tinylm.engine.products import products_mode
 
 
 @kernel("linear", device="cpu", reads_stored=True)
@@ -21,7 +20,7 @@ def linear(x, weight, bias=None, residual=None, /, *, activation=None, frozen=Fa
         return NotImplemented
     if max(rows, inputs, outputs) > LARGEST or library() is None:
         return NotImplemented
-    x_, (weight_, form), rounded = contiguous(x), stored(weight), products_rounded()
+    x_, (weight_, form), rounded = contiguous(x), as_weight(weight), products_mode.rounded
     y = np.empty(shape, np.float32)
     if activation is None:
         kept = None
@@ -52,7 +51,7 @@ def matmul(a, b, /):
     if max(rows, *b.shape[-2:]) > LARGEST or library() is None:
         return NotImplemented
     a_ = a.reshape(rows, a.shape[-1]) if b.ndim == 2 else a  # one product of all rows
-    rounded = products_rounded()
+    rounded = products_mode.rounded
     y = multiplied(a_, b, rounded)
 
     def vjp(dy):

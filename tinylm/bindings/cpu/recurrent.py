@@ -7,7 +7,7 @@ import numpy as np
 from tinylm.bindings.activation_numbers import RNN_NONLINEARITIES
 from tinylm.bindings.cpu.library import LARGEST, Struct, address, call, contiguous, library
 from tinylm.engine.kernels import kernel
-from tinylm.engine.products import products_rounded
+from tinylm.engine.products import products_mode
 from tinylm.ops.recurrent_scan import Scan, check_shapes
 
 
@@ -36,7 +36,7 @@ class _Layer:
         sizes = RecurrentSizes(
             steps=self.steps, batch=self.batch, inputs=inputs, hidden=self.hidden, reverse=self.reverse, running=running
         )  # fmt: skip
-        self.front = sizes, products_rounded(), self.x, *self.weights
+        self.front = sizes, products_mode.rounded, self.x, *self.weights
 
     def blocks(self, count):
         """Returns an array (T, N, count H) for the kernel to fill."""
