@@ -16,6 +16,7 @@ from tinylm.engine.autograd import Node, nodes
 from tinylm.engine.grad import grad
 from tinylm.engine.tensor import Tensor
 from tinylm.verify.diagnosis.evidence import Evidence
+from tinylm.verify.diagnosis.repairs import repaired
 from tinylm.verify.diagnosis.tensor_bodies import by_small_ops
 
 _MOST = 200  # intermediate values
@@ -83,7 +84,9 @@ def _part(e: Evidence) -> str | None:
             past = np.array([_reached(parent, x, c) for c in at_t])
             if e.explains(e.right - through + past):
                 skipped = f"forgotten derivative: the gradient passes {what} unchanged"
-    return held or fitted or skipped or None
+    if not held and (fitted or skipped):
+        return repaired(e) or fitted or skipped  # an edit names the line of the vjp, and not one of the formula
+    return held or None
 
 
 def _cut(t: Tensor, made: list[Node]) -> None:
