@@ -8,7 +8,7 @@ import pytest
 
 from tinylm.engine.random_keys import default_generator
 from tinylm.learn.exercise import course
-from tinylm.learn.op_marking import without_repair
+from tinylm.learn.repair_words import without_repair
 from tinylm.learn.running import Result, mark
 from tinylm.learn.work import Work
 
@@ -127,6 +127,7 @@ def test_without_pytorch_tinylm_is_the_other_side(tmp_path: Path, monkeypatch: p
 
 
 def test_a_cause_does_not_spell_out_the_answer() -> None:
-    assert without_repair("right with `1 - y * y` instead of `1 - y` (line 19)") == "one small change in line 19 would make it right"
+    repair = "right with `1 - y * y` instead of `1 - y` (line 19)"
+    assert without_repair(repair) == "line 19: one small change at `1 - y` would make it right"
     assert without_repair("swapped arguments") == "swapped arguments"
     assert without_repair("") == ""

@@ -54,11 +54,12 @@ def compare(
 
 def _likely(found: np.ndarray, right: np.ndarray, causes: Mapping[str, Any], tolerance: float) -> str:
     """Returns the phrase of the first known mistake that gives what was found, or what the numbers alone tell."""
-    for phrase, value in causes.items():
+    finite = np.isfinite(found)
+    for phrase, value in causes.items() if finite.any() else ():
         other = as_array(value)
         if other.shape == found.shape and np.allclose(found, other, rtol=100 * tolerance, atol=1e-12, equal_nan=True):
             return phrase
-    if not np.isfinite(found).all():
+    if not finite.all():
         return "a division by zero, a logarithm of zero, or an exponential that overflows"
     if np.allclose(found, -right, rtol=1e-6, atol=0):
         return "the sign is wrong"

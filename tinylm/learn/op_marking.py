@@ -202,9 +202,7 @@ def _shapes(g: Any, x: np.ndarray) -> str:
     return "a sum over too many axes, or without keepdims=True" if len(got) < x.ndim else ""
 
 
-def _from_report(
-    work: Work, report: Report, args: Mapping[str, Any], shown: str, order: int, body: tuple[Any, Any], known: str
-) -> Wrong:
+def _from_report(work: Work, report: Report, args: Mapping[str, Any], shown: str, order: int, body: tuple[Any, Any], known: str) -> Wrong:
     """Returns the exception for a failed check, in the learner's words. body: the shape of its value, and its vjp."""
     names = list(args)
 

@@ -12,12 +12,12 @@ def without_repair(cause: str) -> str:
     if found is None:
         return cause
     line = re.search(r"\(line (\d+)\)", cause)
-    where = f" in line {line[1]}" if line else ""
     new, old = _parsed(found[1]), _parsed(found[2])
     kind = _kind(new, old) if new is not None and old is not None else ""
-    if not kind:
-        return f"one small change{where} would make it right, at `{found[2]}`"
-    return f"{kind}{where}"
+    if found[1][:2] + found[2][:2] in ("- + ", "+ - ") and found[1][2:] == found[2][2:]:
+        kind = f"the term `{found[2][2:]}` has the wrong sign"
+    kind = kind or f"one small change at `{found[2]}` would make it right"
+    return f"line {line[1]}: {kind}" if line else kind
 
 
 def _parsed(text: str) -> ast.expr | None:
@@ -64,4 +64,3 @@ def _kind(new: ast.expr, old: ast.expr) -> str:
     if isinstance(old, ast.Subscript) and ast.unparse(old.value) == a:
         return f"an index too many: `{b}`"
     return ""
-

@@ -84,9 +84,9 @@ def _part(e: Evidence) -> str | None:
             past = np.array([_reached(parent, x, c) for c in at_t])
             if e.explains(e.right - through + past):
                 skipped = f"forgotten derivative: the gradient passes {what} unchanged"
-    if not held and (fitted or skipped):
-        return repaired(e) or fitted or skipped  # an edit names the line of the vjp, and not one of the formula
-    return held or None
+    if fitted and not held:  # an edit names the line of the vjp, and not one of the formula
+        fitted = repaired(e) or fitted
+    return held or fitted or skipped or None
 
 
 def _cut(t: Tensor, made: list[Node]) -> None:

@@ -150,12 +150,12 @@ class _Source:
     def edits(self) -> Iterator[Callable[[], str]]:
         """Makes one edit after another, each undone before the next, and yields what says it: "`y` instead of `x`"."""
         slots = list(self._slots())
-        for instead in (_without, self._other, self._turned):  # the plainer edits first
+        for instead in (_signed, _without, self._other, self._turned):  # the plainer edits first
             for parent, field, i, old in slots:
                 self.at = old
                 for new in instead(old, parent):
                     _put(parent, field, i, new)
-                    yield partial(self._said, new, _text(old))
+                    yield partial(self._said, new, old)
                     _put(parent, field, i, old)
             if instead == self._other:
                 yield from self._renamings()
@@ -181,7 +181,7 @@ class _Source:
             yield from (ast.Name(name, ast.Load()) for name in self.settings)
             yield from (ast.Constant(v) for v in dict.fromkeys([*self.numbers, n + 1, n - 1, -n, 2 * n, n / 2]) if v != n)
         elif isinstance(old, ast.BinOp):
-            if type(old.op) in _OTHERS:
+            if type(old.op) in (ast.Mult, ast.Div):
                 yield ast.BinOp(old.left, _OTHERS[type(old.op)](), old.right)
             if isinstance(old.op, ast.Sub | ast.Div | ast.MatMult):
                 yield ast.BinOp(old.right, old.op, old.left)
@@ -215,16 +215,20 @@ class _Source:
                 for new in [ast.Name(other, ast.Load()) for other in self.names if other != name] + ([value] if value else []):
                     for parent, field, i, _ in slots:
                         _put(parent, field, i, new)
-                    yield partial(self._said, new, name)
+                    yield partial(self._said, new, ast.Name(name))
                     for parent, field, i, old in slots:
                         _put(parent, field, i, old)
 
-    def _said(self, new: ast.expr, old: str) -> str:
+    def _said(self, new: ast.expr, old: ast.expr) -> str:
         """Returns "`new` instead of `old`"; of a number, also that the forward pass has it."""
         within = {id(n) for vjp in self.vjps for n in ast.walk(vjp)}
         forward = [_number(n) for n in ast.walk(self.function) if id(n) not in within]
         known = ", which the forward pass has" if _number(new) is not None and _number(new) in forward else ""
-        return f"`{_text(new)}` instead of `{old}`{known}"
+        if isinstance(new, ast.BinOp) and isinstance(old, ast.BinOp) and len(ast.unparse(old)) > _SHOWN:
+            signs, same = {ast.Add: "+", ast.Sub: "-"}, ast.dump(new.left) == ast.dump(old.left)
+            if same and type(new.op) in signs and type(old.op) in signs:  # the sign of its end, which would not be seen
+                return f"`{signs[type(new.op)]} {_text(new.right)}` instead of `{signs[type(old.op)]} {_text(old.right)}`"
+        return f"`{_text(new)}` instead of `{_text(old)}`{known}"
 
     def _value(self) -> ast.expr | None:
         """Returns the expression of the value that the body returns, if that is not a variable."""
@@ -233,6 +237,12 @@ class _Source:
                 value = statement.value.elts[0]
                 return None if isinstance(value, ast.Name) else value
         return None
+
+
+def _signed(old: ast.expr, parent: ast.AST) -> Iterator[ast.expr]:
+    """Yields a sum for a difference, and a difference for a sum."""
+    if isinstance(old, ast.BinOp) and isinstance(old.op, ast.Add | ast.Sub):
+        yield ast.BinOp(old.left, _OTHERS[type(old.op)](), old.right)
 
 
 def _without(old: ast.expr, parent: ast.AST) -> Iterator[ast.expr]:

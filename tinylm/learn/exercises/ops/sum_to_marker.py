@@ -19,8 +19,10 @@ MISTAKES = (
         "only the axes in front",
         "[*range(front), *(front + i for i, n in enumerate(shape) if n == 1 and x.shape[front + i] != 1)]",
         "list(range(front))",
+        says="those of length 1",
     ),
-    Mistake.of("axes counted from the wrong end", "(front + i for i, n", "(i for i, n"),
+    Mistake.of("axes counted from the wrong end", "(front + i for i, n", "(i for i, n", says="axis i + front"),
+    Mistake.of("a list of axes", "axis=tuple(axes)", "axis=axes", says="axis=tuple(axes)"),
     Mistake.of("a mean", "x.sum(axis", "x.mean(axis", says="mean"),
     Mistake.of(
         "the first of the repetitions",
@@ -39,6 +41,10 @@ def mark(work: Work) -> None:
         work.begin(f"from {large} to {small}")
         x = normal(*large)
         right = arrays.sum_to(x, small)
+        front = len(large) - len(small)
+        axes = [axis for axis, n in enumerate(large) if axis < front or small[axis - front] != n]
+        cause = f"from {large} to {small} the axes {axes} are summed: the new ones in front, and those of length 1 that were repeated"
+        work.slips["cannot reshape"] = cause
         first = np.broadcast_to(x[tuple(slice(0, 1) for _ in large)], large)
         causes = {"this is the mean; copies of one element add up": right * right.size / x.size, "only one": first}
         if small:
