@@ -50,6 +50,7 @@ def check_op(
     vjp_causes: Callable[..., Mapping[str, Any]] | None = None,
     orders: tuple[int, ...] = (1, 2),
     torch: bool = True,
+    float32: bool = False,
 ) -> None:
     """Raises Wrong unless the op `name` of the file gives the value of tinylm's op of that name, and right gradients.
 
@@ -57,6 +58,7 @@ def check_op(
     (torch). values: further calls, whose value alone is compared. expected: another function for the value, on tensors.
     causes: from the arguments of a call, what known mistakes would give as the value, by their phrase; vjp_causes: from dy
     and the arguments, what they would give as the gradients, in a tuple with None for those that may be anything.
+    float32: value and gradients of float32 arrays must be float32.
     """
     function = work.get(name)
     if not hasattr(function, "op"):
@@ -70,6 +72,8 @@ def check_op(
     work.begin("the shapes of the gradients")
     for each in calls:
         _gradient_shapes(work, body, each, names)
+    for each in calls if float32 else ():
+        _keeps_float32(work, body, each)
     for order in orders:
         for each in calls:
             shown = described(names, each.args, each.settings)
@@ -156,6 +160,15 @@ def _gradient_shapes(work: Work, body: Any, each: Call, names: Sequence[str]) ->
     doubled = [g for g in vjp(2 * dy) if isinstance(g, np.ndarray) and g.dtype.kind == "f"]
     if any(np.array_equal(a, b) and a.any() for a, b in zip(floating, doubled, strict=False)):
         raise work.wrong("the vjp returns the same for dy and for 2 dy", "dy is not used: every gradient is proportional to it", vjp)
+
+
+def _keeps_float32(work: Work, body: Any, each: Call) -> None:
+    """Looks whether value and gradients of float32 arrays are float32."""
+    work.begin("float32 stays float32")
+    value, vjp = body(*(a.astype(np.float32) for a in each.args), **each.settings)
+    cause = "a float64 number takes part, such as np.sqrt(2): math.sqrt(2) is a number that leaves the array's dtype alone"
+    for what, array, where in [("the value", value, body), *(("a gradient", g, vjp) for g in vjp(np.ones_like(value)))]:
+        work.expect(array.dtype == np.float32, f"{what} of float32 arrays is {array.dtype}", cause, where)
 
 
 def _of_one_within(vjp: Any, dy: Any) -> str:

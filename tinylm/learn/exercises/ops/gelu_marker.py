@@ -20,6 +20,16 @@ MISTAKES = (
     Mistake.of("φ without its factor", " / math.sqrt(2 * math.pi)", "", says="1/√(2π) is missing"),
     Mistake.of("erf of x, not of x/√2", "xp.erf(x / math.sqrt(2))", "xp.erf(x)", says="erf(x) instead of erf(x/√2)"),
     Mistake.of(
+        "NumPy's root of a number",
+        "xp.erf(x / math.sqrt(2))",
+        "xp.erf(x / np.sqrt(2))",
+        "import math\n",
+        "import math\n\nimport numpy as np\n",
+        says="float32 arrays is float64",
+    ),
+    Mistake.of("the sign of a term", "(below + x * density)", "(below - x * density)", says="line 25: the term `x * density` has"),
+    Mistake.of("float32 within", "below = 0.5 * (1", "x = x.astype('float32')\n    below = 0.5 * (1", says="is float32"),
+    Mistake.of(
         "no comma", "return (dy * (below + x * density),)", "return (dy * (below + x * density))", says="a comma makes a tuple of one"
     ),
 )
@@ -44,4 +54,4 @@ def _vjp_causes(dy, x):
 
 
 def mark(work: Work) -> None:
-    check_op(work, "gelu", [call(normal(2, 3)), call([-3.0, -0.5, 0.7, 4.0])], causes=_causes, vjp_causes=_vjp_causes)
+    check_op(work, "gelu", [call(normal(2, 3)), call([-3.0, -0.5, 0.7, 4.0])], causes=_causes, vjp_causes=_vjp_causes, float32=True)
