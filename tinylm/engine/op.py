@@ -208,10 +208,11 @@ def _make(body: Callable[..., Any], sequence: bool, random: bool, composed: Call
                     parents.append(a)
                 else:
                     parents.append(None)
-                if type(data) is StoredWeights:
-                    stored = True
-                elif type(data) is not ndarray:
-                    foreign = True
+                if type(data) is not ndarray:
+                    if type(data) is StoredWeights:
+                        stored = True
+                    else:
+                        foreign = True
             else:
                 if type(a) not in _PLAIN:
                     a = a.item() if isinstance(a, generic) else as_array(a)  # a NumPy scalar would promote float32

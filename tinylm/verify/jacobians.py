@@ -106,7 +106,7 @@ class Problem:
                     for x, start, direction in moved:
                         x.data[...] = start + s * direction
                     return self.value().numpy()
-            except (ArithmeticError, ValueError):
+            except (ArithmeticError, ValueError, IndexError):
                 if not s:
                     raise
                 return np.full(sum(int(np.prod(shape)) for shape in self.shapes), np.nan)

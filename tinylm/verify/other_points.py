@@ -51,7 +51,7 @@ def _error(problem: Problem, largest: float, moved: float, rng: np.random.Genera
             rounding = float(np.linalg.norm(c)) * largest * 1e-15 / _STEPS[1]
             settled = abs(slopes[0] - slopes[1]) <= 0.1 * _OFF * size and rounding <= 0.1 * _OFF * size
             return abs(float(parts.sum()) - slopes[0]) / size if settled and size > 0 else float("nan")
-    except (ArithmeticError, ValueError):
+    except (ArithmeticError, ValueError, IndexError):
         return float("nan")
     finally:
         for x, start in zip(problem.xs, problem.start, strict=True):

@@ -9,6 +9,7 @@ from tinylm.verify.determinism import repetitions, single_within, trespasses
 from tinylm.verify.diagnosis.causes import likely_cause
 from tinylm.verify.diagnosis.evidence import gathered
 from tinylm.verify.diagnosis.observations import observed
+from tinylm.verify.gradient_rounding import spare_rounding
 from tinylm.verify.kinks import kinks_of
 from tinylm.verify.other_points import beside
 from tinylm.verify.reports import Report, Row, relative_error
@@ -51,6 +52,7 @@ def _measure(comparison: Comparison, thorough: bool) -> None:
         elif (thorough or (comparison.verdicts()[k] >= UNDECIDED).any()) and (kinks := kinks_of(problem, k, comparison.rng)):
             comparison.leave_out(k, kinks)
             comparison.refine(k)
+        spare_rounding(comparison, k)
 
 
 def left_out(comparison: Comparison, k: int) -> list[int]:

@@ -66,7 +66,12 @@ def cause(vjp, *args, value=lambda x: x * x):
         ((2, 3), -6, "-6, the size of output 0: a division by it is missing"),
         ((2, 3), 6 * (1 + 9e-5), "6.00054, the size of output 0: a division by it is missing"),
         ((2, 3), 6 * (1 + 2e-4), "6.0012"),
-        ((2, 3), 2, "2, the number of rows of output 0: a division by it is missing"),
+        ((2, 3), 2, "2, the number of rows of output 0: a division by it is missing, or a 2 of the formula is too many"),
+        ((2, 3), 0.5, "1/2, 2 being the number of rows of output 0: it divides once too often, or a 2 of the formula is missing"),
+        ((2, 3), 3**0.5, "1.73205, which is √3, 3 being the length of axis 1 of output 0"),
+        ((2, 7), 6 / 7, "0.857143, which is 6/7, 7 being the length of axis 1 of output 0"),
+        ((3, 5), 0.8, "0.8"),
+        ((4, 9), 2 / 3 * 2**0.5, "0.942809"),
         ((2, 3), 3, "3, the length of axis 1 of output 0: a division by it is missing"),
         ((4, 2, 3), 8, "8, the number of rows of output 0: a division by it is missing"),
         ((4, 2, 3), 4, "4, the length of axis 0 of output 0: a division by it is missing"),
@@ -105,7 +110,7 @@ def test_slices_of_an_output_that_arrive():
     def vjp(kept):
         return lambda dy, x: dy[:, 0] * 2 * x * kept[0] + 3 * dy[:, 1] * kept[1] + dy[:, 2] * kept[2]
 
-    named = "missing un-broadcast: {} of axis 1 of output 0 arrives, and not the sum over its 3"
+    named = "{} of axis 1 of output 0 arrives, and not the sum over its 3"
     assert cause(vjp([0, 0, 1]), x, **rows) == named.format("only index 2")
     assert cause(vjp([1, 1, 0]), x, **rows) == named.format("all but index 2")
     assert cause(vjp([0, 1, 1]), x, **rows) == named.format("all but index 0")

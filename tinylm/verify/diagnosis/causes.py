@@ -20,6 +20,7 @@ from tinylm.verify.diagnosis.wrong_ops import wrong_op
 from tinylm.verify.jacobians import SecondOrder
 
 Hypothesis = Callable[[Evidence], str | None]
+_OR_TWO = ", or a 2 of the formula is {}"
 
 
 def likely_cause(evidence: Evidence) -> str:
@@ -68,11 +69,16 @@ def _named(s: float, e: Evidence) -> str:
     lengths = {n: text for n, text in reversed(list(_lengths(e))) if n > 1}
     for n, text in lengths.items():
         if equal(n) or equal(-n):
-            return f"{s:.6g}, {text}: a division by it is missing"
+            return f"{s:.6g}, {text}: a division by it is missing{_OR_TWO.format('too many') * (n == 2)}"
         if equal(1 / n) or equal(-1 / n):
             broadcast = _broadcasts(e.wrong.shape[1:], e.problem.shapes[0]) and n == np.prod(e.problem.shapes[0]) / e.wrong[0].size
             mean = "missing un-broadcast: a mean where a sum belongs" if broadcast else "it divides once too often"
-            return f"1/{n}, {n} being {text}: {mean}"
+            return f"1/{n}, {n} being {text}: {mean}{_OR_TWO.format('missing') * (n == 2 and not broadcast)}"
+    for n, text in lengths.items():
+        axis = text.startswith("the length")  # whose root or fraction belongs to a formula; a round number stands for itself
+        for value, said in ((n**0.5, f"√{n}"), (n**-0.5, f"1/√{n}"), ((n - 1) / n, f"{n - 1}/{n}"), (n / (n - 1), f"{n}/{n - 1}")):
+            if axis and equal(value) and abs(100 * value - round(100 * value)) > 1e-9:
+                return f"{s:.6g}, which is {said}, {n} being {text}"
     return f"{s:.6g}"
 
 
@@ -107,8 +113,14 @@ def slices(e: Evidence) -> str | None:
                     c[:, part] *= kept.ravel()
                     if e.explains(e.vjp(c)):
                         which = f"{'only' if only else 'all but'} index {i} of axis {axis} of output {o} arrives"
-                        return f"missing un-broadcast: {which}, and not the sum over its {n}"
+                        return f"{'missing un-broadcast: ' * _aligned(e, part, shape)}{which}, and not the sum over its {n}"
     return None
+
+
+def _aligned(e: Evidence, part: slice, shape: tuple[int, ...]) -> bool:
+    """True if an output of this shape may be element by element in the argument, broadcast: no element reaches most of the output."""
+    repeated = np.prod(shape) / max(1, e.wrong[0].size)
+    return _broadcasts(e.wrong.shape[1:], shape) and bool((np.abs(e.problem.measured(e.k)[part]) > 1e-9).sum(0).max() <= repeated)
 
 
 def transposed(e: Evidence) -> str | None:
@@ -141,12 +153,22 @@ def operand(e: Evidence) -> str | None:
             c = e.cotangents.copy()
             c[:, part] = c[:, part].reshape(-1, *shape).swapaxes(-1, -2).reshape(len(c), -1)
             if e.explains(e.vjp(c)):
-                return f"transposed operand: right if the incoming gradient of output {o} were transposed"
+                summed = ", as when it is summed over the wrong axis" if e.wrong.ndim - 1 < len(shape) else ""
+                return f"transposed operand: right if the incoming gradient of output {o} were transposed{summed}"
     return None
 
 
 def masks(e: Evidence) -> str | None:
+    """Zeros where the right gradient has none, or the reverse; elsewhere equal."""
+    return _masked(e, scaled=False)
+
+
+def masks_and_factor(e: Evidence) -> str | None:
     """Zeros where the right gradient has none, or the reverse; elsewhere equal up to a factor."""
+    return _masked(e, scaled=True)
+
+
+def _masked(e: Evidence, *, scaled: bool) -> str | None:
     scale = max(np.abs(e.right).max(), np.abs(e.wrong).max())
     zero_right, zero_wrong = (np.abs(g).max(0) <= 1e-7 * scale for g in (e.right, e.wrong))
     for places, phrase in (
@@ -157,8 +179,8 @@ def masks(e: Evidence) -> str | None:
             continue
         a, b = e.wrong[:, ~places], e.right[:, ~places]
         s = float(np.vdot(b, a) / np.vdot(b, b)) if b.any() else 1.0
-        if np.linalg.norm(a - s * b) <= 1e-4 * np.linalg.norm(a):
-            rest = "" if abs(s - 1) < 1e-4 else f", and a factor of {_named(s, e)} elsewhere"
+        if np.linalg.norm(a - s * b) <= 1e-4 * np.linalg.norm(a) and (abs(s - 1) >= 1e-4) == scaled:
+            rest = "" if abs(s - 1) < 1e-4 else f", and a factor of {s:.6g} elsewhere"
             first = [int(n) for n in np.argwhere(places)[0]]
             return phrase.format(n=int(places.sum())) + f", such as {first}{rest}"
     return None
@@ -199,5 +221,5 @@ def _broadcasts(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
 
 HYPOTHESES: list[Hypothesis] = [
     not_finite, second_order, nothing, wrong_op, not_linear, factor, swapped, slices, transposed, operand, forwards_again, diagonal_only,
-    overwritten, other_mask, misplaced, ends, region, masks, array_factor, reduced, detached, repaired, level,
+    overwritten, other_mask, misplaced, ends, region, masks, array_factor, reduced, detached, repaired, masks_and_factor, level,
 ]  # fmt: skip

@@ -54,8 +54,8 @@ def overwritten(e: Evidence) -> str | None:
         if several.any() and np.array_equal(found.held & ~found.lost, found.held & only):
             j = int(np.flatnonzero(several)[0])
             rest = f"of the {int(found.held[:, j].sum())} outputs that the element at {_index(e.point.shape, j)} goes into"
-            why = "written one over the other instead of added" if which == "last" else "and the others are not added"
-            return f"overwritten: only the {which} {rest} arrives: {why}"
+            why = ": written one over the other instead of added" if which == "last" else ", and the others are not added"
+            return f"overwritten: only the {which} {rest} arrives{why}"
     return None
 
 

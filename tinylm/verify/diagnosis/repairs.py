@@ -21,7 +21,7 @@ from tinylm.engine.tensor import Tensor
 from tinylm.verify.diagnosis.evidence import Evidence
 
 _EXACT = 1e-6  # of the gradient, and at most a thousandth of the error
-_MOST = 1000  # edits
+_MOST = 2000  # edits
 _SHOWN = 60  # characters of an expression
 _UNSAFE = (ast.Import, ast.ImportFrom, ast.With, ast.While, ast.Try, ast.Global, ast.Nonlocal, ast.Delete, ast.Yield, ast.Await)
 _OTHERS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
@@ -85,15 +85,15 @@ class _Run:
 
     def gradients(self, body: Callable[..., Any] | None, e: Evidence, values: np.ndarray | None = None) -> np.ndarray | None:
         """Returns the gradients of the argument by a body's vjp, one per cotangent; None if it does not run."""
-        inputs = list(self.inputs)
+        inputs = [a.copy() if isinstance(a, np.ndarray) else a for a in self.inputs]  # an edited body may write into any of them
         if values is not None:
-            inputs[self.position] = values
+            inputs[self.position] = values.copy()
         with contextlib.suppress(Exception), np.errstate(all="ignore"):  # an edited body may do anything
             assert body is not None
             _, vjp = body(*inputs, *self.extra, **self.settings)
             found = []
             for c in e.cotangents:
-                dys = [c[part].reshape(shape) for part, shape in e.output_parts()]
+                dys = [c[part].reshape(shape).copy() for part, shape in e.output_parts()]
                 g = np.asarray(vjp(*dys)[self.position], np.float64)
                 if g.shape != e.point.shape:
                     return None
@@ -150,7 +150,7 @@ class _Source:
     def edits(self) -> Iterator[Callable[[], str]]:
         """Makes one edit after another, each undone before the next, and yields what says it: "`y` instead of `x`"."""
         slots = list(self._slots())
-        for instead in (_signed, _without, self._other, self._turned):  # the plainer edits first
+        for instead in (_signed, _without, self._other, self._turned, self._more):  # the plainer edits first
             for parent, field, i, old in slots:
                 self.at = old
                 for new in instead(old, parent):
@@ -167,8 +167,7 @@ class _Source:
             for parent in ast.walk(vjp):
                 for field, value in ast.iter_fields(parent):
                     for i, child in enumerate(value) if isinstance(value, list) else [(None, value)]:
-                        ctx = getattr(child, "ctx", None)
-                        if isinstance(child, ast.expr) and not isinstance(ctx, ast.Store) and id(child) not in seen and field != "func":
+                        if _is_value(child) and id(child) not in seen and field != "func":
                             seen.add(id(child))
                             found.append((parent, field, i, child))
         return iter(sorted(found, key=lambda slot: len(ast.unparse(slot[3]))))
@@ -204,6 +203,18 @@ class _Source:
             yield from (_parsed(form.format(text)) for form in ("-({})", "1 + ({})", "1 - ({})"))
             yield from (_parsed(f"({text}) {sign} {factor}") for sign in "*/" for factor in dict.fromkeys(factors))
 
+    def _more(self, old: ast.expr, parent: ast.AST) -> Iterator[ast.expr]:
+        """Yields a running sum from the other end, a variable for a larger expression, and a further term."""
+        if isinstance(old, ast.Call) and isinstance(old.func, ast.Attribute) and old.func.attr in ("cumsum", "cumprod"):
+            axis = ", ".join(ast.unparse(n) for n in (*old.args[1:], *old.keywords))
+            first = f"np.flip({ast.unparse(old.args[0])}, {axis})" if axis else f"{ast.unparse(old.args[0])}[::-1]"
+            call = f"{ast.unparse(old.func)}({first}{', ' * bool(axis)}{axis})"
+            yield _parsed(f"np.flip({call}, {axis})" if axis else f"{call}[::-1]")
+        if isinstance(old, ast.Subscript | ast.BinOp | ast.Call):
+            yield from (ast.Name(name, ast.Load()) for name in self.names)
+        if isinstance(parent, ast.Tuple | ast.Return | ast.BinOp | ast.Assign | ast.Lambda) and not isinstance(old, ast.Tuple):
+            yield from (_parsed(f"({ast.unparse(old)}) + {name}") for name in self.names)
+
     def _renamings(self) -> Iterator[Callable[[], str]]:
         """Puts another variable, or the value that the body returns, for every occurrence of one in a vjp."""
         value = self._value()
@@ -212,7 +223,8 @@ class _Source:
             used = [n for n in ast.walk(vjp) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load) and n.id in self.names]
             for name in dict.fromkeys(n.id for n in used):
                 slots = [s for s in self._slots() if isinstance(s[3], ast.Name) and s[3].id == name]
-                for new in [ast.Name(other, ast.Load()) for other in self.names if other != name] + ([value] if value else []):
+                others: list[ast.expr] = [ast.Name(other, ast.Load()) for other in self.names if other != name]
+                for new in [*others, *([value] if value else []), _parsed(f"1 - {name}")]:
                     for parent, field, i, _ in slots:
                         _put(parent, field, i, new)
                     yield partial(self._said, new, ast.Name(name))
@@ -239,6 +251,15 @@ class _Source:
         return None
 
 
+def _is_value(node: Any) -> bool:
+    """True for an expression that may stand anywhere: not for a:b in an index, *args, or what is assigned to."""
+    return (
+        isinstance(node, ast.expr)
+        and not isinstance(node, ast.Slice | ast.Starred)
+        and not isinstance(getattr(node, "ctx", None), ast.Store)
+    )
+
+
 def _signed(old: ast.expr, parent: ast.AST) -> Iterator[ast.expr]:
     """Yields a sum for a difference, and a difference for a sum."""
     if isinstance(old, ast.BinOp) and isinstance(old.op, ast.Add | ast.Sub):
@@ -246,13 +267,20 @@ def _signed(old: ast.expr, parent: ast.AST) -> Iterator[ast.expr]:
 
 
 def _without(old: ast.expr, parent: ast.AST) -> Iterator[ast.expr]:
-    """Yields the expression without a part of it."""
+    """Yields the expression without a part of it; of several numbers, such as axes, each alone."""
     if isinstance(old, ast.BinOp):
         yield from (old.left, old.right)
+    elif isinstance(old, ast.Tuple) and all(_number(_operand(n)) is not None for n in old.elts):
+        yield from old.elts
     elif isinstance(old, ast.UnaryOp):
         yield old.operand
     elif isinstance(old, ast.Subscript) or (isinstance(old, ast.Attribute) and old.attr == "T"):
         yield old.value
+
+
+def _operand(node: ast.expr) -> ast.expr:
+    """Returns n of -n, else the node itself."""
+    return node.operand if isinstance(node, ast.UnaryOp) else node
 
 
 def _put(parent: ast.AST, field: str, i: int | None, node: ast.expr) -> None:
