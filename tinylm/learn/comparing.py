@@ -64,7 +64,9 @@ def _likely(found: np.ndarray, right: np.ndarray, causes: Mapping[str, Any], tol
         return "the sign is wrong"
     at = np.abs(right) > 1e-6 * np.abs(right).max(initial=0)
     ratios = found[at] / right[at]
-    if ratios.size and np.allclose(ratios, ratios.flat[0], rtol=1e-6) and ratios.flat[0]:
+    if ratios.size and np.allclose(ratios, ratios.flat[0], rtol=1e-6) and abs(ratios.flat[0]) > 1e-12:
+        if abs(ratios.flat[0] - 1) < 1e-5:
+            return "almost right: a constant of too few digits, a small number added where none belongs, or float32 within"
         return f"a factor of {float(ratios.flat[0]):.6g}"
     return ""
 

@@ -115,6 +115,20 @@ def _value(work: Work, function: Any, each: Call, expected: Any, causes: Any, sh
             )
 
 
+def check_float32(work: Work, name: str, each: Call) -> None:
+    """Raises Wrong if the op `name` makes float64 of float32 arrays. For exercises whose task speaks of it."""
+    work.begin("float32 stays float32")
+    function = work.get(name)
+    args = [a.astype(np.float32) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a for a in each.args]
+    y, vjp = function.op.body(*args, **each.settings)
+    found = [*(["y"] if y.dtype == np.float64 else []), *(["the gradient"] if vjp(np.ones_like(args[0]))[0].dtype == np.float64 else [])]
+    if found:
+        cause = (
+            "a float64 array or number, such as np.sqrt(2) or np.ones(3), makes float64 of everything: math.sqrt(2), ones.astype(x.dtype)"
+        )
+        raise work.wrong(f"{' and '.join(found)} would be float64 for a float32 x", cause, function)
+
+
 def _gradient_shapes(work: Work, body: Any, each: Call, names: Sequence[str]) -> None:
     """Looks whether the vjp returns one gradient per array, of its shape, and whether it uses dy."""
     shown, arrays = described(names, each.args, each.settings), len(each.args)

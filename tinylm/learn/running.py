@@ -52,7 +52,7 @@ class Result:
 def mark(path: Path, marker: Marker, limit: float = LIMIT) -> Result:
     """Returns how the marker judges the file. Whatever the file does (an exception, an endless loop, `exit()`) is a finding."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a byte order mark
     except UnicodeDecodeError as error:
         return Result((), "the file can be read", f"it is not UTF-8: {error}")
     library()  # compiles the CPU kernels, if this is the first time; that may take longer than a learner has
@@ -154,6 +154,10 @@ OFTEN = {  # words of an exception: what often leads to it
     "could not be broadcast": "shapes are lined up at their last axes; a sum or maximum with keepdims=True keeps its axis, with length 1",
     "0-dimensional arrays|Python scalar": "the functions of math take numbers, those of xp take arrays",
     "is not callable": "a comma or an operator is missing between two brackets",
+    "'Tensor' object has no attribute|'tinylm.ops' has no attribute": (
+        "for second derivatives the body runs on tensors, which have few of NumPy's methods and functions: write it with others "
+        "(x * 1 is a copy)"
+    ),
     "'np' is not defined": "in the body of an op take functions from xp, the NumPy of its arguments; for constants, import numpy as np",
     "positional argument": "the function no longer takes the arguments that the task says",
 }
