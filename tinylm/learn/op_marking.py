@@ -1,5 +1,6 @@
 """Marks an op of the learner's: its value, its vjp against finite differences (first and second order), and PyTorch."""
 
+import importlib
 import importlib.util
 import inspect
 import re
@@ -75,10 +76,21 @@ def check_op(
                 y, vjp = body(*each.args, **each.settings)
                 known = _known(vjp, np.shape(y), each, vjp_causes) if vjp_causes is not None and order == 1 else ""
                 raise _from_report(work, report, names, shown, order, (np.shape(y), vjp), known)
-    with_torch = torch and importlib.util.find_spec("torch") is not None
+    with_torch = torch and _torch_works()
     work.begin(f"value and gradient, against {'PyTorch' if with_torch else 'tinylm'}")
     for each in calls:
         _parity(work, function, each, names, _in_torch(name, each) if with_torch else _in_tinylm(expected, each))
+
+
+def _torch_works() -> bool:
+    """Returns whether PyTorch can be imported: an installation that is broken is none of the learner's mistakes."""
+    if importlib.util.find_spec("torch") is None:
+        return False
+    try:
+        importlib.import_module("torch")
+    except (ImportError, OSError):
+        return False
+    return True
 
 
 def _known(vjp: Any, shape: tuple[int, ...], each: Call, vjp_causes: Any) -> str:
