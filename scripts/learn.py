@@ -39,8 +39,8 @@ class Start:
     """Writes the exercises into a folder: one file each. Files that are there stay as they are, so a file that you delete is
     written afresh by another start."""
 
-    folder: Annotated[Path, tyro.conf.Positional] = Path(USUAL)
-    """where to"""
+    folder: Annotated[Path | None, tyro.conf.Positional] = None
+    """where to; by default the folder of exercises that you are in or beside, and if there is none, learning"""
     dry_run: bool = False
     """say what would be written, and write nothing"""
 
@@ -161,14 +161,15 @@ def introduce(folder: Folder) -> None:
 
 
 def start(a: Start) -> int:
-    folder = Folder(a.folder)
+    folder = (find_folder(Path()) or Folder(Path(USUAL))) if a.folder is None else Folder(a.folder)
     if a.dry_run:
-        print(f"{len(course())} exercises would be written into {a.folder}")
+        missing = sum(not folder.file_of(exercise).exists() for exercise in course())
+        print(f"{missing} exercise{'s' * (missing != 1)} would be written into {shown(folder.path)}")
         return 0
     new = folder.write()
     kept = len(course()) - len(new)
     told = f"; {kept} were there and stay as they are" if kept else ""
-    print(f"{len(new)} file{'s' * (len(new) != 1)} written into {shown(a.folder)}{told}.\n")
+    print(f"{len(new)} file{'s' * (len(new) != 1)} written into {shown(folder.path)}{told}.\n")
     introduce(folder)
     return 0
 

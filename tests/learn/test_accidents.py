@@ -126,6 +126,16 @@ def test_without_pytorch_tinylm_is_the_other_side(tmp_path: Path, monkeypatch: p
     assert result.passed[-1] == "value and gradient, against tinylm"
 
 
+def test_a_broken_pytorch_is_not_the_learners_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str) -> None:
+        raise ImportError(f"{name}: a library of it is missing")
+
+    monkeypatch.setattr("importlib.import_module", broken)
+    body = SOFTMAX + "    return y, lambda dy: (y * (dy - xp.sum(dy * y, axis=-1, keepdims=True)),)\n"
+    result = marked("softmax", body, tmp_path)
+    assert result.passed[-1] == "value and gradient, against tinylm"
+
+
 def test_a_cause_does_not_spell_out_the_answer() -> None:
     repair = "right with `1 - y * y` instead of `1 - y` (line 19)"
     assert without_repair(repair) == "line 19: one small change at `1 - y` would make it right"

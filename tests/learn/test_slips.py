@@ -114,7 +114,7 @@ def test_factors_that_tell_something() -> None:
         (-1.0, 1.0, "the sign is wrong"),
         (3.0, 1.0, "a factor of 3"),
         ([2.6, 5.2], [1.0, 2.0], "a factor of 2.6"),
-        (np.float32([0.1, 0.7]), [0.1, 0.7], "the first digits are right: something"),
+        (np.float32([0.1, 0.7]), [0.1, 0.7], "almost right: a constant of too few digits"),
         (np.ones((2, 3)), np.ones((2, 1)), "there is no sum over axis 1"),
     ],
 )

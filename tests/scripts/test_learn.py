@@ -153,12 +153,27 @@ def test_files_of_the_reader_are_never_overwritten(here: Path) -> None:
     assert "0 files written" in ends_well(learn("start"))
 
 
+def test_start_within_the_folder_goes_on_in_it(here: Path) -> None:
+    """Also where progress.json was deleted: the files tell whose folder it is."""
+    ends_well(learn("start", "mine"))
+    folder = here / "mine"
+    (folder / SECOND.file_name).unlink()
+    (folder / "progress.json").unlink()
+    assert "1 exercise would be written into ." in ends_well(script_here("learn.py", "start", "--dry-run", cwd=folder))
+    assert "nothing is written here yet" in script_here("learn.py", "check", cwd=folder).stdout
+    assert f"1 file written into .; {N - 1} were there" in ends_well(script_here("learn.py", "start", cwd=folder))
+    assert not (folder / "learning").exists()
+    assert (folder / SECOND.file_name).is_file()
+
+
 def test_progress_that_is_damaged_is_told_and_kept(here: Path) -> None:
     ends_well(learn("start"))
     path = here / "learning" / "progress.json"
     for text in ("{", "[]", '{"passed": 3, "hints": {}, "solutions": []}', '{"passed": [], "hints": {"add": "x"}, "solutions": []}'):
         path.write_text(text, encoding="utf-8")
-        fails_with_one_line(learn("check"), "progress.json is damaged")
+        result = learn("check")
+        fails_with_one_line(result, "progress.json is damaged")
+        assert "delete it to begin again (your files stay)" in result.stderr
         assert path.read_text(encoding="utf-8") == text
     path.write_text('{"passed": ["add", "an exercise of old"], "hints": {}, "solutions": []}', encoding="utf-8")
     assert f"1 of {N} exercises have passed" in ends_well(learn())

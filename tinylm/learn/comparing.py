@@ -64,11 +64,11 @@ def _likely(found: np.ndarray, right: np.ndarray, causes: Mapping[str, Any], tol
     if np.allclose(found, -right, rtol=1e-6, atol=0):
         return "the sign is wrong"
     scale = np.abs(right).max(initial=0)
-    if right.dtype == np.float64 and tolerance < 1e-7 and np.allclose(found, right, rtol=0, atol=1e-6 * scale):
-        return "the first digits are right: something on the way is float32, or a constant has too few digits"
+    if right.dtype == np.float64 and tolerance < 1e-7 and np.allclose(found, right, rtol=0, atol=1e-5 * scale):
+        return "almost right: a constant of too few digits, a small number added where none belongs, or float32 within"
     at = np.abs(right) > 1e-6 * scale
     ratios = found[at] / right[at]
-    if ratios.size == 0 or not np.allclose(ratios, ratios.flat[0], rtol=1e-6) or not ratios.flat[0]:
+    if ratios.size == 0 or not np.allclose(ratios, ratios.flat[0], rtol=1e-6) or abs(ratios.flat[0]) < 1e-12:
         return ""
     factor = float(ratios.flat[0])
     if ratios.size == 1 and not _whole(factor, 1e-8):  # one number has a factor in any case
@@ -90,7 +90,9 @@ def named_factor(factor: float, arrays: Mapping[str, Any] | None = None) -> str:
     n = root or _whole(factor, 1e-5)
     text = f"√{n}" if root else str(n)
     text = ("-" if factor < 0 else "") + (f"1/{text}" if abs(factor) < 1 else text)
-    lengths = {size: f"axis {axis} of {name}" for name, x in reversed((arrays or {}).items()) for axis, size in enumerate(np.shape(x))}
+    lengths = {
+        size: f"axis {axis} of {name}" for name, x in reversed(list((arrays or {}).items())) for axis, size in enumerate(np.shape(x))
+    }
     if n in lengths:
         return f"{shown}: {text}, where {n} is the length of {lengths[n]}: is a scale missing, or there twice?"
     return f"{shown}, {text}" if n and n < 100 and text != shown else shown

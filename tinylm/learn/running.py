@@ -50,7 +50,7 @@ class Result:
 def mark(path: Path, marker: Marker, limit: float = LIMIT) -> Result:
     """Returns how the marker judges the file. Whatever the file does (an exception, an endless loop, `exit()`) is a finding."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a byte order mark
     except UnicodeDecodeError as error:
         return Result((), "the file can be read", f"it is not UTF-8: {error}")
     library()  # compiles the CPU kernels, if this is the first time; that may take longer than a learner has

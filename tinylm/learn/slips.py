@@ -107,7 +107,7 @@ def _hint(scene: Scene, slips: Mapping[str, str]) -> str:
     place = traceback.extract_tb(scene.error.__traceback__)[-1]
     if place.name == "sum_to" and Path(place.filename).name == "arrays.py":
         return "sum_to takes an array and a shape: sum_to(dy, b.shape)"
-    for hint in (_tuple_of_one, _keyword, _reversed_axes, _nothing, _arguments, _no_method, _shape_wanted):
+    for hint in (_tuple_of_one, _keyword, _reversed_axes, _nothing, _arguments, _no_method, _no_attribute, _shape_wanted):
         if found := hint(scene, said):
             return found
     return next((hint for words, hint in [*slips.items(), *OFTEN.items()] if re.search(words, said)), "")
@@ -201,6 +201,17 @@ def _no_method(scene: Scene, said: str) -> str:
         return ""
     more = _VALUES[found[1]]
     return f".{found[1]} is a value and no method: leave the brackets out{f' ({more})' if more else ''}"
+
+
+def _no_attribute(scene: Scene, said: str) -> str:
+    """What arrays have and tensors have not, in the body of an op."""
+    in_op = scene.frame is not None and not {"xp", "dy"}.isdisjoint(scene.frame.f_locals)
+    if not in_op or not re.search("('Tensor' object|'tinylm.ops'|'tinylm') has no attribute", said) or "as in NumPy" in said:
+        return ""
+    return (
+        "for second derivatives the body runs on tensors, which have few of NumPy's methods and functions: write it with others "
+        "(x * 1 is a copy)"
+    )
 
 
 def _shape_wanted(scene: Scene, said: str) -> str:

@@ -18,11 +18,11 @@ import numpy as np
 
 from tinylm.engine.autograd import nodes
 from tinylm.engine.tensor import Tensor
+from tinylm.verify.diagnosis.edit_texts import edit_text
 from tinylm.verify.diagnosis.evidence import Evidence
 
 _EXACT = 1e-6  # of the gradient, and at most a thousandth of the error
 _MOST = 2000  # edits
-_SHOWN = 60  # characters of an expression
 _UNSAFE = (ast.Import, ast.ImportFrom, ast.With, ast.While, ast.Try, ast.Global, ast.Nonlocal, ast.Delete, ast.Yield, ast.Await)
 _OTHERS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
 _COMPARED = {ast.Gt: ast.Lt, ast.Lt: ast.Gt, ast.GtE: ast.LtE, ast.LtE: ast.GtE, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq}
@@ -236,11 +236,7 @@ class _Source:
         within = {id(n) for vjp in self.vjps for n in ast.walk(vjp)}
         forward = [_number(n) for n in ast.walk(self.function) if id(n) not in within]
         known = ", which the forward pass has" if _number(new) is not None and _number(new) in forward else ""
-        if isinstance(new, ast.BinOp) and isinstance(old, ast.BinOp) and len(ast.unparse(old)) > _SHOWN:
-            signs, same = {ast.Add: "+", ast.Sub: "-"}, ast.dump(new.left) == ast.dump(old.left)
-            if same and type(new.op) in signs and type(old.op) in signs:  # the sign of its end, which would not be seen
-                return f"`{signs[type(new.op)]} {_text(new.right)}` instead of `{signs[type(old.op)]} {_text(old.right)}`"
-        return f"`{_text(new)}` instead of `{_text(old)}`{known}"
+        return f"{edit_text(new, old)}{known}"
 
     def _value(self) -> ast.expr | None:
         """Returns the expression of the value that the body returns, if that is not a variable."""
@@ -299,8 +295,3 @@ def _number(node: ast.AST) -> int | float | None:
 
 def _parsed(text: str) -> ast.expr:
     return ast.parse(text, mode="eval").body
-
-
-def _text(node: ast.expr) -> str:
-    text = ast.unparse(node)
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."

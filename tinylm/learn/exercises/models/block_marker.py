@@ -36,6 +36,7 @@ MISTAKES = (
     ),
     Mistake.of("the heads are not swapped back", "y.swapaxes(1, 2).reshape", "y.reshape", says="the way back is missing"),
     Mistake.of("an MLP without return", "return self.c_proj(tinylm", "self.c_proj(tinylm", says="MLP.forward (line 37) returns None"),
+    Mistake.of("one norm for both", "self.mlp(self.ln_2(x))", "self.mlp(self.ln_1(x))", says="ln_1"),
     Mistake.of("not causal", "causal=True", "causal=False", says="later positions"),
     Mistake.of(
         "the MLP takes the old x",
@@ -76,6 +77,8 @@ def _variants(block: ours.Block, x: Tensor, heads: int) -> dict[str, np.ndarray]
         "there is no residual around attention: x = x + ...": y + thought(block.ln_2(y)),
         "there is no residual around the MLP": thought(block.ln_2(x + y)),
         "the norms stand after the sums, and not before attention and MLP": block.ln_2(post + thought(post)),
+        "the two norms are exchanged": x + attention(block.ln_2(x)) + thought(block.ln_1(x + attention(block.ln_2(x)))),
+        "both use the norm ln_1": x + y + thought(block.ln_1(x + y)),
         "the MLP takes the x before attention": x + y + thought(block.ln_2(x)),
         "the activation is relu": whole(y, ops.relu),
         "the activation is missing": whole(y, lambda x: x),
@@ -87,8 +90,8 @@ def mark(work: Work) -> None:
     work.begin("the layers have the names and shapes of tinylm's")
     manual_seed(0)
     right = ours.Block(ours.GPTConfig(n_embd=width, n_head=heads)).to(dtype="float64")
-    for name, p in right.named_parameters():
-        p.data[...] = normal(*p.shape, seed=len(name)) * 0.5
+    for k, (_, p) in enumerate(right.named_parameters()):
+        p.data[...] = normal(*p.shape, seed=k) * 0.5
     block = work.get("Block")(width, heads)
     work.expect(isinstance(block, nn.Module), "Block is no nn.Module", "", work.get("Block"))
     block = block.to(dtype="float64")

@@ -23,6 +23,12 @@ MISTAKES = (
     ),
     Mistake.of("axes counted from the wrong end", "(front + i for i, n", "(i for i, n", says="axis i + front"),
     Mistake.of("a list of axes", "axis=tuple(axes)", "axis=axes", says="axis=tuple(axes)"),
+    Mistake.of(
+        "axes told by their lengths",
+        "[*range(front), *(front + i for i, n in enumerate(shape) if n == 1 and x.shape[front + i] != 1)]",
+        "[i for i, n in enumerate(x.shape) if n not in shape]",
+        says="cannot reshape",
+    ),
     Mistake.of("a mean", "x.sum(axis", "x.mean(axis", says="mean"),
     Mistake.of(
         "the first of the repetitions",
@@ -32,7 +38,17 @@ MISTAKES = (
     ),
 )
 
-SHAPES = [((2, 3), (2, 3)), ((2, 3), (3,)), ((2, 3), (2, 1)), ((2, 3), (1, 1)), ((4, 2, 3), (1, 3)), ((4, 2, 3), (2, 1)), ((4, 3), ())]
+SHAPES = [
+    ((2, 3), (2, 3)),
+    ((2, 3), (3,)),
+    ((2, 3), (2, 1)),
+    ((2, 3), (1, 1)),
+    ((4, 2, 3), (1, 3)),
+    ((4, 2, 3), (2, 1)),
+    ((4, 3), ()),
+    ((3, 3), (3,)),
+    ((2, 2, 2), (2, 1)),
+]
 
 
 def mark(work: Work) -> None:
