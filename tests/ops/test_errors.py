@@ -81,3 +81,9 @@ def test_shapes_that_do_not_broadcast_are_numpys_error():
 def test_attention_over_leading_axes_that_do_not_fit(q, k, v):
     with pytest.raises(ShapeError, match="attention: the leading axes of q"):
         tinylm.scaled_dot_product_attention(*(Tensor(np.ones((*lead, 3, 8), np.float32)) for lead in (q, k, v)))
+
+
+def test_parts_that_do_not_divide_an_axis():
+    with pytest.raises(ShapeError, match=re.escape("split: axis 0 of x (5, 2) has length 5, which 2 equal parts do not divide")):
+        tinylm.split(np.ones((5, 2)), 2)
+    assert [part.shape for part in tinylm.split(np.ones((6, 2)), 3, -2)] == [(2, 2)] * 3

@@ -98,7 +98,7 @@ def test_the_first_divergence_comes_first():
     lines = result.stdout.splitlines()
     first = next(i for i, line in enumerate(lines) if line.startswith("exp, matrix (order 1): FAILED"))
     assert lines[first + 1].startswith("  output 0: relative error 1.00e-03; worst at [")
-    assert lines[first + 2].startswith("  gradient of argument 0: relative error 1.00e-03")
+    assert lines[first + 2].startswith("  gradient of x (argument 0): relative error 1.00e-03")
 
 
 @BOTH

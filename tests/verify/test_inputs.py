@@ -138,10 +138,10 @@ def test_a_model_and_its_batch_are_prepared():
     assert (ours.weight.dtype, model.weight.dtype) == (np.float64, np.float32)
     assert isinstance(arguments["ids"], Tensor)
     assert not arguments["ids"].requires_grad
-    assert [name for name, _ in floating_arguments(arguments)] == ["argument x[0]", "argument x[1]"]
+    assert [name for name, _ in floating_arguments(arguments, model)] == ["argument x[0]", "argument x[1]"]
     _, arguments = prepared(model, [X, 3, "text"])
-    assert [(name, t.dtype) for name, t in floating_arguments(arguments)] == [("argument 0", np.float64)]
-    assert list(floating_arguments({"a": Tensor(X)})) == [], "it must require a gradient"
+    assert [(name, t.dtype) for name, t in floating_arguments(arguments, model)] == [("x (argument 0)", np.float64)]
+    assert list(floating_arguments({"a": Tensor(X)}, nn.Linear(6, 2))) == [], "it must require a gradient"
 
 
 # ---------------------------------------------------------------- ops by name

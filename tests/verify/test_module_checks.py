@@ -25,7 +25,7 @@ def test_a_right_module_passes_and_is_left_alone():
     before = model.state_dict()
     report = check_module(model, [np.ones((2, 3), np.float32)], order=1)
     assert report.ok, report
-    assert [row.name for row in report.rows] == ["0.weight", "0.bias", "1.weight", "1.bias", "argument 0"]
+    assert [row.name for row in report.rows] == ["0.weight", "0.bias", "1.weight", "1.bias", "x (argument 0)"]
     for name, array in model.state_dict().items():
         assert array.dtype == np.float32
         np.testing.assert_array_equal(array, before[name])
@@ -33,7 +33,7 @@ def test_a_right_module_passes_and_is_left_alone():
 
 def test_a_wrong_op_inside_is_named():
     report = check_module(Wrong(), [np.random.default_rng(0).standard_normal((2, 3))])
-    assert [row.name for row in report.failures] == ["first.weight", "first.bias", "argument 0"]
+    assert [row.name for row in report.failures] == ["first.weight", "first.bias", "x (argument 0)"]
     assert "the op square_without_its_two (" in report.failures[0].cause
     assert "test_module_checks.py:" in report.failures[0].cause
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinylm.engine.arrays import constant
-from tinylm.engine.autograd import Node, nodes, seed_gradient, set_recording, walk
+from tinylm.engine.autograd import Node, nodes, set_recording, walk
+from tinylm.engine.seeds import seed_gradient
 from tinylm.errors import AutogradError
 
 

@@ -15,8 +15,8 @@ import numpy as np
 from tinylm.engine.anomalies import anomaly, check_value, place
 from tinylm.engine.arrays import array_module
 from tinylm.engine.autograd import Node, mode
+from tinylm.engine.composed import composed_vjp
 from tinylm.engine.devices import device_of, make_current
-from tinylm.engine.grad import grad
 from tinylm.engine.kernels import Kernels, launches, profiling, registry
 from tinylm.engine.op_errors import explain
 from tinylm.engine.random_keys import current
@@ -59,7 +59,7 @@ class Op(Kernels):
         args = [x.data if isinstance(x, Tensor) and x.dtype.kind != "f" else x for x in args]
         extra, named = settings
         if self.composed is not None:
-            return _composed_vjp(self.composed, args, extra, named)
+            return composed_vjp(self.composed, args, extra, named)
         return self.pair(self.body(*([args] if self.sequence else args), *extra, **named))[1]
 
     def pair(self, result: Any) -> tuple[Any, Any]:
@@ -74,25 +74,6 @@ class Op(Kernels):
             f"the body of {self.name} returned {returned}, expected (value, vjp): arrays, and a function from their "
             "cotangents to one gradient per argument (None in its place if there is no derivative)"
         )
-
-
-def _composed_vjp(twin: Callable[..., Any], inputs: Sequence[Any], extra: tuple[Any, ...], settings: dict[str, Any]) -> Callable[..., Any]:
-    """Returns the vjp of a function of small ops, with a graph of its own. The function is run on aliases of the inputs:
-    its vjp stops at the aliases, and the derivative of the vjp, recorded on the outer graph, reaches the inputs."""
-    ops = array_module(*inputs)
-    aliases = [ops.identity(x) if isinstance(x, Tensor) and x.requires_grad else x for x in inputs]
-    wanted = [x for x in aliases if isinstance(x, Tensor) and x.requires_grad]
-    value = twin(*aliases, *extra, **settings)
-    outputs = value if isinstance(value, tuple) else (value,)
-
-    def joined(parts: Sequence[Any]) -> Tensor:
-        return ops.concatenate([ops.reshape(y, (-1,)) for y in parts])  # several outputs: one walk for all
-
-    def vjp(*dys: Any) -> list[Any]:
-        found = iter(grad(joined(outputs), wanted, joined(dys), create_graph=True))
-        return [next(found) if isinstance(x, Tensor) and x.requires_grad else None for x in aliases]
-
-    return vjp
 
 
 def _choose_device(name: str, arrays: Sequence[Any]) -> None:

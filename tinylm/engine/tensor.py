@@ -262,6 +262,6 @@ def as_array(x: Any) -> Array:
         if array.dtype == np.float64:
             array = array.astype(np.float32)
     if array.dtype.kind not in "fiub":
-        hint = "; encode text as token ids first, tokenizer.encode(text)" if array.dtype.kind in "US" else ""
+        hint = '; encode text as token ids first, tokenizer.encode(text), or print it as f"{x}"' if array.dtype.kind in "US" else ""
         raise ShapeError(f"a tensor holds numbers, got {type(x).__name__} of dtype {array.dtype}: {shown(x)}{hint}")
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))

@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tinylm.engine.arrays import Array
-from tinylm.engine.autograd import Node, Visit, seed_gradient, walk
+from tinylm.engine.autograd import Node, Visit, walk
+from tinylm.engine.seeds import seed_gradient
 from tinylm.engine.tensor import Tensor, as_array
 from tinylm.explain.array_text import contents, described, shape_text, table_of_arrays
 from tinylm.explain.naming import Names, callers_variables, short_place

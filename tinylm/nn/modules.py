@@ -1,7 +1,7 @@
 """Module and Parameter: named state, found by walking attributes."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -39,6 +39,20 @@ class Module:
     def __init__(self) -> None:
         self.training = True
         self._buffers: dict[str, bool] = {}  # name -> saved in the state dict
+
+    if not TYPE_CHECKING:  # else a misspelt attribute would pass the type checker
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            """Sets an attribute. Raises ConfigError for a plain tensor in place of a parameter, and before Module.__init__ ran."""
+            if isinstance(value, Tensor | Module):
+                if "_buffers" not in vars(self):
+                    raise ConfigError(f"{type(self).__name__}.{name}: call super().__init__() before the first layer or parameter is set")
+                if isinstance(vars(self).get(name), Parameter) and isinstance(value, Tensor) and not isinstance(value, Parameter):
+                    raise ConfigError(
+                        f"{type(self).__name__}.{name} is a parameter, got a tensor of shape {value.shape}, which no optimiser would "
+                        f"find: set a tinylm.nn.Parameter, or write the values into it under tinylm.no_grad(), .{name}[...] = values"
+                    )
+            super().__setattr__(name, value)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Returns what the layer computes of its arguments: each layer defines it. Call the layer itself, layer(x)."""
@@ -222,7 +236,11 @@ class ModuleList(Module, Generic[Item]):
             self.append(module)
 
     def append(self, module: Item) -> None:
-        """Adds a module at the end."""
+        """Adds a module at the end. Raises ConfigError for anything else, such as a class or a function."""
+        if not isinstance(module, Module):
+            called = getattr(module, "__name__", type(module).__name__)
+            hint = f"make one, {called}(...)" if isinstance(module, type) else "a layer of tinylm.nn, or a Module with it in its forward"
+            raise ConfigError(f"{type(self).__name__}: number {len(self)} is {called}, which is no module: expected {hint}")
         setattr(self, str(len(self)), module)
 
     def __len__(self) -> int:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from tinylm.checks import check_integer
-from tinylm.engine.arrays import all_promoted, array_module, raw_module, sum_to
+from tinylm.engine.arrays import all_promoted, array_module, is_number, raw_module, sum_to
 from tinylm.engine.op import op
 from tinylm.errors import ShapeError
 from tinylm.ops.reductions import own_axis
@@ -210,6 +210,12 @@ def stack(arrays, /, axis=0):
 def split(x, /, indices_or_sections, axis=0):
     """x split along `axis` into that many equal parts, or at those indices: a tuple of tensors.
     dx = the parts' cotangents concatenated."""
+    known = is_number(indices_or_sections) and indices_or_sections > 0 and -len(x.shape) <= axis < len(x.shape)
+    if known and x.shape[axis] % indices_or_sections:
+        raise ShapeError(
+            f"split: axis {axis} of x {x.shape} has length {x.shape[axis]}, which {indices_or_sections} equal parts do not divide: "
+            "expected a divisor, or a list of the indices at which to cut"
+        )
     parts = tuple(array_module(x).split(x, indices_or_sections, axis))
     return parts, lambda *dys: (array_module(*dys).concatenate(dys, axis),)
 

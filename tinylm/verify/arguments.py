@@ -9,6 +9,7 @@ import numpy as np
 from tinylm.engine.devices import to_device
 from tinylm.engine.tensor import Tensor
 from tinylm.nn import Module
+from tinylm.verify.inputs import argument_names
 
 
 def mapped(x: Any, function: Callable[[np.ndarray], Any]) -> Any:
@@ -72,10 +73,13 @@ def outputs_of(model: Any, batch: Any, arguments: dict[str, Any]) -> list[Any]:
     return list(members(model(**arguments) if isinstance(batch, Mapping) else model(*arguments.values())))
 
 
-def floating_arguments(arguments: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yields ("argument name", tensor) for every floating one, also inside tuples."""
+def floating_arguments(arguments: dict[str, Any], model: Module) -> Iterator[tuple[str, Any]]:
+    """Yields ("x (argument 0)", tensor) for every floating one, also inside tuples; ("argument x", tensor) for one given by name."""
+    called = dict(zip(arguments, argument_names(model.forward, len(arguments)), strict=True))
     for k, x in arguments.items():
         several = list(members(x))
+        known = k.isdecimal() and called[k] != f"argument {k}"
         for i, m in enumerate(several):
             if isinstance(m, Tensor) and m.requires_grad:
-                yield f"argument {k}" + (f"[{i}]" if len(several) > 1 else ""), m
+                part = f"[{i}]" if len(several) > 1 else ""
+                yield f"{called[k]}{part} (argument {k})" if known else f"argument {k}{part}", m

@@ -29,7 +29,7 @@ def check_module(
     its name, and every floating argument. Raises ConfigError as gradcheck does.
     """
     ours, arguments = prepared(model, batch)
-    variables = [*ours.named_parameters(), *floating_arguments(arguments)]
+    variables = [*ours.named_parameters(), *floating_arguments(arguments, ours)]
     how = Settings(mode, order, tolerance, seed, thorough, taped_in)
     return check(lambda: outputs_of(ours, batch, arguments), variables, type(model).__name__, how)
 

@@ -154,7 +154,7 @@ def test_outputs_of_a_module_that_has_several_are_numbered() -> None:
         "gradient through last",
         "gradient through inner (call 2)",
         "gradient through inner",
-        "gradient of argument 0",
+        "gradient of x (argument 0)",
     ]
 
 

@@ -31,8 +31,8 @@ def test_compare_op_sees_wrong_values_gradients_and_second_gradients(monkeypatch
 
     assert spoilt(1, 1, 1) == [[], []]
     assert spoilt(2, 1, 1)[0] == ["output 0"]
-    assert spoilt(1, 2, 1)[0] == ["gradient of argument 0"]
-    assert spoilt(1, 1, 0) == [[], ["second gradient of argument 0"]]
+    assert spoilt(1, 2, 1)[0] == ["gradient of x (argument 0)"]
+    assert spoilt(1, 1, 0) == [[], ["second gradient of x (argument 0)"]]
 
 
 def test_a_nan_is_a_failure():
@@ -62,3 +62,8 @@ def test_reductions_without_elements(name):
         report = compare_op(name, Sample("none", (np.zeros((0, 3, 2)),), settings))
         assert report.ok, report
         assert len(report.rows) == 2
+
+
+def test_members_of_a_sequence_are_named_with_their_places():
+    report = compare_op("concatenate", Sample("x", ([np.ones((2, 3)), np.zeros((1, 3))],), {}))
+    assert [row.name for row in report.rows][1:] == ["gradient of arrays[0] (argument 0)", "gradient of arrays[1] (argument 0)"]

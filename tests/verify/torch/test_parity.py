@@ -29,7 +29,7 @@ BACKWARD = [
     *("gradient of 2.bias", "gradient of 2.weight", "gradient through 2"),
     *("gradient of 1.bias", "gradient of 1.weight", "gradient through 1"),
     *("gradient of 0.bias", "gradient of 0.weight", "gradient through 0"),
-    "gradient of argument 0",
+    "gradient of x (argument 0)",
 ]
 
 

@@ -119,5 +119,5 @@ def _wanted(
     theirs_by_name = [t for x in their_arguments.values() for t in members(x)]
     ours_by_name = [t for x in arguments.values() for t in members(x)]
     partners = {id(a): b for a, b in zip(ours_by_name, theirs_by_name, strict=True)}
-    last = [(f"gradient of {name}", x, partners[id(x)]) for name, x in floating_arguments(arguments)]
+    last = [(f"gradient of {name}", x, partners[id(x)]) for name, x in floating_arguments(arguments, ours)]
     return [(name, x, t) for _, _, name, x, t in found] + last
