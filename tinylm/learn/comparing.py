@@ -29,6 +29,8 @@ def compare(
     what: what is compared, as the message names it. causes: by the phrase, what a known mistake would have given instead.
     where: the learner's function, whose line the message names.
     """
+    if got is None and what.startswith("the gradient"):
+        raise work.wrong(f"{what} is None", "no gradient reaches it", where)
     if got is None or got is Ellipsis:
         raise work.wrong(f"{what}: nothing is returned", "a `return` is missing, or the gap is not filled", where)
     right = as_array(expected)

@@ -34,6 +34,7 @@ MISTAKES = (
         "backward after every step", "            total = total + loss\n", "            total.backward()\n", says="once, on the sum"
     ),
     Mistake.of("the last, shorter block is lost", "range(0, len(x), size)", "range(0, len(x) - size + 1, size)"),
+    Mistake.of("no backward", "        total.backward()\n", "", says="backward() must be called"),
     Mistake.of("the loss of the last step alone", "total = total + loss", "total = loss"),
 )
 
@@ -99,5 +100,6 @@ def mark(work: Work) -> None:
         most <= 6 * size, f"the tape grows: {net.sizes[size - 1]} nodes after the first block, {most} in the last", cause, truncated
     )
     work.begin("the gradient, through a block and not further")
+    work.expect(net.u.grad is not None, "the weights got no gradient", "backward() must be called on each block's loss", truncated)
     causes = {"the state is cut off at every step: no gradient goes through time": _right(x, size, 1)[1]}
     compare(work, "the gradient of the recurrent weights", net.u.grad, gradient, causes=causes, where=truncated)
