@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType, FunctionType, ModuleType, TracebackType
 from typing import Any
 
-import tinylm
+from tinylm import nn, ops
 from tinylm.engine.op_errors import SETTINGS
 
 OFTEN = {  # words of an exception: what often leads to it
@@ -169,7 +169,7 @@ def _nothing(scene: Scene, said: str) -> str:
     for call in scene.calls():
         function = scene.value(call.func)
         function = getattr(function, "op", function)
-        if isinstance(function, tinylm.nn.Module):
+        if isinstance(function, nn.Module):
             function = type(function).forward
         function = getattr(function, "body", function)
         function = getattr(function, "__func__", function)
@@ -237,7 +237,7 @@ def _second_order(scene: Scene) -> tuple[str, str]:
             return finding, f"call xp.scatter_add, {why}: it adds up what meets at one place, as {name} does"
         if last in ("asarray", "array", "float64", "float32", "asanyarray"):
             return finding, f"leave {name} out, {why}: the arguments are arrays or tensors already"
-        if hasattr(tinylm, last):
+        if hasattr(ops, last):
             return finding, f"call xp.{last}, {why}"
         return finding, f"xp has no {last}: write it with functions that xp has, {why}"
     finding = "a function of NumPy's is called, which takes no tensors, on which body and vjp run for the second derivative"
