@@ -1,9 +1,13 @@
 """Exercises that the checker marks: write gradients, a tape, a GPT; find what is broken."""
 
+import contextlib
+import shlex
+import subprocess
 import sys
 import tempfile
 import textwrap
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +17,7 @@ from support import console
 from tinylm.errors import ConfigError
 from tinylm.learn.exercise import Exercise, course
 from tinylm.learn.folder import USUAL, Folder, exercise_named, find_folder
+from tinylm.learn.printed import Printed
 from tinylm.learn.running import Result, mark
 from tinylm.learn.trial import trials
 
@@ -34,8 +39,8 @@ class Start:
     """Writes the exercises into a folder: one file each. Files that are there stay as they are, so a file that you delete is
     written afresh by another start."""
 
-    folder: Annotated[Path, tyro.conf.Positional] = Path(USUAL)
-    """where to"""
+    folder: Annotated[Path | None, tyro.conf.Positional] = None
+    """where to; by default the folder of exercises that you are in or beside, and if there is none, learning"""
     dry_run: bool = False
     """say what would be written, and write nothing"""
 
@@ -78,9 +83,22 @@ class List:
     """accepted as by every command; nothing is ever written"""
 
 
-def say(command: str) -> str:
-    """Returns what the reader types for one of the commands here."""
-    return f"{console.program()} {command}".rstrip()
+def say(command: str, there: Path | None = None) -> str:
+    """Returns what the reader types for one of the commands, in the folder `there`, by default the current one."""
+    return f"{program_in((there or Path()).absolute())} {command}".rstrip()
+
+
+@cache
+def program_in(folder: Path) -> str:
+    """Returns how this script is started in a folder: as it was started now, if that works there, or else in a way that does."""
+    started, script = console.program(), Path(__file__).resolve()
+    if not started.startswith("python"):  # the installed command
+        return started
+    if started.startswith("python scripts/") and (folder / "scripts" / script.name).exists():
+        return started
+    looks = "import importlib.util; raise SystemExit(importlib.util.find_spec('tinylm') is None)"
+    found = subprocess.run([sys.executable, "-c", looks], cwd=folder, check=False, capture_output=True)
+    return "python -m tinylm learn" if found.returncode == 0 else f"python {shlex.quote(str(script))}"
 
 
 def shown(path: Path) -> str:
@@ -136,21 +154,22 @@ def introduce(folder: Folder) -> None:
         print("That was all of them. Next: tinylm/README.md says how to add an op of your own to tinylm.")
         return
     print(f"Next: {shown(folder.file_of(exercise))}\n\n{textwrap.indent(exercise.task, '  ')}\n")
-    there = "" if find_folder(Path()) else f"cd {shown(folder.path)} && "
+    there, go = (None, "") if find_folder(Path()) else (folder.path, f"cd {shlex.quote(shown(folder.path))} && ")
     what = "find the mistake" if exercise.bug else "fill the gap"
-    print(f"Open {shown(folder.file_of(exercise))}, {what}, and mark it: {there}{say('check')}")
-    print(f"Help: {say('hint')}")
+    print(f"Open {shown(folder.file_of(exercise))}, {what}, and mark it: {go}{say('check', there)}")
+    print(f"Help: {go}{say('hint', there)}")
 
 
 def start(a: Start) -> int:
-    folder = Folder(a.folder)
+    folder = (find_folder(Path()) or Folder(Path(USUAL))) if a.folder is None else Folder(a.folder)
     if a.dry_run:
-        print(f"{len(course())} exercises would be written into {a.folder}")
+        missing = sum(not folder.file_of(exercise).exists() for exercise in course())
+        print(f"{missing} exercise{'s' * (missing != 1)} would be written into {shown(folder.path)}")
         return 0
     new = folder.write()
     kept = len(course()) - len(new)
     told = f"; {kept} were there and stay as they are" if kept else ""
-    print(f"{len(new)} file{'s' * (len(new) != 1)} written into {shown(a.folder)}{told}.\n")
+    print(f"{len(new)} file{'s' * (len(new) != 1)} written into {shown(folder.path)}{told}.\n")
     introduce(folder)
     return 0
 
@@ -161,12 +180,20 @@ def check(a: Check) -> int:
     path = folder.file_of(exercise)
     if not path.is_file():
         raise ConfigError(f"{shown(path)} is missing: '{say(f'start {shown(folder.path)}')}' writes it again")
-    result = mark(path.absolute(), exercise.marker.mark)
+    printed = Printed()
+    with contextlib.redirect_stdout(printed):
+        result = mark(path.absolute(), exercise.marker.mark)
+    printed.show()
     print_result(result, path)
-    if not result.ok:
-        print(f"\nHelp: {say(f'hint {exercise.name}')}")
-        return 1
     progress = folder.progress()
+    if not result.ok:
+        if exercise.name in progress.passed and not a.dry_run:
+            progress.passed.remove(exercise.name)
+            folder.store(progress)
+            print("\nIt passed before, and is open again.")
+        named = exercise.name if find_folder(Path()) else shlex.quote(shown(path))
+        print(f"\nHelp: {say(f'hint {named}')}")
+        return 1
     if exercise.name not in progress.passed:
         progress.passed.append(exercise.name)
         if not a.dry_run:

@@ -8,7 +8,7 @@ import pytest
 
 from tinylm.engine.random_keys import default_generator
 from tinylm.learn.exercise import course
-from tinylm.learn.op_marking import without_repair
+from tinylm.learn.repair_words import without_repair
 from tinylm.learn.running import Result, mark
 from tinylm.learn.work import Work
 
@@ -126,7 +126,18 @@ def test_without_pytorch_tinylm_is_the_other_side(tmp_path: Path, monkeypatch: p
     assert result.passed[-1] == "value and gradient, against tinylm"
 
 
+def test_a_broken_pytorch_is_not_the_learners_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str) -> None:
+        raise ImportError(f"{name}: a library of it is missing")
+
+    monkeypatch.setattr("importlib.import_module", broken)
+    body = SOFTMAX + "    return y, lambda dy: (y * (dy - xp.sum(dy * y, axis=-1, keepdims=True)),)\n"
+    result = marked("softmax", body, tmp_path)
+    assert result.passed[-1] == "value and gradient, against tinylm"
+
+
 def test_a_cause_does_not_spell_out_the_answer() -> None:
-    assert without_repair("right with `1 - y * y` instead of `1 - y` (line 19)") == "one small change in line 19 would make it right"
+    repair = "right with `1 - y * y` instead of `1 - y` (line 19)"
+    assert without_repair(repair) == "line 19: one small change at `1 - y` would make it right"
     assert without_repair("swapped arguments") == "swapped arguments"
     assert without_repair("") == ""

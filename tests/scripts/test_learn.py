@@ -1,10 +1,14 @@
 """`learn`: what a reader sees from the first call to the last exercise, and that nothing shows a solution unasked."""
 
 import json
+import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from script_helpers import Result, ends_well, fails_with_one_line, script_here
+from script_helpers import SCRIPTS, Result, command_module, ends_well, fails_with_one_line, script_here
 
 from tinylm.learn.exercise import course
 
@@ -33,21 +37,26 @@ def progress(folder: Path) -> dict[str, object]:
 
 def test_the_first_calls_say_what_to_do(here: Path) -> None:
     out = ends_well(learn())
-    assert "Begin with: python scripts/learn.py start" in out
+    assert re.search("Begin with: python .*learn(.py)? start", out)
     assert not list(here.iterdir())
     assert f"{N} exercises would be written into learning" in ends_well(learn("start", "--dry-run"))
     assert not list(here.iterdir())
     out = ends_well(learn("start"))
     assert f"{N} files written into learning" in out
     assert FIRST.title in out
-    assert "mark it: python scripts/learn.py check" in out
+    assert re.search("mark it: python .*learn(.py)? check\nHelp: python .*learn(.py)? hint\n", out)
     assert len(list((here / "learning").glob("*.py"))) == N
     assert f"0 of {N} exercises have passed" in ends_well(learn())
 
 
 def test_one_exercise_from_gap_to_right(here: Path) -> None:
-    assert "cd mine && python scripts/learn.py check" in ends_well(learn("start", "mine"))
+    out = ends_well(learn("start", "mine"))
     folder = here / "mine"
+    printed = re.search("mark it: cd mine && python (.*)\nHelp: cd mine && python .* hint\n", out)
+    assert printed is not None
+    command = [sys.executable, *shlex.split(printed[1])]  # there, where no scripts/learn.py lies
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, encoding="utf-8", check=False)
+    assert (ran.returncode, "to do" in ran.stdout) == (1, True), ran
     fails_with_one_line(learn("check"), "no exercises here")  # the folder has a name of its own, and we are beside it
     result = learn("check", folder / FIRST.file_name)
     assert result.returncode == 1
@@ -69,6 +78,33 @@ def test_one_exercise_from_gap_to_right(here: Path) -> None:
     out = ends_well(script_here("learn.py", "list", cwd=folder))
     assert "passed   1 multiply" in out
     assert "         2 add " in out
+    (folder / FIRST.file_name).write_text(wrong, encoding="utf-8")
+    assert "open again" not in script_here("learn.py", "check", "1", "--dry-run", cwd=folder).stdout
+    assert "It passed before, and is open again." in script_here("learn.py", "check", "1", cwd=folder).stdout
+    assert progress(folder)["passed"] == []
+    assert "         1 multiply" in ends_well(script_here("learn.py", "list", cwd=folder))
+
+
+def test_what_a_file_prints_comes_first_and_is_cut(here: Path) -> None:
+    ends_well(learn("start"))
+    path = here / "learning" / FIRST.file_name
+    path.write_text("for i in range(100):\n    print('number', i)\nprint('no end', end='')\n" + FIRST.given(), encoding="utf-8")
+    lines = learn("check").stdout.splitlines()
+    assert lines[:2] == ["Your file printed 101 lines:", "  | number 0"]
+    assert "  | ... (89 lines more)" in lines
+    assert lines[12:15] == ["  | number 99", "  | no end", ""]
+    assert "to do" in lines[15]
+
+
+def test_the_command_is_named_as_it_works_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["scripts/learn.py"])
+    module = command_module("learn")
+    assert module.say("check", SCRIPTS.parent) == "python scripts/learn.py check"
+    monkeypatch.setattr("subprocess.run", lambda *_, **__: subprocess.CompletedProcess([], 1))  # tinylm is not importable there
+    assert module.say("check", tmp_path) == f"python {shlex.quote(str(SCRIPTS / 'learn.py'))} check"
+    monkeypatch.setattr("sys.argv", ["tinylm learn"])
+    module.program_in.cache_clear()
+    assert module.say("check", tmp_path) == "tinylm learn check"
 
 
 def test_an_exercise_is_named_in_several_ways(here: Path) -> None:
@@ -109,7 +145,7 @@ def test_files_of_the_reader_are_never_overwritten(here: Path) -> None:
     folder = here / "learning"
     (folder / FIRST.file_name).write_text("mine\n", encoding="utf-8")
     (folder / SECOND.file_name).unlink()
-    fails_with_one_line(learn("check", "add"), "02_add.py is missing: 'python scripts/learn.py start learning' writes it again")
+    fails_with_one_line(learn("check", "add"), "start learning' writes it again")
     assert f"1 file written into learning; {N - 1} were there and stay as they are" in ends_well(learn("start"))
     assert (folder / FIRST.file_name).read_text(encoding="utf-8") == "mine\n"
     (folder / SECOND.file_name).rename(folder / "17_add.py")  # the number that it had in another version
@@ -117,12 +153,27 @@ def test_files_of_the_reader_are_never_overwritten(here: Path) -> None:
     assert "0 files written" in ends_well(learn("start"))
 
 
+def test_start_within_the_folder_goes_on_in_it(here: Path) -> None:
+    """Also where progress.json was deleted: the files tell whose folder it is."""
+    ends_well(learn("start", "mine"))
+    folder = here / "mine"
+    (folder / SECOND.file_name).unlink()
+    (folder / "progress.json").unlink()
+    assert "1 exercise would be written into ." in ends_well(script_here("learn.py", "start", "--dry-run", cwd=folder))
+    assert "nothing is written here yet" in script_here("learn.py", "check", cwd=folder).stdout
+    assert f"1 file written into .; {N - 1} were there" in ends_well(script_here("learn.py", "start", cwd=folder))
+    assert not (folder / "learning").exists()
+    assert (folder / SECOND.file_name).is_file()
+
+
 def test_progress_that_is_damaged_is_told_and_kept(here: Path) -> None:
     ends_well(learn("start"))
     path = here / "learning" / "progress.json"
     for text in ("{", "[]", '{"passed": 3, "hints": {}, "solutions": []}', '{"passed": [], "hints": {"add": "x"}, "solutions": []}'):
         path.write_text(text, encoding="utf-8")
-        fails_with_one_line(learn("check"), "progress.json is damaged")
+        result = learn("check")
+        fails_with_one_line(result, "progress.json is damaged")
+        assert "delete it to begin again (your files stay)" in result.stderr
         assert path.read_text(encoding="utf-8") == text
     path.write_text('{"passed": ["add", "an exercise of old"], "hints": {}, "solutions": []}', encoding="utf-8")
     assert f"1 of {N} exercises have passed" in ends_well(learn())

@@ -29,6 +29,8 @@ def compare(
     what: what is compared, as the message names it. causes: by the phrase, what a known mistake would have given instead.
     where: the learner's function, whose line the message names.
     """
+    if got is None and what.startswith("the gradient"):
+        raise work.wrong(f"{what} is None", "no gradient reaches it", where)
     if got is None or got is Ellipsis:
         raise work.wrong(f"{what}: nothing is returned", "a `return` is missing, or the gap is not filled", where)
     right = as_array(expected)
@@ -54,25 +56,57 @@ def compare(
 
 def _likely(found: np.ndarray, right: np.ndarray, causes: Mapping[str, Any], tolerance: float) -> str:
     """Returns the phrase of the first known mistake that gives what was found, or what the numbers alone tell."""
-    if not np.isfinite(found).all():
-        return "a division by zero, a logarithm of zero, or an exponential that overflows"
-    for phrase, value in causes.items():
+    finite = np.isfinite(found)
+    for phrase, value in causes.items() if finite.any() else ():
         other = as_array(value)
-        if other.shape == found.shape and np.allclose(found, other, rtol=100 * tolerance, atol=1e-12):
+        if other.shape == found.shape and np.allclose(found, other, rtol=100 * tolerance, atol=1e-12, equal_nan=True):
             return phrase
+    if not finite.all():
+        return "a division by zero, a logarithm of zero, or an exponential that overflows"
     if np.allclose(found, -right, rtol=1e-6, atol=0):
         return "the sign is wrong"
-    at = np.abs(right) > 1e-6 * np.abs(right).max(initial=0)
+    scale = np.abs(right).max(initial=0)
+    if right.dtype == np.float64 and tolerance < 1e-7 and np.allclose(found, right, rtol=0, atol=1e-5 * scale):
+        return "almost right: a constant of too few digits, a small number added where none belongs, or float32 within"
+    at = np.abs(right) > 1e-6 * scale
     ratios = found[at] / right[at]
-    if ratios.size and np.allclose(ratios, ratios.flat[0], rtol=1e-6) and ratios.flat[0]:
-        return f"a factor of {float(ratios.flat[0]):.6g}"
-    return ""
+    if ratios.size == 0 or not np.allclose(ratios, ratios.flat[0], rtol=1e-6) or abs(ratios.flat[0]) < 1e-12:
+        return ""
+    factor = float(ratios.flat[0])
+    if ratios.size == 1 and not _whole(factor, 1e-8):  # one number has a factor in any case
+        return ""
+    return f"a factor of {named_factor(factor)}"
+
+
+def _whole(x: float, near: float) -> int:
+    """Returns the whole number above 1 that x or 1/x is, but for its sign, to within a relative `near`; 0 if there is none."""
+    x = max(abs(x), 1 / abs(x))
+    n = round(x) if x < 1e4 else 0
+    return n if n > 1 and abs(x - n) <= near * n else 0
+
+
+def named_factor(factor: float, arrays: Mapping[str, Any] | None = None) -> str:
+    """Returns a factor, and what it may be: a whole number, a root, and a length of one of the arrays, by their names."""
+    shown = f"{factor:.6g}"
+    root = 0 if _whole(factor, 1e-5) else _whole(factor * factor, 1e-5)
+    n = root or _whole(factor, 1e-5)
+    text = f"√{n}" if root else str(n)
+    text = ("-" if factor < 0 else "") + (f"1/{text}" if abs(factor) < 1 else text)
+    lengths = {
+        size: f"axis {axis} of {name}" for name, x in reversed(list((arrays or {}).items())) for axis, size in enumerate(np.shape(x))
+    }
+    if n in lengths:
+        return f"{shown}: {text}, where {n} is the length of {lengths[n]}: is a scale missing, or there twice?"
+    return f"{shown}, {text}" if n and n < 100 and text != shown else shown
 
 
 def _of_shape(found: np.ndarray, right: np.ndarray) -> str:
     """Returns why an array may have another shape."""
     if found.ndim > 1 and found.shape == right.shape[::-1]:
         return "transposed"
+    if found.ndim == right.ndim and all(m in (n, 1) for n, m in zip(found.shape, right.shape, strict=True)):
+        many = [axis for axis, (n, m) in enumerate(zip(found.shape, right.shape, strict=True)) if n != m]
+        return f"there is no sum over axis {', '.join(map(str, many))}, which must have length 1 afterwards"
     if found.size == right.size:
         return "the same number of elements: an axis of length 1 too many or too few, or another order of the axes (keepdims?)"
     return ""

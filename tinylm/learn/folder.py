@@ -13,6 +13,8 @@ from tinylm.learn.exercise import Exercise, course
 PROGRESS = "progress.json"
 USUAL = "learning"  # the name of the folder, unless the reader gives another one
 
+ENOUGH = 3  # so many files with names of exercises make a folder that of a reader, with or without its progress.json
+
 
 @dataclass
 class Progress:
@@ -49,12 +51,16 @@ class Folder:
         path = self.path / PROGRESS
         if not path.exists():
             return Progress()
-        record: Any = read_json(path)
+        to_do = "delete it to begin again (your files stay)"
+        try:
+            record: Any = read_json(path)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}; {to_do}") from error
         fits = isinstance(record, dict) and all(
             isinstance(record.get(name), kind) for name, kind in (("passed", list), ("hints", dict), ("solutions", list))
         )
         if not fits or not all(type(n) is int and n >= 0 for n in record["hints"].values()):
-            raise CheckpointError(f"{path} is damaged: expected passed, hints and solutions; delete it to begin again (your files stay)")
+            raise CheckpointError(f"{path} is damaged: expected passed, hints and solutions; {to_do}")
         known = {exercise.name for exercise in course()}
         return Progress(
             [n for n in record["passed"] if n in known],
@@ -74,8 +80,9 @@ class Folder:
 
 def find_folder(start: Path) -> Folder | None:
     """Returns the reader's folder: `start` itself or one that it lies in, or `learning` beside it; None if there is none."""
+    names = {exercise.name for exercise in course()}
     for path in (start, *start.absolute().parents, start / USUAL):
-        if (path / PROGRESS).is_file() and any(path.glob("[0-9][0-9]_*.py")):
+        if sum(file.stem[3:] in names for file in path.glob("[0-9][0-9]_*.py")) >= ENOUGH:
             return Folder(path)
     return None
 

@@ -1,17 +1,22 @@
 """Marks an op of the learner's: its value, its vjp against finite differences (first and second order), and PyTorch."""
 
+import importlib
 import importlib.util
 import inspect
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 import numpy as np
 
 from tinylm import ops
 from tinylm.engine.tensor import Tensor
-from tinylm.learn.comparing import compare, described
+from tinylm.learn.comparing import compare, described, named_factor
+from tinylm.learn.repair_words import without_repair
+from tinylm.learn.slips import is_of_one, of_one
 from tinylm.learn.work import Work, Wrong
 from tinylm.verify.finite_differences import gradcheck
 from tinylm.verify.reports import Report
@@ -74,11 +79,22 @@ def check_op(
             if not report.ok:
                 y, vjp = body(*each.args, **each.settings)
                 known = _known(vjp, np.shape(y), each, vjp_causes) if vjp_causes is not None and order == 1 else ""
-                raise _from_report(work, report, names, shown, order, (np.shape(y), vjp), known)
-    with_torch = torch and importlib.util.find_spec("torch") is not None
+                raise _from_report(work, report, dict(zip(names, each.args, strict=False)), shown, order, (np.shape(y), vjp), known)
+    with_torch = torch and _torch_works()
     work.begin(f"value and gradient, against {'PyTorch' if with_torch else 'tinylm'}")
     for each in calls:
         _parity(work, function, each, names, _in_torch(name, each) if with_torch else _in_tinylm(expected, each))
+
+
+def _torch_works() -> bool:
+    """Returns whether PyTorch can be imported: an installation that is broken is none of the learner's mistakes."""
+    if importlib.util.find_spec("torch") is None:
+        return False
+    try:
+        importlib.import_module("torch")
+    except (ImportError, OSError):
+        return False
+    return True
 
 
 def _known(vjp: Any, shape: tuple[int, ...], each: Call, vjp_causes: Any) -> str:
@@ -98,9 +114,20 @@ def _value(work: Work, function: Any, each: Call, expected: Any, causes: Any, sh
     result = body(*copies, **each.settings)
     if not (isinstance(result, tuple | list) and len(result) == 2 and callable(result[1])):
         got = "nothing" if result is None or result is Ellipsis else f"a {type(result).__name__}"
+        cause = ""
         if isinstance(result, tuple | list) and len(result) == 2:
             got = f"a {type(result[1]).__name__} beside the value"
-        raise work.wrong(f"{body.__name__} returns {got}: expected `return y, vjp`, the value and the function", "", function)
+            cause = "vjp was called: return the function itself" if isinstance(result[1], tuple) else ""
+            if callable(result[0]):
+                got, cause = "the function first", "the two are swapped: first the value, then the function"
+        raise work.wrong(f"{body.__name__} returns {got}: expected `return y, vjp`, the value and the function", cause, function)
+    try:
+        inspect.signature(result[1]).bind(result[0])
+    except TypeError:
+        cause = "a vjp takes the cotangent of y, dy: def vjp(dy)"
+        raise work.wrong(f"the vjp takes {inspect.signature(result[1])}: expected one argument", cause, result[1]) from None
+    except ValueError:  # a function without a signature
+        pass
     if isinstance(result[0], Tensor):
         cause = "a function of tinylm was called, which makes tensors: within the body of an op use those of xp"
         raise work.wrong("the value is a Tensor: expected an array, as the arguments are", cause, function)
@@ -113,6 +140,20 @@ def _value(work: Work, function: Any, each: Call, expected: Any, causes: Any, sh
             raise work.wrong(
                 f"{name} has other numbers after the call", "it is changed in place: x *= 2 changes x, x = x * 2 does not", function
             )
+
+
+def check_float32(work: Work, name: str, each: Call) -> None:
+    """Raises Wrong if the op `name` makes float64 of float32 arrays. For exercises whose task speaks of it."""
+    work.begin("float32 stays float32")
+    function = work.get(name)
+    args = [a.astype(np.float32) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a for a in each.args]
+    y, vjp = function.op.body(*args, **each.settings)
+    found = [*(["y"] if y.dtype == np.float64 else []), *(["the gradient"] if vjp(np.ones_like(args[0]))[0].dtype == np.float64 else [])]
+    if found:
+        cause = (
+            "a float64 array or number, such as np.sqrt(2) or np.ones(3), makes float64 of everything: math.sqrt(2), ones.astype(x.dtype)"
+        )
+        raise work.wrong(f"{' and '.join(found)} would be float64 for a float32 x", cause, function)
 
 
 def _gradient_shapes(work: Work, body: Any, each: Call, names: Sequence[str]) -> None:
@@ -135,22 +176,50 @@ def _gradient_shapes(work: Work, body: Any, each: Call, names: Sequence[str]) ->
         if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
             work.expect(g is None, f"the gradient of {name} is not None", "integers have no gradient", vjp)
         elif np.shape(g) != x.shape:
-            raise work.wrong(
-                f"the gradient of {name} has shape {np.shape(g)}: expected {x.shape}, that of {name} ({shown})", _shapes(g, x), vjp
-            )
+            cause = _of_one_within(vjp, dy) or _swapped(name, dict(zip(names, each.args, strict=False)), grads) or _shapes(g, x)
+            raise work.wrong(f"the gradient of {name} has shape {np.shape(g)}: expected {x.shape}, that of {name} ({shown})", cause, vjp)
     floating = [g for g in grads if isinstance(g, np.ndarray) and g.dtype.kind == "f"]
     doubled = [g for g in vjp(2 * dy) if isinstance(g, np.ndarray) and g.dtype.kind == "f"]
     if any(np.array_equal(a, b) and a.any() for a, b in zip(floating, doubled, strict=False)):
         raise work.wrong("the vjp returns the same for dy and for 2 dy", "dy is not used: every gradient is proportional to it", vjp)
 
 
+def _of_one_within(vjp: Any, dy: Any) -> str:
+    """Returns the words about a variable of the vjp that is a tuple of one array, "" if there is none."""
+    found: list[str] = []
+
+    def look(frame: FrameType, event: str, _: Any) -> None:
+        if event == "return" and frame.f_code is getattr(vjp, "__code__", None):
+            found.extend(name for name, x in frame.f_locals.items() if is_of_one(x))
+
+    before = sys.getprofile()
+    sys.setprofile(look)
+    try:
+        vjp(dy)
+    finally:
+        sys.setprofile(before)
+    return of_one(found[0]) if found else ""
+
+
+def _swapped(name: str, args: Mapping[str, Any], grads: Sequence[Any]) -> str:
+    """Returns the words about gradients in the wrong order: this one has the shape of another argument, and that one not its own."""
+    shapes = [np.shape(g) for g in grads]
+    mine = shapes[list(args).index(name)]
+    for (other, x), shape in zip(args.items(), shapes, strict=False):
+        if other != name and np.shape(x) == mine != shape == np.shape(args[name]):
+            return f"swapped: this has the shape of {other}; the gradients come in the order of the arguments"
+    return ""
+
+
 def _shapes(g: Any, x: np.ndarray) -> str:
     """Returns why a gradient may have another shape than its argument."""
     if g is None:
         return "it is None: no gradient reaches this argument"
+    if is_of_one(g):
+        return "it is a tuple of one array, and not the array: a pair of brackets, or a comma, is too much"
     got = np.shape(g)
     if got != x.shape and got == x.shape[::-1]:
-        return "transposed"
+        return "transposed" if x.ndim < 3 else "all axes are reversed: .T does that; xp.swapaxes(..., -1, -2) swaps the last two"
     try:
         if np.broadcast_shapes(got, x.shape) == got:
             return "missing un-broadcast: the argument was repeated along these axes, so its gradient is the sum over them (sum_to)"
@@ -159,8 +228,9 @@ def _shapes(g: Any, x: np.ndarray) -> str:
     return "a sum over too many axes, or without keepdims=True" if len(got) < x.ndim else ""
 
 
-def _from_report(work: Work, report: Report, names: Sequence[str], shown: str, order: int, body: tuple[Any, Any], known: str) -> Wrong:
+def _from_report(work: Work, report: Report, args: Mapping[str, Any], shown: str, order: int, body: tuple[Any, Any], known: str) -> Wrong:
     """Returns the exception for a failed check, in the learner's words. body: the shape of its value, and its vjp."""
+    names = list(args)
 
     def worded(text: str) -> str:
         text = text.replace(f"{work.path}:", "line ")
@@ -176,15 +246,17 @@ def _from_report(work: Work, report: Report, names: Sequence[str], shown: str, o
         detail = f"∂{y}/∂{x} is {float(element[3]):.6g} by the vjp, {float(element[4]):.6g} by finite differences"
     detail = detail.replace("by the tape", "by the derivative of the vjp")
     what = f"the gradient of {name}" if name in names else name
-    return work.wrong(f"{what} is wrong ({shown}): {detail}", known or without_repair(worded(row.cause)), vjp)
+    return work.wrong(f"{what} is wrong ({shown}): {detail}", known or _in_words(worded(row.cause), args), vjp)
 
 
-def without_repair(cause: str) -> str:
-    """Returns a cause; of one that spells out the right code, "right with `y` instead of `x` (line 19)", only the line."""
-    if not cause.startswith("right with"):
-        return cause
-    line = re.search(r"line \d+", cause)
-    return f"one small change{f' in {line[0]}' if line else ''} would make it right"
+def _in_words(cause: str, args: Mapping[str, Any]) -> str:
+    """Returns the checker's cause in the learner's words: without the right code, and of a mere factor what it may be."""
+    if number := re.fullmatch(r"a factor of (-?[\d.e+-]+)(, which is .*)?", cause):
+        return f"a factor of {named_factor(float(number[1]), args)}"
+    term = re.fullmatch(r"wrong term: what flows back through (.*) at (line \d+) (has .*)", cause)
+    if term:
+        return f"in the vjp, the term that comes from {term[1]} in {term[2]} {term[3]}"
+    return without_repair(cause)
 
 
 def _in_torch(name: str, each: Call) -> tuple[np.ndarray, list[Any]]:

@@ -1,24 +1,22 @@
 """Marks a file: executes it, runs the marker, and turns whatever happens into a message with the line."""
 
 import contextlib
-import re
 import signal
 import sys
 import threading
-import traceback
 import types
 import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tinylm.bindings.cpu.library import library
 from tinylm.engine.random_keys import default_generator, drawing_from
 from tinylm.errors import printable
+from tinylm.learn.slips import finding_and_cause, learners
 from tinylm.learn.work import Marker, Work, Wrong
 
 LIMIT = 20.0  # seconds; a marker needs at most one or two
@@ -52,7 +50,7 @@ class Result:
 def mark(path: Path, marker: Marker, limit: float = LIMIT) -> Result:
     """Returns how the marker judges the file. Whatever the file does (an exception, an endless loop, `exit()`) is a finding."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a byte order mark
     except UnicodeDecodeError as error:
         return Result((), "the file can be read", f"it is not UTF-8: {error}")
     library()  # compiles the CPU kernels, if this is the first time; that may take longer than a learner has
@@ -83,8 +81,8 @@ def mark(path: Path, marker: Marker, limit: float = LIMIT) -> Result:
     except RecursionError as error:
         return _result(work, text, work.step, "it calls itself without end (RecursionError)", "", _most_frequent_line(error, path))
     except Exception as error:
-        shapes = _shapes(error, path, text)
-        return _result(work, text, work.step, f"{_said(error)}{shapes}", _hint(error), _line(error, path))
+        finding, cause = finding_and_cause(error, path, text, work.slips)
+        return _result(work, text, work.step, finding, cause, _line(error, path))
     finally:
         if before is None:
             sys.modules.pop(path.stem, None)
@@ -102,8 +100,7 @@ def _result(work: Work, text: str, step: str, finding: str, cause: str, line: in
 
 def _lines(error: BaseException, path: Path) -> list[int]:
     """Returns the lines of the learner's file that the error passed through, the innermost last."""
-    found = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == str(path)]
-    return found or (_lines(error.__cause__, path) if error.__cause__ is not None else [])
+    return [entry.tb_lineno for entry in learners(error, path)]
 
 
 def _line(error: BaseException, path: Path) -> int:
@@ -114,57 +111,6 @@ def _line(error: BaseException, path: Path) -> int:
 def _most_frequent_line(error: BaseException, path: Path) -> int:
     """Returns the line that the error passed through most often: of an endless recursion, the one that calls."""
     return Counter(_lines(error, path) or [0]).most_common(1)[0][0]
-
-
-def _said(error: Exception) -> str:
-    """Returns the exception as one line. NumPy's text about matrices that do not fit speaks of gufunc signatures: it is left out."""
-    text = re.sub(r" \(\S+\.py:\d+\)", "", str(error))  # the line of the marker's own call
-    return "the shapes of the two matrices do not fit" if "core dimension" in text else f"{type(error).__name__}: {text}"
-
-
-def _shapes(error: BaseException, path: Path, text: str) -> str:
-    """Returns the shapes of the arrays that the innermost line of the learner's file names, "" if it names none."""
-    found = None
-    trace = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == str(path):
-            found = trace
-        trace = trace.tb_next
-    lines = text.splitlines()
-    if found is None or not 0 < found.tb_lineno <= len(lines):
-        return ""
-    words = dict.fromkeys(re.findall(r"[A-Za-z_]\w*", lines[found.tb_lineno - 1]))
-    arrays: dict[str, Any] = {name: found.tb_frame.f_locals.get(name) for name in words}
-    shown = [f"{name} {tuple(x.shape)}" for name, x in arrays.items() if isinstance(getattr(x, "shape", None), tuple)]
-    return f" (in this line: {', '.join(shown)})" if shown else ""
-
-
-OFTEN = {  # words of an exception: what often leads to it
-    "__array_ufunc__|NumPy would lose": (
-        "tensors and NumPy's own functions were mixed: in the body of an op everything comes from xp, such as xp.exp "
-        "(np.exp takes no tensor, and tinylm.exp makes one of an array)"
-    ),
-    "in-place write": (
-        "for second derivatives the body runs on tensors, which cannot be written into: make a NumPy array that does not "
-        "depend on the arguments, write into that, and combine the two with + or *"
-    ),
-    "NoneType": "a function that ends without `return` gives None",
-    "'dy' is not defined": "dy is known within vjp only; return the function itself: return y, vjp",
-    "core dimension": "the lengths that are summed over differ: a transposition is missing, or the factors stand in the wrong order",
-    "could not be broadcast": "shapes are lined up at their last axes; a sum or maximum with keepdims=True keeps its axis, with length 1",
-    "0-dimensional arrays|Python scalar": "the functions of math take numbers, those of xp take arrays",
-    "is not callable": "a comma or an operator is missing between two brackets",
-    "'np' is not defined": "in the body of an op take functions from xp, the NumPy of its arguments; for constants, import numpy as np",
-    "positional argument": "the function no longer takes the arguments that the task says",
-}
-
-
-def _hint(error: Exception) -> str:
-    """Returns what often leads to an exception like this one, "" if nothing is known."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    if place.name == "sum_to" and Path(place.filename).name == "arrays.py":
-        return "sum_to takes an array and a shape: sum_to(dy, b.shape)"
-    return next((hint for words, hint in OFTEN.items() if re.search(words, str(error))), "")
 
 
 @contextlib.contextmanager

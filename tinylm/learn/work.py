@@ -21,6 +21,7 @@ class Work:
     def __init__(self, path: Path, module: ModuleType) -> None:
         self.path, self.module = path, module
         self.passed: list[str] = []
+        self.slips: dict[str, str] = {}  # by words of an exception, what leads to it in this exercise
         self.step = "it can be called"  # what is being looked at: the marker sets it with `begin`
 
     def begin(self, step: str) -> None:

@@ -29,7 +29,7 @@ class Identity(Module):
 
 
 class ReLU(Module):
-    """max(x, 0); see ops.relu."""
+    """y = max(x, 0), element by element: x where it is positive, else 0."""
 
     def forward(self, x: Input) -> Tensor:
         """Returns the function of each element of x (...), in the same shape."""
@@ -37,7 +37,7 @@ class ReLU(Module):
 
 
 class LeakyReLU(Module):
-    """x where x > 0, else negative_slope x; see ops.leaky_relu."""
+    """y = x where x > 0, else negative_slope x, element by element.  Maas et al. 2013."""
 
     def __init__(self, negative_slope: float = 1e-2) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class LeakyReLU(Module):
 
 
 class ELU(Module):
-    """x where x > 0, else alpha (eˣ - 1); see ops.elu."""
+    """y = x where x > 0, else alpha (eˣ - 1), element by element.  Clevert et al. 2015, arXiv:1511.07289."""
 
     def __init__(self, alpha: float = 1.0) -> None:
         super().__init__()
@@ -67,7 +67,11 @@ class ELU(Module):
 
 
 class GELU(Module):
-    """x Φ(x), Φ the normal distribution function, or with approximate "tanh" its approximation; see ops.gelu."""
+    """y = x Φ(x), element by element; Φ(x) = (1 + erf(x/√2)) / 2 is the normal distribution function.
+
+    approximate="tanh": Φ(x) ≈ (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2, with which GPT-2 was trained.  Hendrycks & Gimpel 2016,
+    arXiv:1606.08415.
+    """
 
     def __init__(self, approximate: str = "none") -> None:
         super().__init__()
@@ -83,7 +87,7 @@ class GELU(Module):
 
 
 class SiLU(Module):
-    """x σ(x); see ops.silu."""
+    """y = x σ(x), element by element, σ(x) = 1 / (1 + e^-x); also called swish.  Elfwing et al. 2017, arXiv:1702.03118."""
 
     def forward(self, x: Input) -> Tensor:
         """Returns the function of each element of x (...), in the same shape."""
@@ -91,7 +95,7 @@ class SiLU(Module):
 
 
 class Sigmoid(Module):
-    """σ(x) = 1 / (1 + e^-x); see ops.sigmoid."""
+    """y = σ(x) = 1 / (1 + e^-x), element by element: between 0 and 1."""
 
     def forward(self, x: Input) -> Tensor:
         """Returns the function of each element of x (...), in the same shape."""
@@ -99,7 +103,7 @@ class Sigmoid(Module):
 
 
 class Tanh(Module):
-    """tanh(x); see ops.tanh."""
+    """y = tanh(x) = (eˣ - e^-x) / (eˣ + e^-x), element by element: between -1 and 1."""
 
     def forward(self, x: Input) -> Tensor:
         """Returns the function of each element of x (...), in the same shape."""
@@ -107,8 +111,10 @@ class Tanh(Module):
 
 
 class Softplus(Module):
-    """log(1 + e^(beta x)) / beta; see ops.softplus. It is exact for every x: PyTorch's threshold, above which it returns x, is not
-    needed."""
+    """y = log(1 + e^(beta x)) / beta, element by element: a smooth max(x, 0).  Dugas et al. 2000.
+
+    It is exact for every x: PyTorch's threshold, above which it returns x, is not needed.
+    """
 
     def __init__(self, beta: float = 1.0) -> None:
         super().__init__()
@@ -136,7 +142,7 @@ class _AlongAxis(Module):
 
 
 class Softmax(_AlongAxis):
-    """eˣ / Σ eˣ, the sum over the axis `dim`; see ops.softmax."""
+    """y = eˣ / Σ eˣ, the sum over the axis `dim`: scores become probabilities, positive numbers that sum to 1."""
 
     def forward(self, x: Input) -> Tensor:
         """Returns x (...) with positive numbers that sum to 1 along the axis."""
@@ -144,7 +150,7 @@ class Softmax(_AlongAxis):
 
 
 class LogSoftmax(_AlongAxis):
-    """x - log Σ eˣ, the sum over the axis `dim`; see ops.log_softmax."""
+    """y = x - log Σ eˣ, the sum over the axis `dim`: the logarithm of the softmax, exact where that would round to 0."""
 
     def forward(self, x: Input) -> Tensor:
         """Returns the logarithm of the softmax of x (...) along the axis."""

@@ -119,8 +119,10 @@ class _Norm(Module):
 
 
 class LayerNorm(_Norm):
-    """weight (x - mean) / √(var + eps) + bias over the last axes; see ops.layer_norm.
+    """y = weight (x - mean) / √(var + eps) + bias: mean 0 and variance 1 over the last axes, then a scale and a shift.
 
+    x (..., *normalized_shape) -> y of the same shape. mean and var = mean((x - mean)²) are taken over the axes of normalized_shape, for
+    each row by itself.  Ba et al. 2016, arXiv:1607.06450, eq. 4.
     weight (normalized_shape) starts at one and bias at zero; elementwise_affine=False leaves out both, bias=False the bias.
     """
 
@@ -137,8 +139,10 @@ class LayerNorm(_Norm):
 
 
 class RMSNorm(_Norm):
-    """weight x / √(mean(x²) + eps) over the last axes; see ops.rms_norm.
+    """y = weight x / √(mean(x²) + eps): root mean square 1 over the last axes, then a scale; no mean is subtracted.
 
+    x (..., *normalized_shape) -> y of the same shape; the mean is taken over the axes of normalized_shape, for each row by itself.
+    weight (normalized_shape) starts at one; elementwise_affine=False leaves it out.  Zhang & Sennrich 2019, arXiv:1910.07467, eq. 4.
     An eps of None stands for the machine epsilon of x's dtype, as in PyTorch.
     """
 

@@ -119,7 +119,7 @@ class RNN(_Recurrent):
     """h_t = φ(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh); arguments, shapes and names as in `LSTM`.
 
     nonlinearity φ: 'tanh', 'relu' or 'sigmoid'. single_bias: one bias, bias_h_l0 and so on, instead
-    of the two, of which only the sum matters. Weights (H, in) and (H, H). Elman 1990; see ops.rnn.
+    of the two, of which only the sum matters. Weights (H, in) and (H, H). Elman 1990.
     """
 
     op = ops.rnn
@@ -150,8 +150,8 @@ class RNN(_Recurrent):
 class GRU(_Recurrent):
     """Gated recurrent units; arguments, shapes and names as in `LSTM`, weights (3H, in) and (3H, H).
 
-    h_t = (1 - z) n + z h_{t-1}, n = tanh(W_in x_t + b_in + r (W_hn h_{t-1} + b_hn)), reset gate r and
-    update gate z sigmoids of such sums; blocks in the order r, z, n. Cho et al. 2014; see ops.gru.
+    h_t = (1 - z) n + z h_{t-1}, n = tanh(W_in x_t + b_in + r (W_hn h_{t-1} + b_hn)), the reset gate r and
+    the update gate z are σ of such sums; blocks in the order r, z, n. Cho et al. 2014, arXiv:1406.1078.
     """
 
     op = ops.gru
@@ -166,7 +166,7 @@ class GRU(_Recurrent):
 class LSTM(_Recurrent):
     """Long short-term memory: c_t = f c_{t-1} + i g, h_t = o tanh(c_t).  Hochreiter & Schmidhuber 1997.
 
-    i, f, o = σ and g = tanh of W_ih x_t + b_ih + W_hh h_{t-1} + b_hh, blocks in the order i, f, g, o; see ops.lstm.
+    i, f, o = σ and g = tanh of W_ih x_t + b_ih + W_hh h_{t-1} + b_hh, blocks in the order i, f, g, o.
     Parameters of layer k: weight_ih_lk (4H, in), weight_hh_lk (4H, H), bias_ih_lk and bias_hh_lk (4H,),
     and the same with _reverse if bidirectional (D = 2 directions, else D = 1); in is input_size for
     k = 0, then D H. All are initially U(-1/√H, 1/√H), as in PyTorch.

@@ -80,7 +80,11 @@ class AdamBase(Optimizer):
 
 
 class Adam(AdamBase):
-    """Adam; weight_decay adds weight_decay w to the gradient, as in PyTorch."""
+    """Adam: w -= lr m̂ / (√v̂ + eps), with m and v the running means of the gradient g and of its square.
+
+    m = β1 m + (1 - β1) g,  v = β2 v + (1 - β2) g²,  m̂ = m/(1 - β1ᵗ),  v̂ = v/(1 - β2ᵗ) in step t = 1, 2, ...; betas = (β1, β2).
+    weight_decay adds weight_decay w to g, as in PyTorch.  Kingma & Ba 2014, arXiv:1412.6980, algorithm 1.
+    """
 
     def __init__(
         self,

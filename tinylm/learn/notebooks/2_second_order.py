@@ -97,9 +97,7 @@ def recorded_gradient(y, x):
     while waiting:
         node = max(waiting, key=lambda node: node.age)
         settings, named = node.settings
-        vjp = node.op.body(*node.inputs, *settings, **named)[
-            1
-        ]  # on tensors; before: vjp = node.vjp
+        _, vjp = node.op.body(*node.inputs, *settings, **named)  # before: vjp = node.vjp
         for tensor, cotangent in zip(node.parents, vjp(waiting.pop(node)), strict=True):
             if tensor is x:
                 total = cotangent if total is None else total + cotangent
@@ -130,9 +128,7 @@ def softplus_detached(x, /):
     """log(1 + e^x).  dx = dy σ(x)."""
     xp = array_module(x)
     raw = x.data if isinstance(x, Tensor) else x
-    sigma = 1 / (
-        1 + np.exp(-raw)
-    )  # an array in any case: the tape does not see how it depends on x
+    sigma = 1 / (1 + np.exp(-raw))  # always an array: the tape does not see that it depends on x
     return xp.log1p(xp.exp(x)), lambda dy: (dy * sigma,)
 
 
@@ -160,9 +156,7 @@ assert tinylm.verify.gradcheck(tinylm.softplus, points, order=2).ok
 
 # %%
 rng = np.random.default_rng(0)
-points = np.column_stack(
-    [rng.standard_normal((40, 2)), np.ones(40)]
-)  # two features, and 1 for the bias
+points = np.column_stack([rng.standard_normal((40, 2)), np.ones(40)])  # two features, and a 1
 labels = (points @ [1.5, -2.0, 0.5] + rng.logistic(size=40) > 0).astype(float)
 
 
@@ -211,9 +205,8 @@ v = np.array([1.0, -1.0, 2.0])
 product = tinylm.grad((gradient_of(w) * v).sum(), w).numpy()
 print(product)
 np.testing.assert_allclose(product, hessian @ v, rtol=1e-12)
-np.testing.assert_allclose(
-    product, tinylm.hvp(loss_of, w, v).numpy(), rtol=1e-12
-)  # the same, ready-made
+ready_made = tinylm.hvp(loss_of, w, v).numpy()
+np.testing.assert_allclose(product, ready_made, rtol=1e-12)
 
 # %% [markdown]
 # ## A loss that contains a gradient

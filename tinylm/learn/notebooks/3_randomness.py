@@ -66,9 +66,8 @@ assert default_generator.state == (7, 2)
 words = random_uint32((7, 1), 6)
 print(words)
 numpys = np.random.Philox(key=np.array([7, 1], np.uint64)).random_raw(3)
-assert (
-    words == numpys.view("<u4")
-).all()  # each 64-bit word is two 32-bit ones, the low half first
+halves = numpys.view("<u4")  # each 64-bit word is two 32-bit ones, the low half first
+assert (words == halves).all()
 
 # %% [markdown]
 # So a dropout mask can be made by hand: element i is kept if the i-th word of the key's stream is
@@ -114,9 +113,8 @@ assert (gradients[0] == 0).any()
 text = load_text("tinyshakespeare")[:20_000]
 tokenizer = CharTokenizer(text)
 ids = np.array(tokenizer.encode(text))
-inputs, targets = ShuffledBlocks(ids, block_size=32, batch_size=8, seed=1)[
-    1000
-]  # the first thing that this object is asked
+asked_first = ShuffledBlocks(ids, block_size=32, batch_size=8, seed=1)
+inputs, targets = asked_first[1000]
 print(repr(tokenizer.decode(inputs[0])))
 
 batches = ShuffledBlocks(ids, block_size=32, batch_size=8, seed=1)
@@ -182,9 +180,7 @@ print(saved["random state"], "after", saved["step"], "steps")
 
 # %%
 def resumed(forgotten=None):
-    model, optimizer = start(
-        seed=99
-    )  # another process: other initial weights, another random state
+    model, optimizer = start(seed=99)  # as in a new process: other weights and random state
     if forgotten != "weights":
         model.load_state_dict(saved["weights"])
     if forgotten != "optimizer":

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Why attention keeps nothing
 #
-# Attention is the heart of a Transformer, and its weights are the largest array of the model, if
-# one keeps them. tinylm's kernels do not. This notebook derives how the gradient can be computed
-# without them, in plain NumPy.
+# Attention is the heart of a Transformer. For a long text its weights are the largest array of a
+# training step, if one keeps them. tinylm's kernels do not. This notebook derives how the
+# gradient can be computed without them, in plain NumPy.
 #
 # It assumes the first notebook (`1_backward.ipynb`): cotangents and vjps.
 

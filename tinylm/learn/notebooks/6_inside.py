@@ -74,9 +74,8 @@ assert curve[0] > np.log(16) > 2 * curve[-1]
 # period, low afterwards. The model copies.
 
 # %%
-test = np.array(
-    [np.resize(random.permutation(16)[:10], LENGTH + 1) for _ in range(200)]
-)  # period 10, no letter twice
+periods = [random.permutation(16)[:10] for _ in range(200)]  # of 10 letters, none twice
+test = np.array([np.resize(period, LENGTH + 1) for period in periods])
 log_p = tinylm.log_softmax(model(Tensor(test[:, :-1]))).numpy()
 by_position = -np.take_along_axis(log_p, test[:, 1:, None], axis=2)[..., 0].mean(axis=0)
 print("predicting letters 2 to 10:", by_position[:9].mean().round(2))

@@ -39,7 +39,7 @@ def array_factor(e: Evidence) -> str | None:
     if (np.abs(right).max(0) > _SAME * top).all():  # one factor per element, whatever the cotangent
         factors = (right * wrong).sum(0) / (right * right).sum(0)
         if np.abs(factors * right - wrong).max() <= _SAME * np.abs(wrong).max() and (found := _named(factors, known)):
-            return f"each element has a factor of {found} too much"
+            return f"each element has an extra factor, {found}"
     if e.taped is None or len(e.problem.shapes) != 1:
         return None
     squares = (e.measured**2).sum(1)
@@ -48,7 +48,7 @@ def array_factor(e: Evidence) -> str | None:
     factors = (e.taped * e.measured).sum(1) / squares
     if np.abs(factors[:, None] * e.measured - e.taped).max() <= _SAME * np.abs(e.taped).max():
         found = _named(factors.reshape(e.problem.shapes[0]), known)
-        return f"what comes from each output has a factor of {found} too much" if found else None
+        return f"what comes from each output has an extra factor, {found}" if found else None
     return None
 
 

@@ -16,6 +16,7 @@ from tinylm.engine.autograd import Node, nodes
 from tinylm.engine.grad import grad
 from tinylm.engine.tensor import Tensor
 from tinylm.verify.diagnosis.evidence import Evidence
+from tinylm.verify.diagnosis.repairs import repaired
 from tinylm.verify.diagnosis.tensor_bodies import by_small_ops
 
 _MOST = 200  # intermediate values
@@ -83,6 +84,8 @@ def _part(e: Evidence) -> str | None:
             past = np.array([_reached(parent, x, c) for c in at_t])
             if e.explains(e.right - through + past):
                 skipped = f"forgotten derivative: the gradient passes {what} unchanged"
+    if fitted and not held:  # an edit names the line of the vjp, and not one of the formula
+        fitted = repaired(e) or fitted
     return held or fitted or skipped or None
 
 

@@ -18,11 +18,11 @@ import numpy as np
 
 from tinylm.engine.autograd import nodes
 from tinylm.engine.tensor import Tensor
+from tinylm.verify.diagnosis.edit_texts import edit_text
 from tinylm.verify.diagnosis.evidence import Evidence
 
 _EXACT = 1e-6  # of the gradient, and at most a thousandth of the error
 _MOST = 2000  # edits
-_SHOWN = 60  # characters of an expression
 _UNSAFE = (ast.Import, ast.ImportFrom, ast.With, ast.While, ast.Try, ast.Global, ast.Nonlocal, ast.Delete, ast.Yield, ast.Await)
 _OTHERS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
 _COMPARED = {ast.Gt: ast.Lt, ast.Lt: ast.Gt, ast.GtE: ast.LtE, ast.LtE: ast.GtE, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq}
@@ -150,12 +150,12 @@ class _Source:
     def edits(self) -> Iterator[Callable[[], str]]:
         """Makes one edit after another, each undone before the next, and yields what says it: "`y` instead of `x`"."""
         slots = list(self._slots())
-        for instead in (_without, self._other, self._turned, self._more):  # the plainer edits first
+        for instead in (_signed, _without, self._other, self._turned, self._more):  # the plainer edits first
             for parent, field, i, old in slots:
                 self.at = old
                 for new in instead(old, parent):
                     _put(parent, field, i, new)
-                    yield partial(self._said, new, _text(old))
+                    yield partial(self._said, new, old)
                     _put(parent, field, i, old)
             if instead == self._other:
                 yield from self._renamings()
@@ -180,7 +180,7 @@ class _Source:
             yield from (ast.Name(name, ast.Load()) for name in self.settings)
             yield from (ast.Constant(v) for v in dict.fromkeys([*self.numbers, n + 1, n - 1, -n, 2 * n, n / 2]) if v != n)
         elif isinstance(old, ast.BinOp):
-            if type(old.op) in _OTHERS:
+            if type(old.op) in (ast.Mult, ast.Div):
                 yield ast.BinOp(old.left, _OTHERS[type(old.op)](), old.right)
             if isinstance(old.op, ast.Sub | ast.Div | ast.MatMult):
                 yield ast.BinOp(old.right, old.op, old.left)
@@ -227,16 +227,16 @@ class _Source:
                 for new in [*others, *([value] if value else []), _parsed(f"1 - {name}")]:
                     for parent, field, i, _ in slots:
                         _put(parent, field, i, new)
-                    yield partial(self._said, new, name)
+                    yield partial(self._said, new, ast.Name(name))
                     for parent, field, i, old in slots:
                         _put(parent, field, i, old)
 
-    def _said(self, new: ast.expr, old: str) -> str:
+    def _said(self, new: ast.expr, old: ast.expr) -> str:
         """Returns "`new` instead of `old`"; of a number, also that the forward pass has it."""
         within = {id(n) for vjp in self.vjps for n in ast.walk(vjp)}
         forward = [_number(n) for n in ast.walk(self.function) if id(n) not in within]
         known = ", which the forward pass has" if _number(new) is not None and _number(new) in forward else ""
-        return f"`{_text(new)}` instead of `{old}`{known}"
+        return f"{edit_text(new, old)}{known}"
 
     def _value(self) -> ast.expr | None:
         """Returns the expression of the value that the body returns, if that is not a variable."""
@@ -254,6 +254,12 @@ def _is_value(node: Any) -> bool:
         and not isinstance(node, ast.Slice | ast.Starred)
         and not isinstance(getattr(node, "ctx", None), ast.Store)
     )
+
+
+def _signed(old: ast.expr, parent: ast.AST) -> Iterator[ast.expr]:
+    """Yields a sum for a difference, and a difference for a sum."""
+    if isinstance(old, ast.BinOp) and isinstance(old.op, ast.Add | ast.Sub):
+        yield ast.BinOp(old.left, _OTHERS[type(old.op)](), old.right)
 
 
 def _without(old: ast.expr, parent: ast.AST) -> Iterator[ast.expr]:
@@ -289,8 +295,3 @@ def _number(node: ast.AST) -> int | float | None:
 
 def _parsed(text: str) -> ast.expr:
     return ast.parse(text, mode="eval").body
-
-
-def _text(node: ast.expr) -> str:
-    text = ast.unparse(node)
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."

@@ -4,7 +4,8 @@ A classifier with one score z per text: the probability of class 1 is p = σ(z),
 -(label log p + (1 - label) log(1 - p)). Trained in float64 all is well. In float32 the same loop meets a NaN as soon as the
 model is sure of itself. How sure? The largest float32 below 1 is 0.99999994.
 
-Find the mistake and repair it, without making the loss less exact: a score of 30 with the label 0 has a loss of 30.
+Find the mistake and repair it, without making the loss less exact: a score of 30 with the label 0 has a loss of 30,
+and one of 9.36e-14 with the label 1.
 (log p = -softplus(-z) and log(1 - p) = -softplus(z), with softplus(z) = log(1 + exp(z)), which tinylm.softplus computes safely.)
 """
 

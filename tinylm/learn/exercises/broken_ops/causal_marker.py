@@ -41,7 +41,7 @@ def mark(work: Work) -> None:
     k, v = k.copy(), v.copy()
     k[-1], v[-1] = 3, -3
     after = function(q, k, v).numpy()
-    changed = np.flatnonzero((after[:-1] != before[:-1]).any(axis=-1))
+    changed = np.flatnonzero((np.abs(after[:-1] - before[:-1]) > 1e-12).any(axis=-1))
     if changed.size:
         at = int(changed[0])
         text = f"position {at} gives {before[at, 0]:.6f} before and {after[at, 0]:.6f} after"

@@ -1,7 +1,8 @@
 """Bug: "The loss is inf, but only on some batches."
 
 y = log Σ exp(x) along the last axis, the normaliser of every softmax. Mathematically this line is right, and for small
-scores it is right in all digits. As soon as a score is above 89 (float32; 710 in float64) y is inf, and below -104 it is -inf.
+scores it is right in all digits. As soon as one score of a row is above 89 (float32; 710 in float64) its y is inf,
+and if all of them are below -104 it is -inf.
 
 Find the mistake and repair it. The gradient, exp(x - y), need not change.
 """

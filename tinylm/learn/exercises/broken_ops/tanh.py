@@ -1,7 +1,7 @@
 """Bug: "Training goes well for a while, then the loss explodes."
 
 tanh is flat far from 0, so that no gradient should pass there. With small inputs everything is fine (at 0.1 the gradient is
-right in two digits), but as soon as the activations grow, the gradients become enormous, with the wrong sign.
+right in three digits), but as soon as the activations grow, the gradients become enormous, with the wrong sign.
 
 Find the mistake and repair it.
 """

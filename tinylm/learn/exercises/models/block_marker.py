@@ -34,6 +34,9 @@ MISTAKES = (
         "a.reshape(n, self.heads, t, c // self.heads)",
         says="mixes positions",
     ),
+    Mistake.of("the heads are not swapped back", "y.swapaxes(1, 2).reshape", "y.reshape", says="the way back is missing"),
+    Mistake.of("an MLP without return", "return self.c_proj(tinylm", "self.c_proj(tinylm", says="MLP.forward (line 37) returns None"),
+    Mistake.of("one norm for both", "self.mlp(self.ln_2(x))", "self.mlp(self.ln_1(x))", says="ln_1"),
     Mistake.of("not causal", "causal=True", "causal=False", says="later positions"),
     Mistake.of(
         "the MLP takes the old x",
@@ -49,7 +52,7 @@ def _variants(block: ours.Block, x: Tensor, heads: int) -> dict[str, np.ndarray]
     """Returns what known mistakes give, by their phrases."""
     attn, mlp = block.attn, block.mlp
 
-    def attention(x, causal=True, mixed=False):
+    def attention(x, causal=True, mixed=False, back=True):
         n, t, c = x.shape
         parts = ops.split(attn.c_attn(x), 3, axis=-1)
         if mixed:
@@ -57,7 +60,7 @@ def _variants(block: ours.Block, x: Tensor, heads: int) -> dict[str, np.ndarray]
         else:
             q, k, v = (a.reshape(n, t, heads, c // heads).swapaxes(1, 2) for a in parts)
         y = ops.scaled_dot_product_attention(q, k, v, causal=causal)
-        return attn.c_proj(y.swapaxes(1, 2).reshape(n, t, c))
+        return attn.c_proj((y.swapaxes(1, 2) if back else y).reshape(n, t, c))
 
     def thought(x, activation=ops.gelu):
         return mlp.c_proj(activation(mlp.c_fc(x)))
@@ -70,9 +73,12 @@ def _variants(block: ours.Block, x: Tensor, heads: int) -> dict[str, np.ndarray]
     return {
         "a position sees later positions: causal=True is missing": whole(attention(block.ln_1(x), causal=False)),
         "a reshape straight to (N, H, T, D) mixes positions with heads": whole(attention(block.ln_1(x), mixed=True)),
+        "the way back is missing: swap axes 1 and 2 of y, (N, H, T, D), before the reshape": whole(attention(block.ln_1(x), back=False)),
         "there is no residual around attention: x = x + ...": y + thought(block.ln_2(y)),
         "there is no residual around the MLP": thought(block.ln_2(x + y)),
         "the norms stand after the sums, and not before attention and MLP": block.ln_2(post + thought(post)),
+        "the two norms are exchanged": x + attention(block.ln_2(x)) + thought(block.ln_1(x + attention(block.ln_2(x)))),
+        "both use the norm ln_1": x + y + thought(block.ln_1(x + y)),
         "the MLP takes the x before attention": x + y + thought(block.ln_2(x)),
         "the activation is relu": whole(y, ops.relu),
         "the activation is missing": whole(y, lambda x: x),
@@ -84,8 +90,8 @@ def mark(work: Work) -> None:
     work.begin("the layers have the names and shapes of tinylm's")
     manual_seed(0)
     right = ours.Block(ours.GPTConfig(n_embd=width, n_head=heads)).to(dtype="float64")
-    for name, p in right.named_parameters():
-        p.data[...] = normal(*p.shape, seed=len(name)) * 0.5
+    for k, (_, p) in enumerate(right.named_parameters()):
+        p.data[...] = normal(*p.shape, seed=k) * 0.5
     block = work.get("Block")(width, heads)
     work.expect(isinstance(block, nn.Module), "Block is no nn.Module", "", work.get("Block"))
     block = block.to(dtype="float64")

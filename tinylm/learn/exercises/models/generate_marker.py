@@ -24,6 +24,7 @@ MISTAKES = (
     ),
     Mistake.of("the state is thrown away", "logits, state = model", "logits, _ = model", says="the state"),
     Mistake.of("the scores after the first token", "[0, -1].argmax", "[0, 0].argmax", says="first token"),
+    Mistake.of("the lowest score", "argmax", "argmin", says="the highest score"),
     Mistake.of("one token too many", "len(found) < count", "len(found) <= count", says="tokens"),
 )
 
@@ -48,11 +49,17 @@ def mark(work: Work) -> None:
     for k, (_, p) in enumerate(model.named_parameters()):
         p.data[...] = normal(*p.shape, seed=k + 12)
     prompt = [3, 1, 4, 1]
-    right: list[int] = []
+
+    def greedy(begun: list[int]) -> list[int]:
+        """Returns `count` tokens that begin with these, without a state."""
+        found = list(begun)
+        while len(found) < count:
+            found.append(int(model(Tensor(np.array([[*prompt, *found]]))).numpy()[0, -1].argmax()))
+        return found
+
     with no_grad():
-        while len(right) < count:
-            right.append(int(model(Tensor(np.array([[*prompt, *right]]))).numpy()[0, -1].argmax()))
-        first = int(model(Tensor(np.array([prompt]))).numpy()[0, 0].argmax())
+        right = greedy([])
+        of_first = greedy([int(model(Tensor(np.array([prompt]))).numpy()[0, 0].argmax())])
     work.begin("the tokens, against a model without a state")
     counting = _Counting(model)
     found = generate(counting, list(prompt), count)
@@ -62,8 +69,10 @@ def mark(work: Work) -> None:
     if list(found) != right:
         lengths = counting.lengths
         cause = ""
-        if found[0] != right[0]:
-            cause = "these are the scores after the first token: take those after the last, [0, -1]" if found[0] == first else ""
+        if list(found) == of_first:
+            cause = "these are the scores after the first token: take those after the last, [0, -1]"
+        elif found[0] != right[0]:
+            cause = "the choice of the token is wrong: the one with the highest score, argmax, of the last row, [0, -1]"
         elif any(n > 1 for n in lengths[1:]):
             cause = "the state has seen the earlier tokens: give the model one token, the new one"
         elif any(counting.fresh[1:]):

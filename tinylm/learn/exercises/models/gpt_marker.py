@@ -31,6 +31,7 @@ MISTAKES = (
         "[Block(config) for _ in range(layers)]",
         says="ModuleList",
     ),
+    Mistake.of("the last block first", "for block in self.h:", "for block in reversed(list(self.h)):", says="wrong order"),
     Mistake.of("positions from 1", "np.arange(ids.shape[1])", "np.arange(1, ids.shape[1] + 1)", says="from 0"),
     Mistake.of("one block, several times", "[Block(config) for _ in range(layers)]", "[Block(config)] * layers", says="one block"),
 )
@@ -43,8 +44,8 @@ def mark(work: Work) -> None:
     model = kind(vocab, context, width, layers, heads)
     config = models.GPTConfig(vocab_size=vocab, block_size=context, n_layer=layers, n_head=heads, n_embd=width)
     right = models.GPT(config).to(dtype="float64")
-    for name, p in right.named_parameters():
-        p.data[...] = normal(*p.shape, seed=len(name)) * 0.5
+    for k, (_, p) in enumerate(right.named_parameters()):
+        p.data[...] = normal(*p.shape, seed=k) * 0.5
     theirs = {k.removeprefix("transformer."): v for k, v in right.state_dict().items()}
     mine = model.state_dict()
     missing = [k for k in theirs if k not in mine or mine[k].shape != theirs[k].shape]
@@ -56,7 +57,7 @@ def mark(work: Work) -> None:
     work.expect(tied, "lm_head.weight is not wte.weight", "the weights are not tied: assign the one to the other", kind)
     blocks = {id(block) for block in model.h}
     work.expect(
-        len(blocks) == layers, f"{layers} blocks were asked for, {len(blocks)} is there", "the list has one block several times", kind
+        len(blocks) == layers, f"{layers} blocks were asked for, there is {len(blocks)}", "the list has one block several times", kind
     )
 
     model = model.to(dtype="float64")
@@ -65,9 +66,9 @@ def mark(work: Work) -> None:
     ids = np.random.default_rng(0).integers(0, vocab, (2, 6))
     trunk = right.transformer
 
-    def logits(positions: np.ndarray | None = None, count: int = layers, norm: bool = True) -> Tensor:
+    def logits(positions: np.ndarray | None = None, count: int = layers, norm: bool = True, order: int = 1) -> Tensor:
         x = trunk.wte(ids) + (0 if positions is None else trunk.wpe(positions))
-        for block in list(trunk.h)[:count]:
+        for block in list(trunk.h)[:count][::order]:
             x = block(x)
         return right.lm_head(trunk.ln_f(x) if norm else x)
 
@@ -76,6 +77,7 @@ def mark(work: Work) -> None:
         "the positions are missing: wpe": logits(),
         "the positions count from 1: they count from 0": logits(at + 1),
         "only the first block is used": logits(at, 1),
+        "the blocks run in the wrong order": logits(at, order=-1),
         "the last norm, ln_f, is missing": logits(at, norm=False),
     }
     expected = right(Tensor(ids))
@@ -84,6 +86,7 @@ def mark(work: Work) -> None:
     for m in (model, right):
         ops.cross_entropy(m(Tensor(ids[:, :-1])), ids[:, 1:]).backward()
     gradients = {name.removeprefix("transformer."): q.grad for name, q in right.named_parameters()}
+    gradients["lm_head.weight"] = gradients["wte.weight"]  # one parameter, which goes by the name that was made first
     for name, p in model.named_parameters():
         work.expect(p.grad is not None, f"{name} gets no gradient", "", kind.forward)
         compare(work, f"the gradient of {name}", p.grad, gradients[name], tolerance=1e-8, where=kind.forward)

@@ -37,6 +37,10 @@ MISTAKES = (
         "np.tri(q.shape[-2], dtype=bool).T",
         says="later positions",
     ),
+    Mistake.of("hidden scores are 0", "scores, -math.inf)", "scores, 0)", says="-inf belongs there"),
+    Mistake.of("seen scores are hidden", "scores, -math.inf)", "-math.inf, scores)", says="the two cases of xp.where are swapped"),
+    Mistake.of("a forgotten comma", "(dscores,) = softmax_vjp", "dscores = softmax_vjp", says="`dscores` is a tuple of one array"),
+    Mistake.of("all axes reversed", "xp.swapaxes(k, -1, -2)) * scale", "k.T) * scale", says="k.T reverses every axis"),
     Mistake.of(
         "the softmax is skipped going back",
         "(dscores,) = softmax_vjp(xp.matmul(dy, xp.swapaxes(v, -1, -2)))",
@@ -63,6 +67,8 @@ def _causes(q, k, v, causal=False):
         ) @ v
         found["the mask is the wrong way round: later positions are seen, earlier ones are not"] = y(scores * scale, seen.T)
         found["no mask: every position sees the later ones"] = y(scores * scale, True)
+        found["a score of 0 is not hidden, its weight is exp(0) = 1: -inf belongs there"] = y(np.where(seen, scores * scale, 0), True)
+        found["the two cases of xp.where are swapped: where a position is seen, its score stays"] = y(scores * scale, ~seen)
         found["a position does not see itself"] = y(scores * scale, np.tri(scores.shape[-2], scores.shape[-1], -1) == 1)
     return found
 

@@ -22,18 +22,21 @@ MISTAKES = (
     Mistake.of("the sign", "(xp.exp(log_p) - onehot)", "(onehot - xp.exp(log_p))", says="the sign is wrong"),
     Mistake.of("no maximum subtracted", "logits - xp.max(logits, axis=-1, keepdims=True)", "logits", says="overflows"),
     Mistake.of("a sum over the positions", "-xp.mean(log_p[rows, targets])", "-xp.sum(log_p[rows, targets])", says="not their mean"),
+    Mistake.of("all targets from every row", "log_p[rows, targets]), vjp", "log_p[:, targets]), vjp", says="one per row"),
     Mistake.of("a gradient for integers", " / len(targets), None", " / len(targets), onehot", says="integers have no gradient"),
 )
 
 
 def _causes(logits, targets):
     right = ops.cross_entropy(logits, targets).numpy()
-    p = ops.softmax(logits).numpy()[np.arange(len(targets)), targets]
+    every = ops.softmax(logits).numpy()
+    p = every[np.arange(len(targets)), targets]
     return {
         "the sum of the losses, not their mean": right * len(targets),
         "the logarithm is missing": -p.mean(),
         "the logarithm of the mean probability, not the mean of the logarithms": -np.log(p.mean()),
         "the sign is wrong": -right,
+        "[:, targets] takes all targets from every row: one per row, [rows, targets]": -np.log(every[:, targets]).mean(),
     }
 
 

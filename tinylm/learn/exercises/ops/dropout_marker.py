@@ -4,7 +4,7 @@ import numpy as np
 
 from tinylm.engine.random_keys import random_uint32
 from tinylm.learn.exercise import Mistake
-from tinylm.learn.op_marking import call, check_op, normal
+from tinylm.learn.op_marking import call, check_float32, check_op, normal
 from tinylm.learn.work import Work
 
 HINTS = (
@@ -21,6 +21,7 @@ MISTAKES = (
         "lambda dy: (dy * (random_uint32((key[0], key[1] + 1), x.size) >= p * 2**32).reshape(x.shape) / (1 - p),)",
         says="another mask",
     ),
+    Mistake.of("a mask in float64", ".astype(x.dtype)", '.astype("float64")', says="would be float64"),
     Mistake.of("no mask in the vjp", "lambda dy: (dy * mask,)", "lambda dy: (dy / (1 - p),)", says="no mask"),
     Mistake.of(
         "NumPy's own random numbers",
@@ -55,3 +56,4 @@ def _vjp_causes(dy, x, p=0.5, key=None):
 def mark(work: Work) -> None:
     calls = [call(normal(2, 6), p=0.5, key=(3, 4)), call(np.abs(normal(9)) + 0.5, p=0.2, key=(1, 0))]
     check_op(work, "dropout", calls, causes=_causes, vjp_causes=_vjp_causes)
+    check_float32(work, "dropout", call(normal(9), p=0.2, key=(1, 0)))

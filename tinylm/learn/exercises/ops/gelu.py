@@ -2,7 +2,7 @@
 
 Φ is the probability that a standard normal number is below x, and φ its derivative:
     Φ(x) = (1 + erf(x/√2)) / 2,     φ(x) = exp(-x²/2) / √(2π).
-For large x, y is x; for very negative x it is 0; between them it is smooth, unlike relu.
+For large x, y is almost x; for very negative x it is almost 0; between them it is smooth, unlike relu.
 y is a product of two things that depend on x, so dx = dy ∂y/∂x has two terms (Hendrycks & Gimpel 2016).
 
 xp has erf, exp and the like; for numbers use math.sqrt and math.pi: np.sqrt(2) is a float64 number that would make float64

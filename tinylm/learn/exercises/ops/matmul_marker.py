@@ -13,7 +13,14 @@ THEN = "tinylm/ops/linear.py has it as `matmul`, with vectors and broadcast batc
 MISTAKES = (
     Mistake.of("b is not transposed", "xp.matmul(dy, xp.swapaxes(b, -1, -2))", "xp.matmul(dy, b)", says="a transposition is missing"),
     Mistake.of("the factors of db in the wrong order", "xp.matmul(xp.swapaxes(a, -1, -2), dy)", "xp.matmul(dy, xp.swapaxes(a, -1, -2))"),
-    Mistake.of("all axes reversed", "xp.swapaxes(b, -1, -2)", "b.T"),
+    Mistake.of("all axes reversed", "xp.swapaxes(b, -1, -2)", "b.T", says="b.T reverses every axis"),
+    Mistake.of("PyTorch's transpose", "xp.swapaxes(b, -1, -2)", "xp.transpose(b, -1, -2)", says="xp.swapaxes(x, -1, -2)"),
+    Mistake.of(
+        "the gradients in the wrong order",
+        "return xp.matmul(dy, xp.swapaxes(b, -1, -2)), xp.matmul(xp.swapaxes(a, -1, -2), dy)",
+        "return xp.matmul(xp.swapaxes(a, -1, -2), dy), xp.matmul(dy, xp.swapaxes(b, -1, -2))",
+        says="swapped: this has the shape of b",
+    ),
     Mistake.of("an element-wise product", "y = xp.matmul(a, b)", "y = a * b", says="element by element"),
     Mistake.of(
         "NumPy's own function",
@@ -21,7 +28,7 @@ MISTAKES = (
         "np.matmul(dy, np.swapaxes(b, -1, -2))",
         "import tinylm\n",
         "import numpy as np\n\nimport tinylm\n",
-        says="xp.exp",
+        says="call xp.matmul",
     ),
 )
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from tinylm import ops
 from tinylm.learn.exercise import Mistake
 from tinylm.learn.op_marking import call, check_op, normal
 from tinylm.learn.work import Work
@@ -18,6 +17,8 @@ MISTAKES = (
         "the diagonal of the Jacobian alone", "y * (dy - xp.sum(dy * y, axis=-1, keepdims=True))", "y * (1 - y) * dy", says="diagonal"
     ),
     Mistake.of("the sum is left out", "dy - xp.sum(dy * y, axis=-1, keepdims=True)", "dy", says="the sum over i is missing"),
+    Mistake.of("one sum of all elements", "xp.sum(e, axis=-1, keepdims=True)", "xp.sum(e)", says="the sum runs over all elements"),
+    Mistake.of("one maximum of all elements", "xp.max(x, axis=-1, keepdims=True)", "xp.max(x)", says="the maximum is that of all elements"),
     Mistake.of("no maximum subtracted", "x - xp.max(x, axis=-1, keepdims=True)", "x", says="exponential that overflows"),
     Mistake.of("the sum of dy, not of dy y", "xp.sum(dy * y,", "xp.sum(dy,", says="Σ dy instead of Σ dy y"),
     Mistake.of(
@@ -28,7 +29,13 @@ MISTAKES = (
 
 def _causes(x):
     e = np.exp(x - x.max(axis=-1, keepdims=True))
-    return {"the sum runs along the first axis": e / e.sum(axis=0, keepdims=True), "over all elements": ops.softmax(x.ravel()).numpy()}
+    whole = np.exp(x - x.max())
+    return {
+        "the sum runs along the first axis": e / e.sum(axis=0, keepdims=True),
+        "the sum runs over all elements: one per row, axis=-1, keepdims=True": e / e.sum(),
+        "sum and maximum run over all elements: one per row, axis=-1, keepdims=True": whole / whole.sum(),
+        "the maximum is that of all elements: one per row, axis=-1, keepdims=True": whole / whole.sum(axis=-1, keepdims=True),
+    }
 
 
 def _vjp_causes(dy, x):

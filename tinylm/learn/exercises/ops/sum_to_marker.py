@@ -19,8 +19,16 @@ MISTAKES = (
         "only the axes in front",
         "[*range(front), *(front + i for i, n in enumerate(shape) if n == 1 and x.shape[front + i] != 1)]",
         "list(range(front))",
+        says="those of length 1",
     ),
-    Mistake.of("axes counted from the wrong end", "(front + i for i, n", "(i for i, n"),
+    Mistake.of("axes counted from the wrong end", "(front + i for i, n", "(i for i, n", says="axis i + front"),
+    Mistake.of("a list of axes", "axis=tuple(axes)", "axis=axes", says="axis=tuple(axes)"),
+    Mistake.of(
+        "axes told by their lengths",
+        "[*range(front), *(front + i for i, n in enumerate(shape) if n == 1 and x.shape[front + i] != 1)]",
+        "[i for i, n in enumerate(x.shape) if n not in shape]",
+        says="cannot reshape",
+    ),
     Mistake.of("a mean", "x.sum(axis", "x.mean(axis", says="mean"),
     Mistake.of(
         "the first of the repetitions",
@@ -30,7 +38,17 @@ MISTAKES = (
     ),
 )
 
-SHAPES = [((2, 3), (2, 3)), ((2, 3), (3,)), ((2, 3), (2, 1)), ((2, 3), (1, 1)), ((4, 2, 3), (1, 3)), ((4, 2, 3), (2, 1)), ((4, 3), ())]
+SHAPES = [
+    ((2, 3), (2, 3)),
+    ((2, 3), (3,)),
+    ((2, 3), (2, 1)),
+    ((2, 3), (1, 1)),
+    ((4, 2, 3), (1, 3)),
+    ((4, 2, 3), (2, 1)),
+    ((4, 3), ()),
+    ((3, 3), (3,)),
+    ((2, 2, 2), (2, 1)),
+]
 
 
 def mark(work: Work) -> None:
@@ -39,6 +57,10 @@ def mark(work: Work) -> None:
         work.begin(f"from {large} to {small}")
         x = normal(*large)
         right = arrays.sum_to(x, small)
+        front = len(large) - len(small)
+        axes = [axis for axis, n in enumerate(large) if axis < front or small[axis - front] != n]
+        cause = f"from {large} to {small} the axes {axes} are summed: the new ones in front, and those of length 1 that were repeated"
+        work.slips["cannot reshape"] = cause
         first = np.broadcast_to(x[tuple(slice(0, 1) for _ in large)], large)
         causes = {"this is the mean; copies of one element add up": right * right.size / x.size, "only one": first}
         if small:

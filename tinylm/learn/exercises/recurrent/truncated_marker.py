@@ -30,7 +30,11 @@ MISTAKES = (
         "loss, state = step(x[t], state.detach())",
         says="at every step",
     ),
+    Mistake.of(
+        "backward after every step", "            total = total + loss\n", "            total.backward()\n", says="once, on the sum"
+    ),
     Mistake.of("the last, shorter block is lost", "range(0, len(x), size)", "range(0, len(x) - size + 1, size)"),
+    Mistake.of("no backward", "        total.backward()\n", "", says="backward() must be called"),
     Mistake.of("the loss of the last step alone", "total = total + loss", "total = loss"),
 )
 
@@ -71,6 +75,9 @@ def mark(work: Work) -> None:
         losses = truncated(net, x, Tensor(np.zeros(2)), size)
     except AutogradError as error:
         if "freed" in str(error):
+            if len(net.sizes) <= size:
+                cause = "backward is called more than once in a block: once, on the sum of its losses"
+                raise work.wrong("backward runs into a part of the tape that is used up", cause, truncated) from error
             cause = "the second block's backward goes on into the first one: state = state.detach() after each block"
             raise work.wrong("backward runs into a part of the tape that is used up", cause, truncated) from error
         raise
@@ -93,5 +100,6 @@ def mark(work: Work) -> None:
         most <= 6 * size, f"the tape grows: {net.sizes[size - 1]} nodes after the first block, {most} in the last", cause, truncated
     )
     work.begin("the gradient, through a block and not further")
+    work.expect(net.u.grad is not None, "the weights got no gradient", "backward() must be called on each block's loss", truncated)
     causes = {"the state is cut off at every step: no gradient goes through time": _right(x, size, 1)[1]}
     compare(work, "the gradient of the recurrent weights", net.u.grad, gradient, causes=causes, where=truncated)

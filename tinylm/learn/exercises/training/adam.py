@@ -5,7 +5,7 @@
     w' = w - lr m̂ / (√v̂ + eps),      m̂ = m'/(1 - β1ᵗ),  v̂ = v'/(1 - β2ᵗ)         (Kingma & Ba 2014, algorithm 1)
 
 m and v begin at zero, so the first means are too small: the divisions by 1 - βᵗ repair that. t is 1 in the first step.
-After the first step every weight has moved by lr, whatever the size of its gradient: do you see why?
+After the first step every weight has moved by almost exactly lr, whatever the size of its gradient: do you see why?
 """
 
 import numpy as np

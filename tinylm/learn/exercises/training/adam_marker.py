@@ -23,6 +23,7 @@ MISTAKES = (
     Mistake.of("no root", "np.sqrt(square)", "square", says="root"),
     Mistake.of("the square of the mean", "(1 - beta2) * g * g", "(1 - beta2) * m * m", says="the square of g"),
     Mistake.of("uphill", "return w - lr", "return w + lr", says="sign"),
+    Mistake.of("the usual numbers instead of the arguments", "m = beta1 * m + (1 - beta1) * g", "m = 0.9 * m + 0.1 * g", says="arguments"),
     Mistake.of("in place", "    m = beta1 * m + (1 - beta1) * g\n", "    m *= beta1\n    m += (1 - beta1) * g\n", says="in place"),
 )
 
@@ -46,7 +47,7 @@ def mark(work: Work) -> None:
         result = adam(w, g, m, v, t, lr=lr)
         if any(not np.array_equal(a, b) for a, b in zip((w, g, m, v), kept, strict=True)):
             raise work.wrong("an argument has other numbers after the call", "it was changed in place: m = ..., not m *= ...", adam)
-        work.expect(isinstance(result, tuple) and len(result) == 3, "expected the three arrays (w', m', v')", "", adam)
+        work.expect(isinstance(result, tuple | list) and len(result) == 3, "expected the three arrays (w', m', v')", "", adam)
         p.grad = g.copy()
         optimizer.step()
         _, right_m, right_v = _step(w, g, m, v, t, lr)
@@ -63,3 +64,10 @@ def mark(work: Work) -> None:
         }
         compare(work, "w'", result[0], p.numpy(), causes=causes, where=adam)
         w, m, v = result
+    work.begin("other settings: beta1, beta2 and eps")
+    settings = {"lr": lr, "beta1": 0.5, "beta2": 0.8, "eps": 1e-2}
+    right = _step(w, g, m, v, 4, lr, 0.5, 0.8, 1e-2)
+    cause = "β1, β2 and eps are arguments: take them as they are called"
+    usual = _step(w, g, m, v, 4, lr)
+    for name, got, expected, fixed in reversed([*zip(("w'", "m'", "v'"), adam(w, g, m, v, 4, **settings), right, usual, strict=True)]):
+        compare(work, f"{name} with beta1=0.5, beta2=0.8, eps=0.01", got, expected, causes={cause: fixed}, where=adam)

@@ -20,6 +20,7 @@ MISTAKES = (
         "[g * min(1.0, max_norm / math.sqrt((g * g).sum())) for g in grads]",
         says="by its own norm",
     ),
+    Mistake.of("a small number added to the norm", "max_norm / norm", "max_norm / (norm + 1e-6)", says="nothing is added"),
     Mistake.of("element by element", "[g * factor for g in grads]", "[g.clip(-max_norm, max_norm) for g in grads]", says="element"),
     Mistake.of(
         "a sum of norms",
@@ -42,7 +43,7 @@ def mark(work: Work) -> None:
     for step, limit in cases:
         work.begin(step)
         result = clip([g.copy() for g in grads], limit)
-        work.expect(isinstance(result, tuple) and len(result) == 2, "expected (norm, list of gradients)", "", clip)
+        work.expect(isinstance(result, tuple | list) and len(result) == 2, "expected (norm, list of gradients)", "", clip)
         causes = {
             "the norm is one root of the sum of all squares, not a sum of roots": sum(float(np.sqrt((g * g).sum())) for g in grads),
             "the root is missing": norm**2,
@@ -54,6 +55,7 @@ def mark(work: Work) -> None:
             wrong = {
                 "gradients are made longer: nothing changes if the norm is below max_norm": g * limit / norm,
                 "each array is clipped by its own norm: the direction of the whole changes": g * min(1, limit / own),
+                "the formula has max_norm/norm: nothing is added to the norm": g * limit / (norm + 1e-6),
                 "each element is clipped for itself: the direction changes": np.clip(g, -limit, limit),
             }
             compare(work, f"gradient {k}", got, g * min(1.0, limit / norm), causes=wrong, where=clip)

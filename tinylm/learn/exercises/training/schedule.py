@@ -4,8 +4,8 @@
     cosine:   warmup <= step < steps  min_lr + (lr - min_lr) (1 + cos(π d))/2,    d = (step - warmup)/(steps - warmup)
     after:    step >= steps           min_lr
 
-At step = warmup it is lr, at the end min_lr. The first step must not have the rate 0 (it would be lost), and after the end
-the cosine must not rise again (Loshchilov & Hutter 2016).
+At step = warmup it is lr (unless the schedule ends there), at the end min_lr. The first step must not have the rate 0
+(it would be lost), and after the end the cosine must not rise again (Loshchilov & Hutter 2016).
 """
 
 import math
@@ -16,6 +16,8 @@ def schedule(step, lr, min_lr, warmup, steps):
     # >>> three cases
     if step < warmup:
         return lr * (step + 1) / (warmup + 1)
-    done = min((step - warmup) / max(steps - warmup, 1), 1.0)
+    if step >= steps:
+        return min_lr
+    done = (step - warmup) / (steps - warmup)
     return min_lr + (lr - min_lr) * (1 + math.cos(math.pi * done)) / 2
     # <<<

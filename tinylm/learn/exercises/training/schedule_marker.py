@@ -11,21 +11,21 @@ from tinylm.optim.schedules import WarmupCosine
 
 HINTS = (
     "Three returns, one per line of the task. d runs from 0 (at warmup) to 1 (at steps).",
-    "min(d, 1.0) holds the rate at min_lr after the end. warmup = steps would divide by zero: max(steps - warmup, 1).",
+    "Ask for step < warmup and for step >= steps first: between the two the division by steps - warmup is never one by zero.",
 )
 THEN = "tinylm/optim/schedules.py has this one, a linear one, and that of the first Transformer."
 MISTAKES = (
     Mistake.of("the first step is lost", "lr * (step + 1) / (warmup + 1)", "lr * step / warmup", says="step 0 has the rate 0"),
     Mistake.of(
         "it rises again after the end",
-        "min((step - warmup) / max(steps - warmup, 1), 1.0)",
-        "(step - warmup) / max(steps - warmup, 1)",
+        "    if step >= steps:\n        return min_lr\n",
+        "",
         says="after the end",
     ),
     Mistake.of("it falls to zero, not to min_lr", "min_lr + (lr - min_lr) *", "lr *", says="min_lr"),
     Mistake.of("a whole cosine", "math.pi * done", "2 * math.pi * done", says="half a cosine"),
     Mistake.of(
-        "the warmup is not subtracted", "(step - warmup) / max(steps - warmup, 1)", "step / steps", says="counts from the end of the warmup"
+        "the warmup is not subtracted", "(step - warmup) / (steps - warmup)", "step / steps", says="counts from the end of the warmup"
     ),
 )
 

@@ -40,6 +40,22 @@ MISTAKES = (
         ),
         says="calls itself",
     ),
+    Mistake.of(
+        "only the first parent is followed",
+        "            pending[parent.age] = parent",
+        "            if parent is node.parents[0]:\n                pending[parent.age] = parent",
+        says="was left out",
+    ),
+    Mistake.of(
+        "in the order in which they were found",
+        "pending.pop(max(pending))",
+        "pending.pop(next(iter(pending)))",
+        "            pending[parent.age] = parent",
+        "            if parent.age not in found:\n                pending[parent.age] = parent\n                found.add(parent.age)",
+        "    pending = {y.age: y}\n",
+        "    pending, found = {y.age: y}, {y.age}\n",
+        says="before its gradient was complete",
+    ),
     Mistake.of("the sum in place", "parent.grad + g", "parent.grad.__iadd__(g)", says="in place"),
 )
 
@@ -71,7 +87,11 @@ def mark(work: Work) -> None:
         y.vjp, product.vjp = _counted(y.vjp, calls), _counted(product.vjp, calls)
     backward(y)
     cause = "a vjp was called before its gradient was complete, and then again: take the youngest first"
+    cause = cause if calls[0] > 10 else "a Value that led to y was left out"
     work.expect(calls[0] == 10, f"10 vjps were called {calls[0]} times", cause, backward)
+    got = None if x.grad is None else np.asarray(x.grad).tolist()
+    cause = "a vjp was called before its gradient was complete: take the youngest first"
+    work.expect(got == [32.0], f"five times y = y + y makes 32 x, and the gradient of x is {got}: expected [32.0]", cause, backward)
 
     work.begin("gradients of different Values do not share memory")
     a, b = value(normal(2)), value(normal(2, seed=1))

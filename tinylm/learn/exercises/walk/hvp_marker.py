@@ -1,10 +1,8 @@
 """Marks the Hessian-vector product."""
 
-import numpy as np
-
 from tinylm import ops
 from tinylm.engine.derivatives import hvp as right_hvp
-from tinylm.learn.comparing import compare
+from tinylm.learn.comparing import as_array, compare
 from tinylm.learn.exercise import Mistake
 from tinylm.learn.op_marking import normal
 from tinylm.learn.work import Work
@@ -43,8 +41,8 @@ def mark(work: Work) -> None:
     work.begin("H v is linear in v")
     compare(
         work,
-        "H (v + 2 w) - H v - 2 H w",
-        np.asarray(hvp(loss, x, v + 2 * x).numpy() - hvp(loss, x, v).numpy()),
-        2 * hvp(loss, x, x).numpy(),
+        "H (v + 2 x) - H v",
+        as_array(hvp(loss, x, v + 2 * x)) - as_array(hvp(loss, x, v)),
+        2 * as_array(hvp(loss, x, x)),
         where=hvp,
     )
