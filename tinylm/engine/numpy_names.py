@@ -1,7 +1,6 @@
 """PyTorch's names that tinylm has under NumPy's: whoever uses one is told the other."""
 
-from collections.abc import Iterable
-from difflib import get_close_matches
+from typing import Any
 
 METHODS = {
     "view": "x.reshape(...)",
@@ -62,12 +61,14 @@ FUNCTIONS = {
 }
 
 
-def missing_name(name: str, known: Iterable[str]) -> str:
-    """Returns the line for an attribute that a tensor does not have: what it is called here, or a name that is spelt almost like it."""
-    line = f"'Tensor' object has no attribute {name!r}"
-    if name.startswith("__"):
-        return line
-    if name in METHODS:
-        return f"{line}: as in NumPy, write {METHODS[name]}"
-    close = get_close_matches(name, [k for k in known if not k.startswith("_")], 1, 0.8)
-    return f"{line}: did you mean {close[0]!r}?" if close else line
+class PyTorchName:
+    """A method of PyTorch's tensors that tinylm's lack: whoever asks for it is told what it is called here.
+
+    A descriptor for each name costs nothing elsewhere; a __getattr__ would make every attribute of every tensor slower.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, tensor: Any, kind: type) -> Any:
+        raise AttributeError(f"'Tensor' object has no attribute {self.name!r}: as in NumPy, write {METHODS[self.name]}")

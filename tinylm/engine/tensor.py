@@ -15,7 +15,7 @@ from tinylm.engine import autograd
 from tinylm.engine.array_summaries import short_html
 from tinylm.engine.arrays import Array, array_module
 from tinylm.engine.devices import device_namespace, device_of, to_numpy
-from tinylm.engine.numpy_names import missing_name
+from tinylm.engine.numpy_names import METHODS, PyTorchName
 from tinylm.engine.stored_weights import StoredWeights
 from tinylm.errors import AutogradError, ShapeError
 
@@ -188,10 +188,8 @@ class Tensor(TensorMethods):
     def __int__(self) -> int:
         return int(_one_element(self, "int"))
 
-    if not TYPE_CHECKING:  # mypy knows the names that exist
-
-        def __getattr__(self, name: str) -> Any:
-            raise AttributeError(missing_name(name, dir(type(self))))
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if not isinstance(vars(Tensor).get(name), PyTorchName)]
 
     def __repr__(self) -> str:
         grad = ", requires_grad=True" if self.requires_grad else ""
@@ -242,6 +240,10 @@ def raw_index(key: Any) -> Any:
     if isinstance(key, Tensor):
         return key.data
     return np.asarray(key, dtype=None if len(key) else np.int64) if isinstance(key, list) else key
+
+
+for _name in METHODS:
+    setattr(Tensor, _name, PyTorchName(_name))
 
 
 def as_array(x: Any) -> Array:
