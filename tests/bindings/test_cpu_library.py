@@ -26,7 +26,7 @@ EXPORT int two(void) {
     pointer = ctypes.c_void_p
     assert signatures({"a.c": text}) == {
         "one": [
-            (ctypes.c_int64, None), (pointer, float32), (pointer, int64), (pointer, uint8), (pointer, None),
+            (ctypes.c_int64, None), (pointer, float32), (pointer, int64), (pointer, uint8), (pointer, float32),
             (ctypes.c_uint64, None), (ctypes.c_float, None), (ctypes.c_int, None), (ctypes.POINTER(Strides), None),
         ],
         "two": [],

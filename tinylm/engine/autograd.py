@@ -254,8 +254,8 @@ def walk(
 
 def _fitted(node: Node, grads: Sequence[Any]) -> Sequence[Any]:
     """Returns the gradients in their tensors' dtypes. Raises ShapeError for a vjp that breaks its contract."""
-    if type(grads) not in (tuple, list) or len(grads) != len(node.parents):
-        got = f"{len(grads)} gradients" if type(grads) in (tuple, list) else f"{type(grads).__name__}, not a tuple of gradients,"
+    if not isinstance(grads, (tuple, list)) or len(grads) != len(node.parents):
+        got = f"{len(grads)} gradients" if isinstance(grads, (tuple, list)) else f"{type(grads).__name__}, not a tuple of gradients,"
         raise ShapeError(f"the vjp of {node.op.name} ({node.where()}) returned {got} for {len(node.parents)} arguments")
     for i, (tensor, g) in enumerate(zip(node.parents, grads)):  # noqa: B905
         if tensor is None or g is None:

@@ -239,7 +239,8 @@ class ModuleList(Module, Generic[Item]):
         """Adds a module at the end. Raises ConfigError for anything else, such as a class or a function."""
         if not isinstance(module, Module):
             called = getattr(module, "__name__", type(module).__name__)
-            hint = f"make one, {called}(...)" if isinstance(module, type) else "a layer of tinylm.nn, or a Module with it in its forward"
+            made = f"a module made of it, {called}(...)"
+            hint = made if isinstance(module, type) else "a layer of tinylm.nn, or a Module with it in its forward"
             raise ConfigError(f"{type(self).__name__}: number {len(self)} is {called}, which is no module: expected {hint}")
         setattr(self, str(len(self)), module)
 

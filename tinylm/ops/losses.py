@@ -58,7 +58,8 @@ def _targets(scores: Array, targets: Array, ignore_index: int) -> tuple[Array, A
     if scores.ndim == 0:
         raise ShapeError("the scores have shape (), expected (..., V) for V classes")
     if targets.shape != scores.shape[:-1]:
-        raise ShapeError(f"targets have shape {targets.shape}, expected {scores.shape[:-1]}")
+        told = f"one class for each row of the scores {scores.shape}"
+        raise ShapeError(f"targets have shape {targets.shape}, expected {scores.shape[:-1]}: {told}")
     classes = scores.shape[-1]
     ids = targets.reshape(-1)
     kept = ids != ignore_index

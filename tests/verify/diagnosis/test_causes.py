@@ -79,7 +79,7 @@ def test_what_no_hypothesis_explains_has_no_cause(rng):
 
 
 def test_a_mean_over_an_axis_that_is_not_broadcast_divides_once_too_often(rng):
-    """(4,) does not broadcast to (4, 2), although each element is used twice; to (2, 4) it does."""
+    """(5,) does not broadcast to (5, 2), although each element is used twice; to (2, 5) it does."""
 
     @tinylm.op
     def columns(x, /):
@@ -91,7 +91,7 @@ def test_a_mean_over_an_axis_that_is_not_broadcast_divides_once_too_often(rng):
         xp = array_module(x)
         return xp.stack([x, x * 2]), lambda dy: (((dy[0] + 2 * dy[1]) / 2),)
 
-    x = rng.standard_normal(4)
+    x = rng.standard_normal(5)
     found = causes(gradcheck(columns, x))
     assert "1/2" in found
     assert "it divides once too often" in found

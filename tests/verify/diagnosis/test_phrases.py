@@ -69,6 +69,8 @@ def cause(vjp, *args, value=lambda x: x * x):
         ((2, 3), 2, "2, the number of rows of output 0: a division by it is missing, or a 2 of the formula is too many"),
         ((2, 3), 0.5, "1/2, 2 being the number of rows of output 0: it divides once too often, or a 2 of the formula is missing"),
         ((2, 3), 3**0.5, "1.73205, which is √3, 3 being the length of axis 1 of output 0"),
+        ((3, 9), 3, "3, which may come from the number of rows of output 0, or from √9, 9 being the length of axis 1 of output 0"),
+        ((3, 9), 1 / 3, "1/3, which may come from the number of rows of output 0, or from √9, 9 being the length of axis 1 of output 0"),
         ((2, 7), 6 / 7, "0.857143, which is 6/7, 7 being the length of axis 1 of output 0"),
         ((3, 5), 0.8, "0.8"),
         ((4, 9), 2 / 3 * 2**0.5, "0.942809"),
@@ -177,3 +179,12 @@ def test_what_belongs_to_another_argument():
 )
 def test_a_gradient_without_the_shape_of_its_argument(got, expected, phrase):
     assert shape_cause(GradientShapeError("wrong", 0, got, expected)) == phrase
+
+
+def test_a_factor_of_pooling_is_not_laid_to_the_number_of_rows():
+    """A window of 2, in an argument of two rows: the number may come from either."""
+    pooled = cause(lambda dy, x: np.repeat(dy, 2, axis=-1), normal(2, 10), value=lambda x: (x[:, ::2] + x[:, 1::2]) / 2)
+    assert (
+        pooled
+        == "a factor of 2, which may come from the number of rows of output 0, or from the 2 elements of the argument for one of output 0"
+    )

@@ -21,6 +21,7 @@ from tinylm.verify.jacobians import SecondOrder
 
 Hypothesis = Callable[[Evidence], str | None]
 _OR_TWO = ", or a 2 of the formula is {}"
+_PERHAPS = ", which may come from {}"  # where several numbers are equal, none is named as the cause
 
 
 def likely_cause(evidence: Evidence) -> str:
@@ -67,7 +68,13 @@ def _named(s: float, e: Evidence) -> str:
     if equal(-1):
         return "-1: the sign is wrong"
     lengths = {n: text for n, text in reversed(list(_lengths(e))) if n > 1}
+    axes = [(n, text) for n, text in reversed(list(_lengths(e))) if n > 1 and text.startswith("the length")]
+    roots = {n: text for n, text in axes if equal(n**0.5) or equal(n**-0.5)}
     for n, text in lengths.items():
+        others = [f"√{m}, {m} being {of}" for m, of in roots.items()] + _windows(e, n)
+        if others and (equal(n) or equal(-n) or equal(1 / n) or equal(-1 / n)):
+            number = f"{s:.6g}" if abs(s) > 1 else f"1/{n}"
+            return number + _PERHAPS.format(", or from ".join([text, *others]))
         if equal(n) or equal(-n):
             return f"{s:.6g}, {text}: a division by it is missing{_OR_TWO.format('too many') * (n == 2)}"
         if equal(1 / n) or equal(-1 / n):
@@ -80,6 +87,12 @@ def _named(s: float, e: Evidence) -> str:
             if axis and equal(value) and abs(100 * value - round(100 * value)) > 1e-9:
                 return f"{s:.6g}, which is {said}, {n} being {text}"
     return f"{s:.6g}"
+
+
+def _windows(e: Evidence, n: int) -> list[str]:
+    """Returns that n elements of the argument make one of an output, as in pooling, if that is so."""
+    size = e.wrong[0].size
+    return [f"the {n} elements of the argument for one of output {i}" for i, s in enumerate(e.problem.shapes) if size == n * np.prod(s) > n]
 
 
 def _lengths(e: Evidence) -> Iterator[tuple[int, str]]:
