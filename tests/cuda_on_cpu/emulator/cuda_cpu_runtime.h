@@ -26,7 +26,7 @@ extern "C" int cu_run(const CuKernel* kernel, CuLaunch* launch);  // 0, or 1 wit
 // Ends the launch with this message; called on a thread of the kernel, never returns.
 [[noreturn]] void cu_abort(const char* format, ...) __attribute__((format(printf, 1, 2)));
 
-// The regions as the kernel sees them: between unreadable pages (guarded.cpp), or from malloc under a sanitizer.
+// The regions as the kernel sees them: between unreadable megabytes (guarded.cpp), or from malloc under a sanitizer.
 struct CuMemory {
   CuMemory(CuLaunch* launch);
   ~CuMemory();

@@ -1,10 +1,10 @@
-// The kernel's memory in the normal run: each array between two unreadable pages, wild addresses and
+// The kernel's memory in the normal run: each array between two unreadable megabytes, wild addresses and
 // undefined operations turned into messages.
 #include "cuda_cpu_runtime.h"
 #include <csignal>
 #include <sys/mman.h>
 
-constexpr uint64_t PAGE = 4096;
+constexpr uint64_t PAGE = 4096, GUARD = 1 << 20; // as far as an index may be wrong: what lies behind belongs to the process
 
 // The byte at p, one of the few around a region that alignment leaves over. Each region has different
 // ones, so that a copy from another region is noticed: NaN in some orders, a number near 16 in others,
@@ -17,13 +17,13 @@ static char filling(const CuLaunch* launch, int region, const char* p) {
 CuMemory::CuMemory(CuLaunch* of) : launch(of) {
   for (int i = 0; i < launch->regions_count; ++i) {
     const uint64_t bytes = launch->regions[i].bytes, room = (bytes + PAGE - 1) / PAGE * PAGE;
-    mapped_bytes[i] = room + 2 * PAGE;
+    mapped_bytes[i] = room + 2 * GUARD;
     mapped[i] = (char*)mmap(nullptr, mapped_bytes[i], PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (room) mprotect(mapped[i] + PAGE, room, PROT_READ | PROT_WRITE);
+    if (room) mprotect(mapped[i] + GUARD, room, PROT_READ | PROT_WRITE);
     // One order finds reads after the end, another finds reads before the beginning. Vectors of 16 bytes
     // must be aligned, so a few bytes may be left over: they must not change.
-    at[i] = mapped[i] + PAGE + (launch->order == 1 ? 0 : (room - bytes) / 16 * 16);
-    for (char* p = mapped[i] + PAGE; p < mapped[i] + PAGE + room; ++p) *p = filling(launch, i, p);
+    at[i] = mapped[i] + GUARD + (launch->order == 1 ? 0 : (room - bytes) / 16 * 16);
+    for (char* p = mapped[i] + GUARD; p < mapped[i] + GUARD + room; ++p) *p = filling(launch, i, p);
     std::memcpy(at[i], launch->regions[i].initial, bytes);
   }
 }
@@ -32,7 +32,7 @@ CuMemory::~CuMemory() {
 }
 bool CuMemory::finish() const {
   for (int i = 0; i < launch->regions_count; ++i) {
-    const char *begin = mapped[i] + PAGE, *end = mapped[i] + mapped_bytes[i] - PAGE, *behind = at[i] + launch->regions[i].bytes;
+    const char *begin = mapped[i] + GUARD, *end = mapped[i] + mapped_bytes[i] - GUARD, *behind = at[i] + launch->regions[i].bytes;
     for (const char* p = begin; p < end; ++p)
       if ((p < at[i] || p >= behind) && *p != filling(launch, i, p)) {
         std::snprintf(launch->error, sizeof launch->error, "out of bounds: a write to byte %lld of argument %d, which has %lld",
