@@ -78,7 +78,7 @@ SLIPS = [  # exercise, the changes, words of the message, words of the line that
     ("attention", ("np.tri(q.shape[-2]", "np.tri(q.shape[0]"), "q.shape[0] is the length of a leading axis", "np.tri"),
     ("attention", (SOFTMAX, "weights = softmax(scores)"), "softmax.op.body(scores) gives the value and its vjp", "matmul(weights, v)"),
     ("attention", (SOFTMAX, "weights = softmax(scores)", "xp.matmul(weights, v)", "weights @ v"), "softmax.op.body(scores)", "def "),
-    ("gelu", ("    return x * below, vjp", "    y = x * below,\n    return y, vjp"), "the comma at the end of line 27 makes `y`", "def gelu"),
+    ("gelu", ("    return x * below, vjp", "    y = x * below,\n    return y, vjp"), "the end of line 27 makes `y`", "def gelu"),
     ("gelu", ("math.sqrt(2 * math.pi)\n", "math.sqrt(2 * math.pi),\n"), "the comma at the end of line 24 makes `density`", "def vjp"),
     ("gelu", ("-0.5 * x * x", "-0.5 * x^2"), "the power is written **", "x^2"),
     ("gelu", ("xp.erf", "np.erf"), "functions from xp, the NumPy of its arguments: xp.erf", "np.erf"),

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tinylm import array_module, ops
+from tinylm import ops
+from tinylm.engine.arrays import array_module
 from tinylm.learn.scene import Scene
 
 _LIKE = {"zeros", "ones", "full", "empty"}  # functions of a shape
