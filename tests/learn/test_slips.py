@@ -67,6 +67,12 @@ SLIPS = [  # exercise, the changes, words of the message, words of the line that
     ("cross_entropy", (ONEHOT, WRITTEN.format("xp.exp(log_p).detach().numpy().copy()")), f"no .detach|{CONSTANT}", "detach"),
     ("cross_entropy", (ONEHOT, WRITTEN.format("np.array(xp.exp(log_p))")), CONSTANT, "np.array"),
     ("cross_entropy", ("np.zeros(logits.shape, logits.dtype)", "xp.zeros(logits.shape)"), "np.zeros(logits.shape, logits.dtype)", "xp.z"),
+    (
+        "cross_entropy",
+        (ONEHOT, ONEHOT.replace("np.zeros(logits.shape, logits.dtype)", "xp.full((len(rows), logits.shape[1]), 0.0)")),
+        "np.full((len(rows), logits.shape[1]), 0.0, logits.dtype)",
+        "xp.full",
+    ),
     ("cross_entropy", ("mean(log_p[rows, targets])", "mean(log_p[targets])"), "one element per row is [rows, targets]", "mean(log_p[t"),
     ("matmul", ("xp.swapaxes(b, -1, -2)", "xp.swapaxes(b, 0, 1)"), "swaps a leading axis of b: xp.swapaxes(b, -1, -2)", "swapaxes(b, 0"),
     ("matmul", ("xp.matmul(dy, xp.swapaxes(b, -1, -2))", "dy * b"), "`*` multiplies element by element", "dy * b"),

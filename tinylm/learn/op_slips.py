@@ -42,12 +42,17 @@ def in_a_body(scene: Scene, said: str) -> str:
 
 def constant(scene: Scene) -> str:
     """Returns what to do instead of an in-place write into a value that depends on the arguments."""
-    whole = scene.whole()
-    first = whole.args.posonlyargs[0].arg if whole is not None and whole.args.posonlyargs else "x"
+    first = _first_argument(scene)
     return (
         f"make a NumPy array that does not depend on the arguments, such as np.zeros({first}.shape, {first}.dtype), write into that, "
         "and combine the two with + or *"
     )
+
+
+def _first_argument(scene: Scene) -> str:
+    """Returns the name of the op's first argument."""
+    whole = scene.whole()
+    return whole.args.posonlyargs[0].arg if whole is not None and whole.args.posonlyargs else "x"
 
 
 def writes_in_place(scene: Scene) -> bool:
@@ -82,11 +87,11 @@ def _no_attribute(scene: Scene, said: str) -> str:
     name = re.findall(r"has no attribute '(\w+)'", said)[0]
     if name in _LIKE | {"eye", "tri", "linspace", "arange"}:
         call = next((c for c in scene.calls() if isinstance(c.func, ast.Attribute) and c.func.attr == name), None)
-        args = [ast.unparse(a) for a in call.args] if call is not None else []
-        kind = (
-            [f"{args[0][:-6]}.dtype"] if args and args[0].endswith(".shape") and name in _LIKE and len(args) == 1 + (name == "full") else []
-        )
-        return f"a constant comes from NumPy: np.{name}({', '.join([*args, *kind])})"
+        given = [*call.args, *call.keywords] if call is not None else []
+        args = [ast.unparse(a) for a in given]
+        if args and name in _LIKE and len(args) == 1 + (name == "full"):  # no number type is given
+            args.append(f"{args[0].removesuffix('.shape') if args[0].endswith('.shape') else _first_argument(scene)}.dtype")
+        return f"a constant comes from NumPy: np.{name}({', '.join(args)})"
     if writes_in_place(scene) and name in ("copy", "array", "asarray", "put", "add", "itemset", "fill"):
         return f"for second derivatives the body runs on tensors, which cannot be written into: {constant(scene)}"
     more = "" if writes_in_place(scene) else " (x * 1 is a copy)"

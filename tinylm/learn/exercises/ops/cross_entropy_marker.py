@@ -68,7 +68,7 @@ def _vjp_causes(dy, logits, targets):
 
 
 def mark(work: Work) -> None:
-    work.slips["out of bounds for axis 0"] = "[targets] picks whole rows: one element per row is [rows, targets]"
+    work.slips["out of bounds for axis 0"] = "one element per row is [rows, targets], in this order; [targets] alone picks whole rows"
     large = call([[1000.0, 0.0, -1000.0]], np.array([2]))
     calls = [call(normal(2, 3), np.array([2, 0])), call(normal(4, 3), np.array([1, 1, 0, 2]))]
     check_op(work, "cross_entropy", calls, values=[large], causes=_causes, vjp_causes=_vjp_causes)
