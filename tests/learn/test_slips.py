@@ -16,6 +16,14 @@ NUMPY = ("import tinylm\n", "import numpy as np\n\nimport tinylm\n")
 VJP = "    def vjp(dy):\n        return dy * b, dy * a\n\n    return y, vjp"
 SOFTMAX_VJP = "        return (y * (dy - xp.sum(dy * y, axis=-1, keepdims=True)),)"
 SECOND = "so that the second derivative can be computed"
+ONEHOT = (
+    "        onehot = np.zeros(logits.shape, logits.dtype)\n        onehot[rows, targets] = 1\n"
+    "        return dy * (xp.exp(log_p) - onehot) / len(targets), None"
+)
+WRITTEN = "        p = {}\n        p[rows, targets] -= 1\n        return dy * p / len(targets), None"
+CONSTANT = "make a NumPy array that does not depend on the arguments, such as np.zeros(logits.shape, logits.dtype), write into that"
+FITS = "shapes are lined up at their last axes: from the right"
+SOFTMAX = "weights, softmax_vjp = softmax.op.body(scores)"
 SLIPS = [  # exercise, the changes, words of the message, words of the line that it names
     ("multiply", (VJP, VJP.replace("y, vjp", "vjp, y")), "the two are swapped: first the value", "def multiply"),
     ("multiply", (VJP, VJP.replace("y, vjp", "y, vjp(1.0)")), "vjp was called: return the function itself", "def multiply"),
@@ -54,6 +62,36 @@ SLIPS = [  # exercise, the changes, words of the message, words of the line that
     ("attention", ("k) * scale\n        dk", "k)\n        dk"), "a factor of 1.73205: √3, where 3 is the length of axis 1 of q", "def vjp"),
     ("attention", ("xp.swapaxes(dscores, -1, -2)", "dscores.T"), "dscores.T reverses every axis of dscores", "dk ="),
     ("attention", ("(dscores,) = softmax", "ds = softmax", "(dscores, k)", "(ds * 1.0, k)"), "`ds` is a tuple of one array", "ds * 1.0"),
+    ("cross_entropy", (ONEHOT, WRITTEN.format("xp.exp(log_p).copy()")), CONSTANT, "copy()"),
+    ("cross_entropy", (ONEHOT, WRITTEN.format("xp.exp(log_p) * 1")), CONSTANT, "p[rows, targets] -= 1"),
+    ("cross_entropy", (ONEHOT, WRITTEN.format("xp.exp(log_p).detach().numpy().copy()")), f"no .detach|{CONSTANT}", "detach"),
+    ("cross_entropy", (ONEHOT, WRITTEN.format("np.array(xp.exp(log_p))")), CONSTANT, "np.array"),
+    ("cross_entropy", ("np.zeros(logits.shape, logits.dtype)", "xp.zeros(logits.shape)"), "np.zeros(logits.shape, logits.dtype)", "xp.z"),
+    (
+        "cross_entropy",
+        (ONEHOT, ONEHOT.replace("np.zeros(logits.shape, logits.dtype)", "xp.full((len(rows), logits.shape[1]), 0.0)")),
+        "np.full((len(rows), logits.shape[1]), 0.0, logits.dtype)",
+        "xp.full",
+    ),
+    ("cross_entropy", ("mean(log_p[rows, targets])", "mean(log_p[targets])"), "one element per row is [rows, targets]", "mean(log_p[t"),
+    ("matmul", ("xp.swapaxes(b, -1, -2)", "xp.swapaxes(b, 0, 1)"), "swaps a leading axis of b: xp.swapaxes(b, -1, -2)", "swapaxes(b, 0"),
+    ("matmul", ("xp.matmul(dy, xp.swapaxes(b, -1, -2))", "dy * b"), "`*` multiplies element by element", "dy * b"),
+    ("softmax", (SOFTMAX_VJP, "        return ((xp.diag(y) - xp.outer(y, y)) @ dy,)"), "made for one vector", "xp.diag"),
+    ("softmax", (SOFTMAX_VJP, "        s = xp.sum(dy * y, axis=-1)\n        return (y * (dy - s),)"), "keepdims=True keeps its", "- s"),
+    ("softmax", (SOFTMAX_VJP, "        return ((xp.eye(3) * y) @ dy,)"), FITS, "xp.eye"),
+    ("softmax", (SOFTMAX_VJP, "        return (y * dy * 0,)"), "this gradient is 0 everywhere", "def vjp"),
+    ("attention", ("xp.matmul(dy, xp.swapaxes(v, -1, -2)))", "dy)"), "softmax_vjp takes the gradient of the value", "softmax_vjp(dy)"),
+    ("attention", ("np.tri(q.shape[-2]", "np.tri(q.shape[0]"), "q.shape[0] is the length of a leading axis", "np.tri"),
+    ("attention", (SOFTMAX, "weights = softmax(scores)"), "softmax.op.body(scores) gives the value and its vjp", "matmul(weights, v)"),
+    ("attention", (SOFTMAX, "weights = softmax(scores)", "xp.matmul(weights, v)", "weights @ v"), "softmax.op.body(scores)", "def "),
+    ("gelu", ("    return x * below, vjp", "    y = x * below,\n    return y, vjp"), "the end of line 27 makes `y`", "def gelu"),
+    ("gelu", ("math.sqrt(2 * math.pi)\n", "math.sqrt(2 * math.pi),\n"), "the comma at the end of line 24 makes `density`", "def vjp"),
+    ("gelu", ("-0.5 * x * x", "-0.5 * x^2"), "the power is written **", "x^2"),
+    ("gelu", ("xp.erf", "np.erf"), "functions from xp, the NumPy of its arguments: xp.erf", "np.erf"),
+    ("gelu", ("import math\n", "import math\n\nimport numpy as np\n", "xp.erf", "np.erf"), "arguments: xp.erf", "np.erf"),
+    ("gelu", ("xp.erf", "erf"), "functions from xp, the NumPy of its arguments: xp.erf", "1 + erf"),
+    ("gelu", ("xp.erf", "tinylm.erf"), "within the body of an op call xp.erf", "def gelu"),
+    ("sum_to", ("axis=tuple(axes)", "axis=range(len(axes))"), "several axes are given as a tuple: axis=tuple(", "range"),
     ("block", ("y.swapaxes(1, 2)", "y.transpose(1, 2)"), "x.swapaxes(1, 2) swaps two of them", "y.transpose(1, 2)"),
     ("block", ("causal=True)\n        return", "is_causal=True)\n        return"), "is_causal= is called causal=", "is_causal"),
     ("block", ("n, t, c = x.shape", "n, t, c = x.size()"), ".size is a value and no method", "x.size()"),
@@ -71,6 +109,8 @@ def test_a_slip_is_named(name: str, changes: tuple[str, ...], words: str, source
         assert part in str(result)
     assert source in result.source
     assert "create_graph" not in str(result)
+    assert ".detach().numpy()" not in result.finding
+    assert "x * 1 is a copy" not in result.cause or "-=" not in path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ import numpy as np
 from tinylm import ops
 from tinylm.engine.tensor import Tensor
 from tinylm.learn.comparing import compare, described, named_factor
+from tinylm.learn.op_slips import called_an_op, is_of_one, of_one
 from tinylm.learn.repair_words import without_repair
-from tinylm.learn.slips import is_of_one, of_one
 from tinylm.learn.work import Work, Wrong
 from tinylm.verify.finite_differences import gradcheck
 from tinylm.verify.reports import Report
@@ -130,9 +130,13 @@ def _value(work: Work, function: Any, each: Call, expected: Any, causes: Any, sh
         pass
     if isinstance(result[0], Tensor):
         cause = "a function of tinylm was called, which makes tensors: within the body of an op use those of xp"
+        cause = called_an_op(work.tree(), work.value) or cause
         raise work.wrong("the value is a Tensor: expected an array, as the arguments are", cause, function)
     value = result[0]
     right = expected(*each.args, **each.settings)
+    other = is_of_one(value) or getattr(value, "shape", right.shape) != right.shape
+    if other and (of_one_array := _of_one_within(work, body, *copies, **each.settings)):
+        raise work.wrong(f"the value has shape {np.shape(value)}: expected {right.shape}", of_one_array, function)
     known = causes(*each.args, **each.settings) if causes is not None else {}
     compare(work, f"{body.__name__}({shown})", value, right, causes=known, where=function)
     for name, before, after in zip(inspect.signature(body).parameters, each.args, copies, strict=False):
@@ -176,7 +180,7 @@ def _gradient_shapes(work: Work, body: Any, each: Call, names: Sequence[str]) ->
         if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
             work.expect(g is None, f"the gradient of {name} is not None", "integers have no gradient", vjp)
         elif np.shape(g) != x.shape:
-            cause = _of_one_within(vjp, dy) or _swapped(name, dict(zip(names, each.args, strict=False)), grads) or _shapes(g, x)
+            cause = _of_one_within(work, vjp, dy) or _swapped(name, dict(zip(names, each.args, strict=False)), grads) or _shapes(g, x)
             raise work.wrong(f"the gradient of {name} has shape {np.shape(g)}: expected {x.shape}, that of {name} ({shown})", cause, vjp)
     floating = [g for g in grads if isinstance(g, np.ndarray) and g.dtype.kind == "f"]
     doubled = [g for g in vjp(2 * dy) if isinstance(g, np.ndarray) and g.dtype.kind == "f"]
@@ -184,21 +188,21 @@ def _gradient_shapes(work: Work, body: Any, each: Call, names: Sequence[str]) ->
         raise work.wrong("the vjp returns the same for dy and for 2 dy", "dy is not used: every gradient is proportional to it", vjp)
 
 
-def _of_one_within(vjp: Any, dy: Any) -> str:
-    """Returns the words about a variable of the vjp that is a tuple of one array, "" if there is none."""
+def _of_one_within(work: Work, function: Any, *args: Any, **settings: Any) -> str:
+    """Returns the words about a variable of a function that is a tuple of one array, "" if there is none."""
     found: list[str] = []
 
     def look(frame: FrameType, event: str, _: Any) -> None:
-        if event == "return" and frame.f_code is getattr(vjp, "__code__", None):
+        if event == "return" and frame.f_code is getattr(function, "__code__", None):
             found.extend(name for name, x in frame.f_locals.items() if is_of_one(x))
 
     before = sys.getprofile()
     sys.setprofile(look)
     try:
-        vjp(dy)
+        function(*args, **settings)
     finally:
         sys.setprofile(before)
-    return of_one(found[0]) if found else ""
+    return of_one(found[0], work.tree()) if found else ""
 
 
 def _swapped(name: str, args: Mapping[str, Any], grads: Sequence[Any]) -> str:
@@ -256,7 +260,7 @@ def _in_words(cause: str, args: Mapping[str, Any]) -> str:
     term = re.fullmatch(r"wrong term: what flows back through (.*) at (line \d+) (has .*)", cause)
     if term:
         return f"in the vjp, the term that comes from {term[1]} in {term[2]} {term[3]}"
-    return without_repair(cause)
+    return "this gradient is 0 everywhere" if cause.startswith("detached") else without_repair(cause)
 
 
 def _in_torch(name: str, each: Call) -> tuple[np.ndarray, list[Any]]:

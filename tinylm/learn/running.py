@@ -16,7 +16,8 @@ import numpy as np
 from tinylm.bindings.cpu.library import library
 from tinylm.engine.random_keys import default_generator, drawing_from
 from tinylm.errors import printable
-from tinylm.learn.slips import finding_and_cause, learners
+from tinylm.learn.scene import learners
+from tinylm.learn.slips import finding_and_cause
 from tinylm.learn.work import Marker, Work, Wrong
 
 LIMIT = 20.0  # seconds; a marker needs at most one or two

@@ -1,5 +1,6 @@
 """A learner's file while it is marked: its functions, the steps that it has passed, and what is wrong with it."""
 
+import ast
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,16 @@ class Work:
         if not hasattr(self.module, name):
             raise Wrong("the names", f"the file defines no {name!r}: keep the names that it came with")
         return getattr(self.module, name)
+
+    def tree(self) -> ast.Module:
+        """Returns the learner's file, parsed."""
+        return ast.parse(self.path.read_text(encoding="utf-8-sig"))
+
+    def value(self, node: ast.expr) -> Any:
+        """Returns what a global name of the file, or an attribute of one, stands for; None if that is not known."""
+        if isinstance(node, ast.Attribute):
+            return getattr(self.value(node.value), node.attr, None)
+        return vars(self.module).get(node.id) if isinstance(node, ast.Name) else None
 
     def wrong(self, finding: str, cause: str = "", where: Any = None) -> Wrong:
         """Returns the exception for the current step; where: a function of the file, whose first line is named."""

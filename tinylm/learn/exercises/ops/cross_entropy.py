@@ -7,7 +7,8 @@ The logarithm of a softmax is x - max - log Σ exp(x - max): never take log(soft
 The gradient is famous for its simplicity: dlogits = dy (p - onehot)/N, where onehot is 1 at the targets and 0 elsewhere.
 Check it on paper: ∂ log p_t/∂x_j = onehot_j - p_j.
 targets are integers: their place in the vjp's tuple holds None. x[rows, targets] picks one element per row. For second derivatives
-the vjp runs on tensors, which cannot be written into: make onehot of np.zeros(logits.shape), and do not change p at [rows, targets].
+the vjp runs on tensors, which cannot be written into: make onehot of np.zeros(logits.shape, logits.dtype), of the same number type,
+and do not change p at [rows, targets].
 """
 
 import numpy as np

@@ -23,6 +23,21 @@ MISTAKES = (
     Mistake.of("no maximum subtracted", "logits - xp.max(logits, axis=-1, keepdims=True)", "logits", says="overflows"),
     Mistake.of("a sum over the positions", "-xp.mean(log_p[rows, targets])", "-xp.sum(log_p[rows, targets])", says="not their mean"),
     Mistake.of("all targets from every row", "log_p[rows, targets]), vjp", "log_p[:, targets]), vjp", says="one per row"),
+    Mistake.of(
+        "one sum for all rows",
+        "xp.sum(xp.exp(shifted), axis=-1, keepdims=True)",
+        "xp.sum(xp.exp(shifted))",
+        says="the sum runs over all elements: one per row",
+    ),
+    Mistake.of(
+        "one maximum and one sum for all rows",
+        "xp.max(logits, axis=-1, keepdims=True)",
+        "xp.max(logits)",
+        "xp.sum(xp.exp(shifted), axis=-1, keepdims=True)",
+        "xp.sum(xp.exp(shifted))",
+        says="sum and maximum run over all elements",
+    ),
+    Mistake.of("whole rows", "onehot[rows, targets] = 1", "onehot[targets] = 1", says="one element per row is [rows, targets]"),
     Mistake.of("a gradient for integers", " / len(targets), None", " / len(targets), onehot", says="integers have no gradient"),
 )
 
@@ -31,7 +46,11 @@ def _causes(logits, targets):
     right = ops.cross_entropy(logits, targets).numpy()
     every = ops.softmax(logits).numpy()
     p = every[np.arange(len(targets)), targets]
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    at, few = shifted[np.arange(len(targets)), targets], "one per row, axis=-1, keepdims=True"
     return {
+        f"the sum runs over all elements: {few}": -np.mean(at - np.log(np.exp(shifted).sum())),
+        f"sum and maximum run over all elements: {few}": -np.mean(logits[np.arange(len(targets)), targets] - np.log(np.exp(logits).sum())),
         "the sum of the losses, not their mean": right * len(targets),
         "the logarithm is missing": -p.mean(),
         "the logarithm of the mean probability, not the mean of the logarithms": -np.log(p.mean()),
@@ -49,6 +68,7 @@ def _vjp_causes(dy, logits, targets):
 
 
 def mark(work: Work) -> None:
+    work.slips["out of bounds for axis 0"] = "one element per row is [rows, targets], in this order; [targets] alone picks whole rows"
     large = call([[1000.0, 0.0, -1000.0]], np.array([2]))
     calls = [call(normal(2, 3), np.array([2, 0])), call(normal(4, 3), np.array([1, 1, 0, 2]))]
     check_op(work, "cross_entropy", calls, values=[large], causes=_causes, vjp_causes=_vjp_causes)
