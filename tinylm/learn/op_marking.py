@@ -260,7 +260,7 @@ def _in_words(cause: str, args: Mapping[str, Any]) -> str:
     term = re.fullmatch(r"wrong term: what flows back through (.*) at (line \d+) (has .*)", cause)
     if term:
         return f"in the vjp, the term that comes from {term[1]} in {term[2]} {term[3]}"
-    return "this gradient is 0 everywhere" if cause.startswith("detached") else without_repair(cause)
+    return "this gradient is 0 everywhere" if cause.startswith("detached,") else without_repair(cause)
 
 
 def _in_torch(name: str, each: Call) -> tuple[np.ndarray, list[Any]]:

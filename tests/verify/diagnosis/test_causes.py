@@ -48,7 +48,7 @@ def test_a_detach_is_found_with_its_line(rng):
 
 
 def test_the_whole_detached(rng):
-    assert "no gradient reaches" in causes(gradcheck(lambda x: tinylm.exp(x.detach()) * 2, rng.standard_normal(3)))
+    assert "the gradient is 0 everywhere" in causes(gradcheck(lambda x: tinylm.exp(x.detach()) * 2, rng.standard_normal(3)))
 
 
 def test_a_value_held_constant_in_the_vjp_shows_in_second_order(rng):

@@ -29,7 +29,7 @@ PHRASES = {
     "softmax_without_its_sum": "detached term: the sum at broken_gradients.py is held constant",
     "layer_norm_without_its_mean": "detached term: the mean at broken_gradients.py is held constant",
     "centred_without_its_mean": "detached term: the mean at broken_gradients.py is held constant",
-    "cut_off": "detached: no gradient reaches this argument",
+    "cut_off": "detached, or multiplied by 0: the gradient is 0 everywhere",
     "product_swapped": "swapped arguments: this is the gradient of b",
     "second_output_forgotten": "detached term: the gradient of output 1 is not used",
     "flip_not_undone": "reversed: the gradient runs backwards along axis 0",
@@ -188,3 +188,29 @@ def test_a_factor_of_pooling_is_not_laid_to_the_number_of_rows():
         pooled
         == "a factor of 2, which may come from the number of rows of output 0, or from the 2 elements of the argument for one of output 0"
     )
+
+
+def test_an_edit_that_writes_into_the_cotangent_is_no_repair():
+    """Of the gradient of decay, `dy[t] = g` would be right only since the next line reads dy again."""
+
+    @tinylm.op
+    def leaky(x, decay, /):
+        h, state = np.zeros_like(x), np.zeros_like(x[0])
+        for t in range(len(x)):
+            state = decay * state + x[t]
+            h[t] = state
+
+        def vjp(dy):
+            dx, ddecay, carry = np.zeros_like(x), np.zeros_like(decay), np.zeros_like(x[0])
+            for t in reversed(range(len(x))):
+                g = dy[t] + carry
+                dx[t] = g
+                if t > 0:
+                    ddecay += g * h[t - 1]
+                carry = decay * dy[t]
+            return dx, ddecay
+
+        return h, vjp
+
+    for failure in gradcheck(leaky, normal(6, 3), normal(3)).failures:
+        assert "of `dx`" not in failure.cause

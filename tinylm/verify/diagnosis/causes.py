@@ -50,7 +50,7 @@ def not_finite(e: Evidence) -> str | None:
 
 
 def nothing(e: Evidence) -> str | None:
-    return None if e.wrong.any() else "detached: no gradient reaches this argument"
+    return None if e.wrong.any() else "detached, or multiplied by 0: the gradient is 0 everywhere"
 
 
 def factor(e: Evidence) -> str | None:

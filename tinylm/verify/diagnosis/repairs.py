@@ -94,8 +94,9 @@ class _Run:
             found = []
             for c in e.cotangents:
                 dys = [c[part].reshape(shape).copy() for part, shape in e.output_parts()]
+                before = [dy.copy() for dy in dys]
                 g = np.asarray(vjp(*dys)[self.position], np.float64)
-                if g.shape != e.point.shape:
+                if g.shape != e.point.shape or not all(map(np.array_equal, before, dys)):  # an edit that writes into dy repairs nothing
                     return None
                 found.append(g)
             gradients = np.array(found)
