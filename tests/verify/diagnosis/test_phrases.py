@@ -214,3 +214,23 @@ def test_an_edit_that_writes_into_the_cotangent_is_no_repair():
 
     for failure in gradcheck(leaky, normal(6, 3), normal(3)).failures:
         assert "of `dx`" not in failure.cause
+
+
+def test_a_factor_of_upsampling_is_not_laid_to_a_length():
+    """Three times as long in both axes: 9 elements of the output for one, and the 9 rows of it."""
+    up = cause(
+        lambda dy, x: dy.reshape(3, 3, 5, 3).mean(axis=(1, 3)), normal(3, 5), value=lambda x: np.repeat(np.repeat(x, 3, axis=0), 3, axis=1)
+    )
+    assert up.startswith("a factor of 1/9, which may come from")
+    assert up.endswith("or from the 9 elements of output 0 for one of the argument")
+
+
+def test_no_cause_is_named_where_most_elements_are_left_out():
+    """A kink at three of five: what is left says nothing of the whole."""
+
+    @tinylm.op
+    def clipped(x, /):
+        return np.maximum(x, 0) * x.mean(), lambda dy: (dy * (x > 0) * x.mean() * 2,)
+
+    (failure,) = gradcheck(clipped, np.array([0.0, 0.0, 0.0, 1.0, 1.2])).failures
+    assert failure.cause == ""

@@ -25,7 +25,9 @@ _PERHAPS = ", which may come from {}"  # where several numbers are equal, none i
 
 
 def likely_cause(evidence: Evidence) -> str:
-    """Returns the phrase of the first hypothesis that fits, or "" if none does."""
+    """Returns the phrase of the first hypothesis that fits, or "" if none does, or if most elements of the argument are left out."""
+    if 2 * len(evidence.without) > evidence.point.size:
+        return ""
     for hypothesis in HYPOTHESES:
         phrase = hypothesis(evidence)
         if phrase:
@@ -90,9 +92,15 @@ def _named(s: float, e: Evidence) -> str:
 
 
 def _windows(e: Evidence, n: int) -> list[str]:
-    """Returns that n elements of the argument make one of an output, as in pooling, if that is so."""
-    size = e.wrong[0].size
-    return [f"the {n} elements of the argument for one of output {i}" for i, s in enumerate(e.problem.shapes) if size == n * np.prod(s) > n]
+    """Returns that n elements of the argument make one of an output, as in pooling, or the reverse, if the axes are as many."""
+    size, found = e.wrong[0].size, []
+    for i, shape in enumerate(e.problem.shapes):
+        if len(shape) == e.wrong.ndim - 1 and 1 not in (*shape, *e.wrong.shape[1:]):
+            if size == n * np.prod(shape):
+                found.append(f"the {n} elements of the argument for one of output {i}")
+            elif np.prod(shape) == n * size:
+                found.append(f"the {n} elements of output {i} for one of the argument")
+    return found
 
 
 def _lengths(e: Evidence) -> Iterator[tuple[int, str]]:
