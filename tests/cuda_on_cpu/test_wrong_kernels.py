@@ -21,7 +21,7 @@ WRONG = {  # what: (its line in the kernel `wrong`, the message)
         "if (i == 0) __syncwarp(0x1f); else __syncthreads();",
         "waits at line 2 for lanes of mask 0x1f that never come",
     ),
-    "a write after the end": ("y[5000 + i] = 1;", "out of bounds|an address in no argument"),
+    "a write after the end": ("y[5000 + i] = 1;", r"out of bounds of argument 1: byte 200\d\d of 20"),
     "a write one after the end": ("y[i + 1] = x[i];", r"out of bounds: a write to byte 2\d of argument 1, which has 20"),
     "an update in place one after the end": ("y[i + 1] = 0.5f * y[i + 1];", r"out of bounds: a write to byte 2\d of argument 1"),
     "a read one after the end": ("y[i] = x[i + 1];", "depends on the order"),

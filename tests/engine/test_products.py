@@ -8,7 +8,7 @@ import torch
 
 import tinylm
 from tinylm.engine.kernels import using
-from tinylm.engine.products import matmul_now, products_rounded, to_bfloat16
+from tinylm.engine.products import matmul_now, products_mode, to_bfloat16
 from tinylm.engine.recompute import recompute
 from tinylm.errors import ConfigError
 
@@ -62,16 +62,16 @@ def test_another_rounding_differs_on_these_numbers(wrong: int) -> None:
 
 
 def test_it_ends_with_its_block_and_nests() -> None:
-    assert not products_rounded()
+    assert not products_mode.rounded
     with tinylm.products("bfloat16"):
-        assert products_rounded()
+        assert products_mode.rounded
         with tinylm.products("float32"):
-            assert not products_rounded()
-        assert products_rounded()
+            assert not products_mode.rounded
+        assert products_mode.rounded
         with pytest.raises(ZeroDivisionError), tinylm.products("float32"):
             raise ZeroDivisionError
-        assert products_rounded()
-    assert not products_rounded()
+        assert products_mode.rounded
+    assert not products_mode.rounded
     with pytest.raises(ConfigError, match="products of precision 'float16': expected one of float32, bfloat16"), tinylm.products("float16"):
         pass
 
@@ -79,7 +79,7 @@ def test_it_ends_with_its_block_and_nests() -> None:
 def test_each_thread_has_its_own() -> None:
     seen: list[bool] = []
     with tinylm.products("bfloat16"):
-        thread = threading.Thread(target=lambda: seen.append(products_rounded()))
+        thread = threading.Thread(target=lambda: seen.append(products_mode.rounded))
         thread.start()
         thread.join()
     assert seen == [False]

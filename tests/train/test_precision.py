@@ -11,7 +11,7 @@ from thread_ranks import on_ranks
 
 from tinylm import products
 from tinylm.data.labelled import load_labelled
-from tinylm.engine.products import products_rounded
+from tinylm.engine.products import products_mode
 from tinylm.errors import AnomalyError
 from tinylm.train import Run
 from tinylm.train.replay import failed_run
@@ -28,7 +28,7 @@ ROUNDED = {"precision": "bfloat16", "steps": 8, "eval_every": 4, "save_every": 4
 def test_a_resumed_run_is_the_same_run(model: str, tmp_path: Path) -> None:
     whole = Run(small(model, **ROUNDED), tmp_path / "whole", TEXT)
     summary = whole.train()
-    assert not products_rounded()
+    assert not products_mode.rounded
     Run(small(model, **(ROUNDED | {"steps": 4})), tmp_path / "half", TEXT).train()
     rest = resumed(tmp_path / "half", steps=8)
     assert rest.config.precision == "bfloat16"
@@ -67,7 +67,7 @@ def test_every_rank_rounds(tmp_path: Path) -> None:
         run = Run(small("lstm", **ROUNDED, dropout=0.0), tmp_path / "together", TEXT, ranks=ranks)
         seen = []
         loss = run.task.loss
-        run.task.loss = lambda *args: (seen.append(products_rounded()), loss(*args))[1]
+        run.task.loss = lambda *args: (seen.append(products_mode.rounded), loss(*args))[1]
         run.train()
         return seen, run.progress.val_loss
 

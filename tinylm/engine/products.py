@@ -26,10 +26,11 @@ products_mode = _Precision()
 
 @contextlib.contextmanager
 def products(precision: str) -> Iterator[None]:
-    """Within it, the matrix products of this thread round their float32 operands to "float32" or "bfloat16", to nearest
-    even, and add up in float32; products with a float64 operand round neither. It holds for matmul, einsum, linear layers, attention and
-    recurrent layers. A backward pass, and whatever is computed again for it, has the precision of its forward pass. The derivative
-    of the rounding itself counts as 1. Micikevicius et al. 2018, arXiv:1710.03740, and Kalamkar et al. 2019, arXiv:1905.12322.
+    """Within products("bfloat16"), this thread's matrix products round their float32 operands to bfloat16, to nearest even, and add up in
+    float32; within products("float32") they round nothing. A product with a float64 operand is never rounded. It holds for matmul,
+    einsum, linear layers, attention and recurrent layers. Some processors take numbers below 1.2e-38 for zeros then.
+    A backward pass, and whatever is computed again for it, has the precision of its forward pass. The derivative of the rounding itself
+    counts as 1. Micikevicius et al. 2018, arXiv:1710.03740, and Kalamkar et al. 2019, arXiv:1905.12322.
     Raises ConfigError for another precision.
     """
     if precision not in PRECISIONS:
@@ -46,11 +47,6 @@ def rounding(rounded: bool) -> Iterator[None]:
         yield
     finally:
         products_mode.rounded = before
-
-
-def products_rounded() -> bool:
-    """Returns whether this thread's products round float32 operands to bfloat16 now."""
-    return products_mode.rounded
 
 
 def to_bfloat16(x: Array) -> Array:

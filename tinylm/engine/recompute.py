@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinylm.engine.autograd import Node, mode, no_grad, set_recording
-from tinylm.engine.products import products_rounded, rounding
+from tinylm.engine.products import products_mode, rounding
 from tinylm.engine.random_keys import Generator, current, drawing_from
 
 
@@ -17,7 +17,7 @@ class Recompute:
     def __init__(self, fn: Callable[..., Any], generator: Generator) -> None:
         self.fn = fn
         self.generator, self.state = generator, generator.state
-        self.rounded = products_rounded()
+        self.rounded = products_mode.rounded
 
     def __call__(self, inputs: Sequence[Any]) -> tuple[Any, ...]:
         now, self.generator.state = self.generator.state, self.state  # so that dropout draws the same masks

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from tinylm.engine.arrays import Array, all_promoted, array_module, raw_module
 from tinylm.engine.op import op
-from tinylm.engine.products import matmul_now, products_rounded
+from tinylm.engine.products import matmul_now, products_mode
 from tinylm.errors import ShapeError
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -22,7 +22,7 @@ def einsum(arrays, /, subscripts):
     """
     arrays = all_promoted(arrays)
     xp = array_module(*arrays)
-    matmul, rounded = matmul_now(xp), products_rounded()
+    matmul, rounded = matmul_now(xp), products_mode.rounded
 
     def multiply(a, b, summed):  # without a sum element by element, unless the operands are rounded
         return matmul(a, b) if summed or rounded else a * b

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinylm.engine.products import products_rounded
+from tinylm.engine.products import products_mode
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, GradientShapeError
 from tinylm.verify.columns import Comparison
@@ -93,7 +93,7 @@ def check(call: Callable[[], Any], variables: Sequence[tuple[str, Tensor]], name
     """Does the same for a function without arguments that reads the named float64 tensors where they stand."""
     if not variables:
         raise ConfigError("gradcheck: no floating array among the arguments")
-    if products_rounded() and how.taped_in == "float32":
+    if products_mode.rounded and how.taped_in == "float32":
         raise ConfigError(
             "gradcheck: taped_in 'float32' within products(\"bfloat16\"): expected 'float64', since rounded operands have no derivative "
             "that differences could show"
@@ -123,6 +123,6 @@ def _report(call: Callable[[], Any], variables: Sequence[tuple[str, Tensor]], na
             curve = error_curve(problem, problem.vjp(comparison.y, c), c, without, rng)
     except GradientShapeError as error:
         rows = [Row(f"argument {error.argument}", float("inf"), str(error), shape_cause(error))]
-    if products_rounded():
+    if products_mode.rounded:
         remarks = [*remarks, 'checked in float64, whose products products("bfloat16") does not round']
     return Report(f"{name} ({mode}, order {how.order})", how.allowed, tuple(rows), tuple(remarks), curve)

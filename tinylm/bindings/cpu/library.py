@@ -22,10 +22,10 @@ _NUMBERS: dict[str, Any] = {"int": ctypes.c_int, "int64_t": ctypes.c_int64, "uin
 _FLOAT32 = np.dtype(np.float32)
 _ARRAYS = {
     "float": _FLOAT32,
-    "void": _FLOAT32,
+    "void": _FLOAT32,  # a weight, see `as_weight`
     "int64_t": np.dtype(np.int64),
     "uint8_t": np.dtype(np.uint8),
-}  # void: a weight, see `as_weight`
+}
 FORMATS = {"F16": 1, "BF16": 2, "Q4_0": 3, "Q4_1": 4, "Q8_0": 5, "Q4_K": 6, "Q6_K": 7}  # as in kernels/cpu/stored_weights.h; 0: float32
 LARGEST = 2**31 - 1  # the rows and columns that an sgemm counts
 _NO_MEMORY, _ID_OUT_OF_RANGE = 1, 2  # what a function returns, else 0

@@ -12,7 +12,7 @@ from tinylm.bindings.cuda.launching import CudaSource, Strided
 from tinylm.checks import check_finite, check_probability
 from tinylm.engine.arrays import array_module
 from tinylm.engine.kernels import kernel
-from tinylm.engine.products import products_rounded
+from tinylm.engine.products import products_mode
 
 _ROWS = {32: (64, 32), 64: (64, 32), 128: (32, 16)}  # widest D or E -> rows of a block's tile, 16 FORWARD_R and 16 BACKWARD_R
 _SOURCES = {width: CudaSource(f"scaled_dot_product_attention_{width}") for width in _ROWS}
@@ -41,7 +41,7 @@ def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout
     shared = (
         Strided(q), Strided(k), Strided(v), masks[0], heads, key_heads, steps, keys, width, out_width,
         *strides(q), *strides(k), *strides(v), *masks[1:], causal, 1 / math.sqrt(width) if scale is None else scale,
-        seed, stream, min(round(dropout * 2**32), 2**32 - 1), 1 / (1 - dropout), products_rounded(),
+        seed, stream, min(round(dropout * 2**32), 2**32 - 1), 1 / (1 - dropout), products_mode.rounded,
     )  # fmt: skip
 
     def blocks(heads, length, rows):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from tinylm.bindings.cuda.launching import CudaSource
 from tinylm.engine.arrays import Array, array_module
-from tinylm.engine.products import products_rounded
+from tinylm.engine.products import products_mode
 
 _ROUNDING = CudaSource("round_to_bfloat16")
 _THREADS = (256,)
@@ -16,7 +16,7 @@ _THREADS = (256,)
 
 def operand_now() -> Callable[[Array], Array]:
     """Returns what makes an array an operand of the products of a forward pass and its vjp: rounds it, or returns it as it is."""
-    return rounded if products_rounded() else lambda x: x
+    return rounded if products_mode.rounded else lambda x: x
 
 
 def rounded(x: Array) -> Array:

@@ -25,7 +25,7 @@ _PERHAPS = ", which may come from {}"  # where several numbers are equal, none i
 
 
 def likely_cause(evidence: Evidence) -> str:
-    """Returns the phrase of the first hypothesis that fits, or "" if none does, or if most elements of the argument are left out."""
+    """Returns the phrase of the first hypothesis that fits; "" if none does, or if most elements of the argument were left out."""
     if 2 * len(evidence.without) > evidence.point.size:
         return ""
     for hypothesis in HYPOTHESES:
@@ -92,7 +92,7 @@ def _named(s: float, e: Evidence) -> str:
 
 
 def _windows(e: Evidence, n: int) -> list[str]:
-    """Returns that n elements of the argument make one of an output, as in pooling, or the reverse, if the axes are as many."""
+    """Returns what else a factor of n may be where elements are pooled or repeated: how many of one side stand for one of the other."""
     size, found = e.wrong[0].size, []
     for i, shape in enumerate(e.problem.shapes):
         if len(shape) == e.wrong.ndim - 1 and 1 not in (*shape, *e.wrong.shape[1:]):
