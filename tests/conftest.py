@@ -1,4 +1,4 @@
-"""Settings for every test: hypothesis without deadlines, one PyTorch thread, a fresh seed."""
+"""Settings for every test: hypothesis without deadlines, one PyTorch thread, a fresh seed; one process per core for all tests."""
 
 import os
 import warnings
@@ -6,16 +6,42 @@ from typing import Any
 
 import pytest
 from cuda_on_cpu import reporting
+from cuda_on_cpu.emulator import Kernel
 from cuda_on_cpu.fixtures import emulated_cuda  # noqa: F401
 from device_helpers import cuda  # noqa: F401
 from hypothesis import settings
 
 import tinylm
+from tinylm.bindings.cpu.cores import thread_count
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("default", deadline=None, max_examples=25)
 settings.register_profile("ci", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """All tests run in one process per core, at most 8, if pytest-xdist is installed; a file's tests share one, for its fixtures' sake.
+
+    `-n` says otherwise. Named files run in this process, which starts at once, and so do the tests of a GPU, which they would share.
+    """
+    all_tests = config.args_source == pytest.Config.ArgsSource.TESTPATHS and "cuda" not in config.option.markexpr
+    if all_tests and config.pluginmanager.hasplugin("xdist") and config.option.numprocesses is None:
+        config.option.numprocesses, config.option.dist = min(thread_count(), 8), "loadfile"
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tells the first process which kernels this one has emulated."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["emulated"] = dict(Kernel.launches)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Counts the kernels that another process has emulated; one that crashed tells nothing."""
+    Kernel.launches.update(getattr(node, "workeroutput", {}).get("emulated", {}))
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
