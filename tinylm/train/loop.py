@@ -23,9 +23,11 @@ from tinylm.train.run_folder import RunLock, checkpoint_path, newest_whole, refu
 from tinylm.train.snapshots import restore
 from tinylm.train.state import Progress, RunState
 from tinylm.train.tasks.task import Carried, Task
+from tinylm.train.watching.bars import shown_bar
+from tinylm.train.watching.descriptions import Described, facts_of
 
 
-class Training:
+class Training(Described):
     """A task in training: `open` takes the run folder, `train` makes the steps.
 
     After a resume everything is as if the run had never stopped: weights, optimiser, random
@@ -127,14 +129,18 @@ class Training:
 
     # ---- all steps
 
-    def train(self, report: Report = lambda record: None) -> dict[str, Any] | None:
+    def train(self, report: Report | None = None) -> dict[str, Any] | None:
         """Trains up to config.steps, or until config.patience is used up. Writes the summary and returns it; the model then has
         the averaged weights, if they are averaged. If it was asked to stop before, writes a checkpoint and returns None.
 
-        `report` gets each record that metrics.jsonl gets: every log_every steps and whenever the run validates.
+        `report` gets each record that metrics.jsonl gets: every log_every steps and whenever the run validates. Without it there is a
+        progress bar in a terminal and in a notebook.
         Raises AnomalyError if a loss or the gradient norm is not finite, with the step, the parameter and the op;
         failure/ in the run folder then holds what `replay` needs, and the last checkpoint is kept.
         """
+        if report is None:
+            with shown_bar(self.state) as bar:
+                return self.train(bar or (lambda record: None))
         state, progress = self.state, self.progress
         with self.lock if state.ranks.rank == 0 else contextlib.nullcontext():
             state.clock.start(progress.step)
@@ -189,17 +195,18 @@ class Training:
 
     # ---- the folder
 
-    def open(self, resume: bool) -> None:
+    def open(self, resume: bool, take_over: bool = False) -> None:
         """Takes the folder: restores the newest checkpoint, or writes the task's files. It is locked until `train` is done.
 
         A folder whose run was ended before its first checkpoint is opened with `resume` False: the run is begun again.
+        take_over: from an object of this process that does not train, such as the one that a notebook's cell made before.
         Raises CheckpointError if another process has it, or if it holds a run already.
         """
         state = self.state
         writes = state.ranks.rank == 0
         with rank_0_first(state.ranks):  # it renames damaged checkpoints, so that the others do not read them
             if writes:
-                self.lock.acquire()
+                self.lock.acquire(take_over)
             try:
                 if writes and not resume:
                     refuse_used(self.folder)
@@ -219,6 +226,9 @@ class Training:
     @property
     def progress(self) -> Progress:
         return self.state.progress
+
+    def facts(self) -> dict[str, str]:
+        return facts_of(self.state)
 
 
 def rows_of(carried: Carried | None, rows: slice) -> Carried | None:
