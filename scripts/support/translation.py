@@ -10,7 +10,7 @@ from support.run_folders import named
 from tinylm.data.pairs import Pair, Pairs, load_pairs
 from tinylm.errors import DataError, one_line
 from tinylm.models.translation_baselines import NearestSentence, WordLexicon
-from tinylm.train.tasks.translation import SentenceTranslator, TranslationRun
+from tinylm.train.tasks.translation import SentenceTranslator, TranslationRun, score
 from tinylm.train.tasks.translation_config import TranslationConfig
 
 BEAMS = 4
@@ -80,16 +80,6 @@ def translations(translator: SentenceTranslator, sources: Sequence[str]) -> Outp
     return {
         "greedy": [translator.translate(source, beams=1) for source in sources],
         f"beam {BEAMS}": [translator.translate(source, beams=BEAMS) for source in sources],
-    }
-
-
-def score(texts: Sequence[str], references: Sequence[str]) -> dict[str, float]:
-    """Returns corpus BLEU (13a tokens, case kept) and chrF, both from 0 to 100."""
-    import sacrebleu
-
-    return {
-        "bleu": sacrebleu.corpus_bleu(list(texts), [list(references)]).score,
-        "chrf": sacrebleu.corpus_chrf(list(texts), [list(references)]).score,
     }
 
 

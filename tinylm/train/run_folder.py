@@ -164,6 +164,23 @@ def refuse_used(folder: Path) -> None:
     say_begun_again(folder)
 
 
+def remove_run(folder: Path) -> None:
+    """Deletes the files that a run has written into its folder, but for config.json and the lock, which the caller has.
+
+    Raises CheckpointError for a folder whose config.json is not that of a run, and when a file cannot be deleted.
+    """
+    record = read_json(folder / "config.json")
+    if not (isinstance(record, dict) and "train" in record):
+        raise CheckpointError(f"{folder / 'config.json'} is not the config of a tinylm run: nothing is deleted")
+    files = [folder / name for name in ("data.json", "metrics.jsonl", "summary.json", "model.safetensors")]
+    files += [folder / part / name for part in _SUBFOLDERS for name in names_in(folder / part)]
+    for path in files:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise CheckpointError(f"cannot delete {path}: {error.strerror or error}") from error
+
+
 def say_begun_again(folder: Path) -> None:
     """Prints on stderr that the run in the folder is begun again."""
     print(f"the run in {folder} was ended before it had saved anything: it is begun again", file=sys.stderr)

@@ -22,7 +22,6 @@ from tinylm.optim.schedules import StoredCosine
 from tinylm.train.loop import Training
 from tinylm.train.run_folder import never_started
 from tinylm.train.tasks.data_note import DATA_FILE, check_data, data_note, keep_note, source_of
-from tinylm.train.tasks.latent_semantics import latent_embedding
 from tinylm.train.tasks.loading import Checkpoint, load, read_config
 from tinylm.train.tasks.resuming import goes_on, settings_to_go_on
 from tinylm.train.tasks.task import Carried, MicroBatch, Task
@@ -147,6 +146,8 @@ def encode_fitting(vocabulary: Vocabulary, pairs: Sequence[Pair], block_size: in
 
 def start_embedding(model: TranslationModel, documents: Sequence[np.ndarray], seed: int) -> None:
     """Gives the tokens of the training pairs their latent vectors, of length 1; others keep their random ones."""
+    from tinylm.train.tasks.latent_semantics import latent_embedding  # with SciPy, which nothing else that trains or loads a run needs
+
     weight = model.embedding.weight
     tokens, width = weight.shape
     vectors = latent_embedding(documents, tokens, width, seed)
@@ -197,3 +198,13 @@ def load_translator(folder: str | Path, device: str = "cpu", checkpoint: Checkpo
     folder = Path(folder)
     model, tokenizer, config = load(folder, TranslationConfig, device, checkpoint)
     return SentenceTranslator(model, vocabulary_of(folder, tokenizer), config.block_size, device)
+
+
+def score(texts: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+    """Returns corpus BLEU (13a tokens, case kept) and chrF, both from 0 to 100."""
+    import sacrebleu
+
+    return {
+        "bleu": sacrebleu.corpus_bleu(list(texts), [list(references)]).score,
+        "chrf": sacrebleu.corpus_chrf(list(texts), [list(references)]).score,
+    }
