@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from tinylm.errors import TinylmError
 
-_SAID = {  # by the library: by a command
+SAID = {  # by the library: by a command
     "resume=True or exist_ok=True": "--resume",
     "choose another folder": "choose another --out",
     "accept_new_data=True": "--accept-new-data",
@@ -21,7 +21,7 @@ _SAID = {  # by the library: by a command
 
 def in_options(message: str) -> str:
     """Returns a message of the library with the options of a command where it names what Python calls so."""
-    for said, option in _SAID.items():
+    for said, option in SAID.items():
         message = message.replace(said, option)
     return message
 

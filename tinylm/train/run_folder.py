@@ -79,7 +79,8 @@ class RunLock:
             self.release()
             remedy = "let it end, or stop it, before going on here"
             if holder == str(os.getpid()):
-                holder, remedy = f"{holder}, this one", "another run object has the folder until it is trained; exist_ok=True takes it over"
+                more = "" if other is not None and other._in_use else "; exist_ok=True takes it over"
+                holder, remedy = f"{holder}, this one", f"another run object has the folder until it is trained{more}"
             raise CheckpointError(f"{self.folder} is in use by process {holder}: {remedy}") from error
         except OSError as error:
             self.release()

@@ -112,10 +112,15 @@ class FittedTranslator(Fitted):
     on; none after `load`.  summary: what summary.json says of the training.
     """
 
-    def __init__(self, folder: Path, temporary: bool = False, held_out: Sequence[Pair] = ()) -> None:
-        self.translator = load_translator(folder)
+    def __init__(self, folder: Path, temporary: bool = False, held_out: Sequence[Pair] = (), device: str = "cpu") -> None:
+        self.translator = load_translator(folder, device)
         self.model, self.held_out = self.translator.model, list(held_out)
         super().__init__(folder, temporary)
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str = "cpu") -> Self:
+        """Returns the translator of a run folder, on a device. Raises CheckpointError for any other folder; DeviceError."""
+        return cls(Path(folder), device=device)
 
     def predict(self, sources: Iterable[str], beams: int = 4) -> list[str]:
         """Returns the translation of each sentence by beam search; by greedy decoding for one beam.
@@ -179,7 +184,7 @@ def fit_translator(pairs: Iterable[Pair], config: TranslationConfig | None = Non
     """
     data = pairs_data(pairs)
     settings = dataclasses.replace(config or TranslationConfig.of_model(TranslationConfig.model), data=IN_PYTHON)
-    return FittedTranslator(_trained(lambda folder: TranslationRun(settings, data, folder)), True, data.test)
+    return FittedTranslator(_trained(lambda folder: TranslationRun(settings, data, folder)), True, data.test, settings.device)
 
 
 def _trained(made: Callable[[Path], Training]) -> Path:
