@@ -49,7 +49,8 @@ def test_which_options_are_found() -> None:
 
 def test_what_a_command_says_instead() -> None:
     library = [text for path in SOURCES for _, text in texts_in(path.read_text(encoding="utf-8"))]
-    commands = "".join(path.read_text(encoding="utf-8") for folder in (SCRIPTS, ROOT / "tinylm/train/tasks") for path in folder.rglob("*.py"))
+    files = [path for folder in (SCRIPTS, ROOT / "tinylm" / "train" / "tasks") for path in folder.rglob("*.py")]
+    commands = "".join(path.read_text(encoding="utf-8") for path in files)
     for said, option in wording.SAID.items():
         assert any(said in text for text in library), f"the library does not say {said!r} any more"
         (name,) = OPTION.findall(option)
