@@ -13,7 +13,7 @@ from support.resuming import refuse_changes, refuse_without_resume, value_of
 from support.run_folders import folder_or_temporary, say_if_finished
 from support.texts import texts_of
 from support.translate_compare import Compare, compare
-from support.translation import BEAMS, baselines, fitting, load, score, shortened, show, sizes, train_shown, translations
+from support.translation import BEAMS, baselines, fitting, load, shortened, show, sizes, train_shown, translations
 
 from tinylm.data.pairs import Pair, Pairs
 from tinylm.engine.devices import device_namespace
@@ -23,7 +23,7 @@ from tinylm.files.json_files import write_json
 from tinylm.train.run_folder import new_folder
 from tinylm.train.tasks.loading import read_config
 from tinylm.train.tasks.resuming import FREE_ON_RESUME
-from tinylm.train.tasks.translation import SentenceTranslator, TranslationRun, load_translator
+from tinylm.train.tasks.translation import SentenceTranslator, TranslationRun, load_translator, score
 from tinylm.train.tasks.translation_config import TranslationConfig, check_training_fits, default_config
 from tinylm.train.tensorboard import summary_writer
 

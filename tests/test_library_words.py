@@ -3,7 +3,7 @@
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -17,42 +17,50 @@ with mock.patch.object(sys, "path", [str(SCRIPTS), *sys.path]):
 
 SOURCES = [path for path in sorted((ROOT / "tinylm").rglob("*.py")) if path.name != "__main__.py"]  # which is the command line
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
-OF_OTHERS = re.compile(r"pip install --[\w-]+|--gpus|var\(--[\w-]+\)|--[\w-]+:")  # pip, containers, and properties of style sheets
+OF_OTHERS = re.compile(r"pip install --[\w-]+|--gpus|var\(--[\w-]+\)")  # of pip, of containers, and of style sheets
 
 
-def texts_in(code: str) -> Iterator[tuple[int, str]]:
-    """Yields (line, text) of each string of a program, those within f-strings too, without docstrings."""
-    tree = ast.parse(code)
-    described = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in described:
-            yield node.lineno, node.value
+def texts_in(code: str) -> list[tuple[int, str]]:
+    """Returns (line, text) of each string of a program, those within f-strings too, without docstrings."""
+    nodes = list(ast.walk(ast.parse(code)))
+    described = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    strings = (node for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in described)
+    return [(node.lineno, str(node.value)) for node in strings]
 
 
-def options_in(code: str) -> list[str]:
-    """Returns 'line: option' for each option that a string of a program names."""
-    found = ((line, OPTION.findall(OF_OTHERS.sub("", text))) for line, text in texts_in(code))
+def options_in(texts: list[tuple[int, str]]) -> list[str]:
+    """Returns 'line: option' for each option that a text names."""
+    found = ((line, OPTION.findall(OF_OTHERS.sub("", text))) for line, text in texts if "--" in text)
     return [f"{line}: {option}" for line, options in found for option in options]
 
 
-def test_no_message_of_the_library_names_an_option() -> None:
+@pytest.fixture(scope="module")
+def library() -> dict[Path, list[tuple[int, str]]]:
+    """Returns the strings of every file of the library that has a word of interest."""
+    words = ("--", *wording.SAID)
+    files = {path: path.read_text(encoding="utf-8") for path in SOURCES}
+    return {path: texts_in(code) for path, code in files.items() if any(word in code for word in words)}
+
+
+def test_no_message_of_the_library_names_an_option(library: dict[Path, list[tuple[int, str]]]) -> None:
     assert len(SOURCES) > 300, "the files were found"
-    found = [f"{path.relative_to(ROOT)}, line {each}" for path in SOURCES for each in options_in(path.read_text(encoding="utf-8"))]
+    found = [f"{path.relative_to(ROOT)}, line {each}" for path, texts in library.items() for each in options_in(texts)]
     assert found == [], "say the setting's name, and let scripts/support/wording.py translate"
 
 
 def test_which_options_are_found() -> None:
-    assert options_in('"""with --init"""\nraise ValueError(f"{x}: give --resume or (--out {y})")\n') == ["2: --resume", "2: --out"]
-    assert options_in('a = "var(--line) --soft: 1px; pip install --no-deps x, a--b, --"\n') == []
-    assert options_in('def f():\n    """--help"""\n    return "--help"\n') == ["3: --help"]
+    code = '"""with --init"""\nraise ValueError(f"{x}: give --resume or (--out {y}); --lr: 3")\n'
+    assert options_in(texts_in(code)) == ["2: --resume", "2: --out", "2: --lr"]
+    assert options_in(texts_in('a = "var(--line) pip install --no-deps x, a--b, --"\n')) == []
+    assert options_in(texts_in('def f():\n    """--help"""\n    return "--help"\n')) == ["3: --help"]
 
 
-def test_what_a_command_says_instead() -> None:
-    library = [text for path in SOURCES for _, text in texts_in(path.read_text(encoding="utf-8"))]
+def test_what_a_command_says_instead(library: dict[Path, list[tuple[int, str]]]) -> None:
+    said_there = [text for texts in library.values() for _, text in texts]
     files = [path for folder in (SCRIPTS, ROOT / "tinylm" / "train" / "tasks") for path in folder.rglob("*.py")]
     commands = "".join(path.read_text(encoding="utf-8") for path in files)
     for said, option in wording.SAID.items():
-        assert any(said in text for text in library), f"the library does not say {said!r} any more"
+        assert any(said in text for text in said_there), f"the library does not say {said!r} any more"
         (name,) = OPTION.findall(option)
         assert re.search(rf"^    {name.removeprefix('--').replace('-', '_')}: ", commands, re.MULTILINE), f"no command has {name}"
 

@@ -10,7 +10,7 @@ from support.run_folders import named
 from tinylm.data.pairs import Pair, Pairs, load_pairs
 from tinylm.errors import DataError, one_line
 from tinylm.models.translation_baselines import NearestSentence, WordLexicon
-from tinylm.train.tasks.translation import SentenceTranslator, TranslationRun, score
+from tinylm.train.tasks.translation import SentenceTranslator, TranslationRun
 from tinylm.train.tasks.translation_config import TranslationConfig
 
 BEAMS = 4

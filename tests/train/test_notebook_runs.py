@@ -1,5 +1,6 @@
 """Runs in a notebook: a cell that runs again, what a run says of itself, its progress bar, and its best weights."""
 
+import contextlib
 import dataclasses
 import io
 import sys
@@ -14,7 +15,7 @@ from long_runs import NINE, OPINIONS, TEXT, stop_at, tiny, tiny_classifier, tiny
 from tinylm.data import open_corpus
 from tinylm.errors import CheckpointError, ConfigError, DataError
 from tinylm.files.signed_arrays import read_arrays
-from tinylm.train import Counting, Run, load_run, validation_loss
+from tinylm.train import Counting, Run, TrainConfig, load_run, validation_loss
 from tinylm.train.run_folder import saved_checkpoints
 from tinylm.train.tasks.classifier_run import ClassifierRun
 from tinylm.train.tasks.translation import load_translator
@@ -73,7 +74,7 @@ def test_a_run_that_trains_is_not_taken_over(tmp_path: Path) -> None:
     run, refused = run_of(tmp_path), []
 
     def report(record: dict[str, Any]) -> None:
-        with pytest.raises(CheckpointError, match="in use by process .*, this one: another run object has the folder"):
+        with pytest.raises(CheckpointError, match=r"in use by process .*, this one: another run object has the folder"):
             run_of(tmp_path)
         refused.append(record["step"])
 
@@ -101,8 +102,9 @@ def test_the_other_tasks_go_on_too(tmp_path: Path) -> None:
 def test_a_fine_tuned_run_goes_on_with_the_shape_that_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Run(tiny("gpt", **SMALL | {"n_embd": 24}), "base", TEXT).train()
+    config = TrainConfig(init="base", block_size=8, batch_size=4, steps=2, eval_every=2, warmup=0)
     for _ in range(2):
-        run = run_of("tuned", init="base")
+        run = Run(config, "tuned", TEXT, exist_ok=True)
         assert run.config.n_embd == 24
         run.train()
 
@@ -169,29 +171,30 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
         monkeypatch.setenv(name, value)
     for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(sys, "stdout", made := Terminal())
-    return made
+    return Terminal()
 
 
 def test_a_bar_in_a_terminal(tmp_path: Path, terminal: Terminal) -> None:
     run = run_of(tmp_path / "run")
-    run.train()
+    with contextlib.redirect_stdout(terminal):
+        run.train()
     shown = terminal.getvalue()
     assert "\x1b[" in shown
     assert "6/6" in shown
     assert f"val {run.progress.val_loss:.4f}" in shown
     before = len(shown)
-    Run(tiny("gpt", **SMALL), tmp_path / "other", TEXT).train(lambda record: None)  # who takes the records shows them
+    with contextlib.redirect_stdout(terminal):
+        Run(tiny("gpt", **SMALL), tmp_path / "other", TEXT).train(lambda record: None)  # who takes the records shows them
     assert len(terminal.getvalue()) == before
 
 
 def test_one_bar_at_a_time_and_none_on_other_ranks(tmp_path: Path, terminal: Terminal) -> None:
     run = run_of(tmp_path / "run")
-    with shown_bar(run.state) as bar, shown_bar(run.state) as second:
+    with contextlib.redirect_stdout(terminal), shown_bar(run.state) as bar, shown_bar(run.state) as second:
         assert isinstance(bar, TerminalBar)
         assert second is None
     run.state.ranks.rank = 1
-    with shown_bar(run.state) as bar:
+    with contextlib.redirect_stdout(terminal), shown_bar(run.state) as bar:
         assert bar is None
 
 

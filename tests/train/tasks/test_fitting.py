@@ -95,7 +95,7 @@ def test_saving_twice(classifier: FittedClassifier, tmp_path: Path) -> None:
     assert not (folder / "checkpoints" / "step-99999999.safetensors").exists()
     assert (folder / "notes.txt").read_text(encoding="utf-8") == "mine"
     assert FittedClassifier.load(folder).predict(["good music"]) == ["yes"]
-    with pytest.raises(CheckpointError, match="the run is in .* already"):
+    with pytest.raises(CheckpointError, match=r"the run is in .* already"):
         FittedClassifier.load(folder).save(folder, overwrite=True)
     write_json(tmp_path / "config.json", {"model_type": "gpt2"})
     with pytest.raises(CheckpointError, match="is not the config of a tinylm run: nothing is deleted"):

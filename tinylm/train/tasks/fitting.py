@@ -184,7 +184,7 @@ def fit_translator(pairs: Iterable[Pair], config: TranslationConfig | None = Non
     """
     data = pairs_data(pairs)
     settings = dataclasses.replace(config or TranslationConfig.of_model(TranslationConfig.model), data=IN_PYTHON)
-    return FittedTranslator(_trained(lambda folder: TranslationRun(settings, data, folder)), True, data.test, settings.device)
+    return FittedTranslator(_trained(lambda folder: TranslationRun(settings, folder, data)), True, data.test, settings.device)
 
 
 def _trained(made: Callable[[Path], Training]) -> Path:

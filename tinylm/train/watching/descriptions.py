@@ -36,5 +36,6 @@ def facts_of(state: RunState) -> dict[str, str]:
 
 
 def described_model(name: str, model: Any) -> str:
-    """Returns a model's name and size."""
-    return f"{name}, {model.num_parameters():,} parameters"
+    """Returns a model's name and size; n-grams that are not counted yet have none."""
+    size = model.num_parameters()
+    return f"{name}, {size:,} parameters" if size else name
