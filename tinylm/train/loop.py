@@ -21,13 +21,12 @@ from tinylm.train.metrics import MetricsLog
 from tinylm.train.records import Report, log_record, save_checkpoint, summarize, validate
 from tinylm.train.run_folder import RunLock, checkpoint_path, newest_whole, refuse_used, saved_checkpoints
 from tinylm.train.snapshots import restore
-from tinylm.train.state import Progress, RunState
+from tinylm.train.state import RunState
 from tinylm.train.tasks.task import Carried, Task
-from tinylm.train.watching.bars import shown_bar
-from tinylm.train.watching.descriptions import Described, facts_of
+from tinylm.train.watching.runs import WatchedRun
 
 
-class Training(Described):
+class Training(WatchedRun):
     """A task in training: `open` takes the run folder, `train` makes the steps.
 
     After a resume everything is as if the run had never stopped: weights, optimiser, random
@@ -133,14 +132,12 @@ class Training(Described):
         """Trains up to config.steps, or until config.patience is used up. Writes the summary and returns it; the model then has
         the averaged weights, if they are averaged. If it was asked to stop before, writes a checkpoint and returns None.
 
-        `report` gets each record that metrics.jsonl gets: every log_every steps and whenever the run validates. Without it there is a
-        progress bar in a terminal and in a notebook.
+        `report` gets each record of metrics.jsonl, every log_every steps and at validations. Without it a progress bar is shown.
         Raises AnomalyError if a loss or the gradient norm is not finite, with the step, the parameter and the op;
         failure/ in the run folder then holds what `replay` needs, and the last checkpoint is kept.
         """
         if report is None:
-            with shown_bar(self.state) as bar:
-                return self.train(bar or (lambda record: None))
+            return self.with_bar(self.train)
         state, progress = self.state, self.progress
         with self.lock if state.ranks.rank == 0 else contextlib.nullcontext():
             state.clock.start(progress.step)
@@ -222,13 +219,6 @@ class Training(Described):
                 raise
         separate_draws(state.ranks, state.generator)
         check_same_weights(state.ranks, state.task.model, "at the start")
-
-    @property
-    def progress(self) -> Progress:
-        return self.state.progress
-
-    def facts(self) -> dict[str, str]:
-        return facts_of(self.state)
 
 
 def rows_of(carried: Carried | None, rows: slice) -> Carried | None:
