@@ -17,9 +17,9 @@ import tinylm
 from tinylm.checks import check_integer
 from tinylm.data.corpora import read_text
 from tinylm.data.tokenizers import StreamDecoder, Tokenizer
-from tinylm.decode import Sampling, generate, generate_batch, token_biases
+from tinylm.decode import Sampling, generate_batch, stream_text, token_biases
 from tinylm.decode.sampling import cut_at_stops
-from tinylm.decode.scoring import forbidden_ids, line_break
+from tinylm.decode.texts import drawn_ids, first_ids
 from tinylm.engine.devices import device_namespace
 from tinylm.engine.products import Precision, products
 from tinylm.engine.random_keys import default_generator
@@ -122,13 +122,11 @@ def work(arguments: Arguments) -> None:
         chat(arguments, sampling, model, tokenizer)
         return
     prompt = "\n" if arguments.prompt is None else arguments.prompt
-    ids = [*tokenizer.start, *(line_break(tokenizer) if arguments.prompt is None else tokenizer.encode(prompt)).tolist()]
-    if arguments.prompt is None and not ids:
-        raise ConfigError("the model has never seen a line break: give --prompt")
+    ids = first_ids(tokenizer, arguments.prompt)
     if arguments.samples > 1:
         many(arguments, sampling, model, tokenizer, [prompt], [ids])
         return
-    stream = stream_text(arguments, sampling, model, tokenizer, ids)
+    stream = written(arguments, sampling, model, tokenizer, ids)
     first = next(stream, "")  # a wrong setting is reported before anything is printed
     sys.stdout.write(prompt + first)
     for piece in stream:
@@ -146,7 +144,7 @@ def chat(arguments: Arguments, sampling: Sampling, model: LanguageModel | NgramL
     for line in lines:
         messages.append({"role": "user", "content": line})
         answer = ""
-        for piece in stream_text(arguments, sampling, model, tokenizer, tokenizer.chat_ids(messages), new=True):
+        for piece in written(arguments, sampling, model, tokenizer, tokenizer.chat_ids(messages), new=True):
             sys.stdout.write(piece)
             sys.stdout.flush()
             answer += piece
@@ -165,25 +163,18 @@ def typed() -> Iterator[str]:
             yield line
 
 
-def settings(arguments: Arguments, tokenizer: Tokenizer, model: LanguageModel | NgramLM) -> dict:
-    forbidden = forbidden_ids(tokenizer, model.vocab_size)
-    ends = () if arguments.ignore_eos else tuple(i for i in tokenizer.ends if i < model.vocab_size)
-    return {"device": arguments.device, "forbidden": forbidden, "ends": ends, "use_cache": arguments.cache}
+def number_of_tokens(arguments: Arguments) -> int:
+    return 3 if arguments.dry_run else arguments.tokens
 
 
-def stream_text(
+def written(
     arguments: Arguments, sampling: Sampling, model: LanguageModel | NgramLM, tokenizer: Tokenizer, ids: list[int], new: bool = False,
 ) -> Iterator[str]:  # fmt: skip
     """Yields the text that continues ids, piece by piece, up to the end-of-text token, which is left out. new: ids end a text."""
-
-    def pieces() -> Iterator[str]:
-        decoder = StreamDecoder(tokenizer, () if new else ids)
-        count = 3 if arguments.dry_run else arguments.tokens
-        for token in generate(model, ids, count, sampling, **settings(arguments, tokenizer, model)):
-            yield decoder.push(token)
-        yield decoder.finish()
-
-    return cut_at_stops(pieces(), arguments.stop)
+    return stream_text(
+        model, tokenizer, ids, number_of_tokens(arguments), sampling, new=new, stop=arguments.stop, ignore_ends=arguments.ignore_eos,
+        device=arguments.device, use_cache=arguments.cache,
+    )  # fmt: skip
 
 
 def bias_of(text: str) -> tuple[int | str, float]:
@@ -205,9 +196,11 @@ def prompts_of(path: Path, encoding: str, tokenizer: Tokenizer) -> tuple[list[st
     encoded = []
     for number, prompt in enumerate(prompts, 1):
         try:
-            encoded.append([*tokenizer.start, *(tokenizer.encode(prompt) if prompt else line_break(tokenizer)).tolist()])
+            encoded.append(first_ids(tokenizer, prompt or None))
         except DataError as error:
             raise DataError(f"{path}, line {number}: {error}") from error
+        except ConfigError as error:
+            raise DataError(f"{path}, line {number} is empty, and the model has never seen a line break") from error
     return prompts, encoded
 
 
@@ -219,18 +212,18 @@ def many(
     in tokens form a batch; each sample has its own random stream."""
     prompts, encoded = ([each for each in given for _ in range(arguments.samples)] for given in (prompts, encoded))
     streams = [default_generator.numpy() for _ in prompts]
-    chosen = settings(arguments, tokenizer, model)
+    limits = drawn_ids(tokenizer, model.vocab_size, arguments.ignore_eos)
     texts = [""] * len(prompts)
     for length in sorted({len(ids) for ids in encoded}):
         rows = [i for i, ids in enumerate(encoded) if len(ids) == length]
         steps = generate_batch(
-            model, [encoded[i] for i in rows], 3 if arguments.dry_run else arguments.tokens, sampling,
-            randoms=[streams[i] for i in rows], **chosen,
+            model, [encoded[i] for i in rows], number_of_tokens(arguments), sampling, randoms=[streams[i] for i in rows],
+            device=arguments.device, use_cache=arguments.cache, **limits,
         )  # fmt: skip
         columns = list(steps)
         for place, i in enumerate(rows):
             decoder = StreamDecoder(tokenizer, encoded[i])
-            drawn = itertools.takewhile(lambda token: token not in chosen["ends"], (column[place] for column in columns))
+            drawn = itertools.takewhile(lambda token: token not in limits["ends"], (column[place] for column in columns))
             text = "".join(map(decoder.push, drawn)) + decoder.finish()
             texts[i] = "".join(cut_at_stops(iter([text]), arguments.stop))
     for prompt, text in zip(prompts, texts, strict=True):

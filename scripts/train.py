@@ -15,8 +15,9 @@ from support import console
 from support.display import train_watched
 from support.estimate_tables import show_estimate
 from support.new_runs import new_run
-from support.resuming import FREE_ON_RESUME, refuse_changes, refuse_without_resume, value_of
+from support.resuming import refuse_changes, refuse_without_resume, value_of
 from support.run_folders import folder_or_temporary, named, say_if_finished
+from support.wording import errors_in_options
 
 from tinylm import __version__
 from tinylm.data import Corpus, open_corpus
@@ -30,10 +31,12 @@ from tinylm.errors import ConfigError
 from tinylm.train import Counting, Run, TrainConfig, default_config
 from tinylm.train.distributed import MPIRanks, Ranks, refuse_lone_ranks
 from tinylm.train.run_folder import new_folder
+from tinylm.train.tasks.data_note import token_counts
 from tinylm.train.tasks.fine_tuning import fine_tuning_config
 from tinylm.train.tasks.language_model_config import check_training_fits
 from tinylm.train.tasks.loading import read_config
 from tinylm.train.tasks.presets import preset
+from tinylm.train.tasks.resuming import FREE_ON_RESUME
 from tinylm.train.tensorboard import summary_writer
 
 
@@ -101,7 +104,7 @@ def main() -> int:
     if "--distributed" not in sys.argv[1:]:
         refuse_lone_ranks()
         return work(parse(sys.argv[1:]), Ranks())
-    with MPIRanks() as ranks, contextlib.ExitStack() as stack:
+    with MPIRanks() as ranks, errors_in_options(), contextlib.ExitStack() as stack:
         if ranks.rank:
             stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w", encoding="utf-8"))))
         arguments = parse(sys.argv[1:])
@@ -159,8 +162,8 @@ def refuse_scaling_with(arguments: Arguments, ranks: Ranks) -> None:
 
 
 def introduce(run: Run | Counting, text: str | Corpus) -> None:
-    config, task, kinds = run.config, run.task, run.task.tokenizer.vocab_size
-    print(f"{config.model} on {config.data}: {len(task.train_ids):,} tokens of {kinds:,} kinds, {len(task.val_ids):,} more for validation")
+    config, task = run.config, run.task
+    print(f"{config.model} on {config.data}: {token_counts(task.tokenizer, task.train_ids, task.val_ids)}")
     if isinstance(text, Corpus):
         print(text.summary())
 

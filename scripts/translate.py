@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import tyro
 from support import console
 from support.new_runs import new_run
-from support.resuming import FREE_ON_RESUME, refuse_changes, refuse_without_resume, value_of
+from support.resuming import refuse_changes, refuse_without_resume, value_of
 from support.run_folders import folder_or_temporary, say_if_finished
 from support.texts import texts_of
 from support.translate_compare import Compare, compare
-from support.translation import BEAMS, baselines, fitting, load, score, shortened, show, sizes, train_shown, translations
+from support.translation import BEAMS, baselines, fitting, load, shortened, show, sizes, train_shown, translations
 
 from tinylm.data.pairs import Pair, Pairs
 from tinylm.engine.devices import device_namespace
@@ -22,7 +22,8 @@ from tinylm.errors import ConfigError, DataError
 from tinylm.files.json_files import write_json
 from tinylm.train.run_folder import new_folder
 from tinylm.train.tasks.loading import read_config
-from tinylm.train.tasks.translation import SentenceTranslator, TranslationRun, load_translator
+from tinylm.train.tasks.resuming import FREE_ON_RESUME
+from tinylm.train.tasks.translation import SentenceTranslator, TranslationRun, load_translator, score
 from tinylm.train.tasks.translation_config import TranslationConfig, check_training_fits, default_config
 from tinylm.train.tensorboard import summary_writer
 

@@ -59,7 +59,8 @@ def _parts(readme: str) -> list[list[Block]]:
 
 
 @pytest.mark.parametrize("blocks", [part for readme in readmes() for part in _parts(readme)], ids=lambda part: str(part[0]))
-def test_python_blocks_run(blocks: list[Block]) -> None:
+def test_python_blocks_run(blocks: list[Block], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     registered = dict(makers)
     names: dict[str, object] = {}
     try:

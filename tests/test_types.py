@@ -31,10 +31,12 @@ def test_mypy_finds_the_four_mistakes_of_a_user_and_nothing_else(tmp_path: Path)
         wrong = wrong.replace(text, mistake)
     (tmp_path / "right.py").write_text(right, "utf-8")
     (tmp_path / "wrong.py").write_text(wrong, "utf-8")
-    (first_page,) = (block.code for block in blocks_of("README.md") if block.language == "python")
-    (tmp_path / "first_page.py").write_text(first_page, "utf-8")
+    first_page = [block.code for block in blocks_of("README.md") if block.language == "python"]
+    pages = [f"first_page_{number}.py" for number in range(len(first_page))]
+    for name, code in zip(pages, first_page, strict=True):
+        (tmp_path / name).write_text(code, "utf-8")
     command = [sys.executable, "-m", "mypy", "--hide-error-context", "--no-error-summary", f"--cache-dir={ROOT / '.mypy_cache' / 'users'}"]
-    found = subprocess.run([*command, "right.py", "wrong.py", "first_page.py"], cwd=tmp_path, capture_output=True, text=True)
+    found = subprocess.run([*command, "right.py", "wrong.py", *pages], cwd=tmp_path, capture_output=True, text=True)
     errors = [line for line in found.stdout.splitlines() if ": error: " in line]
     assert len(errors) == len(MISTAKES), found.stdout + found.stderr
     for _, message in MISTAKES.values():

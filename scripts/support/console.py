@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import tyro
 
+from support.wording import in_options
 from tinylm.checks import nearest
 from tinylm.errors import ConfigError, explanation
 
@@ -132,7 +133,7 @@ def run(main: Callable[[], int | None]) -> None:
     except Exception as error:
         if (line := explanation(error)) is None:
             raise
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error: {in_options(line)}", file=sys.stderr)
         status = 2
     sys.exit(status)
 

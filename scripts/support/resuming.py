@@ -4,11 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tinylm.errors import ConfigError
-
-FREE_ON_RESUME = {
-    "steps", "device", "precision", "weights", "log_every", "eval_every", "save_every", "save_minutes", "keep", "patience",
-    "checkpoint_activations",
-}  # fmt: skip
+from tinylm.train.tasks.resuming import changed_setting
 
 
 def value_of(flag: str, argv: Sequence[str]) -> str | None:
@@ -27,10 +23,9 @@ def value_of(flag: str, argv: Sequence[str]) -> str | None:
 
 def refuse_changes(arguments: Any, saved: Mapping[str, Any], free: Collection[str] = ()) -> None:
     """Raises ConfigError if the arguments of a resume differ from the saved settings, those in `free` aside, or name a new folder."""
-    for name, value in saved.items():
-        if name not in free and getattr(arguments, name) != value:
-            flag = f"--{name.replace('_', '-')} {getattr(arguments, name)}"
-            raise ConfigError(f"{flag}: the run in {arguments.resume} was made with {value}, which a resume cannot change")
+    if name := changed_setting(vars(arguments), saved, free):
+        flag = f"--{name.replace('_', '-')} {getattr(arguments, name)}"
+        raise ConfigError(f"{flag}: the run in {arguments.resume} was made with {saved[name]}, which a resume cannot change")
     if arguments.out is not None:
         raise ConfigError("--out and --resume do not go together: a resumed run stays in its folder")
 

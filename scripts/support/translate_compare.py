@@ -12,7 +12,7 @@ from rich.table import Table
 from support import console
 from support.run_folders import folder_or_temporary
 from support.tables import screen
-from support.translation import BEAMS, Outputs, baselines, fitting, load, score, shortened, show, sizes, train_shown, translations
+from support.translation import BEAMS, Outputs, baselines, fitting, load, shortened, show, sizes, train_shown, translations
 from tinylm.data.pairs import Pairs
 from tinylm.engine.devices import device_namespace
 from tinylm.engine.products import products
@@ -21,7 +21,7 @@ from tinylm.files.json_files import read_json
 from tinylm.train.run_folder import never_started
 from tinylm.train.tasks.data_note import data_note, what_changed
 from tinylm.train.tasks.loading import read_config
-from tinylm.train.tasks.translation import TranslationRun, load_translator
+from tinylm.train.tasks.translation import TranslationRun, load_translator, score
 from tinylm.train.tasks.translation_config import TranslationConfig, default_config
 
 Model = Literal["transformer", "lstm", "torch"]

@@ -83,16 +83,6 @@ def translations(translator: SentenceTranslator, sources: Sequence[str]) -> Outp
     }
 
 
-def score(texts: Sequence[str], references: Sequence[str]) -> dict[str, float]:
-    """Returns corpus BLEU (13a tokens, case kept) and chrF, both from 0 to 100."""
-    import sacrebleu
-
-    return {
-        "bleu": sacrebleu.corpus_bleu(list(texts), [list(references)]).score,
-        "chrf": sacrebleu.corpus_chrf(list(texts), [list(references)]).score,
-    }
-
-
 def show(sources: Sequence[str], references: Sequence[str], outputs: Outputs) -> None:
     """Prints 10 of the sentences, evenly spread, with the output of every system."""
     last = len(sources) - 1

@@ -258,7 +258,7 @@ def test_n_grams_that_were_counted_are_not_counted_again(tmp_path: Path) -> None
     with pytest.raises(CheckpointError, match="is finished"):
         ngram(counted, resume=True)
     (counted / "summary.json").unlink()  # as if it had been ended before its last file
-    with pytest.raises(CheckpointError, match="holds a run already: continue it with --resume"):
+    with pytest.raises(CheckpointError, match="holds a run already: continue it with resume=True"):
         ngram(counted)
     ngram(counted, resume=True).train()
     assert (counted / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()

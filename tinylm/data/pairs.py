@@ -1,6 +1,6 @@
 """Sentences and their translations: the shipped verses or the user's, their split, ids and batches."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,14 +46,23 @@ def load_pairs(source: str | Path, encoding: str = "utf-8") -> Pairs:
     groups: dict[str, list[Pair]] = {}
     for key, first, second, *_ in kept:
         groups.setdefault(key.rpartition(".")[0] if keyed else key, []).append((first, second))
+    train, validation, test = split_pairs(groups, str(path))
+    return Pairs(train, validation, test, len(problems), problems[0] if problems else "", unread_fields(rows, 3))
+
+
+def split_pairs(groups: Mapping[str, Sequence[Pair]], source: str) -> tuple[list[Pair], list[Pair], list[Pair]]:
+    """Returns the training, validation and test parts: 90, 5 and 5 % of the groups, in an order that is the same on every machine.
+
+    Raises DataError, naming the source, for fewer than three groups.
+    """
     if len(groups) < 3:
-        raise DataError(f"{path} has {len(groups)} pairs: expected at least 3, to train, validate and test")
+        raise DataError(f"{source} has {len(groups)} pairs: expected at least 3, to train, validate and test")
     names = list(groups)
     order = np.random.Generator(philox((_SPLIT_SEED, 0))).permutation(len(names)).tolist()
     size = max(len(names) // 20, 1)
     parts = order[2 * size :], order[:size], order[size : 2 * size]
     train, validation, test = ([pair for i in sorted(part) for pair in groups[names[i]]] for part in parts)
-    return Pairs(train, validation, test, len(problems), problems[0] if problems else "", unread_fields(rows, 3))
+    return train, validation, test
 
 
 class Vocabulary:

@@ -81,7 +81,9 @@ def _decoded(path: Path, encoding: str, digest: Any) -> Iterator[str]:
                     why = str(error)  # UTF-16 or UTF-32 without its mark
                     if isinstance(error, UnicodeDecodeError):
                         why = f"byte {error.object[error.start]:#04x} at position {position - waiting + error.start} ({error.reason})"
-                    raise DataError(f"{path} is not {encoding.upper()} text: {why}; another encoding can be named (--encoding)") from error
+                    raise DataError(
+                        f"{path} is not {encoding.upper()} text: {why}; another encoding can be named (encoding=...)"
+                    ) from error
                 if "\0" in text:
                     raise DataError(f"{path} is not text: a zero byte at position {characters + text.index(chr(0))} of its characters")
                 if characters == 0:

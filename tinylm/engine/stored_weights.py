@@ -13,7 +13,7 @@ from tinylm.errors import ConfigError
 
 _FLOAT32 = np.dtype(np.float32)
 Weights = Literal["stored", "float32"]  # of a pretrained model: matrices as their file has them, if the kernels here read them so
-HINT = "load the model with weights='float32' (--weights float32) to change its weights"
+HINT = "load the model with weights='float32' to change its weights"
 
 
 class StoredWeights(np.lib.mixins.NDArrayOperatorsMixin):

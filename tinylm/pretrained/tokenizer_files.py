@@ -77,7 +77,7 @@ class PretrainedTokenizer:
     def chat_ids(self, messages: list[dict[str, str]]) -> list[int]:
         """Returns the ids of a conversation, up to where the assistant speaks. Raises ConfigError without a chat template; DataError."""
         if self.template is None:
-            raise ConfigError("the model has no chat template, so it cannot hold a conversation: leave out --chat")
+            raise ConfigError("the model has no chat template, so it cannot hold a conversation")
         return self.encode(self.template.render(messages)).tolist()
 
 

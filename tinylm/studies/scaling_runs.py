@@ -57,7 +57,7 @@ def plan_scaling(config: TrainConfig, text: str | Corpus) -> ScalingPlan:
             f"n_embd {config.n_embd} with {config.n_head} heads: narrower widths {sorted(w.n_embd for w in widths)}, a scaling law needs 3"
         )
     if len(amounts) < 3:
-        raise ConfigError(f"{most} steps are a pass, or all that --steps allows: a scaling law needs 8 or more, for 3 amounts of data")
+        raise ConfigError(f"{most} steps are a pass, or all that steps allows: a scaling law needs 8 or more, for 3 amounts of data")
     runs = tuple(_scheduled(width, steps) for width, steps in itertools.product(widths, amounts))
     return ScalingPlan(config, runs, tokenizer, len(train_ids))
 
@@ -82,7 +82,7 @@ def finished(plan: ScalingPlan, config: TrainConfig, out: Path, text: str | Corp
         return None
     same = read_config(folder, TrainConfig)[0] == config and not what_changed(folder, data_note(text, "the text"))
     if not same:
-        raise CheckpointError(f"{folder} holds a run of other settings or on other data: choose another --out")
+        raise CheckpointError(f"{folder} holds a run of other settings or on other data: choose another folder")
     return read_json(folder / "summary.json") if exists(folder / "summary.json") else None
 
 

@@ -70,7 +70,7 @@ class MPIRanks(Ranks):
         try:
             mpi = importlib.import_module("mpi4py.MPI")  # this starts MPI
         except (ImportError, RuntimeError) as error:
-            raise ConfigError(f'--distributed needs mpi4py and an MPI library: pip install "tinylm[distributed]" ({error})') from error
+            raise ConfigError(f'several processes need mpi4py and an MPI library: pip install "tinylm[distributed]" ({error})') from error
         self._mpi, self._comm = mpi, mpi.COMM_WORLD
         self.rank, self.size = self._comm.rank, self._comm.size
         self._here = self._comm.Split_type(mpi.COMM_TYPE_SHARED)  # the ranks of this machine
@@ -95,7 +95,7 @@ class MPIRanks(Ranks):
         cupy = device_namespace(own)
         nccl = importlib.import_module("cupy.cuda.nccl")
         if not nccl.available:
-            raise DeviceError("--distributed on GPUs needs NCCL, which CuPy does not find: pip install nvidia-nccl-cu12")
+            raise DeviceError("training on several GPUs needs NCCL, which CuPy does not find: pip install nvidia-nccl-cu12")
         name = self.broadcast(nccl.get_unique_id() if self.rank == 0 else None)
         self._nccl = NcclMeans(nccl, nccl.NcclCommunicator(self.size, name, self.rank), self.size, cupy)
         return own
@@ -185,7 +185,7 @@ def refuse_lone_ranks(environment: Any = os.environ) -> None:
     """Raises ConfigError when mpiexec has started several processes that do not know of each other."""
     for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE"):
         if environment.get(name, "1") != "1":
-            raise ConfigError(f"mpiexec started {environment[name]} processes, which would all train the same: add --distributed")
+            raise ConfigError(f"mpiexec started {environment[name]} processes, which would all train the same: give each run MPIRanks()")
 
 
 @contextlib.contextmanager

@@ -21,11 +21,12 @@ from tinylm.train.metrics import MetricsLog
 from tinylm.train.records import Report, log_record, save_checkpoint, summarize, validate
 from tinylm.train.run_folder import RunLock, checkpoint_path, newest_whole, refuse_used, saved_checkpoints
 from tinylm.train.snapshots import restore
-from tinylm.train.state import Progress, RunState
+from tinylm.train.state import RunState
 from tinylm.train.tasks.task import Carried, Task
+from tinylm.train.watching.runs import WatchedRun
 
 
-class Training:
+class Training(WatchedRun):
     """A task in training: `open` takes the run folder, `train` makes the steps.
 
     After a resume everything is as if the run had never stopped: weights, optimiser, random
@@ -127,14 +128,16 @@ class Training:
 
     # ---- all steps
 
-    def train(self, report: Report = lambda record: None) -> dict[str, Any] | None:
+    def train(self, report: Report | None = None) -> dict[str, Any] | None:
         """Trains up to config.steps, or until config.patience is used up. Writes the summary and returns it; the model then has
         the averaged weights, if they are averaged. If it was asked to stop before, writes a checkpoint and returns None.
 
-        `report` gets each record that metrics.jsonl gets: every log_every steps and whenever the run validates.
+        `report` gets each record of metrics.jsonl, every log_every steps and at validations. Without it a progress bar is shown.
         Raises AnomalyError if a loss or the gradient norm is not finite, with the step, the parameter and the op;
         failure/ in the run folder then holds what `replay` needs, and the last checkpoint is kept.
         """
+        if report is None:
+            return self.with_bar(self.train)
         state, progress = self.state, self.progress
         with self.lock if state.ranks.rank == 0 else contextlib.nullcontext():
             state.clock.start(progress.step)
@@ -189,17 +192,18 @@ class Training:
 
     # ---- the folder
 
-    def open(self, resume: bool) -> None:
+    def open(self, resume: bool, take_over: bool = False) -> None:
         """Takes the folder: restores the newest checkpoint, or writes the task's files. It is locked until `train` is done.
 
         A folder whose run was ended before its first checkpoint is opened with `resume` False: the run is begun again.
+        take_over: from an object of this process that does not train, such as the one that a notebook's cell made before.
         Raises CheckpointError if another process has it, or if it holds a run already.
         """
         state = self.state
         writes = state.ranks.rank == 0
         with rank_0_first(state.ranks):  # it renames damaged checkpoints, so that the others do not read them
             if writes:
-                self.lock.acquire()
+                self.lock.acquire(take_over)
             try:
                 if writes and not resume:
                     refuse_used(self.folder)
@@ -215,10 +219,6 @@ class Training:
                 raise
         separate_draws(state.ranks, state.generator)
         check_same_weights(state.ranks, state.task.model, "at the start")
-
-    @property
-    def progress(self) -> Progress:
-        return self.state.progress
 
 
 def rows_of(carried: Carried | None, rows: slice) -> Carried | None:

@@ -36,15 +36,19 @@ class MetricsLog:
     """metrics.jsonl: one JSON record per line, appended and flushed at once.
 
     A run with the same settings, data and machine, or resumed at any step, repeats every number to the last bit, except for
-    what it measures: tokens_per_second, train_seconds and memory_mb.
+    what it measures: tokens_per_second, train_seconds and memory_mb. `loss` is that of the last record with one.
     """
+
+    loss: float | None
 
     def __init__(self, path: Path, resume_at: int = 0, lines: int | None = None) -> None:
         """Keeps the lines up to step `resume_at` of an earlier part of the run, and no more than `lines`; drops later ones."""
-        self.path = path
+        self.path, self.loss = path, None
         earlier = _lines(path) if resume_at and exists(path) else []
-        kept = [line for line in earlier if (record := _parsed(line)) is not None and record["step"] <= resume_at]
-        write_atomically(path, "".join(line + "\n" for line in kept[:lines]).encode("utf-8"))
+        kept = [(line, record) for line in earlier if (record := _parsed(line)) is not None and record["step"] <= resume_at][:lines]
+        write_atomically(path, "".join(line + "\n" for line, _ in kept).encode("utf-8"))
+        for _, record in kept:
+            self._note(record)
 
     def write(self, record: dict[str, Any]) -> None:
         """Appends one record."""
@@ -53,6 +57,11 @@ class MetricsLog:
                 file.write(json.dumps(record) + "\n")
         except OSError as error:
             raise CheckpointError(f"cannot write {self.path}: {error.strerror or error}") from error
+        self._note(record)
+
+    def _note(self, record: dict[str, Any]) -> None:
+        if isinstance(loss := record.get("loss"), float):
+            self.loss = loss
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

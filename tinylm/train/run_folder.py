@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,17 +38,28 @@ class RunLock:
 
     The file `lock` is locked with flock(2), which the kernel undoes however its holder dies, and holds
     the holder's process id for the message that others get. Raises CheckpointError when another has it,
-    when the folder cannot be written, or when links in it lead out of it.
+    when the folder cannot be written, or when links in it lead out of it. As a context it is in use, and nobody takes it over.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._handle: int | None = None
+        self._in_use = self._lost = False
 
-    def acquire(self) -> None:
-        """Takes the lock, unless it is held already, and removes what a killed process left half written."""
+    def acquire(self, take_over: bool = False) -> None:
+        """Takes the lock, unless it is held already, and removes what a killed process left half written.
+
+        take_over: from another lock of this process that is not in use. That one cannot be taken again: its run knows nothing of what
+        the new one writes.
+        """
         if self._handle is not None:
             return
+        if self._lost:
+            raise CheckpointError(f"the run in {self.folder} was opened again later: go on with that object, not with this one")
+        other = _taken.get(self.folder.resolve())
+        if take_over and other is not None and not other._in_use:
+            other._lost = other._handle is not None or other._lost
+            other.release()
         path, places = self.folder / "lock", [self.folder / name for name in _SUBFOLDERS]
         try:
             for place in places:
@@ -61,10 +73,15 @@ class RunLock:
                 for left in place.glob(f".*{PARTIAL}"):
                     if not left.is_dir():
                         left.unlink()
+            _taken[self.folder.resolve()] = self
         except BlockingIOError as error:
             holder = path.read_text(encoding="utf-8", errors="replace").strip() or "unknown"
             self.release()
-            raise CheckpointError(f"{self.folder} is in use by process {holder}: let it end, or stop it, before going on here") from error
+            remedy = "let it end, or stop it, before going on here"
+            if holder == str(os.getpid()):
+                more = "" if other is not None and other._in_use else "; exist_ok=True takes it over"
+                holder, remedy = f"{holder}, this one", f"another run object has the folder until it is trained{more}"
+            raise CheckpointError(f"{self.folder} is in use by process {holder}: {remedy}") from error
         except OSError as error:
             self.release()
             raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error
@@ -77,12 +94,17 @@ class RunLock:
 
     def __enter__(self) -> None:
         self.acquire()
+        self._in_use = True
 
     def __exit__(self, *_: object) -> None:
+        self._in_use = False
         self.release()
 
     def __del__(self) -> None:
         self.release()
+
+
+_taken: weakref.WeakValueDictionary[Path, RunLock] = weakref.WeakValueDictionary()  # of this process, by folder: the newest lock
 
 
 def open_own(path: Path, flags: int) -> int:
@@ -118,7 +140,7 @@ def _locked(path: Path) -> int:
 def never_started(folder: Path) -> bool:
     """Returns whether the folder holds a run that was ended before its first checkpoint, and nothing else: nothing that could be lost.
 
-    Such a run is begun again, by `train` as by `--resume`.
+    Such a run is begun again, by a new run in it as by a resume.
     """
     names = {name for name in names_in(folder) if not name.endswith(PARTIAL)}
     if "config.json" not in names or not names <= _BEGINNING:
@@ -139,8 +161,25 @@ def refuse_used(folder: Path) -> None:
     if not exists(folder / "config.json"):
         return
     if not never_started(folder):
-        raise CheckpointError(f"{folder} holds a run already: continue it with --resume, or choose another --out")
+        raise CheckpointError(f"{folder} holds a run already: continue it with resume=True or exist_ok=True, or choose another folder")
     say_begun_again(folder)
+
+
+def remove_run(folder: Path) -> None:
+    """Deletes the files that a run has written into its folder, but for config.json and the lock, which the caller has.
+
+    Raises CheckpointError for a folder whose config.json is not that of a run, and when a file cannot be deleted.
+    """
+    record = read_json(folder / "config.json")
+    if not (isinstance(record, dict) and "train" in record):
+        raise CheckpointError(f"{folder / 'config.json'} is not the config of a tinylm run: nothing is deleted")
+    files = [folder / name for name in ("data.json", "metrics.jsonl", "summary.json", "model.safetensors")]
+    files += [folder / part / name for part in _SUBFOLDERS for name in names_in(folder / part)]
+    for path in files:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise CheckpointError(f"cannot delete {path}: {error.strerror or error}") from error
 
 
 def say_begun_again(folder: Path) -> None:

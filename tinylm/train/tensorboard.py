@@ -11,7 +11,7 @@ def summary_writer() -> Any:
     try:
         from tensorboardX import SummaryWriter
     except ImportError as error:
-        raise ConfigError("--tensorboard needs tensorboardX, which is not installed: pip install 'tinylm[tensorboard]'") from error
+        raise ConfigError("records for TensorBoard need tensorboardX, which is missing: pip install 'tinylm[tensorboard]'") from error
     return SummaryWriter
 
 

@@ -1,4 +1,4 @@
-"""A run goes on with the data it was trained on: what changed is named, and `--accept-new-data` is noted."""
+"""A run goes on with the data it was trained on: what changed is named, and that it was accepted is noted."""
 
 import dataclasses
 import re
@@ -94,7 +94,7 @@ def test_a_folder_names_the_files_that_changed(tmp_path: Path) -> None:
     assert what_changed(tmp_path / "run", open_corpus(moved).to_json()) == ""
     (moved / "a.txt").write_text("".join(LINES), encoding="utf-8")
     (moved / "b.txt").rename(moved / "d.txt")
-    with pytest.raises(DataError, match=r"b\.txt is gone; d\.txt is new; a\.txt changed; --accept-new-data goes on"):
+    with pytest.raises(DataError, match=r"b\.txt is gone; d\.txt is new; a\.txt changed; accept_new_data=True goes on"):
         Run(config, tmp_path / "run", open_corpus(moved), resume=True)
     note = data_note(open_corpus(moved), "")
     assert what_changed(tmp_path / "run", {**read_json(tmp_path / "run" / "data.json"), "validation_files": []}).endswith(
@@ -116,7 +116,7 @@ def test_long_names_are_cut_and_those_that_changed_are_kept(tmp_path: Path) -> N
     assert len(said) <= 480
     assert "/texts' is not what the run in " in said
     assert "ssss was trained on: a.txt changed; d" in said
-    assert "--accept-new-data goes on with it" in said
+    assert "accept_new_data=True goes on with it" in said
     assert re.search(r"b\.txt changed; (c\.txt changed|and 1 more)", said)
 
 

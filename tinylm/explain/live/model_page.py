@@ -128,7 +128,7 @@ def rounding(reading: Reading, exact: bool) -> str:
     moved = abs(after - before)
     how = f"at most {moved.max():.2g}, {moved.mean():.2g} on average" if moved.size > 1 else f"{float(moved):.2g}"
     which = "logits" if moved.size > 1 else "logit"
-    return f"The page's weights are rounded to 16 bits (--exact keeps 32), which moves the {which} of “{_short(reading.text)}” by {how}."
+    return f"The page's weights are rounded to 16 bits (exact keeps 32), which moves the {which} of “{_short(reading.text)}” by {how}."
 
 
 def _short(text: str) -> str:

@@ -104,7 +104,7 @@ def _rounded_array(name: str, tensor: Tensor, dtype: np.dtype) -> np.ndarray:
         found = array.astype(dtype)
     if not np.isfinite(found).all():
         worst = float(array.flat[np.argmax(np.abs(array))])
-        instead = " (65504): write the page with exact weights (--exact)" if dtype.itemsize == 2 else ""
+        instead = " (65504): write the page with exact=True" if dtype.itemsize == 2 else ""
         raise RangeError(f"a weight of {name} is {worst:.7g}, more than {dtype.name} can hold{instead}")
     return found
 

@@ -13,14 +13,13 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file
 
 import tinylm
 from tinylm.data import CharTokenizer, load_text
 from tinylm.decode import Sampling, generate
 from tinylm.explain.plots import training_curves
 from tinylm.models import NgramLM
-from tinylm.train import Run, TrainConfig
+from tinylm.train import Run, TrainConfig, load_run
 from tinylm.train.tasks.token_losses import token_losses
 
 corpus = load_text("tinyshakespeare")  # yours: Path("my_text.txt").read_text(encoding="utf-8")
@@ -138,8 +137,7 @@ print(f"best {stopped['best_val_loss']:.2f} at step {stopped['best_step']}")
 assert stopped["stopped_early"]
 assert stopped["best_step"] + 60 == stopped["steps"] < 300
 
-best = load_file(folder / "small" / "checkpoints" / "best.safetensors")
-model.load_state_dict(best)
+model, _, _ = load_run(folder / "small", checkpoint="best")
 losses = token_losses(model, val_ids)
 assert np.isclose(losses.mean(), summary["best_val_loss"], rtol=1e-4)
 

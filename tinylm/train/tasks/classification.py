@@ -109,3 +109,9 @@ def load_classifier(folder: str | Path) -> tuple[Ensemble, Tokenizer, tuple[str,
     if not (isinstance(names, list) and len(names) == 2 and all(isinstance(name, str) for name in names)):
         raise CheckpointError(f"{folder / 'config.json'} is damaged: labels are {names!r}")
     return model, tokenizer, (names[0], names[1])
+
+
+def text_probabilities(model: TextClassifier, texts: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns log p(c | text) of texts (N, classes), float64. Raises AnomalyError as `logits_of` does."""
+    logits = logits_of(model, texts).astype(np.float64)
+    return -np.logaddexp(0, np.stack([logits, -logits], axis=1))

@@ -23,8 +23,9 @@ from tinylm.train.snapshots import generator_state
 from tinylm.train.state import Progress
 from tinylm.train.tasks.classification import Split, accuracy, logits_of, naive_bayes_accuracy, prepare_split, start_classifier
 from tinylm.train.tasks.classifier_config import ClassifierConfig
-from tinylm.train.tasks.data_note import DATA_FILE, check_data, data_note, keep_note
+from tinylm.train.tasks.data_note import DATA_FILE, check_data, data_note, keep_note, source_of
 from tinylm.train.tasks.loading import read_config
+from tinylm.train.tasks.resuming import goes_on, settings_to_go_on
 from tinylm.train.tasks.settings import LoopSettings
 from tinylm.train.tasks.task import Carried, MicroBatch, Stored, Task
 
@@ -101,6 +102,10 @@ class Classification(Task):
     def batch_arrays(self, k: int) -> dict[str, np.ndarray]:
         return self.batch(self.place(k)[2])
 
+    def about(self) -> tuple[str, str]:
+        texts = f"{len(self.part.train_texts):,} texts for training, {len(self.part.test_texts):,} for the test"
+        return self.settings.model, f"{source_of(self.files)}{texts}"
+
     def epoch_record(self, step: int) -> dict[str, Any]:
         number, epoch, _ = self.place(step - 1)
         loss = self.total / len(self.part.train_texts)
@@ -147,12 +152,16 @@ class ClassifierRun(Training):
     task: Classification
 
     def __init__(
-        self, config: ClassifierConfig, data: LabelledTexts, folder: str | Path, resume: bool = False, accept_new_data: bool = False
-    ) -> None:
+        self, config: ClassifierConfig, data: LabelledTexts, folder: str | Path, resume: bool = False, accept_new_data: bool = False,
+        exist_ok: bool = False,
+    ) -> None:  # fmt: skip
         """accept_new_data: resume on texts that are not those the run was trained on, which is otherwise a DataError.
+        exist_ok: go on with a run that the folder holds, as that of a language model does, and begin one where there is none.
 
         Raises CheckpointError when the folder holds a run already, or is in use."""
         folder = Path(folder)
+        if exist_ok and not resume and goes_on(folder):
+            resume, config = True, settings_to_go_on(folder, config)
         resume = resume and not never_started(folder)
         note = data_note(data, config.data)
         if resume:
@@ -164,7 +173,7 @@ class ClassifierRun(Training):
         record = {"task": config.task, "train": config.to_json(), "tokenizer": part.tokenizer.to_json(), "labels": list(data.names)}
         task = Classification(config, model, part, data, {DATA_FILE: note, "config.json": record})
         super().__init__(task, folder, generator=generator)
-        self.open(resume)
+        self.open(resume, take_over=exist_ok)
         if resume:
             keep_note(folder, note, self.progress.step)
 

@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tinylm.data import Corpus
+import numpy as np
+
+from tinylm.data import Corpus, Tokenizer
 from tinylm.data.labelled import LabelledTexts
 from tinylm.data.pairs import Pairs
 from tinylm.errors import CheckpointError, DataError, listed, printable
@@ -29,6 +31,16 @@ def data_note(data: str | Corpus | LabelledTexts | Pairs, source: str) -> dict[s
         contents = {f"{part} pairs": [side for pair in pairs for side in pair] for part, pairs in
                     (("training", data.train), ("validation", data.validation), ("test", data.test))}  # fmt: skip
     return {"source": source, "skipped": data.skipped, "digests": {name: digest_of(texts) for name, texts in contents.items()}}
+
+
+def source_of(files: Mapping[str, Any]) -> str:
+    """Returns the name of a run's data with a colon, from the files that its folder begins with; "" where they note nothing."""
+    return f"{files[DATA_FILE]['source']}: " if DATA_FILE in files else ""
+
+
+def token_counts(tokenizer: Tokenizer, train_ids: np.ndarray, val_ids: np.ndarray) -> str:
+    """Returns how many tokens the parts of a text have, in words."""
+    return f"{len(train_ids):,} tokens of {tokenizer.vocab_size:,} kinds, {len(val_ids):,} more for validation"
 
 
 def digest_of(texts: Sequence[str]) -> str:
@@ -63,7 +75,7 @@ def what_changed(folder: Path, note: Mapping[str, Any]) -> str:
 def check_data(folder: Path, note: Mapping[str, Any], accept: bool) -> None:
     """Raises DataError if the data are not those of the run in the folder, unless they are accepted."""
     if not accept and (problem := what_changed(folder, note)):
-        raise DataError(f"{problem}; --accept-new-data goes on with it, and the run notes that")
+        raise DataError(f"{problem}; accept_new_data=True goes on with it, and the run notes that")
 
 
 def keep_note(folder: Path, note: Mapping[str, Any], step: int) -> None:

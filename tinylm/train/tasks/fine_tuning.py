@@ -13,7 +13,7 @@ from tinylm.train.tasks.loading import read_config, read_record
 FINE_TUNING = {"block_size": 256, "batch_size": 4, "lr": 5e-5, "min_lr": 5e-6, "warmup": 20, "weight_decay": 0.01,
                "steps": 200, "schedule_steps": 200, "eval_every": 50, "save_every": 50, "log_every": 5}  # fmt: skip
 ADAPTERS = {"lr": 1e-3, "min_lr": 1e-4}  # small and new, they take larger steps
-_SHAPE = (
+SHAPE = (
     "n_layer", "n_head", "n_kv_head", "n_embd", "n_hidden", "rope_theta", "dropout", "bias", "nonlinearity", "members", "input_dropout",
 )  # fmt: skip
 
@@ -47,11 +47,16 @@ def with_shape_of(model: LanguageModel, config: TrainConfig) -> TrainConfig:
     """
     path = Path(config.init)
     source = vars(model.config if isinstance(model, GPT | Llama) else read_config(path, TrainConfig)[0])
-    shape = {name: source[name] for name in _SHAPE if name in source}
+    shape = {name: source[name] for name in SHAPE if name in source}
     given, plain = config.to_json(), default_config(config.model).to_json()
     for name, value in shape.items():
         if given[name] not in (value, plain[name]):
             raise ConfigError(f"{name} is {given[name]}: the model of init {config.init} has {value}")
     if model.block_size is not None and config.block_size > model.block_size:
         raise ConfigError(f"block_size is {config.block_size}: the model of init {config.init} looks at {model.block_size} tokens at most")
-    return dataclasses.replace(config, **shape, init=str(path.resolve()) if path.exists() else config.init)
+    return dataclasses.replace(config, **shape, init=absolute(config.init))
+
+
+def absolute(init: str) -> str:
+    """Returns the path of `init` as config.json keeps it; a name such as smollm2, and "" for none, stay."""
+    return str(Path(init).resolve()) if init and Path(init).exists() else init

@@ -1,5 +1,6 @@
 """Language modeling: the next token of a text, and runs that train a model of it."""
 
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -26,9 +27,9 @@ from tinylm.train.metrics import MetricsLog
 from tinylm.train.records import summary_of, write_results
 from tinylm.train.run_folder import RunLock, never_started, refuse_used, saved_checkpoints, say_begun_again
 from tinylm.train.state import Progress
-from tinylm.train.tasks.data_note import DATA_FILE, check_data, data_note, keep_note
+from tinylm.train.tasks.data_note import DATA_FILE, check_data, data_note, keep_note, source_of, token_counts
 from tinylm.train.tasks.dropout_ramp import DropoutRamp
-from tinylm.train.tasks.fine_tuning import with_shape_of
+from tinylm.train.tasks.fine_tuning import SHAPE, absolute, with_shape_of
 from tinylm.train.tasks.language_model_config import (
     RECURRENT,
     TrainConfig,
@@ -38,8 +39,10 @@ from tinylm.train.tasks.language_model_config import (
     check_training_fits,
 )
 from tinylm.train.tasks.loading import initial_model, read_config, tokenizer_of, untrained_model
+from tinylm.train.tasks.resuming import goes_on, settings_to_go_on
 from tinylm.train.tasks.task import Carried, MicroBatch, Task
 from tinylm.train.tasks.token_losses import validation_loss
+from tinylm.train.watching.descriptions import Described, described_model
 
 
 @dataclass
@@ -94,6 +97,9 @@ class LanguageModeling(Task):
     def batch_arrays(self, k: int) -> dict[str, np.ndarray]:
         return dict(zip(("inputs", "targets"), self.batches[k], strict=True))
 
+    def about(self) -> tuple[str, str]:
+        return self.config.model, f"{source_of(self.files)}{token_counts(self.tokenizer, self.train_ids, self.val_ids)}"
+
 
 class Run(Training):
     """A language model's training run in a folder: made fresh, or resumed from its newest whole checkpoint.
@@ -105,12 +111,21 @@ class Run(Training):
 
     def __init__(
         self, config: TrainConfig, folder: str | Path, text: str | Corpus, tokenizer: Tokenizer | None = None, resume: bool = False,
-        ranks: Ranks | None = None, accept_new_data: bool = False,
+        ranks: Ranks | None = None, accept_new_data: bool = False, exist_ok: bool = False,
     ) -> None:  # fmt: skip
-        """accept_new_data: resume on a text that is not the one the run was trained on, which is otherwise a DataError."""
+        """text: itself, of which the last tenth validates, or `tinylm.data.open_corpus` of a file or folder.
+        resume: go on with the run in the folder; `steps`, say, may be more than it was made with.
+        accept_new_data: resume on a text that is not the one the run was trained on, which is otherwise a DataError.
+        exist_ok: go on with a run that the folder holds, and begin one where there is none, so that a cell of a notebook can be run
+        again. The run keeps its settings; other ones than a resume may change are a ConfigError.
+
+        Without `resume` and `exist_ok` a folder that holds a run is a CheckpointError; nothing in it changes."""
         folder = Path(folder)
         ranks = ranks or Ranks()
-        ranks.agree({**config.to_json(), "device": parse_device(config.device)[0], "resume": resume})
+        ranks.agree({**config.to_json(), "device": parse_device(config.device)[0], "resume": resume, "exist_ok": exist_ok})
+        if exist_ok and not resume and ranks.broadcast(goes_on(folder)):
+            there = dataclasses.replace(config, init=absolute(config.init))
+            resume, config = True, settings_to_go_on(folder, there, SHAPE if config.init else ())
         rows = slice(None) if ranks.size == 1 else own_rows(ranks, config.batch_size, config.accumulate)
         device_namespace(config.device)  # a missing device is reported before anything is made
         resume = resume and not ranks.broadcast(never_started(folder))
@@ -142,7 +157,7 @@ class Run(Training):
         files = {DATA_FILE: note, "config.json": run_record(config, data.tokenizer, model, base)}
         task = LanguageModeling(config, model, make_batches(config, data.train_ids), *data, rows, files)
         super().__init__(task, folder, ranks, generator)
-        self.open(resume)
+        self.open(resume, take_over=exist_ok)
         if resume and self.state.ranks.rank == 0:
             keep_note(folder, note, self.progress.step)
 
@@ -207,30 +222,39 @@ def run_record(config: TrainConfig, tokenizer: Tokenizer, model: LanguageModel, 
     return record | {"context": model.block_size} if config.init else record
 
 
-class Counting:
+class Counting(Described):
     """The n-gram twin of `Run`: one step, the counting of the training text, in a run folder like any other."""
 
     def __init__(
-        self, config: TrainConfig, folder: str | Path, text: str | Corpus, tokenizer: Tokenizer | None = None, resume: bool = False
-    ) -> None:
-        """A run that was ended before it had counted is begun again with `resume`; a finished one raises CheckpointError."""
+        self, config: TrainConfig, folder: str | Path, text: str | Corpus, tokenizer: Tokenizer | None = None, resume: bool = False,
+        exist_ok: bool = False,
+    ) -> None:  # fmt: skip
+        """A run that was ended before it had counted is begun again with `resume`; a finished one raises CheckpointError.
+        exist_ok: count anew in the folder of a run with the same settings and text, and begin one where there is none."""
         config.check_new()
         folder = Path(folder)
+        note = data_note(text, "the text")
+        again = exist_ok and goes_on(folder)
+        if again:
+            settings_to_go_on(folder, config)
+            check_data(folder, note, accept=False)
         self.config, self.folder, self.lock = config, folder, RunLock(folder)
         self.task = prepare(config, text, tokenizer)
         self.model = NgramLM(self.task.tokenizer.vocab_size, config.order)
-        self.lock.acquire()
+        self.val_loss: float | None = None
+        self.lock.acquire(take_over=exist_ok)
         try:
-            if not resume:
+            if not (resume or again):
                 refuse_used(folder)
-            elif exists(folder / "summary.json"):
+            elif exists(folder / "summary.json") and not again:
                 raise CheckpointError(f"the run in {folder} is finished: it has counted its text")
             elif saved_checkpoints(folder):
                 raise CheckpointError(f"{folder} holds a run of another model, with checkpoints, which counting has none of")
-            else:
+            elif not again:
                 say_begun_again(folder)
             record = {"train": config.to_json(), "tokenizer": self.task.tokenizer.to_json()}
-            for name, content in {DATA_FILE: data_note(text, "the text"), "config.json": record}.items():
+            self.files = {DATA_FILE: note, "config.json": record}
+            for name, content in self.files.items():
                 write_json(folder / name, content)
             self.log = MetricsLog(folder / "metrics.jsonl")
         except CheckpointError:
@@ -242,11 +266,16 @@ class Counting:
         with self.lock:
             return self._counted()
 
+    def facts(self) -> dict[str, str]:
+        model = described_model(f"{self.config.model} of order {self.config.order}", self.model)
+        facts = {"model": model, "data": f"{source_of(self.files)}{token_counts(*self.task[:3])}"}
+        return facts | ({} if self.val_loss is None else {"validation loss": f"{self.val_loss:.4f}"}) | {"folder": str(self.folder)}
+
     def _counted(self) -> dict[str, Any]:
         began = time.perf_counter()
         self.model.fit(self.task.train_ids[:])  # of a mapped file that was cut since, the slice is a DataError
         seconds = time.perf_counter() - began
-        loss = validation_loss(self.model, self.task.val_ids)
+        loss = self.val_loss = validation_loss(self.model, self.task.val_ids)
         self.log.write({"step": 1, "val_loss": loss})
         progress = Progress(step=1, train_seconds=seconds, val_loss=loss, best_step=1, best_val_loss=loss)
         summary = summary_of(progress, self.model.num_parameters(), self.task.bytes_per_token, len(self.task.train_ids))

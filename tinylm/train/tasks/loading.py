@@ -2,8 +2,9 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
+from tinylm.checks import check_choice
 from tinylm.data.tokenizers import Tokenizer, from_json
 from tinylm.engine.devices import device_namespace
 from tinylm.engine.machine_memory import size_text
@@ -26,6 +27,7 @@ from tinylm.train.tasks.settings import Settings
 from tinylm.train.tasks.translation_config import TranslationConfig, build_translator, vocabulary_of
 
 S = TypeVar("S", bound=Settings)
+Checkpoint = Literal["last", "best"]  # the newest weights of a run, or those of its best validation
 _LARGE = 1 << 24  # bytes; a smaller model is soon built
 _KEYS = {"train", "tokenizer", "task", "labels", "base", "context"}  # what config.json may have
 
@@ -93,17 +95,21 @@ def tokenizer_of(path: Path, after: tuple[Path, ...] = ()) -> Tokenizer:
     return read_config(path, TrainConfig, after)[1] if place is None else load_tokenizer(place)
 
 
-def load(folder: str | Path, expected: type[S], device: str = "cpu", **changes: Any) -> tuple[Any, Tokenizer, S]:
-    """Returns (model in evaluation mode, tokenizer, settings) of a finished or stopped run. changes: of settings, for the model.
+def load(
+    folder: str | Path, expected: type[S], device: str = "cpu", checkpoint: Checkpoint = "last", **changes: Any
+) -> tuple[Any, Tokenizer, S]:
+    """Returns (model in evaluation mode, tokenizer, settings) of a finished or stopped run. checkpoint: with its newest weights, or
+    with those of its best validation. changes: of settings, for the model.
 
-    Raises CheckpointError as `read_config` does, and when the folder holds another model's weights, or a NaN or an infinity among
-    them; DeviceError for a device that is not to be had.
+    Raises CheckpointError as `read_config` does, and when the folder holds another model's weights, a NaN or an infinity among
+    them, or has no best weights; DeviceError for a device that is not to be had; ConfigError for another checkpoint.
     """
     folder = Path(folder)
+    check_choice("checkpoint", checkpoint, get_args(Checkpoint))
     device_namespace(device)
     config, tokenizer = read_config(folder, expected)
     model = untrained_model(folder, dataclasses.replace(config, **changes), tokenizer)
-    load_weights(model, folder)
+    load_weights(model, folder, checkpoint)
     if isinstance(model, Module):
         if (found := first_not_finite(model.named_state())) is not None:
             raise CheckpointError(f"the model in {folder} cannot be used: its parameter {found}")
@@ -113,30 +119,39 @@ def load(folder: str | Path, expected: type[S], device: str = "cpu", **changes: 
 
 
 def load_run(
-    folder: str | Path, device: str = "cpu", weights: Weights = "float32"
+    folder: str | Path, device: str = "cpu", weights: Weights = "float32", checkpoint: Checkpoint = "last"
 ) -> tuple[LanguageModel | NgramLM, Tokenizer, TrainConfig | None]:
     """Returns (model in evaluation mode, tokenizer, config) of a language model: of a finished or stopped run, or of what
     `tinylm.pretrained.model_loading.find_pretrained` takes: a Hugging Face folder, a GGUF file or `smollm2`, which have no config of ours.
 
     weights: "stored" for matrices of a pretrained model, also of one under adapters, as its file has them: they can only be read.
+    checkpoint: "last", the weights of a run at its end or where it was stopped, or "best", those of its best validation, which it keeps
+    in checkpoints/best.safetensors; n-grams and pretrained models have one set only, which is both.
 
-    Raises CheckpointError and DeviceError as `load` does.
+    Raises CheckpointError, DeviceError and ConfigError as `load` does.
     """
     folder = Path(folder)
     if (place := find_pretrained(folder)) is None:
-        return load(folder, TrainConfig, device, weights=weights)
+        return load(folder, TrainConfig, device, checkpoint, weights=weights)
+    check_choice("checkpoint", checkpoint, get_args(Checkpoint))
     device_namespace(device)
     model, tokenizer = load_pretrained(place, weights)
     model.to(device)
     return model, tokenizer, None
 
 
-def load_weights(model: Module | NgramLM, folder: Path) -> None:
+def load_weights(model: Module | NgramLM, folder: Path, checkpoint: Checkpoint = "last") -> None:
     """Fills the model from a finished or stopped run: from its model.safetensors, or from the newest whole
-    checkpoint when it was stopped before writing one, the average of the weights before the weights.
+    checkpoint when it was stopped before writing one, the average of the weights before the weights; or from its best checkpoint.
 
     Raises CheckpointError when the file is missing or damaged, or holds another model's weights.
     """
+    if checkpoint == "best" and not isinstance(model, NgramLM):
+        path = folder / "checkpoints" / "best.safetensors"
+        if not exists(path):
+            raise CheckpointError(f"there is no {path}: the run has not validated, and so has no best weights")
+        load_arrays(model, read_arrays(path)[0], path)
+        return
     path = folder / "model.safetensors"
     if exists(path):
         load_arrays(model, read_arrays(path)[0], path)

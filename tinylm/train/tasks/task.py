@@ -47,6 +47,10 @@ class Task(ABC):
     def loss(self, batch: Any, carried: Carried | None) -> tuple[Tensor, Carried | None]:
         """Returns (the loss of a micro-batch's arrays, what the next batch starts with); carried: what the batch before gave."""
 
+    def about(self) -> tuple[str, str]:
+        """Returns (the model, the data) in a few words."""
+        return type(self.model).__name__, ""
+
     def starts_afresh(self, k: int) -> bool:
         """Whether batch k continues none before it."""
         return True

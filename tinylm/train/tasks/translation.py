@@ -21,9 +21,9 @@ from tinylm.models.translator import TranslationModel
 from tinylm.optim.schedules import StoredCosine
 from tinylm.train.loop import Training
 from tinylm.train.run_folder import never_started
-from tinylm.train.tasks.data_note import DATA_FILE, check_data, data_note, keep_note
-from tinylm.train.tasks.latent_semantics import latent_embedding
-from tinylm.train.tasks.loading import load, read_config
+from tinylm.train.tasks.data_note import DATA_FILE, check_data, data_note, keep_note, source_of
+from tinylm.train.tasks.loading import Checkpoint, load, read_config
+from tinylm.train.tasks.resuming import goes_on, settings_to_go_on
 from tinylm.train.tasks.task import Carried, MicroBatch, Task
 from tinylm.train.tasks.translation_config import (
     TranslationConfig,
@@ -84,6 +84,12 @@ class Translation(Task):
     def batch_arrays(self, k: int) -> dict[str, np.ndarray]:
         return {name: np.asarray(value) for name, value in vars(self.batches[k]).items()}
 
+    def about(self) -> tuple[str, str]:
+        if DATA_FILE not in self.files:
+            return self.config.model, ""
+        pairs = f"{len(self.batches.pairs):,} pairs for training, {len(self.validation):,} for validation"
+        return self.config.model, f"{source_of(self.files)}{pairs}, {self.vocabulary.size:,} kinds of tokens"
+
 
 class TranslationRun(Training):
     """A translator's training run in a folder: made fresh, or resumed from its newest whole checkpoint."""
@@ -91,13 +97,17 @@ class TranslationRun(Training):
     task: Translation
 
     def __init__(
-        self, config: TranslationConfig, folder: str | Path, pairs: Pairs, resume: bool = False, accept_new_data: bool = False
-    ) -> None:
+        self, config: TranslationConfig, folder: str | Path, pairs: Pairs, resume: bool = False, accept_new_data: bool = False,
+        exist_ok: bool = False,
+    ) -> None:  # fmt: skip
         """accept_new_data: resume on pairs that are not those the run was trained on, which is otherwise a DataError.
+        exist_ok: go on with a run that the folder holds, as that of a language model does, and begin one where there is none.
 
         Raises CheckpointError when the folder holds a run already; DataError when no pair is short enough; ConfigError."""
         folder = Path(folder)
         device_namespace(config.device)
+        if exist_ok and not resume and goes_on(folder):
+            resume, config = True, settings_to_go_on(folder, config)
         resume = resume and not never_started(folder)
         generator = Generator(config.seed)
         note = data_note(pairs, config.data)
@@ -122,7 +132,7 @@ class TranslationRun(Training):
         files = {DATA_FILE: note, "config.json": record}
         task = Translation(config, model, batches, vocabulary, validation, bytes_per_token, too_long + left_out, files)
         super().__init__(task, folder, generator=generator)
-        self.open(resume)
+        self.open(resume, take_over=exist_ok)
         if resume:
             keep_note(folder, note, self.progress.step)
 
@@ -136,6 +146,8 @@ def encode_fitting(vocabulary: Vocabulary, pairs: Sequence[Pair], block_size: in
 
 def start_embedding(model: TranslationModel, documents: Sequence[np.ndarray], seed: int) -> None:
     """Gives the tokens of the training pairs their latent vectors, of length 1; others keep their random ones."""
+    from tinylm.train.tasks.latent_semantics import latent_embedding  # with SciPy, which nothing else that trains or loads a run needs
+
     weight = model.embedding.weight
     tokens, width = weight.shape
     vectors = latent_embedding(documents, tokens, width, seed)
@@ -180,8 +192,19 @@ class SentenceTranslator:
         return v.decode(beam_search(self.model, state, beams=beams, alpha=alpha, **settings)[0].tokens)
 
 
-def load_translator(folder: str | Path, device: str = "cpu") -> SentenceTranslator:
-    """Returns the translator of a finished or stopped run. Raises CheckpointError as `load` does."""
+def load_translator(folder: str | Path, device: str = "cpu", checkpoint: Checkpoint = "last") -> SentenceTranslator:
+    """Returns the translator of a finished or stopped run, as it was last or at its best validation. Raises CheckpointError as `load`
+    does."""
     folder = Path(folder)
-    model, tokenizer, config = load(folder, TranslationConfig, device)
+    model, tokenizer, config = load(folder, TranslationConfig, device, checkpoint)
     return SentenceTranslator(model, vocabulary_of(folder, tokenizer), config.block_size, device)
+
+
+def score(texts: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+    """Returns corpus BLEU (13a tokens, case kept) and chrF, both from 0 to 100."""
+    import sacrebleu
+
+    return {
+        "bleu": sacrebleu.corpus_bleu(list(texts), [list(references)]).score,
+        "chrf": sacrebleu.corpus_chrf(list(texts), [list(references)]).score,
+    }
