@@ -67,6 +67,7 @@ def test_lines_with_tabs_and_quoted_fields(text: str, rows: list[list[str]], tmp
     "text",
     [
         '0\t"A quotation," he said\n1\tplain\n',  # it begins with a quote that closes before its end
+        '0\t"A whole quotation."\n1\tplain\n',
         '0\t"A whole quotation."\n1\tplain\n2\tplain\n',
         '0\t"Begun here.\n1\tplain\n2\tand ended here."\n3\tplain\n',  # not one field of three lines
         '0\tan inch is 1"\n1\t"\n',

@@ -11,10 +11,9 @@ from tinylm.data.corpora import Source, shown_sources
 from tinylm.data.likeness import Likeness, find_likeness
 from tinylm.data.overlap import Overlap, find_overlap
 from tinylm.data.reading import check_encoding, pieces
-from tinylm.data.text_files import SUFFIXES, TextFile, survey
+from tinylm.data.text_files import TextFile, survey
 from tinylm.errors import DataError, printable
 
-__all__ = ["SUFFIXES", "Corpus", "Part", "TextFile", "excerpt", "open_corpus"]
 VALIDATION = 0.1  # the part of the text that validates
 MOST_VALIDATION = 5_000_000  # characters: more would only take longer
 

@@ -112,7 +112,7 @@ def _records(path: Path, text: str) -> tuple[str, bool, Records]:
             parsed = _parse(text, "\t")
         except csv.Error:
             return "\t", False, plain
-        if _shows_quotes(plain, parsed, len(lines)):
+        if _shows_quotes(plain, parsed):
             return "\t", True, parsed
     return "\t", False, plain
 
@@ -153,7 +153,7 @@ def _separated(path: Path, text: str) -> tuple[str, Records]:
     return best[1:]
 
 
-def _shows_quotes(plain: Records, parsed: Records, lines: int) -> bool:
+def _shows_quotes(plain: Records, parsed: Records) -> bool:
     """Returns whether fields between quotes are meant as such, not texts that happen to be quotations.
 
     A field with both a line break and a tab is none: a quote in one line was taken to end in another one.
@@ -161,9 +161,9 @@ def _shows_quotes(plain: Records, parsed: Records, lines: int) -> bool:
     fields = [field for _, fields in parsed for field in fields]
     if any("\n" in field and "\t" in field for field in fields):
         return False
-    whole = [[f[1:-1] for f in row if len(f) > 1 and f[0] == f[-1] == '"'] for _, row in plain]
+    whole = [[f[1:-1] for f in row if len(f) > 1 and f[0] == f[-1] == '"'] for _, row in plain if any(map(str.strip, row))]
     doubled = any('""' in f and '"' not in f.replace('""', "") for row in whole for f in row)
-    in_every_line = lines > 1 and sum(bool(row) for row in whole) >= lines - 1  # but for a header
+    in_every_line = (len(whole) > 1 and all(whole)) or (len(whole) > 2 and all(whole[1:]))  # but for a header
     return doubled or in_every_line or any("\n" in field or "\t" in field for field in fields)
 
 
