@@ -71,7 +71,7 @@ def test_lines_with_tabs_and_quoted_fields(text: str, rows: list[list[str]], tmp
         '0\t"A whole quotation."\n1\tplain\n2\tplain\n',
         '0\t"Begun here.\n1\tplain\n2\tand ended here."\n3\tplain\n',  # not one field of three lines
         '0\tan inch is 1"\n1\t"\n',
-        '0\ta, b\n1\tc, d\n',
+        "0\ta, b\n1\tc, d\n",
     ],
 )
 def test_quotations_are_no_quoted_fields(text: str, tmp_path: Path) -> None:
@@ -102,11 +102,11 @@ def test_commas_in_a_file_of_another_name_are_named(tmp_path: Path) -> None:
 def test_blank_lines_and_a_header_are_never_fatal(name: str, tmp_path: Path) -> None:
     """However few lines there are besides, and however many of these."""
     separator = "\t" if name.endswith("tsv") else ","
-    text = f"\nlabel{separator}text\n\n \npos{separator}good\n\n\nneg{separator}bad\n\n"
+    text = f"\nlabel{separator}text\n\n \npos{separator}good\n\n\nneg{separator}bad\n"
     data = load_labelled_text(tmp_path, text, name)
     assert (data.texts, data.names, data.skipped) == (["good", "bad"], ("neg", "pos"), 0)
     assert "header in line 2" in data.notes[0]
-    assert "6 blank lines are passed over, the first being line 1" in data.notes[1]
+    assert "5 blank lines are passed over, the first being line 1" in data.notes[1]
 
 
 def load_labelled_text(folder: Path, text: str, name: str):

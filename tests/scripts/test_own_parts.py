@@ -62,7 +62,9 @@ def test_the_losses_are_those_of_the_parts(run: Path, texts: Path) -> None:
 
 
 def test_data_may_be_repeated_and_named_the_folder_after(texts: Path, tmp_path: Path) -> None:
-    for number, given in enumerate((["--data", texts / "train.txt", f"--data={texts / 'more'}"], ["--data", texts / "train.txt", texts / "more"])):
+    for number, given in enumerate(
+        (["--data", texts / "train.txt", f"--data={texts / 'more'}"], ["--data", texts / "train.txt", texts / "more"])
+    ):
         shown = ends_well(script_here(*NGRAM, *given, cwd=tmp_path))
         assert f"ngram on {texts / 'train.txt'}, {texts / 'more'}: " in shown
         assert (tmp_path / "runs" / f"ngram-train-and-1-more{'-2' * number}").exists()
@@ -99,7 +101,9 @@ def test_evaluate_says_what_it_reads(run: Path, texts: Path) -> None:
     assert told.startswith(f"reading all of {texts / 'train.txt'}, {texts / 'more'} but its own validation part, ")
     told, _ = read("--data", texts / "test.txt", "--data", texts / "valid.txt", "--whole")
     assert told.startswith(f"reading all of {texts / 'test.txt'}, {texts / 'valid.txt'}, 5,00")
-    fails_with_one_line(script_here("evaluate.py", run, "--data", texts / "emoji.txt"), f"{texts / 'emoji.txt'}, line 1: unknown character '😀'")
+    fails_with_one_line(
+        script_here("evaluate.py", run, "--data", texts / "emoji.txt"), f"{texts / 'emoji.txt'}, line 1: unknown character '😀'"
+    )
 
 
 def test_a_part_that_cannot_validate_is_said_loudly(texts: Path, tmp_path: Path) -> None:
@@ -151,7 +155,9 @@ def test_a_file_is_read_in_another_way_and_this_is_said(tmp_path: Path) -> None:
 
 
 def test_a_translator_is_evaluated_on_a_file(tmp_path: Path) -> None:
-    pairs = [(f"The {a} {d}.", f"El {b} {e}.") for a, b in [("cat", "gato"), ("dog", "perro")] for d, e in [("eats", "come"), ("runs", "corre")]]
+    pairs = [
+        (f"The {a} {d}.", f"El {b} {e}.") for a, b in [("cat", "gato"), ("dog", "perro")] for d, e in [("eats", "come"), ("runs", "corre")]
+    ]
     config = dataclasses.replace(
         default_config("transformer"), bpe_size=300, block_size=24, n_layer=1, n_head=2, n_embd=16, n_hidden=16, batch_tokens=64,
         steps=20, schedule_steps=20, warmup=2, lr=5e-3, dropout=0.0, eval_every=20, save_every=20,

@@ -152,11 +152,13 @@ class Corpus:
         files = [] if self.validation.files == self.train.files else [printable(f.name, 60) for f in self.validation.files]
         more = f" and {len(files) - 2:,} more files" if len(files) > 2 else ""
         where = f" ({', '.join(files[:2])}{more})" if files else ""
-        lacking = f"; {like.unseen:.0%} of its characters, such as {like.examples!r}, do not occur in training" if like.unseen >= 0.005 else ""
+        lacking = (
+            f"; {like.unseen:.1%} of its characters, such as {like.examples!r}, do not occur in training" if like.unseen >= 0.005 else ""
+        )
         return (
-            f"the validation part{where} is unlike the training part: counts of pairs of characters give it {like.validation:.2f} "
-            f"nats per character, where stretches of the training part have {like.mean:.2f}{lacking}. Its loss says little about the model: "
-            "name a file that is like the training text (--valid FILE), or put more such files into the data"
+            f"the validation part{where} is unlike the training part: counts of pairs of characters give it {like.validation:.2f} nats per "
+            f"character, where stretches of the training part have {like.mean:.2f}{lacking}. Its loss says more about this than about the "
+            "model: name a file that is like the training text (--valid FILE), or put more such files into the data"
         )
 
 

@@ -18,11 +18,14 @@ STRETCHES = 16
 SHORTEST = 100  # characters of a validation part that can be judged, and an eighth of what the training part needs
 PRIOR = 5.0  # K: how many characters the prior is worth
 
-# The validation part is unlike the training part if its loss is above the mean of the stretches by both of these. In nats per character:
-# novels, plays and verses of one language differ by up to 0.2, another language with the same letters by 0.7 or more, another
-# script by 5 or more. And the stretches' own spread must not explain it: for 16 normal values, the next one is more than 5 standard
-# deviations above their mean in less than one case in 10,000 (Student's t with 15 degrees of freedom, times the root of 17/16).
-LEAST_EXCESS, DEVIATIONS = 0.5, 5.0
+# The validation part is unlike the training part if its loss, or the fraction of its characters that the training part lacks, is above
+# the mean of the stretches by both a least amount and a number of their standard deviations.
+# In nats per character, measured on texts of 0.1 to 1.5 million: tenths of one text differ from the rest by at most 0.2; verses,
+# plays and reviews of one language by 0.2 to 0.8; another language with the same letters by 1.1 or more, programs by 2.5.
+# A character that training lacks costs a model 5 to 15 nats: 2 % of them are 0.1 to 0.3, more than most changes of a model are worth.
+# And the stretches' own spread must not explain it: for 16 normal values, the next one is more than 5 standard deviations above their
+# mean in about one case in 9,000 (Student's t with 15 degrees of freedom, times the root of 17/16).
+LEAST_EXCESS, LEAST_UNSEEN, DEVIATIONS = 1.0, 0.02, 5.0
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,15 @@ class Likeness:
     mean: float = float("nan")  # of the stretches of the training part
     deviation: float = float("nan")  # their standard deviation
     unseen: float = 0.0  # the fraction of the validation part's characters that the training part lacks
-    examples: str = ""  # the most common of these
+    usual_unseen: tuple[float, float] = (0.0, 0.0)  # mean and standard deviation of the fraction of a stretch that the rest lacks
+    examples: str = ""  # the most common of the validation part's
 
     @property
     def unlike(self) -> bool:
         """Whether the validation part cannot say how well the training part was learned."""
-        return self.validation - self.mean > max(LEAST_EXCESS, DEVIATIONS * self.deviation)
+        usual, spread = self.usual_unseen
+        lacking = self.unseen - usual > max(LEAST_UNSEEN, DEVIATIONS * spread)
+        return lacking or self.validation - self.mean > max(LEAST_EXCESS, DEVIATIONS * self.deviation)
 
     def to_json(self) -> dict[str, Any]:
         if np.isnan(self.validation):
@@ -67,11 +73,12 @@ def find_likeness(train: Iterable[str], characters: int, validation: Iterable[st
     whole = _Counts.of(ours, len(order))
     stretches = [_Counts.of(ours[start : start + length], len(order)) for start in starts]
     losses = [(whole - stretch).loss(stretch) for stretch in stretches]
+    lacking = [stretch.single[whole.single == stretch.single].sum() / length for stretch in stretches]
     unseen = np.where(counts == 0, other, 0)
     examples = "".join(chr(point) for point in np.argsort(-unseen, kind="stable")[:5] if unseen[point])
     return Likeness(
         whole.loss(_Counts.of(theirs, len(order))), float(np.mean(losses)), float(np.std(losses, ddof=1)),
-        float(unseen.sum() / len(theirs)), examples,
+        float(unseen.sum() / len(theirs)), (float(np.mean(lacking)), float(np.std(lacking, ddof=1))), examples,
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from tinylm.errors import ConfigError, DataError
 Pair = tuple[str, str]  # source, target
 _SPLIT_SEED = 0  # the same for every run, so that all are tested on the same sentences
 _LANGUAGES = frozenset(  # as headers name them: the two-letter codes of ISO 639-1, and English names
-    "ar bg bn ca cs da de el en es et fa fi fr ga gl he hi hr hu id is it ja ko la lt lv ms nl no pl pt ro ru sk sl sq sr sv sw ta th tr "
+    "ar bg bn ca cs da de el en es et fa fi fr ga gl he hi hr hu is it ja ko la lt lv ms nb nl nn pl pt ro ru sk sl sq sr sv sw ta th tr "
     "uk ur vi zh arabic bengali bulgarian catalan chinese croatian czech danish dutch english estonian finnish french german greek hebrew "
     "hindi hungarian icelandic indonesian irish italian japanese korean latin latvian lithuanian norwegian persian polish portuguese "
     "romanian russian serbian slovak slovenian spanish swahili swedish tamil thai turkish ukrainian urdu vietnamese welsh".split()

@@ -86,7 +86,9 @@ def read_table(path: Path, encoding: str = "utf-8", columns: Sequence[Column] = 
     if header is not None or quoted:
         notes.append(_reading(path, separator, quoted, columns, header, filled))
     if blank:
-        notes.append(f"{path}: {len(blank):,} blank line{'s are' if len(blank) > 1 else ' is'} passed over, the first being line {blank[0]}")
+        notes.append(
+            f"{path}: {len(blank):,} blank line{'s are' if len(blank) > 1 else ' is'} passed over, the first being line {blank[0]}"
+        )
     if header is not None:
         filled = [(line, _chosen(fields, header)) for line, fields in filled[1:]]
     lines, rows = [line for line, _ in filled], [fields for _, fields in filled]

@@ -85,7 +85,9 @@ def _prefixes(places: Sequence[Path], part: str) -> list[str]:
     names = [place.resolve().name for place in places]
     if len(set(names)) < len(names):
         names = [place.as_posix() for place in places]
-        return [f"{part}{name}/" if place.is_dir() else f"{part}{place.parent.as_posix()}/" for name, place in zip(names, places, strict=True)]
+        return [
+            f"{part}{name}/" if place.is_dir() else f"{part}{place.parent.as_posix()}/" for name, place in zip(names, places, strict=True)
+        ]
     return [f"{part}{name}/" if place.is_dir() else part for name, place in zip(names, places, strict=True)]
 
 
