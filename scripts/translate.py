@@ -44,9 +44,9 @@ from tinylm.train.tensorboard import summary_writer
 @dataclass(frozen=True)
 class Train(TranslationConfig):
     """Trains a translator on 90 % of the pairs, validates it on 5 % and tests it on the rest, unless --valid and --test name files for
-    that: BLEU and chrF (sacrebleu) of greedy decoding and of 4 beams, compared with the target of the nearest training sentence (TF-IDF) and a
-    word-for-word translation (IBM Model 1). '--model lstm --help' shows the defaults of another model. A run folder holds
-    config.json, metrics.jsonl, summary.json, model.safetensors and checkpoints/."""
+    that: BLEU and chrF (sacrebleu) of greedy decoding and of 4 beams, compared with the target of the nearest training
+    sentence (TF-IDF) and a word-for-word translation (IBM Model 1). '--model lstm --help' shows the defaults of another
+    model. A run folder holds config.json, metrics.jsonl, summary.json, model.safetensors and checkpoints/."""
 
     out: Path | None = None
     """the run folder; by default runs/translate-<model>-<data>"""

@@ -121,7 +121,7 @@ def test_an_unknown_header_is_one_bad_line_at_most(tmp_path: Path) -> None:
 
 
 def test_only_a_header(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no line that can be used, .*: there is nothing but its header"):
+    with pytest.raises(DataError, match=r"no line that can be used, .*: there is nothing but its header"):
         load_labelled_text(tmp_path, "label\ttext\n", "small.tsv")
 
 

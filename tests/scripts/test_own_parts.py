@@ -20,7 +20,8 @@ TEXT = TEXTS["tinyshakespeare"].read_text(encoding="utf-8")
 NGRAM = ["train.py", "--model", "ngram", "--order", 3]
 TINY = ["train.py", "--n-layer", 1, "--n-head", 2, "--n-embd", 16, "--block-size", 16, "--batch-size", 4, "--steps", 2, "--warmup", 1]
 TRANSLATOR = [
-    "translate.py", "train", "--n-layer", 1, "--n-embd", 16, "--n-hidden", 16, "--n-head", 2, "--bpe-size", 300, "--steps", 1, "--warmup", 1,
+    "translate.py", "train", "--n-layer", 1, "--n-embd", 16, "--n-hidden", 16, "--n-head", 2, "--bpe-size", 300, "--steps", 1,
+    "--warmup", 1,
 ]  # fmt: skip
 
 
