@@ -1,4 +1,4 @@
-"""Prints the loss of trained language models on a validation part or a whole text: alone, mixed, or still learning."""
+"""Prints the loss of language models on a validation part or a whole text: alone, mixed, or still learning."""
 
 import dataclasses
 from dataclasses import dataclass
