@@ -92,6 +92,8 @@ Run.__doc__ = f"{Run.__doc__} The model reads the first {MAX_WORDS} words of a t
 def load(source: str, encoding: str, dry_run: bool) -> LabelledTexts:
     """Returns the labelled texts, and reports lines that could not be used."""
     data = load_labelled(source, encoding)
+    for note in data.notes:
+        print(one_line(note), file=sys.stderr)
     if data.skipped:
         lines = "1 line" if data.skipped == 1 else f"{data.skipped} lines"
         print(one_line(f"{lines} of {source} skipped: {data.first_skipped}{' is the first' if data.skipped > 1 else ''}"), file=sys.stderr)

@@ -1,5 +1,6 @@
-"""Prints the loss of trained language models on a validation split: alone, mixed, or still learning."""
+"""Prints the loss of language models on a validation part or a whole text: alone, mixed, or still learning."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -9,22 +10,25 @@ import tyro
 from rich.table import Table
 from support import console
 from support.tables import screen
-from support.texts import warn_of_changes
+from support.texts import warn_of_changes, warn_of_unlike_parts
 
-from tinylm.data import open_corpus
+from tinylm.data import Corpus, open_corpus
+from tinylm.data.encoding import token_ids
 from tinylm.engine.products import Precision, products
 from tinylm.engine.stored_weights import Weights
 from tinylm.errors import ConfigError
 from tinylm.models import LanguageModel
 from tinylm.studies.dynamic_evaluation import dynamic_losses
 from tinylm.studies.mixing import mix
-from tinylm.train import load_run
+from tinylm.train import TrainConfig, load_run
+from tinylm.train.tasks.language_model_config import corpus_of
 from tinylm.train.tasks.token_losses import token_losses
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Prints the mean loss of each run over the whole validation split (the last 10 %) of its data, in nats per token.
+    """Prints the mean loss of each run over the whole validation part of its data, in nats per token: its own validation file, or the
+    last 10 %. With --whole it is all of the data.
     For several runs with the same tokens it also prints the loss of their mixture, whose weights are learned as the
     text is read. With --dynamic the models keep learning from each segment after they have scored it (except n-gram
     models)."""
@@ -33,8 +37,10 @@ class Arguments:
     """run folders that 'train' wrote; with --data also a Hugging Face folder, a GGUF file or smollm2"""
     dynamic: float | None = None
     """the learning rate of dynamic evaluation; 0.1 suits the recurrent presets"""
-    data: str | None = None
-    """read this corpus, file or folder instead of the first run's"""
+    data: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """read this corpus, file or folder instead of the first run's; several times for several of them"""
+    whole: bool = False
+    """read all of it, also what a run was trained on, instead of the part that validates"""
     encoding: str | None = None
     """of the text files, by Python's name, by default the first run's: utf-8, latin-1, utf-16, cp1252, ..."""
     weights: Weights = "stored"
@@ -57,19 +63,16 @@ def main() -> None:
     output = screen(100)
     table = Table("model", "nats/token", "standard error", box=None)
     losses: list[np.ndarray] = []
-    data, tokens = arguments.data, None
+    corpus, tokens = None, None
     for folder in arguments.runs:
         model, tokenizer, config = load_run(folder, arguments.device, "float32" if arguments.dynamic is not None else arguments.weights)
-        if data is None and config is None:
-            raise ConfigError(f"{folder} does not say what it was trained on: give --data")
-        data = data or config.data
-        if tokens is None:
-            tokens = tokenizer.to_json()
-            corpus = open_corpus(data, arguments.encoding or ("utf-8" if config is None else config.encoding))
-            ids = tokenizer.encode("".join(corpus.validation))[: 2_000 if arguments.dry_run else None]
+        if corpus is None:
+            corpus, tokens = opened(arguments, folder, config), tokenizer.to_json()
+            first = config
+            ids = token_ids(corpus.whole if arguments.whole else corpus.validation, tokenizer)[: 2_000 if arguments.dry_run else None]
         elif tokenizer.to_json() != tokens:
             raise ConfigError(f"{folder} has other tokens than {arguments.runs[0]}: only models of the same tokens can be mixed")
-        if arguments.data is None and config is not None and config.data == data:
+        if not arguments.data and config is not None and first is not None and texts_of(config) == texts_of(first):
             warn_of_changes(folder, corpus)
         with products(arguments.precision):
             if arguments.dynamic is not None and isinstance(model, LanguageModel):
@@ -82,7 +85,34 @@ def main() -> None:
     if len(losses) > 1:
         mixed, weights = mix(losses)
         row(table, f"mixed, {' and '.join(f'{w:.2f}' for w in weights)} at the end", mixed)
+    assert corpus is not None
+    print(part_text(corpus, arguments))
     output.print(table)
+
+
+def opened(arguments: Arguments, folder: Path, config: TrainConfig | None) -> Corpus:
+    """Returns the texts to read: those of --data, else those of the first run. Warns of a validation part that is unlike the rest."""
+    if not arguments.data and config is None:
+        raise ConfigError(f"{folder} does not say what it was trained on: give --data")
+    if arguments.data:
+        corpus = open_corpus(arguments.data, arguments.encoding or ("utf-8" if config is None else config.encoding))
+    else:
+        corpus = corpus_of(dataclasses.replace(config, encoding=arguments.encoding or config.encoding))
+    if not arguments.whole:
+        warn_of_unlike_parts(corpus)
+    return corpus
+
+
+def texts_of(config: TrainConfig) -> tuple[object, ...]:
+    return config.data, config.valid, config.test
+
+
+def part_text(corpus: Corpus, arguments: Arguments) -> str:
+    """Returns the line that says what is read."""
+    if arguments.whole:
+        own = " but its own validation part" if corpus.own_validation else ""
+        return f"reading all of {corpus.source}{own}, {corpus.whole.characters:,} characters, whatever a run was trained on"
+    return f"reading the validation part of {corpus.source}: {corpus.split}; --whole reads all of the text"
 
 
 def row(table: Table, name: str, losses: np.ndarray) -> None:

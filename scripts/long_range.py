@@ -19,13 +19,13 @@ from support.tables import screen
 from support.texts import warn_of_changes
 
 import tinylm
-from tinylm.data import open_corpus
 from tinylm.data.copy_task import CopyTask
 from tinylm.decode.context import log_probabilities_given, sample_positions
 from tinylm.errors import ConfigError, DataError
 from tinylm.models import LanguageModel, NgramLM
 from tinylm.studies.copying import COPIERS, copier_config, recall, train_copier
 from tinylm.train import load_run
+from tinylm.train.tasks.language_model_config import corpus_of
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def load_models(folders: Sequence[Path], device: str) -> tuple[dict[str, Languag
         if config is None:
             raise ConfigError(f"{folder} does not say what it was trained on: expected a run folder")
         try:
-            corpus = open_corpus(config.data, config.encoding)
+            corpus = corpus_of(config)
             ids = tokenizer.encode("".join(corpus.validation))
         except DataError as error:
             raise DataError(f"the data of {folder}: {error}") from error

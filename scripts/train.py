@@ -14,13 +14,15 @@ from typing import Any, Literal
 from support import console
 from support.display import train_watched
 from support.estimate_tables import show_estimate
-from support.new_runs import new_run
+from support.new_runs import gathered, new_run
 from support.resuming import refuse_changes, refuse_without_resume, value_of
 from support.run_folders import folder_or_temporary, named, say_if_finished
+from support.texts import warn_of_unlike_parts
 from support.wording import errors_in_options
 
 from tinylm import __version__
-from tinylm.data import Corpus, open_corpus
+from tinylm.data import Corpus
+from tinylm.data.corpora import shown_sources
 from tinylm.data.tokenizers import StreamDecoder
 from tinylm.decode import Sampling, generate
 from tinylm.decode.scoring import forbidden_ids, line_break
@@ -33,8 +35,9 @@ from tinylm.train.distributed import MPIRanks, Ranks, refuse_lone_ranks
 from tinylm.train.run_folder import new_folder
 from tinylm.train.tasks.data_note import token_counts
 from tinylm.train.tasks.fine_tuning import fine_tuning_config
-from tinylm.train.tasks.language_model_config import check_training_fits
-from tinylm.train.tasks.loading import read_config
+from tinylm.train.tasks.language_model_config import check_training_fits, corpus_of
+from tinylm.train.tasks.loading import read_config, tokenizer_of
+from tinylm.train.tasks.own_test import with_test
 from tinylm.train.tasks.presets import preset
 from tinylm.train.tasks.resuming import FREE_ON_RESUME
 from tinylm.train.tensorboard import summary_writer
@@ -73,6 +76,7 @@ class Arguments(TrainConfig):
 
 def parse(argv: list[str]) -> Arguments:
     """Returns the command line as a record. The defaults are those of the model, or with --resume the run's own settings."""
+    argv = gathered(argv)
     resumed, model, recipe, init = (value_of(flag, argv) for flag in ("--resume", "--model", "--preset", "--init"))
     if resumed is None:
         if init and recipe:
@@ -124,7 +128,9 @@ def work(arguments: Arguments, ranks: Ranks) -> int:
         summary_writer()  # if it is missing, that is reported before anything is written
     if config.model != "ngram" and not (config.init or arguments.estimate or arguments.scaling):
         check_training_fits(config, 1, ranks.size)  # with a single token, so as to refuse it before a large text is read
-    corpus: Corpus = ranks.broadcast(open_corpus(config.data, config.encoding) if ranks.rank == 0 else None)
+    corpus: Corpus = ranks.broadcast(corpus_of(config) if ranks.rank == 0 else None)
+    if ranks.rank == 0:
+        warn_of_unlike_parts(corpus)
     text: str | Corpus = corpus
     tokenizer = None
     if arguments.dry_run:
@@ -163,17 +169,22 @@ def refuse_scaling_with(arguments: Arguments, ranks: Ranks) -> None:
 
 def introduce(run: Run | Counting, text: str | Corpus) -> None:
     config, task = run.config, run.task
-    print(f"{config.model} on {config.data}: {token_counts(task.tokenizer, task.train_ids, task.val_ids)}")
+    print(f"{config.model} on {shown_sources(config.data)}: {token_counts(task.tokenizer, task.train_ids, task.val_ids)}")
     if isinstance(text, Corpus):
         print(text.summary())
 
 
-def conclude(run: Run | Counting, summary: dict[str, Any]) -> None:
+def conclude(run: Run | Counting, summary: dict[str, Any], text: str | Corpus) -> None:
     """Prints the result and a sample."""
     print(
         f"validation loss {summary['val_loss']:.4f} nats/token over the whole split ({summary['val_nats_per_byte']:.4f} nats/byte), "
         f"{summary['parameters']:,} parameters, {summary['train_seconds']:.0f} s of training, {summary['tokens_per_second']:,.0f} tokens/s"
     )
+    if isinstance(text, Corpus) and text.likeness.unlike:
+        print("this loss says little about the model: the validation part is unlike the training part, as the warning at the start says")
+    if "test_loss" in summary:
+        of = f"over the {summary['test_tokens']:,} tokens of {run.config.test} ({summary['test_nats_per_byte']:.4f} nats/byte)"
+        print(f"test loss {summary['test_loss']:.4f} nats/token {of}")
     print("a sample:", flush=True)
     start = line_break(run.task.tokenizer).tolist() or run.task.train_ids[:1].tolist()
     forbidden = forbidden_ids(run.task.tokenizer, run.model.vocab_size)
@@ -192,13 +203,16 @@ def count(config: TrainConfig, folder: Path, text: str | Corpus, tokenizer: Any,
     run = Counting(config, folder, text, tokenizer, resumes(arguments))
     introduce(run, text)
     print(named(folder, arguments.dry_run), flush=True)
-    conclude(run, run.train())
+    conclude(run, with_test(run.folder, run.train(), run.model, run.task.tokenizer, text, config), text)
     return 0
 
 
 def train(run: Run, text: str | Corpus, arguments: Arguments) -> int:
     folder, ranks = run.folder, run.state.ranks
     introduce(run, text)
+    if run.config.extend_vocabulary:
+        added = run.model.vocab_size - tokenizer_of(Path(run.config.init)).vocab_size
+        print(f"{added:,} characters are added to the vocabulary of {run.config.init}")
     trained = sum(p.size for p in run.model.parameters() if p.requires_grad)
     some = "" if trained == run.model.num_parameters() else f", {trained:,} of them trained"
     print(f"{run.model.num_parameters():,} parameters{some}" + (f", {ranks.size} processes" if ranks.size > 1 else ""))
@@ -211,7 +225,9 @@ def train(run: Run, text: str | Corpus, arguments: Arguments) -> int:
         print(f"stopped at step {run.progress.step}" + (later and f"; continue with: {console.program()} --resume {folder}"))
         return 130
     with drawing_from(run.state.generator), products(run.config.precision):
-        conclude(run, summary)
+        if ranks.rank == 0:
+            summary = with_test(folder, summary, run.model, run.task.tokenizer, text, run.config)
+        conclude(run, summary, text)
     return 0
 
 

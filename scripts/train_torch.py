@@ -11,9 +11,10 @@ from support.display import train_watched
 from support.run_folders import folder_or_temporary
 from support.texts import warn_of_changes
 
-from tinylm.data import Corpus, open_corpus
+from tinylm.data import Corpus
 from tinylm.errors import ConfigError
 from tinylm.train import TrainConfig
+from tinylm.train.tasks.language_model_config import corpus_of
 from tinylm.train.tasks.loading import read_config
 
 
@@ -39,7 +40,7 @@ def main() -> None:
     console.require_torch()
     from tinylm.verify.torch.training import TorchRun
 
-    text: str | Corpus = open_corpus(config.data, config.encoding)
+    text: str | Corpus = corpus_of(config)
     warn_of_changes(arguments.run, text)
     chosen = arguments.out or arguments.run.with_name(f"{arguments.run.resolve().name}-torch")
     config = dataclasses.replace(config, precision="float32")  # whatever the run's

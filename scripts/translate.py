@@ -8,14 +8,27 @@ from typing import Annotated, Any
 
 import tyro
 from support import console
-from support.new_runs import new_run
+from support.new_runs import gathered, new_run
 from support.resuming import refuse_changes, refuse_without_resume, value_of
 from support.run_folders import folder_or_temporary, say_if_finished
 from support.texts import texts_of
 from support.translate_compare import Compare, compare
-from support.translation import BEAMS, baselines, fitting, load, shortened, show, sizes, train_shown, translations
+from support.translation import (
+    BEAMS,
+    Outputs,
+    baselines,
+    fitting,
+    load,
+    say_what_was_read,
+    shortened,
+    show,
+    sizes,
+    train_shown,
+    translations,
+)
 
-from tinylm.data.pairs import Pair, Pairs
+from tinylm.data.corpora import shown_sources
+from tinylm.data.pairs import Pair, Pairs, read_pairs
 from tinylm.engine.devices import device_namespace
 from tinylm.engine.products import Precision, products
 from tinylm.errors import ConfigError, DataError
@@ -30,10 +43,10 @@ from tinylm.train.tensorboard import summary_writer
 
 @dataclass(frozen=True)
 class Train(TranslationConfig):
-    """Trains a translator on 90 % of the pairs, validates it on 5 % and tests it on the rest: BLEU and chrF (sacrebleu)
-    of greedy decoding and of 4 beams, compared with the target of the nearest training sentence (TF-IDF) and a
-    word-for-word translation (IBM Model 1). '--model lstm --help' shows the defaults of another model. A run folder holds
-    config.json, metrics.jsonl, summary.json, model.safetensors and checkpoints/."""
+    """Trains a translator on 90 % of the pairs, validates it on 5 % and tests it on the rest, unless --valid and --test name files for
+    that: BLEU and chrF (sacrebleu) of greedy decoding and of 4 beams, compared with the target of the nearest training
+    sentence (TF-IDF) and a word-for-word translation (IBM Model 1). '--model lstm --help' shows the defaults of another
+    model. A run folder holds config.json, metrics.jsonl, summary.json, model.safetensors and checkpoints/."""
 
     out: Path | None = None
     """the run folder; by default runs/translate-<model>-<data>"""
@@ -75,11 +88,31 @@ class Translate:
     """translate the first sentence only"""
 
 
+@dataclass(frozen=True)
+class Evaluate:
+    """Prints BLEU (sacrebleu, 13a tokens, case kept) and chrF of a trained translator on the pairs of a file, by greedy decoding and
+    by 4 beams, and 10 of the sentences. Sources that are longer than the model's block are left out and counted."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """a run folder that 'translate train' wrote"""
+    file: Annotated[Path, tyro.conf.Positional]
+    """a file of lines 'source TAB target', or CSV"""
+    encoding: str = "utf-8"
+    """of the file, by Python's name: utf-8, latin-1, utf-16, cp1252, ..."""
+    device: str = "cpu"
+    """'cpu', 'cuda' or 'cuda:N'"""
+    precision: Precision = "float32"
+    """of matrix products: float32, or operands rounded to bfloat16 and sums in float32"""
+    dry_run: bool = False
+    """translate the first three sentences only"""
+
+
 # ---------------------------------------------------------------- train
 
 
 def parse_train(argv: list[str]) -> Train:
     """Returns the command line as a record. The defaults are those of the model, or with --resume the run's own settings."""
+    argv = gathered(argv)
     resumed = value_of("--resume", argv)
     if resumed is None:
         base = default_config(value_of("--model", argv) or "transformer")
@@ -102,7 +135,7 @@ def train(argv: list[str]) -> int:
         summary_writer()  # if it is missing, that is reported before anything is written
     config = shortened(config, arguments.dry_run)
     check_training_fits(config, 1)  # with a single token, so as to refuse it before the data are read and tokens learned
-    pairs = load(config.data, config.encoding, arguments.dry_run)
+    pairs = load(config, arguments.dry_run)
     chosen = arguments.resume or arguments.out or new_folder(f"translate-{config.model}", config.data)
     with folder_or_temporary(chosen, arguments.dry_run) as folder:
         run = TranslationRun(config, folder, pairs, arguments.resume is not None, arguments.accept_new_data)
@@ -111,7 +144,7 @@ def train(argv: list[str]) -> int:
 
 def train_in(run: TranslationRun, pairs: Pairs, arguments: Train) -> int:
     config, folder = run.task.config, run.folder
-    print(f"{config.model} on {config.data}: pairs: {sizes(pairs)}; {run.task.vocabulary.size:,} kinds of tokens")
+    print(f"{config.model} on {shown_sources(config.data)}: pairs: {sizes(pairs)}; {run.task.vocabulary.size:,} kinds of tokens")
     if arguments.resume is not None:
         say_if_finished(run, "; a larger --steps trains on")
     summary = train_shown(run, arguments.tensorboard, arguments.dry_run)
@@ -129,12 +162,31 @@ def train_in(run: TranslationRun, pairs: Pairs, arguments: Train) -> int:
 def test(translator: SentenceTranslator, known: Sequence[Pair], pairs: Sequence[Pair]) -> dict[str, Any]:
     """Returns the scores on the test pairs, and prints them with 10 of the sentences."""
     sources, references = fitting(translator, pairs)
-    outputs = baselines(known, sources) | translations(translator, sources)
+    scores = compared(sources, references, baselines(known, sources) | translations(translator, sources))
+    return {"sentences": len(sources), "left_out": len(pairs) - len(sources), **scores}
+
+
+def compared(sources: Sequence[str], references: Sequence[str], outputs: Outputs) -> dict[str, dict[str, float]]:
+    """Returns the scores of each system's translations, and prints them with 10 of the sentences."""
     scores = {name: score(texts, references) for name, texts in outputs.items()}
     for name, values in scores.items():
         print(f"{name:8}  BLEU {values['bleu']:5.2f}  chrF {values['chrf']:5.2f}")
     show(sources, references, outputs)
-    return {"sentences": len(sources), "left_out": len(pairs) - len(sources), **scores}
+    return scores
+
+
+# ---------------------------------------------------------------- evaluate
+
+
+def evaluate(arguments: Evaluate) -> int:
+    device_namespace(arguments.device)
+    translator = load_translator(arguments.run, arguments.device)
+    found = read_pairs(arguments.file, arguments.encoding)
+    say_what_was_read(str(arguments.file), found)
+    sources, references = fitting(translator, found.pairs[:3] if arguments.dry_run else found.pairs)
+    with products(arguments.precision):
+        compared(sources, references, translations(translator, sources))
+    return 0
 
 
 # ---------------------------------------------------------------- run
@@ -161,6 +213,7 @@ def translate(arguments: Translate) -> int:
 SUBCOMMANDS = {
     "train": ("[--help]", "trains and tests; with nothing more, English to Spanish", train),
     "compare": ("[--help]", "trains and tests a Transformer, an LSTM, and PyTorch's Transformer", console.subcommand(Compare, compare)),
+    "evaluate": ("RUN FILE", "BLEU and chrF of a trained model on your pairs", console.subcommand(Evaluate, evaluate)),
     "run": ("RUN [TEXT ...]", "translates with a trained model; run --help for more", console.subcommand(Translate, translate)),
 }
 

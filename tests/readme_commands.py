@@ -59,6 +59,9 @@ def make_runs(folder: Path) -> None:
     (folder / "book.txt").write_text(_WORDS * 40, encoding="utf-8")
     (folder / "notes.txt").write_text(_WORDS * 3, encoding="utf-8")
     (folder / "letters.txt").write_text("Größe, naïveté\n" * 200, encoding="latin-1")
+    (folder / "diary.txt").write_text("Größe, naïveté\n" * 200, encoding="utf-8")
+    for part in ("train", "valid", "test"):
+        (folder / f"wiki.{part}.txt").write_text(f"{part}: {_WORDS}" * 40, encoding="utf-8")
     for name, model in _MODELS.items():
         settings = ["--order", 3] if model == "ngram" else _TINY
         ends_well(script_here("train.py", "--model", model, "--data", texts, "--out", f"runs/{name}", *settings))

@@ -8,10 +8,11 @@ import tyro
 from inside.readings import Question, answer, picture, refuse_other_tasks
 from tinylm import explain
 from tinylm.data.corpora import load_text
-from tinylm.data.corpus import excerpt, open_corpus
+from tinylm.data.corpus import excerpt
 from tinylm.errors import ConfigError
 from tinylm.models import LanguageModel
 from tinylm.train import load_run
+from tinylm.train.tasks.language_model_config import corpus_of
 
 _TRIAL = 600  # tokens of a dry run
 
@@ -50,7 +51,7 @@ def probe(arguments: LinearProbe) -> None:
     if not text:
         if config is None:
             raise ConfigError(f"{arguments.run} has no text that validated it: give a text or --data")
-        text = "".join(excerpt(iter(open_corpus(config.data, config.encoding).validation), 0, 16 * arguments.tokens))
+        text = "".join(excerpt(iter(corpus_of(config).validation), 0, 16 * arguments.tokens))
     count = min(arguments.tokens, _TRIAL) if arguments.dry_run else arguments.tokens
     text = tokenizer.decode(tokenizer.encode(text[: 16 * count])[:count].tolist())
     found = explain.probe(model, tokenizer, text, arguments.name, arguments.label, seed=arguments.seed, device=arguments.device)

@@ -25,3 +25,22 @@ def new_run(arguments: S, argv: Sequence[str]) -> S:
     except ConfigError as error:
         raise ConfigError(naming_options(arguments, str(error))) from error
     return arguments
+
+
+def gathered(argv: Sequence[str], option: str = "--data") -> list[str]:
+    """Returns the command line with the values of an option that is given several times after a single one of it."""
+    values: list[str] = []
+    others: list[str] = []
+    times = 0
+    inside = False
+    for word in argv:
+        name, equals, value = word.partition("=")
+        if name.replace("_", "-") == option:
+            inside, times = not equals, times + 1
+            values += [value] if equals else []
+        elif inside and not word.startswith("--"):
+            values.append(word)
+        else:
+            inside = False
+            others.append(word)
+    return [*others, option, *values] if times > 1 else list(argv)

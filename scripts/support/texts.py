@@ -34,6 +34,12 @@ def warn_of_changes(run: Path, corpus: Corpus) -> None:
         print(f"warning: {one_line(problem)}", file=sys.stderr)
 
 
+def warn_of_unlike_parts(corpus: Corpus) -> None:
+    """Prints on stderr why the validation loss will say little about the model, if the validation part is unlike the training part."""
+    if doubt := corpus.doubt():
+        print(f"warning: {doubt}", file=sys.stderr)
+
+
 def _lines_typed(encoding: str) -> Iterator[tuple[str, str]]:
     """Yields (name, line) of each line as soon as its end is there."""
     decoder, held, number, problem = codecs.getincrementaldecoder(encoding)(), "", 0, ""

@@ -13,6 +13,7 @@ from support import console
 from support.run_folders import folder_or_temporary
 from support.tables import screen
 from support.translation import BEAMS, Outputs, baselines, fitting, load, shortened, show, sizes, train_shown, translations
+from tinylm.data.corpora import shown_sources
 from tinylm.data.pairs import Pairs
 from tinylm.engine.devices import device_namespace
 from tinylm.engine.products import products
@@ -26,7 +27,9 @@ from tinylm.train.tasks.translation_config import TranslationConfig, default_con
 
 Model = Literal["transformer", "lstm", "torch"]
 LENGTHS = ("steps", "schedule_steps", "warmup")  # --steps scales all of them
-SHARED = ("data", "encoding", "bpe_size", "device", "seed", "block_size", "log_every", "eval_every", "save_every", "precision")
+SHARED = (
+    "data", "valid", "test", "encoding", "bpe_size", "device", "seed", "block_size", "log_every", "eval_every", "save_every", "precision",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ def compare(arguments: Compare) -> int:
     if "torch" in arguments.models:
         console.require_torch(", or leave it out with --models transformer lstm")
     device_namespace(arguments.device)
-    pairs = load(arguments.data, arguments.encoding, arguments.dry_run)
+    pairs = load(arguments, arguments.dry_run)
     configs = {name: shortened(config_of(name, arguments), arguments.dry_run) for name in arguments.models}
     with folder_or_temporary(arguments.out, arguments.dry_run) as folder:
         return compare_in(folder, configs, pairs, arguments.dry_run)
@@ -119,7 +122,7 @@ def finished_run(name: str, folder: Path, config: TranslationConfig, pairs: Pair
     for setting, value in config.to_json().items():
         if found[setting] != value:
             raise ConfigError(f"the run in {folder} was made with {setting} {found[setting]}, not {value}: choose another --out")
-    if problem := what_changed(folder, data_note(pairs, config.data)):
+    if problem := what_changed(folder, data_note(pairs, shown_sources(config.data))):
         raise DataError(f"{problem}: choose another --out")
     print(f"{name}: the finished run in {folder}")
     return summary

@@ -7,7 +7,8 @@ from typing import Any
 
 from support.display import train_watched
 from support.run_folders import named
-from tinylm.data.pairs import Pair, Pairs, load_pairs
+from tinylm.data.corpora import shown_sources
+from tinylm.data.pairs import Pair, PairFile, Pairs, load_pairs
 from tinylm.errors import DataError, one_line
 from tinylm.models.translation_baselines import NearestSentence, WordLexicon
 from tinylm.train.tasks.translation import SentenceTranslator, TranslationRun
@@ -17,17 +18,24 @@ BEAMS = 4
 Outputs = dict[str, list[str]]  # by decoding, its translations of the test sentences
 
 
-def load(source: str, encoding: str, dry_run: bool) -> Pairs:
-    """Returns the pairs, 200 of them in a dry run, and reports lines that could not be used."""
-    pairs = load_pairs(source, encoding)
+def load(config: TranslationConfig, dry_run: bool) -> Pairs:
+    """Returns the pairs, 200 of them in a dry run, and reports how the files were read and lines that could not be used."""
+    pairs = load_pairs(config.data, config.encoding, config.valid, config.test)
+    say_what_was_read(shown_sources(config.data), pairs)
+    if dry_run:
+        pairs = dataclasses.replace(pairs, train=pairs.train[:200], validation=pairs.validation[:20], test=pairs.test[:3])
+    return pairs
+
+
+def say_what_was_read(source: str, pairs: Pairs | PairFile) -> None:
+    """Prints on stderr how the files were read, and what of them could not be used."""
+    for note in pairs.notes:
+        print(one_line(note), file=sys.stderr)
     if pairs.skipped:
         lines = "1 unusable line" if pairs.skipped == 1 else f"{pairs.skipped} unusable lines"
         print(one_line(f"{lines} of {source} skipped, the first: {pairs.first_skipped}"), file=sys.stderr)
     if pairs.unread:
         print(one_line(f"{source}: {pairs.unread}"), file=sys.stderr)
-    if dry_run:
-        pairs = dataclasses.replace(pairs, train=pairs.train[:200], validation=pairs.validation[:20], test=pairs.test[:3])
-    return pairs
 
 
 def sizes(pairs: Pairs) -> str:
@@ -64,7 +72,7 @@ def fitting(translator: SentenceTranslator, pairs: Sequence[Pair]) -> tuple[list
     """Returns (sources, references) of the pairs whose source fits into the model's block, and prints their number."""
     chosen = [pair for pair in pairs if translator.fits(pair[0])]
     if not chosen:
-        raise DataError(f"no source of the test part has at most {translator.block_size} tokens")
+        raise DataError(f"no source of the test pairs has at most {translator.block_size} tokens")
     left_out = f", {len(pairs) - len(chosen)} longer sources left out" if len(chosen) < len(pairs) else ""
     print(f"testing on {len(chosen):,} sentences{left_out}", flush=True)
     return [source for source, _ in chosen], [target for _, target in chosen]

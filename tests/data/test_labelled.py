@@ -57,7 +57,6 @@ def test_a_line_that_cannot_be_used_names_no_class(bad: str, tmp_path: Path) -> 
         ("1\t ", "line 101 has no text"),
         ("\tfine", "line 101 has no label"),
         ("2\tfine", "line 101 has the label '2', expected '0' or '1'"),
-        ("", "line 101 has no tab"),
     ],
 )
 def test_one_bad_line_in_a_hundred_is_skipped_and_counted(tmp_path: Path, line: str, problem: str) -> None:
@@ -66,6 +65,13 @@ def test_one_bad_line_in_a_hundred_is_skipped_and_counted(tmp_path: Path, line: 
     assert (len(data.texts), data.skipped, data.first_skipped) == (100, 1, problem)
     with pytest.raises(DataError, match=rf"2 of the 102 lines of .* cannot be used, more than 1 %: {problem}"):
         load_labelled(written(tmp_path, good + line + "\n" + line + "\n"))
+
+
+def test_blank_lines_are_not_counted_among_the_bad_ones(tmp_path: Path) -> None:
+    """They were, up to a point: a blank line is easily left by an editor, and says nothing about the others."""
+    data = load_labelled(written(tmp_path, "1\tgood\n\n0\tbad\n\n \n"))
+    assert (len(data.texts), data.skipped) == (2, 0)
+    assert data.notes == (f"{tmp_path / 'own.tsv'}: 3 blank lines are passed over, the first being line 2",)
 
 
 def test_a_rare_third_word_is_not_a_label(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_the_standard_input_is_translated_line_by_line(run: Path) -> None:
 
 
 def test_errors_are_one_line(run: Path, data: Path, tmp_path: Path) -> None:
-    fails_with_one_line(translate("fly"), "command 'fly': expected 'train', 'compare' or 'run'")
+    fails_with_one_line(translate("fly"), "command 'fly': expected 'train', 'compare', 'evaluate' or 'run'")
     fails_with_one_line(translate("run", tmp_path / "no", "x"), "no run folder")
     fails_with_one_line(translate("run", run, "x" * 24), "text 1: the source has 25 tokens, its end included: expected at most 24")
     fails_with_one_line(translate("run", run, " "), "text 1: there is no text to translate")

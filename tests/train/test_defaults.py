@@ -22,7 +22,7 @@ LOOP = {
 }  # fmt: skip
 GPT = {
     "model": "gpt", "data": "tinyshakespeare", "encoding": "utf-8", "init": "", "lora_rank": 0, "lora_alpha": 16.0,
-    "weights": "stored", "tokenizer": "char", "min_count": 2,
+    "valid": "", "test": "", "extend_vocabulary": False, "weights": "stored", "tokenizer": "char", "min_count": 2,
     "bpe_size": 1024, "block_size": 64, "n_layer": 4, "n_head": 4, "n_kv_head": 2, "rope_theta": 10000.0, "n_embd": 128,
     "n_hidden": 512, "input_dropout": 0.0, "dropout_ramp": 0, "bias": False, "nonlinearity": "tanh", "members": 1, "order": 7,
     "batch_size": 12, "accumulate": 1, "checkpoint_activations": False, "beta1": 0.9, "beta2": 0.99, "seed": 0, "dropout": 0.0, "lr": 1e-3,
@@ -43,8 +43,9 @@ LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
 }
 TRANSFORMER = {
     **LOOP, "data": "web-rv1909", "encoding": "utf-8", "bpe_size": 2048, "block_size": 128, "n_layer": 2, "n_head": 4, "n_embd": 128,
-    "n_hidden": 384, "batch_tokens": 1024, "label_smoothing": 0.1, "embedding": "latent", "optimizer": "muon", "matrix_lr": 0.02, "seed": 0,
-    "dropout": 0.1, "lr": 2e-3, "min_lr": 1e-5, "weight_decay": 0.01, "steps": 7000, "schedule_steps": 7000, "warmup": 200,
+    "valid": "", "test": "",
+    "n_hidden": 384, "batch_tokens": 1024, "label_smoothing": 0.1, "embedding": "latent", "optimizer": "muon", "matrix_lr": 0.02,
+    "seed": 0, "dropout": 0.1, "lr": 2e-3, "min_lr": 1e-5, "weight_decay": 0.01, "steps": 7000, "schedule_steps": 7000, "warmup": 200,
     "eval_every": 1000, "save_every": 1000,
 }  # fmt: skip
 TRANSLATORS: dict[str, dict[str, Any]] = {

@@ -166,3 +166,22 @@ def test_a_folder_may_be_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     for name in ("nowhere", "file"):
         with pytest.raises(CheckpointError, match=f"no run folder '{name}'"):
             load_run(name)
+
+
+# ---------------------------------------------------------------- where data come from
+
+
+def test_one_source_is_text_and_several_are_a_tuple() -> None:
+    for given, expected in [
+        ("a", "a"), (Path("a"), "a"), (["a"], "a"), (("a", Path("b/c")), ("a", "b/c")), (["a", "b"], ("a", "b")),
+    ]:  # fmt: skip
+        for of in (TrainConfig, TranslationConfig):
+            made = of(data=given)  # type: ignore[arg-type]
+            assert made.data == expected
+            assert of.from_json(json.loads(json.dumps(made.to_json()))) == made
+    for wrong in ([], 3, None, ["a", 3], b"a"):
+        with pytest.raises(ConfigError, match=r"^data is .*: expected the name of a corpus, a file or a folder, or several of these$"):
+            TrainConfig(data=wrong)  # type: ignore[arg-type]
+        record = TrainConfig().to_json() | {"data": wrong}
+        with pytest.raises(CheckpointError, match="the run's config does not fit: data is"):
+            TrainConfig.from_json(record)

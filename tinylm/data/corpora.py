@@ -1,17 +1,29 @@
-"""Where data come from: a shipped corpus by name, or a file or folder of the user's; whole texts, and tables with a column for each tab."""
+"""Where data come from: a shipped corpus by name, or files and folders of the user's; whole texts."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tinylm.data.reading import check_encoding, not_a_file, pieces
 from tinylm.errors import DataError
+
+Source = str | Path | Sequence[str | Path]  # one, or several
 
 _HERE = Path(__file__).parent
 
 TEXTS = {"tinyshakespeare": _HERE / "lm" / "tinyshakespeare.txt"}
 PAIRS = {"web-rv1909": _HERE / "mt" / "web-rv1909.en-es.tsv"}
 LABELLED = {"uci-sentences": _HERE / "sentiment" / "uci_sentences.tsv"}
+
+
+def listed_sources(sources: Source) -> list[str | Path]:
+    """Returns one source or several as a list."""
+    return [sources] if isinstance(sources, str | Path) else list(sources)
+
+
+def shown_sources(sources: Source) -> str:
+    """Returns one source or several as a message names them."""
+    return ", ".join(map(str, listed_sources(sources)))
 
 
 def find_data(source: str | Path, shipped: Mapping[str, Path], expected: str = "a file") -> Path:
@@ -78,35 +90,3 @@ def load_text(source: str | Path, encoding: str = "utf-8") -> str:
             raise DataError(f"the folder {path} holds no .txt files")
         return "\n\n".join(read_text(f, encoding).strip("\n") for f in files) + "\n"
     return read_text(path, encoding)
-
-
-def read_table(path: Path, encoding: str = "utf-8") -> list[list[str]]:
-    """Returns the fields of each line, without the spaces around them. Raises DataError as `read_text` does."""
-    lines = read_text(path, encoding).removesuffix("\n").split("\n")
-    return [[field.strip() for field in line.split("\t")] for line in lines]
-
-
-def unread_fields(rows: Sequence[list[str]], columns: int) -> str:
-    """Returns a sentence about the rows with more than so many fields, the rest of which is not read; "" if there are none."""
-    found = [number for number, row in enumerate(rows, 1) if any(row[columns:])]
-    if not found:
-        return ""
-    first = f"line {found[0]}: {' '.join(rows[found[0] - 1][columns:])!r:.60}"
-    return f"what follows the second tab is not read, in {len(found):,} of {len(rows):,} lines, the first being {first}"
-
-
-def usable_rows(
-    path: Path, rows: Sequence[list[str]], problem: Callable[[list[str]], str], expected: str
-) -> tuple[list[list[str]], list[str]]:
-    """Returns (the rows that can be used, why each of the others cannot). problem(row): why, "" if it can.
-
-    Raises DataError if none can be used, or if more than 1 % of them cannot.
-    """
-    found = [(row, number, problem(row)) for number, row in enumerate(rows, 1)]
-    kept = [row for row, _, why in found if not why]
-    problems = [f"line {number} {why}" for _, number, why in found if why]
-    if not kept:
-        raise DataError(f"{path} has no line that can be used, expected {expected!r}: {problems[0]}")
-    if len(problems) > 0.01 * len(rows):
-        raise DataError(f"{len(problems)} of the {len(rows)} lines of {path} cannot be used, more than 1 %: {problems[0]}")
-    return kept, problems

@@ -2,31 +2,20 @@
 
 import collections
 import hashlib
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tinylm.data.corpora import TEXTS, files_below, find_data, is_hidden
+from tinylm.data.corpora import Source, shown_sources
+from tinylm.data.likeness import Likeness, find_likeness
 from tinylm.data.overlap import Overlap, find_overlap
-from tinylm.data.reading import check_encoding, not_a_file, pieces
-from tinylm.errors import DataError
+from tinylm.data.reading import check_encoding, pieces
+from tinylm.data.text_files import TextFile, survey
+from tinylm.errors import DataError, printable
 
-SUFFIXES = (".txt", ".text", ".md")
 VALIDATION = 0.1  # the part of the text that validates
 MOST_VALIDATION = 5_000_000  # characters: more would only take longer
-
-
-@dataclass(frozen=True)
-class TextFile:
-    """A file of the corpus and what it holds."""
-
-    path: Path
-    name: str  # relative to the folder
-    bytes: int
-    characters: int
-    digest: str  # SHA-256 of the bytes
 
 
 @dataclass(frozen=True)
@@ -98,7 +87,7 @@ def _stripped(parts: Iterator[str]) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Corpus:
-    """The training and the validation part, and a note about what was read."""
+    """The training and the validation part, a test part if there is one, and a note about what was read."""
 
     source: str
     encoding: str
@@ -107,11 +96,25 @@ class Corpus:
     skipped: tuple[tuple[str, str], ...] = ()  # (file, why)
     split: str = ""
     overlap: Overlap = field(default_factory=Overlap)
+    test: Part | None = None
+    test_overlap: Overlap = field(default_factory=Overlap)
+    likeness: Likeness = field(default_factory=Likeness)
+    own_validation: bool = False  # whether it comes from files of its own, which are none of the source's
 
     @property
     def files(self) -> tuple[TextFile, ...]:
-        """The files of both parts, those of the training part first."""
-        return self.train.files if self.train.files == self.validation.files else self.train.files + self.validation.files
+        """The files of all parts, those of the training part first."""
+        both = self.train.files if self.train.files == self.validation.files else self.train.files + self.validation.files
+        return both + (self.test.files if self.test else ())
+
+    @property
+    def whole(self) -> Part:
+        """All of the source, the training part included."""
+        if self.own_validation:
+            return self.train
+        if self.train.files == self.validation.files:
+            return Part(self.train.files, self.encoding, 0, self.validation.stop)
+        return Part(tuple(sorted(self.train.files + self.validation.files, key=lambda file: file.path)), self.encoding)
 
     def beginning(self, characters: int) -> str:
         """Returns the first characters of the training part, for a trial."""
@@ -119,14 +122,18 @@ class Corpus:
 
     def to_json(self) -> dict[str, Any]:
         """Returns the note as data.json holds it."""
-        return {
+        note = {
             "source": self.source, "encoding": self.encoding, "files": len(self.files), "bytes": sum(f.bytes for f in self.files),
             "characters": sum(f.characters for f in self.files), "split": self.split,
             "train_characters": self.train.characters, "validation_characters": self.validation.characters,
             "validation_files": [f.name for f in self.validation.files], "overlap": self.overlap.to_json(),
-            "skipped": [{"file": name, "why": why} for name, why in self.skipped],
+            "likeness": self.likeness.to_json(), "skipped": [{"file": name, "why": why} for name, why in self.skipped],
             "digests": {f.name: f.digest for f in self.files},
         }  # fmt: skip
+        if self.test:
+            test = {"test_characters": self.test.characters, "test_files": [f.name for f in self.test.files]}
+            note |= test | {"test_overlap": self.test_overlap.to_json()}
+        return note
 
     def summary(self) -> str:
         """Returns the note in a few lines."""
@@ -135,20 +142,47 @@ class Corpus:
         lines += [f"skipped {name}: {why}" for name, why in self.skipped[:5]]
         if len(self.skipped) > 5:
             lines.append(f"and {len(self.skipped) - 5:,} more, which data.json lists")
-        return "\n".join([*lines, *self.overlap.lines()])
+        return "\n".join([*lines, *self.overlap.lines(), *self.test_overlap.lines("test")])
+
+    def doubt(self) -> str:
+        """Returns why the validation loss will say little about the model, and what to do; "" if the parts are alike."""
+        like = self.likeness
+        if not like.unlike:
+            return ""
+        files = [] if self.validation.files == self.train.files else [printable(f.name, 60) for f in self.validation.files]
+        more = f" and {len(files) - 2:,} more files" if len(files) > 2 else ""
+        where = f" ({', '.join(files[:2])}{more})" if files else ""
+        lacking = (
+            f"; {like.unseen:.1%} of its characters, such as {like.examples!r}, do not occur in training" if like.unseen >= 0.005 else ""
+        )
+        return (
+            f"the validation part{where} is unlike the training part: counts of pairs of characters give it {like.validation:.2f} nats per "
+            f"character, where stretches of the training part have {like.mean:.2f}{lacking}. Its loss says more about this than about the "
+            "model: name a file that is like the training text (--valid FILE), or put more such files into the data"
+        )
 
 
-def open_corpus(source: str | Path, encoding: str = "utf-8") -> Corpus:
-    """Opens a shipped corpus by name, a text file, or the text files of a folder and those below it in the order of their paths.
+def open_corpus(sources: Source, encoding: str = "utf-8", valid: str | Path = "", test: str | Path = "") -> Corpus:
+    """Opens a shipped corpus by name, a text file, the text files of a folder and those below it in the order of their paths, or several
+    of these.
 
-    Every file is read once, in pieces. The last tenth of a single file's characters validates; of several files, whole ones
-    do, chosen by a hash of their names until they are a tenth; at most 5 million characters. Raises DataError if there is no
+    Every file is read once, in pieces. valid, test: a file or folder of its own for this part; files of the source with the same
+    contents are left out of training. Without valid, the last tenth of a single file's characters validates; of several files, whole
+    ones do, chosen by a hash of their names until they are a tenth; at most 5 million characters. Raises DataError if there is no
     such thing or it cannot be used, ConfigError for an unknown encoding.
     """
     check_encoding(encoding)
-    path = find_data(source, TEXTS, "a file, a folder")
-    found, skipped = _survey(path, encoding)
-    if len(found) == 1:
+    own = {what: survey(source, encoding, part=f"{what}: ") for what, source in (("valid", valid), ("test", test)) if str(source)}
+    taken = {file.digest: file.name for files, _ in own.values() for file in files}
+    if len(taken) < sum(len(files) for files, _ in own.values()):
+        raise DataError(f"valid {valid} and test {test} have a file in common: a test is of texts that have chosen nothing")
+    found, skipped = survey(sources, encoding, taken)
+    skipped += [each for _, others in own.values() for each in others]
+    tested = _whole(own["test"][0], encoding) if "test" in own else None
+    if "valid" in own:
+        train, validation = _whole(found, encoding), _whole(own["valid"][0], encoding)
+        split = f"{validation.characters:,} characters of {valid} validate"
+    elif len(found) == 1:
         total = found[0].characters
         cut = max(int(total * (1 - VALIDATION)), total - MOST_VALIDATION)
         train, validation = Part(tuple(found), encoding, 0, cut), Part(tuple(found), encoding, cut, total)
@@ -160,50 +194,18 @@ def open_corpus(source: str | Path, encoding: str = "utf-8") -> Corpus:
         if validation.characters > MOST_VALIDATION and len(chosen) == 1:
             validation = Part(validation.files, encoding, 0, MOST_VALIDATION)  # the rest of that file is not used
         split = f"{len(chosen):,} whole files with {validation.characters:,} characters validate, chosen by a hash of their names"
-    return Corpus(str(source), encoding, train, validation, tuple(skipped), split, find_overlap(train, validation))
+    if tested is not None:
+        split += f", {tested.characters:,} of {test} are the test"
+    return Corpus(
+        shown_sources(sources), encoding, train, validation, tuple(skipped), split, find_overlap(train, validation),
+        tested, find_overlap(train, tested) if tested else Overlap(),
+        find_likeness(train, train.characters, validation, validation.characters), "valid" in own,
+    )  # fmt: skip
 
 
-def _survey(path: Path, encoding: str) -> tuple[list[TextFile], list[tuple[str, str]]]:
-    """Returns (the files to use, those skipped and why)."""
-    paths = files_below(path) if path.is_dir() else [path]
-    found: list[TextFile] = []
-    skipped: list[tuple[str, str]] = []
-    first: dict[str, str] = {}  # the first file of each contents
-    for p in paths:
-        name = p.relative_to(path).as_posix() if path.is_dir() else p.name
-        if path.is_dir() and (why := _not_text(p, name)):
-            skipped.append((name, why))
-            continue
-        digest, characters, blank = hashlib.sha256(), 0, True
-        for piece in pieces(p, encoding, digest):
-            characters += len(piece)
-            blank = blank and piece.isspace()
-        same = first.setdefault(digest.hexdigest(), name)
-        if blank:
-            skipped.append((name, "empty"))
-        elif same != name:
-            skipped.append((name, f"the same bytes as {same}"))
-        else:
-            found.append(TextFile(p, name, p.stat().st_size, characters, digest.hexdigest()))
-    if not found:
-        nothing = f"the folder {path} holds no text: expected files {', '.join(SUFFIXES)} ({len(skipped)} others were skipped)"
-        raise DataError(nothing if path.is_dir() else f"{path} is empty")
-    return found, skipped
-
-
-def _not_text(path: Path, name: str) -> str:
-    """Returns why what was found in a folder is not a text of the corpus; "" if it is. Raises DataError if that cannot be told."""
-    if is_hidden(Path(name)):
-        return "hidden"
-    try:
-        mode = path.stat().st_mode
-    except PermissionError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
-    except OSError:
-        mode = path.lstat().st_mode  # of a link to nothing, or to itself
-    if path.is_symlink() and stat.S_ISDIR(mode):
-        return "a link to a folder"
-    return not_a_file(mode) or ("" if path.suffix.lower() in SUFFIXES else f"not {', '.join(SUFFIXES)}")
+def _whole(files: list[TextFile], encoding: str) -> Part:
+    """Returns a part of these files; a single one is taken as it stands, to the last character."""
+    return Part(tuple(files), encoding, 0, files[0].characters) if len(files) == 1 else Part(tuple(files), encoding)
 
 
 def _validating(files: list[TextFile]) -> set[TextFile]:

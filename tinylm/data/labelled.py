@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from tinylm.data.batching import padded
-from tinylm.data.corpora import LABELLED, find_data, read_table, unread_fields, usable_rows
+from tinylm.data.corpora import LABELLED, find_data
+from tinylm.data.tables import Column, read_table
 from tinylm.data.tokenizers import Tokenizer, WordTokenizer
 from tinylm.data.words import WORD_PATTERNS, words_of
 from tinylm.engine.random_keys import philox
@@ -16,6 +17,10 @@ from tinylm.errors import ConfigError, DataError
 
 SPLITS = 5
 MAX_WORDS = 500  # that are read of a text
+COLUMNS = (  # as headers name them
+    Column("label", ("label", "labels", "class", "category", "sentiment", "target", "polarity", "stars", "rating", "intent", "y")),
+    Column("text", ("text", "sentence", "review", "comment", "message", "content", "body", "document", "tweet", "title")),
+)
 
 
 @dataclass(frozen=True)
@@ -28,10 +33,11 @@ class LabelledTexts:
     skipped: int  # lines that could not be used
     first_skipped: str  # where the first one stood, and why; "" for none
     unread: str = ""  # a sentence about lines of which only the beginning is read
+    notes: tuple[str, ...] = ()  # sentences about how the file was read
 
 
 def load_labelled(source: str | Path, encoding: str = "utf-8") -> LabelledTexts:
-    """Returns the labelled sentences of a shipped corpus (by name) or a file of lines `label TAB text`; what follows
+    """Returns the labelled sentences of a shipped corpus (by name) or a file of lines `label TAB text` or CSV; what follows
     a second tab is not read, and counted.
 
     Labels are 0 and 1, or two words, the one that sorts first being class 0. If a file has more than two, the two most
@@ -39,14 +45,14 @@ def load_labelled(source: str | Path, encoding: str = "utf-8") -> LabelledTexts:
     they are more than 1 % of all lines, if no line is left, or if all have one label.
     """
     path = find_data(source, LABELLED)
-    rows = read_table(path, encoding)
-    names = _two_labels(Counter(row[0] for row in rows if len(row) > 1 and row[0] and row[1]))
-    kept, problems = usable_rows(path, rows, lambda row: _problem(row, names), "label TAB text")
+    table = read_table(path, encoding, COLUMNS, shipped=str(source) in LABELLED)
+    names = _two_labels(Counter(row[0] for row in table.rows if len(row) > 1 and row[0] and row[1]))
+    kept, problems = table.usable(lambda row: _problem(row, names, table.separator), "label TAB text")
     labels = np.array([names.index(f[0]) for f in kept], np.int64)
     if len(set(labels.tolist())) < 2:
         raise DataError(f"{path} has one class only: every line is labelled {kept[0][0]!r:.80}")
-    unread = "" if str(source) in LABELLED else unread_fields(rows, 2)  # the shipped ones have where they are from
-    return LabelledTexts([f[1] for f in kept], labels, names, len(problems), problems[0] if problems else "", unread)
+    unread = "" if str(source) in LABELLED else table.unread(2)  # the shipped ones have where they are from
+    return LabelledTexts([f[1] for f in kept], labels, names, len(problems), problems[0] if problems else "", unread, table.notes)
 
 
 def _two_labels(counts: Counter[str]) -> tuple[str, str]:
@@ -58,9 +64,9 @@ def _two_labels(counts: Counter[str]) -> tuple[str, str]:
     return first, second
 
 
-def _problem(fields: Sequence[str], names: tuple[str, str]) -> str:
+def _problem(fields: Sequence[str], names: tuple[str, str], separator: str) -> str:
     """Returns why a line cannot be used; "" if it can."""
-    if missing := "tab" if len(fields) < 2 else "label" if not fields[0] else "text" if not fields[1] else "":
+    if missing := separator if len(fields) < 2 else "label" if not fields[0] else "text" if not fields[1] else "":
         return f"has no {missing}"
     if fields[0] not in names:
         return f"has the label {fields[0]!r:.40}, expected {names[0]!r:.40} or {names[1]!r:.40}"

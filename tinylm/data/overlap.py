@@ -24,14 +24,14 @@ class Overlap:
     def to_json(self) -> dict[str, Any]:
         return {"validation_lines": self.lines_compared, "also_in_training": self.lines_shared, "examples": list(self.examples)}
 
-    def lines(self) -> list[str]:
-        """Returns the warning for the user; nothing if no line is shared."""
+    def lines(self, part: str = "validation") -> list[str]:
+        """Returns the warning for the user; nothing if no line is shared. part: what is compared with the training part."""
         if not self.lines_shared:
             return []
         fraction = self.lines_shared / self.lines_compared
         return [
-            f"{self.lines_shared:,} of {self.lines_compared:,} long validation lines ({fraction:.1%}) stand in the training part too "
-            f"(up to case, digits and punctuation), such as {self.examples[0][:60]!r}: the validation loss will flatter"
+            f"{self.lines_shared:,} of {self.lines_compared:,} long {part} lines ({fraction:.1%}) stand in the training part too "
+            f"(up to case, digits and punctuation), such as {self.examples[0][:60]!r}: the {part} loss will flatter"
         ]
 
 

@@ -1,5 +1,6 @@
 """Sentences and their translations: the shipped verses or the user's, their split, ids and batches."""
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,13 +8,24 @@ from pathlib import Path
 import numpy as np
 
 from tinylm.data.batching import padded
-from tinylm.data.corpora import PAIRS, find_data, read_table, unread_fields, usable_rows
+from tinylm.data.corpora import PAIRS, Source, find_data, listed_sources, shown_sources
+from tinylm.data.tables import Column, read_table
 from tinylm.data.tokenizers import BpeTokenizer
 from tinylm.engine.random_keys import philox
 from tinylm.errors import ConfigError, DataError
 
 Pair = tuple[str, str]  # source, target
 _SPLIT_SEED = 0  # the same for every run, so that all are tested on the same sentences
+_LANGUAGES = (  # as headers name them: codes of ISO 639-1 that are no likely name of another column, and English names
+    "ar bg bn ca cs da de el en es et fa fi fr ga gl he hi hr hu is it ja ko la lt lv ms nb nl nn pl pt ro ru sk sl sq sr sv sw ta th tr "
+    "uk ur vi zh arabic bengali bulgarian catalan chinese croatian czech danish dutch english estonian finnish french german greek hebrew "
+    "hindi hungarian icelandic indonesian irish italian japanese korean latin latvian lithuanian norwegian persian polish portuguese "
+    "romanian russian serbian slovak slovenian spanish swahili swedish tamil thai turkish ukrainian urdu vietnamese welsh"
+)
+COLUMNS = (
+    Column("source", ("source", "src", "source_text", "source text", "input"), frozenset(_LANGUAGES.split())),
+    Column("target", ("target", "tgt", "trg", "target_text", "target text", "translation", "output"), frozenset(_LANGUAGES.split())),
+)
 
 
 @dataclass(frozen=True)
@@ -26,43 +38,90 @@ class Pairs:
     skipped: int  # lines that could not be used
     first_skipped: str  # where the first one stood, and why; "" for none
     unread: str = ""  # a sentence about lines of which only the beginning is read
+    notes: tuple[str, ...] = ()  # sentences about how the files were read
 
 
-def load_pairs(source: str | Path, encoding: str = "utf-8") -> Pairs:
-    """Returns the pairs of a shipped corpus (by name) or a file of lines `source TAB target`; what follows a second
-    tab is not read, and counted.
+@dataclass(frozen=True)
+class PairFile:
+    """The pairs of one or several files, all of them."""
 
-    The parts are 90, 5 and 5 % in a shuffled order that is the same on every machine. The shipped verses have a key before
-    the source, such as Gen.1.3, and are split by chapter, since neighbouring verses repeat each other. Lines without a tab
-    or with an empty side are skipped and counted. Raises DataError if they are more than 1 % of all lines, or if the rest is
-    too few for three parts.
+    pairs: list[Pair]
+    groups: list[str]  # by pair: those of one group are never in two parts
+    skipped: int
+    first_skipped: str
+    unread: str
+    notes: tuple[str, ...]
+
+
+def read_pairs(sources: Source, encoding: str = "utf-8", named: bool = False) -> PairFile:
+    """Returns the pairs of a shipped corpus (by name), or of a file of lines `source TAB target` or CSV, or of several; what follows a
+    second tab is not read, and counted.
+
+    Lines without a tab or with an empty side are skipped and counted. named: what is said of a line names its file, as it does if there
+    are several. Raises DataError as `Table.usable` does.
     """
-    path = find_data(source, PAIRS)
-    keyed = str(source) in PAIRS
-    rows = [row if keyed else [str(number), *row] for number, row in enumerate(read_table(path, encoding), 1)]
-    kept, problems = usable_rows(
-        path, rows, lambda row: "has no tab" if len(row) < 3 else "" if row[1] and row[2] else "has an empty side", "source TAB target"
-    )
+    listed = listed_sources(sources)
+    pairs: list[Pair] = []
+    groups: list[str] = []
+    problems: list[str] = []
+    unread: list[str] = []
+    notes: list[str] = []
+    for number, source in enumerate(listed):
+        path, keyed = find_data(source, PAIRS), int(str(source) in PAIRS)
+        table = read_table(path, encoding, COLUMNS, shipped=bool(keyed))
+        prefix = f"{path}, " if named or len(listed) > 1 else ""
+        kept, found = table.usable(functools.partial(_problem, first=keyed, separator=table.separator), "source TAB target")
+        pairs += [(row[keyed], row[keyed + 1]) for row in kept]
+        groups += [f"{number}:{row[0].rpartition('.')[0] if keyed else i}" for i, row in enumerate(kept)]
+        problems += [prefix + problem for problem in found]
+        unread += [prefix + said for said in [table.unread(keyed + 2)] if said]
+        notes += table.notes
+    return PairFile(pairs, groups, len(problems), problems[0] if problems else "", "; ".join(unread), tuple(notes))
+
+
+def _problem(row: Sequence[str], first: int, separator: str) -> str:
+    """Returns why a row is no pair; "" if it is one. first: where its source stands."""
+    return f"has no {separator}" if len(row) < first + 2 else "" if row[first] and row[first + 1] else "has an empty side"
+
+
+def load_pairs(sources: Source, encoding: str = "utf-8", valid: str | Path = "", test: str | Path = "") -> Pairs:
+    """Returns the pairs of `read_pairs` in three parts: 90, 5 and 5 % in a shuffled order that is the same on every machine.
+
+    valid, test: files whose pairs, all of them, validate or are the test; the rest is then all for training and for the other part.
+    The shipped verses have a key before the source, such as Gen.1.3, and are split by chapter, since neighbouring verses repeat each
+    other. Raises DataError as `read_pairs` does, and for too few pairs for the parts.
+    """
+    whole = read_pairs(sources, encoding)
+    own = {what: read_pairs(source, encoding, named=True) for what, source in (("valid", valid), ("test", test)) if str(source)}
     groups: dict[str, list[Pair]] = {}
-    for key, first, second, *_ in kept:
-        groups.setdefault(key.rpartition(".")[0] if keyed else key, []).append((first, second))
-    train, validation, test = split_pairs(groups, str(path))
-    return Pairs(train, validation, test, len(problems), problems[0] if problems else "", unread_fields(rows, 3))
+    for group, pair in zip(whole.groups, whole.pairs, strict=True):
+        groups.setdefault(group, []).append(pair)
+    drawn = [what for what in ("valid", "test") if what not in own]
+    parts = split_pairs(groups, shown_sources(sources), drawn) | {what: file.pairs for what, file in own.items()}
+    files = [whole, *own.values()]
+    notes = [note for file in files for note in file.notes]
+    known = set(parts["train"])
+    for what, source in (("valid", valid), ("test", test)):
+        if what in own and (shared := sum(pair in known for pair in parts[what])):
+            notes.append(f"{shared:,} of the {len(parts[what]):,} pairs of {source} are in the training part too: its figures will flatter")
+    first = next((file.first_skipped for file in files if file.skipped), "")
+    unread = "; ".join(file.unread for file in files if file.unread)
+    return Pairs(parts["train"], parts["valid"], parts["test"], sum(file.skipped for file in files), first, unread, tuple(notes))
 
 
-def split_pairs(groups: Mapping[str, Sequence[Pair]], source: str) -> tuple[list[Pair], list[Pair], list[Pair]]:
-    """Returns the training, validation and test parts: 90, 5 and 5 % of the groups, in an order that is the same on every machine.
+def split_pairs(groups: Mapping[str, Sequence[Pair]], source: str, drawn: Sequence[str] = ("valid", "test")) -> dict[str, list[Pair]]:
+    """Returns the drawn parts, 5 % of the groups each, and "train", the rest, in an order that is the same on every machine.
 
-    Raises DataError, naming the source, for fewer than three groups.
+    Raises DataError, naming the source, for too few groups for the parts.
     """
-    if len(groups) < 3:
-        raise DataError(f"{source} has {len(groups)} pairs: expected at least 3, to train, validate and test")
+    if len(groups) <= len(drawn):
+        uses = "to train" + {0: "", 1: " and to test or validate", 2: ", validate and test"}[len(drawn)]
+        raise DataError(f"{source} has {len(groups)} pairs: expected at least {1 + len(drawn)}, {uses}")
     names = list(groups)
     order = np.random.Generator(philox((_SPLIT_SEED, 0))).permutation(len(names)).tolist()
     size = max(len(names) // 20, 1)
-    parts = order[2 * size :], order[:size], order[size : 2 * size]
-    train, validation, test = ([pair for i in sorted(part) for pair in groups[names[i]]] for part in parts)
-    return train, validation, test
+    cuts = {what: order[i * size : (i + 1) * size] for i, what in enumerate(drawn)} | {"train": order[len(drawn) * size :]}
+    return {what: [pair for i in sorted(cut) for pair in groups[names[i]]] for what, cut in cuts.items()}
 
 
 class Vocabulary:

@@ -7,6 +7,9 @@ from typing import Any
 RESULTS = {
     "val_loss": "validation loss (nats per token)",
     "val_nats_per_byte": "validation loss (nats per byte of text)",
+    "test_loss": "test loss (nats per token)",
+    "test_nats_per_byte": "test loss (nats per byte of text)",
+    "test_tokens": "tokens to test on",
     "best_val_loss": "best validation loss (nats per token)",
     "best_step": "step of the best validation",
     "steps": "steps trained",
@@ -26,8 +29,11 @@ _RECURRENT = "rnn lstm gru"
 _LABELS: dict[str, tuple[str, str]] = {
     "model": ("model", ""),
     "data": ("trained on", ""),
+    "valid": ("validated on", ""),
+    "test": ("tested on", ""),
     "encoding": ("encoding of the text", ""),
     "init": ("weights it began with", ""),
+    "extend_vocabulary": ("characters that these did not know are added", ""),
     "lora_rank": ("rank of the low-rank adapters", ""),
     "lora_alpha": ("scale of the adapters, multiplied by their rank", ""),
     "weights": ("matrices of the model under adapters", ""),
@@ -89,10 +95,10 @@ _OF_RECURRENT = {  # what these are called there
     "hidden": "hidden units per layer and direction",
     "block_size": "tokens that a gradient goes back over",
 }
-_NGRAM = ("model", "data", "encoding", "tokenizer", "min_count", "bpe_size", "order")  # counting needs no others
+_NGRAM = ("model", "data", "valid", "test", "encoding", "tokenizer", "min_count", "bpe_size", "order")  # counting needs no others
 _OF_STEPS = ("best_val_loss", "best_step", "steps", "stopped_early")
 _NONE_AT_ZERO = ("dropout_ramp", "ema", "patience", "save_minutes")
-_PATHS = ("data", "init")
+_PATHS = ("data", "valid", "test", "init")
 _MODELS = {
     "gpt": "GPT", "llama": "Llama", "transformer": "Transformer", "rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "ngram": "n-gram",
     "bag": "bag of words and word pairs",
@@ -134,7 +140,7 @@ def _used(name: str, train: Mapping[str, Any], task: str) -> bool:
         return train.get("tokenizer", "bpe") == "bpe" and not train.get("init")
     if name == "matrix_lr":
         return train.get("optimizer") == "muon"
-    if name == "init":
+    if name in ("init", "valid", "test", "extend_vocabulary"):
         return bool(train[name])
     if name == "members":
         return train[name] != 1
@@ -149,7 +155,7 @@ def _shown(name: str, value: Any) -> str:
     if name == "model":
         return _MODELS.get(value, str(value))
     if name in _PATHS:
-        return _last_part(str(value))
+        return ", ".join(_last_part(str(each)) for each in (value if isinstance(value, list | tuple) else [value]))
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

@@ -7,7 +7,7 @@ import re
 import stat
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,9 +24,11 @@ _SUBFOLDERS = ("checkpoints", "failure", "tensorboard")
 _BEGINNING = {"lock", "data.json", "config.json", "metrics.jsonl", "checkpoints", "tensorboard"}  # all there is before a checkpoint
 
 
-def new_folder(kind: str, data: str, parent: Path = Path("runs")) -> Path:
-    """Returns runs/<kind>-<data>, with -2, -3, ... where that exists."""
-    name = f"{kind}-{Path(data).stem or 'data'}"
+def new_folder(kind: str, data: str | Sequence[str], parent: Path = Path("runs")) -> Path:
+    """Returns runs/<kind>-<data>, with -2, -3, ... where that exists. Several data are named by the first, and by how many more there
+    are."""
+    first, *more = [data] if isinstance(data, str) else data
+    name = f"{kind}-{Path(first).stem or 'data'}{f'-and-{len(more)}-more' if more else ''}"
     folder, n = parent / name, 2
     while folder.exists():
         folder, n = parent / f"{name}-{n}", n + 1

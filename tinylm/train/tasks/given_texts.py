@@ -51,8 +51,8 @@ def checked_pairs(pairs: Iterable[Pair]) -> list[Pair]:
 def pairs_data(pairs: Iterable[Pair]) -> Pairs:
     """Returns the data of a translator's run. Raises DataError as `checked_pairs` does, and for fewer than three pairs."""
     groups = {str(number): [pair] for number, pair in enumerate(checked_pairs(pairs))}
-    train, validation, test = split_pairs(groups, "the list")
-    return Pairs(train, validation, test, 0, "")
+    parts = split_pairs(groups, "the list")
+    return Pairs(parts["train"], parts["valid"], parts["test"], 0, "")
 
 
 def _listed(name: str, given: Any) -> list[Any]:

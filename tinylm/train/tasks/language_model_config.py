@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from tinylm.checks import check_finite, check_fraction, check_integer, check_positive
+from tinylm.data import Corpus, open_corpus
 from tinylm.engine.machine_memory import check_fits
 from tinylm.engine.stored_weights import Weights
 from tinylm.errors import ConfigError
@@ -14,7 +15,7 @@ from tinylm.models.footprints import Footprint
 from tinylm.optim import AdamW, Optimizer, Schedule
 from tinylm.optim.groups import decay_groups
 from tinylm.optim.schedules import StoredCosine
-from tinylm.train.tasks.settings import SMALLEST_BPE, LoopSettings, Settings
+from tinylm.train.tasks.settings import SMALLEST_BPE, LoopSettings, Settings, Sources
 
 # What differs from TrainConfig's own defaults, which are the GPT's.
 _RECURRENT = {
@@ -38,12 +39,19 @@ class LanguageModelSettings(Settings):
 
     model: Literal["gpt", "llama", "transformer", "rnn", "lstm", "gru", "ngram"] = "gpt"
     """which language model to train; each has defaults of its own for what follows"""
-    data: str = "tinyshakespeare"
-    """a shipped corpus, a text file, or a folder of .txt, .text and .md files; the last 10 %, or whole files, validate"""
+    data: Sources = "tinyshakespeare"
+    """a shipped corpus, a text file, or a folder of .txt, .text and .md files, or several of these; without --valid the last 10 %, or whole
+    files, validate"""
+    valid: str = ""
+    """validate on this file or folder, and train on all of the data"""
+    test: str = ""
+    """a file or folder that neither trains nor validates: its loss is measured once, after training"""
     encoding: str = "utf-8"
     """of the text files, by Python's name: utf-8, latin-1, utf-16, cp1252, ..."""
     init: str = ""
     """go on from this trained model: a Hugging Face folder, a GGUF file, smollm2, or a run folder; its shape and tokenizer are kept"""
+    extend_vocabulary: bool = False
+    """with --init: add the characters of the data that the model does not know to its vocabulary, which is otherwise an error"""
     lora_rank: int = 0
     """with --init: train low-rank adapters of this rank beside the attention's projections, and leave the model as it is; 0: train all"""
     lora_alpha: float = 16.0
@@ -109,7 +117,7 @@ class TrainConfig(LoopSettings, LanguageModelSettings):
     added: ClassVar[Mapping[str, Any]] = {
         **LoopSettings.added, "min_count": 2, "bpe_size": 1024, "n_hidden": 512, "nonlinearity": "tanh", "order": 7, "dropout_ramp": 0,
         "members": 1, "encoding": "utf-8", "accumulate": 1, "checkpoint_activations": False, "n_kv_head": 2, "rope_theta": 10000.0,
-        "init": "", "lora_rank": 0, "lora_alpha": 16.0, "weights": "float32",
+        "init": "", "lora_rank": 0, "lora_alpha": 16.0, "weights": "float32", "valid": "", "test": "", "extend_vocabulary": False,
     }  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -127,6 +135,8 @@ class TrainConfig(LoopSettings, LanguageModelSettings):
         check_positive(lora_alpha=self.lora_alpha, rope_theta=check_finite("rope_theta", self.rope_theta))
         if self.tokenizer == "bpe" and not self.init:
             check_integer("bpe_size", self.bpe_size, SMALLEST_BPE)
+        if self.extend_vocabulary and not self.init:
+            raise ConfigError("extend_vocabulary is True: it needs init, the trained model whose vocabulary is extended")
 
     @classmethod
     def old_values(cls, record: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -138,6 +148,11 @@ default_config = TrainConfig.of_model
 
 
 RECURRENT = ("rnn", "lstm", "gru")  # models that carry a state from batch to batch
+
+
+def corpus_of(config: TrainConfig) -> Corpus:
+    """Opens the texts that a run trains, validates and is tested on. Raises as `open_corpus` does."""
+    return open_corpus(config.data, config.encoding, config.valid, config.test)
 
 
 def build_model(config: TrainConfig, vocab_size: int) -> LanguageModel:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinylm.data import Corpus, ParallelStreams, ShuffledBlocks, Tokenizer, split_text, train_tokenizer
-from tinylm.data.encoding import learn_tokenizer, token_ids
+from tinylm.data.encoding import encoded, learn_tokenizer, token_ids
 from tinylm.engine.devices import device_namespace, parse_device, to_device
 from tinylm.engine.random_keys import Generator, drawing_from
 from tinylm.engine.tensor import Tensor
@@ -42,6 +42,7 @@ from tinylm.train.tasks.loading import initial_model, read_config, tokenizer_of,
 from tinylm.train.tasks.resuming import goes_on, settings_to_go_on
 from tinylm.train.tasks.task import Carried, MicroBatch, Task
 from tinylm.train.tasks.token_losses import validation_loss
+from tinylm.train.tasks.vocabulary_extension import with_characters_of
 from tinylm.train.watching.descriptions import Described, described_model
 
 
@@ -146,6 +147,8 @@ class Run(Training):
             with drawing_from(generator):
                 model, base = initial_model(config)
             config, tokenizer = with_shape_of(model, config), tokenizer or tokenizer_of(Path(config.init))
+            with drawing_from(generator):
+                model, tokenizer = with_characters_of(text, model, tokenizer, config)
         with rank_0_first(ranks):  # it may make a token file, which the others then use
             data = prepare(config, text, tokenizer)
         if ranks.size > 1:
@@ -189,7 +192,7 @@ def prepare(config: TrainConfig, text: str | Corpus, tokenizer: Tokenizer | None
         if tokenizer is None:
             tokenizer = learn_tokenizer(config.tokenizer, text, config.min_count, config.bpe_size)
         train_ids = token_ids(text.train, tokenizer)
-    val_ids = tokenizer.encode(val_text)
+    val_ids = tokenizer.encode(val_text) if isinstance(text, str) else encoded(text.validation, val_text, tokenizer)
     what, given = ("order", config.order) if config.model == "ngram" else ("block_size", config.block_size)
     needed = given + (what == "block_size")
     if len(train_ids) < needed or len(val_ids) < 2:

@@ -25,6 +25,7 @@ from tinylm.engine.products import Precision
 from tinylm.errors import CheckpointError, ConfigError
 
 SMALLEST_BPE = 256  # pieces: the bytes
+Sources = str | tuple[str, ...]  # where data come from: a corpus by its name, a file or a folder; or several of these
 _MAY_BE_INFINITE = ("clip", "save_minutes", "rope_theta")
 
 
@@ -58,6 +59,8 @@ class Settings:
                 value = os.fspath(value) if isinstance(value, os.PathLike) else value
                 if not isinstance(value, str):
                     raise ConfigError(f"{name} is {shown(value)}: expected text")
+            elif field.type == Sources:
+                value = _sources(name, value)
             elif get_origin(field.type) is Literal:
                 check_choice(name, value, get_args(field.type))
             object.__setattr__(self, name, value)
@@ -97,9 +100,26 @@ class Settings:
             raise CheckpointError(f"the run's config does not fit this version of tinylm: missing {missing}, unexpected {unexpected}")
         for name, field in fields.items():
             value, choices, kind = record[name], get_args(field.type), field.type
-            if not (value in choices if choices else type(value) is kind or (kind is float and type(value) is int)):
+            if kind == Sources:
+                fits = _are_sources(value)  # JSON makes a list of several
+            else:
+                fits = value in choices if choices else type(value) is kind or (kind is float and type(value) is int)
+            if not fits:
                 raise CheckpointError(f"the run's config does not fit: {name} is {value!r}")
         return cls(**record)
+
+
+def _are_sources(value: Any) -> bool:
+    several = value if isinstance(value, list | tuple) else [value]
+    return len(several) > 0 and all(isinstance(source, str | os.PathLike) for source in several)
+
+
+def _sources(name: str, value: Any) -> Sources:
+    """Returns one source as text, several as a tuple. Raises ConfigError for anything else."""
+    if not _are_sources(value):
+        raise ConfigError(f"{name} is {shown(value)}: expected the name of a corpus, a file or a folder, or several of these")
+    several = tuple(str(os.fspath(source)) for source in (value if isinstance(value, list | tuple) else [value]))
+    return several[0] if len(several) == 1 else several
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from tinylm import ops
 from tinylm.data.batching import padded
+from tinylm.data.corpora import shown_sources
 from tinylm.data.pairs import Batch, BucketedBatches, Pair, Pairs, Vocabulary, make_batch
 from tinylm.decode.beams import beam_search, greedy
 from tinylm.decode.stepping import evaluation_mode
@@ -110,7 +111,7 @@ class TranslationRun(Training):
             resume, config = True, settings_to_go_on(folder, config)
         resume = resume and not never_started(folder)
         generator = Generator(config.seed)
-        note = data_note(pairs, config.data)
+        note = data_note(pairs, shown_sources(config.data))
         if resume:
             check_data(folder, note, accept_new_data)
         else:

@@ -15,7 +15,7 @@ from tinylm.models.footprints import Footprint
 from tinylm.models.translator import RecurrentTranslator, TranslationModel, Translator
 from tinylm.optim import AdamW, Muon, Optimizer
 from tinylm.optim.groups import decay_groups
-from tinylm.train.tasks.settings import SMALLEST_BPE, Fallback, LoopSettings, Settings
+from tinylm.train.tasks.settings import SMALLEST_BPE, Fallback, LoopSettings, Settings, Sources
 
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "transformer": {},
@@ -29,8 +29,12 @@ class TranslatorSettings(Settings):
 
     model: Literal["transformer", "lstm"] = "transformer"
     """an encoder-decoder Transformer, or two LSTMs without attention; each has defaults of its own"""
-    data: str = "web-rv1909"
-    """the shipped English-Spanish verses, or a file of lines 'source TAB target'"""
+    data: Sources = "web-rv1909"
+    """the shipped English-Spanish verses, or a file of lines 'source TAB target' or CSV, or several of these"""
+    valid: str = ""
+    """validate on the pairs of this file, instead of 5 % of the data"""
+    test: str = ""
+    """test on the pairs of this file, instead of 5 % of the data"""
     encoding: str = "utf-8"
     """of the file, by Python's name: utf-8, latin-1, utf-16, cp1252, ..."""
     bpe_size: int = 2048
@@ -67,6 +71,7 @@ class TranslationConfig(LoopSettings, TranslatorSettings):
     model_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = MODEL_DEFAULTS
     added: ClassVar[Mapping[str, Any]] = {
         **LoopSettings.added, "optimizer": "adamw", "matrix_lr": 0.02, "embedding": "random", "encoding": "utf-8",
+        "valid": "", "test": "",
     }  # fmt: skip
 
     lr: float = 2e-3
