@@ -11,6 +11,7 @@ import tyro
 from rich.table import Table
 from support import console
 from support.display import stopped_by_signals
+from support.json_lines import Write, json_lines
 from support.new_runs import new_run
 from support.resuming import refuse_changes, refuse_without_resume, value_of
 from support.run_folders import folder_or_temporary, named, say_if_finished
@@ -80,6 +81,8 @@ class Run:
     """instead, label the lines of this file"""
     encoding: str = "utf-8"
     """of the file or the standard input, by Python's name: utf-8, latin-1, utf-16, cp1252, ..."""
+    json: bool = False
+    """print one JSON object per text, and everything else on the standard error"""
     precision: Precision = "float32"
     """of matrix products: float32, or operands rounded to bfloat16 and sums in float32"""
     dry_run: bool = False
@@ -177,6 +180,12 @@ def compare(arguments: Compare) -> None:
 
 
 def classify(arguments: Run) -> None:
+    with json_lines(arguments.json) as write:
+        label(arguments, write)
+
+
+def label(arguments: Run, write: Write | None) -> None:
+    """Prints a line per text; with `write` a record instead."""
     texts = texts_of(arguments.texts, arguments.file, arguments.encoding)
     model, tokenizer, names = load_classifier(arguments.run)
     for name, text in texts:
@@ -186,7 +195,12 @@ def classify(arguments: Run) -> None:
         except DataError as error:
             raise DataError(f"{name}: {error}") from error
         p = 1 / (1 + np.exp(-abs(logit)))
-        print(f"{names[logit > 0]}\t{p:.4f}\t{text}", flush=True)
+        if write is not None:
+            found = names[logit > 0]
+            probabilities = {each: p if each == found else 1 - p for each in names}
+            write({"text": text, "label": found, "probability": p, "probabilities": probabilities})
+        else:
+            print(f"{names[logit > 0]}\t{p:.4f}\t{text}", flush=True)
         if arguments.dry_run:
             return
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 from support import console
+from support.json_lines import Write, json_lines
 from support.new_runs import new_run
 from support.resuming import FREE_ON_RESUME, refuse_changes, refuse_without_resume, value_of
 from support.run_folders import folder_or_temporary, say_if_finished
@@ -66,6 +67,8 @@ class Translate:
     """exponent of the length penalty ((5 + n) / 6)^alpha; larger values favour longer translations"""
     no_repeat_ngram: int = 0
     """a translation never has a sequence of N tokens twice; 0: sequences may repeat"""
+    json: bool = False
+    """print one JSON object per text, and everything else on the standard error"""
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
     precision: Precision = "float32"
@@ -139,7 +142,13 @@ def test(translator: SentenceTranslator, known: Sequence[Pair], pairs: Sequence[
 # ---------------------------------------------------------------- run
 
 
-def translate(arguments: Translate) -> int:
+def translate(arguments: Translate) -> None:
+    with json_lines(arguments.json) as write:
+        translate_texts(arguments, write)
+
+
+def translate_texts(arguments: Translate, write: Write | None) -> None:
+    """Prints a line per text; with `write` a record instead."""
     sentences = texts_of(arguments.texts, arguments.file, arguments.encoding)
     if arguments.beams < 1:
         raise ConfigError(f"--beams {arguments.beams}: expected at least 1")
@@ -151,10 +160,13 @@ def translate(arguments: Translate) -> int:
                 result = translator.translate(text, arguments.beams, arguments.alpha, arguments.no_repeat_ngram)
         except DataError as error:
             raise DataError(f"{name}: {error}") from error
-        print(" ".join(result.split()), flush=True)  # one line, whatever the model wrote
+        line = " ".join(result.split())  # one line, whatever the model wrote
+        if write is not None:
+            write({"text": text, "translation": line})
+        else:
+            print(line, flush=True)
         if arguments.dry_run:
             break
-    return 0
 
 
 SUBCOMMANDS = {
