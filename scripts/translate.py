@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 from support import console
+from support.config_files import config_file
 from support.json_lines import Write, json_lines
 from support.new_runs import new_run
 from support.resuming import FREE_ON_RESUME, refuse_changes, refuse_without_resume, value_of
@@ -21,10 +22,10 @@ from tinylm.engine.devices import device_namespace
 from tinylm.engine.products import Precision, products
 from tinylm.errors import ConfigError, DataError
 from tinylm.files.json_files import write_json
-from tinylm.train.run_folder import new_folder
+from tinylm.train.run_folder import new_folder, refuse_run
 from tinylm.train.tasks.loading import read_config
 from tinylm.train.tasks.translation import SentenceTranslator, TranslationRun, load_translator
-from tinylm.train.tasks.translation_config import TranslationConfig, check_training_fits, default_config
+from tinylm.train.tasks.translation_config import TranslationConfig, check_settings, check_training_fits, default_config
 from tinylm.train.tensorboard import summary_writer
 
 
@@ -37,6 +38,8 @@ class Train(TranslationConfig):
 
     out: Path | None = None
     """the run folder; by default runs/translate-<model>-<data>"""
+    config: Path | None = None
+    """take settings from this file: TOML, such as lr = 0.001, or the config.json of a run; options beside it win"""
     resume: Path | None = None
     """continue the run in this folder, with its settings; --steps may be raised. All numbers are those of a run that never stopped, to
     the last bit, except for the seconds, the tokens per second and the memory"""
@@ -81,6 +84,13 @@ class Translate:
 
 
 def parse_train(argv: list[str]) -> Train:
+    """Returns the command line as a record, with the settings of --config."""
+    file = config_file(Train, TranslationConfig, argv)
+    with file.placing_errors():
+        return parse_options(file.before(argv))
+
+
+def parse_options(argv: list[str]) -> Train:
     """Returns the command line as a record. The defaults are those of the model, or with --resume the run's own settings."""
     resumed = value_of("--resume", argv)
     if resumed is None:
@@ -104,6 +114,10 @@ def train(argv: list[str]) -> int:
         summary_writer()  # if it is missing, that is reported before anything is written
     config = shortened(config, arguments.dry_run)
     check_training_fits(config, 1)  # with a single token, so as to refuse it before the data are read and tokens learned
+    if arguments.resume is None:
+        check_settings(config)
+    if arguments.out is not None and not arguments.dry_run:
+        refuse_run(arguments.out)
     pairs = load(config.data, config.encoding, arguments.dry_run)
     chosen = arguments.resume or arguments.out or new_folder(f"translate-{config.model}", config.data)
     with folder_or_temporary(chosen, arguments.dry_run) as folder:

@@ -6,7 +6,7 @@ from typing import Any
 from tinylm.errors import ConfigError
 
 FREE_ON_RESUME = {
-    "steps", "device", "precision", "weights", "log_every", "eval_every", "save_every", "save_minutes", "keep", "patience",
+    "steps", "device", "precision", "weights", "log_every", "eval_every", "save_every", "save_minutes", "keep", "patience", "sample_every",
     "checkpoint_activations",
 }  # fmt: skip
 

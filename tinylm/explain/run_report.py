@@ -24,7 +24,7 @@ from tinylm.pages.document import document
 from tinylm.pretrained.model_loading import find_pretrained
 from tinylm.train.metrics import read_metrics
 
-_MAY_DIFFER = ("steps", "device", "log_every", "eval_every", "save_every")  # between two runs that are the same training
+_MAY_DIFFER = ("steps", "device", "log_every", "eval_every", "save_every", "sample_every")  # between two runs that are the same training
 
 _STYLE = """
 .pictures { display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-start; margin-bottom: 1rem; }
