@@ -47,8 +47,9 @@ class ConfigFile:
 def config_file(options: type[Any], kind: type[Settings], argv: Sequence[str]) -> ConfigFile:
     """Returns what the file of --config says; an empty one without --config.
 
-    options: the command's record of options; kind: of these, the settings that a config.json stores. Raises ConfigError for a setting that
-    is unknown or of another type, with its place in the file, and for a run of another task; CheckpointError for a file that cannot be read.
+    options: the command's record of options; kind: of these, the settings that a config.json stores.
+    Raises ConfigError for a setting that is unknown or of another type, with its place in the file, and for a run of another task;
+    CheckpointError for a file that cannot be read.
     """
     if (given := value_of("--config", argv)) is None:
         return ConfigFile()
@@ -58,7 +59,8 @@ def config_file(options: type[Any], kind: type[Settings], argv: Sequence[str]) -
     text = read_text(path).removeprefix("\ufeff")
     is_json = path.suffix == ".json"
     settings = _of_run(path, text, kind) if is_json else _of_toml(path, text)
-    given_too = {word.partition("=")[0].replace("_", "-").removeprefix("--").removeprefix("no-") for word in argv if word.startswith("--")}
+    words_given = (word.partition("=")[0].replace("_", "-") for word in argv if word.startswith("--"))
+    given_too = {word.removeprefix("--").removeprefix("no-") for word in words_given}
     types_of = {f.name: f.type for f in dataclasses.fields(options)}
     words: dict[str, Sequence[str]] = {}
     places: dict[str, str] = {}

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 from tinylm.checks import nearest
 
 # What people call an option, and the options that it may be here, the likeliest first: one command has the one, another the other.
-_CALLED = {
+CALLED = {
     "lr": "learning-rate learningrate rate step-size eta0",
     "min-lr": "min-learning-rate final-lr end-lr lr-min",
     "steps epochs": "epoch epochs num-epochs n-epochs num-train-epochs max-epochs passes iters iterations n-iter max-iters max-steps "
@@ -79,6 +79,6 @@ def meant(option: str, known: Collection[str]) -> str:
 def _options_called(name: str) -> Iterator[str]:
     """Yields the options that other programs call by this name. "--no-" before it makes no other name of it."""
     plain = name.removeprefix("no-").replace("_", "-").lower()
-    for options, names in _CALLED.items():
+    for options, names in CALLED.items():
         if plain in names.split():
             yield from (f"--{option}" for option in options.split())

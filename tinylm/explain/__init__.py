@@ -26,7 +26,7 @@ __all__ = [
     "Ablation", "Activations", "Attention", "Contribution", "DirectAttribution", "Gates", "HeadScores", "InputAttribution",
     "InputTokens", "Leaf", "Lens", "ModelPage", "Patching", "Probe", "Step", "TextLosses", "TimeSteps", "ablate", "attention_weights",
     "backward_record", "by_word", "cache", "compare_runs", "direct_attribution", "draw_ablation", "draw_attention",
-    "draw_direct_attribution", "draw_gates", "draw_head_scores", "draw_input_attribution", "draw_lens", "draw_patching", "draw_probe", "draw_text_losses",
-    "gate_values", "head_scores", "input_attribution", "leaves", "lens", "model_page", "names", "page", "patch", "probe", "readout",
-    "repeated_tokens", "replace", "report", "steps", "text_losses", "time_steps",
+    "draw_direct_attribution", "draw_gates", "draw_head_scores", "draw_input_attribution", "draw_lens", "draw_patching", "draw_probe",
+    "draw_text_losses", "gate_values", "head_scores", "input_attribution", "leaves", "lens", "model_page", "names", "page", "patch",
+    "probe", "readout", "repeated_tokens", "replace", "report", "steps", "text_losses", "time_steps",
 ]  # fmt: skip

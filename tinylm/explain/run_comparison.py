@@ -24,6 +24,14 @@ _STYLE = """
 .compared thead th { color: var(--ink); vertical-align: bottom; }
 .compared .text { min-width: 15rem; white-space: pre-wrap; }
 summary { cursor: pointer; }
+@media (max-width: 600px) {
+  .compared thead { display: none; }
+  .compared tr { display: block; padding: .25rem 0; border-bottom: 1px solid var(--line); }
+  .compared th[scope=row], .compared td { display: block; border: 0; padding: 0; }
+  .compared td:empty { display: none; }
+  .compared td[data-of]::before { content: attr(data-of) ": "; color: var(--soft); }
+  .compared td.text[data-of]::before { content: attr(data-of) ":\\a"; }
+}
 """
 
 
@@ -105,17 +113,18 @@ def _drawn(runs: Mapping[str, _Compared]) -> dict[str, Any]:
 
 
 def _table(columns: Mapping[str, Mapping[str, str]], labels: Iterable[str] | None = None, kind: str = "") -> str:
-    """Returns a table with a column per run. columns: values by label, by run; labels: the rows, by default all. kind: the class of cells."""
+    """Returns a table with a column per run. columns: values by label, by run. labels: the rows, by default all. kind: the cells' class."""
     rows = list(dict.fromkeys(label for values in columns.values() for label in values)) if labels is None else list(labels)
     head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in columns)
-    of_cell = f' class="{kind}"' if kind else ""
-    body = "".join(
-        f'<tr><th scope="row">{html.escape(label)}</th>'
-        + "".join(f"<td{of_cell}>{html.escape(values.get(label, ''))}</td>" for values in columns.values())
-        + "</tr>\n"
-        for label in rows
-    )
+    body = "".join(f'<tr><th scope="row">{html.escape(label)}</th>{_cells(columns, label, kind)}</tr>\n' for label in rows)
     return f'<div class="wide"><table class="compared">\n<thead><tr><td></td>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>\n'
+
+
+def _cells(columns: Mapping[str, Mapping[str, str]], label: str, kind: str) -> str:
+    """Returns the cells of a row; in a narrow window, where they stand below each other, each is preceded by the name of its run."""
+    kind = f' class="{kind}"' if kind else ""
+    values = [(html.escape(name), html.escape(values.get(label, ""))) for name, values in columns.items()]
+    return "".join(f'<td{kind} data-of="{name}">{value}</td>' for name, value in values)
 
 
 def _settings(columns: Mapping[str, Mapping[str, str]]) -> Iterable[str]:
