@@ -1,6 +1,7 @@
 """--json of score, evaluate, classify run and translate run: one JSON object per line, and nothing else, on the standard output."""
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,12 @@ def lines_of(*arguments: object) -> list[dict[str, Any]]:
     return [json.loads(line, parse_constant=refuse) for line in ends_well(script_here(*arguments, "--json")).splitlines()]
 
 
+def documented(command: str) -> set[str]:
+    """Returns the fields that scripts/README.md lists for a command."""
+    (row,) = re.findall(rf"^\| `{command}` \|(.*)\|$", (SCRIPTS / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    return {name for name in re.findall(r"`([^`]+)`", row) if not name.startswith("--")}
+
+
 def test_score() -> None:
     model, tokenizer, _ = load_run(OLD / "gpt")
     scores = [score_text(model, tokenizer, text) for text in TEXTS]
@@ -40,6 +47,7 @@ def test_score() -> None:
     ]  # fmt: skip
     assert lines_of("score.py", OLD / "gpt", *TEXTS, "--no-tokens") == plain
     found = lines_of("score.py", OLD / "gpt", *TEXTS)
+    assert set(found[0]) == documented("score")
     assert [record.pop("token_texts") for record in found] == [s.tokens for s in scores]
     assert [record.pop("token_log_probabilities") for record in found] == [s.log_probabilities.tolist() for s in scores]
     assert found == plain
@@ -55,10 +63,11 @@ def test_an_error_comes_after_the_texts_before_it() -> None:
 def test_evaluate(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_bytes((OLD / "text.txt").read_bytes())
     runs = OLD / "gpt", OLD / "ngram"
-    found = lines_of("evaluate.py", *runs, "--data", tmp_path / "text.txt", "--dry-run")
+    found = lines_of("evaluate.py", *runs, "--data", tmp_path / "text.txt")
     assert [record["model"] for record in found[:2]] == [str(run) for run in runs]
     assert found[2]["model"].startswith("mixed, ")
     assert sum(found[2]["weights"]) == pytest.approx(1)
+    assert set(found[2]) == documented("evaluate") == {*found[0], "weights"}
     model, tokenizer, config = load_run(OLD / "gpt")
     assert config is not None
     ids = tokenizer.encode((OLD / "text.txt").read_text(encoding="utf-8"))
@@ -72,6 +81,7 @@ def test_classify() -> None:
     shown = [line.split("\t", 2) for line in ends_well(script_here("classify.py", "run", OLD / "lstm-classifier", *texts)).splitlines()]
     found = lines_of("classify.py", "run", OLD / "lstm-classifier", *texts)
     assert [[r["label"], f"{r['probability']:.4f}", r["text"]] for r in found] == shown
+    assert set(found[0]) == documented("classify run")
     for record in found:
         assert sum(record["probabilities"].values()) == pytest.approx(1)
         assert record["probabilities"][record["label"]] == record["probability"] == max(record["probabilities"].values())
@@ -82,6 +92,7 @@ def test_translate() -> None:
     translator = load_translator(OLD / "translator")
     expected = [{"text": text, "translation": " ".join(translator.translate(text).split())} for text in texts]
     found = lines_of("translate.py", "run", OLD / "translator", *texts)
+    assert set(found[0]) == documented("translate run")
     assert [{name: record[name] for name in ("text", "translation")} for record in found] == expected
 
 
