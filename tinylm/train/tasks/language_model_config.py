@@ -206,6 +206,7 @@ def check_settings(config: TrainConfig) -> None:
     if config.model == "ngram":
         NgramLM(1, config.order)
     elif not config.init:
+        config.require_at_least(1, "n_embd")
         with drawing_from(generator):
             build_optimizer(config, build_model(dataclasses.replace(config, n_layer=min(config.n_layer, 1), members=1), 1))
 
