@@ -154,7 +154,8 @@ def test_the_command(runs: dict[str, Path], tmp_path: Path) -> None:
     assert ends_well(script_here("explain.py", "report", runs["first"], "--out", out)) == f"written: {out}\n"
     assert "<h1>Run first</h1>" in out.read_text(encoding="utf-8")
     for option in ("--ngram", "--torch", "--text"):
-        fails_with_one_line(script_here("explain.py", "report", *both, option, "x"), f"{option} is for a report of one run, and 2 are given")
+        refused = script_here("explain.py", "report", *both, option, "x")
+        fails_with_one_line(refused, f"{option} is for a report of one run, and 2 are given")
     fails_with_one_line(script_here("explain.py", "report"), "no run folder given: expected at least one")
 
 

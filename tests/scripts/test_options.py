@@ -128,7 +128,13 @@ def test_bad_settings_are_refused_before_the_data_are_read(
 
 @pytest.mark.parametrize(
     ("options", "warmup"),
-    [([], 100), (["--schedule-steps", 100], 100), (["--schedule-steps", 99], 9), (["--schedule-steps=50"], 5), (["--schedule-steps", 5], 0)],
+    [
+        ([], 100),
+        (["--schedule-steps", 100], 100),
+        (["--schedule-steps", 99], 9),
+        (["--schedule-steps=50"], 5),
+        (["--schedule-steps", 5], 0),
+    ],
 )
 def test_a_warmup_longer_than_the_schedule_shrinks_with_it(options: list[object], warmup: int, tmp_path: Path) -> None:
     """Unless it is given, which is an error above. A resume finds the warmup that the run has."""
