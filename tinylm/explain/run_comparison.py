@@ -23,6 +23,7 @@ _STYLE = """
 .compared th, .compared td { min-width: 7rem; overflow-wrap: break-word; font-variant-numeric: tabular-nums; }
 .compared thead th { color: var(--ink); vertical-align: bottom; }
 .compared .text { min-width: 15rem; white-space: pre-wrap; }
+details { margin-top: .5rem; }
 summary { cursor: pointer; }
 @media (max-width: 600px) {
   .compared thead { display: none; }
@@ -130,19 +131,20 @@ def _cells(columns: Mapping[str, Mapping[str, str]], label: str, kind: str) -> s
 def _settings(columns: Mapping[str, Mapping[str, str]]) -> Iterable[str]:
     """Yields the table of the settings that differ, and the others, to be opened."""
     labels = list(dict.fromkeys(label for values in columns.values() for label in values))
-    differing = [label for label in labels if len({values.get(label) for values in columns.values()}) > 1]
+    differing = [label for label in labels if len({values[label] for values in columns.values() if label in values}) > 1]
     yield "<h2>Settings that differ</h2>\n"
     yield _table(columns, differing) if differing else "<p>None: the runs have the same settings.</p>\n"
     same = [label for label in labels if label not in differing]
     if same:
         count = "1 setting is" if len(same) == 1 else f"{len(same)} settings are"
-        first = next(iter(columns.values()))
+        first = {label: values[label] for values in columns.values() for label in values}
         cells = "".join(f'<tr><th scope="row">{html.escape(label)}</th><td>{html.escape(first[label])}</td></tr>\n' for label in same)
-        yield f'<details><summary>{count} the same in all</summary>\n<table class="compared">\n{cells}</table></details>\n'
+        yield f'<details><summary>{count} the same in all runs that have them</summary>\n<table class="compared">\n{cells}</table></details>\n'
 
 
 def _samples(columns: Mapping[str, Mapping[int, str]]) -> str:
-    """Returns the table of what the models said, by step; "" if no samples were drawn."""
+    """Returns the table of what the models said, by step, with a column for each run that has samples; "" if none has."""
+    columns = {name: texts for name, texts in columns.items() if texts}
     steps = sorted({step for texts in columns.values() for step in texts})
     if not steps:
         return ""
