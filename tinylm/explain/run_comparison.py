@@ -139,11 +139,12 @@ def _settings(columns: Mapping[str, Mapping[str, str]]) -> Iterable[str]:
         count = "1 setting is" if len(same) == 1 else f"{len(same)} settings are"
         first = {label: values[label] for values in columns.values() for label in values}
         cells = "".join(f'<tr><th scope="row">{html.escape(label)}</th><td>{html.escape(first[label])}</td></tr>\n' for label in same)
-        yield f'<details><summary>{count} the same in all runs that have them</summary>\n<table class="compared">\n{cells}</table></details>\n'
+        told = f"{count} the same in all runs that have them"
+        yield f'<details><summary>{told}</summary>\n<table class="compared">\n{cells}</table></details>\n'
 
 
 def _samples(columns: Mapping[str, Mapping[int, str]]) -> str:
-    """Returns the table of what the models said, by step, with a column for each run that has samples; "" if none has."""
+    """Returns the table of what the models said, by step, with a column per run that has samples; "" if none has."""
     columns = {name: texts for name, texts in columns.items() if texts}
     steps = sorted({step for texts in columns.values() for step in texts})
     if not steps:
