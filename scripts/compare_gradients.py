@@ -199,8 +199,8 @@ def main() -> int:
     for report in failures:
         out.print(f"\n{report}", style="red", markup=False, highlight=False, soft_wrap=True)
     how = {"device": a.device, "dtype": a.dtype}
-    other = "PyTorch" if a.against is None else str(a.against)
-    write_reports(done, how, f"Values and gradients against {other} ({a.device}, {a.dtype})", a.json_out, a.html_out)
+    title = f"Values and gradients against {a.against or 'PyTorch'} ({a.device}, {' and '.join(a.dtypes)})"
+    write_reports(done, how, title, a.json_out, a.html_out)
     return 1 if failures else 0
 
 
