@@ -60,6 +60,8 @@ CALLED = {
     "prompt": "start prefix",
     "beams": "num-beams beam beam-size beam-width",
     "alpha": "length-penalty lenpen",
+    "n-best": "nbest num-hypotheses",
+    "lower": "lowercase lower-case uncased do-lower-case",
     "no-repeat-ngram": "no-repeat-ngram-size",
     "repetition-penalty": "repeat-penalty",
     "order": "n ngram ngram-order",
