@@ -11,16 +11,14 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 from support import console
+from support.report_files import write_reports
 from support.tables import screen
 
 from tinylm import nn
 from tinylm.engine.devices import device_namespace
 from tinylm.engine.kernels import using
 from tinylm.errors import ConfigError
-from tinylm.files.atomic import write_atomically
-from tinylm.files.json_files import write_json
 from tinylm.verify import Report
-from tinylm.verify.check_pages import page
 from tinylm.verify.models import model_names, model_of
 from tinylm.verify.module_checks import check_module
 from tinylm.verify.op_checks import check_op, checked, op_names
@@ -51,7 +49,7 @@ class Arguments:
     device, compared with differences of the references in float64"""
     seed: int = 0
     """seed of the samples and of the random directions"""
-    json: Path | None = None
+    json_out: Path | None = None
     """write all reports to this file as JSON"""
     html: Path | None = None
     """write all reports to this file as one HTML page, with a plot of the error at each step size"""
@@ -102,7 +100,7 @@ def cells(reports: list[Report]) -> list[str]:
 
 
 def main() -> int:
-    a = console.parse(Arguments)
+    a = console.parse(Arguments, {"--json": "--json-out FILE"})
     if sum(x is not None for x in (a.op, a.model, a.module)) > 1:
         raise ConfigError("--op, --model and --module exclude each other")
     device_namespace(a.device)
@@ -127,23 +125,14 @@ def main() -> int:
         Console(width=140).print(f"\n{report}", style=style, markup=False, highlight=False, soft_wrap=True)
     for report in [r for _, reports in done for r in reports if r.ok and r.remarks]:
         print("\n".join([report.title, *(f"  {remark}" for remark in report.remarks)]))
-    write(a, done)
+    how = {"device": a.device, "implementation": a.implementation, "seed": a.seed}
+    title = f"Gradients against finite differences ({a.device}, {a.implementation}, seed {a.seed})"
+    write_reports(done, how, title, a.json_out, a.html)
     count = sum(len(reports) for _, reports in done)
     unsure = f", {undecided} undecided" if undecided else ""
     failed = f"{len(failures) - undecided} failed{unsure}"
     print(f"{len(done)} function{'s' * (len(done) != 1)}, {count} checks, {failed}, {time.perf_counter() - started:.1f} s on {a.device}")
     return 1 if failures else 0
-
-
-def write(a: Arguments, done: list[tuple[str, list[Report]]]) -> None:
-    """Writes the files that were asked for."""
-    if a.json is not None:
-        how = {"device": a.device, "implementation": a.implementation, "seed": a.seed}
-        functions = [{"name": name, "ok": all(r.ok for r in rs), "reports": [r.record() for r in rs]} for name, rs in done]
-        write_json(a.json, {**how, "functions": functions})
-    if a.html is not None:
-        title = f"Gradients against finite differences ({a.device}, {a.implementation}, seed {a.seed})"
-        write_atomically(a.html, page(title, done).encode("utf-8"))
 
 
 if __name__ == "__main__":

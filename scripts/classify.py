@@ -10,7 +10,9 @@ import numpy as np
 import tyro
 from rich.table import Table
 from support import console
+from support.config_files import config_file
 from support.display import stopped_by_signals
+from support.json_lines import Write, json_lines
 from support.new_runs import new_run
 from support.resuming import refuse_changes, refuse_without_resume, value_of
 from support.run_folders import folder_or_temporary, named, say_if_finished
@@ -20,7 +22,7 @@ from support.texts import texts_of
 from tinylm.data.labelled import MAX_WORDS, SPLITS, LabelledTexts, encode_words, load_labelled
 from tinylm.engine.products import Precision, products
 from tinylm.errors import ConfigError, DataError, one_line
-from tinylm.train.run_folder import new_folder
+from tinylm.train.run_folder import new_folder, refuse_run
 from tinylm.train.tasks.classification import (
     accuracy,
     load_classifier,
@@ -30,7 +32,7 @@ from tinylm.train.tasks.classification import (
     prepare_split,
     start_classifier,
 )
-from tinylm.train.tasks.classifier_config import MODEL_DEFAULTS, ClassifierConfig, default_config
+from tinylm.train.tasks.classifier_config import MODEL_DEFAULTS, ClassifierConfig, check_settings, default_config
 from tinylm.train.tasks.classifier_run import ClassifierRun, train_classifier
 from tinylm.train.tasks.loading import read_config
 
@@ -43,6 +45,8 @@ class Train(ClassifierConfig):
 
     out: Path | None = None
     """the run folder; runs/<model>-<data> by default"""
+    config: Path | None = None
+    """take settings from this file: TOML, such as lr = 0.001, or the config.json of a run; options beside it win"""
     resume: Path | None = None
     """continue the run in this folder, with its settings; all numbers but the seconds are those of a run that never stopped"""
     accept_new_data: bool = False
@@ -80,6 +84,8 @@ class Run:
     """instead, label the lines of this file"""
     encoding: str = "utf-8"
     """of the file or the standard input, by Python's name: utf-8, latin-1, utf-16, cp1252, ..."""
+    json: bool = False
+    """print one JSON object per text, and everything else on the standard error"""
     precision: Precision = "float32"
     """of matrix products: float32, or operands rounded to bfloat16 and sums in float32"""
     dry_run: bool = False
@@ -110,6 +116,13 @@ def shortened(config: ClassifierConfig, dry_run: bool) -> ClassifierConfig:
 
 
 def parse_train(argv: list[str]) -> Train:
+    """Returns the command line as a record, with the settings of --config."""
+    file = config_file(Train, ClassifierConfig, argv)
+    with file.placing_errors():
+        return parse_options(file.before(argv))
+
+
+def parse_options(argv: list[str]) -> Train:
     """Returns the command line as a record. The defaults are those of the model, or with --resume the run's own settings."""
     prog, resumed = f"{console.program()} train", value_of("--resume", argv)
     if resumed is None:
@@ -128,6 +141,10 @@ def train(argv: list[str]) -> int:
     refuse_without_resume(arguments)
     config = ClassifierConfig(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(ClassifierConfig)})
     config = shortened(config, arguments.dry_run)
+    if arguments.resume is None:
+        check_settings(config)
+    if arguments.out is not None and not arguments.dry_run:
+        refuse_run(arguments.out)
     data = load(config.data, config.encoding, arguments.dry_run)
     chosen = arguments.resume or arguments.out or new_folder(config.model, config.data)
     with folder_or_temporary(chosen, arguments.dry_run) as folder:
@@ -179,6 +196,12 @@ def compare(arguments: Compare) -> None:
 
 
 def classify(arguments: Run) -> None:
+    with json_lines(arguments.json) as write:
+        label(arguments, write)
+
+
+def label(arguments: Run, write: Write | None) -> None:
+    """Prints a line per text; with `write` a record instead."""
     texts = texts_of(arguments.texts, arguments.file, arguments.encoding)
     model, tokenizer, names = load_classifier(arguments.run)
     for name, text in texts:
@@ -188,7 +211,12 @@ def classify(arguments: Run) -> None:
         except DataError as error:
             raise DataError(f"{name}: {error}") from error
         p = 1 / (1 + np.exp(-abs(logit)))
-        print(f"{names[logit > 0]}\t{p:.4f}\t{text}", flush=True)
+        if write is not None:
+            found = names[logit > 0]
+            probabilities = {each: p if each == found else 1 - p for each in names}
+            write({"text": text, "label": found, "probability": p, "probabilities": probabilities})
+        else:
+            print(f"{names[logit > 0]}\t{p:.4f}\t{text}", flush=True)
         if arguments.dry_run:
             return
 

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.table import Table
 from support import console, figures
+from support.report_files import write_reports
 from support.tables import screen
 
 from tinylm import nn, verify
@@ -53,6 +54,10 @@ class Arguments:
     """compare with the gradients in this safetensors file, by name; needs --model or --file"""
     file: Path | None = None
     """the safetensors file with tinylm's gradients, for --against"""
+    json_out: Path | None = None
+    """write all reports to this file as JSON"""
+    html_out: Path | None = None
+    """write all reports to this file as one HTML page"""
     dry_run: bool = False
     """compare the first sample of each op only, and one model"""
 
@@ -177,17 +182,15 @@ def main() -> int:
     started = time.perf_counter()
     out = screen()
     reports = from_files(a)
+    done = [(str(a.against), reports)] if reports else []
     if reports is None:
         torch = console.require_torch()
         torch.set_num_threads(1)  # the arrays are small, and on a busy machine threads wait for each other
-        if a.steps:
-            reports = drifts(a)
-        else:
-            done = list(comparisons(a))
-            reports = [report for _, several in done for report in several]
-            if a.model is None and a.module is None:
-                out.print(overview(done))
-                print(f"{len(done)} rows, ", end="")
+        done = [(a.model or str(a.module), drifts(a))] if a.steps else list(comparisons(a))
+        reports = [report for _, several in done for report in several]
+        if a.model is None and a.module is None:
+            out.print(overview(done))
+            print(f"{len(done)} rows, ", end="")
     if reports and (a.model is not None or a.module is not None or a.against is not None):
         for report in reports:
             out.print(row_by_row(report))
@@ -195,6 +198,9 @@ def main() -> int:
     print(f"{len(reports)} comparisons, {len(failures)} comparisons failed, {time.perf_counter() - started:.1f} s on {a.device}")
     for report in failures:
         out.print(f"\n{report}", style="red", markup=False, highlight=False, soft_wrap=True)
+    how = {"device": a.device, "dtype": a.dtype}
+    title = f"Values and gradients against {a.against or 'PyTorch'} ({a.device}, {' and '.join(a.dtypes)})"
+    write_reports(done, how, title, a.json_out, a.html_out)
     return 1 if failures else 0
 
 

@@ -3,12 +3,13 @@
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
 from rich.table import Table
 from support import console
+from support.json_lines import Write, json_lines
 from support.tables import screen
 from support.texts import warn_of_changes, warn_of_unlike_parts
 
@@ -46,6 +47,8 @@ class Arguments:
     weights: Weights = "stored"
     """of a pretrained model: stored, its matrices as its file has them, in little memory; or float32. Both give the same numbers;
     with --dynamic it is float32"""
+    json: bool = False
+    """print one JSON object per row instead of the table, and everything else on the standard error"""
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
     precision: Precision = "float32"
@@ -60,7 +63,12 @@ def main() -> None:
         raise ConfigError("no run folder given: expected at least one")
     if arguments.dynamic is not None and not arguments.dynamic > 0:
         raise ConfigError(f"--dynamic {arguments.dynamic}: expected more than 0")
-    output = screen(100)
+    with json_lines(arguments.json) as write:
+        evaluate(arguments, write)
+
+
+def evaluate(arguments: Arguments, write: Write | None) -> None:
+    """Reads the models, and prints a row for each and for their mixture; with `write` as records."""
     table = Table("model", "nats/token", "standard error", box=None)
     losses: list[np.ndarray] = []
     corpus, tokens = None, None
@@ -81,13 +89,14 @@ def main() -> None:
             else:
                 losses.append(token_losses(model, ids, arguments.device))
                 name = str(folder)
-        row(table, name, losses[-1])
+        row(table, write, name, losses[-1])
     if len(losses) > 1:
         mixed, weights = mix(losses)
-        row(table, f"mixed, {' and '.join(f'{w:.2f}' for w in weights)} at the end", mixed)
+        row(table, write, f"mixed, {' and '.join(f'{w:.2f}' for w in weights)} at the end", mixed, weights=weights)
     assert corpus is not None
     print(part_text(corpus, arguments))
-    output.print(table)
+    if write is None:
+        screen(100).print(table)
 
 
 def opened(arguments: Arguments, folder: Path, config: TrainConfig | None) -> Corpus:
@@ -115,9 +124,11 @@ def part_text(corpus: Corpus, arguments: Arguments) -> str:
     return f"reading the validation part of {corpus.source}: {corpus.split}; --whole reads all of the text"
 
 
-def row(table: Table, name: str, losses: np.ndarray) -> None:
+def row(table: Table, write: Write | None, name: str, losses: np.ndarray, **more: Any) -> None:
     error = losses.std() / np.sqrt(len(losses))
     table.add_row(name, f"{losses.mean():.4f}", f"{error:.4f}")
+    if write is not None:
+        write({"model": name, "nats_per_token": losses.mean(), "standard_error": error, "tokens": losses.size, **more})
 
 
 if __name__ == "__main__":

@@ -49,7 +49,11 @@ SUBCOMMANDS = {
     "loss": ("RUN TEXT [--help]", "which tokens it predicts badly, beside an n-gram model", reading(Losses, loss)),
     "probe": ("RUN [TEXT] [--help]", "what a linear classifier reads off each layer", reading(LinearProbe, probe)),
     "page": ("RUN TEXT [--help]", "the model itself as a page, to type in, look into and change", reading(LivePage, page)),
-    "report": ("RUN [--help]", "the run's curves and settings as one page", console.subcommand(Report, report)),
+    "report": (
+        "RUN [RUN ...] [--help]",
+        "a run's curves and settings as one page; several runs side by side",
+        console.subcommand(Report, report),
+    ),
 }
 
 

@@ -1,15 +1,17 @@
 """Prints the probability of texts under a trained language model."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
 from rich.table import Table
 from rich.text import Text
 from support import console
+from support.json_lines import json_lines
 from support.tables import screen
 
 from tinylm.data.corpora import read_text
@@ -39,6 +41,8 @@ class Arguments:
     """every text, or every line of the file that is not empty, is a sentence whose line break (EOS) is also scored"""
     tokens: bool = True
     """print each token; --no-tokens prints the totals only"""
+    json: bool = False
+    """print one JSON object per text instead of the tables, and everything else on the standard error"""
     weights: Weights = "stored"
     """of a pretrained model: stored, its matrices as its file has them, in little memory; or float32. Both give the same numbers"""
     device: str = "cpu"
@@ -53,8 +57,12 @@ def main() -> None:
     arguments = console.parse(Arguments)
     if bool(arguments.texts) == (arguments.file is not None):
         raise ConfigError("give texts to score, or --file, and not both")
-    with products(arguments.precision):
-        scores = scores_of(arguments)
+    with products(arguments.precision), json_lines(arguments.json) as write:
+        if write is not None:
+            for score in scores_of(arguments):
+                write(record(score, arguments.tokens))
+            return
+        scores = list(scores_of(arguments))
     output = screen(100)
     if arguments.tokens and arguments.file is None:
         for score in scores:
@@ -72,17 +80,24 @@ def main() -> None:
     output.print(table)
 
 
-def scores_of(arguments: Arguments) -> list[Score]:
-    """Returns the score of each text. Raises DataError naming one that cannot be encoded."""
+def scores_of(arguments: Arguments) -> Iterator[Score]:
+    """Yields the score of each text. Raises DataError naming one that cannot be encoded."""
     model, tokenizer, _ = load_run(arguments.run, arguments.device, arguments.weights)
-    scores = []
     for name, text in named_texts(arguments):
         text = text[:100] if arguments.dry_run else text
         try:
-            scores.append(score_text(model, tokenizer, text, sentence=arguments.sentences, device=arguments.device))
+            yield score_text(model, tokenizer, text, sentence=arguments.sentences, device=arguments.device)
         except DataError as error:
             raise DataError(f"{name}: {error}") from error
-    return scores
+
+
+def record(score: Score, tokens: bool) -> dict[str, Any]:
+    """Returns the figures of a text for JSON; `tokens`: with those of each token."""
+    figures = {
+        "text": score.text, "tokens": len(score.tokens), "unknown": score.unknown, "bytes": score.bytes,
+        "log_probability": score.log_probability, "perplexity": score.perplexity, "bits_per_byte": score.bits_per_byte,
+    }  # fmt: skip
+    return figures | ({"token_texts": score.tokens, "token_log_probabilities": score.log_probabilities} if tokens else {})
 
 
 def named_texts(arguments: Arguments) -> list[tuple[str, str]]:

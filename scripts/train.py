@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from support import console
+from support.config_files import config_file
 from support.display import train_watched
 from support.estimate_tables import show_estimate
 from support.new_runs import gathered, new_run
@@ -32,10 +33,10 @@ from tinylm.engine.random_keys import drawing_from
 from tinylm.errors import ConfigError
 from tinylm.train import Counting, Run, TrainConfig, default_config
 from tinylm.train.distributed import MPIRanks, Ranks, refuse_lone_ranks
-from tinylm.train.run_folder import new_folder
+from tinylm.train.run_folder import new_folder, refuse_run
 from tinylm.train.tasks.data_note import token_counts
 from tinylm.train.tasks.fine_tuning import fine_tuning_config
-from tinylm.train.tasks.language_model_config import check_training_fits, corpus_of
+from tinylm.train.tasks.language_model_config import check_settings, check_training_fits, corpus_of
 from tinylm.train.tasks.loading import read_config, tokenizer_of
 from tinylm.train.tasks.own_test import with_test
 from tinylm.train.tasks.presets import preset
@@ -51,6 +52,8 @@ class Arguments(TrainConfig):
 
     preset: Literal["best-10min", "best-20min"] | None = None
     """start from this recipe's settings instead of the model's defaults; other options change them"""
+    config: Path | None = None
+    """take settings from this file: TOML, such as lr = 0.001, or the config.json of a run; options beside it win"""
     out: Path | None = None
     """the run folder; by default runs/<model>-<data>"""
     resume: Path | None = None
@@ -75,6 +78,13 @@ class Arguments(TrainConfig):
 
 
 def parse(argv: list[str]) -> Arguments:
+    """Returns the command line as a record, with the settings of --config."""
+    file = config_file(Arguments, TrainConfig, argv)
+    with file.placing_errors():
+        return parse_options(file.before(argv))
+
+
+def parse_options(argv: list[str]) -> Arguments:
     """Returns the command line as a record. The defaults are those of the model, or with --resume the run's own settings."""
     argv = gathered(argv)
     resumed, model, recipe, init = (value_of(flag, argv) for flag in ("--resume", "--model", "--preset", "--init"))
@@ -128,6 +138,12 @@ def work(arguments: Arguments, ranks: Ranks) -> int:
         summary_writer()  # if it is missing, that is reported before anything is written
     if config.model != "ngram" and not (config.init or arguments.estimate or arguments.scaling):
         check_training_fits(config, 1, ranks.size)  # with a single token, so as to refuse it before a large text is read
+    if arguments.resume is None:
+        check_settings(config)
+    if arguments.scaling:
+        refuse_scaling_with(arguments, ranks)
+    elif arguments.out is not None and not (arguments.dry_run or arguments.estimate or ranks.rank):
+        refuse_run(arguments.out)
     corpus: Corpus = ranks.broadcast(corpus_of(config) if ranks.rank == 0 else None)
     if ranks.rank == 0:
         warn_of_unlike_parts(corpus)
@@ -140,7 +156,6 @@ def work(arguments: Arguments, ranks: Ranks) -> int:
     if arguments.scaling:
         from support.scaling_report import show_scaling  # matplotlib, whose memory no other run needs
 
-        refuse_scaling_with(arguments, ranks)
         with folder_or_temporary(arguments.out or new_folder(f"scaling-{config.model}", config.data), arguments.dry_run) as folder:
             return show_scaling(config, text, folder)
     if resumes(arguments):

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import tyro
 from support import console
+from support.config_files import config_file
+from support.json_lines import Write, json_lines
 from support.new_runs import gathered, new_run
 from support.resuming import refuse_changes, refuse_without_resume, value_of
 from support.run_folders import folder_or_temporary, say_if_finished
@@ -33,11 +35,11 @@ from tinylm.engine.devices import device_namespace
 from tinylm.engine.products import Precision, products
 from tinylm.errors import ConfigError, DataError
 from tinylm.files.json_files import write_json
-from tinylm.train.run_folder import new_folder
+from tinylm.train.run_folder import new_folder, refuse_run
 from tinylm.train.tasks.loading import read_config
 from tinylm.train.tasks.resuming import FREE_ON_RESUME
 from tinylm.train.tasks.translation import SentenceTranslator, TranslationRun, load_translator, score
-from tinylm.train.tasks.translation_config import TranslationConfig, check_training_fits, default_config
+from tinylm.train.tasks.translation_config import TranslationConfig, check_settings, check_training_fits, default_config
 from tinylm.train.tensorboard import summary_writer
 
 
@@ -50,6 +52,8 @@ class Train(TranslationConfig):
 
     out: Path | None = None
     """the run folder; by default runs/translate-<model>-<data>"""
+    config: Path | None = None
+    """take settings from this file: TOML, such as lr = 0.001, or the config.json of a run; options beside it win"""
     resume: Path | None = None
     """continue the run in this folder, with its settings; --steps may be raised. All numbers are those of a run that never stopped, to
     the last bit, except for the seconds, the tokens per second and the memory"""
@@ -80,6 +84,8 @@ class Translate:
     """exponent of the length penalty ((5 + n) / 6)^alpha; larger values favour longer translations"""
     no_repeat_ngram: int = 0
     """a translation never has a sequence of N tokens twice; 0: sequences may repeat"""
+    json: bool = False
+    """print one JSON object per text, and everything else on the standard error"""
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
     precision: Precision = "float32"
@@ -111,6 +117,13 @@ class Evaluate:
 
 
 def parse_train(argv: list[str]) -> Train:
+    """Returns the command line as a record, with the settings of --config."""
+    file = config_file(Train, TranslationConfig, argv)
+    with file.placing_errors():
+        return parse_options(file.before(argv))
+
+
+def parse_options(argv: list[str]) -> Train:
     """Returns the command line as a record. The defaults are those of the model, or with --resume the run's own settings."""
     argv = gathered(argv)
     resumed = value_of("--resume", argv)
@@ -135,6 +148,10 @@ def train(argv: list[str]) -> int:
         summary_writer()  # if it is missing, that is reported before anything is written
     config = shortened(config, arguments.dry_run)
     check_training_fits(config, 1)  # with a single token, so as to refuse it before the data are read and tokens learned
+    if arguments.resume is None:
+        check_settings(config)
+    if arguments.out is not None and not arguments.dry_run:
+        refuse_run(arguments.out)
     pairs = load(config, arguments.dry_run)
     chosen = arguments.resume or arguments.out or new_folder(f"translate-{config.model}", config.data)
     with folder_or_temporary(chosen, arguments.dry_run) as folder:
@@ -192,7 +209,13 @@ def evaluate(arguments: Evaluate) -> int:
 # ---------------------------------------------------------------- run
 
 
-def translate(arguments: Translate) -> int:
+def translate(arguments: Translate) -> None:
+    with json_lines(arguments.json) as write:
+        translate_texts(arguments, write)
+
+
+def translate_texts(arguments: Translate, write: Write | None) -> None:
+    """Prints a line per text; with `write` a record instead."""
     sentences = texts_of(arguments.texts, arguments.file, arguments.encoding)
     if arguments.beams < 1:
         raise ConfigError(f"--beams {arguments.beams}: expected at least 1")
@@ -204,10 +227,13 @@ def translate(arguments: Translate) -> int:
                 result = translator.translate(text, arguments.beams, arguments.alpha, arguments.no_repeat_ngram)
         except DataError as error:
             raise DataError(f"{name}: {error}") from error
-        print(" ".join(result.split()), flush=True)  # one line, whatever the model wrote
+        line = " ".join(result.split())  # one line, whatever the model wrote
+        if write is not None:
+            write({"text": text, "translation": line})
+        else:
+            print(line, flush=True)
         if arguments.dry_run:
             break
-    return 0
 
 
 SUBCOMMANDS = {

@@ -1,17 +1,15 @@
 """What the subcommands of explain.py that read a text have in common: their options, loading, and where pictures go."""
 
-import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import tyro
 from matplotlib.figure import Figure
 from rich.console import RenderableType
+from support.json_lines import plain
 from support.tables import screen
 
 from tinylm.engine.products import Precision
@@ -75,19 +73,6 @@ def answer(arguments: Question, record: Mapping[str, Any], *parts: RenderableTyp
     else:
         for part in parts:
             show(part)
-
-
-def plain(value: Any) -> Any:
-    """Returns a value as JSON has it."""
-    if dataclasses.is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): plain(each) for key, each in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def show(*parts: RenderableType) -> None:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import tyro
 
+from support.option_names import meant
 from support.wording import in_options
 from tinylm.checks import nearest
 from tinylm.errors import ConfigError, explanation
@@ -32,11 +33,17 @@ def program(command: str | None = None) -> str:
     return f"{launcher} {command or this}"
 
 
-def parse(kind: type[T], **settings: Any) -> T:
+def parse(kind: type[T], moved: Mapping[str, str] | None = None, **settings: Any) -> T:
     """Returns the command line as a record; settings are those of tyro.cli, and the description is the record's docstring.
 
-    Raises ConfigError with the message that tyro prints in a box, which names options, and the one that a misspelt option is most like.
+    moved: the new names of options that had others in earlier versions.
+    Raises ConfigError with the message that tyro prints in a box, which names options, and the one that was probably meant; for an old
+    name, with the new one.
     """
+    for word in settings.get("args", sys.argv[1:]):
+        old = word.partition("=")[0].replace("_", "-")
+        if moved and old in moved:
+            raise ConfigError(f"{old} is now {moved[old]}")
     settings = {"prog": program(), "description": inspect.getdoc(kind), **settings}
     box = io.StringIO()
     try:
@@ -66,12 +73,12 @@ def naming_options(kind: Any, message: str) -> str:
 
 
 def misspelt_option(kind: Any, argv: Sequence[str]) -> str:
-    """Returns a message about the first option that is spelt like another one, but is none; "" if there is none."""
+    """Returns a message about the first option that is none, but is probably meant to be another one; "" if there is none."""
     known = [*options_of(kind).values(), "--help"]
     for word in argv:
         option = word.partition("=")[0].replace("_", "-")
         unknown = option.startswith("--") and option not in known and option.replace("--no-", "--", 1) not in known
-        if unknown and (similar := nearest(option, known)):
+        if unknown and (similar := meant(option, known)):
             return f"Unrecognized options: {word:.60}{similar}"
     return ""
 

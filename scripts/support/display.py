@@ -19,6 +19,13 @@ class Lines:
         self.printed = 0.0
 
     def __call__(self, record: dict[str, Any]) -> None:
+        if "sample" in record:
+            title = f"step {record['step']}/{self.steps}  a sample:"
+            if self.live:
+                self.bar.console.print(f"{title}\n{record['sample']}\n", markup=False, highlight=False, emoji=False)
+            else:
+                print(f"{title}\n{record['sample']}\n", flush=True)
+            return
         if "val_loss" in record:
             print(f"step {record['step']}/{self.steps}  validation loss {record['val_loss']:.4f}", flush=True)
             return

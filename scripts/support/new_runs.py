@@ -7,19 +7,24 @@ from typing import TypeVar
 from support.console import naming_options
 from support.resuming import value_of
 from tinylm.errors import ConfigError
-from tinylm.train.tasks.settings import Fallback, Settings
+from tinylm.train.tasks.settings import Fallback, FallbackSteps, Settings
 
 S = TypeVar("S", bound=Settings)
 
 
 def new_run(arguments: S, argv: Sequence[str]) -> S:
-    """Returns the settings of a new run: with --lr and without --min-lr, min_lr is at most a tenth of lr.
+    """Returns the settings of a new run: with --lr and without --min-lr, min_lr is at most a tenth of lr; without --warmup, a schedule
+    that is shorter than the usual warmup has a shorter one, and a line says so.
 
     Raises ConfigError, naming the option, for what only the first runs were allowed.
     """
     given = vars(arguments)
     if "min_lr" in given and value_of("--lr", argv) is not None and value_of("--min-lr", argv) is None:
         arguments = dataclasses.replace(arguments, min_lr=Fallback(given["min_lr"]))
+    if "warmup" in given and given["warmup"] > given["schedule_steps"] and value_of("--warmup", argv) is None:
+        arguments = dataclasses.replace(arguments, warmup=FallbackSteps(given["warmup"]))
+        usual, now = given["warmup"], vars(arguments)["warmup"]
+        print(f"a warmup of {now} steps instead of {usual}, since the schedule has {given['schedule_steps']} (--schedule-steps)")
     try:
         arguments.check_new()
     except ConfigError as error:

@@ -23,7 +23,7 @@ from tinylm.train.run_folder import never_started
 from tinylm.train.tasks.data_note import data_note, what_changed
 from tinylm.train.tasks.loading import read_config
 from tinylm.train.tasks.translation import TranslationRun, load_translator, score
-from tinylm.train.tasks.translation_config import TranslationConfig, default_config
+from tinylm.train.tasks.translation_config import TranslationConfig, check_settings, default_config
 
 Model = Literal["transformer", "lstm", "torch"]
 LENGTHS = ("steps", "schedule_steps", "warmup")  # --steps scales all of them
@@ -62,8 +62,10 @@ def compare(arguments: Compare) -> int:
     if "torch" in arguments.models:
         console.require_torch(", or leave it out with --models transformer lstm")
     device_namespace(arguments.device)
-    pairs = load(arguments, arguments.dry_run)
     configs = {name: shortened(config_of(name, arguments), arguments.dry_run) for name in arguments.models}
+    for config in configs.values():
+        check_settings(config)
+    pairs = load(arguments, arguments.dry_run)
     with folder_or_temporary(arguments.out, arguments.dry_run) as folder:
         return compare_in(folder, configs, pairs, arguments.dry_run)
 

@@ -123,7 +123,7 @@ def test_the_float32_kernels_against_double_precision():
 
 def test_json_and_html(own, tmp_path):
     files = tmp_path / "out.json", tmp_path / "out.html"
-    result = script_here("check_gradients.py", "--module", f"{own}:wrong", "--json", files[0], "--html", files[1], "--seed", 3)
+    result = script_here("check_gradients.py", "--module", f"{own}:wrong", "--json-out", files[0], "--html", files[1], "--seed", 3)
     assert result.returncode == 1
     record = json.loads(files[0].read_text(encoding="utf-8"))
     assert record["seed"] == 3
@@ -139,7 +139,13 @@ def test_json_and_html(own, tmp_path):
 def test_another_seed_draws_other_samples(tmp_path):
     errors = []
     for seed in (0, 1):
-        ends_well(script_here("check_gradients.py", "--op", "exp", "--seed", seed, "--json", tmp_path / "out.json"))
+        ends_well(script_here("check_gradients.py", "--op", "exp", "--seed", seed, "--json-out", tmp_path / "out.json"))
         record = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
         errors.append([r["error"] for r in record["functions"][0]["reports"]])
     assert errors[0] != errors[1]
+
+
+def test_the_old_name_of_json_out_says_the_new_one(tmp_path):
+    for words in (["--json", tmp_path / "out.json"], [f"--json={tmp_path / 'out.json'}"]):
+        fails_with_one_line(script_here("check_gradients.py", "--op", "exp", *words), "error: --json is now --json-out FILE\n")
+

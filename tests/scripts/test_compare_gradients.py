@@ -94,3 +94,28 @@ def test_gradients_to_and_from_files(tmp_path):
     for wrong in (["--against", theirs], ["--model", "gru", "--file", ours, "--against", theirs]):
         fails_with_one_line(script_here("compare_gradients.py", *wrong), "--against need --model (or --against --file)")
     fails_with_one_line(script_here("compare_gradients.py", "--model", "gru", "--against", tmp_path / "no"), "cannot read")
+
+
+def test_reports_as_files(pairs, tmp_path):
+    """All reports, those that are out of tolerance too, as JSON and as a page; also of gradients from a file."""
+    files = ["--json-out", tmp_path / "out.json", "--html-out", tmp_path / "out.html"]
+    result = script_here("compare_gradients.py", "--module", f"{pairs}:wrong", "--dtype", "float32", *files)
+    assert result.returncode == 1
+    record = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    assert (record["device"], record["dtype"]) == ("cpu", "float32")
+    (function,) = record["functions"]
+    assert (function["name"], function["ok"]) == (f"{pairs}:wrong", False)
+    rows = {row["name"]: row for row in function["reports"][0]["rows"]}
+    assert rows["gradient through 1"]["verdict"] == "wrong"
+    assert rows["gradient through 1"]["error"] == pytest.approx(1e-2, rel=1e-3)
+    assert rows["output of 2"]["ok"]
+    page = (tmp_path / "out.html").read_text(encoding="utf-8")
+    assert "Values and gradients against PyTorch (cpu, float32)" in page
+    assert '<span class="failed">FAILED</span>' in page
+    assert "gradient through 1" in page
+    ours = tmp_path / "ours.safetensors"
+    ends_well(script_here("compare_gradients.py", "--model", "gru", "--save", ours, *files))
+    assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["functions"] == []
+    ends_well(script_here("compare_gradients.py", "--file", ours, "--against", ours, *files))
+    (function,) = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["functions"]
+    assert (function["name"], function["ok"]) == (str(ours), True)

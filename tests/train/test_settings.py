@@ -185,3 +185,26 @@ def test_one_source_is_text_and_several_are_a_tuple() -> None:
         record = TrainConfig().to_json() | {"data": wrong}
         with pytest.raises(CheckpointError, match="the run's config does not fit: data is"):
             TrainConfig.from_json(record)
+
+
+# ---------------------------------------------------------------- the warmup
+
+
+@pytest.mark.parametrize(("of", "usual", "short"), [(TrainConfig, 100, 9), (TranslationConfig, 200, 9), (LoopSettings, 100, 9)])
+def test_without_a_warmup_a_shorter_schedule_has_a_tenth(of: Any, usual: int, short: int) -> None:
+    assert of().warmup == of(schedule_steps=usual).warmup == usual
+    assert type(of().warmup) is int
+    assert of(schedule_steps=99).warmup == short
+    assert of(schedule_steps=50, warmup=50).warmup == 50
+    with pytest.raises(ConfigError, match="warmup 60 is out of range: expected 0 to the schedule's 50 steps"):
+        of(schedule_steps=50, warmup=60).check_new()
+
+
+def test_the_warmup_of_a_stored_run_stays(tmp_path: Path) -> None:
+    """Whatever today's rule would make of it, its learning rates are those that it was begun with."""
+    Run(small("gpt", steps=2, schedule_steps=24, warmup=24), tmp_path / "run", TEXT).train()
+    config, tokenizer = read_config(tmp_path / "run", TrainConfig)
+    assert config.warmup == 24
+    run = Run(dataclasses.replace(config, steps=4), tmp_path / "run", TEXT, tokenizer, resume=True)
+    run.train()
+    assert run.task.optimizer.param_groups[0]["lr"] == pytest.approx(config.lr * 4 / 25)

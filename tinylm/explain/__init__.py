@@ -17,6 +17,7 @@ from tinylm.explain.questions.pictures import draw_ablation, draw_lens, draw_pat
 from tinylm.explain.questions.probing import Probe, draw_probe, probe
 from tinylm.explain.questions.readout import readout
 from tinylm.explain.questions.token_losses import TextLosses, draw_text_losses, text_losses
+from tinylm.explain.run_comparison import compare_runs
 from tinylm.explain.run_report import report
 from tinylm.explain.time_steps import TimeSteps, time_steps
 from tinylm.explain.web_page import backward_record, page
@@ -24,8 +25,8 @@ from tinylm.explain.web_page import backward_record, page
 __all__ = [
     "Ablation", "Activations", "Attention", "Contribution", "DirectAttribution", "Gates", "HeadScores", "InputAttribution",
     "InputTokens", "Leaf", "Lens", "ModelPage", "Patching", "Probe", "Step", "TextLosses", "TimeSteps", "ablate", "attention_weights",
-    "backward_record", "by_word", "cache", "direct_attribution", "draw_ablation", "draw_attention", "draw_direct_attribution",
-    "draw_gates", "draw_head_scores", "draw_input_attribution", "draw_lens", "draw_patching", "draw_probe", "draw_text_losses",
-    "gate_values", "head_scores", "input_attribution", "leaves", "lens", "model_page", "names", "page", "patch", "probe", "readout",
-    "repeated_tokens", "replace", "report", "steps", "text_losses", "time_steps",
+    "backward_record", "by_word", "cache", "compare_runs", "direct_attribution", "draw_ablation", "draw_attention",
+    "draw_direct_attribution", "draw_gates", "draw_head_scores", "draw_input_attribution", "draw_lens", "draw_patching", "draw_probe",
+    "draw_text_losses", "gate_values", "head_scores", "input_attribution", "leaves", "lens", "model_page", "names", "page", "patch",
+    "probe", "readout", "repeated_tokens", "replace", "report", "steps", "text_losses", "time_steps",
 ]  # fmt: skip

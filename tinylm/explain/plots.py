@@ -66,6 +66,31 @@ def training_curves(records: Records, ngram: float | None = None, torch: Records
     return figure
 
 
+def compared_curves(runs: Mapping[str, Records]) -> Figure | None:
+    """Draws the losses of several runs, by name: a thin line in training, points in validation. None without any.
+
+    A run with a single record, such as one that counts n-grams, is a dashed line across.
+    """
+    members = any("member" in record for records in runs.values() for record in records)
+    figure, axes = _axes("nats per text" if members else "nats per token", 4.2 + 0.2 * len(runs))
+    for i, (name, records) in enumerate(runs.items()):
+        color, line = f"C{i % 10}", ("-", "--", "-.", ":")[i // 10 % 4]
+        _, every = validation = series(records, "val_loss")
+        label = f"{name}, {min(every):.4f} at best" if every else name
+        if len(records) == 1 and every:
+            axes.axhline(every[0], color=color, linestyle="--", linewidth=1, label=label)
+            continue
+        for member in sorted({record.get("member", 0) for record in records}):
+            training = series([record for record in records if record.get("member", 0) == member], "loss")
+            axes.plot(*training, line, color=color, linewidth=0.8, alpha=0.7, label=None if every or member > 1 else label)
+        if every:
+            axes.plot(*validation, line, color=color, marker="o", markersize=4, label=label)
+    if not axes.lines:
+        return None
+    figure.legend(loc="outside lower center", fontsize=8)
+    return figure
+
+
 def _shade(color: str, dark: float) -> tuple[float, ...]:
     """Returns the colour moved towards that of text: 1 leaves it as it is, 0 makes it that of text."""
     return tuple(dark * part + (1 - dark) * ink for part, ink in zip(to_rgb(color), to_rgb(rcParams["text.color"]), strict=True))

@@ -24,9 +24,9 @@ from tinylm.pages.document import document
 from tinylm.pretrained.model_loading import find_pretrained
 from tinylm.train.metrics import read_metrics
 
-_MAY_DIFFER = ("steps", "device", "log_every", "eval_every", "save_every")  # between two runs that are the same training
+_MAY_DIFFER = ("steps", "device", "log_every", "eval_every", "save_every", "sample_every")  # between two runs that are the same training
 
-_STYLE = """
+STYLE = """
 .pictures { display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-start; margin-bottom: 1rem; }
 figure { margin: 0; min-width: 0; max-width: 100%; break-inside: avoid; }
 figcaption { font-weight: 600; }
@@ -46,10 +46,13 @@ class ReportFile(type(Path())):  # type: ignore[misc]
         return f'<iframe title="report" style="width: 100%; height: 40rem; border: 0" srcdoc="{html.escape(page)}"></iframe>'
 
 
-def report(folder: str | Path, *, ngram: str | Path | None = None, torch: str | Path | None = None, text: str | None = None) -> Path:
-    """Writes report.html into a run folder and returns its path. The page needs no other file.
+def report(
+    folder: str | Path, out: str | Path | None = None, *, ngram: str | Path | None = None, torch: str | Path | None = None,
+    text: str | None = None,
+) -> Path:  # fmt: skip
+    """Writes report.html into a run folder, or the file `out`, and returns its path. The page needs no other file.
 
-    It shows summary.json, the curves that metrics.jsonl allows and the settings. ngram: the run folder of an
+    It shows summary.json, the curves that metrics.jsonl allows, the samples drawn in training and the settings. ngram: the run folder of an
     n-gram model of the same tokens, whose validation loss is drawn too. torch: the run folder of the same
     training by PyTorch, as scripts/train_torch.py writes it, whose curves are drawn too. text: the model reads it, and
     the page shows its attention or its gates; of an ensemble, those of its first member.
@@ -68,13 +71,28 @@ def report(folder: str | Path, *, ngram: str | Path | None = None, torch: str | 
     counted = record["train"].get("model") == "ngram"
     curves = {} if counted else light_and_dark(lambda: figures(records, level, theirs))
     if curves:
-        parts.append(f"<h2>Training</h2>\n{_pictures(curves, captions=True)}")
+        parts.append(f"<h2>Training</h2>\n{pictures(curves, captions=True)}")
+    parts.append(_samples(sampled(records)))
     if text is not None:
         parts += [f"<h2>Reading</h2>\n<blockquote>{html.escape(text)}</blockquote>\n", *_reading(folder, text)]
     parts.append(_table("Settings", setting_rows(record["train"], record.get("task", ""))))
-    path = folder / "report.html"
-    write_atomically(path, document(title, "".join(parts), styles=[_STYLE]))
+    path = folder / "report.html" if out is None else Path(out)
+    write_atomically(path, document(title, "".join(parts), styles=[STYLE]))
     return ReportFile(path)
+
+
+def sampled(records: Iterable[Mapping[str, Any]]) -> dict[int, str]:
+    """Returns the samples that were drawn while a run was trained, by step."""
+    return {record["step"]: record["sample"] for record in records if isinstance(record.get("sample"), str)}
+
+
+def _samples(texts: Mapping[int, str]) -> str:
+    """Returns the part of the page with the samples: the last one, and the others to be opened."""
+    if not texts:
+        return ""
+    shown = [f"<h3>after step {step:,}</h3>\n<blockquote>{html.escape(text)}</blockquote>\n" for step, text in texts.items()]
+    before = f"<details><summary>the {len(shown) - 1} before it</summary>\n{''.join(shown[:-1])}</details>\n" if shown[1:] else ""
+    return f"<h2>What the model said while it was trained</h2>\n{shown[-1]}{before}"
 
 
 def run_record(folder: Path) -> dict[str, Any]:
@@ -93,7 +111,7 @@ def _table(title: str, rows: Iterable[tuple[str, str]]) -> str:
     return f'<h2>{html.escape(title)}</h2>\n<table class="report">\n{cells}</table>\n' if cells else ""
 
 
-def _pictures(made: Mapping[str, LightAndDark], captions: bool = False) -> str:
+def pictures(made: Mapping[str, LightAndDark], captions: bool = False) -> str:
     """Returns pictures side by side, as many as the page is wide."""
     shown = [(f"<figcaption>{html.escape(title)}</figcaption>" if captions else "") + it.html(title) for title, it in made.items()]
     return '<div class="pictures">\n' + "".join(f"<figure>{picture}</figure>\n" for picture in shown) + "</div>\n"
@@ -128,11 +146,11 @@ def _reading(folder: Path, text: str) -> Iterator[str]:
     for part in reading.parts(reading.attention()):
         yield f"<h3>Attention{_of(part)}: which tokens each head looks at</h3>\n<p>{EXPLANATION}</p>\n"
         for layer in _one_model(part):
-            yield _pictures(light_and_dark(partial(_draw_heads, layer, part)))
+            yield pictures(light_and_dark(partial(_draw_heads, layer, part)))
     for part in reading.parts(reading.gates()):
         yield f"<h3>Gates and states{_of(part)}, token by token</h3>\n<p>{question(part.layers, part.tokens)}</p>\n"
         for layer in _one_model(part):
-            yield _pictures(light_and_dark(partial(_draw_gates, layer, part)))
+            yield pictures(light_and_dark(partial(_draw_gates, layer, part)))
 
 
 def _one_model(part: Part) -> list[Any]:

@@ -89,6 +89,7 @@ _LABELS: dict[str, tuple[str, str]] = {
     "save_every": ("steps between checkpoints", ""),
     "save_minutes": ("minutes between checkpoints, at most", ""),
     "keep": ("checkpoints kept", ""),
+    "sample_every": ("steps between samples", ""),
 }
 _OF_RECURRENT = {  # what these are called there
     "n_hidden": "hidden units per layer",
@@ -97,7 +98,7 @@ _OF_RECURRENT = {  # what these are called there
 }
 _NGRAM = ("model", "data", "valid", "test", "encoding", "tokenizer", "min_count", "bpe_size", "order")  # counting needs no others
 _OF_STEPS = ("best_val_loss", "best_step", "steps", "stopped_early")
-_NONE_AT_ZERO = ("dropout_ramp", "ema", "patience", "save_minutes")
+_NONE_AT_ZERO = ("dropout_ramp", "ema", "patience", "save_minutes", "sample_every")
 _PATHS = ("data", "valid", "test", "init")
 _MODELS = {
     "gpt": "GPT", "llama": "Llama", "transformer": "Transformer", "rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "ngram": "n-gram",

@@ -68,7 +68,7 @@ def _scheduled(config: TrainConfig, steps: int) -> TrainConfig:
     warmup, dropout_ramp = (round(n * fraction) for n in (config.warmup, config.dropout_ramp))
     return dataclasses.replace(
         config, steps=steps, schedule_steps=steps, warmup=warmup, dropout_ramp=dropout_ramp,
-        eval_every=steps, save_every=steps, keep=1, patience=0,
+        eval_every=steps, save_every=steps, keep=1, patience=0, sample_every=0,
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from tinylm.files.json_files import write_json
 from tinylm.train.distributed import Ranks, check_same_weights, rank_0_first, separate_draws
 from tinylm.train.failures import describe_failure, find_failure
 from tinylm.train.metrics import MetricsLog
-from tinylm.train.records import Report, log_record, save_checkpoint, summarize, validate
+from tinylm.train.records import Report, log_record, save_checkpoint, summarize, validate, write_sample
 from tinylm.train.run_folder import RunLock, checkpoint_path, newest_whole, refuse_used, saved_checkpoints
 from tinylm.train.snapshots import restore
 from tinylm.train.state import RunState
@@ -60,6 +60,8 @@ class Training(WatchedRun):
             self.log(report)
         if validates:
             self.validate(report)
+        if config.sample_every and done % config.sample_every == 0:
+            self.sample(report)
         if done == config.steps or self.save_is_due():
             self.save()
         return stopping
@@ -184,6 +186,11 @@ class Training(WatchedRun):
     def validate(self, report: Report) -> None:
         """Writes a record of the validation loss."""
         validate(self.state, report)
+
+    def sample(self, report: Report) -> None:
+        """Writes a record of a text by the model. Raises AnomalyError if a loss since the last record is not finite."""
+        self.check_past_steps(float(to_numpy(self.state.losses)), 0.0)
+        write_sample(self.state, report)
 
     def save(self) -> None:
         """Writes a checkpoint. Raises AnomalyError if a loss since the last record is not finite."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinylm.engine.devices import to_numpy
 from tinylm.engine.products import products
-from tinylm.engine.random_keys import drawing_from
+from tinylm.engine.random_keys import Generator, drawing_from, philox
 from tinylm.errors import AnomalyError
 from tinylm.files.json_files import write_json
 from tinylm.train.checkpoints import model_arrays, save_arrays
@@ -19,6 +19,7 @@ from tinylm.train.snapshots import snapshot
 from tinylm.train.state import Progress, RunState
 
 Report = Callable[[dict[str, Any]], None]
+_SAMPLES = 1 << 63  # streams of a seed from this number on are for samples; the others count from 0
 
 
 def log_record(state: RunState, report: Report) -> None:
@@ -62,6 +63,22 @@ def validate(state: RunState, report: Report) -> None:
                 path = state.folder / "checkpoints" / "best.safetensors"
                 save_arrays(path, model_arrays(state.task.model), {"step": step, "val_loss": loss})
     state.clock.resume(step)
+
+
+def write_sample(state: RunState, report: Report) -> None:
+    """Writes a record of a text by the model, if the task has one to show.
+
+    It is drawn from a stream of its own, which the seed and the step select, so that the training draws the same numbers with samples as
+    without, and a resumed run the same samples.
+    """
+    step, generator = state.progress.step, Generator(state.task.config.seed)
+    if state.ranks.rank:
+        return
+    random = np.random.Generator(philox((generator.state[0], _SAMPLES + step)))
+    with state.clock.paused(), state.evaluated(), drawing_from(generator):
+        text = state.task.sample(random)
+    if text is not None:
+        _write(state, report, {"step": step, "sample": text})
 
 
 def _write(state: RunState, report: Report, record: dict[str, Any]) -> None:

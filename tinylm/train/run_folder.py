@@ -158,13 +158,17 @@ def never_started(folder: Path) -> bool:
 
 
 def refuse_used(folder: Path) -> None:
-    """Raises CheckpointError when the folder holds a run already. One that was ended before its first checkpoint is begun again,
+    """Raises CheckpointError as `refuse_run` does. If the folder holds a run that was ended before its first checkpoint, it is begun again,
     and a line on stderr says so."""
-    if not exists(folder / "config.json"):
-        return
-    if not never_started(folder):
+    refuse_run(folder)
+    if exists(folder / "config.json"):
+        say_begun_again(folder)
+
+
+def refuse_run(folder: Path) -> None:
+    """Raises CheckpointError when the folder holds a run already, other than one that was ended before its first checkpoint."""
+    if exists(folder / "config.json") and not never_started(folder):
         raise CheckpointError(f"{folder} holds a run already: continue it with resume=True or exist_ok=True, or choose another folder")
-    say_begun_again(folder)
 
 
 def remove_run(folder: Path) -> None:

@@ -66,6 +66,13 @@ class Clock:
         """Returns the seconds since training went on."""
         return time.perf_counter() - self.mark
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Within it no time passes for the training."""
+        began = time.perf_counter()
+        yield
+        self.mark += time.perf_counter() - began
+
 
 @dataclass
 class RunState:

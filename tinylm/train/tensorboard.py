@@ -17,7 +17,7 @@ def summary_writer() -> Any:
 
 class TensorBoardLog:
     """Takes the records that metrics.jsonl gets: every number becomes a curve over the steps, as does each of a
-    group under group/name. Records of steps after `resume_at` that an earlier part of the run left are hidden.
+    group under group/name, and samples are texts. Records of steps after `resume_at` that an earlier part of the run left are hidden.
 
     Raises ConfigError as `summary_writer` does.
     """
@@ -26,6 +26,9 @@ class TensorBoardLog:
         self.writer = summary_writer()(str(folder), purge_step=resume_at + 1, flush_secs=10)
 
     def __call__(self, record: dict[str, Any]) -> None:
+        if "sample" in record:
+            self.writer.add_text("sample", record["sample"], record["step"])
+            return
         for name, value in record.items():
             for path, number in ((f"{name}/{part}", n) for part, n in value.items()) if isinstance(value, dict) else ((name, value),):
                 if path != "step":

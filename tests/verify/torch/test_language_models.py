@@ -11,6 +11,7 @@ from tinylm.errors import ConfigError
 from tinylm.models import LanguageModel
 from tinylm.nn import PositionalEncoding
 from tinylm.train import Run, TrainConfig, default_config, load_run
+from tinylm.train.metrics import read_metrics
 from tinylm.train.tasks import language_modeling
 from tinylm.train.tasks.language_model_config import build_model
 from tinylm.verify.torch.models import TorchPositionalEncoding
@@ -71,6 +72,17 @@ def test_the_runs_are_equal(model: str, dtype: str, tmp_path: Path) -> None:
     for (name, a), (_, b) in zip(ours.model.named_parameters(), theirs.model.named_parameters(), strict=True):
         assert a.dtype == b.dtype == dtype
         np.testing.assert_allclose(a.data, b.data, rtol=0, atol=1e-8 if dtype == "float64" else 5e-3, err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", ["float64"], indirect=True)
+def test_samples_are_those_of_the_weights_that_pytorch_has_reached(dtype: str, tmp_path: Path) -> None:
+    """Between validations, too."""
+    said = []
+    for kind, folder in ((Run, tmp_path / "a"), (TorchRun, tmp_path / "b")):
+        kind(configured("gpt", sample_every=4), folder, TEXT).train()
+        said.append([record["sample"] for record in read_metrics(folder / "metrics.jsonl") if "sample" in record])
+    assert said[0] == said[1]
+    assert len(set(said[0])) == 3
 
 
 @pytest.mark.parametrize("dtype", ["float64"], indirect=True)

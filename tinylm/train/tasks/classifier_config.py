@@ -1,11 +1,15 @@
 """The settings of a classifier's run, their defaults, and the model they describe."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from tinylm.checks import check_fraction
+from tinylm.data.labelled import SPLITS
 from tinylm.engine.machine_memory import check_fits
+from tinylm.engine.random_keys import Generator, drawing_from
+from tinylm.errors import ConfigError
 from tinylm.models import footprints
 from tinylm.models.classifier import BagClassifier, Ensemble, LSTMClassifier, TextClassifier, TransformerClassifier
 from tinylm.models.footprints import Footprint
@@ -88,6 +92,17 @@ def build_classifier(config: ClassifierConfig, vocab_size: int) -> Ensemble:
         return TransformerClassifier(vocab_size, config.width, config.heads, config.hidden, config.layers, config.dropout)
 
     return Ensemble(member() for _ in range(config.members))
+
+
+def check_settings(config: ClassifierConfig) -> None:
+    """Raises ConfigError for settings of a new run that no data could make right, so as to refuse them before the data are read.
+
+    Much is checked where it is used: one member is made.
+    """
+    if not 0 <= config.split < SPLITS:
+        raise ConfigError(f"split {config.split}: expected 0 to {SPLITS - 1}")
+    with drawing_from(Generator(config.seed)):
+        build_classifier(dataclasses.replace(config, members=1), 2)
 
 
 def footprint(config: ClassifierConfig, vocab_size: int) -> Footprint:

@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Literal
 from tinylm.checks import check_finite, check_fraction, check_integer, check_positive
 from tinylm.data import Corpus, open_corpus
 from tinylm.engine.machine_memory import check_fits
+from tinylm.engine.random_keys import Generator, drawing_from
 from tinylm.engine.stored_weights import Weights
 from tinylm.errors import ConfigError
-from tinylm.models import GPT, Ensemble, GPTConfig, LanguageModel, Llama, LlamaConfig, RNNModel, TransformerModel, footprints
+from tinylm.models import GPT, Ensemble, GPTConfig, LanguageModel, Llama, LlamaConfig, NgramLM, RNNModel, TransformerModel, footprints
 from tinylm.models.footprints import Footprint
 from tinylm.optim import AdamW, Optimizer, Schedule
 from tinylm.optim.groups import decay_groups
@@ -209,6 +210,20 @@ def check_training_fits(config: TrainConfig, vocab_size: int, ranks: int = 1) ->
     weights = size.trained(states=2 + bool(config.ema)) if not config.init else 0
     what = f"training a {config.model} of {shape_text(config)} with batch_size {config.batch_size} and block_size {config.block_size}"
     check_fits(weights + 4 * kept, what)
+
+
+def check_settings(config: TrainConfig) -> None:
+    """Raises ConfigError for settings of a new run that no data could make right, so as to refuse them before a large text is read.
+
+    Much is checked where it is used: a model with one of the layers is made, and its optimiser.
+    """
+    generator = Generator(config.seed)
+    if config.model == "ngram":
+        NgramLM(1, config.order)
+    elif not config.init:
+        config.require_at_least(1, "n_embd")
+        with drawing_from(generator):
+            build_optimizer(config, build_model(dataclasses.replace(config, n_layer=min(config.n_layer, 1), members=1), 1))
 
 
 def shape_of(config: TrainConfig, kind: type[GPTConfig] | type[LlamaConfig]) -> dict[str, Any]:

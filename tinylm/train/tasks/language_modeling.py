@@ -40,6 +40,7 @@ from tinylm.train.tasks.language_model_config import (
 )
 from tinylm.train.tasks.loading import initial_model, read_config, tokenizer_of, untrained_model
 from tinylm.train.tasks.resuming import goes_on, settings_to_go_on
+from tinylm.train.tasks.samples import sample_text
 from tinylm.train.tasks.task import Carried, MicroBatch, Task
 from tinylm.train.tasks.token_losses import validation_loss
 from tinylm.train.tasks.vocabulary_extension import with_characters_of
@@ -91,6 +92,9 @@ class LanguageModeling(Task):
 
     def validation_loss(self) -> float:
         return validation_loss(self.model, self.val_ids, self.config.device, block_size=self.config.block_size)
+
+    def sample(self, random: np.random.Generator) -> str:
+        return sample_text(self.model, self.tokenizer, self.train_ids[:1].tolist(), self.config.device, random)
 
     def tokens_between(self, first: int, stop: int) -> int:
         return (stop - first) * self.config.batch_size * self.config.block_size

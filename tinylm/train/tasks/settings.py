@@ -33,6 +33,10 @@ class Fallback(float):
     """A min_lr that nobody has given: it is at most a tenth of lr."""
 
 
+class FallbackSteps(int):
+    """A warmup that nobody has given: where the schedule is shorter, it is a tenth of the schedule."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """The settings of any run: the command line is derived from the fields, and config.json stores them."""
@@ -49,7 +53,7 @@ class Settings:
         """
         for field in dataclasses.fields(self):
             name, value = field.name, vars(self)[field.name]
-            if field.type is int:
+            if field.type is int and type(value) is not FallbackSteps:
                 value = check_integer(name, value)
             elif field.type is float and type(value) is not Fallback:
                 value = check_at_least(0, name, value, finite=False) if name in _MAY_BE_INFINITE else check_finite(name, value)
@@ -151,7 +155,7 @@ class LoopSettings(UpdateSettings):
     """The settings of the training loop: how long, how fast, and when it records, validates and saves."""
 
     added: ClassVar[Mapping[str, Any]] = {
-        **UpdateSettings.added, "save_minutes": 0.0, "keep": 1, "ema": 0.0, "patience": 0,
+        **UpdateSettings.added, "save_minutes": 0.0, "keep": 1, "ema": 0.0, "patience": 0, "sample_every": 0,
     }  # fmt: skip
 
     device: str = "cpu"
@@ -162,8 +166,8 @@ class LoopSettings(UpdateSettings):
     """the step at which the learning rate has come down to its minimum, whatever --steps says"""
     min_lr: float = Fallback(1e-4)
     """learning rate at the end of the cosine; if only lr is given, at most a tenth of it"""
-    warmup: int = 100
-    """steps of linear warmup"""
+    warmup: int = FallbackSteps(100)
+    """steps of linear warmup; if it is not given and the schedule is shorter, a tenth of the schedule"""
     clip: float = 1.0
     """the largest norm of all gradients together"""
 
@@ -181,13 +185,18 @@ class LoopSettings(UpdateSettings):
     """decay of a moving average of the weights, which is validated and saved as the model; 0: none, 0.999 is usual"""
     patience: int = 0
     """validations in a row without a better loss after which the run stops; 0: it goes on"""
+    sample_every: int = 0
+    """steps between samples of what the model says, which are printed and kept with the run; 0: none. No other number changes by them"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if type(self.min_lr) is Fallback:
             object.__setattr__(self, "min_lr", min(float(self.min_lr), self.lr / 10))
+        if type(self.warmup) is FallbackSteps:
+            longer = self.warmup > self.schedule_steps
+            object.__setattr__(self, "warmup", self.schedule_steps // 10 if longer else int(self.warmup))
         self.require_at_least(1, "schedule_steps", "log_every", "eval_every", "save_every", "keep")
-        self.require_at_least(0, "steps", "min_lr", "save_minutes", "patience")
+        self.require_at_least(0, "steps", "min_lr", "save_minutes", "patience", "sample_every")
         check_positive(clip=self.clip)
         check_below_one("ema", self.ema)
 
@@ -195,3 +204,5 @@ class LoopSettings(UpdateSettings):
         super().check_new()
         if self.min_lr > self.lr:
             raise ConfigError(f"min_lr is {self.min_lr:g}: expected at most lr, {self.lr:g}, from which the learning rate comes down to it")
+        if not 0 <= self.warmup <= self.schedule_steps:
+            raise ConfigError(f"warmup {self.warmup} is out of range: expected 0 to the schedule's {self.schedule_steps} steps")

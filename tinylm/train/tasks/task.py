@@ -67,6 +67,10 @@ class Task(ABC):
         """Returns how many tokens the steps from `first` up to `stop` train on."""
         return 0
 
+    def sample(self, random: np.random.Generator) -> str | None:
+        """Returns a text that shows what the model has learned so far; None if there is none to show."""
+        return None
+
     @abstractmethod
     def batch_arrays(self, k: int) -> dict[str, np.ndarray]:
         """Returns the arrays of batch k by name, as a failed step keeps them."""

@@ -1,5 +1,6 @@
 """The settings of a translator's run, their defaults, and the model and optimiser they describe."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +10,14 @@ from tinylm.checks import check_below_one, check_integer
 from tinylm.data.pairs import Vocabulary
 from tinylm.data.tokenizers import BpeTokenizer, Tokenizer
 from tinylm.engine.machine_memory import check_fits
+from tinylm.engine.random_keys import Generator, drawing_from
 from tinylm.errors import CheckpointError
 from tinylm.models import footprints
 from tinylm.models.footprints import Footprint
 from tinylm.models.translator import RecurrentTranslator, TranslationModel, Translator
 from tinylm.optim import AdamW, Muon, Optimizer
 from tinylm.optim.groups import decay_groups
-from tinylm.train.tasks.settings import SMALLEST_BPE, Fallback, LoopSettings, Settings, Sources
+from tinylm.train.tasks.settings import SMALLEST_BPE, Fallback, FallbackSteps, LoopSettings, Settings, Sources
 
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "transformer": {},
@@ -82,7 +84,7 @@ class TranslationConfig(LoopSettings, TranslatorSettings):
     steps: int = 7000
     schedule_steps: int = 7000
     dropout: float = 0.1
-    warmup: int = 200
+    warmup: int = FallbackSteps(200)
     weight_decay: float = 0.01
     eval_every: int = 1000
     save_every: int = 1000
@@ -129,6 +131,15 @@ def check_training_fits(config: TranslationConfig, vocab_size: int) -> None:
     if config.device == "cpu":
         states = (1 if config.optimizer == "muon" else 2) + bool(config.ema)
         check_fits(footprint(config, vocab_size).trained(states), f"training a translator of {shape_text(config)}")
+
+
+def check_settings(config: TranslationConfig) -> None:
+    """Raises ConfigError for settings of a new run that no data could make right, so as to refuse them before the data are read.
+
+    Much is checked where it is used: a model with one of the layers is made, and its optimiser.
+    """
+    with drawing_from(Generator(config.seed)):
+        build_translation_optimizer(config, build_translator(dataclasses.replace(config, n_layer=1), SMALLEST_BPE))
 
 
 def parameter_groups(config: TranslationConfig, named: Iterable[tuple[str, Any]]) -> tuple[list[Any], list[Any]]:

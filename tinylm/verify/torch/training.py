@@ -59,8 +59,16 @@ class _InTorch(Training):
 
     def validate(self, report: Report) -> None:
         """As Training.validate, with the weights that PyTorch has reached, which the tinylm model keeps."""
-        self.model.load_state_dict({name: tensor.cpu() for name, tensor in self.torch_model.state_dict().items()})
+        self._take_weights()
         super().validate(report)
+
+    def _take_weights(self) -> None:
+        self.model.load_state_dict({name: tensor.cpu() for name, tensor in self.torch_model.state_dict().items()})
+
+    def sample(self, report: Report) -> None:
+        """As Training.sample, with the weights that PyTorch has reached."""
+        self._take_weights()
+        super().sample(report)
 
     def save(self) -> None:
         """Nothing: a checkpoint would have to hold PyTorch's optimiser and random numbers."""
