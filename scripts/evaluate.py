@@ -1,5 +1,6 @@
 """Prints the loss of trained language models on a validation split: alone, mixed, or still learning."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -7,27 +8,30 @@ from typing import Annotated
 import numpy as np
 import tyro
 from rich.table import Table
+from rich.text import Text
 from support import console
 from support.tables import screen
 from support.texts import warn_of_changes
 
 from tinylm.data import open_corpus
+from tinylm.data.encoding import beginning
+from tinylm.data.unknown import mean_bytes, same_tokens, unknown_in
 from tinylm.engine.products import Precision, products
 from tinylm.engine.stored_weights import Weights
 from tinylm.errors import ConfigError
-from tinylm.models import LanguageModel
+from tinylm.models import LanguageModel, NgramLM
 from tinylm.studies.dynamic_evaluation import dynamic_losses
 from tinylm.studies.mixing import mix
-from tinylm.train import load_run
+from tinylm.train import TrainConfig, load_run
 from tinylm.train.tasks.token_losses import token_losses
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Prints the mean loss of each run over the whole validation split (the last 10 %) of its data, in nats per token.
-    For several runs with the same tokens it also prints the loss of their mixture, whose weights are learned as the
-    text is read. With --dynamic the models keep learning from each segment after they have scored it (except n-gram
-    models)."""
+    """Prints the mean loss of each run over the whole validation split (the last 10 %) of its data, in nats per token
+    and per byte of the text, and the perplexity. For several runs with the same tokens it also prints the loss of their
+    mixture, whose weights are learned as the text is read, and which is at most ln(runs)/tokens worse than the best run.
+    With --dynamic the models keep learning from each segment after they have scored it (except n-gram models)."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """run folders that 'train' wrote; with --data also a Hugging Face folder, a GGUF file or smollm2"""
@@ -55,19 +59,22 @@ def main() -> None:
     if arguments.dynamic is not None and not arguments.dynamic > 0:
         raise ConfigError(f"--dynamic {arguments.dynamic}: expected more than 0")
     output = screen(100)
-    table = Table("model", "nats/token", "standard error", box=None)
+    table = Table("model", "nats/byte", "perplexity", "nats/token", "standard error", box=None)
     losses: list[np.ndarray] = []
-    data, tokens = arguments.data, None
+    notes: list[str] = []  # why a loss is not one that is told elsewhere
+    data, first = arguments.data, None
     for folder in arguments.runs:
         model, tokenizer, config = load_run(folder, arguments.device, "float32" if arguments.dynamic is not None else arguments.weights)
         if data is None and config is None:
             raise ConfigError(f"{folder} does not say what it was trained on: give --data")
         data = data or config.data
-        if tokens is None:
-            tokens = tokenizer.to_json()
+        if first is None:
+            first = tokenizer
             corpus = open_corpus(data, arguments.encoding or ("utf-8" if config is None else config.encoding))
-            ids = tokenizer.encode("".join(corpus.validation))[: 2_000 if arguments.dry_run else None]
-        elif tokenizer.to_json() != tokens:
+            text = beginning("".join(corpus.validation), tokenizer, 2_000 if arguments.dry_run else 0)
+            ids = tokenizer.encode(text)
+            unknown, size = unknown_in(tokenizer, text, ids, 1), mean_bytes(tokenizer, text, ids)
+        elif not same_tokens(tokenizer, first):
             raise ConfigError(f"{folder} has other tokens than {arguments.runs[0]}: only models of the same tokens can be mixed")
         if arguments.data is None and config is not None and config.data == data:
             warn_of_changes(folder, corpus)
@@ -76,18 +83,36 @@ def main() -> None:
                 losses.append(dynamic_losses(model, ids, arguments.dynamic, device=arguments.device))
                 name = f"{folder}, learning as it goes"
             else:
-                losses.append(token_losses(model, ids, arguments.device))
+                block = None if config is None else config.block_size  # as the run validates, also if the model could look further back
+                losses.append(token_losses(model, ids, arguments.device, block_size=block))
                 name = str(folder)
-        row(table, name, losses[-1])
+                notes += differences(model, config)
+        row(table, name, losses[-1], unknown.per_token, size)
     if len(losses) > 1:
         mixed, weights = mix(losses)
-        row(table, f"mixed, {' and '.join(f'{w:.2f}' for w in weights)} at the end", mixed)
+        row(table, f"mixed, {' and '.join(f'{w:.2f}' for w in weights)} at the end", mixed, unknown.per_token, size)
     output.print(table)
+    for line in (f"over {unknown.tokens:,} tokens of {data}", unknown.note(), *dict.fromkeys(notes)):
+        if line:
+            output.print(Text(line), soft_wrap=True)
 
 
-def row(table: Table, name: str, losses: np.ndarray) -> None:
-    error = losses.std() / np.sqrt(len(losses))
-    table.add_row(name, f"{losses.mean():.4f}", f"{error:.4f}")
+def row(table: Table, name: str, losses: np.ndarray, spelling: float, size: float) -> None:
+    """Adds a model's losses; spelling: what that of unknown words adds per token, in nats.  size: bytes per token."""
+    loss, error = float(losses.mean()), losses.std() / np.sqrt(len(losses))
+    perplexity = math.inf if loss > 709 else math.exp(loss)
+    table.add_row(name, f"{(loss + spelling) / size:.4f}", f"{perplexity:,.2f}", f"{loss:.4f}", f"{error:.4f}")
+
+
+def differences(model: LanguageModel | NgramLM, config: TrainConfig | None) -> list[str]:
+    """Returns lines on why the loss is not the one that is told elsewhere of the same model."""
+    lines = []
+    if not isinstance(model, NgramLM) and model.block_size is not None:
+        length = min(model.block_size, model.block_size if config is None else config.block_size)
+        lines.append(f"read in blocks of {length:,} tokens that do not overlap; 'score' reads windows that do, and finds a lower loss")
+    if config is not None and config.eval_tokens:
+        lines.append(f"a validation of the run itself reads the first {config.eval_tokens:,} tokens at most (eval_tokens)")
+    return lines
 
 
 if __name__ == "__main__":

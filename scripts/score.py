@@ -17,6 +17,7 @@ from tinylm.decode import Score, score_text
 from tinylm.engine.products import Precision, products
 from tinylm.engine.stored_weights import Weights
 from tinylm.errors import ConfigError, DataError
+from tinylm.models import NgramLM
 from tinylm.train import load_run
 
 
@@ -25,7 +26,7 @@ class Arguments:
     """Scores texts with a trained language model: the log-probability of each token and of the whole text, perplexity,
     bits per byte. A text is scored as if it followed a line break, the beginning of a sentence (BOS). A text longer
     than a Transformer's context is read in windows that advance by half a context; each token is scored once. Unknown
-    words are scored as <unk> and counted; an unknown character is an error."""
+    words are scored as <unk> and counted, and bits per byte have their spelling too; an unknown character is an error."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """a run folder that 'train' wrote, a Hugging Face folder, a GGUF file, or smollm2"""
@@ -54,7 +55,7 @@ def main() -> None:
     if bool(arguments.texts) == (arguments.file is not None):
         raise ConfigError("give texts to score, or --file, and not both")
     with products(arguments.precision):
-        scores = scores_of(arguments)
+        scores, notes = scores_of(arguments)
     output = screen(100)
     if arguments.tokens and arguments.file is None:
         for score in scores:
@@ -70,10 +71,12 @@ def main() -> None:
     if len(scores) > 1:
         row(table, f"all {len(scores)}", total(scores))
     output.print(table)
+    for line in notes:
+        output.print(Text(line), soft_wrap=True)
 
 
-def scores_of(arguments: Arguments) -> list[Score]:
-    """Returns the score of each text. Raises DataError naming one that cannot be encoded."""
+def scores_of(arguments: Arguments) -> tuple[list[Score], list[str]]:
+    """Returns (the score of each text, lines on what the figures count). Raises DataError naming one that cannot be encoded."""
     model, tokenizer, _ = load_run(arguments.run, arguments.device, arguments.weights)
     scores = []
     for name, text in named_texts(arguments):
@@ -82,7 +85,15 @@ def scores_of(arguments: Arguments) -> list[Score]:
             scores.append(score_text(model, tokenizer, text, sentence=arguments.sentences, device=arguments.device))
         except DataError as error:
             raise DataError(f"{name}: {error}") from error
-    return scores
+    lines = [total(scores).unknown_words().note()] if scores else []
+    block = None if isinstance(model, NgramLM) else model.block_size
+    if block is not None and any(len(score.tokens) > block for score in scores):
+        least = block - max(block // 2, 1)
+        lines.append(
+            f"each token is read after at least {least:,} others where the text has them; validations (train, evaluate) read blocks of "
+            f"{block:,} tokens that do not overlap, and find a higher loss of the same text"
+        )
+    return scores, [line for line in lines if line]
 
 
 def named_texts(arguments: Arguments) -> list[tuple[str, str]]:
@@ -99,6 +110,7 @@ def total(scores: list[Score]) -> Score:
     return Score(
         "", [t for s in scores for t in s.tokens], np.concatenate([s.log_probabilities for s in scores]),
         sum(s.unknown for s in scores), sum(s.bytes for s in scores),
+        None if any(s.spelling is None for s in scores) else sum(s.spelling or 0.0 for s in scores),
     )  # fmt: skip
 
 

@@ -163,14 +163,19 @@ def introduce(run: Run | Counting, text: str | Corpus) -> None:
     print(f"{config.model} on {config.data}: {len(task.train_ids):,} tokens of {kinds:,} kinds, {len(task.val_ids):,} more for validation")
     if isinstance(text, Corpus):
         print(text.summary())
+    if note := task.unknown.note():
+        print(f"of the validation part {note}")
 
 
 def conclude(run: Run | Counting, summary: dict[str, Any]) -> None:
     """Prints the result and a sample."""
+    part = f"the first {len(run.task.val_ids):,} tokens of the split" if run.config.eval_tokens else "the whole split"
     print(
-        f"validation loss {summary['val_loss']:.4f} nats/token over the whole split ({summary['val_nats_per_byte']:.4f} nats/byte), "
+        f"validation loss {summary['val_loss']:.4f} nats/token over {part} ({summary['val_nats_per_byte']:.4f} nats/byte), "
         f"{summary['parameters']:,} parameters, {summary['train_seconds']:.0f} s of training, {summary['tokens_per_second']:,.0f} tokens/s"
     )
+    if note := run.task.unknown.note():
+        print(f"of these tokens {note}")
     print("a sample:", flush=True)
     start = line_break(run.task.tokenizer).tolist() or run.task.train_ids[:1].tolist()
     forbidden = forbidden_ids(run.task.tokenizer, run.model.vocab_size)

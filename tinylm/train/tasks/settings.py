@@ -131,7 +131,7 @@ class LoopSettings(UpdateSettings):
     """The settings of the training loop: how long, how fast, and when it records, validates and saves."""
 
     added: ClassVar[Mapping[str, Any]] = {
-        **UpdateSettings.added, "save_minutes": 0.0, "keep": 1, "ema": 0.0, "patience": 0,
+        **UpdateSettings.added, "save_minutes": 0.0, "keep": 1, "ema": 0.0, "patience": 0, "eval_tokens": 0,
     }  # fmt: skip
 
     device: str = "cpu"
@@ -151,6 +151,8 @@ class LoopSettings(UpdateSettings):
     """steps between lines of metrics.jsonl"""
     eval_every: int = 500
     """steps between validations; the best one is kept in checkpoints/"""
+    eval_tokens: int = 0
+    """tokens of the validation part that a validation reads, from its beginning; 0: all"""
     save_every: int = 500
     """steps between checkpoints to resume from"""
     save_minutes: float = 10.0
@@ -167,7 +169,7 @@ class LoopSettings(UpdateSettings):
         if type(self.min_lr) is Fallback:
             object.__setattr__(self, "min_lr", min(float(self.min_lr), self.lr / 10))
         self.require_at_least(1, "schedule_steps", "log_every", "eval_every", "save_every", "keep")
-        self.require_at_least(0, "steps", "min_lr", "save_minutes", "patience")
+        self.require_at_least(0, "steps", "min_lr", "save_minutes", "patience", "eval_tokens")
         check_positive(clip=self.clip)
         check_below_one("ema", self.ema)
 
