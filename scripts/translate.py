@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 from support import console
+from support.estimate_tables import show_run_estimate
 from support.new_runs import new_run
 from support.resuming import FREE_ON_RESUME, refuse_changes, refuse_without_resume, value_of
 from support.run_folders import folder_or_temporary, say_if_finished
@@ -20,6 +21,7 @@ from tinylm.engine.devices import device_namespace
 from tinylm.engine.products import Precision, products
 from tinylm.errors import ConfigError, DataError
 from tinylm.files.json_files import write_json
+from tinylm.studies.estimates import estimate_translation
 from tinylm.train.run_folder import new_folder
 from tinylm.train.tasks.loading import read_config
 from tinylm.train.tasks.translation import SentenceTranslator, TranslationRun, load_translator
@@ -45,6 +47,9 @@ class Train(TranslationConfig):
     """also write the metrics for TensorBoard, to tensorboard/ in the run folder"""
     dry_run: bool = False
     """three steps of a tiny model on 200 pairs, in a temporary folder"""
+    estimate: bool = False
+    """instead of training, make the first steps and print how much time and memory the training will take, without the translations
+    that test it; no run folder is written"""
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,8 @@ def train(argv: list[str]) -> int:
     config = shortened(config, arguments.dry_run)
     check_training_fits(config, 1)  # with a single token, so as to refuse it before the data are read and tokens learned
     pairs = load(config.data, config.encoding, arguments.dry_run)
+    if arguments.estimate:
+        return show_run_estimate(estimate_translation, config, pairs, arguments.resume)
     chosen = arguments.resume or arguments.out or new_folder(f"translate-{config.model}", config.data)
     with folder_or_temporary(chosen, arguments.dry_run) as folder:
         run = TranslationRun(config, folder, pairs, arguments.resume is not None, arguments.accept_new_data)

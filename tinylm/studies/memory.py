@@ -92,8 +92,9 @@ class HeldMemory:
 
 
 def held_memory(model: Module, optimizer: Optimizer) -> HeldMemory:
-    """Returns the bytes of the parameters, their gradients and the optimiser's state. Buffers count as parameters."""
-    gradients = sum(p.data.nbytes for p in model.parameters())
+    """Returns the bytes of the parameters, the gradients of those that are trained, and the optimiser's state. Buffers count as
+    parameters."""
+    gradients = sum(p.data.nbytes for p in model.parameters() if p.requires_grad)
     state = sum(a.nbytes for name, a in optimizer.state_dict().items() if not name.startswith(("step.", "lr.")))
     own = {id(t): t.data.nbytes for _, t in model.named_state()}
     return HeldMemory(sum(own.values()), gradients, state)
