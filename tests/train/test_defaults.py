@@ -9,7 +9,7 @@ from tinylm.errors import ConfigError
 from tinylm.models import GPTConfig, LlamaConfig
 from tinylm.train.tasks import classifier_config, language_model_config, translation_config
 from tinylm.train.tasks.classifier_config import ClassifierConfig
-from tinylm.train.tasks.fine_tuning import ADAPTERS, FINE_TUNING
+from tinylm.train.tasks.fine_tuning import ADAPTERS, FINE_TUNING, PRETRAINED
 from tinylm.train.tasks.language_model_config import TrainConfig
 from tinylm.train.tasks.presets import PRESETS, preset
 from tinylm.train.tasks.settings import Settings, UpdateSettings
@@ -127,6 +127,7 @@ def test_the_settings_of_fine_tuning() -> None:
         "schedule_steps": 200, "eval_every": 50, "save_every": 50, "log_every": 5,
     }  # fmt: skip
     assert ADAPTERS == {"lr": 1e-3, "min_lr": 1e-4}
+    assert PRETRAINED == {"eval_tokens": 16_384}
 
 
 def test_the_shapes_of_pretrained_models() -> None:

@@ -74,12 +74,13 @@ def _codes(words: Sequence[str]) -> tuple[list[np.ndarray], np.ndarray]:
 
     The code of the symbols s_1 ... s_n is the number with these digits to the base 257.
     """
-    before = [_END] * (ORDER - 1)
-    symbols = np.array([s for word in words for s in (*before, *word.encode("utf-8", "surrogatepass"), _END)], np.int64)
-    lengths = np.array([len(word.encode("utf-8", "surrogatepass")) + 1 for word in words], np.int64)
+    spelt = [word.encode("utf-8", "surrogatepass") for word in words]
+    lengths = np.array([len(word) + 1 for word in spelt], np.int64)
     word_of = np.repeat(np.arange(len(words)), lengths)
-    starts = np.cumsum(lengths + ORDER - 1) - lengths  # of the words' own symbols
-    places = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
+    inside = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)  # the place of each symbol in its word
+    places = np.repeat(np.cumsum(lengths + ORDER - 1) - lengths, lengths) + inside  # after ORDER - 1 ends before each word
+    symbols = np.full(lengths.sum() + len(words) * (ORDER - 1), _END, np.int64)
+    symbols[places[inside < np.repeat(lengths - 1, lengths)]] = np.frombuffer(b"".join(spelt), np.uint8)
     code, codes = np.zeros(len(places), np.int64), []
     for n in range(ORDER):
         code = code + symbols[places - n] * _SYMBOLS**n

@@ -11,11 +11,11 @@ from tinylm.data.labelled import LabelledTexts
 from tinylm.data.pairs import Pairs
 from tinylm.studies.measured_runs import Measuring, RunEstimate, measured, spread
 from tinylm.train.tasks.classifier_config import ClassifierConfig
-from tinylm.train.tasks.classifier_run import ClassifierRun
+from tinylm.train.tasks.classifier_run import Classification, ClassifierRun
 from tinylm.train.tasks.language_model_config import TrainConfig
-from tinylm.train.tasks.language_modeling import Run
+from tinylm.train.tasks.language_modeling import LanguageModeling, Run
 from tinylm.train.tasks.token_losses import rows_at_once, validated_tokens
-from tinylm.train.tasks.translation import TranslationRun
+from tinylm.train.tasks.translation import Translation, TranslationRun
 from tinylm.train.tasks.translation_config import TranslationConfig
 
 REPEATS = 15.39  # R*_D of Muennighoff et al. 2023, arXiv:2305.16264: the number of repeats of the data after which more are worth little
@@ -26,6 +26,8 @@ SECONDS = 8.0  # of steps
 
 
 class _LanguageModelRun(Measuring, Run):
+    task: LanguageModeling
+
     def measured_step(self, k: int) -> int:
         return k + self.task.config.dropout_ramp  # where all of the dropout has set in
 
@@ -42,6 +44,8 @@ class _LanguageModelRun(Measuring, Run):
 
 
 class _TranslationRun(Measuring, TranslationRun):
+    task: Translation
+
     def shorten_validation(self, tokens: float) -> float:
         if self.whole is None:
             self.whole = sorted(self.task.validation, key=lambda pair: len(pair[1]))
@@ -52,6 +56,8 @@ class _TranslationRun(Measuring, TranslationRun):
 
 
 class _ClassifierRun(Measuring, ClassifierRun):
+    task: Classification
+
     def next_batches(self, k: int) -> range:
         left = self.task.batches_per_epoch - k % self.task.batches_per_epoch  # of this epoch, whose order is drawn
         return range(k + 1, k + max(2, min(left, 200)))
