@@ -28,7 +28,7 @@ def test_tokens_are_counted_as_published() -> None:
     ids = tokenizer.encode(TREEBANK)
     assert tokenizer.pieces(TREEBANK) == expected
     assert [tokenizer.words[i] for i in ids] == expected
-    assert len(ids) == 15 + 12 + 1 + 6 + 1 + 12
+    assert len(ids) == 16 + 12 + 1 + 6 + 1 + 13
     assert tokenizer.vocab_size == len(set(expected)), "<unk> is one of them, and no other stands for rare words"
     assert (ids == tokenizer.unknown_id).sum() == TREEBANK.count("<unk>") == 4
 

@@ -61,7 +61,8 @@ def test_a_translators_estimate(tmp_path: Path) -> None:
 
 
 def test_a_classifiers_estimate(tmp_path: Path) -> None:
-    texts = [f"the {a} film was {b} {'very ' * (i % 7)}{c}" for i, (a, b, c) in enumerate([("new", "so", "good"), ("old", "not", "bad")] * 40)]
+    kinds = [("new", "so", "good"), ("old", "not", "bad")] * 40
+    texts = [f"the {a} film was {b} {'very ' * (i % 7)}{c}" for i, (a, b, c) in enumerate(kinds)]
     data = LabelledTexts(texts, np.array([1, 0] * 40), ("bad", "good"), 0, "")
     config = dataclasses.replace(classifier_config("lstm"), members=2, epochs=3, width=8, hidden=8, batch_size=8)
     found = estimate_classifier(config, tmp_path / "estimate", data, seconds=0.0)

@@ -38,7 +38,7 @@ def test_a_smaller_vocabulary_is_no_better_model(summaries: dict[str, dict]) -> 
     unknown = [each["val_unknown"] for each in words]
     assert 0 < unknown[0] < unknown[1] < unknown[2] / 3
     plain = [each["val_nats_per_byte"] * each["val_loss"] / (each["val_loss"] + each["val_spelling"]) for each in words]
-    assert plain[0] > plain[1] > 2 * plain[2], "what misled"
+    assert plain[0] > plain[1] > 1.8 * plain[2], "what misled"
     characters = summaries["char"]["val_nats_per_byte"]
     assert plain[1] < 0.9 * characters
     for each in words:
@@ -56,7 +56,7 @@ def test_nats_per_byte_with_the_spelling(tmp_path: Path) -> None:
     assert isinstance(tokenizer, WordTokenizer)
     assert tokenizer.spelling is not None
     lacking = [word for word in tokenizer.pieces(val)[1:] if word not in tokenizer.words]
-    assert [" zebra", " owl"] == [word for word in lacking if word.strip() not in (",", "a")]
+    assert [word for word in lacking if word.strip() not in (",", "a")] == [" zebra", " owl"]
     nats = summary["val_loss"] * summary["val_tokens"] - tokenizer.spelling.log_probabilities(lacking).sum()
     assert summary["val_tokens"] == len(tokenizer.pieces(val)) - 1
     assert summary["val_unknown"] == len(lacking)
@@ -120,14 +120,14 @@ def test_a_score_is_the_loss_of_a_validation(model: str, tmp_path: Path) -> None
 @pytest.mark.parametrize("kind", ["char", "word"])
 def test_a_validation_reads_the_beginning_alone(kind: str, tmp_path: Path) -> None:
     whole = Run(small("gpt", tokenizer=kind), tmp_path / "whole", TEXT).task
-    run = Run(small("gpt", tokenizer=kind, eval_tokens=60, steps=2), tmp_path / "part", TEXT)
+    run = Run(small("gpt", tokenizer=kind, eval_tokens=30, steps=2), tmp_path / "part", TEXT)
     found = len(run.task.val_ids)
-    assert 30 < found <= 60 < len(whole.val_ids)
+    assert 15 < found <= 30 < len(whole.val_ids)
     np.testing.assert_array_equal(run.task.val_ids, whole.val_ids[:found])
     summary = run.train()
     assert summary is not None
     assert summary["val_tokens"] == found - 1
-    assert load_run(run.folder)[2].eval_tokens == 60  # type: ignore[union-attr]
+    assert load_run(run.folder)[2].eval_tokens == 30  # type: ignore[union-attr]
     text = whole.tokenizer.decode(run.task.val_ids)
     assert split_text(TEXT)[1].startswith(text)
     assert run.task.bytes_per_token == (len(text) - whole.tokenizer.first_bytes(text)) / (found - 1)

@@ -34,6 +34,9 @@ class Unknown(NamedTuple):
         return f"{own}; {some}" if own else some
 
 
+NOT_COUNTED = Unknown(0)
+
+
 def unknown_in(tokenizer: Tokenizer, text: str, ids: np.ndarray, skipped: int = 0) -> Unknown:
     """Returns what a text with these ids has of unknown words; skipped: tokens at its beginning that are not scored."""
     ids = ids[skipped:]

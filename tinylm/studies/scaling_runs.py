@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tinylm.data import Corpus, Tokenizer
-from tinylm.data.unknown import Unknown
+from tinylm.data.unknown import NOT_COUNTED, Unknown
 from tinylm.errors import CheckpointError, ConfigError
 from tinylm.files.json_files import read_json
 from tinylm.files.regular_files import exists
@@ -38,7 +38,7 @@ class ScalingPlan:
     runs: tuple[TrainConfig, ...]
     tokenizer: Tokenizer
     train_tokens: int
-    unknown: Unknown = Unknown(0)  # words of the validation part
+    unknown: Unknown = NOT_COUNTED  # words of the validation part
 
     def folder(self, out: Path, config: TrainConfig) -> Path:
         """Returns the folder of a run, which is an ordinary run folder."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinylm.data.unknown import Unknown
+from tinylm.data.unknown import NOT_COUNTED, Unknown
 from tinylm.engine.devices import to_numpy
 from tinylm.engine.products import products
 from tinylm.engine.random_keys import drawing_from
@@ -102,7 +102,7 @@ def summarize(state: RunState) -> dict[str, Any]:
 
 
 def summary_of(
-    progress: Progress, parameters: int, bytes_per_token: float, tokens: int, early: bool = False, unknown: Unknown = Unknown(0)
+    progress: Progress, parameters: int, bytes_per_token: float, tokens: int, early: bool = False, unknown: Unknown = NOT_COUNTED
 ) -> dict[str, Any]:  # fmt: skip
     """Returns what summary.json says of a run that has read so many tokens; unknown: words of the validation part. The loss per
     token has <unk> in their place, the loss per byte their spelling too."""

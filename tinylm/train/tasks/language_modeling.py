@@ -12,7 +12,7 @@ import numpy as np
 
 from tinylm.data import Corpus, ParallelStreams, ShuffledBlocks, Tokenizer, split_text, train_tokenizer
 from tinylm.data.encoding import beginning, learn_tokenizer, token_ids
-from tinylm.data.unknown import Unknown, mean_bytes, unknown_in
+from tinylm.data.unknown import NOT_COUNTED, Unknown, mean_bytes, unknown_in
 from tinylm.engine.devices import device_namespace, parse_device, to_device
 from tinylm.engine.random_keys import Generator, drawing_from
 from tinylm.engine.tensor import Tensor
@@ -54,7 +54,7 @@ class LanguageModeling(Task):
     train_ids: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     val_ids: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     bytes_per_token: float = float("nan")  # of the validation part
-    unknown: Unknown = Unknown(0)  # words in it
+    unknown: Unknown = NOT_COUNTED  # words in it
     rows: slice = field(default_factory=lambda: slice(None))
     files: dict[str, Any] = field(default_factory=dict)
 
@@ -161,7 +161,7 @@ class Encoded(NamedTuple):
     train_ids: np.ndarray
     val_ids: np.ndarray
     bytes_per_token: float  # of the validation part
-    unknown: Unknown = Unknown(0)  # words in it
+    unknown: Unknown = NOT_COUNTED  # words in it
 
 
 def prepare(config: TrainConfig, text: str | Corpus, tokenizer: Tokenizer | None) -> Encoded:
