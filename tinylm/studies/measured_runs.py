@@ -131,7 +131,8 @@ class Memory:
     """In bytes. start: the peak while the run was prepared; base: interpreter, libraries, text and ids, measured before the
     first step; held, step: of the model and of a step, from shapes; average: of the averaged weights; validation, end: of the arrays
     of a validation and of the task's end alone; frozen: of the parameters that are not trained, which no checkpoint has. peak:
-    measured while steps, a validation and a checkpoint were made."""
+    measured while steps, a validation and a checkpoint were made; reached: the same of this process, 0 where the device is another:
+    memory that the allocators hold back after many steps of different sizes is in no shape."""
 
     start: int
     base: int
@@ -142,6 +143,7 @@ class Memory:
     peak: int
     end: int = 0
     frozen: int = 0
+    reached: int = 0
 
     @property
     def predicted(self) -> int:
@@ -149,7 +151,7 @@ class Memory:
         passing = max(self.step.activations + self.step.backward, self.validation, self.end)
         # a checkpoint is in memory twice, as arrays and as the whole file, which may not fit into what a step has freed
         apart = self.checkpoint if 2 * self.checkpoint > passing else 0
-        return max(self.start, self.base + held + passing + apart)
+        return max(self.start, self.reached, self.base + held + passing + apart)
 
     @property
     def checkpoint(self) -> int:
@@ -192,14 +194,15 @@ def measured(make: Callable[[], Measuring]) -> tuple[RunEstimate, Any]:
         ratio = run.shorten_validation(VALIDATING * per_step / step_seconds if step_seconds else 0)
         validation = ratio * seconds_of(run, task.validation_loss)
     end = seconds_of(run, lambda: task.results(0.0))
-    end_bytes = traced_bytes(run, lambda: task.results(0.0)) if 0.01 < end < 20 else 0
     record = statistics.median(run.recording or [0.0])
     times = event_counts(config, first)
     validations = times["eval_every"] if task.validates else 0
     on_gpu = config.device != "cpu"  # there the peak is what was allocated
-    peak = int(device_namespace(config.device).get_default_memory_pool().total_bytes()) if on_gpu else resident_bytes("VmHWM")
+    reached = 0 if on_gpu else resident_bytes("VmHWM")
+    peak = int(device_namespace(config.device).get_default_memory_pool().total_bytes()) if on_gpu else reached
+    end_bytes = traced_bytes(run, lambda: task.results(0.0)) if 0.01 < end < 20 else 0
     frozen = held.parameters - sum({id(a): a.nbytes for a in model_arrays(run.model).values()}.values())
-    memory = Memory(highest, base, held, average, run.memory, validation_bytes, peak, end_bytes, frozen)
+    memory = Memory(highest, base, held, average, run.memory, validation_bytes, peak, end_bytes, frozen, reached)
     fraction = (held.parameters - frozen) / max(1, memory.checkpoint)  # of a checkpoint, for the best weights and the last ones
     saves = times["save_every"] + timed_saves(config, steps, step_seconds) + (first == 0)  # one before the first step
     seconds = Seconds(
