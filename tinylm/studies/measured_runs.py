@@ -12,7 +12,7 @@ import numpy as np
 from tinylm.engine.devices import device_namespace, to_numpy
 from tinylm.engine.products import products
 from tinylm.engine.random_keys import drawing_from
-from tinylm.studies.memory import HeldMemory, StepMemory, held_memory, resident_bytes, step_memory
+from tinylm.studies.memory import HeldMemory, StepMemory, give_back_freed, held_memory, resident_bytes, step_memory
 from tinylm.train.checkpoints import model_arrays
 from tinylm.train.loop import Training, rows_of
 from tinylm.train.records import Report
@@ -182,6 +182,7 @@ def measured(make: Callable[[], Measuring]) -> tuple[RunEstimate, Any]:
     task, config, first = run.task, run.task.config, run.progress.step
     held = held_memory(run.model, task.optimizer)
     average = held.gradients if config.ema else 0  # as many as there are trained weights
+    give_back_freed()  # a step will use it
     highest, base = resident_bytes("VmHWM"), max(0, resident_bytes() - held.parameters - average)
     run.shorten_validation(0)
     run.train(lambda record: None)
