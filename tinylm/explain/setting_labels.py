@@ -139,7 +139,7 @@ def _used(name: str, train: Mapping[str, Any], task: str) -> bool:
         return train.get("tokenizer", "bpe") == "bpe" and not train.get("init")
     if name == "matrix_lr":
         return train.get("optimizer") == "muon"
-    if name == "init":
+    if name in ("init", "eval_tokens"):
         return bool(train[name])
     if name == "members":
         return train[name] != 1
@@ -151,8 +151,6 @@ def _shown(name: str, value: Any) -> str:
         return "none"
     if value is None:
         return "not counted"
-    if name == "eval_tokens" and not value:
-        return "all"
     if name == "tokenizer":
         return _TOKENS.get(value, str(value))
     if name == "model":
