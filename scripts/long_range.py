@@ -144,7 +144,7 @@ def context(arguments: Context) -> None:
     screen().print(table)
     print(f"nats/token, mean ± standard error of the same {len(positions):,} validation tokens")
     if note:
-        print(f"of the validation part {note}")
+        print(f"validation part: {note}")
     if not arguments.dry_run:
         runs = {name: {"contexts": c.x, "loss": c.y, "standard_error": c.error} for name, c in curves.items()}
         figure, axes = new_figure("tokens given before", "nats/token", curves)

@@ -164,7 +164,7 @@ def introduce(run: Run | Counting, text: str | Corpus) -> None:
     if isinstance(text, Corpus):
         print(text.summary())
     if note := task.unknown.note():
-        print(f"of the validation part {note}")
+        print(f"validation part: {note}")
 
 
 def conclude(run: Run | Counting, summary: dict[str, Any]) -> None:
@@ -175,7 +175,7 @@ def conclude(run: Run | Counting, summary: dict[str, Any]) -> None:
         f"{summary['parameters']:,} parameters, {summary['train_seconds']:.0f} s of training, {summary['tokens_per_second']:,.0f} tokens/s"
     )
     if note := run.task.unknown.note():
-        print(f"of these tokens {note}")
+        print(note)
     print("a sample:", flush=True)
     start = line_break(run.task.tokenizer).tolist() or run.task.train_ids[:1].tolist()
     forbidden = forbidden_ids(run.task.tokenizer, run.model.vocab_size)

@@ -239,6 +239,6 @@ def test_unknown_words_are_told_with_the_losses(tokenizer: str, tmp_path: Path) 
     assert f"over the first {summary['val_tokens'] + 1} tokens of the split ({summary['val_nats_per_byte']:.4f} nats/byte)" in shown
     some = f"{summary['val_unknown']} of {summary['val_tokens']} tokens are unknown words"
     own = f"{summary['val_own_unknown']} of {summary['val_tokens']} tokens are the text's own <unk>; " if tokenizer == "whitespace" else ""
-    assert f"of the validation part {own}{some}" in shown
-    assert f"of these tokens {own}{some}" in shown
-    assert f"{summary['val_spelling']:.4f} nats/token" in shown
+    said = f"{own}{some}: per token each counts as <unk>, per byte its spelling counts too, {summary['val_spelling']:.4f} nats/token more\n"
+    assert f"validation part: {said}" in shown
+    assert f" tokens/s\n{said}" in shown

@@ -28,9 +28,9 @@ class Unknown(NamedTuple):
             return own
         some = f"{self.unknown:,} of {self.tokens:,} tokens are unknown words"
         if self.nats is None:
-            some += ", whose letters do not count: nats per byte do not compare with those of other tokenizers"
+            some += ", whose letters do not count: losses per byte do not compare with those of other tokenizers"
         else:
-            some += f", each one loss of <unk>; in nats per byte their spelling counts too, {self.per_token:.4f} nats/token"
+            some += f": per token each counts as <unk>, per byte its spelling counts too, {self.per_token:.4f} nats/token more"
         return f"{own}; {some}" if own else some
 
 
