@@ -12,6 +12,7 @@ from rich.table import Table
 from support import console
 from support.config_files import config_file
 from support.display import stopped_by_signals
+from support.estimate_tables import show_run_estimate
 from support.json_lines import Write, json_lines
 from support.new_runs import new_run
 from support.resuming import refuse_changes, refuse_without_resume, value_of
@@ -22,6 +23,7 @@ from support.texts import texts_of
 from tinylm.data.labelled import MAX_WORDS, SPLITS, LabelledTexts, encode_words, load_labelled
 from tinylm.engine.products import Precision, products
 from tinylm.errors import ConfigError, DataError, one_line
+from tinylm.studies.estimates import estimate_classifier
 from tinylm.train.run_folder import new_folder, refuse_run
 from tinylm.train.tasks.classification import (
     accuracy,
@@ -53,6 +55,8 @@ class Train(ClassifierConfig):
     """with --resume: go on although the data are no longer those the run was trained on; the run notes it"""
     dry_run: bool = False
     """one epoch of one model on about 200 texts, in a temporary folder"""
+    estimate: bool = False
+    """instead of training, make the first steps and print how much time and memory the run will take; no run folder is written"""
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,8 @@ def train(argv: list[str]) -> int:
     if arguments.out is not None and not arguments.dry_run:
         refuse_run(arguments.out)
     data = load(config.data, config.encoding, arguments.dry_run)
+    if arguments.estimate:
+        return show_run_estimate(estimate_classifier, config, data, arguments.resume)
     chosen = arguments.resume or arguments.out or new_folder(config.model, config.data)
     with folder_or_temporary(chosen, arguments.dry_run) as folder:
         return train_in(ClassifierRun(config, data, folder, arguments.resume is not None, arguments.accept_new_data), arguments)

@@ -1,6 +1,7 @@
 """Prints the loss of language models on a validation part or a whole text: alone, mixed, or still learning."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,17 +9,19 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 from rich.table import Table
+from rich.text import Text
 from support import console
 from support.json_lines import Write, json_lines
 from support.tables import screen
 from support.texts import warn_of_changes, warn_of_unlike_parts
 
 from tinylm.data import Corpus, open_corpus
-from tinylm.data.encoding import token_ids
+from tinylm.data.encoding import beginning, encoded
+from tinylm.data.unknown import mean_bytes, same_tokens, unknown_in
 from tinylm.engine.products import Precision, products
 from tinylm.engine.stored_weights import Weights
 from tinylm.errors import ConfigError
-from tinylm.models import LanguageModel
+from tinylm.models import LanguageModel, NgramLM
 from tinylm.studies.dynamic_evaluation import dynamic_losses
 from tinylm.studies.mixing import mix
 from tinylm.train import TrainConfig, load_run
@@ -28,11 +31,11 @@ from tinylm.train.tasks.token_losses import token_losses
 
 @dataclass(frozen=True)
 class Arguments:
-    """Prints the mean loss of each run over the whole validation part of its data, in nats per token: its own validation file, or the
-    last 10 %. With --whole it is all of the data.
+    """Prints the mean loss of each run over the whole validation part of its data, in nats per token and per byte of the text, and the
+    perplexity: its own validation file, or the last 10 %. With --whole it is all of the data.
     For several runs with the same tokens it also prints the loss of their mixture, whose weights are learned as the
-    text is read. With --dynamic the models keep learning from each segment after they have scored it (except n-gram
-    models)."""
+    text is read, and which is at most ln(runs)/tokens worse than the best run. With --dynamic the models keep learning from each segment
+    after they have scored it (except n-gram models)."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """run folders that 'train' wrote; with --data also a Hugging Face folder, a GGUF file or smollm2"""
@@ -69,16 +72,19 @@ def main() -> None:
 
 def evaluate(arguments: Arguments, write: Write | None) -> None:
     """Reads the models, and prints a row for each and for their mixture; with `write` as records."""
-    table = Table("model", "nats/token", "standard error", box=None)
+    table = Table("model", "nats/byte", "perplexity", "nats/token", "standard error", box=None)
     losses: list[np.ndarray] = []
-    corpus, tokens = None, None
+    notes: list[str] = []  # why a loss is not one that is told elsewhere
+    corpus, first = None, None
     for folder in arguments.runs:
         model, tokenizer, config = load_run(folder, arguments.device, "float32" if arguments.dynamic is not None else arguments.weights)
         if corpus is None:
-            corpus, tokens = opened(arguments, folder, config), tokenizer.to_json()
-            first = config
-            ids = token_ids(corpus.whole if arguments.whole else corpus.validation, tokenizer)[: 2_000 if arguments.dry_run else None]
-        elif tokenizer.to_json() != tokens:
+            corpus, tokens, first = opened(arguments, folder, config), tokenizer, config
+            part = corpus.whole if arguments.whole else corpus.validation
+            text = beginning("".join(part), tokenizer, 2_000 if arguments.dry_run else 0)
+            ids = encoded(part, text, tokenizer)
+            unknown, size = unknown_in(tokenizer, text, ids, 1), mean_bytes(tokenizer, text, ids)
+        elif not same_tokens(tokenizer, tokens):
             raise ConfigError(f"{folder} has other tokens than {arguments.runs[0]}: only models of the same tokens can be mixed")
         if not arguments.data and config is not None and first is not None and texts_of(config) == texts_of(first):
             warn_of_changes(folder, corpus)
@@ -87,16 +93,22 @@ def evaluate(arguments: Arguments, write: Write | None) -> None:
                 losses.append(dynamic_losses(model, ids, arguments.dynamic, device=arguments.device))
                 name = f"{folder}, learning as it goes"
             else:
-                losses.append(token_losses(model, ids, arguments.device))
+                block = None if config is None else config.block_size  # as the run validates, also if the model could look further back
+                losses.append(token_losses(model, ids, arguments.device, block_size=block))
                 name = str(folder)
-        row(table, write, name, losses[-1])
+                notes += differences(model, config)
+        row(table, write, name, losses[-1], unknown.per_token, size)
     if len(losses) > 1:
         mixed, weights = mix(losses)
-        row(table, write, f"mixed, {' and '.join(f'{w:.2f}' for w in weights)} at the end", mixed, weights=weights)
+        row(table, write, f"mixed, {' and '.join(f'{w:.2f}' for w in weights)} at the end", mixed, unknown.per_token, size, weights=weights)
     assert corpus is not None
     print(part_text(corpus, arguments))
+    output = screen(100)
     if write is None:
-        screen(100).print(table)
+        output.print(table)
+    for line in (f"over {unknown.tokens:,} tokens", unknown.note(), *dict.fromkeys(notes)):
+        if line:
+            output.print(Text(line), soft_wrap=True)
 
 
 def opened(arguments: Arguments, folder: Path, config: TrainConfig | None) -> Corpus:
@@ -124,11 +136,25 @@ def part_text(corpus: Corpus, arguments: Arguments) -> str:
     return f"reading the validation part of {corpus.source}: {corpus.split}; --whole reads all of the text"
 
 
-def row(table: Table, write: Write | None, name: str, losses: np.ndarray, **more: Any) -> None:
-    error = losses.std() / np.sqrt(len(losses))
-    table.add_row(name, f"{losses.mean():.4f}", f"{error:.4f}")
+def row(table: Table, write: Write | None, name: str, losses: np.ndarray, spelling: float, size: float, **more: Any) -> None:
+    """Adds a model's losses; spelling: what that of unknown words adds per token, in nats.  size: bytes per token."""
+    loss, error = float(losses.mean()), losses.std() / np.sqrt(len(losses))
+    per_byte, perplexity = (loss + spelling) / size, math.inf if loss > 709 else math.exp(loss)
+    table.add_row(name, f"{per_byte:.4f}", f"{perplexity:,.2f}", f"{loss:.4f}", f"{error:.4f}")
     if write is not None:
-        write({"model": name, "nats_per_token": losses.mean(), "standard_error": error, "tokens": losses.size, **more})
+        figures = {"nats_per_token": loss, "standard_error": error, "nats_per_byte": per_byte, "perplexity": perplexity}
+        write({"model": name, **figures, "tokens": losses.size, **more})
+
+
+def differences(model: LanguageModel | NgramLM, config: TrainConfig | None) -> list[str]:
+    """Returns lines on why the loss is not the one that is told elsewhere of the same model."""
+    lines = []
+    if not isinstance(model, NgramLM) and model.block_size is not None:
+        length = min(model.block_size, model.block_size if config is None else config.block_size)
+        lines.append(f"read in blocks of {length:,} tokens that do not overlap; 'score' reads windows that do, and finds a lower loss")
+    if config is not None and config.eval_tokens:
+        lines.append(f"a validation of the run itself reads the first {config.eval_tokens:,} tokens at most (eval_tokens)")
+    return lines
 
 
 if __name__ == "__main__":

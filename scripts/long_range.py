@@ -20,6 +20,7 @@ from support.texts import warn_of_changes
 
 import tinylm
 from tinylm.data.copy_task import CopyTask
+from tinylm.data.unknown import same_tokens, unknown_in
 from tinylm.decode.context import log_probabilities_given, sample_positions
 from tinylm.errors import ConfigError, DataError
 from tinylm.models import LanguageModel, NgramLM
@@ -124,7 +125,7 @@ def context(arguments: Context) -> None:
     check("positions", 2, arguments.positions)
     check("context", 1, *arguments.contexts)
     tinylm.manual_seed(arguments.seed)  # refuses an invalid seed
-    models, ids = load_models(arguments.runs, arguments.device)
+    models, ids, note = load_models(arguments.runs, arguments.device)
     count = 10 if arguments.dry_run else arguments.positions
     positions = sample_positions(len(ids), max(arguments.contexts), count, arguments.seed)
     curves: dict[str, Curve] = {}
@@ -142,6 +143,8 @@ def context(arguments: Context) -> None:
         table.add_row(str(c), *(cell.get(c, "-") for cell in cells))
     screen().print(table)
     print(f"nats/token, mean ± standard error of the same {len(positions):,} validation tokens")
+    if note:
+        print(f"validation part: {note}")
     if not arguments.dry_run:
         runs = {name: {"contexts": c.x, "loss": c.y, "standard_error": c.error} for name, c in curves.items()}
         figure, axes = new_figure("tokens given before", "nats/token", curves)
@@ -156,8 +159,11 @@ def check(name: str, least: int, *values: int) -> None:
         raise ConfigError(f"{name} is {min(values)}: expected at least {least}")
 
 
-def load_models(folders: Sequence[Path], device: str) -> tuple[dict[str, LanguageModel | NgramLM], np.ndarray]:
-    """Returns the models by folder, and the validation ids. Raises ConfigError if these differ between the models."""
+def load_models(folders: Sequence[Path], device: str) -> tuple[dict[str, LanguageModel | NgramLM], np.ndarray, str]:
+    """Returns the models by folder, the validation ids, and a note about unknown words among them.
+
+    Raises ConfigError if the ids differ between the models.
+    """
     models: dict[str, LanguageModel | NgramLM] = {}
     first: Any = None
     for folder in folders:
@@ -166,15 +172,16 @@ def load_models(folders: Sequence[Path], device: str) -> tuple[dict[str, Languag
             raise ConfigError(f"{folder} does not say what it was trained on: expected a run folder")
         try:
             corpus = corpus_of(config)
-            ids = tokenizer.encode("".join(corpus.validation))
+            text = "".join(corpus.validation)
+            ids = tokenizer.encode(text)
         except DataError as error:
             raise DataError(f"the data of {folder}: {error}") from error
         warn_of_changes(folder, corpus)
-        if first is not None and not (tokenizer.to_json() == first[0] and np.array_equal(ids, first[1])):
+        if first is not None and not (same_tokens(tokenizer, first[0]) and np.array_equal(ids, first[1])):
             raise ConfigError(f"{folders[0]} and {folder} do not validate on the same tokens: expected one data set and one tokenizer")
-        first = first or (tokenizer.to_json(), ids)
+        first = first or (tokenizer, ids, unknown_in(tokenizer, text, ids, 1).note())
         models[str(folder)] = model
-    return models, first[1]
+    return models, first[1], first[2]
 
 
 def reaches(model: LanguageModel | NgramLM, context: int) -> bool:

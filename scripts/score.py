@@ -14,11 +14,13 @@ from support import console
 from support.json_lines import json_lines
 from support.tables import screen
 
+from tinylm.data import Tokenizer
 from tinylm.data.corpora import read_text
 from tinylm.decode import Score, score_text
 from tinylm.engine.products import Precision, products
 from tinylm.engine.stored_weights import Weights
 from tinylm.errors import ConfigError, DataError
+from tinylm.models import LanguageModel, NgramLM
 from tinylm.train import load_run
 
 
@@ -27,7 +29,7 @@ class Arguments:
     """Scores texts with a trained language model: the log-probability of each token and of the whole text, perplexity,
     bits per byte. A text is scored as if it followed a line break, the beginning of a sentence (BOS). A text longer
     than a Transformer's context is read in windows that advance by half a context; each token is scored once. Unknown
-    words are scored as <unk> and counted; an unknown character is an error."""
+    words are scored as <unk> and counted, and bits per byte have their spelling too; an unknown character is an error."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """a run folder that 'train' wrote, a Hugging Face folder, a GGUF file, or smollm2"""
@@ -58,11 +60,13 @@ def main() -> None:
     if bool(arguments.texts) == (arguments.file is not None):
         raise ConfigError("give texts to score, or --file, and not both")
     with products(arguments.precision), json_lines(arguments.json) as write:
+        model, tokenizer, _ = load_run(arguments.run, arguments.device, arguments.weights)
+        each = scores_of(model, tokenizer, arguments)
         if write is not None:
-            for score in scores_of(arguments):
+            for score in each:
                 write(record(score, arguments.tokens))
             return
-        scores = list(scores_of(arguments))
+        scores = list(each)
     output = screen(100)
     if arguments.tokens and arguments.file is None:
         for score in scores:
@@ -78,17 +82,31 @@ def main() -> None:
     if len(scores) > 1:
         row(table, f"all {len(scores)}", total(scores))
     output.print(table)
+    for line in notes_on(model, scores):
+        output.print(Text(line), soft_wrap=True)
 
 
-def scores_of(arguments: Arguments) -> Iterator[Score]:
+def scores_of(model: LanguageModel | NgramLM, tokenizer: Tokenizer, arguments: Arguments) -> Iterator[Score]:
     """Yields the score of each text. Raises DataError naming one that cannot be encoded."""
-    model, tokenizer, _ = load_run(arguments.run, arguments.device, arguments.weights)
     for name, text in named_texts(arguments):
         text = text[:100] if arguments.dry_run else text
         try:
             yield score_text(model, tokenizer, text, sentence=arguments.sentences, device=arguments.device)
         except DataError as error:
             raise DataError(f"{name}: {error}") from error
+
+
+def notes_on(model: LanguageModel | NgramLM, scores: list[Score]) -> list[str]:
+    """Returns lines on what the figures count."""
+    lines = [total(scores).unknown_words().note()] if scores else []
+    block = None if isinstance(model, NgramLM) else model.block_size
+    if block is not None and any(len(score.tokens) > block for score in scores):
+        least = block - max(block // 2, 1)
+        lines.append(
+            f"each token is read after at least {least:,} others where the text has them; validations (train, evaluate) read blocks of "
+            f"{block:,} tokens that do not overlap, and find a higher loss of the same text"
+        )
+    return [line for line in lines if line]
 
 
 def record(score: Score, tokens: bool) -> dict[str, Any]:
@@ -114,6 +132,7 @@ def total(scores: list[Score]) -> Score:
     return Score(
         "", [t for s in scores for t in s.tokens], np.concatenate([s.log_probabilities for s in scores]),
         sum(s.unknown for s in scores), sum(s.bytes for s in scores),
+        None if any(s.spelling is None for s in scores) else sum(s.spelling or 0.0 for s in scores),
     )  # fmt: skip
 
 

@@ -187,14 +187,19 @@ def introduce(run: Run | Counting, text: str | Corpus) -> None:
     print(f"{config.model} on {shown_sources(config.data)}: {token_counts(task.tokenizer, task.train_ids, task.val_ids)}")
     if isinstance(text, Corpus):
         print(text.summary())
+    if note := task.unknown.note():
+        print(f"validation part: {note}")
 
 
 def conclude(run: Run | Counting, summary: dict[str, Any], text: str | Corpus) -> None:
     """Prints the result and a sample."""
+    part = f"the first {len(run.task.val_ids):,} tokens of the split" if run.config.eval_tokens else "the whole split"
     print(
-        f"validation loss {summary['val_loss']:.4f} nats/token over the whole split ({summary['val_nats_per_byte']:.4f} nats/byte), "
+        f"validation loss {summary['val_loss']:.4f} nats/token over {part} ({summary['val_nats_per_byte']:.4f} nats/byte), "
         f"{summary['parameters']:,} parameters, {summary['train_seconds']:.0f} s of training, {summary['tokens_per_second']:,.0f} tokens/s"
     )
+    if note := run.task.unknown.note():
+        print(note)
     if isinstance(text, Corpus) and text.likeness.unlike:
         print("this loss says little about the model: the validation part is unlike the training part, as the warning at the start says")
     if "test_loss" in summary:

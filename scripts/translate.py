@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import tyro
 from support import console
 from support.config_files import config_file
+from support.estimate_tables import show_run_estimate
 from support.json_lines import Write, json_lines
 from support.new_runs import gathered, new_run
 from support.resuming import refuse_changes, refuse_without_resume, value_of
@@ -35,6 +36,7 @@ from tinylm.engine.devices import device_namespace
 from tinylm.engine.products import Precision, products
 from tinylm.errors import ConfigError, DataError
 from tinylm.files.json_files import write_json
+from tinylm.studies.estimates import estimate_translation
 from tinylm.train.run_folder import new_folder, refuse_run
 from tinylm.train.tasks.loading import read_config
 from tinylm.train.tasks.resuming import FREE_ON_RESUME
@@ -63,6 +65,9 @@ class Train(TranslationConfig):
     """also write the metrics for TensorBoard, to tensorboard/ in the run folder"""
     dry_run: bool = False
     """three steps of a tiny model on 200 pairs, in a temporary folder"""
+    estimate: bool = False
+    """instead of training, make the first steps and print how much time and memory the training will take, without the translations
+    that test it; no run folder is written"""
 
 
 @dataclass(frozen=True)
@@ -153,6 +158,8 @@ def train(argv: list[str]) -> int:
     if arguments.out is not None and not arguments.dry_run:
         refuse_run(arguments.out)
     pairs = load(config, arguments.dry_run)
+    if arguments.estimate:
+        return show_run_estimate(estimate_translation, config, pairs, arguments.resume)
     chosen = arguments.resume or arguments.out or new_folder(f"translate-{config.model}", config.data)
     with folder_or_temporary(chosen, arguments.dry_run) as folder:
         run = TranslationRun(config, folder, pairs, arguments.resume is not None, arguments.accept_new_data)

@@ -48,6 +48,8 @@ def show_scaling(config: TrainConfig, text: str | Corpus, out: Path) -> int:
     widths, amounts = (len({getattr(run, name) for run in plan.runs}) for name in ("n_embd", "steps"))
     todo = [run for run in plan.runs if finished(plan, run, out, text) is None]
     print(f"{len(plan.runs)} runs, {widths} widths on {amounts} amounts of data, in {out}; {len(todo)} of them are to be made", flush=True)
+    if note := plan.unknown.note():
+        print(f"validation part: {note}", flush=True)
     if todo:
         with tempfile.TemporaryDirectory(prefix="tinylm-") as scratch:
             print(f"that takes about {duration(seconds_left(plan, out, text, Path(scratch)))}", flush=True)

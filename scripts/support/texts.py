@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from support.wording import in_options
 from tinylm.data import Corpus
 from tinylm.data.corpora import read_text
 from tinylm.data.reading import check_encoding
@@ -37,7 +38,7 @@ def warn_of_changes(run: Path, corpus: Corpus) -> None:
 def warn_of_unlike_parts(corpus: Corpus) -> None:
     """Prints on stderr why the validation loss will say little about the model, if the validation part is unlike the training part."""
     if doubt := corpus.doubt():
-        print(f"warning: {doubt}", file=sys.stderr)
+        print(f"warning: {in_options(doubt)}", file=sys.stderr)
 
 
 def _lines_typed(encoding: str) -> Iterator[tuple[str, str]]:

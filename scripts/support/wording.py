@@ -9,6 +9,7 @@ SAID = {  # by the library: by a command
     "resume=True or exist_ok=True": "--resume",
     "choose another folder": "choose another --out",
     "accept_new_data=True": "--accept-new-data",
+    "(valid=FILE)": "(--valid FILE)",
     "extend_vocabulary=True": "--extend-vocabulary",
     "(encoding=...)": "(--encoding)",
     "weights='float32'": "--weights float32",

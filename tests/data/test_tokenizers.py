@@ -178,7 +178,7 @@ def test_invalid_settings_and_records():
         WordTokenizer.train("each word once")
     with pytest.raises(ConfigError, match=r"vocab_size is 255: .* at least the 256 bytes"):
         BpeTokenizer.train("a", 255)
-    with pytest.raises(ConfigError, match="tokenizer 'magic': expected 'char', 'word' or 'bpe'"):
+    with pytest.raises(ConfigError, match="tokenizer 'magic': expected 'char', 'word', 'whitespace' or 'bpe'"):
         train_tokenizer("magic", "a")
     with pytest.raises(DataError, match="at least one character"):
         CharTokenizer("")

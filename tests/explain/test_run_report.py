@@ -169,6 +169,7 @@ def test_only_the_settings_that_a_model_has() -> None:
     assert labels("ngram") == {
         "model", "trained on", "encoding of the text", "a token is", "longest piece of text that is counted (tokens)",
     }  # fmt: skip
+    assert labels("ngram", eval_tokens=9) - labels("ngram") == {"tokens of the validation part that are read, at most"}
     assert "rank of the low-rank adapters" in labels("gpt", lora_rank=4) - labels("gpt")
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +31,16 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {model: trained(parent / model, model, tokenizer, TEXT) for model, tokenizer in MODELS.items()}
 
 
-def scored(*arguments: object) -> list[str]:
+NOTES = re.compile(r"\d+ of \d+ tokens are unknown words|each token is read after")  # what stands below the tables
+
+
+def printed(*arguments: object) -> list[str]:
     return [line.strip() for line in ends_well(script_here("score.py", *arguments)).splitlines()]
+
+
+def scored(*arguments: object) -> list[str]:
+    """Returns the lines of the tables."""
+    return [line for line in printed(*arguments) if not NOTES.match(line)]
 
 
 def row(name: str, score: Score) -> list[str]:
@@ -43,7 +52,7 @@ def row(name: str, score: Score) -> list[str]:
 def together(scores: list[Score]) -> Score:
     return Score(
         "", [token for s in scores for token in s.tokens], np.concatenate([s.log_probabilities for s in scores]),
-        sum(s.unknown for s in scores), sum(s.bytes for s in scores),
+        sum(s.unknown for s in scores), sum(s.bytes for s in scores), sum(s.spelling or 0.0 for s in scores),
     )  # fmt: skip
 
 
@@ -112,6 +121,20 @@ def test_unknown_words_are_counted(runs: dict[str, Path]) -> None:
     lines = scored(runs["ngram"], "the zebra jumps")
     assert "'<unk>'" in [line.split()[0] for line in lines if line]
     assert lines[-1].split()[-5:-3] == ["3", "1"]
+    lm, tokenizer, _ = load_run(runs["ngram"])
+    score = score_text(lm, tokenizer, "the zebra jumps")
+    assert score.spelling is not None
+    assert lines[-1].split()[-1] == f"{(score.spelling - score.log_probability) / math.log(2) / 15:.4f}", "zebra is spelt"
+    note = printed(runs["ngram"], "the zebra jumps")[-1]
+    assert note.startswith("1 of 3 tokens are unknown words")
+    assert f"{score.spelling / 3:.4f} nats/token" in note
+
+
+def test_why_a_score_is_not_the_loss_of_a_validation(runs: dict[str, Path]) -> None:
+    why = "each token is read after at least 8 others where the text has them; validations (train, evaluate) read blocks of 16 tokens"
+    assert printed(runs["gpt"], "the fox " * 3)[-1].startswith(why)
+    for name, text in (("gpt", "the fox"), ("gru", "the fox " * 30), ("ngram", "the fox " * 30)):  # they are the same
+        assert not any("validations" in line for line in printed(runs[name], text))
 
 
 def test_bad_input_is_one_line_and_status_2(runs: dict[str, Path], tmp_path: Path) -> None:

@@ -226,3 +226,19 @@ def test_a_preset_and_what_contradicts_it(run: Path) -> None:
     fails_with_one_line(script_here("train.py", "--preset", "best-10min", "--model", "gpt"), "the preset trains a gru")
     fails_with_one_line(script_here("train.py", "--preset", "best"), "preset 'best': expected one of best-10min, best-20min")
     fails_with_one_line(script_here("train.py", "--resume", run, "--preset", "best-10min"), "a resumed run keeps its own settings")
+
+
+@pytest.mark.parametrize("tokenizer", ["word", "whitespace"])
+def test_unknown_words_are_told_with_the_losses(tokenizer: str, tmp_path: Path) -> None:
+    """Before the training and beside its result; and what part of the split a bounded validation reads."""
+    data = tmp_path / "owls.txt"
+    data.write_text(TEXT + "the owl <unk> jumps over\n" * 7, encoding="utf-8")
+    flags = ["--model", "ngram", "--order", "2", "--data", data, "--tokenizer", tokenizer, "--eval-tokens", "25"]
+    shown = trained(*flags, "--out", tmp_path / "run")
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text(encoding="utf-8"))
+    assert f"over the first {summary['val_tokens'] + 1} tokens of the split ({summary['val_nats_per_byte']:.4f} nats/byte)" in shown
+    some = f"{summary['val_unknown']} of {summary['val_tokens']} tokens are unknown words"
+    own = f"{summary['val_own_unknown']} of {summary['val_tokens']} tokens are the text's own <unk>; " if tokenizer == "whitespace" else ""
+    said = f"{own}{some}: per token each counts as <unk>, per byte its spelling counts too, {summary['val_spelling']:.4f} nats/token more\n"
+    assert f"validation part: {said}" in shown
+    assert f" tokens/s\n{said}" in shown

@@ -10,7 +10,8 @@ import pytest
 from script_helpers import ends_well, fails_with_one_line, script, script_here
 
 from tinylm import Tensor, nn, ops
-from tinylm.studies.estimates import Memory, compute_optimal, estimate, event_counts, timed_saves, worth_in_passes
+from tinylm.studies.estimates import compute_optimal, estimate, worth_in_passes
+from tinylm.studies.measured_runs import Memory, event_counts, timed_saves
 from tinylm.studies.memory import HeldMemory, StepMemory, held_memory, step_memory
 from tinylm.studies.sizes import config_of_size, parameter_count, widened
 from tinylm.train import Run, default_config
@@ -78,6 +79,8 @@ def test_a_predicted_peak_part_by_part() -> None:
     assert memory.predicted == 50 + 50 + 100, "a checkpoint fits into the memory that a step used"
     assert dataclasses.replace(memory, step=StepMemory(40, 30)).predicted == 50 + 50 + 70 + 40
     assert dataclasses.replace(memory, start=300).predicted == 300
+    assert dataclasses.replace(memory, end=130).predicted == 50 + 50 + 130, "a classifier's test needs more than a step"
+    assert dataclasses.replace(memory, frozen=8).checkpoint == 32, "a checkpoint has what is trained"
 
 
 def test_accumulation_and_averages_in_the_memory(tmp_path: Path) -> None:

@@ -11,20 +11,51 @@ from tinylm.engine.tensor import Tensor
 from tinylm.errors import DataError
 from tinylm.models import GPT, GPTConfig, RNNModel
 from tinylm.studies.dynamic_evaluation import dynamic_losses
-from tinylm.studies.mixing import mix
+from tinylm.studies.mixing import LINEAR, linear_mixture, mix
 from tinylm.train.tasks.token_losses import token_losses
 
 
 def test_a_mixture_by_hand() -> None:
+    """The Bayesian mixture of two models and of their linear mixture, whose weights are counts."""
     p = np.array([[0.5, 0.2, 0.9], [0.25, 0.6, 0.1]])
     losses, weights = mix(list(-np.log(p)))
-    counts, expected = np.ones(2), []
+    linear, inside = linear_mixture(list(-np.log(p)))
+    counts, expected, shares = np.ones(2), [], np.array([(1 - LINEAR) / 2, (1 - LINEAR) / 2, LINEAR])
     for t in range(3):
         total = counts / counts.sum() @ p[:, t]
-        expected.append(-math.log(total))
+        assert linear[t] == pytest.approx(-math.log(total), rel=1e-14)
         counts = counts + counts / counts.sum() * p[:, t] / total
-    np.testing.assert_allclose(losses, expected, rtol=1e-14)
-    np.testing.assert_allclose(weights, counts / counts.sum(), rtol=1e-14)
+        each = np.array([*p[:, t], total])
+        expected.append(-math.log(shares @ each))
+        shares = shares * each / (shares @ each)
+    np.testing.assert_allclose(losses, expected, rtol=1e-12)
+    np.testing.assert_allclose(inside, counts / counts.sum(), rtol=1e-14)
+    np.testing.assert_allclose(weights, shares[:2] + shares[2] * inside, rtol=1e-12)
+    assert weights.sum() == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize("members", [1, 2, 5])
+@pytest.mark.parametrize("text", ["alike", "one is best", "the worst comes back", "impossible tokens"])
+def test_a_mixture_is_at_most_the_logarithm_of_its_models_worse_than_the_best(members: int, text: str) -> None:
+    """In nats over the whole text, and whatever the text is; of the linear mixture alone that is not true."""
+    rng = np.random.default_rng(members)
+    losses = rng.gamma(1.0, 2.0, (members, 3000))
+    if text == "one is best":
+        losses[0] = 0.1
+    elif text == "the worst comes back":
+        losses[:, :1500] += 2.0 * np.arange(members)[:, None]
+        losses[:, 1500:] += 2.0 * np.arange(members)[::-1, None]
+    elif text == "impossible tokens":
+        losses[:-1, 100] = np.inf
+    mixed, weights = mix(list(losses))
+    best = losses.sum(axis=1).min()
+    bound = math.log(members) - math.log(1 - LINEAR)
+    assert mixed.sum() <= best + bound + 1e-9
+    assert weights.sum() == pytest.approx(1, abs=1e-9)
+    linear = linear_mixture(list(losses))[0].sum()
+    assert mixed.sum() <= linear - math.log(LINEAR) + 1e-9
+    if text == "one is best" and members > 1:
+        assert linear > best + bound, "the bound is no matter of course"
 
 
 def test_a_mixture_is_a_distribution_and_uses_the_past_alone() -> None:
@@ -50,7 +81,7 @@ def test_a_mixture_finds_the_best_weights_and_survives_impossible_tokens() -> No
     assert losses.mean() == pytest.approx(best, abs=0.02)
     alone, weight = mix([losses])
     np.testing.assert_allclose(alone, losses, rtol=1e-14)
-    assert weight == [1]
+    np.testing.assert_allclose(weight, [1], rtol=1e-12)
     with pytest.raises(DataError, match="one length for all models"):
         mix([losses, losses[:-1]])
 

@@ -26,7 +26,7 @@ def planned(model: str = "gpt", **changes: Any) -> ScalingPlan:
 @pytest.mark.parametrize("model", ["gpt", "llama", "gru"])
 def test_every_run_is_a_finished_schedule_without_a_token_twice(model: str) -> None:
     plan = planned(model, steps=1000)
-    _, train_ids, _, _ = prepare(plan.config, TEXT, None)
+    _, train_ids, *_ = prepare(plan.config, TEXT, None)
     assert len({run.n_embd for run in plan.runs}) == len({run.steps for run in plan.runs}) == 4
     assert max(run.n_embd for run in plan.runs) < plan.config.n_embd
     for run in plan.runs:

@@ -9,7 +9,7 @@ from tinylm.errors import ConfigError
 from tinylm.models import GPTConfig, LlamaConfig
 from tinylm.train.tasks import classifier_config, language_model_config, translation_config
 from tinylm.train.tasks.classifier_config import ClassifierConfig
-from tinylm.train.tasks.fine_tuning import ADAPTERS, FINE_TUNING
+from tinylm.train.tasks.fine_tuning import ADAPTERS, FINE_TUNING, PRETRAINED
 from tinylm.train.tasks.language_model_config import TrainConfig
 from tinylm.train.tasks.presets import PRESETS, preset
 from tinylm.train.tasks.settings import Settings, UpdateSettings
@@ -18,7 +18,7 @@ from tinylm.train.tasks.translation_config import TranslationConfig
 
 LOOP = {
     "device": "cpu", "warmup": 100, "clip": 1.0, "log_every": 10, "eval_every": 500, "save_every": 500, "save_minutes": 10.0, "keep": 3,
-    "ema": 0.0, "patience": 0, "precision": "float32",
+    "ema": 0.0, "patience": 0, "precision": "float32", "eval_tokens": 0,
 }  # fmt: skip
 GPT = {
     "model": "gpt", "data": "tinyshakespeare", "encoding": "utf-8", "init": "", "lora_rank": 0, "lora_alpha": 16.0,
@@ -128,6 +128,7 @@ def test_the_settings_of_fine_tuning() -> None:
         "schedule_steps": 200, "eval_every": 50, "save_every": 50, "log_every": 5,
     }  # fmt: skip
     assert ADAPTERS == {"lr": 1e-3, "min_lr": 1e-4}
+    assert PRETRAINED == {"eval_tokens": 16_384}
 
 
 def test_the_shapes_of_pretrained_models() -> None:

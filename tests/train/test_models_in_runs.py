@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small_runs import RECURRENT, TEXT, make, small
 
-from tinylm.data import split_text
+from tinylm.data import WordTokenizer, split_text
 from tinylm.decode import token_log_probabilities
 from tinylm.errors import AnomalyError, CheckpointError, ConfigError, DataError
 from tinylm.models import NgramLM, RNNModel
@@ -111,7 +111,7 @@ def test_every_target_counts_once_in_parallel_streams(tmp_path: Path) -> None:
 @pytest.mark.parametrize("tokenizer", ["char", "word", "bpe"])
 @pytest.mark.parametrize("model", ["lstm", "ngram"])
 def test_nats_per_byte(model: str, tokenizer: str, tmp_path: Path) -> None:
-    """Of the validation text without its first token: an unknown word, or the first byte of a character."""
+    """Of the validation text without its first token: an unknown word, or the first byte of a character. Unknown words are spelt."""
     val = "überé the cat — the naïve cat\n"
     text = with_validation_text("the cat sat on the mat\n", val)
     run = make(small(model, tokenizer=tokenizer, block_size=4, batch_size=1, bpe_size=256), tmp_path / "run", text)
@@ -119,6 +119,10 @@ def test_nats_per_byte(model: str, tokenizer: str, tmp_path: Path) -> None:
     assert summary is not None
     first = {"char": "ü".encode(), "word": "überé".encode(), "bpe": "ü".encode()[:1]}[tokenizer]
     nats = summary["val_loss"] * (len(run.task.val_ids) - 1)
+    if isinstance(own := run.task.tokenizer, WordTokenizer):
+        words = [word for word in own.pieces(val)[1:] if word not in own.words]
+        assert words == [" —", " naïve"]
+        nats += own.spelling_nats(words) or 0.0
     assert summary["val_nats_per_byte"] == pytest.approx(nats / (len(val.encode()) - len(first)), rel=1e-12)
 
 

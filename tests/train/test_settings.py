@@ -57,7 +57,7 @@ def test_numpys_numbers_become_pythons(of: type[Settings]) -> None:
     ("of", "settings", "message"),
     [
         (TrainConfig, {"model": "gtp"}, r"^model 'gtp': expected one of gpt, .*, ngram; did you mean 'gpt'\?$"),
-        (TrainConfig, {"tokenizer": "chr"}, r"^tokenizer 'chr': expected one of char, word, bpe; did you mean 'char'\?$"),
+        (TrainConfig, {"tokenizer": "chr"}, r"^tokenizer 'chr': expected one of char, word, whitespace, bpe; did you mean 'char'\?$"),
         (TrainConfig, {"nonlinearity": 3}, "^nonlinearity 3: expected one of tanh, relu, sigmoid$"),
         (TranslationConfig, {"optimizer": "moun"}, r"did you mean 'muon'\?$"),
         (ClassifierConfig, {"model": "bags"}, r"did you mean 'bag'\?$"),

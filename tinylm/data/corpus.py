@@ -158,7 +158,7 @@ class Corpus:
         return (
             f"the validation part{where} is unlike the training part: counts of pairs of characters give it {like.validation:.2f} nats per "
             f"character, where stretches of the training part have {like.mean:.2f}{lacking}. Its loss says more about this than about the "
-            "model: name a file that is like the training text (--valid FILE), or put more such files into the data"
+            "model: name a file that is like the training text (valid=FILE), or put more such files into the data"
         )
 
 

@@ -23,7 +23,24 @@ def learn_tokenizer(kind: str, corpus: Corpus, min_count: int, vocab_size: int) 
     those of all parts, since an unknown one could not be scored at all."""
     if kind == "char":
         return train_tokenizer(kind, chain.from_iterable(parts_of(corpus)))
+    if kind == "whitespace":
+        return train_tokenizer(kind, corpus.train)  # all of it: each of its words is in the vocabulary
     return train_tokenizer(kind, sample(corpus.train, corpus.train.characters), min_count=min_count, vocab_size=vocab_size)
+
+
+def beginning(text: str, tokenizer: Tokenizer, most: int) -> str:
+    """Returns the beginning of a text that has at most so many tokens, whole lines where that is possible; all of it for most = 0."""
+    if not most:
+        return text
+    read = 4 * most  # characters
+    while len(tokenizer.encode(text[:read])) < most and read < len(text):
+        read *= 2
+    cut = text[:read]
+    while (tokens := len(tokenizer.encode(cut))) > most:
+        shorter = cut[: min(len(cut) - 1, len(cut) * most // tokens)]
+        lines = shorter.rfind("\n") + 1
+        cut = shorter[:lines] if 2 * lines >= len(shorter) else shorter
+    return cut
 
 
 def parts_of(corpus: Corpus) -> list[Part]:

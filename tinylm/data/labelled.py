@@ -98,7 +98,7 @@ def lowered_words(text: str, pattern: str = WORD_PATTERNS[0]) -> str:
 
 def train_words(texts: Sequence[str], min_count: int) -> WordTokenizer:
     """Returns a tokenizer of the words that the training texts have min_count times; rarer words are <unk>, id 0."""
-    return WordTokenizer.train("".join(map(lowered_words, texts)), min_count)
+    return WordTokenizer.train("".join(map(lowered_words, texts)), min_count, spelling=False)
 
 
 def encode_words(tokenizer: Tokenizer, text: str) -> np.ndarray:

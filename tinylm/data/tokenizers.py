@@ -1,14 +1,16 @@
 """From text to token ids and back: characters, words, or byte-pair pieces."""
 
 import itertools
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
-from tinylm.data.words import WORD_PATTERNS, compiled
-from tinylm.errors import ConfigError, DataError, RangeError
+from tinylm.data.spelling import Spelling
+from tinylm.data.vocabulary_checks import checked_utf8, in_vocabulary
+from tinylm.data.whitespace import UNKNOWN, WhitespaceTokenizer
+from tinylm.data.words import WORD_PATTERNS, compiled, count_words
+from tinylm.errors import ConfigError, DataError
 
 
 class Tokenizer(Protocol):
@@ -43,23 +45,6 @@ class Tokenizer(Protocol):
 
     def to_json(self) -> dict[str, Any]:
         """Returns the record from which `from_json` makes the same tokenizer."""
-
-
-def in_vocabulary(ids: Iterable[int], size: int) -> list[int]:
-    """Returns the ids as a list. Raises RangeError for one that is not from 0 to size - 1."""
-    listed = list(ids)
-    for i in listed:
-        if not 0 <= i < size:
-            raise RangeError(f"token id {i} is out of range: expected 0 to {size - 1}")
-    return listed
-
-
-def checked_utf8(text: str) -> bytes:
-    """Returns the text's bytes. Raises DataError for half a surrogate pair, which undecodable arguments leave behind."""
-    try:
-        return text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise DataError(f"{text[error.start]!r} at position {error.start} is no character: the text is not valid Unicode") from error
 
 
 class CharTokenizer:
@@ -109,9 +94,6 @@ class CharTokenizer:
         return {"kind": self.kind, "characters": "".join(self.characters)}
 
 
-_UNKNOWN = "<unk>"
-
-
 class WordTokenizer:
     """One id per word, number, run of punctuation, newline or extra space. A token keeps the space before it, so that
     decoding is joining; what is not in the vocabulary becomes <unk>, id 0."""
@@ -120,36 +102,36 @@ class WordTokenizer:
     unknown_id = 0
     start = ends = ()
 
-    def __init__(self, words: Iterable[str], pattern: str = WORD_PATTERNS[0]) -> None:
-        """words: the vocabulary without <unk>, in the order of their ids from 1.  pattern: what a word was when they were learned."""
+    def __init__(self, words: Iterable[str], pattern: str = WORD_PATTERNS[0], rare: Sequence[str] | None = None) -> None:
+        """words: the vocabulary without <unk>, in the order of their ids from 1.  pattern: what a word was when they were learned.
+        rare: words from which to learn how one is spelt that is not among them; None in the first runs, which did not."""
         if pattern not in WORD_PATTERNS:
             raise DataError(f"the pattern of a word is {pattern!r:.80}, which this version of tinylm does not know")
         self.pattern, self._pattern = pattern, compiled(pattern)
-        self.words = [_UNKNOWN, *words]
+        self.words = [UNKNOWN, *words]
         if not all(isinstance(w, str) for w in self.words):
             raise DataError("a word of the vocabulary is no text")
         self._ids = {w: i for i, w in enumerate(self.words)}
         if len(self._ids) < len(self.words):
             raise DataError("a word stands twice in the vocabulary")
         self.vocab_size = len(self.words)
+        self.spelling = None if rare is None else Spelling(rare)
 
     @classmethod
-    def train(cls, text: str | Iterable[str], min_count: int = 2) -> "WordTokenizer":
-        """Learns the words that a text, whole or in pieces, has at least min_count times, the most common first, ties by spelling."""
-        if min_count < 1:
-            raise ConfigError(f"min_count is {min_count}: expected at least 1")
-        counts: Counter[str] = Counter()
-        for piece in _pieces(text):
-            counts.update(compiled(WORD_PATTERNS[0]).findall(piece))
-        words = [w for w, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if n >= min_count]
-        if not words:
-            raise DataError(f"no word of the text occurs {min_count} times (min_count)")
-        return cls(words)
+    def train(cls, text: str | Iterable[str], min_count: int = 2, *, spelling: bool = True) -> "WordTokenizer":
+        """Learns the words that a text, whole or in pieces, has at least min_count times, the most common first, ties by spelling;
+        and from the rarer ones how a word is spelt."""
+        counts, rare = count_words(text, min_count, WORD_PATTERNS[0])
+        return cls(counts, rare=rare if spelling else None)
+
+    def pieces(self, text: str) -> list[str]:
+        """Returns what each token of a text spells."""
+        return self._pattern.findall(text)
 
     def encode(self, text: str) -> np.ndarray:
         """Returns the ids of a text, int64. Raises DataError for a text that is not valid Unicode."""
         checked_utf8(text)
-        return np.array([self._ids.get(w, 0) for w in self._pattern.findall(text)], np.int64)
+        return np.array([self._ids.get(w, 0) for w in self.pieces(text)], np.int64)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Returns the text of ids. Raises RangeError for an id outside the vocabulary."""
@@ -157,11 +139,16 @@ class WordTokenizer:
 
     def first_bytes(self, text: str) -> int:
         """Returns how many bytes of a text's UTF-8 its first token stands for."""
-        return len(checked_utf8(self._pattern.findall(text)[0])) if text else 0
+        return len(checked_utf8(self.pieces(text)[0])) if text else 0
+
+    def spelling_nats(self, words: Sequence[str]) -> float | None:
+        """Returns -log p of the spelling of unknown words, in nats; None without a model of it."""
+        return None if self.spelling is None else -float(self.spelling.log_probabilities(words).sum())
 
     def to_json(self) -> dict[str, Any]:
         """Returns the record from which `from_json` makes the same tokenizer."""
-        return {"kind": self.kind, "words": self.words[1:], "pattern": self.pattern}
+        rare = {} if self.spelling is None else {"rare": self.spelling.words}
+        return {"kind": self.kind, "words": self.words[1:], "pattern": self.pattern, **rare}
 
 
 class BpeTokenizer:
@@ -230,19 +217,26 @@ def train_tokenizer(kind: str, text: str | Iterable[str], *, min_count: int = 2,
         return CharTokenizer(itertools.chain.from_iterable(_pieces(text)))
     if kind == "word":
         return WordTokenizer.train(text, min_count)
+    if kind == "whitespace":
+        return WhitespaceTokenizer.train(text)
     if kind == "bpe":
         return BpeTokenizer.train(text, vocab_size)
-    raise ConfigError(f"tokenizer {kind!r}: expected 'char', 'word' or 'bpe'")
+    raise ConfigError(f"tokenizer {kind!r}: expected 'char', 'word', 'whitespace' or 'bpe'")
 
 
 def from_json(record: Any) -> Tokenizer:
     """Returns the tokenizer that `to_json` described. Raises DataError if the record does not describe one."""
-    kinds = [(CharTokenizer, "characters", str), (WordTokenizer, "words", list), (BpeTokenizer, "definition", str)]
-    make: Any
-    for make, field, expected in kinds:
-        if isinstance(record, dict) and record.get("kind") == make.kind and isinstance(record.get(field), expected):
-            return make(record[field], record.get("pattern", WORD_PATTERNS[-1])) if make is WordTokenizer else make(record[field])
-    raise DataError(f"not a tokenizer record: {str(record)[:80]}")
+    contents = {"char": ("characters", str), "word": ("words", list), "whitespace": ("words", list), "bpe": ("definition", str)}
+    kind = record.get("kind") if isinstance(record, dict) else None
+    field, expected = contents.get(kind, ("", str)) if isinstance(kind, str) else ("", str)
+    content = record.get(field) if field else None
+    if not isinstance(content, expected):
+        raise DataError(f"not a tokenizer record: {str(record)[:80]}")
+    if kind == "word":
+        return WordTokenizer(content, record.get("pattern", WORD_PATTERNS[-1]), record.get("rare"))
+    if kind == "whitespace":
+        return WhitespaceTokenizer(content, record.get("rare"), record.get("own", 0))
+    return CharTokenizer(content) if kind == "char" else BpeTokenizer(content)
 
 
 def token_texts(tokenizer: Tokenizer, ids: Iterable[int]) -> list[str]:

@@ -4,6 +4,10 @@ import functools
 import itertools
 import re
 import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+
+from tinylm.errors import ConfigError, DataError
 
 # As in \w, and after the first one also marks (Unicode's category M: accents, vowel signs, points) and the two invisible
 # signs that join letters or keep them apart. A mark that follows no letter, such as that of an emoji, is no word's.
@@ -36,3 +40,21 @@ def compiled(pattern: str) -> re.Pattern[str]:
 def words_of(text: str, pattern: str = WORD_PATTERNS[0]) -> list[str]:
     """Returns the words, numbers and runs of punctuation of a text, without the spaces and line breaks between them."""
     return [word for word in (piece.strip() for piece in compiled(pattern).findall(text)) if word]
+
+
+def count_words(text: str | Iterable[str], min_count: int, pattern: str) -> tuple[dict[str, int], list[str]]:
+    """Returns (how often a text, whole or in pieces, has each word that it has at least min_count times, the most common first,
+    ties by spelling; the words from which to learn how one is spelt that is not among them).
+
+    The latter are the rarer words, or if there are none those that occur once, or else all of them, by spelling.
+    Raises ConfigError for a min_count below 1, DataError if no word is left.
+    """
+    if min_count < 1:
+        raise ConfigError(f"min_count is {min_count}: expected at least 1")
+    counts: Counter[str] = Counter()
+    for piece in [text] if isinstance(text, str) else text:
+        counts.update(compiled(pattern).findall(piece))
+    kept = {w: n for w, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if n >= min_count}
+    if not kept:
+        raise DataError(f"no word of the text occurs {min_count} times (min_count)")
+    return kept, sorted(w for w, n in counts.items() if n < max(min_count, 2)) or sorted(counts)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinylm.data.tokenizers import Tokenizer, token_texts
+from tinylm.data.unknown import Unknown, unknown_in
 from tinylm.decode.prompts import id_array
 from tinylm.decode.stepping import checked_logits, evaluation_mode, log_softmax
 from tinylm.engine.devices import to_device, to_numpy
@@ -61,10 +62,11 @@ class Score:
     log_probabilities: np.ndarray  # of each, in nats
     unknown: int  # the number of them that stand for words outside the vocabulary
     bytes: int  # the length of the scored text in UTF-8
+    spelling: float | None = 0.0  # -log p of the spelling of the unknown words, in nats; None without a model of it
 
     @property
     def log_probability(self) -> float:
-        """log p of the whole text, in nats."""
+        """log p of the whole text, in nats, with <unk> in the place of unknown words."""
         return float(self.log_probabilities.sum())
 
     @property
@@ -75,8 +77,13 @@ class Score:
 
     @property
     def bits_per_byte(self) -> float:
-        """-log2 p / bytes: comparable between tokenizers; NaN if nothing was scored."""
-        return -self.log_probability / math.log(2) / self.bytes if self.bytes else math.nan
+        """-log2 p / bytes, the spelling of unknown words included: comparable between tokenizers; NaN if nothing was scored."""
+        nats = (self.spelling or 0.0) - self.log_probability
+        return nats / math.log(2) / self.bytes if self.bytes else math.nan
+
+    def unknown_words(self) -> Unknown:
+        """Returns what the text has of them."""
+        return Unknown(len(self.tokens), self.unknown, self.spelling)
 
 
 def score_text(model: LanguageModel | NgramLM, tokenizer: Tokenizer, text: str, *, sentence: bool = False, device: str = "cpu") -> Score:
@@ -86,7 +93,7 @@ def score_text(model: LanguageModel | NgramLM, tokenizer: Tokenizer, text: str, 
     sentence: also score the line break after it, the end of the sentence (EOS), so that the probabilities of all
     sentences of all lengths sum to 1. A model that has never seen a line break has neither BOS nor EOS:
     then the text's first token is not scored, since nothing is before it, and `sentence` is an error.
-    Words outside the vocabulary are scored as <unk> and counted.
+    Words outside the vocabulary are scored as <unk> and counted; where the tokenizer can, it also tells how likely their spelling is.
     Raises DataError for an empty text or characters that the tokenizer does not know, AnomalyError for logits that are not finite.
     """
     if not text:
@@ -95,18 +102,18 @@ def score_text(model: LanguageModel | NgramLM, tokenizer: Tokenizer, text: str, 
     if sentence and not len(start):
         raise ConfigError("the model has never seen a line break, so sentences have no end for it")
     body = tokenizer.encode(text)
+    lacking = unknown_in(tokenizer, text, body, 0 if tokenizer.start or len(start) else 1)
     if sentence:
         body = np.concatenate([body, start])
     before = np.array(tokenizer.start or start[-1:].tolist(), np.int64)
     ids = np.concatenate([before, body])
     scored = body if len(before) else body[1:]
     texts = token_texts(tokenizer, body.tolist())[len(body) - len(scored) :]
-    unknown = 0 if tokenizer.unknown_id is None else int((scored == tokenizer.unknown_id).sum())
     size = len(text.encode("utf-8")) + (len("\n") if sentence else 0)
     if not len(before):
         size -= tokenizer.first_bytes(text)
     log_p = token_log_probabilities(model, ids, device)[max(len(before) - 1, 0) :]
-    return Score(text, texts, log_p, unknown, size)
+    return Score(text, texts, log_p, lacking.unknown, size, lacking.nats)
 
 
 def line_break(tokenizer: Tokenizer) -> np.ndarray:

@@ -7,6 +7,10 @@ from typing import Any
 RESULTS = {
     "val_loss": "validation loss (nats per token)",
     "val_nats_per_byte": "validation loss (nats per byte of text)",
+    "val_tokens": "tokens of the validation part that are scored",
+    "val_unknown": "of these, words that the vocabulary lacks",
+    "val_spelling": "what their spelling adds (nats per token, in nats per byte alone)",
+    "val_own_unknown": "of these, the text's own <unk>",
     "test_loss": "test loss (nats per token)",
     "test_nats_per_byte": "test loss (nats per byte of text)",
     "test_tokens": "tokens to test on",
@@ -86,6 +90,7 @@ _LABELS: dict[str, tuple[str, str]] = {
     "precision": ("operands of matrix products", ""),
     "log_every": ("steps between records", ""),
     "eval_every": ("steps between validations", ""),
+    "eval_tokens": ("tokens of the validation part that are read, at most", ""),
     "save_every": ("steps between checkpoints", ""),
     "save_minutes": ("minutes between checkpoints, at most", ""),
     "keep": ("checkpoints kept", ""),
@@ -96,7 +101,9 @@ _OF_RECURRENT = {  # what these are called there
     "hidden": "hidden units per layer and direction",
     "block_size": "tokens that a gradient goes back over",
 }
-_NGRAM = ("model", "data", "valid", "test", "encoding", "tokenizer", "min_count", "bpe_size", "order")  # counting needs no others
+_NGRAM = (  # counting needs no others
+    "model", "data", "valid", "test", "encoding", "tokenizer", "min_count", "bpe_size", "order", "eval_tokens",
+)  # fmt: skip
 _OF_STEPS = ("best_val_loss", "best_step", "steps", "stopped_early")
 _NONE_AT_ZERO = ("dropout_ramp", "ema", "patience", "save_minutes", "sample_every")
 _PATHS = ("data", "valid", "test", "init")
@@ -104,7 +111,7 @@ _MODELS = {
     "gpt": "GPT", "llama": "Llama", "transformer": "Transformer", "rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "ngram": "n-gram",
     "bag": "bag of words and word pairs",
 }  # fmt: skip
-_TOKENS = {"char": "a character", "word": "a word", "bpe": "a byte-pair piece"}
+_TOKENS = {"char": "a character", "word": "a word", "whitespace": "a word between spaces", "bpe": "a byte-pair piece"}
 
 
 def result_rows(summary: Mapping[str, Any], train: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -141,7 +148,7 @@ def _used(name: str, train: Mapping[str, Any], task: str) -> bool:
         return train.get("tokenizer", "bpe") == "bpe" and not train.get("init")
     if name == "matrix_lr":
         return train.get("optimizer") == "muon"
-    if name in ("init", "valid", "test", "extend_vocabulary"):
+    if name in ("init", "valid", "test", "extend_vocabulary", "eval_tokens"):
         return bool(train[name])
     if name == "members":
         return train[name] != 1
@@ -151,6 +158,8 @@ def _used(name: str, train: Mapping[str, Any], task: str) -> bool:
 def _shown(name: str, value: Any) -> str:
     if name in _NONE_AT_ZERO and not value:
         return "none"
+    if value is None:
+        return "not counted"
     if name == "tokenizer":
         return _TOKENS.get(value, str(value))
     if name == "model":

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tinylm.data.tokenizers import checked_utf8, in_vocabulary
+from tinylm.data.vocabulary_checks import checked_utf8, in_vocabulary
 from tinylm.errors import CheckpointError, ConfigError, DataError, TinylmError, listed
 from tinylm.files.json_files import read_fields, read_json, read_text
 from tinylm.files.notices import warn_once

@@ -1,5 +1,7 @@
 """The memory that a training step needs, computed from the shapes of the arrays on a recorded tape."""
 
+import contextlib
+import ctypes
 import gc
 import types
 from collections import Counter
@@ -9,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinylm.engine.autograd import Node, nodes
+from tinylm.engine.stored_weights import StoredWeights
 from tinylm.engine.tensor import Tensor
 from tinylm.nn import Module
 from tinylm.optim import Optimizer
@@ -72,7 +75,8 @@ def _held(node: Node) -> dict[int, int]:
 
 
 def _is_array(x: Any) -> bool:
-    return isinstance(x, np.ndarray) or (hasattr(x, "nbytes") and hasattr(x, "strides"))
+    # stored weights are asked for nothing that they would have to decode all their numbers for
+    return isinstance(x, np.ndarray | StoredWeights) or (hasattr(x, "nbytes") and hasattr(x, "strides"))
 
 
 def _owner(array: Any) -> Any:
@@ -92,11 +96,18 @@ class HeldMemory:
 
 
 def held_memory(model: Module, optimizer: Optimizer) -> HeldMemory:
-    """Returns the bytes of the parameters, their gradients and the optimiser's state. Buffers count as parameters."""
-    gradients = sum(p.data.nbytes for p in model.parameters())
+    """Returns the bytes of the parameters, the gradients of those that are trained, and the optimiser's state. Buffers count as
+    parameters."""
+    gradients = sum(p.data.nbytes for p in model.parameters() if p.requires_grad)
     state = sum(a.nbytes for name, a in optimizer.state_dict().items() if not name.startswith(("step.", "lr.")))
     own = {id(t): t.data.nbytes for _, t in model.named_state()}
     return HeldMemory(sum(own.values()), gradients, state)
+
+
+def give_back_freed() -> None:
+    """Gives memory that was freed and that the C library keeps for later back to the system, so that what is resident is in use."""
+    with contextlib.suppress(OSError, AttributeError):  # glibc alone has it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def resident_bytes(field: str = "VmRSS") -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tinylm.data import Corpus, Tokenizer
+from tinylm.data.unknown import NOT_COUNTED, Unknown
 from tinylm.errors import CheckpointError, ConfigError
 from tinylm.files.json_files import read_json
 from tinylm.files.regular_files import exists
@@ -37,6 +38,7 @@ class ScalingPlan:
     runs: tuple[TrainConfig, ...]
     tokenizer: Tokenizer
     train_tokens: int
+    unknown: Unknown = NOT_COUNTED  # words of the validation part
 
     def folder(self, out: Path, config: TrainConfig) -> Path:
         """Returns the folder of a run, which is an ordinary run folder."""
@@ -48,7 +50,7 @@ def plan_scaling(config: TrainConfig, text: str | Corpus) -> ScalingPlan:
 
     Raises ConfigError if it does not allow three narrower widths or three amounts of data, DataError for too little data.
     """
-    tokenizer, train_ids, _, _ = prepare(config, text, None)
+    tokenizer, train_ids, _, _, unknown = prepare(config, text, None)
     most = min(config.steps, make_batches(config, train_ids).batches_per_epoch)
     widths = list({found.n_embd: found for found in (widened(config, factor) for factor in WIDTHS)}.values())
     amounts = list(dict.fromkeys(max(1, round(most * fraction)) for fraction in AMOUNTS))
@@ -59,7 +61,7 @@ def plan_scaling(config: TrainConfig, text: str | Corpus) -> ScalingPlan:
     if len(amounts) < 3:
         raise ConfigError(f"{most} steps are a pass, or all that steps allows: a scaling law needs 8 or more, for 3 amounts of data")
     runs = tuple(_scheduled(width, steps) for width, steps in itertools.product(widths, amounts))
-    return ScalingPlan(config, runs, tokenizer, len(train_ids))
+    return ScalingPlan(config, runs, tokenizer, len(train_ids), unknown)
 
 
 def _scheduled(config: TrainConfig, steps: int) -> TrainConfig:

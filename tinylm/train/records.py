@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tinylm.data.unknown import NOT_COUNTED, Unknown
 from tinylm.engine.devices import to_numpy
 from tinylm.engine.products import products
 from tinylm.engine.random_keys import Generator, drawing_from, philox
@@ -110,19 +111,28 @@ def summarize(state: RunState) -> dict[str, Any]:
             results = task.results(progress.train_seconds)
         if results is None:
             tokens, early = task.tokens_between(0, progress.step), progress.step < task.config.steps
-            summary = summary_of(progress, task.model.num_parameters(), task.bytes_per_token, tokens, early)
+            summary = summary_of(progress, task.model.num_parameters(), task.bytes_per_token, tokens, early, task.unknown)
             results = summary, {"step": progress.step, "val_loss": progress.val_loss}
         summary, note = results
         write_results(state.folder, model_arrays(task.model), summary, note)
     return state.ranks.broadcast(summary)
 
 
-def summary_of(progress: Progress, parameters: int, bytes_per_token: float, tokens: int, early: bool = False) -> dict[str, Any]:
-    """Returns what summary.json says of a run that has read so many tokens."""
+def summary_of(
+    progress: Progress, parameters: int, bytes_per_token: float, tokens: int, early: bool = False, unknown: Unknown = NOT_COUNTED
+) -> dict[str, Any]:  # fmt: skip
+    """Returns what summary.json says of a run that has read so many tokens; unknown: words of the validation part. The loss per
+    token has <unk> in their place, the loss per byte their spelling too."""
     loss: Any = progress.val_loss
+    counted: dict[str, Any] = {"val_tokens": unknown.tokens} if unknown.tokens else {}
+    if unknown.unknown:
+        counted |= {"val_unknown": unknown.unknown, "val_spelling": None if unknown.nats is None else unknown.per_token}
+    if unknown.own:
+        counted["val_own_unknown"] = unknown.own
     return {
         "val_loss": loss,
-        "val_nats_per_byte": loss / bytes_per_token,
+        "val_nats_per_byte": (loss + unknown.per_token) / bytes_per_token,
+        **counted,
         "best_val_loss": progress.best_val_loss,
         "best_step": progress.best_step,
         "steps": progress.step,

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tinylm.data.tokenizers import Tokenizer, token_texts
+from tinylm.data.whitespace import UNKNOWN
 from tinylm.decode.scoring import score_text
 from tinylm.errors import ConfigError
 from tinylm.explain.answers import Answer
@@ -46,7 +47,9 @@ class TextLosses(Answer):
     def __rich__(self) -> Group:
         worst = np.argsort(-self.losses, kind="stable")[:_SHOWN]
         shown: list[Any] = ["the tokens with the highest loss", self._table(worst)]
-        lines = [f"mean loss {self.losses.mean():.4f} nats over {len(self.losses)} tokens"]
+        unknown = self.tokens[self.first :].count(UNKNOWN)
+        some = f", {unknown} of them {UNKNOWN}" if unknown else ""
+        lines = [f"mean loss {self.losses.mean():.4f} nats over {len(self.losses)} tokens{some}"]
         if self.ngram is not None:
             order = np.argsort(self.gain, kind="stable")
             for title, places in (

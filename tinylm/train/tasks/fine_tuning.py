@@ -13,6 +13,7 @@ from tinylm.train.tasks.loading import read_config, read_record
 FINE_TUNING = {"block_size": 256, "batch_size": 4, "lr": 5e-5, "min_lr": 5e-6, "warmup": 20, "weight_decay": 0.01,
                "steps": 200, "schedule_steps": 200, "eval_every": 50, "save_every": 50, "log_every": 5}  # fmt: skip
 ADAPTERS = {"lr": 1e-3, "min_lr": 1e-4}  # small and new, they take larger steps
+PRETRAINED = {"eval_tokens": 16_384}  # a model of another's is large: a whole validation part takes it longer than a short training
 SHAPE = (
     "n_layer", "n_head", "n_kv_head", "n_embd", "n_hidden", "rope_theta", "dropout", "bias", "nonlinearity", "members", "input_dropout",
 )  # fmt: skip
@@ -22,7 +23,7 @@ def fine_tuning_config(init: str, adapters: bool) -> TrainConfig:
     """Returns the settings that `--init` brings. Raises CheckpointError when there is no such model."""
     place = find_pretrained(Path(init))
     model = read_config(Path(init), TrainConfig)[0].model if place is None else architecture_of(place)
-    changes: dict[str, Any] = {**FINE_TUNING, **(ADAPTERS if adapters else {})}
+    changes: dict[str, Any] = {**FINE_TUNING, **(ADAPTERS if adapters else {}), **(PRETRAINED if place is not None else {})}
     longest = None if place is not None else context_of(Path(init))
     changes["block_size"] = min(changes["block_size"], longest or changes["block_size"])
     return dataclasses.replace(default_config(model), init=init, **changes)

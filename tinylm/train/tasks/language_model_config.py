@@ -60,8 +60,8 @@ class LanguageModelSettings(Settings):
     weights: Weights = "stored"
     """of a pretrained model under adapters: stored, its matrices as its file has them, in little memory; or float32. Both give the same
     numbers, and a resume may change it"""
-    tokenizer: Literal["char", "word", "bpe"] = "char"
-    """what a token is"""
+    tokenizer: Literal["char", "word", "whitespace", "bpe"] = "char"
+    """what a token is; whitespace: what stands between spaces, and a line break, as published perplexities count; a text may have <unk>"""
     min_count: int = 2
     """word tokenizer: rarer words become <unk>"""
     bpe_size: int = 1024

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinylm.data import Corpus, ParallelStreams, ShuffledBlocks, Tokenizer, split_text, train_tokenizer
-from tinylm.data.encoding import encoded, learn_tokenizer, token_ids
+from tinylm.data.encoding import beginning, encoded, learn_tokenizer, token_ids
+from tinylm.data.unknown import NOT_COUNTED, Unknown, mean_bytes, unknown_in
 from tinylm.engine.devices import device_namespace, parse_device, to_device
 from tinylm.engine.random_keys import Generator, drawing_from
 from tinylm.engine.tensor import Tensor
@@ -58,6 +59,7 @@ class LanguageModeling(Task):
     train_ids: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     val_ids: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     bytes_per_token: float = float("nan")  # of the validation part
+    unknown: Unknown = NOT_COUNTED  # words in it
     rows: slice = field(default_factory=lambda: slice(None))
     files: dict[str, Any] = field(default_factory=dict)
 
@@ -181,6 +183,7 @@ class Encoded(NamedTuple):
     train_ids: np.ndarray
     val_ids: np.ndarray
     bytes_per_token: float  # of the validation part
+    unknown: Unknown = NOT_COUNTED  # words in it
 
 
 def prepare(config: TrainConfig, text: str | Corpus, tokenizer: Tokenizer | None) -> Encoded:
@@ -196,6 +199,7 @@ def prepare(config: TrainConfig, text: str | Corpus, tokenizer: Tokenizer | None
         if tokenizer is None:
             tokenizer = learn_tokenizer(config.tokenizer, text, config.min_count, config.bpe_size)
         train_ids = token_ids(text.train, tokenizer)
+    val_text = beginning(val_text, tokenizer, config.eval_tokens)
     val_ids = tokenizer.encode(val_text) if isinstance(text, str) else encoded(text.validation, val_text, tokenizer)
     what, given = ("order", config.order) if config.model == "ngram" else ("block_size", config.block_size)
     needed = given + (what == "block_size")
@@ -204,8 +208,8 @@ def prepare(config: TrainConfig, text: str | Corpus, tokenizer: Tokenizer | None
             f"the data is too short: {len(train_ids)} tokens for training, where {what} {given} needs {needed}, "
             f"and {len(val_ids)} for validation, which needs 2"
         )
-    scored = len(val_text.encode("utf-8")) - tokenizer.first_bytes(val_text)  # the first token has nothing before it
-    return Encoded(tokenizer, train_ids, val_ids, scored / (len(val_ids) - 1))
+    val_bytes = mean_bytes(tokenizer, val_text, val_ids)
+    return Encoded(tokenizer, train_ids, val_ids, val_bytes, unknown_in(tokenizer, val_text, val_ids, 1))
 
 
 def make_batches(config: TrainConfig, train_ids: np.ndarray) -> ParallelStreams | ShuffledBlocks:
@@ -285,6 +289,7 @@ class Counting(Described):
         loss = self.val_loss = validation_loss(self.model, self.task.val_ids)
         self.log.write({"step": 1, "val_loss": loss})
         progress = Progress(step=1, train_seconds=seconds, val_loss=loss, best_step=1, best_val_loss=loss)
-        summary = summary_of(progress, self.model.num_parameters(), self.task.bytes_per_token, len(self.task.train_ids))
+        task, size = self.task, self.model.num_parameters()
+        summary = summary_of(progress, size, task.bytes_per_token, len(task.train_ids), unknown=task.unknown)
         write_results(self.folder, self.model.state_dict(), summary, {"step": 1, "val_loss": loss})
         return summary

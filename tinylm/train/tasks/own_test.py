@@ -5,6 +5,7 @@ from typing import Any
 
 from tinylm.data import Corpus, Tokenizer
 from tinylm.data.encoding import encoded
+from tinylm.data.unknown import mean_bytes, unknown_in
 from tinylm.errors import DataError
 from tinylm.files.json_files import write_json
 from tinylm.models import LanguageModel, NgramLM
@@ -22,8 +23,8 @@ def figures_of_test(model: LanguageModel | NgramLM, tokenizer: Tokenizer, corpus
     text = "".join(corpus.test)
     ids = encoded(corpus.test, text, tokenizer)
     loss = validation_loss(model, ids, config.device, block_size=config.block_size)
-    scored = len(text.encode("utf-8")) - tokenizer.first_bytes(text)  # the first token has nothing before it
-    return {"test_loss": loss, "test_nats_per_byte": loss * (len(ids) - 1) / scored, "test_tokens": len(ids)}
+    per_byte = (loss + unknown_in(tokenizer, text, ids, 1).per_token) / mean_bytes(tokenizer, text, ids)
+    return {"test_loss": loss, "test_nats_per_byte": per_byte, "test_tokens": len(ids)}
 
 
 def with_test(

@@ -155,7 +155,7 @@ class LoopSettings(UpdateSettings):
     """The settings of the training loop: how long, how fast, and when it records, validates and saves."""
 
     added: ClassVar[Mapping[str, Any]] = {
-        **UpdateSettings.added, "save_minutes": 0.0, "keep": 1, "ema": 0.0, "patience": 0, "sample_every": 0,
+        **UpdateSettings.added, "save_minutes": 0.0, "keep": 1, "ema": 0.0, "patience": 0, "sample_every": 0, "eval_tokens": 0,
     }  # fmt: skip
 
     device: str = "cpu"
@@ -175,6 +175,8 @@ class LoopSettings(UpdateSettings):
     """steps between lines of metrics.jsonl"""
     eval_every: int = 500
     """steps between validations; the best one is kept in checkpoints/"""
+    eval_tokens: int = 0
+    """tokens of the validation part that a validation reads, from its beginning; 0: all"""
     save_every: int = 500
     """steps between checkpoints to resume from"""
     save_minutes: float = 10.0
@@ -196,7 +198,7 @@ class LoopSettings(UpdateSettings):
             longer = self.warmup > self.schedule_steps
             object.__setattr__(self, "warmup", self.schedule_steps // 10 if longer else int(self.warmup))
         self.require_at_least(1, "schedule_steps", "log_every", "eval_every", "save_every", "keep")
-        self.require_at_least(0, "steps", "min_lr", "save_minutes", "patience", "sample_every")
+        self.require_at_least(0, "steps", "min_lr", "save_minutes", "patience", "sample_every", "eval_tokens")
         check_positive(clip=self.clip)
         check_below_one("ema", self.ema)
 

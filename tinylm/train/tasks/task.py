@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinylm.data.unknown import NOT_COUNTED, Unknown
 from tinylm.engine.tensor import Tensor
 from tinylm.nn import Module
 from tinylm.optim import Optimizer, Schedule
@@ -33,6 +34,7 @@ class Task(ABC):
     rows: slice = slice(None)  # of each batch, those of this rank
     validates: bool = True  # whether there is a validation part
     bytes_per_token: float = float("nan")  # how many bytes of the validation part's text a token stands for
+    unknown: Unknown = NOT_COUNTED  # words of it that the vocabulary lacks; 0 tokens if they are not counted
     files: dict[str, Any]  # the JSON files that a run folder begins with: config.json, and what else the task notes down
 
     @abstractmethod

@@ -55,9 +55,16 @@ def _token_losses(
     with evaluation_mode(model):
         if model.block_size is None:
             return _carried_losses(model, ids, device, batch_size)
-        length = min(model.block_size, block_size or model.block_size)
-        blocks = consecutive_blocks(ids, length, max(1, min(batch_size, _MOST_LOGITS // (length * model.vocab_size))))
+        length, rows = _block_shape(model, batch_size, block_size)
+        blocks = consecutive_blocks(ids, length, rows)
         return np.concatenate([_losses(model.logits(_on(x, device)), y, device).ravel() for x, y in blocks])
+
+
+def _block_shape(model: LanguageModel, batch_size: int, block_size: int | None) -> tuple[int, int]:
+    """Returns (tokens of a block, blocks that are read at once) of a model that looks at a limited number of tokens."""
+    assert model.block_size is not None
+    length = min(model.block_size, block_size or model.block_size)
+    return length, max(1, min(batch_size, _MOST_LOGITS // (length * model.vocab_size)))
 
 
 _WARMUP, _CHUNK = 512, 128
@@ -66,6 +73,15 @@ _WARMUP, _CHUNK = 512, 128
 def _streams(tokens: int, most: int) -> int:
     """Returns how many streams a text is cut into: each is at least four times as long as what is read before it."""
     return max(1, min(most, tokens // (4 * _WARMUP)))
+
+
+def rows_at_once(model: LanguageModel, block_size: int) -> tuple[int, int]:
+    """Returns (tokens, how many times so many at least) of the shortest text whose validation takes as long per token, and as much
+    memory, as that of a long one."""
+    if model.block_size is None:
+        return 4 * _WARMUP, VALIDATION_ROWS  # a stream, and their number
+    length, rows = _block_shape(model, VALIDATION_ROWS, block_size)
+    return length * rows, 1
 
 
 def validated_tokens(model: LanguageModel, tokens: int) -> int:

@@ -125,6 +125,7 @@ class TranslationRun(Training):
         vocabulary = read_translation(folder)[1] if resume else Vocabulary.train(pairs.train, config.bpe_size)
         train, too_long = encode_fitting(vocabulary, pairs.train, config.block_size)
         validation, left_out = encode_fitting(vocabulary, pairs.validation, config.block_size)
+        validation = first_pairs(validation, config.eval_tokens)
         if not train or not validation:
             raise DataError(f"no pair of the training or validation part has at most block_size {config.block_size} tokens on each side")
         scored = sum(len(target) for _, target in validation)
@@ -149,6 +150,12 @@ def encode_fitting(vocabulary: Vocabulary, pairs: Sequence[Pair], block_size: in
     encoded = [(vocabulary.encode(source), vocabulary.encode(target)) for source, target in pairs]
     fitting = [pair for pair in encoded if max(map(len, pair)) <= block_size]
     return fitting, len(encoded) - len(fitting)
+
+
+def first_pairs(pairs: list[EncodedPair], tokens: int) -> list[EncodedPair]:
+    """Returns the first pairs, which together have at most so many target tokens, but at least one pair; all for tokens = 0."""
+    ends = np.cumsum([len(target) for _, target in pairs])
+    return pairs[: max(1, int((ends <= tokens).sum()))] if tokens else pairs
 
 
 def start_embedding(model: TranslationModel, documents: Sequence[np.ndarray], seed: int) -> None:
