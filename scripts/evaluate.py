@@ -17,7 +17,7 @@ from support.texts import warn_of_changes, warn_of_unlike_parts
 
 from tinylm.data import Corpus, open_corpus
 from tinylm.data.encoding import beginning, encoded
-from tinylm.data.unknown import mean_bytes, same_tokens, unknown_in
+from tinylm.data.unknown import Unknown, mean_bytes, same_tokens, unknown_in
 from tinylm.engine.products import Precision, products
 from tinylm.engine.stored_weights import Weights
 from tinylm.errors import ConfigError
@@ -97,15 +97,16 @@ def evaluate(arguments: Arguments, write: Write | None) -> None:
                 losses.append(token_losses(model, ids, arguments.device, block_size=block))
                 name = str(folder)
                 notes += differences(model, config)
-        row(table, write, name, losses[-1], unknown.per_token, size)
+        row(table, write, name, losses[-1], unknown, size)
     if len(losses) > 1:
         mixed, weights = mix(losses)
-        row(table, write, f"mixed, {' and '.join(f'{w:.2f}' for w in weights)} at the end", mixed, unknown.per_token, size, weights=weights)
+        row(table, write, f"mixed, {' and '.join(f'{w:.2f}' for w in weights)} at the end", mixed, unknown, size, weights=weights)
     assert corpus is not None
-    print(part_text(corpus, arguments))
+    if write is not None:
+        return
     output = screen(100)
-    if write is None:
-        output.print(table)
+    print(part_text(corpus, arguments))
+    output.print(table)
     for line in (f"over {unknown.tokens:,} tokens", unknown.note(), *dict.fromkeys(notes)):
         if line:
             output.print(Text(line), soft_wrap=True)
@@ -136,14 +137,14 @@ def part_text(corpus: Corpus, arguments: Arguments) -> str:
     return f"reading the validation part of {corpus.source}: {corpus.split}; --whole reads all of the text"
 
 
-def row(table: Table, write: Write | None, name: str, losses: np.ndarray, spelling: float, size: float, **more: Any) -> None:
-    """Adds a model's losses; spelling: what that of unknown words adds per token, in nats.  size: bytes per token."""
+def row(table: Table, write: Write | None, name: str, losses: np.ndarray, unknown: Unknown, size: float, **more: Any) -> None:
+    """Adds a model's losses; those per byte have the spelling of unknown words.  size: bytes per token."""
     loss, error = float(losses.mean()), losses.std() / np.sqrt(len(losses))
-    per_byte, perplexity = (loss + spelling) / size, math.inf if loss > 709 else math.exp(loss)
+    per_byte, perplexity = (loss + unknown.per_token) / size, math.inf if loss > 709 else math.exp(loss)
     table.add_row(name, f"{per_byte:.4f}", f"{perplexity:,.2f}", f"{loss:.4f}", f"{error:.4f}")
     if write is not None:
         figures = {"nats_per_token": loss, "standard_error": error, "nats_per_byte": per_byte, "perplexity": perplexity}
-        write({"model": name, **figures, "tokens": losses.size, **more})
+        write({"model": name, **figures, "tokens": losses.size, "unknown": unknown.unknown, **more})
 
 
 def differences(model: LanguageModel | NgramLM, config: TrainConfig | None) -> list[str]:

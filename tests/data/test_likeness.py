@@ -103,6 +103,6 @@ def test_a_corpus_says_it_with_a_remedy(tmp_path: Path) -> None:
     said = corpus.doubt()
     assert said.startswith("the validation part (emoji.txt) is unlike the training part: counts of pairs of characters give it 1")
     assert "99.8% of its characters, such as '😀" in said
-    assert said.endswith("name a file that is like the training text (--valid FILE), or put more such files into the data")
+    assert said.endswith("name a file that is like the training text (valid=FILE), or put more such files into the data")
     assert corpus.to_json()["likeness"]["unlike"] is True
     assert open_corpus(tmp_path / "1.txt", valid=tmp_path / "2.txt").doubt() == ""

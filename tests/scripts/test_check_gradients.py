@@ -148,4 +148,3 @@ def test_another_seed_draws_other_samples(tmp_path):
 def test_the_old_name_of_json_out_says_the_new_one(tmp_path):
     for words in (["--json", tmp_path / "out.json"], [f"--json={tmp_path / 'out.json'}"]):
         fails_with_one_line(script_here("check_gradients.py", "--op", "exp", *words), "error: --json is now --json-out FILE\n")
-

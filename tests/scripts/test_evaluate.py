@@ -78,15 +78,15 @@ def test_invalid_arguments(runs: dict[str, Path], tmp_path: Path) -> None:
 def test_the_figures_that_compare(runs: dict[str, Path], corpus: Path, tmp_path: Path) -> None:
     """Nats per byte and perplexity beside nats per token, how many tokens are unknown, and why `score` says something else."""
     val = split_text(TEXT)[1]
-    table, *notes = ends_well(script_here("evaluate.py", runs["gpt"])).splitlines()[1:]
+    _, _, table, *notes = ends_well(script_here("evaluate.py", runs["gpt"])).splitlines()
     per_byte, perplexity, per_token, _ = map(float, table.split()[-4:])
     assert per_byte == per_token, "a character is a byte here"
     assert perplexity == pytest.approx(math.exp(per_token), abs=6e-3)
-    assert notes[0] == f"over {len(val) - 1} tokens of {corpus}"
+    assert notes[0] == f"over {len(val) - 1} tokens"
     assert "read in blocks of 16 tokens that do not overlap; 'score' reads windows that do" in notes[1]
     other = tmp_path / "owls.txt"
     other.write_text("the owl jumps over the lazy zebra.\n" * 20, encoding="utf-8")
-    table, *notes = ends_well(script_here("evaluate.py", runs["words"], "--data", other)).splitlines()[1:]
+    _, _, table, *notes = ends_well(script_here("evaluate.py", runs["words"], "--data", other)).splitlines()
     model, tokenizer, _ = load_run(runs["words"])
     assert isinstance(tokenizer, WordTokenizer)
     assert tokenizer.spelling is not None
@@ -111,6 +111,6 @@ def test_a_run_and_its_evaluation_agree(runs: dict[str, Path], corpus: Path, tmp
     whole = dataclasses.replace(config, **{**settings, "eval_tokens": 0})
     summary = Run(whole, tmp_path / "whole", TEXT).train()
     assert summary is not None
-    found = ends_well(script_here("evaluate.py", tmp_path / "whole")).splitlines()[1].split()
+    found = ends_well(script_here("evaluate.py", tmp_path / "whole")).splitlines()[2].split()
     assert found[-2] == f"{summary['val_loss']:.4f}"
     assert found[-4] == f"{summary['val_nats_per_byte']:.4f}"

@@ -87,7 +87,7 @@ def test_a_run_with_own_parts_resumes(texts: Path, tmp_path: Path) -> None:
 def test_evaluate_says_what_it_reads(run: Path, texts: Path) -> None:
     def read(*arguments: object) -> tuple[str, float]:
         lines = ends_well(script_here("evaluate.py", run, *arguments)).splitlines()
-        return lines[0], float(lines[-1].split()[-2])
+        return lines[0], float(lines[2].split()[-2])
 
     told, loss = read()
     assert told.startswith(f"reading the validation part of {texts / 'train.txt'}, {texts / 'more'}: 3,000 characters of")

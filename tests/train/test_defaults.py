@@ -18,7 +18,7 @@ from tinylm.train.tasks.translation_config import TranslationConfig
 
 LOOP = {
     "device": "cpu", "warmup": 100, "clip": 1.0, "log_every": 10, "eval_every": 500, "save_every": 500, "save_minutes": 10.0, "keep": 3,
-    "ema": 0.0, "patience": 0, "precision": "float32", "eval_tokens": 0,
+    "ema": 0.0, "patience": 0, "precision": "float32", "eval_tokens": 0, "sample_every": 0,
 }  # fmt: skip
 GPT = {
     "model": "gpt", "data": "tinyshakespeare", "encoding": "utf-8", "init": "", "lora_rank": 0, "lora_alpha": 16.0,
