@@ -136,7 +136,7 @@ class LinearClassifier(_WordsAndPairs):
         known = batch.real.data & (ids.data != UNKNOWN)
         counted = array_module(known).concatenate([known, known[:, 1:] & known[:, :-1]], axis=1)[:, :, None]
         weights = self.word_drop(Tensor(counted).astype(self.encoder.weight.dtype))  # (N, 2T - 1, 1)
-        return _per_text((self.encoder(Tensor(self.rows(ids.data))) * weights).sum(axis=1) + self.bias)
+        return per_text((self.encoder(Tensor(self.rows(ids.data))) * weights).sum(axis=1) + self.bias)
 
     def last_layer(self) -> list[Tensor]:
         return [self.encoder.weight, self.bias]
@@ -179,7 +179,7 @@ class BagClassifier(_WordsAndPairs):
         real = ops.concatenate([words, words[:, 1:]], axis=1)  # (N, 2T - 1, 1): a bigram is real if its second word is
         weights = self.word_drop(real * ops.expand_dims(self.ratios[rows], 2))
         m = (self.encoder(rows) * weights).sum(axis=1) / ops.sqrt(real.sum(axis=1))  # (N, width)
-        return _per_text(self.decoder(self.drop(m)))
+        return per_text(self.decoder(self.drop(m)))
 
 
 class LSTMClassifier(TextClassifier):
@@ -205,7 +205,7 @@ class LSTMClassifier(TextClassifier):
         x = self.drop(self.encoder(ids.transpose(1, 0)))  # (T, N, width)
         y, _ = self.rnn(x, lengths=batch.lengths)
         y = ops.where(batch.real.transpose(1, 0).reshape(*x.shape[:2], 1), y, -math.inf)  # (T, N, 1), (T, N, 2 hidden)
-        return _per_text(self.decoder(self.drop(y.max(axis=0))))
+        return per_text(self.decoder(self.drop(y.max(axis=0))))
 
 
 class TransformerClassifier(TextClassifier):
@@ -237,7 +237,7 @@ class TransformerClassifier(TextClassifier):
         x = self.pos_encoder(self.encoder(ids.transpose(1, 0)) * self.scale)  # (T, N, width)
         y = self.transformer_encoder(x, src_key_padding_mask=Tensor(~batch.real.data)).transpose(1, 0, 2)  # (N, T, width)
         weights = batch.weights(y.dtype)
-        return _per_text(self.decoder(self.drop((y * weights).sum(axis=1) / weights.sum(axis=1))))
+        return per_text(self.decoder(self.drop((y * weights).sum(axis=1) / weights.sum(axis=1))))
 
 
 class Ensemble(TextClassifier):
@@ -268,7 +268,7 @@ class Ensemble(TextClassifier):
         if not self.calibrated:
             return logits
         unknown = ~(_Batch.of(ids, lengths).real.data & (ids.data != UNKNOWN)).any(axis=1)
-        return _per_text(ops.where(Tensor(unknown[:, None]), self.prior, logits.reshape(len(ids), -1))) if unknown.any() else logits
+        return per_text(ops.where(Tensor(unknown[:, None]), self.prior, logits.reshape(len(ids), -1))) if unknown.any() else logits
 
 
 def as_logits(scores: np.ndarray) -> np.ndarray:
@@ -277,6 +277,6 @@ def as_logits(scores: np.ndarray) -> np.ndarray:
     return scores[:, 1:] - scores[:, :1] if scores.shape[1] == 2 else scores - scores.mean(axis=1, keepdims=True)
 
 
-def _per_text(logits: Tensor) -> Tensor:
+def per_text(logits: Tensor) -> Tensor:
     """Returns logits (N, 1) of two classes as (N,), those of more as they are."""
     return logits.reshape(len(logits)) if logits.shape[1] == 1 else logits
