@@ -142,7 +142,7 @@ def parse_train(argv: list[str]) -> Train:
     """Returns the command line as a record. The defaults are those of the model, or with --resume the run's own settings."""
     prog, resumed = f"{console.program()} train", value_of("--resume", argv)
     if resumed is None:
-        base = default_config(value_of("--model", argv) or "bag")
+        base = default_config(value_of("--model", argv) or next(iter(MODEL_DEFAULTS)))
         return new_run(console.parse(Train, args=argv, prog=prog, default=Train(**dataclasses.asdict(base))), argv)
     saved = dataclasses.asdict(read_config(Path(resumed), ClassifierConfig)[0])
     arguments = console.parse(Train, args=argv, prog=prog, default=Train(**saved, resume=Path(resumed)))

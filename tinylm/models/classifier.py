@@ -22,7 +22,7 @@ from tinylm.errors import ShapeError
 from tinylm.nn.recurrent import Lengths
 
 UNKNOWN = 0  # the id of <unk>
-PAIRS = 0.5  # how much of what naive Bayes says of a pair is taken at first
+PAIRS = 0.25  # how much of what naive Bayes says of a pair is taken at first
 _PRIME = 116049371  # fastText's multiplier; the product with an id below 2³¹ fits 64 bits
 
 
@@ -92,51 +92,66 @@ class _WordsAndPairs(TextClassifier):
         pairs = self.vocab_size + (ids[:, :-1] * _PRIME + ids[:, 1:]) % self.buckets
         return array_module(ids).concatenate([ids, pairs], axis=1)
 
-    def row_counts(self, texts: Sequence[np.ndarray], labels: np.ndarray) -> np.ndarray:
-        """Returns how often the rows occur in the texts of each class: (classes, vocab_size + buckets)."""
+    def row_counts(self, rows: Sequence[np.ndarray], labels: np.ndarray) -> np.ndarray:
+        """Returns how often the rows occur in the texts of each class: (classes, vocab_size + buckets). rows: of each text."""
         counts = np.zeros((self.classes, self.vocab_size + self.buckets))
         for c in range(self.classes):
-            rows = [self.rows(ids[None])[0] for ids, label in zip(texts, labels, strict=True) if label == c]
-            counts[c] = np.bincount(np.concatenate([np.empty(0, np.int64), *rows]), minlength=counts.shape[1])
+            of_class = [each for each, label in zip(rows, labels, strict=True) if label == c]
+            counts[c] = np.bincount(np.concatenate([np.empty(0, np.int64), *of_class]), minlength=counts.shape[1])
         return counts
 
 
 class LinearClassifier(_WordsAndPairs):
-    """z = b + Σ_i E_i over the words and word pairs i of a text: what a row of the table E holds is what its word says.
+    """z = b + Σ_i s_i V_i over the different words and word pairs i of a text: s_i V_i is what i says.
 
-    E has a column per logit, and starts at zero, or after `weigh` as naive Bayes: from there it is trained. <unk>, the word 0, and the
-    pairs with it say nothing, nor do rows that no training text has, so that of a text of unknown words b alone is left.
-    word_dropout: the probability that a word or pair does not count in training.
+    s_i, a buffer, is how much naive Bayes tells by i, 1 before `weigh`; the table V has a column per logit, and starts at zero, or
+    after `weigh` so that the model is naive Bayes. From there V is trained: what tells little can then learn little (Wang & Manning
+    2012, "Baselines and bigrams"). <unk>, the word 0, and the pairs with it say nothing, nor do rows that no training text has, so
+    that of a text of unknown words b alone is left. word_dropout: the probability that a word or pair does not count in training.
     """
 
     def __init__(self, vocab_size: int, buckets: int, word_dropout: float = 0.0, classes: int = 2) -> None:
         super().__init__(vocab_size, buckets, classes)
         self.word_drop = nn.Dropout(word_dropout)
+        self.register_buffer("scale", Tensor(np.ones(vocab_size + buckets, np.float32)))
+        self.scale: Tensor
         self.encoder = nn.Embedding(vocab_size + buckets, outputs_of(classes))
         nn.init.fill(self.encoder.weight, 0.0)
         self.bias = nn.Parameter(np.zeros(outputs_of(classes), np.float32))
 
     def weigh(self, texts: Sequence[np.ndarray], labels: np.ndarray, prior: np.ndarray) -> None:
-        """Makes it multinomial naive Bayes, p(i | c) = (n_ci + 1) / Σ_j (n_cj + 1) over the rows j that occur: E_i = log p(i | 1) -
-        log p(i | 0) for two classes, log p(i | c) minus its mean over the classes for more; that of a pair is multiplied by PAIRS, since
-        a pair repeats what its words say. prior (classes,): the probabilities that b stands for.
+        """Makes it naive Bayes of the words and pairs that a text has: p(i | c) = (n_ci + 1) / Σ_j (n_cj + 1), n_ci: the texts of class c
+        with i, j: all words, or all pairs, that occur. Then s_i V_i = log p(i | 1) - log p(i | 0) for two classes, log p(i | c) minus its
+        mean over the classes for more; for a pair times PAIRS, since it repeats what its words say. s_i: the standard deviation of
+        log p(i | c) over the classes. prior (classes,): the probabilities that b stands for.
 
         McCallum & Nigam 1998, "A comparison of event models for naive Bayes text classification", eq. 6.
         """
-        counts = self.row_counts(texts, labels)
+        counts = self.row_counts([np.unique(self.rows(ids[None])[0]) for ids in texts], labels)
         found = counts.sum(axis=0) > 0
         found[UNKNOWN] = False
-        logs = np.log(counts + 1) - np.log((counts + 1) @ found)[:, None]
-        table = np.where(found, as_logits(logs.T).T, 0.0).T
-        table[self.vocab_size :] *= PAIRS
-        self.load_state_dict({"encoder.weight": table, "bias": as_logits(np.log(prior)[None])[0]})
+        logs, table = np.zeros_like(counts), np.zeros((counts.shape[1], outputs_of(self.classes)))
+        for part, share in ((slice(self.vocab_size), 1.0), (slice(self.vocab_size, None), PAIRS)):
+            logs[:, part] = np.log(counts[:, part] + 1) - np.log((counts[:, part] + 1) @ found[part])[:, None]
+            table[part] = share * as_logits(logs[:, part].T)
+        scale = np.where(found, logs.std(axis=0), 0.0)
+        table = np.divide(table, scale[:, None], out=np.zeros_like(table), where=scale[:, None] > 0)
+        self.load_state_dict({"scale": scale, "encoder.weight": table, "bias": as_logits(np.log(prior)[None])[0]})
+
+    def present(self, ids: Array, real: Array) -> Array:
+        """Returns which rows of texts count, (N, 2T - 1): each at its first place, if its words are real and known."""
+        rows, known = self.rows(ids), real & (ids != UNKNOWN)
+        xp = array_module(rows)
+        order = xp.argsort(rows, axis=1, kind="stable")
+        ordered = xp.take_along_axis(rows, order, axis=1)
+        first = xp.concatenate([xp.ones_like(real[:, :1]), ordered[:, 1:] != ordered[:, :-1]], axis=1)
+        first = xp.take_along_axis(first, xp.argsort(order, axis=1), axis=1)
+        return first & xp.concatenate([known, known[:, 1:] & known[:, :-1]], axis=1)
 
     def forward(self, ids: Tensor, lengths: Lengths) -> Tensor:
-        batch = _Batch.of(ids, lengths)
-        known = batch.real.data & (ids.data != UNKNOWN)
-        counted = array_module(known).concatenate([known, known[:, 1:] & known[:, :-1]], axis=1)[:, :, None]
-        weights = self.word_drop(Tensor(counted).astype(self.encoder.weight.dtype))  # (N, 2T - 1, 1)
-        return per_text((self.encoder(Tensor(self.rows(ids.data))) * weights).sum(axis=1) + self.bias)
+        rows, present = Tensor(self.rows(ids.data)), self.present(ids.data, _Batch.of(ids, lengths).real.data)
+        weights = ops.expand_dims(self.scale[rows] * Tensor(present).astype(self.scale.dtype), 2)  # (N, 2T - 1, 1)
+        return per_text((self.encoder(rows) * self.word_drop(weights)).sum(axis=1) + self.bias)
 
     def last_layer(self) -> list[Tensor]:
         return [self.encoder.weight, self.bias]
@@ -167,7 +182,7 @@ class BagClassifier(_WordsAndPairs):
         """Sets r_i = log (p_i / q_i): p the relative frequencies of the rows in the training texts of class 1, q in
         those of class 0, both with 1 added to every count. For more than two classes r_i is the standard deviation of the logarithms
         of their frequencies."""
-        counts = self.row_counts(texts, labels) + 1
+        counts = self.row_counts([self.rows(ids[None])[0] for ids in texts], labels) + 1
         frequencies = counts / counts.sum(axis=1, keepdims=True)
         ratios = np.log(frequencies[1] / frequencies[0]) if self.classes == 2 else np.log(frequencies).std(axis=0)
         self.load_state_dict({"ratios": ratios}, strict=False)

@@ -69,7 +69,7 @@ def rnn_lm(kind: str, vocab: int, layers: int, width: int, hidden: int) -> Footp
 
 def linear_classifier(vocab: int, buckets: int, outputs: int = 1) -> Footprint:
     """Of models.classifier.LinearClassifier."""
-    return Footprint((vocab + buckets + 1) * outputs, 1)
+    return Footprint((vocab + buckets + 1) * outputs, 1, vocab + buckets)
 
 
 def bag_classifier(vocab: int, width: int, buckets: int, outputs: int = 1) -> Footprint:

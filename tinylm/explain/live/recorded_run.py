@@ -16,7 +16,7 @@ from tinylm.explain.activations import Activations, cache, names
 from tinylm.explain.gates import is_recurrent
 from tinylm.explain.questions.readout import readout
 from tinylm.explain.reading import ClassifierReading, Reading
-from tinylm.models.classifier import UNKNOWN, BagClassifier, LinearClassifier
+from tinylm.models.classifier import BagClassifier, LinearClassifier
 
 _LARGEST = 1_500_000  # numbers that are kept of arrays, 2 bytes each
 _LONGEST = 256  # tokens of a text whose attention is kept
@@ -154,12 +154,12 @@ def _log_odds(output: np.ndarray, label: int) -> float:
 
 def _formula(model: Any) -> str:
     """Returns what `_added_by_words` computes, as the page says it."""
-    return "E" if any(isinstance(module, LinearClassifier) for module in model.modules()) else "w · r E / √n"
+    return "s V" if any(isinstance(module, LinearClassifier) for module in model.modules()) else "w · r E / √n"
 
 
 def _added_by_words(model: Any, ids: np.ndarray, label: int) -> list[float] | None:
     """Returns what each word of a text adds to the logit of bags of words and linear models, the mean over the members: w · r_i E_i / √n
-    or E_i of its own row and of the pair that it ends; of more than two classes to the logit of the label. None for other classifiers."""
+    or s_i V_i of its own row and of the pair that it ends; of more than two classes to the logit of the label. None for other classifiers."""
     members = [member for member in getattr(model, "members", [model]) if isinstance(member, BagClassifier | LinearClassifier)]
     if not members:
         return None
@@ -175,7 +175,7 @@ def _row_values(member: BagClassifier | LinearClassifier, ids: np.ndarray, outpu
     rows = member.rows(np.array([ids]))[0]
     table = to_numpy(member.encoder.weight.data)
     if isinstance(member, LinearClassifier):
-        known = ids != UNKNOWN
-        return table[rows, output] * np.concatenate([known, known[1:] & known[:-1]])
+        present = member.present(np.array([ids]), np.ones((1, len(ids)), bool))[0]
+        return to_numpy(member.scale.data)[rows] * table[rows, output] * present
     ratios, w = (to_numpy(tensor.data) for tensor in (member.ratios, member.decoder.weight))
     return ratios[rows] * (table[rows] @ w[output]) / np.sqrt(len(rows))
