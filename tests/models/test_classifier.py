@@ -30,7 +30,9 @@ def make(kind: str, dropout: float = 0.0, layers: int = 1, classes: int = 2) -> 
 
 def make_torch(kind: str, dropout: float = 0.0, layers: int = 1, classes: int = 2) -> torch.nn.Module:
     if kind == "linear":
-        return TorchLinearClassifier(VOCAB, BUCKETS, dropout, classes)
+        theirs = TorchLinearClassifier(VOCAB, BUCKETS, dropout, classes)
+        theirs.scale.copy_(torch.randn(VOCAB + BUCKETS))
+        return theirs
     if kind == "bag":
         theirs = TorchBagClassifier(VOCAB, WIDTH, BUCKETS, dropout, dropout, classes)
         theirs.ratios.copy_(torch.randn(VOCAB + BUCKETS))
@@ -104,12 +106,12 @@ def test_a_tiny_set_is_memorised(kind):
     half = rng.permuted(np.tile(np.arange(6), (8, 1)), axis=1)
     ids, labels = np.concatenate([half, half[:, ::-1]]), np.repeat([1.0, 0.0], 8).astype(np.float32)
     model = {
-        "linear": lambda: LinearClassifier(VOCAB, 64),
+        "linear": lambda: LinearClassifier(VOCAB, 512),
         "bag": lambda: BagClassifier(VOCAB, 16, 64),
         "lstm": lambda: LSTMClassifier(VOCAB, 16, 16),
         "transformer": lambda: TransformerClassifier(VOCAB, 16, 2, 32),
     }[kind]()
-    optimizer = AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
+    optimizer = AdamW(model.parameters(), lr=0.1 if kind == "linear" else 1e-2, weight_decay=0.0)
     for _ in range(150):
         loss = ops.binary_cross_entropy_with_logits(model(Tensor(ids), np.full(16, 6)), Tensor(labels))
         optimizer.zero_grad()
@@ -168,25 +170,25 @@ def test_bad_sizes_are_refused():
 
 
 def test_a_linear_model_begins_as_naive_bayes():
-    """Class 0: "1 2", class 1: "1 3 1". Words 1 to 3 and the pairs 12, 13, 31, each count plus one; pairs count half."""
+    """Class 0: "1 2", class 1: "1 3 1". Words and pairs that a text has, each count plus one; a pair counts a quarter."""
     model = LinearClassifier(4, 1000)
-    texts = [np.array([1, 2]), np.array([1, 3, 1])]
-    model.weigh(texts, np.array([0, 1]), np.array([0.25, 0.75]))
-    of = lambda a, b: 4 + (116049371 * a + b) % 1000  # noqa: E731
-    p0, p1 = np.array([2, 2, 1, 2, 1, 1]) / 9, np.array([3, 1, 2, 1, 2, 2]) / 11
-    expected = np.log(p1 / p0) * [1, 1, 1, 0.5, 0.5, 0.5]
-    table = model.encoder.weight.data[:, 0]
-    np.testing.assert_allclose(table[[1, 2, 3, of(1, 2), of(1, 3), of(3, 1)]], expected, rtol=1e-6)
-    assert np.count_nonzero(table) == 6
+    model.weigh([np.array([1, 2]), np.array([1, 3, 1])], np.array([0, 1]), np.array([0.25, 0.75]))
+    pairs = [4 + (116049371 * a + b) % 1000 for a, b in ((1, 2), (1, 3), (3, 1))]
+    words0, words1, pairs0, pairs1 = np.array([2, 2, 1]) / 5, np.array([2, 1, 2]) / 5, np.array([2, 1, 1]) / 4, np.array([1, 2, 2]) / 5
+    expected = np.concatenate([np.log(words1 / words0), np.log(pairs1 / pairs0) / 4])
+    says = model.scale.data * model.encoder.weight.data[:, 0]
+    np.testing.assert_allclose(says[[1, 2, 3, *pairs]], expected, rtol=1e-6)
+    assert np.count_nonzero(says) == 5  # the word 1 is in both
+    np.testing.assert_allclose(model.scale.data[2], np.std(np.log([words0[1], words1[1]])), rtol=1e-6)
     np.testing.assert_allclose(model.bias.data, [np.log(3)], rtol=1e-6)
-    logit = model(Tensor(np.array([[1, 3, 0]])), np.array([2])).item()
-    assert logit == pytest.approx(np.log(3) + expected[0] + expected[2] + expected[4], rel=1e-6)
+    logit = model(Tensor(np.array([[1, 3, 1, 3, 0]])), np.array([4])).item()  # each once, however often it stands there
+    assert logit == pytest.approx(np.log(3) + expected[0] + expected[2] + expected[4] + expected[5], rel=1e-6)
 
 
 def test_unknown_words_say_nothing_to_a_linear_model():
     """Nor do pairs with them, though every row of the table has a weight."""
     model = LinearClassifier(4, 50, classes=3).eval()
-    model.load_state_dict({"encoder.weight": np.random.default_rng(5).standard_normal((54, 3)), "bias": np.array([1.0, 2.0, 3.0])})
+    model.load_state_dict({"scale": np.ones(54), "encoder.weight": np.random.default_rng(5).standard_normal((54, 3)), "bias": np.array([1.0, 2.0, 3.0])})
     ids = np.array([[0, 0, 0], [2, 0, 0], [0, 2, 0]])
     found = model(Tensor(ids), np.array([3, 1, 3])).data
     np.testing.assert_allclose(found[0], [1, 2, 3], rtol=1e-6)

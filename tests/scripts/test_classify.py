@@ -120,7 +120,7 @@ def fails_after_an_answer(result: Result, message: str) -> None:
 
 def test_bad_arguments_are_one_line_and_status_2(run: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "never"
-    fails_with_one_line(classify("train", "--model", "tree", "--out", out), "model 'tree': expected one of bag, lstm, transformer")
+    fails_with_one_line(classify("train", "--model", "tree", "--out", out), "model 'tree': expected one of linear, bag, lstm, transformer")
     fails_with_one_line(classify("train", "--data", "nowhere", "--out", out), "no such data: 'nowhere'")
     fails_with_one_line(classify("train", "--data", data, "--split", 5, "--out", out), "split 5: expected 0 to 4")
     fails_with_one_line(classify("train", "--data", data, "--width", 0, "--out", out), "width is 0: expected at least 1")

@@ -112,12 +112,12 @@ class LinearClassifier(_WordsAndPairs):
 
     def __init__(self, vocab_size: int, buckets: int, word_dropout: float = 0.0, classes: int = 2) -> None:
         super().__init__(vocab_size, buckets, classes)
+        self.bias = nn.Parameter(np.zeros(outputs_of(classes), np.float32))
         self.word_drop = nn.Dropout(word_dropout)
         self.register_buffer("scale", Tensor(np.ones(vocab_size + buckets, np.float32)))
         self.scale: Tensor
         self.encoder = nn.Embedding(vocab_size + buckets, outputs_of(classes))
         nn.init.fill(self.encoder.weight, 0.0)
-        self.bias = nn.Parameter(np.zeros(outputs_of(classes), np.float32))
 
     def weigh(self, texts: Sequence[np.ndarray], labels: np.ndarray, prior: np.ndarray) -> None:
         """Makes it naive Bayes of the words and pairs that a text has: p(i | c) = (n_ci + 1) / Σ_j (n_cj + 1), n_ci: the texts of class c

@@ -19,7 +19,7 @@ class TfidfClassifier:
     Texts are arrays of word ids; the word 0 (<unk>) and pairs with it count nothing.
     """
 
-    def __init__(self, vocab_size: int, classes: int = 2, strength: float = 1.0) -> None:
+    def __init__(self, vocab_size: int, classes: int = 2, strength: float = 10.0) -> None:
         self.vocab_size, self.classes, self.strength = vocab_size, classes, strength
         self.known = np.empty(0, np.int64)  # the words, and the pairs (a, b) as vocab_size + a vocab_size + b, in ascending order
         self.idf, self.weights, self.bias = np.empty(0), np.empty((0, 1)), np.zeros(1)

@@ -22,7 +22,7 @@ from tinylm.train.tasks.settings import Settings, UpdateSettings
 
 # What differs from ClassifierConfig's own defaults, which are those of the linear model. All were chosen on a validation
 # part of the training parts, never on a test part.
-_BAG = {"members": 3, "epochs": 12, "dropout": 0.2, "weight_decay": 0.1}
+_BAG = {"members": 3, "dropout": 0.2, "lr": 1e-2, "weight_decay": 0.1}
 _SEQUENCE = {**_BAG, "members": 5, "width": 32, "min_count": 2, "epochs": 8}
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "linear": {},
@@ -86,7 +86,7 @@ class ClassifierConfig(UpdateSettings, ClassifierSettings):
     model_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = MODEL_DEFAULTS
     added: ClassVar[Mapping[str, Any]] = {**UpdateSettings.added, "encoding": "utf-8", "valid": "", "test": "", "folds": 0, "class_weights": "", "patience": 0}
 
-    lr: float = 1e-2
+    lr: float = 3e-2
     """learning rate at the start; it falls to zero along a straight line"""
     dropout: float = 0.0
     weight_decay: float = 0.0
