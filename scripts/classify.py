@@ -10,7 +10,7 @@ import numpy as np
 import tyro
 from rich.table import Table
 from support import console
-from support.class_figures import show_figures, write_figures
+from support.class_figures import interval, show_figures, write_figures
 from support.class_study import Study, study
 from support.display import stopped_by_signals
 from support.new_runs import new_run
@@ -167,7 +167,8 @@ def train_in(run: ClassifierRun, arguments: Train) -> int:
     config, folder, dry_run = run.task.settings, run.folder, arguments.dry_run
 
     def show(record: dict) -> None:
-        print(f"model {record['member']}/{config.members}  epoch {record['epoch']}/{config.epochs}  loss {record['loss']:.4f}{validated(record)}", flush=True)
+        place = f"model {record['member']}/{config.members}  epoch {record['epoch']}/{config.epochs}"
+        print(f"{place}  loss {record['loss']:.4f}{validated(record)}", flush=True)
 
     if arguments.resume is not None and run.finished():
         print(f"the run in {folder} was finished already, at step {run.progress.step}")
@@ -176,13 +177,15 @@ def train_in(run: ClassifierRun, arguments: Train) -> int:
     if summary is None:
         print("stopped" + ("" if dry_run else f"; continue with: {console.program()} train --resume {folder}"))
         return 130
+    simple = f"naive Bayes {100 * summary['naive_bayes_accuracy']:.2f} %, TF-IDF {100 * summary['tfidf_accuracy']:.2f} %"
     print(
-        f"accuracy {100 * summary['accuracy']:.2f} % on the {summary['test_texts']} texts of the test part "
-        f"(naive Bayes {100 * summary['naive_bayes_accuracy']:.2f} %, TF-IDF {100 * summary['tfidf_accuracy']:.2f} %), {summary['parameters']:,} parameters, "
-        f"{summary['train_seconds']:.1f} s of training"
+        f"accuracy {100 * summary['accuracy']:.2f} % on the {summary['test_texts']} texts of the test part ({simple}), "
+        f"{summary['parameters']:,} parameters, {summary['train_seconds']:.1f} s of training"
     )
     assert run.task.outcome is not None
-    show_figures(run.task.outcome.figures)
+    figures = run.task.outcome.figures
+    print(f"its 95 % interval is {interval(*figures['accuracy_interval'])}")
+    show_figures(figures)
     if not dry_run:
         write_figures(folder / "test", *run.task.outcome, run.task.part.shown, run.task.part.test_labels)
     print(named(folder, dry_run))
@@ -190,7 +193,7 @@ def train_in(run: ClassifierRun, arguments: Train) -> int:
 
 
 def validated(record: dict) -> str:
-    return f"  validation loss {record['val_loss']:.4f}, accuracy {100 * record['val_accuracy']:.2f} %" if "val_loss" in record else ""
+    return f"  validation loss {record['val_loss']:.4f}, {100 * record['val_accuracy']:.2f} % right" if "val_loss" in record else ""
 
 
 def evaluate(arguments: Evaluate) -> None:
@@ -199,7 +202,8 @@ def evaluate(arguments: Evaluate) -> None:
     with products(arguments.precision):
         log_p = text_probabilities(model, [encode_words(tokenizer, text) for text in data.texts])
     figures = figures_of(log_p, data.labels, names)
-    print(f"{len(data.texts):,} texts of {arguments.file}")
+    right, spread = 100 * figures["accuracy"], interval(*figures["accuracy_interval"])
+    print(f"accuracy {right:.2f} % on the {len(data.texts):,} texts of {arguments.file}, 95 % interval {spread}")
     show_figures(figures)
     if not arguments.dry_run:
         write_figures(arguments.out or arguments.run / f"evaluation-{Path(arguments.file).stem}", figures, log_p, data.texts, data.labels)
@@ -248,7 +252,11 @@ def classify(arguments: Run) -> None:
 
 SUBCOMMANDS = {
     "train": ("[--help]", "trains on one split of the shipped sentences, or of your own", train),
-    "evaluate": ("RUN FILE", "measures a trained model on labelled texts; evaluate --help for more", console.subcommand(Evaluate, evaluate)),
+    "evaluate": (
+        "RUN FILE",
+        "measures a trained model on labelled texts; evaluate --help for more",
+        console.subcommand(Evaluate, evaluate),
+    ),
     "run": ("RUN [TEXT ...]", "labels texts with a trained model; run --help for more", console.subcommand(Run, classify)),
     "compare": ("[--help]", "trains the models on all five splits, to compare with naive Bayes", console.subcommand(Compare, compare)),
     "study": ("[--help]", "compares a model with simpler ones on other splits, sites and sizes", console.subcommand(Study, study)),

@@ -25,16 +25,12 @@ def interval(low: float, high: float, scale: float = 100, sign: str = "") -> str
 
 def show_figures(figures: Mapping[str, Any]) -> None:
     """Prints what `figures_of` gives, and what the baselines have on the same texts."""
-    print(
-        f"accuracy {100 * figures['accuracy']:.2f} %, 95 % interval {interval(*figures['accuracy_interval'])}; "
-        f"always saying {figures['majority']!r:.40} {100 * figures['majority_accuracy']:.2f} %"
-    )
+    print(f"always saying {figures['majority']!r:.40} gives {100 * figures['majority_accuracy']:.2f} %")
     for name, theirs in figures.get("against", {}).items():
         difference = f"{100 * theirs['difference']:+.2f}, 95 % interval {interval(*theirs['interval'], sign='+')}"
         print(f"{name} {100 * theirs['accuracy']:.2f} %: the difference is {difference}")
     print(
-        f"macro-F1 {figures['macro_f1']:.4f}, log loss {figures['log_loss']:.4f} nats, "
-        f"calibration error {figures['calibration_error']:.4f}"
+        f"macro-F1 {figures['macro_f1']:.4f}, log loss {figures['log_loss']:.4f} nats, calibration error {figures['calibration_error']:.4f}"
     )
     table = Table("label", *(("texts", "precision", "recall", "F1")), box=None)
     for each in figures["classes"]:

@@ -188,7 +188,9 @@ def test_a_linear_model_begins_as_naive_bayes():
 def test_unknown_words_say_nothing_to_a_linear_model():
     """Nor do pairs with them, though every row of the table has a weight."""
     model = LinearClassifier(4, 50, classes=3).eval()
-    model.load_state_dict({"scale": np.ones(54), "encoder.weight": np.random.default_rng(5).standard_normal((54, 3)), "bias": np.array([1.0, 2.0, 3.0])})
+    model.load_state_dict(
+        {"scale": np.ones(54), "encoder.weight": np.random.default_rng(5).standard_normal((54, 3)), "bias": np.array([1.0, 2.0, 3.0])}
+    )
     ids = np.array([[0, 0, 0], [2, 0, 0], [0, 2, 0]])
     found = model(Tensor(ids), np.array([3, 1, 3])).data
     np.testing.assert_allclose(found[0], [1, 2, 3], rtol=1e-6)

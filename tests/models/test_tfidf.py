@@ -1,5 +1,7 @@
 """TF-IDF with logistic regression by hand, at its minimum, and compared with scikit-learn."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -38,7 +40,7 @@ def test_it_is_at_the_minimum(classes):
     np.testing.assert_allclose(error.sum(axis=0), 0, atol=1e-5)
     x = np.zeros((len(texts), len(model.known)))
     for row, ids in zip(x, texts, strict=True):
-        pairs = [20 * (1 + a) + b for a, b in zip(ids[:-1], ids[1:], strict=True) if a and b]
+        pairs = [20 * (1 + a) + b for a, b in itertools.pairwise(ids) if a and b]
         for feature in [*ids[ids != 0], *pairs]:
             row[np.flatnonzero(model.known == feature)] += 1
     x *= model.idf

@@ -269,6 +269,7 @@ class Ensemble(TextClassifier):
         self.calibrated = calibrated
         if calibrated:
             self.register_buffer("prior", Tensor(np.zeros(outputs_of(self.classes), np.float32)))
+            self.prior: Tensor
 
     def set_prior(self, prior: np.ndarray) -> None:
         """Takes the probabilities of the classes (classes,)."""

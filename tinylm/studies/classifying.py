@@ -49,8 +49,8 @@ class Answer:
 
 
 def trials(texts: Sequence[str], labels: np.ndarray, sites: Sequence[str]) -> Iterator[Trial]:
-    """Yields all trials on sentences with labels (N,) 0 or 1, each from one of three sites: five splits, the same with 300 and 1,000 training
-    sentences, two sites to train on and the third to test on, and five splits with the site as the label."""
+    """Yields all trials on sentences with labels (N,) 0 or 1, each from one of three sites: five splits, the same with 1,000 and 300
+    training sentences, two sites to train on and the third to test on, and five splits with the site as the label."""
     kinds = sorted(set(sites))
     of_site = np.array([kinds.index(site) for site in sites])
 

@@ -78,7 +78,8 @@ def test_the_bootstrap_interval() -> None:
 
 
 def test_the_temperature() -> None:
-    """Four texts with the logit 2, three of them of class 1. The rate of 3/4 counts 4/6, that of no knowledge, 1/2, counts 2/6: σ(2/T) = 2/3."""
+    """Four texts with the logit 2, three of them of class 1. The rate of 3/4 counts 4/6, that of no knowledge, 1/2, counts 2/6:
+    σ(2/T) = 2/3."""
     assert fit_temperature(np.full(4, 2.0), np.array([1, 1, 1, 0])) == pytest.approx(2 / np.log(2), rel=1e-6)
     three = np.zeros((4, 3))
     three[:, 1] = 2.0  # p = (3 (1 - 3/7) + 4 (3/7) / 3) / 4 = 4/7, and e^(2/T) = 2 p / (1 - p)

@@ -134,7 +134,9 @@ def test_every_class_stays_in_training() -> None:
 
 def test_too_few_texts_to_validate_on() -> None:
     part = prepare_split(opinions(30), 0)._replace(train_texts=[np.array([1])] * 4, train_labels=np.array([0, 1, 2, 2]))
-    with pytest.raises(DataError, match="4 training texts of 3 classes are too few to validate on some of them: expected at least 5; --folds 0"):
+    with pytest.raises(
+        DataError, match="4 training texts of 3 classes are too few to validate on some of them: expected at least 5; --folds 0"
+    ):
         validation_parts(config_of(), part)
     with pytest.raises(ConfigError, match="folds is 1: expected at least 2 parts, or 0"):
         config_of(folds=1)
@@ -204,11 +206,15 @@ def test_what_a_checkpoint_says_of_validation(tmp_path: Path) -> None:
     del run
     path = saved_checkpoints(tmp_path)[0]
     arrays, record = read_arrays(path)
-    for change, message in [({"starts": [1]}, r"its members began at the steps \[1\]"), ({"starts": [0, 0]}, "began at"), ({"starts": 3}, "at the steps 3")]:
+    for change, message in [
+        ({"starts": [1]}, r"its members began at the steps \[1\]"),
+        ({"starts": [0, 0]}, "began at"),
+        ({"starts": 3}, "at the steps 3"),
+    ]:
         write_arrays(path, arrays, {**record, **change})
         with pytest.raises(CheckpointError, match=message):
             ClassifierRun(config_of(members=2), opinions(30), tmp_path, resume=True)
     best = {f"best.{name.removeprefix('model.members.0.')}": a for name, a in arrays.items() if name in ("model.members.0.bias",)}
     write_arrays(path, {**arrays, **best}, record)
-    with pytest.raises(CheckpointError, match="missing 'encoder.weight'"):
+    with pytest.raises(CheckpointError, match=r"missing 'encoder\.weight'"):
         ClassifierRun(config_of(members=2), opinions(30), tmp_path, resume=True)

@@ -159,7 +159,8 @@ def _formula(model: Any) -> str:
 
 def _added_by_words(model: Any, ids: np.ndarray, label: int) -> list[float] | None:
     """Returns what each word of a text adds to the logit of bags of words and linear models, the mean over the members: w · r_i E_i / √n
-    or s_i V_i of its own row and of the pair that it ends; of more than two classes to the logit of the label. None for other classifiers."""
+    or s_i V_i of its own row and of the pair that it ends; of more than two classes to the logit of the label. None for other
+    classifiers."""
     members = [member for member in getattr(model, "members", [model]) if isinstance(member, BagClassifier | LinearClassifier)]
     if not members:
         return None

@@ -106,8 +106,9 @@ def patch(
     recurrent layer at one step; 'attn' and 'mlp' are what these branches add at one position; 'heads' what each head adds at all
     positions. answer: the token that the model should say after the text; by default the one that it does. metric:
     'logit-difference' is the logit of the answer minus that of what the model says after `other`, and the default where these
-    are not the same token; 'log-probability' is that of the answer. Of a classifier of two classes it is the logit of class 1; of more the classes
-    are its tokens. texts: what a token id is called; labels: what the classes are. An ensemble's members are patched together.
+    are not the same token; 'log-probability' is that of the answer. Of a classifier of two classes it is the
+    logit of class 1; the classes of another are its tokens. texts: what a token id is called; labels: what the classes are. An
+    ensemble's members are patched together.
     Raises ConfigError if the metric is the same for both texts, for a model without such activations, or unknown settings;
     ShapeError for texts of different lengths.
     """

@@ -38,7 +38,7 @@ class Subject:
         return self.ids if self.source is None else self.source
 
     def logits(self, copies: int = 1) -> Tensor:
-        """Returns the logits of so many copies of the text: (copies, T, V), or of a classifier (copies,), of K > 2 classes (copies, 1, K)."""
+        """Returns the logits of so many copies of the text: (copies, T, V), of a classifier (copies,), of K > 2 classes (copies, 1, K)."""
         with no_grad(), evaluating(self.model.modules()):
             return self._logits(copies)
 
@@ -129,7 +129,9 @@ def subject_of(model: Module, ids: Any, source: Any = None, label: int | None = 
         return _Translation(model, _checked("source", source), text)
     if isinstance(model, TextClassifier):
         if isinstance(model, BagClassifier | LinearClassifier):
-            raise ConfigError(f"a {type(model).__name__} has no layers to look into: expected an LSTM or Transformer classifier, or an ensemble")
+            raise ConfigError(
+                f"a {type(model).__name__} has no layers to look into: expected an LSTM or Transformer classifier, or an ensemble"
+            )
         if label is None:
             logits = _Classification(model, text, 0).logits().numpy()
             label = int(logits[0] > 0) if logits.ndim == 1 else int(logits[0, 0].argmax())

@@ -69,8 +69,8 @@ def _check_classes(data: LabelledTexts, train: np.ndarray, split: int) -> None:
         if c not in present:
             where = np.flatnonzero(data.labels == c)
             raise DataError(
-                f"the label {name!r:.40} is in the test part of split {split} only, the first time at {data.texts[where[0]]!r:.60}: expected "
-                f"training texts with it too, by another --split, more texts, or a test part of its own (--test)"
+                f"the label {name!r:.40} is in the test part of split {split} only, the first time at {data.texts[where[0]]!r:.60}: "
+                f"expected training texts with it too, by another --split, more texts, or a test part of its own (--test)"
             )
 
 
@@ -111,7 +111,9 @@ def class_weights(config: ClassifierConfig, labels: np.ndarray, names: Sequence[
         except ValueError:
             weight = float("nan")
         if not equals or not 0 < weight < float("inf"):
-            raise ConfigError(f"class_weights has {entry!r:.60}: expected 'balanced', or LABEL=WEIGHT with a weight above 0, joined by commas")
+            raise ConfigError(
+                f"class_weights has {entry!r:.60}: expected 'balanced', or LABEL=WEIGHT with a weight above 0, joined by commas"
+            )
         if label not in names:
             raise ConfigError(f"class_weights names the label {label!r:.40}: expected {expected_labels(names)}")
         weights[names.index(label)] = weight
@@ -182,7 +184,10 @@ def baselines(part: Split) -> dict[str, np.ndarray]:
     bayes = NaiveBayes(part.tokenizer.vocab_size, ignored=0, classes=part.classes).fit(part.train_texts, part.train_labels)
     tfidf = TfidfClassifier(part.tokenizer.vocab_size, part.classes).fit(part.train_texts, part.train_labels)
     odds = bayes.log_odds(part.test_texts) if part.classes == 2 else bayes.log_probabilities(part.test_texts)
-    return {"naive Bayes": said(odds) == part.test_labels, "TF-IDF": tfidf.log_probabilities(part.test_texts).argmax(axis=1) == part.test_labels}
+    return {
+        "naive Bayes": said(odds) == part.test_labels,
+        "TF-IDF": tfidf.log_probabilities(part.test_texts).argmax(axis=1) == part.test_labels,
+    }
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:

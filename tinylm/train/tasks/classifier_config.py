@@ -84,7 +84,15 @@ class ClassifierConfig(UpdateSettings, ClassifierSettings):
 
     task: ClassVar[str] = "classification"
     model_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = MODEL_DEFAULTS
-    added: ClassVar[Mapping[str, Any]] = {**UpdateSettings.added, "encoding": "utf-8", "valid": "", "test": "", "folds": 0, "class_weights": "", "patience": 0}
+    added: ClassVar[Mapping[str, Any]] = {
+        **UpdateSettings.added,
+        "encoding": "utf-8",
+        "valid": "",
+        "test": "",
+        "folds": 0,
+        "class_weights": "",
+        "patience": 0,
+    }
 
     lr: float = 3e-2
     """learning rate at the start; it falls to zero along a straight line"""
@@ -93,7 +101,7 @@ class ClassifierConfig(UpdateSettings, ClassifierSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require_at_least(1, "members", "epochs", "batch_size")
+        self.require_at_least(1, "members", "epochs", "batch_size", "width", "buckets", "hidden", "layers", "heads")
         self.require_at_least(0, "folds", "patience")
         if self.folds == 1:
             raise ConfigError("folds is 1: expected at least 2 parts, or 0 for no validation")

@@ -260,9 +260,9 @@ class Classification(Task):
         """Returns when the members began. Without validation each is trained for all its epochs."""
         if not self.calibrates:
             return list(range(0, step + 1, self.steps_each))
-        starts = record.get("starts")
+        starts: Any = record.get("starts")
         usable = isinstance(starts, list) and all(type(start) is int and start % self.batches_per_epoch == 0 for start in starts)
         usable = usable and starts == sorted({*starts}) and starts[:1] == [0] and starts[-1] <= step
         if not usable or len(starts) > len(self.model.members) + 1:
             raise ValueError(f"its members began at the steps {starts!r:.80}, expected rising ones from 0 to {step}, between epochs")
-        return starts
+        return list(starts)

@@ -71,7 +71,7 @@ def read_config(folder: str | Path, expected: type[S], after: tuple[Path, ...] =
 
 def labels_of(folder: Path) -> tuple[str, ...]:
     """Returns the labels of the classes of a classifier's run. Raises CheckpointError when config.json has no usable ones."""
-    names = read_record(folder).get("labels")
+    names: Any = read_record(folder).get("labels")
     usable = isinstance(names, list) and len(names) >= 2 and all(isinstance(name, str) for name in names)
     if not usable or len(set(names)) < len(names):
         raise CheckpointError(f"{folder / 'config.json'} is damaged: labels are {names!r:.200}")

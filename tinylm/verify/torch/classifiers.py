@@ -1,6 +1,7 @@
 """The classifiers of tinylm.models.classifier written with PyTorch, one text at a time where that is simplest.
 
-Takes ids (N, T) and lengths (N,), gives logits (N,), of more than two classes (N, classes); state-dict names equal those of the tinylm models.
+Takes ids (N, T) and lengths (N,), gives logits (N,), of more than two classes (N, classes). State-dict names equal those of the tinylm
+models.
 Importing this file imports PyTorch.
 """
 
