@@ -16,8 +16,8 @@ from tinylm.train.tasks.classifier_config import default_config
 
 @dataclass(frozen=True)
 class Study:
-    """Trains a model on the shipped sentences from several seeds: on all five splits, with 300 and 1,000 training sentences, with one of the
-    three sites left out of training and tested on, and with the site as the label. Prints its accuracies beside those of naive
+    """Trains a model on the shipped sentences from several seeds: on all five splits, with 300 and 1,000 training sentences, with one of
+    the three sites left out of training and tested on, and with the site as the label. Prints its accuracies beside those of naive
     Bayes and of TF-IDF with logistic regression, with 95 % intervals of the differences on the same texts. A few minutes for the
     default model."""
 
@@ -47,7 +47,7 @@ def study(arguments: Study) -> None:
         box=None,
     )
     for question, answer in answers(config, every, range(arguments.seeds)):
-        print(f"{question} ...", file=sys.stderr, flush=True)
+        print(f"{question}: done", file=sys.stderr, flush=True)
         names = ("naive Bayes", "TF-IDF", arguments.model)
         differences = []
         for other in names[:2]:

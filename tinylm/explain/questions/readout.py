@@ -12,8 +12,8 @@ def readout(model: Module, stream: Tensor) -> Tensor:
     """Returns the logits that the end of a model makes of its residual stream, as if the layers after it were not there.
 
     stream (N, T, C) -> (N, T, V) through the final norm and the output layer; of a classifier (N, T, C) -> (N,) or (N, K), through
-    its pooling over all T positions too. A TransformerModel, whose layers end with a norm, and recurrent models have no final norm; a translator's
-    stream is its decoder's. Raises ConfigError for a model that has no such end.
+    its pooling over all T positions too. A TransformerModel, whose layers end with a norm, and recurrent models have no final norm; a
+    translator's stream is its decoder's. Raises ConfigError for a model that has no such end.
     """
     match model:
         case GPT():
