@@ -12,6 +12,7 @@ from tinylm.data.tokenizers import WordTokenizer
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, RangeError
 from tinylm.explain.asked_logit import asked_logit
+from tinylm.explain.plots import training_curves
 from tinylm.explain.reading import ClassifierReading
 from tinylm.models.classifier import BagClassifier, Ensemble, LinearClassifier, LSTMClassifier, TextClassifier, TransformerClassifier
 
@@ -121,3 +122,20 @@ def test_the_page_of_a_linear_model(classes: int) -> None:
 def test_a_linear_model_has_no_layers() -> None:
     with pytest.raises(ConfigError, match="a LinearClassifier has no layers to look into"):
         explain.lens(LinearClassifier(6, 9), IDS)
+
+
+def test_the_curves_of_members_and_their_validation() -> None:
+    """Dashed, in the member's colour, and named once."""
+    records = [{"member": m, "step": s, "loss": 1 / s, "val_loss": 2 / s} for m in (1, 2) for s in (5, 10)]
+    figure = training_curves(records)
+    assert figure is not None
+    lines = figure.axes[0].lines
+    assert [line.get_linestyle() for line in lines] == ["-", "--", "-", "--"]
+    assert [line.get_ydata().tolist() for line in lines] == [[0.2, 0.1], [0.4, 0.2]] * 2
+    assert lines[1].get_color() == lines[0].get_color() != lines[2].get_color()
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["training, member 1", "validation of each", "training, member 2"]
+    without = training_curves([{k: v for k, v in record.items() if k != "val_loss"} for record in records])
+    assert without is not None
+    assert len(without.axes[0].lines) == 2

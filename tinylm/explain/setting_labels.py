@@ -102,7 +102,7 @@ _OF_RECURRENT = {  # what these are called there
 }
 _NGRAM = ("model", "data", "encoding", "tokenizer", "min_count", "bpe_size", "order")  # counting needs no others
 _OF_STEPS = ("best_val_loss", "best_step", "steps", "stopped_early")
-_NONE_AT_ZERO = ("dropout_ramp", "ema", "patience", "save_minutes", "folds", "class_weights")
+_NONE_AT_ZERO = ("dropout_ramp", "ema", "patience", "save_minutes", "folds")
 _PATHS = ("data", "init", "valid", "test")
 _MODELS = {
     "gpt": "GPT", "llama": "Llama", "transformer": "Transformer", "rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "ngram": "n-gram",
@@ -145,7 +145,7 @@ def _used(name: str, train: Mapping[str, Any], task: str) -> bool:
         return train.get("tokenizer", "bpe") == "bpe" and not train.get("init")
     if name == "matrix_lr":
         return train.get("optimizer") == "muon"
-    if name in ("init", "valid", "test"):
+    if name in ("init", "valid", "test", "class_weights"):
         return bool(train[name])
     if name == "members":
         return train[name] != 1
