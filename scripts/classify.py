@@ -1,4 +1,4 @@
-"""Classifies short texts by sentiment: trains classifiers, compares them with naive Bayes, uses them."""
+"""Classifies short texts: trains classifiers, compares them with simpler ones, measures and uses them."""
 
 import dataclasses
 import sys
@@ -10,29 +10,33 @@ import numpy as np
 import tyro
 from rich.table import Table
 from support import console
+from support.class_figures import interval, show_figures, write_figures
+from support.class_study import Study, study
 from support.config_files import config_file
 from support.display import stopped_by_signals
 from support.estimate_tables import show_run_estimate
 from support.json_lines import Write, json_lines
 from support.new_runs import new_run
 from support.resuming import refuse_changes, refuse_without_resume, value_of
-from support.run_folders import folder_or_temporary, named, say_if_finished
+from support.run_folders import folder_or_temporary, named
 from support.tables import screen
 from support.texts import texts_of
 
-from tinylm.data.labelled import MAX_WORDS, SPLITS, LabelledTexts, encode_words, load_labelled
+from tinylm.data.labelled import MAX_WORDS, SPLITS, LabelledTexts, encode_words, load_labelled, load_parts
 from tinylm.engine.products import Precision, products
 from tinylm.errors import ConfigError, DataError, one_line
 from tinylm.studies.estimates import estimate_classifier
 from tinylm.train.run_folder import new_folder, refuse_run
+from tinylm.train.tasks.class_figures import figures_of
 from tinylm.train.tasks.classification import (
     accuracy,
+    baselines,
     load_classifier,
     logits_of,
     mean_interval,
-    naive_bayes_accuracy,
     prepare_split,
     start_classifier,
+    text_probabilities,
 )
 from tinylm.train.tasks.classifier_config import MODEL_DEFAULTS, ClassifierConfig, check_settings, default_config
 from tinylm.train.tasks.classifier_run import ClassifierRun, train_classifier
@@ -41,9 +45,9 @@ from tinylm.train.tasks.loading import read_config
 
 @dataclass(frozen=True)
 class Train(ClassifierConfig):
-    """Trains a classifier on one split of labelled sentences, prints its accuracy on the rest, and writes a run
-    folder: config.json, metrics.jsonl, summary.json, model.safetensors, checkpoints/. '--model lstm --help' shows
-    the defaults of another model."""
+    """Trains a classifier on one split of labelled texts, of two classes or more, prints its figures on the rest beside those of naive
+    Bayes and TF-IDF, and writes a run folder: config.json, metrics.jsonl, summary.json, model.safetensors, checkpoints/, and in test/
+    the figures, the predictions and a picture of the confusions. '--model lstm --help' shows the defaults of another model."""
 
     out: Path | None = None
     """the run folder; runs/<model>-<data> by default"""
@@ -62,7 +66,7 @@ class Train(ClassifierConfig):
 @dataclass(frozen=True)
 class Compare:
     """Trains the models on each of the five fixed 80/20 splits and compares their accuracies with those of naive Bayes
-    on words, with the mean paired difference and its 95 % confidence interval (Student's t)."""
+    on words and of TF-IDF with logistic regression, with the mean paired difference and its 95 % confidence interval (Student's t)."""
 
     models: tuple[str, ...] = tuple(MODEL_DEFAULTS)
     """which models"""
@@ -96,12 +100,30 @@ class Run:
     """label the first text only"""
 
 
+@dataclass(frozen=True)
+class Evaluate:
+    """Prints the figures of a trained model on the labelled texts of a file: accuracy beside that of always saying the most common label,
+    precision, recall and F1 of each class, the confusion matrix, log loss and calibration error. Writes them with all predictions."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """the run folder that 'classify train' wrote"""
+    file: Annotated[str, tyro.conf.Positional]
+    """a file of lines 'label TAB text', with labels that the model knows, or the shipped sentences, uci-sentences"""
+    encoding: str = "utf-8"
+    """of the file, by Python's name: utf-8, latin-1, utf-16, cp1252, ..."""
+    out: Path | None = None
+    """the folder for figures.json, predictions.tsv and confusion.png; RUN/evaluation-FILE by default"""
+    precision: Precision = "float32"
+    """of matrix products: float32, or operands rounded to bfloat16 and sums in float32"""
+    dry_run: bool = False
+    """about 200 texts; nothing is written"""
+
+
 Run.__doc__ = f"{Run.__doc__} The model reads the first {MAX_WORDS} words of a text."
 
 
-def load(source: str, encoding: str, dry_run: bool) -> LabelledTexts:
-    """Returns the labelled texts, and reports lines that could not be used."""
-    data = load_labelled(source, encoding)
+def reported(source: str, data: LabelledTexts, dry_run: bool) -> LabelledTexts:
+    """Returns the labelled texts, of a dry run about 200, and reports lines that could not be used."""
     for note in data.notes:
         print(one_line(note), file=sys.stderr)
     if data.skipped:
@@ -113,6 +135,15 @@ def load(source: str, encoding: str, dry_run: bool) -> LabelledTexts:
         some = slice(None, None, max(1, len(data.texts) // 200))
         data = dataclasses.replace(data, texts=data.texts[some], labels=data.labels[some])
     return data
+
+
+def load_all(config: ClassifierConfig, dry_run: bool) -> LabelledTexts:
+    """Returns the texts of a run, with the parts of their own that it has."""
+    data = load_parts(config.data, config.valid, config.test, config.encoding)
+    validation, test = (
+        reported(source, part, dry_run) if part else None for source, part in ((config.valid, data.validation), (config.test, data.test))
+    )
+    return dataclasses.replace(reported(config.data, data, dry_run), validation=validation, test=test)
 
 
 def shortened(config: ClassifierConfig, dry_run: bool) -> ClassifierConfig:
@@ -130,7 +161,7 @@ def parse_options(argv: list[str]) -> Train:
     """Returns the command line as a record. The defaults are those of the model, or with --resume the run's own settings."""
     prog, resumed = f"{console.program()} train", value_of("--resume", argv)
     if resumed is None:
-        base = default_config(value_of("--model", argv) or "bag")
+        base = default_config(value_of("--model", argv) or next(iter(MODEL_DEFAULTS)))
         return new_run(console.parse(Train, args=argv, prog=prog, default=Train(**dataclasses.asdict(base))), argv)
     saved = dataclasses.asdict(read_config(Path(resumed), ClassifierConfig)[0])
     arguments = console.parse(Train, args=argv, prog=prog, default=Train(**saved, resume=Path(resumed)))
@@ -149,7 +180,7 @@ def train(argv: list[str]) -> int:
         check_settings(config)
     if arguments.out is not None and not arguments.dry_run:
         refuse_run(arguments.out)
-    data = load(config.data, config.encoding, arguments.dry_run)
+    data = load_all(config, arguments.dry_run)
     if arguments.estimate:
         return show_run_estimate(estimate_classifier, config, data, arguments.resume)
     chosen = arguments.resume or arguments.out or new_folder(config.model, config.data)
@@ -161,30 +192,57 @@ def train_in(run: ClassifierRun, arguments: Train) -> int:
     config, folder, dry_run = run.task.settings, run.folder, arguments.dry_run
 
     def show(record: dict) -> None:
-        print(f"model {record['member']}/{config.members}  epoch {record['epoch']}/{config.epochs}  loss {record['loss']:.4f}", flush=True)
+        place = f"model {record['member']}/{config.members}  epoch {record['epoch']}/{config.epochs}"
+        print(f"{place}  loss {record['loss']:.4f}{validated(record)}", flush=True)
 
-    if arguments.resume is not None:
-        say_if_finished(run)
+    if arguments.resume is not None and run.finished():
+        print(f"the run in {folder} was finished already, at step {run.progress.step}")
     with stopped_by_signals(run):
         summary = run.train(show)
     if summary is None:
         print("stopped" + ("" if dry_run else f"; continue with: {console.program()} train --resume {folder}"))
         return 130
+    simple = f"naive Bayes {100 * summary['naive_bayes_accuracy']:.2f} %, TF-IDF {100 * summary['tfidf_accuracy']:.2f} %"
     print(
-        f"accuracy {100 * summary['accuracy']:.2f} % on the {summary['test_texts']} texts of the test part "
-        f"(naive Bayes {100 * summary['naive_bayes_accuracy']:.2f} %), {summary['parameters']:,} parameters, "
-        f"{summary['train_seconds']:.1f} s of training"
+        f"accuracy {100 * summary['accuracy']:.2f} % on the {summary['test_texts']} texts of the test part ({simple}), "
+        f"{summary['parameters']:,} parameters, {summary['train_seconds']:.1f} s of training"
     )
+    assert run.task.outcome is not None
+    figures = run.task.outcome.figures
+    print(f"its 95 % interval is {interval(*figures['accuracy_interval'])}")
+    show_figures(figures)
+    if not dry_run:
+        write_figures(folder / "test", *run.task.outcome, run.task.part.shown, run.task.part.test_labels)
     print(named(folder, dry_run))
     return 0
 
 
+def validated(record: dict) -> str:
+    return f"  validation loss {record['val_loss']:.4f}, {100 * record['val_accuracy']:.2f} % right" if "val_loss" in record else ""
+
+
+def evaluate(arguments: Evaluate) -> None:
+    model, tokenizer, names = load_classifier(arguments.run)
+    data = reported(arguments.file, load_labelled(arguments.file, arguments.encoding, names), arguments.dry_run)
+    with products(arguments.precision):
+        log_p = text_probabilities(model, [encode_words(tokenizer, text) for text in data.texts])
+    figures = figures_of(log_p, data.labels, names)
+    right, spread = 100 * figures["accuracy"], interval(*figures["accuracy_interval"])
+    print(f"accuracy {right:.2f} % on the {len(data.texts):,} texts of {arguments.file}, 95 % interval {spread}")
+    show_figures(figures)
+    if not arguments.dry_run:
+        write_figures(arguments.out or arguments.run / f"evaluation-{Path(arguments.file).stem}", figures, log_p, data.texts, data.labels)
+
+
 def compare(arguments: Compare) -> None:
     configs = {m: shortened(dataclasses.replace(default_config(m), seed=arguments.seed), arguments.dry_run) for m in arguments.models}
-    data = load(arguments.data, arguments.encoding, arguments.dry_run)
-    baseline = [100 * naive_bayes_accuracy(prepare_split(data, k)) for k in range(SPLITS)]
-    table = Table("accuracy, %", *(f"split {k}" for k in range(SPLITS)), "mean", "minus naive Bayes", "95 % interval", box=None)
-    table.add_row("naive Bayes", *(f"{a:.2f}" for a in baseline), f"{np.mean(baseline):.2f}", "", "")
+    data = reported(arguments.data, load_labelled(arguments.data, arguments.encoding), arguments.dry_run)
+    every = [baselines(prepare_split(data, k)) for k in range(SPLITS)]
+    simple = {name: [100 * float(each[name].mean()) for each in every] for name in every[0]}
+    splits, against = [f"split {k}" for k in range(SPLITS)], [words for name in simple for words in (f"minus {name}", "95 % interval")]
+    table = Table("accuracy, %", *splits, "mean", *against, box=None)
+    for name, accuracies in simple.items():
+        table.add_row(name, *(f"{a:.2f}" for a in (*accuracies, np.mean(accuracies))))
     for name, config in configs.items():
         accuracies = []
         for k in range(SPLITS):
@@ -193,11 +251,13 @@ def compare(arguments: Compare) -> None:
             model = start_classifier(config, part)
             train_classifier(model, config, part)
             accuracies.append(100 * accuracy(logits_of(model, part.test_texts), part.test_labels))
-        mean, low, high = mean_interval(np.subtract(accuracies, baseline))
+        differences = []
+        for theirs in simple.values():
+            mean, low, high = mean_interval(np.subtract(accuracies, theirs))
+            differences += [f"{mean:+.2f}", f"{low:+.2f} to {high:+.2f}"]
         label = name if config.members == 1 else f"{name} x {config.members}"
-        numbers = [f"{a:.2f}" for a in (*accuracies, np.mean(accuracies))]
-        table.add_row(label, *numbers, f"{mean:+.2f}", f"{low:+.2f} to {high:+.2f}")
-    screen().print(table)
+        table.add_row(label, *(f"{a:.2f}" for a in (*accuracies, np.mean(accuracies))), *differences)
+    screen(160).print(table)
     print(f"split k is the shuffle of seed k; models start from seed {arguments.seed}; 'x n': the mean logit of n models of the kind")
 
 
@@ -213,24 +273,28 @@ def label(arguments: Run, write: Write | None) -> None:
     for name, text in texts:
         try:
             with products(arguments.precision):
-                logit = float(logits_of(model, [encode_words(tokenizer, text)])[0])
+                log_p = text_probabilities(model, [encode_words(tokenizer, text)])[0]
         except DataError as error:
             raise DataError(f"{name}: {error}") from error
-        p = 1 / (1 + np.exp(-abs(logit)))
+        found, p = int(log_p.argmax()), np.exp(log_p)
         if write is not None:
-            found = names[logit > 0]
-            probabilities = {each: p if each == found else 1 - p for each in names}
-            write({"text": text, "label": found, "probability": p, "probabilities": probabilities})
+            write({"text": text, "label": names[found], "probability": p[found], "probabilities": dict(zip(names, p, strict=True))})
         else:
-            print(f"{names[logit > 0]}\t{p:.4f}\t{text}", flush=True)
+            print(f"{names[found]}\t{p[found]:.4f}\t{text}", flush=True)
         if arguments.dry_run:
             return
 
 
 SUBCOMMANDS = {
     "train": ("[--help]", "trains on one split of the shipped sentences, or of your own", train),
-    "compare": ("[--help]", "trains the models on all five splits, to compare with naive Bayes", console.subcommand(Compare, compare)),
+    "evaluate": (
+        "RUN FILE",
+        "measures a trained model on labelled texts; evaluate --help for more",
+        console.subcommand(Evaluate, evaluate),
+    ),
     "run": ("RUN [TEXT ...]", "labels texts with a trained model; run --help for more", console.subcommand(Run, classify)),
+    "compare": ("[--help]", "trains the models on all five splits, to compare with naive Bayes", console.subcommand(Compare, compare)),
+    "study": ("[--help]", "compares a model with simpler ones on other splits, sites and sizes", console.subcommand(Study, study)),
 }
 
 

@@ -44,8 +44,10 @@ def made_models() -> dict[str, Any]:
         "lstm classifier": LSTMClassifier(V, 5, 4, 2),
         "transformer classifier": TransformerClassifier(V, 8, 2, 7, 2),
         "ensemble of classifiers": classifier.Ensemble([LSTMClassifier(V, 5, 4), LSTMClassifier(V, 5, 4)]),
+        "calibrated classifiers": classifier.Ensemble([LSTMClassifier(V, 5, 4), LSTMClassifier(V, 5, 4)], calibrated=True),
         "ensemble of language models": Ensemble([RNNModel("gru", V, 6, 7, 2), RNNModel("rnn", V, 5, 7, 1)]),
     }
+    made["calibrated classifiers"].set_prior(np.array([0.2, 0.8]))
     single = RNNModel("gru", V, 6, 7, 2)
     single.rnn = nn.GRU(6, 7, 2, single_bias=True)
     rng = np.random.default_rng(0)

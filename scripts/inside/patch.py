@@ -48,6 +48,7 @@ def patch(arguments: Patch) -> None:
         answer=right,
         metric=arguments.metric,
         texts=read.token_text,
+        labels=read.labels,
     )
     answer(arguments, found.to_json(), found)
     picture(arguments, "patch.png", "", explain.draw_patching(found))

@@ -1,5 +1,6 @@
 """Labelled sentences: reading, words, the five splits."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from tinylm.data.labelled import (
     SPLITS,
     encode_words,
     load_labelled,
+    load_parts,
     lowered_words,
     pad_texts,
     split_labelled,
@@ -56,14 +58,14 @@ def test_a_line_that_cannot_be_used_names_no_class(bad: str, tmp_path: Path) -> 
         ("a line without a tab", "line 101 has no tab"),
         ("1\t ", "line 101 has no text"),
         ("\tfine", "line 101 has no label"),
-        ("2\tfine", "line 101 has the label '2', expected '0' or '1'"),
+        ("2\tfine", "line 101 has the label '2', expected '0' or '1' (a further class needs 3 texts)"),
     ],
 )
 def test_one_bad_line_in_a_hundred_is_skipped_and_counted(tmp_path: Path, line: str, problem: str) -> None:
     good = "1\tgood\n0\tbad\n" * 50
     data = load_labelled(written(tmp_path, good + line + "\n"))
     assert (len(data.texts), data.skipped, data.first_skipped) == (100, 1, problem)
-    with pytest.raises(DataError, match=rf"2 of the 102 lines of .* cannot be used, more than 1 %: {problem}"):
+    with pytest.raises(DataError, match=rf"2 of the 102 lines of .* cannot be used, more than 1 %: {re.escape(problem)}"):
         load_labelled(written(tmp_path, good + line + "\n" + line + "\n"))
 
 
@@ -77,7 +79,7 @@ def test_blank_lines_are_not_counted_among_the_bad_ones(tmp_path: Path) -> None:
 def test_a_rare_third_word_is_not_a_label(tmp_path: Path) -> None:
     data = load_labelled(written(tmp_path, "pos\tgood\nneg\tbad\n" * 60 + "meh\tso so\n"))
     assert (data.names, data.skipped) == (("neg", "pos"), 1)
-    assert data.first_skipped == "line 121 has the label 'meh', expected 'neg' or 'pos'"
+    assert data.first_skipped == "line 121 has the label 'meh', expected 'neg' or 'pos' (a further class needs 3 texts)"
 
 
 @pytest.mark.parametrize(
@@ -146,3 +148,50 @@ def test_padding_keeps_every_text(lengths: list[int]) -> None:
     for row, text in zip(ids, texts, strict=True):
         np.testing.assert_array_equal(row[: len(text)], text)
         assert not row[len(text) :].any()
+
+
+# ---------------------------------------------------------------- any classes
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (["1", "-1"], ("-1", "1")),
+        (["2", "1"], ("1", "2")),
+        (["5", "3", "10", "1", "2"], ("1", "2", "3", "5", "10")),
+        (["sad", "glad", "angry"], ("angry", "glad", "sad")),
+        (["1", "01"], ("01", "1")),
+        (["1", "two"], ("1", "two")),
+        (["0", "1", "2"], ("0", "1", "2")),
+    ],
+)
+def test_any_labels_are_classes(tmp_path: Path, labels: list[str], names: tuple[str, ...]) -> None:
+    """Integers in their order, other words by spelling."""
+    data = load_labelled(written(tmp_path, "".join(f"{label}\ttext {i}\n" for i in range(3) for label in labels)))
+    assert data.names == names
+    assert data.skipped == 0
+    assert [data.names[c] for c in data.labels] == labels * 3
+
+
+def test_a_third_label_needs_three_texts(tmp_path: Path) -> None:
+    lines = "a\tx\nb\ty\n" * 60
+    assert load_labelled(written(tmp_path, lines + "c\tz\n" * 3)).names == ("a", "b", "c")
+    with pytest.raises(DataError, match=r"2 of the 122 lines .*line 121 has the label 'c', expected 'a' or 'b' \(a further class needs 3"):
+        load_labelled(written(tmp_path, lines + "c\tz\n" * 2))
+
+
+def test_parts_of_their_own(tmp_path: Path) -> None:
+    data = written(tmp_path, "a\tx\nb\ty\n" * 3)
+    other = tmp_path / "other.tsv"
+    other.write_text("b\tnew\nb\tnewer\n", encoding="utf-8")
+    found = load_parts(data, other, other)
+    assert found.validation is not None
+    assert found.test is not None
+    assert (found.test.texts, found.test.labels.tolist(), found.test.names) == (["new", "newer"], [1, 1], ("a", "b"))
+    assert load_parts(data).validation is load_parts(data).test is None
+    other.write_text("b\tnew\nc\tnewer\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"other.tsv, line 2 has the label 'c', which no training text has: expected 'a' or 'b'"):
+        load_parts(data, test=other)
+    other.write_text("b\tnew\nno label\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"1 of the 2 lines of .*other.tsv cannot be used, more than 1 %: line 2 has no tab"):
+        load_parts(data, validation=other)

@@ -36,6 +36,7 @@ SCRIPT = """
   const models = Object.fromEntries(Object.entries(data.models).map(([name, record]) => [name, loadModel(record)]));
   const runs = Object.fromEntries(Object.entries(models).map(([name, model]) => [name, forward(model, data.ids)]));
   return {
+    unknown: Array.from(forward(models["calibrated classifiers"], [0, 0]).values.logits.data),
     halves: Array.from(halves(bytesOf(data.halves))),
     singles: Array.from(singles(bytesOf(data.singles))),
     erf: data.erf.map(erf),
@@ -149,6 +150,10 @@ def test_the_positions_of_the_classifier(found: Any) -> None:
 
 
 @needs_chromium()
+def test_a_text_without_a_known_word_has_the_prior(found: Any) -> None:
+    np.testing.assert_allclose(found["unknown"], [np.log(4)], rtol=1e-6)
+
+
 def test_the_time_is_told(found: Any) -> None:
     assert len(found["milliseconds"]) == len(MODELS)
     assert min(found["milliseconds"]) >= 0

@@ -36,12 +36,13 @@ def test_language_models(model: str, changes: dict[str, Any]) -> None:
     assert size.trained(2) - size.loaded() == 12 * size.parameters
 
 
-@pytest.mark.parametrize("model", ["bag", "lstm", "transformer"])
-@pytest.mark.parametrize("changes", [{}, {"layers": 2, "width": 12, "hidden": 20, "members": 1, "buckets": 7}], ids=str)
-def test_classifiers(model: str, changes: dict[str, Any]) -> None:
+@pytest.mark.parametrize("model", ["linear", "bag", "lstm", "transformer"])
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("changes", [{}, {"layers": 2, "width": 12, "hidden": 20, "members": 1, "buckets": 7, "folds": 0}], ids=str)
+def test_classifiers(model: str, classes: int, changes: dict[str, Any]) -> None:
     config = dataclasses.replace(classifier_config.default_config(model), **changes)
-    size = classifier_config.footprint(config, 50)
-    assert (size.parameters, size.buffers) == counts(classifier_config.build_classifier(config, 50))
+    size = classifier_config.footprint(config, 50, classes)
+    assert (size.parameters, size.buffers) == counts(classifier_config.build_classifier(config, 50, classes))
 
 
 @pytest.mark.parametrize("model", ["transformer", "lstm"])
@@ -84,6 +85,7 @@ def test_a_translator_that_no_memory_holds(model: str, changes: dict[str, Any], 
     ("model", "changes"),
     [
         *((model, changes) for model in ("bag", "lstm", "transformer") for changes in ({"members": 10**8}, {"width": 1 << 30})),
+        ("linear", {"members": 10**8}), ("linear", {"buckets": 10**12}),
         ("bag", {"buckets": 10**12}), ("lstm", {"hidden": 1 << 24}), ("lstm", {"layers": 10**9}), ("transformer", {"layers": 10**9}),
         ("transformer", {"hidden": 1 << 40}),
     ],

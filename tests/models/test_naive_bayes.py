@@ -34,3 +34,19 @@ def test_against_scikit_learn():
 def test_one_class_is_refused():
     with pytest.raises(DataError, match="no text of class 0"):
         NaiveBayes(4).fit([np.array([1])], np.array([1]))
+
+
+def test_three_classes_by_hand():
+    """Class 0: "1", class 1: "2 2", class 2: "1 2" twice: p(1 | c) = 2/3, 1/4, 3/6."""
+    texts = [np.array([1]), np.array([2, 2]), np.array([1, 2]), np.array([1, 2])]
+    model = NaiveBayes(3, classes=3).fit(texts, np.array([0, 1, 2, 2]))
+    joint = np.array([1 / 4 * 2 / 3, 1 / 4 * 1 / 4, 1 / 2 * 1 / 2])
+    np.testing.assert_allclose(np.exp(model.log_probabilities([np.array([1, 0])])), [joint / joint.sum()], rtol=1e-12)
+
+
+def test_probabilities_of_two_classes_are_the_odds():
+    rng = np.random.default_rng(3)
+    texts = [rng.integers(0, 9, 5) for _ in range(12)]
+    model = NaiveBayes(9).fit(texts, np.arange(12) % 2)
+    log_p = model.log_probabilities(texts)
+    np.testing.assert_allclose(log_p[:, 1] - log_p[:, 0], model.log_odds(texts), rtol=1e-10, atol=1e-12)

@@ -13,7 +13,7 @@ from script_helpers import SCRIPTS, Result, ends_well, fails_with_one_line, scri
 from tinylm.files.json_files import write_json
 
 LINES = "pos\tThe food was great\nneg\tThe food was awful\npos\tA fine film\nneg\tA poor film\n" * 30
-SHAPE = ["--width", "8", "--hidden", "8", "--epochs", "4", "--members", "2"]
+SHAPE = ["--width", "8", "--hidden", "8", "--buckets", "512", "--epochs", "4", "--members", "2"]
 
 
 def classify(*arguments: object, stdin: bytes = b"", cwd: Path | None = None) -> Result:
@@ -98,7 +98,7 @@ def test_skipped_lines_are_counted_and_reported(tmp_path: Path) -> None:
         (LINES.encode() + b"no tab\n" * 2, "2 of the 122 lines"),
         (LINES.encode() + b"pos\t\n" * 2, "line 121 has no text"),
         (LINES.encode() + b"\tfine\n" * 2, "line 121 has no label"),
-        (LINES.encode() + b"meh\tfine\n" * 2, "line 121 has the label 'meh', expected 'neg' or 'pos'"),
+        (LINES.encode() + b"meh\tfine\n" * 2, "line 121 has the label 'meh', expected 'neg' or 'pos' (a further class needs 3 texts)"),
         (b"1\tfine\n" * 20, "one class only: every line is labelled '1'"),
         (b"1\tfine\n0\tbad\n" * 2, "4 labelled texts: expected at least 10"),
     ],
@@ -120,7 +120,7 @@ def fails_after_an_answer(result: Result, message: str) -> None:
 
 def test_bad_arguments_are_one_line_and_status_2(run: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "never"
-    fails_with_one_line(classify("train", "--model", "tree", "--out", out), "model 'tree': expected one of bag, lstm, transformer")
+    fails_with_one_line(classify("train", "--model", "tree", "--out", out), "model 'tree': expected one of linear, bag, lstm, transformer")
     fails_with_one_line(classify("train", "--data", "nowhere", "--out", out), "no such data: 'nowhere'")
     fails_with_one_line(classify("train", "--data", data, "--split", 5, "--out", out), "split 5: expected 0 to 4")
     fails_with_one_line(classify("train", "--data", data, "--width", 0, "--out", out), "width is 0: expected at least 1")
@@ -142,17 +142,23 @@ def test_a_model_of_another_task_is_refused(tmp_path: Path) -> None:
 def test_dry_runs_leave_nothing_behind(run: Path, tmp_path: Path) -> None:
     result = classify("train", "--dry-run", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "accuracy" in result.stdout
+    for words in ("accuracy", "TF-IDF", "macro-F1", "calibration error"):
+        assert words in result.stdout
     assert "run folder: a temporary one" in result.stdout
     result = classify("compare", "--dry-run", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    for row in ("naive Bayes ", " bag ", " lstm ", " transformer "):
+    for row in ("naive Bayes ", "TF-IDF ", " linear ", " bag ", " lstm ", " transformer "):
         assert row in result.stdout
     assert classify("run", run, "fine", "poor", "--dry-run", cwd=tmp_path).stdout.count("\n") == 1
     assert os.listdir(tmp_path) == []
+    result = classify("study", "--dry-run", "--seeds", 1, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "1,000 training sentences" in result.stdout
+    assert "minus TF-IDF" in result.stdout
+    assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("command", ["train", "compare", "run"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "run", "compare", "study"])
 def test_help(command: str) -> None:
     result = classify(command, "--help")
     assert result.returncode == 0
@@ -164,7 +170,7 @@ def test_help(command: str) -> None:
 
 
 def test_a_wrong_command_line_is_one_line() -> None:
-    fails_with_one_line(classify("guess"), "command 'guess': expected 'train', 'compare' or 'run'")
+    fails_with_one_line(classify("guess"), "command 'guess': expected 'train', 'evaluate', 'run', 'compare' or 'study'")
     fails_with_one_line(classify("train", "--modle", "bag"), "Unrecognized options: --modle")
     fails_with_one_line(classify("run"), "the run folder that 'classify train' wrote (required)")
 
@@ -180,3 +186,91 @@ def test_a_resume_keeps_the_settings(data: Path, tmp_path: Path) -> None:
     fails_with_one_line(classify("train", "--resume", folder, "--out", tmp_path), "--out and --resume do not go together")
     fails_with_one_line(classify("train", "--resume", folder, "--dry-run"), "--dry-run and --resume do not go together")
     fails_with_one_line(classify("train", "--resume", tmp_path), "config.json")
+
+
+# ---------------------------------------------------------------- the classes that people have
+
+THINGS = [
+    ("3", "the soup was hot"), ("1", "the actor was loud"), ("-2", "the charger was slow"), ("3", "warm soup and bread"),
+    ("1", "a loud scene"), ("-2", "a slow phone charger"),
+]  # fmt: skip
+
+
+def things(path: Path, copies: int = 20) -> Path:
+    path.write_text("".join(f"{label}\t{text}\n" for label, text in THINGS * copies), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Returns a run of three classes with validation and test files of its own, and what its training printed."""
+    folder = tmp_path_factory.mktemp("three")
+    train, valid, test = things(folder / "train.tsv"), things(folder / "valid.tsv", 3), things(folder / "test.tsv", 2)
+    with test.open("a", encoding="utf-8") as file:
+        file.write("1\tthe soup was warm\n")  # a wrong label
+    given = ["--data", train, "--valid", valid, "--test", test, "--class-weights", "1=2,3=1", "--patience", 2]
+    return folder / "run", ends_well(script_here("classify.py", "train", *given, "--out", folder / "run", *SHAPE))
+
+
+def test_a_training_prints_its_figures_beside_the_baselines(three: tuple[Path, str]) -> None:
+    folder, shown = three
+    assert "accuracy 92.31 % on the 13 texts of the test part (naive Bayes 92.31 %, TF-IDF 92.31 %)" in shown
+    assert "always saying '1' gives 38.46 %" in shown
+    assert "TF-IDF 92.31 %: the difference is +0.00, 95 % interval +0.00 to +0.00" in shown
+    lines = [line.split() for line in shown.splitlines()]
+    assert ["-2", "4", "1.0000", "1.0000", "1.0000"] in lines
+    assert ["1", "5", "1.0000", "0.8000", "0.8889"] in lines
+    assert ["label", "said", "-2", "said", "1", "said", "3"] in lines
+    assert ["1", "0", "4", "1"] in lines
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    assert config["labels"] == ["-2", "1", "3"]
+    assert json.loads((folder / "summary.json").read_text(encoding="utf-8"))["valid_texts"] == 18
+
+
+def test_predictions_are_saved(three: tuple[Path, str]) -> None:
+    folder = three[0] / "test"
+    header, *lines = (folder / "predictions.tsv").read_text(encoding="utf-8").splitlines()
+    assert header == "label\tpredicted\tp(-2)\tp(1)\tp(3)\ttext"
+    assert len(lines) == 13
+    label, predicted, *p, text = lines[-1].split("\t")
+    assert (label, predicted, text) == ("1", "3", "the soup was warm")
+    assert sum(map(float, p)) == pytest.approx(1, abs=2e-6)
+    assert json.loads((folder / "figures.json").read_text(encoding="utf-8"))["confusion"] == [[4, 0, 0], [0, 4, 1], [0, 0, 4]]
+    assert (folder / "confusion.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_evaluate(three: tuple[Path, str], tmp_path: Path) -> None:
+    """The figures of the test part again, from its file; one class alone is enough."""
+    folder = three[0]
+    shown = ends_well(classify("evaluate", folder, folder.parent / "test.tsv"))
+    assert shown.startswith(f"accuracy 92.31 % on the 13 texts of {folder.parent / 'test.tsv'}, 95 % interval ")
+    names = ("figures.json", "predictions.tsv")
+    expected, found = ([(folder / part / name).read_text(encoding="utf-8") for name in names] for part in ("test", "evaluation-test"))
+    assert found[1] == expected[1]
+    assert json.loads(found[0]) == {k: v for k, v in json.loads(expected[0]).items() if k != "against"}
+    (tmp_path / "one.tsv").write_text("3\thot soup\n", encoding="utf-8")
+    shown = ends_well(classify("evaluate", folder, tmp_path / "one.tsv", "--out", tmp_path / "out"))
+    assert "accuracy 100.00 %" in shown
+    assert sorted(os.listdir(tmp_path / "out")) == ["confusion.png", "figures.json", "predictions.tsv"]
+    ends_well(classify("evaluate", folder, tmp_path / "one.tsv", "--dry-run", cwd=tmp_path))
+    assert sorted(os.listdir(tmp_path)) == ["one.tsv", "out"]
+
+
+def test_a_text_of_unknown_words_gives_the_prior(three: tuple[Path, str]) -> None:
+    """Of 40 texts of each class those of class 1 count twice."""
+    label, p, _ = classify("run", three[0], "xqz wubble").stdout.split("\t")
+    assert (label, p) == ("1", "0.5000")
+
+
+def test_labels_that_do_not_fit_are_one_line(three: tuple[Path, str], tmp_path: Path) -> None:
+    train, other = three[0].parent / "train.tsv", tmp_path / "other.tsv"
+    other.write_text("3\thot soup\n7\tcold soup\n", encoding="utf-8")
+    message = "other.tsv, line 2 has the label '7', which no training text has: expected one of '-2'; '1'; '3'"
+    out = ("--out", tmp_path / "never")
+    fails_with_one_line(classify("evaluate", three[0], other), message)
+    fails_with_one_line(classify("train", "--data", train, "--test", other, *out), message)
+    fails_with_one_line(classify("train", "--data", train, "--valid", other, *out), message)
+    fails_with_one_line(classify("train", "--data", train, "--class-weights", "2=1", *out), "names the label '2': expected one of '-2'")
+    fails_with_one_line(classify("train", "--data", train, "--folds", "1", *out), "folds is 1: expected at least 2")
+    fails_with_one_line(classify("evaluate", three[0], tmp_path / "none.tsv"), "no such data")
+    assert not (tmp_path / "never").exists()

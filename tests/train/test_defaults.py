@@ -52,13 +52,16 @@ TRANSLATORS: dict[str, dict[str, Any]] = {
     "transformer": TRANSFORMER,
     "lstm": {**TRANSFORMER, "n_embd": 192, "dropout": 0.2, "steps": 6600, "schedule_steps": 6600},
 }
-BAG = {
-    "data": "uci-sentences", "encoding": "utf-8", "split": 0, "members": 3, "min_count": 1, "width": 8, "buckets": 65536, "hidden": 64,
-    "layers": 1, "heads": 4, "word_dropout": 0.3, "epochs": 12, "batch_size": 32, "seed": 0, "dropout": 0.2, "lr": 1e-2,
-    "weight_decay": 0.1, "precision": "float32",
+LINEAR = {
+    "data": "uci-sentences", "encoding": "utf-8", "split": 0, "valid": "", "test": "", "folds": 10, "class_weights": "", "patience": 3,
+    "members": 5, "min_count": 1, "width": 8, "buckets": 65536, "hidden": 64,
+    "layers": 1, "heads": 4, "word_dropout": 0.3, "epochs": 12, "batch_size": 32, "seed": 0, "dropout": 0.0, "lr": 3e-2,
+    "weight_decay": 0.0, "precision": "float32",
 }  # fmt: skip
+BAG = {**LINEAR, "members": 3, "dropout": 0.2, "lr": 1e-2, "weight_decay": 0.1}
 SEQUENCE = {**BAG, "members": 5, "width": 32, "min_count": 2, "epochs": 8}
 CLASSIFIERS: dict[str, dict[str, Any]] = {
+    "linear": LINEAR,
     "bag": BAG,
     "lstm": {**SEQUENCE, "hidden": 32, "dropout": 0.5},
     "transformer": {**SEQUENCE, "dropout": 0.3, "lr": 4e-3},
@@ -95,7 +98,9 @@ OLD = [
         "init": "", "lora_rank": 0, "lora_alpha": 16.0, "weights": "float32", "input_dropout": 0.0,
     }),
     (TranslationConfig, {**OLD_LOOP, "optimizer": "adamw", "matrix_lr": 0.02, "embedding": "random", "encoding": "utf-8"}),
-    (ClassifierConfig, {"precision": "float32", "encoding": "utf-8"}),
+    (ClassifierConfig, {
+        "precision": "float32", "encoding": "utf-8", "valid": "", "test": "", "folds": 0, "class_weights": "", "patience": 0,
+    }),
 ]  # fmt: skip
 
 

@@ -75,7 +75,7 @@ def test_a_translators_step(settings: dict[str, Any], states: int, monkeypatch: 
     assert needed == translation_config.footprint(config, 300).trained(states)
 
 
-@pytest.mark.parametrize("model", ["bag", "lstm", "transformer"])
+@pytest.mark.parametrize("model", ["linear", "bag", "lstm", "transformer"])
 def test_a_classifiers_step(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """All members' weights; gradients and two moments of the one whose turn it is."""
     one, three = (ClassifierConfig(model=model, members=members) for members in (1, 3))  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
-"""Sentences with one of two labels: the shipped ones or the user's, their words, and five fixed splits."""
+"""Texts with labels: the shipped sentences or the user's, their classes, their words, and five fixed splits."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +10,11 @@ import numpy as np
 
 from tinylm.data.batching import padded
 from tinylm.data.corpora import LABELLED, find_data
-from tinylm.data.tables import Column, read_table
+from tinylm.data.tables import Column, Table, read_table
 from tinylm.data.tokenizers import Tokenizer, WordTokenizer
 from tinylm.data.words import WORD_PATTERNS, words_of
 from tinylm.engine.random_keys import philox
-from tinylm.errors import ConfigError, DataError
+from tinylm.errors import ConfigError, DataError, listed, printable
 
 SPLITS = 5
 MAX_WORDS = 500  # that are read of a text
@@ -21,6 +22,7 @@ COLUMNS = (  # as headers name them
     Column("label", ("label", "labels", "class", "category", "sentiment", "target", "polarity", "stars", "rating", "intent", "y")),
     Column("text", ("text", "sentence", "review", "comment", "message", "content", "body", "document", "tweet", "title")),
 )
+FEWEST = 3  # texts of a third or further label: one each to train on, to validate on and to test on
 
 
 @dataclass(frozen=True)
@@ -28,48 +30,83 @@ class LabelledTexts:
     """Texts and their classes; names[c] is the label of class c."""
 
     texts: list[str]
-    labels: np.ndarray  # (N,) int64, 0 or 1
-    names: tuple[str, str]
+    labels: np.ndarray  # (N,) int64, the classes
+    names: tuple[str, ...]
     skipped: int  # lines that could not be used
     first_skipped: str  # where the first one stood, and why; "" for none
     unread: str = ""  # a sentence about lines of which only the beginning is read
     notes: tuple[str, ...] = ()  # sentences about how the file was read
+    validation: "LabelledTexts | None" = None  # a validation part of its own; None: it is taken from the texts
+    test: "LabelledTexts | None" = None  # a test part of its own; None: it is taken from the texts
 
 
-def load_labelled(source: str | Path, encoding: str = "utf-8") -> LabelledTexts:
+def load_labelled(source: str | Path, encoding: str = "utf-8", names: tuple[str, ...] | None = None) -> LabelledTexts:
     """Returns the labelled sentences of a shipped corpus (by name) or a file of lines `label TAB text` or CSV; what follows
     a second tab is not read, and counted.
 
-    Labels are 0 and 1, or two words, the one that sorts first being class 0. If a file has more than two, the two most
-    common count. Lines without a tab, a label or a text, or with another label, are skipped and counted. Raises DataError if
-    they are more than 1 % of all lines, if no line is left, or if all have one label.
+    Any words or numbers are labels. The classes are in the order of the numbers if all labels are integers, otherwise in that of
+    their spelling. The two most common labels are classes, and each other one with at least 3 texts. Lines without a tab, a
+    label or a text, or with another label, are skipped and counted. names: the classes of the texts that a model was trained on;
+    then another label is an error.
+    Raises DataError if more than 1 % of all lines are skipped, if no line is left, or if all have one label and no names are given.
     """
     path = find_data(source, LABELLED)
     table = read_table(path, encoding, COLUMNS, shipped=str(source) in LABELLED)
-    names = _two_labels(Counter(row[0] for row in table.rows if len(row) > 1 and row[0] and row[1]))
-    kept, problems = table.usable(lambda row: _problem(row, names, table.separator), "label TAB text")
-    labels = np.array([names.index(f[0]) for f in kept], np.int64)
-    if len(set(labels.tolist())) < 2:
+    if names is None:
+        classes = classes_of(Counter(row[0] for row in table.rows if len(row) > 1 and row[0] and row[1]))
+    else:
+        classes = names
+        _refuse_others(table, names)
+    kept, problems = table.usable(lambda row: _problem(row, classes, table.separator), "label TAB text")
+    place = {name: c for c, name in enumerate(classes)}
+    labels = np.array([place[f[0]] for f in kept], np.int64)
+    if names is None and len(set(labels.tolist())) < 2:
         raise DataError(f"{path} has one class only: every line is labelled {kept[0][0]!r:.80}")
     unread = "" if str(source) in LABELLED else table.unread(2)  # the shipped ones have where they are from
-    return LabelledTexts([f[1] for f in kept], labels, names, len(problems), problems[0] if problems else "", unread, table.notes)
+    return LabelledTexts([f[1] for f in kept], labels, classes, len(problems), problems[0] if problems else "", unread, notes=table.notes)
 
 
-def _two_labels(counts: Counter[str]) -> tuple[str, str]:
-    """Returns (class 0, class 1): 0 and 1 if they are used, else the two most common labels, ties by spelling."""
-    most_common = sorted(counts, key=lambda label: (-counts[label], label))[:2]
-    if {"0", "1"} & set(most_common):
-        return "0", "1"
-    first, second = [*sorted(most_common), "", ""][:2]
-    return first, second
+def load_parts(source: str | Path, validation: str | Path = "", test: str | Path = "", encoding: str = "utf-8") -> LabelledTexts:
+    """Returns `load_labelled(source)` with parts of their own from the files that are given, whose labels must be among its.
+
+    Raises DataError as `load_labelled` does.
+    """
+    data = load_labelled(source, encoding)
+    parts = [load_labelled(part, encoding, data.names) if str(part) else None for part in (validation, test)]
+    return dataclasses.replace(data, validation=parts[0], test=parts[1])
 
 
-def _problem(fields: Sequence[str], names: tuple[str, str], separator: str) -> str:
+def classes_of(counts: Counter[str]) -> tuple[str, ...]:
+    """Returns the labels that are classes, in their order; of the most common ones, ties by spelling."""
+    by_count = sorted(counts, key=lambda label: (-counts[label], label))
+    chosen = sorted(label for i, label in enumerate(by_count) if i < 2 or counts[label] >= FEWEST)
+    try:
+        numbers = {label: int(label) for label in chosen}
+    except ValueError:
+        return tuple(chosen)
+    return tuple(sorted(chosen, key=numbers.__getitem__))
+
+
+def expected_labels(names: Sequence[str]) -> str:
+    """Returns the labels in words, for messages: "'neg' or 'pos'"."""
+    shown = [f"{name!r:.40}" for name in names]
+    return " or ".join(shown) if len(shown) == 2 else f"one of {listed(shown, 160)}"
+
+
+def _refuse_others(table: Table, names: tuple[str, ...]) -> None:
+    """Raises DataError for the first label that is none of the names."""
+    for line, row in zip(table.lines, table.rows, strict=True):
+        if len(row) > 1 and row[0] and row[1] and row[0] not in names:
+            where = printable(f"{table.path}, line {line}", 120)
+            raise DataError(f"{where} has the label {row[0]!r:.40}, which no training text has: expected {expected_labels(names)}")
+
+
+def _problem(fields: Sequence[str], names: tuple[str, ...], separator: str) -> str:
     """Returns why a line cannot be used; "" if it can."""
     if missing := separator if len(fields) < 2 else "label" if not fields[0] else "text" if not fields[1] else "":
         return f"has no {missing}"
     if fields[0] not in names:
-        return f"has the label {fields[0]!r:.40}, expected {names[0]!r:.40} or {names[1]!r:.40}"
+        return f"has the label {fields[0]!r:.40}, expected {expected_labels(names)} (a further class needs {FEWEST} texts)"
     return ""
 
 

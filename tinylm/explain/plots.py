@@ -46,8 +46,11 @@ def training_curves(records: Records, ngram: float | None = None, torch: Records
     members = sorted({record["member"] for record in records if "member" in record})  # of an ensemble, trained one after the other
     figure, axes = _axes("nats per text" if members else "nats per token")
     for member in members:
-        steps, losses = series([record for record in records if record.get("member") == member], "loss")
-        axes.plot(steps, losses, linewidth=0.8, label=f"training, member {member}")
+        own = [record for record in records if record.get("member") == member]
+        line = axes.plot(*series(own, "loss"), linewidth=0.8, label=f"training, member {member}")[0]
+        if any("val_loss" in record for record in own):
+            label = "validation of each" if member == members[0] else None
+            axes.plot(*series(own, "val_loss"), "--", color=line.get_color(), linewidth=1.4, label=label)
     if members:
         records = ()
     for whose, whole, style, mark in (("", records, "-", "o"), ("PyTorch: ", torch, ":", "x")):

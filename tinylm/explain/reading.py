@@ -8,12 +8,12 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from tinylm import ops
-from tinylm.data.labelled import encode_words
+from tinylm.data.labelled import encode_words, expected_labels
 from tinylm.data.pairs import make_batch
 from tinylm.data.tokenizers import Tokenizer, token_texts
 from tinylm.decode.stepping import evaluating
 from tinylm.engine.autograd import set_recording
-from tinylm.engine.devices import device_namespace, to_device
+from tinylm.engine.devices import device_namespace, to_device, to_numpy
 from tinylm.engine.stored_weights import Weights
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError
@@ -50,7 +50,7 @@ class Reading:
     """A model that reads a text, in evaluation mode while it does.
 
     about: what the loss is, in words that follow its value.  text: what is read.  ids: of the text (T,); of a translator the target's,
-    its beginning and end included.  tokenizer: None for a translator.  labels: of a classifier's class 0 and 1, else None.
+    its beginning and end included.  tokenizer: None for a translator.  labels: of a classifier's classes, else None.
     """
 
     model: Module
@@ -58,7 +58,7 @@ class Reading:
     text: str
     ids: np.ndarray
     tokenizer: Tokenizer | None = None
-    labels: tuple[str, str] | None = None
+    labels: tuple[str, ...] | None = None
     _tokens: list[str]
 
     def loss(self) -> Tensor:
@@ -216,9 +216,9 @@ class ClassifierReading(Reading):
     """A classifier says of which class the text is."""
 
     tokenizer: Tokenizer
-    labels: tuple[str, str]
+    labels: tuple[str, ...]
 
-    def __init__(self, model: Module, tokenizer: Tokenizer, names: tuple[str, str], text: str, label: str | None, device: str) -> None:
+    def __init__(self, model: Module, tokenizer: Tokenizer, names: tuple[str, ...], text: str, label: str | None, device: str) -> None:
         """label: by default the one that the model finds more likely. Raises ConfigError for an unknown label; DataError for
         a text without words."""
         ids = encode_words(tokenizer, text)
@@ -226,17 +226,18 @@ class ClassifierReading(Reading):
         self.text, self.ids, self.tokenizer, self.labels = text, ids, tokenizer, names
         self._ids, self._lengths = Tensor(to_device(ids[None], device)), np.array([len(ids)])
         if label is None:
-            label = names[self.output().item() > 0]
+            label = names[int(classification.said(to_numpy(self.output().data))[0])]
         if label not in names:
-            raise ConfigError(f"label {label!r}: expected {names[0]!r} or {names[1]!r}")
+            raise ConfigError(f"label {label!r}: expected {expected_labels(names)}")
         self.about = f"nats for the label {label!r}, over {len(ids)} words"
-        self._label = Tensor(to_device(np.array([names.index(label)], np.float32), device))
-        self.label = label
-        self._sign = 1 if label == names[1] else -1
+        self.label, self._class = label, names.index(label)
         self._tokens = token_texts(tokenizer, ids.tolist())
 
     def loss(self) -> Tensor:
-        return ops.binary_cross_entropy_with_logits(self.output(), self._label)
+        logits, label = self.output(), np.array([self._class])
+        if logits.ndim > 1:
+            return ops.cross_entropy(logits, Tensor(to_device(label, logits.device)))
+        return ops.binary_cross_entropy_with_logits(logits, Tensor(to_device(label.astype(np.float32), logits.device)))
 
     def output(self) -> Tensor:
         with set_recording(True), evaluating(self.model.modules()):
@@ -249,7 +250,8 @@ class ClassifierReading(Reading):
         return token_texts(self.tokenizer, [token, token])[1]
 
     def copies(self, count: int) -> Tensor:
-        return self.model(_repeated(self._ids, count), np.repeat(self._lengths, count)) * self._sign
+        logits = self.model(_repeated(self._ids, count), np.repeat(self._lengths, count))
+        return logits[:, self._class] if logits.ndim > 1 else logits * (1 if self._class else -1)
 
 
 def _repeated(ids: Tensor, count: int) -> Tensor:

@@ -20,7 +20,14 @@ RESULTS = {
     "stopped_early": "stopped early, since validation no longer improved",
     "accuracy": "accuracy on the test texts (fraction)",
     "naive_bayes_accuracy": "accuracy of naive Bayes on them, for comparison (fraction)",
+    "tfidf_accuracy": "accuracy of TF-IDF with logistic regression on them, for comparison (fraction)",
+    "majority_accuracy": "accuracy of always saying their most common label (fraction)",
+    "macro_f1": "mean of the F1 of the classes",
+    "log_loss": "log loss on the test texts (nats per text)",
+    "calibration_error": "calibration error (mean gap between confidence and accuracy)",
+    "temperature": "temperature that calibrates the probabilities",
     "train_texts": "texts to train on",
+    "valid_texts": "texts to validate each member on",
     "test_texts": "texts to test on",
     "skipped_lines": "lines of the file that could not be used",
     "parameters": "parameters of the model",
@@ -43,6 +50,8 @@ _LABELS: dict[str, tuple[str, str]] = {
     "weights": ("matrices of the model under adapters", ""),
     "tokenizer": ("a token is", ""),
     "split": ("which of the five splits into training and test texts", ""),
+    "folds": ("parts of the training texts, of which each member is validated on another", ""),
+    "class_weights": ("how much a text of each class counts", ""),
     "min_count": ("rarest word kept (occurrences)", ""),
     "bpe_size": ("byte-pair pieces", ""),
     "block_size": ("context (tokens)", ""),
@@ -54,16 +63,16 @@ _LABELS: dict[str, tuple[str, str]] = {
     "n_kv_head": ("heads of keys and values per layer", "llama"),
     "rope_theta": ("base of the rotary positions", "llama"),
     "n_embd": ("width of the embeddings (features)", ""),
-    "width": ("width of the embeddings (features)", ""),
+    "width": ("width of the embeddings (features)", "bag lstm transformer"),
     "n_hidden": ("width inside the feed-forward (features)", f"llama transformer {_RECURRENT}"),
     "hidden": ("width inside the feed-forward (features)", "lstm transformer"),
-    "buckets": ("rows of the table that the word pairs share", "bag"),
+    "buckets": ("rows of the table that the word pairs share", "linear bag"),
     "nonlinearity": ("nonlinearity of the hidden state", "rnn"),
     "bias": ("biases in the layers", "gpt llama"),
     "order": ("longest piece of text that is counted (tokens)", "ngram"),
     "dropout": ("dropout (probability)", ""),
     "input_dropout": ("dropout of the embeddings (probability)", _RECURRENT),
-    "word_dropout": ("dropout of whole words (probability)", "bag"),
+    "word_dropout": ("dropout of whole words (probability)", "linear bag"),
     "dropout_ramp": ("steps over which dropout rises to its value", ""),
     "batch_size": ("batch (sequences per step)", ""),
     "batch_tokens": ("batch (target tokens per step, at most)", ""),
@@ -105,11 +114,11 @@ _NGRAM = (  # counting needs no others
     "model", "data", "valid", "test", "encoding", "tokenizer", "min_count", "bpe_size", "order", "eval_tokens",
 )  # fmt: skip
 _OF_STEPS = ("best_val_loss", "best_step", "steps", "stopped_early")
-_NONE_AT_ZERO = ("dropout_ramp", "ema", "patience", "save_minutes", "sample_every")
+_NONE_AT_ZERO = ("dropout_ramp", "ema", "patience", "save_minutes", "sample_every", "folds")
 _PATHS = ("data", "valid", "test", "init")
 _MODELS = {
     "gpt": "GPT", "llama": "Llama", "transformer": "Transformer", "rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "ngram": "n-gram",
-    "bag": "bag of words and word pairs",
+    "linear": "linear model of words and word pairs", "bag": "bag of words and word pairs",
 }  # fmt: skip
 _TOKENS = {"char": "a character", "word": "a word", "whitespace": "a word between spaces", "bpe": "a byte-pair piece"}
 
@@ -148,7 +157,7 @@ def _used(name: str, train: Mapping[str, Any], task: str) -> bool:
         return train.get("tokenizer", "bpe") == "bpe" and not train.get("init")
     if name == "matrix_lr":
         return train.get("optimizer") == "muon"
-    if name in ("init", "valid", "test", "extend_vocabulary", "eval_tokens"):
+    if name in ("init", "valid", "test", "extend_vocabulary", "eval_tokens", "class_weights"):
         return bool(train[name])
     if name == "members":
         return train[name] != 1

@@ -67,20 +67,25 @@ def rnn_lm(kind: str, vocab: int, layers: int, width: int, hidden: int) -> Footp
     return Footprint(vocab * width + _recurrent(gates, layers, width, hidden) + vocab * (hidden + 1), layers)
 
 
-def bag_classifier(vocab: int, width: int, buckets: int) -> Footprint:
+def linear_classifier(vocab: int, buckets: int, outputs: int = 1) -> Footprint:
+    """Of models.classifier.LinearClassifier."""
+    return Footprint((vocab + buckets + 1) * outputs, 1, vocab + buckets)
+
+
+def bag_classifier(vocab: int, width: int, buckets: int, outputs: int = 1) -> Footprint:
     """Of models.classifier.BagClassifier."""
-    return Footprint((vocab + buckets) * width + width + 1, 1, vocab + buckets)
+    return Footprint((vocab + buckets) * width + (width + 1) * outputs, 1, vocab + buckets)
 
 
-def lstm_classifier(vocab: int, width: int, hidden: int, layers: int) -> Footprint:
+def lstm_classifier(vocab: int, width: int, hidden: int, layers: int, outputs: int = 1) -> Footprint:
     """Of models.classifier.LSTMClassifier."""
-    return Footprint(vocab * width + _recurrent(4, layers, width, hidden, directions=2) + 2 * hidden + 1, layers)
+    return Footprint(vocab * width + _recurrent(4, layers, width, hidden, directions=2) + (2 * hidden + 1) * outputs, layers)
 
 
-def transformer_classifier(vocab: int, width: int, hidden: int, layers: int) -> Footprint:
+def transformer_classifier(vocab: int, width: int, hidden: int, layers: int, outputs: int = 1) -> Footprint:
     """Of models.classifier.TransformerClassifier."""
     each = _transformer_layer(width, hidden)
-    return Footprint(vocab * width + layers * each + 2 * width + width + 1, layers, _POSITIONS * width)
+    return Footprint(vocab * width + layers * each + 2 * width + (width + 1) * outputs, layers, _POSITIONS * width)
 
 
 def translator(vocab: int, width: int, hidden: int, layers: int, longest: int) -> Footprint:

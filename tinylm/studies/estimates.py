@@ -11,7 +11,8 @@ from tinylm.data.labelled import LabelledTexts
 from tinylm.data.pairs import Pairs
 from tinylm.studies.measured_runs import Measuring, RunEstimate, measured, spread
 from tinylm.train.tasks.classifier_config import ClassifierConfig
-from tinylm.train.tasks.classifier_run import Classification, ClassifierRun
+from tinylm.train.tasks.classifier_run import ClassifierRun
+from tinylm.train.tasks.classifier_task import Classification
 from tinylm.train.tasks.language_model_config import TrainConfig
 from tinylm.train.tasks.language_modeling import LanguageModeling, Run
 from tinylm.train.tasks.token_losses import rows_at_once, validated_tokens

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinylm.data.labelled import load_labelled
+from tinylm.data.labelled import load_parts
 from tinylm.data.pairs import Batch
 from tinylm.engine.random_keys import Generator, drawing_from
 from tinylm.errors import CheckpointError, DataError
@@ -18,7 +18,7 @@ from tinylm.train.loop import Training
 from tinylm.train.snapshots import restore
 from tinylm.train.tasks.classification import prepare_split
 from tinylm.train.tasks.classifier_config import ClassifierConfig
-from tinylm.train.tasks.classifier_run import Classification
+from tinylm.train.tasks.classifier_task import Classification
 from tinylm.train.tasks.data_note import data_note, what_changed
 from tinylm.train.tasks.language_model_config import TrainConfig
 from tinylm.train.tasks.language_modeling import LanguageModeling
@@ -78,7 +78,7 @@ def task_with_batch(folder: Path, batch: dict[str, np.ndarray], afresh: bool) ->
         pairs = Batch(**{**batch, "target_tokens": int(batch["target_tokens"])})  # type: ignore[arg-type]
         return Translation(config, model, OneBatch(pairs, afresh), vocabulary_of(folder, tokenizer))
     if isinstance(config, ClassifierConfig):  # its batch is one of its texts, which are read again
-        data = load_labelled(config.data, config.encoding)
+        data = load_parts(config.data, config.valid, config.test, config.encoding)
         if problem := what_changed(folder, data_note(data, config.data)):
             raise DataError(f"the failed step cannot be repeated: {problem}")
         return Classification(config, model, prepare_split(data, config.split, config.min_count, tokenizer))

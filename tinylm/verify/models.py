@@ -13,7 +13,7 @@ from tinylm import nn
 from tinylm.engine.random_keys import Generator, drawing_from
 from tinylm.errors import ConfigError
 from tinylm.models import GPT, GPTConfig, Llama, RNNModel, TransformerModel
-from tinylm.models.classifier import BagClassifier, Ensemble, LSTMClassifier, TransformerClassifier
+from tinylm.models.classifier import BagClassifier, Ensemble, LinearClassifier, LSTMClassifier, TransformerClassifier
 from tinylm.models.llama import LlamaConfig
 from tinylm.models.translator import RecurrentTranslator, Translator
 
@@ -121,6 +121,7 @@ MODELS: dict[str, Builder] = {
     "translator": lambda of: (of(Translator)(11, 8, 2, 12, 2, 0.0, 16), _sentences()),
     "recurrent_translator": lambda of: (of(RecurrentTranslator)(11, 8, 2, 0.0), _sentences()),
     # Classifiers of 3 padded texts; the ensemble as a run of scripts/classify.py stores it
+    "linear_classifier": lambda of: (of(LinearClassifier)(13, 17, classes=3), _texts()),
     "bag_classifier": _bag_classifier,
     "lstm_classifier": lambda of: (of(LSTMClassifier)(13, 8, 6, 2), _texts()),
     "transformer_classifier": lambda of: (of(TransformerClassifier)(13, 8, 2, 12, 2), _texts()),

@@ -12,7 +12,7 @@ from tinylm.explain.forward.recurrent import recurrent, recurrent_names
 from tinylm.explain.forward.taps import Site, Written
 from tinylm.explain.forward.transformer_layers import decoder_layer, encoder_layer, layer_names
 from tinylm.models import GPT, Llama, RNNModel, TransformerModel
-from tinylm.models.classifier import BagClassifier, Ensemble, LSTMClassifier, TransformerClassifier
+from tinylm.models.classifier import BagClassifier, Ensemble, LinearClassifier, LSTMClassifier, TransformerClassifier
 from tinylm.models.gpt import Block
 from tinylm.models.llama import LlamaBlock
 from tinylm.models.translator import RecurrentTranslator, Translator
@@ -40,6 +40,7 @@ _OUTSIDE: dict[type, list[_Outside]] = {  # in the order of the computation
     Llama: [("model.embed_tokens", "", "embed", False), ("model.norm", "", "norm_f", False), ("lm_head", "", "logits", False)],
     TransformerModel: _RECURRENT,
     RNNModel: _RECURRENT,
+    LinearClassifier: [("encoder", "", "embed", False), _CLASSIFIER[2]],
     BagClassifier: [("encoder", "", "embed", False), *_CLASSIFIER[1:]],
     LSTMClassifier: _CLASSIFIER,
     TransformerClassifier: [_CLASSIFIER[0], ("transformer_encoder.norm", "", "norm_f", _FIRST), *_CLASSIFIER[1:]],

@@ -54,7 +54,7 @@ def model_page(
     path: str | Path | None = None,
     exact: bool = False,
     *,
-    labels: tuple[str, str] = ("0", "1"),
+    labels: tuple[str, ...] = ("0", "1"),
 ) -> ModelPage:
     """Writes a page with the model inside to `path`, if there is one, and returns it; it needs no other file and no network.
 
@@ -62,7 +62,8 @@ def model_page(
     lens, the loss, and what changes when heads, MLPs, units or weights are scaled; a second tab is the backward pass of `text`.
     Weights are rounded to float16, or float32 if `exact`; the page says how far that moves the logits. A model of more than
     three million parameters, of another kind than models.js computes, or with tokens that are neither characters nor words, is
-    shown as it read `text`, which cannot be changed then. labels: of a classifier's class 0 and 1.
+    shown as it read `text`, which cannot be changed then. labels: of a classifier's classes; of more than two the page shows the
+    one that the text has, against all others.
 
     Raises ConfigError for a text too short or too long; DataError for characters that the tokenizer does not know; RangeError for
     weights that are not finite, or too large for float16; CheckpointError if the file cannot be written.
@@ -77,7 +78,7 @@ def reading_page(reading: Reading, path: str | Path | None = None, exact: bool =
     """As `model_page`, of a model that reads a text, also of a translator."""
     problem = "a translator reads two texts" if reading.tokenizer is None else live_problem(reading.model, reading.tokenizer)
     data: dict[str, Any] = {
-        "text": reading.text, "labels": reading.labels, "about": about(reading.model), "problem": problem, "model": None,
+        "text": reading.text, "labels": _two_labels(reading), "about": about(reading.model), "problem": problem, "model": None,
         "tokenizer": None, "rounding": "", "run": None,
         "loss": reading.about, "backward": backward_record(reading.loss(), model=reading.model, about=reading.about),
     }  # fmt: skip
@@ -94,6 +95,13 @@ def reading_page(reading: Reading, path: str | Path | None = None, exact: bool =
     if path is not None:
         write_atomically(Path(path), content)
     return ModelPage(content, problem)
+
+
+def _two_labels(reading: Reading) -> tuple[str, ...] | None:
+    """Returns the labels that the page decides between: of more than two classes the text's own and all the others."""
+    if isinstance(reading, ClassifierReading) and len(reading.labels) > 2:
+        return "another label", reading.label
+    return reading.labels
 
 
 def _alone(script: str, name: str) -> str:

@@ -93,6 +93,7 @@ function ensemble(config, weights, ids, keep) {
   const M = each.length, logits = array(each[0].shape), V = config.vocab_size;
   if (config.mean === "logits") {
     for (const {data} of each) data.forEach((v, i) => (logits.data[i] += v / M));
+    if (config.prior && ids.every(id => id === 0)) logits.data.set(config.prior); // no word is known
     return keep("logits", logits);
   }
   const p = each.map(({shape, data}) => softmax(array([1, ...shape], data), false).data);

@@ -61,7 +61,7 @@ function recordedDecision() {
       ? null
       : step(
           "From where",
-          ["What each word, and the pair that it ends, adds to the logit: w · r E / √n"],
+          [`What each word, and the pair that it ends, adds to the logit: ${record.run.formula}`],
           [
             bars("bars words", "what each word adds to the logit", adds, {
               text: i => `position ${i}, ${quoted(state.tokens[i])}: adds ${signed(adds[i], 4)} to the logit`,

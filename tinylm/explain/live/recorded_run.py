@@ -15,8 +15,8 @@ from tinylm.errors import ConfigError
 from tinylm.explain.activations import Activations, cache, names
 from tinylm.explain.gates import is_recurrent
 from tinylm.explain.questions.readout import readout
-from tinylm.explain.reading import Reading
-from tinylm.models.classifier import BagClassifier
+from tinylm.explain.reading import ClassifierReading, Reading
+from tinylm.models.classifier import BagClassifier, LinearClassifier
 
 _LARGEST = 1_500_000  # numbers that are kept of arrays, 2 bytes each
 _LONGEST = 256  # tokens of a text whose attention is kept
@@ -32,7 +32,8 @@ def recorded_run(reading: Reading) -> dict[str, Any]:
     gates and states of recurrent layers, under the names of `explain.names`, as float16 in base64, as far as _LARGEST goes, and
     `omitted`, the names of those beyond; norms: of the residual streams, one number per position; post_norm: whether these are taken
     after the norms; for a language model ids, losses of each token but the first, `predictions` and `lens`, of each position the
-    likeliest tokens (see `_likeliest`); logit of a classifier, and what each word of a bag adds to it.
+    likeliest tokens (see `_likeliest`); logit of a classifier, of more than two
+    classes that of the label against all others, and what each word of a bag or a linear model adds to it, with the formula.
     """
     model = reading.model
     known = names(model)
@@ -49,8 +50,10 @@ def recorded_run(reading: Reading) -> dict[str, Any]:
             "norms": {name: np.linalg.norm(to_numpy(seen[name].data)[0], axis=-1).astype(float).round(4).tolist() for name in streams},
             "post_norm": not any(name.endswith(".norm_1") for name in known),
         }  # fmt: skip
-        if reading.labels is not None:
-            return run | {"logit": float(output[0]), "adds": _added_by_words(model, reading.ids)}
+        if isinstance(reading, ClassifierReading):
+            place = reading.labels.index(reading.label)
+            adds = _added_by_words(model, reading.ids, place)
+            return run | {"logit": _log_odds(output[0], place), "adds": adds, "formula": _formula(model)}
         if reading.tokenizer is None:
             return run | {"sentence": f"Loss {reading.loss().item():.4f} {reading.about}."}
         return run | _as_language_model(reading, output[0], seen, streams)
@@ -141,16 +144,39 @@ def _lens(reading: Reading, stream: Tensor, spelt: _Spelling) -> list[dict[str, 
 # ---------------------------------------------------------------- bags of words
 
 
-def _added_by_words(model: Any, ids: np.ndarray) -> list[float] | None:
-    """Returns what each word of a text adds to the logit of bags of words, the mean over the members: w · r_i E_i / √n of its own row and
-    of the pair that it ends. None for other classifiers."""
-    members = [member for member in getattr(model, "members", [model]) if isinstance(member, BagClassifier)]
+def _log_odds(output: np.ndarray, label: int) -> float:
+    """Returns the logit of class 1, or of more than two classes log p(label) - log (1 - p(label))."""
+    if output.ndim == 0:
+        return float(output)
+    others = np.delete(output.astype(np.float64), label)
+    return float(output[label] - np.logaddexp.reduce(others))
+
+
+def _formula(model: Any) -> str:
+    """Returns what `_added_by_words` computes, as the page says it."""
+    return "s V" if any(isinstance(module, LinearClassifier) for module in model.modules()) else "w · r E / √n"
+
+
+def _added_by_words(model: Any, ids: np.ndarray, label: int) -> list[float] | None:
+    """Returns what each word of a text adds to the logit of bags of words and linear models, the mean over the members: w · r_i E_i / √n
+    or s_i V_i of its own row and of the pair that it ends; of more than two classes to the logit of the label. None for other
+    classifiers."""
+    members = [member for member in getattr(model, "members", [model]) if isinstance(member, BagClassifier | LinearClassifier)]
     if not members:
         return None
     total = np.zeros(len(ids))
     for member in members:
-        rows = member.rows(np.array([ids]))[0]  # of the words, then of the pairs
-        ratios, table, w = (to_numpy(tensor.data) for tensor in (member.ratios, member.encoder.weight, member.decoder.weight))
-        each = ratios[rows] * (table[rows] @ w[0]) / np.sqrt(len(rows))
+        each = _row_values(member, ids, label if member.classes > 2 else 0)
         total += each[: len(ids)] + np.concatenate([[0.0], each[len(ids) :]])
     return (total / len(members)).tolist()
+
+
+def _row_values(member: BagClassifier | LinearClassifier, ids: np.ndarray, output: int) -> np.ndarray:
+    """Returns what each row adds to a logit, those of the words and then those of the pairs."""
+    rows = member.rows(np.array([ids]))[0]
+    table = to_numpy(member.encoder.weight.data)
+    if isinstance(member, LinearClassifier):
+        present = member.present(np.array([ids]), np.ones((1, len(ids)), bool))[0]
+        return to_numpy(member.scale.data)[rows] * table[rows, output] * present
+    ratios, w = (to_numpy(tensor.data) for tensor in (member.ratios, member.decoder.weight))
+    return ratios[rows] * (table[rows] @ w[output]) / np.sqrt(len(rows))

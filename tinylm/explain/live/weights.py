@@ -114,6 +114,8 @@ def _rounded_array(name: str, tensor: Tensor, dtype: np.dtype) -> np.ndarray:
 
 def described(model: Any) -> tuple[str, dict[str, Any]]:
     """Returns (kind, config) of a model. Raises ConfigError for one that models.js does not compute."""
+    if isinstance(model, TextClassifier) and model.classes > 2:
+        raise ConfigError(f"it tells {model.classes} classes apart, and the page's decision is between two")
     if type(model) is GPT:
         return "gpt", _without(dataclasses.asdict(model.config), "dropout", "bias", "tied")
     if type(model) is Llama:
@@ -134,7 +136,9 @@ def described(model: Any) -> tuple[str, dict[str, Any]]:
         pairs = [described(member) for member in model.members]
         shared = {name: pairs[0][1].get(name) for name in ("vocab_size", "block_size")}
         mean = "probabilities" if type(model) is Ensemble else "logits"
-        return "ensemble", {**shared, "members": [{"kind": kind, "config": config} for kind, config in pairs], "mean": mean}
+        prior = model.prior.numpy().tolist() if getattr(model, "calibrated", False) else None
+        members = [{"kind": kind, "config": config} for kind, config in pairs]
+        return "ensemble", {**shared, "members": members, "mean": mean, "prior": prior}
     raise ConfigError(f"the page computes GPTs, Llamas, recurrent models and two kinds of classifiers, not a {type(model).__name__}")
 
 

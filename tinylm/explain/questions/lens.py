@@ -178,7 +178,7 @@ def _streams(model: Module) -> dict[str, list[str]]:
 
 
 def _read(model: Module, parts: Sequence[_Part], layer: str, seen: Activations) -> Tensor:
-    """Returns the logits of one layer, (1, T, V) or (1,); of an ensemble as it combines those of its members."""
+    """Returns the logits of one layer, (1, T, V), or of a classifier (1,) or (1, K); of an ensemble as it combines those of its members."""
     with no_grad():
         each = [
             readout(member, ops.concatenate([seen[prefix + name] for name in layers[layer]], axis=2)) for prefix, member, layers in parts
@@ -197,11 +197,12 @@ def _most_likely(logs: np.ndarray, top: int) -> np.ndarray:
 
 
 def _log_probabilities(logits: Tensor, classifies: bool) -> np.ndarray:
-    """Returns log p of every token at every position (T, V), or of both classes (1, 2), float64."""
+    """Returns log p of every token at every position (T, V), or of all classes (1, K), float64."""
     z = logits.numpy().astype(np.float64)
-    if classifies:
+    if classifies and z.ndim == 1:
         return -np.logaddexp(0, np.stack([z, -z], axis=1))
-    z = z[0] - z[0].max(axis=1, keepdims=True)
+    z = z if classifies else z[0]
+    z = z - z.max(axis=1, keepdims=True)
     return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
 
 

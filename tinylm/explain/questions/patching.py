@@ -97,7 +97,7 @@ def _shown(recovery: float) -> Text:
 
 def patch(
     model: Module, ids: Any, other: Any, *, source: Any = None, what: What = "stream", answer: int | None = None,
-    metric: Metric | None = None, texts: Texts | None = None,
+    metric: Metric | None = None, texts: Texts | None = None, labels: Sequence[str] | None = None,
 ) -> Patching:  # fmt: skip
     """Reads `other` with one activation of the text's run put in at a time, and returns how much of the answer to the text comes back.
 
@@ -106,8 +106,9 @@ def patch(
     recurrent layer at one step; 'attn' and 'mlp' are what these branches add at one position; 'heads' what each head adds at all
     positions. answer: the token that the model should say after the text; by default the one that it does. metric:
     'logit-difference' is the logit of the answer minus that of what the model says after `other`, and the default where these
-    are not the same token; 'log-probability' is that of the answer. Of a classifier it is the logit of class 1. texts: what a token
-    id is called. An ensemble's members are patched together.
+    are not the same token; 'log-probability' is that of the answer. Of a classifier of two classes it is the
+    logit of class 1; the classes of another are its tokens. texts: what a token id is called; labels: what the classes are. An
+    ensemble's members are patched together.
     Raises ConfigError if the metric is the same for both texts, for a model without such activations, or unknown settings;
     ShapeError for texts of different lengths.
     """
@@ -118,7 +119,7 @@ def patch(
     text, corrupted = _subjects(model, ids, other, source)
     rows = _activations(model, what)
     before, after = text.logits(), corrupted.logits()
-    measure, words = _metric(before, after, answer, metric, texts)
+    measure, words = _metric(before, after, answer, metric, texts if labels is None else labels.__getitem__)
     in_text, in_other = float(measure(before)[0]), float(measure(after)[0])
     if not abs(in_text - in_other) > _SMALL * np.finfo(before.dtype).eps * max(1.0, abs(in_text), abs(in_other)):
         raise ConfigError(f"{words} is {in_text:.4g} for the text and {in_other:.4g} for the other one: there is no difference to recover")

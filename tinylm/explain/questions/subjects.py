@@ -12,7 +12,7 @@ from tinylm.engine.devices import to_device, to_numpy
 from tinylm.engine.tensor import Tensor, as_array
 from tinylm.errors import AnomalyError, ConfigError, RangeError, ShapeError
 from tinylm.models import LanguageModel
-from tinylm.models.classifier import BagClassifier, TextClassifier
+from tinylm.models.classifier import BagClassifier, LinearClassifier, TextClassifier
 from tinylm.models.translator import TranslationModel
 from tinylm.nn import Module
 
@@ -38,7 +38,7 @@ class Subject:
         return self.ids if self.source is None else self.source
 
     def logits(self, copies: int = 1) -> Tensor:
-        """Returns the logits of so many copies of the text: (copies, T, V), or (copies,) of a classifier."""
+        """Returns the logits of so many copies of the text: (copies, T, V), of a classifier (copies,), of K > 2 classes (copies, 1, K)."""
         with no_grad(), evaluating(self.model.modules()):
             return self._logits(copies)
 
@@ -88,16 +88,20 @@ class _Translation(Subject):
 
 
 class _Classification(Subject):
-    """A classifier, which says of which class the text is."""
+    """A classifier, which says of which class the text is. Of more than two classes its logits are those of one position, whose tokens
+    are the classes."""
 
     def __init__(self, model: TextClassifier, ids: np.ndarray, label: int) -> None:
         self.model, self.ids, self.targets = model, ids, np.array([label])
 
     def _logits(self, copies: int) -> Tensor:
-        return self.model(self._copies(self.ids, copies), np.full(copies, len(self.ids)))
+        logits = self.model(self._copies(self.ids, copies), np.full(copies, len(self.ids)))
+        return logits if logits.ndim == 1 else ops.expand_dims(logits, 1)
 
     def losses(self, logits: Tensor) -> np.ndarray:
-        """Returns log(1 + exp(∓z)) of each copy's logit z, for label 1 or 0."""
+        """Returns log(1 + exp(∓z)) of each copy's logit z, for label 1 or 0; of more classes as of one position."""
+        if logits.ndim > 1:
+            return super().losses(logits)
         z = _no_nan(logits.numpy().astype(np.float64))
         return np.logaddexp(0, -z if self.targets[0] else z)
 
@@ -112,7 +116,7 @@ def subject_of(model: Module, ids: Any, source: Any = None, label: int | None = 
     """Returns a model with the text that it reads.
 
     ids: (T,) integers; of a translator the target, with the ids that begin and end it. source: what a translator translates,
-    (S,). label: the class of a classifier's text, 0 or 1; by default the one that it finds more likely.
+    (S,). label: the class of a classifier's text, from 0 on; by default the one that it finds more likely.
     Raises ConfigError for a model that reads no text, or another argument than its kind needs; ShapeError or RangeError for such ids.
     """
     if not isinstance(model, LanguageModel | TranslationModel | TextClassifier):
@@ -124,12 +128,16 @@ def subject_of(model: Module, ids: Any, source: Any = None, label: int | None = 
     if isinstance(model, TranslationModel):
         return _Translation(model, _checked("source", source), text)
     if isinstance(model, TextClassifier):
-        if isinstance(model, BagClassifier):
-            raise ConfigError("a BagClassifier has no layers to look into: expected an LSTM or Transformer classifier, or an ensemble")
+        if isinstance(model, BagClassifier | LinearClassifier):
+            raise ConfigError(
+                f"a {type(model).__name__} has no layers to look into: expected an LSTM or Transformer classifier, or an ensemble"
+            )
         if label is None:
-            label = int(_Classification(model, text, 0).logits().item() > 0)
-        if label not in (0, 1):
-            raise RangeError(f"label is {label!r:.40}: expected 0 or 1")
+            logits = _Classification(model, text, 0).logits().numpy()
+            label = int(logits[0] > 0) if logits.ndim == 1 else int(logits[0, 0].argmax())
+        if label not in range(model.classes):
+            expected = "0 or 1" if model.classes == 2 else f"0 to {model.classes - 1}"
+            raise RangeError(f"label is {label!r:.40}: expected {expected}")
         return _Classification(model, text, label)
     return _Language(model, text)
 

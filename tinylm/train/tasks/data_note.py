@@ -26,7 +26,9 @@ def data_note(data: str | Corpus | LabelledTexts | Pairs, source: str) -> dict[s
         digests = {"text": hashlib.sha256(data.encode("utf-8", "surrogatepass")).hexdigest()}
         return {"source": source, "characters": len(data), "digests": digests}
     if isinstance(data, LabelledTexts):
-        contents = {"texts": data.texts, "labels": [data.names[label] for label in data.labels.tolist()]}
+        contents = _labelled_contents(data, "")
+        for name, part in (("validation ", data.validation), ("test ", data.test)):
+            contents |= _labelled_contents(part, name) if part else {}
     else:
         contents = {f"{part} pairs": [side for pair in pairs for side in pair] for part, pairs in
                     (("training", data.train), ("validation", data.validation), ("test", data.test))}  # fmt: skip
@@ -41,6 +43,10 @@ def source_of(files: Mapping[str, Any]) -> str:
 def token_counts(tokenizer: Tokenizer, train_ids: np.ndarray, val_ids: np.ndarray) -> str:
     """Returns how many tokens the parts of a text have, in words."""
     return f"{len(train_ids):,} tokens of {tokenizer.vocab_size:,} kinds, {len(val_ids):,} more for validation"
+
+
+def _labelled_contents(data: LabelledTexts, part: str) -> dict[str, list[str]]:
+    return {f"{part}texts": data.texts, f"{part}labels": [data.names[label] for label in data.labels.tolist()]}
 
 
 def digest_of(texts: Sequence[str]) -> str:

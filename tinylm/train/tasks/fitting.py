@@ -18,6 +18,7 @@ from tinylm.files.json_files import read_json
 from tinylm.files.regular_files import exists, open_regular
 from tinylm.train.loop import Training
 from tinylm.train.run_folder import RunLock, remove_run
+from tinylm.train.tasks.class_figures import figures_of
 from tinylm.train.tasks.classification import load_classifier, text_probabilities
 from tinylm.train.tasks.classifier_config import ClassifierConfig
 from tinylm.train.tasks.classifier_run import ClassifierRun
@@ -90,15 +91,16 @@ class FittedClassifier(Fitted):
             raise DataError(f"texts[{number}]: {error}") from error
 
     def evaluate(self, texts: Iterable[str], labels: Iterable[Any]) -> dict[str, Any]:
-        """Returns {"texts": how many, "accuracy": the part of them whose label is the most likely one}.
+        """Returns the figures of `figures_of`: "texts", "accuracy" and its interval, those of each label, "log_loss" and others.
 
         Raises DataError as `predict` does, for a label that the classifier does not know, and for no text.
         """
         given, expected = checked_labelled(texts, labels)
         if unknown := next((label for label in expected if label not in self.labels), None):
             raise DataError(f"the label {unknown!r:.60} is not one that the classifier tells apart: {', '.join(self.labels):.200}")
-        right = sum(said == label for said, label in zip(self.predict(given), expected, strict=True))
-        return {"texts": len(given), "accuracy": right / len(given)}
+        ids = [self._encoded(i, text) for i, text in enumerate(given)]
+        numbers = np.array([self.labels.index(label) for label in expected], np.int64)
+        return figures_of(text_probabilities(self.model, ids), numbers, self.labels)
 
     def facts(self) -> dict[str, str]:
         model, *others = super().facts().items()

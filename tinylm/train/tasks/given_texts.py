@@ -1,12 +1,13 @@
 """Texts, labels and pairs that are given in Python: checked, and as the data of a run."""
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from tinylm.checks import shown
-from tinylm.data.labelled import LabelledTexts
+from tinylm.data.labelled import FEWEST, LabelledTexts, classes_of
 from tinylm.data.pairs import Pair, Pairs, split_pairs
 from tinylm.errors import DataError
 
@@ -30,12 +31,17 @@ def checked_labelled(texts: Iterable[str], labels: Iterable[Any]) -> tuple[list[
 
 
 def labelled_data(texts: Iterable[str], labels: Iterable[Any]) -> LabelledTexts:
-    """Returns the data of a classifier's run. Raises DataError as `checked_labelled` does, and if there are not two different labels."""
+    """Returns the data of a classifier's run: its classes are those of `classes_of`.
+
+    Raises DataError as `checked_labelled` does, for a label of too few texts, and if there are not at least two different labels."""
     given, named = checked_labelled(texts, labels)
-    names = sorted(set(named))
-    if len(names) != 2:
-        raise DataError(f"the texts have {len(names)} different labels, {', '.join(map(repr, names)):.120}: expected 2")
-    return LabelledTexts(given, np.array([names.index(label) for label in named], np.int64), (names[0], names[1]), 0, "")
+    counts = Counter(named)
+    names = classes_of(counts)
+    if rare := next((label for label in counts if label not in names), None):
+        raise DataError(f"the label {rare!r:.60} has {counts[rare]} texts: expected at least {FEWEST} for a third or further label")
+    if len(names) < 2:
+        raise DataError(f"the texts have one label only, {names[0]!r:.60}: expected at least 2")
+    return LabelledTexts(given, np.array([names.index(label) for label in named], np.int64), names, 0, "")
 
 
 def checked_pairs(pairs: Iterable[Pair]) -> list[Pair]:

@@ -71,13 +71,22 @@ def read_config(folder: str | Path, expected: type[S], after: tuple[Path, ...] =
     return config, tokenizer
 
 
+def labels_of(folder: Path) -> tuple[str, ...]:
+    """Returns the labels of the classes of a classifier's run. Raises CheckpointError when config.json has no usable ones."""
+    names: Any = read_record(folder).get("labels")
+    usable = isinstance(names, list) and len(names) >= 2 and all(isinstance(name, str) for name in names)
+    if not usable or len(set(names)) < len(names):
+        raise CheckpointError(f"{folder / 'config.json'} is damaged: labels are {names!r:.200}")
+    return tuple(names)
+
+
 def _compare_sizes(folder: Path, config: Settings, tokenizer: Tokenizer) -> None:
     """Raises CheckpointError if config.json describes a model that is much larger than any file of weights that lies beside it: building
     it would take minutes and gigabytes before its weights were found not to fit."""
     if isinstance(config, TranslationConfig):
         size = translation_config.footprint(config, tokenizer.vocab_size)
     elif isinstance(config, ClassifierConfig):
-        size = classifier_config.footprint(config, tokenizer.vocab_size)
+        size = classifier_config.footprint(config, tokenizer.vocab_size, len(labels_of(folder)))
     elif isinstance(config, TrainConfig) and config.model != "ngram":
         size = language_model_config.footprint(config, tokenizer.vocab_size)
     else:
@@ -176,7 +185,7 @@ def untrained_model(folder: Path, config: Settings, tokenizer: Tokenizer) -> Any
     if isinstance(config, TranslationConfig):
         return build_translator(config, vocabulary_of(folder, tokenizer).size)
     if isinstance(config, ClassifierConfig):
-        return build_classifier(config, tokenizer.vocab_size)
+        return build_classifier(config, tokenizer.vocab_size, len(labels_of(folder)))
     assert isinstance(config, TrainConfig)
     if config.model == "ngram":
         return NgramLM(tokenizer.vocab_size, config.order)
