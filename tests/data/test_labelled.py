@@ -192,6 +192,6 @@ def test_parts_of_their_own(tmp_path: Path) -> None:
     other.write_text("b\tnew\nc\tnewer\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"other.tsv, line 2 has the label 'c', which no training text has: expected 'a' or 'b'"):
         load_parts(data, test=other)
-    other.write_text("b\tnew\nno label\n", encoding="utf-8")
-    with pytest.raises(DataError, match=r"1 of the 2 lines of .*other.tsv cannot be used, more than 1 %: line 2 has no tab"):
+    other.write_text("b\tnew\nno label\nnone here\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"2 of the 3 lines of .*other.tsv cannot be used, more than 1 %: line 2 has no tab"):
         load_parts(data, validation=other)

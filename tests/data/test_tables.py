@@ -117,7 +117,7 @@ def load_labelled_text(folder: Path, text: str, name: str):
 def test_an_unknown_header_is_one_bad_line_at_most(tmp_path: Path) -> None:
     data = load_labelled_text(tmp_path, "verdict\twords\n1\tgood\n0\tbad\n", "small.tsv")
     assert (data.texts, data.skipped) == (["good", "bad"], 1)
-    assert data.first_skipped == "line 1 has the label 'verdict', expected '0' or '1'"
+    assert data.first_skipped == "line 1 has the label 'verdict', expected '0' or '1' (a further class needs 3 texts)"
 
 
 def test_only_a_header(tmp_path: Path) -> None:
