@@ -15,7 +15,7 @@ from support.new_runs import new_run
 from support.resuming import refuse_changes, refuse_without_resume, value_of
 from support.run_folders import folder_or_temporary, named, say_if_finished
 from support.tables import screen
-from support.texts import texts_of
+from support.texts import is_blank_line, texts_of
 
 from tinylm.data.labelled import MAX_WORDS, SPLITS, LabelledTexts, encode_words, load_labelled
 from tinylm.engine.products import Precision, products
@@ -70,7 +70,8 @@ class Compare:
 
 @dataclass(frozen=True)
 class Run:
-    """Prints one line per text as soon as it is read: its label, the probability of the label, and the text."""
+    """Prints one line per text as soon as it is read: its label, the probability of the label, and the text. A blank line of the
+    file or the standard input gives a blank line."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """the run folder that 'classify train' wrote"""
@@ -180,6 +181,9 @@ def classify(arguments: Run) -> None:
     texts = texts_of(arguments.texts, arguments.file, arguments.encoding)
     model, tokenizer, names = load_classifier(arguments.run)
     for name, text in texts:
+        if is_blank_line(text, arguments.texts):
+            print(flush=True)
+            continue
         try:
             with products(arguments.precision):
                 logit = float(logits_of(model, [encode_words(tokenizer, text)])[0])

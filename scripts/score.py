@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 from support import console
 from support.tables import screen
+from support.texts import is_blank_line
 
 from tinylm.data.corpora import read_text
 from tinylm.decode import Score, score_text
@@ -36,7 +37,7 @@ class Arguments:
     encoding: str = "utf-8"
     """of the file, by Python's name: utf-8, latin-1, utf-16, cp1252, ..."""
     sentences: bool = False
-    """every text, or every line of the file that is not empty, is a sentence whose line break (EOS) is also scored"""
+    """every text, or every line of the file, is a sentence whose line break (EOS) is also scored; a blank line gives a blank line"""
     tokens: bool = True
     """print each token; --no-tokens prints the totals only"""
     weights: Weights = "stored"
@@ -55,9 +56,10 @@ def main() -> None:
         raise ConfigError("give texts to score, or --file, and not both")
     with products(arguments.precision):
         scores = scores_of(arguments)
+    known = [score for score in scores if score is not None]
     output = screen(100)
     if arguments.tokens and arguments.file is None:
-        for score in scores:
+        for score in known:
             table = Table("token", "log p", "p", box=None)
             for token, log_p in zip(score.tokens, score.log_probabilities.tolist(), strict=True):
                 table.add_row(Text(repr(token)), f"{log_p:.4f}", f"{math.exp(log_p):.4f}")
@@ -65,18 +67,24 @@ def main() -> None:
             output.print()
     table = Table("text", "tokens", "unknown", "log p (nats)", "perplexity", "bits/byte", box=None)
     for score in scores:
+        if score is None:
+            table.add_row()
+            continue
         shown = score.text if len(score.text) <= 30 else score.text[:29] + "…"
         row(table, repr(shown), score)
-    if len(scores) > 1:
-        row(table, f"all {len(scores)}", total(scores))
+    if len(known) > 1:
+        row(table, f"all {len(known)}", total(known))
     output.print(table)
 
 
-def scores_of(arguments: Arguments) -> list[Score]:
-    """Returns the score of each text. Raises DataError naming one that cannot be encoded."""
+def scores_of(arguments: Arguments) -> list[Score | None]:
+    """Returns the score of each text, None for a blank line of a file of sentences. Raises DataError naming one that cannot be encoded."""
     model, tokenizer, _ = load_run(arguments.run, arguments.device, arguments.weights)
-    scores = []
+    scores: list[Score | None] = []
     for name, text in named_texts(arguments):
+        if arguments.sentences and is_blank_line(text, arguments.texts):
+            scores.append(None)
+            continue
         text = text[:100] if arguments.dry_run else text
         try:
             scores.append(score_text(model, tokenizer, text, sentence=arguments.sentences, device=arguments.device))
@@ -92,7 +100,7 @@ def named_texts(arguments: Arguments) -> list[tuple[str, str]]:
     text = read_text(arguments.file, arguments.encoding)
     if not arguments.sentences:
         return [(str(arguments.file), text)]
-    return [(f"{arguments.file}, line {i}", line) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
+    return [(f"{arguments.file}, line {i}", line) for i, line in enumerate(text.removesuffix("\n").split("\n"), 1)]
 
 
 def total(scores: list[Score]) -> Score:

@@ -11,7 +11,7 @@ from support import console
 from support.new_runs import new_run
 from support.resuming import FREE_ON_RESUME, refuse_changes, refuse_without_resume, value_of
 from support.run_folders import folder_or_temporary, say_if_finished
-from support.texts import texts_of
+from support.texts import is_blank_line, texts_of
 from support.translate_compare import Compare, compare
 from support.translation import BEAMS, baselines, fitting, load, score, shortened, show, sizes, train_shown, translations
 
@@ -49,8 +49,9 @@ class Train(TranslationConfig):
 
 @dataclass(frozen=True)
 class Translate:
-    """Prints one translation per line, each as soon as it is ready. A source that is empty or longer than the model's
-    block is an error that names its line."""
+    """Prints one translation per line, each as soon as it is ready, and a blank line for a blank line. A source that is longer
+    than the model's block, or an argument that is empty, is an error that names its place. Names, numbers and characters
+    that the training sources do not have are copied."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """a run folder that 'translate train' wrote"""
@@ -64,6 +65,9 @@ class Translate:
     """number of hypotheses kept at each step; 1 is greedy decoding"""
     alpha: float = 0.6
     """exponent of the length penalty ((5 + n) / 6)^alpha; larger values favour longer translations"""
+    n_best: int = 0
+    """print the N best translations of each sentence, in lines 'sentence TAB score TAB log p TAB translation'; the score is log p in nats
+    over the length penalty. There are fewer where beams end alike. 0: only the best one, without numbers"""
     no_repeat_ngram: int = 0
     """a translation never has a sequence of N tokens twice; 0: sequences may repeat"""
     device: str = "cpu"
@@ -120,16 +124,16 @@ def train_in(run: TranslationRun, pairs: Pairs, arguments: Train) -> int:
         return 130
     translator = SentenceTranslator(run.task.model, run.task.vocabulary, config.block_size, config.device)
     with products(config.precision):
-        tested = test(translator, pairs.train, pairs.test)
+        tested = test(translator, pairs.train, pairs.test, config.lower)
     write_json(folder / "summary.json", {**summary, "test": tested})
     return 0
 
 
-def test(translator: SentenceTranslator, known: Sequence[Pair], pairs: Sequence[Pair]) -> dict[str, Any]:
-    """Returns the scores on the test pairs, and prints them with 10 of the sentences."""
+def test(translator: SentenceTranslator, known: Sequence[Pair], pairs: Sequence[Pair], lower: bool = False) -> dict[str, Any]:
+    """Returns the scores on the test pairs, and prints them with 10 of the sentences. lower: the case does not count."""
     sources, references = fitting(translator, pairs)
     outputs = baselines(known, sources) | translations(translator, sources)
-    scores = {name: score(texts, references) for name, texts in outputs.items()}
+    scores = {name: score(texts, references, lower) for name, texts in outputs.items()}
     for name, values in scores.items():
         print(f"{name:8}  BLEU {values['bleu']:5.2f}  chrF {values['chrf']:5.2f}")
     show(sources, references, outputs)
@@ -143,15 +147,24 @@ def translate(arguments: Translate) -> int:
     sentences = texts_of(arguments.texts, arguments.file, arguments.encoding)
     if arguments.beams < 1:
         raise ConfigError(f"--beams {arguments.beams}: expected at least 1")
+    if not 0 <= arguments.n_best <= arguments.beams:
+        raise ConfigError(f"--n-best {arguments.n_best}: expected 0 to {arguments.beams}, the number of --beams")
     device_namespace(arguments.device)
     translator = load_translator(arguments.run, arguments.device)
-    for name, text in sentences:
+    for number, (name, text) in enumerate(sentences, 1):
+        if is_blank_line(text, arguments.texts):
+            print(flush=True)
+            continue
         try:
             with products(arguments.precision):
-                result = translator.translate(text, arguments.beams, arguments.alpha, arguments.no_repeat_ngram)
+                found = translator.translations(
+                    text, max(arguments.n_best, 1), arguments.beams, arguments.alpha, arguments.no_repeat_ngram
+                )  # fmt: skip
         except DataError as error:
             raise DataError(f"{name}: {error}") from error
-        print(" ".join(result.split()), flush=True)  # one line, whatever the model wrote
+        for each in found:
+            numbers = f"{number}\t{each.score:.4f}\t{each.log_probability:.4f}\t" if arguments.n_best else ""
+            print(numbers + " ".join(each.text.split()), flush=True)  # one line, whatever the model wrote
         if arguments.dry_run:
             break
     return 0

@@ -46,6 +46,8 @@ def train_shown(run: TranslationRun, tensorboard: bool = False, dry_run: bool = 
     if run.task.too_long:
         most = run.task.config.block_size
         print(f"{run.task.too_long:,} pairs with more than {most} tokens on a side are left out of training and validation")
+    if run.task.copies:
+        print(f"{run.task.copies:,} further pairs have placeholders, to learn to copy names, numbers and unknown characters")
     print(f"{run.model.num_parameters():,} parameters")
     print(f"{named(run.folder, dry_run)}; Ctrl-C stops after the current step", flush=True)
     summary = train_watched(run, tensorboard)
@@ -83,10 +85,12 @@ def translations(translator: SentenceTranslator, sources: Sequence[str]) -> Outp
     }
 
 
-def score(texts: Sequence[str], references: Sequence[str]) -> dict[str, float]:
-    """Returns corpus BLEU (13a tokens, case kept) and chrF, both from 0 to 100."""
+def score(texts: Sequence[str], references: Sequence[str], lower: bool = False) -> dict[str, float]:
+    """Returns corpus BLEU (13a tokens) and chrF, both from 0 to 100. The case counts, unless both sides are to be read in lower case."""
     import sacrebleu
 
+    if lower:
+        texts, references = [text.lower() for text in texts], [text.lower() for text in references]
     return {
         "bleu": sacrebleu.corpus_bleu(list(texts), [list(references)]).score,
         "chrf": sacrebleu.corpus_chrf(list(texts), [list(references)]).score,
