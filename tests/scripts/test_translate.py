@@ -12,7 +12,7 @@ import sacrebleu
 from script_helpers import SCRIPTS, ends_well, fails_with_one_line, script_here
 
 from tinylm.data.pairs import Pairs
-from tinylm.train.tasks.translation import TranslationRun
+from tinylm.train.tasks.translation import TranslationRun, load_translator
 from tinylm.train.tasks.translation_config import default_config
 
 ANIMALS = {"cat": "gato", "dog": "perro", "bird": "pájaro", "horse": "caballo", "wolf": "lobo"}
@@ -90,6 +90,16 @@ def test_the_scores_are_of_the_texts_that_are_shown(data: Path, tmp_path: Path) 
         assert scores[name]["chrf"] == pytest.approx(sacrebleu.corpus_chrf(shown[name], [shown["reference"]]).score)
 
 
+def test_in_lower_case_the_case_does_not_count(tmp_path: Path) -> None:
+    """Neither in the model's texts nor in the scores, but in what is copied."""
+    lines = [f"{source.upper() if k % 4 == 0 else source}\t{target.upper()}" for k, (source, target) in enumerate(TWENTY * 6)]
+    (tmp_path / "mixed.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    ends_well(translate("train", "--data", tmp_path / "mixed.tsv", "--out", tmp_path / "run", *TINY, "--lower"))
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert summary["test"]["nearest"]["bleu"] == pytest.approx(100)
+    assert "Zorro" in ends_well(translate("run", tmp_path / "run", "THE CAT and Zorro"))
+
+
 def test_run_translates_texts_files_and_the_standard_input(run: Path, tmp_path: Path) -> None:
     texts, expected = [s for s, _ in TWENTY[:3]], "".join(f"{t}\n" for _, t in TWENTY[:3])
     assert ends_well(translate("run", run, *texts)) == expected
@@ -103,6 +113,34 @@ def test_run_translates_texts_files_and_the_standard_input(run: Path, tmp_path: 
     file = tmp_path / "texts"
     file.write_text("\n".join(texts) + "\n", encoding="utf-8")
     assert ends_well(translate("run", run, "--file", file)) == expected
+    assert ends_well(translate("run", run, "The cat 4711 sleeps, 漢字.", "Zorblax!")).count("4711") == 1
+
+
+def test_a_blank_line_gives_a_blank_line(run: Path, tmp_path: Path) -> None:
+    lines = ["", TWENTY[0][0], " \t", "", TWENTY[1][0], ""]
+    expected = ["", TWENTY[0][1], "", "", TWENTY[1][1], ""]
+    text = "".join(f"{line}\n" for line in lines)
+    (tmp_path / "texts").write_text(text, encoding="utf-8")
+    outputs = [
+        ends_well(translate("run", run, "--file", tmp_path / "texts")),
+        ends_well(script_here("translate.py", "run", run, stdin=text.encode("utf-8"))),
+    ]
+    assert outputs == ["".join(f"{line}\n" for line in expected)] * 2
+    assert ends_well(translate("run", run, "--file", tmp_path / "texts", "--dry-run")) == f"\n{TWENTY[0][1]}\n"
+    fails_with_one_line(translate("run", run, TWENTY[0][0], ""), "text 2: there is no text to translate")
+
+
+def test_the_best_n_with_their_scores(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts").write_text(f"{TWENTY[0][0]}\n\n{TWENTY[1][0]}\n", encoding="utf-8")
+    out = ends_well(translate("run", run, "--file", tmp_path / "texts", "--n-best", 3)).splitlines()
+    assert out[out.index("") + 1].split("\t")[0] == "3"
+    first = [line.split("\t") for line in out[: out.index("")]]
+    assert 2 <= len(first) <= 3
+    found = load_translator(run).translations(TWENTY[0][0], 3)
+    assert first == [["1", f"{t.score:.4f}", f"{t.log_probability:.4f}", " ".join(t.text.split())] for t in found]
+    assert first[0][3] == TWENTY[0][1]
+    fails_with_one_line(translate("run", run, "x", "--n-best", 5), "--n-best 5: expected 0 to 4, the number of --beams")
+    fails_with_one_line(translate("run", run, "x", "--n-best", -1), "--n-best -1: expected 0 to 4")
 
 
 def test_the_standard_input_is_translated_line_by_line(run: Path) -> None:
@@ -117,7 +155,7 @@ def test_the_standard_input_is_translated_line_by_line(run: Path) -> None:
             process.stdin.write(f"{source}\n")
             process.stdin.flush()
             assert process.stdout.readline() == f"{target}\n"
-        process.stdin.write("x" * 30 + "\n")
+        process.stdin.write("e" * 30 + "\n")
         process.stdin.close()
         error = process.stderr.read()
         assert process.wait() == 2
@@ -128,7 +166,7 @@ def test_the_standard_input_is_translated_line_by_line(run: Path) -> None:
 def test_errors_are_one_line(run: Path, data: Path, tmp_path: Path) -> None:
     fails_with_one_line(translate("fly"), "command 'fly': expected 'train', 'compare' or 'run'")
     fails_with_one_line(translate("run", tmp_path / "no", "x"), "no run folder")
-    fails_with_one_line(translate("run", run, "x" * 24), "text 1: the source has 25 tokens, its end included: expected at most 24")
+    fails_with_one_line(translate("run", run, "e" * 24), "text 1: the source has 25 tokens, its end included: expected at most 24")
     fails_with_one_line(translate("run", run, " "), "text 1: there is no text to translate")
     fails_with_one_line(translate("run", run, "x", "--file", data), "give texts or --file, not both")
     fails_with_one_line(translate("run", run, "x", "--beams", 0), "--beams 0: expected at least 1")
