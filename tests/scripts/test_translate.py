@@ -92,7 +92,8 @@ def test_the_scores_are_of_the_texts_that_are_shown(data: Path, tmp_path: Path) 
 
 def test_in_lower_case_the_case_does_not_count(tmp_path: Path) -> None:
     """Neither in the model's texts nor in the scores, but in what is copied."""
-    lines = [f"{source.upper() if k % 4 == 0 else source}\t{target.upper()}" for k, (source, target) in enumerate(TWENTY * 6)]
+    cases = [(str.upper if k % 9 == 0 else str, str.upper if k // 20 % 2 else str) for k in range(120)]
+    lines = [f"{case(source)}\t{its(target)}" for (case, its), (source, target) in zip(cases, TWENTY * 6, strict=True)]
     (tmp_path / "mixed.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     ends_well(translate("train", "--data", tmp_path / "mixed.tsv", "--out", tmp_path / "run", *TINY, "--lower"))
     summary = json.loads((tmp_path / "run/summary.json").read_text())
@@ -127,7 +128,7 @@ def test_a_blank_line_gives_a_blank_line(run: Path, tmp_path: Path) -> None:
     ]
     assert outputs == ["".join(f"{line}\n" for line in expected)] * 2
     assert ends_well(translate("run", run, "--file", tmp_path / "texts", "--dry-run")) == f"\n{TWENTY[0][1]}\n"
-    fails_with_one_line(translate("run", run, TWENTY[0][0], ""), "text 2: there is no text to translate")
+    fails_with_one_line(translate("run", run, "", TWENTY[0][0]), "text 1: there is no text to translate")
 
 
 def test_the_best_n_with_their_scores(run: Path, tmp_path: Path) -> None:
