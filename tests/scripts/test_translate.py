@@ -156,7 +156,7 @@ def test_the_standard_input_is_translated_line_by_line(run: Path) -> None:
             process.stdin.write(f"{source}\n")
             process.stdin.flush()
             assert process.stdout.readline() == f"{target}\n"
-        process.stdin.write("e" * 30 + "\n")
+        process.stdin.write("u" * 30 + "\n")
         process.stdin.close()
         error = process.stderr.read()
         assert process.wait() == 2
@@ -167,7 +167,7 @@ def test_the_standard_input_is_translated_line_by_line(run: Path) -> None:
 def test_errors_are_one_line(run: Path, data: Path, tmp_path: Path) -> None:
     fails_with_one_line(translate("fly"), "command 'fly': expected 'train', 'compare' or 'run'")
     fails_with_one_line(translate("run", tmp_path / "no", "x"), "no run folder")
-    fails_with_one_line(translate("run", run, "e" * 24), "text 1: the source has 25 tokens, its end included: expected at most 24")
+    fails_with_one_line(translate("run", run, "u" * 24), "text 1: the source has 25 tokens, its end included: expected at most 24")
     fails_with_one_line(translate("run", run, " "), "text 1: there is no text to translate")
     fails_with_one_line(translate("run", run, "x", "--file", data), "give texts or --file, not both")
     fails_with_one_line(translate("run", run, "x", "--beams", 0), "--beams 0: expected at least 1")

@@ -85,7 +85,7 @@ class KnownText:
             return 0, len(piece)
         parts = list(compiled(WORD_OR_SIGN).finditer(piece)) if self.names and piece.casefold() not in self.words else []
         smaller = [s for part in parts for s in _between_apostrophes(part.start(), part[0])]
-        capital = [(start, word) for start, word in smaller if word[0].isupper()]
+        capital = [(start, word) for start, word in smaller if any(c.isupper() for c in word)]  # as in Quimby and iPhone
         unknown = [(start, word) for start, word in capital if word.casefold() not in self.words]
         if not unknown:
             return 0, 0

@@ -82,11 +82,12 @@ class Vocabulary:
 
     def encode(self, text: str, slots: Sequence[Slot] = ()) -> np.ndarray:
         """Returns the ids of a sentence, then eos. slots: which spans of it are placeholders, and which ones, from left to right."""
-        ids, done = [], 0
+        ids: list[np.ndarray] = []
+        done = 0
         for start, stop, number in slots:
             ids += [self._pieces(text[done:start]), np.array([self.placeholders[number]])]
             done = stop
-        return np.concatenate([*ids, self._pieces(text[done:]), [self.eos]])
+        return np.concatenate([*ids, self._pieces(text[done:]), np.array([self.eos])])
 
     def read(self, text: str) -> tuple[np.ndarray, list[str]]:
         """Returns (the ids of a source to translate, its spans that are copied, for each of which there is a placeholder).
@@ -114,7 +115,8 @@ class Vocabulary:
     def decode(self, ids: Iterable[int], copied: Sequence[str] = ()) -> str:
         """Returns the text of ids without the special ones. copied: the spans that placeholders stand for; the n-th placeholder
         of number k is span k + n SLOTS, and one without a span is nothing."""
-        texts, pieces = [], list[int]()
+        texts: list[str] = []
+        pieces: list[int] = []
         left = {number: iter(copied[number::SLOTS]) for number in range(SLOTS)}
         for i in map(int, ids):
             if i in self.placeholders:

@@ -149,13 +149,14 @@ def encode_fitting(vocabulary: Vocabulary, pairs: Sequence[Pair], block_size: in
 
 
 def encode_copies(vocabulary: Vocabulary, pairs: Sequence[Pair], config: TranslationConfig) -> list[EncodedPair]:
-    """Returns the ids of the further pairs that teach copying, without those longer than a block; none for copy 0."""
+    """Returns the ids of the further pairs that teach copying, without those longer than a block or a batch; none for copy 0."""
     if not pairs or vocabulary.known is None:
         return []
     lexicon = WordLexicon(pairs[:: -(-len(pairs) // LEXICON_PAIRS)]).likely(SURE)
     made = copied_pairs(pairs, lexicon, config.copy, config.seed)
     encoded = [(vocabulary.encode(*source), vocabulary.encode(*target)) for source, target in made]
-    return [pair for pair in encoded if max(map(len, pair)) <= config.block_size]
+    most = config.block_size, min(config.block_size, config.batch_tokens)
+    return [(source, target) for source, target in encoded if len(source) <= most[0] and len(target) <= most[1]]
 
 
 def start_embedding(model: TranslationModel, documents: Sequence[np.ndarray], seed: int) -> None:
