@@ -129,7 +129,7 @@ def train_in(run: TranslationRun, pairs: Pairs, arguments: Train) -> int:
     return 0
 
 
-def test(translator: SentenceTranslator, known: Sequence[Pair], pairs: Sequence[Pair], lower: bool = False) -> dict[str, Any]:
+def test(translator: SentenceTranslator, known: Sequence[Pair], pairs: Sequence[Pair], lower: bool) -> dict[str, Any]:
     """Returns the scores on the test pairs, and prints them with 10 of the sentences. lower: the case does not count."""
     sources, references = fitting(translator, pairs)
     outputs = baselines(known, sources) | translations(translator, sources)

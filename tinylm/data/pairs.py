@@ -148,7 +148,7 @@ class Vocabulary:
         ratio = record.get("length_ratio") if isinstance(record, dict) else None
         if not isinstance(record, dict) or record.keys() != {"length_ratio", "known"} or not 0 < as_number(ratio) < math.inf:
             raise DataError(f"not the record of a vocabulary: {record!r:.80}")
-        return cls(tokenizer, None if record["known"] is None else KnownText.from_json(record["known"], lower), lower, float(ratio))
+        return cls(tokenizer, None if record["known"] is None else KnownText.from_json(record["known"], lower), lower, as_number(ratio))
 
     def _pieces(self, text: str) -> np.ndarray:
         return self.tokenizer.encode(text.lower() if self.lower else text)

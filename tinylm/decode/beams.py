@@ -110,10 +110,8 @@ def beam_search(
     be among the `best` finished ones of the highest scores. Unfinished hypotheses are returned only if none is finished.
     Otherwise as `greedy`. Raises ConfigError for beams or best that are no whole number from 1 on, or alpha < 0, else as `greedy` does.
     """
-    _check_settings(1, beams=beams, best=best)
+    check_beams(beams, best, alpha)
     rules = _Rules(eos, max_tokens, no_repeat_ngram, most_repeats, required or {})
-    if not isinstance(alpha, Real) or not 0 <= alpha < math.inf:
-        raise ConfigError(f"alpha is {alpha!r:.60}: expected at least 0")
     live, totals = [[bos]], np.zeros(1)
     finished: list[Hypothesis] = []
     largest = length_penalty(max_tokens, alpha)
@@ -137,6 +135,13 @@ def beam_search(
         state = state.select(parents)
     results = finished or [Hypothesis(tokens[1:], float(total), False) for tokens, total in zip(live, totals, strict=True)]
     return sorted(results, key=lambda h: -h.score(alpha))
+
+
+def check_beams(beams: Any, best: Any, alpha: float) -> None:
+    """Raises ConfigError for beams or best that are no whole number from 1 on, or alpha < 0."""
+    _check_settings(1, beams=beams, best=best)
+    if not isinstance(alpha, Real) or not 0 <= alpha < math.inf:
+        raise ConfigError(f"alpha is {alpha!r:.60}: expected at least 0")
 
 
 def _check_settings(least: int, **settings: Any) -> None:

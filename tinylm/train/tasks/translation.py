@@ -1,6 +1,7 @@
 """Translation: pairs of sentences, runs that train a translator on them, and translators from their run folders."""
 
 import functools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,13 +13,14 @@ from tinylm import ops
 from tinylm.data.batching import padded
 from tinylm.data.copying import copied_pairs
 from tinylm.data.pairs import Batch, BucketedBatches, Pair, Pairs, Vocabulary, make_batch
-from tinylm.decode.beams import Hypothesis, beam_search, greedy
+from tinylm.decode.beams import Hypothesis, beam_search, check_beams, greedy
+from tinylm.decode.constraints import check_no_repeat
 from tinylm.decode.stepping import evaluation_mode
 from tinylm.engine.devices import device_namespace, to_device
 from tinylm.engine.random_keys import Generator, drawing_from
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import ConfigError, DataError
-from tinylm.models.translation_baselines import WordLexicon
+from tinylm.models.translation_baselines import WordLexicon, words_of
 from tinylm.models.translator import TranslationModel
 from tinylm.optim.schedules import StoredCosine
 from tinylm.train.loop import Training
@@ -37,6 +39,7 @@ from tinylm.train.tasks.translation_config import (
 
 LEXICON_PAIRS = 5000  # spread evenly over the training pairs, from which the translations of words are learned, in seconds
 SURE = 0.5  # the least t(target word | source word) of a translation that a placeholder may replace
+COMMON = 0.05  # of the pairs; a word that more of them have, such as "and", does not stand where a name would
 REPEATS = 3  # in a translation, a sequence of tokens stands at most so often in a row: "Holy, holy, holy"
 
 EncodedPair = tuple[np.ndarray, np.ndarray]  # ids of a source and a target
@@ -152,7 +155,9 @@ def encode_copies(vocabulary: Vocabulary, pairs: Sequence[Pair], config: Transla
     """Returns the ids of the further pairs that teach copying, without those longer than a block or a batch; none for copy 0."""
     if not pairs or vocabulary.known is None:
         return []
-    lexicon = WordLexicon(pairs[:: -(-len(pairs) // LEXICON_PAIRS)]).likely(SURE)
+    some = pairs[:: -(-len(pairs) // LEXICON_PAIRS)]
+    counts = Counter(word for source, _ in some for word in {*words_of(source)})
+    lexicon = {word: target for word, target in WordLexicon(some).likely(SURE).items() if counts[word] <= max(COMMON * len(some), 20)}
     made = copied_pairs(pairs, lexicon, config.copy, config.seed)
     encoded = [(vocabulary.encode(*source), vocabulary.encode(*target)) for source, target in made]
     most = config.block_size, min(config.block_size, config.batch_tokens)
@@ -206,6 +211,8 @@ class SentenceTranslator:
         """
         if not text.strip():
             raise DataError("there is no text to translate")
+        check_beams(beams, best, alpha)
+        check_no_repeat(no_repeat_ngram)
         if best > beams:
             raise ConfigError(f"the {best} best translations of {beams} beams: expected at least as many beams")
         v = self.vocabulary
