@@ -108,7 +108,7 @@ def test_the_ids_of_placeholders(vocabulary: Vocabulary) -> None:
     pieces = vocabulary.tokenizer.encode
     np.testing.assert_array_equal(ids, [*pieces("in "), first, *pieces(" days the "), second, *pieces(" said"), vocabulary.eos])
     assert vocabulary.decode(ids, copied) == "in 4711 days the Żorbląx said"
-    assert vocabulary.decode([second, first, vocabulary.eos], copied) == "Żorbląx4711"
+    assert vocabulary.decode([second, first, vocabulary.eos], copied) == "Żorbląx 4711"  # words stay apart
     assert vocabulary.decode([first, first], copied) == "4711"  # there is no second one
     assert vocabulary.decode([first]) == ""
     assert vocabulary.required(copied) == {first: 1, second: 1, second + 1: 0, second + 2: 0}

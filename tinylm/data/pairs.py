@@ -114,17 +114,19 @@ class Vocabulary:
 
     def decode(self, ids: Iterable[int], copied: Sequence[str] = ()) -> str:
         """Returns the text of ids without the special ones. copied: the spans that placeholders stand for; the n-th placeholder
-        of number k is span k + n SLOTS, and one without a span is nothing."""
-        texts: list[str] = []
+        of number k is span k + n SLOTS, and one without a span is nothing. A space keeps a span apart from a word or a sign before it."""
+        text = ""
         pieces: list[int] = []
         left = {number: iter(copied[number::SLOTS]) for number in range(SLOTS)}
-        for i in map(int, ids):
-            if i in self.placeholders:
-                texts += [self.tokenizer.decode(pieces), next(left[i - self.placeholders[0]], "")]
+        for i in [*map(int, ids), None]:
+            if i is None or i in self.placeholders:
+                text = _joined(text, self.tokenizer.decode(pieces))
                 pieces = []
-            elif i < self.pad:
+            if i is not None and i in self.placeholders:
+                text = _joined(text, next(left[i - self.placeholders[0]], ""))
+            elif i is not None and i < self.pad:
                 pieces.append(i)
-        return "".join([*texts, self.tokenizer.decode(pieces)])
+        return text
 
     def required(self, copied: Sequence[str]) -> dict[int, int]:
         """Returns how often a target has each placeholder when its source has these spans."""
@@ -152,6 +154,12 @@ class Vocabulary:
 
     def _pieces(self, text: str) -> np.ndarray:
         return self.tokenizer.encode(text.lower() if self.lower else text)
+
+
+def _joined(text: str, more: str) -> str:
+    """Returns both, with a space between two words, or between a closing sign and a word."""
+    after_word = text[-1:].isalnum() or text.endswith((*".,;:!?)»”",))
+    return f"{text} {more}" if after_word and more[:1].isalnum() else text + more
 
 
 @dataclass(frozen=True)

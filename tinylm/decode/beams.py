@@ -65,9 +65,9 @@ def greedy(
     state: of one sequence, as `encode` gives it. forbidden: ids never chosen; probabilities are
     not rescaled without them. no_repeat_ngram: if it is n > 0, a token that would complete an n-gram which the sequence already
     has is not chosen either. most_repeats: if it is n > 0, no sequence of tokens stands more than n times in a row. required: how often a
-    sequence has each of these tokens, exactly; it ends only when it has them, and the last of the max_tokens are kept for them.
-    Meanwhile the model is in evaluation mode. Raises ConfigError for a max_tokens that is no whole number from 0 on, or too small for
-    the required tokens, RangeError for bos, eos, required or forbidden ids outside the vocabulary, AnomalyError for logits that are not
+    sequence has each of these tokens, exactly; where it would end without one, that follows instead, and the last of the max_tokens are
+    kept for them. Meanwhile the model is in evaluation mode. Raises ConfigError for a max_tokens that is no whole number from 0 on, or
+    too small for the required tokens, RangeError for bos, eos, required or forbidden ids outside the vocabulary, AnomalyError for logits that are not
     finite, with the position and the first parameter that is not, or if no token is possible.
     """
     rules = _Rules(eos, max_tokens, no_repeat_ngram, most_repeats, required or {})
@@ -112,19 +112,25 @@ def beam_search(
     """
     check_beams(beams, best, alpha)
     rules = _Rules(eos, max_tokens, no_repeat_ngram, most_repeats, required or {})
-    live, totals = [[bos]], np.zeros(1)
+    live, totals, guarded = [[bos]], np.zeros(1), np.zeros(1, bool)
     finished: list[Hypothesis] = []
     largest = length_penalty(max_tokens, alpha)
     for step in range(max_tokens):
         log_p, state = _next(model, np.array([tokens[-1] for tokens in live]), state, eos, forbidden, device, step)
-        rules.keep(log_p, [tokens[1:] for tokens in live], bool(finished))
+        pressed = rules.keep(log_p, [tokens[1:] for tokens in live], bool(finished))
         candidates = (totals[:, None] + log_p).ravel()
         order = np.argsort(-candidates, kind="stable")[: beams - len(finished)]
+        guarded |= pressed
+        if guarded.any():  # however unlikely, the best of those that had to write what they would have ended without stays
+            last = int(np.where(guarded[:, None], candidates.reshape(log_p.shape), -math.inf).argmax())
+            if candidates[last] > -math.inf and last not in order:
+                order[-1] = last
         parents, chosen = np.divmod(order[candidates[order] > -math.inf], log_p.shape[1])
         ended = chosen == eos
         for parent in parents[ended]:
             finished.append(Hypothesis(live[parent][1:], float(candidates[parent * log_p.shape[1] + eos]), True))
         parents, chosen = parents[~ended], chosen[~ended]
+        guarded = guarded[parents]
         live = [[*live[parent], int(token)] for parent, token in zip(parents, chosen, strict=True)]
         totals = candidates[parents * log_p.shape[1] + chosen]
         # log p only falls and the penalty only grows, so this is the highest score that a live one can reach
@@ -167,8 +173,9 @@ class _Rules:
         if (total := sum(self.required.values())) > self.max_tokens:
             raise ConfigError(f"max_tokens is {self.max_tokens}: expected at least {total}, the number of required tokens")
 
-    def keep(self, log_p: np.ndarray, sequences: Sequence[Sequence[int]], finished: bool = False) -> None:
-        """Gives log-probability -inf to the tokens (N, V) that may not follow the sequences, in place. Required tokens may be repeated.
+    def keep(self, log_p: np.ndarray, sequences: Sequence[Sequence[int]], finished: bool = False) -> np.ndarray:
+        """Gives log-probability -inf to the tokens (N, V) that may not follow the sequences, in place; required tokens may be repeated.
+        Returns (N,) booleans as `keep_required` does.
 
         Raises AnomalyError if no sequence can go on then, and none is finished."""
         for row, tokens in zip(log_p, sequences, strict=True):
@@ -179,10 +186,11 @@ class _Rules:
         position = len(sequences[0])
         for token in self.required:
             token_id(token, log_p.shape[1], "a required token")
-        keep_required(log_p, sequences, self.required, self.eos, self.max_tokens - position)
+        pressed = keep_required(log_p, sequences, self.required, self.eos, self.max_tokens - position)
         if log_p.max() == -math.inf and not finished:
             why = f"each would repeat an n-gram (no_repeat_ngram {self.no_repeat_ngram})" if self.no_repeat_ngram else "each breaks a rule"
             raise AnomalyError(f"no token is possible at position {position}: {why}")
+        return pressed
 
 
 def _next(

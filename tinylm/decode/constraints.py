@@ -34,21 +34,25 @@ def repeating_tokens(context: Sequence[int], most: int) -> list[int]:
     return found
 
 
-def keep_required(log_p: np.ndarray, sequences: Sequence[Sequence[int]], required: Mapping[int, int], eos: int, left: int) -> None:
-    """Gives log-probability -inf to the tokens (N, V) after which a sequence could not have each required token exactly so often and end
-    with eos within the `left` tokens that may follow, in place."""
+def keep_required(log_p: np.ndarray, sequences: Sequence[Sequence[int]], required: Mapping[int, int], eos: int, left: int) -> np.ndarray:
+    """Gives log-probability -inf to tokens (N, V), in place, such that each sequence has every required token exactly so often before it
+    ends with eos, within the `left` tokens that may follow. Where it would most likely end without one, or where there is only room
+    for them, those that are missing are all that is left. Returns (N,) booleans: which sequences that holds for."""
+    pressed = np.zeros(len(log_p), bool)
     if not required:
-        return
-    for row, tokens in zip(log_p, sequences, strict=True):
+        return pressed
+    for i, (row, tokens) in enumerate(zip(log_p, sequences, strict=True)):
         missing = {token: n - list(tokens).count(token) for token, n in required.items()}
         wanted = [token for token, n in missing.items() if n > 0]
         row[[token for token, n in missing.items() if n <= 0]] = -np.inf
         if wanted:
+            pressed[i] = row[eos] == row.max() or sum(missing[token] for token in wanted) >= left - 1
             row[eos] = -np.inf
-            if sum(missing[token] for token in wanted) >= left - 1:  # there is only room for these, and the end
+            if pressed[i]:
                 kept = row[wanted]
                 row[:] = -np.inf
                 row[wanted] = kept
+    return pressed
 
 
 def check_no_repeat(n: Any) -> None:
