@@ -67,8 +67,8 @@ def greedy(
     has is not chosen either. most_repeats: if it is n > 0, no sequence of tokens stands more than n times in a row. required: how often a
     sequence has each of these tokens, exactly; where it would end without one, that follows instead, and the last of the max_tokens are
     kept for them. Meanwhile the model is in evaluation mode. Raises ConfigError for a max_tokens that is no whole number from 0 on, or
-    too small for the required tokens, RangeError for bos, eos, required or forbidden ids outside the vocabulary, AnomalyError for logits that are not
-    finite, with the position and the first parameter that is not, or if no token is possible.
+    too small for the required tokens, RangeError for bos, eos, required or forbidden ids outside the vocabulary, AnomalyError for
+    logits that are not finite, with the position and the first parameter that is not, or if no token is possible.
     """
     rules = _Rules(eos, max_tokens, no_repeat_ngram, most_repeats, required or {})
     tokens: list[int] = []

@@ -172,7 +172,7 @@ def test_the_first_runs_translate_as_they_did() -> None:
     [
         (lambda r: r.update(vocabulary=[]), r"is damaged: not the record of a vocabulary: \[\]"),
         (lambda r: r["vocabulary"].update(known=7), "is damaged: not a record of known text: 7"),
-        (lambda r: r["vocabulary"].update(known=None), "is damaged: copy is 0.1, but its vocabulary has no known text"),
+        (lambda r: r["vocabulary"].update(known=None), "is damaged: copy is 0.05, but its vocabulary has no known text"),
         (lambda r: r["train"].update(copy=0.0), "is damaged: copy is 0, but its vocabulary has a known text"),
         (lambda r: r["train"].update(copy=2.0), "copy 2.0 is out of range: expected 0 to 1"),
     ],

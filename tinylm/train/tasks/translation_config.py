@@ -37,7 +37,7 @@ class TranslatorSettings(Settings):
     bpe_size: int = 2048
     """how many byte-pair pieces both languages share"""
 
-    copy: float = 0.1
+    copy: float = 0.05
     """how many further training pairs there are, per pair, in which words and their translations are placeholders; from them the model
     learns to copy names, numbers and characters that it cannot know. 0: it copies nothing"""
     lower: bool = False
