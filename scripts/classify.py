@@ -1,17 +1,17 @@
 """Classifies short texts: trains classifiers, compares them with simpler ones, measures and uses them."""
 
 import dataclasses
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import tyro
-from rich.table import Table
 from support import console
+from support.class_compare import Compare, compare
 from support.class_figures import interval, show_figures, write_figures
 from support.class_study import Study, study
+from support.class_texts import load_all, reported, shortened
 from support.config_files import config_file
 from support.display import stopped_by_signals
 from support.estimate_tables import show_run_estimate
@@ -19,27 +19,20 @@ from support.json_lines import Write, json_lines
 from support.new_runs import new_run
 from support.resuming import refuse_changes, refuse_without_resume, value_of
 from support.run_folders import folder_or_temporary, named
-from support.tables import screen
-from support.texts import texts_of
+from support.texts import is_blank_line, texts_of
 
-from tinylm.data.labelled import MAX_WORDS, SPLITS, LabelledTexts, encode_words, load_labelled, load_parts
+from tinylm.data.labelled import MAX_WORDS, encode_words, load_labelled
 from tinylm.engine.products import Precision, products
-from tinylm.errors import ConfigError, DataError, one_line
+from tinylm.errors import ConfigError, DataError
 from tinylm.studies.estimates import estimate_classifier
 from tinylm.train.run_folder import new_folder, refuse_run
 from tinylm.train.tasks.class_figures import figures_of
 from tinylm.train.tasks.classification import (
-    accuracy,
-    baselines,
     load_classifier,
-    logits_of,
-    mean_interval,
-    prepare_split,
-    start_classifier,
     text_probabilities,
 )
 from tinylm.train.tasks.classifier_config import MODEL_DEFAULTS, ClassifierConfig, check_settings, default_config
-from tinylm.train.tasks.classifier_run import ClassifierRun, train_classifier
+from tinylm.train.tasks.classifier_run import ClassifierRun
 from tinylm.train.tasks.loading import read_config
 
 
@@ -64,25 +57,9 @@ class Train(ClassifierConfig):
 
 
 @dataclass(frozen=True)
-class Compare:
-    """Trains the models on each of the five fixed 80/20 splits and compares their accuracies with those of naive Bayes
-    on words and of TF-IDF with logistic regression, with the mean paired difference and its 95 % confidence interval (Student's t)."""
-
-    models: tuple[str, ...] = tuple(MODEL_DEFAULTS)
-    """which models"""
-    data: str = "uci-sentences"
-    """the shipped sentences, or a file of lines 'label TAB text'"""
-    encoding: str = "utf-8"
-    """of the file, by Python's name: utf-8, latin-1, utf-16, cp1252, ..."""
-    seed: int = 0
-    """seed of weights, batches and dropout"""
-    dry_run: bool = False
-    """one epoch per kind of model on about 200 texts"""
-
-
-@dataclass(frozen=True)
 class Run:
-    """Prints one line per text as soon as it is read: its label, the probability of the label, and the text."""
+    """Prints one line per text as soon as it is read: its label, the probability of the label, and the text. A blank line of the
+    file or the standard input gives a blank line."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """the run folder that 'classify train' wrote"""
@@ -120,34 +97,6 @@ class Evaluate:
 
 
 Run.__doc__ = f"{Run.__doc__} The model reads the first {MAX_WORDS} words of a text."
-
-
-def reported(source: str, data: LabelledTexts, dry_run: bool) -> LabelledTexts:
-    """Returns the labelled texts, of a dry run about 200, and reports lines that could not be used."""
-    for note in data.notes:
-        print(one_line(note), file=sys.stderr)
-    if data.skipped:
-        lines = "1 line" if data.skipped == 1 else f"{data.skipped} lines"
-        print(one_line(f"{lines} of {source} skipped: {data.first_skipped}{' is the first' if data.skipped > 1 else ''}"), file=sys.stderr)
-    if data.unread:
-        print(one_line(f"{source}: {data.unread}"), file=sys.stderr)
-    if dry_run:
-        some = slice(None, None, max(1, len(data.texts) // 200))
-        data = dataclasses.replace(data, texts=data.texts[some], labels=data.labels[some])
-    return data
-
-
-def load_all(config: ClassifierConfig, dry_run: bool) -> LabelledTexts:
-    """Returns the texts of a run, with the parts of their own that it has."""
-    data = load_parts(config.data, config.valid, config.test, config.encoding)
-    validation, test = (
-        reported(source, part, dry_run) if part else None for source, part in ((config.valid, data.validation), (config.test, data.test))
-    )
-    return dataclasses.replace(reported(config.data, data, dry_run), validation=validation, test=test)
-
-
-def shortened(config: ClassifierConfig, dry_run: bool) -> ClassifierConfig:
-    return dataclasses.replace(config, epochs=1, members=1) if dry_run else config
 
 
 def parse_train(argv: list[str]) -> Train:
@@ -234,33 +183,6 @@ def evaluate(arguments: Evaluate) -> None:
         write_figures(arguments.out or arguments.run / f"evaluation-{Path(arguments.file).stem}", figures, log_p, data.texts, data.labels)
 
 
-def compare(arguments: Compare) -> None:
-    configs = {m: shortened(dataclasses.replace(default_config(m), seed=arguments.seed), arguments.dry_run) for m in arguments.models}
-    data = reported(arguments.data, load_labelled(arguments.data, arguments.encoding), arguments.dry_run)
-    every = [baselines(prepare_split(data, k)) for k in range(SPLITS)]
-    simple = {name: [100 * float(each[name].mean()) for each in every] for name in every[0]}
-    splits, against = [f"split {k}" for k in range(SPLITS)], [words for name in simple for words in (f"minus {name}", "95 % interval")]
-    table = Table("accuracy, %", *splits, "mean", *against, box=None)
-    for name, accuracies in simple.items():
-        table.add_row(name, *(f"{a:.2f}" for a in (*accuracies, np.mean(accuracies))))
-    for name, config in configs.items():
-        accuracies = []
-        for k in range(SPLITS):
-            print(f"{name}, split {k} ...", file=sys.stderr, flush=True)
-            part = prepare_split(data, k, config.min_count)
-            model = start_classifier(config, part)
-            train_classifier(model, config, part)
-            accuracies.append(100 * accuracy(logits_of(model, part.test_texts), part.test_labels))
-        differences = []
-        for theirs in simple.values():
-            mean, low, high = mean_interval(np.subtract(accuracies, theirs))
-            differences += [f"{mean:+.2f}", f"{low:+.2f} to {high:+.2f}"]
-        label = name if config.members == 1 else f"{name} x {config.members}"
-        table.add_row(label, *(f"{a:.2f}" for a in (*accuracies, np.mean(accuracies))), *differences)
-    screen(160).print(table)
-    print(f"split k is the shuffle of seed k; models start from seed {arguments.seed}; 'x n': the mean logit of n models of the kind")
-
-
 def classify(arguments: Run) -> None:
     with json_lines(arguments.json) as write:
         label(arguments, write)
@@ -271,6 +193,12 @@ def label(arguments: Run, write: Write | None) -> None:
     texts = texts_of(arguments.texts, arguments.file, arguments.encoding)
     model, tokenizer, names = load_classifier(arguments.run)
     for name, text in texts:
+        if is_blank_line(text, arguments.texts):
+            if write is not None:
+                write({"text": text, "label": None, "probability": None, "probabilities": None})
+            else:
+                print(flush=True)
+            continue
         try:
             with products(arguments.precision):
                 log_p = text_probabilities(model, [encode_words(tokenizer, text)])[0]

@@ -13,6 +13,7 @@ from rich.text import Text
 from support import console
 from support.json_lines import json_lines
 from support.tables import screen
+from support.texts import is_blank_line
 
 from tinylm.data import Tokenizer
 from tinylm.data.corpora import read_text
@@ -22,6 +23,8 @@ from tinylm.engine.stored_weights import Weights
 from tinylm.errors import ConfigError, DataError
 from tinylm.models import LanguageModel, NgramLM
 from tinylm.train import load_run
+
+NOTHING = Score("", [], np.zeros(0), 0, 0)  # of a blank line
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Arguments:
     encoding: str = "utf-8"
     """of the file, by Python's name: utf-8, latin-1, utf-16, cp1252, ..."""
     sentences: bool = False
-    """every text, or every line of the file that is not empty, is a sentence whose line break (EOS) is also scored"""
+    """every text, or every line of the file, is a sentence whose line break (EOS) is also scored; a blank line gives a blank line"""
     tokens: bool = True
     """print each token; --no-tokens prints the totals only"""
     json: bool = False
@@ -64,12 +67,13 @@ def main() -> None:
         each = scores_of(model, tokenizer, arguments)
         if write is not None:
             for score in each:
-                write(record(score, arguments.tokens))
+                write(record(score or NOTHING, arguments.tokens))
             return
         scores = list(each)
+    known = [score for score in scores if score is not None]
     output = screen(100)
     if arguments.tokens and arguments.file is None:
-        for score in scores:
+        for score in known:
             table = Table("token", "log p", "p", box=None)
             for token, log_p in zip(score.tokens, score.log_probabilities.tolist(), strict=True):
                 table.add_row(Text(repr(token)), f"{log_p:.4f}", f"{math.exp(log_p):.4f}")
@@ -77,18 +81,24 @@ def main() -> None:
             output.print()
     table = Table("text", "tokens", "unknown", "log p (nats)", "perplexity", "bits/byte", box=None)
     for score in scores:
+        if score is None:
+            table.add_row()
+            continue
         shown = score.text if len(score.text) <= 30 else score.text[:29] + "…"
         row(table, repr(shown), score)
-    if len(scores) > 1:
-        row(table, f"all {len(scores)}", total(scores))
+    if len(known) > 1:
+        row(table, f"all {len(known)}", total(known))
     output.print(table)
-    for line in notes_on(model, scores):
+    for line in notes_on(model, known):
         output.print(Text(line), soft_wrap=True)
 
 
-def scores_of(model: LanguageModel | NgramLM, tokenizer: Tokenizer, arguments: Arguments) -> Iterator[Score]:
-    """Yields the score of each text. Raises DataError naming one that cannot be encoded."""
+def scores_of(model: LanguageModel | NgramLM, tokenizer: Tokenizer, arguments: Arguments) -> Iterator[Score | None]:
+    """Yields the score of each text, None for a blank line of a file of sentences. Raises DataError naming one that cannot be encoded."""
     for name, text in named_texts(arguments):
+        if arguments.sentences and is_blank_line(text, arguments.texts):
+            yield None
+            continue
         text = text[:100] if arguments.dry_run else text
         try:
             yield score_text(model, tokenizer, text, sentence=arguments.sentences, device=arguments.device)
@@ -125,7 +135,7 @@ def named_texts(arguments: Arguments) -> list[tuple[str, str]]:
     text = read_text(arguments.file, arguments.encoding)
     if not arguments.sentences:
         return [(str(arguments.file), text)]
-    return [(f"{arguments.file}, line {i}", line) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
+    return [(f"{arguments.file}, line {i}", line) for i, line in enumerate(text.removesuffix("\n").split("\n"), 1)]
 
 
 def total(scores: list[Score]) -> Score:

@@ -14,7 +14,7 @@ from support.json_lines import Write, json_lines
 from support.new_runs import gathered, new_run
 from support.resuming import refuse_changes, refuse_without_resume, value_of
 from support.run_folders import folder_or_temporary, say_if_finished
-from support.texts import texts_of
+from support.texts import is_blank_line, texts_of
 from support.translate_compare import Compare, compare
 from support.translation import (
     BEAMS,
@@ -72,8 +72,9 @@ class Train(TranslationConfig):
 
 @dataclass(frozen=True)
 class Translate:
-    """Prints one translation per line, each as soon as it is ready. A source that is empty or longer than the model's
-    block is an error that names its line."""
+    """Prints one translation per line, each as soon as it is ready, and a blank line for a blank line. A source that is longer
+    than the model's block, or an argument that is empty, is an error that names its place. Names, numbers and characters
+    that the training sources do not have are copied."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """a run folder that 'translate train' wrote"""
@@ -87,6 +88,9 @@ class Translate:
     """number of hypotheses kept at each step; 1 is greedy decoding"""
     alpha: float = 0.6
     """exponent of the length penalty ((5 + n) / 6)^alpha; larger values favour longer translations"""
+    n_best: int = 0
+    """print the N best translations of each sentence, in lines 'sentence TAB score TAB log p TAB translation'; the score is log p in nats
+    over the length penalty. There are fewer where beams end alike. 0: only the best one, without numbers"""
     no_repeat_ngram: int = 0
     """a translation never has a sequence of N tokens twice; 0: sequences may repeat"""
     json: bool = False
@@ -178,21 +182,21 @@ def train_in(run: TranslationRun, pairs: Pairs, arguments: Train) -> int:
         return 130
     translator = SentenceTranslator(run.task.model, run.task.vocabulary, config.block_size, config.device)
     with products(config.precision):
-        tested = test(translator, pairs.train, pairs.test)
+        tested = test(translator, pairs.train, pairs.test, config.lower)
     write_json(folder / "summary.json", {**summary, "test": tested})
     return 0
 
 
-def test(translator: SentenceTranslator, known: Sequence[Pair], pairs: Sequence[Pair]) -> dict[str, Any]:
-    """Returns the scores on the test pairs, and prints them with 10 of the sentences."""
+def test(translator: SentenceTranslator, known: Sequence[Pair], pairs: Sequence[Pair], lower: bool) -> dict[str, Any]:
+    """Returns the scores on the test pairs, and prints them with 10 of the sentences. lower: the case does not count."""
     sources, references = fitting(translator, pairs)
-    scores = compared(sources, references, baselines(known, sources) | translations(translator, sources))
+    scores = compared(sources, references, baselines(known, sources) | translations(translator, sources), lower)
     return {"sentences": len(sources), "left_out": len(pairs) - len(sources), **scores}
 
 
-def compared(sources: Sequence[str], references: Sequence[str], outputs: Outputs) -> dict[str, dict[str, float]]:
-    """Returns the scores of each system's translations, and prints them with 10 of the sentences."""
-    scores = {name: score(texts, references) for name, texts in outputs.items()}
+def compared(sources: Sequence[str], references: Sequence[str], outputs: Outputs, lower: bool) -> dict[str, dict[str, float]]:
+    """Returns the scores of each system's translations, and prints them with 10 of the sentences. lower: the case does not count."""
+    scores = {name: score(texts, references, lower) for name, texts in outputs.items()}
     for name, values in scores.items():
         print(f"{name:8}  BLEU {values['bleu']:5.2f}  chrF {values['chrf']:5.2f}")
     show(sources, references, outputs)
@@ -209,7 +213,7 @@ def evaluate(arguments: Evaluate) -> int:
     say_what_was_read(str(arguments.file), found)
     sources, references = fitting(translator, found.pairs[:3] if arguments.dry_run else found.pairs)
     with products(arguments.precision):
-        compared(sources, references, translations(translator, sources))
+        compared(sources, references, translations(translator, sources), translator.vocabulary.lower)
     return 0
 
 
@@ -226,19 +230,32 @@ def translate_texts(arguments: Translate, write: Write | None) -> None:
     sentences = texts_of(arguments.texts, arguments.file, arguments.encoding)
     if arguments.beams < 1:
         raise ConfigError(f"--beams {arguments.beams}: expected at least 1")
+    if not 0 <= arguments.n_best <= arguments.beams:
+        raise ConfigError(f"--n-best {arguments.n_best}: expected 0 to {arguments.beams}, the number of --beams")
     device_namespace(arguments.device)
     translator = load_translator(arguments.run, arguments.device)
-    for name, text in sentences:
+    for number, (name, text) in enumerate(sentences, 1):
+        if is_blank_line(text, arguments.texts):
+            if write is not None:
+                write({"text": text, "translation": "", "n_best": []})
+            else:
+                print(flush=True)
+            continue
         try:
             with products(arguments.precision):
-                result = translator.translate(text, arguments.beams, arguments.alpha, arguments.no_repeat_ngram)
+                found = translator.translations(
+                    text, max(arguments.n_best, 1), arguments.beams, arguments.alpha, arguments.no_repeat_ngram
+                )  # fmt: skip
         except DataError as error:
             raise DataError(f"{name}: {error}") from error
-        line = " ".join(result.split())  # one line, whatever the model wrote
+        lines = [" ".join(each.text.split()) for each in found]  # one line, whatever the model wrote
         if write is not None:
-            write({"text": text, "translation": line})
+            each = zip(lines, found, strict=True)
+            best = [{"translation": line, "score": f.score, "log_probability": f.log_probability} for line, f in each]
+            write({"text": text, "translation": lines[0], "n_best": best})
         else:
-            print(line, flush=True)
+            for line, f in zip(lines, found, strict=True):
+                print((f"{number}\t{f.score:.4f}\t{f.log_probability:.4f}\t" if arguments.n_best else "") + line, flush=True)
         if arguments.dry_run:
             break
 

@@ -27,7 +27,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     `-n` says otherwise. Named files run in this process, which starts at once, and so do the tests of a GPU, which they would share.
     """
     all_tests = config.args_source == pytest.Config.ArgsSource.TESTPATHS and "cuda" not in config.option.markexpr
-    if all_tests and config.pluginmanager.hasplugin("xdist") and config.option.numprocesses is None:
+    first = "PYTEST_XDIST_WORKER" not in os.environ  # the others come here, too
+    if first and all_tests and config.pluginmanager.hasplugin("xdist") and config.option.numprocesses is None:
         config.option.numprocesses, config.option.dist = min(thread_count(), 8), "loadfile"
 
 

@@ -29,6 +29,12 @@ def texts_of(given: Sequence[str], file: Path | None, encoding: str = "utf-8") -
     return _lines_typed(encoding)
 
 
+def is_blank_line(text: str, given: Sequence[str]) -> bool:
+    """Returns whether a text is a line of white space in a file or on the standard input, which gives a blank line; a text that was
+    given as an argument is not, and if it is blank, that is an error."""
+    return not given and not text.strip()
+
+
 def warn_of_changes(run: Path, corpus: Corpus) -> None:
     """Prints a line on stderr if the corpus is not what the run in the folder was trained on."""
     if problem := what_changed(run, corpus.to_json()):

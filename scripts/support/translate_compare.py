@@ -28,7 +28,8 @@ from tinylm.train.tasks.translation_config import TranslationConfig, check_setti
 Model = Literal["transformer", "lstm", "torch"]
 LENGTHS = ("steps", "schedule_steps", "warmup")  # --steps scales all of them
 SHARED = (
-    "data", "valid", "test", "encoding", "bpe_size", "device", "seed", "block_size", "log_every", "eval_every", "save_every", "precision",
+    "data", "valid", "test", "encoding", "bpe_size", "copy", "lower", "device", "seed", "block_size", "log_every", "eval_every",
+    "save_every", "precision",
 )  # fmt: skip
 
 
@@ -99,10 +100,11 @@ def compare_in(folder: Path, configs: dict[str, TranslationConfig], pairs: Pairs
         print(f"{name} ...", file=sys.stderr, flush=True)
         with products(configs[name].precision):
             systems[name] = translations(translator, sources)
+    lower = any(config.lower for config in configs.values())
     table = Table("system", "decoding", "BLEU", "chrF", "nats/token", "parameters", "training", box=None)
     for name, outputs in systems.items():
         for kind, texts in outputs.items():
-            values = score(texts, references)
+            values = score(texts, references, lower)
             labels, learned = ((name, kind), columns(summaries[name])) if name else ((kind, ""), ())
             table.add_row(*labels, f"{values['bleu']:.2f}", f"{values['chrf']:.2f}", *learned)
     screen().print(table)

@@ -54,6 +54,8 @@ def train_shown(run: TranslationRun, tensorboard: bool = False, dry_run: bool = 
     if run.task.too_long:
         most = run.task.config.block_size
         print(f"{run.task.too_long:,} pairs with more than {most} tokens on a side are left out of training and validation")
+    if run.task.copies:
+        print(f"{run.task.copies:,} further pairs have placeholders, to learn to copy names, numbers and unknown characters")
     print(f"{run.model.num_parameters():,} parameters")
     print(f"{named(run.folder, dry_run)}; Ctrl-C stops after the current step", flush=True)
     summary = train_watched(run, tensorboard)

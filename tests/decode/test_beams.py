@@ -9,7 +9,7 @@ import pytest
 from tinylm.decode.beams import Hypothesis, beam_search, greedy, length_penalty
 from tinylm.decode.stepping import log_softmax
 from tinylm.engine.tensor import Tensor
-from tinylm.errors import AnomalyError, ConfigError
+from tinylm.errors import AnomalyError, ConfigError, RangeError
 
 BOS, EOS, A, B = range(4)
 V, LONGEST = 4, 4
@@ -158,3 +158,75 @@ def test_bad_settings_and_nan_are_refused() -> None:
         greedy(broken, START, **ASK)
     with pytest.raises(AnomalyError, match="NaN"):
         beam_search(broken, START, **ASK)
+
+
+# ---------------------------------------------------------------- required tokens, and the best n
+
+
+def valid(model: Table, tokens: list[int], required: dict[int, int]) -> bool:
+    """Whether a sequence has every required token so often, and has one wherever it would most likely end before it has them all."""
+    for i, token in enumerate([*tokens, EOS]):
+        missing = {t: n - tokens[:i].count(t) for t, n in required.items()}
+        possible = [t for t in range(V) if missing.get(t, 1) > 0]
+        likely = max(possible, key=model.logits((BOS, *tokens[:i])).__getitem__)
+        if any(missing.values()) and (token == EOS or (likely == EOS and token not in missing)):
+            return False
+    return all(tokens.count(token) == n for token, n in required.items())
+
+
+@pytest.mark.parametrize("required", [{A: 1}, {B: 2}, {A: 1, B: 1}, {A: 0}, {A: 2, B: 1}])
+def test_required_tokens(required: dict[int, int]) -> None:
+    """Every sequence has each exactly so often; a wide beam finds the best of those that are possible."""
+    changed = 0
+    for seed in range(20):
+        model = Table(seed)
+        expected = [(score, t) for score, t in every_finished(model, 0.6) if valid(model, t, required)]
+        found = beam_search(model, START, **ASK, beams=300, required=required)
+        assert found[0].tokens == expected[0][1]
+        assert found[0].score(0.6) == pytest.approx(expected[0][0], rel=1e-12)
+        narrow_ones = [greedy(model, START, **ASK, required=required), *beam_search(model, START, **ASK, beams=3, required=required)]
+        assert all(h.tokens.count(t) == n for h in narrow_ones for t, n in required.items())
+        changed += found[0].tokens != beam_search(model, START, **ASK, beams=300)[0].tokens
+    assert changed > 0
+
+
+class Ending:
+    """A model that likes to end after a word, and almost never writes A."""
+
+    def step(self, ids: Tensor, state: Prefixes) -> tuple[Tensor, Prefixes]:
+        rows = [(*row, int(i)) for row, i in zip(state.rows, ids.data, strict=True)]
+        return Tensor(np.stack([np.log([1e-9, 0.6 if row[-1] == B else 0.05, 1e-6, 0.4]) for row in rows])), Prefixes(rows)
+
+
+def test_a_required_token_stands_where_the_sequence_would_end() -> None:
+    """Also in a beam whose other hypotheses, which go on without it, are far more likely."""
+    ask = {"bos": BOS, "eos": EOS, "max_tokens": 30, "forbidden": [BOS], "required": {A: 1}}
+    one = greedy(Ending(), START, **ask)
+    assert one.tokens[:2] == [B, A]
+    assert beam_search(Ending(), START, **ask, beams=3)[0].tokens in ([B, A], [B, A, B])
+
+
+def test_required_tokens_that_are_refused() -> None:
+    for search in (greedy, beam_search):
+        with pytest.raises(ConfigError, match="max_tokens is 4: expected at least 5, the number of required tokens"):
+            search(Table(0), START, **ASK, required={A: 3, B: 2})
+        with pytest.raises(ConfigError, match="the number of required tokens 2 is -1: expected at least 0, a whole number"):
+            search(Table(0), START, **ASK, required={A: -1})
+        with pytest.raises(RangeError, match="a required token is 9, which is out of range: expected 0 to 3"):
+            search(Table(0), START, **ASK, required={9: 1})
+        with pytest.raises(ConfigError, match="most_repeats is -1: expected at least 0"):
+            search(Table(0), START, **ASK, most_repeats=-1)
+    with pytest.raises(ConfigError, match="best is 0: expected at least 1"):
+        beam_search(Table(0), START, **ASK, best=0)
+
+
+@pytest.mark.parametrize("best", [2, 5])
+def test_the_best_n_are_exact_in_a_wide_beam(best: int) -> None:
+    """The search for one may end before it has found the others."""
+    missed = 0
+    for seed in range(20):
+        model = Table(seed)
+        expected = [t for _, t in every_finished(model, 0.6)[:best]]
+        assert [h.tokens for h in beam_search(model, START, **ASK, beams=300, best=best)[:best]] == expected
+        missed += [h.tokens for h in beam_search(model, START, **ASK, beams=300)[:best]] != expected
+    assert missed > 0

@@ -63,6 +63,16 @@ def test_texts_files_and_the_standard_input_give_the_same(run: Path, tmp_path: P
     assert second.endswith("\tÄ poor\tfilm")
 
 
+def test_a_blank_line_gives_a_blank_line(run: Path, tmp_path: Path) -> None:
+    lines = "\nThe film was great\n \t\nA poor film\n"
+    (tmp_path / "texts.txt").write_text(lines, encoding="utf-8")
+    outputs = classify("run", run, "--file", tmp_path / "texts.txt"), classify("run", run, stdin=lines.encode())
+    for result in outputs:
+        assert [line.split("\t")[0] for line in ends_well(result).splitlines()] == ["", "pos", "", "neg"]
+    assert ends_well(classify("run", run, "--file", tmp_path / "texts.txt", "--dry-run")).count("\n") == 2
+    fails_with_one_line(classify("run", run, " "), "text 1")
+
+
 def test_labels_stream(run: Path) -> None:
     """A line is answered before the next one comes, and fifty lines per second are possible."""
     command = [sys.executable, str(SCRIPTS / "classify.py"), "run", str(run)]

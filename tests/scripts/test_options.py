@@ -19,7 +19,7 @@ from small_runs import TEXT
         (["train.py", "--xyzzy", "3"], "Unrecognized options: --xyzzy, 3 (--help"),
         (["translate.py", "train", "--stpes", "3"], "did you mean '--steps'?"),
         (["classify.py", "train", "--epohcs", "3"], "did you mean '--epochs'?"),
-        (["classify.py", "trian"], "expected 'train', 'compare' or 'run'; did you mean 'train'?"),
+        (["classify.py", "trian"], "expected 'train', 'evaluate', 'run', 'compare' or 'study'; did you mean 'train'?"),
         (["generate.py", "--temprature", "1"], "did you mean '--temperature'?"),  # RUN is missing too
         (["evaluate.py", "--deivce", "cpu"], "did you mean '--device'?"),
         (["compare_gradients.py", "--dytpe", "float32"], "did you mean '--dtype'?"),

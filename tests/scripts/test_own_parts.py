@@ -164,7 +164,7 @@ def test_a_translator_is_evaluated_on_a_file(tmp_path: Path) -> None:
         steps=20, schedule_steps=20, warmup=2, lr=5e-3, dropout=0.0, eval_every=20, save_every=20,
     )  # fmt: skip
     TranslationRun(config, tmp_path / "run", Pairs(pairs, pairs, pairs, 0, "")).train()
-    own = [*pairs, ("x" * 40, "too long"), ("The bird eats.", "El pájaro come.")]
+    own = [*pairs, ("The cat eats. " * 24, "too long"), ("The bird eats.", "El pájaro come.")]
     (tmp_path / "own.csv").write_text("source,target\n\n" + "".join(f"{a},{b}\n" for a, b in own), encoding="utf-8")
     result = script_here("translate.py", "evaluate", tmp_path / "run", tmp_path / "own.csv")
     assert result.returncode == 0, result.stderr

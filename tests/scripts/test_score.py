@@ -96,7 +96,8 @@ def test_files(runs: dict[str, Path], model: str, tmp_path: Path) -> None:
     assert lines[1].split()[-5:] == row("", expected)
     scores = [score_text(lm, tokenizer, t, sentence=True) for t in ("the fox", "the lazy dog", "the quick fox")]
     lines = scored(runs[model], "--file", file, "--sentences")
-    assert [line.split() for line in lines[1:]] == [row(repr(s.text), s) for s in scores] + [row("all 3", together(scores))]
+    rows = [row(repr(s.text), s) for s in scores]
+    assert [line.split() for line in lines[1:]] == [rows[0], [], [], *rows[1:], row("all 3", together(scores))]  # a blank line for each
 
 
 def test_options(runs: dict[str, Path]) -> None:

@@ -12,12 +12,13 @@ import sacrebleu
 from script_helpers import SCRIPTS, ends_well, fails_with_one_line, script_here
 
 from tinylm.data.pairs import Pairs
-from tinylm.train.tasks.translation import TranslationRun
+from tinylm.train.tasks.translation import TranslationRun, load_translator
 from tinylm.train.tasks.translation_config import default_config
 
 ANIMALS = {"cat": "gato", "dog": "perro", "bird": "pájaro", "horse": "caballo", "wolf": "lobo"}
 DOES = {"sleeps": "duerme", "eats": "come", "runs": "corre", "sings": "canta"}
 TWENTY = [(f"The {a} {d}.", f"El {b} {e}.") for a, b in ANIMALS.items() for d, e in DOES.items()]
+TWICE = ("The cat eats and eats.", "El gato come y come.")
 TINY = [
     "--bpe-size", 280, "--n-layer", 1, "--n-embd", 16, "--n-hidden", 16, "--n-head", 2, "--block-size", 24, "--batch-tokens", 100,
     "--steps", 4, "--schedule-steps", 6, "--warmup", 1, "--log-every", 1,
@@ -34,13 +35,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns the run of a model that has learned twenty sentences."""
+    """Returns the run of a model that has learned twenty sentences, and one that says a word twice."""
     folder = tmp_path_factory.mktemp("runs") / "learned"
     config = dataclasses.replace(
         default_config("transformer"), bpe_size=300, block_size=24, n_layer=1, n_head=2, n_embd=64, n_hidden=32, batch_tokens=64,
         steps=300, schedule_steps=300, warmup=2, lr=5e-3, dropout=0.0, eval_every=300, save_every=300,
     )  # fmt: skip
-    TranslationRun(config, folder, Pairs(TWENTY, TWENTY[:7], TWENTY[7:], 0, "")).train()
+    TranslationRun(config, folder, Pairs([*TWENTY, TWICE, TWICE], TWENTY[:7], TWENTY[7:], 0, "")).train()
     return folder
 
 
@@ -90,19 +91,57 @@ def test_the_scores_are_of_the_texts_that_are_shown(data: Path, tmp_path: Path) 
         assert scores[name]["chrf"] == pytest.approx(sacrebleu.corpus_chrf(shown[name], [shown["reference"]]).score)
 
 
+def test_in_lower_case_the_case_does_not_count(tmp_path: Path) -> None:
+    """Neither in the model's texts nor in the scores, but in what is copied."""
+    cases = [(str.upper if k % 9 == 0 else str, str.upper if k // 20 % 2 else str) for k in range(120)]
+    lines = [f"{case(source)}\t{its(target)}" for (case, its), (source, target) in zip(cases, TWENTY * 6, strict=True)]
+    (tmp_path / "mixed.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    ends_well(translate("train", "--data", tmp_path / "mixed.tsv", "--out", tmp_path / "run", *TINY, "--lower"))
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert summary["test"]["nearest"]["bleu"] == pytest.approx(100)
+    assert "Zorro" in ends_well(translate("run", tmp_path / "run", "THE CAT and Zorro"))
+
+
 def test_run_translates_texts_files_and_the_standard_input(run: Path, tmp_path: Path) -> None:
     texts, expected = [s for s, _ in TWENTY[:3]], "".join(f"{t}\n" for _, t in TWENTY[:3])
     assert ends_well(translate("run", run, *texts)) == expected
     assert ends_well(translate("run", run, *texts, "--beams", 1)) == expected
     assert ends_well(translate("run", run, *texts, "--no-repeat-ngram", 24)) == expected  # no translation is so long
-    strange = "e e e e e e"  # whose translation says "ca ca ca ca"
-    plain, blocked = (ends_well(translate("run", run, strange, "--no-repeat-ngram", n)).split() for n in (0, 1))
+    plain, blocked = (ends_well(translate("run", run, TWICE[0], "--no-repeat-ngram", n)).split() for n in (0, 1))
     assert len(set(blocked)) == len(blocked)
-    assert len(set(plain)) < len(plain)
+    assert plain == TWICE[1].split()
     assert ends_well(translate("run", run, *texts, "--dry-run")) == f"{TWENTY[0][1]}\n"
     file = tmp_path / "texts"
     file.write_text("\n".join(texts) + "\n", encoding="utf-8")
     assert ends_well(translate("run", run, "--file", file)) == expected
+    assert ends_well(translate("run", run, "The cat 4711 sleeps, 漢字.", "Zorblax!")).count("4711") == 1
+
+
+def test_a_blank_line_gives_a_blank_line(run: Path, tmp_path: Path) -> None:
+    lines = ["", TWENTY[0][0], " \t", "", TWENTY[1][0], ""]
+    expected = ["", TWENTY[0][1], "", "", TWENTY[1][1], ""]
+    text = "".join(f"{line}\n" for line in lines)
+    (tmp_path / "texts").write_text(text, encoding="utf-8")
+    outputs = [
+        ends_well(translate("run", run, "--file", tmp_path / "texts")),
+        ends_well(script_here("translate.py", "run", run, stdin=text.encode("utf-8"))),
+    ]
+    assert outputs == ["".join(f"{line}\n" for line in expected)] * 2
+    assert ends_well(translate("run", run, "--file", tmp_path / "texts", "--dry-run")) == f"\n{TWENTY[0][1]}\n"
+    fails_with_one_line(translate("run", run, "", TWENTY[0][0]), "text 1: there is no text to translate")
+
+
+def test_the_best_n_with_their_scores(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts").write_text(f"{TWENTY[0][0]}\n\n{TWENTY[1][0]}\n", encoding="utf-8")
+    out = ends_well(translate("run", run, "--file", tmp_path / "texts", "--n-best", 3)).splitlines()
+    assert out[out.index("") + 1].split("\t")[0] == "3"
+    first = [line.split("\t") for line in out[: out.index("")]]
+    assert 2 <= len(first) <= 3
+    found = load_translator(run).translations(TWENTY[0][0], 3)
+    assert first == [["1", f"{t.score:.4f}", f"{t.log_probability:.4f}", " ".join(t.text.split())] for t in found]
+    assert first[0][3] == TWENTY[0][1]
+    fails_with_one_line(translate("run", run, "x", "--n-best", 5), "--n-best 5: expected 0 to 4, the number of --beams")
+    fails_with_one_line(translate("run", run, "x", "--n-best", -1), "--n-best -1: expected 0 to 4")
 
 
 def test_the_standard_input_is_translated_line_by_line(run: Path) -> None:
@@ -117,7 +156,7 @@ def test_the_standard_input_is_translated_line_by_line(run: Path) -> None:
             process.stdin.write(f"{source}\n")
             process.stdin.flush()
             assert process.stdout.readline() == f"{target}\n"
-        process.stdin.write("x" * 30 + "\n")
+        process.stdin.write("u" * 30 + "\n")
         process.stdin.close()
         error = process.stderr.read()
         assert process.wait() == 2
@@ -128,7 +167,7 @@ def test_the_standard_input_is_translated_line_by_line(run: Path) -> None:
 def test_errors_are_one_line(run: Path, data: Path, tmp_path: Path) -> None:
     fails_with_one_line(translate("fly"), "command 'fly': expected 'train', 'compare', 'evaluate' or 'run'")
     fails_with_one_line(translate("run", tmp_path / "no", "x"), "no run folder")
-    fails_with_one_line(translate("run", run, "x" * 24), "text 1: the source has 25 tokens, its end included: expected at most 24")
+    fails_with_one_line(translate("run", run, "u" * 24), "text 1: the source has 25 tokens, its end included: expected at most 24")
     fails_with_one_line(translate("run", run, " "), "text 1: there is no text to translate")
     fails_with_one_line(translate("run", run, "x", "--file", data), "give texts or --file, not both")
     fails_with_one_line(translate("run", run, "x", "--beams", 0), "--beams 0: expected at least 1")

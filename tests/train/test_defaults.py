@@ -42,11 +42,11 @@ LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
     "ngram": {**GPT, "steps": 1, "schedule_steps": 1, "warmup": 0},
 }
 TRANSFORMER = {
-    **LOOP, "data": "web-rv1909", "encoding": "utf-8", "bpe_size": 2048, "block_size": 128, "n_layer": 2, "n_head": 4, "n_embd": 128,
-    "valid": "", "test": "",
-    "n_hidden": 384, "batch_tokens": 1024, "label_smoothing": 0.1, "embedding": "latent", "optimizer": "muon", "matrix_lr": 0.02,
-    "seed": 0, "dropout": 0.1, "lr": 2e-3, "min_lr": 1e-5, "weight_decay": 0.01, "steps": 7000, "schedule_steps": 7000, "warmup": 200,
-    "eval_every": 1000, "save_every": 1000,
+    **LOOP, "valid": "", "test": "", "data": "web-rv1909", "encoding": "utf-8", "bpe_size": 2048, "copy": 0.05, "lower": False,
+    "block_size": 128,
+    "n_layer": 2, "n_head": 4, "n_embd": 128, "n_hidden": 384, "batch_tokens": 1024, "label_smoothing": 0.1, "embedding": "latent",
+    "optimizer": "muon", "matrix_lr": 0.02, "seed": 0, "dropout": 0.1, "lr": 2e-3, "min_lr": 1e-5, "weight_decay": 0.01, "steps": 7000,
+    "schedule_steps": 7000, "warmup": 200, "eval_every": 1000, "save_every": 1000,
 }  # fmt: skip
 TRANSLATORS: dict[str, dict[str, Any]] = {
     "transformer": TRANSFORMER,

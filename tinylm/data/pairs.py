@@ -1,16 +1,21 @@
 """Sentences and their translations: the shipped verses or the user's, their split, ids and batches."""
 
 import functools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from tinylm.checks import as_number
 from tinylm.data.batching import padded
+from tinylm.data.copying import SLOTS, KnownText, Slot
 from tinylm.data.corpora import PAIRS, Source, find_data, listed_sources, shown_sources
 from tinylm.data.tables import Column, read_table
 from tinylm.data.tokenizers import BpeTokenizer
+from tinylm.data.vocabulary_checks import checked_utf8
 from tinylm.engine.random_keys import philox
 from tinylm.errors import ConfigError, DataError
 
@@ -125,26 +130,105 @@ def split_pairs(groups: Mapping[str, Sequence[Pair]], source: str, drawn: Sequen
 
 
 class Vocabulary:
-    """Byte-pair pieces shared by both languages, and three ids after them: pad fills up, bos begins a target, eos ends a
-    source or a target."""
+    """Byte-pair pieces shared by both languages, and ids after them: pad fills up, bos begins a target, eos ends a source or a
+    target, and the placeholders of spans that are copied, if the model knows what it need not copy."""
 
-    def __init__(self, tokenizer: BpeTokenizer) -> None:
-        self.tokenizer = tokenizer
+    def __init__(
+        self, tokenizer: BpeTokenizer, known: KnownText | None = None, lower: bool = False, length_ratio: float | None = None
+    ) -> None:
+        """lower: every text is read in lower case.  length_ratio: the median number of target tokens per source token in training."""
+        self.tokenizer, self.known, self.lower, self.length_ratio = tokenizer, known, lower, length_ratio
         self.pad, self.bos, self.eos = range(tokenizer.vocab_size, tokenizer.vocab_size + 3)
-        self.size = tokenizer.vocab_size + 3
+        self.size = tokenizer.vocab_size + 3 + (SLOTS if known else 0)
+        self.placeholders = range(self.eos + 1, self.size)
 
     @classmethod
-    def train(cls, pairs: Sequence[Pair], pieces: int) -> "Vocabulary":
-        """Learns at most `pieces` pieces from both sides of the pairs."""
-        return cls(BpeTokenizer.train("\n".join(side for pair in pairs for side in pair), pieces))
+    def train(cls, pairs: Sequence[Pair], pieces: int, copying: bool = False, lower: bool = False) -> "Vocabulary":
+        """Learns at most `pieces` pieces from both sides of the pairs, and with copying what is known of the sources."""
+        text = "\n".join(side for pair in pairs for side in pair)
+        tokenizer = BpeTokenizer.train(text.lower() if lower else text, pieces)
+        return cls(tokenizer, KnownText.of(pairs, lower) if copying else None, lower)
 
-    def encode(self, text: str) -> np.ndarray:
-        """Returns the ids of a sentence, then eos."""
-        return np.append(self.tokenizer.encode(text), self.eos)
+    def encode(self, text: str, slots: Sequence[Slot] = ()) -> np.ndarray:
+        """Returns the ids of a sentence, then eos. slots: which spans of it are placeholders, and which ones, from left to right."""
+        ids: list[np.ndarray] = []
+        done = 0
+        for start, stop, number in slots:
+            ids += [self._pieces(text[done:start]), np.array([self.placeholders[number]])]
+            done = stop
+        return np.concatenate([*ids, self._pieces(text[done:]), np.array([self.eos])])
 
-    def decode(self, ids: Iterable[int]) -> str:
-        """Returns the text of ids without the three special ones."""
-        return self.tokenizer.decode(i for i in ids if i < self.pad)
+    def read(self, text: str) -> tuple[np.ndarray, list[str]]:
+        """Returns (the ids of a source to translate, its spans that are copied, for each of which there is a placeholder).
+
+        Raises DataError for a text that is not valid Unicode."""
+        checked_utf8(text)
+        if self.known is None:
+            return self.encode(text), []
+        readable = self.known.readable(text)
+        spans = self.known.spans(readable)
+        slots = [(start, stop, k % SLOTS) for k, (start, stop) in enumerate(spans)]
+        return self.encode(readable, slots), [text[start:stop] for start, stop in spans]
+
+    def write(self, text: str, copied: Sequence[str]) -> np.ndarray:
+        """Returns the ids of a target, in which a placeholder stands for each span that `read` found in its source."""
+        slots: list[Slot] = []
+        for k, span in enumerate(copied):
+            at = text.find(span)
+            while at >= 0 and any(start < at + len(span) and at < stop for start, stop, _ in slots):
+                at = text.find(span, at + 1)
+            if at >= 0:
+                slots.append((at, at + len(span), k % SLOTS))
+        return self.encode(text, sorted(slots))
+
+    def decode(self, ids: Iterable[int], copied: Sequence[str] = ()) -> str:
+        """Returns the text of ids without the special ones. copied: the spans that placeholders stand for; the n-th placeholder
+        of number k is span k + n SLOTS, and one without a span is nothing. A space keeps a span apart from a word or a sign before it."""
+        text = ""
+        pieces: list[int] = []
+        left = {number: iter(copied[number::SLOTS]) for number in range(SLOTS)}
+        for i in [*map(int, ids), None]:
+            if i is None or i in self.placeholders:
+                text = _joined(text, self.tokenizer.decode(pieces))
+                pieces = []
+            if i is not None and i in self.placeholders:
+                text = _joined(text, next(left[i - self.placeholders[0]], ""))
+            elif i is not None and i < self.pad:
+                pieces.append(i)
+        return text
+
+    def required(self, copied: Sequence[str]) -> dict[int, int]:
+        """Returns how often a target has each placeholder when its source has these spans."""
+        return {i: len(copied[number::SLOTS]) for number, i in enumerate(self.placeholders)}
+
+    def most_tokens(self, source_tokens: int) -> int | None:
+        """Returns a bound for the tokens of a translation: twice as many as is usual for such a source, and 10. None for runs that
+        did not note what is usual."""
+        return None if self.length_ratio is None else max(source_tokens, 10 + math.ceil(2 * self.length_ratio * source_tokens))
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the record from which `from_json` makes the same, without the tokenizer."""
+        return {"length_ratio": self.length_ratio, "known": None if self.known is None else self.known.to_json()}
+
+    @classmethod
+    def from_json(cls, tokenizer: BpeTokenizer, record: Any, lower: bool = False) -> "Vocabulary":
+        """Returns the vocabulary that `to_json` described, for None that of the first runs. Raises DataError if the record does not
+        describe one."""
+        if record is None:
+            return cls(tokenizer, lower=lower)
+        ratio = record.get("length_ratio") if isinstance(record, dict) else None
+        if not isinstance(record, dict) or record.keys() != {"length_ratio", "known"} or not 0 < as_number(ratio) < math.inf:
+            raise DataError(f"not the record of a vocabulary: {record!r:.80}")
+        return cls(tokenizer, None if record["known"] is None else KnownText.from_json(record["known"], lower), lower, as_number(ratio))
+
+    def _pieces(self, text: str) -> np.ndarray:
+        return self.tokenizer.encode(text.lower() if self.lower else text)
+
+
+def _joined(text: str, more: str) -> str:
+    """Returns both, with a space between two words, or between a closing sign and a word."""
+    after_word = text[-1:].isalnum() or text.endswith((*".,;:!?)»”",))
+    return f"{text} {more}" if after_word and more[:1].isalnum() else text + more
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,11 @@ WORD_PATTERNS = (rf"\n| ?{_WORD}| ?[^\w\s]+|\s", rf"\n| ?{_OLD_WORD}| ?[^\w\s]+|
 # Words, and single signs with their marks.
 WORD_OR_SIGN = rf"{_WORD}|[^\w\s][\p{{M}}\u200c\u200d]*"
 
+# The same, with what is joined to a word by signs without a space: 3.14, 4711-A, -5, $20, name@example.org, https://example.org/a?b=1.
+_JOINED = r"[-./:,@&+#=?%~°'’＇·׳״\u00ad\u2060]+"
+COMPOUND_OR_SIGN = rf"(?<!\w)[-+−#@$€£¥§]*{_LETTERS}(?:{_JOINED}{_LETTERS})*[%‰°€]*|[^\w\s][\p{{M}}\u200c\u200d]*"
+APOSTROPHES = "'’＇"
+
 
 @functools.cache
 def marks() -> str:

@@ -1,6 +1,6 @@
 """What else may change which token comes next: n-grams that must not occur again, and biases of single tokens."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,38 @@ def completing_tokens(context: np.ndarray, n: int) -> np.ndarray:
     ngrams = np.lib.stride_tricks.sliding_window_view(context, n)
     begun = (ngrams[:, :-1] == context[len(context) - n + 1 :]).all(axis=1)  # they begin with the last n - 1 tokens
     return np.unique(ngrams[begun, -1])
+
+
+def repeating_tokens(context: Sequence[int], most: int) -> list[int]:
+    """Returns the tokens after which a sequence of tokens would stand more than `most` times in a row at the end of the context; none
+    for most = 0."""
+    found = []
+    for period in range(1, (len(context) + 1) // (most + 1) + 1) if most else ():
+        tail = context[len(context) + 1 - (most + 1) * period :]  # with one more token, most + 1 periods
+        if tail[period:] == tail[: len(tail) - period]:
+            found.append(context[-period])
+    return found
+
+
+def keep_required(log_p: np.ndarray, sequences: Sequence[Sequence[int]], required: Mapping[int, int], eos: int, left: int) -> np.ndarray:
+    """Gives log-probability -inf to tokens (N, V), in place, such that each sequence has every required token exactly so often before it
+    ends with eos, within the `left` tokens that may follow. Where it would most likely end without one, or where there is only room
+    for them, those that are missing are all that is left. Returns (N,) booleans: which sequences that holds for."""
+    pressed = np.zeros(len(log_p), bool)
+    if not required:
+        return pressed
+    for i, (row, tokens) in enumerate(zip(log_p, sequences, strict=True)):
+        missing = {token: n - list(tokens).count(token) for token, n in required.items()}
+        wanted = [token for token, n in missing.items() if n > 0]
+        row[[token for token, n in missing.items() if n <= 0]] = -np.inf
+        if wanted:
+            pressed[i] = row[eos] == row.max() or sum(missing[token] for token in wanted) >= left - 1
+            row[eos] = -np.inf
+            if pressed[i]:
+                kept = row[wanted]
+                row[:] = -np.inf
+                row[wanted] = kept
+    return pressed
 
 
 def check_no_repeat(n: Any) -> None:

@@ -166,18 +166,20 @@ class TranslationReading(Reading):
         Raises DataError for an empty text, or one longer than the block; ConfigError for such a target."""
         vocabulary, longest = translator.vocabulary, translator.block_size
         own = translator.translate(text, beams=1)
-        source, goal = vocabulary.encode(text), vocabulary.encode(own if target is None else target)
+        source, copied = vocabulary.read(text)
+        goal = vocabulary.write(own if target is None else target, copied)
         if target is not None and len(goal) > longest:
             raise ConfigError(f"the target has {len(goal)} tokens, its end included: expected at most {longest}")
         goal = goal[:longest]
         batch = make_batch([(source, goal)], vocabulary)
         self.model = translator.model
         self.text = text
-        self.about = f"nats per token over {len(goal)} tokens of {vocabulary.decode(goal)!r}"
+        self.about = f"nats per token over {len(goal)} tokens of {vocabulary.decode(goal, copied)!r}"
         self._lengths = batch.source_lengths
         arrays = batch.source, batch.target_in, batch.target_out
         self._source, self._target_in, self._target_out = (Tensor(to_device(a.copy(), translator.device)) for a in arrays)
         special = {vocabulary.bos: "<s> ", vocabulary.eos: " </s>"}  # words of their own
+        special |= dict.fromkeys(vocabulary.placeholders, " <copy>") | dict(zip(vocabulary.placeholders, copied, strict=False))
         both = ([special.get(i) or vocabulary.decode([i]) for i in a[0].tolist()] for a in (batch.source, batch.target_in))
         self._source_tokens, self._target_tokens = both
         self._vocabulary, self._special = vocabulary, special
@@ -198,7 +200,7 @@ class TranslationReading(Reading):
         return named.get(text) or _one_token(text, self._vocabulary.encode(text)[:-1].tolist())
 
     def encode(self, text: str) -> np.ndarray:
-        return self._vocabulary.encode(text)
+        return self._vocabulary.read(text)[0]
 
     def token_text(self, token: int) -> str:
         return self._special.get(token) or self._vocabulary.decode([token])

@@ -100,7 +100,7 @@ class WordLexicon:
         self._t = t
         self._source_ids, self._target_words = sources, list(targets)
         order = np.lexsort((-self._f, t, self._e))  # the last entry of each e is its most likely f, the first seen of several
-        self._best = dict(zip(self._e[order].tolist(), self._f[order].tolist(), strict=True))
+        self._best = dict(zip(self._e[order].tolist(), order.tolist(), strict=True))  # places in _e, _f and _t
 
     def probability(self, target: str, source: str) -> float:
         """Returns t(target | source) of two words; source "" is NULL."""
@@ -112,6 +112,11 @@ class WordLexicon:
         """Returns each sentence translated word for word, without spaces before punctuation."""
         return [re.sub(r" ([^\w\s])", r"\1", " ".join(map(self._word, words_as_written(s)))) for s in sentences]
 
+    def likely(self, least: float) -> dict[str, str]:
+        """Returns the most likely target word of each source word for which t(target | source) is at least so much."""
+        best = ((word, self._best[e]) for word, e in self._source_ids.items() if e in self._best)
+        return {word: self._target_words[self._f[place]] for word, place in best if word and self._t[place] >= least}
+
     def _word(self, word: str) -> str:
-        best = self._best.get(self._source_ids.get(word.lower(), -1))
-        return word if best is None else self._target_words[best]
+        place = self._best.get(self._source_ids.get(word.lower(), -1))
+        return word if place is None else self._target_words[self._f[place]]

@@ -76,7 +76,7 @@ def task_with_batch(folder: Path, batch: dict[str, np.ndarray], afresh: bool) ->
     model = untrained_model(folder, config, tokenizer)
     if isinstance(config, TranslationConfig):
         pairs = Batch(**{**batch, "target_tokens": int(batch["target_tokens"])})  # type: ignore[arg-type]
-        return Translation(config, model, OneBatch(pairs, afresh), vocabulary_of(folder, tokenizer))
+        return Translation(config, model, OneBatch(pairs, afresh), vocabulary_of(folder, config, tokenizer))
     if isinstance(config, ClassifierConfig):  # its batch is one of its texts, which are read again
         data = load_parts(config.data, config.valid, config.test, config.encoding)
         if problem := what_changed(folder, data_note(data, config.data)):

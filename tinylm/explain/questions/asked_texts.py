@@ -28,7 +28,8 @@ def asked_beside(read: Reading, text: str) -> dict[str, Any]:
         return {"ids": read.ids, "other": read.encode(text)}
     ids = read.ids[:-1]
     if not read.given:
-        theirs = read.encode(read.translator.translate(text, beams=1))
+        vocabulary = read.translator.vocabulary
+        theirs = vocabulary.write(read.translator.translate(text, beams=1), vocabulary.read(text)[1])
         shared = min(len(ids) - 1, len(theirs))
         same = np.append(ids[1 : 1 + shared] == theirs[:shared], False)
         ids = ids[: 1 + int(same.argmin())]

@@ -29,7 +29,7 @@ from tinylm.train.tasks.translation_config import TranslationConfig, build_trans
 S = TypeVar("S", bound=Settings)
 Checkpoint = Literal["last", "best"]  # the newest weights of a run, or those of its best validation
 _LARGE = 1 << 24  # bytes; a smaller model is soon built
-_KEYS = {"train", "tokenizer", "task", "labels", "base", "context"}  # what config.json may have
+_KEYS = {"train", "tokenizer", "task", "labels", "base", "context", "vocabulary"}  # what config.json may have
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -183,7 +183,7 @@ def untrained_model(folder: Path, config: Settings, tokenizer: Tokenizer) -> Any
     Raises CheckpointError when it corrects a model that is gone, or is no longer what it was.
     """
     if isinstance(config, TranslationConfig):
-        return build_translator(config, vocabulary_of(folder, tokenizer).size)
+        return build_translator(config, vocabulary_of(folder, config, tokenizer).size)
     if isinstance(config, ClassifierConfig):
         return build_classifier(config, tokenizer.vocab_size, len(labels_of(folder)))
     assert isinstance(config, TrainConfig)

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from tinylm.checks import check_below_one, check_integer
+from tinylm.checks import check_below_one, check_fraction, check_integer
 from tinylm.data.pairs import Vocabulary
 from tinylm.data.tokenizers import BpeTokenizer, Tokenizer
 from tinylm.engine.machine_memory import check_fits
 from tinylm.engine.random_keys import Generator, drawing_from
-from tinylm.errors import CheckpointError
+from tinylm.errors import CheckpointError, DataError
+from tinylm.files.json_files import read_json
 from tinylm.models import footprints
 from tinylm.models.footprints import Footprint
 from tinylm.models.translator import RecurrentTranslator, TranslationModel, Translator
@@ -41,6 +42,12 @@ class TranslatorSettings(Settings):
     """of the file, by Python's name: utf-8, latin-1, utf-16, cp1252, ..."""
     bpe_size: int = 2048
     """how many byte-pair pieces both languages share"""
+
+    copy: float = 0.05
+    """how many further training pairs there are, per pair, in which words and their translations are placeholders; from them the model
+    learns to copy names, numbers and characters that it cannot know. 0: it copies nothing"""
+    lower: bool = False
+    """read and write everything in lower case, except for what is copied"""
 
     block_size: int = 128
     """the longest source or target in tokens, end included; longer pairs are left out"""
@@ -73,7 +80,7 @@ class TranslationConfig(LoopSettings, TranslatorSettings):
     model_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = MODEL_DEFAULTS
     added: ClassVar[Mapping[str, Any]] = {
         **LoopSettings.added, "optimizer": "adamw", "matrix_lr": 0.02, "embedding": "random", "encoding": "utf-8",
-        "valid": "", "test": "",
+        "valid": "", "test": "", "copy": 0.0, "lower": False,
     }  # fmt: skip
 
     lr: float = 2e-3
@@ -94,6 +101,7 @@ class TranslationConfig(LoopSettings, TranslatorSettings):
         self.require_at_least(1, "block_size", "n_layer", "n_hidden", "n_embd", "batch_tokens")
         self.require_at_least(0, "matrix_lr")
         check_below_one("label_smoothing", self.label_smoothing)
+        check_fraction("copy", self.copy)
 
     def check_new(self) -> None:
         super().check_new()
@@ -163,8 +171,17 @@ def build_translation_optimizer(config: TranslationConfig, model: TranslationMod
     return Muon([*groups, {"params": muon}], lr=config.matrix_lr, betas=betas, weight_decay=config.weight_decay)
 
 
-def vocabulary_of(folder: Path, tokenizer: Tokenizer) -> Vocabulary:
-    """Returns the vocabulary of a translator's run. Raises CheckpointError when its tokenizer is not one of byte pairs."""
+def vocabulary_of(folder: Path, config: TranslationConfig, tokenizer: Tokenizer) -> Vocabulary:
+    """Returns the vocabulary of a translator's run. Raises CheckpointError when its tokenizer is not one of byte pairs, or its record does
+    not fit."""
+    place = folder / "config.json"
     if not isinstance(tokenizer, BpeTokenizer):
-        raise CheckpointError(f"{folder / 'config.json'} is damaged: its tokenizer is {tokenizer.kind!r}, expected 'bpe'")
-    return Vocabulary(tokenizer)
+        raise CheckpointError(f"{place} is damaged: its tokenizer is {tokenizer.kind!r}, expected 'bpe'")
+    try:
+        vocabulary = Vocabulary.from_json(tokenizer, read_json(place).get("vocabulary"), config.lower)
+    except DataError as error:
+        raise CheckpointError(f"{place} is damaged: {error}") from error
+    if (vocabulary.known is None) != (config.copy == 0):
+        found = "no known text" if vocabulary.known is None else "a known text"
+        raise CheckpointError(f"{place} is damaged: copy is {config.copy:g}, but its vocabulary has {found}")
+    return vocabulary
