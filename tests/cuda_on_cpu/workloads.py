@@ -6,15 +6,19 @@ a block, of a warp or of a vector's width.
 
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from helpers import assert_close
 from kernel_helpers import results
 
+from tinylm import Tensor, ops
+from tinylm.bindings.cuda import indexing
 from tinylm.bindings.cuda.rounding import rounded
 from tinylm.engine.devices import to_device, to_numpy
 from tinylm.engine.kernels import using
 from tinylm.engine.products import products, to_bfloat16
+from tinylm.errors import RangeError
 from tinylm.optim.adam import adamw
 from tinylm.optim.optimizer import squared_norm
 
@@ -38,6 +42,18 @@ def agree_rounded(name: str, *arrays: Any, **settings: Any) -> None:
             expected = results(name, arrays, "float32", "cpu", settings)
     assert found.keys() == expected.keys()
     assert_close({k: (found[k], expected[k]) for k in expected}, 1e-4)
+
+
+def reported(read: Callable[[Any], object], *bad: int) -> None:
+    """Asserts that a kernel which reads three ids reports each bad one among them, with the next value that comes from the device."""
+    for each in bad:
+        read(to_device(np.array([0, each, 1]), "cuda"))
+        said = ""
+        try:
+            to_numpy(to_device(np.zeros(1), "cuda"))
+        except RangeError as error:
+            said = str(error)
+        assert f" {each} is out of range" in said, "other bytes"
 
 
 def _layer_norm() -> None:
@@ -73,13 +89,19 @@ def _cross_entropy() -> None:
         targets[2] = -100
         for reduction in ("mean", "sum", "none"):
             agree("cross_entropy", normal(rows, classes, scale=3) + 90, targets, reduction=reduction, label_smoothing=smoothing)
+    logits = Tensor(to_device(normal(3, 5), "cuda"))
+    reported(lambda targets: ops.cross_entropy(logits, targets), 5, -1)
 
 
 def _embedding() -> None:
-    ids = np.random.default_rng(0).integers(11, size=(7, 9))
+    ids = np.random.default_rng(0).integers(11, size=(7, 41))  # more than a block reads at once
     ids[:, 0] = 10
     agree("embedding", ids, normal(12, 37))
-    agree("embedding", ids, normal(12, 70), padding_idx=10)
+    agree("embedding", ids[:, :9], normal(12, 70), padding_idx=10)
+    with patch.object(indexing, "_ENOUGH_BLOCKS", 1):  # a block takes every second tile of columns
+        agree("embedding", ids[0, :5], normal(11, 300))
+    weight = Tensor(to_device(normal(11, 3), "cuda"))
+    reported(lambda ids: ops.embedding(ids, weight), 11, -1)
 
 
 def _dropout() -> None:

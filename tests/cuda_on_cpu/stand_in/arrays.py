@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .api import check_call, kind_of, missing
+from .queue import queued, queued_call
 from .synchronisation import synchronise
 
 SCALARS = (bool, int, float, complex, np.generic)
@@ -62,9 +63,8 @@ def _owner(base: Any, args: tuple[Any, ...]) -> "ndarray | None":
 def call(f: Callable[..., Any], name: str, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
     """Calls f on the NumPy arrays inside device arrays, and wraps its result as device arrays."""
     raw = [x._raw if type(x) is ndarray else inside(x, name) for x in args]
-    if not named:
-        return outside(f(*raw), args)
-    result = f(*raw, **inside(named, name))
+    result = f(*raw, **inside(named, name)) if named else f(*raw)
+    queued_call(name, result, raw)
     out = named.get("out")
     return outside(result, args) if out is None else out
 
@@ -144,8 +144,8 @@ class ndarray:
         return cuda.Device(0)
 
     def get(self, stream: Any = None, order: str = "C", out: Any = None, blocking: bool = True) -> np.ndarray:
-        if blocking:
-            synchronise("get()")
+        synchronise("get()", waits=blocking)
+        queued("get")
         if out is None:
             return self._raw.copy(order=order)
         out[...] = self._raw
@@ -154,10 +154,14 @@ class ndarray:
     def set(self, arr: np.ndarray, stream: Any = None) -> None:
         if not isinstance(arr, np.ndarray) or arr.dtype != self.dtype or arr.shape != self.shape:
             raise ValueError(f"set() needs a host array of {self.dtype} and shape {self.shape}")
+        queued("upload")
         self._raw[...] = arr
 
     def __getitem__(self, key: Any) -> "ndarray":
-        return outside(self._raw[_index(key)], (self,))
+        raw_key = _index(key)
+        if any(isinstance(p, (np.ndarray, list)) for p in (raw_key if isinstance(raw_key, tuple) else (raw_key,))):
+            queued("getitem")
+        return outside(self._raw[raw_key], (self,))
 
     def __setitem__(self, key: Any, value: Any) -> None:
         raw_key = _index(key, masks_wait=isinstance(value, ndarray) and value.size > 1)
@@ -167,6 +171,7 @@ class ndarray:
             np.add.at(hits, raw_key, 1)
             if hits.size and hits.max() > 1:
                 raise IndexError("a[key] = value with a position twice in the key: which value stays is undefined on a GPU")
+        queued("setitem")
         self._raw[raw_key] = inside(value, "setitem")
 
     def __len__(self) -> int:
@@ -184,9 +189,11 @@ class ndarray:
         return str(self._raw)
 
     def __copy__(self) -> "ndarray":
+        queued("copy")
         return around(self._raw.copy())
 
     def __deepcopy__(self, memo: Any) -> "ndarray":
+        queued("copy")
         return around(self._raw.copy())
 
 
@@ -215,11 +222,13 @@ def poisoned(shape: Any, dtype: Any = float, order: str = "C") -> np.ndarray:
 
 def _method(self: ndarray, name: str, found: Callable[..., Any], *args: Any, **named: Any) -> Any:
     check_call("cupy.ndarray", name, (self, *args), named)
-    if name in ("item", "tolist", "tobytes", "nonzero", "compress"):
+    if name in ("argpartition", "argsort", "compress", "item", "nonzero", "partition", "sort", "tobytes", "tolist"):
         synchronise(f"{name}()")
     if named.get("out") is not None:
         return call(found, name, args, named)
-    return outside(found(*[inside(x, name) for x in args], **(inside(named, name) if named else {})), (self,))
+    result = found(*[inside(x, name) for x in args], **(inside(named, name) if named else {}))
+    queued_call(name, result, (self._raw,))
+    return outside(result, (self,))
 
 
 def _index(key: Any, masks_wait: bool = True) -> Any:
@@ -259,6 +268,7 @@ def _operator(function: str, reflected: bool = False, in_place: bool = False) ->
                 raise TypeError(f"{function}: Unsupported type {type(b)}: a host array beside a device array")
             return NotImplemented
         other = b._raw if type(b) is ndarray else b
+        queued(function)
         if in_place:
             f(a._raw, other, out=a._raw)
             return a
@@ -277,7 +287,11 @@ for _name, _function in _COMPARISONS.items():
 
 
 def _unary(name: str) -> Callable[[ndarray], ndarray]:
-    return lambda self: outside(getattr(self._raw, name)())
+    def computed(self: ndarray) -> ndarray:
+        queued(name)
+        return outside(getattr(self._raw, name)())
+
+    return computed
 
 
 for _name in ("__neg__", "__pos__", "__abs__", "__invert__"):
