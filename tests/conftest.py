@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from cuda_on_cpu import reporting
-from cuda_on_cpu.fixtures import emulated_cuda  # noqa: F401
+from cuda_on_cpu.fixtures import emulated_cuda, has_gpu  # noqa: F401
 from device_helpers import cuda  # noqa: F401
 from hypothesis import settings
 
@@ -16,6 +16,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("default", deadline=None, max_examples=25)
 settings.register_profile("ci", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """On a GPU, whose machine may have newer versions of NumPy, CuPy and PyTorch than the project's, what they deprecate is no error."""
+    if has_gpu():
+        for category in ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning", "numpy.exceptions.VisibleDeprecationWarning"):
+            config.addinivalue_line("filterwarnings", f"default::{category}")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

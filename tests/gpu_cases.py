@@ -100,9 +100,13 @@ CASES = [
 ]
 
 
-def results(case: Case, scale: int, dtype: Any) -> list[Any]:
-    """Returns the op's outputs, and the gradients of its floating arrays under random cotangents, as device arrays."""
-    arrays = [None if a is None else to_device(a.astype(dtype) if a.dtype.kind == "f" else a, "cuda") for a in case.args(scale)]
+def arguments(case: Case, scale: int, dtype: Any) -> list[Any]:
+    """Returns the call's arrays on the device, floating ones in dtype."""
+    return [None if a is None else to_device(a.astype(dtype) if a.dtype.kind == "f" else a, "cuda") for a in case.args(scale)]
+
+
+def results(case: Case, arrays: list[Any], dtype: Any) -> list[Any]:
+    """Returns the op's outputs for these `arguments`, and the gradients of its floating arrays under random cotangents, as device arrays."""
     tensors = [None if a is None else Tensor(a, requires_grad=a.dtype.kind == "f") for a in arrays]
     out = getattr(ops, case.name)(*tensors, **case.settings)
     outputs = out if isinstance(out, tuple) else (out,)
@@ -110,6 +114,12 @@ def results(case: Case, scale: int, dtype: Any) -> list[Any]:
         cotangent = normal(*y.shape, seed=100 + i) if y.shape else np.float32(1.5)
         y.backward(to_device(np.asarray(cotangent, dtype), "cuda"), retain_graph=True)
     return [*(y.data for y in outputs), *(t.grad for t in tensors if t is not None and t.requires_grad)]
+
+
+def free_bytes(card: Any) -> int:
+    """Returns the free memory of the GPU, what CuPy keeps of freed arrays included."""
+    free, _ = card.cuda.runtime.memGetInfo()
+    return free + card.get_default_memory_pool().free_bytes()
 
 
 def relative_error(a: Any, b: Any) -> float:

@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import tyro
-
 from tinylm.checks import nearest
 from tinylm.errors import ConfigError, explanation
 
@@ -36,6 +34,10 @@ def parse(kind: type[T], **settings: Any) -> T:
 
     Raises ConfigError with the message that tyro prints in a box, which names options, and the one that a misspelt option is most like.
     """
+    try:
+        import tyro  # here, since the processes of the benchmark do without
+    except ModuleNotFoundError as error:
+        raise ConfigError("the command line needs tyro, which is not installed: pip install tyro") from error
     settings = {"prog": program(), "description": inspect.getdoc(kind), **settings}
     box = io.StringIO()
     try:
