@@ -1,8 +1,11 @@
-"""Which GPU is measured, with which driver and CUDA."""
+"""Which GPU is measured, with which driver and CUDA. python -m benchmark.card DEVICE prints it, and the machine."""
 
+import json
 import subprocess
+import sys
 from typing import Any
 
+from benchmark.rounds import machine
 from tinylm.engine.devices import device_namespace, parse_device
 
 
@@ -41,5 +44,9 @@ def driver_version() -> str | None:
 
 def described(found: dict[str, Any]) -> str:
     """Returns the line about the card for a person."""
-    driver = found["driver"] or "of an unknown version"
-    return f"{found['name']}, sm_{found['compute_capability'].replace('.', '')}, driver {driver}, CUDA {found['cuda']}, CuPy {found['cupy']}"
+    driver, architecture = found["driver"] or "of an unknown version", found["compute_capability"].replace(".", "")
+    return f"{found['name']}, sm_{architecture}, driver {driver}, CUDA {found['cuda']}, CuPy {found['cupy']}"
+
+
+if __name__ == "__main__":
+    print(json.dumps({"card": card(sys.argv[1]), **machine()}, indent=1))

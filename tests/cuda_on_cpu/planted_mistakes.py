@@ -159,7 +159,10 @@ MUTATIONS = [
     Mutation("log_softmax", "the gradient forgets the sum", "dy[i] - expf(y[i]) * sum", "dy[i] - expf(y[i])"),
     Mutation("cross_entropy", "the gradient of the wrong class", "i == target ? 1.f", "i == target - 1 ? 1.f"),
     Mutation(
-        "cross_entropy", "a negative target is not reported", "if (target < 0 || target >= classes) atomicMax", "if (target >= classes) atomicMax"
+        "cross_entropy",
+        "a negative target is not reported",
+        "if (target < 0 || target >= classes) atomicMax",
+        "if (target >= classes) atomicMax",
     ),
     Mutation("dropout", "the halves of a word exchanged", "(k % 2 * 32)", "((1 - k % 2) * 32)"),
     Mutation("dropout", "nine rounds of Philox", "round < 10", "round < 9"),

@@ -41,6 +41,12 @@ class RawKernel:
     def max_dynamic_shared_size_bytes(self, value: int) -> None:
         self._emulated().max_dynamic_shared_size_bytes = value
 
+    @property
+    def attributes(self) -> dict[str, int]:
+        """Returns what a GPU would need for the kernel, which nobody knows here: nothing."""
+        used = dict.fromkeys(("num_regs", "shared_size_bytes", "local_size_bytes", "const_size_bytes"), 0)
+        return {**used, "max_threads_per_block": 1024, "binary_version": 75}
+
     def __getattr__(self, name: str) -> Any:
         raise missing("cupy.RawKernel", name)
 
