@@ -154,6 +154,8 @@ MUTATIONS = [
     Mutation(
         "layer_norm", "no eps", "rsqrtf(block_sum(squares, scratch) / columns + eps)", "rsqrtf(block_sum(squares, scratch) / columns)"
     ),
+    Mutation("layer_norm", "what has arrived is forgotten", " + (arrived ? arrived[i] : 0.f)", ""),
+    Mutation("rms_norm", "what has arrived is that of the first row", "if (arrived) arrived += (long long)blockIdx.x * columns;", ""),
     Mutation("rms_norm", "the mean is a sum", "block_sum(product, scratch) / columns", "block_sum(product, scratch)"),
     Mutation("softmax", "the maximum is not taken off", "expf(x[i] - shift)", "expf(x[i])"),
     Mutation("log_softmax", "the gradient forgets the sum", "dy[i] - expf(y[i]) * sum", "dy[i] - expf(y[i])"),

@@ -56,16 +56,29 @@ def reported(read: Callable[[Any], object], *bad: int) -> None:
         assert f" {each} is out of range" in said, "other bytes"
 
 
+def agree_after_a_residual(name: str, x: np.ndarray, *parameters: np.ndarray) -> None:
+    """Asserts the same of the gradient of h in name(h) + h, whose two parts the kernel adds up."""
+    found = []
+    for device, dtype in (("cuda", "float32"), ("cpu", "float64")):
+        given, *rest = (Tensor(to_device(a.astype(dtype), device), requires_grad=True) for a in (x, *parameters))
+        h = given * 2
+        (getattr(ops, name)(h, *rest) + h).backward(to_device(normal(*x.shape, seed=9).astype(dtype), device))
+        found.append({f"gradient {i}": to_numpy(t.grad).astype(np.float32) for i, t in enumerate((given, *rest))})
+    assert_close({key: (found[0][key], found[1][key]) for key in found[0]}, 1e-5)
+
+
 def _layer_norm() -> None:
     for rows, columns in [(5, 300), (17, 33), (2, 1)]:
         x = normal(rows, columns) if columns > 1 else normal(rows, 1) * 0
         agree("layer_norm", x, normal(columns, seed=1), normal(columns, seed=2), eps=0.1)
     agree("layer_norm", normal(300, 40), None, None, eps=1e-5)
+    agree_after_a_residual("layer_norm", normal(5, 70), normal(70, seed=1), normal(70, seed=2))
 
 
 def _rms_norm() -> None:
     for rows, columns in [(5, 300), (17, 33), (2, 1)]:
         agree("rms_norm", normal(rows, columns), normal(columns, seed=1), eps=0.1)
+    agree_after_a_residual("rms_norm", normal(5, 70), normal(70, seed=1))
 
 
 def _probabilities(name: str) -> Callable[[], None]:

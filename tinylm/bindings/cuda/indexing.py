@@ -3,6 +3,7 @@
 from tinylm.bindings.cuda.launching import CudaSource, contiguous, row_threads
 from tinylm.bindings.cuda.reductions import TILE, tiles
 from tinylm.engine.arrays import array_module
+from tinylm.engine.gradient_places import buffer_for
 from tinylm.engine.ids import padding_row, place_of_check
 from tinylm.engine.kernels import kernel
 
@@ -24,7 +25,9 @@ def embedding(ids, weight, /, *, padding_idx=None):
     _EMBEDDING.launch("embedding_rows", (ids.size,), (row_threads(columns),), ids, contiguous(weight), y, rows, columns, found)
 
     def vjp(dy):
-        dweight, count = xp.empty((rows, columns), dtype), tiles(columns)
+        dweight, count = buffer_for(weight), tiles(columns)
+        if dweight is None:
+            dweight = xp.empty((rows, columns), dtype)
         parts = max(-(-count // _TILES), min(count, -(-_ENOUGH_BLOCKS // max(rows, 1))))
         _EMBEDDING.launch(
             "embedding_gradient", (rows, parts), TILE, ids, contiguous(dy, dtype), dweight, ids.size, columns, padding

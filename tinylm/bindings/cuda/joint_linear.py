@@ -4,10 +4,12 @@ import math
 
 from tinylm.bindings.cuda.activations import swiglu
 from tinylm.bindings.cuda.launching import contiguous
+from tinylm.bindings.cuda.linear import weight_gradient
 from tinylm.bindings.cuda.reductions import column_sums
 from tinylm.bindings.cuda.rotary import rotary
 from tinylm.bindings.cuda.rounding import operand_now
 from tinylm.engine.arrays import array_module
+from tinylm.engine.gradient_places import buffer_for
 from tinylm.engine.kernels import kernel
 
 
@@ -24,8 +26,8 @@ def _projected(x, weight, bias, frozen):
     def vjp(dy):
         dz = contiguous(dy, y.dtype).reshape(y.shape)
         d = operand(dz)
-        dweight = None if frozen else xp.matmul(d.T, left)
-        dbias = None if frozen or bias is None else column_sums(dz)
+        dweight = None if frozen else weight_gradient(d, left, weight)
+        dbias = None if frozen or bias is None else column_sums(dz, buffer_for(bias))
         return xp.matmul(d, right).reshape(x.shape), dweight, dbias
 
     return y.reshape(*x.shape[:-1], weight.shape[0]), vjp
