@@ -57,6 +57,7 @@ def test_a_step(emulated_cuda: Any, name: str) -> None:
         with counting(computing=False) as counts:
             step(next(rows))
     assert counts["upload"] == 2, "inputs and targets"
+    print(name, told(counts))
     assert counts.total() <= BUDGETS[name], told(counts)
 
 
@@ -74,6 +75,7 @@ def test_a_token(emulated_cuda: Any, name: str) -> None:
         with counting(computing=False) as counts:
             next(text)
     assert state.count - waits == 1
+    print(name, told(counts))
     assert counts.total() <= TOKEN_BUDGETS[name], told(counts)
 
 
