@@ -7,5 +7,6 @@ import importlib.util
 import sys
 from pathlib import Path
 
-if importlib.util.find_spec("tinylm") is None:
+found = importlib.util.find_spec("tinylm")
+if found is None or found.origin is None:  # nothing, or a folder without code
     sys.path.append(str(Path(__file__).resolve().parents[2]))

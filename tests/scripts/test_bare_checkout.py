@@ -15,9 +15,10 @@ TESTS = SCRIPTS.parent / "tests"
 
 ABSENT = """
 import runpy, sys
+ABSENT = sys.argv[1].split()
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in sys.argv[1].split():
+        if name.partition(".")[0] in ABSENT:
             raise ModuleNotFoundError("No module named %r" % name, name=name)
 sys.meta_path.insert(0, Absent())
 sys.path += sys.argv[2].split(":")
