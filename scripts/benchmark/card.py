@@ -1,11 +1,12 @@
-"""Which GPU is measured, with which driver and CUDA. python -m benchmark.card DEVICE prints it, and the machine."""
+"""Which GPU is measured, with which driver and CUDA. python -m benchmark.card DEVICE prints it, and the versions of packages."""
 
 import json
+import platform
 import subprocess
 import sys
 from typing import Any
 
-from benchmark.rounds import machine
+from benchmark.rounds import PACKAGES, versions
 from tinylm.engine.devices import device_namespace, parse_device
 
 
@@ -49,4 +50,5 @@ def described(found: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    print(json.dumps({"card": card(sys.argv[1]), **machine()}, indent=1))
+    packages = (*PACKAGES, "triton", "transformers", "pytest", "pytest-xdist", "pytest-timeout", "hypothesis", "tyro", "gguf")
+    print(json.dumps({"card": card(sys.argv[1]), "platform": platform.platform(), "versions": versions(packages)}, indent=1))

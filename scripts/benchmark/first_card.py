@@ -69,7 +69,7 @@ class FirstCard:
         self.environment = {
             **{name: value for name, value in os.environ.items() if name not in UNSET},
             "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1", "TINYLM_REQUIRE_CUDA": "1",
-            "OMP_NUM_THREADS": "2", "TINYLM_NUM_THREADS": "2", "TINYLM_CACHE": str(work / "cache"),
+            "OMP_NUM_THREADS": "2", "TINYLM_NUM_THREADS": "2",
             "CUPY_CACHE_DIR": os.environ.get("CUPY_CACHE_DIR", str(work / "cupy")), "HYPOTHESIS_STORAGE_DIRECTORY": str(work / "examples"),
         }  # fmt: skip
         self._writing = threading.Lock()

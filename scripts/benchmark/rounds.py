@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from tinylm.engine.devices import device_namespace
 from tinylm.errors import DeviceError, TinylmError
 
 Found = dict[str, list[Measurement] | str]  # a side's measurements, one per round, or the message of its failure
+PACKAGES = ("numpy", "scipy", "torch", "llama-cpp-python", "cupy-cuda12x", "cupy-cuda13x")
 NO_TIME = "the time was up"
 SLOWER = 1.5  # a PyTorch side that takes this many times as long as the fastest of its precision is not the one that counts
 
@@ -87,14 +89,19 @@ def fresh_process(module: str, *arguments: str, seconds: float | None = None) ->
     return json.loads(result.stdout.splitlines()[-1]), ""
 
 
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str | None]:
+    """Returns the versions of Python and of these packages, None for one that is missing."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
+
+
 def machine() -> dict[str, Any]:
     """Returns the machine, today's date, the versions and the environment variables of the measurements."""
-    versions: dict[str, str | None] = {"python": platform.python_version()}
-    for package in ("numpy", "scipy", "torch", "llama-cpp-python", "cupy-cuda12x", "cupy-cuda13x"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = None
     settings = {name: value for name, value in os.environ.items() if name.endswith("_NUM_THREADS") or name.startswith("TINYLM_")}
     return {
         "platform": platform.platform(),
@@ -105,7 +112,7 @@ def machine() -> dict[str, Any]:
         "threads": thread_count(),
         "cache_bytes": cache_sizes(),
         "cpu_products": product_instructions(),
-        "versions": versions,
+        "versions": versions(),
         "environment": settings,
     }
 
