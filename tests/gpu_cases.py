@@ -88,6 +88,7 @@ CASES = [
     Case("scaled_dot_product_attention", _heads(64), {"causal": True}),
     Case("scaled_dot_product_attention", _heads(80), {}),
     Case("scaled_dot_product_attention", _shared_heads, {"causal": True}),
+    Case("split_heads", lambda scale: [normal(4, 2047 // scale, 3 * 768)], {"parts": 3, "heads": 12}),
     Case("rotary", lambda scale: [normal(4, 32, 4097 // scale, 128)], {"frequencies": FREQUENCIES}),
     Case("rotary", lambda scale: [normal(4, 32, 4097 // scale, 128)], {"frequencies": FREQUENCIES, "start": 9, "pairing": "interleaved"}),
     Case("rotary_heads", _joint(4096, 1024, 1024), {"frequencies": FREQUENCIES}),

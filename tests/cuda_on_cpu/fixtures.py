@@ -48,6 +48,7 @@ def forget_compiled() -> None:
     for each in sources():
         each._modules.clear()
         each._functions.clear()
+        each._parameters.clear()
         vars(each).pop("signatures", None)
 
 

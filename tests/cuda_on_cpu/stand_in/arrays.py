@@ -6,6 +6,7 @@ array is refused, even where CuPy would upload it silently.
 
 import functools
 import operator
+import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -114,7 +115,7 @@ class ndarray:
 
     def __getattr__(self, name: str) -> Any:
         kind = kind_of("cupy.ndarray", name)
-        if kind is None or not hasattr(self._raw, name) or name in ("data", "ctypes", "dump", "dumps", "tofile", "flat"):
+        if kind is None or not hasattr(self._raw, name) or name in ("ctypes", "dump", "dumps", "tofile", "flat"):
             raise missing("cupy.ndarray", name)
         found = getattr(self._raw, name)
         if kind == "function":
@@ -136,6 +137,10 @@ class ndarray:
     @property
     def base(self) -> "ndarray | None":
         return self._base
+
+    @property
+    def data(self) -> Any:
+        return types.SimpleNamespace(ptr=self._raw.ctypes.data)
 
     @property
     def device(self) -> Any:
