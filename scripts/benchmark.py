@@ -57,8 +57,8 @@ class Arguments:
     pairs: int = 5
     """number of fresh processes per side"""
     quick: bool = False
-    """a first look that ends in two minutes: one process per side with a quarter of the steps, in float32, without torch.compile; what has no
-    time left is said"""
+    """a first look that ends in two minutes: one process per side with a quarter of the steps, in float32, without torch.compile; what has
+    no time left is said"""
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
     profile: bool = False

@@ -107,7 +107,7 @@ def arguments(case: Case, scale: int, dtype: Any) -> list[Any]:
 
 
 def results(case: Case, arrays: list[Any], dtype: Any) -> list[Any]:
-    """Returns the op's outputs for these `arguments`, and the gradients of its floating arrays under random cotangents, as device arrays."""
+    """Returns the op's outputs for these `arguments`, and the gradients of its floating arrays under random cotangents."""
     tensors = [None if a is None else Tensor(a, requires_grad=a.dtype.kind == "f") for a in arrays]
     out = getattr(ops, case.name)(*tensors, **case.settings)
     outputs = out if isinstance(out, tuple) else (out,)

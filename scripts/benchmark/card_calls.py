@@ -3,6 +3,7 @@
 python -m benchmark.card_calls DEVICE [SCALE]: prints tables. SCALE divides the sizes, to try the program where nothing is fast.
 """
 
+import itertools
 import statistics
 import sys
 import time
@@ -47,7 +48,7 @@ class Card:
             run()
             mark.record()
         marks[-1].synchronize()
-        return statistics.median(self.xp.cuda.get_elapsed_time(a, b) for a, b in zip(marks, marks[1:], strict=False))
+        return statistics.median(self.xp.cuda.get_elapsed_time(a, b) for a, b in itertools.pairwise(marks))
 
 
 def kernel(name: str) -> Callable[..., Any]:
@@ -199,7 +200,7 @@ def pytorchs(n: int, heads: int, steps: int, width: int, flops: float) -> list[f
             run()
             mark.record()
         marks[-1].synchronize()
-        found.append(flops / statistics.median(a.elapsed_time(b) for a, b in zip(marks[3:], marks[4:], strict=False)))
+        found.append(flops / statistics.median(a.elapsed_time(b) for a, b in itertools.pairwise(marks[3:])))
     return [found[0], 3.5 * found[1]]
 
 

@@ -29,7 +29,7 @@ ROOT = SCRIPTS.parent
 if __name__ == "__main__":
     sys.path[0] = str(SCRIPTS)  # not this folder, whose profile.py is not Python's
 
-from benchmark.card_report import report, wrong_files
+from benchmark.card_report import report, wrong_files  # noqa: E402
 
 SECONDS = 530
 WORKLOADS = (

@@ -87,8 +87,8 @@ class MPIRanks(Ranks):
         os.environ.setdefault("TINYLM_NUM_THREADS", str(max(1, thread_count() // sharers)))
 
     def device(self, device: str) -> str:
-        """Returns the rank's own device: with 'cuda:N' the ranks of a machine get N, N + 1, ..., and all of them N if the launcher shows each
-        a GPU of its own. Also joins them over NCCL."""
+        """Returns the rank's own device: with 'cuda:N' the ranks of a machine get N, N + 1, ..., and all of them N if the launcher shows
+        each a GPU of its own. Also joins them over NCCL."""
         kind, first = parse_device(device)
         if kind == "cpu":
             return device
