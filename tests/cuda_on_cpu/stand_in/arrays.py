@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .api import check_call, kind_of, missing
+from .memory import Flags, poisoned
 from .queue import queued, queued_call
 from .synchronisation import synchronise
 
@@ -70,18 +71,6 @@ def call(f: Callable[..., Any], name: str, args: tuple[Any, ...], named: dict[st
     return outside(result, args) if out is None else out
 
 
-class _Flags:
-    """CuPy's array flags, which do not include `writeable`."""
-
-    def __init__(self, raw: np.ndarray) -> None:
-        self._raw = raw
-
-    def __getattr__(self, name: str) -> Any:
-        if kind_of("cupy.flags", name) is None:
-            raise missing("cupy.flags", name)
-        return getattr(self._raw.flags, name)
-
-
 class ndarray:
     """cupy.ndarray."""
 
@@ -131,8 +120,8 @@ class ndarray:
             raise missing("cupy.ndarray", name)
 
     @property
-    def flags(self) -> _Flags:
-        return _Flags(self._raw)
+    def flags(self) -> Flags:
+        return Flags(self._raw)
 
     @property
     def base(self) -> "ndarray | None":
@@ -216,13 +205,6 @@ def around(raw: np.ndarray, base: ndarray | None = None) -> ndarray:
 for _name in ("shape", "dtype", "ndim", "size", "itemsize", "nbytes", "strides"):  # the others are found by __getattr__
     assert kind_of("cupy.ndarray", _name) == "value"
     setattr(ndarray, _name, property(operator.attrgetter(f"_raw.{_name}")))
-
-
-def poisoned(shape: Any, dtype: Any = float, order: str = "C") -> np.ndarray:
-    """Returns an array that nobody has written to: NaNs, or integers of -1."""
-    raw = np.empty(shape, dtype, order)
-    raw.reshape(-1, order="A").view(np.uint8)[...] = 0xFF if raw.dtype != bool else 1
-    return raw
 
 
 def _method(self: ndarray, name: str, found: Callable[..., Any], *args: Any, **named: Any) -> Any:

@@ -10,9 +10,10 @@ import numpy as np
 from scipy import special as scipy_special
 
 from .api import VERSION, check_call, kind_of, missing
-from .arrays import SCALARS, around, call, inside, ndarray, outside, poisoned
+from .arrays import SCALARS, around, call, inside, ndarray, outside
 from .devices import CUDARuntimeError, Device, Event, MemoryPool, Stream
 from .kernels import RawKernel, RawModule
+from .memory import poisoned
 from .queue import queue, queued
 from .synchronisation import DeviceSynchronized, allow_synchronize, synchronise
 
