@@ -4,11 +4,18 @@
 //   linear_epilogue:  z += bias;  y = act(z) + residual
 //   linear_activation_backward:  dz = dy act'(z)
 //
+//   linear_few_rows:  z = x Wᵀ + bias;  y = act(z) + residual;  x (rows, inputs), weight (outputs, inputs), at most 4 rows, as in decoding
+//
 // One block per row. The product itself is computed by cuBLAS. Each array is read once and written once, where
 // the reference takes a pass for the bias, several for gelu and one for the residual. With an
 // activation, z + bias is stored for the backward pass; without one, y may be z itself.
+// linear_few_rows: one warp per output, so a launch for product and epilogue. The weight's rows are read once, each by neighbouring
+// threads together; x comes from the cache. z is stored for the backward pass with an activation.
 #include "activations.cuh"
+#include "reductions.cuh"
 #include "sigmoid.cuh"
+
+constexpr int FEW_ROWS = 4;  // as in tinylm/bindings/cuda/linear.py
 
 __device__ __forceinline__ float normal_cdf(float z) { return 0.5f * (1.f + erff(z * 0.70710678f)); }
 
@@ -41,4 +48,26 @@ extern "C" __global__ void linear_activation_backward(const float* __restrict__ 
                                                       int columns, int activation) {
     const long long row = (long long)blockIdx.x * columns;
     for (int i = threadIdx.x; i < columns; i += blockDim.x) dz[row + i] = dy[row + i] * slope(z[row + i], activation);
+}
+
+extern "C" __global__ void linear_few_rows(const float* __restrict__ x, const float* __restrict__ weight, const float* __restrict__ bias,
+                                           const float* __restrict__ residual, float* __restrict__ z, float* __restrict__ y, int rows,
+                                           int inputs, int outputs, int activation) {
+    const int output = blockIdx.x * (blockDim.x >> 5) + (threadIdx.x >> 5), lane = threadIdx.x & 31;
+    if (output >= outputs) return;  // the whole warp
+    float sum[FEW_ROWS] = {};
+    for (int i = lane; i < inputs; i += 32) {
+        const float w = weight[(long long)output * inputs + i];
+#pragma unroll
+        for (int r = 0; r < FEW_ROWS; ++r)
+            if (r < rows) sum[r] += w * x[(long long)r * inputs + i];
+    }
+#pragma unroll
+    for (int r = 0; r < FEW_ROWS; ++r) {
+        const float v = warp_sum(sum[r]) + (bias ? bias[output] : 0.f);
+        const long long at = (long long)r * outputs + output;
+        if (lane != 0 || r >= rows) continue;
+        if (activation != NONE) z[at] = v;
+        y[at] = activate(v, activation) + (residual ? residual[at] : 0.f);
+    }
 }

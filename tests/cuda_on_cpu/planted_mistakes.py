@@ -118,6 +118,9 @@ MUTATIONS = [
         "i < columns; i += blockDim.x) {\n        const float v",
         "i <= columns; i += blockDim.x) {\n        const float v",
     ),
+    Mutation("linear", "few rows: no guard at the last output", "    if (output >= outputs) return;  // the whole warp\n", ""),
+    Mutation("linear", "few rows: one row too many", "if (r < rows) sum[r]", "if (r <= rows) sum[r]"),
+    Mutation("linear", "few rows: every lane writes", "if (lane != 0 || r >= rows) continue", "if (r >= rows) continue"),
     Mutation("swiglu", "the guard is off by one", "if (i < n) y[i]", "if (i <= n) y[i]"),
     Mutation("rotary", "a pair too many", "j < heads * pairs; j", "j <= heads * pairs; j"),
     Mutation(ATTENTION, "no guard for queries beyond the last", "if (query >= steps) continue;", ""),
@@ -171,6 +174,7 @@ MUTATIONS = [
     Mutation(
         "linear", "silu for sigmoid", "if (activation == SIGMOID) return sigmoid(z)", "if (activation == SIGMOID) return z * sigmoid(z)"
     ),
+    Mutation("linear", "few rows: the residual of the first row", "residual[at] : 0.f", "residual[output] : 0.f"),
     Mutation("lstm", "the forget gate's gradient from the new state", "dc_t * c_before[at]", "dc_t * c[at]"),
     Mutation("rotary", "turned the other way", "a * c - b * s", "a * c + b * s"),
     Mutation("swiglu", "the slope of the sigmoid alone", "a[i] * (1.f - s)", "(1.f - s)"),

@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pytest
 from script_helpers import SCRIPTS
 
@@ -22,7 +23,7 @@ from benchmark.workloads import CARD_WORKLOADS, WORKLOADS, Workload
 
 sys.path.remove(str(SCRIPTS))
 
-from tinylm.decode import Sampling, generate
+from tinylm.decode import Sampling, generate, stepping
 
 BUDGETS = {  # of a training step
     "gpt-small": 140,
@@ -33,7 +34,7 @@ BUDGETS = {  # of a training step
     "lstm-lm": 354,
     "gru-lm": 347,
 }
-TOKEN_BUDGETS = {"decode": 81, "decode-smollm2": 516}  # of one token after the prompt
+TOKEN_BUDGETS = {"decode": 63, "decode-smollm2": 456}  # of one token after the prompt
 
 
 def narrow(name: str) -> Workload:
@@ -61,8 +62,9 @@ def test_a_step(emulated_cuda: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TOKEN_BUDGETS)
-def test_a_token(emulated_cuda: Any, name: str) -> None:
-    """The host waits once, for the logits."""
+def test_a_token(emulated_cuda: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host waits once, for the logits, which nobody has computed here."""
+    monkeypatch.setattr(stepping, "checked_logits", lambda model, logits, positions: np.zeros_like(logits))
     work = narrow(name)
     model = tinylm_side.build(work)
     model.to("cuda")

@@ -125,6 +125,8 @@ def _dropout() -> None:
 def _linear() -> None:
     for activation in (None, "relu", "gelu", "silu", "sigmoid"):
         agree("linear", normal(7, 9), normal(70, 9, seed=1), normal(70, seed=2), normal(7, 70, seed=3), activation=activation)
+    for rows, activation in [(1, None), (3, "gelu"), (4, "silu")]:  # few enough for one kernel
+        agree("linear", normal(rows, 70), normal(9, 70, seed=1), normal(9, seed=2), normal(rows, 9, seed=3), activation=activation)
     agree("linear", normal(3, 300, 5), normal(33, 5, seed=1), normal(33, seed=2))  # sums of rows in two levels
 
 

@@ -1,4 +1,4 @@
-"""Linear layers: the product is computed by cuBLAS, what follows it in one kernel."""
+"""Linear layers: the product is computed by cuBLAS, what follows it in one kernel; all of it in one for few rows, as in decoding."""
 
 import math
 
@@ -11,6 +11,7 @@ from tinylm.engine.gradient_places import buffer_for
 from tinylm.engine.kernels import kernel
 
 _LINEAR = CudaSource("linear")
+_FEW_ROWS, _FEW_THREADS = 4, (128,)  # FEW_ROWS of the kernel; four outputs per block
 
 
 def weight_gradient(d: Array, left: Array, weight: Array) -> Array:
@@ -32,11 +33,17 @@ def linear(x, weight, bias=None, residual=None, /, *, activation=None, frozen=Fa
     inputs = contiguous(x).reshape(math.prod(x.shape[:-1]), x.shape[-1])
     operand = operand_now()
     left, right = operand(inputs), operand(weight)
-    z = xp.matmul(left, right.T)
-    y = z if activation is None else xp.empty_like(z)
-    grid, block, number = (z.shape[0],), (row_threads(outputs),), LINEAR_ACTIVATIONS[activation]
+    rows, number = inputs.shape[0], LINEAR_ACTIVATIONS[activation]
+    grid, block = (rows,), (row_threads(outputs),)
     bias_, residual_ = (None if a is None else contiguous(a) for a in (bias, residual))
-    if any(a is not None for a in (bias, residual, activation)):
+    few = 0 < rows <= _FEW_ROWS
+    z = xp.empty((rows, outputs), x.dtype) if few else xp.matmul(left, right.T)
+    y = z if activation is None else xp.empty_like(z)
+    if few:
+        blocks = (-(-outputs // (_FEW_THREADS[0] // 32)),)
+        arrays = left, contiguous(right), bias_, residual_, None if activation is None else z, y
+        _LINEAR.launch("linear_few_rows", blocks, _FEW_THREADS, *arrays, rows, inputs.shape[1], outputs, number)
+    elif any(a is not None for a in (bias, residual, activation)):
         _LINEAR.launch("linear_epilogue", grid, block, z, bias_, residual_, y, outputs, number)
 
     def vjp(dy):
