@@ -120,6 +120,12 @@ MUTATIONS = [
     ),
     Mutation("linear", "few rows: no guard at the last output", "    if (output >= outputs) return;  // the whole warp\n", ""),
     Mutation("linear", "few rows: one row too many", "if (r < rows) sum[r]", "if (r <= rows) sum[r]"),
+    Mutation(
+        "linear",
+        "joint: no guard at the last output",
+        "    if (output >= outputs_0 + outputs_1 + outputs_2) return;  // the whole warp\n",
+        "",
+    ),
     Mutation("linear", "few rows: every lane writes", "if (lane != 0 || r >= rows) continue", "if (r >= rows) continue"),
     Mutation("swiglu", "the guard is off by one", "if (i < n) y[i]", "if (i <= n) y[i]"),
     Mutation("rotary", "a pair too many", "j < heads * pairs; j", "j <= heads * pairs; j"),
@@ -173,6 +179,9 @@ MUTATIONS = [
     Mutation("dropout", "nine rounds of Philox", "round < 10", "round < 9"),
     Mutation(
         "linear", "silu for sigmoid", "if (activation == SIGMOID) return sigmoid(z)", "if (activation == SIGMOID) return z * sigmoid(z)"
+    ),
+    Mutation(
+        "linear", "joint: the third layer begins with the second's outputs", "second ? outputs_0 : outputs_0 + outputs_1;", "outputs_0;"
     ),
     Mutation("linear", "few rows: the residual of the first row", "residual[at] : 0.f", "residual[output] : 0.f"),
     Mutation("lstm", "the forget gate's gradient from the new state", "dc_t * c_before[at]", "dc_t * c[at]"),

@@ -127,6 +127,19 @@ def _linear() -> None:
         agree("linear", normal(7, 9), normal(70, 9, seed=1), normal(70, seed=2), normal(7, 70, seed=3), activation=activation)
     for rows, activation in [(1, None), (3, "gelu"), (4, "silu")]:  # few enough for one kernel
         agree("linear", normal(rows, 70), normal(9, 70, seed=1), normal(9, seed=2), normal(rows, 9, seed=3), activation=activation)
+    x, gate, up = normal(1, 3, 70), normal(9, 70, seed=1), normal(9, 70, seed=2)
+    agree("swiglu_linear", x, gate, up, normal(9, seed=3), None)
+    agree(
+        "rotary_heads",
+        x,
+        normal(8, 70, seed=1),
+        normal(4, 70, seed=2),
+        normal(12, 70, seed=3),
+        None,
+        normal(4),
+        None,
+        frequencies=[1.0, 0.1],
+    )
     agree("linear", normal(3, 300, 5), normal(33, 5, seed=1), normal(33, seed=2))  # sums of rows in two levels
 
 

@@ -1,6 +1,7 @@
 """Linear layers: the product is computed by cuBLAS, what follows it in one kernel; all of it in one for few rows, as in decoding."""
 
 import math
+from collections.abc import Sequence
 
 from tinylm.bindings.activation_numbers import LINEAR_ACTIVATIONS
 from tinylm.bindings.cuda.launching import CudaSource, contiguous, row_threads
@@ -18,6 +19,23 @@ def weight_gradient(d: Array, left: Array, weight: Array) -> Array:
     """Returns Dᵀ X, the gradient of the weight of a linear layer with inputs X, in the weight's buffer if that is offered."""
     xp, place = array_module(d), buffer_for(weight)
     return xp.matmul(d.T, left) if place is None else xp.matmul(d.T, left, out=place)
+
+
+def products_of_few_rows(x: Array, weights: Sequence[Array], biases: Sequence[Array | None]) -> list[Array] | None:
+    """Returns X Wᵀ + b for up to three layers of the same matrix X, in one launch; None if X has too many rows, or none."""
+    rows, inputs = x.shape
+    if not 0 < rows <= _FEW_ROWS:
+        return None
+    xp, missing = array_module(x), [None] * (3 - len(weights))
+    found = [xp.empty((rows, w.shape[0]), x.dtype) for w in weights]
+    sizes = [*(w.shape[0] for w in weights), *(0 for _ in missing)]
+    arrays = [*map(contiguous, weights), *missing, *(None if b is None else contiguous(b) for b in biases), *missing, *found, *missing]
+    _LINEAR.launch("linear_few_rows_joint", (_few_blocks(sum(sizes)),), _FEW_THREADS, x, *arrays, *sizes, rows, inputs)
+    return found
+
+
+def _few_blocks(outputs: int) -> int:
+    return -(-outputs // (_FEW_THREADS[0] // 32))
 
 
 @kernel("linear", device="cuda", floats_only=True)
@@ -40,9 +58,8 @@ def linear(x, weight, bias=None, residual=None, /, *, activation=None, frozen=Fa
     z = xp.empty((rows, outputs), x.dtype) if few else xp.matmul(left, right.T)
     y = z if activation is None else xp.empty_like(z)
     if few:
-        blocks = (-(-outputs // (_FEW_THREADS[0] // 32)),)
         arrays = left, contiguous(right), bias_, residual_, None if activation is None else z, y
-        _LINEAR.launch("linear_few_rows", blocks, _FEW_THREADS, *arrays, rows, inputs.shape[1], outputs, number)
+        _LINEAR.launch("linear_few_rows", (_few_blocks(outputs),), _FEW_THREADS, *arrays, rows, inputs.shape[1], outputs, number)
     elif any(a is not None for a in (bias, residual, activation)):
         _LINEAR.launch("linear_epilogue", grid, block, z, bias_, residual_, y, outputs, number)
 
