@@ -145,7 +145,7 @@ def greedy_generation(model: Any, work: Workload, device: str, compiled: bool) -
     from transformers.models.llama.modeling_llama import LlamaModel
 
     if "cache" not in inspect.signature(LlamaModel.forward).parameters:
-        raise ConfigError("this transformers takes no cache= and would compute every token again: pip install --upgrade transformers")
+        raise ConfigError("these transformers take no cache= and would compute every token again: pip install --upgrade transformers")
 
     model.eval()
     forward: Any = torch.compile(model, dynamic=False) if compiled else model
