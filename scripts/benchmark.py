@@ -7,10 +7,12 @@ median over the rounds. On a GPU the steps are timed by events on the device, wi
 import dataclasses
 import os
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from benchmark.card import card, described
 from benchmark.engine import engine_costs, import_seconds, read_bandwidth
 from benchmark.product_rates import distinct, limits, product_rounds, product_tables, workload_records
 from benchmark.products import products_of
@@ -28,6 +30,9 @@ from tinylm.bindings.cpu.cores import thread_count
 from tinylm.bindings.cpu.processor import cache_sizes, processor_name, product_instructions
 from tinylm.errors import ConfigError
 from tinylm.files.json_files import write_json
+
+QUICK = ("gpt-small", "gpt-medium", "transformer-lm", "lstm-lm", "decode", "gpt-medium-batch-64")  # on a CPU without the last one
+QUICK_SECONDS = 110
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,9 @@ class Arguments:
     """measure training steps with products of this precision only; by default with both, and with --profile and --products in float32"""
     pairs: int = 5
     """number of fresh processes per side"""
+    quick: bool = False
+    """a first look that ends in two minutes: one process per side with a quarter of the steps, in float32, without torch.compile; what has
+    no time left is said"""
     device: str = "cpu"
     """'cpu', 'cuda' or 'cuda:N'"""
     profile: bool = False
@@ -103,8 +111,9 @@ def products_alone(arguments: Arguments) -> dict[str, Any]:
 
 def compare(arguments: Arguments) -> dict[str, Any]:
     """Prints what the engine, the products and the workloads cost, and returns the record of it."""
+    until = time.monotonic() + QUICK_SECONDS if arguments.quick else None
     output = screen()
-    record: dict[str, Any] = {"pairs": arguments.pairs}
+    record: dict[str, Any] = {"pairs": rounds_of(arguments), "quick": arguments.quick}
     if arguments.device == "cpu":
         show_processor(output)
         costs = Table("engine", "µs", box=None)
@@ -115,30 +124,37 @@ def compare(arguments: Arguments) -> dict[str, Any]:
         record["import_seconds"] = import_seconds()
         output.print(f"import tinylm, above numpy: {record['import_seconds']:.3f} s")
         record["read_gigabytes_per_second"] = read_bandwidth(arguments.dry_run)
-        if product_instructions():
+        if product_instructions() and not arguments.quick:
             record["products"] = products(arguments, record["read_gigabytes_per_second"], output)
         else:
             output.print(f"reading memory with all threads: {record['read_gigabytes_per_second']:.1f} GB/s\n")
-    records = record["workloads"] = measured_workloads(arguments)
-    pairs = 1 if arguments.dry_run else arguments.pairs
-    for table in (side_table(records, pairs), comparison_table(records), stored_table(records)):
+    else:
+        record["card"] = card(arguments.device)
+        output.print(described(record["card"]))
+    records = record["workloads"] = measured_workloads(arguments, until)
+    for table in (side_table(records, rounds_of(arguments)), comparison_table(records), stored_table(records)):
         if table is not None:
             output.print(table)
             output.print()
     return record
 
 
-def measured_workloads(arguments: Arguments) -> dict[str, Any]:
-    """Returns the records of the workloads, each measured by all sides that can."""
+def rounds_of(arguments: Arguments) -> int:
+    return 1 if arguments.dry_run or arguments.quick else arguments.pairs
+
+
+def measured_workloads(arguments: Arguments, until: float | None = None) -> dict[str, Any]:
+    """Returns the records of the workloads, each measured by all sides that can; until: when the last process ends, as for `rounds`."""
     records = {}
     for name, work in chosen(arguments).items():
         print(f"{name} ...", file=sys.stderr, flush=True)
-        sides = sides_of(work, arguments.device, arguments.against is not None, arguments.precision)
-        if arguments.dry_run:
+        precision = "float32" if arguments.quick and arguments.precision is None else arguments.precision
+        sides = sides_of(work, arguments.device, arguments.against is not None, precision)
+        if arguments.dry_run or arguments.quick:
             sides = [side for side in sides if not SIDES[side].compiled]  # that would take half a minute
         skipped = {side: why for side in sides if (why := missing(side))}
         present = [side for side in sides if side not in skipped]
-        found = rounds(name, work, present, arguments.device, 1 if arguments.dry_run else arguments.pairs)
+        found = rounds(name, work, present, arguments.device, rounds_of(arguments), until)
         records[name] = summary(work, found, skipped)
     return records
 
@@ -162,7 +178,17 @@ def chosen(arguments: Arguments) -> dict[str, Workload]:
         works = {"gpt-small": WORKLOADS["gpt-small"]}
     elif arguments.device != "cpu":
         works = every
-    return {name: dataclasses.replace(work, steps=2) for name, work in works.items()} if arguments.dry_run else works
+    if arguments.quick and not arguments.workload:
+        works = {name: work for name, work in works.items() if name in QUICK}
+    if arguments.dry_run:
+        return {name: dataclasses.replace(work, steps=2) for name, work in works.items()}
+    return {name: shortened(work) for name, work in works.items()} if arguments.quick else works
+
+
+def shortened(work: Workload) -> Workload:
+    """Returns the workload with a quarter of its steps, at least 3, and of the tokens that it generates."""
+    block = work.prompt + (work.block_size - work.prompt) // 4 if work.prompt else work.block_size
+    return dataclasses.replace(work, steps=max(3, work.steps // 4), block_size=block)
 
 
 def main() -> None:
@@ -171,6 +197,8 @@ def main() -> None:
         raise ConfigError(f"pairs is {arguments.pairs}: expected at least 1")
     if arguments.profile and arguments.against:
         raise ConfigError("--profile measures tinylm only: leave out --against")
+    if arguments.quick and (arguments.profile or arguments.products):
+        raise ConfigError("--quick is a short comparison of the workloads: leave out --profile and --products")
     if arguments.profile and arguments.products:
         raise ConfigError("--profile and --products are two different measurements: choose one of them")
     if arguments.precision == "bfloat16" and all(work.prompt for work in chosen(arguments).values()):

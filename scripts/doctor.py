@@ -4,18 +4,15 @@ import importlib
 import importlib.metadata
 import os
 import platform
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
-import tyro
-from rich.markup import escape
-from rich.table import Table
 from support import console
-from support.tables import screen
 
 import tinylm
 from tinylm.__main__ import scripts_folder
@@ -28,13 +25,18 @@ from tinylm.models import LanguageModel
 from tinylm.pretrained.model_loading import smollm2_file
 from tinylm.train import load_run
 
+try:
+    from tyro.conf import Positional
+except ModuleNotFoundError:  # a finding
+    Positional: Any = None  # type: ignore[no-redef]
+
 
 @dataclass(frozen=True)
 class Arguments:
     """Says what works on this machine and how to repair what does not. The exit status is 1 if something is broken that
     tinylm needs on a CPU; a missing GPU is not an error."""
 
-    model: Annotated[Path | None, tyro.conf.Positional] = None
+    model: Annotated[Path | None, Positional] = None
     """also load this model: a run folder, a Hugging Face folder, a GGUF file, or smollm2"""
     dry_run: bool = False
     """accepted as by every command; the check takes a second, and a few more if it compiles the CPU kernels"""
@@ -113,25 +115,46 @@ CHECKS: list[tuple[str, Callable[[], str], bool]] = [
 ]
 
 
-def main() -> int:
-    arguments = console.parse(Arguments)
+def command_line() -> Arguments:
+    """Returns the arguments; without tyro, which reads them, the model alone."""
+    if Positional is not None:
+        return console.parse(Arguments)
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    return Arguments(Path(words[0]) if words else None)
+
+
+def show(rows: list[tuple[str, str, str]]) -> None:
+    """Prints (state, check, finding) as a table; without rich, which draws it, as plain lines."""
+    try:
+        from rich.markup import escape
+        from rich.table import Table
+        from support.tables import screen
+    except ModuleNotFoundError:
+        for state, name, finding in rows:
+            print(f"{state:7} {name:14} {finding}")
+        return
+    colors = {"ok": "green", "broken": "red", "absent": "yellow"}
     table = Table("", "check", "finding", box=None)
-    broken = False
+    for state, name, finding in rows:
+        table.add_row(f"[{colors[state]}]{state}", escape(name), escape(finding))
+    screen(200).print(table)
+
+
+def main() -> int:
+    rows = []
     checks = [*CHECKS]
-    if (model := arguments.model) is not None:
-        checks.append((escape(one_line(str(model))), lambda: loaded(model), True))
+    if (model := command_line().model) is not None:
+        checks.append((one_line(str(model)), lambda: loaded(model), True))
     for name, check, needed in checks:
         try:
-            table.add_row("[green]ok", name, escape(check()))
+            rows.append(("ok", name, check()))
         except (ImportError, importlib.metadata.PackageNotFoundError) as error:
             remedy = how_to_install("" if needed else "[test]")
-            table.add_row("[red]broken" if needed else "[yellow]absent", name, escape(f"{error}: {remedy}"))
-            broken |= needed
+            rows.append(("broken" if needed else "absent", name, f"{error}: {remedy}"))
         except (TinylmError, OSError) as error:
-            table.add_row("[red]broken" if needed else "[yellow]absent", name, escape(str(error)))
-            broken |= needed
-    screen(200).print(table)
-    return 1 if broken else 0
+            rows.append(("broken" if needed else "absent", name, str(error)))
+    show(rows)
+    return 1 if any(state == "broken" for state, _, _ in rows) else 0
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from cuda_on_cpu import reporting
 from cuda_on_cpu.emulator import Kernel
-from cuda_on_cpu.fixtures import emulated_cuda  # noqa: F401
+from cuda_on_cpu.fixtures import emulated_cuda, has_gpu  # noqa: F401
 from device_helpers import cuda  # noqa: F401
 from hypothesis import settings
 
@@ -43,6 +43,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_testnodedown(node: Any) -> None:
     """Counts the kernels that another process has emulated; one that crashed tells nothing."""
     Kernel.launches.update(getattr(node, "workeroutput", {}).get("emulated", {}))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """On a GPU, whose machine may have newer versions of NumPy, CuPy and PyTorch than the project's, what they deprecate is no error."""
+    if has_gpu():
+        for category in ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning", "numpy.exceptions.VisibleDeprecationWarning"):
+            config.addinivalue_line("filterwarnings", f"default::{category}")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -31,7 +31,7 @@ def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any
     else:
         request.getfixturevalue("emulated_cuda")
     monkeypatch.setattr(kernels, "_kernels_allowed", "auto")
-    monkeypatch.setattr(engine_ids, "_largest", {})  # checks that one test leaves must not reach the next
+    monkeypatch.setattr(engine_ids, "_checks", {})  # checks that one test leaves must not reach the next
     return importlib.import_module("cupy")
 
 

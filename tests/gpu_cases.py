@@ -88,6 +88,7 @@ CASES = [
     Case("scaled_dot_product_attention", _heads(64), {"causal": True}),
     Case("scaled_dot_product_attention", _heads(80), {}),
     Case("scaled_dot_product_attention", _shared_heads, {"causal": True}),
+    Case("split_heads", lambda scale: [normal(4, 2047 // scale, 3 * 768)], {"parts": 3, "heads": 12}),
     Case("rotary", lambda scale: [normal(4, 32, 4097 // scale, 128)], {"frequencies": FREQUENCIES}),
     Case("rotary", lambda scale: [normal(4, 32, 4097 // scale, 128)], {"frequencies": FREQUENCIES, "start": 9, "pairing": "interleaved"}),
     Case("rotary_heads", _joint(4096, 1024, 1024), {"frequencies": FREQUENCIES}),
@@ -100,9 +101,13 @@ CASES = [
 ]
 
 
-def results(case: Case, scale: int, dtype: Any) -> list[Any]:
-    """Returns the op's outputs, and the gradients of its floating arrays under random cotangents, as device arrays."""
-    arrays = [None if a is None else to_device(a.astype(dtype) if a.dtype.kind == "f" else a, "cuda") for a in case.args(scale)]
+def arguments(case: Case, scale: int, dtype: Any) -> list[Any]:
+    """Returns the call's arrays on the device, floating ones in dtype."""
+    return [None if a is None else to_device(a.astype(dtype) if a.dtype.kind == "f" else a, "cuda") for a in case.args(scale)]
+
+
+def results(case: Case, arrays: list[Any], dtype: Any) -> list[Any]:
+    """Returns the op's outputs for these `arguments`, and the gradients of its floating arrays under random cotangents."""
     tensors = [None if a is None else Tensor(a, requires_grad=a.dtype.kind == "f") for a in arrays]
     out = getattr(ops, case.name)(*tensors, **case.settings)
     outputs = out if isinstance(out, tuple) else (out,)
@@ -110,6 +115,12 @@ def results(case: Case, scale: int, dtype: Any) -> list[Any]:
         cotangent = normal(*y.shape, seed=100 + i) if y.shape else np.float32(1.5)
         y.backward(to_device(np.asarray(cotangent, dtype), "cuda"), retain_graph=True)
     return [*(y.data for y in outputs), *(t.grad for t in tensors if t is not None and t.requires_grad)]
+
+
+def free_bytes(card: Any) -> int:
+    """Returns the free memory of the GPU, what CuPy keeps of freed arrays included."""
+    free, _ = card.cuda.runtime.memGetInfo()
+    return free + card.get_default_memory_pool().free_bytes()
 
 
 def relative_error(a: Any, b: Any) -> float:

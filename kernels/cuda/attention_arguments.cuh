@@ -68,9 +68,9 @@ struct Attention {
     // No query before this one may look at `key` or a later key.
     __device__ int queries_from(int key) const { return causal ? max(0, key - (keys - steps)) : 0; }
 
-    // The offset of row `row` of `rows` in an output (N, rows, count, columns).
-    __device__ Long output(int lead, int count, int row, int rows, int columns) const {
-        return ((static_cast<Long>(lead / count) * rows + row) * count + lead % count) * columns;
+    // The offset of row `row` in an output whose heads, of `columns` each, lie beside each other.
+    __device__ Long output(int lead, int count, int row, int columns, Long batch_stride, Long row_stride) const {
+        return lead / count * batch_stride + row * row_stride + lead % count * columns;
     }
 
     // The index in (N, heads, T, S).

@@ -10,13 +10,15 @@
 // cross_entropy_forward and _backward: one block per row. The probabilities are never stored: two
 // numbers per row are kept, the backward pass recomputes the rest, and dlogits is written once, with
 // the target's part already subtracted. shift and log_total are kept apart, since their sum would
-// lose digits to large logits.
+// lose digits to large logits. The largest target out of range, a negative one being huge, is left in `found`, which the host reads with
+// the next value; the loss of its row is NaN.
 // cross_entropy_total: one block adds up the losses and counts the rows, in a fixed order.
 #include "reductions.cuh"
 
 extern "C" __global__ void cross_entropy_forward(const float* __restrict__ logits, const long long* __restrict__ targets,
                                                  float* __restrict__ losses, float* __restrict__ shift, float* __restrict__ log_total,
-                                                 int classes, long long ignore_index, float smoothing) {
+                                                 int classes, long long ignore_index, float smoothing,
+                                                 unsigned long long* __restrict__ found) {
     __shared__ float scratch[32];
     const float* z = logits + (long long)blockIdx.x * classes;
     const long long target = targets[blockIdx.x];
@@ -33,7 +35,8 @@ extern "C" __global__ void cross_entropy_forward(const float* __restrict__ logit
     total = logf(block_sum(total, scratch));
     sum = block_sum(sum, scratch);
     if (threadIdx.x == 0) {
-        const float chosen = target >= 0 && target < classes ? z[target] : nanf("");  // an id out of range is reported later
+        const float chosen = target >= 0 && target < classes ? z[target] : nanf("");
+        if (target < 0 || target >= classes) atomicMax(found, static_cast<unsigned long long>(target));
         float loss = total - (1.f - smoothing) * (chosen - top);
         if (smoothing != 0.f) loss -= smoothing * (sum / classes);
         losses[blockIdx.x] = loss;

@@ -1,6 +1,7 @@
 // Layer norm over the last axis, forward and backward: tinylm/ops/normalization.py has the formulas.
 //
-//   x, y, dy, dx (rows, columns); weight, bias (columns) or null; mean, rstd (rows)
+//   x, y, dy, dx (rows, columns); weight, bias (columns) or null; mean, rstd (rows); arrived (rows, columns) or null, the gradients
+//   of x from elsewhere, which dx has with its own added: for a residual connection
 //
 // In plain C, a row of the forward pass is:
 //   mean = Σ x[i] / columns;  rstd = 1 / sqrt(Σ (x[i] - mean)² / columns + eps);
@@ -35,11 +36,13 @@ extern "C" __global__ void layer_norm_forward(const float* __restrict__ x, const
 
 extern "C" __global__ void layer_norm_backward(const float* __restrict__ x, const float* __restrict__ weight,
                                                const float* __restrict__ mean, const float* __restrict__ rstd,
-                                               const float* __restrict__ dy, float* __restrict__ dx, int columns) {
+                                               const float* __restrict__ dy, const float* __restrict__ arrived,
+                                               float* __restrict__ dx, int columns) {
     __shared__ float scratch[32];
     x += (long long)blockIdx.x * columns;
     dy += (long long)blockIdx.x * columns;
     dx += (long long)blockIdx.x * columns;
+    if (arrived) arrived += (long long)blockIdx.x * columns;
     const float m = mean[blockIdx.x], r = rstd[blockIdx.x];
     float sum = 0.f, product = 0.f;
     for (int i = threadIdx.x; i < columns; i += blockDim.x) {
@@ -50,7 +53,7 @@ extern "C" __global__ void layer_norm_backward(const float* __restrict__ x, cons
     sum = block_sum(sum, scratch) / columns;
     product = block_sum(product, scratch) / columns;
     for (int i = threadIdx.x; i < columns; i += blockDim.x)
-        dx[i] = r * (dy[i] * (weight ? weight[i] : 1.f) - sum - (x[i] - m) * r * product);
+        dx[i] = r * (dy[i] * (weight ? weight[i] : 1.f) - sum - (x[i] - m) * r * product) + (arrived ? arrived[i] : 0.f);
 }
 
 extern "C" __global__ void layer_norm_parameters(const float* __restrict__ x, const float* __restrict__ mean,

@@ -1,6 +1,7 @@
 // RMS norm over the last axis, forward and backward: tinylm/ops/normalization.py has the formulas.
 //
-//   x, y, dy, dx (rows, columns); weight (columns) or null; rrms (rows), 1 / sqrt(mean(x²) + eps)
+//   x, y, dy, dx (rows, columns); weight (columns) or null; rrms (rows), 1 / sqrt(mean(x²) + eps); arrived (rows, columns) or null, the
+//   gradients of x from elsewhere, which dx has with its own added: for a residual connection
 //
 // In plain C, a row of the forward pass is:
 //   rrms = 1 / sqrt(Σ x[i]² / columns + eps);  y[i] = x[i] * rrms * weight[i];
@@ -22,17 +23,19 @@ extern "C" __global__ void rms_norm_forward(const float* __restrict__ x, const f
 }
 
 extern "C" __global__ void rms_norm_backward(const float* __restrict__ x, const float* __restrict__ weight,
-                                             const float* __restrict__ rrms, const float* __restrict__ dy, float* __restrict__ dx,
-                                             int columns) {
+                                             const float* __restrict__ rrms, const float* __restrict__ dy,
+                                             const float* __restrict__ arrived, float* __restrict__ dx, int columns) {
     __shared__ float scratch[32];
     x += (long long)blockIdx.x * columns;
     dy += (long long)blockIdx.x * columns;
     dx += (long long)blockIdx.x * columns;
+    if (arrived) arrived += (long long)blockIdx.x * columns;
     const float r = rrms[blockIdx.x];
     float product = 0.f;
     for (int i = threadIdx.x; i < columns; i += blockDim.x) product += dy[i] * (weight ? weight[i] : 1.f) * x[i] * r;
     product = block_sum(product, scratch) / columns;
-    for (int i = threadIdx.x; i < columns; i += blockDim.x) dx[i] = r * (dy[i] * (weight ? weight[i] : 1.f) - x[i] * r * product);
+    for (int i = threadIdx.x; i < columns; i += blockDim.x)
+        dx[i] = r * (dy[i] * (weight ? weight[i] : 1.f) - x[i] * r * product) + (arrived ? arrived[i] : 0.f);
 }
 
 extern "C" __global__ void rms_norm_weight(const float* __restrict__ x, const float* __restrict__ rrms, const float* __restrict__ dy,

@@ -3,8 +3,9 @@
 // q (N, heads, T, D), k (N, key_heads, S, D), v (N, key_heads, S, E) -> y (N, heads, T, E), D and E at most 128.
 // heads / key_heads neighbouring heads of q look at the same head of k and v, which is not copied for them.
 // Inputs are read in place: q[n, h, t, d] is q[n q_batch + h q_head + t q_row + d], so that heads cut out
-// of one projection need no copy. Outputs are made in the order (N, T, heads, E), the rows of the next
-// projection. mask, boolean or null, is True where a query may look; a stride is 0 along an axis it is
+// of one projection need no copy. Outputs have strides too, but their heads lie beside each other: y is made as the rows of the next
+// projection, in the order (N, T, heads, E) or (T, N, heads, E), and dq, dk and dv beside each other where they are the gradient of
+// one projection. mask, boolean or null, is True where a query may look; a stride is 0 along an axis it is
 // broadcast over. causal: query i sees keys up to i + S - T. A query that may look nowhere gives zeros.
 // dropout: the weight with index i in (N, heads, T, S) is multiplied by keep_scale if the 32-bit word i of the
 // Philox stream (seed, stream) is at least `threshold`, else by 0. Backward draws the same words again.
@@ -35,7 +36,7 @@
 // ---------------------------------------------------------------- y and lse: one block per (entry, head, tile of queries)
 
 extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_attention_forward(
-    float* y, float* lse,
+    float* y, float* lse, long long y_batch, long long y_row,
     const float* q, const float* k, const float* v, const bool* mask, int heads, int key_heads, int steps, int keys, int width,
     int out_width, long long q_batch, long long q_head, long long q_row, long long k_batch, long long k_head, long long k_row,
     long long v_batch, long long v_head, long long v_row, long long mask_batch, long long mask_head, long long mask_row,
@@ -112,7 +113,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_atte
         const float inverse = total[i] == 0.f ? 0.f : rounded ? 1.f : 1.f / total[i];
 #pragma unroll
         for (int h = 0; h < WIDTH / 32; ++h)
-            store_four(y + a.output(lead, heads, query, steps, out_width), 4 * tx + 32 * h, out_width, times(sum[i][h], inverse));
+            store_four(y + a.output(lead, heads, query, out_width, y_batch, y_row), 4 * tx + 32 * h, out_width, times(sum[i][h], inverse));
         if (tx == 0) lse[static_cast<Long>(lead) * steps + query] = total[i] == 0.f ? 0.f : largest[i] + logf(total[i]);
     }
 }
@@ -120,7 +121,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_atte
 // ---------------------------------------------------------------- dq and δ: one block per (entry, head, tile of queries)
 
 extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_attention_query_gradient(
-    const float* y, const float* lse, float* delta, float* dq, const float* dy, long long dy_batch, long long dy_head, long long dy_row,
+    const float* y, const float* lse, float* delta, float* dq, long long y_batch, long long y_row, long long dq_batch, long long dq_row,
+    const float* dy, long long dy_batch, long long dy_head, long long dy_row,
     const float* q, const float* k, const float* v, const bool* mask, int heads, int key_heads, int steps, int keys, int width,
     int out_width, long long q_batch, long long q_head, long long q_row, long long k_batch, long long k_head, long long k_row,
     long long v_batch, long long v_head, long long v_row, long long mask_batch, long long mask_head, long long mask_row,
@@ -151,10 +153,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_atte
 #pragma unroll
     for (int i = 0; i < R; ++i) {
         const int r = ty + 16 * i, query = query0 + r;
-        const Matrix y_row = {y + a.output(lead, heads, query, steps, out_width), 0, query < steps, out_width};  // no row beyond T
+        const Matrix result = {y + a.output(lead, heads, query, out_width, y_batch, y_row), 0, query < steps, out_width};  // no row beyond T
         float part = 0.f;
 #pragma unroll
-        for (int h = 0; h < WIDTH / 32; ++h) part = dot(dy_s[r][tx + 8 * h], four(y_row, 0, 4 * tx + 32 * h), part);
+        for (int h = 0; h < WIDTH / 32; ++h) part = dot(dy_s[r][tx + 8 * h], four(result, 0, 4 * tx + 32 * h), part);
         row_delta[i] = rounded ? 0.f : row_sum(part);
         row_lse[i] = query < steps ? lse[static_cast<Long>(lead) * steps + query] : 0.f;
     }
@@ -195,8 +197,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_atte
         const int query = query0 + ty + 16 * i;
         if (query >= steps) continue;
 #pragma unroll
-        for (int h = 0; h < WIDTH / 32; ++h)
-            store_four(dq + a.output(lead, heads, query, steps, width), 4 * tx + 32 * h, width, times(sum[i][h], a.query_factor()));
+        for (int h = 0; h < WIDTH / 32; ++h) {
+            float* row = dq + a.output(lead, heads, query, width, dq_batch, dq_row);
+            store_four(row, 4 * tx + 32 * h, width, times(sum[i][h], a.query_factor()));
+        }
         if (tx == 0) delta[static_cast<Long>(lead) * steps + query] = row_delta[i];
     }
 }
@@ -204,7 +208,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_atte
 // ---------------------------------------------------------------- dk and dv: one block per (entry, head of keys, tile of keys)
 
 extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_attention_key_value_gradients(
-    const float* lse, const float* delta, float* dk, float* dv, const float* dy, long long dy_batch, long long dy_head, long long dy_row,
+    const float* lse, const float* delta, float* dk, float* dv, long long dk_batch, long long dk_row, long long dv_batch, long long dv_row,
+    const float* dy, long long dy_batch, long long dy_head, long long dy_row,
     const float* q, const float* k, const float* v, const bool* mask, int heads, int key_heads, int steps, int keys, int width,
     int out_width, long long q_batch, long long q_head, long long q_row, long long k_batch, long long k_head, long long k_row,
     long long v_batch, long long v_head, long long v_row, long long mask_batch, long long mask_head, long long mask_row,
@@ -270,8 +275,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) scaled_dot_product_atte
         if (key >= keys) continue;
 #pragma unroll
         for (int h = 0; h < WIDTH / 32; ++h) {
-            store_four(dk + a.output(key_lead, key_heads, key, keys, width), 4 * tx + 32 * h, width, dk_sum[i][h]);
-            store_four(dv + a.output(key_lead, key_heads, key, keys, out_width), 4 * tx + 32 * h, out_width, dv_sum[i][h]);
+            store_four(dk + a.output(key_lead, key_heads, key, width, dk_batch, dk_row), 4 * tx + 32 * h, width, dk_sum[i][h]);
+            store_four(dv + a.output(key_lead, key_heads, key, out_width, dv_batch, dv_row), 4 * tx + 32 * h, out_width, dv_sum[i][h]);
         }
     }
 }

@@ -60,7 +60,7 @@ def comparisons(measured: dict[str, list[Measurement]]) -> dict[str, Any]:
 
 def fastest(measured: dict[str, list[Measurement]], among: Callable[[Way], bool]) -> str | None:
     """Returns the fastest side of those that were measured in every round; None if there is none."""
-    most = max(map(len, measured.values()))
+    most = max(map(len, measured.values()), default=0)
     every = [side for side, results in measured.items() if among(SIDES[side]) and len(results) == most]
     return min(every, key=lambda side: median_seconds(measured[side]), default=None)
 

@@ -11,7 +11,6 @@ from tinylm.decode import Sampling, generate
 from tinylm.engine.devices import device_namespace, to_device
 from tinylm.models import GPT, GPTConfig, LanguageModel, Llama, LlamaConfig, RNNModel, TransformerModel
 from tinylm.optim import SGD, AdamW
-from tinylm.pretrained.model_loading import load_pretrained, smollm2_file
 
 
 def tinylm_side(work: Workload, device: str, precision: str = "float32") -> Side:
@@ -79,6 +78,8 @@ def generation(model: LanguageModel, work: Workload, device: str) -> Callable[[n
 
 def stored_side(work: Workload) -> Side:
     """Continues a text with SmolLM2 from its file."""
+    from tinylm.pretrained.model_loading import load_pretrained, smollm2_file  # here: other workloads need no file
+
     model, tokenizer = load_pretrained(smollm2_file(), "stored")
     prompt = tokenizer.encode(STORED_TEXT).tolist()[: work.prompt]
 

@@ -1,5 +1,6 @@
 """The steps to measure, with PyTorch. Importing this file imports PyTorch."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from benchmark.workloads import Side, Workload, decay_groups, peak_megabytes
+from tinylm.errors import ConfigError
 from tinylm.models.gpt import GPTConfig
 from tinylm.verify.torch.models import TorchGPT, TorchRNNModel, TorchTransformerModel
 
@@ -137,8 +139,13 @@ def generation(model: Any, work: Workload, device: str, compiled: bool) -> Calla
 
 
 def greedy_generation(model: Any, work: Workload, device: str, compiled: bool) -> Callable[[np.ndarray], Any]:
-    """Uses Hugging Face's growing cache; compiled, its cache of a fixed size, since a changed shape would be compiled again."""
+    """Uses Hugging Face's growing cache; compiled, its cache of a fixed size, since a changed shape would be compiled again. Raises
+    ConfigError for a version of transformers that would leave the cache aside."""
     from transformers import DynamicCache, StaticCache
+    from transformers.models.llama.modeling_llama import LlamaModel
+
+    if "cache" not in inspect.signature(LlamaModel.forward).parameters:
+        raise ConfigError("these transformers take no cache= and would compute every token again: pip install --upgrade transformers")
 
     model.eval()
     forward: Any = torch.compile(model, dynamic=False) if compiled else model

@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import tyro
-
 from support.option_names import meant
 from support.wording import in_options
 from tinylm.checks import nearest
@@ -40,6 +38,10 @@ def parse(kind: type[T], moved: Mapping[str, str] | None = None, **settings: Any
     Raises ConfigError with the message that tyro prints in a box, which names options, and the one that was probably meant; for an old
     name, with the new one.
     """
+    try:
+        import tyro  # here, since the processes of the benchmark do without
+    except ModuleNotFoundError as error:
+        raise ConfigError("the command line needs tyro, which is not installed: pip install tyro") from error
     for word in settings.get("args", sys.argv[1:]):
         old = word.partition("=")[0].replace("_", "-")
         if moved and old in moved:

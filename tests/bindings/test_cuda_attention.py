@@ -9,7 +9,7 @@ from kernel_helpers import assert_agrees, assert_declines, attention_inputs
 
 import tinylm
 from tinylm import Tensor
-from tinylm.bindings.cuda.attention import scaled_dot_product_attention
+from tinylm.bindings.cuda.attention import scaled_dot_product_attention, split_heads
 from tinylm.engine.arrays import array_module
 from tinylm.engine.devices import to_device
 from tinylm.errors import ShapeError
@@ -139,17 +139,33 @@ def record_sizes(monkeypatch: pytest.MonkeyPatch, xp: Any, sizes: list[int]) -> 
 
 
 def test_heads_are_read_in_place() -> None:
-    """q, k and v cut out of one projection and dy in the layout of the next layer give the same bits as copies; the
-    outputs have the layout that the next layer reads."""
+    """q, k and v cut out of one projection and dy in the layout of the next layer give the same bits as copies; y has the layout
+    that the next layer reads, and the gradients lie beside each other as those of the projection."""
     rng = np.random.default_rng(0)
-    projected, dy = on_device(rng.standard_normal((2, 5, 3 * 4 * 6)), rng.standard_normal((2, 5, 4, 6)))
-    heads = [projected[:, :, i * 24 : i * 24 + 24].reshape(2, 5, 4, 6).transpose(0, 2, 1, 3) for i in range(3)]
-    dy = dy.transpose(0, 2, 1, 3)
-    found = both(*heads, dy, causal=True)
-    for a, b in zip(found, both(*(a.copy() for a in heads), dy.copy(), causal=True), strict=True):
-        np.testing.assert_array_equal(a, b)
-    y, vjp = scaled_dot_product_attention(*heads)
-    assert all(a.transpose(0, 2, 1, 3).flags.c_contiguous for a in (y, *vjp(dy)[:3]))
+    for batch_first, order in ((True, (0, 2, 1, 3)), (False, (2, 0, 1, 3))):
+        lead = (2, 5) if batch_first else (5, 2)
+        projected, dy = on_device(rng.standard_normal((*lead, 3 * 4 * 6)), rng.standard_normal((*lead, 4, 6)))
+        heads, back = split_heads(projected, 3, 4, batch_first=batch_first)
+        dy = dy.transpose(0, 2, 1, 3) if batch_first else dy.transpose(1, 2, 0, 3)
+        found = both(*heads, dy, causal=True)
+        for a, b in zip(found, both(*(a.copy() for a in heads), dy.copy(), causal=True), strict=True):
+            np.testing.assert_array_equal(a, b)
+        y, vjp = scaled_dot_product_attention(*heads, causal=True)
+        assert y.transpose(order).flags.c_contiguous
+        gradients = vjp(dy)[:3]
+        (whole,) = back(*gradients)
+        assert whole.data.ptr == gradients[0].data.ptr, "no copy"
+        (copied,) = back(*(g.copy() for g in gradients))
+        np.testing.assert_array_equal(whole.get(), copied.get())
+        (turned,) = back(gradients[1], gradients[0], gradients[2])
+        assert not np.array_equal(turned.get(), whole.get()), "parts in another order are not taken for the whole"
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_split_heads(batch_first: bool) -> None:
+    x = np.random.default_rng(0).standard_normal((2, 5, 24))
+    for parts in (1, 2, 3):
+        assert_agrees("split_heads", x, parts=parts, heads=4, batch_first=batch_first)
 
 
 def test_shared_heads_are_read_in_place_and_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +185,8 @@ def test_shared_heads_are_read_in_place_and_not_copied(monkeypatch: pytest.Monke
     for shared, copies in zip(found[2:], (dk, dv), strict=True):
         each = copies.reshape(2, 2, 2, 37, 6)
         np.testing.assert_allclose(shared, each[:, :, 0] + each[:, :, 1], rtol=0, atol=1e-6 * np.abs(each).max())
-    assert max(sizes) == k.size
+    assert max(sizes) == 2 * k.size, "the gradients of k and v, in one array"
+    assert sizes.count(2 * k.size) == 1
 
 
 def test_rows_that_are_strided_or_reversed() -> None:
@@ -218,4 +235,4 @@ def test_nothing_as_large_as_the_weights_is_made(monkeypatch: pytest.MonkeyPatch
     sizes: list[int] = []
     record_sizes(monkeypatch, array_module(q), sizes)
     both(q, k, v, dy, dropout=0.5, key=(1, 2))
-    assert max(sizes) == 2 * 66 * 3
+    assert max(sizes) == 3 * 2 * 66 * 3, "the gradients of q, k and v, in one array"

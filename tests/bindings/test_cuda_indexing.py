@@ -34,7 +34,7 @@ def test_a_table_of_so_many_rows_that_a_block_takes_all_columns(monkeypatch: pyt
 
 
 def test_the_order_of_additions_is_the_order_of_positions() -> None:
-    """One thread sums ids that are 8 positions apart: 1 is lost if it is added to 2²⁴, but not if 2²⁴ - 2²⁴ comes first."""
+    """One thread sums what stands at 32 neighbouring positions: 1 is lost if it is added to 2²⁴, but not if 2²⁴ - 2²⁴ comes first."""
     ids = to_device(np.zeros(17, np.int64), "cuda")
     weight = Tensor(to_device(np.zeros((1, 1), np.float32), "cuda"), requires_grad=True)
     big = 2.0**24

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from cuda_on_cpu.emulator import Kernel
+from cuda_on_cpu.fixtures import has_gpu
 from kernel_helpers import assert_agrees, assert_declines, joint_inputs, without
 
 from tinylm.errors import ShapeError
@@ -39,3 +41,14 @@ def test_layers_that_do_not_fit_are_left_to_the_reference() -> None:
     x, q, k, v, *biases = joint_inputs((2, 4, 6), 16, 8, 8)
     with pytest.raises(ShapeError, match="q_weight has shape"):
         assert_declines("rotary_heads", x, np.asarray(q)[:-1], k, v, *biases, **POSITIONS)
+
+
+@pytest.mark.parametrize("rows", [1, 4, 5])
+def test_few_rows(rows: int) -> None:
+    """Up to 4 are multiplied by the layers together, in one launch."""
+    before = Kernel.launches["linear_few_rows_joint"]
+    assert_agrees("swiglu_linear", *joint_inputs((rows, 70), 9, 9))
+    assert_agrees("swiglu_linear", *without(joint_inputs((rows, 300), 130, 130), 3))
+    assert_agrees("rotary_heads", *without(joint_inputs((1, rows, 33), 16, 8, 24), 5), **POSITIONS)
+    if not has_gpu():
+        assert Kernel.launches["linear_few_rows_joint"] - before == (3 if rows <= 4 else 0)

@@ -140,3 +140,18 @@ print(*(name for name, record in everything.items() if ("cuda", "float32") in re
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     ours = {"adamw", "cross_entropy", "dropout", "embedding", "layer_norm", "linear", "log_softmax", "rms_norm", "softmax", "squared_norm"}
     assert ours <= set(result.stdout.split())
+
+
+def test_many_numbers_are_converted_once() -> None:
+    """And what is remembered does not pile up; a number that does not fit is no less an error."""
+    parameters = launching._Parameters("many", [(np.dtype("int32"), False)] * 7)
+    first, again = parameters.values((1, 2, 3, 4, 5, 6, True)), parameters.values((1, 2, 3, 4, 5, 6, True))
+    assert [type(value) for value in first] == [np.int32] * 7
+    assert all(a is b for a, b in zip(first, again, strict=True))
+    for i in range(1000):
+        assert parameters.values((i,) * 7) == (i,) * 7
+    assert len(parameters._known) <= 256
+    with pytest.raises(OverflowError):
+        parameters.values((1, 2, 3, 4, 5, 6, 2**31))
+    with pytest.raises(ShapeError, match="many: 6 arguments for 7 parameters"):
+        parameters.values((1,) * 6)

@@ -48,6 +48,7 @@ def forget_compiled() -> None:
     for each in sources():
         each._modules.clear()
         each._functions.clear()
+        each._parameters.clear()
         vars(each).pop("signatures", None)
 
 
@@ -67,7 +68,7 @@ def emulated_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     if reason := emulator.unavailable():
         pytest.skip(reason)
     monkeypatch.setattr(arrays, "_namespaces", {k: v for k, v in arrays._namespaces.items() if k.__module__ != "cupy"})
-    monkeypatch.setattr(engine_ids, "_largest", {})  # checks of ids whose results nobody has read
+    monkeypatch.setattr(engine_ids, "_checks", {})  # checks of ids whose results nobody has read
     if has_gpu():
         forget_compiled()
         forget_angles()

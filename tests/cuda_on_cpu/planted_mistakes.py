@@ -76,7 +76,9 @@ MUTATIONS = [
         "partial[blockIdx.x] = sum",
         "partial[0] = partial[0] + sum - partial[0]",
     ),
-    Mutation("embedding", "a sum in the order of arrival", "dweight[v * columns + c] = sum;", "atomicAdd(&dweight[v * columns + c], sum);"),
+    Mutation(
+        "embedding", "a sum in the order of arrival", "dweight[v * columns + c] = total;", "atomicAdd(&dweight[v * columns + c], total);"
+    ),
     Mutation("adamw", "blocks overlap", "blockIdx.x * blockDim.x + threadIdx.x", "blockIdx.x * (blockDim.x - 1) + threadIdx.x"),
     # warps
     Mutation("layer_norm", "warp_sum begins at 8", "int offset = 16", "int offset = 8"),
@@ -107,6 +109,7 @@ MUTATIONS = [
     Mutation("dropout", "the guard is off by one", "if (i < n) y[i]", "if (i <= n) y[i]"),
     Mutation("adamw", "no guard at the end", "    if (i >= n) return;\n", ""),
     Mutation("adamw", "the guard is off by one", "if (i >= n) return", "if (i > n) return"),
+    Mutation("embedding", "no guard at the end of the ids", "at < n && ids[at] == v", "ids[at] == v"),
     Mutation("rnn", "the guard is off by one", "if (i < size) h[i]", "if (i <= size) h[i]"),
     Mutation("lstm", "no guard at the end", "    if (at >= (long long)batch * hidden) return;\n", ""),
     Mutation(
@@ -115,6 +118,15 @@ MUTATIONS = [
         "i < columns; i += blockDim.x) {\n        const float v",
         "i <= columns; i += blockDim.x) {\n        const float v",
     ),
+    Mutation("linear", "few rows: no guard at the last output", "    if (output >= outputs) return;  // the whole warp\n", ""),
+    Mutation("linear", "few rows: one row too many", "if (r < rows) sum[r]", "if (r <= rows) sum[r]"),
+    Mutation(
+        "linear",
+        "joint: no guard at the last output",
+        "    if (output >= outputs_0 + outputs_1 + outputs_2) return;  // the whole warp\n",
+        "",
+    ),
+    Mutation("linear", "few rows: every lane writes", "if (lane != 0 || r >= rows) continue", "if (r >= rows) continue"),
     Mutation("swiglu", "the guard is off by one", "if (i < n) y[i]", "if (i <= n) y[i]"),
     Mutation("rotary", "a pair too many", "j < heads * pairs; j", "j <= heads * pairs; j"),
     Mutation(ATTENTION, "no guard for queries beyond the last", "if (query >= steps) continue;", ""),
@@ -131,8 +143,12 @@ MUTATIONS = [
     ),
     Mutation("column_sums", "rows and columns exchanged", "sum += x[r * columns + c]", "sum += x[c * rows + r]"),
     Mutation("squared_norm", "the stride forgets the grid", "i += (long long)gridDim.x * blockDim.x", "i += blockDim.x"),
-    Mutation("embedding", "positions are not looked up", "dy[order[r] * columns + c]", "dy[r * columns + c]"),
-    Mutation("embedding", "the run of an id is one too long", "count_below(ids, n, v + 1)", "count_below(ids, n, v + 2)"),
+    Mutation("embedding", "the position after the one found", "(first + __ffs(here) - 1)", "(first + __ffs(here))"),
+    Mutation("embedding", "only the first of 32 positions", "here != 0; here &= here - 1", "here != 0; here = 0"),
+    Mutation("embedding", "warps read the same ids", "threadIdx.y * 32; first < stop; first += 256", "0; first < stop; first += 32"),
+    Mutation("embedding", "a block's tiles lie side by side", "(blockIdx.y + k * gridDim.y) * 32", "(blockIdx.y + k) * 32"),
+    Mutation("embedding", "the row padding_idx gets a gradient", "v == padding_idx ? 0 : n", "n"),
+    Mutation("embedding", "an id out of range is not reported", "if (!known && threadIdx.x == 0) atomicMax", "if (false) atomicMax"),
     Mutation("rotary", "the sequences are not told apart", "blockIdx.x % steps", "blockIdx.x"),
     Mutation("rotary", "the second of a pair beside the first, in halves too", ": pairs + i", ": i + 1"),
     Mutation(ATTENTION, "heads take the keys in turn", "lead / (heads / key_heads)", "lead % key_heads"),
@@ -147,15 +163,27 @@ MUTATIONS = [
     Mutation(
         "layer_norm", "no eps", "rsqrtf(block_sum(squares, scratch) / columns + eps)", "rsqrtf(block_sum(squares, scratch) / columns)"
     ),
+    Mutation("layer_norm", "what has arrived is forgotten", " + (arrived ? arrived[i] : 0.f)", ""),
+    Mutation("rms_norm", "what has arrived is that of the first row", "if (arrived) arrived += (long long)blockIdx.x * columns;", ""),
     Mutation("rms_norm", "the mean is a sum", "block_sum(product, scratch) / columns", "block_sum(product, scratch)"),
     Mutation("softmax", "the maximum is not taken off", "expf(x[i] - shift)", "expf(x[i])"),
     Mutation("log_softmax", "the gradient forgets the sum", "dy[i] - expf(y[i]) * sum", "dy[i] - expf(y[i])"),
     Mutation("cross_entropy", "the gradient of the wrong class", "i == target ? 1.f", "i == target - 1 ? 1.f"),
+    Mutation(
+        "cross_entropy",
+        "a negative target is not reported",
+        "if (target < 0 || target >= classes) atomicMax",
+        "if (target >= classes) atomicMax",
+    ),
     Mutation("dropout", "the halves of a word exchanged", "(k % 2 * 32)", "((1 - k % 2) * 32)"),
     Mutation("dropout", "nine rounds of Philox", "round < 10", "round < 9"),
     Mutation(
         "linear", "silu for sigmoid", "if (activation == SIGMOID) return sigmoid(z)", "if (activation == SIGMOID) return z * sigmoid(z)"
     ),
+    Mutation(
+        "linear", "joint: the third layer begins with the second's outputs", "second ? outputs_0 : outputs_0 + outputs_1;", "outputs_0;"
+    ),
+    Mutation("linear", "few rows: the residual of the first row", "residual[at] : 0.f", "residual[output] : 0.f"),
     Mutation("lstm", "the forget gate's gradient from the new state", "dc_t * c_before[at]", "dc_t * c[at]"),
     Mutation("rotary", "turned the other way", "a * c - b * s", "a * c + b * s"),
     Mutation("swiglu", "the slope of the sigmoid alone", "a[i] * (1.f - s)", "(1.f - s)"),

@@ -6,15 +6,19 @@ a block, of a warp or of a vector's width.
 
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from helpers import assert_close
 from kernel_helpers import results
 
+from tinylm import Tensor, ops
+from tinylm.bindings.cuda import indexing
 from tinylm.bindings.cuda.rounding import rounded
 from tinylm.engine.devices import to_device, to_numpy
 from tinylm.engine.kernels import using
 from tinylm.engine.products import products, to_bfloat16
+from tinylm.errors import RangeError
 from tinylm.optim.adam import adamw
 from tinylm.optim.optimizer import squared_norm
 
@@ -40,16 +44,41 @@ def agree_rounded(name: str, *arrays: Any, **settings: Any) -> None:
     assert_close({k: (found[k], expected[k]) for k in expected}, 1e-4)
 
 
+def reported(read: Callable[[Any], object], *bad: int) -> None:
+    """Asserts that a kernel which reads three ids reports each bad one among them, with the next value that comes from the device."""
+    for each in bad:
+        read(to_device(np.array([0, each, 1]), "cuda"))
+        said = ""
+        try:
+            to_numpy(to_device(np.zeros(1), "cuda"))
+        except RangeError as error:
+            said = str(error)
+        assert f" {each} is out of range" in said, "other bytes"
+
+
+def agree_after_a_residual(name: str, x: np.ndarray, *parameters: np.ndarray) -> None:
+    """Asserts the same of the gradient of h in name(h) + h, whose two parts the kernel adds up."""
+    found = []
+    for device, dtype in (("cuda", "float32"), ("cpu", "float64")):
+        given, *rest = (Tensor(to_device(a.astype(dtype), device), requires_grad=True) for a in (x, *parameters))
+        h = given * 2
+        (getattr(ops, name)(h, *rest) + h).backward(to_device(normal(*x.shape, seed=9).astype(dtype), device))
+        found.append({f"gradient {i}": to_numpy(t.grad).astype(np.float32) for i, t in enumerate((given, *rest))})
+    assert_close({key: (found[0][key], found[1][key]) for key in found[0]}, 1e-5)
+
+
 def _layer_norm() -> None:
     for rows, columns in [(5, 300), (17, 33), (2, 1)]:
         x = normal(rows, columns) if columns > 1 else normal(rows, 1) * 0
         agree("layer_norm", x, normal(columns, seed=1), normal(columns, seed=2), eps=0.1)
     agree("layer_norm", normal(300, 40), None, None, eps=1e-5)
+    agree_after_a_residual("layer_norm", normal(5, 70), normal(70, seed=1), normal(70, seed=2))
 
 
 def _rms_norm() -> None:
     for rows, columns in [(5, 300), (17, 33), (2, 1)]:
         agree("rms_norm", normal(rows, columns), normal(columns, seed=1), eps=0.1)
+    agree_after_a_residual("rms_norm", normal(5, 70), normal(70, seed=1))
 
 
 def _probabilities(name: str) -> Callable[[], None]:
@@ -73,13 +102,19 @@ def _cross_entropy() -> None:
         targets[2] = -100
         for reduction in ("mean", "sum", "none"):
             agree("cross_entropy", normal(rows, classes, scale=3) + 90, targets, reduction=reduction, label_smoothing=smoothing)
+    logits = Tensor(to_device(normal(3, 5), "cuda"))
+    reported(lambda targets: ops.cross_entropy(logits, targets), 5, -1)
 
 
 def _embedding() -> None:
-    ids = np.random.default_rng(0).integers(11, size=(7, 9))
+    ids = np.random.default_rng(0).integers(11, size=(7, 41))  # more than a block reads at once
     ids[:, 0] = 10
     agree("embedding", ids, normal(12, 37))
-    agree("embedding", ids, normal(12, 70), padding_idx=10)
+    agree("embedding", ids[:, :9], normal(12, 70), padding_idx=10)
+    with patch.object(indexing, "_ENOUGH_BLOCKS", 1):  # a block takes every second tile of columns
+        agree("embedding", ids[0, :5], normal(11, 300))
+    weight = Tensor(to_device(normal(11, 3), "cuda"))
+    reported(lambda ids: ops.embedding(ids, weight), 11, -1)
 
 
 def _dropout() -> None:
@@ -90,6 +125,21 @@ def _dropout() -> None:
 def _linear() -> None:
     for activation in (None, "relu", "gelu", "silu", "sigmoid"):
         agree("linear", normal(7, 9), normal(70, 9, seed=1), normal(70, seed=2), normal(7, 70, seed=3), activation=activation)
+    for rows, activation in [(1, None), (3, "gelu"), (4, "silu")]:  # few enough for one kernel
+        agree("linear", normal(rows, 70), normal(9, 70, seed=1), normal(9, seed=2), normal(rows, 9, seed=3), activation=activation)
+    x, gate, up = normal(1, 3, 70), normal(9, 70, seed=1), normal(9, 70, seed=2)
+    agree("swiglu_linear", x, gate, up, normal(9, seed=3), None)
+    agree(
+        "rotary_heads",
+        x,
+        normal(8, 70, seed=1),
+        normal(4, 70, seed=2),
+        normal(12, 70, seed=3),
+        None,
+        normal(4),
+        None,
+        frequencies=[1.0, 0.1],
+    )
     agree("linear", normal(3, 300, 5), normal(33, 5, seed=1), normal(33, seed=2))  # sums of rows in two levels
 
 

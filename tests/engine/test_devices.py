@@ -192,9 +192,25 @@ def test_checks_are_kept_apart_and_do_not_pile_up(cuda: Any) -> None:
     for _ in range(10):
         check_ids(to_device(np.array([6]), "cuda"), 7, "token id")
         check_ids(to_device(np.array([6]), "cuda"), 5, "position")
-    assert len(engine_ids._largest) == 2
+    assert len(engine_ids._checks[0].places) == 2
     with pytest.raises(RangeError, match="position 6 is out of range: expected 0 to 4"):
         to_numpy(to_device(np.zeros(1), "cuda"))
+
+
+def test_more_checks_than_there_was_room_for(cuda: Any) -> None:
+    """What the first ones found is kept, and a place that a kernel was given before is not the new one."""
+    weight = Tensor(np.zeros((3, 2), np.float32)).to("cuda")
+    with waits_for_nothing():
+        tinylm.embedding(to_device(np.array([1, 3]), "cuda"), weight)
+        for size in range(10, 50):
+            check_ids(to_device(np.array([size - 1]), "cuda"), size, "position")
+    with pytest.raises(RangeError, match="token id 3 is out of range: expected 0 to 2"):
+        to_numpy(weight.data)
+    tinylm.embedding(to_device(np.array([-2]), "cuda"), weight)
+    check_ids(to_device(np.array([49]), "cuda"), 49, "position")
+    with pytest.raises(RangeError, match="token id -2 is out of range: expected 0 to 2"):
+        to_numpy(weight.data)
+    assert not to_numpy(weight.data).any()
 
 
 def test_a_loss_of_targets_out_of_range(cuda: Any) -> None:

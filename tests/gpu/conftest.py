@@ -1,4 +1,5 @@
-"""Tests that need a real GPU: `pytest -m cuda` on a machine with an NVIDIA GPU runs them.
+"""Tests that need a real GPU: `pytest -m cuda` on a machine with an NVIDIA GPU runs them in some minutes,
+`pytest -m cuda_long` the others.
 
 Nothing is emulated here. The folder is not called cuda, which is a package that CuPy imports.
 """

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gpu_cases import CASES, Case, normal, relative_error, results
+from gpu_cases import CASES, Case, arguments, free_bytes, normal, relative_error, results
 
 from tinylm import Tensor, no_grad, ops
 from tinylm.engine.devices import to_device, to_numpy
@@ -24,10 +24,10 @@ def ids_of(cases: list[Case]) -> list[str]:
 @pytest.mark.parametrize("case", CASES, ids=ids_of(CASES))
 def test_values_and_gradients(case: Case, scale: int) -> None:
     launches.clear()
-    found = results(case, scale, np.float32)
+    found = results(case, arguments(case, scale, np.float32), np.float32)
     if ("cuda", "float32") in registry[case.name].kernels:
         assert launches[case.name, "cuda"] == 1
-    for i, (a, b) in enumerate(zip(found, results(case, scale, np.float64), strict=True)):
+    for i, (a, b) in enumerate(zip(found, results(case, arguments(case, scale, np.float64), np.float64), strict=True)):
         assert relative_error(a, b) <= TOLERANCE, i
 
 
@@ -61,8 +61,7 @@ def many(card: Any, scale: int) -> int:
     """Returns the number of rows of 65,536 columns that make more than 2³¹ elements. Skips the test if the GPU lacks
     the memory for three such arrays."""
     rows = (2**31 // 65536 + 8) // scale
-    free, _ = card.cuda.runtime.memGetInfo()
-    needed = 3 * 4 * rows * 65536
+    free, needed = free_bytes(card), 3 * 4 * rows * 65536
     if free < needed:
         pytest.skip(f"needs {needed / 2**30:.0f} GiB of free memory on the GPU, which has {free / 2**30:.0f}")
     return rows

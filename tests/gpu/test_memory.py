@@ -43,6 +43,6 @@ def test_a_step_gives_its_memory_back(card: Any, tmp_path: Path, model: str, sca
     assert after[0] - before < 1.1 * (4 * parameters + buffers) + 2**22  # values, gradients, AdamW's two; a batch, a state, a loss
     del run
     gc.collect()
-    engine_ids._largest.clear()
+    engine_ids._checks.clear()
     forget_angles()
     assert used_bytes(card) <= before

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gpu_cases import CASES, Case, results
+from gpu_cases import CASES, Case, arguments, results
 
 from tinylm.data import load_text
 from tinylm.engine.devices import to_numpy
@@ -14,15 +14,16 @@ from tinylm.files.signed_arrays import read_arrays
 from tinylm.train import Run, default_config
 from tinylm.train.run_folder import saved_checkpoints
 
-pytestmark = pytest.mark.cuda
 MODELS = ["gpt", "llama", "transformer", "rnn", "lstm", "gru"]
 
 
+@pytest.mark.cuda
 @pytest.mark.parametrize("case", CASES, ids=[f"{case.name} {i}" for i, case in enumerate(CASES)])
 def test_ops_repeat_themselves(case: Case, scale: int) -> None:
-    first = [to_numpy(a).tobytes() for a in results(case, 8 * scale, np.float32)]
+    arrays = arguments(case, 8 * scale, np.float32)
+    first = [to_numpy(a).tobytes() for a in results(case, arrays, np.float32)]
     for _ in range(9):
-        assert [to_numpy(a).tobytes() for a in results(case, 8 * scale, np.float32)] == first
+        assert [to_numpy(a).tobytes() for a in results(case, arrays, np.float32)] == first
 
 
 def config_of(model: str, scale: int, **changes: Any) -> Any:
@@ -37,6 +38,7 @@ def last_checkpoint(folder: Path) -> dict[str, bytes]:
     return {name: a.tobytes() for name, a in arrays.items()}
 
 
+@pytest.mark.cuda_long
 @pytest.mark.parametrize("model", MODELS)
 def test_ten_trainings_end_the_same(tmp_path: Path, model: str, scale: int) -> None:
     text = load_text("tinyshakespeare")[:60_000]
@@ -48,6 +50,7 @@ def test_ten_trainings_end_the_same(tmp_path: Path, model: str, scale: int) -> N
         assert [name for name in expected if found[name] != expected[name]] == []
 
 
+@pytest.mark.cuda
 @pytest.mark.parametrize("model", MODELS)
 def test_a_resumed_training_ends_as_an_unbroken_one(tmp_path: Path, model: str, scale: int) -> None:
     text = load_text("tinyshakespeare")[:60_000]

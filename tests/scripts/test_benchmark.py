@@ -12,6 +12,7 @@ from script_helpers import SCRIPTS, command_module
 
 import tinylm
 from tinylm.engine.kernels import launches
+from tinylm.errors import ConfigError
 
 sys.path.insert(0, str(SCRIPTS))
 
@@ -153,6 +154,13 @@ def test_the_text_that_pytorch_generates() -> None:
     assert len(text) == 9
     torch.manual_seed(0)
     assert torch_side.generation(model, work, "cpu", compiled=False)(prompt) == text, "a cache that was used before changes nothing"
+
+
+def test_a_transformers_that_would_ignore_the_cache(hugging_face: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = hugging_face.models.llama.modeling_llama.LlamaModel
+    monkeypatch.setattr(model, "forward", lambda self, input_ids=None, past_key_values=None, **_: None)
+    with pytest.raises(ConfigError, match="take no cache="):
+        torch_side.torch_side(TINY["decode-llama"], "cpu")
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,12 @@ from tinylm.errors import DeviceError, TinylmError
 
 sys.path.insert(0, str(SCRIPTS))
 
+from benchmark import card as benchmark_card
 from benchmark import profile as benchmark_profile
 from benchmark import rounds as benchmark_rounds
 from benchmark.process import Measurement, measure_here
 from benchmark.results import summary
-from benchmark.rounds import check_device, rounds
+from benchmark.rounds import NO_TIME, check_device, fresh_process, rounds
 from benchmark.sides import SIDES
 from benchmark.workloads import WORKLOADS, Workload
 
@@ -154,3 +155,57 @@ def test_a_pytorch_without_the_gpu(emulated_cuda: Any, monkeypatch: pytest.Monke
 def test_bad_settings() -> None:
     fails_with_one_line(script_here("benchmark.py", "--pairs", 0), "pairs is 0: expected at least 1")
     fails_with_one_line(script_here("benchmark.py", "--workload", "gpt-128"), "gpt-128")
+
+
+# ---------------------------------------------------------------- a first look, and a GPU
+
+
+def test_a_quick_look(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Few short processes, each with the time that is left; what comes too late is said, and is no failure."""
+    asked: list[tuple[str, Workload]] = []
+
+    def fake(side: str, work: Workload, device: str, seconds: float) -> Measurement | str:
+        assert 0 < seconds <= 110
+        asked.append((side, work))
+        return timed(2) if len(asked) < 4 else NO_TIME
+
+    monkeypatch.setattr(benchmark_rounds, "measure", fake)
+    monkeypatch.setattr(benchmark, "engine_costs", lambda _: {"a + b": 1.0})
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--against", "torch", "--quick", "--out", str(tmp_path)])
+    benchmark.main()
+    names = ["gpt-small", "gpt-medium", "transformer-lm", "lstm-lm", "decode"]
+    assert [side for side, _ in asked] == ["tinylm", "torch"] * len(names)
+    assert [work.steps for _, work in asked[::2]] == [15, 3, 7, 7, 3]
+    assert asked[-1][1].tokens == 56
+    record = json.loads((tmp_path / "benchmark.json").read_text(encoding="utf-8"))
+    assert record["quick"]
+    assert record["workloads"]["gpt-small"]["comparisons"]["float32"]["ratio"] == 1
+    assert record["workloads"]["decode"]["sides"]["tinylm"] == {"failed": "the time was up"}
+    assert capsys.readouterr().out.count("failed: the time was up") == 7
+
+
+def test_a_process_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fresh_process("benchmark.process", seconds=0.01) == (None, NO_TIME)
+    assert fresh_process("benchmark.process", seconds=-1) == (None, NO_TIME)
+
+
+def test_the_card_is_recorded(emulated_cuda: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(benchmark_card, "driver_version", lambda: "580.65")
+    found = benchmark_card.card("cuda")
+    assert found["name"] == "an emulated GPU"
+    assert (found["compute_capability"], found["driver_serves_cuda"], found["nvrtc"]) == ("7.5", "12.9", "12.9")
+    told = f"an emulated GPU, sm_75, driver 580.65, CUDA 12.9, CuPy {emulated_cuda.__version__}"
+    assert benchmark_card.described(found) == told
+    monkeypatch.setattr(benchmark_rounds, "measure", lambda *_: timed(1))
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--device", "cuda", "--pairs", "1", "--out", str(tmp_path)])
+    benchmark.main()
+    assert json.loads((tmp_path / "benchmark.json").read_text(encoding="utf-8"))["card"] == found
+
+
+def test_a_driver_that_does_not_tell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert benchmark_card.driver_version() is None
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 580.65.06\necho 580.65.06\n", encoding="utf-8")
+    tool.chmod(0o755)
+    assert benchmark_card.driver_version() == "580.65.06"

@@ -22,7 +22,7 @@ from tinylm.pretrained.model_loading import INSTALL_SMOLLM2, load_pretrained, sm
 
 sys.path.insert(0, str(SCRIPTS))
 
-from benchmark import llama_side, sides, tinylm_side
+from benchmark import llama_side, sides
 from benchmark import rounds as benchmark_rounds
 from benchmark.process import Measurement, measure_here
 from benchmark.results import comparisons, stored_table, summary
@@ -64,7 +64,7 @@ def test_the_same_text_from_stored_weights(tmp_path: Path, monkeypatch: pytest.M
     model.save_gguf(tmp_path / "x.gguf", tokenizer)
     monkeypatch.setattr(FakeLlama, "made", [])
     monkeypatch.setitem(sys.modules, "llama_cpp", types.SimpleNamespace(Llama=FakeLlama))
-    monkeypatch.setattr(tinylm_side, "smollm2_file", lambda: tmp_path / "x.gguf")
+    monkeypatch.setattr(model_loading, "smollm2_file", lambda: tmp_path / "x.gguf")
     monkeypatch.setattr(llama_side, "file_and_threads", lambda: (str(tmp_path / "x.gguf"), 3))
     work = dataclasses.replace(TINY["decode-llama"], stored=True)
     ours, theirs = (measure_here(side, work, "cpu") for side in ("tinylm-stored", "llama.cpp"))

@@ -16,7 +16,7 @@ from script_helpers import SCRIPTS
 
 from tinylm.errors import ConfigError
 from tinylm.files.signed_arrays import read_arrays
-from tinylm.train import TrainConfig
+from tinylm.train import TrainConfig, distributed
 from tinylm.train.distributed import MPIRanks, NcclMeans, Ranks, own_rows, refuse_lone_ranks
 from tinylm.train.processes.heartbeats import longest_silence
 
@@ -253,3 +253,29 @@ def test_nccl_is_called_as_documented(dtype: str) -> None:
     cupy = types.SimpleNamespace(cuda=types.SimpleNamespace(get_current_stream=lambda: stream))
     NcclMeans(nccl, Communicator(), 2, cupy).average(array)
     np.testing.assert_array_equal(array.values, np.full(5, 2, dtype))
+
+
+@pytest.mark.parametrize(
+    ("seen", "devices"),
+    [
+        ([["a", "b"], ["a", "b"]], ["cuda:0", "cuda:1"]),
+        ([["a"], ["b"]], ["cuda:0", "cuda:0"]),  # as a launcher binds them
+        ([["a"], ["a"]], ["cuda:0", "cuda:1"]),  # of which the second does not exist
+        ([["a"]], ["cuda:0"]),
+    ],
+)
+def test_which_gpu_a_rank_gets(seen: list[list[str]], devices: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    nccl = types.SimpleNamespace(available=True, get_unique_id=lambda: "id", NcclCommunicator=lambda size, name, rank: (size, name, rank))
+    monkeypatch.setitem(sys.modules, "cupy.cuda.nccl", nccl)
+    for rank, gpus in enumerate(seen):
+        runtime = types.SimpleNamespace(getDeviceCount=lambda gpus=gpus: len(gpus), deviceGetPCIBusId=lambda i, gpus=gpus: gpus[i])
+        asked: list[str] = []
+        space = types.SimpleNamespace(cuda=types.SimpleNamespace(runtime=runtime))
+        monkeypatch.setattr(distributed, "device_namespace", lambda device, asked=asked, space=space: (asked.append(device), space)[1])
+        ranks = MPIRanks.__new__(MPIRanks)
+        ranks.rank, ranks.size = rank, len(seen)
+        ranks._comm = types.SimpleNamespace(bcast=lambda value, root: "id")
+        ranks._here = types.SimpleNamespace(rank=rank, allgather=lambda mine, gpus=gpus: seen if mine == gpus else None)
+        assert ranks.device("cuda") == devices[rank]
+        assert asked[-1] == devices[rank]
+        assert ranks._nccl._communicator == (len(seen), "id", rank)

@@ -22,6 +22,7 @@ import numpy as np
 from tinylm.engine.anomalies import anomaly, check_gradients
 from tinylm.engine.arrays import Array, array_module, constant
 from tinylm.engine.devices import device_of, make_current
+from tinylm.engine.gradient_places import accumulate, offer, withdraw
 from tinylm.engine.op_errors import refuse_second_order
 from tinylm.engine.products import products_mode, rounding
 from tinylm.errors import AnomalyError, AutogradError, DeviceError, GradientShapeError, ShapeError
@@ -197,6 +198,7 @@ def walk(
     heap: list[tuple[int, Node]] = []
     targets: Any = [y]
     grads: Sequence[Any] = [dy]
+    offering = leaf is accumulate and type(dy) is not np.ndarray  # on a GPU, where copying and adding take launches
     while True:
         for tensor, g in zip(targets, grads):  # noqa: B905 (the lengths were compared)
             if tensor is None or g is None:
@@ -240,6 +242,8 @@ def walk(
             targets, grads = node.op(node.inputs), slots
             targets = [t if t.requires_grad else None for t in targets]
         else:
+            if offering:
+                offer(targets, pending)
             grads = node.vjp(slots[0]) if node.outputs is None and not create_graph else _apply_vjp(node, slots, create_graph)
             grads = _fitted(node, grads)
             if anomaly.detect:
@@ -270,23 +274,6 @@ def _fitted(node: Node, grads: Sequence[Any]) -> Sequence[Any]:
     return grads
 
 
-def _accumulate(tensor: Any, g: Array) -> None:
-    """Adds g to tensor.grad; in place only if it is the buffer made for this tensor's gradient."""
-    if not tensor.requires_grad:
-        return
-    buffer = tensor.grad_buffer
-    if tensor.grad is None:
-        if buffer is None:
-            tensor.grad = array_module(g).array(g, order="C")  # a copy: a vjp may return one array twice, or a view
-        else:
-            buffer[...] = g
-            tensor.grad = buffer
-    elif tensor.grad is buffer:
-        array_module(buffer).add(buffer, g, out=buffer)
-    else:
-        tensor.grad = tensor.grad + g
-
-
 def backward(y: Any, gradient: Any = None, retain_graph: bool = False) -> None:
     """Adds dy/dx to x.grad for every leaf x that requires a gradient and took part in y.
 
@@ -296,5 +283,8 @@ def backward(y: Any, gradient: Any = None, retain_graph: bool = False) -> None:
     DeviceError if the cotangent's shape or device is not y's.
     """
     dy = seed_gradient(y, gradient)
-    for _ in walk(y, constant(dy), _accumulate, retain_graph=retain_graph):
-        pass  # the generator runs because it is iterated; not observed, it yields nothing
+    try:
+        for _ in walk(y, constant(dy), accumulate, retain_graph=retain_graph):
+            pass  # the generator runs because it is iterated; not observed, it yields nothing
+    finally:
+        withdraw()

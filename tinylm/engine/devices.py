@@ -6,7 +6,7 @@ import numpy as np
 
 from tinylm.engine.array_functions import Array
 from tinylm.engine.arrays import array_module, cuda_namespace
-from tinylm.engine.ids import raise_found
+from tinylm.engine.ids import to_host
 from tinylm.engine.stored_weights import StoredWeights
 from tinylm.errors import DeviceError
 
@@ -64,9 +64,7 @@ def to_device(array: Array, device: str) -> Array:
         return space.asarray(array.decoded() if isinstance(array, StoredWeights) else array)
     if isinstance(array, _ON_CPU):
         return array
-    values = array.get()
-    raise_found()
-    return values
+    return to_host(array)
 
 
 def to_numpy(array: Array) -> np.ndarray:

@@ -87,11 +87,12 @@ class MPIRanks(Ranks):
         os.environ.setdefault("TINYLM_NUM_THREADS", str(max(1, thread_count() // sharers)))
 
     def device(self, device: str) -> str:
-        """Returns the rank's own device: with 'cuda:N' the ranks of a machine get N, N + 1, ... Also joins them over NCCL."""
+        """Returns the rank's own device: with 'cuda:N' the ranks of a machine get N, N + 1, ..., and all of them N if the launcher shows
+        each a GPU of its own. Also joins them over NCCL."""
         kind, first = parse_device(device)
         if kind == "cpu":
             return device
-        own = f"cuda:{first + self._here.rank}"
+        own = f"cuda:{first if self._sees_its_own_gpu() else first + self._here.rank}"
         cupy = device_namespace(own)
         nccl = importlib.import_module("cupy.cuda.nccl")
         if not nccl.available:
@@ -99,6 +100,12 @@ class MPIRanks(Ranks):
         name = self.broadcast(nccl.get_unique_id() if self.rank == 0 else None)
         self._nccl = NcclMeans(nccl, nccl.NcclCommunicator(self.size, name, self.rank), self.size, cupy)
         return own
+
+    def _sees_its_own_gpu(self) -> bool:
+        """Returns whether each rank of this machine sees one GPU, and none the same as another."""
+        runtime = device_namespace("cuda").cuda.runtime
+        seen = self._here.allgather([runtime.deviceGetPCIBusId(i) for i in range(runtime.getDeviceCount())])
+        return all(len(gpus) == 1 for gpus in seen) and len({gpus[0] for gpus in seen}) == len(seen)
 
     def average(self, arrays: Sequence[Array]) -> None:
         for array in arrays:

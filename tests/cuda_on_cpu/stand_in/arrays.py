@@ -6,12 +6,15 @@ array is refused, even where CuPy would upload it silently.
 
 import functools
 import operator
+import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from .api import check_call, kind_of, missing
+from .memory import Flags, poisoned
+from .queue import queued, queued_call
 from .synchronisation import synchronise
 
 SCALARS = (bool, int, float, complex, np.generic)
@@ -62,23 +65,10 @@ def _owner(base: Any, args: tuple[Any, ...]) -> "ndarray | None":
 def call(f: Callable[..., Any], name: str, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
     """Calls f on the NumPy arrays inside device arrays, and wraps its result as device arrays."""
     raw = [x._raw if type(x) is ndarray else inside(x, name) for x in args]
-    if not named:
-        return outside(f(*raw), args)
-    result = f(*raw, **inside(named, name))
+    result = f(*raw, **inside(named, name)) if named else f(*raw)
+    queued_call(name, result, raw)
     out = named.get("out")
     return outside(result, args) if out is None else out
-
-
-class _Flags:
-    """CuPy's array flags, which do not include `writeable`."""
-
-    def __init__(self, raw: np.ndarray) -> None:
-        self._raw = raw
-
-    def __getattr__(self, name: str) -> Any:
-        if kind_of("cupy.flags", name) is None:
-            raise missing("cupy.flags", name)
-        return getattr(self._raw.flags, name)
 
 
 class ndarray:
@@ -114,7 +104,7 @@ class ndarray:
 
     def __getattr__(self, name: str) -> Any:
         kind = kind_of("cupy.ndarray", name)
-        if kind is None or not hasattr(self._raw, name) or name in ("data", "ctypes", "dump", "dumps", "tofile", "flat"):
+        if kind is None or not hasattr(self._raw, name) or name in ("ctypes", "dump", "dumps", "tofile", "flat"):
             raise missing("cupy.ndarray", name)
         found = getattr(self._raw, name)
         if kind == "function":
@@ -130,12 +120,16 @@ class ndarray:
             raise missing("cupy.ndarray", name)
 
     @property
-    def flags(self) -> _Flags:
-        return _Flags(self._raw)
+    def flags(self) -> Flags:
+        return Flags(self._raw)
 
     @property
     def base(self) -> "ndarray | None":
         return self._base
+
+    @property
+    def data(self) -> Any:
+        return types.SimpleNamespace(ptr=self._raw.ctypes.data)
 
     @property
     def device(self) -> Any:
@@ -144,8 +138,8 @@ class ndarray:
         return cuda.Device(0)
 
     def get(self, stream: Any = None, order: str = "C", out: Any = None, blocking: bool = True) -> np.ndarray:
-        if blocking:
-            synchronise("get()")
+        synchronise("get()", waits=blocking)
+        queued("get")
         if out is None:
             return self._raw.copy(order=order)
         out[...] = self._raw
@@ -154,10 +148,14 @@ class ndarray:
     def set(self, arr: np.ndarray, stream: Any = None) -> None:
         if not isinstance(arr, np.ndarray) or arr.dtype != self.dtype or arr.shape != self.shape:
             raise ValueError(f"set() needs a host array of {self.dtype} and shape {self.shape}")
+        queued("upload")
         self._raw[...] = arr
 
     def __getitem__(self, key: Any) -> "ndarray":
-        return outside(self._raw[_index(key)], (self,))
+        raw_key = _index(key)
+        if any(isinstance(p, (np.ndarray, list)) for p in (raw_key if isinstance(raw_key, tuple) else (raw_key,))):
+            queued("getitem")
+        return outside(self._raw[raw_key], (self,))
 
     def __setitem__(self, key: Any, value: Any) -> None:
         raw_key = _index(key, masks_wait=isinstance(value, ndarray) and value.size > 1)
@@ -167,6 +165,7 @@ class ndarray:
             np.add.at(hits, raw_key, 1)
             if hits.size and hits.max() > 1:
                 raise IndexError("a[key] = value with a position twice in the key: which value stays is undefined on a GPU")
+        queued("setitem")
         self._raw[raw_key] = inside(value, "setitem")
 
     def __len__(self) -> int:
@@ -184,9 +183,11 @@ class ndarray:
         return str(self._raw)
 
     def __copy__(self) -> "ndarray":
+        queued("copy")
         return around(self._raw.copy())
 
     def __deepcopy__(self, memo: Any) -> "ndarray":
+        queued("copy")
         return around(self._raw.copy())
 
 
@@ -206,20 +207,15 @@ for _name in ("shape", "dtype", "ndim", "size", "itemsize", "nbytes", "strides")
     setattr(ndarray, _name, property(operator.attrgetter(f"_raw.{_name}")))
 
 
-def poisoned(shape: Any, dtype: Any = float, order: str = "C") -> np.ndarray:
-    """Returns an array that nobody has written to: NaNs, or integers of -1."""
-    raw = np.empty(shape, dtype, order)
-    raw.reshape(-1, order="A").view(np.uint8)[...] = 0xFF if raw.dtype != bool else 1
-    return raw
-
-
 def _method(self: ndarray, name: str, found: Callable[..., Any], *args: Any, **named: Any) -> Any:
     check_call("cupy.ndarray", name, (self, *args), named)
-    if name in ("item", "tolist", "tobytes", "nonzero", "compress"):
+    if name in ("argpartition", "argsort", "compress", "item", "nonzero", "partition", "sort", "tobytes", "tolist"):
         synchronise(f"{name}()")
     if named.get("out") is not None:
         return call(found, name, args, named)
-    return outside(found(*[inside(x, name) for x in args], **(inside(named, name) if named else {})), (self,))
+    result = found(*[inside(x, name) for x in args], **(inside(named, name) if named else {}))
+    queued_call(name, result, (self._raw,))
+    return outside(result, (self,))
 
 
 def _index(key: Any, masks_wait: bool = True) -> Any:
@@ -259,6 +255,7 @@ def _operator(function: str, reflected: bool = False, in_place: bool = False) ->
                 raise TypeError(f"{function}: Unsupported type {type(b)}: a host array beside a device array")
             return NotImplemented
         other = b._raw if type(b) is ndarray else b
+        queued(function)
         if in_place:
             f(a._raw, other, out=a._raw)
             return a
@@ -277,7 +274,11 @@ for _name, _function in _COMPARISONS.items():
 
 
 def _unary(name: str) -> Callable[[ndarray], ndarray]:
-    return lambda self: outside(getattr(self._raw, name)())
+    def computed(self: ndarray) -> ndarray:
+        queued(name)
+        return outside(getattr(self._raw, name)())
+
+    return computed
 
 
 for _name in ("__neg__", "__pos__", "__abs__", "__invert__"):

@@ -1,5 +1,8 @@
 """The classes of cupy.cuda: there is one device, and everything on it happens at once."""
 
+import time
+from typing import Any
+
 from .synchronisation import synchronise
 
 
@@ -39,10 +42,10 @@ class Event:
     """cupy.cuda.Event: everything happens at once, so it is always done."""
 
     def __init__(self, block: bool = False, disable_timing: bool = False, interprocess: bool = False) -> None:
-        self.done = True
+        self.done, self.time = True, 0.0
 
     def record(self, stream: "Stream | None" = None) -> None:
-        pass
+        self.time = time.perf_counter()
 
     def synchronize(self) -> None:
         synchronise("Event.synchronize()")
@@ -81,3 +84,9 @@ class MemoryPool:
 
     def total_bytes(self) -> int:
         return 0
+
+    def free_bytes(self) -> int:
+        return 0
+
+    def malloc(self, size: int) -> Any:
+        raise NotImplementedError("the stand-in's arrays have NumPy's memory, which no pool gives")

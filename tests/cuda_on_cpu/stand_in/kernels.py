@@ -1,5 +1,6 @@
 """cupy.RawModule and its functions, which run kernels in the emulator."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -7,14 +8,15 @@ import numpy as np
 from ..emulator import Kernel, Module
 from .api import check_call, missing
 from .arrays import ndarray
+from .queue import queue, queued
 
 
 class RawKernel:
     """A kernel of a RawModule."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
-        self.name = kernel.name
+    def __init__(self, name: str, compiled: Callable[[str], Kernel]) -> None:
+        self.name, self._compiled = name, compiled
+        self._kernel = compiled(name) if queue.computing else None
 
     def __call__(self, grid: Any, block: Any, args: Any, *, shared_mem: int = 0) -> None:
         if not all(isinstance(x, tuple) for x in (grid, block, args)):
@@ -22,15 +24,28 @@ class RawKernel:
         for i, a in enumerate(args):
             if isinstance(a, np.ndarray):
                 raise TypeError(f"{self.name}: argument {i} is a numpy.ndarray of shape {a.shape}, which is on the host")
-        self._kernel(grid, block, tuple(a._raw if isinstance(a, ndarray) else a for a in args), shared_mem=shared_mem)
+        queued(self.name)
+        if queue.computing:
+            self._emulated()(grid, block, tuple(a._raw if isinstance(a, ndarray) else a for a in args), shared_mem=shared_mem)
+
+    def _emulated(self) -> Kernel:
+        if self._kernel is None:  # it was asked for where launches are only counted
+            self._kernel = self._compiled(self.name)
+        return self._kernel
 
     @property
     def max_dynamic_shared_size_bytes(self) -> int:
-        return self._kernel.max_dynamic_shared_size_bytes
+        return self._emulated().max_dynamic_shared_size_bytes
 
     @max_dynamic_shared_size_bytes.setter
     def max_dynamic_shared_size_bytes(self, value: int) -> None:
-        self._kernel.max_dynamic_shared_size_bytes = value
+        self._emulated().max_dynamic_shared_size_bytes = value
+
+    @property
+    def attributes(self) -> dict[str, int]:
+        """Returns what a GPU would need for the kernel, which nobody knows here: nothing."""
+        used = dict.fromkeys(("num_regs", "shared_size_bytes", "local_size_bytes", "const_size_bytes"), 0)
+        return {**used, "max_threads_per_block": 1024, "binary_version": 75}
 
     def __getattr__(self, name: str) -> Any:
         raise missing("cupy.RawKernel", name)
@@ -46,7 +61,7 @@ class RawModule:
 
     def get_function(self, name: str) -> RawKernel:
         check_call("cupy.RawModule", "get_function", (self, name), {})
-        return RawKernel(self._module.get_function(name))
+        return RawKernel(name, self._module.get_function)
 
     def __getattr__(self, name: str) -> Any:
         raise missing("cupy.RawModule", name)

@@ -10,22 +10,24 @@ import numpy as np
 from scipy import special as scipy_special
 
 from .api import VERSION, check_call, kind_of, missing
-from .arrays import SCALARS, around, call, inside, ndarray, outside, poisoned
+from .arrays import SCALARS, around, call, inside, ndarray, outside
 from .devices import CUDARuntimeError, Device, Event, MemoryPool, Stream
 from .kernels import RawKernel, RawModule
+from .memory import poisoned
+from .queue import queue, queued
 from .synchronisation import DeviceSynchronized, allow_synchronize, synchronise
 
 AT = ("add", "subtract", "maximum", "minimum", "bitwise_and", "bitwise_or", "bitwise_xor")
 METHODS = {"reduce": ("add", "multiply"), "accumulate": ("add", "multiply"), "reduceat": ("add",)}
-WAITING = (  # the host needs the number of elements, or reads the values
-    "argwhere", "bincount", "compress", "extract", "flatnonzero", "intersect1d", "nonzero", "setdiff1d", "tril_indices",
-    "triu_indices", "union1d", "unique",
+WAITING = (  # the host needs the number of elements, or reads the values, or Thrust sorts, which waits for its own kernels
+    "argpartition", "argsort", "argwhere", "bincount", "compress", "extract", "flatnonzero", "intersect1d", "lexsort", "nonzero",
+    "partition", "setdiff1d", "sort", "tril_indices", "triu_indices", "union1d", "unique",
 )  # fmt: skip
 SILENT = {  # CuPy's code of these was read and does not wait; read it before you add one
-    "all", "amax", "amin", "any", "arange", "argmax", "argmin", "argsort", "broadcast_to", "can_cast", "clip",
+    "all", "amax", "amin", "any", "arange", "argmax", "argmin", "broadcast_to", "can_cast", "clip",
     "concatenate", "copyto", "count_nonzero", "cumsum", "dot", "expand_dims", "flip", "full", "full_like", "hstack", "max",
     "mean", "min", "moveaxis", "ones", "ones_like", "outer", "pad", "prod", "ravel", "repeat", "reshape", "result_type",
-    "round", "sort", "split", "squeeze", "stack", "std", "sum", "swapaxes", "take", "take_along_axis", "tile", "transpose",
+    "round", "split", "squeeze", "stack", "std", "sum", "swapaxes", "take", "take_along_axis", "tile", "transpose",
     "tri", "tril", "triu", "var", "vstack", "where", "zeros", "zeros_like",
 }  # fmt: skip
 
@@ -136,6 +138,7 @@ def array(
     a: Any, dtype: Any = None, copy: Any = True, order: str = "K", subok: bool = False, ndmin: int = 0, *, blocking: bool = False
 ) -> ndarray:
     host = a if isinstance(a, np.ndarray) else inside(a, "array")
+    queued("copy" if isinstance(a, ndarray) else "upload")
     return around(np.array(host, dtype, copy=True, order=order, ndmin=ndmin))
 
 
@@ -178,7 +181,15 @@ def matmul(*args: Any, **named: Any) -> Any:
     for x in args:
         if not isinstance(x, ndarray):
             raise TypeError(f"cupy.matmul: Unsupported type {type(x)}")
-    return call(np.matmul, "matmul", args, named)
+    return call(np.matmul if queue.computing else _zeros_of_product, "matmul", args, named)
+
+
+def _zeros_of_product(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """Returns zeros in the shape of a @ b."""
+    if out is None:
+        return np.zeros((*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]), np.result_type(a, b))
+    out[...] = 0
+    return out
 
 
 @_made
@@ -193,6 +204,8 @@ def einsum(*operands: Any, **named: Any) -> Any:
 cupy.get_default_memory_pool = MemoryPool
 cuda = cupy.cuda = Module("cupy.cuda")
 cuda.Device, cuda.Event, cuda.Stream = Device, Event, Stream
+cuda.MemoryPool, cuda.set_allocator = MemoryPool, lambda allocator=None: None
+cuda.get_elapsed_time = lambda start, end: 1e3 * (end.time - start.time)
 cuda.is_available = lambda: True
 cuda.get_current_stream = lambda device_id=-1: Stream()
 cuda.get_device_id = lambda: 0

@@ -1,4 +1,4 @@
-"""Scaled dot-product attention that never stores the (T, S) weights.
+"""Scaled dot-product attention that never stores the (T, S) weights, and the projections that it reads and makes in place.
 
 The reference computes what the kernel does not serve: calls that return the weights, floating masks, keys that are broadcast
 over leading axes, and rows of more than 128 numbers.
@@ -6,8 +6,8 @@ over leading axes, and rows of more than 128 numbers.
 
 import math
 
-from tinylm.bindings.cpu.attention import attention_fits, four_axes
-from tinylm.bindings.cuda.heads import restored, strided, strides
+from tinylm.bindings.cpu.attention import attention_fits, four_axes, restored
+from tinylm.bindings.cuda.heads import side_by_side, strided, strides
 from tinylm.bindings.cuda.launching import CudaSource, Strided
 from tinylm.checks import check_finite, check_probability
 from tinylm.engine.arrays import array_module
@@ -47,27 +47,68 @@ def scaled_dot_product_attention(q, k, v, mask=None, /, *, causal=False, dropout
     def blocks(heads, length, rows):
         return (batch * heads * -(-length // rows),)
 
-    def made(heads, length, columns):
-        return xp.empty((batch, length, heads, columns), dtype)
-
-    y, lse = made(heads, steps, out_width), xp.empty((batch, heads, steps), dtype)
-    launch("scaled_dot_product_attention_forward", blocks(heads, steps, forward_rows), _THREADS, y, lse, *shared)
+    (y,), lse = side_by_side(1, (batch, heads, steps, out_width), q), xp.empty((batch, heads, steps), dtype)
+    launch("scaled_dot_product_attention_forward", blocks(heads, steps, forward_rows), _THREADS, Strided(y), lse, *_places(y), *shared)
 
     def vjp(dy):
         dy = strided(dy, dtype)
-        delta, dq = xp.empty_like(lse), made(heads, steps, width)
-        dk, dv = made(key_heads, keys, width), made(key_heads, keys, out_width)
+        delta, (dq, dk, dv) = xp.empty_like(lse), _gradients(q, k, v)
         cotangent = Strided(dy), *strides(dy)
         name = "scaled_dot_product_attention_query_gradient"
-        launch(name, blocks(heads, steps, backward_rows), _THREADS, y, lse, delta, dq, *cotangent, *shared)
+        outputs = Strided(y), lse, delta, Strided(dq), *_places(y), *_places(dq)
+        launch(name, blocks(heads, steps, backward_rows), _THREADS, *outputs, *cotangent, *shared)
         name = "scaled_dot_product_attention_key_value_gradients"
-        launch(name, blocks(key_heads, keys, backward_rows), _THREADS, lse, delta, dk, dv, *cotangent, *shared)
+        outputs = lse, delta, Strided(dk), Strided(dv), *_places(dk), *_places(dv)
+        launch(name, blocks(key_heads, keys, backward_rows), _THREADS, *outputs, *cotangent, *shared)
         return restored(dq, ndim), restored(dk, ndim), restored(dv, ndim), None
 
     return restored(y, ndim), vjp
+
+
+def _gradients(q, k, v):
+    """Returns empty arrays for those of q, k and v, beside each other where these may be."""
+    if q.shape == k.shape == v.shape:
+        return side_by_side(3, q.shape, q)
+    if k.shape == v.shape:
+        return side_by_side(1, q.shape, q) + side_by_side(2, k.shape, k)
+    return [side_by_side(1, x.shape, x)[0] for x in (q, k, v)]
+
+
+def _places(x):
+    """Returns the strides of an output (N, heads, T, D) whose heads lie beside each other: of the sequences and of their rows."""
+    batch, _, row = strides(x)
+    return batch, row
 
 
 def _mask(mask, ndim):
     """Returns the mask and its four strides, 0 along an axis that it is broadcast over."""
     mask = four_axes(mask[(None,) * (ndim - mask.ndim)])
     return Strided(mask), *(0 if n == 1 else s for n, s in zip(mask.shape, mask.strides, strict=True))
+
+
+@kernel("split_heads", device="cuda")
+def split_heads(x, /, parts, heads, *, batch_first=True):
+    """As the reference. If the cotangents lie beside each other as the parts of x do, the array they are views of is the gradient."""
+    if type(parts) is not int or type(heads) is not int or parts <= 0 or heads <= 0 or x.ndim != 3 or x.shape[2] % (parts * heads):
+        return NotImplemented  # the reference says what is wrong
+    xp, dtype, shape = array_module(x), x.dtype, x.shape
+    apart = (*shape[:2], parts, heads, shape[2] // (parts * heads))
+    axes = (0, 2, 1, 3) if batch_first else (1, 2, 0, 3)
+
+    def taken_apart(whole):
+        return tuple(whole[:, :, i].transpose(axes) for i in range(parts))
+
+    def vjp(*dys):
+        whole = dys[0].base
+        if whole is None or whole.shape != apart or whole.dtype != dtype or not all(map(_same, dys, taken_apart(whole))):
+            whole = xp.empty(apart, dtype)
+            for part, dy in zip(taken_apart(whole), dys, strict=True):
+                part[...] = dy
+        return (whole.reshape(shape),)
+
+    return taken_apart(x.reshape(apart)), vjp
+
+
+def _same(a, b):
+    """Returns whether two arrays are the same view."""
+    return a.data.ptr == b.data.ptr and a.shape == b.shape and a.strides == b.strides and a.dtype == b.dtype

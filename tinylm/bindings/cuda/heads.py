@@ -2,6 +2,7 @@
 
 from tinylm.bindings.cpu.attention import four_axes
 from tinylm.bindings.cuda.launching import contiguous
+from tinylm.engine.arrays import array_module
 
 
 def strided(x, dtype):
@@ -18,3 +19,14 @@ def strides(x):
 def restored(x, ndim):
     """Returns a result (N, T, heads, columns) with the caller's axes."""
     return x.transpose(0, 2, 1, 3) if ndim == 4 else x.reshape(x.shape[3 - ndim : 2] + x.shape[3:])
+
+
+def side_by_side(parts, shape, like):
+    """Returns `parts` empty arrays (N, heads, T, D) that lie beside each other in one, as `split_heads` finds them:
+    (N, T, parts, heads, D), or (T, N, ...) if `like` has that order."""
+    xp, (batch, heads, steps, width) = array_module(like), shape
+    if like.strides[0] < like.strides[2]:
+        whole = xp.empty((steps, batch, parts, heads, width), like.dtype)
+        return [whole[:, :, i].transpose(1, 2, 0, 3) for i in range(parts)]
+    whole = xp.empty((batch, steps, parts, heads, width), like.dtype)
+    return [whole[:, :, i].transpose(0, 2, 1, 3) for i in range(parts)]

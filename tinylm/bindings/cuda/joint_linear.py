@@ -4,39 +4,46 @@ import math
 
 from tinylm.bindings.cuda.activations import swiglu
 from tinylm.bindings.cuda.launching import contiguous
+from tinylm.bindings.cuda.linear import products_of_few_rows, weight_gradient
 from tinylm.bindings.cuda.reductions import column_sums
 from tinylm.bindings.cuda.rotary import rotary
 from tinylm.bindings.cuda.rounding import operand_now
 from tinylm.engine.arrays import array_module
+from tinylm.engine.gradient_places import buffer_for
 from tinylm.engine.kernels import kernel
 
 
-def _projected(x, weight, bias, frozen):
-    """Returns X Wᵀ + b and its vjp, which returns dX, dW and db, the last two None if frozen."""
+def _projections(x, weights, biases, frozen):
+    """Returns (X Wᵀ + b, vjp) for each weight and bias; a vjp returns dX, dW and db, the last two None if frozen."""
     xp = array_module(x)
     rows = contiguous(x).reshape(math.prod(x.shape[:-1]), x.shape[-1])
     operand = operand_now()
-    left, right = operand(rows), operand(weight)
-    y = xp.matmul(left, right.T)
-    if bias is not None:
-        y += bias
+    left, rights = operand(rows), [operand(weight) for weight in weights]
+    found = products_of_few_rows(left, rights, biases)
+    if found is None:
+        found = [xp.matmul(left, right.T) for right in rights]
+        for y, bias in zip(found, biases, strict=True):
+            if bias is not None:
+                y += bias
 
-    def vjp(dy):
-        dz = contiguous(dy, y.dtype).reshape(y.shape)
-        d = operand(dz)
-        dweight = None if frozen else xp.matmul(d.T, left)
-        dbias = None if frozen or bias is None else column_sums(dz)
-        return xp.matmul(d, right).reshape(x.shape), dweight, dbias
+    def of(y, weight, right, bias):
+        def vjp(dy):
+            dz = contiguous(dy, y.dtype).reshape(y.shape)
+            d = operand(dz)
+            dweight = None if frozen else weight_gradient(d, left, weight)
+            dbias = None if frozen or bias is None else column_sums(dz, buffer_for(bias))
+            return xp.matmul(d, right).reshape(x.shape), dweight, dbias
 
-    return y.reshape(*x.shape[:-1], weight.shape[0]), vjp
+        return y.reshape(*x.shape[:-1], weight.shape[0]), vjp
+
+    return [of(*each) for each in zip(found, weights, rights, biases, strict=True)]
 
 
 @kernel("swiglu_linear", device="cuda", floats_only=True)
 def swiglu_linear(x, gate, up, gate_bias=None, up_bias=None, /, *, frozen=False):
     if gate.shape != up.shape or gate.ndim != 2 or x.shape[-1:] != gate.shape[1:]:
         return NotImplemented
-    a, gate_vjp = _projected(x, gate, gate_bias, frozen)
-    b, up_vjp = _projected(x, up, up_bias, frozen)
+    (a, gate_vjp), (b, up_vjp) = _projections(x, (gate, up), (gate_bias, up_bias), frozen)
     y, swiglu_vjp = swiglu(a, b)
 
     def vjp(dy):
@@ -56,11 +63,8 @@ def rotary_heads(
     if x.ndim != 3 or not width or any(w.ndim != 2 or w.shape[0] % width or w.shape[1] != x.shape[-1] for w in weights):
         return NotImplemented
     batch, steps, _ = x.shape
-    rows, vjps = [], []
-    for weight, bias in zip(weights, (q_bias, k_bias, v_bias), strict=True):
-        y, back = _projected(x, weight, bias, frozen)
-        rows.append(y.reshape(batch, steps, weight.shape[0] // width, width).transpose(0, 2, 1, 3))  # (N, heads, T, D)
-        vjps.append(back)
+    projections, vjps = zip(*_projections(x, weights, (q_bias, k_bias, v_bias), frozen), strict=True)
+    rows = [y.reshape(batch, steps, y.shape[2] // width, width).transpose(0, 2, 1, 3) for y in projections]  # (N, heads, T, D)
     (q, q_turn), (k, k_turn) = (rotary(heads, frequencies, start, pairing=pairing) for heads in rows[:2])
 
     def vjp(dq, dk, dv):

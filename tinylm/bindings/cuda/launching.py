@@ -6,19 +6,23 @@ launched on, so importing tinylm on a machine without a GPU costs nothing.
 
 import functools
 import math
+import operator
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinylm.bindings.kernel_sources import kernel_folder
 from tinylm.engine.arrays import Array, array_module
+from tinylm.engine.devices import make_current
 from tinylm.errors import ShapeError
 
 OPTIONS = ("-std=c++17",)  # CuPy adds the architecture and -ftz=true
 
 _MOST_THREADS = 1024  # of a block, on every GPU
 _LARGEST_GRID = (2**31 - 1, 65535, 65535)
+_FEW, _MOST_KNOWN = 6, 256  # numbers of a launch that are converted each time; remembered lists of more
 _NULL = np.uintp(0)  # older CuPy takes None for "no argument at all"
 
 _INCLUDE = re.compile(r'^#include "([\w.]+)"[^\n]*$', re.MULTILINE)
@@ -76,6 +80,7 @@ class CudaSource:
         self.name = name
         self._modules: dict[int, Any] = {}
         self._functions: dict[tuple[str, int], Any] = {}
+        self._parameters: dict[str, _Parameters] = {}
 
     @functools.cached_property
     def signatures(self) -> dict[str, list[tuple[np.dtype[Any], bool]]]:
@@ -91,14 +96,14 @@ class CudaSource:
         if 0 in grid:
             return
         threads = math.prod(block)
-        if not 0 < threads <= _MOST_THREADS or any(n > most for n, most in zip(grid, _LARGEST_GRID, strict=False)):
+        if not 0 < threads <= _MOST_THREADS or (max(grid) > _LARGEST_GRID[1] and _beyond(grid)):
             raise ShapeError(f"{kernel}: a grid of {grid} blocks of {block} threads is beyond the hardware's limits")
-        types = self.signatures[kernel]
-        if len(args) != len(types):
-            raise ShapeError(f"{kernel}: {len(args)} arguments for {len(types)} parameters")
-        values = [_argument(kernel, i, a, *types[i]) for i, a in enumerate(args)]
-        with args[0].device as device:
-            self._function(kernel, device.id, args[0])(grid, block, tuple(values))
+        parameters = self._parameters.get(kernel)
+        if parameters is None:
+            parameters = self._parameters[kernel] = _Parameters(kernel, self.signatures[kernel])
+        values = parameters.values(args)
+        make_current(values[0])
+        self._function(kernel, values[0].device.id, values[0])(grid, block, values)
 
     def _function(self, kernel: str, device: int, array: Array) -> Any:
         found = self._functions.get((kernel, device))
@@ -109,17 +114,54 @@ class CudaSource:
         return found
 
 
-def _argument(kernel: str, index: int, value: Any, dtype: np.dtype[Any], pointer: bool) -> Any:
-    if not pointer:
-        return dtype.type(value)  # OverflowError when it does not fit
-    if value is None:
-        return _NULL
-    any_layout = isinstance(value, Strided)
-    if any_layout:
-        value = value.array
-    if value.dtype != dtype or not (any_layout or value.flags.c_contiguous):
-        raise ShapeError(f"{kernel}: argument {index} has dtype {value.dtype} and strides {value.strides}, expected contiguous {dtype}")
-    return value
+class _Parameters:
+    """What a kernel's parameters take, so that its arguments are prepared in little time."""
+
+    def __init__(self, kernel: str, types: Sequence[tuple[np.dtype[Any], bool]]) -> None:
+        self._kernel, self._count = kernel, len(types)
+        self._pointers = [(i, dtype) for i, (dtype, pointer) in enumerate(types) if pointer]
+        self._numbers = [(i, dtype.type) for i, (dtype, pointer) in enumerate(types) if not pointer]
+        places = [i for i, _ in self._numbers]
+        self._given = operator.itemgetter(*places) if len(places) > _FEW else None
+        self._known: dict[Any, list[Any]] = {}  # of kernels with many numbers, which a model gives again and again
+
+    def values(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Returns the arguments as CuPy takes them. Raises ShapeError for one that does not fit, OverflowError for such a number."""
+        if len(args) != self._count:
+            raise ShapeError(f"{self._kernel}: {len(args)} arguments for {self._count} parameters")
+        values = list(args)
+        for i, dtype in self._pointers:
+            value = args[i]
+            if value is None:
+                values[i] = _NULL
+            elif type(value) is Strided:
+                values[i] = self._checked(i, value.array, dtype, True)
+            elif value.dtype is not dtype or not value.flags.c_contiguous:
+                self._checked(i, value, dtype, False)
+        for (i, _), number in zip(self._numbers, self._converted(args), strict=True):
+            values[i] = number
+        return tuple(values)
+
+    def _converted(self, args: tuple[Any, ...]) -> list[Any]:
+        if self._given is None:
+            return [kind(args[i]) for i, kind in self._numbers]
+        given = self._given(args)
+        found = self._known.get(given)
+        if found is None:
+            if len(self._known) == _MOST_KNOWN:
+                self._known.clear()
+            found = self._known[given] = [kind(args[i]) for i, kind in self._numbers]
+        return found
+
+    def _checked(self, index: int, value: Array, dtype: np.dtype[Any], any_layout: bool) -> Array:
+        if value.dtype != dtype or not (any_layout or value.flags.c_contiguous):
+            found = f"dtype {value.dtype} and strides {value.strides}"
+            raise ShapeError(f"{self._kernel}: argument {index} has {found}, expected contiguous {dtype}")
+        return value
+
+
+def _beyond(grid: tuple[int, ...]) -> bool:
+    return any(n > most for n, most in zip(grid, _LARGEST_GRID, strict=False))
 
 
 def contiguous(x: Array, dtype: Any = None) -> Array:

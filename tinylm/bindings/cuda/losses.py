@@ -3,7 +3,7 @@
 from tinylm.bindings.cuda.launching import CudaSource, contiguous, row_threads
 from tinylm.checks import check_fraction, check_integer
 from tinylm.engine.arrays import array_module
-from tinylm.engine.ids import check_ids
+from tinylm.engine.ids import place_of_check
 from tinylm.engine.kernels import kernel
 
 _CROSS_ENTROPY = CudaSource("cross_entropy")
@@ -23,12 +23,12 @@ def cross_entropy(logits, targets, /, *, weight=None, ignore_index=-100, label_s
     xp = array_module(logits)
     shape, classes = logits.shape, logits.shape[-1]
     z = contiguous(logits).reshape(-1, classes)
-    check_ids(targets * (targets != ignore_index), classes, "target")
+    found = place_of_check(targets, classes, "target")
     ids = contiguous(targets, xp.int64).reshape(-1)
     rows, block = z.shape[0], (row_threads(classes),)
     losses, shift, log_total = (xp.empty(rows, z.dtype) for _ in range(3))
     _CROSS_ENTROPY.launch(
-        "cross_entropy_forward", (rows,), block, z, ids, losses, shift, log_total, classes, ignore_index, label_smoothing
+        "cross_entropy_forward", (rows,), block, z, ids, losses, shift, log_total, classes, ignore_index, label_smoothing, found
     )  # fmt: skip
     count = None
     if reduction == "none":

@@ -6,6 +6,7 @@ from tinylm.bindings.cuda.launching import CudaSource, contiguous, row_threads
 from tinylm.bindings.cuda.reductions import TILE, chunks, column_sums, tiles
 from tinylm.checks import check_at_least
 from tinylm.engine.arrays import array_module
+from tinylm.engine.gradient_places import buffer_for, sum_so_far
 from tinylm.engine.kernels import kernel
 
 _LAYER_NORM, _RMS_NORM = CudaSource("layer_norm"), CudaSource("rms_norm")
@@ -31,7 +32,7 @@ def _norm(file, names, statistics, x, parameters, eps):
     forward, backward, of_parameters = names
     xp = array_module(x)
     shape, columns = x.shape, x.shape[-1]
-    x = contiguous(x).reshape(-1, columns)
+    given, x = x, contiguous(x).reshape(-1, columns)
     weight, *biases = parameters = [None if p is None else contiguous(p) for p in parameters]
     rows, block = x.shape[0], (row_threads(columns),)
     y, kept = xp.empty_like(x), [xp.empty(rows, x.dtype) for _ in range(statistics)]
@@ -39,14 +40,17 @@ def _norm(file, names, statistics, x, parameters, eps):
 
     def vjp(dy):
         dy = contiguous(dy, x.dtype).reshape(x.shape)
-        dx = xp.empty_like(x)
-        file.launch(backward, (rows,), block, x, weight, *kept, dy, dx, columns)
+        dx, arrived = xp.empty_like(x), sum_so_far(given)
+        arrived = None if arrived is None else contiguous(arrived, x.dtype).reshape(x.shape)
+        file.launch(backward, (rows,), block, x, weight, *kept, dy, arrived, dx, columns)
         dx = dx.reshape(shape)
         if weight is None:
-            return dx, None, *(None if bias is None else column_sums(dy) for bias in biases)
+            return dx, None, *(None if bias is None else column_sums(dy, buffer_for(bias)) for bias in biases)
         count, size = chunks(rows)
-        partial = [xp.empty((count, columns), x.dtype) for _ in parameters]
+        places = [None if p is None else buffer_for(p) for p in parameters]
+        partial = [place if place is not None and count == 1 else xp.empty((count, columns), x.dtype) for place in places]
         file.launch(of_parameters, (tiles(columns), count), TILE, x, *kept, dy, *partial, rows, columns, size)
-        return dx, *(None if p is None else column_sums(d) for p, d in zip(parameters, partial, strict=True))
+        of_place = zip(parameters, partial, places, strict=True)
+        return dx, *(None if p is None else d if d is place else column_sums(d, place) for p, d, place in of_place)
 
     return y.reshape(shape), vjp

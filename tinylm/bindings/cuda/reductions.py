@@ -20,12 +20,14 @@ def tiles(columns: int) -> int:
     return -(-columns // TILE[0])
 
 
-def column_sums(x: Array) -> Array:
-    """Returns Σ over the rows of a contiguous float32 matrix x (rows, columns) -> (columns,); a view of x if it has one row."""
+def column_sums(x: Array, out: Array | None = None) -> Array:
+    """Returns Σ over the rows of a contiguous float32 matrix x (rows, columns) -> (columns,), in `out` if it is given; without it, for
+    one row, a view of x."""
     rows, columns = x.shape
-    if rows == 1:
+    if rows == 1 and out is None:
         return x[0]
     count, size = chunks(rows)
-    out = array_module(x).empty((count, columns), x.dtype)
-    _COLUMN_SUMS.launch("column_sums", (tiles(columns), count), TILE, x, out, rows, columns, size)
-    return column_sums(out)
+    last = count == 1 and out is not None
+    sums = out if last else array_module(x).empty((count, columns), x.dtype)
+    _COLUMN_SUMS.launch("column_sums", (tiles(columns), count), TILE, x, sums, rows, columns, size)
+    return sums if last else column_sums(sums, out)
