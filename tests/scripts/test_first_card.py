@@ -97,7 +97,8 @@ def test_ops_without_the_kernels_that_are_wrong(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(record, "kernels", dict(record.kernels))
     files = [path.stem for path in (SCRIPTS.parent / "kernels" / "cuda").glob("*.cu")]
     assert card_steps.without(["rotary", "round_to_bfloat16"]) == ["rotary", "rotary_heads"]
-    assert {"rotary", "rotary_heads", *card_steps.without(files)} == set(records), "each file's ops are known"
+    found = {"rotary", "rotary_heads", *card_steps.without(files)}
+    assert found | {"split_heads"} == set(records), "each file's ops are known; one op is a view, without a kernel"
 
 
 def test_every_call_is_timed(emulated_cuda: Any, capsys: pytest.CaptureFixture[str]) -> None:

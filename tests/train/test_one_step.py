@@ -13,7 +13,8 @@ import pytest
 from script_helpers import SCRIPTS
 
 ROOT = SCRIPTS.parent
-AT_MOST = 26  # files; two of them since each run has its own generator for dropout masks, and its own precision of products
+AT_MOST = 27  # files; three of them for dropout masks of each run's own, for the precision of products, and for gradients that
+# are written where they belong
 
 PROGRAM = """
 import runpy, sys
