@@ -114,14 +114,15 @@ def test_a_setting_that_an_old_run_does_not_name_is_what_such_runs_did(of: type[
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
-        ("best-10min", {"members": 1, "dropout_ramp": 8000, "steps": 7500, "schedule_steps": 8000}),
-        ("best-20min", {"members": 2, "dropout_ramp": 7600, "steps": 7000, "schedule_steps": 7600}),
+        ("best-10min", {"members": 2}),
+        ("best-20min", {"members": 4}),
     ],
 )
 def test_the_presets_are_those_of_presets_md(name: str, changes: dict[str, Any]) -> None:
     recipe = {
         **LSTM, "model": "gru", "n_embd": 64, "n_hidden": 384, "block_size": 50, "batch_size": 32, "lr": 3e-3, "min_lr": 0.0, "warmup": 100,
-        "dropout": 0.35, "weight_decay": 0.15, "eval_every": 500, "save_every": 500,
+        "dropout": 0.35, "weight_decay": 0.15, "eval_every": 500, "save_every": 500, "precision": "bfloat16", "steps": 6500,
+        "schedule_steps": 6800, "dropout_ramp": 6800,
     }  # fmt: skip
     assert preset(name).to_json() == {**recipe, **changes}
     assert list(PRESETS) == ["best-10min", "best-20min"]
