@@ -34,8 +34,8 @@ class Arguments:
     """Prints the mean loss of each run over the whole validation part of its data, in nats per token and per byte of the text, and the
     perplexity: its own validation file, or the last 10 %. With --whole it is all of the data.
     For several runs with the same tokens it also prints the loss of their mixture, whose weights are learned as the
-    text is read, and which is at most (ln(runs) + 0.0011)/tokens worse than the best run. With --dynamic the models keep learning from each segment
-    after they have scored it (except n-gram models)."""
+    text is read, and which is at most (ln(runs) + 0.0011)/tokens worse than the best run. With --dynamic the models keep learning
+    from each segment after they have scored it (except n-gram models)."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """run folders that 'train' wrote; with --data also a Hugging Face folder, a GGUF file or smollm2"""

@@ -105,8 +105,9 @@ class Translate:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Prints BLEU (sacrebleu, 13a tokens; the case counts, unless the model writes lower case alone) and chrF of a trained translator on the pairs of a file, by greedy decoding and
-    by 4 beams, and 10 of the sentences. Sources that are longer than the model's block are left out and counted."""
+    """Prints BLEU (sacrebleu, 13a tokens) and chrF of a trained translator on the pairs of a file, by greedy decoding and by 4 beams,
+    and 10 of the sentences. The case counts, unless the model writes lower case alone. Sources that are longer than the model's block
+    are left out and counted."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """a run folder that 'translate train' wrote"""

@@ -35,7 +35,9 @@ def show_figures(figures: Mapping[str, Any]) -> None:
     )
     table = Table("label", "texts", "precision", "recall", "F1", box=None)
     for each in figures["classes"]:
-        table.add_row(Text(f"{each['label']:.40}"), f"{each['texts']:,}", *(_four_digits(each[name]) for name in ("precision", "recall", "f1")))
+        table.add_row(
+            Text(f"{each['label']:.40}"), f"{each['texts']:,}", *(_four_digits(each[name]) for name in ("precision", "recall", "f1"))
+        )
     screen().print(table)
     screen().print(_confusion_table(figures))
 
@@ -48,7 +50,9 @@ def _confusion_table(figures: Mapping[str, Any]) -> Table:
     """Returns the confusion matrix, of many classes the most common confusions."""
     names, confusion = [each["label"] for each in figures["classes"]], np.array(figures["confusion"])
     if len(names) <= _MOST:
-        table = Table("label", *(Text(f"said {name:.20}") for name in names), box=None)
+        table = Table("label", box=None)
+        for name in names:
+            table.add_column(Text(f"said {name:.20}"))
         for name, row in zip(names, confusion.tolist(), strict=True):
             table.add_row(Text(f"{name:.40}"), *(f"{n:,}" for n in row))
         return table
