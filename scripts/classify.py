@@ -27,13 +27,11 @@ from tinylm.errors import ConfigError, DataError
 from tinylm.studies.estimates import estimate_classifier
 from tinylm.train.run_folder import new_folder, refuse_run
 from tinylm.train.tasks.class_figures import figures_of
-from tinylm.train.tasks.classification import (
-    load_classifier,
-    text_probabilities,
-)
+from tinylm.train.tasks.classification import load_classifier, text_probabilities
 from tinylm.train.tasks.classifier_config import MODEL_DEFAULTS, ClassifierConfig, check_settings, default_config
 from tinylm.train.tasks.classifier_run import ClassifierRun
 from tinylm.train.tasks.loading import read_config
+from tinylm.train.tasks.resuming import FREE_ON_RESUME
 
 
 @dataclass(frozen=True)
@@ -114,7 +112,7 @@ def parse_options(argv: list[str]) -> Train:
         return new_run(console.parse(Train, args=argv, prog=prog, default=Train(**dataclasses.asdict(base))), argv)
     saved = dataclasses.asdict(read_config(Path(resumed), ClassifierConfig)[0])
     arguments = console.parse(Train, args=argv, prog=prog, default=Train(**saved, resume=Path(resumed)))
-    refuse_changes(arguments, saved, {"precision"})
+    refuse_changes(arguments, saved, FREE_ON_RESUME)
     if arguments.dry_run:
         raise ConfigError("--dry-run and --resume do not go together: a dry run leaves nothing behind")
     return arguments
@@ -127,7 +125,7 @@ def train(argv: list[str]) -> int:
     config = shortened(config, arguments.dry_run)
     if arguments.resume is None:
         check_settings(config)
-    if arguments.out is not None and not arguments.dry_run:
+    if arguments.out is not None and not (arguments.dry_run or arguments.estimate):
         refuse_run(arguments.out)
     data = load_all(config, arguments.dry_run)
     if arguments.estimate:

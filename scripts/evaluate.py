@@ -34,8 +34,8 @@ class Arguments:
     """Prints the mean loss of each run over the whole validation part of its data, in nats per token and per byte of the text, and the
     perplexity: its own validation file, or the last 10 %. With --whole it is all of the data.
     For several runs with the same tokens it also prints the loss of their mixture, whose weights are learned as the
-    text is read, and which is at most ln(runs)/tokens worse than the best run. With --dynamic the models keep learning from each segment
-    after they have scored it (except n-gram models)."""
+    text is read, and which is at most (ln(runs) + 0.0011)/tokens worse than the best run. With --dynamic the models keep learning
+    from each segment after they have scored it (except n-gram models)."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """run folders that 'train' wrote; with --data also a Hugging Face folder, a GGUF file or smollm2"""
@@ -141,7 +141,7 @@ def row(table: Table, write: Write | None, name: str, losses: np.ndarray, unknow
     """Adds a model's losses; those per byte have the spelling of unknown words.  size: bytes per token."""
     loss, error = float(losses.mean()), losses.std() / np.sqrt(len(losses))
     per_byte, perplexity = (loss + unknown.per_token) / size, math.inf if loss > 709 else math.exp(loss)
-    table.add_row(name, f"{per_byte:.4f}", f"{perplexity:,.2f}", f"{loss:.4f}", f"{error:.4f}")
+    table.add_row(Text(name), f"{per_byte:.4f}", f"{perplexity:,.2f}", f"{loss:.4f}", f"{error:.4f}")
     if write is not None:
         figures = {"nats_per_token": loss, "standard_error": error, "nats_per_byte": per_byte, "perplexity": perplexity}
         write({"model": name, **figures, "tokens": losses.size, "unknown": unknown.unknown, **more})

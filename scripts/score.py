@@ -143,6 +143,7 @@ def total(scores: list[Score]) -> Score:
         "", [t for s in scores for t in s.tokens], np.concatenate([s.log_probabilities for s in scores]),
         sum(s.unknown for s in scores), sum(s.bytes for s in scores),
         None if any(s.spelling is None for s in scores) else sum(s.spelling or 0.0 for s in scores),
+        sum(s.own_unknown for s in scores),
     )  # fmt: skip
 
 

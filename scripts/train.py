@@ -24,9 +24,8 @@ from support.wording import errors_in_options
 from tinylm import __version__
 from tinylm.data import Corpus
 from tinylm.data.corpora import shown_sources
-from tinylm.data.tokenizers import StreamDecoder
-from tinylm.decode import Sampling, generate
-from tinylm.decode.scoring import forbidden_ids, line_break
+from tinylm.decode.scoring import line_break
+from tinylm.decode.texts import stream_text
 from tinylm.engine.devices import device_namespace
 from tinylm.engine.products import products
 from tinylm.engine.random_keys import drawing_from
@@ -207,11 +206,9 @@ def conclude(run: Run | Counting, summary: dict[str, Any], text: str | Corpus) -
         print(f"test loss {summary['test_loss']:.4f} nats/token {of}")
     print("a sample:", flush=True)
     start = line_break(run.task.tokenizer).tolist() or run.task.train_ids[:1].tolist()
-    forbidden = forbidden_ids(run.task.tokenizer, run.model.vocab_size)
-    decoder = StreamDecoder(run.task.tokenizer, start)
-    for token in generate(run.model, start, 300, Sampling(temperature=0.8), device=run.config.device, forbidden=forbidden):
-        print(decoder.push(token), end="", flush=True)
-    print(decoder.finish())
+    for piece in stream_text(run.model, run.task.tokenizer, start, 300, ignore_ends=True, device=run.config.device):
+        print(piece, end="", flush=True)
+    print()
 
 
 def resumes(arguments: Arguments) -> bool:

@@ -105,8 +105,9 @@ class Translate:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Prints BLEU (sacrebleu, 13a tokens, case kept) and chrF of a trained translator on the pairs of a file, by greedy decoding and
-    by 4 beams, and 10 of the sentences. Sources that are longer than the model's block are left out and counted."""
+    """Prints BLEU (sacrebleu, 13a tokens) and chrF of a trained translator on the pairs of a file, by greedy decoding and by 4 beams,
+    and 10 of the sentences. The case counts, unless the model writes lower case alone. Sources that are longer than the model's block
+    are left out and counted."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """a run folder that 'translate train' wrote"""
@@ -159,7 +160,7 @@ def train(argv: list[str]) -> int:
     check_training_fits(config, 1)  # with a single token, so as to refuse it before the data are read and tokens learned
     if arguments.resume is None:
         check_settings(config)
-    if arguments.out is not None and not arguments.dry_run:
+    if arguments.out is not None and not (arguments.dry_run or arguments.estimate):
         refuse_run(arguments.out)
     pairs = load(config, arguments.dry_run)
     if arguments.estimate:

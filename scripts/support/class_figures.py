@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from rich.table import Table
+from rich.text import Text
 
 from support.tables import screen
 from tinylm.explain.drawing import heat_map
@@ -32,9 +33,11 @@ def show_figures(figures: Mapping[str, Any]) -> None:
     print(
         f"macro-F1 {figures['macro_f1']:.4f}, log loss {figures['log_loss']:.4f} nats, calibration error {figures['calibration_error']:.4f}"
     )
-    table = Table("label", *(("texts", "precision", "recall", "F1")), box=None)
+    table = Table("label", "texts", "precision", "recall", "F1", box=None)
     for each in figures["classes"]:
-        table.add_row(f"{each['label']:.40}", f"{each['texts']:,}", *(_four_digits(each[name]) for name in ("precision", "recall", "f1")))
+        table.add_row(
+            Text(f"{each['label']:.40}"), f"{each['texts']:,}", *(_four_digits(each[name]) for name in ("precision", "recall", "f1"))
+        )
     screen().print(table)
     screen().print(_confusion_table(figures))
 
@@ -47,16 +50,18 @@ def _confusion_table(figures: Mapping[str, Any]) -> Table:
     """Returns the confusion matrix, of many classes the most common confusions."""
     names, confusion = [each["label"] for each in figures["classes"]], np.array(figures["confusion"])
     if len(names) <= _MOST:
-        table = Table("label", *(f"said {name:.20}" for name in names), box=None)
+        table = Table("label", box=None)
+        for name in names:
+            table.add_column(Text(f"said {name:.20}"))
         for name, row in zip(names, confusion.tolist(), strict=True):
-            table.add_row(f"{name:.40}", *(f"{n:,}" for n in row))
+            table.add_row(Text(f"{name:.40}"), *(f"{n:,}" for n in row))
         return table
     wrong = confusion - np.diag(np.diag(confusion))
     table = Table("label", "said", "texts", box=None)
     for place in np.argsort(-wrong, axis=None, kind="stable")[:_CONFUSIONS]:
         true, said = np.unravel_index(place, wrong.shape)
         if wrong[true, said]:
-            table.add_row(f"{names[true]:.40}", f"{names[said]:.40}", f"{wrong[true, said]:,}")
+            table.add_row(Text(f"{names[true]:.40}"), Text(f"{names[said]:.40}"), f"{wrong[true, said]:,}")
     return table
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tinylm.train import Run
 from tinylm.train.tensorboard import TensorBoardLog
-from tinylm.train.watching.bars import shown_bar, shown_memory
+from tinylm.train.watching.bars import sample_lines, shown_bar, shown_memory
 
 
 class Lines:
@@ -20,11 +20,7 @@ class Lines:
 
     def __call__(self, record: dict[str, Any]) -> None:
         if "sample" in record:
-            title = f"step {record['step']}/{self.steps}  a sample:"
-            if self.live:
-                self.bar.console.print(f"{title}\n{record['sample']}\n", markup=False, highlight=False, emoji=False)
-            else:
-                print(f"{title}\n{record['sample']}\n", flush=True)
+            print(sample_lines(record, self.steps), flush=True)
             return
         if "val_loss" in record:
             print(f"step {record['step']}/{self.steps}  validation loss {record['val_loss']:.4f}", flush=True)

@@ -29,7 +29,7 @@ Model = Literal["transformer", "lstm", "torch"]
 LENGTHS = ("steps", "schedule_steps", "warmup")  # --steps scales all of them
 SHARED = (
     "data", "valid", "test", "encoding", "bpe_size", "copy", "lower", "device", "seed", "block_size", "log_every", "eval_every",
-    "save_every", "precision",
+    "eval_tokens", "save_every", "sample_every", "precision",
 )  # fmt: skip
 
 

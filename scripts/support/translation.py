@@ -60,8 +60,9 @@ def train_shown(run: TranslationRun, tensorboard: bool = False, dry_run: bool = 
     print(f"{named(run.folder, dry_run)}; Ctrl-C stops after the current step", flush=True)
     summary = train_watched(run, tensorboard)
     if summary is not None:
+        part = f" over the first {len(run.task.validation):,} pairs" if run.config.eval_tokens else ""
         print(
-            f"validation loss {summary['val_loss']:.4f} nats/token ({summary['val_nats_per_byte']:.4f} nats/byte), "
+            f"validation loss {summary['val_loss']:.4f} nats/token{part} ({summary['val_nats_per_byte']:.4f} nats/byte), "
             f"{summary['train_seconds']:.0f} s of training, {summary['tokens_per_second']:,.0f} target tokens/s"
         )
     return summary

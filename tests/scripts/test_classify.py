@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -247,6 +248,13 @@ def test_predictions_are_saved(three: tuple[Path, str]) -> None:
     assert sum(map(float, p)) == pytest.approx(1, abs=2e-6)
     assert json.loads((folder / "figures.json").read_text(encoding="utf-8"))["confusion"] == [[4, 0, 0], [0, 4, 1], [0, 0, 4]]
     assert (folder / "confusion.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_labels_may_look_like_markup(tmp_path: Path) -> None:
+    path = tmp_path / "labels.tsv"
+    path.write_text("[/b]\tgood film\n[red]\tbad film\n" * 10, encoding="utf-8")
+    shown = ends_well(script_here("classify.py", "train", "--data", path, "--out", tmp_path / "run", *SHAPE))
+    assert re.search(r"label +said \[/b\] +said \[red\] *\n *\[/b\] .*\n *\[red\] ", shown)
 
 
 def test_evaluate(three: tuple[Path, str], tmp_path: Path) -> None:

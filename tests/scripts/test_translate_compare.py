@@ -22,7 +22,7 @@ DOES = {"sleeps": "duerme", "eats": "come", "runs": "corre", "sings": "canta"}
 TWENTY = [(f"The {a} {d}.", f"El {b} {e}.") for a, b in ANIMALS.items() for d, e in DOES.items()]
 TINY = [
     "--bpe-size", 280, "--n-layer", 1, "--n-embd", 16, "--n-hidden", 16, "--n-head", 2, "--block-size", 24, "--batch-tokens", 100,
-    "--steps", 4, "--log-every", 1, "--dropout", 0.0,
+    "--steps", 4, "--log-every", 1, "--dropout", 0.0, "--eval-tokens", 20,
 ]  # fmt: skip
 MODELS = ("transformer", "lstm", "torch")
 
@@ -106,6 +106,7 @@ def test_steps_stretch_the_schedules_of_all_models(runs: tuple[Path, str], data:
             assert getattr(config, setting) == math.ceil(getattr(usual, setting) * share)
         assert (config.data, config.bpe_size, config.block_size) == (str(data), 280, 24)
         assert config.n_embd == (usual.n_embd if name == "lstm" else 16)
+        assert config.eval_tokens == 20, "all validate on the same pairs"
 
 
 def test_finished_runs_are_used_and_others_refused(runs: tuple[Path, str], data: Path, tmp_path: Path) -> None:

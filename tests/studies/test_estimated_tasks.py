@@ -128,10 +128,12 @@ def test_what_the_scripts_print(base: Path, tmp_path: Path) -> None:
     small = ["--bpe-size", 280, "--n-layer", 1, "--n-embd", 16, "--n-hidden", 16, "--n-head", 2, "--steps", 8, "--warmup", 1]
     pairs = tmp_path / "pairs.tsv"
     pairs.write_text("".join(f"{a}\t{b}\n" for a, b in SENTENCES * 8), encoding="utf-8")
-    translated = ends_well(script_here("translate.py", "train", "--data", pairs, *small, "--estimate", cwd=tmp_path))
+    translated = ends_well(script_here("translate.py", "train", "--data", pairs, *small, "--estimate", "--out", base, cwd=tmp_path))
     labelled = tmp_path / "labelled.tsv"
     labelled.write_text("1\tgood film\n0\tbad film\n1\ta fine one\n0\ta poor one\n" * 20, encoding="utf-8")
-    classified = ends_well(script_here("classify.py", "train", "--data", labelled, "--epochs", 2, "--estimate", cwd=tmp_path))
+    classified = ends_well(
+        script_here("classify.py", "train", "--data", labelled, "--epochs", 2, "--estimate", "--out", base, cwd=tmp_path)
+    )
     for out in (shown, fresh, translated, classified):
         for words in ("one step", "8 steps" if out != classified else "steps", "in all", "predicted peak", "measured peak"):
             assert words in out

@@ -193,6 +193,9 @@ def test_one_bar_at_a_time_and_none_on_other_ranks(tmp_path: Path, terminal: Ter
     with contextlib.redirect_stdout(terminal), shown_bar(run.state) as bar, shown_bar(run.state) as second:
         assert isinstance(bar, TerminalBar)
         assert second is None
+        bar({"step": 3, "sample": "[red]to be[/b]"})
+    assert "step 3/6  a sample:" in terminal.getvalue()
+    assert "[red]to be[/b]" in terminal.getvalue()
     run.state.ranks.rank = 1
     with contextlib.redirect_stdout(terminal), shown_bar(run.state) as bar:
         assert bar is None

@@ -1,5 +1,6 @@
 """What a run tells of its validation: figures that compare across tokenizers and with `score`, and a part of the text only."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -16,6 +17,7 @@ from tinylm.data.tokenizers import WordTokenizer
 from tinylm.decode import score_text
 from tinylm.errors import ConfigError
 from tinylm.train import Counting, Run, load_run
+from tinylm.train.tasks.resuming import settings_to_go_on
 from tinylm.train.tasks.token_losses import token_losses
 from tinylm.train.tasks.translation import TranslationRun, first_pairs
 from tinylm.train.tasks.translation_config import default_config as translation_config
@@ -89,6 +91,10 @@ def test_the_perplexity_of_a_text_with_its_own_unknown_words(tmp_path: Path) -> 
     train = split_text(text)[0].replace("\n", " <eos>").split()
     assert (summary["val_tokens"], summary["val_own_unknown"]) == (len(val), val.count("<unk>"))
     assert "val_unknown" not in summary
+    model, tokenizer, _ = load_run(tmp_path / "run")
+    said = score_text(model, tokenizer, "mr. <unk> n.v.\n").unknown_words()
+    assert (said.tokens, said.unknown, said.own) == (4, 0, 1)
+    assert said.note() == "1 of 4 tokens are the text's own <unk>"
     kinds = len(set(train))
     assert kinds == 7
     # 0.5, 1 or 1.5 of each count are given to all words alike: too little data for other discounts
@@ -128,6 +134,8 @@ def test_a_validation_reads_the_beginning_alone(kind: str, tmp_path: Path) -> No
     assert summary is not None
     assert summary["val_tokens"] == found - 1
     assert load_run(run.folder)[2].eval_tokens == 30  # type: ignore[union-attr]
+    with pytest.raises(ConfigError, match="eval_tokens is 40, and the run"):  # the best loss is of the first 30
+        settings_to_go_on(run.folder, dataclasses.replace(run.config, eval_tokens=40))
     text = whole.tokenizer.decode(run.task.val_ids)
     assert split_text(TEXT)[1].startswith(text)
     assert run.task.bytes_per_token == (len(text) - whole.tokenizer.first_bytes(text)) / (found - 1)
@@ -145,6 +153,8 @@ def test_the_beginning_of_a_text() -> None:
     assert beginning("a" * 500, CharTokenizer("a"), 100) == "a" * 100
     with pytest.raises(ConfigError, match="eval_tokens is -1"):
         small("gpt", eval_tokens=-1)
+    with pytest.raises(ConfigError, match="eval_tokens is 1: expected at least 2"):
+        small("gpt", eval_tokens=1)
 
 
 def test_a_translators_validation_reads_the_first_pairs_alone(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def token_ids(part: Part, tokenizer: Tokenizer) -> np.ndarray:
     try:
         write_tokens(path, part, tokenizer)
     except DataError as error:
-        if (found := unknown_in(part, tokenizer)) is not None:
+        if (found := unknown_character_error(part, tokenizer)) is not None:
             raise found from error
         raise
     return open_tokens(path, tokenizer)
@@ -86,12 +86,12 @@ def encoded(part: Part, text: str, tokenizer: Tokenizer) -> np.ndarray:
     try:
         return tokenizer.encode(text)
     except DataError as error:
-        if (found := unknown_in(part, tokenizer)) is not None:
+        if (found := unknown_character_error(part, tokenizer)) is not None:
             raise found from error
         raise
 
 
-def unknown_in(part: Part, tokenizer: Tokenizer) -> DataError | None:
+def unknown_character_error(part: Part, tokenizer: Tokenizer) -> DataError | None:
     """Returns the error about the first character of a part that a tokenizer of characters does not know; None if it knows all."""
     if not isinstance(tokenizer, CharTokenizer) or (found := first_unknown(part, tokenizer.characters)) is None:
         return None

@@ -63,6 +63,7 @@ class Score:
     unknown: int  # the number of them that stand for words outside the vocabulary
     bytes: int  # the length of the scored text in UTF-8
     spelling: float | None = 0.0  # -log p of the spelling of the unknown words, in nats; None without a model of it
+    own_unknown: int = 0  # the number of tokens that are an <unk> of the text itself
 
     @property
     def log_probability(self) -> float:
@@ -83,7 +84,7 @@ class Score:
 
     def unknown_words(self) -> Unknown:
         """Returns what the text has of them."""
-        return Unknown(len(self.tokens), self.unknown, self.spelling)
+        return Unknown(len(self.tokens), self.unknown, self.spelling, self.own_unknown)
 
 
 def score_text(model: LanguageModel | NgramLM, tokenizer: Tokenizer, text: str, *, sentence: bool = False, device: str = "cpu") -> Score:
@@ -113,7 +114,7 @@ def score_text(model: LanguageModel | NgramLM, tokenizer: Tokenizer, text: str, 
     if not len(before):
         size -= tokenizer.first_bytes(text)
     log_p = token_log_probabilities(model, ids, device)[max(len(before) - 1, 0) :]
-    return Score(text, texts, log_p, lacking.unknown, size, lacking.nats)
+    return Score(text, texts, log_p, lacking.unknown, size, lacking.nats, lacking.own)
 
 
 def line_break(tokenizer: Tokenizer) -> np.ndarray:

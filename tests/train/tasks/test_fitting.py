@@ -12,7 +12,7 @@ from script_helpers import ends_well, script_here
 
 from tinylm.data.labelled import load_labelled
 from tinylm.data.pairs import load_pairs
-from tinylm.errors import CheckpointError, DataError
+from tinylm.errors import CheckpointError, ConfigError, DataError
 from tinylm.files.json_files import read_json, write_json
 from tinylm.train import ClassifierConfig, FittedClassifier, FittedTranslator, TranslationConfig, fit_classifier, fit_translator
 from tinylm.train.tasks.classifier_run import ClassifierRun
@@ -158,6 +158,14 @@ def test_texts_and_labels_that_do_not_fit(texts: Any, labels: Any, message: str)
         fit_classifier(texts, labels, BAG)
 
 
+@pytest.mark.parametrize("part", ["valid", "test"])
+def test_the_parts_are_taken_from_what_is_given(part: str) -> None:
+    for fit in (lambda: fit_classifier(TEXTS, LABELS, dataclasses.replace(BAG, **{part: "some.tsv"})),
+                lambda: fit_translator(PAIRS, dataclasses.replace(TINY, **{part: "some.tsv"}))):  # fmt: skip
+        with pytest.raises(ConfigError, match=f"{part} is 'some.tsv': expected none"):
+            fit()
+
+
 def test_texts_that_cannot_be_predicted(classifier: FittedClassifier, translator: FittedTranslator) -> None:
     for fitted in (classifier, translator):
         with pytest.raises(DataError, match=r"the texts are 'good music': expected a list"):
@@ -198,6 +206,10 @@ def test_a_translator_is_measured(translator: FittedTranslator, monkeypatch: pyt
     assert figures == {"sentences": len(translator.held_out), "left_out": 1, "bleu": pytest.approx(100), "chrf": pytest.approx(100)}
     monkeypatch.setattr(translator.translator, "translate", lambda text, beams: "nada")
     assert translator.evaluate(translator.held_out)["bleu"] < 1
+    monkeypatch.setattr(translator.translator, "translate", lambda text, beams: known[text].lower())
+    assert translator.evaluate(translator.held_out)["bleu"] < 90
+    monkeypatch.setattr(translator.translator.vocabulary, "lower", True)
+    assert translator.evaluate(translator.held_out)["bleu"] == pytest.approx(100)
     with pytest.raises(DataError, match="none of the 1 pairs has a source of at most 24 tokens"):
         translator.evaluate([("cat " * 100, "gato")])
 

@@ -6,13 +6,13 @@ import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from tinylm.data.labelled import encode_words, split_labelled
 from tinylm.data.pairs import Pair
-from tinylm.errors import CheckpointError, DataError
+from tinylm.errors import CheckpointError, ConfigError, DataError
 from tinylm.files.atomic import write_atomically
 from tinylm.files.json_files import read_json
 from tinylm.files.regular_files import exists, open_regular
@@ -28,6 +28,7 @@ from tinylm.train.tasks.translation import TranslationRun, load_translator, scor
 from tinylm.train.tasks.translation_config import TranslationConfig
 from tinylm.train.watching.descriptions import Described, described_model
 
+C = TypeVar("C", ClassifierConfig, TranslationConfig)
 IN_PYTHON = "given in Python"  # the `data` of a run whose texts no file has
 
 
@@ -139,7 +140,8 @@ class FittedTranslator(Fitted):
 
     def evaluate(self, pairs: Iterable[Pair], beams: int = 4) -> dict[str, Any]:
         """Returns {"sentences": how many were translated, "left_out": how many sources are longer than the model's block,
-        "bleu", "chrf": corpus BLEU (13a tokens, case kept) and chrF of the translations, from 0 to 100}.
+        "bleu", "chrf": corpus BLEU (13a tokens) and chrF of the translations, from 0 to 100}; the case counts, unless the translator
+        writes lower case alone (`lower`).
 
         Raises DataError for what is no pair of texts, and if no source is short enough; ConfigError for less than one beam.
         """
@@ -147,7 +149,8 @@ class FittedTranslator(Fitted):
         chosen = [pair for pair in given if self.translator.fits(pair[0])]
         if not chosen:
             raise DataError(f"none of the {len(given)} pairs has a source of at most {self.translator.block_size} tokens")
-        scores = score(self.predict([source for source, _ in chosen], beams), [target for _, target in chosen])
+        said = self.predict([source for source, _ in chosen], beams)
+        scores = score(said, [target for _, target in chosen], self.translator.vocabulary.lower)
         return {"sentences": len(chosen), "left_out": len(given) - len(chosen), **scores}
 
 
@@ -170,7 +173,7 @@ def fit_classifier(texts: Iterable[str], labels: Iterable[Any], config: Classifi
     8
     """
     data = labelled_data(texts, labels)
-    settings = dataclasses.replace(config or ClassifierConfig.of_model(ClassifierConfig.model), data=IN_PYTHON)
+    settings = _given_in_python(config or ClassifierConfig.of_model(ClassifierConfig.model))
     test = split_labelled(len(data.texts), settings.split)[1]
     held_out = [data.texts[i] for i in test], [data.names[data.labels[i]] for i in test]
     return FittedClassifier(_trained(lambda folder: ClassifierRun(settings, data, folder)), True, held_out)
@@ -185,8 +188,16 @@ def fit_translator(pairs: Iterable[Pair], config: TranslationConfig | None = Non
     Raises DataError for what is no pair of texts, for fewer than three pairs, or if all are too long; ConfigError.
     """
     data = pairs_data(pairs)
-    settings = dataclasses.replace(config or TranslationConfig.of_model(TranslationConfig.model), data=IN_PYTHON)
+    settings = _given_in_python(config or TranslationConfig.of_model(TranslationConfig.model))
     return FittedTranslator(_trained(lambda folder: TranslationRun(settings, folder, data)), True, data.test, settings.device)
+
+
+def _given_in_python(config: C) -> C:
+    """Returns the settings of a run whose data no file has. Raises ConfigError if they name a file for a part of the data."""
+    for name in ("valid", "test"):
+        if file := vars(config)[name]:
+            raise ConfigError(f"{name} is {file!r:.80}: expected none, since all parts are taken from what is given")
+    return dataclasses.replace(config, data=IN_PYTHON)
 
 
 def _trained(made: Callable[[Path], Training]) -> Path:

@@ -126,6 +126,8 @@ class TrainConfig(LoopSettings, LanguageModelSettings):
         self.require_at_least(1, "batch_size", "block_size", "members", "n_hidden")
         self.require_at_least(0, "dropout_ramp")
         check_fraction("input_dropout", self.input_dropout)
+        if self.eval_tokens == 1:
+            raise ConfigError("eval_tokens is 1: expected at least 2, since the first token is not scored, or 0 for all")
         if not 1 <= self.accumulate <= self.batch_size:
             raise ConfigError(f"accumulate is {self.accumulate}: expected 1 to batch_size {self.batch_size}")
 

@@ -14,7 +14,7 @@ from tinylm.train.tasks.settings import Settings
 S = TypeVar("S", bound=Settings)
 FREE_ON_RESUME = {
     "steps", "device", "precision", "weights", "log_every", "eval_every", "save_every", "save_minutes", "keep", "patience",
-    "checkpoint_activations", "sample_every", "eval_tokens",
+    "checkpoint_activations", "sample_every",
 }  # fmt: skip
 
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tinylm.data.tokenizers import StreamDecoder, Tokenizer
-from tinylm.decode.sampling import Sampling, generate
-from tinylm.decode.scoring import forbidden_ids, line_break
+from tinylm.data.tokenizers import Tokenizer
+from tinylm.decode.scoring import line_break
+from tinylm.decode.texts import stream_text
 from tinylm.models import LanguageModel
 
 
@@ -16,9 +16,5 @@ def sample_text(model: LanguageModel, tokenizer: Tokenizer, begin: Sequence[int]
     begin: the ids to begin with where the tokenizer has no line break. random: what the tokens are drawn from.
     """
     start = line_break(tokenizer).tolist() or list(begin)
-    decoder = StreamDecoder(tokenizer, start)
-    drawn = generate(
-        model, start, 200 if tokenizer.kind == "char" else 60, Sampling(temperature=0.8), device=device, random=random,
-        forbidden=forbidden_ids(tokenizer, model.vocab_size), ends=tokenizer.ends,
-    )  # fmt: skip
-    return "".join([*map(decoder.push, drawn), decoder.finish()])
+    tokens = 200 if tokenizer.kind == "char" else 60
+    return "".join(stream_text(model, tokenizer, start, tokens, device=device, random=random))

@@ -92,7 +92,7 @@ class Translation(Task):
     def sample(self, random: np.random.Generator) -> str:
         """Returns greedy translations of the first sentences of the validation part, each below its source."""
         translator = SentenceTranslator(self.model, self.vocabulary, self.config.block_size, self.config.device)
-        texts = [text for source, _ in self.validation[:3] if (text := self.vocabulary.decode(source)).strip()]
+        texts = [text for source, _ in self.validation[:3] if (text := self.vocabulary.decode(source)).strip() and translator.fits(text)]
         return "\n".join(f"{text}\n→ {translator.translate(text, beams=1)}" for text in texts)
 
     def tokens_between(self, first: int, stop: int) -> int:

@@ -35,8 +35,14 @@ class Bar(ABC):
         return self.state.task.config.steps
 
     def __call__(self, record: dict[str, Any]) -> None:
+        if "sample" in record:
+            self.say(sample_lines(record, self.steps))
         self.numbers |= numbers_of(record)
         self.draw()
+
+    def say(self, text: str) -> None:
+        """Prints a text beside the bar."""
+        print(text, flush=True)
 
     def text(self) -> str:
         """Returns the newest numbers in words."""
@@ -70,6 +76,11 @@ def numbers_of(record: dict[str, Any]) -> dict[str, str]:
     return shown
 
 
+def sample_lines(record: dict[str, Any], steps: int) -> str:
+    """Returns a record's sample below the step that it was drawn after, and a blank line."""
+    return f"step {record['step']}/{steps}  a sample:\n{record['sample']}\n"
+
+
 def shown_memory(megabytes: dict[str, float]) -> str:
     """Returns '412 MB (peak 633)' of the process, with the device's memory on a GPU."""
     process = f"{megabytes['now']:.0f} MB (peak {megabytes['peak']:.0f})" if "now" in megabytes else f"{megabytes['peak']:.0f} MB at most"
@@ -91,6 +102,9 @@ class TerminalBar(Bar):
         self.row = self.progress.add_task("", total=self.steps, completed=self.start, numbers="")
         self.progress.start()
         return self
+
+    def say(self, text: str) -> None:
+        self.progress.console.print(text, markup=False, highlight=False, emoji=False)
 
     def draw(self) -> None:
         self.progress.update(self.row, completed=self.step, numbers=self.text())
