@@ -170,6 +170,17 @@ class Vocabulary:
         slots = [(start, stop, k % SLOTS) for k, (start, stop) in enumerate(spans)]
         return self.encode(readable, slots), [text[start:stop] for start, stop in spans]
 
+    def write(self, text: str, copied: Sequence[str]) -> np.ndarray:
+        """Returns the ids of a target, in which a placeholder stands for each span that `read` found in its source."""
+        slots: list[Slot] = []
+        for k, span in enumerate(copied):
+            at = text.find(span)
+            while at >= 0 and any(start < at + len(span) and at < stop for start, stop, _ in slots):
+                at = text.find(span, at + 1)
+            if at >= 0:
+                slots.append((at, at + len(span), k % SLOTS))
+        return self.encode(text, sorted(slots))
+
     def decode(self, ids: Iterable[int], copied: Sequence[str] = ()) -> str:
         """Returns the text of ids without the special ones. copied: the spans that placeholders stand for; the n-th placeholder
         of number k is span k + n SLOTS, and one without a span is nothing. A space keeps a span apart from a word or a sign before it."""

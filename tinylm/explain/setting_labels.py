@@ -54,6 +54,8 @@ _LABELS: dict[str, tuple[str, str]] = {
     "class_weights": ("how much a text of each class counts", ""),
     "min_count": ("rarest word kept (occurrences)", ""),
     "bpe_size": ("byte-pair pieces", ""),
+    "copy": ("further pairs that teach copying, per pair", ""),
+    "lower": ("everything in lower case, but for copies", ""),
     "block_size": ("context (tokens)", ""),
     "members": ("members of the ensemble (models)", ""),
     "n_layer": ("layers", ""),
@@ -114,7 +116,7 @@ _NGRAM = (  # counting needs no others
     "model", "data", "valid", "test", "encoding", "tokenizer", "min_count", "bpe_size", "order", "eval_tokens",
 )  # fmt: skip
 _OF_STEPS = ("best_val_loss", "best_step", "steps", "stopped_early")
-_NONE_AT_ZERO = ("dropout_ramp", "ema", "patience", "save_minutes", "sample_every", "folds")
+_NONE_AT_ZERO = ("dropout_ramp", "ema", "patience", "save_minutes", "sample_every", "folds", "copy")
 _PATHS = ("data", "valid", "test", "init")
 _MODELS = {
     "gpt": "GPT", "llama": "Llama", "transformer": "Transformer", "rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "ngram": "n-gram",
