@@ -20,11 +20,7 @@ class Lines:
 
     def __call__(self, record: dict[str, Any]) -> None:
         if "sample" in record:
-            title = f"step {record['step']}/{self.steps}  a sample:"
-            if self.live:
-                self.bar.console.print(f"{title}\n{record['sample']}\n", markup=False, highlight=False, emoji=False)
-            else:
-                print(f"{title}\n{record['sample']}\n", flush=True)
+            print(f"step {record['step']}/{self.steps}  a sample:\n{record['sample']}\n", flush=True)
             return
         if "val_loss" in record:
             print(f"step {record['step']}/{self.steps}  validation loss {record['val_loss']:.4f}", flush=True)

@@ -35,6 +35,9 @@ class Bar(ABC):
         return self.state.task.config.steps
 
     def __call__(self, record: dict[str, Any]) -> None:
+        if "sample" in record:
+            self.write(f"step {record['step']}/{self.steps}  a sample:\n{record['sample']}\n")
+            return
         self.numbers |= numbers_of(record)
         self.draw()
 
@@ -46,6 +49,10 @@ class Bar(ABC):
         """Returns how long the remaining steps will take if they take what those since the start took; None before there were any."""
         made = self.step - self.start
         return (time.monotonic() - self.began) / made * (self.steps - self.step) if made > 0 else None
+
+    def write(self, text: str) -> None:
+        """Prints a text beside the bar."""
+        print(text, flush=True)
 
     @abstractmethod
     def draw(self) -> None:
@@ -94,6 +101,9 @@ class TerminalBar(Bar):
 
     def draw(self) -> None:
         self.progress.update(self.row, completed=self.step, numbers=self.text())
+
+    def write(self, text: str) -> None:
+        self.progress.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     def __exit__(self, *_: object) -> None:
         self.draw()
