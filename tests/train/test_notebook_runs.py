@@ -142,7 +142,7 @@ def test_every_kind_of_run_says_what_it_is(tmp_path: Path) -> None:
     translator, classifier = tiny_run("translator", tmp_path / "es"), tiny_classifier(tmp_path / "mood")
     assert f"transformer, {translator.model.num_parameters():,} parameters; data web-rv1909: {len(NINE)} pairs for tr" in repr(translator)
     assert "lstm, " in repr(classifier)
-    assert "14 texts for training, 4 for the test; step 0 of 12;" in repr(classifier)
+    assert "13 texts for training, 4 for the test; step 0 of 12;" in repr(classifier)
     counting = Counting(tiny("ngram", order=3), tmp_path / "counted", TEXT)
     assert repr(counting).startswith("<Counting: model ngram of order 3; data the text: ")
     loss = counting.train()["val_loss"]
@@ -193,6 +193,9 @@ def test_one_bar_at_a_time_and_none_on_other_ranks(tmp_path: Path, terminal: Ter
     with contextlib.redirect_stdout(terminal), shown_bar(run.state) as bar, shown_bar(run.state) as second:
         assert isinstance(bar, TerminalBar)
         assert second is None
+        bar({"step": 2, "sample": "[bold] :cat: written\nso far"})
+    assert "step 2/6  a sample:" in terminal.getvalue()
+    assert "[bold] :cat: written" in terminal.getvalue()  # as it is, without markup
     run.state.ranks.rank = 1
     with contextlib.redirect_stdout(terminal), shown_bar(run.state) as bar:
         assert bar is None
