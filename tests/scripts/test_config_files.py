@@ -37,6 +37,15 @@ def settings_of(folder: str) -> dict[str, Any]:
     return json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))["train"]
 
 
+def test_samples_during_training_are_printed_where_there_is_no_terminal(folder: Path) -> None:
+    command = script_here("train.py", "--config", "settings.toml", "--sample-every", "2")
+    assert "step 2/3  a sample:\n" in ends_well(command)
+    written = [
+        record["sample"] for record in map(json.loads, Path("run/metrics.jsonl").read_text("utf-8").splitlines()) if "sample" in record
+    ]
+    assert len(written) == 1
+
+
 def test_a_toml_file_and_the_options_that_win_over_it(folder: Path) -> None:
     ends_well(script_here("train.py", "--config", "settings.toml", "--no-bias", "--steps=2", "--n_layer", 2))
     found = settings_of("run")
