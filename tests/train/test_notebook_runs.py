@@ -142,7 +142,7 @@ def test_every_kind_of_run_says_what_it_is(tmp_path: Path) -> None:
     translator, classifier = tiny_run("translator", tmp_path / "es"), tiny_classifier(tmp_path / "mood")
     assert f"transformer, {translator.model.num_parameters():,} parameters; data web-rv1909: {len(NINE)} pairs for tr" in repr(translator)
     assert "lstm, " in repr(classifier)
-    assert "14 texts for training, 4 for the test; step 0 of 12;" in repr(classifier)
+    assert "13 texts for training, 4 for the test; step 0 of 12;" in repr(classifier)
     counting = Counting(tiny("ngram", order=3), tmp_path / "counted", TEXT)
     assert repr(counting).startswith("<Counting: model ngram of order 3; data the text: ")
     loss = counting.train()["val_loss"]
