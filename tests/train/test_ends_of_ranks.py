@@ -152,6 +152,7 @@ def test_a_machines_ranks_have_gpus_of_their_own(monkeypatch: pytest.MonkeyPatch
         def NcclCommunicator(size: int, name: str, rank: int) -> Any:
             made.append((size, name, rank))
 
+    monkeypatch.setattr(distributed.MPIRanks, "_sees_its_own_gpu", lambda ranks: False)
     monkeypatch.setattr(distributed, "device_namespace", lambda device: made.append(device))
     monkeypatch.setattr(distributed.importlib, "import_module", lambda name: Nccl)
     assert on_ranks(2, lambda ranks: ranks.device("cuda:2")) == ["cuda:2", "cuda:3"]

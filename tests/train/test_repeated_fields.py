@@ -1,5 +1,6 @@
 """Which numbers of a run are repeated to the last bit, and which are measured: as tinylm/train/README.md lists them."""
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -10,7 +11,10 @@ import pytest
 from long_runs import stop_at, tiny_classifier, tiny_run
 
 from tinylm.files.json_files import read_json
+from tinylm.train import Counting, default_config
 from tinylm.train.loop import Training
+from tinylm.train.tasks.language_model_config import corpus_of
+from tinylm.train.tasks.own_test import with_test
 
 README = Path(__file__).resolve().parents[2] / "tinylm" / "train" / "README.md"
 Make = Callable[..., Training]
@@ -68,5 +72,12 @@ def test_every_field_is_repeated_or_measured(make: Make, tmp_path: Path) -> None
 def test_nothing_is_listed_that_no_run_writes(tmp_path: Path) -> None:
     tiny_run("gpt", tmp_path / "language_model", sample_every=8).train()
     tiny_classifier(tmp_path / "classifier").train()
-    names = {name for folder in tmp_path.iterdir() for record in written(folder) for name in record}
+    (tmp_path / "words.txt").write_text("the fox jumps\n" * 60 + "the owl <unk> jumps\n", encoding="utf-8")
+    text = str(tmp_path / "words.txt")
+    (tmp_path / "test.txt").write_text("the fox sleeps\n" * 9, encoding="utf-8")
+    config = dataclasses.replace(default_config("ngram"), order=2, tokenizer="whitespace", data=text, test=str(tmp_path / "test.txt"))
+    corpus = corpus_of(config)
+    run = Counting(config, tmp_path / "words", corpus)
+    with_test(tmp_path / "words", run.train(), run.model, run.task.tokenizer, corpus, config)
+    names = {name for folder in tmp_path.iterdir() if folder.is_dir() for record in written(folder) for name in record}
     assert names == EXACT | MEASURED

@@ -107,7 +107,7 @@ def test_a_text_without_new_characters_changes_nothing(base: dict[str, Path], tm
 def test_without_the_option_the_first_unknown_character_is_named(base: dict[str, Path], tmp_path: Path) -> None:
     path = tmp_path / "new.txt"
     path.write_text("the lazy dog\n" * 3 + NEW, encoding="utf-8")
-    message = r"line 4: the model of init .* does not know 'Z' \(U\+005A\) and 4 other characters: extend_vocabulary \(--extend-voc"
+    message = r"line 4: the model of init .* does not know 'Z' \(U\+005A\) and 4 other characters: extend_vocabulary=True adds"
     with pytest.raises(DataError, match=rf"new\.txt, {message}"):
         Run(going_on(base["gpt"]), tmp_path / "no", open_corpus(path))
     with pytest.raises(DataError, match=f"the text, {message}"):

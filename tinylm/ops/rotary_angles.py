@@ -1,6 +1,7 @@
 """The cosines and sines of rotary positions, computed once for all layers that ask for them."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,14 @@ def cos_and_sin(x: Array, frequencies: Any, start: int, pairing: str) -> tuple[A
         start = check_integer("rotary: the first position", start)
     if start < 0:
         raise ShapeError(f"rotary: the first position is {start}: expected at least 0")
+    if bool in map(type, frequencies):  # to the caches True would be 1.0
+        _check(frequencies)
     return _rows(tuple(frequencies), start, start + x.shape[-2], x.dtype, device_of(x))
+
+
+def _check(frequencies: Sequence[Any]) -> None:
+    for i, frequency in enumerate(frequencies):
+        check_finite(f"rotary: frequency {i}", frequency)
 
 
 @functools.lru_cache(maxsize=8)
@@ -39,8 +47,7 @@ def _rows(frequencies: tuple[float, ...], start: int, stop: int, dtype: Any, dev
 @functools.lru_cache(maxsize=8)
 def _tables(frequencies: tuple[float, ...], places: int, dtype: Any, device: str) -> tuple[Array, Array]:
     """Returns cos and sin for all positions below `places`. The angles are float64: at position 10,000 those of float32 are off by 5e-4."""
-    for i, frequency in enumerate(frequencies):
-        check_finite(f"rotary: frequency {i}", frequency)
+    _check(frequencies)
     angles = np.arange(places)[:, None] * np.array(frequencies, np.float64)
     space = device_namespace(device)
     return space.asarray(np.cos(angles).astype(dtype)), space.asarray(np.sin(angles).astype(dtype))
