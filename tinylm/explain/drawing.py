@@ -231,9 +231,10 @@ def _fitting(values: Any, *labels: Sequence[str]) -> np.ndarray:
 
 def value_format(values: np.ndarray) -> Callable[[float], str]:
     """Returns how to write values in at most five characters and a sign: all with the same number of decimals, two if the
-    largest is from 0.1 to 10."""
-    most = float(np.abs(values[np.isfinite(values)]).max(initial=0))
+    largest is from 0.1 to 10, none if all are whole numbers of which one is above 1."""
+    finite = values[np.isfinite(values)]
+    most = float(np.abs(finite).max(initial=0))
     if not 0.01 <= most < 1e5:
         return lambda value: "0" if not value else f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e").replace("-", "−")
-    decimals = 3 if most < 0.1 else 2 if most < 10 else 1 if most < 100 else 0
+    decimals = 0 if most > 1 and (finite == np.round(finite)).all() else 3 if most < 0.1 else 2 if most < 10 else 1 if most < 100 else 0
     return lambda value: "0" if not value else f"{value:.{decimals}f}".replace("-", "−")
