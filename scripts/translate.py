@@ -22,7 +22,7 @@ from support.translation import (
     baselines,
     fitting,
     load,
-    say_what_was_read,
+    report_pairs,
     shortened,
     show,
     sizes,
@@ -211,7 +211,7 @@ def evaluate(arguments: Evaluate) -> int:
     device_namespace(arguments.device)
     translator = load_translator(arguments.run, arguments.device)
     found = read_pairs(arguments.file, arguments.encoding)
-    say_what_was_read(str(arguments.file), found)
+    report_pairs(str(arguments.file), found)
     sources, references = fitting(translator, found.pairs[:3] if arguments.dry_run else found.pairs)
     with products(arguments.precision):
         compared(sources, references, translations(translator, sources), translator.vocabulary.lower)

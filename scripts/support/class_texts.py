@@ -1,22 +1,17 @@
 """The labelled texts that `classify` trains and measures on, with a line for what of them could not be used."""
 
 import dataclasses
-import sys
 
+from support.texts import say_what_was_read
 from tinylm.data.labelled import LabelledTexts, load_parts
-from tinylm.errors import one_line
 from tinylm.train.tasks.classifier_config import ClassifierConfig
 
 
 def reported(source: str, data: LabelledTexts, dry_run: bool) -> LabelledTexts:
     """Returns the labelled texts, of a dry run about 200, and reports lines that could not be used."""
-    for note in data.notes:
-        print(one_line(note), file=sys.stderr)
-    if data.skipped:
-        lines = "1 line" if data.skipped == 1 else f"{data.skipped} lines"
-        print(one_line(f"{lines} of {source} skipped: {data.first_skipped}{' is the first' if data.skipped > 1 else ''}"), file=sys.stderr)
-    if data.unread:
-        print(one_line(f"{source}: {data.unread}"), file=sys.stderr)
+    lines, first = ("1 line", "") if data.skipped == 1 else (f"{data.skipped} lines", " is the first")
+    skipped = f"{lines} of {source} skipped: {data.first_skipped}{first}" if data.skipped else ""
+    say_what_was_read(source, data.notes, skipped, data.unread)
     if dry_run:
         some = slice(None, None, max(1, len(data.texts) // 200))
         data = dataclasses.replace(data, texts=data.texts[some], labels=data.labels[some])

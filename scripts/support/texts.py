@@ -35,6 +35,14 @@ def is_blank_line(text: str, given: Sequence[str]) -> bool:
     return not given and not text.strip()
 
 
+def say_what_was_read(source: str, notes: Sequence[str], skipped: str, unread: str) -> None:
+    """Prints on stderr how the files of a source were read (notes), what could not be used (skipped), and of which lines only the
+    beginning is read (unread); "" for what there is not."""
+    for line in (*notes, skipped, unread and f"{source}: {unread}"):
+        if line:
+            print(one_line(line), file=sys.stderr)
+
+
 def warn_of_changes(run: Path, corpus: Corpus) -> None:
     """Prints a line on stderr if the corpus is not what the run in the folder was trained on."""
     if problem := what_changed(run, corpus.to_json()):

@@ -1,15 +1,15 @@
 """What the subcommands of `translate` have in common: the pairs, training with a display, and the test of translators."""
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from support.display import train_watched
 from support.run_folders import named
+from support.texts import say_what_was_read
 from tinylm.data.corpora import shown_sources
 from tinylm.data.pairs import Pair, PairFile, Pairs, load_pairs
-from tinylm.errors import DataError, one_line
+from tinylm.errors import DataError
 from tinylm.models.translation_baselines import NearestSentence, WordLexicon
 from tinylm.train.tasks.translation import SentenceTranslator, TranslationRun
 from tinylm.train.tasks.translation_config import TranslationConfig
@@ -21,21 +21,17 @@ Outputs = dict[str, list[str]]  # by decoding, its translations of the test sent
 def load(config: TranslationConfig, dry_run: bool) -> Pairs:
     """Returns the pairs, 200 of them in a dry run, and reports how the files were read and lines that could not be used."""
     pairs = load_pairs(config.data, config.encoding, config.valid, config.test)
-    say_what_was_read(shown_sources(config.data), pairs)
+    report_pairs(shown_sources(config.data), pairs)
     if dry_run:
         pairs = dataclasses.replace(pairs, train=pairs.train[:200], validation=pairs.validation[:20], test=pairs.test[:3])
     return pairs
 
 
-def say_what_was_read(source: str, pairs: Pairs | PairFile) -> None:
+def report_pairs(source: str, pairs: Pairs | PairFile) -> None:
     """Prints on stderr how the files were read, and what of them could not be used."""
-    for note in pairs.notes:
-        print(one_line(note), file=sys.stderr)
-    if pairs.skipped:
-        lines = "1 unusable line" if pairs.skipped == 1 else f"{pairs.skipped} unusable lines"
-        print(one_line(f"{lines} of {source} skipped, the first: {pairs.first_skipped}"), file=sys.stderr)
-    if pairs.unread:
-        print(one_line(f"{source}: {pairs.unread}"), file=sys.stderr)
+    lines = "1 unusable line" if pairs.skipped == 1 else f"{pairs.skipped} unusable lines"
+    skipped = f"{lines} of {source} skipped, the first: {pairs.first_skipped}" if pairs.skipped else ""
+    say_what_was_read(source, pairs.notes, skipped, pairs.unread)
 
 
 def sizes(pairs: Pairs) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tinylm.data.spelling import Spelling
-from tinylm.data.vocabulary_checks import checked_utf8, in_vocabulary
+from tinylm.data.vocabulary_checks import checked_utf8, in_vocabulary, numbered
 from tinylm.data.whitespace import UNKNOWN, WhitespaceTokenizer
 from tinylm.data.words import WORD_PATTERNS, compiled, count_words
 from tinylm.errors import ConfigError, DataError
@@ -109,11 +109,7 @@ class WordTokenizer:
             raise DataError(f"the pattern of a word is {pattern!r:.80}, which this version of tinylm does not know")
         self.pattern, self._pattern = pattern, compiled(pattern)
         self.words = [UNKNOWN, *words]
-        if not all(isinstance(w, str) for w in self.words):
-            raise DataError("a word of the vocabulary is no text")
-        self._ids = {w: i for i, w in enumerate(self.words)}
-        if len(self._ids) < len(self.words):
-            raise DataError("a word stands twice in the vocabulary")
+        self._ids = numbered(self.words)
         self.vocab_size = len(self.words)
         self.spelling = None if rare is None else Spelling(rare)
 

@@ -1,8 +1,18 @@
-"""What a tokenizer is given: ids of its vocabulary, and text that is valid Unicode."""
+"""What a tokenizer is given: the words of its vocabulary, their ids, and text that is valid Unicode."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from tinylm.errors import DataError, RangeError
+
+
+def numbered(words: Sequence[str]) -> dict[str, int]:
+    """Returns each word's id, its place in the vocabulary. Raises DataError for a word that is no text, and for one that stands twice."""
+    if not all(isinstance(w, str) for w in words):
+        raise DataError("a word of the vocabulary is no text")
+    ids = {w: i for i, w in enumerate(words)}
+    if len(ids) < len(words):
+        raise DataError("a word stands twice in the vocabulary")
+    return ids
 
 
 def in_vocabulary(ids: Iterable[int], size: int) -> list[int]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinylm.data.spelling import Spelling
-from tinylm.data.vocabulary_checks import checked_utf8, in_vocabulary
+from tinylm.data.vocabulary_checks import checked_utf8, in_vocabulary, numbered
 from tinylm.data.words import count_words
 from tinylm.errors import DataError
 
@@ -32,11 +32,7 @@ class WhitespaceTokenizer:
         """words: the vocabulary without <unk>, in the order of their ids from 1.  rare: what the spelling of others is learned
         from.  own: how often the training text itself has <unk>."""
         self.words = [UNKNOWN, *words]
-        if not all(isinstance(w, str) for w in self.words):
-            raise DataError("a word of the vocabulary is no text")
-        self._ids = {w: i for i, w in enumerate(self.words)}
-        if len(self._ids) < len(self.words):
-            raise DataError("a word stands twice in the vocabulary")
+        self._ids = numbered(self.words)
         self.vocab_size = len(self.words)
         self.spelling = None if rare is None else Spelling(rare)
         if type(own) is not int or own < 0:
