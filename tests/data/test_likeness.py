@@ -78,8 +78,8 @@ def test_every_tenth_of_the_shipped_texts_is_like_the_rest() -> None:
 
 
 def test_texts_too_short_to_tell() -> None:
-    assert between("ab" * 399, "x" * 1000) == Likeness()
-    assert between("ab" * 1000, "x" * 99) == Likeness()
+    for short in (between("ab" * 399, "x" * 1000), between("ab" * 1000, "x" * 99)):
+        assert repr(short) == repr(Likeness())  # equal but for NaN, which Python 3.13 does not take for itself
     assert Likeness().to_json() == {}
     assert not Likeness().unlike
     assert between("ab" * 400, "x" * 100).unlike

@@ -69,3 +69,16 @@ def test_what_compute_sanitizer_watches(tmp_path: Path) -> None:
     result = bare(program, absent="tyro gguf rich matplotlib", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("<function main")
+
+
+def test_the_tests_of_a_gpu() -> None:
+    """`pytest -m cuda` looks in their folder alone, where what other tests import may be absent; and there are none elsewhere."""
+    others = (p for p in TESTS.rglob("*.py") if TESTS / "gpu" not in p.parents)
+    assert [str(p) for p in others if "pytest.mark." + "cuda" in p.read_text(encoding="utf-8")] == []
+    program = "import pytest; sys.exit(pytest.main(sys.argv[1:]))"
+    absent = "tyro gguf rich matplotlib safetensors tokenizers sacrebleu regex PIL torch"
+    options = ["-m", "cuda or cuda_long", "--collect-only", "-p", "no:cacheprovider"]
+    result = bare(program, *options, absent=absent, cwd=TESTS.parent)
+    assert result.returncode == 0, result.stdout + result.stderr
+    files = {line.partition("::")[0] for line in result.stdout.splitlines() if "::" in line}
+    assert files == {f"tests/gpu/{p.name}" for p in (TESTS / "gpu").glob("test_*.py")}
