@@ -67,6 +67,20 @@ class ScalingFit:
         low, high = np.quantile([value(law) for law in self.resampled], (0.025, 0.975))
         return float(low), float(high)
 
+    def beyond(self, parameters: Any, tokens: Any) -> tuple[Any, Any]:
+        """Returns how far models lie beyond these runs, for numbers or arrays: ln of their size over that of the largest run, ln of their
+        data over the most that a run has read; 0 within."""
+        most = max(p.parameters for p in self.points), max(p.tokens for p in self.points)
+        size, data = (np.maximum(0.0, np.log(np.asarray(x, np.float64) / top)) for x, top in zip((parameters, tokens), most, strict=True))
+        return size, data
+
+    def spread(self, parameters: Any, tokens: Any) -> np.ndarray:
+        """Returns (low, loss, high): what the law predicts, and the interval of the resampled laws, which the law itself is never
+        outside of; for numbers or arrays."""
+        loss = self.law(parameters, tokens)
+        low, high = np.quantile([law(parameters, tokens) for law in self.resampled], (0.025, 0.975), axis=0)
+        return np.stack([np.minimum(low, loss), loss, np.maximum(high, loss)])
+
     def constants(self) -> dict[str, tuple[float, float]]:
         """Returns the interval of each constant."""
         return {name: self.interval(lambda law, name=name: getattr(law, name)) for name in CONSTANTS}  # type: ignore[misc]

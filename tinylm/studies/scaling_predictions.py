@@ -1,0 +1,123 @@
+"""Predictions of a fitted scaling law with intervals that held in backtests, and when there is none."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinylm.studies.scaling_laws import Point, ScalingFit
+from tinylm.studies.scaling_misses import Calibration, Miss
+
+WORSE = 0.01  # of its loss, by which a run with more data or a larger model may be worse than its neighbour
+MOST_WORSE = 2  # runs that may be worse by more
+SCATTER = 0.03  # of the loss, the most with which a law is trusted
+WIDEST = 0.3  # of the loss, an interval that is still an answer
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The loss to expect of a model with this many parameters that reads this many tokens, and its interval."""
+
+    parameters: float
+    tokens: float
+    loss: float
+    low: float
+    high: float
+
+    @property
+    def width(self) -> float:
+        """Returns how wide the interval is, as a part of the loss."""
+        return (self.high - self.low) / self.loss
+
+
+@dataclass(frozen=True)
+class CannotTell:
+    """Why there is no prediction, and which runs would tell, in one sentence."""
+
+    parameters: float
+    tokens: float
+    reason: str
+
+
+def miss_of(fit: ScalingFit, run: Point) -> Miss:
+    """Returns what the prediction of a held-out run has missed by."""
+    size, data = fit.beyond(run.parameters, run.tokens)
+    low, middle, high = map(float, fit.spread(run.parameters, run.tokens))
+    return Miss(size, data, math.log(run.loss / middle), math.log(middle / low), math.log(high / middle))
+
+
+def doubt(fit: ScalingFit) -> str:
+    """Returns why these runs allow no prediction at all, and which runs would, in one sentence; "" if they do.
+
+    It looks at the fitted runs alone: they scatter about the law, or more data or a larger model gave worse losses.
+    """
+    worse = [(a, b) for a, b in _neighbours(fit.points) if b.loss > a.loss * (1 + WORSE)]
+    if len(worse) > MOST_WORSE:
+        a, b = max(worse, key=lambda pair: pair[1].loss / pair[0].loss)
+        return (
+            f"{len(worse)} of the runs are worse than one with less data or a smaller model (the most: {_named(b)} has {b.loss:.3f}, "
+            f"{_named(a)} {a.loss:.3f}): the same runs at a lower learning rate, or with more steps each, would tell"
+        )
+    if fit.scatter() > SCATTER:
+        off = max(fit.points, key=lambda p: abs(math.log(p.loss / fit.law(p.parameters, p.tokens))))
+        return (
+            f"the runs scatter by {100 * fit.scatter():.1f} % about the law, more than {100 * SCATTER:.0f} % (farthest off: {_named(off)}): "
+            "the same runs with more steps each, or at a lower learning rate, would tell"
+        )
+    return ""
+
+
+def predict(fit: ScalingFit, calibration: Calibration, parameters: float, tokens: float) -> Prediction | CannotTell:
+    """Returns what to expect, or why nothing can be said: the runs are in `doubt`, no backtest went so far, or the interval would be
+    more than WIDEST of the loss."""
+    if problem := doubt(fit) or _too_far(fit, calibration, parameters, tokens):
+        return CannotTell(parameters, tokens, problem)
+    low, loss, high = map(float, curves(fit, calibration, parameters, tokens))
+    found = Prediction(parameters, tokens, loss, low, high)
+    if found.width <= WIDEST:
+        return found
+    unknown = ", ".join(fit.unidentified())
+    return CannotTell(
+        parameters, tokens,
+        f"the interval would be {low:.2f} to {high:.2f}"
+        f"{f', since these runs do not tell {unknown}' if unknown else ''}: runs that are larger and read more would tell",
+    )  # fmt: skip
+
+
+def curves(fit: ScalingFit, calibration: Calibration, parameters: Any, tokens: Any) -> np.ndarray:
+    """Returns (low end, loss to expect, high end) for numbers or arrays, wherever they lie."""
+    parameters, tokens = np.broadcast_arrays(parameters, tokens)
+    low, middle, high = fit.spread(parameters, tokens)
+    return calibration.interval(middle, *fit.beyond(parameters, tokens), np.log(middle / low), np.log(high / middle))
+
+
+def _too_far(fit: ScalingFit, calibration: Calibration, parameters: float, tokens: float) -> str:
+    size, data = map(float, fit.beyond(parameters, tokens))
+    if not calibration.too_far(size, data):
+        return ""
+    most_size, most_data, most_both = calibration.farthest
+    near = min(size, most_size)
+    runs = parameters / math.exp(near), tokens / math.exp(max(0.0, min(data, most_data, most_both - near)))
+    return (
+        f"that is {math.exp(size):.1f} times the size and {math.exp(data):.1f} times the data of the largest runs here, and no backtest went "
+        f"beyond {math.exp(most_size):.1f} and {math.exp(most_data):.1f} times, or {math.exp(most_both):.0f} times in both together: "
+        f"runs of {runs[0]:,.0f} parameters on {runs[1]:,.0f} tokens would tell"
+    )
+
+
+def _neighbours(points: tuple[Point, ...]) -> list[tuple[Point, Point]]:
+    """Returns pairs of runs, of which the second one has the next more data and the same size, or the next larger size."""
+    pairs = []
+    for same, other in (("parameters", "tokens"), ("tokens", "parameters")):
+        groups: dict[int, list[Point]] = {}
+        for p in points:
+            groups.setdefault(getattr(p, same), []).append(p)
+        for group in groups.values():
+            line = sorted(group, key=lambda p: getattr(p, other))
+            pairs += list(zip(line[:-1], line[1:], strict=True))
+    return pairs
+
+
+def _named(p: Point) -> str:
+    return f"{p.parameters:,} parameters on {p.tokens:,} tokens"
