@@ -25,6 +25,7 @@ from tinylm.studies.scaling_misses import Calibration
 from tinylm.studies.scaling_predictions import CannotTell, Prediction, predict
 from tinylm.studies.scaling_runs import ScalingPlan, expected_seconds, finished, plan_scaling, seconds_left, tokens_read, trained_point
 from tinylm.studies.scaling_target import Target, fit_speed, ways_to
+from tinylm.studies.scaling_trend import Trend, fit_trend
 from tinylm.studies.sizes import config_of_size, parameter_count
 from tinylm.train import TrainConfig
 
@@ -42,26 +43,26 @@ def show_scaling(config: TrainConfig, text: str | Corpus, out: Path, target: flo
     if points is None:
         print(f"stopped; the same command with --out {out} goes on")
         return 130
-    fit, calibration = fit_scaling_law(points, config.seed), shipped_calibration()
-    wide, answers = answers_of(plan, fit, calibration)
+    fit, trend, calibration = fit_scaling_law(points, config.seed), fit_trend(points, config.seed), shipped_calibration()
+    wide, answers = answers_of(plan, trend, calibration)
     configured = answers["as configured"]
     reached = None
     if target is not None:
         runs = [(p.parameters, p.tokens, seconds_of(plan, run, out, text)) for p, run in zip(points, plan.runs, strict=True)]
-        reached = ways_to(target, fit, calibration, fit_speed(runs), configured.parameters, configured.tokens)
+        reached = ways_to(target, trend, calibration, fit_speed(runs), configured.parameters, configured.tokens)
     print()
     for line in [*sentences(*list(answers.values())[:3], wide), *([target_sentence(reached, plan.train_tokens)] if reached else [])]:
         print(line)
     print()
     output = screen()
-    tables = [points_table(plan, points, fit), law_table(fit), answer_table(answers), *([target_table(reached)] if reached else [])]
+    tables = [points_table(plan, points, trend), law_table(fit), answer_table(answers), *([target_table(reached)] if reached else [])]
     for table in tables:
         output.print(table)
         output.print()
-    for line in remarks(plan, fit, calibration, configured):
+    for line in remarks(plan, fit, trend, calibration, configured):
         output.print(line)
-    write_json(out / "scaling.json", as_record(config, fit, answers, reached))
-    write_atomically(out / "scaling.png", png(scaling_figure(fit, configured)))
+    write_json(out / "scaling.json", as_record(config, fit, trend, answers, reached))
+    write_atomically(out / "scaling.png", png(scaling_figure(trend, configured)))
     output.print(f"written: {out / 'scaling.json'}, {out / 'scaling.png'}")
     return 0
 
@@ -93,7 +94,7 @@ def trained_points(plan: ScalingPlan, text: str | Corpus, out: Path) -> list[Poi
     return points
 
 
-def answers_of(plan: ScalingPlan, fit: ScalingFit, calibration: Calibration) -> tuple[TrainConfig, dict[str, Answer]]:
+def answers_of(plan: ScalingPlan, trend: Trend, calibration: Calibration) -> tuple[TrainConfig, dict[str, Answer]]:
     """Returns the config of the model of twice the size, and what to expect of the configured run, of ten times its data, of that
     larger model, and of both. Repeated tokens count as the number of new tokens that they are worth (Muennighoff et al. 2023)."""
     config, vocabulary = plan.config, plan.tokenizer.vocab_size
@@ -104,7 +105,7 @@ def answers_of(plan: ScalingPlan, fit: ScalingFit, calibration: Calibration) -> 
         "as configured": (size, tokens), "ten times the data": (size, 10 * tokens), "twice the size": (twice, tokens),
         "both": (twice, 10 * tokens),
     }  # fmt: skip
-    return wide, {name: predict(fit, calibration, *of) for name, of in asked.items()}
+    return wide, {name: predict(trend, calibration, *of) for name, of in asked.items()}
 
 
 def seconds_of(plan: ScalingPlan, run: TrainConfig, out: Path, text: str | Corpus) -> float:
@@ -114,10 +115,10 @@ def seconds_of(plan: ScalingPlan, run: TrainConfig, out: Path, text: str | Corpu
     return float(summary["train_seconds"])
 
 
-def points_table(plan: ScalingPlan, points: list[Point], fit: ScalingFit) -> Table:
-    table = Table("width", "lr", "parameters", "steps", "tokens", "loss", "law", box=None)
+def points_table(plan: ScalingPlan, points: list[Point], trend: Trend) -> Table:
+    table = Table("width", "lr", "parameters", "steps", "tokens", "loss", "trend", box=None)
     for run, p in zip(plan.runs, points, strict=True):
-        numbers = f"{p.parameters:,}", f"{run.steps:,}", f"{p.tokens:,}", f"{p.loss:.4f}", f"{fit.law(p.parameters, p.tokens):.4f}"
+        numbers = f"{p.parameters:,}", f"{run.steps:,}", f"{p.tokens:,}", f"{p.loss:.4f}", f"{trend(p.parameters, p.tokens):.4f}"
         table.add_row(str(run.n_embd), f"{run.lr:g}", *numbers)
     return table
 
@@ -153,13 +154,13 @@ def target_table(target: Target) -> Table:
     return table
 
 
-def remarks(plan: ScalingPlan, fit: ScalingFit, calibration: Calibration, configured: Answer) -> list[str]:
+def remarks(plan: ScalingPlan, fit: ScalingFit, trend: Trend, calibration: Calibration, configured: Answer) -> list[str]:
     """Returns what the reader must know before relying on the predictions."""
     n, d = configured.parameters, configured.tokens
     size, data = n / max(p.parameters for p in fit.points), d / max(p.tokens for p in fit.points)
     lines = [
         f"the intervals are what predictions of {calibration.families} other families of runs missed by, and the scatter of these runs, "
-        f"{100 * fit.scatter():.1f} % of their loss",
+        f"{100 * trend.scatter():.1f} % of their loss",
         f"the configured run has {size:.1f} times the parameters of the largest run here, and {data:.1f} times its data",
         f"the learning rate follows the width from the configured one, {plan.config.lr:g}: if that suits the configured run badly, so do "
         "all, and the answers are for models that are tuned as badly",
@@ -171,7 +172,7 @@ def remarks(plan: ScalingPlan, fit: ScalingFit, calibration: Calibration, config
     return lines
 
 
-def as_record(config: TrainConfig, fit: ScalingFit, answers: dict[str, Answer], target: Target | None) -> dict[str, Any]:
+def as_record(config: TrainConfig, fit: ScalingFit, trend: Trend, answers: dict[str, Answer], target: Target | None) -> dict[str, Any]:
     """Returns the content of scaling.json."""
     record = {
         "config": config.to_json(),
@@ -180,6 +181,7 @@ def as_record(config: TrainConfig, fit: ScalingFit, answers: dict[str, Answer], 
         "intervals": fit.constants(),
         "not_identified": fit.unidentified(),
         "scatter": fit.scatter(),
+        "trend": dict(zip(("ln_loss", "size", "data"), trend.constants.tolist(), strict=True)),
         "predictions": [{"name": name, **dataclasses.asdict(answer)} for name, answer in answers.items()],
     }
     return record if target is None else {**record, "target": without_infinity(dataclasses.asdict(target))}

@@ -1,4 +1,4 @@
-"""What `train --scaling` says before its tables: what this run will reach, what more data and a larger model give, and what a loss takes."""
+"""What `train --scaling` says before its tables: what this run will reach, what more data and a larger model give, what a loss takes."""
 
 import math
 

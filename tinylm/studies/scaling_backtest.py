@@ -17,10 +17,11 @@ from tinylm.errors import CheckpointError
 from tinylm.files.atomic import write_atomically
 from tinylm.files.json_files import parse_json, read_text
 from tinylm.studies.scaling_families import Family, held_out_runs
-from tinylm.studies.scaling_laws import Point, fit_scaling_law
+from tinylm.studies.scaling_laws import Point
 from tinylm.studies.scaling_misses import Calibration, Miss, calibrate, without_each
 from tinylm.studies.scaling_predictions import doubt, miss_of
 from tinylm.studies.scaling_runs import ScalingPlan, plan_scaling, tokens_read, trained_point
+from tinylm.studies.scaling_trend import fit_trend
 from tinylm.studies.sizes import parameter_count
 from tinylm.train.tasks.language_model_config import TrainConfig, corpus_of
 from tinylm.train.tasks.language_modeling import Run
@@ -52,7 +53,7 @@ class FamilyRuns:
 @dataclass(frozen=True)
 class Result:
     """A family's runs and what came of them.  misses: of the held-out runs.  doubt: why the fitted runs allow no prediction; "" if
-    they do.  loss: what the law predicts for each held-out run, without a correction."""
+    they do.  loss: what the trend predicts for each held-out run, without a correction."""
 
     name: str
     fitted: tuple[Point, ...]
@@ -139,10 +140,10 @@ def points_of(
 
 
 def result_of(name: str, fitted: Sequence[Point], held_out: Sequence[Point]) -> Result:
-    """Fits the law to the fitted runs alone, and returns what it misses on the others."""
-    fit = fit_scaling_law(fitted)
-    loss = tuple(float(fit.law(run.parameters, run.tokens)) for run in held_out)
-    return Result(name, tuple(fitted), tuple(held_out), loss, tuple(miss_of(fit, run) for run in held_out), doubt(fit))
+    """Takes the trend of the fitted runs alone, and returns what it misses on the others."""
+    trend = fit_trend(fitted)
+    loss = tuple(float(trend(run.parameters, run.tokens)) for run in held_out)
+    return Result(name, tuple(fitted), tuple(held_out), loss, tuple(miss_of(trend, run) for run in held_out), doubt(trend))
 
 
 def judge(results: Sequence[Result], calibrated: Callable[[Sequence[Sequence[Miss]]], Calibration] = calibrate) -> Verdict:

@@ -16,10 +16,21 @@ from tinylm.studies.scaling_runs import ScalingPlan, scheduled
 from tinylm.studies.sizes import config_of_size, parameter_count, widened
 from tinylm.train.tasks.language_model_config import RECURRENT, TrainConfig, default_config
 
+
+def _verses(language: int) -> str:
+    return "\n".join(pair[language] for pair in read_pairs("web-rv1909").pairs) + "\n"
+
+
+def _first_half(text: str) -> str:
+    return text[: text.index("\n", len(text) // 2) + 1]
+
+
 TEXTS: dict[str, Callable[[], str]] = {
     "Shakespeare": lambda: load_text("tinyshakespeare"),
-    "English": lambda: "\n".join(english for english, _ in read_pairs("web-rv1909").pairs) + "\n",
-    "Spanish": lambda: "\n".join(spanish for _, spanish in read_pairs("web-rv1909").pairs) + "\n",
+    "English": lambda: _verses(0),
+    "Spanish": lambda: _verses(1),
+    "half English": lambda: _first_half(_verses(0)),
+    "half Spanish": lambda: _first_half(_verses(1)),
     "reviews": lambda: "\n".join(load_labelled("uci-sentences").texts) + "\n",
 }
 AWAY = ((2, 1), (4.5, 1), (1, 2), (1, 4), (2, 2), (4, 4), (2.25, 10))  # (times the size, times the data) of the largest fitted run
@@ -43,7 +54,7 @@ class Family:
         one."""
         if self.text == "Shakespeare":
             return self.config
-        path = folder / f"{self.text}.txt"
+        path = folder / f"{self.text.replace(' ', '-')}.txt"
         if not path.exists():
             write_atomically(path, TEXTS[self.text]().encode("utf-8"))
         return dataclasses.replace(self.config, data=str(path))
@@ -64,7 +75,7 @@ def held_out_runs(family: Family, plan: ScalingPlan) -> list[TrainConfig]:
     return runs
 
 
-def _small(text: str, model: str, tokenizer: str, width: int, steps: int = 400) -> Family:
+def _small(text: str, model: str, tokenizer: str, width: int, steps: int = 400, away: tuple[tuple[float, int], ...] = AWAY) -> Family:
     """Returns the family of a small model. Its learning rate is the model's usual one, brought from the usual width to this one; of
     Transformers twice as much, which suits such short runs better."""
     recurrent = model in RECURRENT
@@ -75,7 +86,7 @@ def _small(text: str, model: str, tokenizer: str, width: int, steps: int = 400) 
         tokenizer=tokenizer, bpe_size=512, min_count=10,
     )  # fmt: skip
     kind = {"char": "characters", "word": "words", "bpe": "BPE"}[tokenizer]
-    return Family(f"{text}, {kind}, {model}", text, widened(base, width / base.n_embd))
+    return Family(f"{text}, {kind}, {model}", text, widened(base, width / base.n_embd), away)
 
 
 README_EXAMPLE = dataclasses.replace(default_config("gpt"), n_layer=2, n_embd=96, block_size=32, steps=1600, schedule_steps=1600)
@@ -86,14 +97,14 @@ FAMILIES = (
     _small("Shakespeare", "gpt", "bpe", 48),
     _small("Shakespeare", "lstm", "bpe", 64),
     _small("Shakespeare", "gpt", "word", 48),
-    _small("English", "gpt", "char", 48),
+    _small("English", "gpt", "char", 48, away=AWAY[:-1]),
     _small("English", "lstm", "char", 64),
-    _small("English", "llama", "bpe", 48),
-    _small("English", "gru", "bpe", 64),
+    _small("half English", "llama", "bpe", 48),
+    _small("half English", "gru", "bpe", 64),
     _small("English", "gpt", "word", 48),
-    _small("Spanish", "llama", "char", 48),
+    _small("Spanish", "llama", "char", 48, away=AWAY[:-1]),
     _small("Spanish", "gru", "char", 64),
-    _small("Spanish", "gpt", "bpe", 48),
+    _small("half Spanish", "gpt", "bpe", 48),
     _small("Spanish", "gru", "word", 64),
     _small("reviews", "gpt", "char", 48, 320),
     _small("reviews", "gru", "char", 64, 320),

@@ -1,6 +1,6 @@
-"""What predictions of a scaling law have missed by, on runs that were held out; and the intervals that follow from it.
+"""What predictions from the trend of some runs have missed by, on runs that were held out; and the intervals that follow from it.
 
-A fit knows how its own runs scatter. It does not know whether its law goes on beyond them. That is learned from other families of runs:
+A fit knows how its own runs scatter. It does not know whether the trend goes on beyond them. That is learned from other families of runs:
 each was fitted on its smaller runs, and predicted larger ones, which were then made. How far the predictions of a new family may be off is
 a split conformal interval whose unit of exchange is a family, not a run (Vovk, Gammerman & Shafer 2005, chapter 4; Lei et al. 2018,
 arXiv:1604.04173, section 2.2; for a spread that varies, section 5.2): of n families that calibrate, k is the smallest factor
@@ -55,7 +55,7 @@ class Calibration:
     families: int
 
     def interval(self, loss: Any, size: Any, data: Any, below: Any, above: Any) -> np.ndarray:
-        """Returns (low end, loss to expect, high end) for a law's loss at a distance, for numbers or arrays.
+        """Returns (low end, loss to expect, high end) for what a trend predicts at a distance, for numbers or arrays.
 
         The misses of other families and what the bootstrap of this fit allows, below and above, are independent of each other: their
         squares add up.

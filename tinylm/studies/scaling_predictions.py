@@ -1,13 +1,15 @@
-"""Predictions of a fitted scaling law with intervals that held in backtests, and when there is none."""
+"""Predictions from the trend of some runs, with intervals that held in backtests, and when there is none."""
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tinylm.studies.scaling_laws import Point, ScalingFit
+from tinylm.studies.scaling_laws import Point
 from tinylm.studies.scaling_misses import Calibration, Miss
+from tinylm.studies.scaling_trend import Trend
 
 WORSE = 0.01  # of its loss, by which a run with more data or a larger model may be worse than its neighbour
 MOST_WORSE = 2  # runs that may be worse by more
@@ -40,68 +42,63 @@ class CannotTell:
     reason: str
 
 
-def miss_of(fit: ScalingFit, run: Point) -> Miss:
+def miss_of(trend: Trend, run: Point) -> Miss:
     """Returns what the prediction of a held-out run has missed by."""
-    size, data = fit.beyond(run.parameters, run.tokens)
-    low, middle, high = map(float, fit.spread(run.parameters, run.tokens))
+    size, data = trend.beyond(run.parameters, run.tokens)
+    low, middle, high = map(float, trend.spread(run.parameters, run.tokens))
     return Miss(size, data, math.log(run.loss / middle), math.log(middle / low), math.log(high / middle))
 
 
-def doubt(fit: ScalingFit) -> str:
+def doubt(trend: Trend) -> str:
     """Returns why these runs allow no prediction at all, and which runs would, in one sentence; "" if they do.
 
-    It looks at the fitted runs alone: they scatter about the law, or more data or a larger model gave worse losses.
+    It looks at the fitted runs alone: they scatter about their trend, or more data or a larger model gave worse losses.
     """
-    worse = [(a, b) for a, b in _neighbours(fit.points) if b.loss > a.loss * (1 + WORSE)]
+    worse = [(a, b) for a, b in _neighbours(trend.points) if b.loss > a.loss * (1 + WORSE)]
     if len(worse) > MOST_WORSE:
         a, b = max(worse, key=lambda pair: pair[1].loss / pair[0].loss)
         return (
             f"{len(worse)} of the runs are worse than one with less data or a smaller model (the most: {_named(b)} has {b.loss:.3f}, "
             f"{_named(a)} {a.loss:.3f}): the same runs at a lower learning rate, or with more steps each, would tell"
         )
-    if fit.scatter() > SCATTER:
-        off = max(fit.points, key=lambda p: abs(math.log(p.loss / fit.law(p.parameters, p.tokens))))
+    if trend.scatter() > SCATTER:
+        off = max(trend.points, key=lambda p: abs(math.log(p.loss / trend(p.parameters, p.tokens))))
         return (
-            f"the runs scatter by {100 * fit.scatter():.1f} % about the law, more than {100 * SCATTER:.0f} % (farthest off: {_named(off)}): "
-            "the same runs with more steps each, or at a lower learning rate, would tell"
+            f"the runs scatter by {100 * trend.scatter():.1f} % about their trend, more than {100 * SCATTER:.0f} % (farthest off: "
+            f"{_named(off)}): the same runs with more steps each, or at a lower learning rate, would tell"
         )
     return ""
 
 
-def predict(fit: ScalingFit, calibration: Calibration, parameters: float, tokens: float) -> Prediction | CannotTell:
+def predict(trend: Trend, calibration: Calibration, parameters: float, tokens: float) -> Prediction | CannotTell:
     """Returns what to expect, or why nothing can be said: the runs are in `doubt`, no backtest went so far, or the interval would be
     more than WIDEST of the loss."""
-    if problem := doubt(fit) or _too_far(fit, calibration, parameters, tokens):
+    if problem := doubt(trend) or _too_far(trend, calibration, parameters, tokens):
         return CannotTell(parameters, tokens, problem)
-    low, loss, high = map(float, curves(fit, calibration, parameters, tokens))
+    low, loss, high = map(float, curves(trend, calibration, parameters, tokens))
     found = Prediction(parameters, tokens, loss, low, high)
     if found.width <= WIDEST:
         return found
-    unknown = ", ".join(fit.unidentified())
-    return CannotTell(
-        parameters, tokens,
-        f"the interval would be {low:.2f} to {high:.2f}"
-        f"{f', since these runs do not tell {unknown}' if unknown else ''}: runs that are larger and read more would tell",
-    )  # fmt: skip
+    return CannotTell(parameters, tokens, f"the interval would be {low:.2f} to {high:.2f}: runs that are larger and read more would tell")
 
 
-def curves(fit: ScalingFit, calibration: Calibration, parameters: Any, tokens: Any) -> np.ndarray:
+def curves(trend: Trend, calibration: Calibration, parameters: Any, tokens: Any) -> np.ndarray:
     """Returns (low end, loss to expect, high end) for numbers or arrays, wherever they lie."""
     parameters, tokens = np.broadcast_arrays(parameters, tokens)
-    low, middle, high = fit.spread(parameters, tokens)
-    return calibration.interval(middle, *fit.beyond(parameters, tokens), np.log(middle / low), np.log(high / middle))
+    low, middle, high = trend.spread(parameters, tokens)
+    return calibration.interval(middle, *trend.beyond(parameters, tokens), np.log(middle / low), np.log(high / middle))
 
 
-def _too_far(fit: ScalingFit, calibration: Calibration, parameters: float, tokens: float) -> str:
-    size, data = map(float, fit.beyond(parameters, tokens))
+def _too_far(trend: Trend, calibration: Calibration, parameters: float, tokens: float) -> str:
+    size, data = map(float, trend.beyond(parameters, tokens))
     if not calibration.too_far(size, data):
         return ""
     most_size, most_data, most_both = calibration.farthest
     near = min(size, most_size)
     runs = parameters / math.exp(near), tokens / math.exp(max(0.0, min(data, most_data, most_both - near)))
     return (
-        f"that is {math.exp(size):.1f} times the size and {math.exp(data):.1f} times the data of the largest runs here, and no backtest went "
-        f"beyond {math.exp(most_size):.1f} and {math.exp(most_data):.1f} times, or {math.exp(most_both):.0f} times in both together: "
+        f"that is {math.exp(size):.1f} times the size and {math.exp(data):.1f} times the data of the largest runs here, and no backtest "
+        f"went beyond {math.exp(most_size):.1f} and {math.exp(most_data):.1f} times, or {math.exp(most_both):.0f} times in both together: "
         f"runs of {runs[0]:,.0f} parameters on {runs[1]:,.0f} tokens would tell"
     )
 
@@ -115,7 +112,7 @@ def _neighbours(points: tuple[Point, ...]) -> list[tuple[Point, Point]]:
             groups.setdefault(getattr(p, same), []).append(p)
         for group in groups.values():
             line = sorted(group, key=lambda p: getattr(p, other))
-            pairs += list(zip(line[:-1], line[1:], strict=True))
+            pairs += list(itertools.pairwise(line))
     return pairs
 
 

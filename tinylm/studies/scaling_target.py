@@ -1,4 +1,4 @@
-"""How much data, what size and how many hours a loss takes, each as an interval: a scaling law read the other way round."""
+"""How much data, what size and how many hours a loss takes, each as an interval: the trend of some runs read the other way round."""
 
 import math
 from collections.abc import Sequence
@@ -8,9 +8,9 @@ import numpy as np
 from scipy.optimize import nnls
 
 from tinylm.errors import DataError
-from tinylm.studies.scaling_laws import ScalingFit
 from tinylm.studies.scaling_misses import Calibration
 from tinylm.studies.scaling_predictions import curves, doubt
+from tinylm.studies.scaling_trend import Trend
 
 _SIZES, _AMOUNTS = 40, 160  # points of the grids that are searched
 
@@ -68,7 +68,7 @@ def fit_speed(runs: Sequence[tuple[int, int, float]]) -> Speed:
 
 
 def ways_to(
-    loss: float, fit: ScalingFit, calibration: Calibration, speed: Speed, parameters: float, tokens: float
+    loss: float, trend: Trend, calibration: Calibration, speed: Speed, parameters: float, tokens: float
 ) -> Target:
     """Returns the ways to a loss: of the configured size with more data, of the configured data with another size, and of both in the
     least time. They are searched from the smallest of the runs as far as backtests went.
@@ -76,24 +76,22 @@ def ways_to(
     Each end of the intervals, and what is to be expected, is a curve L(N, D); a span has the smallest D, N or time at which each of the
     three comes down to the loss.
     """
-    if problem := doubt(fit):
+    if problem := doubt(trend):
         return Target(loss, (), problem)
-    worst = max(fit.points, key=lambda p: p.loss)
+    worst = max(trend.points, key=lambda p: p.loss)
     if loss >= worst.loss:
-        return Target(loss, (), f"the worst of the runs here, {worst.parameters:,} parameters on {worst.tokens:,} tokens, ended at {worst.loss:.3f} already")
-    least_E = fit.interval(lambda law: law.E)[0]
-    if loss <= least_E:
-        return Target(loss, (), f"what remains for any size and any data, E, is at least {least_E:.2f} by these runs: no run reaches {loss:g}")
+        which = f"{worst.parameters:,} parameters on {worst.tokens:,} tokens"
+        return Target(loss, (), f"the worst of the runs here, {which}, ended at {worst.loss:.3f} already")
     far_size, far_data, far_both = calibration.farthest
-    sizes, amounts = ({getattr(p, name) for p in fit.points} for name in ("parameters", "tokens"))
+    sizes, amounts = ({getattr(p, name) for p in trend.points} for name in ("parameters", "tokens"))
     n = np.geomspace(min(sizes), max(sizes) * math.exp(far_size), _SIZES)
     d = np.geomspace(min(amounts), max(amounts) * math.exp(far_data), _AMOUNTS)
 
     def reached(n: np.ndarray, d: np.ndarray) -> np.ndarray:
         """Returns whether each of the three curves is at most the loss, within what was backtested: (3, ...)."""
-        size, data = fit.beyond(n, d)
+        size, data = trend.beyond(n, d)
         inside = (size <= far_size + 1e-9) & (data <= far_data + 1e-9) & (size + data <= far_both + 1e-9)
-        return (curves(fit, calibration, n, d) <= loss) & inside
+        return (curves(trend, calibration, n, d) <= loss) & inside
 
     def span(ok: np.ndarray, values: np.ndarray) -> Span:
         return Span(*(float(values[row.argmax()]) if row.any() else math.inf for row in ok))
@@ -111,7 +109,7 @@ def ways_to(
             missing.append(name)
         else:
             ways.append(Way(name, wanted, amounts_of, _hours(speed, wanted, amounts_of)))
-    return Target(loss, tuple(ways), _reason(missing, fit, calibration, parameters, tokens) if missing else "")
+    return Target(loss, tuple(ways), _reason(missing, trend, calibration, parameters, tokens) if missing else "")
 
 
 def _hours(speed: Speed, sizes: Span, amounts: Span) -> Span:
@@ -119,9 +117,9 @@ def _hours(speed: Speed, sizes: Span, amounts: Span) -> Span:
     return Span(low * (1 - speed.error), middle, high * (1 + speed.error))
 
 
-def _reason(missing: list[str], fit: ScalingFit, calibration: Calibration, parameters: float, tokens: float) -> str:
+def _reason(missing: list[str], trend: Trend, calibration: Calibration, parameters: float, tokens: float) -> str:
     size, data, _ = (math.exp(x) for x in calibration.farthest)
-    most = [max(getattr(p, name) for p in fit.points) for name in ("parameters", "tokens")]
+    most = [max(getattr(p, name) for p in trend.points) for name in ("parameters", "tokens")]
     return (
         f"{' and '.join(missing)}: not reached within what was backtested, {size:.1f} times the size and {data:.1f} times the data of the "
         f"largest runs here, {most[0]:,} parameters on {most[1]:,} tokens: larger runs would tell"
