@@ -165,8 +165,12 @@ def remarks(plan: ScalingPlan, fit: ScalingFit, trend: Trend, calibration: Calib
         f"the learning rate follows the width from the configured one, {plan.config.lr:g}: if that suits the configured run badly, so do "
         "all, and the answers are for models that are tuned as badly",
     ]
+    lines.append(
+        "the answers follow the trend of the largest runs; the constants are those of another law, through all runs alike, which "
+        "has missed held-out runs by more"
+    )
     if unknown := fit.unidentified():
-        lines.append(f"these runs do not tell {', '.join(unknown)}: what may follow from that is in the intervals")
+        lines.append(f"these runs do not tell {', '.join(unknown)}, which the answers do without")
     if tokens_read(plan.config) > plan.train_tokens:
         lines.append("tokens that are read again count as in arXiv:2305.16264, equation 5, which no backtest has checked")
     return lines

@@ -38,7 +38,7 @@ def test_a_planted_power_law_goes_on(trend: Trend) -> None:
         assert isinstance(found, Prediction)
         assert found.low < planted(size * SIZE, data * DATA) < found.high
         assert found.width < 0.1
-    assert fit.beyond(2 * SIZE, DATA / 2) == pytest.approx((math.log(2), 0.0))
+    assert trend.beyond(2 * SIZE, DATA / 2) == pytest.approx((math.log(2), 0.0))
 
 
 def test_a_bias_moves_the_prediction(trend: Trend) -> None:

@@ -27,8 +27,9 @@ from tinylm.train.tasks.language_model_config import TrainConfig, corpus_of
 from tinylm.train.tasks.language_modeling import Run
 
 SHIPPED = Path(__file__).with_name("scaling_backtest.json")
-OVERHEAD = 100_000  # a step takes as long as with so many more parameters
-SPEED = 3e9  # parameters × tokens per second
+START = 0.6  # seconds until a run makes its first step
+OVERHEAD = 50_000  # its steps take as long as with so many more parameters
+SPEED = 4e9  # parameters × tokens per second
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,9 @@ class FamilyRuns:
         return self.plan.runs + self.held_out
 
     def seconds(self) -> list[float]:
-        """Returns about what each run takes, in proportion to its work: right but for one factor for all."""
+        """Returns about what each run takes on one core, but for a factor that all of them have in common."""
         count = parameter_count(self.plan.config, self.plan.tokenizer.vocab_size)
-        return [tokens_read(run) * (count(run) + OVERHEAD) / SPEED for run in self.runs]
+        return [START + tokens_read(run) * (count(run) + OVERHEAD) / SPEED for run in self.runs]
 
 
 @dataclass(frozen=True)
