@@ -43,7 +43,7 @@ def show_scaling(config: TrainConfig, text: str | Corpus, out: Path, target: flo
     if points is None:
         print(f"stopped; the same command with --out {out} goes on")
         return 130
-    fit, trend, calibration = fit_scaling_law(points, config.seed), fit_trend(points, config.seed), shipped_calibration()
+    fit, trend, calibration = fit_scaling_law(points, config.seed), fit_trend(points), shipped_calibration()
     wide, answers = answers_of(plan, trend, calibration)
     configured = answers["as configured"]
     reached = None

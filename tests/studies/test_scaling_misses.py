@@ -18,13 +18,13 @@ def drawn(count: int, seed: int = 0, bias: tuple[float, float] = (-0.02, -0.03),
     families = []
     for _ in range(count):
         slopes = np.array(bias) + noise * draw.standard_normal(2)
-        families.append([Miss(x, y, float(slopes @ (x, y) + 0.005 * draw.standard_normal())) for x, y in AWAY])
+        families.append([Miss(x, y, float(slopes @ (x, y) + 0.012 * draw.standard_normal())) for x, y in AWAY])
     return families
 
 
 def holds(calibration: Calibration, family: list[Miss]) -> bool:
     """Whether all runs of a family are in their intervals."""
-    ends = [calibration.interval(1.0, m.size, m.data, m.below, m.above) for m in family]
+    ends = [calibration.interval(1.0, m.size, m.data, m.own) for m in family]
     return all(low <= math.exp(m.miss) <= high for m, (low, _, high) in zip(family, ends, strict=True))
 
 
@@ -33,7 +33,7 @@ def test_a_bias_is_corrected() -> None:
     same = [[Miss(x, y, -0.02 * x + 0.01 * y) for x, y in AWAY]] * 12
     found = calibrate(same)
     assert found.bias == pytest.approx((-0.02, 0.01))
-    low, expected, high = found.interval(2.0, math.log(4), math.log(4), 0.0, 0.0)
+    low, expected, high = found.interval(2.0, math.log(4), math.log(4), 0.0)
     assert expected == pytest.approx(2.0 * math.exp(-0.01 * math.log(4)))
     assert low == pytest.approx(expected)
     assert high == pytest.approx(expected), "nothing is left to be uncertain about"
@@ -49,9 +49,9 @@ def test_intervals_are_as_wide_as_the_misses() -> None:
     narrow = calibrate(drawn(14))
     wide = calibrate([[dataclasses.replace(m, miss=3 * m.miss) for m in family] for family in drawn(14)])
     for x, y in AWAY:
-        one, three = (np.log(found.interval(1.0, x, y, 0.0, 0.0)) for found in (narrow, wide))
+        one, three = (np.log(found.interval(1.0, x, y, 0.0)) for found in (narrow, wide))
         assert three == pytest.approx(3 * one, rel=1e-6)
-    near, far = (narrow.interval(1.0, *AWAY[i], 0.0, 0.0) for i in (2, 6))
+    near, far = (narrow.interval(1.0, *AWAY[i], 0.0) for i in (2, 6))
     assert far[2] - far[0] > near[2] - near[0]
 
 
@@ -65,16 +65,17 @@ def test_the_sides_differ_where_the_misses_do() -> None:
 
 def test_what_the_fit_itself_does_not_know_widens_the_interval() -> None:
     found = Calibration((0.0, 0.0), (0.01, 0.02, 0.03), (1.0, 2.0), 1.5, (1.0, 2.0, 2.5), 12)
-    low, expected, high = np.log(found.interval(1.0, 1.0, 2.0, 0.08, 0.3))
+    low, expected, high = np.log(found.interval(1.0, 1.0, 2.0, 0.12))
     assert expected == pytest.approx(0.0)
-    assert -low == pytest.approx(math.hypot(1.5 * 0.09, 0.08))
-    assert high == pytest.approx(math.hypot(1.5 * 2 * 0.09, 0.3))
+    assert -low == pytest.approx(1.5 * math.hypot(0.09, 0.12))
+    assert high == pytest.approx(1.5 * 2 * math.hypot(0.09, 0.12))
 
 
 def test_a_family_whose_own_fit_is_uncertain_does_not_widen_those_of_others() -> None:
     odd = [Miss(x, y, 0.3 * (x + y)) for x, y in AWAY]
-    uncertain = [dataclasses.replace(m, below=0.5, above=0.5 * (m.size + m.data)) for m in odd]
-    assert calibrate([*drawn(14), uncertain]).k < 0.8 * calibrate([*drawn(14), odd]).k
+    uncertain = [dataclasses.replace(m, own=0.2 * (m.size + m.data)) for m in odd]
+    plain, known = calibrate([*drawn(14), odd]), calibrate([*drawn(14), uncertain])
+    assert known.interval(1.0, 1.0, 1.0, 0.0)[2] < 1 + 0.6 * (plain.interval(1.0, 1.0, 1.0, 0.0)[2] - 1)
 
 
 def test_how_far_backtests_went() -> None:

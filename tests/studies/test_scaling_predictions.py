@@ -52,8 +52,7 @@ def test_a_bias_moves_the_prediction(trend: Trend) -> None:
 def test_what_a_prediction_missed_by(trend: Trend) -> None:
     miss = miss_of(trend, Point(2 * SIZE, 4 * DATA, 1.1 * float(trend(2 * SIZE, 4 * DATA))))
     assert (miss.size, miss.data, miss.miss) == pytest.approx((math.log(2), math.log(4), math.log(1.1)))
-    assert 0 <= miss.below < 0.05
-    assert 0 <= miss.above < 0.05
+    assert miss.own == pytest.approx(trend.error(2 * SIZE, 4 * DATA))
 
 
 def test_noisy_runs_are_refused() -> None:

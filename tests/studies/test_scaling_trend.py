@@ -25,17 +25,17 @@ def made(noise: float = 0.0, seed: int = 0) -> list[Point]:
 def test_a_planted_power_law_is_found_and_goes_on() -> None:
     trend = fit_trend(made())
     assert trend.constants == pytest.approx([math.log(planted(SIZES[-1], AMOUNTS[-1])), 0.08, 0.1])
-    low, loss, high = trend.spread(1e7, 1e9)
-    assert (low, loss, high) == pytest.approx([planted(1e7, 1e9)] * 3)
+    assert trend(1e7, 1e9) == pytest.approx(planted(1e7, 1e9))
+    assert trend.error(1e7, 1e9) == pytest.approx(0.0, abs=1e-12)
     assert trend.scatter() == pytest.approx(0.0, abs=1e-12)
     assert trend.beyond(320_000, 100_000) == pytest.approx((math.log(2), 0.0))
-    grid = trend.spread(np.array([[1e5], [1e6]]), np.array([1e6, 1e7, 1e8]))
-    assert grid.shape == (3, 2, 3)
-    assert grid[1, 1, 2] == pytest.approx(planted(1e6, 1e8))
+    grid = trend(np.array([[1e5], [1e6]]), np.array([1e6, 1e7, 1e8]))
+    assert grid.shape == trend.error(np.array([[1e5], [1e6]]), np.array([1e6, 1e7, 1e8])).shape == (2, 3)
+    assert grid[1, 2] == pytest.approx(planted(1e6, 1e8))
 
 
 def test_the_largest_runs_decide() -> None:
-    """Runs with the least data are 5 % worse than the power law, as at the beginning of a training; they weigh 1/8 of the largest ones."""
+    """Runs with the least data are 5 % worse than the power law, as at the beginning of a training; they weigh less than others."""
     bent = [dataclasses.replace(p, loss=p.loss * (1.05 if p.tokens == AMOUNTS[0] else 1.0)) for p in made()]
     trend = fit_trend(bent)
     logs, _, b = np.linalg.lstsq(
@@ -43,25 +43,19 @@ def test_the_largest_runs_decide() -> None:
         [math.log(p.loss) for p in bent],
         rcond=None,
     )[0]  # of all runs alike
-    assert abs(trend.constants[2] - 0.1) < 0.6 * abs(b - 0.1)
-    assert abs(trend.constants[0] - math.log(planted(SIZES[-1], AMOUNTS[-1]))) < 0.6 * abs(logs - math.log(planted(SIZES[-1], AMOUNTS[-1])))
+    assert abs(trend.constants[2] - 0.1) < 0.8 * abs(b - 0.1)
+    assert abs(trend.constants[0] - math.log(planted(SIZES[-1], AMOUNTS[-1]))) < 0.8 * abs(logs - math.log(planted(SIZES[-1], AMOUNTS[-1])))
 
 
-def test_the_interval_holds_what_chance_in_the_runs_does() -> None:
-    """Of 100 sets of noisy runs about 80 hold the true loss of a larger run: 16 runs, of which a
-    few weigh most, are too few for the 95 of a bootstrap. What is missing the misses of other families add."""
-    held = []
-    for seed in range(100):
-        low, _, high = fit_trend(made(0.01, seed), seed).spread(2 * SIZES[-1], 4 * AMOUNTS[-1])
-        held.append(low <= planted(2 * SIZES[-1], 4 * AMOUNTS[-1]) <= high)
-    assert 0.7 <= np.mean(held) <= 0.99
-
-
-def test_scatter_and_repetition() -> None:
-    trend, again = fit_trend(made(0.02), 3), fit_trend(made(0.02), 3)
-    assert 0.005 < trend.scatter() < 0.03
-    assert np.array_equal(trend.resampled, again.resampled)
-    assert not np.array_equal(trend.resampled, fit_trend(made(0.02), 4).resampled)
+def test_the_error_is_that_of_repeated_runs() -> None:
+    """The standard error of one fit, beside the scatter of the predictions of 300 fits to runs with other noise. HC3 errs on the safe side
+    for so few runs."""
+    at = 2 * SIZES[-1], 4 * AMOUNTS[-1]
+    fits = [fit_trend(made(0.01, seed)) for seed in range(300)]
+    scatter = np.std([np.log(fit(*at)) for fit in fits])
+    assert scatter * 0.9 < np.sqrt(np.mean([fit.error(*at) ** 2 for fit in fits])) < scatter * 1.5
+    assert 0.005 < fits[0].scatter() < 0.015
+    assert fits[0].error(*at) > fits[0].error(SIZES[-1], AMOUNTS[-1])
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def judge(results: Sequence[Result], calibrated: Callable[[Sequence[Sequence[Mis
         calibration = calibrated([result.misses for result in others])
         rows = []
         for run, miss, loss in zip(mine.held_out, mine.misses, mine.loss, strict=True):
-            low, expected, high = calibration.interval(loss, miss.size, miss.data, miss.below, miss.above)
+            low, expected, high = calibration.interval(loss, miss.size, miss.data, miss.own)
             rows.append(Judged(run, miss, float(expected), float(low), float(high)))
         found[mine.name] = rows
     return Verdict(found, {result.name: result.doubt for result in results if result.doubt})

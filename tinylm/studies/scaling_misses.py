@@ -8,9 +8,9 @@ with which the intervals of ⌈(n + 1) SHARE⌉ of them hold all of their held-o
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from scipy.optimize import nnls
@@ -19,7 +19,7 @@ from tinylm.errors import DataError
 
 SHARE = 11 / 12  # of the families whose held-out runs are all to be in their intervals
 FEWEST = 11  # families that calibrate: with fewer, no factor is large enough for SHARE
-_LEAST = 1e-3  # of ln L: no spread is smaller
+_LEAST = 5e-3  # of ln L, about the scatter between seeds of such small models: no spread is smaller
 _LOPSIDED = 2.0  # the two sides of an interval differ by at most this factor
 T = TypeVar("T")
 
@@ -29,22 +29,21 @@ class Miss:
     """A held-out run beside its prediction, in logarithms.
 
     size, data: the distance from the fitted runs, ln of its parameters over the most of these, and of its tokens; 0 within.
-    miss: ln of its loss over the predicted one. below, above: what the bootstrap of the fit allowed on either side.
+    miss: ln of its loss over the predicted one.  own: the standard error that the fit itself gave.
     """
 
     size: float
     data: float
     miss: float
-    below: float = 0.0
-    above: float = 0.0
+    own: float = 0.0
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How far off predictions are at a distance, for loss = predicted × exp(bias · distance ± k × side × spread · (1, distance)).
+    """How far off predictions are: ln of a loss over the predicted one is bias · distance ± k × side × √((spread · (1, distance))² + own²).
 
-    bias: per unit of ln size and ln data. spread: the same with a constant before. sides: of the intervals below and above, in units of the
-    spread. farthest: the largest distance that was backtested in size, in data, and in the sum of both.
+    bias: per unit of ln size and ln data. spread: the same with a constant before. sides: of the intervals below and above.
+    farthest: the largest distance that was backtested in size, in data, and in the sum of both.
     """
 
     bias: tuple[float, float]
@@ -54,16 +53,15 @@ class Calibration:
     farthest: tuple[float, float, float]
     families: int
 
-    def interval(self, loss: Any, size: Any, data: Any, below: Any, above: Any) -> np.ndarray:
+    def interval(self, loss: Any, size: Any, data: Any, own: Any) -> np.ndarray:
         """Returns (low end, loss to expect, high end) for what a trend predicts at a distance, for numbers or arrays.
 
-        The misses of other families and what the bootstrap of this fit allows, below and above, are independent of each other: their
-        squares add up.
+        own: the standard error of the fit. It and what other families missed by are independent of each other: their squares add up.
         """
         expected = np.log(loss) + self.bias[0] * size + self.bias[1] * data
-        typical = self.spread[0] + self.spread[1] * size + self.spread[2] * data
-        low, high = (np.hypot(self.k * side * typical, own) for side, own in zip(self.sides, (below, above), strict=True))
-        return np.exp(np.stack([expected - low, expected, expected + high]))
+        typical = np.hypot(self.spread[0] + self.spread[1] * size + self.spread[2] * data, own)
+        below, above = (self.k * side * typical for side in self.sides)
+        return np.exp(np.stack([expected - below, expected, expected + above]))
 
     def too_far(self, size: float, data: float) -> bool:
         """Returns whether no backtest went so far."""
@@ -78,16 +76,12 @@ def calibrate(families: Sequence[Sequence[Miss]]) -> Calibration:
     """
     if len(families) < FEWEST or not all(families):
         raise DataError(f"a calibration from {sum(map(bool, families))} families with held-out runs: expected at least {FEWEST}")
-    scores = [_score(*_shape(others), mine) for others, mine in without_each(families)]
+    scores = [_score(_shape(others), mine) for others, mine in without_each(families)]
     rank = math.ceil((len(families) + 1) * SHARE - 1e-9)
-    bias, spread, sides = _shape(families)
     every = [miss for family in families for miss in family]
-    farthest = tuple(max(value(miss) for miss in every) for value in _DISTANCES)
-    return Calibration(bias, spread, sides, sorted(scores)[rank - 1], (farthest[0], farthest[1], farthest[2]), len(families))
-
-
-_DISTANCES: tuple[Callable[[Miss], float], ...] = (lambda m: m.size, lambda m: m.data, lambda m: m.size + m.data)
-Shape = tuple[tuple[float, float], tuple[float, float, float], tuple[float, float]]
+    farthest = max(m.size for m in every), max(m.data for m in every), max(m.size + m.data for m in every)
+    shape = _shape(families)
+    return Calibration(shape.bias, shape.spread, shape.sides, sorted(scores)[rank - 1], farthest, len(families))
 
 
 def without_each(items: Sequence[T]) -> list[tuple[list[T], T]]:
@@ -95,31 +89,36 @@ def without_each(items: Sequence[T]) -> list[tuple[list[T], T]]:
     return [([*items[:i], *items[i + 1 :]], item) for i, item in enumerate(items)]
 
 
-def _shape(families: Sequence[Sequence[Miss]]) -> Shape:
-    """Returns the bias (least squares), the spread (of the absolute rest, nonnegative least squares) and the sides (the root mean
-    square of the rest over the spread, below and above)."""
-    every = [(miss, 1 / math.sqrt(len(family))) for family in families for miss in family]
-    weight = np.array([w for _, w in every])
-    distance = np.array([(m.size, m.data) for m, _ in every])
-    misses = np.array([m.miss for m, _ in every])
+class _Shape(NamedTuple):
+    """A calibration without its factor k."""
+
+    bias: tuple[float, float]
+    spread: tuple[float, float, float]
+    sides: tuple[float, float]
+
+
+def _shape(families: Sequence[Sequence[Miss]]) -> _Shape:
+    """Returns the bias (least squares), the spread (of what is left and not explained by the fits' own errors, nonnegative least squares)
+    and the sides (the root mean square of what is left in units of both, below and above)."""
+    weight = np.array([1 / math.sqrt(len(family)) for family in families for _ in family])
+    size, data, misses, own = np.array([(m.size, m.data, m.miss, m.own) for family in families for m in family]).T
+    distance = np.column_stack([size, data])
     bias = np.linalg.lstsq(distance * weight[:, None], misses * weight, rcond=None)[0]
-    rest = misses - distance @ bias
-    columns = np.column_stack([np.ones(len(rest)), distance])
-    spread, _ = nnls(columns * weight[:, None], np.abs(rest) * weight)
+    left = misses - distance @ bias
+    columns = np.column_stack([np.ones(len(left)), distance])
+    spread, _ = nnls(columns * weight[:, None], np.sqrt(np.maximum(0.0, left**2 - own**2)) * weight)
     spread[0] = max(spread[0], _LEAST)
-    z = rest / (columns @ spread)
-    below, above = (math.sqrt((weight**2 * np.square(part)).sum() / (weight**2).sum()) for part in (np.minimum(z, 0), np.maximum(z, 0)))
-    most = max(below, above, 1e-9)
-    sides = max(below, most / _LOPSIDED), max(above, most / _LOPSIDED)
-    return (float(bias[0]), float(bias[1])), (float(spread[0]), float(spread[1]), float(spread[2])), sides
+    relative = left / np.hypot(columns @ spread, own)
+    sides = [math.sqrt((weight**2 * part**2).sum() / (weight**2).sum()) for part in (np.minimum(relative, 0), np.maximum(relative, 0))]
+    below, above = (max(side, max(*sides, 1e-9) / _LOPSIDED) for side in sides)
+    return _Shape((float(bias[0]), float(bias[1])), (float(spread[0]), float(spread[1]), float(spread[2])), (below, above))
 
 
-def _score(bias: tuple[float, float], spread: tuple[float, float, float], sides: tuple[float, float], family: Sequence[Miss]) -> float:
+def _score(shape: _Shape, family: Sequence[Miss]) -> float:
     """Returns the smallest k with which all of the family's held-out runs are in their intervals."""
-    needed = [0.0]
+    scores = []
     for m in family:
-        rest = m.miss - bias[0] * m.size - bias[1] * m.data
-        side, own = (sides[0], m.below) if rest < 0 else (sides[1], m.above)
-        typical = spread[0] + spread[1] * m.size + spread[2] * m.data
-        needed.append(math.sqrt(max(0.0, rest**2 - own**2)) / (side * typical))
-    return max(needed)
+        left = m.miss - shape.bias[0] * m.size - shape.bias[1] * m.data
+        typical = math.hypot(shape.spread[0] + shape.spread[1] * m.size + shape.spread[2] * m.data, m.own)
+        scores.append(abs(left) / (shape.sides[left > 0] * typical))
+    return max(scores)

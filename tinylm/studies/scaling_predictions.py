@@ -45,8 +45,8 @@ class CannotTell:
 def miss_of(trend: Trend, run: Point) -> Miss:
     """Returns what the prediction of a held-out run has missed by."""
     size, data = trend.beyond(run.parameters, run.tokens)
-    low, middle, high = map(float, trend.spread(run.parameters, run.tokens))
-    return Miss(size, data, math.log(run.loss / middle), math.log(middle / low), math.log(high / middle))
+    predicted, own = trend(run.parameters, run.tokens), trend.error(run.parameters, run.tokens)
+    return Miss(float(size), float(data), math.log(run.loss / predicted), float(own))
 
 
 def doubt(trend: Trend) -> str:
@@ -84,9 +84,7 @@ def predict(trend: Trend, calibration: Calibration, parameters: float, tokens: f
 
 def curves(trend: Trend, calibration: Calibration, parameters: Any, tokens: Any) -> np.ndarray:
     """Returns (low end, loss to expect, high end) for numbers or arrays, wherever they lie."""
-    parameters, tokens = np.broadcast_arrays(parameters, tokens)
-    low, middle, high = trend.spread(parameters, tokens)
-    return calibration.interval(middle, *trend.beyond(parameters, tokens), np.log(middle / low), np.log(high / middle))
+    return calibration.interval(trend(parameters, tokens), *trend.beyond(parameters, tokens), trend.error(parameters, tokens))
 
 
 def _too_far(trend: Trend, calibration: Calibration, parameters: float, tokens: float) -> str:
