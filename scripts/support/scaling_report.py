@@ -59,7 +59,8 @@ def show_scaling(config: TrainConfig, text: str | Corpus, out: Path, target: flo
     for table in tables:
         output.print(table)
         output.print()
-    for line in remarks(plan, fit, trend, calibration, configured):
+    missing = [f"to reach {reached.loss:g} by {reached.reason}"] if reached and reached.ways and reached.reason else []
+    for line in [*missing, *remarks(plan, fit, trend, calibration, configured)]:
         output.print(line)
     write_json(out / "scaling.json", as_record(config, fit, trend, answers, reached))
     write_atomically(out / "scaling.png", png(scaling_figure(trend, configured)))
@@ -149,8 +150,6 @@ def target_table(target: Target) -> Table:
     table = Table(f"to reach {target.loss:g}", "tokens", "parameters", "time", box=None)
     for way in target.ways:
         table.add_row(way.name, spanned(way.tokens), spanned(way.parameters), hours_spanned(way.hours))
-    if target.reason:
-        table.caption = target.reason
     return table
 
 
@@ -159,7 +158,7 @@ def remarks(plan: ScalingPlan, fit: ScalingFit, trend: Trend, calibration: Calib
     n, d = configured.parameters, configured.tokens
     size, data = n / max(p.parameters for p in fit.points), d / max(p.tokens for p in fit.points)
     lines = [
-        f"the intervals are what predictions of {calibration.families} other families of runs missed by, and the scatter of these runs, "
+        f"the intervals are what predictions of {calibration.families} families of other runs missed by, and the scatter of these runs, "
         f"{100 * trend.scatter():.1f} % of their loss",
         f"the configured run has {size:.1f} times the parameters of the largest run here, and {data:.1f} times its data",
         f"the learning rate follows the width from the configured one, {plan.config.lr:g}: if that suits the configured run badly, so do "

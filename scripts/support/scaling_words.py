@@ -1,6 +1,7 @@
 """What `train --scaling` says before its tables: what this run will reach, what more data and a larger model give, what a loss takes."""
 
 import math
+from collections.abc import Callable
 
 from support.estimate_tables import duration
 from tinylm.studies.scaling_predictions import CannotTell, Prediction
@@ -53,7 +54,7 @@ def target_sentence(target: Target, train_tokens: int) -> str:
 
 
 def spanned(span: Span) -> str:
-    """Returns a span of counts: 1.9M (1.2M to 4.0M)."""
+    """Returns a span of counts: 1.9M (1.2M to 4.0M); "or more" stands for an end that no backtest reached."""
     return shown(span, short)
 
 
@@ -61,13 +62,13 @@ def hours_spanned(span: Span) -> str:
     return shown(span, lambda hours: duration(3600 * hours))
 
 
-def shown(span: Span, text: object) -> str:
-    assert callable(text)
+def shown(span: Span, text: Callable[[float], str]) -> str:
+    """Returns a span, each number as `text` writes it."""
     if span.low == span.high:
         return text(span.middle)
-    high = "more than was backtested" if math.isinf(span.high) else text(span.high)
-    middle = "" if math.isinf(span.middle) else text(span.middle)
-    return f"{middle} ({text(span.low)} to {high})" if middle else f"{text(span.low)} or more, perhaps {high}"
+    if math.isinf(span.middle):
+        return f"{text(span.low)} or more"
+    return f"{text(span.middle)} ({text(span.low)} {'or more' if math.isinf(span.high) else f'to {text(span.high)}'})"
 
 
 def short(count: float) -> str:

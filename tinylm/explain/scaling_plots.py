@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, FormatStrFormatter, LogLocator, NullFormatter
 
 from tinylm.studies.scaling_laws import Point
 from tinylm.studies.scaling_predictions import CannotTell, Prediction
@@ -47,6 +47,8 @@ def _panel(
         axes.errorbar([target[0]], [answer.loss], ends, fmt="x", color="black", capsize=3)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        which(FormatStrFormatter("%.3g"))
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 200k
     axes.xaxis.set_minor_formatter(NullFormatter())

@@ -191,7 +191,7 @@ def shipped_calibration() -> Calibration:
 
 def _record(result: Result) -> dict[str, Any]:
     points = {name: [list(vars(p).values()) for p in getattr(result, name)] for name in ("fitted", "held_out")}
-    rounded = {"loss": [round(x, 6) for x in result.loss], "misses": [[round(x, 6) for x in vars(m).values()] for m in result.misses]}
+    rounded = {"loss": [round(x, 9) for x in result.loss], "misses": [[round(x, 9) for x in vars(m).values()] for m in result.misses]}
     return {"name": result.name, **points, **rounded, "doubt": result.doubt}
 
 

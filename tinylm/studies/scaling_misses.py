@@ -21,6 +21,7 @@ SHARE = 11 / 12  # of the families whose held-out runs are all to be in their in
 FEWEST = 11  # families that calibrate: with fewer, no factor is large enough for SHARE
 _LEAST = 5e-3  # of ln L, about the scatter between seeds of such small models: no spread is smaller
 _LOPSIDED = 2.0  # the two sides of an interval differ by at most this factor
+_SLACK = 0.01  # by which a distance may be larger than any that was backtested
 T = TypeVar("T")
 
 
@@ -65,7 +66,7 @@ class Calibration:
 
     def too_far(self, size: float, data: float) -> bool:
         """Returns whether no backtest went so far."""
-        return any(x > most * (1 + 1e-9) for x, most in zip((size, data, size + data), self.farthest, strict=True))
+        return any(x > most + _SLACK for x, most in zip((size, data, size + data), self.farthest, strict=True))
 
 
 def calibrate(families: Sequence[Sequence[Miss]]) -> Calibration:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import nnls
@@ -46,13 +47,14 @@ class Target:
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds per token of a model: start + slope × parameters. error: the most by which a run differed, as a part of it."""
+    """Seconds per token of a model: start + slope × parameters. error: the root mean square of what runs differed by, as a part of it."""
 
     start: float
     slope: float
     error: float
 
-    def hours(self, parameters: float, tokens: float) -> float:
+    def hours(self, parameters: Any, tokens: Any) -> Any:
+        """Returns how long a run takes, for numbers or arrays."""
         return tokens * (self.start + self.slope * parameters) / 3600
 
 
@@ -64,14 +66,15 @@ def fit_speed(runs: Sequence[tuple[int, int, float]]) -> Speed:
     each = seconds / tokens
     (start, slope), _ = nnls(np.column_stack([1 / each, size / each]), np.ones(len(each)))
     found = start + slope * size
-    return Speed(float(start), float(slope), float(np.max(np.abs(each / found - 1))))
+    return Speed(float(start), float(slope), float(np.sqrt(np.mean((each / found - 1) ** 2))))
 
 
 def ways_to(
     loss: float, trend: Trend, calibration: Calibration, speed: Speed, parameters: float, tokens: float
 ) -> Target:
     """Returns the ways to a loss: of the configured size with more data, of the configured data with another size, and of both in the
-    least time. They are searched from the smallest of the runs as far as backtests went.
+    least time. They are searched from the smallest of the runs as far as backtests went; for the least time from the largest size, since
+    none gave more data to smaller models.
 
     Each end of the intervals, and what is to be expected, is a curve L(N, D); a span has the smallest D, N or time at which each of the
     three comes down to the loss.
@@ -82,7 +85,7 @@ def ways_to(
     if loss >= worst.loss:
         which = f"{worst.parameters:,} parameters on {worst.tokens:,} tokens"
         return Target(loss, (), f"the worst of the runs here, {which}, ended at {worst.loss:.3f} already")
-    far_size, far_data, far_both = calibration.farthest
+    far_size, far_data, _ = calibration.farthest
     sizes, amounts = ({getattr(p, name) for p in trend.points} for name in ("parameters", "tokens"))
     n = np.geomspace(min(sizes), max(sizes) * math.exp(far_size), _SIZES)
     d = np.geomspace(min(amounts), max(amounts) * math.exp(far_data), _AMOUNTS)
@@ -90,8 +93,7 @@ def ways_to(
     def reached(n: np.ndarray, d: np.ndarray) -> np.ndarray:
         """Returns whether each of the three curves is at most the loss, within what was backtested: (3, ...)."""
         size, data = trend.beyond(n, d)
-        inside = (size <= far_size + 1e-9) & (data <= far_data + 1e-9) & (size + data <= far_both + 1e-9)
-        return (curves(trend, calibration, n, d) <= loss) & inside
+        return (curves(trend, calibration, n, d) <= loss) & ~np.vectorize(calibration.too_far)(size, data)
 
     def span(ok: np.ndarray, values: np.ndarray) -> Span:
         return Span(*(float(values[row.argmax()]) if row.any() else math.inf for row in ok))
@@ -99,10 +101,10 @@ def ways_to(
     ways, missing = [], []
     same_size, same_data = Span(*[parameters] * 3), Span(*[tokens] * 3)
     amount, size = span(reached(np.array(parameters), d), d), span(reached(n, np.array(tokens)), n)
-    grid = reached(n[:, None], d)
-    hours = np.array([[speed.hours(x, y) for y in d] for x in n])
+    large = n[n >= max(sizes)][:, None]
+    grid, hours = reached(large, d), speed.hours(large, d)
     best = [np.unravel_index(np.where(ok, hours, math.inf).argmin(), ok.shape) if ok.any() else None for ok in grid]
-    both = [Span(*(math.inf if at is None else float(values[at]) for at in best)) for values in np.broadcast_arrays(n[:, None], d)]
+    both = [Span(*(math.inf if at is None else float(values[at]) for at in best)) for values in np.broadcast_arrays(large, d)]
     for name, wanted, amounts_of in (("this size, more data", same_size, amount), ("this data, another size", size, same_data),
                                      ("least time", both[0], both[1])):  # fmt: skip
         if math.isinf(max(wanted.low, amounts_of.low)):
