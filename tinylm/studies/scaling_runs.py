@@ -56,7 +56,8 @@ def plan_scaling(config: TrainConfig, text: str | Corpus) -> ScalingPlan:
     tokenizer, train_ids, _, _, unknown = prepare(config, text, None)
     in_a_pass = make_batches(config, train_ids).batches_per_epoch
     most = min(config.steps, in_a_pass)
-    widths = list({found.n_embd: found for found in (widened(config, factor) for factor in WIDTHS)}.values())
+    others = (widened(config, factor) for factor in WIDTHS)
+    widths = list({found.n_embd: found for found in others if found.n_embd < config.n_embd}.values())
     amounts = list(dict.fromkeys(max(1, round(most * fraction)) for fraction in AMOUNTS))
     if len(widths) < 3:
         raise ConfigError(
