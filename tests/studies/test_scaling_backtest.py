@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from long_runs import stop_at
+from script_helpers import fails_with_one_line, script_here
 
 from tinylm.errors import CheckpointError
 from tinylm.studies.scaling_backtest import (
@@ -138,3 +139,11 @@ def test_runs_are_not_repeated_and_stopped_ones_go_on(tmp_path: Path) -> None:
     assert points[-2].parameters == pytest.approx(2 * points[15].parameters, rel=0.2)
     assert points == points_of(these, tmp_path, stopping, lambda number: None)
     assert len(trained) == 19
+
+
+def test_families_are_many_and_an_unknown_one_is_refused() -> None:
+    names = [family.name for family in FAMILIES]
+    assert len(set(names)) == len(names) >= 15
+    assert {family.config.tokenizer for family in FAMILIES} == {"char", "word", "bpe"}
+    assert {"gpt", "gru"} < {family.config.model for family in FAMILIES}
+    fails_with_one_line(script_here("scaling_backtest.py", "--families", "Greek"), "--families 'Greek': expected some of README's example")

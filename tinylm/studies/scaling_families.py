@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tinylm.data import load_text
 from tinylm.data.labelled import load_labelled
@@ -75,7 +76,10 @@ def held_out_runs(family: Family, plan: ScalingPlan) -> list[TrainConfig]:
     return runs
 
 
-def _small(text: str, model: str, tokenizer: str, width: int, steps: int = 400, away: tuple[tuple[float, int], ...] = AWAY) -> Family:
+def _small(
+    text: str, model: str, tokenizer: Literal["char", "word", "bpe"], width: int, steps: int = 400,
+    away: tuple[tuple[float, int], ...] = AWAY,
+) -> Family:  # fmt: skip
     """Returns the family of a small model. Its learning rate is the model's usual one, brought from the usual width to this one; of
     Transformers twice as much, which suits such short runs better."""
     recurrent = model in RECURRENT

@@ -69,9 +69,7 @@ def fit_speed(runs: Sequence[tuple[int, int, float]]) -> Speed:
     return Speed(float(start), float(slope), float(np.sqrt(np.mean((each / found - 1) ** 2))))
 
 
-def ways_to(
-    loss: float, trend: Trend, calibration: Calibration, speed: Speed, parameters: float, tokens: float
-) -> Target:
+def ways_to(loss: float, trend: Trend, calibration: Calibration, speed: Speed, parameters: float, tokens: float) -> Target:
     """Returns the ways to a loss: of the configured size with more data, of the configured data with another size, and of both in the
     least time. They are searched from the smallest of the runs as far as backtests went; for the least time from the largest size, since
     none gave more data to smaller models.
