@@ -5,6 +5,7 @@ By default it trains a character GPT on the shipped Tiny Shakespeare, on the CPU
 
 import contextlib
 import dataclasses
+import math
 import os
 import sys
 from dataclasses import dataclass
@@ -74,6 +75,8 @@ class Arguments(TrainConfig):
     """instead, train a few smaller sizes on a few amounts of the data, fit how the loss falls with both, and print what to
     expect of this run, of more data and of a larger model. --out is the folder for all of them, by default
     runs/scaling-<model>-<data>; runs that are already finished there are not repeated"""
+    target: float | None = None
+    """with --scaling: also say how much data, what size and how many hours this validation loss takes, in nats per token"""
 
 
 def parse(argv: list[str]) -> Arguments:
@@ -141,6 +144,8 @@ def work(arguments: Arguments, ranks: Ranks) -> int:
         check_settings(config)
     if arguments.scaling:
         refuse_scaling_with(arguments, ranks)
+    elif arguments.target is not None:
+        raise ConfigError(f"--target {arguments.target:g} needs --scaling, whose runs tell what a loss takes")
     elif arguments.out is not None and not (arguments.dry_run or arguments.estimate or ranks.rank):
         refuse_run(arguments.out)
     corpus: Corpus = ranks.broadcast(corpus_of(config) if ranks.rank == 0 else None)
@@ -156,7 +161,7 @@ def work(arguments: Arguments, ranks: Ranks) -> int:
         from support.scaling_report import show_scaling  # matplotlib, whose memory no other run needs
 
         with folder_or_temporary(arguments.out or new_folder(f"scaling-{config.model}", config.data), arguments.dry_run) as folder:
-            return show_scaling(config, text, folder)
+            return show_scaling(config, text, folder, arguments.target)
     if resumes(arguments):
         _, tokenizer = read_config(arguments.resume, TrainConfig)
     with contextlib.ExitStack() as stack:
@@ -173,6 +178,8 @@ def work(arguments: Arguments, ranks: Ranks) -> int:
 
 def refuse_scaling_with(arguments: Arguments, ranks: Ranks) -> None:
     """Raises ConfigError for options that do not go together with --scaling."""
+    if arguments.target is not None and not 0 < arguments.target < math.inf:
+        raise ConfigError(f"--target {arguments.target:g}: expected a loss above 0, in nats per token")
     if arguments.model == "ngram":
         raise ConfigError("--scaling and --model ngram do not go together: an n-gram model has no size of its own")
     if arguments.resume is not None:

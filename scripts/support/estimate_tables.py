@@ -138,7 +138,7 @@ def advice(found: Estimate) -> tuple[Table, str]:
     """
     tokens, data = found.config.steps * found.tokens_per_step, found.train_tokens
     passes = found.passes
-    table = Table("data", "steps", "parameters", "--n-embd", "passes", "about", box=None)
+    table = Table("data", "steps", "parameters", "--n-embd", "--lr", "passes", "about", box=None)
     left_out: list[str] = []
 
     def row(name: str, config: TrainConfig, parameters: int, read: float) -> None:
@@ -147,7 +147,7 @@ def advice(found: Estimate) -> tuple[Table, str]:
             return
         steps = found.steps_for(read)
         seconds = steps * found.step_seconds * parameters / found.parameters
-        table.add_row(name, f"{steps:,}", f"{parameters:,}", str(config.n_embd), f"{read / data:.2f}", duration(seconds))
+        table.add_row(name, f"{steps:,}", f"{parameters:,}", str(config.n_embd), f"{config.lr:g}", f"{read / data:.2f}", duration(seconds))
 
     row("as configured", found.config, found.parameters, tokens)
     fresh = not found.config.init

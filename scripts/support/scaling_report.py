@@ -1,9 +1,9 @@
 """What `train --scaling` does: trains a few small sizes on a few amounts of data, fits how the loss falls with both, and
-predicts the loss of the configured run, of more data and of a larger model."""
+says what to expect of the configured run, of more data and of a larger model, and what a loss would take."""
 
 import dataclasses
 import tempfile
-from dataclasses import dataclass
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from rich.table import Table
 
 from support.display import train_watched
 from support.estimate_tables import duration
+from support.scaling_words import Answer, hours_spanned, sentences, spanned, target_sentence
 from support.tables import screen
 from tinylm.data import Corpus
 from tinylm.explain.figures import png
@@ -18,9 +19,14 @@ from tinylm.explain.scaling_plots import scaling_figure
 from tinylm.files.atomic import write_atomically
 from tinylm.files.json_files import write_json
 from tinylm.studies.estimates import worth_in_passes
+from tinylm.studies.scaling_backtest import shipped_calibration
 from tinylm.studies.scaling_laws import Point, ScalingFit, fit_scaling_law
-from tinylm.studies.scaling_runs import ScalingPlan, finished, plan_scaling, seconds_left, trained_point
-from tinylm.studies.sizes import parameter_count
+from tinylm.studies.scaling_misses import Calibration
+from tinylm.studies.scaling_predictions import CannotTell, Prediction, predict
+from tinylm.studies.scaling_runs import ScalingPlan, expected_seconds, finished, plan_scaling, seconds_left, tokens_read, trained_point
+from tinylm.studies.scaling_target import Target, fit_speed, ways_to
+from tinylm.studies.scaling_trend import Trend, fit_trend
+from tinylm.studies.sizes import config_of_size, parameter_count
 from tinylm.train import TrainConfig
 
 MEANINGS = {
@@ -29,79 +35,92 @@ MEANINGS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What the law predicts for a model. change: compared with the configured run; both with their 95 % intervals."""
-
-    name: str
-    parameters: int
-    tokens: float
-    loss: float
-    interval: tuple[float, float]
-    change: float
-    change_interval: tuple[float, float]
-
-
-def show_scaling(config: TrainConfig, text: str | Corpus, out: Path) -> int:
-    """Trains what is missing, prints the tables, and writes scaling.json and scaling.png; returns 130 if it was stopped."""
+def show_scaling(config: TrainConfig, text: str | Corpus, out: Path, target: float | None = None) -> int:
+    """Trains what is missing, prints the answers and the tables, and writes scaling.json and scaling.png; returns 130 if it was
+    stopped.  target: a loss to say what it takes."""
     plan = plan_scaling(config, text)
+    points = trained_points(plan, text, out)
+    if points is None:
+        print(f"stopped; the same command with --out {out} goes on")
+        return 130
+    fit, trend, calibration = fit_scaling_law(points, config.seed), fit_trend(points), shipped_calibration()
+    wide, answers = answers_of(plan, trend, calibration)
+    configured = answers["as configured"]
+    reached = None
+    if target is not None:
+        runs = [(p.parameters, p.tokens, seconds_of(plan, run, out, text)) for p, run in zip(points, plan.runs, strict=True)]
+        reached = ways_to(target, trend, calibration, fit_speed(runs), configured.parameters, configured.tokens)
+    print()
+    for line in [*sentences(*list(answers.values())[:3], wide), *([target_sentence(reached, plan.train_tokens)] if reached else [])]:
+        print(line)
+    print()
+    output = screen()
+    tables = [points_table(plan, points, trend), law_table(fit), answer_table(answers), *([target_table(reached)] if reached else [])]
+    for table in tables:
+        output.print(table)
+        output.print()
+    missing = [f"to reach {reached.loss:g} by {reached.reason}"] if reached and reached.ways and reached.reason else []
+    for line in [*missing, *remarks(plan, fit, trend, calibration, configured)]:
+        output.print(line)
+    write_json(out / "scaling.json", as_record(config, fit, trend, answers, reached))
+    write_atomically(out / "scaling.png", png(scaling_figure(trend, configured)))
+    output.print(f"written: {out / 'scaling.json'}, {out / 'scaling.png'}")
+    return 0
+
+
+def trained_points(plan: ScalingPlan, text: str | Corpus, out: Path) -> list[Point] | None:
+    """Trains the runs that are not finished, and says before each how long the rest will take. Returns None if it was stopped."""
     widths, amounts = (len({getattr(run, name) for run in plan.runs}) for name in ("n_embd", "steps"))
     todo = [run for run in plan.runs if finished(plan, run, out, text) is None]
     print(f"{len(plan.runs)} runs, {widths} widths on {amounts} amounts of data, in {out}; {len(todo)} of them are to be made", flush=True)
     if note := plan.unknown.note():
         print(f"validation part: {note}", flush=True)
+    expected = [0.0] * len(plan.runs)
     if todo:
         with tempfile.TemporaryDirectory(prefix="tinylm-") as scratch:
-            print(f"that takes about {duration(seconds_left(plan, out, text, Path(scratch)))}", flush=True)
-    points = []
-    for number, run in enumerate(plan.runs, 1):
-        print(f"run {number} of {len(plan.runs)}: width {run.n_embd}, {run.steps:,} steps", flush=True)
+            expected = expected_seconds(plan, out, text, Path(scratch))
+        print(f"that takes about {duration(sum(expected))}", flush=True)
+    points: list[Point] = []
+    took: list[float] = []
+    for number, (run, seconds) in enumerate(zip(plan.runs, expected, strict=True), 1):
+        if seconds:
+            left = duration(seconds_left(expected, took))
+            print(f"run {number} of {len(plan.runs)}: width {run.n_embd}, {run.steps:,} steps; about {left} left", flush=True)
+        began = time.monotonic()
         point = trained_point(plan, run, out, text, train_watched)
         if point is None:
-            print(f"stopped; the same command with --out {out} goes on")
-            return 130
+            return None
         points.append(point)
-    fit = fit_scaling_law(points, config.seed)
-    predictions = predict(plan, fit)
-    output = screen()
-    for table in (points_table(plan, points, fit), law_table(fit), prediction_table(predictions)):
-        output.print(table)
-        output.print()
-    for line in remarks(fit, predictions[0]):
-        output.print(line)
-    write_json(out / "scaling.json", as_record(config, fit, predictions))
-    write_atomically(out / "scaling.png", png(scaling_figure(fit, (predictions[0].parameters, predictions[0].tokens))))
-    output.print(f"written: {out / 'scaling.json'}, {out / 'scaling.png'}")
-    return 0
+        took.append(time.monotonic() - began if seconds else 0.0)
+    return points
 
 
-def predict(plan: ScalingPlan, fit: ScalingFit) -> list[Prediction]:
-    """Returns predictions for the configured run, ten times its data, twice its size, and both. Repeated tokens count as
-    the number of new tokens that they are worth (Muennighoff et al. 2023)."""
-    config = plan.config
-    size = parameter_count(config, plan.tokenizer.vocab_size)(config)
-    tokens = plan.train_tokens * worth_in_passes(config.steps * config.batch_size * config.block_size / plan.train_tokens)
-
-    def of(name: str, n: int, d: float) -> Prediction:
-        base = fit.law(size, tokens)
-        return Prediction(
-            name, n, d, fit.law(n, d), fit.interval(lambda law: law(n, d)),
-            fit.law(n, d) - base, fit.interval(lambda law: law(n, d) - law(size, tokens)),
-        )  # fmt: skip
-
-    return [
-        of("as configured", size, tokens),
-        of("ten times the data", size, 10 * tokens),
-        of("twice the size", 2 * size, tokens),
-        of("both", 2 * size, 10 * tokens),
-    ]
+def answers_of(plan: ScalingPlan, trend: Trend, calibration: Calibration) -> tuple[TrainConfig, dict[str, Answer]]:
+    """Returns the config of the model of twice the size, and what to expect of the configured run, of ten times its data, of that
+    larger model, and of both. Repeated tokens count as the number of new tokens that they are worth (Muennighoff et al. 2023)."""
+    config, vocabulary = plan.config, plan.tokenizer.vocab_size
+    size = parameter_count(config, vocabulary)(config)
+    wide, twice = config_of_size(config, vocabulary, 2 * size)
+    tokens = plan.train_tokens * worth_in_passes(tokens_read(config) / plan.train_tokens)
+    asked = {
+        "as configured": (size, tokens), "ten times the data": (size, 10 * tokens), "twice the size": (twice, tokens),
+        "both": (twice, 10 * tokens),
+    }  # fmt: skip
+    return wide, {name: predict(trend, calibration, *of) for name, of in asked.items()}
 
 
-def points_table(plan: ScalingPlan, points: list[Point], fit: ScalingFit) -> Table:
-    table = Table("width", "parameters", "steps", "tokens", "loss", "law", box=None)
+def seconds_of(plan: ScalingPlan, run: TrainConfig, out: Path, text: str | Corpus) -> float:
+    """Returns how long a finished run trained."""
+    summary = finished(plan, run, out, text)
+    assert summary is not None
+    return float(summary["train_seconds"])
+
+
+def points_table(plan: ScalingPlan, points: list[Point], trend: Trend) -> Table:
+    table = Table("width", "lr", "parameters", "steps", "tokens", "loss", "trend", box=None)
     for run, p in zip(plan.runs, points, strict=True):
-        numbers = f"{p.parameters:,}", f"{run.steps:,}", f"{p.tokens:,}", f"{p.loss:.4f}", f"{fit.law(p.parameters, p.tokens):.4f}"
-        table.add_row(str(run.n_embd), *numbers)
+        numbers = f"{p.parameters:,}", f"{run.steps:,}", f"{p.tokens:,}", f"{p.loss:.4f}", f"{trend(p.parameters, p.tokens):.4f}"
+        table.add_row(str(run.n_embd), f"{run.lr:g}", *numbers)
     return table
 
 
@@ -114,42 +133,67 @@ def law_table(fit: ScalingFit) -> Table:
     return table
 
 
-def prediction_table(predictions: list[Prediction]) -> Table:
-    table = Table("predicted", "parameters", "new tokens", "loss", "95 %", "change", "95 %", box=None)
-    for p in predictions:
-        change = (
-            (f"{p.change:+.4f}", f"{p.change_interval[0]:+.4f} to {p.change_interval[1]:+.4f}") if p is not predictions[0] else ("", "")
-        )
-        interval = f"{p.interval[0]:.4f} to {p.interval[1]:.4f}"
-        table.add_row(p.name, f"{p.parameters:,}", f"{p.tokens:,.0f}", f"{p.loss:.4f}", interval, *change)
+def answer_table(answers: dict[str, Answer]) -> Table:
+    table = Table("to expect", "parameters", "new tokens", "loss", "interval", "change", box=None)
+    first = answers["as configured"]
+    for name, answer in answers.items():
+        numbers = f"{answer.parameters:,}", f"{answer.tokens:,.0f}"
+        if isinstance(answer, CannotTell):
+            table.add_row(name, *numbers, "cannot tell", "", "")
+            continue
+        change = f"{answer.loss - first.loss:+.3f}" if isinstance(first, Prediction) and answer is not first else ""
+        table.add_row(name, *numbers, f"{answer.loss:.3f}", f"{answer.low:.3f} to {answer.high:.3f}", change)
     return table
 
 
-def remarks(fit: ScalingFit, configured: Prediction) -> list[str]:
+def target_table(target: Target) -> Table:
+    table = Table(f"to reach {target.loss:g}", "tokens", "parameters", "time", box=None)
+    for way in target.ways:
+        table.add_row(way.name, spanned(way.tokens), spanned(way.parameters), hours_spanned(way.hours))
+    return table
+
+
+def remarks(plan: ScalingPlan, fit: ScalingFit, trend: Trend, calibration: Calibration, configured: Answer) -> list[str]:
     """Returns what the reader must know before relying on the predictions."""
-    law, n, d = fit.law, configured.parameters, configured.tokens
-    shares = f"{law.E:.2f} are E, {law.of_size(n):.2f} for its size, {law.of_data(d):.2f} for its data"
-    lines = [f"the runs scatter about the law by {100 * fit.scatter():.1f} % of their loss"]
-    lines += [f"of the {configured.loss:.2f} of the configured run {shares}"]
-    if unknown := fit.unidentified():
-        lines.append(
-            f"these runs do not tell {', '.join(unknown)}: the interval takes more than half of what was allowed, or reaches its end; "
-            "what lies beyond the runs is then a guess, whatever its own interval says"
-        )
+    n, d = configured.parameters, configured.tokens
     size, data = n / max(p.parameters for p in fit.points), d / max(p.tokens for p in fit.points)
-    lines.append(f"the configured run has {size:.1f} times the parameters of the largest run here, and {data:.1f} times its data")
-    lines.append("the intervals hold the scatter of these runs about the law, not whether it goes on beyond them at the same learning rate")
+    lines = [
+        f"the intervals are what predictions of {calibration.families} families of other runs missed by, and the scatter of these runs, "
+        f"{100 * trend.scatter():.1f} % of their loss",
+        f"the configured run has {size:.1f} times the parameters of the largest run here, and {data:.1f} times its data",
+        f"the learning rate follows the width from the configured one, {plan.config.lr:g}: if that suits the configured run badly, so do "
+        "all, and the answers are for models that are tuned as badly",
+    ]
+    lines.append(
+        "the answers follow the trend of the largest runs; the constants are those of another law, through all runs alike, which "
+        "has missed held-out runs by more"
+    )
+    if unknown := fit.unidentified():
+        lines.append(f"these runs do not tell {', '.join(unknown)}, which the answers do without")
+    if tokens_read(plan.config) > plan.train_tokens:
+        lines.append("tokens that are read again count as in arXiv:2305.16264, equation 5, which no backtest has checked")
     return lines
 
 
-def as_record(config: TrainConfig, fit: ScalingFit, predictions: list[Prediction]) -> dict[str, Any]:
+def as_record(config: TrainConfig, fit: ScalingFit, trend: Trend, answers: dict[str, Answer], target: Target | None) -> dict[str, Any]:
     """Returns the content of scaling.json."""
-    return {
+    record = {
         "config": config.to_json(),
         "points": [dataclasses.asdict(p) for p in fit.points],
         "law": dataclasses.asdict(fit.law),
         "intervals": fit.constants(),
         "not_identified": fit.unidentified(),
         "scatter": fit.scatter(),
-        "predictions": [dataclasses.asdict(p) for p in predictions],
+        "trend": dict(zip(("ln_loss", "size", "data"), trend.constants.tolist(), strict=True)),
+        "predictions": [{"name": name, **dataclasses.asdict(answer)} for name, answer in answers.items()],
     }
+    return record if target is None else {**record, "target": without_infinity(dataclasses.asdict(target))}
+
+
+def without_infinity(record: Any) -> Any:
+    """Returns nested records with None for what is infinite: no backtest reached it."""
+    if isinstance(record, dict):
+        return {name: without_infinity(value) for name, value in record.items()}
+    if isinstance(record, (list, tuple)):
+        return [without_infinity(value) for value in record]
+    return None if isinstance(record, float) and record in (float("inf"), float("-inf")) else record

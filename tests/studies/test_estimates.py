@@ -122,7 +122,15 @@ def test_a_config_of_a_size(model: str) -> None:
     found, parameters = config_of_size(config, 65, wanted)
     assert build_model(found, 65).num_parameters() == parameters == pytest.approx(wanted, rel=0.15)
     assert widened(config, 1) == config
-    assert dataclasses.replace(found, n_embd=config.n_embd, n_hidden=config.n_hidden) == config
+    shape_and_rates = {name: getattr(config, name) for name in ("n_embd", "n_hidden", "lr", "min_lr")}
+    assert dataclasses.replace(found, **shape_and_rates) == config
+
+
+def test_the_learning_rate_follows_the_width() -> None:
+    """lr ∝ 1 / width, to three digits; min_lr with it."""
+    config = dataclasses.replace(default_config("gpt"), n_embd=128, lr=1e-3, min_lr=1e-4)
+    assert (widened(config, 0.25).lr, widened(config, 0.25).min_lr) == pytest.approx((4e-3, 4e-4))
+    assert (widened(config, 1.5).lr, widened(config, 1.5).min_lr) == (6.67e-4, 6.67e-5)
 
 
 @pytest.mark.parametrize("model", ["gpt", "llama", "transformer", "rnn", "lstm", "gru"])

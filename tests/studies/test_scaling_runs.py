@@ -12,7 +12,7 @@ from script_helpers import ends_well, fails_with_one_line, script_here
 
 from tinylm.errors import CheckpointError, ConfigError
 from tinylm.studies.scaling_laws import fit_scaling_law
-from tinylm.studies.scaling_runs import ScalingPlan, finished, plan_scaling, trained_point
+from tinylm.studies.scaling_runs import ScalingPlan, finished, plan_scaling, seconds_left, trained_point
 from tinylm.train import Run, default_config
 from tinylm.train.tasks.language_modeling import make_batches, prepare
 
@@ -35,6 +35,7 @@ def test_every_run_is_a_finished_schedule_without_a_token_twice(model: str) -> N
         assert len(set(targets.tolist())) == targets.size == run.steps * 64
         assert run.schedule_steps == run.steps == run.eval_every
         assert run.warmup == run.dropout_ramp == round(run.steps / 10)
+        assert run.lr == pytest.approx(plan.config.lr * plan.config.n_embd / run.n_embd, rel=0.005), "a larger one learns as well"
     assert max(run.steps for run in plan.runs) == make_batches(plan.config, train_ids).batches_per_epoch
 
 
@@ -85,21 +86,27 @@ def test_the_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, out = tmp_path / "fox.txt", tmp_path / "out"
     data.write_text(TEXT, encoding="utf-8")
     flags = ["--data", data, "--n-layer", 1, "--n-head", 1, "--n-embd", 16, "--block-size", 16, "--batch-size", 4, "--steps", 16]
-    flags += ["--schedule-steps", 16, "--warmup", 2, "--save-minutes", 0, "--scaling", "--out", out]
+    flags += ["--schedule-steps", 16, "--warmup", 2, "--save-minutes", 0, "--scaling", "--target", 2, "--out", out]
     shown = ends_well(script_here("train.py", *flags))
     for words in (
         "16 runs, 4 widths on 4 amounts",
         "that takes about",
         "run 16 of 16",
+        "left",
         "alpha",
         "ten times the data",
-        "of the configured run",
+        "the configured run has",
+        "2 nats per token",
     ):
         assert words in shown, words
+    answers = shown[shown.index("\nThis run (") :].splitlines()[1:4]
+    assert [line.partition(" (")[0] for line in answers] == ["This run", "Ten times the data", "Twice the size"]
+    assert shown.index("Twice the size (--n-embd") < shown.index("alpha"), "the answers stand before the tables"
     record = json.loads((out / "scaling.json").read_text(encoding="utf-8"))
     assert len(record["points"]) == 16
     assert {"E", "A", "alpha", "B", "beta"} == set(record["law"]) == set(record["intervals"])
     assert ("do not tell" in shown) == bool(record["not_identified"])
+    assert record["target"]["loss"] == 2
     assert [p["name"] for p in record["predictions"]] == ["as configured", "ten times the data", "twice the size", "both"]
     assert (out / "scaling.png").read_bytes().startswith(b"\x89PNG")
     data.write_text(TEXT.replace("fox", "hen"), encoding="utf-8")
@@ -107,3 +114,13 @@ def test_the_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert failed.returncode == 2
     assert "on other data" in failed.stderr
     fails_with_one_line(script_here("train.py", "--scaling", "--model", "ngram"), "--scaling and --model ngram")
+    fails_with_one_line(script_here("train.py", "--target", 1.5), "--target 1.5 needs --scaling")
+    fails_with_one_line(script_here("train.py", "--scaling", "--target", 0), "--target 0: expected a loss above 0")
+
+
+def test_the_time_left_learns_from_the_runs_that_are_done() -> None:
+    expected = [0.0, 10.0, 20.0, 30.0]
+    assert seconds_left(expected, []) == 60
+    assert seconds_left(expected, [0.0]) == 60, "a run that was finished before tells nothing"
+    assert seconds_left(expected, [0.0, 15.0]) == pytest.approx(1.5 * 50)
+    assert seconds_left(expected, [0.0, 15.0, 40.0, 60.0]) == 0

@@ -88,20 +88,25 @@ class ScalingFit:
         return float(np.sqrt(np.mean([np.log(p.loss / self.law(p.parameters, p.tokens)) ** 2 for p in self.points])))
 
 
+def check_points(points: Sequence[Point], what: str) -> None:
+    """Raises DataError for losses that are not finite and positive, or for fewer than six runs, three sizes or three amounts of data."""
+    if bad := [p for p in points if not (p.parameters > 0 and p.tokens > 0 and p.loss > 0 and np.isfinite(p.loss))]:
+        raise DataError(f"{what} through {bad[0]}: expected numbers above 0")
+    sizes, amounts = ({getattr(p, name) for p in points} for name in ("parameters", "tokens"))
+    if len(points) < 6 or min(len(sizes), len(amounts)) < 3:
+        raise DataError(
+            f"{what} through {len(points)} runs of {len(sizes)} sizes and {len(amounts)} amounts of data: "
+            "expected at least 6 of 3 and 3, which its constants need"
+        )
+
+
 def fit_scaling_law(points: Sequence[Point], seed: int = 0, resamples: int = RESAMPLES) -> ScalingFit:
     """Returns the law with the smallest Σ Huber(log law - log L), and its uncertainty by a bootstrap of the residuals, which are
     scaled by √(n / (n - 5)) for the five fitted constants.
 
     Raises DataError for losses that are not finite and positive, or for fewer than six runs, three sizes or three amounts of data.
     """
-    if bad := [p for p in points if not (p.parameters > 0 and p.tokens > 0 and p.loss > 0 and np.isfinite(p.loss))]:
-        raise DataError(f"a scaling law through {bad[0]}: expected numbers above 0")
-    sizes, amounts = ({getattr(p, name) for p in points} for name in ("parameters", "tokens"))
-    if len(points) < 6 or min(len(sizes), len(amounts)) < 3:
-        raise DataError(
-            f"a scaling law through {len(points)} runs of {len(sizes)} sizes and {len(amounts)} amounts of data: "
-            "expected at least 6 of 3 and 3, for its five constants"
-        )
+    check_points(points, "a scaling law")
     search = _Search(*(np.log([getattr(p, name) for p in points]) for name in ("parameters", "tokens", "loss")))
     best = min(map(search.polished, search.starts(5)), key=search.cost)
     residuals = search.log_loss - search.predicted(best)

@@ -2,7 +2,8 @@
 
 No run reads a token twice: the batches of a first epoch do not overlap, and each run makes a part of them only.
 Each has its own complete schedule, the configured one with all its steps in proportion, since the losses in the middle of a
-longer run are worse than those of a run that ends there (Hoffmann et al. 2022, section 3.1).
+longer run are worse than those of a run that ends there (Hoffmann et al. 2022, section 3.1), and the learning rate that suits its width
+(`sizes.widened`).
 """
 
 import dataclasses
@@ -26,18 +27,20 @@ from tinylm.train.tasks.language_model_config import TrainConfig
 from tinylm.train.tasks.language_modeling import Run, make_batches, prepare
 from tinylm.train.tasks.loading import read_config
 
-WIDTHS = (0.25, 0.35, 0.5, 0.7)  # of the configured one
+WIDTHS = (0.25, 0.375, 0.5, 0.75)  # of the configured one
 AMOUNTS = (0.125, 0.25, 0.5, 1.0)  # of the tokens that the configured run reads, or of one pass where it reads more
 
 
 @dataclass(frozen=True)
 class ScalingPlan:
-    """runs: what to train, widths from narrow to wide, each with little data first.  train_tokens: in one pass."""
+    """runs: what to train, widths from narrow to wide, each with little data first.  train_tokens: in one pass, of whose whole batches
+    there are batches_per_pass."""
 
     config: TrainConfig
     runs: tuple[TrainConfig, ...]
     tokenizer: Tokenizer
     train_tokens: int
+    batches_per_pass: int
     unknown: Unknown = NOT_COUNTED  # words of the validation part
 
     def folder(self, out: Path, config: TrainConfig) -> Path:
@@ -51,8 +54,10 @@ def plan_scaling(config: TrainConfig, text: str | Corpus) -> ScalingPlan:
     Raises ConfigError if it does not allow three narrower widths or three amounts of data, DataError for too little data.
     """
     tokenizer, train_ids, _, _, unknown = prepare(config, text, None)
-    most = min(config.steps, make_batches(config, train_ids).batches_per_epoch)
-    widths = list({found.n_embd: found for found in (widened(config, factor) for factor in WIDTHS)}.values())
+    in_a_pass = make_batches(config, train_ids).batches_per_epoch
+    most = min(config.steps, in_a_pass)
+    others = (widened(config, factor) for factor in WIDTHS)
+    widths = list({found.n_embd: found for found in others if found.n_embd < config.n_embd}.values())
     amounts = list(dict.fromkeys(max(1, round(most * fraction)) for fraction in AMOUNTS))
     if len(widths) < 3:
         raise ConfigError(
@@ -60,11 +65,11 @@ def plan_scaling(config: TrainConfig, text: str | Corpus) -> ScalingPlan:
         )
     if len(amounts) < 3:
         raise ConfigError(f"{most} steps are a pass, or all that steps allows: a scaling law needs 8 or more, for 3 amounts of data")
-    runs = tuple(_scheduled(width, steps) for width, steps in itertools.product(widths, amounts))
-    return ScalingPlan(config, runs, tokenizer, len(train_ids), unknown)
+    runs = tuple(scheduled(width, steps) for width, steps in itertools.product(widths, amounts))
+    return ScalingPlan(config, runs, tokenizer, len(train_ids), in_a_pass, unknown)
 
 
-def _scheduled(config: TrainConfig, steps: int) -> TrainConfig:
+def scheduled(config: TrainConfig, steps: int) -> TrainConfig:
     """Returns the config with its whole schedule in this number of steps, validated and saved at the end."""
     fraction = steps / config.schedule_steps
     warmup, dropout_ramp = (round(n * fraction) for n in (config.warmup, config.dropout_ramp))
@@ -72,6 +77,11 @@ def _scheduled(config: TrainConfig, steps: int) -> TrainConfig:
         config, steps=steps, schedule_steps=steps, warmup=warmup, dropout_ramp=dropout_ramp,
         eval_every=steps, save_every=steps, keep=1, patience=0, sample_every=0,
     )  # fmt: skip
+
+
+def tokens_read(config: TrainConfig) -> int:
+    """Returns how many tokens a run reads."""
+    return config.steps * config.batch_size * config.block_size
 
 
 def finished(plan: ScalingPlan, config: TrainConfig, out: Path, text: str | Corpus) -> dict[str, Any] | None:
@@ -88,16 +98,29 @@ def finished(plan: ScalingPlan, config: TrainConfig, out: Path, text: str | Corp
     return read_json(folder / "summary.json") if exists(folder / "summary.json") else None
 
 
-def seconds_left(plan: ScalingPlan, out: Path, text: str | Corpus, scratch: Path) -> float:
-    """Returns about how long the unfinished runs will take, measured for each width on its first steps, in scratch folders."""
-    missing = [config for config in plan.runs if finished(plan, config, out, text) is None]
-    total = 0.0
-    for width, group in itertools.groupby(missing, key=lambda config: config.n_embd):
+def expected_seconds(plan: ScalingPlan, out: Path, text: str | Corpus, scratch: Path) -> list[float]:
+    """Returns about how long each of the runs will take, 0 for a finished one, measured for each width on its first steps, in scratch
+    folders."""
+    taken = []
+    for width, group in itertools.groupby(plan.runs, key=lambda config: config.n_embd):
         runs = list(group)
+        missing = [finished(plan, config, out, text) is None for config in runs]
+        if not any(missing):
+            taken += [0.0] * len(runs)
+            continue
         found = estimate(runs[-1], scratch / f"width-{width}", text, plan.tokenizer, seconds=0.5).seconds
-        steps = sum(config.steps for config in runs) / runs[-1].steps
-        total += steps * (found.steps + found.records) + len(runs) * (found.start + found.validations + found.checkpoints)
-    return total
+        once = found.start + found.validations + found.checkpoints
+        in_steps = (found.steps + found.records) / runs[-1].steps
+        taken += [once + in_steps * config.steps if needed else 0.0 for config, needed in zip(runs, missing, strict=True)]
+    return taken
+
+
+def seconds_left(expected: list[float], done: list[float]) -> float:
+    """Returns about how long the rest of the runs takes, if they err as much as the first ones did.
+
+    expected: of all runs; done: what the first ones took, 0 for those that were finished before."""
+    known = sum(seconds for seconds, took in zip(expected, done, strict=False) if took)
+    return sum(expected[len(done) :]) * (sum(done) / known if known else 1.0)
 
 
 def trained_point(
@@ -111,4 +134,4 @@ def trained_point(
         summary = train(Run(config, folder, text, plan.tokenizer, resume=exists(folder / "config.json")))
     if summary is None:
         return None
-    return Point(summary["parameters"], config.steps * config.batch_size * config.block_size, summary["val_loss"])
+    return Point(summary["parameters"], tokens_read(config), summary["val_loss"])

@@ -1,4 +1,4 @@
-"""The same model in other widths, and its number of parameters."""
+"""The same model in other widths, with the learning rate that suits each, and its number of parameters."""
 
 import dataclasses
 from collections.abc import Callable
@@ -6,12 +6,19 @@ from collections.abc import Callable
 from tinylm.models import LanguageModel, sizes
 from tinylm.train.tasks.language_model_config import RECURRENT, TrainConfig, build_model
 
+LR_BY_WIDTH = 1.0  # Yang et al. 2022, arXiv:2203.03466, table 3: Adam on hidden matrices, lr ∝ 1 / fan_in
+
 
 def widened(config: TrainConfig, factor: float) -> TrainConfig:
-    """Returns the same model about `factor` times as wide, in whole widths of a head."""
+    """Returns the same model about `factor` times as wide, in whole widths of a head, with its learning rates:
+    lr and min_lr ∝ width^-LR_BY_WIDTH, to three digits."""
     unit = _unit(config)
     width = max(unit, unit * round(config.n_embd * factor / unit))
-    return dataclasses.replace(config, n_embd=width, n_hidden=max(1, round(config.n_hidden * width / config.n_embd)))
+    if width == config.n_embd:
+        return config
+    slower = (config.n_embd / width) ** LR_BY_WIDTH
+    lr, min_lr = (float(f"{rate * slower:.3g}") for rate in (config.lr, config.min_lr))
+    return dataclasses.replace(config, n_embd=width, n_hidden=max(1, round(config.n_hidden * width / config.n_embd)), lr=lr, min_lr=min_lr)
 
 
 def _unit(config: TrainConfig) -> int:
