@@ -11,13 +11,13 @@ import numpy as np
 import tyro
 from rich.table import Table
 from rich.text import Text
+from support import figures
+from support.tables import screen
+from support.texts import warn_of_changes
 
 import tinylm
 from reach.curves import Curve, check, new_figure
 from reach.examples import beyond_ngram
-from support import figures
-from support.tables import screen
-from support.texts import warn_of_changes
 from tinylm.data.tokenizers import Tokenizer
 from tinylm.data.unknown import same_tokens, unknown_in
 from tinylm.decode.context import log_probabilities_given, sample_positions

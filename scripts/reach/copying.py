@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 from rich.table import Table
+from support import figures
+from support.tables import screen
 
 import tinylm
 from reach.curves import Curve, check, new_figure
-from support import figures
-from support.tables import screen
 from tinylm.data.copy_task import CopyTask
 from tinylm.errors import ConfigError
 from tinylm.studies.copying import COPIERS, copier_config, recall, train_copier

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 from rich.text import Text
-
 from support.tables import screen
+
 from tinylm.data.tokenizers import Tokenizer, token_texts
 from tinylm.decode.context import log_probabilities_given
 from tinylm.models import LanguageModel, NgramLM

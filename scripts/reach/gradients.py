@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from rich.table import Table
+from support import figures
+from support.tables import screen
 
 import tinylm
 from reach.copying import shown
 from reach.curves import check
-from support import figures
-from support.tables import screen
 from tinylm.data.copy_task import CopyTask
 from tinylm.engine.random_keys import philox
 from tinylm.errors import ConfigError

@@ -267,7 +267,11 @@ def test_help() -> None:
         result = script_here("long_range.py", *arguments)
         assert result.returncode == 0
         assert "usage: python scripts/long_range.py copy" in result.stdout
-    for command, flags in (("copy", ("--gaps", "--steps")), ("gradients", ("--distances", "--steps")), ("context", ("--positions", "--contexts"))):
+    for command, flags in (
+        ("copy", ("--gaps", "--steps")),
+        ("gradients", ("--distances", "--steps")),
+        ("context", ("--positions", "--contexts")),
+    ):
         result = script_here("long_range.py", command, "--help")
         assert result.returncode == 0
         for flag in (*flags, "--out", "--dry-run"):

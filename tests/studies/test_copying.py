@@ -124,7 +124,7 @@ def test_a_run_is_a_function_of_its_seed(kind: str) -> None:
 
 
 def test_errors() -> None:
-    with pytest.raises(ConfigError, match="model 'oracle': expected one of ngram, rnn, rnn-tanh-identity, .*, lstm, gru, gpt"):
+    with pytest.raises(ConfigError, match=r"model 'oracle': expected one of ngram, rnn, rnn-tanh-identity, .*, lstm, gru, gpt"):
         copier_config("oracle", TASK, 5)
     with pytest.raises(ConfigError, match="steps is 0: expected at least 1"):
         copier_config("rnn", TASK, 5, 0)

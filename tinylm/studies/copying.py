@@ -106,8 +106,9 @@ def train_copier(
     """Returns a model trained on config.steps batches, with the loss of the repeated payload alone, by a `Curriculum` of gaps;
     an n-gram model counts sequences of all gaps. It is in evaluation mode.
 
-    start: as `new_copier` has it; gradual: as `Curriculum` has it. `report` gets a record every log_every steps and after the last one: the step, the mean loss
-    since the last record, and the longest gap that the curriculum has come to. Raises AnomalyError if the gradient is no longer finite.
+    start: as `new_copier` has it; gradual: as `Curriculum` has it. `report` gets a record every log_every steps and after the last
+    one: the step, the mean loss since the record before, and the longest gap that training has come to. Raises AnomalyError if the
+    gradient is no longer finite.
     """
     if config.model == "ngram":
         batches = (training_sequences(task, longest, config, step) for step in range(config.steps))
