@@ -25,6 +25,9 @@ from tinylm.studies.state_gradients import jacobian_norms, theory
 
 _WHEN = ("before", "after")
 _LOWEST, _HIGHEST = 1e-9, 1e3  # what is drawn
+_COLUMNS = 5  # of panels, at most
+_OF_STATE = r"$\partial h_T\,/\,\partial h_t$"
+_OF = {"lstm": r"$\partial (h, c)_T\,/\,\partial (h, c)_t$", "gpt": r"$\partial\,$output$_T\,/\,\partial\,$embedding$_t$"}
 _STREAM = 1 << 33  # the key of the random stream of the sequences, which no training and no test of `copy` uses
 
 
@@ -97,17 +100,18 @@ def print_table(measured: dict[str, dict[str, Any]], distances: Sequence[int]) -
             table.add_row(name if when == "before" else "", when, *(f"{one['norm'][k]:.2g}" for k in distances), *theory_cells)
     screen().print(table)
     print("root mean square, over all directions, of the factor by which a gradient changes; 1: it is as long as before")
+    print("of an LSTM h and c together; a GPT has no state: its last output by the input embedding of the earlier token")
     print("bound: the largest slope times the largest singular value of W_hh, the most per token; radius: with its spectral radius")
 
 
 def drawn(measured: dict[str, dict[str, Any]]) -> Figure:
     """Returns one panel per model: the norm by distance before and after training, and theory's bounds."""
-    columns = min(3, len(measured))
-    lines = math.ceil(len(measured) / columns)
-    figure = Figure(figsize=(3.3 * columns, 0.6 + 2.1 * lines), layout="constrained")
+    lines = math.ceil(len(measured) / _COLUMNS)
+    columns = math.ceil(len(measured) / lines)
+    figure = Figure(figsize=(1 + 2.5 * columns, 0.8 + 2.4 * lines), layout="constrained")
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
     for axes, (name, both) in zip(panels.flat, measured.items(), strict=False):
-        axes.set_title(name, fontsize=10)
+        axes.set_title(f"{name}\n{_OF.get(COPIERS[name].kind, _OF_STATE)}", fontsize=9)
         for when, color in zip(_WHEN, ("tab:orange", "tab:blue"), strict=True):
             norms = np.array(both[when]["norm"])
             k = np.arange(len(norms))
