@@ -29,7 +29,8 @@ def beyond_ngram(
     true token, and the examples of the model that is best with its longest; returns both for JSON.
 
     scores: log p at the positions by model and context. The n-gram model is the first of them; without one there is nothing to
-    compare with. An example is one of the positions where the model's own log p gains most from its context beyond that of the n-gram.
+    compare with. The examples are the positions where log p with the longer context is most above both that of the same model without it
+    and that of the n-gram model: what the n-gram's tokens tell neither.
     """
     ngram = next((name for name, model in models.items() if isinstance(model, NgramLM)), None)
     if ngram is None:
@@ -47,7 +48,7 @@ def beyond_ngram(
         longest = max(scores[name])
         near, far = log_probabilities_given(models[name], ids, positions, window, device), scores[name][longest]
         gain = far - near
-        chosen = np.argsort(-gain, kind="stable")[:_EXAMPLES]
+        chosen = np.argsort(np.maximum(near, by_ngram) - far, kind="stable")[:_EXAMPLES]
         better, worse = int((gain > _NOTABLE).sum()), int((gain < -_NOTABLE).sum())
         share = (f"{100 * n / len(gain):.0f} %" for n in (better, worse))
         table.add_row(Text(name), f"{longest}", f"{gain.mean():.4f}", *share)
@@ -77,8 +78,8 @@ def example(tokenizer: Tokenizer, ids: np.ndarray, position: int, window: int, l
 def print_examples(name: str, found: dict[str, Any], ngram: str, window: int, count: int) -> None:
     longest = found["tokens_given"]
     print(
-        f"\nwhere context beyond {window} tokens helps {name} most: of the {count:,} tokens those with the largest gain of its own log p\n"
-        f"[ ]: what {ngram} sees; p of the true next token"
+        f"\nwhere context beyond {window} tokens helps {name} most: of the {count:,} tokens those where its log p gains most over the better\n"
+        f"of two that see [ ]: {ngram}, and itself without the rest; p of the true next token"
     )
     table = Table("position", "text before", "next", "p, n-gram", f"p, {window} given", f"p, {longest} given", box=None)
     for one in found["examples"]:
