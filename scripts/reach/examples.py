@@ -78,8 +78,8 @@ def example(tokenizer: Tokenizer, ids: np.ndarray, position: int, window: int, l
 def print_examples(name: str, found: dict[str, Any], ngram: str, window: int, count: int) -> None:
     longest = found["tokens_given"]
     print(
-        f"\nwhere context beyond {window} tokens helps {name} most: of the {count:,} tokens those where its log p gains most over the better\n"
-        f"of two that see [ ]: {ngram}, and itself without the rest; p of the true next token"
+        f"\nwhere context beyond {window} tokens helps {name} most: of the {count:,} tokens those where its log p\n"
+        f"gains most over the better of two that see [ ]: {ngram}, and itself without the rest; p of the true next token"
     )
     table = Table("position", "text before", "next", "p, n-gram", f"p, {window} given", f"p, {longest} given", box=None)
     for one in found["examples"]:
