@@ -23,7 +23,7 @@ class Theory(NamedTuple):
     """What the recurrent weights W of a plain RNN of one layer tell, with γ the largest slope of its nonlinearity.
 
     bound: γ σ_max(W), by which the norm of a gradient grows in a step at most: ‖∂h_T/∂h_t‖ ≤ bound^(T-t) (Pascanu et al. 2013, eq. 7).
-    radius: γ ρ(W), with the largest absolute eigenvalue; below 1 it is enough for gradients to vanish.
+    radius: γ ρ(W), with the largest absolute eigenvalue: in a linear network gradients vanish if it is below 1.
     """
 
     bound: float
