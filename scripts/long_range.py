@@ -1,4 +1,4 @@
-"""Measures how far back language models see: by a copy task across noise, by gradients, and by the length of the context."""
+"""Measures how far back language models see: a copy task across noise, gradients, loss by context."""
 
 from reach.context import Context, context
 from reach.copying import Copy, copy
