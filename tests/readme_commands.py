@@ -29,6 +29,10 @@ SHORTER = {  # the command: what runs in its place
     "python scripts/train.py --init smollm2 --lora-rank 8 --data notes.txt --out runs/notes": "python scripts/train.py "
     "--init smollm2 --lora-rank 8 --data notes.txt --out runs/notes --block-size 8 --steps 2",
     "python scripts/long_range.py context RUN '[RUN' '...]'": "python scripts/long_range.py context runs/gpt-tinyshakespeare --dry-run",
+    "python scripts/long_range.py context runs/far/7gram runs/far/rnn runs/far/lstm runs/far/gru runs/far/gpt": "python "
+    "scripts/long_range.py context runs/7gram runs/gru runs/gpt-tinyshakespeare --contexts 1 8 --dry-run",
+    "python scripts/long_range.py copy --no-curriculum": "python scripts/long_range.py copy --no-curriculum --models rnn --dry-run",
+    "python scripts/long_range.py gradients": "python scripts/long_range.py gradients --models rnn gpt --dry-run",
     "python scripts/compare_gradients.py --model gpt --steps 100": "python scripts/compare_gradients.py --model gpt --steps 100",
     # one process per point, side and model; tests/scripts/test_growth.py goes through all of them
     "python scripts/growth.py --against torch": "python scripts/growth.py --plot sequence --dry-run",

@@ -10,7 +10,7 @@ from tinylm.data.copy_task import CopyTask
 from tinylm.engine.tensor import Tensor
 from tinylm.errors import AnomalyError, ConfigError
 from tinylm.models import LanguageModel, NgramLM
-from tinylm.studies.copying import COPIERS, copier_config, recall, train_copier, training_sequences
+from tinylm.studies.copying import COPIERS, Curriculum, copier_config, recall, train_copier, training_sequences
 
 TASK = CopyTask()
 
@@ -69,6 +69,37 @@ def test_training_sequences_have_all_gaps_up_to_the_longest() -> None:
     assert not np.array_equal(rows[5], training_sequences(TASK, 20, dataclasses.replace(config, seed=4), 5))
 
 
+def test_the_curriculum_goes_on_when_the_loss_of_50_steps_is_low() -> None:
+    curriculum, gaps = Curriculum(TASK, 30), []
+    for loss in (1.0, 0.2, 0.21, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0):  # a tenth of ln 8 is 0.208
+        for step in range(50):
+            assert curriculum.now == (gaps[-1] if gaps else 1), f"no change at step {step} of 50"
+            curriculum.add(loss)
+        gaps.append(curriculum.now)
+    assert gaps == [1, 2, 2, 4, 7, 11, 17, 26, 30]
+    assert Curriculum(TASK, 30, gradual=False).now == 30
+
+
+def test_the_mean_of_the_steps_counts_not_the_last_loss() -> None:
+    curriculum = Curriculum(TASK, 30)
+    for step in range(50):
+        curriculum.add(0.0 if step else 100.0)
+    assert curriculum.now == 1
+
+
+def test_the_plain_rnn_learns_to_copy_by_the_curriculum() -> None:
+    """It comes to longer gaps step by step, and recalls what is far beyond a 7-gram; its report says how far it came."""
+    easy = CopyTask(payload=1, symbols=2, noise=2)
+    config = dataclasses.replace(copier_config("rnn-tanh-identity", easy, 10, 500), n_embd=16, n_hidden=16, lr=1e-2, log_every=200)
+    records: list[dict] = []
+    model = train_copier(easy, config, 10, records.append, start="identity")
+    assert [r["step"] for r in records] == [200, 400, 500]
+    reached = [r["longest_gap"] for r in records]
+    assert reached == sorted(reached)
+    assert reached[0] < reached[-1] == 10
+    assert min(recall(model, easy, gap, 200) for gap in (1, 5, 10)) > 0.95
+
+
 def test_attention_learns_to_copy() -> None:
     easy = CopyTask(payload=2, symbols=4, noise=2)
     config = dataclasses.replace(copier_config("gpt", easy, 4, 300), n_embd=32, lr=5e-3, log_every=100)
@@ -93,7 +124,7 @@ def test_a_run_is_a_function_of_its_seed(kind: str) -> None:
 
 
 def test_errors() -> None:
-    with pytest.raises(ConfigError, match="model 'oracle': expected one of ngram, rnn, lstm, gpt"):
+    with pytest.raises(ConfigError, match=r"model 'oracle': expected one of ngram, rnn, rnn-tanh-identity, .*, lstm, gru, gpt"):
         copier_config("oracle", TASK, 5)
     with pytest.raises(ConfigError, match="steps is 0: expected at least 1"):
         copier_config("rnn", TASK, 5, 0)
