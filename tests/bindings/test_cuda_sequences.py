@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cuda_on_cpu.emulator import LaunchError
+from cuda_on_cpu.fixtures import has_gpu
 from kernel_helpers import GATES, assert_agrees, recurrent_inputs
 from op_cases import run
 
@@ -69,9 +71,9 @@ def test_a_plan_fits() -> None:
 
 @pytest.mark.usefixtures("cuda")
 class TestOnTheDevice:
-    def results(self, name: str, card: Card, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> list[np.ndarray]:
+    def results(self, name: str, card: Card, monkeypatch: pytest.MonkeyPatch, hidden: int = 9, **settings: Any) -> list[np.ndarray]:
         monkeypatch.setattr(sequences, "card_of", lambda array: card)
-        arrays = recurrent_inputs(name, steps=3, batch=6, width=2, hidden=9)
+        arrays = recurrent_inputs(name, steps=3, batch=6, width=2, hidden=hidden)
         outputs, gradients = run(name, [to_device(a.astype(np.float32), "cuda") for a in arrays], dict(settings))
         return [a for a in (*outputs, *gradients) if a is not None]
 
@@ -99,6 +101,12 @@ class TestOnTheDevice:
         assert bool(plan(card, 6, 9, gates, True)) == (gates == 1)
         monkeypatch.setattr(sequences, "card_of", lambda array: card)
         assert_agrees(name, *recurrent_inputs(name, batch=6, hidden=9), lengths=np.array([3, 1, 3, 2, 1, 3]))
+
+    @pytest.mark.skipif(has_gpu(), reason="a GPU has room for these blocks")
+    def test_more_blocks_than_the_card_has_room_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The emulated card has three multiprocessors with at most 16 blocks each; a plan for a hundred is refused, and does not hang."""
+        with pytest.raises(LaunchError, match="rnn_sequence_forward: too large for a cooperative launch: 50 blocks"):
+            self.results("rnn", Card(100, 65_536, True), monkeypatch, hidden=50)
 
     def test_what_the_card_says(self) -> None:
         card = sequences.card_of(to_device(np.zeros(1, np.float32), "cuda"))
