@@ -56,8 +56,8 @@ def test_a_plan_fits() -> None:
     rng, fitting = np.random.default_rng(0), 0
     for _ in range(3000):
         card = Card(int(rng.integers(1, 150)), int(rng.integers(1, 228)) * 1024, True)
-        batch, hidden, gates, backward = int(rng.integers(1, 70)), int(rng.integers(1, 1100)), int(rng.integers(1, 5)), bool(rng.integers(2))
-        found = plan(card, batch, hidden, gates, backward)
+        batch, hidden, gates, backward = (int(rng.integers(*limits)) for limits in ((1, 70), (1, 1100), (1, 5), (2,)))
+        found = plan(card, batch, hidden, gates, bool(backward))
         if found is None:
             continue
         fitting += 1

@@ -86,7 +86,7 @@ def test_a_grid_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert meet(CODE, 2, shared=40_000).shape == (2, 40, 2)
     with pytest.raises(LaunchError, match="too large for a cooperative launch: 3 blocks, the card has room for 2 at a time"):
         meet(CODE, 3, shared=40_000)
-    with pytest.raises(LaunchError, match="deadlock: .* 1 blocks have not begun, since 2 run at a time"):
+    with pytest.raises(LaunchError, match=r"deadlock: .* 1 blocks have not begun, since 2 run at a time"):
         meet(CODE, 3, cooperative=False, shared=40_000)
     with pytest.raises(LaunchError, match="line 12: a block waits for another one, in a launch that is not cooperative"):
         meet(CODE, 2, cooperative=False, shared=40_000)

@@ -172,11 +172,12 @@ def _recurrent(name: str, gates: int) -> Callable[[], None]:
 
 
 def _sequence(name: str, gates: int, lengths: list[int]) -> None:
-    """Runs a layer in one launch per direction: three blocks of 3, 3 and 1 hidden units, which have 4 of the 9 rows at a time (backward)."""
+    """Runs a layer in one launch per direction: three blocks of 3, 3 and 1 hidden units, which have 4 of the 9 rows at a time backward."""
     hidden, batch = 7, len(lengths)
-    shapes = (gates * hidden, 5), (gates * hidden, hidden), (gates * hidden,), (gates * hidden,), *[(batch, hidden)] * (1 + (name == "lstm"))
+    rows, states = gates * hidden, 2 if name == "lstm" else 1
+    shapes = (rows, 5), (rows, hidden), (rows,), (rows,), *[(batch, hidden)] * states
     arrays = [normal(3, batch, 5), *(normal(*shape, seed=i, scale=0.3) for i, shape in enumerate(shapes, 1))]
-    card = sequences.Card(3, 4 * (3 * gates * hidden + 4 * (gates * hidden + 3)), cooperative=True)
+    card = sequences.Card(3, 4 * (3 * rows + 4 * (rows + 3)), cooperative=True)
     with patch.object(sequences, "card_of", lambda array: card):
         agree(name, *arrays)
         agree(name, *arrays, lengths=lengths, reverse=True)

@@ -144,7 +144,9 @@ class Kernel:
         if not Card.cooperative:
             raise LaunchError(f"{self.name}: the card has no cooperative launches")
         if blocks > resident:
-            raise LaunchError(f"{self.name}: too large for a cooperative launch: {blocks} blocks, the card has room for {resident} at a time")
+            raise LaunchError(
+                f"{self.name}: too large for a cooperative launch: {blocks} blocks, the card has room for {resident} at a time"
+            )
         if blocks * threads > MOST_THREADS:
             raise LaunchError(f"{self.name}: the emulator has stacks for {MOST_THREADS} threads, {blocks} blocks have {blocks * threads}")
 
@@ -164,7 +166,9 @@ class Kernel:
         grid, block, shared_mem, order, resident, cooperative = how
         regions = (_Region * max(len(initial), 1))(*[(x.ctypes.data, y.ctypes.data, x.size) for x, y in zip(initial, result, strict=True)])
         values = (_Argument * max(len(arguments), 1))(*arguments)
-        launch = _Launch(_Dim3(*grid), _Dim3(*block), shared_mem, order, resident, cooperative, len(initial), len(arguments), regions, values)
+        launch = _Launch(
+            _Dim3(*grid), _Dim3(*block), shared_mem, order, resident, cooperative, len(initial), len(arguments), regions, values
+        )
         if self.library.cu_run(ctypes.byref(self.entry), ctypes.byref(launch)):
             raise LaunchError(f"{self.name}: {launch.error.decode()} (order {order})")
 

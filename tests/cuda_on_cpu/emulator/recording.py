@@ -47,7 +47,7 @@ class Recorder:
         expected: Sequence[np.ndarray],
         arguments: Sequence[tuple[int, int]],
     ) -> None:
-        """Called at every launch: records what replay.cpp reads, in its order. how: grid, block, shared memory, whether it is cooperative."""
+        """Called at every launch: records what replay.cpp reads, in its order. how: grid, block, shared memory, cooperative or not."""
         of_file = self.launches.setdefault((kernel.module.code, kernel.module.options), {})
         key = (kernel.name, *how, *[x.size for x in initial], *arguments)
         if key in of_file:

@@ -216,7 +216,8 @@ runtime.getDeviceCount = lambda: 1
 runtime.getDevice = lambda: 0
 runtime.deviceSynchronize = lambda: synchronise("deviceSynchronize()")
 runtime.driverGetVersion = runtime.runtimeGetVersion = lambda: 12090
-runtime.getDeviceProperties = lambda device: {"name": b"an emulated GPU", "major": 7, "minor": 5, "multiProcessorCount": Card.multiprocessors}
+PROPERTIES = {"name": b"an emulated GPU", "major": 7, "minor": 5}
+runtime.getDeviceProperties = lambda device: {**PROPERTIES, "multiProcessorCount": Card.multiprocessors}
 ATTRIBUTES: dict[int, Callable[[], int]] = {  # cudaDeviceAttr -> its value
     16: lambda: Card.multiprocessors,
     95: lambda: int(Card.cooperative),

@@ -22,10 +22,10 @@ def _blocks(states):
 
 
 def _plans(scan, weight, gates):
-    """Returns the plans of the forward and the backward pass, None for one that is launched step by step, and the arguments of both."""
+    """Returns the plans of the forward and the backward pass, None for one that is launched step by step, and whether operands are rounded."""
     card = sequences.card_of(weight)
     forward, backward = (sequences.plan(card, scan.batch, scan.hidden, gates, backward) for backward in (False, True))
-    return forward, backward, (scan, products_mode.rounded)
+    return forward, backward, products_mode.rounded
 
 
 def _received(scan, dtype, dy, *finals):
@@ -45,9 +45,9 @@ def rnn(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, nonl
     z = input_products(scan, x, weight_ih, bias_ih, bias_hh)
     h_before, h = scan.states(h0, z)
     operand, w_hh = operand_now(), contiguous(weight_hh)
-    forward, backward, how = _plans(scan, w_hh, 1)
+    forward, backward, rounded = _plans(scan, w_hh, 1)
     if forward:
-        sequences.launch(_RNN, "rnn_sequence_forward", forward, *how, (w_hh, z, h_before, h), kind)
+        sequences.launch(_RNN, "rnn_sequence_forward", forward, scan, rounded, (w_hh, z, h_before, h), kind)
     else:
         right = operand(contiguous(w_hh.T))
         for t, n in scan.steps:
@@ -57,7 +57,7 @@ def rnn(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, nonl
     def vjp(dy, dh_n):
         (dy, dh), dz = _received(scan, z.dtype, dy, dh_n), xp.empty_like(z)
         if backward:
-            sequences.launch(_RNN, "rnn_sequence_backward", backward, *how, (w_hh, h, dy, dh, dz), kind)
+            sequences.launch(_RNN, "rnn_sequence_backward", backward, scan, rounded, (w_hh, h, dy, dh, dz), kind)
         else:
             right = operand(w_hh)
             for t, n in reversed(scan.steps):
@@ -78,9 +78,9 @@ def lstm(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, c0=None, 
     h_before, h = scan.states(h0, gates)
     c_before, c = scan.states(c0, gates)
     operand, w_hh = operand_now(), contiguous(weight_hh)
-    forward, backward, how = _plans(scan, w_hh, 4)
+    forward, backward, rounded = _plans(scan, w_hh, 4)
     if forward:
-        sequences.launch(_LSTM, "lstm_sequence_forward", forward, *how, (w_hh, gates, h_before, c_before, h, c))
+        sequences.launch(_LSTM, "lstm_sequence_forward", forward, scan, rounded, (w_hh, gates, h_before, c_before, h, c))
     else:
         right, product = operand(contiguous(w_hh.T)), xp.empty_like(gates[0])
         for t, n in scan.steps:
@@ -92,7 +92,7 @@ def lstm(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, c0=None, 
     def vjp(dy, dh_n, dc_n):
         (dy, dh, dc), dz = _received(scan, gates.dtype, dy, dh_n, dc_n), xp.empty_like(gates)
         if backward:
-            sequences.launch(_LSTM, "lstm_sequence_backward", backward, *how, (w_hh, gates, c_before, c, dy, dh, dc, dz))
+            sequences.launch(_LSTM, "lstm_sequence_backward", backward, scan, rounded, (w_hh, gates, c_before, c, dy, dh, dc, dz))
         else:
             right = operand(w_hh)
             for t, n in reversed(scan.steps):
@@ -116,9 +116,9 @@ def gru(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, reve
     h_before, h = scan.states(h0, gates)
     operand, w_hh = operand_now(), contiguous(weight_hh)
     s_n, bias = xp.empty(h.shape, h.dtype), None if bias_hh is None else contiguous(bias_hh)
-    forward, backward, how = _plans(scan, w_hh, 3)
+    forward, backward, rounded = _plans(scan, w_hh, 3)
     if forward:
-        sequences.launch(_GRU, "gru_sequence_forward", forward, *how, (w_hh, gates, bias, h_before, s_n, h))
+        sequences.launch(_GRU, "gru_sequence_forward", forward, scan, rounded, (w_hh, gates, bias, h_before, s_n, h))
     else:
         right, product = operand(contiguous(w_hh.T)), xp.empty_like(gates[0])
         for t, n in scan.steps:
@@ -128,7 +128,7 @@ def gru(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, h0=None, /, *, reve
     def vjp(dy, dh_n):
         (dy, dh), da, ds = _received(scan, gates.dtype, dy, dh_n), xp.empty_like(gates), xp.empty_like(gates)
         if backward:
-            sequences.launch(_GRU, "gru_sequence_backward", backward, *how, (w_hh, gates, s_n, h_before, dy, dh, da, ds))
+            sequences.launch(_GRU, "gru_sequence_backward", backward, scan, rounded, (w_hh, gates, s_n, h_before, dy, dh, da, ds))
         else:
             right, product, handed = operand(w_hh), xp.empty_like(dh), 0
             for t, n in reversed(scan.steps):

@@ -26,8 +26,8 @@ class Card(NamedTuple):
 def card_of(array: Array) -> Card:
     """Returns what the GPU has where the array is. The driver knows it: nothing waits."""
     runtime, device = array_module(array).cuda.runtime, array.device.id
-    attributes = runtime.cudaDevAttrMultiProcessorCount, runtime.cudaDevAttrMaxSharedMemoryPerBlockOptin, runtime.cudaDevAttrCooperativeLaunch
-    multiprocessors, shared_bytes, cooperative = (runtime.deviceGetAttribute(attribute, device) for attribute in attributes)
+    names = "MultiProcessorCount", "MaxSharedMemoryPerBlockOptin", "CooperativeLaunch"
+    multiprocessors, shared_bytes, cooperative = (runtime.deviceGetAttribute(getattr(runtime, f"cudaDevAttr{n}"), device) for n in names)
     return Card(multiprocessors, shared_bytes, bool(cooperative))
 
 
