@@ -68,11 +68,10 @@ __device__ __forceinline__ void products(const float* x, const float* w, float* 
 // a multiprocessor's own L1 cache may have older bytes.
 __device__ __forceinline__ void products_of(const Sequence& s, const float* from, float* x, const float* w, float* sums, int rows,
                                             int outputs, int inner) {
-    __syncthreads();  // x and sums may still be in use
     for (int i = threadIdx.x; i < rows * inner; i += blockDim.x) x[i] = s.operand(__ldcg(from + i));
-    __syncthreads();
+    __syncthreads();  // x and w are there, and nobody reads the earlier sums
     products(x, w, sums, rows, outputs, inner);
-    __syncthreads();
+    __syncthreads();  // the sums are there, and nobody reads x
 }
 
 // h_before, h (T, N, H): the same memory one step apart. memory: G units H + tile (H + G units) floats of shared memory.

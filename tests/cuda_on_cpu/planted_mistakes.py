@@ -99,7 +99,8 @@ MUTATIONS = [
         f"    if (threadIdx.x == 0) {{\n{ARRIVES}",
     ),
     Mutation("rnn", "only the first thread waits", "arrived\n    }\n    __syncthreads();\n", "arrived\n    }\n"),
-    Mutation("gru", "the next rows too early", BARRIER + "  // x and sums may still be in use\n", ""),
+    Mutation("rnn", "multiplies before the rows are there", BARRIER + "  // x and w are there, and nobody reads the earlier sums\n", ""),
+    Mutation("rnn", "the sums before they are there", BARRIER + "  // the sums are there, and nobody reads x\n", ""),
     Mutation("rnn", "dh too early", BARRIER + "  // dh of the step after this one is complete\n", ""),
     # warps
     Mutation("layer_norm", "warp_sum begins at 8", "int offset = 16", "int offset = 8"),

@@ -22,7 +22,7 @@ def _blocks(states):
 
 
 def _plans(scan, weight, gates):
-    """Returns the plans of the forward and the backward pass, None for one that is launched step by step, and whether operands are rounded."""
+    """Returns the plans of the forward and the backward pass, None for one launched step by step, and whether operands are rounded."""
     card = sequences.card_of(weight)
     forward, backward = (sequences.plan(card, scan.batch, scan.hidden, gates, backward) for backward in (False, True))
     return forward, backward, products_mode.rounded
