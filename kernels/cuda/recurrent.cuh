@@ -120,9 +120,8 @@ __device__ __forceinline__ void backward_steps(const Sequence& s, const float* w
             const long long row0 = t * s.batch + r0;
             const int rows = min(s.tile, s.batch - r0);
             products_of(s, ds + row0 * inner, x, w, sums, rows, count, inner);
-            for (int i = threadIdx.x; i < rows * count; i += blockDim.x)
-                if (!s.running || s.running[row0 + i / count])
-                    dh[(long long)(r0 + i / count) * hidden + s.first() + i % count] += sums[i];
+            for (int i = threadIdx.x; i < rows * count; i += blockDim.x)  // sums are 0 for a row that took no part
+                dh[(long long)(r0 + i / count) * hidden + s.first() + i % count] += sums[i];
         }
     }
 }
