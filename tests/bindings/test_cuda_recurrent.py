@@ -8,11 +8,19 @@ import pytest
 from kernel_helpers import GATES, assert_agrees, assert_refuses_as_the_reference, recurrent_inputs, without
 
 from tinylm import Tensor
-from tinylm.bindings.cuda import recurrent
+from tinylm.bindings.cuda import recurrent, sequences
 from tinylm.bindings.cuda.launching import CudaSource
 from tinylm.engine.devices import to_device
 
 pytestmark = pytest.mark.usefixtures("cuda")
+
+
+@pytest.fixture(params=["in one launch", "step by step"], autouse=True)
+def how(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Makes a layer run as on a GPU whose blocks may wait for each other, or as on one where they may not."""
+    if request.param == "step by step":
+        monkeypatch.setattr(sequences, "card_of", lambda array: sequences.Card(1, 0, cooperative=False))
+    return request.param
 
 
 @pytest.mark.parametrize("name", GATES)
@@ -111,12 +119,20 @@ def test_cotangents_of_another_dtype(name: str, lengths: Any) -> None:
 
 @pytest.mark.parametrize("name", GATES)
 @pytest.mark.parametrize("lengths", [None, (2, 4, 1, 2)], ids=["no lengths", "lengths"])
-def test_one_launch_per_step_and_no_wait(name: str, lengths: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_launches_and_no_wait(name: str, lengths: Any, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     arrays = on_device(*recurrent_inputs(name, steps=4))
     launched: list[str] = []
-    launch = CudaSource.launch
-    monkeypatch.setattr(CudaSource, "launch", lambda self, kernel, *args: (launched.append(kernel), launch(self, kernel, *args))[1])
+    for method in ("launch", "launch_together"):
+        monkeypatch.setattr(CudaSource, method, recording(launched, getattr(CudaSource, method)))
     with importlib.import_module("cupyx").allow_synchronize(False):
         outputs, vjp = getattr(recurrent, name)(*arrays, lengths=lengths)
         vjp(*outputs)
-    assert launched == [f"{name}_forward"] * 4 + [f"{name}_backward"] * 4
+    if how == "in one launch":
+        assert launched == [f"{name}_sequence_forward", f"{name}_sequence_backward"]
+    else:
+        assert launched == [f"{name}_forward"] * 4 + [f"{name}_backward"] * 4
+
+
+def recording(launched: list[str], launch: Any) -> Any:
+    """Returns a method that notes which kernel it launches."""
+    return lambda self, kernel, *args: (launched.append(kernel), launch(self, kernel, *args))[1]

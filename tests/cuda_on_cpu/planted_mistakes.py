@@ -13,6 +13,8 @@ class Mutation(NamedTuple):
 
 
 BARRIER = "    __syncthreads();"
+ARRIVES = "        __threadfence();  // what this block has written is visible before the block counts as arrived"
+COUNT = "*(const volatile unsigned int*)arrived"
 ATTENTION = "scaled_dot_product_attention_32"
 MUTATIONS = [
     # barriers
@@ -80,6 +82,26 @@ MUTATIONS = [
         "embedding", "a sum in the order of arrival", "dweight[v * columns + c] = total;", "atomicAdd(&dweight[v * columns + c], total);"
     ),
     Mutation("adamw", "blocks overlap", "blockIdx.x * blockDim.x + threadIdx.x", "blockIdx.x * (blockDim.x - 1) + threadIdx.x"),
+    # blocks that wait for each other
+    Mutation("rnn", "no barrier between two steps", "if (step + 1 < s.steps) grid_barrier(s.arrived, step + 1);", ""),
+    Mutation("gru", "no barrier before the others' gradients are read", "grid_barrier(s.arrived, s.steps - step);", ""),
+    Mutation("lstm", "the barrier of every step is the first", "grid_barrier(s.arrived, step + 1)", "grid_barrier(s.arrived, 1)"),
+    Mutation("rnn", "no fence before the block has arrived", ARRIVES + "\n", ""),
+    Mutation("rnn", "no fence after all have arrived", "        __threadfence();  // what the others have written", "        // what"),
+    Mutation("rnn", "the count of blocks is no volatile read", COUNT, "*arrived"),
+    Mutation("rnn", "the count of blocks is read once", f"while ({COUNT}", f"const unsigned int now = {COUNT};\n        while (now"),
+    Mutation("rnn", "one block is not waited for", "< round * gridDim.x", "< round * gridDim.x - 1"),
+    Mutation("rnn", "waits for a block too many", "< round * gridDim.x", "< round * gridDim.x + 1"),
+    Mutation(
+        "rnn",
+        "arrives before its threads have written",
+        f"    __syncthreads();\n    if (threadIdx.x == 0) {{\n{ARRIVES}",
+        f"    if (threadIdx.x == 0) {{\n{ARRIVES}",
+    ),
+    Mutation("rnn", "only the first thread waits", "arrived\n    }\n    __syncthreads();\n", "arrived\n    }\n"),
+    Mutation("rnn", "multiplies before the rows are there", BARRIER + "  // x and w are there, and nobody reads the earlier sums\n", ""),
+    Mutation("rnn", "the sums before they are there", BARRIER + "  // the sums are there, and nobody reads x\n", ""),
+    Mutation("rnn", "dh too early", BARRIER + "  // dh of the step after this one is complete\n", ""),
     # warps
     Mutation("layer_norm", "warp_sum begins at 8", "int offset = 16", "int offset = 8"),
     Mutation(
@@ -137,6 +159,7 @@ MUTATIONS = [
         "if (c + 4 <= m.columns && (reinterpret_cast<Word>(at) & 15) == 0)",
         "if (c + 4 <= m.columns)",
     ),
+    Mutation("gru", "the last block takes units that do not exist", "min(units, hidden - first())", "units"),
     # strides and indices
     Mutation(
         "layer_norm", "a row's stride is one short", "x += (long long)blockIdx.x * columns", "x += (long long)blockIdx.x * (columns - 1)"
@@ -184,7 +207,13 @@ MUTATIONS = [
         "linear", "joint: the third layer begins with the second's outputs", "second ? outputs_0 : outputs_0 + outputs_1;", "outputs_0;"
     ),
     Mutation("linear", "few rows: the residual of the first row", "residual[at] : 0.f", "residual[output] : 0.f"),
-    Mutation("lstm", "the forget gate's gradient from the new state", "dc_t * c_before[at]", "dc_t * c[at]"),
+    Mutation("lstm", "the forget gate's gradient from the new state", "dc_t * c_before * (f", "dc_t * c * (f"),
+    Mutation("lstm", "every block takes the first units' weights", "s.first() + o % count;", "o % count;"),
+    Mutation("rnn", "reverse is forward", "s.reverse ? s.steps - 1 - step : step", "step"),
+    Mutation("gru", "what does not pass through W_hh is lost", "+= sums[i];", "= sums[i];"),
+    Mutation("lstm", "a sequence that has ended goes on", "!s.running || s.running[row], sums", "true, sums"),
+    Mutation("rnn", "a sequence that has ended gets a gradient", "!s.running || s.running[row], dh", "true, dh"),
+    Mutation("rnn", "rows are not rounded", "x[i] = s.operand(__ldcg(from + i))", "x[i] = __ldcg(from + i)"),
     Mutation("rotary", "turned the other way", "a * c - b * s", "a * c + b * s"),
     Mutation("swiglu", "the slope of the sigmoid alone", "a[i] * (1.f - s)", "(1.f - s)"),
     Mutation(

@@ -30,9 +30,9 @@ BUDGETS = {  # of a training step
     "gpt-medium": 194,
     "gpt-large": 356,
     "transformer-lm": 126,
-    "rnn-lm": 345,
-    "lstm-lm": 354,
-    "gru-lm": 347,
+    "rnn-lm": 71,
+    "lstm-lm": 80,
+    "gru-lm": 69,
 }
 TOKEN_BUDGETS = {"decode": 63, "decode-smollm2": 366}  # of one token after the prompt
 

@@ -13,7 +13,7 @@ from helpers import assert_close
 from kernel_helpers import results
 
 from tinylm import Tensor, ops
-from tinylm.bindings.cuda import indexing
+from tinylm.bindings.cuda import indexing, sequences
 from tinylm.bindings.cuda.rounding import rounded
 from tinylm.engine.devices import to_device, to_numpy
 from tinylm.engine.kernels import using
@@ -160,13 +160,28 @@ def _recurrent(name: str, gates: int) -> Callable[[], None]:
         arrays = [normal(3, batch, inputs), *(normal(*shape, seed=i, scale=0.3) for i, shape in enumerate(shapes, 1))]
         extra = [normal(batch, hidden, seed=7)] if name == "lstm" else []
         lengths = [3, 1, 2, 3, 1, 3, 2, 2, 3]
-        for settings in [{}, {"lengths": lengths}, {"lengths": lengths, "reverse": True}]:
-            agree(name, *arrays, *extra, **settings)
-        if name == "rnn":
-            for nonlinearity in ("relu", "sigmoid"):
-                agree(name, *arrays, nonlinearity=nonlinearity)
+        with patch.object(sequences, "card_of", lambda array: sequences.Card(1, 0, cooperative=False)):  # step by step
+            for settings in [{}, {"lengths": lengths}, {"lengths": lengths, "reverse": True}]:
+                agree(name, *arrays, *extra, **settings)
+            if name == "rnn":
+                for nonlinearity in ("relu", "sigmoid"):
+                    agree(name, *arrays, nonlinearity=nonlinearity)
+        _sequence(name, gates, lengths)
 
     return run
+
+
+def _sequence(name: str, gates: int, lengths: list[int]) -> None:
+    """Runs a layer in one launch per direction: three blocks of 3, 3 and 1 hidden units, which have 4 of the 9 rows at a time backward."""
+    hidden, batch = 7, len(lengths)
+    rows, states = gates * hidden, 2 if name == "lstm" else 1
+    shapes = (rows, 5), (rows, hidden), (rows,), (rows,), *[(batch, hidden)] * states
+    arrays = [normal(3, batch, 5), *(normal(*shape, seed=i, scale=0.3) for i, shape in enumerate(shapes, 1))]
+    card = sequences.Card(3, 4 * (3 * rows + 4 * (rows + 3)), cooperative=True)
+    with patch.object(sequences, "card_of", lambda array: card):
+        agree(name, *arrays)
+        agree(name, *arrays, lengths=lengths, reverse=True)
+        agree_rounded(name, *arrays, lengths=lengths)
 
 
 def _rotary() -> None:

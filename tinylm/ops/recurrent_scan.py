@@ -19,7 +19,7 @@ class Scan:
         steps, batch = x.shape[:2]
         self.xp = xp = array_module(x)
         self.matmul = matmul_now(xp)  # for the products of the forward and the backward pass
-        self.hidden, self.reverse = hidden, reverse
+        self.batch, self.hidden, self.reverse = batch, hidden, reverse
         counts = [batch] * steps
         self.order: Any = None
         if lengths is not None:

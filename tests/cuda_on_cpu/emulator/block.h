@@ -1,4 +1,4 @@
-// A running block and the threads of it, for scheduler.cpp and meetings.cpp.
+// A running block and the threads of it, for scheduler.cpp, meetings.cpp and grid.cpp.
 #pragma once
 #include "cuda_cpu_runtime.h"
 #include <cstdarg>
@@ -6,7 +6,10 @@
 
 namespace cu {
 
-enum State { READY, AT_BARRIER, IN_WARP, DONE };
+constexpr size_t STACK = 64 * 1024;  // bytes of a thread's stack
+constexpr size_t MOST_THREADS = 4096;  // that have begun and not ended; the same in launching.py
+
+enum State { READY, AT_BARRIER, IN_WARP, POLLING, DONE };  // POLLING: waits for another block
 
 struct Thread {
   void* stack_pointer;
@@ -18,6 +21,8 @@ struct Thread {
   // For TSan. Sync variables alternate: otherwise a fast warp's next barrier would seem to order a slow one.
   char warp_sync[2];
   unsigned barriers, meetings;
+  bool fenced;                      // a __threadfence since the last __syncthreads: the next atomic publishes what came before
+  const void* observed;             // what a volatile read or an atomic has read since the last __threadfence
 };
 struct Warp {
   uint64_t lanes[32];               // the values exchanged at the last meeting
@@ -29,16 +34,23 @@ struct Block {
   void** arguments;
   std::vector<Thread> threads;
   std::vector<Warp> warps;
-  std::vector<char> shared;
+  std::vector<char> shared, statics; // dynamic shared memory; the static one, while other blocks run
+  uint3 index;
   char* stacks;
   void* scheduler;
   void** fibers;                    // TSan's fiber for each thread and for the scheduler
   int count, current;
+  int polled;                       // the line where a thread last waited for another block; 0: never
+  uint64_t events;                  // barriers and meetings that were complete, threads that have exited
   bool failed;
   uint64_t random;
   char barrier_sync[2], start_sync, end_sync;
 };
 
+// Prepares the block's threads for their first turn.
+void start(Block* b);
+// Gives turns to the block's threads until all have exited (true), or one of them waits for another block and the rest for it (false).
+bool run(Block* b);
 // Marks the block as failed and keeps the message of its first failure; returns false.
 bool fail(Block* b, const char* format, ...);
 bool fail(Block* b, const char* format, va_list values);

@@ -18,16 +18,16 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 COMMON = ["-std=c++17", "-g1", "-fPIC", "-pthread", "-fno-strict-aliasing", "-Wno-unknown-pragmas"]
 RUNTIMES = {  # mode -> the files linked with every kernel file, and their flags, which never include a sanitizer
-    "library": (["scheduler.cpp", "meetings.cpp", "guarded.cpp"], ["-O2"]),
-    "asan": (["scheduler.cpp", "meetings.cpp", "replay.cpp"], ["-O2"]),
-    "tsan": (["scheduler.cpp", "meetings.cpp", "replay.cpp"], ["-O2", "-DCU_TSAN"]),
+    "library": (["grid.cpp", "scheduler.cpp", "meetings.cpp", "guarded.cpp"], ["-O2"]),
+    "asan": (["grid.cpp", "scheduler.cpp", "meetings.cpp", "replay.cpp"], ["-O2"]),
+    "tsan": (["grid.cpp", "scheduler.cpp", "meetings.cpp", "replay.cpp"], ["-O2", "-DCU_TSAN"]),
 }
 UNDEFINED = ["-fsanitize=undefined,float-cast-overflow,bounds-strict", "-fno-sanitize=vptr", "-fno-sanitize-recover=all"]
 MODES = {  # mode -> the flags of a kernel file, and of the link
     # a large frame touches each of its pages, so that it cannot step over the unreadable one below its stack
     "library": (["-O1", "-fstack-clash-protection", *UNDEFINED], ["-shared", "-Wl,-Bsymbolic"]),
     "asan": (["-O1", "-fsanitize=address", "-fsanitize-sections=cu_shared"], ["-fsanitize=address"]),
-    "tsan": (["-O1", "-fsanitize=thread", "-DCU_TSAN"], ["-fsanitize=thread"]),
+    "tsan": (["-O1", "-fsanitize=thread", "--param=tsan-distinguish-volatile=1", "-DCU_TSAN"], ["-fsanitize=thread"]),
 }
 KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\s*\([^)]*\)\s*)?(\w+)\s*\(')
 DYNAMIC_SHARED = re.compile(r"extern\s+__shared__\s+(?:__align__\s*\(\d+\)\s*)?([\w ]+?)\s+(\w+)\s*\[\s*\]\s*;")

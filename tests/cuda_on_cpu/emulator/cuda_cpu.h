@@ -1,8 +1,9 @@
 // CUDA C on the CPU, to check what kernels compute (never how fast they are). See ../README.md.
 //
 // A kernel file is compiled as C++ with this header in front. Every CUDA thread is a fiber;
-// __syncthreads and the warp operations are the only points where another thread gets its turn, so an
-// order of threads can be chosen, repeated, and compared with another order.
+// __syncthreads, the warp operations and __nanosleep are the only points where another thread gets its turn, so an
+// order of threads can be chosen, repeated, and compared with another order. Another block gets its turn at __nanosleep only: a loop
+// that waits for other blocks must call it.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -58,11 +59,20 @@ extern CU_PER_BLOCK CuPlace cu_place __attribute__((visibility("hidden")));
 void cu_syncthreads(int line);
 // All lanes of `mask` meet here; returns the value of each of them, by lane.
 const uint64_t* cu_meet(unsigned mask, uint64_t value, int source, bool orders_memory, int line);
+void cu_poll(int line);  // the thread waits for another block
 void* cu_dynamic_shared();
+#ifdef CU_TSAN
+void cu_fence();
+void cu_atomic(const void* p);
+#else
+inline void cu_fence() {}
+inline void cu_atomic(const void*) {}
+#endif
 
 #define __syncthreads() cu_syncthreads(__builtin_LINE())
 inline void __syncwarp(unsigned mask = ~0u, int line = __builtin_LINE()) { cu_meet(mask, 0, -1, true, line); }
-inline void __threadfence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+inline void __threadfence() { cu_fence(); }
+inline void __nanosleep(unsigned, int line = __builtin_LINE()) { cu_poll(line); }
 inline void __threadfence_block() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 
 inline int cu_lane() {
@@ -106,11 +116,13 @@ inline int __all_sync(unsigned mask, int p, int line = __builtin_LINE()) { retur
 
 template <class T> T atomicAdd(T* p, T v) {
   static_assert(std::is_integral<T>::value, "atomicAdd of floats: the sum would depend on the order of the threads");
+  cu_atomic(p);
   return __atomic_fetch_add(p, v, __ATOMIC_RELAXED);
 }
-template <class T> T atomicOr(T* p, T v) { return __atomic_fetch_or(p, v, __ATOMIC_RELAXED); }
-template <class T> T atomicExch(T* p, T v) { return __atomic_exchange_n(p, v, __ATOMIC_RELAXED); }
+template <class T> T atomicOr(T* p, T v) { return cu_atomic(p), __atomic_fetch_or(p, v, __ATOMIC_RELAXED); }
+template <class T> T atomicExch(T* p, T v) { return cu_atomic(p), __atomic_exchange_n(p, v, __ATOMIC_RELAXED); }
 template <class T> T atomicCAS(T* p, T expected, T v) {
+  cu_atomic(p);
   __atomic_compare_exchange_n(p, &expected, v, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
   return expected;
 }
@@ -162,6 +174,7 @@ inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline int __ffs(int x) { return __builtin_ffs(x); }
 inline int __clz(int x) { return x ? __builtin_clz(x) : 32; }
 template <class T> T __ldg(const T* p) { return *p; }
+template <class T> T __ldcg(const T* p) { return *p; }
 
 // ---------------------------------------------------------------- what the launcher finds in the library
 

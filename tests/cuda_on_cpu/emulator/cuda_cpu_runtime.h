@@ -15,6 +15,8 @@ struct CuLaunch {
   dim3 grid, block;
   unsigned shared_bytes;   // dynamic shared memory
   int order;               // of threads and blocks: 0 forward, 1 backward, else shuffled by this seed
+  unsigned resident;       // blocks that the card runs at the same time
+  int cooperative;         // whether all blocks are guaranteed to run at the same time
   int regions_count, arguments_count;
   CuRegion* regions;
   CuArgument* arguments;

@@ -7,6 +7,7 @@ from the same memory and must leave the same bytes in all of them.
 """
 
 import ctypes
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -17,7 +18,20 @@ from numpy.lib.array_utils import byte_bounds
 from .building import build
 
 ORDERS = [0, 1, 2]  # forward, backward, shuffled
-MOST_SHARED = 64 * 1024  # bytes per block on sm_75, the GPU with the least
+MOST_SHARED = 64 * 1024  # bytes per block and per multiprocessor on sm_75, the GPU with the least
+MOST_THREADS = 4096  # that the emulator can have in blocks that wait for each other
+
+
+class Card:
+    """The card that is emulated: how many blocks it has room for at a time."""
+
+    multiprocessors: ClassVar[int] = 3
+    cooperative: ClassVar[bool] = True
+
+    @classmethod
+    def resident(cls, threads: int, shared: int) -> int:
+        """Returns how many blocks with so many threads and bytes of shared memory sm_75 runs at a time."""
+        return cls.multiprocessors * min(1024 // threads, 16, MOST_SHARED // max(shared, 1))
 
 
 class LaunchError(RuntimeError):
@@ -42,6 +56,8 @@ class _Launch(ctypes.Structure):
         ("block", _Dim3),
         ("shared_bytes", ctypes.c_uint),
         ("order", ctypes.c_int),
+        ("resident", ctypes.c_uint),
+        ("cooperative", ctypes.c_int),
         ("regions_count", ctypes.c_int),
         ("arguments_count", ctypes.c_int),
         ("regions", ctypes.POINTER(_Region)),
@@ -86,9 +102,14 @@ class Kernel:
         self.parameters = text.value.decode().split(",")[:-1]
         self.max_dynamic_shared_size_bytes = 48 * 1024
 
-    def __call__(self, grid: Sequence[int], block: Sequence[int], args: Sequence[Any], *, shared_mem: int = 0) -> None:
+    def __call__(
+        self, grid: Sequence[int], block: Sequence[int], args: Sequence[Any], *, shared_mem: int = 0, cooperative: bool = False
+    ) -> None:
         grid, block = _sizes(grid), _sizes(block)
         self._check_limits(grid, block, shared_mem)
+        resident = Card.resident(math.prod(block), shared_mem)
+        if cooperative:
+            self._check_residency(math.prod(grid), math.prod(block), resident)
         if len(args) != len(self.parameters):
             raise LaunchError(f"{self.name}: {len(args)} arguments for {len(self.parameters)} parameters")
         for i, (a, parameter) in enumerate(zip(args, self.parameters, strict=True)):
@@ -98,14 +119,14 @@ class Kernel:
         results: list[list[np.ndarray]] = []
         for order in ORDERS:
             results.append([np.empty_like(x) for x in initial])
-            self._run(grid, block, shared_mem, order, initial, results[-1], arguments)
+            self._run((grid, block, shared_mem, order, resident, cooperative), initial, results[-1], arguments)
             for i, (a, b) in enumerate(zip(results[0], results[-1], strict=True)):
                 if not np.array_equal(a, b):
                     first = next(k for k, argument in enumerate(arguments) if argument[0] == i)
                     raise LaunchError(f"{self.name}: the result depends on the order of the threads (argument {first}, order {order})")
         Kernel.launches[self.name] += 1
         if Kernel.recorder is not None:
-            Kernel.recorder.add(self, grid, block, shared_mem, initial, results[0], arguments)
+            Kernel.recorder.add(self, (*grid, *block, shared_mem, cooperative), initial, results[0], arguments)
         for (begin, end), result in zip(regions, results[0], strict=True):
             ctypes.memmove(begin, result.ctypes.data, end - begin)
 
@@ -119,6 +140,16 @@ class Kernel:
         if shared_mem > self.max_dynamic_shared_size_bytes:
             raise LaunchError(f"{self.name}: {shared_mem} bytes of dynamic shared memory need max_dynamic_shared_size_bytes raised")
 
+    def _check_residency(self, blocks: int, threads: int, resident: int) -> None:
+        if not Card.cooperative:
+            raise LaunchError(f"{self.name}: the card has no cooperative launches")
+        if blocks > resident:
+            raise LaunchError(
+                f"{self.name}: too large for a cooperative launch: {blocks} blocks, the card has room for {resident} at a time"
+            )
+        if blocks * threads > MOST_THREADS:
+            raise LaunchError(f"{self.name}: the emulator has stacks for {MOST_THREADS} threads, {blocks} blocks have {blocks * threads}")
+
     def _check_argument(self, i: int, a: Any, parameter: str) -> None:
         if parameter[0] != "*":
             if not isinstance(a, np.generic) or a.dtype != np.dtype(parameter):
@@ -131,10 +162,13 @@ class Kernel:
         elif not parameter.endswith("c") and not a.flags.writeable:
             raise LaunchError(f"{self.name}, argument {i}: the array is a broadcast, and the kernel may write to it")
 
-    def _run(self, grid: Any, block: Any, shared_mem: int, order: int, initial: Any, result: Any, arguments: Any) -> None:
+    def _run(self, how: tuple[Any, ...], initial: Any, result: Any, arguments: Any) -> None:
+        grid, block, shared_mem, order, resident, cooperative = how
         regions = (_Region * max(len(initial), 1))(*[(x.ctypes.data, y.ctypes.data, x.size) for x, y in zip(initial, result, strict=True)])
         values = (_Argument * max(len(arguments), 1))(*arguments)
-        launch = _Launch(_Dim3(*grid), _Dim3(*block), shared_mem, order, len(initial), len(arguments), regions, values)
+        launch = _Launch(
+            _Dim3(*grid), _Dim3(*block), shared_mem, order, resident, cooperative, len(initial), len(arguments), regions, values
+        )
         if self.library.cu_run(ctypes.byref(self.entry), ctypes.byref(launch)):
             raise LaunchError(f"{self.name}: {launch.error.decode()} (order {order})")
 

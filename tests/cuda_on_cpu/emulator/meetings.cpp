@@ -6,7 +6,7 @@ namespace cu {
 
 bool fail(Block* b, const char* format, va_list values) {
   if (!b->failed) {
-    const int n = std::snprintf(b->launch->error, sizeof b->launch->error, "block (%u, %u, %u): ", blockIdx.x, blockIdx.y, blockIdx.z);
+    const int n = std::snprintf(b->launch->error, sizeof b->launch->error, "block (%u, %u, %u): ", b->index.x, b->index.y, b->index.z);
     std::vsnprintf(b->launch->error + n, sizeof b->launch->error - n, format, values);
   }
   b->failed = true;
@@ -52,6 +52,7 @@ bool release_warp(Block* b, int w) {
       t.state = READY;
     }
     any = true;
+    ++b->events;
   }
   return any;
 }
@@ -72,7 +73,8 @@ bool release_barrier(Block* b) {
   for (int i = 0; i < b->count; ++i)
     if (b->threads[i].line != line)
       return fail(b, "__syncthreads diverges: thread %d is at line %d, thread %d at line %d", i, b->threads[i].line, waiting, line);
-  for (Thread& t : b->threads) t.state = READY;
+  for (Thread& t : b->threads) t.state = READY, t.fenced = false, t.observed = nullptr;
+  ++b->events;
   return true;
 }
 

@@ -42,20 +42,18 @@ class Recorder:
     def add(
         self,
         kernel: Kernel,
-        grid: Sequence[int],
-        block: Sequence[int],
-        shared_mem: int,
+        how: Sequence[int],
         initial: Sequence[np.ndarray],
         expected: Sequence[np.ndarray],
         arguments: Sequence[tuple[int, int]],
     ) -> None:
-        """Called at every launch: records what replay.cpp reads, in its order."""
+        """Called at every launch: records what replay.cpp reads, in its order. how: grid, block, shared memory, cooperative or not."""
         of_file = self.launches.setdefault((kernel.module.code, kernel.module.options), {})
-        key = (kernel.name, *grid, *block, shared_mem, *[x.size for x in initial], *arguments)
+        key = (kernel.name, *how, *[x.size for x in initial], *arguments)
         if key in of_file:
             return
         name = kernel.name.encode()
-        parts = [struct.pack("<I", len(name)), name, struct.pack("<7I", *grid, *block, shared_mem), struct.pack("<I", len(initial))]
+        parts = [struct.pack("<I", len(name)), name, struct.pack("<8I", *how), struct.pack("<I", len(initial))]
         for before, after in zip(initial, expected, strict=True):
             parts += [struct.pack("<Q", before.size), before.tobytes(), after.tobytes()]
         parts.append(struct.pack("<I", len(arguments)))

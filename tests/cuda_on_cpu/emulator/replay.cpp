@@ -34,12 +34,14 @@ std::vector<char> take_bytes(uint64_t bytes) {
   return data;
 }
 
-// name, grid, block, shared_bytes, regions (bytes, initial, expected), arguments (region, value)
+// name, grid, block, shared_bytes, cooperative, regions (bytes, initial, expected), arguments (region, value)
 int replay_one() {
   std::vector<char> name = take_bytes(take<uint32_t>());
   name.push_back(0);
   CuLaunch launch{};
   launch.grid = take<dim3>(), launch.block = take<dim3>(), launch.shared_bytes = take<uint32_t>();
+  launch.cooperative = take<uint32_t>();
+  launch.resident = ~0u;  // as many as are needed: the normal run has looked
   std::vector<std::vector<char>> initial, expected, result;
   std::vector<CuRegion> regions;
   for (uint32_t i = take<uint32_t>(); i; --i) {

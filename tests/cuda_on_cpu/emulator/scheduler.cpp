@@ -1,15 +1,9 @@
-// Blocks of a launch and the turns of their threads. Compiled without any sanitizer: only the kernels are instrumented.
+// The turns of a block's threads. Compiled without any sanitizer: only the kernels are instrumented.
 #include "block.h"
-#include <sys/mman.h>
-#include <thread>
 #include <utility>
-#include <xmmintrin.h>
 
 #ifdef CU_TSAN
 extern "C" {
-void* __tsan_get_current_fiber();
-void* __tsan_create_fiber(unsigned);
-void __tsan_destroy_fiber(void*);
 void __tsan_switch_to_fiber(void*, unsigned);
 void __tsan_acquire(void*);
 void __tsan_release(void*);
@@ -17,8 +11,6 @@ void __tsan_release(void*);
 #define TSAN(...) __VA_ARGS__
 #else
 #define TSAN(...)
-extern "C" char __start_cu_shared[] __attribute__((weak, visibility("hidden")));
-extern "C" char __stop_cu_shared[] __attribute__((weak, visibility("hidden")));
 #endif
 
 CU_PER_BLOCK CuPlace cu_place;
@@ -51,7 +43,6 @@ using namespace cu;
 
 namespace {
 
-constexpr size_t STACK = 64 * 1024, PAGE = 4096;
 CU_PER_BLOCK Block* running;
 
 // ---------------------------------------------------------------- fibers
@@ -66,6 +57,7 @@ void thread_main() {
   TSAN(__tsan_acquire(&b->start_sync);)
   b->enter(b->arguments);
   b->threads[b->current].state = DONE;
+  ++b->events;
   TSAN(__tsan_release(&b->end_sync);)
   give_turn_back();
 }
@@ -74,9 +66,6 @@ void give_turn(Block* b, int i) {
   threadIdx = b->threads[i].index;
   TSAN(__tsan_switch_to_fiber(b->fibers[i], 1);)
   cu_switch(&b->scheduler, b->threads[i].stack_pointer);
-}
-char* map_stacks() {  // for 1,024 threads
-  return (char*)mmap(nullptr, 1024 * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 }
 void create(Block* b, int i) {
   const dim3 d = b->launch->block;
@@ -105,17 +94,23 @@ Order arrange(Block* b, int low, int high) {
   return order;
 }
 
-void run_block(Block* b) {
+}  // namespace
+
+void cu::start(Block* b) {
   running = b;
   b->count = b->launch->block.x * b->launch->block.y * b->launch->block.z;
   b->threads.resize(b->count);
   b->warps.resize((b->count + 31) / 32);
   b->shared.assign(b->launch->shared_bytes, char(0xff));  // NaN
-#ifndef CU_TSAN
-  for (volatile char* p = __start_cu_shared; p < __stop_cu_shared; ++p) *p = char(0xff);  // no memset: ASan would check it
-#endif
   TSAN(__tsan_release(&b->start_sync);)
   for (int i = 0; i < b->count; ++i) create(b, i);
+}
+
+bool cu::run(Block* b) {
+  running = b;
+  cu_place.threads = b->launch->block, cu_place.blocks = b->launch->grid, blockIdx = b->index;
+  for (Thread& t : b->threads)
+    if (t.state == POLLING) t.state = READY;
   do {
     const Order warps = arrange(b, 0, b->warps.size());
     for (int k = 0; k < warps.count; ++k) {
@@ -126,11 +121,12 @@ void run_block(Block* b) {
           if (b->threads[lanes.at[i]].state == READY && !b->failed) give_turn(b, lanes.at[i]);
       } while (!b->failed && release_warp(b, warps.at[k]));
     }
+    for (const Thread& t : b->threads)
+      if (t.state == POLLING && !b->failed) return false;
   } while (!b->failed && release_barrier(b));
   TSAN(__tsan_acquire(&b->end_sync);)
+  return true;
 }
-
-}  // namespace
 
 // ---------------------------------------------------------------- called by kernels
 
@@ -157,6 +153,12 @@ const uint64_t* cu_meet(unsigned mask, uint64_t value, int source, [[maybe_unuse
     if (mask >> j & 1) __tsan_acquire(&b->threads[b->current / 32 * 32 + j].warp_sync[int(warp.parity[j])]);)
   return warp.lanes;
 }
+void cu_poll(int line) {
+  Thread& t = running->threads[running->current];
+  t.state = POLLING;
+  t.line = running->polled = line;
+  give_turn_back();
+}
 void* cu_dynamic_shared() { return running->shared.data(); }
 void cu_abort(const char* format, ...) {
   va_list values;
@@ -165,65 +167,26 @@ void cu_abort(const char* format, ...) {
   for (;;) give_turn_back();
 }
 
-// ---------------------------------------------------------------- a launch
+// ---------------------------------------------------------------- blocks that wait for each other, under TSan
+//
+// An atomic after a __threadfence of the same thread publishes what the thread knows; a __threadfence after a volatile read
+// or an atomic takes over what was published there. Without the fences nothing is ordered, as on a GPU.
 
-#ifndef CU_TSAN
-// Stacks with an unreadable page below each. Every library has this function, and the linker makes one of it, since
-// it is inline: two thousand mappings per library would soon exceed a process's limit (vm.max_map_count).
-inline char* cu_guarded_stacks() {
-  static char* const stacks = [] {
-    char* made = map_stacks();
-    for (int i = 0; i < 1024; ++i) mprotect(made + i * STACK, PAGE, PROT_NONE);
-    return made;
-  }();
-  return stacks;
-}
-#endif
-
-extern "C" int cu_run(const CuKernel* kernel, CuLaunch* launch) {
-  launch->error[0] = 0;
-  const CuMemory memory(launch);
-  std::vector<uint64_t> storage(launch->arguments_count);
-  std::vector<void*> arguments(launch->arguments_count);
-  for (int i = 0; i < launch->arguments_count; ++i) {
-    const CuArgument& a = launch->arguments[i];
-    storage[i] = a.region < 0 ? a.value : (uint64_t)(memory.at[a.region] + a.value);
-    arguments[i] = &storage[i];
-  }
-  bool failed = false;
-  const auto one = [&](uint64_t i, char* stacks, [[maybe_unused]] void** fibers) {
-    cu_place.threads = launch->block, cu_place.blocks = launch->grid;
-    blockIdx = {unsigned(i % launch->grid.x), unsigned(i / launch->grid.x % launch->grid.y), unsigned(i / launch->grid.x / launch->grid.y)};
-    Block b{};
-    b.launch = launch, b.enter = kernel->enter, b.arguments = arguments.data(), b.stacks = stacks, b.fibers = fibers;
-    b.random = 0x9e3779b97f4a7c15ull * (launch->order + 1) + i;
-    const unsigned rounding = _mm_getcsr();
-    _mm_setcsr(rounding | 0x8040);  // CuPy compiles with -ftz=true
-    run_block(&b);
-    _mm_setcsr(rounding);
-    failed |= b.failed;
-  };
-  const uint64_t blocks = (uint64_t)launch->grid.x * launch->grid.y * launch->grid.z;
 #ifdef CU_TSAN
-  // Four at a time have no order; blocks k and k + 4 have one, which saves creating new threads.
-  std::vector<std::thread> all;
-  for (uint64_t first = 0; first < 4 && first < blocks; ++first)
-    all.emplace_back([&, first] {
-      char* stacks = map_stacks();
-      const size_t count = launch->block.x * launch->block.y * launch->block.z;
-      std::vector<void*> fibers(count);
-      for (void*& fiber : fibers) fiber = __tsan_create_fiber(0);
-      fibers.push_back(__tsan_get_current_fiber());
-      for (uint64_t i = first; i < blocks; i += 4) one(i, stacks, fibers.data());
-      fibers.pop_back();
-      for (void* fiber : fibers) __tsan_destroy_fiber(fiber);
-      munmap(stacks, 1024 * STACK);
-    });
-  for (std::thread& t : all) t.join();
-#else
-  char* const stacks = cu_guarded_stacks();
-  const CuFaults faults(&memory);
-  for (uint64_t i = 0; i < blocks && !failed; ++i) one(launch->order == 1 ? blocks - 1 - i : i, stacks, nullptr);
-#endif
-  return failed || !memory.finish();
+static void observe(const void* p) { running->threads[running->current].observed = p; }
+void cu_atomic(const void* p) {
+  if (running->threads[running->current].fenced) __tsan_release(const_cast<void*>(p));
+  observe(p);
 }
+void cu_fence() {
+  Thread& t = running->threads[running->current];
+  if (t.observed) __tsan_acquire(const_cast<void*>(t.observed));
+  t.fenced = true;
+  t.observed = nullptr;
+}
+// What the compiler calls in place of its ordinary functions: a volatile read or write is no race with an atomic.
+#define CU_VOLATILE(bytes)                                        \
+  extern "C" void __tsan_volatile_read##bytes(void* p) { observe(p); } \
+  extern "C" void __tsan_volatile_write##bytes(void* p) { cu_atomic(p); }
+CU_VOLATILE(1) CU_VOLATILE(2) CU_VOLATILE(4) CU_VOLATILE(8) CU_VOLATILE(16)
+#endif

@@ -19,6 +19,14 @@ class RawKernel:
         self._kernel = compiled(name) if queue.computing else None
 
     def __call__(self, grid: Any, block: Any, args: Any, *, shared_mem: int = 0) -> None:
+        self.kernel(grid, block, args, shared_mem)
+
+    @property
+    def kernel(self) -> "Function":
+        return Function(self)
+
+    def run(self, grid: Any, block: Any, args: Any, shared_mem: int, cooperative: bool) -> None:
+        """Called by Function: counts the launch, and runs it unless launches are only counted."""
         if not all(isinstance(x, tuple) for x in (grid, block, args)):
             raise TypeError(f"{self.name}: grid, block and args must be tuples")
         for i, a in enumerate(args):
@@ -26,7 +34,8 @@ class RawKernel:
                 raise TypeError(f"{self.name}: argument {i} is a numpy.ndarray of shape {a.shape}, which is on the host")
         queued(self.name)
         if queue.computing:
-            self._emulated()(grid, block, tuple(a._raw if isinstance(a, ndarray) else a for a in args), shared_mem=shared_mem)
+            given = tuple(a._raw if isinstance(a, ndarray) else a for a in args)
+            self._emulated()(grid, block, given, shared_mem=shared_mem, cooperative=cooperative)
 
     def _emulated(self) -> Kernel:
         if self._kernel is None:  # it was asked for where launches are only counted
@@ -49,6 +58,19 @@ class RawKernel:
 
     def __getattr__(self, name: str) -> Any:
         raise missing("cupy.RawKernel", name)
+
+
+class Function:
+    """cupy.cuda.function.Function, which RawKernel.kernel gives: it alone says whether a launch is cooperative where the module was not
+    compiled for cooperative groups."""
+
+    def __init__(self, kernel: RawKernel) -> None:
+        self._kernel = kernel
+
+    def __call__(
+        self, grid: Any, block: Any, args: Any, shared_mem: int = 0, stream: None = None, enable_cooperative_groups: bool = False
+    ) -> None:
+        self._kernel.run(grid, block, args, shared_mem, enable_cooperative_groups)
 
 
 class RawModule:

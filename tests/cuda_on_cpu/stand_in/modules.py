@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import special as scipy_special
 
+from ..emulator.launching import MOST_SHARED, Card
 from .api import VERSION, check_call, kind_of, missing
 from .arrays import SCALARS, around, call, inside, ndarray, outside
 from .devices import CUDARuntimeError, Device, Event, MemoryPool, Stream
@@ -215,7 +216,15 @@ runtime.getDeviceCount = lambda: 1
 runtime.getDevice = lambda: 0
 runtime.deviceSynchronize = lambda: synchronise("deviceSynchronize()")
 runtime.driverGetVersion = runtime.runtimeGetVersion = lambda: 12090
-runtime.getDeviceProperties = lambda device: {"name": b"an emulated GPU", "major": 7, "minor": 5, "multiProcessorCount": 1}
+PROPERTIES = {"name": b"an emulated GPU", "major": 7, "minor": 5}
+runtime.getDeviceProperties = lambda device: {**PROPERTIES, "multiProcessorCount": Card.multiprocessors}
+ATTRIBUTES: dict[int, Callable[[], int]] = {  # cudaDeviceAttr -> its value
+    16: lambda: Card.multiprocessors,
+    95: lambda: int(Card.cooperative),
+    97: lambda: MOST_SHARED,
+}
+runtime.cudaDevAttrMultiProcessorCount, runtime.cudaDevAttrCooperativeLaunch, runtime.cudaDevAttrMaxSharedMemoryPerBlockOptin = ATTRIBUTES
+runtime.deviceGetAttribute = lambda attrib, device: ATTRIBUTES[attrib]()
 nvrtc = cuda.nvrtc = Module("cupy.cuda.nvrtc")
 nvrtc.getVersion = lambda: (12, 9)
 

@@ -22,6 +22,7 @@ OPTIONS = ("-std=c++17",)  # CuPy adds the architecture and -ftz=true
 
 _MOST_THREADS = 1024  # of a block, on every GPU
 _LARGEST_GRID = (2**31 - 1, 65535, 65535)
+_SHARED_BY_DEFAULT = 48 * 1024  # bytes of dynamic shared memory that a kernel may have without asking for more
 _FEW, _MOST_KNOWN = 6, 256  # numbers of a launch that are converted each time; remembered lists of more
 _NULL = np.uintp(0)  # older CuPy takes None for "no argument at all"
 
@@ -104,6 +105,23 @@ class CudaSource:
         values = parameters.values(args)
         make_current(values[0])
         self._function(kernel, values[0].device.id, values[0])(grid, block, values)
+
+    def launch_together(self, kernel: str, blocks: int, threads: int, shared: int, *args: Any) -> None:
+        """Runs `kernel` with all its blocks at once, so that they may wait for each other, and `shared` bytes of dynamic shared memory.
+
+        args as in `launch`. The launch is cooperative: the driver refuses it if the GPU has no room for all blocks. The module is compiled
+        as any other: CuPy's enable_cooperative_groups would also link the device's runtime library, which many installations lack and only
+        the barrier of cooperative_groups.h needs.
+        Raises ShapeError for arguments that the kernel's declaration does not allow.
+        """
+        if kernel not in self._parameters:
+            self._parameters[kernel] = _Parameters(kernel, self.signatures[kernel])
+        values = self._parameters[kernel].values(args)
+        make_current(values[0])
+        function = self._function(kernel, values[0].device.id, values[0])
+        if shared > _SHARED_BY_DEFAULT:
+            function.max_dynamic_shared_size_bytes = shared
+        function.kernel((blocks,), (threads,), values, shared, enable_cooperative_groups=True)
 
     def _function(self, kernel: str, device: int, array: Array) -> Any:
         found = self._functions.get((kernel, device))
