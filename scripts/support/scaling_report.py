@@ -11,7 +11,7 @@ from rich.table import Table
 
 from support.display import train_watched
 from support.estimate_tables import duration
-from support.scaling_words import Answer, hours_spanned, sentences, spanned, target_sentence
+from support.scaling_words import hours_spanned, sentences, spanned, target_sentence
 from support.tables import screen
 from tinylm.data import Corpus
 from tinylm.explain.figures import png
@@ -22,7 +22,7 @@ from tinylm.studies.estimates import worth_in_passes
 from tinylm.studies.scaling_backtest import shipped_calibration
 from tinylm.studies.scaling_laws import Point, ScalingFit, fit_scaling_law
 from tinylm.studies.scaling_misses import Calibration
-from tinylm.studies.scaling_predictions import CannotTell, Prediction, predict
+from tinylm.studies.scaling_predictions import Answer, CannotTell, Prediction, predict
 from tinylm.studies.scaling_runs import ScalingPlan, expected_seconds, finished, plan_scaling, seconds_left, tokens_read, trained_point
 from tinylm.studies.scaling_target import Target, fit_speed, ways_to
 from tinylm.studies.scaling_trend import Trend, fit_trend
@@ -156,7 +156,7 @@ def target_table(target: Target) -> Table:
 def remarks(plan: ScalingPlan, fit: ScalingFit, trend: Trend, calibration: Calibration, configured: Answer) -> list[str]:
     """Returns what the reader must know before relying on the predictions."""
     n, d = configured.parameters, configured.tokens
-    size, data = n / max(p.parameters for p in fit.points), d / max(p.tokens for p in fit.points)
+    size, data = n / trend.most[0], d / trend.most[1]
     lines = [
         f"the intervals are what predictions of {calibration.families} families of other runs missed by, and the scatter of these runs, "
         f"{100 * trend.scatter():.1f} % of their loss",

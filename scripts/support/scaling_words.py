@@ -4,11 +4,9 @@ import math
 from collections.abc import Callable
 
 from support.estimate_tables import duration
-from tinylm.studies.scaling_predictions import CannotTell, Prediction
+from tinylm.studies.scaling_predictions import Answer, CannotTell, Prediction
 from tinylm.studies.scaling_target import Span, Target
 from tinylm.train import TrainConfig
-
-Answer = Prediction | CannotTell
 
 
 def sentences(configured: Answer, more_data: Answer, larger: Answer, wide: TrainConfig) -> list[str]:

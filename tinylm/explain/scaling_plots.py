@@ -8,10 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FormatStrFormatter, LogLocator, NullFormatter
 
 from tinylm.studies.scaling_laws import Point
-from tinylm.studies.scaling_predictions import CannotTell, Prediction
+from tinylm.studies.scaling_predictions import Answer, Prediction
 from tinylm.studies.scaling_trend import Trend
-
-Answer = Prediction | CannotTell
 
 
 def scaling_figure(trend: Trend, configured: Answer) -> Figure:

@@ -30,6 +30,10 @@ class Point:
     tokens: int
     loss: float
 
+    def named(self) -> str:
+        """Returns which run it is, for messages: 16,272 parameters on 76,800 tokens."""
+        return f"{self.parameters:,} parameters on {self.tokens:,} tokens"
+
 
 @dataclass(frozen=True)
 class Law:

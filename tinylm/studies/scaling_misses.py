@@ -60,7 +60,7 @@ class Calibration:
         own: the standard error of the fit. It and what other families missed by are independent of each other: their squares add up.
         """
         expected = np.log(loss) + self.bias[0] * size + self.bias[1] * data
-        typical = np.hypot(self.spread[0] + self.spread[1] * size + self.spread[2] * data, own)
+        typical = _typical(self.spread, size, data, own)
         below, above = (self.k * side * typical for side in self.sides)
         return np.exp(np.stack([expected - below, expected, expected + above]))
 
@@ -109,10 +109,15 @@ def _shape(families: Sequence[Sequence[Miss]]) -> _Shape:
     columns = np.column_stack([np.ones(len(left)), distance])
     spread, _ = nnls(columns * weight[:, None], np.sqrt(np.maximum(0.0, left**2 - own**2)) * weight)
     spread[0] = max(spread[0], _LEAST)
-    relative = left / np.hypot(columns @ spread, own)
+    relative = left / _typical(spread, size, data, own)
     sides = [math.sqrt((weight**2 * part**2).sum() / (weight**2).sum()) for part in (np.minimum(relative, 0), np.maximum(relative, 0))]
     below, above = (max(side, max(*sides, 1e-9) / _LOPSIDED) for side in sides)
     return _Shape((float(bias[0]), float(bias[1])), (float(spread[0]), float(spread[1]), float(spread[2])), (below, above))
+
+
+def _typical(spread: Any, size: Any, data: Any, own: Any) -> Any:
+    """Returns √((spread · (1, size, data))² + own²), how far off a prediction at a distance usually is; for numbers or arrays."""
+    return np.hypot(spread[0] + spread[1] * size + spread[2] * data, own)
 
 
 def _score(shape: _Shape, family: Sequence[Miss]) -> float:
@@ -120,6 +125,5 @@ def _score(shape: _Shape, family: Sequence[Miss]) -> float:
     scores = []
     for m in family:
         left = m.miss - shape.bias[0] * m.size - shape.bias[1] * m.data
-        typical = math.hypot(shape.spread[0] + shape.spread[1] * m.size + shape.spread[2] * m.data, m.own)
-        scores.append(abs(left) / (shape.sides[left > 0] * typical))
+        scores.append(abs(left) / (shape.sides[left > 0] * float(_typical(shape.spread, m.size, m.data, m.own))))
     return max(scores)

@@ -42,6 +42,9 @@ class CannotTell:
     reason: str
 
 
+Answer = Prediction | CannotTell
+
+
 def miss_of(trend: Trend, run: Point) -> Miss:
     """Returns what the prediction of a held-out run has missed by."""
     size, data = trend.beyond(run.parameters, run.tokens)
@@ -58,19 +61,19 @@ def doubt(trend: Trend) -> str:
     if len(worse) > MOST_WORSE:
         a, b = max(worse, key=lambda pair: pair[1].loss / pair[0].loss)
         return (
-            f"{len(worse)} of the runs are worse than one with less data or a smaller model (the most: {_named(b)} has {b.loss:.3f}, "
-            f"{_named(a)} {a.loss:.3f}): the same runs at a lower learning rate, or with more steps each, would tell"
+            f"{len(worse)} of the runs are worse than one with less data or a smaller model (the most: {b.named()} has {b.loss:.3f}, "
+            f"{a.named()} {a.loss:.3f}): the same runs at a lower learning rate, or with more steps each, would tell"
         )
     if trend.scatter() > SCATTER:
         off = max(trend.points, key=lambda p: abs(math.log(p.loss / trend(p.parameters, p.tokens))))
         return (
             f"the runs scatter by {100 * trend.scatter():.1f} % about their trend, more than {100 * SCATTER:.0f} % (farthest off: "
-            f"{_named(off)}): the same runs with more steps each, or at a lower learning rate, would tell"
+            f"{off.named()}): the same runs with more steps each, or at a lower learning rate, would tell"
         )
     return ""
 
 
-def predict(trend: Trend, calibration: Calibration, parameters: float, tokens: float) -> Prediction | CannotTell:
+def predict(trend: Trend, calibration: Calibration, parameters: float, tokens: float) -> Answer:
     """Returns what to expect, or why nothing can be said: the runs are in `doubt`, no backtest went so far, or the interval would be
     more than WIDEST of the loss."""
     if problem := doubt(trend) or _too_far(trend, calibration, parameters, tokens):
@@ -112,7 +115,3 @@ def _neighbours(points: tuple[Point, ...]) -> list[tuple[Point, Point]]:
             line = sorted(group, key=lambda p: getattr(p, other))
             pairs += list(itertools.pairwise(line))
     return pairs
-
-
-def _named(p: Point) -> str:
-    return f"{p.parameters:,} parameters on {p.tokens:,} tokens"

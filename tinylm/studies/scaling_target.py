@@ -81,12 +81,11 @@ def ways_to(loss: float, trend: Trend, calibration: Calibration, speed: Speed, p
         return Target(loss, (), problem)
     worst = max(trend.points, key=lambda p: p.loss)
     if loss >= worst.loss:
-        which = f"{worst.parameters:,} parameters on {worst.tokens:,} tokens"
-        return Target(loss, (), f"the worst of the runs here, {which}, ended at {worst.loss:.3f} already")
+        return Target(loss, (), f"the worst of the runs here, {worst.named()}, ended at {worst.loss:.3f} already")
     far_size, far_data, _ = calibration.farthest
-    sizes, amounts = ({getattr(p, name) for p in trend.points} for name in ("parameters", "tokens"))
-    n = np.geomspace(min(sizes), max(sizes) * math.exp(far_size), _SIZES)
-    d = np.geomspace(min(amounts), max(amounts) * math.exp(far_data), _AMOUNTS)
+    most_parameters, most_tokens = trend.most
+    n = np.geomspace(min(p.parameters for p in trend.points), most_parameters * math.exp(far_size), _SIZES)
+    d = np.geomspace(min(p.tokens for p in trend.points), most_tokens * math.exp(far_data), _AMOUNTS)
 
     def reached(n: np.ndarray, d: np.ndarray) -> np.ndarray:
         """Returns whether each of the three curves is at most the loss, within what was backtested: (3, ...)."""
@@ -99,7 +98,7 @@ def ways_to(loss: float, trend: Trend, calibration: Calibration, speed: Speed, p
     ways, missing = [], []
     same_size, same_data = Span(*[parameters] * 3), Span(*[tokens] * 3)
     amount, size = span(reached(np.array(parameters), d), d), span(reached(n, np.array(tokens)), n)
-    large = n[n >= max(sizes)][:, None]
+    large = n[n >= most_parameters][:, None]
     grid, hours = reached(large, d), speed.hours(large, d)
     best = [np.unravel_index(np.where(ok, hours, math.inf).argmin(), ok.shape) if ok.any() else None for ok in grid]
     both = [Span(*(math.inf if at is None else float(values[at]) for at in best)) for values in np.broadcast_arrays(large, d)]
@@ -109,7 +108,7 @@ def ways_to(loss: float, trend: Trend, calibration: Calibration, speed: Speed, p
             missing.append(name)
         else:
             ways.append(Way(name, wanted, amounts_of, _hours(speed, wanted, amounts_of)))
-    return Target(loss, tuple(ways), _reason(missing, trend, calibration, parameters, tokens) if missing else "")
+    return Target(loss, tuple(ways), _reason(missing, trend, calibration) if missing else "")
 
 
 def _hours(speed: Speed, sizes: Span, amounts: Span) -> Span:
@@ -117,10 +116,9 @@ def _hours(speed: Speed, sizes: Span, amounts: Span) -> Span:
     return Span(low * (1 - speed.error), middle, high * (1 + speed.error))
 
 
-def _reason(missing: list[str], trend: Trend, calibration: Calibration, parameters: float, tokens: float) -> str:
+def _reason(missing: list[str], trend: Trend, calibration: Calibration) -> str:
     size, data, _ = (math.exp(x) for x in calibration.farthest)
-    most = [max(getattr(p, name) for p in trend.points) for name in ("parameters", "tokens")]
     return (
         f"{' and '.join(missing)}: not reached within what was backtested, {size:.1f} times the size and {data:.1f} times the data of the "
-        f"largest runs here, {most[0]:,} parameters on {most[1]:,} tokens: larger runs would tell"
+        f"largest runs here, {trend.most[0]:,} parameters on {trend.most[1]:,} tokens: larger runs would tell"
     )
